@@ -1,0 +1,103 @@
+"""What can go wrong, in the three lines a person needs: what happened, why, what to do next.
+
+    HotdeskError                exit  meaning
+    ├── Usage                      2  the words of the command are off, or name something impossible
+    ├── NotAllowed                 3  a cloud said a definite no (capacity, quota, permission, budget)
+    ├── Unknown                    4  no desk, image, type or region of that name
+    ├── NeedsDecision              5  going on could lose money or work: a person must choose
+    ├── Busy                       6  another command holds the desk, or changed its goal meanwhile
+    ├── Unreachable                7  the cloud or the desk does not answer
+    ├── Missing                    8  this computer lacks something (ssh, space, a package, a free port)
+    └── Damaged                    9  hotdesk's own state or configuration cannot be read
+
+Exit 0 is said only when the wanted state was seen, 1 is a defect of hotdesk itself, 130 is Ctrl-C:
+the goal stands and the next command goes on.
+
+`Refused` is not for people: it is how a provider says a *definite* no to the loop, which writes it
+into the journal and lets the planner decide. Anything else that a provider raises means that the
+outcome is unknown.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class HotdeskError(Exception):
+    """Something a person has to know: `what` happened, `why`, and how to `fix` it (a command to paste)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return "\n".join(line for line in (self.what, self.why, self.fix) if line)
+
+
+class Usage(HotdeskError):
+    exit_code = 2
+
+
+class NotAllowed(HotdeskError):
+    exit_code = 3
+
+
+class Unknown(HotdeskError):
+    exit_code = 4
+
+
+class NeedsDecision(HotdeskError):
+    exit_code = 5
+
+
+class Busy(HotdeskError):
+    exit_code = 6
+
+
+class Unreachable(HotdeskError):
+    exit_code = 7
+
+
+class Missing(HotdeskError):
+    exit_code = 8
+
+
+class Damaged(HotdeskError):
+    exit_code = 9
+
+
+class Kind(StrEnum):
+    """Why a provider refuses. One table per cloud maps its error codes to these."""
+
+    NO_CAPACITY = "no-capacity"  # sold out here and now: another offer may work
+    QUOTA = "quota"  # the account's limit: another type or region may work
+    UNSUPPORTED = "unsupported"  # this offer cannot do it (type not in that zone): another may
+    DENIED = "denied"  # no permission or no credentials
+    BAD_REQUEST = "bad-request"  # the order itself is wrong
+    THROTTLED = "throttled"  # asked too fast: the same again, later
+    NO_SPACE = "no-space"  # a disk is full
+    UNREADABLE = "unreadable"  # something that must be saved cannot be read, or changes while it is
+    ROTTEN = "rotten"  # an image that does not hold what it should
+    MISMATCH = "mismatch"  # this name already stands for something else
+    NOT_READY = "not-ready"  # not yet: look again soon
+
+
+#: Refusals that speak of the offer, not of us: the next offer may well succeed.
+OFFER_KINDS = frozenset({Kind.NO_CAPACITY, Kind.QUOTA, Kind.UNSUPPORTED})
+
+
+class Refused(Exception):
+    """A provider's definite no: nothing was made or changed by the call that raised it."""
+
+    def __init__(self, kind: Kind, message: str, *, fix: str = "", seconds: float = 600.0) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+        self.fix = fix
+        self.seconds = seconds  # how long to believe it: after that the same may be asked again
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"

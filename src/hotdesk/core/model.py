@@ -1,0 +1,266 @@
+"""The nouns: what a person wants (`Desk`, `Want`), and what a cloud shows (`Instance`, `Disk`, `Image`).
+
+All of them are values. Times are seconds since the epoch; a field named `*_at` of something seen in a
+cloud was read from *that cloud's* clock and is compared only with others of the same cloud.
+Sizes are GiB, prices are US dollars.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Usage
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A frozen record, decoded strictly: an unknown or ill-typed field is a complaint with its path."""
+
+
+class Goal(StrEnum):
+    """What a desk's owner wants of it. A command changes this, and nothing else."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"  # the machine is off, its disk stays (and is paid)
+    PARKED = "parked"  # no machine, no disk: one verified image
+    GONE = "gone"  # nothing at all
+
+
+class Phase(StrEnum):
+    """What the cloud shows of a machine, a disk or an image just now."""
+
+    PENDING = "pending"  # being made, started or restored
+    READY = "ready"  # a machine that runs, a disk that can be used, an image that can be launched
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    VERIFYING = "verifying"  # an image that is being read back
+    ENDING = "ending"  # being deleted: a disk may yet appear from it
+    ENDED = "ended"  # a machine that is gone and still listed: only its reason is of interest
+    FAILED = "failed"
+
+
+class Market(StrEnum):
+    ON_DEMAND = "on-demand"
+    SPOT = "spot"
+
+
+class Want(Value, frozen=True):
+    """The hardware and the limits somebody asked for. `None` and "" mean: no preference."""
+
+    instance_type: str = ""
+    gpu: str = ""  # "L4", "A100", "none"
+    gpu_count: int = 0
+    market: str = "cheapest"  # on-demand | spot | cheapest
+    regions: tuple[str, ...] = ()
+    zone: str = ""
+    disk_gib: int = 0  # 0: as big as the image needs
+    image: str = ""  # a base image other than the provider's own choice
+    usd_per_hour_max: float | None = None
+
+
+class Offer(Value, frozen=True):
+    """One row of a price list: an instance type in a zone on a market."""
+
+    provider: str
+    region: str
+    zone: str
+    instance_type: str
+    market: Market = Market.ON_DEMAND
+    usd_per_hour: float = 0.0
+    gpu: str = ""
+    gpu_count: float = 0
+    gpu_memory_gib: float = 0.0  # of one GPU
+    vcpus: float = 0
+    memory_gib: float = 0.0
+    arch: str = "x86_64"
+    price_time: float | None = None
+    source: str = ""
+    why: str = ""  # the reason it was chosen, when it was
+
+    @property
+    def key(self) -> str:
+        """The pool it is taken from: what a "sold out" speaks of."""
+        return f"{self.provider}/{self.zone or self.region}/{self.instance_type}/{self.market}"
+
+
+class Instance(Value, frozen=True):
+    """A machine as the cloud lists it."""
+
+    id: str
+    name: str
+    desk: str
+    generation: int
+    phase: Phase
+    provider: str
+    region: str
+    zone: str
+    instance_type: str
+    market: Market = Market.ON_DEMAND
+    usd_per_hour: float = 0.0
+    started_at: float = 0.0  # its last start: an image taken before this misses work
+    image_id: str = ""  # what it was launched from
+    stoppable: bool = True  # a one-time spot machine can only be ended, which leaves its disk
+    arch: str = "x86_64"
+    gpu: str = ""
+    disk_gib: float = 0.0
+    reason: str = ""  # why it is in this phase, in the cloud's words
+    progress: float | None = None  # 0..1 while pending
+
+
+class Disk(Value, frozen=True):
+    """A disk that outlived its machine. (A machine's own disk is part of the machine.)"""
+
+    id: str
+    desk: str
+    generation: int
+    phase: Phase
+    provider: str
+    region: str
+    zone: str = ""
+    instance_id: str = ""  # the machine it came from
+    started_at: float | None = None  # that machine's last start, where the cloud still tells
+    size_gib: float = 0.0
+    usd_per_month: float = 0.0
+    arch: str = "x86_64"
+
+
+class Image(Value, frozen=True):
+    """A desk's saved disk."""
+
+    id: str
+    name: str
+    desk: str
+    generation: int  # of the machine it was taken from
+    phase: Phase
+    provider: str
+    region: str
+    verified: bool = False  # read back and found whole; kept with the image, so every computer sees it
+    source_id: str = ""  # the instance or disk it was taken from
+    taken_at: float = 0.0
+    size_gib: float = 0.0
+    usd_per_month: float = 0.0
+    arch: str = "x86_64"
+    progress: float | None = None
+    kind: Kind | None = None  # when FAILED: what sort of failure, where the cloud tells
+    reason: str = ""
+    note: str = ""  # what it could not capture, said plainly
+
+
+class Leftover(Value, frozen=True):
+    """Anything else of ours that a survey found: a key pair, a security group, a half-deleted folder."""
+
+    id: str
+    kind: str
+    provider: str
+    region: str
+    desk: str = ""
+    usd_per_month: float = 0.0
+    why: str = ""
+
+
+class Survey(Value, frozen=True):
+    """Everything with our tag, in one look."""
+
+    provider: str
+    instances: tuple[Instance, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    images: tuple[Image, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    unread: tuple[str, ...] = ()  # regions that did not answer: nothing may be concluded about them
+    lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
+    poll_seconds: float = 5.0  # how often it is polite to look
+
+    def by_desk(self) -> dict[str, Seen]:
+        """The same, sorted by desk; one pass, so that a thousand desks cost one survey."""
+        by_desk: dict[str, dict[str, list[Value]]] = {}
+        for kind in ("instances", "disks", "images", "leftovers"):
+            for thing in getattr(self, kind):
+                by_desk.setdefault(thing.desk, {}).setdefault(kind, []).append(thing)
+        return {desk: self._seen(things) for desk, things in by_desk.items()}
+
+    def of(self, desk: str) -> Seen:
+        """What is seen of one desk, which may be nothing."""
+        return self.by_desk().get(desk) or self._seen({})
+
+    def _seen(self, things: Mapping[str, Sequence[Value]]) -> Seen:
+        return Seen(
+            unread=self.unread,
+            lag_seconds=self.lag_seconds,
+            poll_seconds=self.poll_seconds,
+            **{kind: tuple(group) for kind, group in things.items()},  # type: ignore[arg-type]
+        )
+
+
+class Seen(Value, frozen=True):
+    """What a survey shows of one desk."""
+
+    instances: tuple[Instance, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    images: tuple[Image, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    unread: tuple[str, ...] = ()
+    lag_seconds: float = 0.0
+    poll_seconds: float = 5.0
+
+    @property
+    def machines(self) -> tuple[Instance, ...]:
+        """Machines that exist: everything but those that only linger in the listing."""
+        return tuple(i for i in self.instances if i.phase is not Phase.ENDED)
+
+    @property
+    def live(self) -> Instance | None:
+        """The desk's machine; the newest where there are several, which the planner settles first."""
+        return max(self.machines, key=lambda i: (i.generation, i.started_at, i.id), default=None)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Ids of all that exists."""
+        return frozenset(t.id for group in (self.machines, self.disks, self.images) for t in group)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all that was ever made under a chosen name and is still listed, ended machines too."""
+        return frozenset([*(i.name for i in self.instances), *(i.name for i in self.images)])
+
+    @property
+    def newest(self) -> Image | None:
+        """The newest verified image: what a resume starts from."""
+        whole = [i for i in self.images if i.verified and i.phase is Phase.READY]
+        return max(whole, key=lambda i: (i.generation, i.taken_at), default=None)
+
+
+class Desk(Value, frozen=True):
+    """A name with a goal. This row is all that a command writes."""
+
+    name: str
+    goal: Goal
+    since: float  # when the goal was last asked for (our clock)
+    created_at: float  # part of every name made for it: a later desk of the same name shares none
+    provider: str = "local"
+    want: Want = Want()
+    offers: tuple[Offer, ...] = ()  # candidates, best first, chosen when the goal was asked for
+    generation: int = 1  # its machine must be at least of this generation: `move` raises it
+    fresh: bool = False  # the owner agreed to begin with an empty desk although images are missing
+
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
+
+
+def check_name(name: str) -> str:
+    """The name itself, when it can be a desk's: 1 to 32 of a-z, 0-9 and inner hyphens.
+
+    It becomes part of tags, host aliases, folders and image names of every cloud, hence the narrow rule.
+    Raises `Usage` otherwise.
+    """
+    if _NAME.match(name):
+        return name
+    shown = name if len(name) <= 40 else name[:37] + "..."
+    tidy = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32].strip("-") or "blue"
+    raise Usage(
+        f"{shown!r} cannot be a desk's name.",
+        "A name has 1 to 32 characters: a-z, 0-9 and hyphens between them.",
+        f"hotdesk up {tidy}",
+    )

@@ -1,0 +1,89 @@
+"""What the core asks of the world. Everything that can wait, fail or cost money stands behind these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hotdesk.core.model import Instance, Offer, Survey, Value, Want
+from hotdesk.core.steps import BakeOrder, LaunchOrder
+
+
+class Provider(Protocol):
+    """A cloud, in a handful of methods under three laws.
+
+    1. **It returns at once.** Long work goes on by itself and shows in the survey. Waiting is a step.
+    2. **Twice is once.** The same arguments have one effect, however often they are sent.
+    3. **It is discoverable.** Name and tags go in the creating call: a survey finds it even if the
+       answer was lost.
+
+    A definite no is `raise Refused(kind, …)` and means that nothing was changed. Any other exception
+    means that the outcome is unknown.
+    """
+
+    name: str
+
+    def offers(self, want: Want) -> Sequence[Offer]:
+        """Rows that fit, best first, each with `why` it is there. Empty when nothing fits."""
+        ...
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        """Everything with our tag, with what it costs."""
+        ...
+
+    def launch(self, order: LaunchOrder) -> str:
+        """A machine of exactly this order; its id. The free things it needs are ensured on the way."""
+        ...
+
+    def power(self, instance_id: str, on: bool) -> None:
+        """Start or stop a machine that stays."""
+        ...
+
+    def bake(self, order: BakeOrder) -> str:
+        """An image from a stopped machine, or from the disk of one that is gone; its id."""
+        ...
+
+    def verify(self, image_id: str) -> None:
+        """Read an image back. Shows later as `verified`, or as FAILED with a reason; or refuses as ROTTEN."""
+        ...
+
+    def copy(self, image_id: str, region: str, name: str) -> str:
+        """The image in another region; the copy's id."""
+        ...
+
+    def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        """Of any kind; what is already absent is success. `keep_disk` leaves a machine's disk behind."""
+        ...
+
+    def access(self, instance: Instance) -> Access:
+        """How to reach a machine that is READY."""
+        ...
+
+
+class Access(Value, frozen=True):
+    """How to reach a desk: everything an ssh client needs, and where its Jupyter listens."""
+
+    desk: str
+    host: str
+    port: int
+    user: str
+    key_path: str
+    known_hosts_path: str  # holds the desk's one host key under `alias`
+    alias: str
+    notebook_port: int  # on the desk's own loopback
+    notebook_here: bool = False  # the desk's loopback is this computer's: no tunnel needed
+    home: str = "~"
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch, by this computer."""
+        ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Prover(Protocol):
+    def __call__(self, access: Access) -> None:
+        """Log in and get an answer from Jupyter, or `raise Refused(Kind.NOT_READY, what is missing)`."""
+        ...

@@ -1,0 +1,208 @@
+"""The verbs: each step is one call to a provider, or a wait, or a question, and says why it is taken.
+
+A step is a value, and what is written into the journal *before* it is taken. `key` names its effect:
+two steps of one key are the same request, so doing it twice must be doing it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import ClassVar
+
+import msgspec
+
+from hotdesk.core.errors import Kind
+from hotdesk.core.model import Offer, Value
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:24]
+
+
+class LaunchOrder(Value, frozen=True):
+    """Exactly one machine. Equal orders have equal names and tokens, and no others have."""
+
+    desk: str
+    born: float  # the desk's creation: an earlier desk of this name used other tokens
+    generation: int
+    attempt: int  # raised only after a definite refusal of the attempt before
+    offer: Offer
+    image_id: str = ""  # the desk's own saved image; "" for a base image
+    base_image: str = ""  # a base image the owner named; "" lets the provider choose
+    disk_gib: int = 0
+
+    @property
+    def token(self) -> str:
+        """What makes a repeated request the same request (24 hex digits; EC2 allows 64 characters)."""
+        place = self.offer
+        return _digest(
+            (self.desk, self.born, self.generation, self.attempt, place.key, place.region, place.zone,
+             self.image_id, self.base_image, self.disk_gib)
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        return f"hotdesk-{self.desk}-g{self.generation}-{self.token[:8]}"
+
+
+class BakeOrder(Value, frozen=True):
+    """One image of one machine's or disk's present content."""
+
+    desk: str
+    born: float
+    generation: int
+    attempt: int
+    source_id: str  # an instance that is stopped, or a disk
+    started_at: float  # the source's last start: waking it makes every earlier image stale
+    region: str
+
+    @property
+    def name(self) -> str:
+        return f"hotdesk-{self.desk}-g{self.generation}-{_digest(self)[:12]}"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str.lower):
+    why: str
+    #: Whether it changes something in the cloud, and so must stand in the journal before it is taken.
+    acts: ClassVar[bool] = True
+
+    @property
+    def key(self) -> str:
+        raise NotImplementedError
+
+
+class Launch(Step, frozen=True, kw_only=True):
+    order: LaunchOrder
+
+    @property
+    def key(self) -> str:
+        return f"launch:{self.order.token}"
+
+
+class Start(Step, frozen=True, kw_only=True):
+    id: str
+    started_at: float  # the start before this one: each waking is another effect
+
+    @property
+    def key(self) -> str:
+        return f"start:{self.id}:{self.started_at}"
+
+
+class Stop(Step, frozen=True, kw_only=True):
+    id: str
+    started_at: float
+
+    @property
+    def key(self) -> str:
+        return f"stop:{self.id}:{self.started_at}"
+
+
+class Bake(Step, frozen=True, kw_only=True):
+    order: BakeOrder
+
+    @property
+    def key(self) -> str:
+        return f"bake:{self.order.name}"
+
+
+class Verify(Step, frozen=True, kw_only=True):
+    id: str  # an image
+
+    @property
+    def key(self) -> str:
+        return f"verify:{self.id}"
+
+
+class Copy(Step, frozen=True, kw_only=True):
+    id: str  # an image
+    region: str  # where a copy shall be
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"copy:{self.id}:{self.region}"
+
+
+class Delete(Step, frozen=True, kw_only=True):
+    """End a machine, delete a disk, an image or a leftover."""
+
+    id: str
+    keep_disk: bool = False  # of a machine: its disk holds the only copy of the work
+
+    @property
+    def key(self) -> str:
+        return f"{'release' if self.keep_disk else 'delete'}:{self.id}"
+
+
+class Prove(Step, frozen=True, kw_only=True):
+    """Log in over ssh and get an answer from Jupyter. It changes nothing; only success is recorded."""
+
+    acts: ClassVar[bool] = False
+    id: str
+    generation: int
+    started_at: float
+
+    @property
+    def key(self) -> str:
+        return f"prove:{self.id}:{self.started_at}"
+
+
+class Wait(Step, frozen=True, kw_only=True):
+    acts: ClassVar[bool] = False
+    seconds: float
+    progress: float | None = None  # 0..1 of what is waited for
+
+    @property
+    def key(self) -> str:
+        return "wait"
+
+
+class Ask(Step, frozen=True, kw_only=True):
+    """Stop here: only a person may choose. `why` says what the choice is about."""
+
+    acts: ClassVar[bool] = False
+    what: str
+    fix: str
+    kind: Kind | None = None  # the refusal behind it, where there is one
+
+    @property
+    def key(self) -> str:
+        return "ask"
+
+
+AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Wait | Ask
+
+
+class Outcome(Value, frozen=True):
+    """How a step ended. `unknown` means that the request may or may not have had its effect."""
+
+    status: str  # done | refused | unknown
+    id: str = ""  # of what was made
+    kind: Kind | None = None
+    message: str = ""
+    fix: str = ""
+    until: float = 0.0  # a refusal is believed until then (our clock)
+
+
+class Row(Value, frozen=True):
+    """One line of the journal: a step that was begun, and, once known, how it ended."""
+
+    id: int
+    desk: str
+    at: float
+    step: AnyStep
+    ended_at: float | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.outcome is not None and self.outcome.status == "done"
+
+    @property
+    def refused(self) -> bool:
+        return self.outcome is not None and self.outcome.status == "refused"
+
+    @property
+    def unsure(self) -> bool:
+        """Begun, and never known to have ended or failed: something of its name may exist."""
+        return self.outcome is None or self.outcome.status == "unknown"
