@@ -12,7 +12,7 @@ import click
 from hotdesk.cli import render
 from hotdesk.core.errors import HotdeskError
 
-#: section -> command -> what it does. A command NAME is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
+#: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
 COMMANDS = {
     "The desk": {
         "up": "Open a desk: a machine you are logged into, with Jupyter answering.",
@@ -122,7 +122,8 @@ def _defect(error: Exception) -> tuple[str, str, str]:
     path = state_folder() / "defect.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        path.touch(0o600)
+        with path.open("w") as file:
             traceback.print_exception(error, file=file)
     except OSError:
         return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
