@@ -206,7 +206,7 @@ class Hotdesk:
             settings = self.config.desks.get(name)
             cloud = provider or (settings and settings.provider) or self.config.defaults.provider or "local"
             desk = Desk(name=name, goal=goal, since=now, created_at=now, provider=cloud)
-            want = want or self._configured(name)
+            want = want or self.configured(name)
         elif provider and provider != desk.provider:
             raise Usage(
                 f"{name} is a desk of {desk.provider}.",
@@ -356,7 +356,8 @@ class Hotdesk:
 
         keys.forget(self.state, desk.name)
 
-    def _configured(self, name: str) -> Want:
+    def configured(self, name: str) -> Want:
+        """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
         regions = self.config.defaults.regions
         if settings is None:

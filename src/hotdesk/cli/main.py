@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -128,8 +127,3 @@ def _defect(error: Exception) -> tuple[str, str, str]:
     except OSError:
         return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
     return what, f"This is a defect; the details are in {path}. Nothing was deleted.", "hotdesk doctor"
-
-
-def option_json(function: Any) -> Any:
-    """The option that every reading command has."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
