@@ -220,6 +220,8 @@ class Hotdesk:
                 f"hotdesk move {name} …   # the same desk on other hardware",
             )
         want = want or desk.want
+        if goal is Goal.RUNNING:
+            self._check_computer(desk.provider)
         offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
         return msgspec.structs.replace(
             desk,
@@ -355,6 +357,17 @@ class Hotdesk:
         from hotdesk.connect import keys
 
         keys.forget(self.state, desk.name)
+
+    def _check_computer(self, provider: str) -> None:
+        """Raises `Missing` when this computer could not use the desk that it asks for."""
+        from hotdesk.connect import ssh
+
+        for name in ("ssh", "ssh-keygen"):
+            ssh.program(name)
+        if provider == "local":
+            from hotdesk.providers import local
+
+            local.check_packages()
 
     def configured(self, name: str) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""

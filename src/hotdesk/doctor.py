@@ -5,22 +5,20 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotdesk.core.errors import Damaged, HotdeskError
+from hotdesk.core.errors import Damaged, HotdeskError, Newer
 from hotdesk.core.model import Desk, Goal, Phase, Survey, Value
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.steps import Ask, Delete
+from hotdesk.providers import local
 from hotdesk.store import Store
 from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
 
-#: What a desk on this computer is made of, by the name to import.
-LOCAL_PACKAGES = ("asyncssh", "jupyterlab", "argon2", "psutil", "zstandard", "blake3")
 LEAST_FREE_GIB = 2.0
 
 
@@ -71,6 +69,8 @@ def adopt() -> list[Desk]:
     try:
         with Store(folder) as store:
             store.desks()
+    except Newer:
+        raise
     except Damaged:
         stamp = int(SystemClock().now())
         for file in (folder / "hotdesk.db", folder / "hotdesk.db-wal", folder / "hotdesk.db-shm"):
@@ -136,14 +136,10 @@ def _programs() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    missing = [name for name in LOCAL_PACKAGES if find_spec(name) is None]
-    if missing:
-        yield Finding(
-            level="bad",
-            what="Desks on this computer cannot be opened.",
-            why=f"These packages are missing: {', '.join(missing)}.",
-            fix='pip install "hotdesk[local]"',
-        )
+    try:
+        local.check_packages()
+    except HotdeskError as error:
+        yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
 
 
 def _jupyter_of_old() -> Iterator[Finding]:
