@@ -370,3 +370,15 @@ def _salvage(body: bytes, name: str, dropped: Counter[str]) -> tuple[list[_Row],
         return rows, []
     except ValueError:
         return rows, [f"{name} is cut short or damaged: {seen} whole rows were still found in it"]
+
+
+def gather_raw(rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> History:
+    """Rows as boto3 gives them (times are datetimes already)."""
+    dropped: Counter[str] = Counter()
+    found = []
+    for raw in rows:
+        try:
+            found.append(msgspec.convert(raw, _Row))
+        except msgspec.ValidationError:
+            dropped["not a price row"] += 1
+    return gather(found, dropped=dropped)._replace(notes=notes)
