@@ -163,7 +163,7 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
             now,
             progress=progress if loud else lambda text: None,
             limit_seconds=120.0 if refresh else 20.0,
-            **_addresses(),
+            advisor_url=os.environ.get("HOTDESK_ADVISOR_URL", ""),  # somebody's mirror of the public file
         )
     except HotdeskError as error:
         return known._replace(notes=(*known.notes, error.what.rstrip(".")))
@@ -171,12 +171,6 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
         if loud:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return fresh._replace(notes=(*known.notes, *fresh.notes))
-
-
-def _addresses() -> dict[str, str]:
-    """Where the public files lie, when somebody keeps a mirror of them."""
-    url = os.environ.get("HOTDESK_ADVISOR_URL")
-    return {"advisor_url": url} if url else {}
 
 
 def latencies(store: Store) -> dict[str, float]:
@@ -192,9 +186,12 @@ def latencies(store: Store) -> dict[str, float]:
 
 def _refused(store: Store, now: float) -> frozenset[str]:
     """Offers that were refused lately: sold out, over a quota, or not sold there."""
+    rows = store.rows(limit=500)
+    if not rows:
+        return frozenset()
     from hotdesk.core.past import Past
 
-    return frozenset(Past(store.rows(limit=500)).refusals(now))
+    return frozenset(Past(rows).refusals(now))
 
 
 def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
@@ -20,7 +21,7 @@ from hotdesk.market.table import Machine
 
 MARKETS = (Market.ON_DEMAND, Market.SPOT)
 #: The version of the packed form: another one is dropped and gathered anew.
-FORM = 2
+FORM = 3
 
 _hardware = attrgetter(
     "provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch"
@@ -44,6 +45,7 @@ class _Packed(msgspec.Struct, array_like=True):
     price: bytes
     time: bytes
     source: bytes
+    order: bytes
     bands: dict[str, int]
     dropped: dict[str, int]
 
@@ -61,6 +63,7 @@ class Catalog:
         self.price = array("d")
         self.time = array("d")  # NaN: unknown
         self.source = array("B")
+        self.order = array("I")  # all rows by rising price: large answers are taken from it, not sorted
         self.bands: dict[str, int] = {}  # "provider/region/type" -> 0 (under 5 % a month) to 4 (over 20 %)
         self.dropped: dict[str, int] = {}
 
@@ -75,13 +78,18 @@ class Catalog:
         return self.bands.get(f"{machine.provider}/{region}/{machine.instance_type}")
 
     def machine_of(self, row: int) -> Machine:
-        from bisect import bisect_right
-
         return self.machines[bisect_right(self.starts, row) - 1]
 
     def offer(self, row: int, why: str = "") -> Offer:
         """One row as the value that everything else speaks of."""
-        machine, place, time = self.machine_of(row), self.places[self.place[row]], self.time[row]
+        return self._offer(row, self.machine_of(row), why)
+
+    def offers(self, rows: Iterable[int]) -> list[Offer]:
+        """Many rows as values, in the order given."""
+        return [self._offer(row, self.machine_of(row)) for row in rows]
+
+    def _offer(self, row: int, machine: Machine, why: str = "") -> Offer:
+        place, time = self.places[self.place[row]], self.time[row]
         return Offer(
             provider=place.provider,
             region=place.region,
@@ -142,6 +150,7 @@ class Catalog:
             and (not rows or max(self.place) < len(self.places))
             and (not rows or max(self.source) < len(self.sources))
             and (not rows or max(self.market) < len(MARKETS))
+            and (not rows or max(self.order) < rows)
             and (not rows or (min(self.price) > 0 and max(self.price) < math.inf))
         )
         if not sound:
@@ -149,7 +158,15 @@ class Catalog:
         return self
 
 
-_COLUMNS = {"starts": "I", "place": "H", "market": "B", "price": "d", "time": "d", "source": "B"}
+_COLUMNS = {
+    "starts": "I",
+    "place": "H",
+    "market": "B",
+    "price": "d",
+    "time": "d",
+    "source": "B",
+    "order": "I",
+}
 _decoder = msgspec.msgpack.Decoder(_Packed)
 
 
@@ -197,6 +214,7 @@ def build(
             catalog.source.append(sources.setdefault(source, len(sources)))
         catalog.starts.append(len(catalog.price))
     catalog.places, catalog.sources = list(places), list(sources)
+    catalog.order = array("I", sorted(range(len(catalog)), key=catalog.price.__getitem__))
     return catalog
 
 

@@ -124,7 +124,13 @@ def _sorted(
     speed: Callable[[Machine], float],
 ) -> list[int]:
     price = catalog.price.__getitem__
-    rows.sort(key=price)
+    if len(rows) * 16 < len(catalog):
+        rows.sort(key=price)
+    else:
+        wanted = bytearray(len(catalog))
+        for row in rows:
+            wanted[row] = 1
+        rows = [row for row in catalog.order if wanted[row]]
     if sort == "price":
         return rows
     if sort == "latency":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -27,6 +27,9 @@ from hotdesk.market.sources import (
     read_advice,
 )
 from hotdesk.market.table import Machine, shipped
+
+if TYPE_CHECKING:
+    from hotdesk.market.sources import Advice
 
 KEY = "offers"
 FRESH_SECONDS = 3600.0  # spot prices move over hours
@@ -80,10 +83,13 @@ def refreshed(
     now: float,
     *,
     progress: Callable[[str], None] = lambda text: None,
-    advisor_url: str = ADVISOR_URL,
+    advisor_url: str = "",
     limit_seconds: float = LIMIT_SECONDS,
 ) -> Known:
     """Ask every source that there is, keep what they say, and return it with a line for each that failed."""
+    from hotdesk.market.sources import ADVISOR_URL, LIVE, has_aws_account
+
+    advisor_url = advisor_url or ADVISOR_URL
     notes: list[str] = []
     answers: dict[str, list[Offer]] = {}
     told: dict[str, list[Machine]] = {}
@@ -181,6 +187,8 @@ def _cached_file(cache: Cache, url: str) -> _File | None:
 
 def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
     """What the advisor says now; what it said before when it cannot be reached and something was kept."""
+    from hotdesk.market.sources import fetch, read_advice
+
     try:
         new = fetch(url, etag=kept.etag if kept else "")
     except HotdeskError:
@@ -203,6 +211,8 @@ def _account(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
+    from hotdesk.market.sources import AT_ONCE, Aws, aws_region
+
     account = Aws()
     regions = account.regions()
     machines = account.machines()
@@ -216,7 +226,7 @@ def _account(
         except HotdeskError as error:
             notes.append(f"{region} gave nothing: {error.what}")
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(ask, regions))
 
 
