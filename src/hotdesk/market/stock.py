@@ -16,16 +16,6 @@ import msgspec
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Market, Offer
 from hotdesk.market.catalog import Catalog, build
-from hotdesk.market.sources import (
-    ADVISOR_URL,
-    LIVE,
-    Advice,
-    Aws,
-    aws_region,
-    fetch,
-    has_aws_account,
-    read_advice,
-)
 from hotdesk.market.table import Machine, shipped
 
 if TYPE_CHECKING:
