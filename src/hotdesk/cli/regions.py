@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--region", "regions", multiple=True, help="Only these, like eu-*. May be repeated.")
 @click.option("--provider", default="aws", show_default=True, type=click.Choice(["aws", "aliyun", "all"]))
 @click.option(
-    "--samples", default=5, show_default=True, type=click.IntRange(1, 20), help="Connects to each region."
+    "--samples", default=7, show_default=True, type=click.IntRange(1, 20), help="Connects to each region."
 )
 @click.option(
     "--limit", default=1.8, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds for all of it."
