@@ -15,8 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     # moto's stock images would make the first call take seconds and own 1300 snapshots of "ours".
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    from tests.fake_ec2.listener import Listener
     from tests.fake_ec2.rig import load_rig
-    from tests.fake_ec2.server import start, tick
+    from tests.fake_ec2.server import Application, tick
     from tests.fake_ec2.world import World
 
     world = World(asked.seed, asked.latency / 1000, asked.pace, asked.addresses)
@@ -24,14 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.rig:
         world.rig = load_rig(asked.rig)
         threading.Thread(target=tick, args=(world, stopped), daemon=True).start()
-    server, url = start(world, asked.host, asked.port)
+    server = Listener(asked.host, asked.port, Application(world))
 
     def leave(*_: Any) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    print(f"ready {url}", flush=True)
+    print(f"ready {server.url}", flush=True)
     try:
         server.serve_forever(poll_interval=0.05)
     finally:
