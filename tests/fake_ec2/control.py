@@ -127,7 +127,7 @@ def drop_rules(world: World, ask: Ask) -> Any:
 
 
 def set_capacity(world: World, ask: Ask) -> Any:
-    """From now on only `free` more machines fit into the pools that region, zone, type, market (globs) name."""
+    """From now on `free` more machines fit into the pools that region, zone, type, market (globs) name."""
     row = {k: ask.get(k, "*") for k in ("region", "zone", "type", "market")}
     regions = list(world.regions)
     used = sum(market.taken(world, row, r) for r in regions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tests.fake_ec2 import snapshots
@@ -204,7 +205,7 @@ def bake_disks(
         if spoil and spoil.how == "snapshot-error":
             world.clock.after(
                 (snapshot.done - snapshot.started) / 2,
-                lambda s=snapshot: s.become("error", world.clock.now()),
+                partial(snapshot_fails, world, snapshot),
             )
         ebs = own.get("Ebs") or {}
         short = 1 if spoil and spoil.how == "short-disk" else 0
@@ -226,9 +227,13 @@ def bake_disks(
     return mappings, taken
 
 
+def snapshot_fails(world: World, snapshot: Snapshot) -> None:
+    snapshot.become("error", world.clock.now())
+
+
 @action("RegisterImage")
 def register_image(world: World, call: Call) -> dict[str, Any]:
-    """An image of existing snapshots, with the architecture, disks and tags it is given (moto drops all three)."""
+    """An image of existing snapshots, with its architecture, disks and tags (moto drops all three)."""
     check_tag_kinds(call.get("TagSpecifications"), {"image"})
     name = call.get("Name") or ""
     root = call.get("RootDeviceName")
@@ -389,7 +394,7 @@ def deregister_image(world: World, call: Call) -> dict[str, Any]:
 
 
 def drop_image(world: World, image: Image, with_snapshots: bool) -> list[dict[str, Any]] | None:
-    """Deregister; with its snapshots where no other image needs them. Results per snapshot, as AWS gives them."""
+    """Deregister; with its snapshots where no other image needs them. Results per snapshot."""
     image.gone = world.clock.now()
     image.become("deregistered", image.gone)
     if not with_snapshots:

@@ -55,7 +55,7 @@ def state_row(state: str) -> dict[str, Any]:
 
 
 def instance_row(world: World, instance: Instance, region: str, everything: bool = False) -> dict[str, Any]:
-    """As DescribeInstances shows it now; `everything`: as the launch itself answers, tags included at once."""
+    """As DescribeInstances shows it now; `everything`: as the launch answers, tags included at once."""
     state = instance.state if everything else world.seen_state(instance)
     gone = state == "terminated"
     public = instance.public_ip if state in {"pending", "running"} or instance.address_id else None
@@ -307,7 +307,7 @@ def change_type(instance: Instance, kind: str, region: str, world: World) -> Non
     if catalogue.architecture(kind) != instance.architecture:
         raise Problem(
             "InvalidParameterCombination",
-            f"The instance type '{kind}' does not have the architecture of the instance, '{instance.architecture}'.",
+            f"The instance type '{kind}' does not have the architecture '{instance.architecture}'.",
         )
     if instance.market == "spot":
         raise Problem("UnsupportedOperation", "The instance type of a Spot Instance can not be changed.")

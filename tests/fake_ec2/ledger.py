@@ -128,18 +128,18 @@ def network_listing(world: World) -> list[dict[str, Any]]:
 
     rows = []
     for region, backend in list(ec2_backends[ACCOUNT].items()):
-        found: list[tuple[str, str, str, Any]] = [
-            ("key-pair", pair.id, pair.key_name, pair) for pair in backend.key_pairs.values()
+        found: list[tuple[str, str, str]] = [
+            ("key-pair", pair.id, str(pair.key_name)) for pair in backend.key_pairs.values()
         ]
         found += [
-            ("security-group", group.id, group.name, group)
+            ("security-group", group.id, str(group.name))
             for groups in backend.groups.values()
             for group in groups.values()
             if group.name != "default"
         ]
-        found += [("elastic-ip", a.allocation_id, a.public_ip, a) for a in backend.addresses]
-        found += [("launch-template", t.id, t.name, t) for t in backend.launch_templates.values()]
-        for kind, thing_id, name, thing in found:
+        found += [("elastic-ip", a.allocation_id, a.public_ip) for a in backend.addresses]
+        found += [("launch-template", t.id, t.name) for t in backend.launch_templates.values()]
+        for kind, thing_id, name in found:
             tags = {t["key"]: t["value"] for t in backend.describe_tags(filters={"resource-id": [thing_id]})}
             rows.append(
                 {

@@ -1,4 +1,4 @@
-"""HTTP itself: threads, connections that stay open (werkzeug closes each), and connections that break on purpose."""
+"""HTTP itself: threads, connections that stay open (werkzeug closes each) or break on purpose."""
 
 from __future__ import annotations
 
@@ -58,8 +58,6 @@ class Conversation(BaseHTTPRequestHandler):
             self.wfile.write(content)
         self.wfile.flush()
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = converse
-
     def environ(self) -> dict[str, Any]:
         """The request as moto's WSGI application wants it."""
         path, _, query = self.path.partition("?")
@@ -90,5 +88,9 @@ class Conversation(BaseHTTPRequestHandler):
                 environ[key] = value
         return environ
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         """Silent: calls are in the log of the control address."""
+
+
+for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"):
+    setattr(Conversation, f"do_{method}", Conversation.converse)

@@ -77,7 +77,7 @@ def when(
     real: Future[Any] | None,
     then: Callable[[dict[str, Any]], None],
 ) -> None:
-    """`then` after that time and once the real machine has done its part, unless another command came first."""
+    """`then` after that time and once the real machine has done its part, unless overtaken by a command."""
     epoch = instance.epoch
 
     def due() -> float | None:

@@ -1,4 +1,4 @@
-"""Security groups, keys, subnets and network interfaces. moto keeps them; what it has wrong is mended here."""
+"""Security groups, keys, subnets, network interfaces: moto keeps them, what it has wrong is mended here."""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ def stop_instances(world: World, call: Call) -> dict[str, Any]:
         if machine.market == "spot" and one_time_spot(world, machine):
             raise Problem(
                 "UnsupportedOperation",
-                f"You can't stop the Spot Instance '{machine.id}' because it is associated with a one-time Spot "
-                "Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.",
+                f"You can't stop the Spot Instance '{machine.id}' because it is associated with a one-time "
+                "Spot Instance request. You can only stop Spot Instances associated with persistent Spot "
+                "Instance requests.",
             )
         if machine.state not in {"running", "stopping", "stopped", "pending"}:
             raise Problem(
@@ -91,8 +92,8 @@ def terminate_instances(world: World, call: Call) -> dict[str, Any]:
         if machine.disable_api_termination:
             raise Problem(
                 "OperationNotPermitted",
-                f"The instance '{machine.id}' may not be terminated. Modify its 'disableApiTermination' instance "
-                "attribute and try again.",
+                f"The instance '{machine.id}' may not be terminated. Modify its 'disableApiTermination' "
+                "instance attribute and try again.",
             )
     call.dry_run()
     rows = []

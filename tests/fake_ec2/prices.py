@@ -1,8 +1,8 @@
 """What things cost: on-demand and spot prices per type, zone and moment, disks, snapshots and addresses.
 
 On-demand prices in us-east-1 that AWS publishes are in KNOWN (read November 2026). Types that are not listed
-there are estimated from vCPUs, memory and GPUs; other regions by a factor. A client must take prices from this
-server's answers, never from this file.
+there are estimated from vCPUs, memory and GPUs; other regions by a factor. A client must take prices from
+this server's answers, never from this file.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def region_factor(region: str) -> float:
 @lru_cache(maxsize=50_000)
 def on_demand(instance_type: str, region: str) -> float:
     """Dollars an hour, Linux, shared tenancy."""
-    base = KNOWN.get(instance_type)
+    base: float | None = KNOWN.get(instance_type)
     if base is None:
         entry = TYPES[instance_type]
         base = (
@@ -127,7 +127,7 @@ class SpotPrices:
         scarce = unit(self.seed, "scarce", instance_type, zone)
         if scarce > 0.93:
             return 1.0
-        return 0.16 + 0.62 * unit(self.seed, "level", instance_type, zone) ** 1.3
+        return 0.16 + 0.62 * math.pow(unit(self.seed, "level", instance_type, zone), 1.3)
 
     def _noise(self, key: str, at: float, span: float) -> float:
         """Smooth value noise in [-1, 1] that changes over `span` seconds."""
@@ -135,7 +135,7 @@ class SpotPrices:
         a, b = (2 * unit(self.seed, key, span, whole + i) - 1 for i in (0, 1))
         return a + (b - a) * part * part * (3 - 2 * part)
 
-    @lru_cache(maxsize=200_000)  # noqa: B019: one instance lives as long as the server
+    @lru_cache(maxsize=200_000)  # noqa: B019
     def _in_slot(self, instance_type: str, zone: str, slot: int) -> tuple[float, float]:
         """(moment of the change, price from then on) within one slot."""
         key = f"{instance_type}|{zone}"

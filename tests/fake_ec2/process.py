@@ -86,8 +86,8 @@ class FakeEc2:
 
     def client(self, service: str = "ec2", region: str = "us-east-1", retries: int = 0) -> Any:
         """An ordinary boto3 client; `retries` 0 shows every refusal."""
-        import boto3
-        from botocore.config import Config
+        import boto3  # type: ignore[import-untyped]
+        from botocore.config import Config  # type: ignore[import-untyped]
 
         session = boto3.Session(
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -95,4 +95,4 @@ class FakeEc2:
             region_name=region,
         )
         config = Config(retries={"total_max_attempts": retries + 1}, read_timeout=30)
-        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+        return session.client(service, endpoint_url=self.url, config=config)

@@ -14,11 +14,11 @@ from typing import Any
 
 
 class Machines:
-    """What a rig may implement; all optional. Disks are [{device, volume_id, snapshot_id, size_gib, root}]."""
+    """What a rig may do; all optional. Disks are [{device, volume_id, snapshot_id, size_gib, root}]."""
 
     def start(self, machine: dict[str, Any]) -> dict[str, Any] | None:
         """Boot `machine` (id, region, type, architecture, image_id, user_data bytes, public_key, disks, tags,
-        private_ip, first: True unless it was stopped before). Returns any of public_ip, private_ip, console."""
+        private_ip, first: False if it was only stopped). Returns any of public_ip, private_ip, console."""
 
     def stop(self, machine: dict[str, Any]) -> None:
         """Shut it down cleanly; its disks stay."""

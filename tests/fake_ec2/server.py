@@ -1,7 +1,7 @@
 """The server: one request after another through rules, our actions, and moto for the rest.
 
-Order for each request: latency, then (under one lock) what is due on the clock, a reply lost before, a refusal,
-the effect, and a reply lost after. Whatever is answered is in the log.
+Order for each request: latency, then (under one lock) what is due on the clock, a reply lost before, a
+refusal, the effect, and a reply lost after. Whatever is answered is in the log.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Application:
             status, headers, content = self.ask_moto(environ, body)
         except NotImplementedError as hole:
             raise missing_here(call) from hole
-        # moto's holes are HTML pages, some with status 500, which clients retry: say plainly that it is missing.
+        # moto's holes are HTML pages, some with status 500, which clients retry: say what is missing.
         if status in {404, 500, 501} and b"<!doctype" in content[:200].lower():
             raise missing_here(call)
         return status, headers, content

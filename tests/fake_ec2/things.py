@@ -1,4 +1,4 @@
-"""Nouns: what exists in the fake's account. Plain records; what may happen to them is in the files by noun."""
+"""Nouns: what exists in the fake's account. Plain records; what happens to them is in the files by noun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATE_CODES = {
 
 @dataclass(kw_only=True)
 class Thing:
-    """Anything with an id, tags and a price. `visible` is when reads begin to show it (eventual consistency)."""
+    """Anything with an id, tags and a price. `visible` is when reads begin to show it."""
 
     id: str
     region: str

@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -73,10 +74,7 @@ def write_result(call: Call, result: dict[str, Any] | None) -> Reply:
         return 200, {"Content-Type": XML}, ready
     text = f"{HEAD}<{call.action}Response {SPACE}><requestId>{REQUEST_ID}</requestId>"
     shape = get_service_model("ec2").operation_model(call.action).output_shape
-    if result is None or shape is None:
-        inner = "<return>true</return>"
-    else:
-        inner = writer(shape)(result)
+    inner = writer(shape)(result) if result is not None and shape is not None else "<return>true</return>"
     return 200, {"Content-Type": XML}, f"{text}{inner}</{call.action}Response>".encode()
 
 
@@ -88,9 +86,13 @@ WRITERS: dict[str, Callable[[Any], str]] = {}
 def writer(shape: Any) -> Callable[[Any], str]:
     """A function that turns a value of this shape into what stands between its tags."""
     if shape.name not in WRITERS:
-        WRITERS[shape.name] = lambda value: WRITERS[shape.name](value)  # shapes may contain themselves
+        WRITERS[shape.name] = partial(write_later, shape.name)  # shapes may contain themselves
         WRITERS[shape.name] = make_writer(shape)
     return WRITERS[shape.name]
+
+
+def write_later(name: str, value: Any) -> str:
+    return WRITERS[name](value)
 
 
 def make_writer(shape: Any) -> Callable[[Any], str]:

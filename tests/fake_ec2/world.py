@@ -112,7 +112,7 @@ class World:
 
         backend = ec2_backends[ACCOUNT][region]
         if not self.settings.default_vpc:
-            for vpc in [v for v in backend.vpcs.values() if v.is_default == "true" or v.is_default is True]:
+            for vpc in [v for v in backend.vpcs.values() if v.is_default in (True, "true")]:
                 backend.vpcs.pop(vpc.id)
                 for zone in backend.subnets.values():
                     for subnet in [s for s in zone.values() if s.vpc_id == vpc.id]:
