@@ -134,8 +134,8 @@ def check_fit(image: Image, kind: str) -> None:
         raise Problem(
             "InvalidParameterValue",
             f"The architecture '{theirs}' of the specified instance type does not match the architecture "
-            f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching "
-            "architectures, and try again.",
+            f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have "
+            "matching architectures, and try again.",
         )
     modes = catalogue.TYPES[kind].get("SupportedBootModes") or ["legacy-bios"]
     if image.boot_mode in {"uefi", "legacy-bios"} and image.boot_mode not in modes:

@@ -137,8 +137,8 @@ def network_listing(world: World) -> list[dict[str, Any]]:
             for group in groups.values()
             if group.name != "default"
         ]
-        found += [("elastic-ip", a.allocation_id, a.public_ip) for a in backend.addresses]
-        found += [("launch-template", t.id, t.name) for t in backend.launch_templates.values()]
+        found += [("elastic-ip", a.allocation_id, str(a.public_ip)) for a in backend.addresses]
+        found += [("launch-template", t.id, str(t.name)) for t in backend.launch_templates.values()]
         for kind, thing_id, name in found:
             tags = {t["key"]: t["value"] for t in backend.describe_tags(filters={"resource-id": [thing_id]})}
             rows.append(

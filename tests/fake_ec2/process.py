@@ -29,6 +29,7 @@ class FakeEc2:
             self.arguments += [f"--{name}", str(value)]
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.clients: dict[tuple[str, str, int], Any] = {}
 
     def __enter__(self) -> FakeEc2:
         self.process = subprocess.Popen(
@@ -86,6 +87,8 @@ class FakeEc2:
 
     def client(self, service: str = "ec2", region: str = "us-east-1", retries: int = 0) -> Any:
         """An ordinary boto3 client; `retries` 0 shows every refusal."""
+        if (service, region, retries) in self.clients:
+            return self.clients[service, region, retries]
         import boto3  # type: ignore[import-untyped]
         from botocore.config import Config  # type: ignore[import-untyped]
 
@@ -95,4 +98,6 @@ class FakeEc2:
             region_name=region,
         )
         config = Config(retries={"total_max_attempts": retries + 1}, read_timeout=30)
-        return session.client(service, endpoint_url=self.url, config=config)
+        made = session.client(service, endpoint_url=self.url, config=config)
+        self.clients[service, region, retries] = made
+        return made
