@@ -62,6 +62,7 @@ def load() -> None:
         power,
         pricing,
         quotas,
+        registration,
         snapshots,
         tags,
         types,

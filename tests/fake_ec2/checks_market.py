@@ -104,7 +104,7 @@ def regions_must_be_enabled(cloud: Cloud) -> None:
     refused(lambda: cloud.client("ec2", "eu-south-1").describe_instances(), "AuthFailure")
 
 
-@check(moto="not refused")
+@check(moto="InvalidUserData.Malformed")
 def user_data_reads_back(cloud: Cloud) -> None:
     """And changes only while the machine is stopped."""
     instance_id = cloud.running(UserData="#cloud-config\n{}\n")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from tests.fake_ec2 import catalogue, crowd, ledger, machine, market, quotas
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.filters import iso, seconds_of
-from tests.fake_ec2.images import drop_image
+from tests.fake_ec2.registration import drop_image
 from tests.fake_ec2.rules import Rule
 from tests.fake_ec2.snapshots import drop_snapshot
 from tests.fake_ec2.things import Image, Instance, Snapshot, Volume
