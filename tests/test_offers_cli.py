@@ -325,3 +325,69 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
     assert "your AWS account gave nothing" in done.stderr
     assert "Traceback" not in done.stderr
     assert "$0.805" in done.stdout
+
+
+# ---- choosing in the terminal --------------------------------------------------------------------------
+
+
+def terminal(state: Path, *words: str) -> Any:
+    pexpect = pytest.importorskip("pexpect", reason="a terminal to type into needs pexpect")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
+    named = {
+        "HOTDESK_STATE": str(state),
+        "PYTHONPATH": str(ROOT / "src"),
+        "HOTDESK_OFFLINE": "1",
+        "NO_COLOR": "1",
+    }
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "hotdesk", "offers", "-i", *words],
+        env=inherited | named | {"TERM": "xterm"},
+        dimensions=(20, 120),
+        encoding="utf-8",
+        timeout=30,
+        cwd=str(ROOT),
+    )
+
+
+def test_picking_filters_sorts_and_asks_before_it_costs(tmp_path: Path) -> None:
+    child = terminal(tmp_path, "--gpu", "L4")
+    child.expect("sorted by price")
+    child.expect("▶ g6f.large")
+    child.send("g6.2x oregon\x7f\x7f\x7f\x7f\x7f\x7fus-west-2")
+    child.expect("filter: g6.2x us-west-2")
+    child.expect("1 of ")
+    child.expect("▶ g6.2xlarge")
+    child.send("\t")
+    child.expect("sorted by latency")
+    child.send("\r")
+    child.expect("hotdesk up --provider aws --type g6.2xlarge --region us-west-2 --market spot")
+    child.expect("Open a desk there")
+    child.send("n\r")
+    child.expect(child_end())
+    child.close()
+    assert child.exitstatus == 0
+
+
+def child_end() -> Any:
+    import pexpect
+
+    return pexpect.EOF
+
+
+def test_leaving_restores_the_terminal(tmp_path: Path) -> None:
+    child = terminal(tmp_path, "--gpu", "T4")
+    child.expect("sorted by price")
+    child.send("zzz")
+    child.expect("Nothing fits these words")
+    child.send("\r\x1b")
+    child.expect(r"\x1b\[\?25h\x1b\[\?1049l")
+    child.expect(child_end())
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_without_a_terminal_there_is_nothing_to_pick_in(tmp_path: Path) -> None:
+    done = run(tmp_path, "-i", "--gpu", "L4")
+    assert done.returncode == 2
+    assert "-i needs one" in done.stderr

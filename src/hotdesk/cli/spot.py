@@ -198,7 +198,7 @@ def _print(zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ..
             ]
         )
     width = min(render.columns(), 110) if render.columns() < 10_000 else 80
-    highest = max(zone.max for zone in zones)
+    highest = max(zone.max for zone in _drawn(zones))
     near = tuple(
         mark for mark in figure.marks if mark[1] <= 1.5 * highest
     )  # a far one would flatten the rest
@@ -218,7 +218,7 @@ def _figure(
     pools = {(pool.instance_type, pool.zone): pool for pool in history.pools}
     several = len({zone.instance_type for zone in zones}) > 1
     series = []
-    for zone in sorted(zones, key=lambda zone: zone.mean_usd_per_hour)[:_DRAWN]:
+    for zone in _drawn(zones):
         edges, prices = held(pools[zone.instance_type, zone.zone], since, until)
         label = f"{zone.instance_type} {zone.zone}" if several else zone.zone
         y = (*prices.tolist(), float(prices[-1]))
@@ -228,8 +228,11 @@ def _figure(
     if len(levels) == 1:
         (level,) = levels
         marks.append((f"on-demand ${level:g}", level))
-    left = len(zones) - len(series)
-    note = (f"The {_DRAWN} cheapest zones; {left} more are in the table.",) if left else ()
+    pinned = [zone.zone for zone in zones if zone.pinned] if len(series) < len(zones) else []
+    left = len(zones) - len(series) - len(pinned)
+    notes = [f"The {_DRAWN} cheapest zones; {left} more are in the table."] if left > 0 else []
+    if pinned:
+        notes.append(f"Not drawn, for it is pinned at on-demand: {', '.join(pinned)}.")
     return Figure(
         title=f"Spot price of {', '.join(sorted({zone.instance_type for zone in zones}))}",
         x_label="time",
@@ -237,8 +240,14 @@ def _figure(
         series=tuple(series),
         x_is_time=True,
         marks=tuple(marks),
-        notes=note,
+        notes=tuple(notes),
     )
+
+
+def _drawn(zones: list[ZonePrices]) -> list[ZonePrices]:
+    """The zones worth a curve: the cheapest that have a market, or whatever there is."""
+    market = [zone for zone in zones if not zone.pinned] or zones
+    return sorted(market, key=lambda zone: zone.mean_usd_per_hour)[:_DRAWN]
 
 
 def _moment(text: str, option: str) -> float:
