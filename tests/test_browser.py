@@ -48,8 +48,9 @@ def test_a_notebook_survives_parking(hotdesk: Command, page: Page, tmp_path: Pat
     assert hotdesk("up", "blue").returncode == 0
     url = hotdesk("notebook", "blue", "--url").stdout.strip()
     password = hotdesk("notebook", "blue", "--password").stdout.strip()
-    install = "d=$(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'); echo 'answer = 42' > $d/deskonly.py"
-    assert hotdesk("ssh", "blue", "--", install).returncode == 0
+    where = """$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"""
+    installed = hotdesk("ssh", "blue", "--", f"echo 'answer = 42' > {where}/deskonly.py")
+    assert installed.returncode == 0, installed.stderr
 
     page.goto(url)
     page.fill("input[type=password]", "not the password")

@@ -18,8 +18,27 @@ from tests.conftest import Command
 
 ALL = [name for section in COMMANDS.values() for name in section]
 #: Nothing of this may be loaded to print help or list desks.
-HEAVY = ("asyncssh", "jupyter", "numpy", "boto3", "botocore", "ray", "rich", "psutil",
-         "cryptography", "email", "importlib.metadata", "asyncio", "ssl", "blake3", "zstandard", "unittest", "http")  # fmt: skip
+HEAVY = frozenset(
+    [
+        "asyncssh",
+        "jupyter",
+        "numpy",
+        "boto3",
+        "botocore",
+        "ray",
+        "rich",
+        "psutil",
+        "cryptography",
+        "email",
+        "importlib.metadata",
+        "asyncio",
+        "ssl",
+        "blake3",
+        "zstandard",
+        "unittest",
+        "http",
+    ]
+)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["ls"], ["ls", "--json"], ["up", "--help"]])
