@@ -18,27 +18,8 @@ from tests.conftest import Command
 
 ALL = [name for section in COMMANDS.values() for name in section]
 #: Nothing of this may be loaded to print help or list desks.
-HEAVY = frozenset(
-    [
-        "asyncssh",
-        "jupyter",
-        "numpy",
-        "boto3",
-        "botocore",
-        "ray",
-        "rich",
-        "psutil",
-        "cryptography",
-        "email",
-        "importlib.metadata",
-        "asyncio",
-        "ssl",
-        "blake3",
-        "zstandard",
-        "unittest",
-        "http",
-    ]
-)
+HEAVY = {"asyncssh", "jupyter", "numpy", "boto3", "botocore", "ray", "rich", "psutil", "cryptography"}
+HEAVY |= {"email", "importlib.metadata", "asyncio", "ssl", "blake3", "zstandard", "unittest", "http"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["ls"], ["ls", "--json"], ["up", "--help"]])
