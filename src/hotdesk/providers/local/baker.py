@@ -62,7 +62,7 @@ class Baker:
         return 1
 
     def _failed(self, kind: Kind | None, reason: str) -> None:
-        print(f"failed: {reason}", flush=True)
+        spawn.say(f"failed: {reason}")
         self.tell(phase="failed", verified=False, progress=None, kind=kind, reason=reason)
 
     def bake(self) -> None:
@@ -100,8 +100,7 @@ class Baker:
                 os.fsync(file.fileno())
             new.replace(manifest)
             old = records.read(self.folders.image(image), records.Picture)
-            sizes = {"size_bytes": old.size_bytes, "stored_bytes": old.stored_bytes} if old else {}
-            self.tell(phase="baked", progress=None, reason="", **sizes)
+            self.tell(phase="baked", progress=None, reason="", size_bytes=old.size_bytes if old else 0)
             return
         empty = self.folders.trash / f"{self.id}.empty"
         empty.mkdir(mode=0o700, exist_ok=True)
@@ -116,9 +115,9 @@ class Baker:
         best: tuple[int, float, str] | None = None
         for path in self.folders.images.glob("*.json"):
             other = records.read(path, records.Picture)
-            if other and other.order.desk == self.picture.order.desk and other.phase == "baked":
-                if path.with_suffix(".manifest").exists():
-                    best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
+            whole = other is not None and other.phase == "baked" and path.with_suffix(".manifest").exists()
+            if other and whole and other.order.desk == self.picture.order.desk:
+                best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
         return self.folders.manifest(best[2]) if best else None
 
     def verify(self) -> None:

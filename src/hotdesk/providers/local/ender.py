@@ -73,11 +73,11 @@ def main() -> int:
     folder = folders.machine(id_)
     machine = records.read(folder / "machine.json", records.Machine)
     if machine is not None:
-        for image in folders.images.glob("*.json"):
+        deleted = (folder / "ending.json").exists()
+        for image in folders.images.glob("*.json") if deleted else ():
             picture = records.read(image, records.Picture)
             if picture and picture.order.source_id == id_ and picture.phase == "baking":
-                if (folder / "ending.json").exists():
-                    end_worker(image.with_suffix(".lock"), seconds=5.0)
+                end_worker(image.with_suffix(".lock"), seconds=5.0)
         stop(folder, machine.mark)
         run = records.read(folder / "run.json", records.Run)
         if run is not None and run.phase != "stopped":

@@ -1,12 +1,12 @@
 """Where everything of the local provider lies, below one folder that no other user can open.
 
-    machines/<id>/   machine.json (written first), run.json, run.lock, prepared, supervisor.log
-    disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; a virtual environment names its own
-                     path, so a desk's disk always lies at the same one
-    disks/<desk>.json  whose disk it is, for the day on which the machine's folder is lost
-    images/<id>.json, <id>.manifest, <id>.lock
-    store/           the content of all images
-    trash/           what is being deleted
+machines/<id>/   machine.json (written first), run.json, run.lock, prepared, supervisor.log
+disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; a virtual environment names its own
+                 path, so a desk's disk always lies at the same one
+disks/<desk>.json  whose disk it is, for the day on which the machine's folder is lost
+images/<id>.json, <id>.manifest, <id>.lock
+store/           the content of all images
+trash/           what is being deleted
 """
 
 from __future__ import annotations

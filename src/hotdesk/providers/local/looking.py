@@ -36,7 +36,7 @@ def survey(folders: Folders) -> Survey:
 def names(folder: Path) -> list[str]:
     """What lies in a folder, in order; nothing when there is none."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(os.listdir(folder))
+        return sorted(entry.name for entry in os.scandir(folder))
     return []
 
 
@@ -189,6 +189,8 @@ def _image_phase(picture: records.Picture, *, busy: bool) -> tuple[Phase, Kind |
             if picture.reads >= READS:
                 return Phase.FAILED, None, f"reading it back ended unfinished {picture.reads} times"
             return Phase.READY, None, "the process that read it back ended before it was done"
+    if busy and not picture.verified:  # its worker is just ending
+        return Phase.PENDING, None, "the image is being taken"
     return Phase.READY, None, picture.reason
 
 
@@ -217,11 +219,20 @@ def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) ->
             yield _leftover(f"trash/{name}", "half-deleted folder", _desk_of(id_))
     for file in names(folders.images):
         stem, _, kind = file.rpartition(".")
-        if kind == "manifest" and not folders.image(stem).exists() and not locks.alive(folders.image_lock(stem)):
+        if (
+            kind == "manifest"
+            and not folders.image(stem).exists()
+            and not locks.alive(folders.image_lock(stem))
+        ):
             yield _leftover(f"manifest/{stem}", "half-deleted image", _desk_of(stem))
 
 
 def _leftover(id_: str, kind: str, desk: str) -> Leftover:
     return Leftover(
-        id=id_, kind=kind, provider=PROVIDER, region=REGION, desk=desk, why=f"a {kind}, left by an interruption"
+        id=id_,
+        kind=kind,
+        provider=PROVIDER,
+        region=REGION,
+        desk=desk,
+        why=f"a {kind}, left by an interruption",
     )

@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import hashlib
 import importlib.util
+import os
 import platform
 import shutil
 import sys
@@ -52,7 +53,11 @@ class Local:
 
     def access(self, instance: Instance) -> Access:
         machine, run = self._machine(instance.id), self._run(instance.id)
-        if machine is None or run is None or looking.machine_now(self.folders, instance.id)[0] is not Phase.READY:
+        if (
+            machine is None
+            or run is None
+            or looking.machine_now(self.folders, instance.id)[0] is not Phase.READY
+        ):
             raise Refused(Kind.NOT_READY, f"{instance.desk} is not running", seconds=1.0)
         keys = machine.keys
         return Access(
@@ -151,7 +156,9 @@ class Local:
 
         types = [hardware.CPU_TYPE, hardware.GPU_TYPE]
         if order.offer.instance_type not in types:
-            raise Refused(Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}")
+            raise Refused(
+                Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
+            )
         if order.offer.instance_type == hardware.GPU_TYPE and not hardware.has_gpu():
             raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")
 
@@ -212,7 +219,7 @@ class Local:
                 log=folder / "supervisor.log",
             )
         finally:
-            _close(lock_fd)
+            os.close(lock_fd)
 
     def _end(self, id_: str) -> None:
         """Start the worker that stops a machine, and deletes it if that is written down; unless one lives."""
@@ -229,7 +236,7 @@ class Local:
                 log=folder / "ender.log",
             )
         finally:
-            _close(lock_fd)
+            os.close(lock_fd)
 
     # ---- images ----------------------------------------------------------------------------------
 
@@ -256,7 +263,7 @@ class Local:
                 records.write(self.folders.image(id_), picture)
                 self._work_on(id_, "bake", lock_fd)
             finally:
-                _close(lock_fd)
+                os.close(lock_fd)
         return id_
 
     def verify(self, image_id: str) -> None:
@@ -270,24 +277,28 @@ class Local:
                 return
             lock_fd = locks.take(self.folders.image_lock(image_id))
             if lock_fd is None:
-                if picture.phase == "baking":
-                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=1.0)
+                if picture.phase != "verifying":
+                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=0.1)
                 return
             try:
                 if picture.phase == "baking":
                     raise Refused(Kind.ROTTEN, f"{image_id} was never finished")
                 if picture.reads >= looking.READS:
-                    raise Refused(Kind.ROTTEN, f"{image_id} could not be read back in {picture.reads} attempts")
+                    raise Refused(
+                        Kind.ROTTEN, f"{image_id} could not be read back in {picture.reads} attempts"
+                    )
                 changed = msgspec.structs.replace(
                     picture, phase="verifying", reads=picture.reads + 1, progress=0.0, reason=""
                 )
                 records.write(self.folders.image(image_id), changed)
                 self._work_on(image_id, "verify", lock_fd)
             finally:
-                _close(lock_fd)
+                os.close(lock_fd)
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        raise Refused(Kind.UNSUPPORTED, f"this computer is one region, {looking.REGION}; {region} is not here")
+        raise Refused(
+            Kind.UNSUPPORTED, f"this computer is one region, {looking.REGION}; {region} is not here"
+        )
 
     def _work_on(self, image_id: str, verb: str, lock_fd: int) -> None:
         spawn.spawn(
@@ -311,18 +322,18 @@ class Local:
             raise Refused(Kind.MISMATCH, f"{order.source_id} belongs to {machine.order.desk}, not to {desk}")
         phase, _, _, run = looking.machine_now(self.folders, order.source_id)
         if phase is not Phase.STOPPED:
-            raise Refused(Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0)
+            raise Refused(
+                Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0
+            )
         if run and run.started_at != order.started_at:
             raise Refused(Kind.MISMATCH, f"{order.source_id} was started again since this image was ordered")
 
     def _being_baked(self, source_id: str) -> bool:
         for file in looking.names(self.folders.images):
-            if file.endswith(".json"):
-                id_ = file.removesuffix(".json")
-                picture = self._picture(id_)
-                if picture and picture.order.source_id == source_id and picture.phase == "baking":
-                    if locks.alive(self.folders.image_lock(id_)):
-                        return True
+            picture = self._picture(id_) if (id_ := file.removesuffix(".json")) != file else None
+            of_it = picture is not None and picture.order.source_id == source_id
+            if picture and of_it and picture.phase == "baking" and locks.alive(self.folders.image_lock(id_)):
+                return True
         return False
 
     def _delete_image(self, id_: str) -> None:
@@ -362,7 +373,9 @@ class Local:
         return locks.ordered(self.folders.root / "order.lock")
 
     def _machine(self, id_: str) -> records.Machine | None:
-        return records.read(self.folders.machine(id_) / "machine.json", records.Machine) if plain(id_) else None
+        return (
+            records.read(self.folders.machine(id_) / "machine.json", records.Machine) if plain(id_) else None
+        )
 
     def _known(self, id_: str) -> records.Machine:
         if (machine := self._machine(id_)) is None:
@@ -377,9 +390,3 @@ class Local:
 
     def _ending(self, id_: str) -> bool:
         return (self.folders.machine(id_) / "ending.json").exists()
-
-
-def _close(fd: int) -> None:
-    import os
-
-    os.close(fd)

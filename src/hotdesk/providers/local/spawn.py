@@ -51,6 +51,12 @@ def settle() -> None:
     os.chdir("/")
 
 
+def say(words: str) -> None:
+    """A line in the worker's own log."""
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+
+
 def reap() -> None:
     """Let the dead rest: a long-lived caller would otherwise keep its ended workers as zombies."""
     for pid in list(_started):

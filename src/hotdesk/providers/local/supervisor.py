@@ -89,7 +89,7 @@ class Machine:
             self.tell(progress=0.8, reason="Jupyter is starting")
             await self._unless_stopped(self._jupyter_answers())
             self.tell(phase="ready", progress=None, reason="")
-            print(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}", flush=True)
+            spawn.say(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}")
             assert self._server is not None
             status = await self._unless_stopped(self._server.wait())
             raise Stopped(f"Jupyter ended by itself ({_status(status)})")
@@ -148,7 +148,7 @@ class Machine:
         self.tell(progress=0.65, reason="making the desk's Python environment")
         python_env.make(self.disk / "env")
         if trouble := python_env.mend(self.disk / "env"):
-            print(trouble, flush=True)
+            spawn.say(trouble)
 
     # ---- Jupyter -------------------------------------------------------------------------------------
 
@@ -228,17 +228,23 @@ async def run(state: Path, id_: str) -> int:
     undertaker = processes.Undertaker()
     looks: list[asyncio.TimerHandle] = []
 
+    def look_later() -> None:
+        if not looks:
+            looks.append(loop.call_later(2.0, bury))
+
     def bury() -> None:
         looks.clear()
         if undertaker.look():
-            looks.append(loop.call_later(2.0, bury))
+            look_later()
 
     loop.add_signal_handler(signal.SIGTERM, machine.stop.set)
-    for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # handled, so that children do not inherit it
+    for ignored in (
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+    ):  # handled, so that children do not inherit it
         loop.add_signal_handler(ignored, lambda: None)
-    loop.add_signal_handler(
-        signal.SIGCHLD, lambda: looks or looks.append(loop.call_later(2.0, bury))
-    )
+    loop.add_signal_handler(signal.SIGCHLD, look_later)
     processes.adopt_orphans()
     reason = ""
     try:
@@ -252,7 +258,7 @@ async def run(state: Path, id_: str) -> int:
     except OSError as error:
         reason = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     machine.tell(phase="stopped", progress=None, reason=reason)
-    print(f"stopped: {reason or 'as asked'}", flush=True)
+    spawn.say(f"stopped: {reason or 'as asked'}")
     return 1 if reason else 0
 
 
@@ -267,7 +273,7 @@ def main() -> int:
     try:
         return asyncio.run(run(state, id_))
     except Stopped as stopped:
-        print(f"stopped: {stopped}", flush=True)
+        spawn.say(f"stopped: {stopped}")
         return 1
 
 
