@@ -128,6 +128,7 @@ class Cloud:
         self.acknowledged: dict[str, set[int]] = {}  # by desk
         self.given_up: Callable[[str], bool] = lambda desk: False  # the owner agreed to lose a desk's work
         self.violations: list[str] = []
+        self.lost_by_choice = False  # whether somebody ever gave work up, or deleted something by hand
         self.calls: list[str] = []
         self.looks = 0
         self.looks_max = 10**9
@@ -223,6 +224,7 @@ class Cloud:
         if missing := self.acknowledged.get(order.desk, set()) - work:
             if self.given_up(order.desk):
                 self.acknowledged[order.desk] -= missing
+                self.lost_by_choice = True
             else:
                 self.violations.append(f"{order.name} launched without work {sorted(missing)}")
         spot = order.offer.market is Market.SPOT
@@ -345,6 +347,7 @@ class Cloud:
             thing.keeps_disk = keep_disk
             if not keep_disk:
                 self._destroy(thing)
+                thing.work = frozenset()
             self._change(thing, phase=Phase.ENDING)
             self._after(2.0, 60.0, partial(self._ended, thing))
         else:
@@ -394,6 +397,7 @@ class Cloud:
         thing = self.find(id_)
         if thing is None or thing.value.phase in GONE:
             return
+        self.lost_by_choice = True
         before = self.given_up
         self.given_up = lambda desk: True
         self._delete(id_, thing.keeps_disk)
@@ -414,6 +418,7 @@ class Cloud:
         for other in self.things.values():
             if other is not thing and other.value.desk == desk and other.holds:
                 at_stake -= other.work
+        self.lost_by_choice |= self.given_up(desk)
         if at_stake:
             if not self.given_up(desk):
                 self.violations.append(f"the last copy of {sorted(at_stake)} destroyed with {thing.value.id}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from hotdesk.core.errors import Busy, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
+from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
 from hotdesk.core.ports import Clock, Prover, Provider
 from hotdesk.core.steps import (
@@ -68,7 +69,9 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
-        self._absent: dict[str, float] = {}  # by desk: since when something has been seen to be missing
+        self._absent: dict[
+            str, tuple[float, float]
+        ] = {}  # by desk: its wish, and since when a thing is missing
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
         """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
@@ -156,16 +159,17 @@ class Reconciler:
         A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
         is kept in memory only means that a new process waits again.)
         """
-        gone = not steps and desk.goal is Goal.GONE
-        missing = bool(steps) and isinstance(steps[0], Ask) and steps[0].absence
-        if not gone and not missing:
+        if not _rests_on_absence(desk, steps, seen, self.store.past(desk)):
             self._absent.pop(desk.name, None)
             return None
-        since = self._absent.setdefault(desk.name, self.clock.now())
-        if seen.lag_seconds == 0 or abs(now - since) > seen.lag_seconds:
+        wish, since = self._absent.get(desk.name, (None, 0.0))
+        if wish != desk.since:  # the first look: a late disk is listed within the lag from its end
+            self._absent[desk.name] = (desk.since, self.clock.now())
+        elif abs(now - since) >= seen.lag_seconds:
             return None
-        what = "nothing is listed any more" if gone else "the last work is not listed"
-        return Wait(seconds=seen.poll_seconds, why=f"{what}, but a disk may be listed late")
+        if not seen.lag_seconds:
+            return None
+        return Wait(seconds=seen.poll_seconds, why="the last machine is gone; a disk may yet be listed")
 
     def _survey(self, provider: str) -> Survey:
         try:
@@ -192,8 +196,8 @@ class Reconciler:
     def _act(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
         if not acts:
             return ()
-        # A clock may be set back: what a command asked for is never written down as older than the command.
-        at = max(now, *(desk.since for desk, _ in acts))
+        # A clock may be set back: what is done for a desk is never written down as older than the wish.
+        at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
         begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
         ended = []
         for row, (desk, step) in zip(begun, acts, strict=True):
@@ -210,6 +214,18 @@ class Reconciler:
             return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
         except Exception as error:  # whatever it was: the request may have had its effect
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+
+def _rests_on_absence(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+    """Whether a conclusion would be another one if a disk were listed late."""
+    match steps:
+        case [Ask(absence=absence), *_]:
+            return absence
+        case [] if desk.goal is Goal.GONE:
+            return True
+        case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
+            return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
+    return False
 
 
 def _take(provider: Provider, step: AnyStep) -> str:

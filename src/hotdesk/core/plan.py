@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.steps import (
     AnyStep,
@@ -408,7 +408,8 @@ def _prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     steps: list[AnyStep] = [Delete(id=t.id, why=t.why or f"a leftover {t.kind}") for t in seen.leftovers]
     newest = seen.newest
     if newest is None:
-        return steps
+        failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
+        return [*steps, *(Delete(id=i.id, why="it failed, and you go on without it") for i in failed)]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and _superseded(disk, newest):
             steps.append(Delete(id=disk.id, why=f"its work is whole in {newest.name}"))
