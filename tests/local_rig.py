@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from hotdesk.connect.keys import desk_keys
-from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
+from hotdesk.core.model import Image, Instance, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
-from hotdesk.core.steps import LaunchOrder
+from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import locks
 from hotdesk.providers.local.provider import Local
 
@@ -75,6 +75,25 @@ class LocalRig:
     def start(self, machine: Instance) -> Instance:
         self.provider.power(machine.id, True)
         return self.now(machine.id, Phase.READY)
+
+    def image_of(self, machine: Instance, attempt: int = 0) -> Image:
+        """A verified image of a stopped machine."""
+        order = BakeOrder(
+            desk=machine.desk,
+            born=1.5,
+            generation=machine.generation,
+            attempt=attempt,
+            source_id=machine.id,
+            started_at=self.now(machine.id, Phase.STOPPED).started_at,
+            region="local",
+        )
+        id_ = self.provider.bake(order)
+        image = next(i for i in self.settle().images if i.id == id_)
+        assert image.phase is Phase.READY, f"{image}\n{self.logs()}"
+        self.provider.verify(id_)
+        image = next(i for i in self.settle().images if i.id == id_)
+        assert image.verified, f"{image}\n{self.logs()}"
+        return image
 
     def disk(self, desk: str) -> Path:
         return self.state / "local" / "disks" / desk

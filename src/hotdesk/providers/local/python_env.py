@@ -124,7 +124,7 @@ def _recorded(dist: importlib.metadata.Distribution) -> list[str]:
     text = dist.read_text("RECORD")
     if text is None:
         return [str(file) for file in dist.files or ()]
-    return [line.lstrip('"') for line in text.splitlines()]
+    return [line.partition(",")[0].lstrip('"') for line in text.splitlines()]
 
 
 def _write_commands(dist: importlib.metadata.Distribution, env: Path) -> None:
