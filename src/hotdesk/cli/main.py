@@ -1,0 +1,129 @@
+"""The command line: a table of commands, each in a file of its own that is loaded when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from hotdesk.cli import render
+from hotdesk.core.errors import HotdeskError
+
+#: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
+COMMANDS = {
+    "The desk": {
+        "up": "Open a desk: a machine you are logged into, with Jupyter answering.",
+        "ls": "Your desks: what each is doing, what it costs now and has cost.",
+        "show": "One desk, and the last lines of its journal.",
+        "log": "The journal: every step, with its reason. -f follows it live.",
+        "park": "Save everything in a verified image and stop paying.",
+        "resume": "Come back to a parked desk, on whatever machine is best now.",
+        "stop": "Turn the machine off; its disk stays.",
+        "start": "Turn a stopped machine on again.",
+        "move": "The same desk on other hardware.",
+        "down": "Delete a desk and its images. Asks first.",
+        "watch": "Go on with whatever is left to do, and keep it so.",
+    },
+    "At the desk": {
+        "ssh": "A terminal at the desk (in tmux), or one command there.",
+        "notebook": "Jupyter in your browser; --url prints the address.",
+        "push": "Copy files to the desk.",
+        "pull": "Copy files from the desk.",
+    },
+    "Help": {
+        "doctor": "What is wrong, why, and how to mend it.",
+        "completion": "Shell completion for bash, zsh and fish.",
+    },
+}
+
+
+class Table(click.Group):
+    """A group that knows its commands' names without loading them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"hotdesk.cli.{cmd_name.replace('-', '_')}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            raise click.UsageError(
+                f"There is no command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(
+    cls=Table,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Ctrl-C is always safe: what you asked for stands, and the next command goes on with it.",
+)
+@click.version_option(package_name="hotdesk", prog_name="hotdesk", message="%(prog)s %(version)s")
+def hotdesk() -> None:
+    """A deep-learning desk: open it when you need it, leave when you are done, lose nothing.
+
+    Begin with `hotdesk up`. With no cloud account, the desk is on this computer.
+    """
+
+
+def run(argv: list[str]) -> int:
+    """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
+    name = argv[0] if argv else ""
+    try:
+        status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
+    except HotdeskError as error:
+        render.error(error.what, error.why, error.fix)
+        return error.exit_code
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "hotdesk"
+        render.error(error.format_message(), "", f"{command} --help")
+        return 2
+    except click.ClickException as error:
+        render.error(error.format_message(), "", f"hotdesk {name} --help")
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        render.note("\nStopped. What you asked for stands; `hotdesk watch` goes on with it.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        render.error(*_defect(error))
+        return 1
+    return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
+
+
+def _defect(error: Exception) -> tuple[str, str, str]:
+    """What to say of an error that nobody foresaw; its details go into a private file."""
+    import traceback
+
+    from hotdesk.world import state_folder
+
+    what = f"hotdesk itself failed: {type(error).__name__}: {error}"
+    path = state_folder() / "defect.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(0o600)
+        with path.open("w") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
+    return what, f"This is a defect; the details are in {path}. Nothing was deleted.", "hotdesk doctor"

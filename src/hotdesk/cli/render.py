@@ -1,0 +1,116 @@
+"""What people see: tables, notes and errors; colour on a terminal, plain aligned text in a pipe."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def colourful(stream: TextIO) -> bool:
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def style(text: str, *names: str, stream: TextIO | None = None) -> str:
+    """The text in that style, where its stream shows styles; in basic colours, which suit every theme."""
+    if not text or not colourful(stream or sys.stdout):
+        return text
+    return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
+
+
+def width(text: str) -> int:
+    """How many terminal cells a text takes (Chinese characters take two)."""
+    plain = _ESCAPE.sub("", text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain
+    )
+
+
+def columns(stream: TextIO | None = None) -> int:
+    """The width to print for: the terminal's, or unlimited in a pipe."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else 10_000
+
+
+def safe(text: str) -> str:
+    """Text from elsewhere without control characters, which could write anything on a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+    """Aligned columns; `right` names those to align right. The last column is cut to the terminal's width."""
+    cells = [[style(head, "bold") for head in heads], *rows]
+    sizes = [max(width(row[n]) for row in cells) for n in range(len(heads))]
+    lines = []
+    for row in cells:
+        padded = [
+            " " * (size - width(cell)) + cell if head in right else cell + " " * (size - width(cell))
+            for cell, size, head in zip(row, sizes, heads, strict=True)
+        ]
+        lines.append(cut("  ".join(padded).rstrip(), columns()))
+    return "\n".join(lines)
+
+
+def cut(text: str, size: int) -> str:
+    """The text in at most `size` cells, with an ellipsis where something was left out."""
+    if width(text) <= size:
+        return text
+    out, used, place = [], 0, 0
+    while place < len(text):
+        if escape := _ESCAPE.match(text, place):
+            out.append(escape.group())
+            place = escape.end()
+            continue
+        used += width(text[place])
+        if used > size - 1:
+            break
+        out.append(text[place])
+        place += 1
+    return "".join(out) + "…" + ("\x1b[0m" if "\x1b[" in text else "")
+
+
+def echo(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """Something beside the answer: it goes to standard error, so that pipes carry answers only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(what: str, why: str = "", fix: str = "") -> None:
+    """What happened, why, and what to do next; three lines on standard error."""
+    note(style("✗ ", "red", "bold", stream=sys.stderr) + style(what, "bold", stream=sys.stderr))
+    if why:
+        note(f"  why: {why}")
+    if fix:
+        note("  fix: " + style(fix, "cyan", stream=sys.stderr))
+
+
+def json(value: Any) -> None:
+    """One JSON document on standard output."""
+    import msgspec
+
+    echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def usd(amount: float, digits: int = 2) -> str:
+    return f"${amount:,.{digits}f}"
+
+
+def per_hour(amount: float) -> str:
+    return f"${amount:,.4g}/h" if amount else "free"
+
+
+def ago(seconds: float) -> str:
+    """How long ago, in one unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

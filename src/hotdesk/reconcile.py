@@ -1,0 +1,271 @@
+"""The only loop: look, think, write down, act, and look again.
+
+    survey ──> plan (pure) ──> begin (journal) ──> one step ──> end (journal) ──┐
+       ^                                                                       │
+       └───────────────────────────────────────────────────────────────────────┘
+
+Nothing else acts on a cloud. There is no retry, no rollback and no clean-up here: what went wrong is a
+row, and the planner reads rows. Killed at any point, the next call of `tick` goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from hotdesk.core.errors import Busy, Kind, NotAllowed, Refused, Unreachable
+from hotdesk.core.model import Desk, Goal, Seen, Survey
+from hotdesk.core.past import Past
+from hotdesk.core.plan import plan
+from hotdesk.core.ports import Clock, Prover, Provider
+from hotdesk.core.steps import (
+    AnyStep,
+    Ask,
+    Bake,
+    Copy,
+    Delete,
+    Launch,
+    Outcome,
+    Prove,
+    Row,
+    Start,
+    Stop,
+    Verify,
+    Wait,
+)
+from hotdesk.store import Store
+
+PATIENCE = 5  # surveys that may fail in a row before a person is told
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one look found. `seconds` to wait before the next; None when all is as wanted or asked about."""
+
+    seconds: float | None
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    waits: Mapping[str, Wait] = field(default_factory=dict)
+    asks: Mapping[str, Ask] = field(default_factory=dict)
+    rows: tuple[Row, ...] = ()
+
+
+class Reconciler:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        provider: Callable[[str], Provider],
+        clock: Clock,
+        prove: Prover,
+        on_row: Callable[[Row], None] = lambda row: None,
+        on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
+        on_gone: Callable[[Desk], None] = lambda desk: None,
+    ) -> None:
+        self.store = store
+        self.provider = provider
+        self.clock = clock
+        self.prove = prove
+        self.on_row = on_row
+        self.on_wait = on_wait
+        self.on_gone = on_gone
+        self._absent: dict[
+            str, tuple[float, float]
+        ] = {}  # by desk: its wish, and since when a thing is missing
+
+    def tick(self, names: Collection[str] | None = None) -> Tick:
+        """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
+
+        Raises `NotAllowed` or `Unreachable` when there can be no look.
+        """
+        desks = [d for d in self.store.desks() if names is None or d.name in names]
+        self._end_what_was_cut_off(desks)
+        now = self.clock.now()  # before the look: what changes during it may not be in it
+        surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
+        by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
+        seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].nothing for d in desks}
+        acts: list[tuple[Desk, AnyStep]] = []
+        waits: dict[str, Wait] = {}
+        asks: dict[str, Ask] = {}
+        for desk in desks:
+            steps = plan(desk, seen[desk.name], self.store.past(desk), now)
+            if doubt := self._doubt(desk, steps, seen[desk.name], now):
+                waits[desk.name] = doubt
+                continue
+            match steps:
+                case []:
+                    if desk.goal is Goal.GONE:
+                        self.on_gone(desk)
+                        self.store.remove(desk.name)
+                case [Wait() as wait, *_]:
+                    waits[desk.name] = wait
+                case [Ask() as ask, *_]:
+                    asks[desk.name] = ask
+                case [Prove() as step, *_]:
+                    match self._prove(desk, seen[desk.name], step):
+                        case Wait() as wait:
+                            waits[desk.name] = wait
+                        case Ask() as ask:
+                            asks[desk.name] = ask
+                        case None:
+                            acts.append((desk, step))
+                case [step, *_]:
+                    acts.append((desk, step))
+        rows = self._act(acts, now)
+        for name, wait in waits.items():
+            self.on_wait(name, wait)
+        if acts:
+            return Tick(0.0, seen, waits, asks, rows)
+        return Tick(min((w.seconds for w in waits.values()), default=None), seen, waits, asks)
+
+    def settle(self, desk: Desk) -> Tick:
+        """Tick until this desk is as wanted or a person must choose; the last tick.
+
+        Raises `Busy` when somebody changes the desk's goal meanwhile.
+        """
+        failed = 0
+        while True:
+            now_wanted = self.store.find(desk.name)
+            if now_wanted is None or now_wanted.wish != desk.wish:
+                goal = now_wanted.goal if now_wanted else Goal.GONE
+                raise Busy(
+                    f"{desk.name} is now wanted {goal}.",
+                    f"Another command changed its mind while this one was making it {desk.goal}.",
+                    f"hotdesk watch {desk.name}",
+                )
+            try:
+                tick = self.tick({desk.name})
+                failed = 0
+            except Unreachable:
+                failed += 1
+                if failed >= PATIENCE:
+                    raise
+                tick = Tick(2.0**failed)
+            if tick.seconds is None:
+                return tick
+            if tick.seconds:
+                self.clock.sleep(tick.seconds)
+
+    def _end_what_was_cut_off(self, desks: Collection[Desk]) -> None:
+        """Nobody knows when a process died: what it was waiting for may have had its effect just now."""
+        for desk in desks:
+            for row in self.store.past(desk).unended:
+                cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
+                self.on_row(self.store.end(row, cut, self.clock.now()))
+
+    def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
+        """A wait, while what rests on an absence has not stood for the listing's lag.
+
+        A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
+        is kept in memory only means that a new process waits again.)
+        """
+        if not _rests_on_absence(desk, steps, seen, self.store.past(desk)):
+            self._absent.pop(desk.name, None)
+            return None
+        wish, since = self._absent.get(desk.name, (None, 0.0))
+        if wish != desk.since:  # the first look: a late disk is listed within the lag from its end
+            self._absent[desk.name] = (desk.since, self.clock.now())
+        elif abs(now - since) >= seen.lag_seconds:
+            return None
+        if not seen.lag_seconds:
+            return None
+        return Wait(seconds=seen.poll_seconds, why="the last machine is gone; a disk may yet be listed")
+
+    def survey(self, provider: str) -> Survey:
+        """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
+        try:
+            return self.provider(provider).survey()
+        except Refused as refused:
+            raise NotAllowed(
+                f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
+            ) from refused
+
+    def _prove(self, desk: Desk, seen: Seen, step: Prove) -> Wait | Ask | None:
+        """None when the desk answers. It changes nothing, so only success is worth a row."""
+        machine = next(i for i in seen.machines if i.id == step.id)
+        try:
+            self.prove(self.provider(desk.provider).access(machine))
+        except Refused as no:
+            if no.kind in {Kind.NOT_READY, Kind.THROTTLED}:
+                return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
+            fix = no.fix or f"hotdesk doctor {desk.name}"
+            return Ask(what=f"{desk.name} runs and cannot be used.", why=no.message, fix=fix, kind=no.kind)
+        except Unreachable as error:
+            return Wait(seconds=seen.poll_seconds, why=error.what)
+        return None
+
+    def _act(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
+        if not acts:
+            return ()
+        # A clock may be set back: what is done for a desk is never written down as older than the wish.
+        at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
+        begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
+        ended = []
+        for row, (desk, step) in zip(begun, acts, strict=True):
+            self.on_row(row)
+            ended.append(self.store.end(row, self._attempt(desk, step), self.clock.now()))
+            self.on_row(ended[-1])
+        return tuple(ended)
+
+    def _attempt(self, desk: Desk, step: AnyStep) -> Outcome:
+        try:
+            return Outcome(status="done", id=_take(self.provider(desk.provider), step))
+        except Refused as no:
+            until = self.clock.now() + no.seconds
+            return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
+        except Exception as error:  # whatever it was: the request may have had its effect
+            return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+
+def _rests_on_absence(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+    """Whether a conclusion would be another one if a disk were listed late."""
+    match steps:
+        case [Ask(absence=absence), *_]:
+            return absence
+        case [] if desk.goal is Goal.GONE:
+            return True
+        case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
+            return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
+    return False
+
+
+def _take(provider: Provider, step: AnyStep) -> str:
+    """Take a step; the id of what it is about."""
+    match step:
+        case Launch(order=order):
+            return provider.launch(order)
+        case Bake(order=bake):
+            return provider.bake(bake)
+        case Copy(id=id_, region=region, name=name):
+            return provider.copy(id_, region, name)
+        case Start(id=id_):
+            provider.power(id_, True)
+        case Stop(id=id_):
+            provider.power(id_, False)
+        case Verify(id=id_):
+            provider.verify(id_)
+        case Delete(id=id_, keep_disk=keep_disk):
+            provider.delete(id_, keep_disk=keep_disk)
+        case Prove(id=id_):
+            pass  # it was proven before it was written down
+        case Wait() | Ask():
+            raise AssertionError(step)
+    return id_
+
+
+def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float) -> None:
+    """Keep desks as wanted until interrupted, leaving alone those that another command holds."""
+    while True:
+        with contextlib.ExitStack() as held:
+            store = reconciler.store
+            mine = [
+                desk.name
+                for desk in store.desks()
+                if (names is None or desk.name in names)
+                and held.enter_context(store.hold(desk.name, "hotdesk watch"))
+            ]
+            try:
+                pause = reconciler.tick(mine).seconds
+            except Unreachable:  # a night without network ends some day
+                pause = None
+        reconciler.clock.sleep(seconds if pause is None else min(seconds, pause))

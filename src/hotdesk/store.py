@@ -1,0 +1,311 @@
+"""What survives a process: the desks (wanted) and the journal (past), in one SQLite file.
+
+A step's *begin* is on the disk before the step is taken (WAL with synchronous=FULL), its *end* after.
+Several processes may use the file at once; who may act on a desk is settled by a lock beside it, which
+the kernel lets go when its holder dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer, Unknown
+from hotdesk.core.model import Desk
+from hotdesk.core.past import Past
+from hotdesk.core.steps import AnyStep, Outcome, Row
+
+#: One script per version of the file; a new version appends a script and never changes an old one.
+MIGRATIONS = (
+    """
+    CREATE TABLE desks (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        desk TEXT NOT NULL,
+        at REAL NOT NULL,
+        step BLOB NOT NULL,
+        ended_at REAL,
+        outcome BLOB,
+        change INTEGER NOT NULL     -- raised by begin and by end: what a reader has not seen yet
+    );
+    CREATE INDEX journal_desk ON journal (desk, id);
+    CREATE UNIQUE INDEX journal_change ON journal (change);
+    CREATE TABLE cache (key TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+_desk = msgspec.json.Decoder(Desk)
+_step = msgspec.json.Decoder(AnyStep)
+_outcome = msgspec.json.Decoder(Outcome)
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
+
+
+class Store:
+    """Desks and journal of one state folder. Use as a context manager, or `close()` it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`None` keeps everything in memory. Raises `Damaged` or `Missing` when the file cannot serve."""
+        self.folder = folder
+        self._file = folder / "hotdesk.db" if folder else None
+        self._pasts: dict[str, tuple[float, Past]] = {}
+        self._change = 0
+        if folder:
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise Missing(
+                    f"hotdesk cannot keep its state in {folder}.",
+                    error.strerror or str(error),
+                    "HOTDESK_STATE=/another/folder hotdesk ls",
+                ) from error
+        with self._complaints():
+            if self._file:  # made by us, so that it is private from its first byte on
+                os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(self._file or ":memory:", isolation_level=None, timeout=20.0)
+            self._migrate()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # ---- desks ---------------------------------------------------------------------------------------
+
+    def desks(self) -> list[Desk]:
+        with self._complaints():
+            rows = self._db.execute("SELECT body FROM desks ORDER BY name").fetchall()
+            return [_desk.decode(body) for (body,) in rows]
+
+    def desk(self, name: str) -> Desk:
+        """The desk's row. Raises `Unknown`, naming the nearest desk there is."""
+        if found := self.find(name):
+            return found
+        import difflib
+
+        names = [desk.name for desk in self.desks()]
+        near = difflib.get_close_matches(name, names, n=1)
+        raise Unknown(
+            f"There is no desk named {name[:40]!r}.",
+            f"The desks here are: {', '.join(names[:12])}." if names else "There is no desk yet.",
+            f"hotdesk show {near[0]}" if near else "hotdesk ls" if names else "hotdesk up",
+        )
+
+    def find(self, name: str) -> Desk | None:
+        with self._complaints():
+            row = self._db.execute("SELECT body FROM desks WHERE name = ?", (name,)).fetchone()
+            return _desk.decode(row[0]) if row else None
+
+    def put(self, desk: Desk) -> None:
+        with self._complaints():
+            self._db.execute("INSERT OR REPLACE INTO desks VALUES (?, ?)", (desk.name, _encode(desk)))
+
+    def remove(self, name: str) -> None:
+        """Forget a desk. Its journal stays: it is the bill."""
+        with self._complaints():
+            self._db.execute("DELETE FROM desks WHERE name = ?", (name,))
+            self._pasts.pop(name, None)
+
+    # ---- journal -------------------------------------------------------------------------------------
+
+    def begin(self, acts: Iterable[tuple[str, AnyStep]], now: float) -> list[Row]:
+        """Write down steps that are about to be taken. They are on the disk when this returns."""
+        with self._writing() as change:
+            rows = []
+            for number, (desk, step) in enumerate(acts):
+                cursor = self._db.execute(
+                    "INSERT INTO journal (desk, at, step, change) VALUES (?, ?, ?, ?)",
+                    (desk, now, _encode(step), change + number),
+                )
+                rows.append(Row(id=cursor.lastrowid or 0, desk=desk, at=now, step=step))
+        return rows
+
+    def end(self, row: Row, outcome: Outcome, now: float) -> Row:
+        """Write down how a step ended."""
+        with self._writing() as change:
+            self._db.execute(
+                "UPDATE journal SET ended_at = ?, outcome = ?, change = ? WHERE id = ?",
+                (now, _encode(outcome), change, row.id),
+            )
+        return msgspec.structs.replace(row, ended_at=now, outcome=outcome)
+
+    def past(self, desk: Desk) -> Past:
+        """The desk's past since it was made, kept up to date with what other processes write."""
+        with self._complaints():
+            self._catch_up()
+            born, past = self._pasts.get(desk.name, (None, None))
+            if past is None or born != desk.created_at:
+                query = _ROW + "WHERE desk = ? AND at >= ? AND change <= ? ORDER BY id"
+                found = self._db.execute(query, (desk.name, desk.created_at, self._change))
+                past = Past(_row(columns) for columns in found)
+                self._pasts[desk.name] = (desk.created_at, past)
+            return past
+
+    def rows(self, desk: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
+        """The newest `limit` rows with ids above `after`, oldest first; of one desk or of all."""
+        where = "WHERE id > ?" + (" AND desk = ?" if desk else "")
+        values: tuple[object, ...] = (after, desk) if desk else (after,)
+        with self._complaints():
+            found = self._db.execute(f"{_ROW} {where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
+            return [_row(columns) for columns in reversed(found)]
+
+    def changed(self, change: int) -> tuple[int, list[Row]]:
+        """Rows begun or ended after `change`, and the number to ask with next time: what `log -f` reads."""
+        with self._complaints():
+            found = self._db.execute(_ROW + "WHERE change > ? ORDER BY change", (change,)).fetchall()
+            return (found[-1][-1] if found else change), [_row(columns) for columns in found]
+
+    # ---- cache ---------------------------------------------------------------------------------------
+
+    def cached(self, key: str) -> tuple[float, bytes] | None:
+        """When and what was last kept under this key."""
+        with self._complaints():
+            row = self._db.execute("SELECT at, body FROM cache WHERE key = ?", (key,)).fetchone()
+            return (row[0], row[1]) if row else None
+
+    def keep(self, key: str, body: bytes, now: float) -> None:
+        with self._complaints():
+            self._db.execute("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", (key, now, body))
+
+    # ---- who may act ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def hold(self, name: str, doing: str, wait: bool = False) -> Iterator[bool]:
+        """Hold the right to act on a desk; yields whether it was had. With `wait`, until it is had.
+
+        The kernel frees it with the process. `holder()` says who has it meanwhile.
+        """
+        if self.folder is None:
+            yield True
+            return
+        path = self._lock(name)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        with path.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            lock.truncate(0)
+            lock.write(f"{os.getpid()} {doing}")
+            lock.flush()
+            try:
+                yield True
+            finally:
+                lock.truncate(0)
+
+    def holder(self, name: str) -> str:
+        """Who acts on a desk just now, as "PID command"; "" when nobody says so."""
+        with contextlib.suppress(OSError):
+            return self._lock(name).read_text()
+        return ""
+
+    def _lock(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / "locks" / name
+
+    # ---- the file ------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        if not self._pasts:  # nobody has asked yet: `past` will read what it needs
+            self._change = self._db.execute("SELECT max(change) FROM journal").fetchone()[0] or 0
+            return
+        found = self._db.execute(_ROW + "WHERE change > ? ORDER BY change", (self._change,))
+        for columns in found.fetchall():
+            self._change = columns[-1]
+            born, past = self._pasts.get(columns[1], (0.0, None))
+            if past is not None and columns[2] >= born:
+                past.add(_row(columns))
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise Newer(
+                f"{self._file} was written by a newer hotdesk.",
+                f"It is of version {version}; this hotdesk reads up to {len(MIGRATIONS)}.",
+                "pip install --upgrade hotdesk",
+            )
+        if version == len(MIGRATIONS):
+            self._db.execute("PRAGMA synchronous = FULL")
+            return
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        for number in range(version, len(MIGRATIONS)):
+            with self._transaction():
+                (now_at,) = self._db.execute("PRAGMA user_version").fetchone()
+                if now_at > number:  # another process was faster
+                    continue
+                for statement in _statements(MIGRATIONS[number]):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number + 1}")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[int]:
+        """A write transaction; yields the next change number."""
+        with self._complaints(), self._transaction():
+            (newest,) = self._db.execute("SELECT max(change) FROM journal").fetchone()
+            yield (newest or 0) + 1
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """SQLite's complaints, in words that say what to do."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.DecodeError, OSError) as error:
+            raise self._complaint(error) from error
+
+    def _complaint(self, error: Exception) -> HotdeskError:
+        text, file = str(error), self._file
+        if isinstance(error, OSError) or "full" in text or "readonly" in text or "unable to open" in text:
+            return Missing(
+                f"hotdesk cannot write {file}.",
+                f"{text}. Nothing was begun that is not written down.",
+                "df -h   # make room or fix the permissions, then run the same command again",
+            )
+        if "locked" in text:
+            return Busy(
+                f"{file} has been in use by another process for 20 seconds.", text, "hotdesk ls   # try again"
+            )
+        return Damaged(
+            f"{file} cannot be read.",
+            f"{text}. Your desks' disks and images are not in it and are untouched.",
+            "hotdesk doctor --adopt   # sets the file aside and rebuilds it from what is seen",
+        )
+
+
+def _row(columns: tuple[int, str, float, bytes, float | None, bytes | None, int]) -> Row:
+    id_, desk, at, step, ended_at, outcome, _ = columns
+    return Row(
+        id=id_,
+        desk=sys.intern(desk),
+        at=at,
+        step=_step.decode(step),
+        ended_at=ended_at,
+        outcome=_outcome.decode(outcome) if outcome else None,
+    )
+
+
+def _statements(script: str) -> Iterator[str]:
+    lines = [line.split("--")[0] for line in script.splitlines()]
+    yield from (s for s in "\n".join(lines).split(";") if s.strip())

@@ -1,0 +1,35 @@
+"""The one place where the real world leaks in: the time, the folders, this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+
+class SystemClock:
+    """This computer's clock. Deadlines are kept by it; a cloud's own times are never compared with it."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds))
+
+
+def state_folder() -> Path:
+    """Where everything that hotdesk keeps lies: $HOTDESK_STATE, or the platform's folder for such things."""
+    if named := os.environ.get("HOTDESK_STATE"):
+        return Path(named).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "hotdesk"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hotdesk"
+
+
+def config_files() -> list[Path]:
+    """Where hotdesk.toml may lie, the nearest first: $HOTDESK_CONFIG alone when it is set."""
+    if named := os.environ.get("HOTDESK_CONFIG"):
+        return [Path(named).expanduser().absolute()]
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [Path.cwd() / "hotdesk.toml", base / "hotdesk" / "hotdesk.toml"]
