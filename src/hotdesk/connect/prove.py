@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import secrets
 import shutil
 import subprocess
+import threading
 
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.core.ports import Access
@@ -63,9 +65,11 @@ def _quoted(path: str) -> str:
     return '"' + path.replace("%", "%%") + '"'
 
 
-def _run(argv: list[str], seconds: float, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def _run(argv: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False)
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired:
         raise Refused(Kind.NOT_READY, f"the login took more than {seconds:.0f} s", seconds=1.0) from None
 
@@ -127,12 +131,28 @@ def _ask_through_ssh(access: Access) -> tuple[int, str]:
     target = f"127.0.0.1:{access.notebook_port}"
     request = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
     argv = _ssh(access, "-W", target, f"{access.user}@{access.host}")
-    done = _run(argv, _LOGIN_SECONDS, request)
-    head = done.stdout.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    version, _, rest = head[0].partition(" ")
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stderr is not None
+        limit = threading.Timer(_LOGIN_SECONDS, client.kill)
+        limit.start()
+        try:
+            # Its input stays open until the answer is there: many a server takes its end for a farewell.
+            client.stdin.write(request)
+            client.stdin.flush()
+            head = list(itertools.takewhile(lambda line: line.strip(), client.stdout))
+        finally:
+            limit.cancel()
+            client.kill()
+        words = client.stderr.read().decode("utf-8", "replace").strip().splitlines()
+    version, _, rest = (head[0] if head else b"").decode("latin-1").partition(" ")
     if not version.startswith("HTTP/"):
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ValueError(words[-1] if words else "nothing came back")
-    headers = dict(line.partition(": ")[::2] for line in head[1:])
-    lower = {name.lower(): value for name, value in headers.items()}
-    return int(rest.split(" ")[0]), lower.get(_MARK_HEADER.lower(), "")
+    headers = {
+        name.lower(): value.strip()
+        for name, _, value in (line.decode("latin-1").partition(":") for line in head[1:])
+    }
+    return int(rest.split(" ")[0]), headers.get(_MARK_HEADER.lower(), "")

@@ -62,9 +62,19 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
             remove_tree(gone)
     gone = folders.trash / f"{id_}.machine"
     remove_tree(gone)
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(gone)
-    remove_tree(gone)
+    for path in folder.iterdir():
+        if path.name not in {"machine.json", "ending.json", "end.lock"}:
+            remove_tree(path)
+    folder.rename(gone)  # from here on there is no machine; until here its deletion can be taken up again
+    for name in (
+        "machine.json",
+        "ending.json",
+        "end.lock",
+    ):  # the lock last: while it is held, this is no leftover
+        (gone / name).unlink(missing_ok=True)
+    for empty in folders.trash.iterdir():
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def main() -> int:

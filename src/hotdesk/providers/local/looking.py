@@ -215,7 +215,8 @@ def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) ->
             yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk)
     for name in names(folders.trash):
         id_, _, _ = name.rpartition(".")
-        if id_ not in machines:
+        folder = folders.trash / name
+        if id_ not in machines and names(folder) and not locks.alive(folder / "end.lock"):
             yield _leftover(f"trash/{name}", "half-deleted folder", _desk_of(id_))
     for file in names(folders.images):
         stem, _, kind = file.rpartition(".")

@@ -27,7 +27,7 @@ from hotdesk.providers.local import clock, locks, looking, records, spawn
 from hotdesk.providers.local.folders import Folders, plain
 
 _NEEDED = ("asyncssh", "jupyterlab", "ipykernel", "psutil", "argon2", "pip")
-_FRESH_BYTES = 300_000_000  # a fresh desk's Python environment, with room to breathe
+_FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
 
 
 class Local:
@@ -177,7 +177,7 @@ class Local:
             picture = records.read(self.folders.image(order.image_id), records.Picture)
             if picture is None or not self.folders.manifest(order.image_id).exists():
                 raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} on this computer")
-            size = picture.size_bytes + 50_000_000
+            size = picture.size_bytes + _FRESH_BYTES
         free = shutil.disk_usage(self.folders.root).free
         if free < size:
             raise Refused(
@@ -348,6 +348,8 @@ class Local:
             self.folders.images / f"{id_}.log",
             self.folders.image_lock(id_),
         ):
+            path.unlink(missing_ok=True)
+        for path in self.folders.images.glob(f"{id_}.*.new"):  # of a baker that was killed while writing
             path.unlink(missing_ok=True)
         with locks.ordered_now(self.folders.root / "store.lock") as free:
             # Somebody who is just writing or reading keeps everything; the next deletion tidies up.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,7 +71,7 @@ class Picture(Value, frozen=True):
 
 def write(path: Path, value: Value, *, durable: bool = True) -> None:
     """Replace a record. Whoever reads finds the old or the new one, also after a power cut if `durable`."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, msgspec.json.encode(value))

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -55,6 +56,7 @@ class Machine:
         self.disk = self.folders.disk(self.desk)
         self.stop = asyncio.Event()
         self._told = 0.0
+        self._telling = threading.Lock()
         self._server: asyncio.subprocess.Process | None = None
         self._door: asyncssh.SSHAcceptor | None = None
         self._environment: dict[str, str] = {}
@@ -63,8 +65,9 @@ class Machine:
 
     def tell(self, **changes: object) -> None:
         """Write down how far the machine is. Only this process does, while it lives."""
-        self.run = msgspec.structs.replace(self.run, **changes)
-        records.write(self.folder / "run.json", self.run, durable=False)
+        with self._telling:
+            self.run = msgspec.structs.replace(self.run, **changes)
+            records.write(self.folder / "run.json", self.run, durable=False)
 
     async def live(self) -> None:
         """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
@@ -146,8 +149,7 @@ class Machine:
 
     def _prepare_python(self) -> None:
         self.tell(progress=0.65, reason="making the desk's Python environment")
-        python_env.make(self.disk / "env")
-        if trouble := python_env.mend(self.disk / "env"):
+        if trouble := python_env.make(self.disk / "env", self.disk / "kit"):
             spawn.say(trouble)
 
     # ---- Jupyter -------------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ class Machine:
                 if tried == _PORTS_TRIED:
                     break
                 tried += 1
-                self.run = msgspec.structs.replace(self.run, notebook_port=0)
+                self.tell(notebook_port=0)
                 await self._start_jupyter()
             if await jupyter.answers(self.run.notebook_port, self.machine.mark):
                 return

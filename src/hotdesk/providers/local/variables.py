@@ -57,7 +57,7 @@ def of_desk(disk: Path, desk: str, mark: str, outside: Mapping[str, str], *, gpu
         "JUPYTER_CONFIG_DIR": str(disk / "jupyter" / "config"),
         "JUPYTER_DATA_DIR": str(disk / "jupyter" / "data"),
         "JUPYTER_RUNTIME_DIR": str(disk / "jupyter" / "runtime"),
-        "JUPYTER_PLATFORM_DIRS": "1",
+        "JUPYTER_PREFER_ENV_PATH": "0",  # else the kernel of hotdesk's own environment would come first
     }
     own_pip = Path(outside.get("HOME", "/nonexistent")) / ".config" / "pip" / "pip.conf"
     if "PIP_CONFIG_FILE" not in inside and own_pip.is_file():
