@@ -123,6 +123,7 @@ class Cloud:
         self.stoppable_spot = stoppable_spot
         self.boundary = boundary
         self.script: dict[str, list[Refused | str]] = {}  # by operation: what befalls its next calls
+        self.fault_at: dict[int, Refused | str] = {}  # by the number of the call that changes something
         self.sold_out: set[str] = set()  # offer keys
         self.things: dict[str, Thing] = {}
         self.acknowledged: dict[str, set[int]] = {}  # by desk
@@ -136,6 +137,7 @@ class Cloud:
         self._tokens: dict[str, tuple[LaunchOrder, str]] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
+        self._acts = 0
 
     # ---- the provider ----------------------------------------------------------------------------------
 
@@ -480,6 +482,9 @@ class Cloud:
         return id_
 
     def _fault(self, operation: str) -> Refused | str:
+        self._acts += 1
+        if self._acts in self.fault_at:
+            return self.fault_at[self._acts]
         if scripted := self.script.get(operation):
             return scripted.pop(0)
         if self._befalls(self.faults.lost):

@@ -1,4 +1,4 @@
-"""Random days: everything that can go wrong does, at random, and in the end all is as wanted and nothing lost.
+"""Random days: all that can go wrong does, at random; in the end all is as wanted and nothing is lost.
 
 Each seed is one history, to the letter. `HOTDESK_DAYS=3000 pytest tests/test_chaos.py` lives more of them;
 `HOTDESK_DAY=1234` lives that one alone.
