@@ -9,6 +9,7 @@ machine is launched without it, or a second machine is made for the desk. One se
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 from collections.abc import Callable, Sequence
@@ -473,6 +474,9 @@ class Cloud:
             raise fault
         if fault == "never":
             raise ConnectionError("the request got lost")
+        if fault == "late":
+            self._after(self.lag_seconds + 20, self.lag_seconds + 60, partial(self._late, effect))
+            raise ConnectionError("the request is stuck on its way")
         self.calls.append(operation)
         id_ = effect()
         self._pass()
@@ -480,6 +484,10 @@ class Cloud:
         if fault == "lost":
             raise ConnectionError("the reply got lost")
         return id_
+
+    def _late(self, effect: Callable[[], str]) -> None:
+        with contextlib.suppress(Refused):
+            effect()
 
     def _fault(self, operation: str) -> Refused | str:
         self._acts += 1

@@ -144,6 +144,25 @@ def at_boundary(cloud: Cloud, at: int, happen: Callable[[], object]) -> None:
     cloud.boundary = boundary
 
 
+def test_a_request_that_is_stuck_on_its_way_takes_effect_when_nobody_expects_it() -> None:
+    """1. No answer to a launch; the lag passes. 2. It is asked again. 3. The first request arrives after all."""
+    for operation, seed in itertools.product(["launch", "bake", "stop", "start", "delete", "copy"], range(8)):
+        cloud, laptop = a_desk(seed)
+        cloud.script = {operation: ["late"]}
+        for goal, where in [(Goal.RUNNING, HERE), (Goal.STOPPED, ()), (Goal.RUNNING, ()), (Goal.PARKED, ())]:
+            reach(laptop, goal, where)
+        reach(laptop, Goal.RUNNING, THERE)
+        cloud.quiet()
+        reach(laptop, Goal.RUNNING)
+
+
+def test_a_name_that_is_used_again_is_a_new_desk() -> None:
+    for seed in range(6):
+        _, laptop = a_desk(seed)
+        for where in (HERE, SPOT, THERE):
+            short_day(laptop, where)
+
+
 def test_a_clock_set_back_or_ahead_at_every_act() -> None:
     for error, seed in itertools.product([-7200.0, 7200.0, -15.0], range(4)):
         cloud, laptop = a_desk(seed)
@@ -340,6 +359,7 @@ def test_a_late_twin_that_nobody_was_told_of_goes_by_itself() -> None:
     cloud.quiet()
     [made] = cloud.machines()
     cloud._add(replace(made.value, id="i-twin"), frozenset())
+    cloud.quiet()
     reach(laptop, Goal.RUNNING)
     assert len(cloud.machines()) == 1
 
