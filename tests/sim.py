@@ -213,6 +213,8 @@ class Cloud:
             known, id_ = self._tokens[order.token]
             if known != replace(order, offer=known.offer) or known.offer.key != order.offer.key:
                 raise Refused(Kind.MISMATCH, "this token was used for another order")
+            if self.find(id_) is None:  # EC2 says IdempotentInstanceTerminated
+                raise Refused(Kind.MISMATCH, f"this token made {id_}, which is no more")
             return id_
         if any(t.value.name == order.name for t in self.machines()):
             raise Refused(Kind.MISMATCH, f"{order.name} exists")
@@ -300,12 +302,13 @@ class Cloud:
     def _finish(self, thing: Thing) -> None:
         if not thing.there or thing.value.phase is not Phase.PENDING:
             return
-        if self._befalls(self.faults.failed):
+        bad = self.script.get("image", []).pop(0) if self.script.get("image") else ""
+        if bad == "failed" or self._befalls(self.faults.failed):
             thing.sound = False
             kind = self.random.choice([None, Kind.NO_SPACE, Kind.UNREADABLE])
             self._change(thing, phase=Phase.FAILED, kind=kind, reason="the snapshot failed")
         else:
-            thing.sound = thing.sound and not self._befalls(self.faults.rotten)
+            thing.sound = thing.sound and bad != "rotten" and not self._befalls(self.faults.rotten)
             self._change(thing, phase=Phase.READY)
 
     def _verify(self, id_: str) -> str:
@@ -532,8 +535,7 @@ class Cloud:
         )
 
     def _id(self, letter: str) -> str:
-        self._numbers += 1
-        return f"{letter}-{self._numbers:04d}"
+        return f"{letter}-{self.random.getrandbits(32):08x}"
 
     def _add(self, value: Instance | Disk | Image, work: frozenset[int], **more: bool) -> Thing:
         thing = Thing(value, work, made_at=self.clock.time, versions=[(float("-inf"), None)], **more)
