@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local import packs
+from hotdesk.providers.local import packs, packs_file
 from hotdesk.providers.local.snapshot import capture, forget, remove, restore, verify
 
 SRC = Path(__file__).parents[1] / "src"
@@ -251,7 +251,7 @@ def grow(disk: Path, rows: list[Any]) -> None:
                 os.ftruncate(fd, 300_000 + len(data))
                 os.pwrite(fd, data[:5000], where * 4096)
             else:
-                packs.write_all(fd, data)
+                packs_file.write_all(fd, data)
             os.close(fd)
         if kind != "folder":
             others.append(path)
@@ -369,8 +369,8 @@ def test_parking_again_costs_the_change(place: Place) -> None:
     start = bytes_read()
     second = place.park()
     assert second.files == first.files
-    assert second.new_bytes < 2 * packs.CHUNK + 10
-    assert bytes_read() - start < 30 * MIB + 3 * packs.CHUNK + MIB, (
+    assert second.new_bytes < 2 * packs_file.CHUNK + 10
+    assert bytes_read() - start < 30 * MIB + 3 * packs_file.CHUNK + MIB, (
         "the grown file, and what is new read back"
     )
     age()
@@ -479,7 +479,7 @@ def test_rot_that_leaves_the_stat_signature_alone_is_noticed_by_restore(place: P
     (pack,) = place.store.glob("packs/*.pack")
     damage_flip(pack, random.Random(3))
     with packs.opened(place.store) as store:  # as if the signature had stayed
-        store._verified[pack.name] = packs.signature_of(pack.stat())
+        store._verified[pack.name] = packs_file.signature_of(pack.stat())
         store._write_verified()
     refusal(Kind.ROTTEN, lambda: restore(place.manifest, place.store, place.copy))
     refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store))
@@ -619,7 +619,7 @@ _PRELUDE = f"""
     sys.path[:0] = [{str(SRC)!r}, {str(Path(__file__).parent)!r}]
     import blake3, msgspec, zstandard, ctypes
     from hotdesk.core.errors import Refused
-    from hotdesk.providers.local import packs
+    from hotdesk.providers.local import packs, packs_file
     from hotdesk.providers.local.snapshot import *
     from hotdesk.providers.local.snapshot import remove
     here = Path(sys.argv[1])
@@ -682,7 +682,7 @@ for at in (disk, copy):
     modes.append(oct((at / "shut" / "deeper").stat().st_mode))
     for path in ("shut/deeper", "secret", "small"):
         (at / path).chmod(0o700)
-    secret = packs.digest((at / "secret").read_bytes()).hex()
+    secret = packs_file.digest((at / "secret").read_bytes()).hex()
     seen.append([modes, (at / "shut/deeper/in.txt").read_text(), secret])
 remove(copy)
 print(json.dumps([seen, copy.exists(), len(list(store.glob("disks/*.modes")))]))

@@ -18,17 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import (
-    Damaged,
-    Store,
-    buffer,
-    digest,
-    each,
-    is_full,
-    no_space,
-    opened,
-    read_into,
-)
+from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
+from hotdesk.providers.local.packs_file import Damaged, buffer, digest, read_into
 from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,

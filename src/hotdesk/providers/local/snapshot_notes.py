@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import Damaged, digest, write_atomically
+from hotdesk.providers.local.packs_file import Damaged, digest, write_atomically
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,
     Entry,

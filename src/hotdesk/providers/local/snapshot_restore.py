@@ -11,17 +11,8 @@ import threading
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import (
-    Damaged,
-    Pack,
-    Store,
-    each,
-    fsync_folder,
-    is_full,
-    no_space,
-    opened,
-    read_chunks,
-)
+from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
+from hotdesk.providers.local.packs_file import Damaged, Pack, fsync_folder, read_chunks
 from hotdesk.providers.local.snapshot_capture import Progress, Steps
 from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
 from hotdesk.providers.local.snapshot_tree import (
