@@ -38,7 +38,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     offset: int
     stored: int
-    packed: bool
+    packed: bytes  # the digest of the stored bytes where they are compressed: zstd passes over some bits
     digests: bytes  # of its chunks, one after another
     sizes: tuple[int, ...]
 
@@ -99,8 +99,12 @@ def read_pack(path: Path) -> Pack:
             size = signature[0]
             tail = os.pread(fd, _TRAILER, max(0, size - _TRAILER))
             length = int.from_bytes(tail[:8], "little")
-            if tail[8 + DIGEST :] != _MAGIC or length > size - _TRAILER - len(_MAGIC):
-                raise Damaged(f"the pack {path} is cut short or overwritten at its end")
+            if (
+                tail[8 + DIGEST :] != _MAGIC
+                or os.pread(fd, len(_MAGIC), 0) != _MAGIC
+                or length > size - _TRAILER - len(_MAGIC)
+            ):
+                raise Damaged(f"the pack {path} is cut short or overwritten")
             packed = os.pread(fd, length, size - _TRAILER - length)
         finally:
             os.close(fd)
@@ -126,7 +130,7 @@ def read_frame(fd: int, pack: Pack, frame: Frame) -> Buffer:
             raise Damaged(f"the pack {pack.path} is cut short")
         data: Buffer = stored
         if frame.packed:
-            if zstandard.frame_content_size(stored) != size:  # or a flipped bit asks for all the memory
+            if digest(stored) != frame.packed:
                 raise Damaged(where)
             data = zstandard.ZstdDecompressor().decompress(stored)
     except OSError as error:
@@ -188,7 +192,7 @@ class Writing:
         write_all(self.fd, body)
         sizes = tuple(len(data) for _, data in chunks)
         names = b"".join(name for name, _ in chunks)
-        self.frames.append(Frame(self.end, len(body), packed, names, sizes))
+        self.frames.append(Frame(self.end, len(body), digest(body) if packed else b"", names, sizes))
         self.end += len(body)
 
     def close(self) -> Path:

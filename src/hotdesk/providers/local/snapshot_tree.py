@@ -293,10 +293,9 @@ def remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def unreadable(path: str, why: str, fix: str = "") -> Refused:
-    return Refused(
-        Kind.UNREADABLE, f"{path} cannot be saved: {why}", fix=fix or f"ls -ld {shlex.quote(path)}"
-    )
+def unreadable(disk: Path, path: str, why: str) -> Refused:
+    fix = f"ls -ld {shlex.quote(str(disk / path))}"
+    return Refused(Kind.UNREADABLE, f"{path} in {disk} cannot be saved: {why}", fix=fix)
 
 
 def missing(manifest: Manifest, store: Store) -> Damaged | None:
