@@ -13,6 +13,7 @@ import random
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -219,6 +220,7 @@ nodes = st.tuples(
     contents,
     st.sampled_from([0o644, 0o755, 0, 0o4755, 0o2711, 0o1777, 0o400, 0o077]),
     st.integers(-(2**31), 2**33).map(lambda s: s * 1_000_000_000 + abs(s) % 999_999_999),
+    st.sampled_from([0, 1000, 65534]),
     st.dictionaries(st.sampled_from(["user.a", "user.\u00e9t\u00e9"]), st.binary(max_size=30), max_size=2),
 )
 
@@ -226,7 +228,7 @@ nodes = st.tuples(
 def grow(disk: Path, rows: list[Any]) -> None:
     """A tree of these nodes; what cannot be (a name twice) is left out."""
     folders, others, finish = [os.fsencode(disk)], [], []
-    for where, name, kind, data, mode, mtime_ns, xattrs in rows:
+    for where, name, kind, data, mode, mtime_ns, owner, xattrs in rows:
         path = folders[where % len(folders)] + b"/" + name
         if os.path.lexists(path) or len(path) > 3000:
             continue
@@ -251,16 +253,18 @@ def grow(disk: Path, rows: list[Any]) -> None:
                 os.ftruncate(fd, 300_000 + len(data))
                 os.pwrite(fd, data[:5000], where * 4096)
             else:
-                packs_file.write_all(fd, data)
+                packs_file.write_at(fd, data, 0)
             os.close(fd)
         if kind != "folder":
             others.append(path)
-        finish.append((path, kind, mode, mtime_ns, xattrs))
-    for path, kind, mode, mtime_ns, xattrs in reversed(finish):
+        finish.append((path, kind, mode, mtime_ns, owner, xattrs))
+    for path, kind, mode, mtime_ns, owner, xattrs in reversed(finish):
         if kind not in ("symlink", "fifo") and hasattr(os, "setxattr"):
             with contextlib.suppress(OSError):  # a file system without them
                 for key, value in xattrs.items():
                     os.setxattr(path, key, value)
+        if os.geteuid() == 0:
+            os.chown(path, owner, owner + 1, follow_symlinks=False)
         if kind != "symlink":
             os.chmod(path, mode)
         os.utime(path, ns=(0, mtime_ns), follow_symlinks=False)
@@ -337,6 +341,27 @@ def test_names_are_told_apart_from_their_escapes(place: Place) -> None:
     assert "gone\\nwrong/x" in refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store)).message
 
 
+def test_access_lists_come_back_and_none_are_inherited(place: Place) -> None:
+    rows = [
+        (1, 6, -1),
+        (2, 4, 1000),
+        (4, 4, -1),
+        (16, 4, -1),
+        (32, 0, -1),
+    ]  # user, user 1000, group, mask, ...
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *row) for row in rows)
+    file = write(place.disk / "shared" / "file", b"x")
+    try:
+        os.setxattr(file, "system.posix_acl_access", acl)
+    except (OSError, AttributeError):
+        pytest.skip("no access lists on this file system")
+    place.park()
+    os.setxattr(place.folder, "system.posix_acl_default", acl)
+    place.check()
+    assert os.getxattr(place.copy / "shared" / "file", "system.posix_acl_access") == acl
+    assert os.listxattr(place.copy) == []
+
+
 # What it costs
 
 
@@ -349,7 +374,7 @@ def bytes_read() -> int:
 needs_counts = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no count of bytes read here")
 
 
-def age(*paths: Path) -> None:
+def age() -> None:
     """Wait until the files' change times are old enough to be trusted (their clock ticks every few ms)."""
     threading.Event().wait(0.05)
 

@@ -290,7 +290,9 @@ _checking = threading.Lock()
 def opened(folder: Path, *, exclusive: bool = False) -> Iterator[Store]:
     """The store, made if absent, locked against those who would forget what this one uses."""
     for part in (folder, folder / "packs", folder / "disks"):
-        part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not part.is_dir():
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fsync_folder(part.parent)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         with suppress(BlockingIOError):  # somebody else is at it: the temporary packs may be theirs
@@ -314,9 +316,10 @@ def is_full(error: OSError) -> bool:
 def no_space(folder: Path, needed_bytes: int, what: str) -> Refused:
     """The disk under `folder` is full: how much is needed and how much there is."""
     free = shutil.disk_usage(folder).free
+    limit = "" if free < needed_bytes else ", but no more may be written: a quota, or the number of files"
     return Refused(
         Kind.NO_SPACE,
-        f"{what} needs about {_size(needed_bytes)} and {folder} has {_size(free)} free",
+        f"{what} needs about {_size(needed_bytes)} and {folder} has {_size(free)} free{limit}",
         fix="hotdesk gc",
     )
 

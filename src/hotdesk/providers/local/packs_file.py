@@ -84,10 +84,11 @@ def read_into(fd: int, view: memoryview, offset: int) -> int:
     return done
 
 
-def write_all(fd: int, data: Buffer) -> None:
+def write_at(fd: int, data: Buffer, offset: int) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
 
 
 def read_pack(path: Path) -> Pack:
@@ -184,12 +185,12 @@ class Writing:
         self.frames: list[Frame] = []
         self.fd, path = tempfile.mkstemp(prefix="new-", dir=folder)
         self.path = Path(path)
-        write_all(self.fd, _MAGIC)
+        write_at(self.fd, _MAGIC, 0)
         self.end = len(_MAGIC)
 
     def append(self, chunks: Sequence[tuple[bytes, Buffer]], body: Buffer, packed: bool) -> None:
         """Add one frame: these chunks, which are `body` when they are packed or just put together."""
-        write_all(self.fd, body)
+        write_at(self.fd, body, self.end)  # so that a write that failed half-way leaves no trace
         sizes = tuple(len(data) for _, data in chunks)
         names = b"".join(name for name, _ in chunks)
         self.frames.append(Frame(self.end, len(body), digest(body) if packed else b"", names, sizes))
@@ -200,7 +201,9 @@ class Writing:
         try:
             index = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(self.frames))
             name = digest(index)
-            write_all(self.fd, index + len(index).to_bytes(8, "little") + name + _MAGIC)
+            tail = index + len(index).to_bytes(8, "little") + name + _MAGIC
+            write_at(self.fd, tail, self.end)
+            os.ftruncate(self.fd, self.end + len(tail))
             fsync(self.fd)
             return self.path.rename(self.path.with_name(f"{name.hex()}.pack"))
         except BaseException:
@@ -239,7 +242,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     new = path.with_name(f".{path.name}.new")  # always the same name: one left by a kill is written over
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, data)
+        write_at(fd, data, 0)
         fsync(fd)
         new.rename(path)
     except BaseException:
