@@ -41,6 +41,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         yield page
+        page.screenshot(path=tmp_path / "last.png")  # what a failure looked like
         browser.close()
 
 
@@ -88,7 +89,7 @@ def run_cell(page: Page, code: str, output: str) -> None:
         accept.first.click()
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=45_000)
     page.click(".jp-Notebook .jp-Cell .cm-content")
-    page.keyboard.type(code)
+    page.keyboard.insert_text(code)  # typing would fight with completed brackets
     page.keyboard.press("Shift+Enter")
     page.wait_for_selector(f".jp-OutputArea-output >> text={output}", timeout=45_000)
     page.keyboard.press("Control+s")

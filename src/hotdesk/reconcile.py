@@ -69,9 +69,7 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
-        self._absent: dict[
-            str, tuple[float, float]
-        ] = {}  # by desk: its wish, and since when a thing is missing
+        self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
         """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
@@ -154,22 +152,22 @@ class Reconciler:
                 self.on_row(self.store.end(row, cut, self.clock.now()))
 
     def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
-        """A wait, while what rests on an absence has not stood for the listing's lag.
+        """A wait, while a conclusion from one look has not stood for the listing's lag.
 
         A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
         is kept in memory only means that a new process waits again.)
         """
-        if not _rests_on_absence(desk, steps, seen, self.store.past(desk)):
-            self._absent.pop(desk.name, None)
+        if not _rests_on_one_look(desk, steps, seen, self.store.past(desk)):
+            self._doubted.pop(desk.name, None)
             return None
-        wish, since = self._absent.get(desk.name, (None, 0.0))
+        wish, since = self._doubted.get(desk.name, (None, 0.0))
         if wish != desk.since:  # the first look: a late disk is listed within the lag from its end
-            self._absent[desk.name] = (desk.since, self.clock.now())
+            self._doubted[desk.name] = (desk.since, self.clock.now())
         elif abs(now - since) >= seen.lag_seconds:
             return None
         if not seen.lag_seconds:
             return None
-        return Wait(seconds=seen.poll_seconds, why="the last machine is gone; a disk may yet be listed")
+        return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
 
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
@@ -217,11 +215,11 @@ class Reconciler:
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
 
 
-def _rests_on_absence(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
-    """Whether a conclusion would be another one if a disk were listed late."""
+def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+    """Whether a conclusion might be another one if the listing were not behind."""
     match steps:
-        case [Ask(absence=absence), *_]:
-            return absence
+        case [Ask(unsure=unsure), *_]:
+            return unsure
         case [] if desk.goal is Goal.GONE:
             return True
         case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):

@@ -80,6 +80,8 @@ class Notes:
                     os.chmod(names[-1], mode, dir_fd=fd)
             except FileNotFoundError:
                 pass  # the owner removed it since
+            except PermissionError:
+                pass  # its folder is shut again, which is done after what is in it
             finally:
                 os.close(fd)
         self._loosened.clear()
