@@ -56,8 +56,6 @@ _MAIN = (
 
 def write_kernel(disk: Path, desk: str) -> None:
     """The one kernel that is offered: the desk's own Python."""
-    folder = disk / "jupyter" / "data" / "kernels" / "python3"
-    folder.mkdir(parents=True, exist_ok=True)
     python = str(disk / "env" / "bin" / "python")
     spec = {
         "argv": [
@@ -72,9 +70,20 @@ def write_kernel(disk: Path, desk: str) -> None:
         "language": "python",
         "metadata": {"debugger": True},
     }
-    new = folder / "kernel.json.new"
-    new.write_text(json.dumps(spec), "utf-8")
-    new.replace(folder / "kernel.json")
+    _write(disk / "jupyter" / "data" / "kernels" / "python3" / "kernel.json", spec)
+
+
+def silence_news(disk: Path) -> None:
+    """No question about announcements at the first sign-in, and nothing fetched for them."""
+    quiet = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    _write(disk / "jupyter" / "config" / "labconfig" / "page_config.json", quiet)
+
+
+def _write(path: Path, settings: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(settings), "utf-8")
+    new.replace(path)
 
 
 def write_config(

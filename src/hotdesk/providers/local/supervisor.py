@@ -131,6 +131,7 @@ class Machine:
                 fresh = True
         variables.lay_out(self.disk, mark, fresh=fresh)
         jupyter.write_kernel(self.disk, self.desk)
+        jupyter.silence_news(self.disk)
         if not prepared.exists():
             prepared.touch()
             records.sync_folder(self.folder)
