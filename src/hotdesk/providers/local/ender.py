@@ -12,27 +12,36 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hotdesk.providers.local import clock, locks, records, spawn
 from hotdesk.providers.local.folders import Folders
 from hotdesk.providers.local.removing import remove_tree
 
-_SECONDS = 20.0
+_SECONDS = 20.0  # a supervisor's own limits add up to less
+_DEAF_SECONDS = 5.0
 
 
 def stop(folder: Path, mark: str) -> None:
     """End a machine's supervisor and everything of it, whoever is still there."""
-    lock = folder / "run.lock"
-    end_worker(lock, seconds=_SECONDS)
+
+    def heard() -> bool:
+        run = records.read(folder / "run.json", records.Run)
+        return run is not None and run.phase in {"stopping", "stopped"}
+
+    end_worker(folder / "run.lock", seconds=_SECONDS, heard=heard)
     from hotdesk.providers.local import processes
 
     processes.end_all(mark)
 
 
-def end_worker(lock: Path, *, seconds: float) -> None:
-    """Ask the worker that holds this lock to end, wait, and force it. Nobody holds the lock afterwards."""
-    deadline = clock.ticks() + seconds
+def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda: True) -> None:
+    """Ask the worker that holds this lock to end, wait, and force it. Nobody holds the lock afterwards.
+
+    One that has not even `heard` after some seconds is not waited for any longer.
+    """
+    deadline, deaf = clock.ticks() + seconds, clock.ticks() + _DEAF_SECONDS
     for number in (signal.SIGTERM, signal.SIGKILL):
         asked = 0
         while locks.alive(lock):
@@ -41,7 +50,8 @@ def end_worker(lock: Path, *, seconds: float) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
                 asked = pid
-            if clock.ticks() > deadline and number is signal.SIGTERM:
+            now = clock.ticks()
+            if number is signal.SIGTERM and (now > deadline or (now > deaf and not heard())):
                 break
             clock.pause(0.02)
 
