@@ -32,6 +32,11 @@ COMMANDS = {
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },
+    "Choosing": {
+        "offers": "Every machine that fits: what it costs, where, and how far away it is.",
+        "regions": "How far each region is from here, and what the wanted GPU costs there.",
+        "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
+    },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
         "completion": "Shell completion for bash, zsh and fish.",
