@@ -3,17 +3,17 @@
 The same object decides live (`decide`, one job) and in the simulator (`choose`, thousands of runs at once):
 the rules below are plain arithmetic on whatever `Now` holds, numbers or arrays of numbers.
 
-The problem is that of "Can't Be Late" (Wu et al., NSDI 2024). A job has `work` left and a deadline. On-demand
-is always there and dear; spot is cheap and comes and goes; idling is free. Every start, and every change between
-the two markets or between zones, costs a `changeover` at the new machine's price before work goes on.
+The problem is that of "Can't Be Late" (Wu et al., NSDI 2024). A job has `work` left and a deadline.
+On-demand is always there and dear; spot is cheap and comes and goes; idling is free. Every start, and every
+change between the markets or between zones, costs a `changeover` at the new price before work goes on.
 
-Whatever a policy proposes passes `never_late`: a tick may be waited or risked only if on-demand could still finish
-after the worst of it. Times are seconds, prices US dollars an hour.
+Whatever a policy proposes passes `never_late`: a tick may be waited or risked only if on-demand could still
+finish after the worst of it. Times are seconds, prices US dollars an hour.
 """
 
 from __future__ import annotations
 
-from math import exp, log1p
+from math import ceil, exp, floor, log1p
 from typing import Any, Protocol
 
 import msgspec
@@ -66,7 +66,7 @@ def check(terms: Terms) -> Terms:
     for name, amount in (("changeover", terms.changeover_seconds), ("spot price", terms.usd_spot)):
         if not 0 <= amount < float("inf"):
             raise Usage(f"The {name} cannot be {amount:g}.", "", "hotdesk simulate --help")
-    ticks = terms.deadline_seconds // terms.tick_seconds
+    ticks = floor(terms.deadline_seconds / terms.tick_seconds + 1e-9)
     if not ticks * terms.tick_seconds >= terms.earliest_seconds:
         hours, earliest = terms.deadline_seconds / 3600, terms.earliest_seconds / 3600
         earliest = -(-earliest * 100 // 1) / 100
@@ -98,10 +98,10 @@ class Now(msgspec.Struct, kw_only=True):
 
     @property
     def ticks_left(self) -> Any:
-        return (self.deadline - self.elapsed) / self.tick // 1
+        return _floor((self.deadline - self.elapsed) / self.tick + 1e-9)
 
     def ticks_needed(self, changeovers: int) -> Any:
-        return _ceil((self.work + changeovers * self.changeover) / self.tick)
+        return _ceil((self.work + changeovers * self.changeover) / self.tick - 1e-9)
 
 
 class Policy(Protocol):
@@ -136,7 +136,7 @@ class Greedy:
 class UniformProgress:
     """Never fall behind the straight line from nothing at the start to everything at the deadline.
 
-    Behind the line without spot: on-demand, and back to spot only when ahead by two changeovers (NSDI 2024, §4.3).
+    Behind it without spot: on-demand, and back to spot only when ahead by two changeovers (NSDI 2024).
     """
 
     name = "uniform-progress"
@@ -151,8 +151,8 @@ class UniformProgress:
 
 
 def _safety_net(now: Now, wish: Any) -> Any:
-    """The published one: off spot, on-demand when two changeovers no longer fit; on spot, when one no longer does,
-    unless it is already working (then it is ridden until it is interrupted)."""
+    """The published one: off spot, on-demand when two changeovers no longer fit; on spot, when one does not,
+    unless it is already working: then it is ridden until it is interrupted."""
     two = (now.ticks_needed(2) >= now.ticks_left) & (now.mode != SPOT)
     one = now.ticks_needed(1) >= now.ticks_left
     ride = (now.mode == SPOT) & (now.starting < NOTHING) & (two == 0)
@@ -164,8 +164,8 @@ def _safety_net(now: Now, wish: Any) -> Any:
 class SemiMarkov:
     """The cheapest plan on average, if zones come and go as they have been seen to.
 
-    A dynamic programme (solved in hotdesk.jobs.table) over time left, slack, what runs, and how long the zone has
-    been up or down: old spells last, young ones do not. It waits, catches up and stays put without rules for it.
+    A dynamic programme (solved in hotdesk.jobs.table) over time left, slack, what runs, and how long the zone
+    has been up or down: old spells last, young ones do not. It waits, catches up and stays put without rules.
     """
 
     name = "semi-markov"
@@ -217,8 +217,8 @@ class SemiMarkov:
 def never_late(now: Now, wish: Any) -> Any:
     """The wish, or ON_DEMAND where granting it could make the job late.
 
-    The worst case of waiting is that spot never comes back, that of spot is an interruption at the end of the tick:
-    afterwards one changeover and all the work left must still fit before the deadline.
+    The worst case of waiting is that spot never comes back, that of spot is an interruption at the end of the
+    tick: afterwards one changeover and all the work left must still fit before the deadline.
     """
     starting = _pick(wish == now.mode, now.starting, now.changeover)
     working = now.tick - _clip(starting, now.tick)
@@ -337,7 +337,8 @@ def _why_spot(terms: Terms, best: Zone, here: Zone | None, slack: float) -> str:
     if here:
         return f"it runs on spot in {best.name} for {price}; a change would only cost time"
     moved = f", ${best.move_usd:.2f} to move included" if best.move_usd else ""
-    return f"spot in {best.name} has been there for {_hours(best.seconds)}: {price}{moved}, {slack:.1f} h of slack"
+    age = _hours(best.seconds)
+    return f"spot in {best.name} has been there for {age}: {price}{moved}, {slack:.1f} h of slack"
 
 
 def _why_on_demand(look: Now, wish: int, slack: float) -> str:
@@ -352,7 +353,11 @@ def _why_on_demand(look: Now, wish: int, slack: float) -> str:
 
 
 def _ceil(x: Any) -> Any:
-    return -(-x // 1)
+    return x.__array_namespace__().ceil(x) if hasattr(x, "__array_namespace__") else ceil(x)
+
+
+def _floor(x: Any) -> Any:
+    return x.__array_namespace__().floor(x) if hasattr(x, "__array_namespace__") else floor(x)
 
 
 def _pick(condition: Any, yes: Any, no: Any) -> Any:

@@ -1,9 +1,9 @@
 """Policies over recorded traces: thousands of runs at once, tick by tick.
 
-The rules of the game are those of the published simulator ("Can't Be Late", NSDI 2024): a decision for each tick,
-taken when it is known where spot is to be had during it; a tick of a machine is paid whole; a changeover comes off
-the work of the first ticks; an interruption ends the spot machine before the tick's decision. Nothing is known of
-what zones did before the run began.
+The rules of the game are those of the published simulator ("Can't Be Late", NSDI 2024): a decision for each
+tick, taken when it is known where spot is to be had during it; a tick of a machine is paid whole; a changeover
+comes off the work of the first ticks; an interruption ends the spot machine before the tick's decision.
+Nothing is known of what zones did before the run began.
 """
 
 from __future__ import annotations
@@ -51,24 +51,26 @@ def play(
     models: Array | int = 0,
     record: Story | None = None,
 ) -> Runs:
-    """Each run of `begins` (ticks into `up`, bool over zone and tick), until its work is done or its deadline is past.
+    """Each run of `begins` (ticks into `up`, bool over zone and tick), until its work or its time is done.
 
     `deadlines` (seconds) and `models` (of a semi-Markov table) may differ from run to run.
     """
     import numpy as np
 
     zones, total = up.shape
+    other: Any = -1.0
     count, tick, change = len(begins), terms.tick_seconds, terms.changeover_seconds
     whole, free = terms.work_seconds, terms.first_hour_free
     due = np.full(count, terms.deadline_seconds) if deadlines is None else np.asarray(deadlines, dtype=float)
     flips = _last_flips(up)
-    nothing_since = _last_flips(up.any(axis=0)[None])[0] if zones > 1 else flips[0]
+    nothing_since = _last_flips(np.any(up, axis=0, keepdims=True))[0] if zones > 1 else flips[0]
     flat_up, flat_flips = np.ascontiguousarray(up).ravel(), flips.ravel()
     result = np.zeros((6, count))
     result[4] = np.inf
     # The state of those still under way; `who` is their place in the result.
-    who = np.arange(count)
-    begin, models = np.asarray(begins), np.broadcast_to(np.asarray(models), (count,))
+    who: Any = np.arange(count)
+    begin: Any = np.asarray(begins)
+    models = np.broadcast_to(np.asarray(models), (count,))
     work, starting, ran = np.full(count, whole), np.zeros(count), np.zeros(count)
     mode, zone = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     spent, dear, broken, starts = (np.zeros(count) for _ in range(4))
@@ -80,7 +82,7 @@ def play(
             age = (place - np.maximum(flat_flips[place], begin)) * tick
             cut = (mode == SPOT) & ~here
             mode = np.where(cut, WAIT, mode)
-            best, other, own_up = zone, -1.0, here
+            best, own_up = zone, here
         else:
             cut = (mode == SPOT) & ~flat_up[zone * total + place]
             mode = np.where(cut, WAIT, mode)
@@ -97,8 +99,8 @@ def play(
             spent -= np.where(cut & (ran < 3600 - NOTHING), np.rint(ran / tick), 0)
         broken += cut
         now = Now(
-            elapsed=step * tick, deadline=due, work=work, whole=whole, changeover=change, tick=tick, mode=mode,
-            starting=starting, ran=ran, up=own_up, age=age, other=other, model=models,
+            elapsed=step * tick, deadline=due, work=work, whole=whole, changeover=change, tick=tick,
+            mode=mode, starting=starting, ran=ran, up=own_up, age=age, other=other, model=models,
         )  # fmt: skip
         wish = never_late(now, policy.choose(now))
         runs = wish != WAIT
@@ -128,10 +130,24 @@ def play(
                 np.where(work[ended] <= NOTHING, step * tick / 3600, np.inf), work[ended],
             )  # fmt: skip
             keep = ~ended
-            who, begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts = (
-                a[keep] for a in
-                (who, begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts)
-            )  # fmt: skip
+            state: list[Any] = [
+                begin,
+                due,
+                models,
+                work,
+                starting,
+                ran,
+                mode,
+                zone,
+                spent,
+                dear,
+                broken,
+                starts,
+            ]
+            begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts = (
+                part[keep] for part in state
+            )
+            who = who[keep]
     hour = tick / 3600
     return Runs(
         usd=(result[0] * terms.usd_spot + result[1] * terms.usd_on_demand) * hour,
