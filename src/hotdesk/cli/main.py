@@ -37,6 +37,9 @@ COMMANDS = {
         "regions": "How far each region is from here, and what the wanted GPU costs there.",
         "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
     },
+    "Long runs": {
+        "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
+    },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
         "completion": "Shell completion for bash, zsh and fish.",
