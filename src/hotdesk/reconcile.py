@@ -75,7 +75,7 @@ class Reconciler:
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
-        surveys = {name: self._survey(name) for name in {d.provider for d in desks}}
+        surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
         by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
         now = self.clock.now()
         seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].of(d.name) for d in desks}
@@ -114,7 +114,7 @@ class Reconciler:
         failed = 0
         while True:
             now_wanted = self.store.find(desk.name)
-            if now_wanted is None or (now_wanted.goal, now_wanted.since) != (desk.goal, desk.since):
+            if now_wanted is None or now_wanted.wish != desk.wish:
                 goal = now_wanted.goal if now_wanted else Goal.GONE
                 raise Busy(
                     f"{desk.name} is now wanted {goal}.",
@@ -134,7 +134,8 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
-    def _survey(self, provider: str) -> Survey:
+    def survey(self, provider: str) -> Survey:
+        """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
             return self.provider(provider).survey()
         except Refused as refused:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
 from hotdesk.cli import render
 from hotdesk.core.errors import HotdeskError
 
-#: section -> command -> what it does. A command NAME is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
+#: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
 COMMANDS = {
     "The desk": {
         "up": "Open a desk: a machine you are logged into, with Jupyter answering.",
@@ -127,13 +126,9 @@ def _defect(error: Exception) -> tuple[str, str, str]:
     path = state_folder() / "defect.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        path.touch(0o600)
+        with path.open("w") as file:
             traceback.print_exception(error, file=file)
     except OSError:
         return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
     return what, f"This is a defect; the details are in {path}. Nothing was deleted.", "hotdesk doctor"
-
-
-def option_json(function: Any) -> Any:
-    """The option that every reading command has."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
