@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from hotdesk.cli import render
-from hotdesk.cli.main import option_json
+from hotdesk.cli import options, render
 from hotdesk.core.errors import Usage
 from hotdesk.core.gpu import Gpu, Precision
 from hotdesk.core.speed import Family, predictor, utilisation
@@ -31,7 +30,7 @@ from hotdesk.core.speed import Family, predictor, utilisation
 @click.option("--memory-gib", type=float, default=0.0, help="What the job needs on the GPU.")
 @click.option("--gflop-per-item", type=float, default=0.0, help="Operations per item: refuses the impossible.")
 @click.option("--fallback", is_flag=True, help="A GPU without the precision counts at its fp32 rate.")
-@option_json
+@options.as_json
 def command(
     measured: tuple[str, ...],
     more: tuple[str, ...],
@@ -102,18 +101,28 @@ def command(
         render.note(f"note: {line}")
 
 
-def rates(words: Sequence[str], notes: list[str]) -> list[tuple[Gpu, float]]:
-    """Measured rates from words like "A100=1400"; several may stand in one word, separated by commas.
+def rates(given: Sequence[str], notes: list[str]) -> list[tuple[Gpu, float]]:
+    """Measured rates of GPUs. What was assumed about a name is added to `notes`.
 
-    What was assumed about a name is added to `notes`. Raises `Usage` for what is no rate, `Unknown` for a
-    GPU without facts.
+    Raises `Usage` for what is no rate, `Unknown` for a GPU without facts.
     """
     from hotdesk.market import gpus
 
     found = []
-    for word in words:
+    for name, rate in words(given):
+        gpu = gpus.find(name)
+        if assumed := gpus.note(name, gpu):
+            notes.append(assumed)
+        found.append((gpu, rate))
+    return found
+
+
+def words(given: Sequence[str]) -> list[tuple[str, float]]:
+    """Names and rates from words like "A100=1400"; several may stand in one word, separated by commas."""
+    found = []
+    for word in given:
         pieces = [p for p in word.split(",") if p.strip()]
-        for piece in pieces if all("=" in p for p in pieces) else [word]:
+        for piece in pieces if pieces and all("=" in p for p in pieces) else [word]:
             name, sign, number = piece.rpartition("=")
             try:
                 rate = float(number)
@@ -121,12 +130,9 @@ def rates(words: Sequence[str], notes: list[str]) -> list[tuple[Gpu, float]]:
                 rate = math.nan
             if not sign or not name.strip() or not (math.isfinite(rate) and rate > 0):
                 raise Usage(
-                    f"{piece!r} is not a measured rate.",
+                    f"{piece[:60]!r} is not a measured rate.",
                     "It takes a GPU's name, an equals sign and a positive number of items per second.",
                     "hotdesk predict --from A100=1400 --to H100 --family cnn --precision fp16",
                 )
-            gpu = gpus.find(name.strip())
-            if assumed := gpus.note(name.strip(), gpu):
-                notes.append(assumed)
-            found.append((gpu, rate))
+            found.append((name.strip(), rate))
     return found
