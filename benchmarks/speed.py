@@ -62,7 +62,10 @@ def prediction() -> None:
                     len(errors),
                     statistics.median(errors),
                     quantile(errors, 0.9),
-                    *(statistics.median(by_family[f]) if f in by_family else "-" for f in ("cnn", "transformer")),
+                    *(
+                        statistics.median(by_family[f]) if f in by_family else "-"
+                        for f in ("cnn", "transformer")
+                    ),
                     sum(held) / len(held),
                     statistics.median(widths),
                 ]

@@ -23,14 +23,20 @@ _SHOWN_LOST = 12
 @click.option("--on", "reference", metavar="GPU", default="", help="Where --work-hours was seen or guessed.")
 @click.option("--items", type=float, help="Items in all (or in an epoch), with rates given by --from.")
 @click.option("--epochs", type=float, default=1.0, show_default=True)
-@click.option("--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate, items/s; repeat it.")
+@click.option(
+    "--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate, items/s; repeat it."
+)
 @click.option("--family", type=click.Choice([f.value for f in Family]), default="other", show_default=True)
-@click.option("--precision", type=click.Choice([p.value for p in Precision]), default="fp16", show_default=True)
+@click.option(
+    "--precision", type=click.Choice([p.value for p in Precision]), default="fp16", show_default=True
+)
 @click.option("--memory-gib", type=float, default=0.0, help="Needed on the GPU.")
 @click.option("--machines", default="", metavar="N,N,…", help="Numbers of machines: 1,10,100 or 1..1000.")
 @click.option("--divisible/--synchronous", default=True, help="Independent pieces, or one job in step.")
 @click.option("--tasks", type=int, default=0, help="Divisible into so many equal pieces.")
-@click.option("--efficiency", type=float, default=0.0, help="In step: share of linear speed, measured with 2.")
+@click.option(
+    "--efficiency", type=float, default=0.0, help="In step: share of linear speed, measured with 2."
+)
 @click.option("--startup-minutes", type=float, help="Ordered to first step, without the data.")
 @click.option("--data-gib", type=float, default=0.0, help="Data to bring to each machine.")
 @click.option("--data-files", type=int, default=0)
@@ -40,18 +46,28 @@ _SHOWN_LOST = 12
 @click.option("--deadline-hours", type=float, help="From now.")
 @click.option("--budget-usd", type=float)
 @click.option("--usd-per-hour", type=float, help="The price of a machine, without offers; 1 if not given.")
-@click.option("--offer", "words", multiple=True, metavar="TYPE:GPU[xN]:USD[:spot]", help="An offer; repeat it.")
-@click.option("--offers", "file", type=click.Path(dir_okay=False, path_type=Path), help="Offers in a JSON file.")
-@click.option("--billing", type=click.Choice(["second", "minute", "hour"]), default="second", show_default=True)
+@click.option(
+    "--offer", "words", multiple=True, metavar="TYPE:GPU[xN]:USD[:spot]", help="An offer; repeat it."
+)
+@click.option(
+    "--offers", "file", type=click.Path(dir_okay=False, path_type=Path), help="Offers in a JSON file."
+)
+@click.option(
+    "--billing", type=click.Choice(["second", "minute", "hour"]), default="second", show_default=True
+)
 @click.option("--minimum-seconds", type=float, help="Paid at least; 60 by the second, else one unit.")
 @click.option("--quota", type=int, default=0, help="Machines that the account allows.")
 @click.option("--spot", "as_spot", is_flag=True, help="Without offers: the machine is a spot machine.")
-@click.option("--interruptions-per-hour", type=float, default=0.4, show_default=True, help="Of a spot machine.")
+@click.option(
+    "--interruptions-per-hour", type=float, default=0.4, show_default=True, help="Of a spot machine."
+)
 @click.option("--wait-minutes", type=float, default=36.0, show_default=True, help="For a new spot machine.")
 @click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True)
 @click.option("--no-checkpoints", is_flag=True, help="The job saves nothing: a loss starts it again.")
 @click.option("--notice-seconds", type=float, default=0.0, help="Warning in which the job saves itself.")
-@click.option("--plot", "picture", is_flag=False, flag_value="-", metavar="[FILE]", help="Draw; .svg .png .html.")
+@click.option(
+    "--plot", "picture", is_flag=False, flag_value="-", metavar="[FILE]", help="Draw; .svg .png .html."
+)
 @options.as_json
 def command(**given: Any) -> None:
     """What finishing a job costs and how long it takes, door to door, on 1 machine or on 1000.
@@ -117,7 +133,9 @@ def machine_counts(text: str) -> list[int]:
     for word in text.replace(" ", "").split(","):
         low, dots, high = word.partition("..")
         ends = (low, high) if dots else (low, low)
-        if not all(end.isdigit() and 1 <= int(end) <= 1_000_000 for end in ends) or int(ends[0]) > int(ends[1]):
+        if not all(end.isdigit() and 1 <= int(end) <= 1_000_000 for end in ends) or int(ends[0]) > int(
+            ends[1]
+        ):
             raise Usage(
                 f"{text[:40]!r} are not numbers of machines.",
                 "They are whole, from 1 to a million, with commas between, or a range.",

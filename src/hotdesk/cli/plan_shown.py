@@ -203,7 +203,9 @@ def figure(answer: Answer) -> Figure:
     notes = []
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
         if choice is not None and choice.finish.usd > 0:
-            series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.finish.hours,)))
+            series.append(
+                Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.finish.hours,))
+            )
             what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
             notes.append(
                 f"{name}: {choice.finish.machines} x{what or ' machine'}, "

@@ -18,7 +18,9 @@ from hotdesk.core.speed import Family, predictor, utilisation
 @click.option("--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate; repeat it.")
 @click.argument("more", nargs=-1, metavar="[GPU=RATE ...]")
 @click.option("--to", "targets", multiple=True, required=True, metavar="GPU", help="The GPU asked about.")
-@click.option("--family", type=click.Choice([f.value for f in Family]), required=True, help="Kind of network.")
+@click.option(
+    "--family", type=click.Choice([f.value for f in Family]), required=True, help="Kind of network."
+)
 @click.option(
     "--precision",
     type=click.Choice([p.value for p in Precision]),
@@ -28,7 +30,9 @@ from hotdesk.core.speed import Family, predictor, utilisation
 )
 @click.option("--bench", multiple=True, metavar="GPU=RATE", help="Rates of another job of the same family.")
 @click.option("--memory-gib", type=float, default=0.0, help="What the job needs on the GPU.")
-@click.option("--gflop-per-item", type=float, default=0.0, help="Operations per item: refuses the impossible.")
+@click.option(
+    "--gflop-per-item", type=float, default=0.0, help="Operations per item: refuses the impossible."
+)
 @click.option("--fallback", is_flag=True, help="A GPU without the precision counts at its fp32 rate.")
 @options.as_json
 def command(
@@ -88,7 +92,10 @@ def command(
         if gflop_per_item and to.runs(Precision(precision)):
             answer["mfu"] = utilisation(got.rate, gflop_per_item, to, Precision(precision))
         answers.append(answer)
-    shared = {"from": [{"gpu": gpu.name, "rate": rate} for gpu, rate in known], "notes": list(dict.fromkeys(notes))}
+    shared = {
+        "from": [{"gpu": gpu.name, "rate": rate} for gpu, rate in known],
+        "notes": list(dict.fromkeys(notes)),
+    }
     if as_json:
         render.json({**answers[0], **shared} if len(answers) == 1 else {"predictions": answers, **shared})
         return

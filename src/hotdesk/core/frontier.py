@@ -126,7 +126,9 @@ def choose(
             plans += got
     front = _front(plans)
     sure = [
-        plan for plan in plans if plan.chance_hours(deadline_hours) >= SURE and plan.chance_usd(budget_usd) >= SURE
+        plan
+        for plan in plans
+        if plan.chance_hours(deadline_hours) >= SURE and plan.chance_usd(budget_usd) >= SURE
     ]
     good = _front(sure)
     answers = {

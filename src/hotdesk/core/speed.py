@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import cache
 
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.gpu import Gpu, Precision
@@ -130,6 +131,7 @@ def predictor(
     paired = [(gpu, rate / benched[gpu.name]) for gpu, rate in known if gpu.name in benched]
     by_ratio = _Field(paired, family, None) if paired else None
 
+    @cache
     def of(to: Gpu) -> Prediction:
         check_memory(to, memory_gib)
         if not fallback:

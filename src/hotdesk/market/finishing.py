@@ -54,22 +54,24 @@ def speeds(job: Job) -> Callable[[Offer], Speed]:
     """How long the job takes on one machine of an offer, or why that cannot be told."""
     measured, by_type = split(job.rates)
     predict = (
-        predictor(
-            measured, job.family, job.precision, memory_gib=job.memory_gib, fallback=job.fallback
-        )
+        predictor(measured, job.family, job.precision, memory_gib=job.memory_gib, fallback=job.fallback)
         if measured
         else None
     )
 
     def of(offer: Offer) -> Speed:
         if rate := by_type.get(offer.instance_type.lower()):
-            return _speed(job, 1.0, rate, rate * 0.95, rate * 1.05, Evidence.MEASURED, "measured on this type")
+            return _speed(
+                job, 1.0, rate, rate * 0.95, rate * 1.05, Evidence.MEASURED, "measured on this type"
+            )
         if not offer.gpu or not offer.gpu_count:
             return Speed(why_not=f"no speed was measured on a CPU such as {offer.instance_type}")
         if predict is None:
             return Speed(why_not=f"no speed was measured on any GPU: hotdesk bench on a {offer.gpu}")
         if offer.gpu_count < 1:
-            return Speed(why_not=f"{offer.gpu_count:g} of a {offer.gpu}: parts of GPUs are not predicted, measure it")
+            return Speed(
+                why_not=f"{offer.gpu_count:g} of a {offer.gpu}: parts of GPUs are not predicted, measure it"
+            )
         try:
             got = predict(_find(offer.gpu, offer.gpu_memory_gib))
         except HotdeskError as error:
@@ -164,7 +166,9 @@ def parse(words: Sequence[str]) -> list[Offer]:
 
     out = []
     for word in words:
-        kind, gpu, price, *rest = [part.strip() for part in word.split(":")] + [""] * (3 - word.count(":") - 1)
+        kind, gpu, price, *rest = [part.strip() for part in word.split(":")] + [""] * (
+            3 - word.count(":") - 1
+        )
         model, _, count = gpu.rpartition("x") if gpu[-1:].isdigit() and "x" in gpu else (gpu, "", "1")
         if not count.isdigit() or gpu in ("", "-"):
             model, count = gpu, "1"
