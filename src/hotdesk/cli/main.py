@@ -91,7 +91,7 @@ def run(argv: list[str]) -> int:
     """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
     name = argv[0] if argv else ""
     try:
-        hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
+        status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
     except HotdeskError as error:
         render.error(error.what, error.why, error.fix)
         return error.exit_code
@@ -113,7 +113,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         render.error(*_defect(error))
         return 1
-    return 0
+    return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:
