@@ -75,7 +75,8 @@ def _truth(document: dict[str, Any], answer: Answer, job: Job) -> list[str]:
         last = answer.knee.finish.machines == max(c.finish.machines for c in answer.plans)
         lines.append(
             f"The knee lies {'at or beyond' if last else 'at'} {answer.knee.finish.machines:,} "
-            f"machine{'s' * (answer.knee.finish.machines > 1)}: from there, 1 % less time costs more than 1 % more."
+            f"machine{'s' * (answer.knee.finish.machines > 1)}: "
+            "from there, 1 % less time costs more than 1 % more."
         )
     return lines
 

@@ -35,18 +35,7 @@ from hotdesk.core.speed import Family, predictor, utilisation
 )
 @click.option("--fallback", is_flag=True, help="A GPU without the precision counts at its fp32 rate.")
 @options.as_json
-def command(
-    measured: tuple[str, ...],
-    more: tuple[str, ...],
-    targets: tuple[str, ...],
-    family: str,
-    precision: str,
-    bench: tuple[str, ...],
-    memory_gib: float,
-    gflop_per_item: float,
-    fallback: bool,
-    as_json: bool,
-) -> None:
+def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str, ...], **given: Any) -> None:
     """How fast a job runs on a GPU where it never ran, from where it did, with the band that holds 9 of 10.
 
     \b
@@ -57,6 +46,8 @@ def command(
     """
     from hotdesk.market import gpus
 
+    family, precision = Family(given["family"]), Precision(given["precision"])
+    memory_gib, gflop_per_item = given["memory_gib"], given["gflop_per_item"]
     for name, value in (("--memory-gib", memory_gib), ("--gflop-per-item", gflop_per_item)):
         if not (math.isfinite(value) and value >= 0):
             raise Usage(f"{name} {value:g} is impossible.", "A size is zero or more.", f"{name} 12")
@@ -64,16 +55,16 @@ def command(
     known = rates([*measured, *more], notes)
     speeds = predictor(
         known,
-        Family(family),
-        Precision(precision),
-        bench=rates(bench, notes),
+        family,
+        precision,
+        bench=rates(given["bench"], notes),
         memory_gib=memory_gib,
-        fallback=fallback,
+        fallback=given["fallback"],
     )
     if gflop_per_item:
         for gpu, rate in known:
-            if gpu.runs(Precision(precision)):
-                utilisation(rate, gflop_per_item, gpu, Precision(precision))
+            if gpu.runs(precision):
+                utilisation(rate, gflop_per_item, gpu, precision)
     answers: list[dict[str, Any]] = []
     for target in targets:
         to = gpus.find(target)
@@ -86,17 +77,17 @@ def command(
             "high": got.high,
             "evidence": got.evidence.value,
             "why": got.why,
-            "family": family,
-            "precision": precision,
+            "family": family.value,
+            "precision": precision.value,
         }
-        if gflop_per_item and to.runs(Precision(precision)):
-            answer["mfu"] = utilisation(got.rate, gflop_per_item, to, Precision(precision))
+        if gflop_per_item and to.runs(precision):
+            answer["mfu"] = utilisation(got.rate, gflop_per_item, to, precision)
         answers.append(answer)
-    shared = {
+    shared: dict[str, Any] = {
         "from": [{"gpu": gpu.name, "rate": rate} for gpu, rate in known],
         "notes": list(dict.fromkeys(notes)),
     }
-    if as_json:
+    if given["as_json"]:
         render.json({**answers[0], **shared} if len(answers) == 1 else {"predictions": answers, **shared})
         return
     rows = [

@@ -1,8 +1,8 @@
 """What finishing a job takes and costs, from "open the desk" to "the result is saved", on N machines.
 
 All hours are of wall-clock, all rates per machine. Symbols as in the formulas below: W work in machine-hours,
-N machines, S start-up of each (boot, image, environment, data), p dollars per machine-hour, eta the efficiency
-of N machines that work in step, lambda interruptions per machine-hour of a spot machine.
+N machines, S start-up of each (boot, image, environment, data), p dollars per machine-hour, eta the
+efficiency of N machines that work in step, lambda interruptions per machine-hour of a spot machine.
 
 Divisible work (a sweep, folds, inference):  hours = S + W/N,  cost = N·p·hours, so cost/(p·W) = 1 + N·S/W.
 One synchronous job:                         hours = S + W/(N·eta(N)).
@@ -70,14 +70,14 @@ class Spot(Value, frozen=True):
 
 
 class Burst(Value, frozen=True):
-    """A burstable CPU machine: full speed while credits last, then its baseline. One credit is a vCPU-minute."""
+    """A burstable CPU: full speed while credits last, then its baseline. A credit is a vCPU-minute."""
 
     vcpus: float
     credits_per_hour: float
     launch_credits: float
 
     def hours(self, full_speed_hours: float) -> float:
-        """Wall-clock for work that takes so long at full speed. t2.xlarge: 4 vCPU, 54 per hour, 120 at launch."""
+        """Wall-clock for work that takes so long at full speed."""
         spending = self.vcpus * 60 - self.credits_per_hour
         bursting = self.launch_credits / spending if spending > 0 else math.inf
         if full_speed_hours <= bursting:
@@ -170,7 +170,9 @@ def finish(
         hours_high=worst[0] + spread,
         usd_low=machines * billing.hours(lucky[1]) * usd_per_hour + extra_usd,
         usd_high=machines * billing.hours(worst[1] + spread) * usd_per_hour + extra_usd,
-        breaks=_breaks(work, machines, startup_hours, billing, billed, middle, quota),
+        breaks=_breaks(
+            work, machines, startup_hours, billing=billing, billed=billed, middle=middle, quota=quota
+        ),
     )
 
 
@@ -220,7 +222,7 @@ def worth_spot(spot: Spot) -> float:
 
 
 def machines_worth(work_hours: float, startup_hours: float, dearer: float = 0.1) -> int:
-    """How many machines finish divisible work at no more than `dearer` above the price of one machine's work."""
+    """How many machines finish divisible work at no more than `dearer` above the price of the work alone."""
     if startup_hours <= 0:
         return 1_000_000
     return max(1, math.floor(dearer * work_hours / startup_hours + 1e-9))
@@ -230,6 +232,7 @@ def _breaks(
     work: Work,
     machines: int,
     startup_hours: float,
+    *,
     billing: Billing,
     billed: float,
     middle: float,

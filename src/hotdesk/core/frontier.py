@@ -1,4 +1,4 @@
-"""Which machines, and how many, to finish a job: the plans worth having, three answers, and why the rest lost.
+"""Which machines, and how many, to finish a job: the plans worth having, three answers, why the rest lost.
 
 Offers of the same machine differ only in price, so the cheapest stands for all of them; that keeps tens of
 thousands of offers by twenty numbers of machines within a fraction of a second.
@@ -57,7 +57,8 @@ class Choice(Value, frozen=True):
 
     @property
     def hours_p90(self) -> float:
-        return self.finish.hours * (self.finish.hours_high / self.finish.hours) ** (1.2816 / 1.645)
+        wide = math.log(self.finish.hours_high / self.finish.hours) / 1.645
+        return self.finish.hours * math.exp(1.2816 * wide)
 
 
 class Lost(Value, frozen=True):
@@ -136,7 +137,7 @@ def choose(
         "fastest": min(good, key=lambda c: (c.hours_p90, c.finish.usd), default=None),
         "knee": min(good, key=lambda c: c.finish.usd * c.hours_p90, default=None),
     }
-    lost += _reasons(plans, front, answers["cheapest"], deadline_hours, budget_usd, also)
+    lost += _reasons(plans, front, deadline_hours, budget_usd, also)
     return Answer(
         front=tuple(front),
         lost=tuple(lost),
@@ -192,7 +193,6 @@ def _front(plans: Sequence[Choice]) -> list[Choice]:
 def _reasons(
     plans: Sequence[Choice],
     front: Sequence[Choice],
-    cheapest: Choice | None,
     deadline_hours: float,
     budget_usd: float,
     also: dict[str, int],
@@ -243,7 +243,7 @@ def _measure_first(front: Sequence[Choice], plans: Sequence[Choice]) -> str:
 def switch_items(
     here_rate: float, there_rate: float, startup_hours: float, here_usd: float = 0.0, there_usd: float = 0.0
 ) -> tuple[float, float]:
-    """From how many items on a faster machine, still to be opened, beats the desk one sits at: in time, in money.
+    """From how many items on a faster machine, still to be opened, beats the desk at hand: in time, in money.
 
     Infinite where it never does. Rates are items per second, prices per hour.
     """

@@ -56,7 +56,7 @@ class Prediction(Value, frozen=True):
 
 Measured = Sequence[tuple[Gpu, float]]
 
-#: One machine differs from its twin by 0.5-2 % (39 H100 hosts of one kind), and a run from its repetition by 2 %.
+#: One machine differs from its twin by 0.5-2 % (39 H100 hosts of one kind), a run from its repetition by 2 %.
 _MEASURED_BAND = 0.05
 
 
@@ -104,7 +104,8 @@ def predict(
 
     `bench` holds rates of another job of the same family; it is used when it was measured on `to` and on at
     least one GPU of `measured`. `memory_gib` is what the job needs on the GPU. With `fallback`, a GPU without
-    the precision counts at its fp32 rate. Raises `NotAllowed` for what cannot run, `Usage` for impossible rates.
+    the precision counts at its fp32 rate. Raises `NotAllowed` for what cannot run, `Usage` for an impossible
+    rate.
     """
     return predictor(measured, family, precision, bench=bench, memory_gib=memory_gib, fallback=fallback)(to)
 
@@ -176,7 +177,7 @@ def utilisation(items_per_second: float, gflop_per_item: float, gpu: Gpu, precis
             f"{items_per_second:g} items/s on {gpu.name} at {precision} is impossible.",
             f"At {gflop_per_item:g} GFLOP per item it would be {share:.2f} times the GPU's dense "
             f"{gpu.tflops(precision):g} TFLOP/s.",
-            "check the rate, its precision and the GPU; wait for the GPU (synchronise) before reading the clock",
+            "check the rate, its precision and the GPU; synchronise with the GPU before reading the clock",
         )
     return share
 

@@ -1,12 +1,12 @@
-"""How fast this machine trains, with bands: one file that needs Python 3.10 or later, and torch for the networks.
+"""How fast this machine trains, with bands: one file that needs Python 3.10 and, for the networks, torch.
 
     python bench.py --workload all --json --seconds-max 300
     python bench.py --cmd "python train.py" --step-regex "step (\\d+)" --items-per-step 64
 
 It runs on a desk, where hotdesk itself is not installed, so it imports nothing of it. Networks have random
-weights and synthetic data that already lie on the device; nothing is downloaded. Seconds are capped, and dollars
-too where the price is given. Every rate comes with the 95 % interval of its median; a run beside which other
-programs kept the processor busy, or that slowed down while it ran, says so and is marked as not valid.
+weights and synthetic data that already lie on the device; nothing is downloaded. Seconds are capped, and
+dollars too where the price is given. Every rate comes with the 95 % interval of its median; a run beside
+which other programs kept the processor busy, or that slowed down while it ran, says so and is marked as not valid.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Sorry(Exception):
     """What a person has to know: what happened, why, how to mend it."""
 
 
-# --- what machine this is ------------------------------------------------------------------------------------
+# --- what machine this is --------------------------------------------------------------------------
 
 
 def cores() -> int:
@@ -141,7 +141,7 @@ def processor_seconds() -> tuple[float, float, float]:
     return own, own, 0.0
 
 
-# --- the networks --------------------------------------------------------------------------------------------
+# --- the networks ----------------------------------------------------------------------------------
 
 
 def vgg16(torch: Any) -> tuple[Any, Any]:
@@ -288,7 +288,7 @@ class Training:
         return float(counter.get_total_flops()) / self.items(1)
 
 
-# --- timing --------------------------------------------------------------------------------------------------
+# --- timing ----------------------------------------------------------------------------------------
 
 
 class Cap:
@@ -431,7 +431,7 @@ def report(times: dict[str, Any], items: int, unit: str, gpu: bool, flops: float
     }
 
 
-# --- workloads -----------------------------------------------------------------------------------------------
+# --- workloads -------------------------------------------------------------------------------------
 
 
 def precisions(torch: Any, device: str, asked: str) -> list[str]:
@@ -452,9 +452,9 @@ def arithmetic(torch: Any, precision: str) -> Iterator[None]:
     yield
 
 
-def train(torch: Any, name: str, device: str, precision: str, batch: int, seconds: float, soak: float) -> Any:
+def train(torch: Any, name: str, device: str, precision: str, *, given: Any, seconds: float) -> Any:
     """Search the batch size that trains fastest, then time it."""
-    cap, gpu = Cap(seconds), device == "cuda"
+    cap, gpu, batch = Cap(seconds), device == "cuda", given.batch
     waits: dict[str, Callable[[], None]] = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
     wait = waits.get(device, nothing)
     with arithmetic(torch, precision):
@@ -493,7 +493,7 @@ def train(torch: Any, name: str, device: str, precision: str, batch: int, second
             raise Sorry(
                 f"{name} at {precision} does not fit into this device's memory, even one item at a time."
             )
-        times = measure(lambda: training.step(best), wait, gpu, max(cap.left(), 1.0), soak)
+        times = measure(lambda: training.step(best), wait, gpu, max(cap.left(), 1.0), given.soak)
     times["first_step_s"] = first
     unit = "images" if training.images else "tokens"
     done = report(times, training.items(best), unit, gpu, flops)
@@ -625,7 +625,7 @@ def disk_speed(path: Path, mib: int = 256) -> float:
     return mib * 2**20 / 1e6 / max(time.monotonic() - mark, 1e-9)
 
 
-# --- the user's own job --------------------------------------------------------------------------------------
+# --- the user's own job ----------------------------------------------------------------------------
 
 
 def own_job(command: str, pattern: str, items: float, seconds: float, steps_wanted: int) -> Any:
@@ -664,8 +664,8 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
     if len(seen) < 4:
         last = " | ".join(lines)[-300:] or "nothing"
         raise Sorry(
-            f"The command printed {len(seen)} lines with the step pattern {pattern!r}; at least 4 are needed.",
-            f"It ran {time.monotonic() - began:.0f} s and ended with {child.returncode}. Its last lines: {last}",
+            f"The command printed {len(seen)} lines with the step pattern {pattern!r}; 4 are needed.",
+            f"It ran {time.monotonic() - began:.0f} s and ended with {child.returncode}. It said: {last}",
             'hotdesk bench --cmd "python train.py" --step-regex "step (\\d+)" --seconds-max 120',
         )
     gaps = per_step(seen)
@@ -720,7 +720,7 @@ def settled(seen: list[tuple[float, float]]) -> bool:
 
 
 def printed(child: Any, until: float) -> Iterator[tuple[float, str]]:
-    """The child's lines as they come (progress bars end theirs with a carriage return), each with its time."""
+    """The child's lines as they come (progress bars end theirs with a carriage return), with their times."""
     selectors = importlib.import_module("selectors")
     rest = b""
     with selectors.DefaultSelector() as selector:
@@ -752,7 +752,7 @@ def end(child: Any) -> None:
     child.stdout.close()
 
 
-# --- the command ---------------------------------------------------------------------------------------------
+# --- the command -----------------------------------------------------------------------------------
 
 
 def load_torch() -> tuple[Any, float]:
@@ -810,7 +810,9 @@ def main() -> int:
     try:
         if given.cmd:
             here = {"about": probe(None, "command"), "startup": {}}
-            results, problems = run_all(given, here, [("command", "", "")], None, "command", seconds)
+            results, problems = run_all(
+                given, here, [("command", "", "")], None, device="command", seconds=seconds
+            )
         else:
             names = WORKLOADS if given.workload == "all" else tuple(given.workload.split(","))
             if unknown := [name for name in names if name not in WORKLOADS]:
@@ -836,18 +838,23 @@ def main() -> int:
                     else precisions(torch, device, given.precision)
                 )
             ]
-            results, problems = run_all(given, here, todo, torch, device, seconds)
+            results, problems = run_all(given, here, todo, torch, device=device, seconds=seconds)
     except Sorry as error:
         problems.append(error.args)
-    document = {"results": results, "problems": [dict(zip(("what", "why", "fix"), (*p, "", "")[:3], strict=True)) for p in problems]}
+    document = {
+        "results": results,
+        "problems": [dict(zip(("what", "why", "fix"), (*p, "", "")[:3], strict=True)) for p in problems],
+    }
     if given.json:
         print(json.dumps(document, indent=1))
     else:
         for one in results:
             result, workload = one["result"], one["workload"]
+            rate = f"{result['items_per_s']:12.5g} {result['unit']}/s"
+            band = f"({result['ci95_low']:.5g} to {result['ci95_high']:.5g})"
             print(
-                f"{workload['name']:11} {workload['precision']:5} {result['items_per_s']:12.5g} {result['unit']}/s "
-                f"({result['ci95_low']:.5g} to {result['ci95_high']:.5g}) {'; '.join(one['conditions']['reasons'])}"
+                f"{workload['name']:11} {workload['precision']:5} {rate} {band}",
+                *one["conditions"]["reasons"],
             )
     for problem in problems if not given.json else []:
         print("\n".join(part for part in problem if part), file=sys.stderr)
@@ -855,7 +862,7 @@ def main() -> int:
 
 
 def run_all(
-    given: Any, here: Any, todo: list[tuple[str, str, str]], torch: Any, device: str, seconds: float
+    given: Any, here: Any, todo: list[tuple[str, str, str]], torch: Any, *, device: str, seconds: float
 ) -> tuple[list[Any], list[Any]]:
     """Each workload gets an equal share of the seconds that are left."""
     cap, results, problems = Cap(seconds), [], []
@@ -879,7 +886,7 @@ def run_all(
             elif name == "input":
                 done = inputs(share)
             else:
-                done = train(torch, name, where, precision, given.batch, share, given.soak)
+                done = train(torch, name, where, precision, given=given, seconds=share)
         except Sorry as error:
             problems.append(error.args)
             continue

@@ -9,7 +9,7 @@ from functools import cache
 from hotdesk.core.errors import HotdeskError, Unknown
 from hotdesk.core.finish import PER_SECOND, Billing, Spot, Startup, Work, data_hours
 from hotdesk.core.frontier import Speed, Terms
-from hotdesk.core.gpu import Precision
+from hotdesk.core.gpu import Gpu, Precision
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.speed import Evidence, Family, predictor
 from hotdesk.market import gpus
@@ -62,7 +62,7 @@ def speeds(job: Job) -> Callable[[Offer], Speed]:
     def of(offer: Offer) -> Speed:
         if rate := by_type.get(offer.instance_type.lower()):
             return _speed(
-                job, 1.0, rate, rate * 0.95, rate * 1.05, Evidence.MEASURED, "measured on this type"
+                job, 1.0, (rate * 0.95, rate, rate * 1.05), Evidence.MEASURED, "measured on this type"
             )
         if not offer.gpu or not offer.gpu_count:
             return Speed(why_not=f"no speed was measured on a CPU such as {offer.instance_type}")
@@ -76,26 +76,24 @@ def speeds(job: Job) -> Callable[[Offer], Speed]:
             got = predict(_find(offer.gpu, offer.gpu_memory_gib))
         except HotdeskError as error:
             return Speed(why_not=error.what)
-        return _speed(job, offer.gpu_count, got.rate, got.low, got.high, got.evidence, got.why)
+        return _speed(job, offer.gpu_count, (got.low, got.rate, got.high), got.evidence, got.why)
 
     return of
 
 
-def _speed(
-    job: Job, count: float, rate: float, low: float, high: float, evidence: Evidence, why: str
-) -> Speed:
-    """One machine with `count` GPUs of that rate."""
+def _speed(job: Job, count: float, rates: tuple[float, float, float], evidence: Evidence, why: str) -> Speed:
+    """One machine with `count` GPUs of that rate (low, middle, high)."""
     share = _IN_MACHINE[job.family] if job.synchronous and count > 1 else 0.0
     doublings = math.log2(count) if share else 0.0
     hours = [
         job.items * (1 + share * weight * doublings) / (count * r) / 3600
-        for r, weight in ((rate, 1.0), (high, 0.0), (low, 2.0))
+        for r, weight in zip(rates, (2.0, 1.0, 0.0), strict=True)
     ]
     return Speed(
         work=Work(
-            hours=hours[0],
-            low=hours[1],
-            high=hours[2],
+            hours=hours[1],
+            low=hours[2],
+            high=hours[0],
             tasks=job.tasks,
             synchronous=job.synchronous,
             efficiency_at_2=job.efficiency_at_2,
@@ -139,9 +137,10 @@ def place(around: Around) -> Callable[[Offer], bool]:
     return lambda offer: bool(around.data_region) and offer.region == around.data_region
 
 
-def split(rates: Mapping[str, float]) -> tuple[list[tuple[gpus.Gpu, float]], dict[str, float]]:
+def split(rates: Mapping[str, float]) -> tuple[list[tuple[Gpu, float]], dict[str, float]]:
     """Rates by GPU with facts, and by instance type (in small letters)."""
-    measured, by_type = [], {}
+    measured: list[tuple[Gpu, float]] = []
+    by_type: dict[str, float] = {}
     for name, rate in rates.items():
         try:
             measured.append((gpus.find(name), rate))
@@ -153,7 +152,7 @@ def split(rates: Mapping[str, float]) -> tuple[list[tuple[gpus.Gpu, float]], dic
 
 
 @cache
-def _find(name: str, memory_gib: float) -> gpus.Gpu:
+def _find(name: str, memory_gib: float) -> Gpu:
     return gpus.find(name, memory_gib)
 
 

@@ -18,11 +18,11 @@ AS_OF = "2026-11"
 
 SOURCES = {
     "kepler": "NVIDIA Tesla K80 and GRID K520 board specifications (2013-2014)",
-    "maxwell": "NVIDIA Tesla M40 and M60 product briefs, GeForce GTX Titan X and Quadro M4000 pages (2015)",
-    "pascal": "NVIDIA Tesla P100 whitepaper, P4/P40 and Quadro P datasheets, GeForce GTX 1080 whitepaper (2016)",
+    "maxwell": "NVIDIA Tesla M40 and M60 briefs, GeForce GTX Titan X and Quadro M4000 pages (2015)",
+    "pascal": "NVIDIA Tesla P100 and GTX 1080 whitepapers, P4/P40 and Quadro P datasheets (2016)",
     "volta": "NVIDIA Tesla V100 architecture whitepaper and V100S datasheet (2017-2019)",
     "turing": "NVIDIA Turing architecture whitepaper, T4 datasheet (2018)",
-    "ampere": "NVIDIA A100 whitepaper, A2/A10/A30/A40 datasheets, GA102 whitepaper, RTX A datasheets (2020-2022)",
+    "ampere": "NVIDIA A100 and GA102 whitepapers, A2/A10/A30/A40 and RTX A datasheets (2020-2022)",
     "a10g": "Amazon EC2 G5 announcement and published A10 comparisons (2021)",
     "ada": "NVIDIA Ada architecture whitepaper, L4/L20/L40/L40S and RTX Ada datasheets (2022-2023)",
     "hopper": "NVIDIA H100 architecture whitepaper, H200, H20 and GH200 datasheets (2022-2024)",
@@ -31,16 +31,16 @@ SOURCES = {
 }
 
 #: name | form | memory GiB | GB/s | fp32 | tf32 | fp16 (dense, fp32 sums) | watts | year | other names | note
-#: The first row of a name is what that name means when nothing tells more.
+#: A note is a word of `_NOTES`. The first row of a name is what that name means when nothing tells more.
 _ROWS = {
     ("Kepler", 3.0, "kepler"): """
-        GRID K520                ||4   |160 |2.45|0|0|112|2013|K520          |one of the board's two GPUs
+        GRID K520                ||4   |160 |2.45|0|0|112|2013|K520          |half
     """,
     ("Kepler", 3.7, "kepler"): """
-        K80                      ||12  |240 |2.8 |0|0|150|2014|              |one of the board's two GPUs, at its base clock, which it keeps under load (boost prints 4.37)
+        K80                      ||12  |240 |2.8 |0|0|150|2014|              |base
     """,
     ("Maxwell", 5.2, "maxwell"): """
-        M60                      ||8   |160 |4.83|0|0|150|2015|              |one of the board's two GPUs
+        M60                      ||8   |160 |4.83|0|0|150|2015|              |half
         M40                      ||12  |288 |6.84|0|0|250|2015|              |
         Quadro M4000             ||8   |192 |2.57|0|0|120|2015|              |
         *Titan X Maxwell         ||12  |336 |6.69|0|0|250|2015|Maxwell Titan X, GTX Titan X|
@@ -57,8 +57,8 @@ _ROWS = {
         Quadro P6000             ||24  |432 |12.63|0|0|250|2016|             |
     """,
     ("Pascal", 6.0, "pascal"): """
-        P100 PCIe                |pcie|16|732|9.3 |0|18.7|250|2016|P100     |fp16 is twice the fp32 rate, without tensor cores
-        P100 SXM2                |sxm|16|732 |10.6|0|21.2|300|2016|P100     |fp16 is twice the fp32 rate, without tensor cores
+        P100 PCIe                |pcie|16|732|9.3 |0|18.7|250|2016|P100     |p100
+        P100 SXM2                |sxm|16|732 |10.6|0|21.2|300|2016|P100     |p100
     """,
     ("Volta", 7.0, "volta"): """
         V100 SXM2                |sxm|16,32|900|15.7|0|125|300|2017|V100    |
@@ -67,7 +67,7 @@ _ROWS = {
         Titan V                  ||12  |653 |14.9|0|110|250|2017|           |
     """,
     ("Turing", 7.5, "turing"): """
-        T4                       ||16  |320 |8.1 |0|65  |70 |2018|          |held to 70 W: sustained speed lies well below the printed rate
+        T4                       ||16  |320 |8.1 |0|65  |70 |2018|          |cap70
         T4G                      ||16  |320 |8.1 |0|65  |70 |2021|          |
         *RTX 2070                ||8   |448 |7.46|0|29.9|175|2018|          |
         *RTX 2080                ||8   |448 |10.07|0|40.3|215|2018|         |
@@ -89,7 +89,7 @@ _ROWS = {
     ("Ampere", 8.6, "ampere"): """
         A2                       ||16  |200 |4.5 |9   |18  |60 |2021|        |
         A10                      ||24  |600 |31.2|62.5|125 |150|2021|        |
-        A16                      ||16  |200 |4.5 |9   |18  |62 |2021|        |one of the board's four GPUs
+        A16                      ||16  |200 |4.5 |9   |18  |62 |2021|        |quarter
         A40                      ||48  |696 |37.4|74.8|149.7|300|2020|RTX A40|
         RTX A4000                ||16  |448 |19.2|38.3|76.7|140|2021|A4000   |
         RTX A4500                ||20  |640 |23.7|47.3|94.6|200|2021|A4500   |
@@ -105,10 +105,10 @@ _ROWS = {
         *RTX 3090 Ti             ||24  |1008|40  |40  |80  |450|2022|        |
     """,
     ("Ampere", 8.6, "a10g"): """
-        A10G                     ||24  |600 |35  |35  |70  |300|2021|        |half the tensor rate of the A10
+        A10G                     ||24  |600 |35  |35  |70  |300|2021|        |a10g
     """,
     ("Ada", 8.9, "ada"): """
-        L4                       ||24  |300 |30.3|60.5|121 |72 |2023|        |held to 72 W: sustained speed lies well below the printed rate
+        L4                       ||24  |300 |30.3|60.5|121 |72 |2023|        |cap72
         L20                      ||48  |864 |59.8|59.8|119.5|275|2023|       |
         L40                      ||48  |864 |90.5|90.5|181 |300|2022|        |
         L40S                     ||48  |864 |91.6|183 |362 |350|2023|        |
@@ -133,28 +133,42 @@ _ROWS = {
     ("Blackwell", 12.0, "blackwell"): """
         *RTX 5080                ||16  |960 |56.3|56.3|112.6|360|2025|       |
         *RTX 5090                ||32  |1792|104.8|104.8|209.5|575|2025|     |
-        RTX PRO 6000             ||96  |1597|120 |251.9|503.8|600|2025|RTX PRO 6000 Blackwell, RTX PRO 6000 Blackwell SE, RTX PRO 6000 Blackwell Server Edition, RTX PRO Server 6000|server edition; tensor rates derived from the printed sparse FP4 rate
+        RTX PRO 6000             ||96  |1597|120 |251.9|503.8|600|2025|RTX PRO Server 6000|pro
     """,
     ("Blackwell", 10.0, "blackwell"): """
-        B200                     |sxm|180|7700|75  |1125 |2250 |1000|2025|   |180 to 192 GB, by how it is counted
+        B200                     |sxm|180|7700|75  |1125 |2250 |1000|2025|   |b200
         B300                     |sxm|270|7700|75  |1125 |2250 |1100|2025|   |
         GB200                    |sxm|186|8000|80  |1250 |2500 |1200|2025|   |
     """,
     ("CDNA", 0.0, "amd"): """
-        MI100                    ||32  |1229|46.1|0|184.6|300|2020|          |fp32 by matrix units
+        MI100                    ||32  |1229|46.1|0|184.6|300|2020|          |matrix
     """,
     ("CDNA 2", 0.0, "amd"): """
-        MI210                    ||64  |1638|45.3|0|181  |300|2022|          |fp32 by matrix units
-        MI250                    ||64  |1638|45.3|0|181  |280|2021|          |one of the board's two GPUs; fp32 by matrix units
+        MI210                    ||64  |1638|45.3|0|181  |300|2022|          |matrix
+        MI250                    ||64  |1638|45.3|0|181  |280|2021|          |matrix2
     """,
     ("CDNA 3", 0.0, "amd"): """
         MI300X                   ||192 |5300|163.4|653.7|1307.4|750|2023|    |
     """,
 }  # fmt: skip
 
+_NOTES = {
+    "half": "one of the board's two GPUs",
+    "base": "one of the board's two GPUs, at its base clock, which it keeps under load (boost prints 4.37)",
+    "quarter": "one of the board's four GPUs",
+    "p100": "fp16 is twice the fp32 rate, without tensor cores",
+    "cap70": "held to 70 W: sustained speed lies well below the printed rate",
+    "cap72": "held to 72 W: sustained speed lies well below the printed rate",
+    "a10g": "half the tensor rate of the A10",
+    "pro": "server edition; tensor rates derived from the printed sparse FP4 rate",
+    "b200": "180 to 192 GB, by how it is counted",
+    "matrix": "fp32 by matrix units",
+    "matrix2": "one of the board's two GPUs; fp32 by matrix units",
+}
+
 _NOISE = re.compile(
     r"nvidia|tesla|geforce|\bamd\b|instinct|lambda\s*cloud|\bgpu\b|\bcorporation\b|\b\d+x\b|hbm\d?e?|"
-    r"tensor core|generation|graphics",
+    r"tensor core|generation|graphics|blackwell|server edition|\bse\b",
 )
 _MEMORY = re.compile(r"\b(\d{1,3})\s*(?:gb|gib|g)\b")
 _FORM = re.compile(r"\b(pcie|pci-e|sxm)\d?\b|\b(nvl)\b|\b(?:gen\s*\d)\b")
@@ -187,7 +201,7 @@ def table() -> tuple[Gpu, ...]:
                         form=form,
                         geforce=geforce,
                         source=SOURCES[source],
-                        note=note,
+                        note=_NOTES.get(note, ""),
                     )
                 )
     return tuple(gpus)
@@ -207,7 +221,7 @@ def _parts(name: str) -> tuple[str, str, int]:
 
 @cache
 def _index() -> dict[str, list[Gpu]]:
-    """Bare names to the GPUs that go by them, the usual one first; consumer names also without their prefix."""
+    """Bare names to the GPUs that go by them, the usual first; consumer names also without prefix."""
     index: dict[str, list[Gpu]] = {}
     for gpu in table():
         for name in (gpu.name, *gpu.aliases):

@@ -138,7 +138,7 @@ def compare(runs: Iterable[Run], workload: str = "") -> list[Compared]:
 
 
 def rates(workload: str, precision: str = "") -> dict[str, float]:
-    """Measured rates of a workload by kind of machine, for predictions. Raises `Unknown` when there is none."""
+    """Measured rates of a workload by kind of machine, for predictions. Raises `Unknown` when none."""
     found = [c for c in compare(load(), workload) if precision in ("", c.precision)]
     if not found:
         raise Unknown(
