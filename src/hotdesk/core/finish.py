@@ -6,12 +6,14 @@ efficiency of N machines that work in step, lambda interruptions per machine-hou
 
 Divisible work (a sweep, folds, inference):  hours = S + W/N,  cost = N·p·hours, so cost/(p·W) = 1 + N·S/W.
 One synchronous job:                         hours = S + W/(N·eta(N)).
-Spot: Young's interval tau = sqrt(2·C/lambda) between checkpoints of C; lost per interruption L = tau/2, or
-nothing where the notice is long enough to save;
-    billed = (W·(1 + C/tau) + S) / (1 - lambda·(R + L)),  wall = billed·(1 + lambda·Q),
-valid while lambda·(R + L) < 0.5 (R restart, Q waiting for a new machine, unbilled).
-Source of the formulas: J. W. Young, "A first order approximation to the optimum checkpoint interval" (1974);
-they agree with a simulation within 2 % (`python benchmarks/speed.py formula`).
+Spot: losses come at random at a rate lambda while the machine runs. Work is saved n-1 times, every
+tau = sqrt(2·C/lambda) (Young 1974) of checkpoints of C, so a stretch of d = W/n + C hours has to pass without
+a loss; after one, the machine restarts (R) and the stretch begins again:
+    billed = (1 - e^(-lambda·(S+d)))·e^(lambda·(R+d))/lambda + (n-1)·(e^(lambda·d) - 1)·e^(lambda·R)/lambda,
+    wall = billed·(1 + lambda·Q),
+with Q hours of unbilled waiting for a new machine. n = 1 is a job that saves nothing. A job that saves itself
+on the cloud's notice loses no work: billed = (e^(lambda·S) - 1)/lambda + W·e^(lambda·R). Both are exact for
+that model; `python benchmarks/speed.py formula` holds them against a simulation.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from hotdesk.core.model import Value
 #: Efficiency of N machines in step when nobody measured it: 1 / (1 + share·log2 N). The three shares give the
 #: middle and the band; they are MLPerf Training v4.0 at 8 nodes of 8 H100 (unofficial: .66 to .81 of linear).
 IN_STEP = (0.078, 0.12, 0.17)
+#: Expected losses per stretch, and tenfold the work, beyond which a plan is no plan.
+_HOPELESS = 6.0
 #: A scarce GPU's spot machine lives 2.5 h (1 to 10) and a new one takes 0.6 h: traces of 2022-23 (NSDI'24).
 SPOT_PRIOR_HOURS, SPOT_PRIOR_WAIT_HOURS = 2.5, 0.6
 
@@ -192,27 +196,37 @@ def interrupted(
 ) -> tuple[float, float, float] | None:
     """Expected wall and billed hours on spot, and the standard deviation of the interruptions' share.
 
-    None where the formula does not hold: losses come faster than restarts pay off.
+    None where losses come so fast that the work would hardly ever get done.
     """
     if losses_per_hour <= 0:
         return startup_hours + hours, startup_hours + hours, 0.0
-    if spot.checkpoint_seconds is None:  # each loss starts again from nothing
-        exponent = losses_per_hour * (hours + startup_hours)
-        if exponent > 20:
+    rate, restart = losses_per_hour, spot.restart_hours
+    if spot.checkpoint_seconds is not None and spot.checkpoint_seconds <= spot.notice_seconds:
+        if rate * (startup_hours + restart) > 3:
             return None
-        billed = math.expm1(exponent) / losses_per_hour
-        return billed * (1 + losses_per_hour * spot.wait_hours), billed, billed
-    saving = spot.checkpoint_seconds / 3600
-    interval = math.sqrt(2 * saving / losses_per_hour) if saving > 0 else 0.0
-    lost = 0.0 if spot.checkpoint_seconds <= spot.notice_seconds else interval / 2
-    wasted = losses_per_hour * (spot.restart_hours + lost)
-    if wasted >= 0.5:
+        billed, lost = math.expm1(rate * startup_hours) / rate + hours * math.exp(rate * restart), 0.0
+        losses_variance = 2 * rate * billed
+    else:
+        saving, pieces = 0.0, 1
+        if spot.checkpoint_seconds is not None:
+            saving = max(spot.checkpoint_seconds, 1e-3) / 3600
+            pieces = max(1, math.ceil(hours / math.sqrt(2 * saving / rate)))
+        last = hours / pieces
+        stretch = last + saving
+        if rate * (startup_hours + restart + stretch) > _HOPELESS:
+            return None
+        first = stretch if pieces > 1 else last
+        billed = -math.expm1(-rate * (startup_hours + first)) * math.exp(rate * (restart + first)) / rate
+        again = math.exp(rate * restart) / rate
+        billed += max(pieces - 2, 0) * math.expm1(rate * stretch) * again
+        billed += (pieces > 1) * math.expm1(rate * last) * again
+        lost = min(stretch / 2, 1 / rate)
+        # Tries per stretch are geometric; what a loss costs varies about as much as it costs.
+        losses_variance = pieces * math.expm1(rate * stretch) * math.exp(rate * stretch) + rate * billed
+    if billed > _HOPELESS * 10 * (hours + startup_hours):
         return None
-    overhead = saving / interval if interval > 0 else 0.0
-    billed = (hours * (1 + overhead) + startup_hours) / (1 - wasted)
-    count = losses_per_hour * billed
-    each = spot.restart_hours + lost + spot.wait_hours
-    return billed * (1 + losses_per_hour * spot.wait_hours), billed, math.sqrt(2 * count) * each
+    each = restart + lost + spot.wait_hours
+    return billed * (1 + rate * spot.wait_hours), billed, math.sqrt(losses_variance) * each
 
 
 def worth_spot(spot: Spot) -> float:

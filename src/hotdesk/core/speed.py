@@ -75,7 +75,7 @@ _SPREAD = 0.2  # of what the formula misses, as a logarithm, between GPUs that h
 _NOISE = 0.04  # of what is left between GPUs that are alike
 _WATTS, _MEMORY, _ARCHITECTURE = 2.0, 1.7, 3.0  # distances at which kinship fades (natural logs; generations)
 _FREEDOM = 3.0  # how readily the measurements change the spread: its prior counts as this many of them
-_RATIO_SPREAD, _RATIO_NOISE = 0.12, 0.04
+_RATIO_SPREAD, _RATIO_NOISE = 0.18, 0.04
 
 _GENERATIONS = ("Kepler", "Maxwell", "Pascal", "Volta", "Turing", "Ampere", "Ada", "Hopper", "Blackwell")
 _GRID = 10

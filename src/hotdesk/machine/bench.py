@@ -6,7 +6,7 @@
 It runs on a desk, where hotdesk itself is not installed, so it imports nothing of it. Networks have random
 weights and synthetic data that already lie on the device; nothing is downloaded. Seconds are capped, and
 dollars too where the price is given. Every rate comes with the 95 % interval of its median; a run beside
-which other programs kept the processor busy, or that slowed down while it ran, says so and is marked as not valid.
+which other programs kept the processor busy, or that slowed down while it ran, says so and is not valid.
 """
 
 from __future__ import annotations
