@@ -100,7 +100,14 @@ def command(**given: Any) -> None:
         budget_usd=given["budget_usd"] if given["budget_usd"] is not None else math.inf,
         place=place(around),
     )
-    shown = show(answer, job, around, bare=bare, shown_lost=_SHOWN_LOST)
+    shown = show(
+        answer,
+        job,
+        around,
+        bare=bare,
+        shown_lost=_SHOWN_LOST,
+        desk=(given["desk_rate"], given["desk_usd"]) if given["desk_rate"] else None,
+    )
     if given["as_json"]:
         render.json(shown.document)
     else:
@@ -158,7 +165,7 @@ def _check(given: dict[str, Any]) -> None:
             "Work that is still to be done takes time.",
             "hotdesk plan --deadline-hours 12 ...",
         )
-    least_above_zero = ("work_hours", "items", "epochs", "data_mib_per_second")
+    least_above_zero = ("work_hours", "items", "epochs", "data_mib_per_second", "desk_rate")
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or name == "deadline_hours":
             continue
@@ -171,25 +178,30 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def _offers(given: dict[str, Any]) -> list[Offer]:
-    from hotdesk.market.finishing import parse
+    """The offers named, or the catalogue's when the job's speed is known somewhere; [] for a bare machine."""
+    from hotdesk.market.finishing import parse, read_offers
 
     offers = parse(given["words"])
     if given["file"]:
-        import msgspec
-
-        from hotdesk.core.errors import Damaged
-
-        try:
-            offers += msgspec.json.decode(given["file"].read_bytes(), type=list[Offer])
-        except (OSError, msgspec.MsgspecError) as error:
-            raise Damaged(
-                f"The offers in {given['file']} cannot be read.",
-                str(error),
-                "hotdesk offers --json > offers.json",
-            ) from error
+        offers += read_offers(given["file"])
         if not offers:
             raise Usage(f"There is no offer in {given['file']}.", "", "hotdesk offers --json > offers.json")
-    return offers
+    speed_known = given["measured"] or given["reference"] or given["workload"]
+    if offers or not speed_known or given["usd_per_hour"] is not None:
+        return offers
+    from hotdesk.core.past import Past
+    from hotdesk.market.query import Query, search
+    from hotdesk.market.stock import known
+    from hotdesk.market.table import shipped
+    from hotdesk.store import Store
+    from hotdesk.world import SystemClock, state_folder
+
+    with Store(state_folder()) as store:
+        catalog = known(store).catalog
+        refused = frozenset(Past(store.rows(limit=500)).refusals(SystemClock().now()))
+    query = Query(gpu=given["gpu"], regions=given["regions"], market=given["market"], max_usd=given["max_usd"])
+    found = search(catalog, query, unavailable=refused, retired=shipped().gone())
+    return catalog.offers(found.rows)
 
 
 def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Any, list[Offer]]:
@@ -198,6 +210,10 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Any, list[Offer]]:
     from hotdesk.market.finishing import Job
 
     rates = dict(words(given["measured"]))
+    if given["workload"]:
+        from hotdesk.market.measured import rates as measured
+
+        rates = {**measured(given["workload"]), **rates}
     work_hours, items = given["work_hours"], given["items"]
     if (work_hours is None) == (items is None):
         raise Usage(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from hotdesk.charts import Figure, Series
 from hotdesk.cli import render
 from hotdesk.core.finish import machines_worth, worth_spot
-from hotdesk.core.frontier import Answer, Choice, Lost
+from hotdesk.core.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.model import Market
 from hotdesk.market.finishing import Around, Job
 
@@ -18,7 +18,15 @@ class Shown(NamedTuple):
     notes: list[str]
 
 
-def show(answer: Answer, job: Job, around: Around, *, bare: bool, shown_lost: int) -> Shown:
+def show(
+    answer: Answer,
+    job: Job,
+    around: Around,
+    *,
+    bare: bool,
+    shown_lost: int,
+    desk: tuple[float, float] | None = None,
+) -> Shown:
     """The answer for a terminal and for a program."""
     notes: list[str] = []
     plans = answer.plans if bare else answer.front
@@ -45,6 +53,8 @@ def show(answer: Answer, job: Job, around: Around, *, bare: bool, shown_lost: in
         lines.append("No plan keeps the deadline and the budget in 9 of 10 cases.")
     if bare and plans and answer.plans[0].finish.hours:
         lines += _truth(document, answer, job)
+    if desk and answer.knee:
+        lines += _switch(document, answer.knee, job, desk)
     if answer.measure_first:
         lines.append(f"Measure first: {answer.measure_first}.")
     if answer.lost and not bare:
@@ -79,6 +89,25 @@ def _truth(document: dict[str, Any], answer: Answer, job: Job) -> list[str]:
             "from there, 1 % less time costs more than 1 % more."
         )
     return lines
+
+
+def _switch(document: dict[str, Any], goal: Choice, job: Job, desk: tuple[float, float]) -> list[str]:
+    """From how many items on it pays to leave the desk at hand for the plan's machine."""
+    there = job.items / (goal.finish.hours - goal.startup_hours) / 3600
+    usd = goal.offer.usd_per_hour * goal.finish.machines
+    sooner, cheaper = switch_items(desk[0], there, goal.startup_hours, desk[1], usd)
+    document["switch"] = {
+        "items_sooner": sooner if sooner < float("inf") else None,
+        "items_cheaper": cheaper if cheaper < float("inf") else None,
+    }
+    if sooner == float("inf"):
+        return ["Stay at the desk at hand: it is as fast as what the plan would open."]
+    name = goal.offer.instance_type
+    said = f"Write and debug where you are; a run of more than {sooner:,.0f} items is done sooner on {name}"
+    if cheaper < float("inf"):
+        said += f", of more than {cheaper:,.0f} cheaper too"
+    gpu = f" --gpu {goal.offer.gpu}" if goal.offer.gpu else f" --type {goal.offer.instance_type}"
+    return [f"{said}: hotdesk move NAME{gpu}"]
 
 
 def _thinned(answer: Answer) -> tuple[Choice, ...]:

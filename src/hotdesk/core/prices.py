@@ -66,7 +66,7 @@ class Cheapest(Value, frozen=True, omit_defaults=False):
 
 
 def region_of(zone: str) -> str:
-    """The region a zone belongs to; `us-west-2a`, `us-west-2-lax-1a` and `cn-hangzhou-h` say it themselves."""
+    """The region of a zone: `us-west-2a`, `us-west-2-lax-1a` and `cn-hangzhou-h` say it themselves."""
     match = _REGION.match(zone)
     return match.group() if match else zone
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
-from hotdesk.core.errors import HotdeskError, Unknown
+import msgspec
+
+from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
 from hotdesk.core.finish import PER_SECOND, Billing, Spot, Startup, Work, data_hours
 from hotdesk.core.frontier import Speed, Terms
 from hotdesk.core.gpu import Gpu, Precision
@@ -156,13 +159,32 @@ def _find(name: str, memory_gib: float) -> Gpu:
     return gpus.find(name, memory_gib)
 
 
+def read_offers(path: Path) -> list[Offer]:
+    """Offers from a JSON file: a list of them, or a document with one; what else it says is passed over.
+
+    Raises `Damaged` where it cannot be read.
+    """
+    try:
+        document = msgspec.json.decode(path.read_bytes())
+        rows = document["offers"] if isinstance(document, dict) else document
+        kept = [{k: v for k, v in row.items() if k in _READ and v is not None} for row in rows]
+        return msgspec.convert(kept, list[Offer])
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(
+            f"The offers in {path} cannot be read.",
+            error.strerror or "" if isinstance(error, OSError) else str(error),
+            "hotdesk offers --json > offers.json",
+        ) from error
+
+
+_READ = frozenset(Offer.__struct_fields__) - {"price_time", "source", "why"}
+
+
 def parse(words: Sequence[str]) -> list[Offer]:
     """Offers from words like "g6.xlarge:L4:0.805" or "p4d.24xlarge:A100x8:11.57:spot"; "-" for no GPU.
 
     Raises `Usage` for any other shape.
     """
-    from hotdesk.core.errors import Usage
-
     out = []
     for word in words:
         kind, gpu, price, *rest = [part.strip() for part in word.split(":")] + [""] * (

@@ -249,11 +249,9 @@ def weighted_quantiles(values: Floats, weights: Floats, shares: Sequence[float])
     low, high = float(values.min()), float(values.max())
     if low == high:
         return [low] * len(shares)
-    if len(values) > 4 * _BINS:
-        bins = ((values - low) * (_BINS / (high - low))).astype(np.int32)
-        np.minimum(bins, _BINS - 1, out=bins)
-    else:
-        bins = np.zeros(len(values), np.int32)
+    count = max(1, min(_BINS, len(values) // 8))
+    bins = ((values - low) * (count / (high - low))).astype(np.int32)
+    np.minimum(bins, count - 1, out=bins)
     reached = np.cumsum(np.bincount(bins, weights=weights))
     found = []
     for share in shares:
@@ -307,16 +305,23 @@ def cheapest(history: History, zones: Sequence[ZonePrices], since: float, until:
     pools = {(pool.instance_type, pool.zone): pool for pool in history.pools}
     for instance_type in sorted({zone.instance_type for zone in zones}):
         group = [zone for zone in zones if zone.instance_type == instance_type]
+        if len(group) == 1:
+            continue
         steps = [held(pools[instance_type, zone.zone], since, until) for zone in group]  # by rising mean
-        edges = np.unique(np.concatenate([edges for edges, _ in steps]))
-        best = np.full(len(edges) - 1, np.inf)
-        owner = np.zeros(len(best), np.int32)
-        for number, (moments, prices) in enumerate(steps):
-            index = np.searchsorted(moments, edges[:-1], "right") - 1
-            price = np.where(index >= 0, prices[np.maximum(index, 0)], np.inf)
+        edges, rank = _merged([moments[:-1] for moments, _ in steps])
+        lengths = np.diff(edges, append=until)
+        best = np.full(len(edges), np.inf)
+        owner = np.zeros(len(edges), np.int32)
+        first = 0
+        for number, (_, prices) in enumerate(steps):
+            begins = rank[first : first + len(prices)]  # where in the merged row each of its prices begins
+            first += len(prices)
+            price = np.full(len(edges), np.inf)
+            price[begins[0] :] = np.repeat(prices, np.diff(begins, append=len(edges)))
             owner[price < best] = number
             np.minimum(best, price, out=best)
-        lengths = np.diff(edges)
+        lasting = lengths > 0  # at a moment when several zones changed only the last state counts
+        best, owner, lengths = best[lasting], owner[lasting], lengths[lasting]
         home = next((n for n, zone in enumerate(group) if not zone.pinned), 0)
         found.append(
             Cheapest(
@@ -328,6 +333,17 @@ def cheapest(history: History, zones: Sequence[ZonePrices], since: float, until:
             )
         )
     return found
+
+
+def _merged(times: Sequence[Floats]) -> tuple[Floats, Any]:
+    """The moments of several sorted rows in one, and the place there of each moment of each row."""
+    import numpy as np
+
+    whole = np.concatenate(times)
+    order = np.argsort(whole, kind="stable")  # merges sorted runs, so it hardly costs more than reading
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return whole[order], rank
 
 
 def _salvage(body: bytes, name: str, dropped: Counter[str]) -> tuple[list[_Row], list[str]]:
@@ -354,3 +370,15 @@ def _salvage(body: bytes, name: str, dropped: Counter[str]) -> tuple[list[_Row],
         return rows, []
     except ValueError:
         return rows, [f"{name} is cut short or damaged: {seen} whole rows were still found in it"]
+
+
+def gather_raw(rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> History:
+    """Rows as boto3 gives them (times are datetimes already)."""
+    dropped: Counter[str] = Counter()
+    found = []
+    for raw in rows:
+        try:
+            found.append(msgspec.convert(raw, _Row))
+        except msgspec.ValidationError:
+            dropped["not a price row"] += 1
+    return gather(found, dropped=dropped)._replace(notes=notes)
