@@ -52,6 +52,13 @@ _SHOWN_LOST = 12
 @click.option(
     "--offers", "file", type=click.Path(dir_okay=False, path_type=Path), help="Offers in a JSON file."
 )
+@click.option("--gpu", multiple=True, help="Of the catalogue's offers, those with this GPU; repeat it.")
+@click.option("--region", "regions", multiple=True, help="... in this region (us-*); repeat it.")
+@click.option("--market", type=click.Choice(["", "on-demand", "spot"]), default="", metavar="MARKET")
+@click.option("--max-usd", type=float, help="Dollars an hour at most.")
+@click.option("--workload", default="", help="The job is like this measured workload: hotdesk bench list.")
+@click.option("--desk-rate", type=float, help="Items/s at the desk at hand: from how many items to move.")
+@click.option("--desk-usd", type=float, default=0.0, help="What the desk at hand costs an hour.")
 @click.option(
     "--billing", type=click.Choice(["second", "minute", "hour"]), default="second", show_default=True
 )
@@ -106,7 +113,7 @@ def command(**given: Any) -> None:
         around,
         bare=bare,
         shown_lost=_SHOWN_LOST,
-        desk=(given["desk_rate"], given["desk_usd"]) if given["desk_rate"] else None,
+        desk=(given["desk_rate"], given["desk_usd"]) if given["desk_rate"] and given["items"] else None,
     )
     if given["as_json"]:
         render.json(shown.document)
@@ -199,7 +206,9 @@ def _offers(given: dict[str, Any]) -> list[Offer]:
     with Store(state_folder()) as store:
         catalog = known(store).catalog
         refused = frozenset(Past(store.rows(limit=500)).refusals(SystemClock().now()))
-    query = Query(gpu=given["gpu"], regions=given["regions"], market=given["market"], max_usd=given["max_usd"])
+    query = Query(
+        gpu=given["gpu"], regions=given["regions"], market=given["market"], max_usd=given["max_usd"]
+    )
     found = search(catalog, query, unavailable=refused, retired=shipped().gone())
     return catalog.offers(found.rows)
 

@@ -153,6 +153,8 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
 
 
 def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
+    """The best of the beaten first; then, one line a reason, what could not be planned at all."""
+    beaten = [row for row in lost if row.best is not None]
     rows = [
         [
             row.offer.instance_type + (" spot" if row.offer.market is Market.SPOT else ""),
@@ -160,10 +162,19 @@ def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
             f"{row.offer.usd_per_hour:.4g}",
             row.why + (f" (and {row.also} dearer of the same)" if row.also else ""),
         ]
-        for row in lost[:most]
+        for row in beaten[:most]
     ]
+    reasons: dict[str, list[str]] = {}
+    for row in lost:
+        if row.best is None:
+            reasons.setdefault(row.why, []).append(row.offer.instance_type)
+    for why, types in list(reasons.items())[:most]:
+        names = list(dict.fromkeys(types))
+        others = f" and {len(names) - 1} more types" if len(names) > 1 else ""
+        rows.append([names[0] + others, "", "", why])
     text = render.table(["offer", "GPU", "$/h", "why"], rows, right=("$/h",))
-    return text + (f"\n… and {len(lost) - most} more: --json" if len(lost) > most else "")
+    left = max(len(beaten) - most, 0) + max(len(reasons) - most, 0)
+    return text + (f"\n… and {left} more: --json" if left else "")
 
 
 def _row(choice: Choice, *, bare: bool) -> dict[str, Any]:

@@ -257,12 +257,10 @@ def _breaks(
     if machines > 1 and startup_hours > own:
         out.append("start-up: each machine starts longer than it works")
     paid = billing.hours(billed)
-    if paid > billed * 1.005:
-        out.append(
-            f"billing: {billed * 60:.3g} min used, {paid * 60:.3g} min paid on each machine"
-            if paid < 3 * billed or billing.quantum_seconds > 1
-            else f"billing minimum: {billed * 3600:.0f} s used, {paid * 3600:.0f} s paid on each machine"
-        )
+    if billed * 3600 < billing.minimum_seconds:
+        out.append(f"billing minimum: {billed * 3600:.0f} s used, {paid * 3600:.0f} s paid on each machine")
+    elif paid > billed * 1.005:
+        out.append(f"billing: {billed * 60:.3g} min used, {paid * 60:.3g} min paid on each machine")
     if work.tasks and machines > work.tasks:
         out.append(f"tasks: {machines - work.tasks} machines have nothing to do")
     if work.synchronous and machines > 1:

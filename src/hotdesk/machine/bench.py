@@ -463,32 +463,24 @@ def train(torch: Any, name: str, device: str, precision: str, *, given: Any, sec
         flops = training.flops_per_item()
         wait()
         first = time.monotonic() - mark
-        size = batch or (32 if gpu else 8 if training.images else 2)
-        curve: list[dict[str, float]] = []
-        best, best_rate = size, 0.0
-        while not curve or not batch:
+
+        def rate_of(size: int) -> float:
             try:
-                rate = trial(training, size, wait, 10 if gpu else 2)
+                return trial(training, size, wait, 10 if gpu else 2)
             except RuntimeError as error:
                 if "memory" not in str(error).lower():
                     raise
                 training.data, training.batch, training.loss = (None, None), 0, None
                 if gpu:
                     torch.cuda.empty_cache()
-                curve.append({"batch": size, "items_per_s": 0.0})
-                if best_rate or size == 1:
-                    break
-                size = best = size // 2  # it did not fit: halve and go on
-                continue
-            curve.append({"batch": size, "items_per_s": rate})
-            if rate > best_rate:
-                gain, best, best_rate = rate / best_rate - 1 if best_rate else 1.0, size, rate
-            else:
-                gain = 0.0
-            step = training.items(size) / rate
-            if gain < 0.05 or full(torch, gpu) or cap.left() < seconds * 0.6 or step * 2 * 15 > cap.left():
-                break
-            size *= 2
+                return 0.0
+
+        def enough(size: int, rate: float) -> bool:
+            longer = 15 * 2 * training.items(size) / rate  # so many steps of twice the size
+            return full(torch, gpu) or cap.left() < seconds * 0.6 or longer > cap.left()
+
+        start = batch or (32 if gpu else 8 if training.images else 2)
+        best, best_rate, curve = search(rate_of, start, (lambda size, rate: True) if batch else enough)
         if not best_rate:
             raise Sorry(
                 f"{name} at {precision} does not fit into this device's memory, even one item at a time."
@@ -516,6 +508,32 @@ def train(torch: Any, name: str, device: str, precision: str, *, given: Any, sec
         "batch_curve": curve,
     }
     return done
+
+
+def search(
+    rate_of: Callable[[int], float], size: int, enough: Callable[[int, float], bool]
+) -> tuple[int, float, list[dict[str, float]]]:
+    """The fastest batch size: doubled while that gains 5 %, halved until it fits (a rate of 0: too big).
+
+    Its rate, 0 when not even one item fits, and every size tried.
+    """
+    curve: list[dict[str, float]] = []
+    best, best_rate = size, 0.0
+    while size >= 1:
+        rate = rate_of(size)
+        curve.append({"batch": size, "items_per_s": rate})
+        gain = rate / best_rate - 1 if best_rate else math.inf
+        if rate > best_rate:
+            best, best_rate = size, rate
+        if not rate and not best_rate:
+            size //= 2
+        elif (
+            not rate or gain < 0.05 or (len(curve) > 1 and not curve[-2]["items_per_s"]) or enough(size, rate)
+        ):
+            break
+        else:
+            size *= 2
+    return best, best_rate, curve
 
 
 def trial(training: Training, batch: int, wait: Callable[[], None], steps: int) -> float:

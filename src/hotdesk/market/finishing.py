@@ -68,7 +68,9 @@ def speeds(job: Job) -> Callable[[Offer], Speed]:
                 job, 1.0, (rate * 0.95, rate, rate * 1.05), Evidence.MEASURED, "measured on this type"
             )
         if not offer.gpu or not offer.gpu_count:
-            return Speed(why_not=f"no speed was measured on a CPU such as {offer.instance_type}")
+            return Speed(
+                why_not="no speed was measured on this CPU: --from TYPE=RATE, or hotdesk bench there"
+            )
         if predict is None:
             return Speed(why_not=f"no speed was measured on any GPU: hotdesk bench on a {offer.gpu}")
         if offer.gpu_count < 1:
