@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
-from tests.fake_ec2.checks import DEEP, Cloud, all_checks
+from tests.fake_ec2.checks import Cloud, all_checks, standing_still
 from tests.fake_ec2.process import FakeEc2
 
 CHECKS = all_checks()
@@ -32,10 +32,7 @@ def fake() -> Iterator[FakeEc2]:
 
 @pytest.fixture
 def cloud(fake: FakeEc2, tmp_path: Path) -> Cloud:
-    fake.post("reset")
-    fake.post("clock", rate=0)
-    image = fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
-    return Cloud(fake.client, image, lambda seconds: fake.post("clock", advance=seconds), tmp_path)
+    return standing_still(fake, tmp_path)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -6,6 +6,7 @@ Every verb does the same thing: it writes a desk's goal down, and runs the loop 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,9 +121,10 @@ class Hotdesk:
         """The provider of that name. Raises `Usage` for an unknown one."""
         if name not in self._providers:
             if name == "local":
+                from hotdesk.connect.keys import desk_keys
                 from hotdesk.providers.local.provider import Local
 
-                self._providers[name] = Local(self.state)
+                self._providers[name] = Local(self.state, partial(desk_keys, self.state))
             else:
                 raise Usage(
                     f"There is no provider {name!r}.", "There is: local.", "hotdesk up --provider local"
@@ -300,7 +302,7 @@ class Hotdesk:
 
     def password_file(self, name: str) -> Path:
         """Where the desk's Jupyter password stands; the file is its owner's alone."""
-        return self.state / "desks" / self.store.desk(name).name / "password"
+        return self.state / "desks" / self.store.desk(name).name / "notebook-password"
 
     # ---- inside --------------------------------------------------------------------------------------
 
@@ -354,9 +356,9 @@ class Hotdesk:
         )
 
     def _forget(self, desk: Desk) -> None:
-        from hotdesk.connect import keys
+        from hotdesk.connect.keys import forget_keys
 
-        keys.forget(self.state, desk.name)
+        forget_keys(self.state, desk.name)
 
     def _check_computer(self, provider: str) -> None:
         """Raises `Missing` when this computer could not use the desk that it asks for."""

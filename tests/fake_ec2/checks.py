@@ -10,7 +10,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.fake_ec2.process import FakeEc2
 
 TAGS = [{"Key": "hotdesk", "Value": "1"}, {"Key": "hotdesk:desk", "Value": "blue"}]
 DEEP = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
@@ -95,6 +98,14 @@ def specs(*kinds: str) -> list[dict[str, Any]]:
 
 def root(size: int = 100, **more: Any) -> list[dict[str, Any]]:
     return [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": size, "VolumeType": "gp3", **more}}]
+
+
+def standing_still(fake: FakeEc2, folder: Path) -> Cloud:
+    """The fake as new, with a clock that moves only when `pass_time` says so."""
+    fake.post("reset")
+    fake.post("clock", rate=0)
+    image = fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
+    return Cloud(fake.client, image, lambda seconds: fake.post("clock", advance=seconds), folder)
 
 
 def all_checks() -> dict[str, tuple[Check, str]]:

@@ -52,6 +52,8 @@ def not_found(kind: str, ids: Iterable[str] | str) -> Problem:
                 "InvalidSpotInstanceRequestID.NotFound",
                 f"The spot instance request ID '{listed}' does not exist",
             )
+        case "elastic-ip":
+            return Problem("InvalidAllocationID.NotFound", f"The allocation ID '{listed}' does not exist")
         case "group":
             return Problem("InvalidGroup.NotFound", f"The security group '{listed}' does not exist")
         case "key":

@@ -138,7 +138,7 @@ def create_image(world: World, call: Call) -> dict[str, Any]:
     check_tag_kinds(call.get("TagSpecifications"), {"image", "snapshot"})
     name = call.get("Name") or ""
     instance = world.instance(call.region, call.get("InstanceId") or "")
-    if instance.state not in {"running", "stopped", "pending", "stopping"}:
+    if instance.state not in {"running", "stopped"}:
         raise Problem(
             "IncorrectInstanceState",
             f"The instance '{instance.id}' is not in the 'running' or 'stopped' state.",

@@ -11,7 +11,7 @@ from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
 from tests.fake_ec2.errors import Problem, missing
 from tests.fake_ec2.instances import reservation_row
-from tests.fake_ec2.machine import begin
+from tests.fake_ec2.machine import begin, end
 from tests.fake_ec2.things import Attachment, Image, Instance, SpotRequest
 from tests.fake_ec2.world import ACCOUNT, World, check_tag_kinds, tags_for
 
@@ -273,6 +273,12 @@ def build(  # noqa: PLR0917
             world, order, instance, tags_for(specs, "spot-instances-request")
         ).id
     begin(world, instance, first=True)
+    if spoil := world.rules.first("spoil", call):  # accepted, and then it does not come up: a key, a limit
+        why = (
+            spoil.code or "Client.InternalError",
+            spoil.message or "Client.InternalError: Client error on launch",
+        )
+        world.clock.after(world.clock.takes("pending") / 2, lambda: end(world, instance, why))
     return instance
 
 

@@ -217,6 +217,9 @@ def interrupt(world: World, instance: Instance, notice: bool = True) -> None:
             end(world, instance, ("Server.SpotInstanceTermination", reason))
 
     if notice:
-        world.clock.after(world.clock.takes("interruption-notice"), take)
+        seconds = world.clock.takes("interruption-notice")
+        world.clock.after(seconds, take)
+        if world.rig:
+            world.rig.call("warn", instance.id, behavior, world.clock.now() + seconds)
     else:
         take()

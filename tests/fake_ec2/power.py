@@ -31,6 +31,14 @@ def change(instance: Instance, before: str) -> dict[str, Any]:
     }
 
 
+def request_state(world: World, machine: Instance, state: str, status: str) -> None:
+    """A persistent spot request follows its machine."""
+    request = world.region(machine.region).spot_requests.get(machine.spot_request_id or "")
+    if request and request.state in {"active", "disabled"}:
+        request.become(state, world.clock.now())
+        request.status, request.updated = status, world.clock.now()
+
+
 @action("StopInstances")
 def stop_instances(world: World, call: Call) -> dict[str, Any]:
     machines = named(world, call)
@@ -42,7 +50,7 @@ def stop_instances(world: World, call: Call) -> dict[str, Any]:
                 "Spot Instance request. You can only stop Spot Instances associated with persistent Spot "
                 "Instance requests.",
             )
-        if machine.state not in {"running", "stopping", "stopped", "pending"}:
+        if machine.state not in {"running", "stopping", "stopped"}:
             raise Problem(
                 "IncorrectInstanceState",
                 f"This instance '{machine.id}' is not in a state from which it can be stopped.",
@@ -53,8 +61,9 @@ def stop_instances(world: World, call: Call) -> dict[str, Any]:
     rows = []
     for machine in machines:
         before = machine.state
-        if before in {"running", "pending"}:
+        if before == "running":
             stop(world, machine, USER)
+            request_state(world, machine, "disabled", "instance-stopped-by-user")
         rows.append(change(machine, before))
     return {"StoppingInstances": rows}
 
@@ -81,6 +90,7 @@ def start_instances(world: World, call: Call) -> dict[str, Any]:
         before = machine.state
         if before == "stopped":
             begin(world, machine, first=False)
+            request_state(world, machine, "active", "fulfilled")
         rows.append(change(machine, before))
     return {"StartingInstances": rows}
 

@@ -24,7 +24,7 @@ class FakeEc2:
     """`with FakeEc2(seed=1) as fake:` serves at `fake.url` until the block ends."""
 
     def __init__(self, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        self.arguments = ["--port", "0", "--seed", str(seed), "--latency", str(latency_ms)]
+        self.arguments = ["--port", "0", "--until-eof", "--seed", str(seed), "--latency", str(latency_ms)]
         for name, value in options.items():
             self.arguments += [f"--{name}", str(value)]
         self.process: subprocess.Popen[str] | None = None
@@ -36,6 +36,7 @@ class FakeEc2:
             [sys.executable, "-m", "tests.fake_ec2", *self.arguments],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
+            stdin=subprocess.PIPE,  # its end tells the server that we are gone, however we went
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -57,8 +58,9 @@ class FakeEc2:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def environment(self, region: str = "us-east-1") -> dict[str, str]:
         """What a client needs: credentials, region and the address."""

@@ -28,6 +28,9 @@ class Machines:
 
     def reboot(self, machine: dict[str, Any]) -> None: ...
 
+    def warn(self, instance_id: str, action: str, at: float) -> None:
+        """A spot machine will be taken back at that moment: its metadata service may say so."""
+
     def bake(self, snapshot_id: str, volume_id: str) -> None:
         """Keep the present content of the volume under the snapshot's id."""
 

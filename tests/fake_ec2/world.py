@@ -26,6 +26,7 @@ PREFIX = {
     "snapshot": "snap-",
     "image": "ami-",
     "spot-instances-request": "sir-",
+    "elastic-ip": "eipalloc-",
 }
 
 
@@ -51,7 +52,6 @@ class Settings:
     quotas: dict[str, float] = field(default_factory=dict)  # by code, and by "region/code"
     capacity: list[dict[str, Any]] = field(default_factory=list)  # rows: zone, type, market, free
     addresses: str = ""  # a network to draw public addresses from; empty: the ranges of AWS
-    encrypt_by_default: bool = False
 
 
 class World:
