@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hotdesk.charts import Figure, Series, check_suffix, save, text
 from hotdesk.charts.figure import Axis, thinned
 from hotdesk.core.errors import Missing, Usage
 
+ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 MARCH = 1583020800.0  # 2020-03-01 00:00 UTC
 DAY = 86400.0
 

@@ -76,7 +76,6 @@ class Table(Value, frozen=True):
     provider: str
     as_of: str
     sources: dict[str, str]
-    speed: dict[str, str | tuple[float, float]]
     types: tuple[_Type, ...]
     on_demand: tuple[_Prices, ...]
     advice: _Advice
