@@ -233,7 +233,7 @@ except Missing as error:
     print(error.fix)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
     assert done.stdout.strip() == "pip install 'hotdesk[plots]'"
     assert [p.name for p in tmp_path.iterdir()] == ["p.html"]
@@ -244,6 +244,6 @@ def test_drawing_for_a_terminal_loads_nothing_heavy() -> None:
         "import hotdesk.charts, sys; print([m for m in ('numpy', 'matplotlib', 'rich') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
     assert done.stdout.strip() == "[]"
