@@ -125,7 +125,7 @@ def command(
             }
         )
         return
-    _print(zones, best, under, figure)
+    _print(zones, best, under, figure, hours)
     render.echo()
     render.echo(sentence)
     window = f"{_stamp(start)} to {_stamp(end)}"
@@ -165,17 +165,17 @@ def _within(history: History, places: tuple[str, ...]) -> History:
     )
 
 
-def _print(zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ...], figure: Figure) -> None:
+def _print(
+    zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ...], figure: Figure, hours: float
+) -> None:
     import sys
-
-    import msgspec
 
     from hotdesk.charts import text
 
     several = len({zone.instance_type for zone in zones}) > 1
     limits = [share.usd_per_hour for share in zones[0].shares_under] if zones[0].shares_under else []
     limit = f"<${under[0]:g}" if under else "<OD"
-    heads = ["ZONE", "MEAN", "P05", "P50", "P95", "MAX", "NOW", limit, "CHANGES/D", "JOB P95", ""]
+    heads = ["ZONE", "MEAN", "P05", "P50", "P95", "MAX", "NOW", limit, "CHANGES/D", f"{hours:g} H P95", ""]
     rows = []
     for zone in zones:
         remark = "pinned at on-demand: no spot market" if zone.pinned else ""
@@ -198,13 +198,7 @@ def _print(zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ..
             ]
         )
     width = min(render.columns(), 110) if render.columns() < 10_000 else 80
-    highest = max(zone.max for zone in _drawn(zones))
-    near = tuple(
-        mark for mark in figure.marks if mark[1] <= 1.5 * highest
-    )  # a far one would flatten the rest
-    far = tuple(f"{label}, above this picture" for label, _ in figure.marks if (label, _) not in near)
-    shown = msgspec.structs.replace(figure, marks=near, notes=(*far, *figure.notes))
-    render.echo(text(shown, width=width, height=16, colour=render.colourful(sys.stdout)))
+    render.echo(text(figure, width=width, height=16, colour=render.colourful(sys.stdout)))
     render.echo()
     render.echo(render.table(heads, rows, right=heads[1:-1]))
 
@@ -228,6 +222,9 @@ def _figure(
     if len(levels) == 1:
         (level,) = levels
         marks.append((f"on-demand ${level:g}", level))
+    highest = max(zone.max for zone in _drawn(zones))
+    near = tuple(mark for mark in marks if mark[1] <= 2 * highest)  # a far one would flatten the curves
+    far = [f"{label}: above this picture." for label, level in marks if level > 2 * highest]
     pinned = [zone.zone for zone in zones if zone.pinned] if len(series) < len(zones) else []
     left = len(zones) - len(series) - len(pinned)
     notes = [f"The {_DRAWN} cheapest zones; {left} more are in the table."] if left > 0 else []
@@ -239,8 +236,8 @@ def _figure(
         y_label="$/h",
         series=tuple(series),
         x_is_time=True,
-        marks=tuple(marks),
-        notes=tuple(notes),
+        marks=near,
+        notes=(*far, *notes),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -92,24 +92,26 @@ _decoder = msgspec.json.Decoder(_Document | list[_Row])
 def read(path: Path, *, products: Sequence[str] = LINUX) -> History:
     """A file, or every .json file below a folder. Raises `Usage` when there is nothing to read."""
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    rows: list[_Row] = []
     dropped: Counter[str] = Counter()
     notes: list[str] = []
     if not files:
         raise Usage(f"There is no .json file below {path}.", "A price history is kept in such files.", _HOW)
-    for file in files:
-        try:
-            body = file.read_bytes()
-        except OSError as error:
-            raise Usage(f"{file} cannot be read.", error.strerror or str(error), _HOW) from error
-        try:
-            document = _decoder.decode(body)
-            rows += document if isinstance(document, list) else document.SpotPriceHistory
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            found, note = _salvage(body, file.name, dropped)
-            rows += found
-            notes += note
-    history = gather(rows, products=products, dropped=dropped)
+
+    def rows() -> Iterator[_Row]:  # file by file: a year of prices need not lie in memory as rows
+        for file in files:
+            try:
+                body = file.read_bytes()
+            except OSError as error:
+                raise Usage(f"{file} cannot be read.", error.strerror or str(error), _HOW) from error
+            try:
+                document = _decoder.decode(body)
+                yield from document if isinstance(document, list) else document.SpotPriceHistory
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                found, note = _salvage(body, file.name, dropped)
+                notes.extend(note)
+                yield from found
+
+    history = gather(rows(), products=products, dropped=dropped)
     if not history.pools:
         why = "; ".join([*notes, *(f"{n} rows: {reason}" for reason, n in history.dropped.items())])
         raise Usage(f"There is no usable price in {path}.", why or "It holds no rows.", _HOW)
