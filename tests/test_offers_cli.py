@@ -189,6 +189,14 @@ def test_a_poisoned_cache_is_one_line_and_the_rest_works(tmp_path: Path) -> None
     assert "g6.xlarge" in done.stdout
 
 
+def test_a_state_file_that_cannot_be_read_is_one_line_and_the_rest_works(tmp_path: Path) -> None:
+    (tmp_path / "hotdesk.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    done = run(tmp_path, "--gpu", "L4")
+    assert done.returncode == 0
+    assert "Going on without what was cached." in done.stderr
+    assert "g6.xlarge" in done.stdout
+
+
 def test_what_was_refused_is_left_out_and_counted(tmp_path: Path) -> None:
     """Two zones were sold out a minute ago, one an hour ago: its refusal is no longer believed."""
     offers = [

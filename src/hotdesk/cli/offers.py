@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,11 +81,10 @@ def command(
     from hotdesk.market.query import Query, search
     from hotdesk.market.speed import relative
     from hotdesk.market.table import shipped
-    from hotdesk.store import Store
-    from hotdesk.world import SystemClock, state_folder
+    from hotdesk.world import SystemClock
 
     now = SystemClock().now()
-    with Store(state_folder()) as store:
+    with open_store() as store:
         known = _known(store, now, refresh=refresh, offline=offline)
         latency = latencies(store)
         refused = frozenset() if everything else _refused(store, now)
@@ -115,6 +115,21 @@ def command(
     _footer(
         known, found.rows, left=left, unavailable=found.unavailable, query=query, latency=latency, now=now
     )
+
+
+@contextmanager
+def open_store() -> Iterator[Store]:
+    """The state folder's store; one in memory, with a line, where that cannot be read or written."""
+    from hotdesk.store import Store
+    from hotdesk.world import state_folder
+
+    try:
+        store = Store(state_folder())
+    except HotdeskError as error:
+        render.note(f"{error.what} {error.why} Going on without what was cached.")
+        store = Store(None)
+    with store:
+        yield store
 
 
 def _choose(

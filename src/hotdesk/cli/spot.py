@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotdesk.cli import options, render
-from hotdesk.core.errors import Usage
+from hotdesk.core.errors import Missing, Unreachable, Usage
 from hotdesk.core.prices import Cheapest, ZonePrices, advise, region_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def command(
 
     The history comes from your account, or from a file that `aws ec2 describe-spot-price-history` wrote.
     """
-    from hotdesk.market.history import cheapest, read, summarise
+    from hotdesk.market.history import cheapest, summarise
+    from hotdesk.market.records import need_numpy, read
     from hotdesk.market.table import shipped
 
     if plot:
@@ -74,12 +76,18 @@ def command(
     for name in instance_types:
         if gone := table.retired.get(name):
             render.note(f"{name} is retired; nearest today: {', '.join(gone.nearest)}.")
+    prices = table.on_demand_prices(instance_types)
     if history:
+        need_numpy()
         found = read(history).of(instance_types)
         first, last = found.span
         source = str(history)
     else:
-        found, first, last, source = _live(instance_types, places)
+        known = _known(instance_types, places, prices)
+        if known is None:
+            _published(instance_types, places, as_json)
+            return
+        found, first, last, source = known
     end = _moment(until, "--until") if until else last
     start = _moment(since, "--since") if since else end - days * DAY if days else max(first, end - 90 * DAY)
     if start >= end:
@@ -90,7 +98,6 @@ def command(
         )
     if places:
         found = _within(found, places)
-    prices = table.on_demand_prices(instance_types)
     if on_demand:
         regions = {region_of(pool.zone) for pool in found.pools}
         prices |= {(name, region): on_demand for name in instance_types for region in regions}
@@ -137,13 +144,105 @@ def command(
         render.echo(f"Drawn into {plot}.")
 
 
-def _live(instance_types: tuple[str, ...], places: tuple[str, ...]) -> tuple[History, float, float, str]:
+def _known(
+    names: tuple[str, ...], places: tuple[str, ...], prices: dict[tuple[str, str], float]
+) -> tuple[History, float, float, str] | None:
+    """A history with its first and last moment and its source: the account's, else what was kept of it.
+
+    None when there is neither and the published averages have to do; the on-demand prices that the account
+    once told are added to `prices`. Raises what kept the account silent when nothing at all is known.
+    """
+    from hotdesk.cli.offers import open_store
+    from hotdesk.market import stock
+    from hotdesk.market.records import keep, kept, need_numpy
     from hotdesk.market.sources import price_history
+    from hotdesk.market.table import shipped
     from hotdesk.world import SystemClock
 
-    now = SystemClock().now()
-    found = price_history(instance_types, places, now)
-    return found, found.span[0], now, "your account (DescribeSpotPriceHistory)"
+    now = float(int(SystemClock().now()))  # whole seconds: --json tells the window, and it can be asked again
+    with open_store() as store:
+        prices |= stock.on_demand_prices(stock.known(store).catalog, names)
+        try:
+            if "HOTDESK_OFFLINE" in os.environ:
+                raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
+            need_numpy()
+            found = price_history(names, places, now)
+            keep(store, found, now)
+            return found, found.span[0], now, "your account (DescribeSpotPriceHistory)"
+        except (Unreachable, Missing) as error:
+            old = kept(store, names)
+            if old is None:
+                if any(name in types for types in shipped().bands_by_region().values() for name in names):
+                    render.note(
+                        f"{error.what} Published averages have to do; a history can be read from a file:"
+                    )
+                    render.note(
+                        f"  aws ec2 describe-spot-price-history --instance-types {' '.join(names)} > p.json"
+                    )
+                    return None
+                raise
+            time, history = old
+            render.note(f"{error.what} These prices were kept {render.ago(now - time)} ago.")
+            return history, history.span[0], time, "what your account said before"
+
+
+def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -> None:
+    """What the cloud's public file says of a type: no history, but averages and how often machines go."""
+    from hotdesk.cli.offer_table import BANDS
+    from hotdesk.market.table import shipped
+
+    table = shipped()
+    listed = table.on_demand_prices(names)
+    rows = []
+    for region, types in table.advice.saving_percent_and_band.items():
+        for name in names:
+            if name not in types or (places and not any(fnmatch(region, place) for place in places)):
+                continue
+            saving, band = types[name]
+            usual = listed.get((name, region))
+            rows.append(
+                {
+                    "instance_type": name,
+                    "region": region,
+                    "on_demand_usd_per_hour": usual,
+                    "saving_percent": saving,
+                    "estimated_usd_per_hour": round(usual * (1 - saving / 100), 4) if usual else None,
+                    "interruption_band": BANDS[band],
+                }
+            )
+    rows.sort(key=lambda row: (row["estimated_usd_per_hour"] is None, row["estimated_usd_per_hour"] or 0.0))
+    source = f"{table.sources[table.advice.source]}, in the table that ships with hotdesk"
+    calm = [str(row["region"]) for row in rows if row["interruption_band"] == BANDS[0]]
+    advice = (
+        f"Averages of one month, not a history: fit for a first look. "
+        f"Taken away in under 5 % of a month: {', '.join(calm) or 'nowhere'}."
+    )
+    if as_json:
+        render.json(
+            {
+                "instance_types": list(names),
+                "source": source,
+                "zones": [],
+                "published": rows,
+                "advice": advice,
+            }
+        )
+        return
+    heads = ["TYPE", "REGION", "ON-DEMAND", "SPOT", "SAVING", "TAKEN IN A MONTH"]
+    cells = [
+        [
+            str(row["instance_type"]),
+            str(row["region"]),
+            "-" if row["on_demand_usd_per_hour"] is None else f"${row['on_demand_usd_per_hour']:.4f}",
+            "-" if row["estimated_usd_per_hour"] is None else f"~${row['estimated_usd_per_hour']:.4f}",
+            f"{row['saving_percent']}%",
+            str(row["interruption_band"]),
+        ]
+        for row in rows
+    ]
+    render.echo(render.table(heads, cells, right=("ON-DEMAND", "SPOT", "SAVING")))
+    render.echo(advice)
+    render.echo(render.style(f"From: {source}.", "dim"))
 
 
 def _within(history: History, places: tuple[str, ...]) -> History:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from hotdesk.core.errors import Missing, Unreachable, Usage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.prices import region_of
 from hotdesk.market.table import Machine
+
+T = TypeVar("T")
 
 ADVISOR_URL = "https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json"
 PRICING_REGION = "us-east-1"  # the Price List API answers in few regions, for all of them
@@ -293,9 +295,7 @@ def price_history(
 
     Raises `Missing` or `Unreachable` with how to use a file instead.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    from hotdesk.market.history import gather_raw
+    from hotdesk.market.records import gather_raw
 
     names = " ".join(instance_types)
     how = (
@@ -326,8 +326,7 @@ def price_history(
         except Unreachable as error:
             return error
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        replies = dict(zip(wanted, pool.map(ask, wanted), strict=True))
+    replies = side_by_side(ask, wanted)
     notes = tuple(reply.what.rstrip(".") for reply in replies.values() if isinstance(reply, Unreachable))
     rows = [row for reply in replies.values() if isinstance(reply, list) for row in reply]
     if not rows:
@@ -337,6 +336,30 @@ def price_history(
             how,
         )
     return gather_raw(rows, notes)
+
+
+def side_by_side(ask: Callable[[str], T], items: Sequence[str], at_once: int = AT_ONCE) -> dict[str, T]:
+    """`ask` of every item, a few at once. The threads never hold up the end of the process."""
+    import queue
+    import threading
+
+    left: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for item in items:
+        left.put(item)
+    found: dict[str, T] = {}
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = left.get_nowait()
+                found[item] = ask(item)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(items)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {item: found[item] for item in items if item in found}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ limit; one that fails costs its rows and one line, and is left in peace for a wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Market, Offer
-from hotdesk.market.catalog import Catalog, build
+from hotdesk.market.catalog import MARKETS, Catalog, build
 from hotdesk.market.table import Machine, shipped
 
 if TYPE_CHECKING:
@@ -60,6 +60,18 @@ def known(cache: Cache) -> Known:
             note = f"the cached prices were damaged ({error}) and were passed over"
             return Known(_table_only(), None, (note,))
     return Known(_table_only(), None)
+
+
+def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str, str], float]:
+    """On-demand $/h by (instance type, region) of these types."""
+    found = {}
+    for number, machine in enumerate(catalog.machines):
+        if machine.instance_type in names:
+            for row in range(catalog.starts[number], catalog.starts[number + 1]):
+                if MARKETS[catalog.market[row]] is Market.ON_DEMAND:
+                    region = catalog.places[catalog.place[row]].region
+                    found[machine.instance_type, region] = catalog.price[row]
+    return found
 
 
 def due(cache: Cache, now: float) -> bool:
@@ -199,9 +211,7 @@ def _account(
     now: float,
     progress: Callable[[str], None],
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from hotdesk.market.sources import AT_ONCE, Aws, aws_region
+    from hotdesk.market.sources import Aws, aws_region, side_by_side
 
     account = Aws()
     regions = account.regions()
@@ -216,8 +226,7 @@ def _account(
         except HotdeskError as error:
             notes.append(f"{region} gave nothing: {error.what}")
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(ask, regions))
+    side_by_side(ask, regions)
 
 
 def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[Offer]:

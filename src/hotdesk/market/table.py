@@ -118,6 +118,10 @@ class Table(Value, frozen=True):
         rows = self.advice.saving_percent_and_band.items()
         return {(region, name): band for region, types in rows for name, (_, band) in types.items()}
 
+    def bands_by_region(self) -> dict[str, frozenset[str]]:
+        """The types that the public advisor file speaks of, by region."""
+        return {region: frozenset(types) for region, types in self.advice.saving_percent_and_band.items()}
+
     def on_demand_prices(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
         """On-demand $/h by (instance type, region), of types sold today and of retired ones."""
         found = {
