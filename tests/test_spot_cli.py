@@ -74,7 +74,7 @@ def test_the_terminal_shows_a_plot_a_table_and_a_sentence(tmp_path: Path) -> Non
     done = run("p2.xlarge", "--history", str(made(tmp_path / "h")), "--under", "0.3")
     assert done.returncode == 0
     assert any(0x2800 < ord(c) < 0x2900 for c in done.stdout)
-    assert "pinned at on-demand: no spot market" in done.stdout
+    assert "pinned: no spot market" in done.stdout
     assert re.search(
         r"^Take spot, p2\.xlarge in us-east-1[abc]: \$0\.\d+/h on average", done.stdout, re.MULTILINE
     )

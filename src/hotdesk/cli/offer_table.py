@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,34 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
         "currency": "USD",
         "billing": BILLING,
     }
+
+
+#: What a narrow terminal does without, the first first.
+SPARED = ("AGE", "GPU GIB", "SAVING", "TAKEN", "GIB", "VCPU")
+
+
+def fitted(
+    heads: list[str], cells: list[list[str]], width: int, spare: Sequence[str] = SPARED
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads and cells without the columns that there is no room for, and which those are."""
+    spared: list[str] = []
+
+    def needed() -> int:
+        kept = [n for n, head in enumerate(heads) if head not in spared]
+        return sum(max(render.width(row[n]) for row in [heads, *cells]) + 2 for n in kept) - 2
+
+    for head in spare:
+        if needed() <= width:
+            break
+        spared.append(head)
+    kept = [n for n, head in enumerate(heads) if head not in spared]
+    return [heads[n] for n in kept], [[row[n] for n in kept] for row in cells], spared
+
+
+def paragraph(text: str, *styles: str) -> None:
+    """A sentence or two, broken between words where the terminal ends; one line in a pipe."""
+    for part in textwrap.wrap(text, render.columns(), break_long_words=False, break_on_hyphens=False):
+        render.echo(render.style(part, *styles) if styles else part)
 
 
 def groups(catalog: Catalog, rows: list[int]) -> list[tuple[int | None, int | None]]:

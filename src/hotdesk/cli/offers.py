@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli import render
-from hotdesk.cli.offer_table import BILLING, FIELDS, HEADS, RIGHT, estimated, groups, line, record
+from hotdesk.cli.offer_table import (
+    BILLING,
+    FIELDS,
+    HEADS,
+    RIGHT,
+    estimated,
+    fitted,
+    groups,
+    line,
+    paragraph,
+    record,
+)
 from hotdesk.cli.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
 
@@ -187,12 +198,16 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
     def progress(text: str) -> None:
         print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
 
+    from hotdesk.config import load
+    from hotdesk.world import config_files
+
     try:
         fresh = stock.refreshed(
             store,
             now,
             progress=progress if loud else lambda text: None,
             limit_seconds=120.0 if refresh else 20.0,
+            regions=load(config_files()).defaults.regions,
             advisor_url=os.environ.get("HOTDESK_ADVISOR_URL", ""),  # somebody's mirror of the public file
         )
     except HotdeskError as error:
@@ -236,7 +251,11 @@ def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str
     """One line for a type in a region: on-demand beside the cheapest zone on spot. How many are left out."""
     lines = groups(catalog, rows)
     shown = lines[:limit] if limit else lines
-    render.echo(render.table(HEADS, [line(catalog, pair, latency, now) for pair in shown], right=RIGHT))
+    cells = [line(catalog, pair, latency, now) for pair in shown]
+    heads, cells, spared = fitted(HEADS, cells, render.columns())
+    render.echo(render.table(heads, cells, right=RIGHT))
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
     return len(lines) - len(shown)
 
 
@@ -280,4 +299,4 @@ def _footer(
     if not latency:
         lines.append("MS is the time to the region and back: hotdesk regions measures it.")
     for text in lines:
-        render.echo(render.style(text, "dim"))
+        paragraph(text, "dim")

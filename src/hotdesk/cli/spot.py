@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotdesk.cli import options, render
+from hotdesk.cli.offer_table import BANDS, fitted, paragraph
 from hotdesk.core.errors import Missing, Unreachable, Usage
 from hotdesk.core.prices import Cheapest, ZonePrices, advise, region_of
 
@@ -134,12 +135,12 @@ def command(
         return
     _print(zones, best, under, figure, hours)
     render.echo()
-    render.echo(sentence)
+    paragraph(sentence)
     window = f"{_stamp(start)} to {_stamp(end)}"
-    render.echo(render.style(f"Weighted by time, {window}, from {source}. Prices in $/h.", "dim"))
+    paragraph(f"Weighted by time, {window}, from {source}. Prices in $/h.", "dim")
     if found.dropped:
         left = "; ".join(f"{n} rows: {reason}" for reason, n in found.dropped.items())
-        render.echo(render.style(f"Left out: {left}.", "dim"))
+        paragraph(f"Left out: {left}.", "dim")
     if plot:
         render.echo(f"Drawn into {plot}.")
 
@@ -188,7 +189,6 @@ def _known(
 
 def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -> None:
     """What the cloud's public file says of a type: no history, but averages and how often machines go."""
-    from hotdesk.cli.offer_table import BANDS
     from hotdesk.market.table import shipped
 
     table = shipped()
@@ -241,8 +241,8 @@ def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -
         for row in rows
     ]
     render.echo(render.table(heads, cells, right=("ON-DEMAND", "SPOT", "SAVING")))
-    render.echo(advice)
-    render.echo(render.style(f"From: {source}.", "dim"))
+    paragraph(advice)
+    paragraph(f"From: {source}.", "dim")
 
 
 def _within(history: History, places: tuple[str, ...]) -> History:
@@ -277,7 +277,7 @@ def _print(
     heads = ["ZONE", "MEAN", "P05", "P50", "P95", "MAX", "NOW", limit, "CHANGES/D", f"{hours:g} H P95", ""]
     rows = []
     for zone in zones:
-        remark = "pinned at on-demand: no spot market" if zone.pinned else ""
+        remark = "pinned: no spot market" if zone.pinned else ""
         if not remark and any(
             one.zone == zone.zone and one.instance_type == zone.instance_type for one in best
         ):
@@ -299,7 +299,11 @@ def _print(
     width = min(render.columns(), 110) if render.columns() < 10_000 else 80
     render.echo(text(figure, width=width, height=16, colour=render.colourful(sys.stdout)))
     render.echo()
-    render.echo(render.table(heads, rows, right=heads[1:-1]))
+    right = heads[1:-1]
+    heads, rows, spared = fitted(heads, rows, render.columns(), ("P05", "NOW", "P50", "CHANGES/D"))
+    render.echo(render.table(heads, rows, right=right))
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
 
 
 def _figure(
@@ -322,8 +326,8 @@ def _figure(
         (level,) = levels
         marks.append((f"on-demand ${level:g}", level))
     highest = max(zone.max for zone in _drawn(zones))
-    near = tuple(mark for mark in marks if mark[1] <= 2 * highest)  # a far one would flatten the curves
-    far = [f"{label}: above this picture." for label, level in marks if level > 2 * highest]
+    near = tuple(mark for mark in marks if mark[1] <= 1.5 * highest)  # a far one would flatten the curves
+    far = [f"{label}: above this picture." for label, level in marks if level > 1.5 * highest]
     pinned = [zone.zone for zone in zones if zone.pinned] if len(series) < len(zones) else []
     left = len(zones) - len(series) - len(pinned)
     notes = [f"The {_DRAWN} cheapest zones; {left} more are in the table."] if left > 0 else []
