@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hotdesk.cli.offer_table import fitted
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
@@ -90,7 +91,10 @@ def test_the_table_says_its_units_its_sources_and_what_is_left_out(tmp_path: Pat
     done = run(tmp_path, "--gpu-memory", "16..", "--limit", "5")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert " ".join(lines[0].split()) == "TYPE GPU GPU GIB VCPU GIB ON-DEMAND SPOT SAVING WHERE MS TAKEN AGE"
+    assert (
+        " ".join(lines[0].split())
+        == "TYPE GPU GPU GIB VCPU GIB ON-DEMAND $/H SPOT $/H SAVING WHERE MS TAKEN AGE"
+    )
     assert "more lines; --limit 0 shows all." in done.stdout
     assert "Prices in USD an hour, billed per second, 60 s minimum." in done.stdout
     assert "shipped table of 2026-11-23" in done.stdout
@@ -251,7 +255,7 @@ def test_a_public_file_that_fails_costs_its_rows_and_one_line(
     assert done.returncode == 0
     assert "the public spot advisor gave nothing" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "$0.805" in done.stdout
+    assert "0.805" in done.stdout
 
 
 def test_what_a_source_said_before_outlives_its_failure(tmp_path: Path, server: Server) -> None:
@@ -334,7 +338,14 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
     assert done.returncode == 0
     assert "your AWS account gave nothing" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "$0.805" in done.stdout
+    assert "0.805" in done.stdout
+
+
+def test_a_narrow_terminal_goes_without_the_least_columns() -> None:
+    heads, cells = ["TYPE", "GPU GIB", "VCPU", "AGE"], [["g6.xlarge", "22.4", "4", "10 h"]]
+    assert fitted(heads, cells, 80) == (heads, cells, [])
+    assert fitted(heads, cells, 25) == (["TYPE", "GPU GIB", "VCPU"], [["g6.xlarge", "22.4", "4"]], ["AGE"])
+    assert fitted(heads, cells, 10)[0] == ["TYPE"]
 
 
 # ---- choosing in the terminal --------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -
             }
         )
         return
-    heads = ["TYPE", "REGION", "ON-DEMAND", "SPOT", "SAVING", "TAKEN IN A MONTH"]
+    heads = ["TYPE", "REGION", "ON-DEMAND $/H", "SPOT $/H", "SAVING", "TAKEN IN A MONTH"]
     cells = [
         [
             str(row["instance_type"]),
@@ -240,7 +240,7 @@ def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -
         ]
         for row in rows
     ]
-    render.echo(render.table(heads, cells, right=("ON-DEMAND", "SPOT", "SAVING")))
+    render.echo(render.table(heads, cells, right=("ON-DEMAND $/H", "SPOT $/H", "SAVING")))
     paragraph(advice)
     paragraph(f"From: {source}.", "dim")
 
