@@ -51,7 +51,7 @@ def flip(path: Path, at: int) -> None:
 
 
 def test_what_is_put_is_found_after_the_seal(tmp_path: Path) -> None:
-    datas = [b"one", b"", b"words " * 1000, noise(5000)]
+    datas = [b"one", b"", b"words " * 1000, noise(2000)]
     with opened(tmp_path / "store") as store:
         names = put(store, *datas)
         assert pack_files(tmp_path / "store") == [], "nothing has a name before it is whole"

@@ -30,6 +30,8 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local import packs, packs_file
 from hotdesk.providers.local.snapshot import capture, forget, remove, restore, verify
+from hotdesk.providers.local.snapshot_notes import smudge
+from hotdesk.providers.local.snapshot_tree import Entry
 
 SRC = Path(__file__).parents[1] / "src"
 MIB = 1 << 20
@@ -274,7 +276,7 @@ def grow(disk: Path, rows: list[Any]) -> None:
 @given(rows=st.lists(nodes, max_size=25), changes=st.lists(nodes, max_size=5))
 def test_any_tree_comes_back_also_when_it_is_parked_again(rows: list[Any], changes: list[Any]) -> None:
     if os.geteuid():  # the second opinion reads by path
-        rows = [(*row[:4], row[4] | 0o700, *row[5:]) for row in rows]
+        rows, changes = ([(*r[:4], r[4] | 0o700, *r[5:]) for r in some] for some in (rows, changes))
     with scratch() as here:
         grow(here.disk, rows)
         before = picture(here.disk)
@@ -342,13 +344,7 @@ def test_names_are_told_apart_from_their_escapes(place: Place) -> None:
 
 
 def test_access_lists_come_back_and_none_are_inherited(place: Place) -> None:
-    rows = [
-        (1, 6, -1),
-        (2, 4, 1000),
-        (4, 4, -1),
-        (16, 4, -1),
-        (32, 0, -1),
-    ]  # user, user 1000, group, mask, ...
+    rows = [(1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 0, -1)]  # owner, a user, group, mask
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *row) for row in rows)
     file = write(place.disk / "shared" / "file", b"x")
     try:
@@ -408,7 +404,7 @@ def test_parking_again_costs_the_change(place: Place) -> None:
 
 @needs_counts
 def test_the_first_park_after_a_resume_reads_almost_nothing(place: Place) -> None:
-    write(place.disk / "big.pt", noise(60 * MIB))
+    os.link(write(place.disk / "big.pt", noise(60 * MIB)), place.disk / "link.pt")
     place.park()
     place.resume()
     place.disk, place.copy = place.copy, place.disk
@@ -436,6 +432,18 @@ def test_a_change_right_after_a_capture_is_seen_even_if_size_and_time_are_the_sa
         os.utime(file, ns=(0, 10**18))
         place.park()
         assert (place.resume() / "weights").read_bytes() == b"%08d" % number
+
+
+def test_files_changed_moments_ago_are_not_trusted_by_their_times() -> None:
+    def entry(ctime_ns: int) -> Entry:
+        return Entry(0, b"x", "f", 0o644, 0, 0, 0, ctime_ns, 1)
+
+    now = 1_700_000_000_123_456_789
+    fine = [entry(now - ns) for ns in (-5_000_000, 0, 4_000_000, 15_000_000, 50_000_000)]
+    whole_seconds = [entry(now // 10**9 * 10**9 - ns) for ns in (0, 10**9, 2 * 10**9)]
+    smudge([*fine, *whole_seconds], now)
+    assert [e.ctime_ns > 0 for e in fine] == [False] * 4 + [True]
+    assert [e.ctime_ns > 0 for e in whole_seconds] == [False, False, True]
 
 
 def test_progress_is_told_seldom_and_ends_at_one(place: Place) -> None:
@@ -689,6 +697,8 @@ def test_files_that_their_owner_may_not_read_are_saved_with_their_modes(open_fol
 disk.mkdir()
 (disk / "shut" / "deeper").mkdir(parents=True)
 (disk / "shut" / "deeper" / "in.txt").write_text("inside")
+for number in range(40):
+    (disk / "shut" / str(number)).mkdir()
 (disk / "secret").write_bytes(os.urandom(5_000_000))
 (disk / "small").write_text("little")
 (disk / "kept").mkdir()

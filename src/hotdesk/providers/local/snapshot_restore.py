@@ -15,7 +15,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
 from hotdesk.providers.local.packs_file import Damaged, Pack, fsync_folder, read_chunks, write_at
 from hotdesk.providers.local.snapshot_capture import Progress, Steps
-from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
+from hotdesk.providers.local.snapshot_notes import Notes, notes_of, settled_ns, smudge
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,
     Entry,
@@ -74,7 +74,7 @@ def restore(
                     remove(building)
                 raise
             seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
-            smudge(seen.entries, clock_ns(disk.parent, building.lstat().st_dev))
+            smudge(seen.entries, settled_ns(disk.parent, building.lstat().st_dev, seen.entries))
             notes.write_seen(seen)
             building.rename(disk)
             fsync_folder(disk.parent)
@@ -112,6 +112,7 @@ def _inherit_nothing(folder: Path) -> None:
     for name in os.listxattr(folder) if hasattr(os, "listxattr") else ():
         with suppress(OSError):
             os.removexattr(folder, name)
+    folder.chmod(0o700)
 
 
 def _build(folder: Path, manifest: Manifest, store: Store, progress: Progress) -> None:
