@@ -597,6 +597,9 @@ def test_restoring_twice_is_restoring_once(place: Place) -> None:
     write(place.copy / "file", b"worked on since")
     restore(place.manifest, place.store, place.copy)
     assert (place.copy / "file").read_bytes() == b"worked on since"
+    remove(place.copy)
+    write(place.copy / "file", b"of somebody else, by now")
+    refusal(Kind.MISMATCH, lambda: restore(place.manifest, place.store, place.copy))
 
 
 def test_an_empty_folder_and_a_half_way_restore_are_replaced(place: Place) -> None:
@@ -779,10 +782,12 @@ def test_a_full_disk_while_capturing(tmp_path: Path) -> None:
         tmp_path,
         _MOUNT
         + """
-tmpfs(store, "size=9m")
+tmpfs(store, "size=30m")
+ballast = store / "ballast"
+ballast.write_bytes(bytes(21 << 20))
 no = refused(lambda: capture(disk, store, store / "manifest"))
 left = [p.name for p in store.rglob("*") if p.name.startswith("new-") or "manifest" in p.name]
-subprocess.run(["mount", "-o", "remount,size=30m", str(store)], check=True)
+ballast.unlink()
 capture(disk, store, store / "manifest")
 verify(store / "manifest", store)
 restore(store / "manifest", store, copy)
@@ -800,8 +805,8 @@ print(json.dumps([no, left]))
 
 
 @needs_mounts
-@pytest.mark.parametrize("options", ["size=6m", "size=60m,nr_inodes=40"])
-def test_a_full_disk_while_restoring(tmp_path: Path, options: str) -> None:
+@pytest.mark.parametrize(("mib", "files"), [(19, 0), (0, 180)])
+def test_a_full_disk_while_restoring(tmp_path: Path, mib: int, files: int) -> None:
     for number in range(100):
         write(tmp_path / "disk" / f"{number}.bin", noise(100_000, number))
     found = run_script(
@@ -809,10 +814,15 @@ def test_a_full_disk_while_restoring(tmp_path: Path, options: str) -> None:
         _MOUNT
         + f"""
 capture(disk, store, manifest)
-tmpfs(here / "small", {options!r})
+tmpfs(here / "small", "size=24m,nr_inodes=220")
+ballast = here / "small" / "ballast"
+ballast.mkdir()
+(ballast / "big").write_bytes(bytes({mib} << 20))
+for number in range({files}):
+    (ballast / str(number)).touch()
 no = refused(lambda: restore(manifest, store, here / "small" / "copy"))
 left = [p.name for p in (here / "small").iterdir()]
-subprocess.run(["mount", "-o", "remount,size=60m,nr_inodes=4000", str(here / "small")], check=True)
+remove(ballast)
 restore(manifest, store, here / "small" / "copy")
 same = subprocess.run(["diff", "-r", str(disk), str(here / "small" / "copy")]).returncode
 print(json.dumps([no, left, same]))
@@ -822,8 +832,9 @@ print(json.dumps([no, left, same]))
     (kind, message, fix), left, same = found
     assert kind == "no-space"
     assert "9.5 MiB" in message
+    assert ("quota" in message) == bool(files)
     assert fix
-    assert left == []
+    assert left == ["ballast"]
     assert same == 0
 
 
@@ -912,7 +923,7 @@ def kills(folder: Path, seed: int, count: int) -> dict[str, int]:
             (at / "shut").chmod(modes[0] & 0o777)
 
     def until_through(verb: str, act: Callable[[], object], check: Callable[[], object]) -> None:
-        calls = 60
+        calls = 30
         while kill_at(rng.randrange(1, calls), act):
             done[verb] += 1
             calls += calls // 5
@@ -960,7 +971,8 @@ def test_kills_at_random_moments_lose_nothing(open_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    assert all(count >= 3 for count in counts.values()), counts
+    assert min(counts.values()) >= 1, counts
+    assert sum(counts.values()) >= 20, counts
 
 
 if __name__ == "__main__":
