@@ -69,14 +69,13 @@ def restore(
             _inherit_nothing(building)
             try:
                 _build(building, manifest, chunks, progress)
-            except BaseException as error:
-                if isinstance(error, Refused | OSError):
-                    remove(building)
+                seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
+                smudge(seen.entries, settled_ns(disk.parent, building.lstat().st_dev, seen.entries))
+                notes.write_seen(seen)
+                building.rename(disk)
+            except (Refused, OSError):
+                remove(building)
                 raise
-            seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
-            smudge(seen.entries, settled_ns(disk.parent, building.lstat().st_dev, seen.entries))
-            notes.write_seen(seen)
-            building.rename(disk)
             fsync_folder(disk.parent)
             progress(1.0, "restored")
     except OSError as error:
@@ -163,11 +162,12 @@ class _Building:
                 raise rotten(damage)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
-            for (pack, _), (written, damage) in each(jobs, self._write_frame):
-                if damage:  # its chunks may have twins in another pack
-                    self._store.drop(pack, str(damage))
-                steps.add(sum(written.values()))
-                todo -= written.keys()
+            with each(jobs, self._write_frame) as results:
+                for (pack, _), (written, damage) in results:
+                    if damage:  # its chunks may have twins in another pack
+                        self._store.drop(pack, str(damage))
+                    steps.add(sum(written.values()))
+                    todo -= written.keys()
 
     def _write_frame(self, place: tuple[Pack, int]) -> tuple[dict[bytes, int], Damaged | None]:
         """Write every file that wants a chunk of this frame: the chunks, with the bytes written of each."""
