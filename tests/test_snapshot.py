@@ -461,6 +461,28 @@ def test_progress_is_told_seldom_and_ends_at_one(place: Place) -> None:
         assert told[-1][0] == 1.0
 
 
+def test_an_interrupt_leaves_no_thread_and_no_half_disk(place: Place) -> None:
+    for number in range(60):
+        write(place.disk / str(number), noise(2 * MIB, number))
+
+    threads = threading.active_count()
+
+    def interrupt(fraction: float, what: str) -> None:
+        if fraction > 0.2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture(place.disk, place.store, place.manifest, progress=interrupt)
+    assert threading.active_count() == threads
+    assert not place.manifest.exists()
+    place.park()
+    with pytest.raises(KeyboardInterrupt):
+        restore(place.manifest, place.store, place.copy, progress=interrupt)
+    assert threading.active_count() == threads
+    assert not place.copy.exists()
+    place.check()
+
+
 # Damage
 
 
