@@ -169,11 +169,14 @@ class LocalRig:
 
 
 def ssh_options(access: Access) -> list[str]:
+    known_hosts = access.known_hosts_path
+    if " " in known_hosts:
+        known_hosts = f'"{known_hosts}"'
     options = (
         "BatchMode=yes",
         "IdentitiesOnly=yes",
         "IdentityAgent=none",
-        f"UserKnownHostsFile={access.known_hosts_path}",
+        f"UserKnownHostsFile={known_hosts}",
         f"HostKeyAlias={access.alias}",
         "StrictHostKeyChecking=yes",
         "LogLevel=ERROR",

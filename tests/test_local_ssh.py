@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Instance
-from tests.local_rig import LocalRig, marked, rig_in, ssh_options, tool, wait_for
+from tests.local_rig import LocalRig, marked, needs, rig_in, ssh_options, tool, wait_for
 
 pytestmark = tool("ssh")
 
@@ -248,18 +248,31 @@ def test_a_terminal_has_a_prompt_a_size_and_job_control(rig: LocalRig, desk: Ins
 
 
 def test_control_c_interrupts_although_the_caller_ignored_it(tmp_path: Path) -> None:
-    # A shell's `&` starts its children with SIGINT ignored, and children inherit that.
+    """A shell's `&` starts its children with SIGINT ignored, and children inherit that.
+
+    This desk lies in a folder with a long name and a space, and its owner shares files with a group.
+    """
+    mask = os.umask(0o002)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with rig_in(tmp_path) as rig:
+        with rig_in(tmp_path / ("a long name " * 8)) as rig:
             desk = rig.up("green")
             signal.signal(signal.SIGINT, before)
+            assert rig.ssh(desk, "umask").stdout == "0002\n"
+            folder = Path(rig.ssh(desk, "echo $TMUX_TMPDIR").stdout.strip())
+            assert not folder.is_relative_to(rig.disk("green"))
+            if needs("tmux"):
+                rig.ssh(desk, "tmux new -d -s job 'sleep 6001'; tmux ls")
+            assert rig.ssh(desk, "pip --version && python -m ipykernel --version").returncode == 0
             terminal = Terminal(rig, desk, "sleep 60; echo slept")
-            wait_for(lambda: any("sleep" in words for words in commands(rig, desk)))
+            wait_for(lambda: any(words[:2] == ["sleep", "60"] for words in commands(rig, desk)))
             terminal.type("\x03")
             assert terminal.end() != 0
             assert b"slept" not in terminal.seen
+            rig.stop(desk)
+            assert not folder.exists()
     finally:
+        os.umask(mask)
         signal.signal(signal.SIGINT, before)
 
 

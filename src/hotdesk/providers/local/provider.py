@@ -14,7 +14,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -121,23 +122,29 @@ class Local:
         kind, _, name = thing_id.rpartition("/")
         if not plain(name):
             return
+        tidy = self._delete_in_order(kind, name, keep_disk=keep_disk)
+        if tidy is not None:
+            tidy()  # what takes longer than a moment, and holds nobody up
+
+    def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
+        from hotdesk.providers.local.removing import remove_tree
+
         with self._in_order():
             if kind == "trash":
-                from hotdesk.providers.local.removing import remove_tree
-
-                remove_tree(self.folders.trash / name)
-            elif kind == "manifest":
+                return partial(remove_tree, self.folders.trash / name)
+            if kind == "manifest":
                 if not self.folders.image(name).exists():
-                    self._delete_image(name)
+                    return self._delete_image(name)
             elif kind in {"", "machine"} and self.folders.machine(name).is_dir():
                 ending = records.Ending(keep_disk=keep_disk)
                 if not self._ending(name):
                     records.write(self.folders.machine(name) / "ending.json", ending)
                 self._end(name)
             elif kind == "" and self.folders.image(name).exists():
-                self._delete_image(name)
+                return self._delete_image(name)
             elif kind == "" and name.startswith("disk-"):
-                self._delete_disk(name.removeprefix("disk-"))
+                return self._delete_disk(name.removeprefix("disk-"))
+        return None
 
     def _check_order(self, order: LaunchOrder) -> None:
         """Raise `Refused` for an order that this computer cannot serve."""
@@ -336,9 +343,9 @@ class Local:
                 return True
         return False
 
-    def _delete_image(self, id_: str) -> None:
-        """Remove an image, then whatever content no other image holds. Under the order lock."""
-        from hotdesk.providers.local import ender, snapshot
+    def _delete_image(self, id_: str) -> Callable[[], None]:
+        """Remove an image, under the order lock; what is left to do is to forget its content."""
+        from hotdesk.providers.local import ender
 
         ender.end_worker(self.folders.image_lock(id_), seconds=0.0)
         # The record first: an image without a record is nothing, one without content would look whole.
@@ -351,21 +358,27 @@ class Local:
             path.unlink(missing_ok=True)
         for path in self.folders.images.glob(f"{id_}.*.new"):  # of a baker that was killed while writing
             path.unlink(missing_ok=True)
+        return self._forget
+
+    def _forget(self) -> None:
+        """Drop whatever content no image holds."""
+        from hotdesk.providers.local import snapshot
+
         with locks.ordered_now(self.folders.root / "store.lock") as free:
             # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
             if free and self.folders.store.is_dir():
                 snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
 
-    def _delete_disk(self, desk: str) -> None:
+    def _delete_disk(self, desk: str) -> Callable[[], None] | None:
         if not any(d.desk == desk for d in self.survey().disks):
-            return
+            return None
         from hotdesk.providers.local.removing import remove_tree
 
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
         remove_tree(gone)
         self.folders.disk(desk).rename(gone)
         self.folders.disk_record(desk).unlink(missing_ok=True)
-        remove_tree(gone)
+        return partial(remove_tree, gone)
 
     # ---- small questions -------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class Machine:
         jupyter.write_kernel(self.disk, self.desk)
         jupyter.silence_news(self.disk)
         if not prepared.exists():
-            prepared.touch()
+            prepared.touch(mode=0o600)
             records.sync_folder(self.folder)
 
     def _restore(self, image: str) -> None:

@@ -19,7 +19,7 @@ from hotdesk.providers.local.processes import MARK
 #: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries.
 _LET_IN = re.compile(
     r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|USER|LOGNAME|SHELL|COLORTERM|LD_LIBRARY_PATH"
-    r"|(?i:https?|ftp|all|no)_proxy"
+    r"|(?i:(https?|ftp|all|no)_proxy)"
     r"|PIP_.*|UV_.*|CONDA_CHANNEL.*|HF_ENDPOINT|NPM_CONFIG_REGISTRY"
     r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_CAINFO"
     r"|NIX_SSL_CERT_FILE|AWS_CA_BUNDLE|HTTPLIB2_CA_CERTS|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
