@@ -116,7 +116,7 @@ class Laptop:
             )
         )
 
-    def settle(self, name: str, looks_max: int = 3000) -> Ask | None:
+    def settle(self, name: str, looks_max: int = 1200) -> Ask | None:
         """Let the loop come to its end, through crashes too; the question it stops with, if any."""
         self.cloud.looks, self.cloud.looks_max = 0, looks_max
         while True:

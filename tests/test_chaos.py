@@ -118,7 +118,12 @@ class Day:
     def time_passes(self) -> None:
         self.cloud.clock.time += self.random.choice([30.0, 400.0, 50_000.0])
         if self.random.random() < 0.3:
-            self.laptop.clock.error = self.random.choice([0.0, 3600.0, -3600.0, 20.0, -20.0])
+            error = self.random.choice([0.0, 3600.0, -3600.0, 20.0, -20.0])
+            if (
+                error > self.laptop.clock.error
+            ):  # nobody can tell a clock that is put on from time that passed
+                self.cloud.clock.time += self.cloud.lag_seconds
+            self.laptop.clock.error = error
             self.story.append(f"the clock is wrong by {self.laptop.clock.error}")
 
     def other_laptop(self) -> None:

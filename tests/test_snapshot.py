@@ -13,6 +13,7 @@ import random
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local import packs
+from hotdesk.providers.local import packs, packs_file
 from hotdesk.providers.local.snapshot import capture, forget, remove, restore, verify
 
 SRC = Path(__file__).parents[1] / "src"
@@ -219,6 +220,7 @@ nodes = st.tuples(
     contents,
     st.sampled_from([0o644, 0o755, 0, 0o4755, 0o2711, 0o1777, 0o400, 0o077]),
     st.integers(-(2**31), 2**33).map(lambda s: s * 1_000_000_000 + abs(s) % 999_999_999),
+    st.sampled_from([0, 1000, 65534]),
     st.dictionaries(st.sampled_from(["user.a", "user.\u00e9t\u00e9"]), st.binary(max_size=30), max_size=2),
 )
 
@@ -226,7 +228,7 @@ nodes = st.tuples(
 def grow(disk: Path, rows: list[Any]) -> None:
     """A tree of these nodes; what cannot be (a name twice) is left out."""
     folders, others, finish = [os.fsencode(disk)], [], []
-    for where, name, kind, data, mode, mtime_ns, xattrs in rows:
+    for where, name, kind, data, mode, mtime_ns, owner, xattrs in rows:
         path = folders[where % len(folders)] + b"/" + name
         if os.path.lexists(path) or len(path) > 3000:
             continue
@@ -251,16 +253,18 @@ def grow(disk: Path, rows: list[Any]) -> None:
                 os.ftruncate(fd, 300_000 + len(data))
                 os.pwrite(fd, data[:5000], where * 4096)
             else:
-                packs.write_all(fd, data)
+                packs_file.write_at(fd, data, 0)
             os.close(fd)
         if kind != "folder":
             others.append(path)
-        finish.append((path, kind, mode, mtime_ns, xattrs))
-    for path, kind, mode, mtime_ns, xattrs in reversed(finish):
+        finish.append((path, kind, mode, mtime_ns, owner, xattrs))
+    for path, kind, mode, mtime_ns, owner, xattrs in reversed(finish):
         if kind not in ("symlink", "fifo") and hasattr(os, "setxattr"):
             with contextlib.suppress(OSError):  # a file system without them
                 for key, value in xattrs.items():
                     os.setxattr(path, key, value)
+        if os.geteuid() == 0:
+            os.chown(path, owner, owner + 1, follow_symlinks=False)
         if kind != "symlink":
             os.chmod(path, mode)
         os.utime(path, ns=(0, mtime_ns), follow_symlinks=False)
@@ -337,6 +341,27 @@ def test_names_are_told_apart_from_their_escapes(place: Place) -> None:
     assert "gone\\nwrong/x" in refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store)).message
 
 
+def test_access_lists_come_back_and_none_are_inherited(place: Place) -> None:
+    rows = [
+        (1, 6, -1),
+        (2, 4, 1000),
+        (4, 4, -1),
+        (16, 4, -1),
+        (32, 0, -1),
+    ]  # user, user 1000, group, mask, ...
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *row) for row in rows)
+    file = write(place.disk / "shared" / "file", b"x")
+    try:
+        os.setxattr(file, "system.posix_acl_access", acl)
+    except (OSError, AttributeError):
+        pytest.skip("no access lists on this file system")
+    place.park()
+    os.setxattr(place.folder, "system.posix_acl_default", acl)
+    place.check()
+    assert os.getxattr(place.copy / "shared" / "file", "system.posix_acl_access") == acl
+    assert os.listxattr(place.copy) == []
+
+
 # What it costs
 
 
@@ -349,7 +374,7 @@ def bytes_read() -> int:
 needs_counts = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no count of bytes read here")
 
 
-def age(*paths: Path) -> None:
+def age() -> None:
     """Wait until the files' change times are old enough to be trusted (their clock ticks every few ms)."""
     threading.Event().wait(0.05)
 
@@ -369,8 +394,8 @@ def test_parking_again_costs_the_change(place: Place) -> None:
     start = bytes_read()
     second = place.park()
     assert second.files == first.files
-    assert second.new_bytes < 2 * packs.CHUNK + 10
-    assert bytes_read() - start < 30 * MIB + 3 * packs.CHUNK + MIB, (
+    assert second.new_bytes < 2 * packs_file.CHUNK + 10
+    assert bytes_read() - start < 30 * MIB + 3 * packs_file.CHUNK + MIB, (
         "the grown file, and what is new read back"
     )
     age()
@@ -479,7 +504,7 @@ def test_rot_that_leaves_the_stat_signature_alone_is_noticed_by_restore(place: P
     (pack,) = place.store.glob("packs/*.pack")
     damage_flip(pack, random.Random(3))
     with packs.opened(place.store) as store:  # as if the signature had stayed
-        store._verified[pack.name] = packs.signature_of(pack.stat())
+        store._verified[pack.name] = packs_file.signature_of(pack.stat())
         store._write_verified()
     refusal(Kind.ROTTEN, lambda: restore(place.manifest, place.store, place.copy))
     refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store))
@@ -619,7 +644,7 @@ _PRELUDE = f"""
     sys.path[:0] = [{str(SRC)!r}, {str(Path(__file__).parent)!r}]
     import blake3, msgspec, zstandard, ctypes
     from hotdesk.core.errors import Refused
-    from hotdesk.providers.local import packs
+    from hotdesk.providers.local import packs, packs_file
     from hotdesk.providers.local.snapshot import *
     from hotdesk.providers.local.snapshot import remove
     here = Path(sys.argv[1])
@@ -682,7 +707,7 @@ for at in (disk, copy):
     modes.append(oct((at / "shut" / "deeper").stat().st_mode))
     for path in ("shut/deeper", "secret", "small"):
         (at / path).chmod(0o700)
-    secret = packs.digest((at / "secret").read_bytes()).hex()
+    secret = packs_file.digest((at / "secret").read_bytes()).hex()
     seen.append([modes, (at / "shut/deeper/in.txt").read_text(), secret])
 remove(copy)
 print(json.dumps([seen, copy.exists(), len(list(store.glob("disks/*.modes")))]))

@@ -77,8 +77,8 @@ class Reconciler:
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
-        self._end_what_was_cut_off(desks)
         now = self.clock.now()  # before the look: what changes during it may not be in it
+        self._date_what_is_undated(desks, now)
         surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
         by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
         seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].nothing for d in desks}
@@ -144,12 +144,12 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
-    def _end_what_was_cut_off(self, desks: Collection[Desk]) -> None:
+    def _date_what_is_undated(self, desks: Collection[Desk], now: float) -> None:
         """Nobody knows when a process died: what it was waiting for may have had its effect just now."""
+        cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
         for desk in desks:
-            for row in self.store.past(desk).unended:
-                cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
-                self.on_row(self.store.end(row, cut, self.clock.now()))
+            for row in self.store.past(desk).undated(now):
+                self.on_row(self.store.end(row, row.outcome or cut, now))
 
     def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
         """A wait, while a conclusion from one look has not stood for the listing's lag.
@@ -161,9 +161,11 @@ class Reconciler:
             self._doubted.pop(desk.name, None)
             return None
         wish, since = self._doubted.get(desk.name, (None, 0.0))
-        if wish != desk.since:  # the first look: a late disk is listed within the lag from its end
+        if (
+            wish != desk.since or since > self.clock.now()
+        ):  # the first look: a late disk is listed within the lag from its end
             self._doubted[desk.name] = (desk.since, self.clock.now())
-        elif abs(now - since) >= seen.lag_seconds:
+        elif now - since >= seen.lag_seconds:
             return None
         if not seen.lag_seconds:
             return None

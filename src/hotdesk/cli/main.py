@@ -32,6 +32,19 @@ COMMANDS = {
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },
+    "Speed and cost": {
+        "bench": "Measure this machine's speed, with bands; list and compare what was measured.",
+        "plan": "What finishing a job costs and how long it takes, on 1 machine or on 1000.",
+        "predict": "A job's speed on a GPU where it never ran, from where it did.",
+    },
+    "Choosing": {
+        "offers": "Every machine that fits: what it costs, where, and how far away it is.",
+        "regions": "How far each region is from here, and what the wanted GPU costs there.",
+        "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
+    },
+    "Long runs": {
+        "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
+    },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
         "completion": "Shell completion for bash, zsh and fish.",
