@@ -186,6 +186,8 @@ def ssh_options(access: Access) -> list[str]:
 
 def marked(mark: str) -> list[int]:
     """Processes that carry a machine's mark in their environment, found without any of its own code."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("no /proc on this computer")
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -183,6 +184,16 @@ def test_an_interpreter_that_moved_is_found_again(tmp_path: Path) -> None:
     assert run(env, "python", "-c", "print(1)") == "1\n"
 
 
+def test_an_environment_that_was_moved_works_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    python_env.make(tmp_path / "old" / "env", tmp_path / "old" / "kit")
+    (tmp_path / "old").rename(tmp_path / "new")
+    env = tmp_path / "new" / "env"
+    assert python_env.make(env, tmp_path / "new" / "kit") == ""
+    assert str(tmp_path / "new" / "kit") in run(env, "pip", "--version")
+    assert "old" not in (env / "bin" / "pip").read_text()
+
+
 def test_an_environment_of_another_python_is_told_and_keeps_pip(tmp_path: Path) -> None:
     env = tmp_path / "env"
     python_env.make(env, tmp_path / "kit")
@@ -257,6 +268,47 @@ def test_a_record_that_cannot_be_read_is_no_record(tmp_path: Path) -> None:
     records.write(path, records.Run(started_at=2.0))
     assert records.read(path, records.Run) == records.Run(started_at=2.0)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_can_still_be_told(tmp_path: Path) -> None:
+    """A record that is there is written over in its place; a new one is refused, and leaves nothing."""
+    if not shutil.which("unshare"):
+        pytest.skip("no unshare on this computer")
+    code = """
+import errno, os, sys
+from pathlib import Path
+from hotdesk.providers.local import records
+folder = Path(sys.argv[1])
+records.write(folder / "run.json", records.Run(started_at=1.0, phase="ready"))
+try:
+    with open(folder / "filler", "wb") as file:
+        while True:
+            file.write(bytes(512)); file.flush()
+except OSError as error:
+    assert error.errno == errno.ENOSPC, error
+records.write(folder / "run.json", records.Run(started_at=2.0, reason="no space is left"))
+assert records.read(folder / "run.json", records.Run).reason == "no space is left"
+try:
+    records.write(folder / "other.json", records.Run(started_at=3.0))
+except OSError as error:
+    assert error.errno == errno.ENOSPC, error
+else:
+    raise SystemExit("it was not full")
+assert sorted(os.listdir(folder)) == ["filler", "run.json"], os.listdir(folder)
+print("told")
+"""
+    # A small file system in a mount namespace of its own: it is gone with its process.
+    line = 'mount -t tmpfs -o size=64k none "$1" && exec "$2" -c "$3" "$1"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", line, "sh", tmp_path, sys.executable, code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+        check=False,
+    )
+    if "told" not in done.stdout and ("unshare" in done.stderr or "mount" in done.stderr):
+        pytest.skip("this computer allows no mount namespaces")
+    assert done.stdout == "told\n", done.stderr
 
 
 @given(st.lists(st.floats(0, 4e9), max_size=4))

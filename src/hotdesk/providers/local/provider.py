@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -89,7 +90,10 @@ class Local:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 place = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
                 present = records.Machine(id=id_, order=order, keys=keys, mark=f"{id_}:{place}")
-                records.write(folder / "machine.json", present)
+                try:
+                    records.write(folder / "machine.json", present)
+                except OSError as error:
+                    self._nothing_was_made(folder, error)
             elif present.order != order:
                 raise Refused(Kind.MISMATCH, f"{id_} was already launched with another order")
             if self._ending(id_):
@@ -267,7 +271,10 @@ class Local:
             if lock_fd is None:
                 raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
             try:
-                records.write(self.folders.image(id_), picture)
+                try:
+                    records.write(self.folders.image(id_), picture)
+                except OSError as error:
+                    self._nothing_was_made(self.folders.image(id_), error)
                 self._work_on(id_, "bake", lock_fd)
             finally:
                 os.close(lock_fd)
@@ -379,6 +386,14 @@ class Local:
         self.folders.disk(desk).rename(gone)
         self.folders.disk_record(desk).unlink(missing_ok=True)
         return partial(remove_tree, gone)
+
+    def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
+        """A definite no, when even the first record could not be written."""
+        from hotdesk.providers.local.removing import remove_tree
+
+        remove_tree(path)
+        kind = Kind.NO_SPACE if error.errno in records.FULL else Kind.DENIED
+        raise Refused(kind, f"{error.strerror}: {path}") from error
 
     # ---- small questions -------------------------------------------------------------------------
 

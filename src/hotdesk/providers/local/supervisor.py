@@ -67,7 +67,10 @@ class Machine:
         """Write down how far the machine is. Only this process does, while it lives."""
         with self._telling:
             self.run = msgspec.structs.replace(self.run, **changes)
-            records.write(self.folder / "run.json", self.run, durable=False)
+            try:
+                records.write(self.folder / "run.json", self.run, durable=False)
+            except OSError as error:  # a machine goes on, and ends in order, also on a full disk
+                spawn.say(f"cannot write down {changes}: {error}")
 
     async def live(self) -> None:
         """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
