@@ -129,6 +129,27 @@ def test_a_command_that_stops_reading_does_not_hang(rig: LocalRig, desk: Instanc
     assert rig.ssh(desk, "head -c 3", text="abc" * 1_000_000).stdout == "abc"
 
 
+def test_a_client_that_stops_listening_leaves_no_trouble(rig: LocalRig, desk: Instance) -> None:
+    # Once a BrokenPipeError of a closed channel, in the server.
+    access = rig.provider.access(desk)
+    argv = ["ssh", *ssh_options(access), "-p", str(access.port), f"{access.user}@127.0.0.1"]
+    for words in (["yes"], ["-tt", "yes"], ["cat /dev/zero | tee /dev/stderr"]):
+        flags = [w for w in words if w.startswith("-")]
+        with subprocess.Popen(
+            [*argv[:1], *flags, *argv[1:], words[-1]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as client:
+            assert client.stdout is not None
+            assert len(client.stdout.read(200_000)) == 200_000
+            client.kill()
+    wait_for(lambda: not any(set(w) & {"yes", "/dev/zero"} for w in commands(rig, desk)))
+    log = (rig.folder(desk) / "supervisor.log").read_text()
+    assert "Traceback" not in log, log
+    assert "exception" not in log.lower(), log
+
+
 def test_a_command_killed_by_a_signal_is_a_failure(rig: LocalRig, desk: Instance) -> None:
     assert rig.ssh(desk, "kill -9 $$", check=False).returncode != 0
 
