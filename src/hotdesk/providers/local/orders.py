@@ -10,7 +10,7 @@ from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.local import hardware
 from hotdesk.providers.local.folders import plain
 
-_NEEDED = ("asyncssh", "jupyterlab", "ipykernel", "psutil", "argon2", "pip")
+_NEEDED = ("argon2", "asyncssh", "blake3", "ipykernel", "jupyterlab", "pip", "psutil", "zstandard")
 
 
 def check(order: LaunchOrder) -> None:
