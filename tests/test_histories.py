@@ -145,7 +145,7 @@ def at_boundary(cloud: Cloud, at: int, happen: Callable[[], object]) -> None:
 
 
 def test_a_request_that_is_stuck_on_its_way_takes_effect_when_nobody_expects_it() -> None:
-    """1. No answer to a launch; the lag passes. 2. It is asked again. 3. The first request arrives after all."""
+    """1. No answer, and the lag passes. 2. It is asked again. 3. The first request arrives after all."""
     for operation, seed in itertools.product(["launch", "bake", "stop", "start", "delete", "copy"], range(8)):
         cloud, laptop = a_desk(seed)
         cloud.script = {operation: ["late"]}

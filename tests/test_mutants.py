@@ -1,7 +1,7 @@
 """Deliberate faults in the planner, the journal and the loop: each must be noticed by some story.
 
 A mutant is one substitution in one source file, applied in a process of its own while the file is imported;
-the named story then has to fail. A fault that no story notices means that a story, or the line, lacks a reason.
+the named story then has to fail. A fault that no story notices: a story, or the line, lacks a reason.
 Run one by hand: `PYTHONPATH=src:. python -m tests.test_mutants NUMBER`.
 """
 
