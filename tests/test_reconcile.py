@@ -1,4 +1,4 @@
-"""The loop itself: what it does with answers, with silence, with a mind that changes and with other holders."""
+"""The loop itself: what it does with answers, with silence, with changed minds and with other holders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom, and nobody but the doors prints: read from the source, so that no exception slips in."""
+"""Who may import whom, and nobody but the doors prints: read from the source itself."""
 
 from __future__ import annotations
 
