@@ -14,7 +14,8 @@ from hotdesk.core.steps import Ask, Launch, Prove, Row, Wait
 from hotdesk.reconcile import PATIENCE, Reconciler, watch
 from hotdesk.store import Store
 from tests.laptop import Laptop
-from tests.sim import Clock, Cloud, Faults, offers
+from tests.sim import Cloud, Faults, offers
+from tests.truth import Clock
 
 
 def a_loop(**more: object) -> tuple[Cloud, Laptop]:
