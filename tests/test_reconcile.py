@@ -161,6 +161,51 @@ def test_a_question_about_one_desk_does_not_hold_up_another() -> None:
     laptop.check("green", Goal.RUNNING)
 
 
+def test_one_cloud_that_does_not_answer_holds_up_its_own_desks_only() -> None:
+    cloud, laptop = a_loop()
+    dead = Cloud(cloud.clock, faults=Faults(unreachable=1.0))
+    laptop.reconciler.provider = lambda name: cloud if name == "sim" else dead
+    laptop.want("blue", Goal.RUNNING)
+    laptop.store.put(replace(laptop.store.desk("blue"), name="green", provider="other"))
+    tick = laptop.reconciler.tick()
+    assert [r.desk for r in tick.rows] == ["blue"]
+    assert "does not answer" in tick.waits["green"].why
+    with pytest.raises(Unreachable):
+        laptop.reconciler.tick({"green"})
+
+
+def test_a_look_that_fails_by_itself_means_that_nothing_answers() -> None:
+    class Cut(Cloud):
+        def survey(self, regions: object = ()) -> Survey:
+            raise ConnectionResetError("connection reset by peer")
+
+    laptop = Laptop(Cut())
+    laptop.want("blue", Goal.RUNNING)
+    with pytest.raises(Unreachable, match="connection reset"):
+        laptop.reconciler.tick()
+
+
+@pytest.mark.parametrize("lag_seconds", [0.0, 20.0])
+@pytest.mark.parametrize("operation", ["stop", "bake", "verify", "delete"])
+def test_what_is_said_to_be_done_and_never_shows_is_a_question(operation: str, lag_seconds: float) -> None:
+    cloud = Cloud(lag_seconds=lag_seconds)
+    laptop = Laptop(cloud)
+    laptop.want("blue", Goal.RUNNING)
+    laptop.settle("blue")
+    laptop.work("blue")
+    cloud.script = {operation: ["idle"] * 1000}
+    laptop.want("blue", Goal.PARKED)
+    ask = laptop.settle("blue")
+    assert ask
+    assert cloud.calls.count(operation) <= 12
+    assert cloud.violations == []
+    cloud.script = {}
+    laptop.clock.sleep(1.0)
+    laptop.want("blue", Goal.PARKED)
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.PARKED)
+
+
 class Nightfall(Exception):
     pass
 
