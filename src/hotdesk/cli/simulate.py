@@ -140,30 +140,33 @@ def _print(found: Study, figure: Figure | None) -> None:
     render.echo()
     for line in _summary(found):
         render.echo(line)
-    dim = (
+    legend = (
         "COST, OPTIMUM (knowing the future) and UNIFORM (Uniform Progress) are shares of what the work alone"
         " costs on-demand."
     )
-    render.echo(render.style(dim, "dim"))
+    render.echo(render.style(legend, "dim"))
 
 
 def _summary(found: Study) -> list[str]:
-    def between(interval: tuple[float, float], scale: float = 1, digits: int = 3) -> str:
-        low, high = (f"{scale * end:.{digits}f}" for end in interval)
-        return f"(95 %: {low} to {high})"
+    def percent(interval: tuple[float, float]) -> str:
+        low, high = sorted(interval)
+        return f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
 
-    saved = 100 * (1 - found.mean_cost_ratio)
-    lines = [
-        f"{found.policy}: {render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)}"
-        f" on-demand: {saved:.1f} % saved {between(found.mean_cost_ratio_ci)}, {found.late} of {found.runs} late.",
-        f"{found.cost_over_optimum:.3f} times the optimum {between(found.cost_over_optimum_ci)};"
-        f" {100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
-        f" {between(found.versus_uniform_progress_ci, 100, 1)}.",
-        f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}.",
+    low, high = found.mean_cost_ratio_ci
+    over_low, over_high = found.cost_over_optimum_ci
+    saved = f"{100 * (1 - found.mean_cost_ratio):.1f} % saved {percent((1 - low, 1 - high))}"
+    spent = f"{render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)} on-demand"
+    against = f"{100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
+    tail = (
+        f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}."
+    )
+    speed = f" A decision takes {found.decision_us:.0f} us." if found.decision_us else ""
+    return [
+        f"{found.policy}: {spent}: {saved}, {found.late} of {found.runs} late.",
+        f"{found.cost_over_optimum:.3f} times the optimum (95 %: {over_low:.3f} to {over_high:.3f}); "
+        + f"{against} {percent(found.versus_uniform_progress_ci)}.",
+        tail + speed,
     ]
-    if found.decision_us:
-        lines[-1] += f" A decision takes {found.decision_us:.0f} us."
-    return lines
 
 
 def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure:
@@ -191,6 +194,8 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure
         return Series(label=label, x=x, y=(height,) * len(x), kind="scatter")
 
     step = whole / 14
+    hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
+    counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
     modes = told.mode
     return Figure(
         title=f"{policy} on {pool.name}, window {window}: {runs.usd[0]:.2f} $, done after {finish:.1f} h",
@@ -205,10 +210,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure
             strip([m == SPOT for m in modes], -2 * step, "on spot"),
             strip([m == ON_DEMAND for m in modes], -3 * step, "on-demand"),
         ),
-        notes=(
-            f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand,"
-            f" {int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts.",
-        ),
+        notes=(f"{hours_used}, {counted}.",),
     )
 
 

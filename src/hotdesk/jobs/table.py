@@ -5,11 +5,11 @@
       on-demand   one tick at its price; slack shrinks only while a changeover lasts
       spot        likewise, while the zone stays up; how likely that is depends on its age
 
-Being late costs more than anything, so the safety net is a result, not a rule. Slack, not work, is the second axis:
-it only ever shrinks, and it is small, which keeps the table small.
+Being late costs more than anything, so the safety net is a result, not a rule. Slack, not work, is the
+second axis: it only ever shrinks, and it is small, which keeps the table small.
 
-A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.policy (FALLS, RISES).
-With several zones the state is that of the best one, and how old the best of the others is.
+A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.policy. With several
+zones the state is that of the best one, and how old the best of the others is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TOO_LATE = 1e6
 VERSION = 1
 #: The best of the other zones, by age: none is up, then younger than 80 min, than 12 h, and old ones.
 OTHER_CLASS_SECONDS = (4800.0, 43200.0)
-#: The share of the other zones that behave as if independent (zones of one region fail together now and then).
+#: The share of the other zones that behave as if independent: zones of a region often fail together.
 INDEPENDENT = 0.65
 LAYERS_MAX = 1200
 TICK_MIN_SECONDS = 180.0
@@ -64,7 +64,7 @@ def semi_markov(
     longest_seconds: float = 0.0,
     keep: bool = True,
 ) -> SemiMarkov:
-    """The policy for these terms: from disk where it was solved before, else solved (a second or two) and kept."""
+    """The policy for these terms: from disk where it was solved before, else solved (in seconds) and kept."""
     deadline = max(terms.deadline_seconds, longest_seconds)
     slack = max(deadline - terms.work_seconds, terms.changeover_seconds)
     coarse = max(
@@ -192,7 +192,7 @@ def _hazards(problem: Problem, edges: list[int], ten_minutes: tuple[float, ...])
 
 
 def _one_zone(falls: list[float], rises: list[float], edges: list[int]) -> Floats:
-    """Transitions of one zone: down by age bucket, then up by age bucket. Within a bucket, ages are geometric."""
+    """Transitions of one zone: down by age bucket, then up by age bucket; geometric within a bucket."""
     import numpy as np
 
     count = len(edges)
@@ -211,7 +211,7 @@ def _one_zone(falls: list[float], rises: list[float], edges: list[int]) -> Float
 def _zones(
     problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> tuple[Floats, Floats]:
-    """(moves, interruptions): transitions of the zones' state, and that part in which the best zone goes down."""
+    """(moves, interruptions): transitions of the zones' state, and the part in which the best goes down."""
     import numpy as np
 
     falls, rises = (_hazards(problem, grid.edges, chances) for chances in pair)
@@ -234,8 +234,8 @@ def _zones(
     mass = joint.sum(1, keepdims=True)
     best = np.where(mass > 0, joint / np.where(mass > 0, mass, 1), np.eye(kinds))
     second = np.cumsum(lumped.sum(1)) ** max(others - 1, 0)
-    heir = [int(np.flatnonzero(class_of == c)[len(np.flatnonzero(class_of == c)) // 2]) for c in range(1, kinds)
-            if (class_of == c).any()]  # fmt: skip
+    members = [np.flatnonzero(class_of == c) for c in range(1, kinds)]
+    heir = [int(m[len(m) // 2]) for m in members if len(m)]  # the bucket that stands for a class
     size = count + count * kinds
     moves, broken = np.zeros((size, size)), np.zeros((size, size))
     for bucket in range(count):
