@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hotdesk.charts import Figure
     from hotdesk.core.policy import Terms
     from hotdesk.jobs.study import Pool, Study
+    from hotdesk.jobs.traces import Trace
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
 _HOURS = click.FloatRange(min=0)
@@ -23,9 +24,14 @@ _HOURS = click.FloatRange(min=0)
 @click.option(
     "--traces", required=True, type=click.Path(path_type=Path), help="A folder of recorded traces, or one."
 )
-@click.option("--policy", default="semi-markov", type=click.Choice(POLICIES), help="[semi-markov]")
+@click.option(
+    "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
+)
 @click.option("--work", "work", default=48.0, type=_HOURS, help="Hours of work. [48]")
 @click.option("--deadline", default=56.0, type=_HOURS, help="Hours until it must be done. [56]")
+@click.option(
+    "--budget", type=_HOURS, help="Dollars, instead of --deadline: the earliest that they should pay for."
+)
 @click.option(
     "--changeover", default=0.2, type=_HOURS, help="Hours from asking for a machine to going on. [0.2]"
 )
@@ -58,6 +64,7 @@ def command(
     policy: str,
     work: float,
     deadline: float,
+    budget: float | None,
     changeover: float,
     on_demand: float,
     spot: float,
@@ -94,7 +101,10 @@ def command(
         usd_spot=spot,
         first_hour_free=first_hour_free,
     )
-    group = pools(read_traces(traces), terms, together=zones == "together", asked=asked)
+    recorded = read_traces(traces)
+    if budget is not None:
+        terms = _afford(terms, recorded, budget, together=zones == "together")
+    group = pools(recorded, terms, together=zones == "together", asked=asked)
     found = study(policy, terms, group)
     figure = None
     if policy != "optimum" and (plot or not as_json):
@@ -109,6 +119,21 @@ def command(
     _print(found, figure)
     if plot and figure:
         render.echo(f"Drawn into {plot}.")
+
+
+def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> Terms:
+    """The terms with the deadline that the budget should pay for, which is said."""
+    from msgspec.structs import replace
+
+    from hotdesk.jobs.budget import within_budget
+
+    first = recorded[0]
+    count = sum(trace.kind == first.kind for trace in recorded) if together else 1
+    terms = replace(terms, tick_seconds=first.tick_seconds, zones=count)
+    terms, expected = within_budget(terms, budget)
+    hours = terms.deadline_seconds / 3600
+    render.note(f"${budget:g} should pay for a deadline of {hours:.2f} h: ${expected:.2f} are expected.")
+    return terms
 
 
 def _print(found: Study, figure: Figure | None) -> None:
@@ -163,8 +188,7 @@ def _summary(found: Study) -> list[str]:
     speed = f" A decision takes {found.decision_us:.0f} us." if found.decision_us else ""
     return [
         f"{found.policy}: {spent}: {saved}, {found.late} of {found.runs} late.",
-        f"{found.cost_over_optimum:.3f} times the optimum (95 %: {over_low:.3f} to {over_high:.3f}); "
-        + f"{against} {percent(found.versus_uniform_progress_ci)}.",
+        f"{over}; {against} {percent(found.versus_uniform_progress_ci)}.",
         tail + speed,
     ]
 

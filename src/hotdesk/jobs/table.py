@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: More than any plan could cost, in ticks of spot.
 TOO_LATE = 1e6
 #: Raised with every change of what a table holds.
-VERSION = 1
+VERSION = 2
 #: The best of the other zones, by age: none is up, then younger than 80 min, than 12 h, and old ones.
 OTHER_CLASS_SECONDS = (4800.0, 43200.0)
 #: The share of the other zones that behave as if independent: zones of a region often fail together.
@@ -91,18 +91,25 @@ def _ready(problem: Problem, keep: bool) -> SemiMarkov:
     grid = _grid(problem)
     shape = (len(problem.hazards), *grid.shape)
     size = int(np.prod(shape))
+    quoted = shape[0] * shape[1] * shape[4]
     name = hashlib.sha256(msgspec.json.encode(problem)).hexdigest()[:24]
     path = state_folder() / "policies" / f"{name}.table"
     actions = None
-    if keep and path.is_file() and path.stat().st_size == size:
-        actions = np.fromfile(path, dtype=np.uint8)
-        actions = actions if actions.size == size and int(actions.max()) <= 2 else None
+    if keep and path.is_file() and path.stat().st_size == size + 4 * quoted:
+        content = path.read_bytes()
+        quotes = np.frombuffer(content[: 4 * quoted], dtype="<f4")
+        actions = np.frombuffer(content[4 * quoted :], dtype=np.uint8)
+        if not (np.isfinite(quotes).all() and int(actions.max()) <= 2):
+            actions = None
     if actions is None:
-        actions = np.concatenate([solve(problem, grid, pair).ravel() for pair in problem.hazards])
+        solved = [solve(problem, grid, pair) for pair in problem.hazards]
+        actions = np.concatenate([one.ravel() for one, _ in solved])
+        quotes = np.concatenate([quote.ravel() for _, quote in solved])
         if keep:
-            keep_file(path, actions.tobytes())
+            keep_file(path, quotes.astype("<f4").tobytes() + actions.tobytes())
     return SemiMarkov(
         actions=actions,
+        quotes=quotes,
         shape=grid.shape,
         tick=problem.tick,
         slack_step=grid.step,
@@ -264,9 +271,13 @@ def _zones(
 # ---- the programme -----------------------------------------------------------------------------------
 
 
-def solve(problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]) -> Floats:
-    """Actions (uint8: 0 wait, 1 spot, 2 on-demand) over (layer, zone state, machine, slack cell).
+def solve(
+    problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]
+) -> tuple[Floats, Floats]:
+    """Actions (uint8: 0 wait, 1 spot, 2 on-demand) over (layer, zone state, machine, slack cell), and quotes.
 
+    A quote is the expected cost from no machine and a zone that has just come up or gone down, as often as in
+    the long run, over (layer, slack cell).
     Machines: none; on-demand after 1..stages ticks; spot after 1..spot_stages ticks. The last stage stays.
     Costs are in ticks of the spot price.
     """
@@ -306,6 +317,9 @@ def solve(problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[fl
         return out
 
     actions = np.zeros((layers, states, machines, slacks), dtype=np.uint8)
+    quotes = np.zeros((layers, slacks), dtype=np.float32)
+    long_run = np.linalg.matrix_power(moves, 1 << 20)[0]
+    shown = float(long_run[first:].sum())
     value = np.zeros((machines, states, slacks))
     for stage in range(1, spots + 1):
         value[stages + stage] = owed(stage)
@@ -341,4 +355,5 @@ def solve(problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[fl
             fresh[machine] = np.minimum(best, TOO_LATE)
             actions[layer, :, machine] = action
         value = fresh
-    return actions
+        quotes[layer] = shown * value[0, first] + (1 - shown) * value[0, 0]
+    return actions, quotes
