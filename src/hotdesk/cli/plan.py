@@ -10,8 +10,9 @@ import click
 
 from hotdesk.cli import options, render
 from hotdesk.core.errors import Usage
-from hotdesk.core.finish import Billing, Spot, Startup
+from hotdesk.core.finish import Billing, Startup
 from hotdesk.core.gpu import Precision
+from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.speed import Family
 

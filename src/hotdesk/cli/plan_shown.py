@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from hotdesk.charts import Figure, Series
 from hotdesk.cli import render
-from hotdesk.core.finish import machines_worth, worth_spot
+from hotdesk.core.finish import machines_worth
 from hotdesk.core.frontier import Answer, Choice, Lost, switch_items
+from hotdesk.core.interruptions import worth_spot
 from hotdesk.core.model import Market
 from hotdesk.market.finishing import Around, Job
 
