@@ -239,7 +239,7 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Any, list[Offer]]:
     if given["workload"]:
         from hotdesk.market.measured import rates as measured
 
-        rates = {**measured(given["workload"]), **rates}
+        rates = {**measured(given["workload"], given["precision"]), **rates}
     work_hours, items = given["work_hours"], given["items"]
     if (work_hours is None) == (items is None):
         raise Usage(

@@ -92,6 +92,7 @@ class Finish(Value, frozen=True):
     hours_high: float
     usd_low: float
     usd_high: float
+    work_hours: float = 0.0  # of one machine, undisturbed, without start-up
     breaks: tuple[str, ...] = ()  # where "N machines for 1/N of the time at the same price" fails here
 
 
@@ -144,6 +145,7 @@ def finish(
     return Finish(
         machines=machines,
         hours=each.wall,
+        work_hours=work.hours * share / middle,
         usd=paid * usd_per_hour + extra_usd,
         multiplier=paid / work.hours,
         hours_low=best.wall_low,

@@ -51,6 +51,7 @@ class Choice(Value, frozen=True):
     why: str = ""
     startup_hours: float = 0.0
     hours_p90: float = 0.0  # done by then in 9 of 10 cases
+    work_hours: float = 0.0  # of one machine, undisturbed, without start-up
 
     def chance_hours(self, hours: float) -> float:
         """How likely it is done by then."""
@@ -177,6 +178,7 @@ def _plans(
             evidence=speed.evidence,
             why=speed.why,
             startup_hours=terms.startup_hours,
+            work_hours=one.work_hours,
             hours_p90=one.hours * (one.hours_high / one.hours) ** _P90,
         )
         for one in known[key]

@@ -137,9 +137,21 @@ def compare(runs: Iterable[Run], workload: str = "") -> list[Compared]:
     return sorted(out, key=lambda c: (c.workload, c.precision, -c.rate))
 
 
+def _precision(run: Run) -> str:
+    return str(run["workload"].get("precision", ""))
+
+
 def rates(workload: str, precision: str = "") -> dict[str, float]:
-    """Measured rates of a workload by kind of machine, for predictions. Raises `Unknown` when none."""
-    found = [c for c in compare(load(), workload) if precision in ("", c.precision)]
+    """Measured rates of a workload by kind of machine, for predictions.
+
+    With a precision, GPU runs at that one only (fp16 and bf16 count as one); a CPU's always. Raises `Unknown`
+    when there is none.
+    """
+    alike = {"fp16": ("fp16", "bf16"), "bf16": ("fp16", "bf16")}.get(precision, (precision,))
+    runs = [
+        r for r in load() if r["machine"].get("device") != "cuda" or not precision or _precision(r) in alike
+    ]
+    found = compare(runs, workload)
     if not found:
         raise Unknown(
             f"No usable measurement of {workload} is kept" + (f" at {precision}." if precision else "."),
