@@ -253,10 +253,10 @@ def figure(answer: Answer) -> Figure:
     cost = tuple(c.finish.usd for c in front)
     series = [
         Series(
-            label="best time for the money, 9 of 10",
+            label="best time for the money",
             kind="band",
             x=cost,
-            y=tuple(c.finish.hours for c in front),
+            y=tuple(c.hours_p90 for c in front),
             low=tuple(c.finish.hours_low for c in front),
             high=tuple(c.finish.hours_high for c in front),
         ),
@@ -269,15 +269,13 @@ def figure(answer: Answer) -> Figure:
                 label="beaten by another",
                 kind="scatter",
                 x=tuple(c.finish.usd for c in beaten),
-                y=tuple(c.finish.hours for c in beaten),
+                y=tuple(c.hours_p90 for c in beaten),
             ),
         )
     notes = []
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
         if choice is not None and choice.finish.usd > 0:
-            series.append(
-                Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.finish.hours,))
-            )
+            series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90,)))
             what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
             notes.append(
                 f"{name}: {choice.finish.machines} x{what or ' machine'}, "
@@ -286,7 +284,7 @@ def figure(answer: Answer) -> Figure:
     return Figure(
         title="What finishing the job costs",
         x_label="dollars",
-        y_label="hours, door to door",
+        y_label="hours, door to door: done by then in 9 of 10 cases",
         series=tuple(series),
         x_log=True,
         y_log=True,

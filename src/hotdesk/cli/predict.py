@@ -73,7 +73,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
     if gflop_per_item:
         for gpu, rate in known:
             if gpu.runs(precision):
-                utilisation(rate, gflop_per_item, gpu, precision)
+                utilisation(rate, gflop_per_item, gpu, precision, family=family)
     answers: list[dict[str, Any]] = []
     for target in targets:
         to = gpus.find(target)
@@ -90,7 +90,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
             "precision": precision.value,
         }
         if gflop_per_item and to.runs(precision):
-            answer["mfu"] = utilisation(got.rate, gflop_per_item, to, precision)
+            answer["mfu"] = utilisation(got.rate, gflop_per_item, to, precision, family=family)
         answers.append(answer)
     shared: dict[str, Any] = {
         "from": [{"gpu": gpu.name, "rate": rate} for gpu, rate in known],

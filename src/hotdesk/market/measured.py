@@ -16,7 +16,7 @@ import msgspec
 from hotdesk.core.errors import HotdeskError, NotAllowed, Unknown
 from hotdesk.core.gpu import Precision
 from hotdesk.core.model import Value
-from hotdesk.core.speed import utilisation
+from hotdesk.core.speed import Family, utilisation
 from hotdesk.market import gpus
 from hotdesk.world import state_folder
 
@@ -64,9 +64,10 @@ def check(run: dict[str, Any]) -> None:
     if not name or not flops or run["machine"].get("device") != "cuda":
         return
     rate = run["result"]["items_per_s"]
+    family = Family.CNN if run["workload"]["name"] in ("vgg16-head", "resnet50") else Family.OTHER
     try:
         gpu, precision = gpus.find(name), Precision(run["workload"]["precision"])
-        run["result"]["mfu"] = utilisation(rate, flops / 1e9, gpu, precision)
+        run["result"]["mfu"] = utilisation(rate, flops / 1e9, gpu, precision, family=family)
     except NotAllowed as error:
         run["conditions"]["valid"] = False
         run["conditions"]["reasons"].append(f"impossible: {error.what}")
