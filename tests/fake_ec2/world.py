@@ -85,6 +85,7 @@ class World:
         self.regions: dict[str, Region] = {}
         self.log: deque[dict[str, Any]] = deque(maxlen=50_000)
         self.quota_requests: list[tuple[str, dict[str, Any]]] = []
+        self.cursors: dict[str, Any] = {}  # price histories that are being paged through
         self.calls = 0
         from moto.core.base_backend import BackendDict
 
