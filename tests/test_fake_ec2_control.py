@@ -103,6 +103,23 @@ def test_tags_images_and_snapshots_lag_too(fake: FakeEc2, cloud: Cloud) -> None:
     assert cloud.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available"
 
 
+def test_a_new_group_can_lag(fake: FakeEc2, cloud: Cloud) -> None:
+    fake.post("lag", group=30)
+    group = cloud.ec2.create_security_group(GroupName="late", Description="x")["GroupId"]
+    query = [{"Name": "group-name", "Values": ["late"]}]
+    assert cloud.ec2.describe_security_groups(Filters=query)["SecurityGroups"] == []
+    refused(lambda: cloud.launch(SecurityGroupIds=[group]), "InvalidGroup.NotFound")
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "192.0.2.1/32"}]}
+    allow = {"GroupId": group, "IpPermissions": [ssh]}
+    refused(lambda: cloud.ec2.authorize_security_group_ingress(**allow), "InvalidGroup.NotFound")
+    again = {"GroupName": "late", "Description": "x"}
+    refused(lambda: cloud.ec2.create_security_group(**again), "InvalidGroup.Duplicate")
+    cloud.pass_time(31)
+    cloud.ec2.authorize_security_group_ingress(**allow)
+    cloud.launch(SecurityGroupIds=[group])
+    assert len(cloud.ec2.describe_security_groups(Filters=query)["SecurityGroups"]) == 1
+
+
 def test_times_are_told_to_the_millisecond(fake: FakeEc2, cloud: Cloud) -> None:
     """AWS gives LaunchTime in whole seconds; here whole lives pass within one."""
     fake.post("clock", set="2026-11-20T08:00:00.250Z")
