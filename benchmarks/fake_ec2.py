@@ -24,9 +24,8 @@ def computed(fake: FakeEc2) -> float:
 def main() -> None:
     begun = time.perf_counter()
     with FakeEc2() as fake:
-        print(
-            f"ready                          {time.perf_counter() - begun:8.2f} s, computing {computed(fake):.2f} s"
-        )
+        ready = time.perf_counter() - begun
+        print(f"{'ready':30} {ready:8.2f} s, computing {computed(fake):.2f} s")
         ec2 = fake.client()
         image = fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
         order = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
