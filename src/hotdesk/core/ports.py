@@ -75,6 +75,24 @@ class Access(Value, frozen=True):
     home: str = "~"
 
 
+class Keys(Value, frozen=True):
+    """A desk's keys, as files of this computer that only their owner can read."""
+
+    desk: str
+    alias: str  # the name under which `known_hosts_path` holds the host key
+    user_key_path: str  # its public half lies beside it, as `.pub`
+    host_key_path: str  # likewise
+    known_hosts_path: str
+    password_path: str  # the notebook's password, to be read by its owner
+    password_hash_path: str  # what a Jupyter server is given instead
+
+
+class KeyRing(Protocol):
+    def __call__(self, desk: str) -> Keys:
+        """The desk's keys, made now if they are not there yet."""
+        ...
+
+
 class Clock(Protocol):
     def now(self) -> float:
         """Seconds since the epoch, by this computer."""
