@@ -54,7 +54,9 @@ def split(thing_id: str) -> tuple[str, str]:
     """Region and EC2's own id. Raises `Refused` (bad-request) for anything else."""
     region, slash, bare = thing_id.partition("/")
     if not (region and slash and bare):
-        raise Refused(Kind.BAD_REQUEST, f"{thing_id!r} is not an id on AWS: it should look like us-west-2/i-0abc.")
+        raise Refused(
+            Kind.BAD_REQUEST, f"{thing_id!r} is not an id on AWS: it should look like us-west-2/i-0abc."
+        )
     return region, bare
 
 

@@ -157,7 +157,10 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     if kind is not Kind.DENIED:
         return message, ""
     if name in {"ExpiredToken", "ExpiredTokenException"}:
-        return f"The AWS credentials have expired ({name}).", "aws sso login   # or renew them as you got them"
+        return (
+            f"The AWS credentials have expired ({name}).",
+            "aws sso login   # or renew them as you got them",
+        )
     if name == "RequestExpired" or "expired" in said.lower() or "not yet current" in said.lower():
         return (
             f"AWS finds the request's time wrong: this computer's clock is off ({name}).",
@@ -170,10 +173,13 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     if name in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
         missing = missing_action(said) or action
         return (
-            f"These credentials may not do {missing}. {said.split(' Encoded ')[0]}".strip(),
+            f"These credentials may not do {missing}. {said.split(' Encoded ', maxsplit=1)[0]}".strip(),
             "hotdesk iam   # prints the policy that hotdesk needs",
         )
-    return f"AWS does not accept the credentials: {message}", "aws configure   # then: aws sts get-caller-identity"
+    return (
+        f"AWS does not accept the credentials: {message}",
+        "aws configure   # then: aws sts get-caller-identity",
+    )
 
 
 def missing_action(said: str) -> str:

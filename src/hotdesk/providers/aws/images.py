@@ -67,7 +67,7 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
     if found.more and order.offer.market is Market.SPOT:
         raise Refused(
             Kind.UNSUPPORTED,
-            f"{found.id} has {len(found.more) + 1} disks: a spot machine that is interrupted keeps only one together.",
+            f"{found.id} has {len(found.more) + 1} disks, and an interrupted spot machine is saved from one.",
         )
     if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
         raise Refused(
@@ -84,7 +84,11 @@ def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
         with answers():
             found = account.ec2(region).describe_images(ImageIds=[ami])["Images"]
     except Refused as no:
-        if code(no.__cause__ or no) in {"InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable"}:
+        if code(no.__cause__ or no) in {
+            "InvalidAMIID.NotFound",
+            "InvalidAMIID.Malformed",
+            "InvalidAMIID.Unavailable",
+        }:
             found = []
         else:
             raise
@@ -121,13 +125,19 @@ def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[s
             f"{region} publishes no {'GPU' if gpu else 'Ubuntu'} image for {arch}.",
             fix="hotdesk up --image ami-…   # name one yourself",
         )
-    newest: Mapping[str, Any] = max(found, key=lambda image: (image.get("CreationDate", ""), image["ImageId"]))
+    newest: Mapping[str, Any] = max(
+        found, key=lambda image: (image.get("CreationDate", ""), image["ImageId"])
+    )
     return newest
 
 
 def _base(image: Mapping[str, Any]) -> BaseImage:
     root = str(image.get("RootDeviceName") or "/dev/sda1")
-    sizes = {m.get("DeviceName"): m["Ebs"].get("VolumeSize", 0) for m in image.get("BlockDeviceMappings", ()) if "Ebs" in m}
+    sizes = {
+        m.get("DeviceName"): m["Ebs"].get("VolumeSize", 0)
+        for m in image.get("BlockDeviceMappings", ())
+        if "Ebs" in m
+    }
     told = tags.read(image.get("Tags"))
     return BaseImage(
         id=image["ImageId"],
@@ -135,7 +145,8 @@ def _base(image: Mapping[str, Any]) -> BaseImage:
         root=root,
         size_gib=int(sizes.get(root) or 0),
         boot=str(image.get("BootMode") or ""),
-        user=told.get("user") or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
+        user=told.get("user")
+        or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
         keys=told.get("keys", ""),
         more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
     )
@@ -171,7 +182,9 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
         )
     machine = listed[0]["Instances"][0]
     if machine["State"]["Name"] != "stopped":
-        raise Refused(Kind.NOT_READY, f"{bare} is {machine['State']['Name']}: an image now would miss its last writes.")
+        raise Refused(
+            Kind.NOT_READY, f"{bare} is {machine['State']['Name']}: an image now would miss its last writes."
+        )
     sizes = {v["VolumeId"]: v["Size"] for v in volumes}
     disks = {
         m["DeviceName"]: sizes[m["Ebs"]["VolumeId"]]
@@ -205,7 +218,9 @@ def _bake_disk(account: Account, order: BakeOrder) -> str:
         volumes, snapshots, registered = all_of(
             lambda: ec2.describe_volumes(VolumeIds=[bare])["Volumes"],
             lambda: ec2.describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"],
-            lambda: ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [order.name]}])["Images"],
+            lambda: ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [order.name]}])[
+                "Images"
+            ],
         )
     if registered:
         return qualified(region, registered[0]["ImageId"])
@@ -248,7 +263,9 @@ def _already(account: Account, region: str, name: str, no: Refused) -> str:
     if named := re.search(r"\bami-[0-9a-f]+\b", no.message):
         return named.group()
     with answers():
-        found = account.ec2(region).describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])
+        found = account.ec2(region).describe_images(
+            Owners=["self"], Filters=[{"Name": "name", "Values": [name]}]
+        )
     if found["Images"]:
         return str(found["Images"][0]["ImageId"])
     raise RuntimeError(f"an image named {name} exists in {region} and is not listed yet")
@@ -262,7 +279,9 @@ def register(account: Account, snapshot_id: str) -> None:
     told = tags.read(snapshot.get("Tags"))
     if snapshot["State"] != "completed":
         if snapshot["State"] == "error":
-            raise Refused(Kind.ROTTEN, f"{bare} failed: {snapshot.get('StateMessage') or 'AWS gives no reason'}.")
+            raise Refused(
+                Kind.ROTTEN, f"{bare} failed: {snapshot.get('StateMessage') or 'AWS gives no reason'}."
+            )
         raise Refused(Kind.NOT_READY, f"{bare} is at {snapshot.get('Progress') or '0%'}.")
     root = told.get("root") or "/dev/sda1"
     disk = {"SnapshotId": bare, "VolumeType": "gp3", "DeleteOnTermination": True}
@@ -278,7 +297,9 @@ def register(account: Account, snapshot_id: str) -> None:
                 EnaSupport=True,
                 ImdsSupport="v2.0",
                 BlockDeviceMappings=[{"DeviceName": root, "Ebs": disk}],
-                TagSpecifications=tags.specifications(["image"], {k: v for k, v in told.items() if k not in {"bake", "hotdesk", "Name"}}),
+                TagSpecifications=tags.specifications(
+                    ["image"], {k: v for k, v in told.items() if k not in {"bake", "hotdesk", "Name"}}
+                ),
                 **boot,
             )
     except Refused as no:
@@ -286,7 +307,7 @@ def register(account: Account, snapshot_id: str) -> None:
 
 
 def verify(account: Account, image_id: str) -> None:
-    """Compare an image with what its tags say it must hold, and mark it. Raises `Refused` (rotten) otherwise."""
+    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (rotten)."""
     region, bare = split(image_id)
     if bare.startswith("snap-"):
         register(account, image_id)
@@ -311,7 +332,8 @@ def verify(account: Account, image_id: str) -> None:
             raise Refused(Kind.ROTTEN, f"{bare} lacks the disk {device}.")
         if int(held[device].get("VolumeSize", 0)) < size:
             raise Refused(
-                Kind.ROTTEN, f"{bare} holds {held[device].get('VolumeSize')} GiB of {device} where {size} were expected."
+                Kind.ROTTEN,
+                f"{bare} holds {held[device].get('VolumeSize')} GiB of {device} where {size} were expected.",
             )
     ids = [disk.get("SnapshotId") for disk in held.values()]
     if not all(ids):
@@ -321,17 +343,23 @@ def verify(account: Account, image_id: str) -> None:
             snapshots = ec2.describe_snapshots(SnapshotIds=ids)["Snapshots"]
     except Refused as no:
         if code(no.__cause__ or no) == "InvalidSnapshot.NotFound":
-            raise Refused(Kind.ROTTEN, f"{bare} refers to a snapshot that does not exist: {no.message}") from no
+            raise Refused(
+                Kind.ROTTEN, f"{bare} refers to a snapshot that does not exist: {no.message}"
+            ) from no
         raise
     for snapshot in snapshots:
         if snapshot["State"] == "error":
             raise Refused(Kind.ROTTEN, f"{snapshot['SnapshotId']} of {bare} failed.")
         if snapshot["State"] != "completed":
-            raise Refused(Kind.NOT_READY, f"{snapshot['SnapshotId']} is at {snapshot.get('Progress') or '0%'}.")
+            raise Refused(
+                Kind.NOT_READY, f"{snapshot['SnapshotId']} is at {snapshot.get('Progress') or '0%'}."
+            )
     if len(snapshots) != len(set(ids)):
         raise Refused(Kind.ROTTEN, f"{bare} refers to {len(set(ids))} snapshots, and {len(snapshots)} exist.")
     with answers():
-        account.ec2_once(region).create_tags(Resources=[bare], Tags=[{"Key": "hotdesk:verified", "Value": "1"}])
+        account.ec2_once(region).create_tags(
+            Resources=[bare], Tags=[{"Key": "hotdesk:verified", "Value": "1"}]
+        )
 
 
 def copy(account: Account, image_id: str, region: str, name: str) -> str:
@@ -340,7 +368,12 @@ def copy(account: Account, image_id: str, region: str, name: str) -> str:
     image = describe(account, home, bare)
     told = tags.read(image.get("Tags"))
     kept = {k: v for k, v in told.items() if k not in {"hotdesk", "Name", "name", "verified", "source"}}
-    kept |= {"name": name, "source": image_id, "copied": "1", "taken": told.get("taken") or str(image.get("CreationDate") or "")}
+    kept |= {
+        "name": name,
+        "source": image_id,
+        "copied": "1",
+        "taken": told.get("taken") or str(image.get("CreationDate") or ""),
+    }
     try:
         with answers():
             made = account.ec2_once(region).copy_image(
@@ -355,12 +388,6 @@ def copy(account: Account, image_id: str, region: str, name: str) -> str:
     except Refused as no:
         return qualified(region, _already(account, region, name, no))
     return qualified(region, made["ImageId"])
-
-
-def delete(account: Account, region: str, ami: str) -> None:
-    """Deregister an image and delete its snapshots, in one call."""
-    with answers():
-        account.ec2_once(region).deregister_image(ImageId=ami, DeleteAssociatedSnapshots=True)
 
 
 def expected_disks(told: tags.Tags) -> dict[str, int]:

@@ -22,7 +22,7 @@ _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOS
 
 
 def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: str) -> str:
-    """Exactly one machine of this order; its id. Group, key pair and image are seen to on the way, side by side."""
+    """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side."""
     offer = order.offer
     region = offer.region
     _, (subnet, group), key, base = all_of(
@@ -99,7 +99,11 @@ def run_request(
             }
         ],
         "BlockDeviceMappings": disks,
-        "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+        "MetadataOptions": {
+            "HttpEndpoint": "enabled",
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 1,
+        },
         "InstanceInitiatedShutdownBehavior": "terminate" if spot else "stop",
         "UserData": user_data,
         "TagSpecifications": tags.specifications(kinds, told),
@@ -142,13 +146,21 @@ def stop(account: Account, region: str, bare: str) -> None:
 
 
 def end(
-    account: Account, region: str, bare: str, known: Mapping[str, Any] | None, ours: frozenset[str], *, keep_disk: bool
+    account: Account,
+    region: str,
+    bare: str,
+    known: Mapping[str, Any] | None,
+    ours: frozenset[str],
+    *,
+    keep_disk: bool,
 ) -> None:
     """Terminate a machine; its disk stays or goes with it. One that is gone is ended already."""
     try:
         if known is None:
             with answers():
-                known = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"][0]["Instances"][0]
+                known = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"][0][
+                    "Instances"
+                ][0]
         if known["State"]["Name"] not in {"shutting-down", "terminated"}:
             _disk_ends_with_it(account, region, bare, known, ours, ends=not keep_disk)
         with answers():
@@ -159,9 +171,15 @@ def end(
 
 
 def _disk_ends_with_it(
-    account: Account, region: str, bare: str, known: Mapping[str, Any] | None, ours: frozenset[str], *, ends: bool
+    account: Account,
+    region: str,
+    bare: str,
+    known: Mapping[str, Any] | None,
+    ours: frozenset[str],
+    *,
+    ends: bool,
 ) -> None:
-    """Have the desk's disks deleted with their machine, or not. A disk that somebody else attached is left alone."""
+    """Have the desk's disks deleted with their machine, or not. Another's disk is left alone."""
     root = (known or {}).get("RootDeviceName")
     wrong = [
         mapping["DeviceName"]
@@ -173,7 +191,9 @@ def _disk_ends_with_it(
         with answers():
             account.ec2_once(region).modify_instance_attribute(
                 InstanceId=bare,
-                BlockDeviceMappings=[{"DeviceName": device, "Ebs": {"DeleteOnTermination": ends}} for device in wrong],
+                BlockDeviceMappings=[
+                    {"DeviceName": device, "Ebs": {"DeleteOnTermination": ends}} for device in wrong
+                ],
             )
 
 
@@ -197,9 +217,15 @@ def host_keys(account: Account, region: str, bare: str) -> list[str]:
         console = account.ec2(region).get_console_output(InstanceId=bare, Latest=True).get("Output") or ""
     blocks = _HOST_KEYS.findall(console)
     lines = blocks[-1].splitlines() if blocks else []
-    keys = [" ".join(found.group(1, 2)) for line in lines if (found := re.search(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) (AAAA[A-Za-z0-9+/=]+)", line))]
+    keys = [
+        " ".join(found.group(1, 2))
+        for line in lines
+        if (found := re.search(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) (AAAA[A-Za-z0-9+/=]+)", line))
+    ]
     if not keys:
-        raise Refused(Kind.NOT_READY, f"{bare} has not shown its host key yet: it is still booting.", seconds=5)
+        raise Refused(
+            Kind.NOT_READY, f"{bare} has not shown its host key yet: it is still booting.", seconds=5
+        )
     return keys
 
 

@@ -46,7 +46,9 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
         return chosen["SubnetId"], chosen["VpcId"]
     if subnets:
         zones = ", ".join(sorted({s["AvailabilityZone"] for s in subnets}))
-        raise Refused(Kind.UNSUPPORTED, f"There is no subnet in {zone}; there are subnets in {zones}.", seconds=3600)
+        raise Refused(
+            Kind.UNSUPPORTED, f"There is no subnet in {zone}; there are subnets in {zones}.", seconds=3600
+        )
     if settings.vpc or settings.subnet:
         raise Refused(
             Kind.BAD_REQUEST,
@@ -56,26 +58,31 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
     raise Refused(
         Kind.BAD_REQUEST,
         f"{region} has no default VPC, so a machine would have no network.",
-        fix=f"aws ec2 create-default-vpc --region {region}   # or name a vpc or subnet under [aws] in hotdesk.toml",
+        fix=f"aws ec2 create-default-vpc --region {region}   # or set vpc under [aws] in hotdesk.toml",
     )
 
 
 def find_groups(account: Account, region: str) -> list[dict[str, Any]]:
     """Every security group called `hotdesk` in a region."""
     with answers():
-        found = account.ec2(region).describe_security_groups(Filters=[{"Name": "group-name", "Values": [GROUP]}])
+        found = account.ec2(region).describe_security_groups(
+            Filters=[{"Name": "group-name", "Values": [GROUP]}]
+        )
     return list(found["SecurityGroups"])
 
 
-def ensure_group(account: Account, region: str, vpc: str, groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def ensure_group(
+    account: Account, region: str, vpc: str, groups: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
     """The VPC's group called `hotdesk`, out of those found; made when there is none."""
     here = [g for g in groups if g["VpcId"] == vpc]
     if here:
         if tags.read(here[0].get("Tags")).get(tags.MARK) != "1":
             raise Refused(
                 Kind.BAD_REQUEST,
-                f"{region} has a security group named {GROUP} ({here[0]['GroupId']}) that hotdesk did not make.",
-                fix=f"aws ec2 create-tags --region {region} --resources {here[0]['GroupId']} --tags Key=hotdesk,Value=1",
+                f"{here[0]['GroupId']} in {region} is named {GROUP} and was not made by hotdesk.",
+                fix=f"aws ec2 create-tags --region {region} --resources {here[0]['GroupId']} "
+                "--tags Key=hotdesk,Value=1   # if hotdesk may use it",
             )
         return here[0]
     try:
@@ -104,7 +111,9 @@ def admit(account: Account, region: str, group: Mapping[str, Any], cidr: str, wh
     ]
     mine = f"hotdesk: {who}"
     is_there = any(cidr == (r.get("CidrIp") or r.get("CidrIpv6")) for r in ranges)
-    stale = [r for r in ranges if r.get("Description") == mine and cidr != (r.get("CidrIp") or r.get("CidrIpv6"))]
+    stale = [
+        r for r in ranges if r.get("Description") == mine and cidr != (r.get("CidrIp") or r.get("CidrIpv6"))
+    ]
     change = account.ec2_once(region)
     if not is_there:
         try:
@@ -119,7 +128,8 @@ def admit(account: Account, region: str, group: Mapping[str, Any], cidr: str, wh
         try:
             with answers():
                 change.revoke_security_group_ingress(
-                    GroupId=group["GroupId"], IpPermissions=[_rule(old.get("CidrIp") or old["CidrIpv6"], mine)]
+                    GroupId=group["GroupId"],
+                    IpPermissions=[_rule(old.get("CidrIp") or old["CidrIpv6"], mine)],
                 )
         except Refused as no:
             if code(no.__cause__ or no) != "InvalidPermission.NotFound":
@@ -150,7 +160,9 @@ def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_pat
             account.ec2_once(region).import_key_pair(
                 KeyName=name,
                 PublicKeyMaterial=public.encode(),
-                TagSpecifications=tags.specifications(["key-pair"], tags.of(order.desk, name, born=order.born)),
+                TagSpecifications=tags.specifications(
+                    ["key-pair"], tags.of(order.desk, name, born=order.born)
+                ),
             )
     except Refused as no:
         if code(no.__cause__ or no) != "InvalidKeyPair.Duplicate":
@@ -187,8 +199,10 @@ def callers_address(account: Account, region: str) -> str:
 
 def _socket_addresses(
     url: str,
-) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address | None, ipaddress.IPv4Address | ipaddress.IPv6Address | None]:
-    """Our address and theirs on a route to that endpoint. No packet is sent: a datagram socket is only aimed."""
+) -> tuple[
+    ipaddress.IPv4Address | ipaddress.IPv6Address | None, ipaddress.IPv4Address | ipaddress.IPv6Address | None
+]:
+    """Our address and theirs on a route to that endpoint. A datagram socket is aimed, and nothing sent."""
     place = urlsplit(url)
     try:
         infos = socket.getaddrinfo(place.hostname, place.port or 443, socket.AF_INET, socket.SOCK_DGRAM)

@@ -43,11 +43,19 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
     """The same no, with the quota's name, its code, its value and the command that asks for more."""
     offer = order.offer
     code = quota_code(offer.instance_type, offer.market)
-    kind = "All G and VT" if family(offer.instance_type) == "G and VT" else f"All {family(offer.instance_type)}"
-    name = f"{kind} Spot Instance Requests" if offer.market is Market.SPOT else f"Running On-Demand {family(offer.instance_type)} instances"
+    kind = (
+        "All G and VT" if family(offer.instance_type) == "G and VT" else f"All {family(offer.instance_type)}"
+    )
+    name = (
+        f"{kind} Spot Instance Requests"
+        if offer.market is Market.SPOT
+        else f"Running On-Demand {family(offer.instance_type)} instances"
+    )
     value = ""
     try:  # the name and the value are nice to have: a no is a no without them
-        quota = account.client("service-quotas", offer.region).get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]
+        quota = account.client("service-quotas", offer.region).get_service_quota(
+            ServiceCode="ec2", QuotaCode=code
+        )["Quota"]
         name, value = quota.get("QuotaName") or name, f", {quota['Value']:g} vCPUs in {offer.region}"
     except Exception:
         pass

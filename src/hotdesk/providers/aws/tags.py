@@ -1,19 +1,19 @@
 """Tags: what is written on everything in the very call that makes it, and how it is read back.
 
-    hotdesk             1        the mark of everything that is ours
-    hotdesk:desk        blue
-    hotdesk:generation  3
-    hotdesk:born        the desk's creation (this computer's clock), which tells desks of one name apart
-    hotdesk:name        the name of the order: what a lost answer is found again by
-    hotdesk:goal        running | parked
-    hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
-    hotdesk:gpu         L4                      hotdesk:user    who to log in as
-    hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
-    hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images
-    hotdesk:keys        the launch that made the machine's ssh host keys: what they are pinned under
-    hotdesk:source      what an image was taken from
-    hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
-    hotdesk:verified    1                       read back and found whole
+hotdesk             1        the mark of everything that is ours
+hotdesk:desk        blue
+hotdesk:generation  3
+hotdesk:born        the desk's creation (this computer's clock), which tells desks of one name apart
+hotdesk:name        the name of the order: what a lost answer is found again by
+hotdesk:goal        running | parked
+hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
+hotdesk:gpu         L4                      hotdesk:user    who to log in as
+hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
+hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images
+hotdesk:keys        the launch that made the machine's ssh host keys: what they are pinned under
+hotdesk:source      what an image was taken from
+hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
+hotdesk:verified    1                       read back and found whole
 """
 
 from __future__ import annotations
