@@ -68,22 +68,28 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
+        self._absent: dict[str, float] = {}  # by desk: since when something has been seen to be missing
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
-        """One look, at most one step per desk (of all desks, or of those named).
+        """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
 
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
+        self._end_what_was_cut_off(desks)
+        now = self.clock.now()  # before the look: what changes during it may not be in it
         surveys = {name: self._survey(name) for name in {d.provider for d in desks}}
         by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
-        now = self.clock.now()
-        seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].of(d.name) for d in desks}
+        seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].nothing for d in desks}
         acts: list[tuple[Desk, AnyStep]] = []
         waits: dict[str, Wait] = {}
         asks: dict[str, Ask] = {}
         for desk in desks:
-            match plan(desk, seen[desk.name], self.store.past(desk), now):
+            steps = plan(desk, seen[desk.name], self.store.past(desk), now)
+            if doubt := self._doubt(desk, steps, seen[desk.name], now):
+                waits[desk.name] = doubt
+                continue
+            match steps:
                 case []:
                     if desk.goal is Goal.GONE:
                         self.on_gone(desk)
@@ -93,10 +99,13 @@ class Reconciler:
                 case [Ask() as ask, *_]:
                     asks[desk.name] = ask
                 case [Prove() as step, *_]:
-                    if wait_more := self._prove(desk, seen[desk.name], step):
-                        waits[desk.name] = wait_more
-                    else:
-                        acts.append((desk, step))
+                    match self._prove(desk, seen[desk.name], step):
+                        case Wait() as wait:
+                            waits[desk.name] = wait
+                        case Ask() as ask:
+                            asks[desk.name] = ask
+                        case None:
+                            acts.append((desk, step))
                 case [step, *_]:
                     acts.append((desk, step))
         rows = self._act(acts, now)
@@ -134,6 +143,30 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
+    def _end_what_was_cut_off(self, desks: Collection[Desk]) -> None:
+        """Nobody knows when a process died: what it was waiting for may have had its effect just now."""
+        for desk in desks:
+            for row in self.store.past(desk).unended:
+                cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
+                self.on_row(self.store.end(row, cut, self.clock.now()))
+
+    def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
+        """A wait, while what rests on an absence has not stood for the listing's lag.
+
+        A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
+        is kept in memory only means that a new process waits again.)
+        """
+        gone = not steps and desk.goal is Goal.GONE
+        missing = bool(steps) and isinstance(steps[0], Ask) and steps[0].absence
+        if not gone and not missing:
+            self._absent.pop(desk.name, None)
+            return None
+        since = self._absent.setdefault(desk.name, self.clock.now())
+        if seen.lag_seconds == 0 or abs(now - since) > seen.lag_seconds:
+            return None
+        what = "nothing is listed any more" if gone else "the last work is not listed"
+        return Wait(seconds=seen.poll_seconds, why=f"{what}, but a disk may be listed late")
+
     def _survey(self, provider: str) -> Survey:
         try:
             return self.provider(provider).survey()
@@ -142,19 +175,26 @@ class Reconciler:
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
 
-    def _prove(self, desk: Desk, seen: Seen, step: Prove) -> Wait | None:
-        """A wait, unless the desk answers. It changes nothing, so only success is worth a row."""
+    def _prove(self, desk: Desk, seen: Seen, step: Prove) -> Wait | Ask | None:
+        """None when the desk answers. It changes nothing, so only success is worth a row."""
         machine = next(i for i in seen.machines if i.id == step.id)
         try:
             self.prove(self.provider(desk.provider).access(machine))
-        except Refused as refused:
-            if refused.kind is not Kind.NOT_READY:
-                raise
-            return Wait(seconds=min(seen.poll_seconds, 2.0), why=refused.message)
+        except Refused as no:
+            if no.kind in {Kind.NOT_READY, Kind.THROTTLED}:
+                return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
+            fix = no.fix or f"hotdesk doctor {desk.name}"
+            return Ask(what=f"{desk.name} runs and cannot be used.", why=no.message, fix=fix, kind=no.kind)
+        except Unreachable as error:
+            return Wait(seconds=seen.poll_seconds, why=error.what)
         return None
 
     def _act(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
-        begun = self.store.begin([(desk.name, step) for desk, step in acts], now) if acts else []
+        if not acts:
+            return ()
+        # A clock may be set back: what a command asked for is never written down as older than the command.
+        at = max(now, *(desk.since for desk, _ in acts))
+        begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
         ended = []
         for row, (desk, step) in zip(begun, acts, strict=True):
             self.on_row(row)
@@ -207,5 +247,8 @@ def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float)
                 if (names is None or desk.name in names)
                 and held.enter_context(store.hold(desk.name, "hotdesk watch"))
             ]
-            tick = reconciler.tick(mine)
-        reconciler.clock.sleep(seconds if tick.seconds is None else min(seconds, tick.seconds))
+            try:
+                pause = reconciler.tick(mine).seconds
+            except Unreachable:  # a night without network ends some day
+                pause = None
+        reconciler.clock.sleep(seconds if pause is None else min(seconds, pause))

@@ -53,6 +53,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
+    if any(m.phase is Phase.ENDING for m in seen.machines):
+        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return _delete_everything(seen)
     if len(seen.machines) > 1:
@@ -60,8 +62,8 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     live = seen.live
     if live is None:
         return _without_machine(desk, seen, past, now)
-    if live.phase in {Phase.PENDING, Phase.STOPPING, Phase.ENDING}:
-        doing = {Phase.PENDING: "starting", Phase.STOPPING: "stopping", Phase.ENDING: "ending"}[live.phase]
+    if live.phase in {Phase.PENDING, Phase.STOPPING}:
+        doing = "starting" if live.phase is Phase.PENDING else "stopping"
         return [
             Wait(
                 seconds=seen.poll_seconds,
@@ -90,8 +92,9 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     row = past.last.get(step.key)
     if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
-        return [*_save(live, desk, seen, past), *_launch(desk, seen, past, now)]
-    if past.begun(step.key, desk.since) >= TRIES:
+        return [*_save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
+    proven_at = past.proof.at if past.proof else desk.since
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
         return [
             Ask(
                 what=f"{desk.name} was started {TRIES} times and stopped again each time.",
@@ -113,9 +116,9 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
         return []
-    powered = [past.launch, *(row for key, row in past.last.items() if key.startswith(f"start:{live.id}:"))]
-    began = max((row.ended_at or row.at for row in powered if row), default=desk.since)
-    if now - max(began, desk.since) > PROVE_SECONDS:
+    power = past.power
+    began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
+    if now - began > PROVE_SECONDS:
         return [
             Ask(
                 what=f"{desk.name} has been running for {int(now - began) // 60} minutes and cannot be used.",
@@ -133,10 +136,10 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     else:
         onward, reason = [], "no writes after the image is taken"
     if live.phase is Phase.STOPPED:
-        return [*_save(live, desk, seen, past), *onward]
+        return [*_save(live, desk, seen, past, now), *onward]
     if live.stoppable:
         stop = Stop(id=live.id, started_at=live.started_at, why=reason)
-        return [stop, *_save(live, desk, seen, past), *onward]
+        return [stop, *_save(live, desk, seen, past, now), *onward]
     release = Delete(
         id=live.id,
         keep_disk=True,
@@ -148,10 +151,10 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
 def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
     """Two machines under one name: only one that nobody can have worked on may go by itself."""
     keep, *others = sorted(
-        seen.machines, key=lambda i: (_worked_on(i, past), i.generation, i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (i.id in past.proven, i.generation, i.started_at, i.id), reverse=True
     )
     for twin in others:
-        if past.made(twin.id) and not _worked_on(twin, past):
+        if past.made(twin) and twin.id not in past.proven:
             return Delete(
                 id=twin.id, why=f"a late twin of {keep.id}: launched, and never reported to anybody"
             )
@@ -163,43 +166,42 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
     )
 
 
-def _worked_on(instance: Instance, past: Past) -> bool:
-    return any(row.done for key, row in past.last.items() if key.startswith(f"prove:{instance.id}:"))
-
-
 # ---- no machine --------------------------------------------------------------------------------------
 
 
 def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
     for disk in seen.disks:
-        if not _superseded(disk, newest):
+        if disk.phase is not Phase.ENDING and not _superseded(disk, newest):
             onward = _launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
-            return [*_save(disk, desk, seen, past), *onward]
+            return [*_save(disk, desk, seen, past, now), *onward]
     for image in seen.images:  # its machine was deleted behind our back before it could be verified
-        newer = newest is None or (image.generation, image.taken_at) > (newest.generation, newest.taken_at)
-        if newer and not image.verified and not _rotten(image, past):
+        newer = newest is None or image.age > newest.age
+        if newer and not image.verified and _usable(image, past):
             return _finish(image, seen)
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
+        if seen.images and not past.last and 0 <= now - desk.since < seen.lag_seconds:
+            return [Wait(seconds=seen.poll_seconds, why="another computer may have saved it a moment ago")]
         return _launch(desk, seen, past, now)
     return _prune(desk, seen)
 
 
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    if desk.fresh:
-        return None
-    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i.id)]
-    if past.proof and isinstance(past.proof.step, Prove):
-        known.append((past.proof.step.generation, past.proof.step.started_at, past.proof.step.id))
+    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i)]
+    if desk.fresh:  # said of what was lost until then
+        known = []
+    proof = past.proof
+    if proof and isinstance(proof.step, Prove) and not (desk.fresh and proof.at < desk.since):
+        known.append((proof.step.generation, proof.step.started_at, proof.step.id))
     if not known:
         return None
     generation, started_at, machine = max(known)
-    if any(i.verified and holds_last_work(i, generation, started_at) for i in seen.images):
-        return None
     older = seen.newest
+    if older and holds_last_work(older, generation, started_at):
+        return None
     return Ask(
         what=f"The last work on {desk.name} is not to be found: {machine} is gone, and so is its disk.",
         why=(
@@ -208,6 +210,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
             else "There is no verified image of it either. Something else has deleted them."
         ),
         fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
+        absence=True,
     )
 
 
@@ -217,9 +220,17 @@ def _launch(
     """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
     prior = past.launch
     prior_order = prior.step.order if prior and isinstance(prior.step, Launch) else None
-    image = seen.newest
+    newest = seen.newest
+    same = [
+        i for i in seen.images if newest and i.verified and i.phase is Phase.READY and i.age == newest.age
+    ]
     if prior and prior_order and not after:
-        if prior.unsure and any(o.key == prior_order.offer.key for o in desk.offers):
+        as_wanted = (
+            any(o.key == prior_order.offer.key for o in desk.offers)
+            and prior_order.generation >= desk.generation
+            and prior_order.image_id in ({i.id for i in same} or {""})
+        )
+        if prior.unsure and as_wanted:
             if past.begun(prior.step.key, desk.since) >= TRIES:
                 return [_gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")]
             return [
@@ -240,7 +251,8 @@ def _launch(
     offer = next((o for o in desk.offers if not past.refusal(o.key, now)), None)
     if offer is None:
         return [_nothing_to_launch(desk, past, now)]
-    attempt, key = 0, ""
+    image = next((i for i in same if i.region == offer.region), newest)
+    attempt = 0
     while True:
         order = LaunchOrder(
             desk=desk.name,
@@ -253,23 +265,29 @@ def _launch(
             disk_gib=desk.want.disk_gib,
         )
         launch = Launch(order=order, why=offer.why or f"{offer.instance_type} in {offer.zone} fits")
-        key = launch.key
-        row = past.last.get(key)
+        row = past.last.get(launch.key)
         if row is None or not row.refused:
             break
         attempt += 1
     if image and not after and image.region != offer.region:
-        return [*_bring(image, offer, desk, seen), launch]
+        return [*_bring(image, offer, desk, seen, past), launch]
     return [launch]
 
 
-def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen) -> list[AnyStep]:
+def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
     name = f"{image.name}-{offer.region}"
-    for copy in seen.images:
-        if copy.name == name and copy.region == offer.region:
-            return _finish(copy, seen)
     why = f"{desk.name}'s image is in {image.region}, the machine will be in {offer.region}"
-    return [Copy(id=image.id, region=offer.region, name=name, why=why)]
+    copy = Copy(id=image.id, region=offer.region, name=name, why=why)
+    for copied in seen.images:
+        if copied.name == name and copied.region == offer.region:
+            if _usable(copied, past):
+                return _finish(copied, seen)
+            if past.begun(copy.key, desk.since) >= TRIES:
+                return [_gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
+            return [
+                Delete(id=copied.id, why=f"a failed copy: {copied.reason or 'it is not as it should be'}")
+            ]
+    return [copy]
 
 
 def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
@@ -294,13 +312,13 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
 # ---- saving ------------------------------------------------------------------------------------------
 
 
-def _save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
+def _save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """From a machine that is off, or a disk that was left, to a verified image; then the source may go."""
     began = source.started_at if source.started_at is not None else 0.0
     taken = [i for i in seen.images if _is_of(i, source)]
     if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
         return [Delete(id=source.id, why=f"its work is whole in {saved.name}"), *_prune(desk, seen)]
-    unfinished = [i for i in taken if i.phase is not Phase.FAILED and not _rotten(i, past)]
+    unfinished = [i for i in taken if _usable(i, past)]
     gone = Delete(id=source.id, why="once the image is verified, nothing is paid but the image")
     if unfinished:
         return [*_finish(unfinished[0], seen), gone]
@@ -319,18 +337,18 @@ def _save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past) -> list[A
         row = past.last.get(bake.key)
         ended = row is not None and (row.refused or (row.done and order.name not in seen.names))
         failed = next((i for i in taken if i.name == order.name), None)
-        tried += past.begun(bake.key, desk.since)
+        if row is None or row.outcome is None or row.outcome.kind not in _HARMLESS_TO_REPEAT:
+            tried += past.begun(bake.key, desk.since)
         if (
             failed is not None
             and tried
             and (tried >= TRIES or failed.kind in {Kind.NO_SPACE, Kind.UNREADABLE})
         ):
             return [_not_saved(desk, failed.reason, failed.kind)]
-        if row and row.refused and row.at >= desk.since and row.outcome:
-            return [
-                _refused(row.step, desk, past, row.at)
-                or _not_saved(desk, row.outcome.message, row.outcome.kind)
-            ]
+        if stop := _refused(bake, desk, past, now):
+            return [_not_saved(desk, stop.why, stop.kind) if isinstance(stop, Ask) else stop]
+        if failed is not None and failed.phase is Phase.ENDING:
+            return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
         if failed is not None:
             return [
                 Delete(id=failed.id, why=f"a failed image: {failed.reason or 'it does not hold the disk'}")
@@ -350,9 +368,7 @@ def _finish(image: Image, seen: Seen) -> list[AnyStep]:
             doing = "taken" if image.phase is Phase.PENDING else "read back"
             why = image.reason or f"image {image.name} is being {doing}"
             return [Wait(seconds=seen.poll_seconds, progress=image.progress, why=why)]
-        case Phase.FAILED:
-            return [Delete(id=image.id, why=f"a failed image: {image.reason or 'the cloud gives no reason'}")]
-    return [] if image.verified else [Verify(id=image.id, why="an image counts only after it was read back")]
+    return [Verify(id=image.id, why="an image counts only after it was read back")]
 
 
 def _is_of(image: Image, source: Instance | Disk) -> bool:
@@ -368,11 +384,11 @@ def _superseded(disk: Disk, newest: Image | None) -> bool:
     return newest is not None and (newest.generation > disk.generation or _is_of(newest, disk))
 
 
-def _rotten(image: Image, past: Past) -> bool:
+def _usable(image: Image, past: Past) -> bool:
+    """Whether an image is, or may yet become, whole."""
     row = past.last.get(Verify(id=image.id, why="").key)
-    return image.phase is Phase.FAILED or bool(
-        row and row.refused and row.outcome and row.outcome.kind is Kind.ROTTEN
-    )
+    rotten = row and row.refused and row.outcome and row.outcome.kind is Kind.ROTTEN
+    return image.phase not in {Phase.FAILED, Phase.ENDING} and not rotten
 
 
 def _not_saved(desk: Desk, why: str, kind: Kind | None) -> Ask:
@@ -394,25 +410,21 @@ def _prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     if newest is None:
         return steps
     for disk in seen.disks:
-        if _superseded(disk, newest):
+        if disk.phase is not Phase.ENDING and _superseded(disk, newest):
             steps.append(Delete(id=disk.id, why=f"its work is whole in {newest.name}"))
     for image in seen.images:
-        older = (image.generation, image.taken_at) < (newest.generation, newest.taken_at)
-        if image.id != newest.id and (older or image.phase is Phase.FAILED):
-            steps.append(Delete(id=image.id, why=f"{newest.name} is newer and verified"))
+        held = image.age <= newest.age or image.phase is Phase.FAILED
+        if image.id != newest.id and held and image.phase is not Phase.ENDING:
+            steps.append(Delete(id=image.id, why=f"{newest.name} is as new or newer, and verified"))
     return steps
 
 
 def _delete_everything(seen: Seen) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
-        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
-    everything: list[Instance | Disk | Image | Leftover] = [
-        *seen.machines,
-        *seen.disks,
-        *seen.images,
-        *seen.leftovers,
-    ]
-    return [Delete(id=thing.id, why="you asked for it to be gone") for thing in everything]
+    things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
+    doomed = [*(t.id for t in things if t.phase is not Phase.ENDING), *(t.id for t in seen.leftovers)]
+    if things and not doomed:
+        return [Wait(seconds=seen.poll_seconds, why=f"{things[0].id} is being deleted")]
+    return [Delete(id=id_, why="you asked for it to be gone") for id_ in doomed]
 
 
 # ---- refusals ----------------------------------------------------------------------------------------
@@ -430,13 +442,15 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
     return step
 
 
-def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnyStep | None:
+def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | None:
     row = past.last.get(step.key)
     if row is None or not row.refused or row.outcome is None or row.at < desk.since:
         return None
+    left = row.outcome.until - now
+    if left <= 0:  # no longer believed: the same may be asked again
+        return None
     if row.outcome.kind in _HARMLESS_TO_REPEAT:
-        left = row.outcome.until - now
-        return Wait(seconds=left, why=row.outcome.message) if left > 0 else None
+        return Wait(seconds=left, why=row.outcome.message)
     return Ask(
         what=f"{desk.name}: the cloud refused to {step.key.split(':')[0]}.",
         why=row.outcome.message,

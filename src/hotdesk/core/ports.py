@@ -48,7 +48,10 @@ class Provider(Protocol):
         ...
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        """The image in another region; the copy's id."""
+        """The image in another region; the copy's id.
+
+        A copy keeps its original's generation, source and `taken_at`: it has the same work, not newer.
+        """
         ...
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:

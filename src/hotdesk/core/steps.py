@@ -164,6 +164,7 @@ class Ask(Step, frozen=True, kw_only=True):
     what: str
     fix: str
     kind: Kind | None = None  # the refusal behind it, where there is one
+    absence: bool = False  # it rests on what is *not* seen, and is true once that stays so for the lag
 
     @property
     def key(self) -> str:

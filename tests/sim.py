@@ -1,0 +1,540 @@
+"""A cloud in memory that can go wrong in every way we know of, and that judges what is done to it.
+
+It obeys the three laws of a provider (core/ports.py) and none of the niceties: a listing lags behind and
+flaps, a reply gets lost, a machine is interrupted, an image is silently rotten, a region does not answer.
+Its clock is not ours. Every disk holds units of work; what is worked on a proven machine is acknowledged,
+and from then on the cloud itself complains (`violations`) the moment its last good copy is destroyed, a
+machine is launched without it, or a second machine is made for the desk. One seed is one history.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from msgspec.structs import replace
+
+from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
+from hotdesk.core.ports import Access
+from hotdesk.core.steps import BakeOrder, LaunchOrder
+
+GONE = frozenset({Phase.ENDING, Phase.ENDED})
+
+
+class Crash(BaseException):
+    """The process is no more: nothing of it runs after this."""
+
+
+class Stuck(AssertionError):
+    """The loop looks again and again and comes to no end."""
+
+
+class Clock:
+    """This computer's clock, which moves only when somebody waits."""
+
+    def __init__(self, time: float = 1_000_000.0) -> None:
+        self.time = time
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0, "nobody can sleep into the past"
+        self.time += seconds
+
+
+@dataclass
+class Faults:
+    """How likely each fault is, per call or per image; `seconds` is the longest that a call takes."""
+
+    lost: float = 0.0  # the call has its effect, and the reply is lost
+    never: float = 0.0  # the call is lost on its way
+    refused: float = 0.0
+    failed: float = 0.0  # an image fails
+    rotten: float = 0.0  # an image is made and does not hold the disk
+    broken: float = 0.0  # a started machine stops by itself
+    unread: float = 0.0  # a region does not answer a survey
+    unreachable: float = 0.0  # nothing answers a survey
+    seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class Thing:
+    """The truth about a machine, a disk or an image, and what a listing may still say of it."""
+
+    value: Instance | Disk | Image
+    work: frozenset[int] = frozenset()
+    there: bool = True
+    sound: bool = True  # of an image: whether it holds what it says
+    keeps_disk: bool = False
+    made_at: float = 0.0
+    versions: list[tuple[float, Instance | Disk | Image | None]] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether somebody could get the work back from here."""
+        if isinstance(self.value, Image):
+            return self.there and self.sound and self.value.verified and self.value.phase is Phase.READY
+        return self.there and self.value.phase is not Phase.ENDED
+
+
+OFFERS = tuple(
+    Offer(provider="sim", region=region, zone=f"{region}{zone}", instance_type=kind, market=market,
+          usd_per_hour=usd * (0.4 if market is Market.SPOT else 1.0), gpu=gpu, gpu_count=float(bool(gpu)))
+    for region, zone in (("r1", "a"), ("r1", "b"), ("r2", "a"))
+    for kind, gpu, usd in (("cpu.small", "", 0.1), ("gpu.big", "L4", 1.0))
+    for market in Market
+)  # fmt: skip
+
+
+def offers(
+    *, market: Market = Market.ON_DEMAND, kind: str = "cpu.small", region: str = ""
+) -> tuple[Offer, ...]:
+    return tuple(
+        o for o in OFFERS if o.market is market and o.instance_type == kind and region in {"", o.region}
+    )
+
+
+class Cloud:
+    name = "sim"
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        seed: int = 0,
+        lag_seconds: float = 0.0,
+        faults: Faults | None = None,
+        offset_seconds: float = -5000.0,  # its clock against ours
+        lists_ended: bool = True,
+        stoppable_spot: bool = False,
+        boundary: Callable[[str], None] = lambda label: None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.random = random.Random(seed)
+        self.lag_seconds = lag_seconds
+        self.faults = faults or Faults()
+        self.offset_seconds = offset_seconds
+        self.lists_ended = lists_ended
+        self.stoppable_spot = stoppable_spot
+        self.boundary = boundary
+        self.script: dict[str, list[Refused | str]] = {}  # by operation: what befalls its next calls
+        self.sold_out: set[str] = set()  # offer keys
+        self.things: dict[str, Thing] = {}
+        self.acknowledged: dict[str, set[int]] = {}  # by desk
+        self.given_up: Callable[[str], bool] = lambda desk: False  # the owner agreed to lose a desk's work
+        self.violations: list[str] = []
+        self.calls: list[str] = []
+        self.looks = 0
+        self.looks_max = 10**9
+        self.usd = 0.0
+        self._tokens: dict[str, tuple[LaunchOrder, str]] = {}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = 0
+
+    # ---- the provider ----------------------------------------------------------------------------------
+
+    def offers(self, want: Want) -> Sequence[Offer]:
+        fits = [
+            o
+            for o in OFFERS
+            if want.instance_type in {"", o.instance_type}
+            and want.gpu in {"", o.gpu or "none"}
+            and want.market in {"cheapest", o.market}
+            and (not want.regions or o.region in want.regions)
+            and want.zone in {"", o.zone}
+            and (want.usd_per_hour_max is None or o.usd_per_hour <= want.usd_per_hour_max)
+        ]
+        return [replace(o, why="the cheapest that fits") for o in sorted(fits, key=lambda o: o.usd_per_hour)]
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        self.boundary("before survey")
+        self.looks += 1
+        if self.looks > self.looks_max:
+            raise Stuck(f"{self.looks} looks; the last calls were {self.calls[-6:]}")
+        self._pass()
+        if self._befalls(self.faults.unreachable):
+            raise Unreachable("The cloud does not answer.")
+        unread = tuple(r for r in ("r1", "r2") if self._befalls(self.faults.unread))
+        seen: dict[type, list[Instance | Disk | Image]] = {Instance: [], Disk: [], Image: []}
+        for thing in self.things.values():
+            shown = self._shown(thing)
+            if shown is not None and shown.region not in unread and (not regions or shown.region in regions):
+                seen[type(shown)].append(shown)
+        self._pass()
+        self.boundary("after survey")
+        return Survey(
+            provider=self.name,
+            instances=tuple(seen[Instance]),  # type: ignore[arg-type]
+            disks=tuple(seen[Disk]),  # type: ignore[arg-type]
+            images=tuple(seen[Image]),  # type: ignore[arg-type]
+            unread=unread,
+            lag_seconds=self.lag_seconds,
+            poll_seconds=5.0,
+        )
+
+    def launch(self, order: LaunchOrder) -> str:
+        return self._call("launch", lambda: self._launch(order), offer=order.offer.key)
+
+    def power(self, instance_id: str, on: bool) -> None:
+        self._call("start" if on else "stop", lambda: self._power(instance_id, on))
+
+    def bake(self, order: BakeOrder) -> str:
+        return self._call("bake", lambda: self._bake(order))
+
+    def verify(self, image_id: str) -> None:
+        self._call("verify", lambda: self._verify(image_id))
+
+    def copy(self, image_id: str, region: str, name: str) -> str:
+        return self._call("copy", lambda: self._copy(image_id, region, name))
+
+    def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        self._call("delete", lambda: self._delete(thing_id, keep_disk))
+
+    def access(self, instance: Instance) -> Access:
+        thing = self.find(instance.id)
+        if thing is None or thing.value.phase is not Phase.READY:
+            raise Refused(Kind.NOT_READY, "port 22 does not answer yet")
+        return Access(desk=instance.desk, host="127.0.0.1", port=22, user="me", key_path="k",
+                      known_hosts_path="h", alias=instance.id, notebook_port=8888)  # fmt: skip
+
+    # ---- what each call does, in truth -----------------------------------------------------------------
+
+    def _launch(self, order: LaunchOrder) -> str:
+        if order.token in self._tokens:
+            known, id_ = self._tokens[order.token]
+            if known != replace(order, offer=known.offer) or known.offer.key != order.offer.key:
+                raise Refused(Kind.MISMATCH, "this token was used for another order")
+            return id_
+        if any(t.value.name == order.name for t in self.machines()):
+            raise Refused(Kind.MISMATCH, f"{order.name} exists")
+        if order.offer.key in self.sold_out:
+            raise Refused(Kind.NO_CAPACITY, "insufficient capacity", seconds=300.0)
+        image = self.find(order.image_id)
+        if order.image_id and (image is None or image.value.region != order.offer.region):
+            raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} in {order.offer.region}")
+        work = image.work if image else frozenset()
+        for other in self.machines(order.desk):
+            self.violations.append(f"two machines: {order.name} beside {other.value.id}")
+        if missing := self.acknowledged.get(order.desk, set()) - work:
+            if self.given_up(order.desk):
+                self.acknowledged[order.desk] -= missing
+            else:
+                self.violations.append(f"{order.name} launched without work {sorted(missing)}")
+        spot = order.offer.market is Market.SPOT
+        machine = Instance(
+            id=self._id("i"), name=order.name, desk=order.desk, generation=order.generation,
+            phase=Phase.PENDING, provider=self.name, region=order.offer.region, zone=order.offer.zone,
+            instance_type=order.offer.instance_type, market=order.offer.market,
+            usd_per_hour=order.offer.usd_per_hour, started_at=self.time, image_id=order.image_id,
+            stoppable=self.stoppable_spot or not spot, gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
+        )  # fmt: skip
+        thing = self._add(machine, work, keeps_disk=spot)
+        self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
+        self._tokens[order.token] = (order, machine.id)
+        return machine.id
+
+    def _boot(self, thing: Thing, started_at: float) -> None:
+        if thing.there and thing.value.phase is Phase.PENDING and thing.value.started_at == started_at:
+            self._change(thing, phase=Phase.READY, reason="")
+            if self._befalls(self.faults.broken):
+                self._after(
+                    1.0, 30.0, partial(self._halt, thing, "the kernel gave up", thing.value.started_at)
+                )
+
+    def _halt(self, thing: Thing, reason: str, started_at: float) -> None:
+        if thing.value.phase in {Phase.READY, Phase.PENDING} and thing.value.started_at == started_at:
+            self._change(thing, phase=Phase.STOPPING, reason=reason)
+            self._after(1.0, 20.0, partial(self._halted, thing))
+
+    def _halted(self, thing: Thing) -> None:
+        if thing.there and thing.value.phase is Phase.STOPPING:
+            self._change(thing, phase=Phase.STOPPED)
+
+    def _power(self, id_: str, on: bool) -> str:
+        thing = self.find(id_)
+        if thing is None or not isinstance(thing.value, Instance) or thing.value.phase in GONE:
+            raise Refused(Kind.BAD_REQUEST, f"there is no machine {id_}")
+        machine = thing.value
+        if on and machine.phase is Phase.STOPPING:
+            raise Refused(Kind.NOT_READY, "it is stopping", seconds=5.0)
+        if on and machine.phase is Phase.STOPPED:
+            place = f"{self.name}/{machine.zone}/{machine.instance_type}/{machine.market}"
+            if place in self.sold_out:
+                raise Refused(Kind.NO_CAPACITY, "insufficient capacity", seconds=300.0)
+            self._change(thing, phase=Phase.PENDING, started_at=self.time, reason="")
+            self._after(3.0, 40.0, partial(self._boot, thing, self.time))
+        if not on and not machine.stoppable:
+            raise Refused(Kind.BAD_REQUEST, "a one-time spot machine cannot be stopped")
+        if not on:
+            self._halt(thing, "", machine.started_at)
+        return id_
+
+    def _bake(self, order: BakeOrder) -> str:
+        for thing in self.images():
+            if thing.value.name == order.name:
+                return thing.value.id
+        source = self.find(order.source_id)
+        if source is None or isinstance(source.value, Image):
+            raise Refused(Kind.BAD_REQUEST, f"there is no machine or disk {order.source_id}")
+        if isinstance(source.value, Instance) and source.value.phase is not Phase.STOPPED:
+            raise Refused(Kind.NOT_READY, "it is not stopped", seconds=5.0)
+        image = Image(
+            id=self._id("m"), name=order.name, desk=order.desk, generation=order.generation,
+            phase=Phase.PENDING, provider=self.name, region=order.region, source_id=order.source_id,
+            taken_at=self.time, size_gib=8, usd_per_month=0.4,
+        )  # fmt: skip
+        thing = self._add(image, source.work)
+        self._after(5.0, 300.0, partial(self._finish, thing))
+        return image.id
+
+    def _finish(self, thing: Thing) -> None:
+        if not thing.there or thing.value.phase is not Phase.PENDING:
+            return
+        if self._befalls(self.faults.failed):
+            thing.sound = False
+            kind = self.random.choice([None, Kind.NO_SPACE, Kind.UNREADABLE])
+            self._change(thing, phase=Phase.FAILED, kind=kind, reason="the snapshot failed")
+        else:
+            thing.sound = thing.sound and not self._befalls(self.faults.rotten)
+            self._change(thing, phase=Phase.READY)
+
+    def _verify(self, id_: str) -> str:
+        thing = self.find(id_)
+        if thing is None or not isinstance(thing.value, Image) or thing.value.phase is Phase.ENDING:
+            raise Refused(Kind.BAD_REQUEST, f"there is no image {id_}")
+        if thing.value.phase is Phase.PENDING:
+            raise Refused(Kind.NOT_READY, "it is still being taken", seconds=5.0)
+        if thing.value.phase is Phase.READY and not thing.value.verified:
+            if not thing.sound and self.random.random() < 0.5:
+                raise Refused(Kind.ROTTEN, "block 7 is not what was written")
+            self._change(thing, phase=Phase.VERIFYING)
+            self._after(2.0, 60.0, partial(self._read_back, thing))
+        return id_
+
+    def _read_back(self, thing: Thing) -> None:
+        if thing.there and thing.value.phase is Phase.VERIFYING:
+            if thing.sound:
+                self._change(thing, phase=Phase.READY, verified=True)
+            else:
+                self._change(thing, phase=Phase.FAILED, kind=Kind.ROTTEN, reason="block 7 is not as written")
+
+    def _copy(self, id_: str, region: str, name: str) -> str:
+        for thing in self.images():
+            if thing.value.name == name and thing.value.region == region:
+                return thing.value.id
+        source = self.find(id_)
+        if source is None or not isinstance(source.value, Image) or source.value.phase is not Phase.READY:
+            raise Refused(Kind.BAD_REQUEST, f"there is no image {id_}")
+        copied = replace(
+            source.value, id=self._id("m"), name=name, region=region, phase=Phase.PENDING, verified=False
+        )
+        thing = self._add(copied, source.work, sound=source.sound)
+        self._after(5.0, 300.0, partial(self._finish, thing))
+        return copied.id
+
+    def _delete(self, id_: str, keep_disk: bool) -> str:
+        thing = self.find(id_)
+        if thing is None or thing.value.phase in GONE:
+            return id_
+        if isinstance(thing.value, Instance):
+            thing.keeps_disk = keep_disk
+            if not keep_disk:
+                self._destroy(thing)
+            self._change(thing, phase=Phase.ENDING)
+            self._after(2.0, 60.0, partial(self._ended, thing))
+        else:
+            self._destroy(thing)
+            thing.work = frozenset()
+            self._change(thing, phase=Phase.ENDING)
+            self._after(0.0, 10.0, partial(self._vanish, thing))
+        return id_
+
+    def _ended(self, thing: Thing) -> None:
+        machine = thing.value
+        assert isinstance(machine, Instance)
+        if thing.keeps_disk:
+            disk = Disk(
+                id=self._id("d"), desk=machine.desk, generation=machine.generation, phase=Phase.READY,
+                provider=self.name, region=machine.region, zone=machine.zone, instance_id=machine.id,
+                started_at=machine.started_at if self.random.random() < 0.7 else None, usd_per_month=0.8,
+            )  # fmt: skip
+            self._add(disk, thing.work)
+        thing.work = frozenset()
+        if self.lists_ended:
+            self._change(thing, phase=Phase.ENDED)
+            self._after(3600.0, 3600.0, partial(self._vanish, thing))
+        else:
+            self._vanish(thing)
+
+    def _vanish(self, thing: Thing) -> None:
+        thing.there = False
+        self._show(thing, None)
+
+    # ---- what happens by itself, or by somebody's hand ---------------------------------------------------
+
+    def interrupt(self, id_: str) -> None:
+        """The cloud takes a spot machine back; its disk stays."""
+        thing = self.find(id_)
+        if thing is None or thing.value.phase in GONE:
+            return
+        if thing.value.stoppable:
+            self._halt(thing, "interrupted", thing.value.started_at)
+            return
+        thing.keeps_disk = True
+        self._change(thing, phase=Phase.ENDING, reason="interrupted")
+        self._after(2.0, 60.0, partial(self._ended, thing))
+
+    def console_delete(self, id_: str) -> None:
+        """Somebody deletes a thing in the cloud's own console; work that is lost by that is theirs."""
+        thing = self.find(id_)
+        if thing is None or thing.value.phase in GONE:
+            return
+        before = self.given_up
+        self.given_up = lambda desk: True
+        self._delete(id_, thing.keeps_disk)
+        self.given_up = before
+
+    def work(self, id_: str) -> None:
+        """Somebody works on a running machine, and relies on it from now on."""
+        thing = self.find(id_)
+        assert thing is not None
+        assert thing.value.phase is Phase.READY
+        self._numbers += 1
+        thing.work |= {self._numbers}
+        self.acknowledged.setdefault(thing.value.desk, set()).add(self._numbers)
+
+    def _destroy(self, thing: Thing) -> None:
+        desk = thing.value.desk
+        at_stake = thing.work & self.acknowledged.get(desk, set())
+        for other in self.things.values():
+            if other is not thing and other.value.desk == desk and other.holds:
+                at_stake -= other.work
+        if at_stake:
+            if not self.given_up(desk):
+                self.violations.append(f"the last copy of {sorted(at_stake)} destroyed with {thing.value.id}")
+            self.acknowledged[desk] -= at_stake
+
+    # ---- looking ---------------------------------------------------------------------------------------
+
+    @property
+    def time(self) -> float:
+        """What the cloud's own clock shows."""
+        return self.clock.time + self.offset_seconds
+
+    def find(self, id_: str) -> Thing | None:
+        thing = self.things.get(id_)
+        return thing if thing and thing.there else None
+
+    def machines(self, desk: str | None = None) -> list[Thing]:
+        """Machines that are there in truth and not on their way out."""
+        return [t for t in self._all(Instance, desk) if t.value.phase not in GONE]
+
+    def images(self, desk: str | None = None) -> list[Thing]:
+        return [t for t in self._all(Image, desk) if t.value.phase is not Phase.ENDING]
+
+    def billed(self, desk: str | None = None) -> list[Thing]:
+        """Everything that costs money in truth: whatever is there and has not ended."""
+        every = [*self._all(Instance, desk), *self._all(Disk, desk), *self._all(Image, desk)]
+        return [t for t in every if t.value.phase is not Phase.ENDED]
+
+    def quiet(self) -> None:
+        """Let all that is under way happen and show."""
+        while self._events and self._events[0][0] < self.clock.time + 4000:
+            self.clock.time = max(self.clock.time, self._events[0][0])
+            self._advance()
+        self.clock.time += self.lag_seconds + 1
+
+    def _all(self, kind: type, desk: str | None) -> list[Thing]:
+        return [
+            t
+            for t in self.things.values()
+            if t.there and isinstance(t.value, kind) and desk in {None, t.value.desk}
+        ]
+
+    # ---- the machinery -----------------------------------------------------------------------------------
+
+    def _call(self, operation: str, effect: Callable[[], str], offer: str = "") -> str:
+        self.boundary(f"before {operation}")
+        self._pass()
+        fault = self._fault(operation)
+        if isinstance(fault, Refused):
+            raise fault
+        if fault == "never":
+            raise ConnectionError("the request got lost")
+        self.calls.append(operation)
+        id_ = effect()
+        self._pass()
+        self.boundary(f"after {operation}")
+        if fault == "lost":
+            raise ConnectionError("the reply got lost")
+        return id_
+
+    def _fault(self, operation: str) -> Refused | str:
+        if scripted := self.script.get(operation):
+            return scripted.pop(0)
+        if self._befalls(self.faults.lost):
+            return "lost"
+        if self._befalls(self.faults.never):
+            return "never"
+        if self._befalls(self.faults.refused):
+            kinds = [Kind.THROTTLED, Kind.DENIED, Kind.NOT_READY]
+            if operation in {"launch", "start"}:
+                kinds += [Kind.NO_CAPACITY, Kind.NO_CAPACITY, Kind.QUOTA]
+            if operation == "bake":
+                kinds += [Kind.NO_SPACE, Kind.QUOTA]
+            return Refused(
+                self.random.choice(kinds), "not just now", seconds=self.random.choice([5.0, 300.0])
+            )
+        return ""
+
+    def _befalls(self, chance: float) -> bool:
+        return chance > 0 and self.random.random() < chance
+
+    def _pass(self) -> None:
+        if self.faults.seconds:
+            self.clock.time += self.random.random() * self.faults.seconds / 2
+        self._advance()
+
+    def _advance(self) -> None:
+        now = self.clock.time
+        while self._events and self._events[0][0] <= now:
+            self.clock.time, _, happen = heapq.heappop(self._events)
+            happen()
+        self.clock.time = now
+
+    def _after(self, least: float, most: float, happen: Callable[[], None]) -> None:
+        self._numbers += 1
+        heapq.heappush(
+            self._events, (self.clock.time + self.random.uniform(least, most), self._numbers, happen)
+        )
+
+    def _id(self, letter: str) -> str:
+        self._numbers += 1
+        return f"{letter}-{self._numbers:04d}"
+
+    def _add(self, value: Instance | Disk | Image, work: frozenset[int], **more: bool) -> Thing:
+        thing = Thing(value, work, made_at=self.clock.time, versions=[(float("-inf"), None)], **more)
+        self.things[value.id] = thing
+        self._show(thing, value)
+        return thing
+
+    def _change(self, thing: Thing, **changes: object) -> None:
+        if isinstance(thing.value, Instance) and changes.get("phase") is Phase.ENDED:
+            self.usd += thing.value.usd_per_hour * (self.clock.time - thing.made_at) / 3600
+        thing.value = replace(thing.value, **changes)
+        self._show(thing, thing.value)
+
+    def _show(self, thing: Thing, value: Instance | Disk | Image | None) -> None:
+        lag = self.random.uniform(0, self.lag_seconds) if self.lag_seconds else 0.0
+        thing.versions.append((self.clock.time + lag, value))
+
+    def _shown(self, thing: Thing) -> Instance | Disk | Image | None:
+        """What one look shows: the truth, or, while a change is young, anything since the last sure one."""
+        certain = max(n for n, (visible, _) in enumerate(thing.versions) if visible <= self.clock.time)
+        del thing.versions[:certain]
+        return self.random.choice(thing.versions)[1] if len(thing.versions) > 1 else thing.versions[0][1]
