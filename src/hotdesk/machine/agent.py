@@ -29,6 +29,14 @@ JUPYTER = os.environ.get("HOTDESK_JUPYTER", "http://127.0.0.1:8888/api")
 POLL_SECONDS = 5.0
 MANIFEST_SECONDS = 30.0  # a shutdown must not wait longer for it
 FILES_MAX = 2_000_000
+#: What programs write by themselves while nobody works, and nobody misses.
+IDLE_WRITES = (
+    "/.cache/",
+    "/.local/share/jupyter/",
+    "/.jupyter/lab/",
+    "/.ipython/profile_default/",
+    "/.local/share/Trash/",
+)
 
 
 class Metadata:
@@ -102,10 +110,10 @@ def manifest(folders: list[str], limit_seconds: float = MANIFEST_SECONDS) -> dic
     for home in folders:
         for name in sorted(os.listdir(home)):
             top = os.path.join(home, name)
-            if name in {".cache", ".local/share/Trash"}:
-                continue
             count, size, digest = 0, 0, hashlib.sha256()
             for path, stat in sorted(_files(top, until)):
+                if any(idle in path for idle in IDLE_WRITES):
+                    continue
                 count, size = count + 1, size + stat.st_size
                 digest.update(
                     f"{os.path.relpath(path, home)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(

@@ -117,6 +117,9 @@ mkdir -p /run/hotdesk
   echo "-----END SSH HOST KEY KEYS-----"
 }} > /dev/console 2>/dev/null || true
 
+# Before anybody can write: is everything here that was here when the desk was parked?
+[ "${{1:-}}" = resumed ] && /usr/bin/python3 /opt/hotdesk/agent.py compare > /run/hotdesk/compared.json
+
 user=$(getent passwd 1000 | cut -d: -f1)
 [ -n "$user" ] || user=root
 home=$(getent passwd "$user" | cut -d: -f6)
@@ -159,6 +162,5 @@ sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.
 systemctl daemon-reload
 systemctl enable hotdesk-jupyter.service hotdesk-agent.service
 systemctl start hotdesk-jupyter.service hotdesk-agent.service
-[ "${{1:-}}" = resumed ] && /usr/bin/python3 /opt/hotdesk/agent.py compare > /run/hotdesk/compared.json
 exit 0
 """

@@ -77,7 +77,7 @@ def ensure_group(
     """The VPC's group called `hotdesk`, out of those found; made when there is none."""
     here = [g for g in groups if g["VpcId"] == vpc]
     if here:
-        if tags.read(here[0].get("Tags")).get(tags.MARK) != "1":
+        if not tags.is_ours(here[0].get("Tags")):
             raise Refused(
                 Kind.BAD_REQUEST,
                 f"{here[0]['GroupId']} in {region} is named {GROUP} and was not made by hotdesk.",

@@ -17,7 +17,7 @@ from hotdesk.core.model import Instance, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
-from hotdesk.providers.aws import images, instances, network, tags
+from hotdesk.providers.aws import baking, instances, network, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, Settings, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code
@@ -146,14 +146,14 @@ class Aws:
     # ---- images --------------------------------------------------------------------------------------
 
     def bake(self, order: BakeOrder) -> str:
-        return images.bake(self.account, order)
+        return baking.bake(self.account, order)
 
     def verify(self, image_id: str) -> None:
-        images.verify(self.account, image_id)
+        baking.verify(self.account, image_id)
 
     def copy(self, image_id: str, region: str, name: str) -> str:
         self._will_make_in(region)
-        return images.copy(self.account, image_id, region, name)
+        return baking.copy(self.account, image_id, region, name)
 
     # ---- deleting ------------------------------------------------------------------------------------
 

@@ -28,8 +28,14 @@ Tags = dict[str, str]
 
 
 def read(listed: Iterable[Mapping[str, str]] | None) -> Tags:
-    """EC2's list of tags as a mapping, `hotdesk:` left off our own keys."""
-    return {t["Key"].removeprefix("hotdesk:"): t["Value"] for t in listed or ()}
+    """Our own tags out of EC2's list, without their prefix; other people's are left out."""
+    found = {t["Key"]: t["Value"] for t in listed or ()}
+    return {key.removeprefix("hotdesk:"): v for key, v in found.items() if key.startswith("hotdesk:")}
+
+
+def is_ours(listed: Iterable[Mapping[str, str]] | None) -> bool:
+    """Whether something carries the mark."""
+    return any(t["Key"] == MARK and t["Value"] == "1" for t in listed or ())
 
 
 def of(desk: str, name: str, **more: object) -> Tags:
