@@ -71,8 +71,8 @@ def test_a_missing_permission_is_named() -> None:
             "UnauthorizedOperation",
             403,
             "You are not authorized to perform this operation. User: arn:aws:iam::1:user/me is not "
-            "authorized to perform: ec2:CreateTags on resource: arn:aws:ec2:us-east-1:1:instance/* because no "
-            "identity-based policy allows the ec2:CreateTags action. Encoded authorization failure message: AAAA",
+            "authorized to perform: ec2:CreateTags on resource: arn:aws:ec2:us-east-1:1:instance/* because "
+            "no identity-based policy allows it. Encoded authorization failure message: AAAA",
         )
     )
     assert no.kind is Kind.DENIED
