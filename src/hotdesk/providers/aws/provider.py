@@ -160,7 +160,7 @@ class Aws:
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
         region, bare = split(thing_id)
         change = self.account.ec2_once(region)
-        kind = bare.partition("-")[0]
+        kind = "key" if bare.startswith("key/") else bare.partition("-")[0]
         try:
             with answers():
                 match kind:
@@ -174,7 +174,7 @@ class Aws:
                     case "snap":
                         change.delete_snapshot(SnapshotId=bare)
                     case "key":
-                        change.delete_key_pair(KeyPairId=bare)
+                        change.delete_key_pair(KeyName=bare.removeprefix("key/"))
                     case "sg":
                         change.delete_security_group(GroupId=bare)
                     case _:

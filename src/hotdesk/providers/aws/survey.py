@@ -208,7 +208,8 @@ def _why(raw: Raw) -> str:
     reason = raw.get("StateReason") or {}
     if reason.get("Code") == "Server.SpotInstanceTermination":
         return "AWS took the spot machine back"
-    return str(reason.get("Message") or raw.get("StateTransitionReason") or "")
+    text = str(reason.get("Message") or raw.get("StateTransitionReason") or "")
+    return text.removeprefix(f"{reason.get('Code')}: ")
 
 
 def _disks(found: Found) -> list[Disk]:
@@ -363,7 +364,7 @@ def _leftovers(found: Found) -> list[Leftover]:
 def _keys(found: Found) -> list[Leftover]:
     return [
         Leftover(
-            id=qualified(found.region, raw["KeyPairId"]),
+            id=qualified(found.region, f"key/{raw['KeyName']}"),
             kind="key pair",
             provider=NAME,
             region=found.region,
