@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,25 @@ class Counted(Aws):
         return found
 
 
-_accounts: dict[str, Account] = {}
+_sessions: dict[tuple[str, str], Account] = {}  # by the fake's address
+_watchers: dict[str, Boundaries] = {}
+_made_keys: dict[str, dict[str, str]] = {}
+
+
+def _tell(url: str, when: str, **facts: Any) -> None:
+    getattr(_watchers[url], when)(**facts)
+
+
+def _account(url: str, settings: Settings) -> Account:
+    """A new account over clients that were made before: making them takes most of a short test's time."""
+    key = (url, settings.profile)
+    if key not in _sessions:
+        made = _sessions[key] = Account(settings)
+        made.session.events.register("before-call", partial(_tell, url, "before"))
+        made.session.events.register("after-call", partial(_tell, url, "after"))
+    account = Account(settings)
+    account._session, account._clients = _sessions[key]._session, _sessions[key]._clients
+    return account
 
 
 class Laptop:
@@ -161,20 +180,8 @@ class Laptop:
         """A new process: nothing that was only in memory is left. (boto3's clients hold no state of ours.)"""
         self.boundaries.dead = False
         self.boundaries.surveying = False
-        account = Account(self.settings)
-        key = self.fake.url + repr(self.settings.profile)
-        if old := _accounts.get(key):
-            account._session, account._clients = old._session, old._clients
-        _accounts[key] = account
-        events = account.session.events
-        events.unregister("before-call", unique_id="boundaries")
-        events.unregister("after-call", unique_id="boundaries")
-        events.register("before-call", self._before, unique_id="boundaries")
-        events.register("after-call", self._after, unique_id="boundaries")
-        for client in account._clients.values():
-            for name, hook in (("before-call", self._before), ("after-call", self._after)):
-                client.meta.events.unregister(name, unique_id="boundaries")
-                client.meta.events.register(name, hook, unique_id="boundaries")
+        account = _account(self.fake.url, self.settings)
+        _watchers[self.fake.url] = self.boundaries
         self.store = Store(self.folder)
         self.aws = self.provider_class(
             self.folder, self.store, keys=self.keys, clock=self.time, settings=self.settings, account=account
@@ -185,19 +192,22 @@ class Laptop:
             store=self.store, provider=lambda name: self.aws, clock=self.time, prove=self.prove
         )
 
-    def _before(self, **facts: Any) -> None:
-        self.boundaries.before(**facts)
-
-    def _after(self, **facts: Any) -> None:
-        self.boundaries.after(**facts)
-
     def crash(self) -> None:
         self.crashes += 1
         self.store.close()
         self.open()
 
     def keys(self, desk: str) -> Keys:
-        return desk_keys(self.folder, desk)
+        """The real keys; made once and copied, because a good password hash takes a while."""
+        there = self.folder / "desks" / desk
+        if desk in _made_keys and not there.exists():
+            there.mkdir(parents=True)
+            for name, text in _made_keys[desk].items():
+                (there / name).write_text(text)
+                (there / name).chmod(0o600)
+        keys = desk_keys(self.folder, desk)
+        _made_keys.setdefault(desk, {p.name: p.read_text() for p in there.iterdir() if p.name != ".lock"})
+        return keys
 
     # ---- the machines, as far as the fake does not do it itself --------------------------------------------
 
@@ -238,9 +248,7 @@ class Laptop:
             machines = [m for m in self.things("instance") if m["tags"].get("hotdesk:desk") == name]
             generation = max([generation, *(int(m["tags"]["hotdesk:generation"]) + 1 for m in machines)])
         self.store.put(
-            replace(
-                desk, goal=goal, since=now, offers=offers or desk.offers, generation=generation, **fields
-            )
+            replace(desk, goal=goal, since=now, offers=offers or desk.offers, generation=generation, **fields)
         )
 
     def settle(self, name: str = "blue") -> Ask | None:
@@ -277,7 +285,7 @@ class Laptop:
                 asked.append(step)
         return asked
 
-    # ---- what is so in truth ---------------------------------------------------------------------------------
+    # ---- what is so in truth -----------------------------------------------------------------------------
 
     def things(self, kind: str = "", gone: bool = False) -> list[Any]:
         rows = self.fake.get("things", gone="1" if gone else "0", crowd="0")
