@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -15,8 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     # moto's stock images would make the first call take seconds and own 1300 snapshots of "ours".
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    from tests.fake_ec2.listener import Listener
     from tests.fake_ec2.rig import load_rig
-    from tests.fake_ec2.server import start, tick
+    from tests.fake_ec2.server import Application, tick
     from tests.fake_ec2.world import World
 
     world = World(asked.seed, asked.latency / 1000, asked.pace, asked.addresses)
@@ -24,14 +26,23 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.rig:
         world.rig = load_rig(asked.rig)
         threading.Thread(target=tick, args=(world, stopped), daemon=True).start()
-    server, url = start(world, asked.host, asked.port)
+    try:
+        server = Listener(asked.host, asked.port, Application(world))
+    except OSError as busy:
+        print(
+            f"cannot listen on {asked.host}:{asked.port}: {busy.strerror}; --port 0 chooses a free one",
+            file=sys.stderr,
+        )
+        return 1
 
     def leave(*_: Any) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    print(f"ready {url}", flush=True)
+    if asked.until_eof:
+        threading.Thread(target=follow, args=(leave,), daemon=True).start()
+    print(f"ready {server.url}", flush=True)
     try:
         server.serve_forever(poll_interval=0.05)
     finally:
@@ -40,6 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         if world.rig:
             world.rig.close()
     return 0
+
+
+def follow(leave: Callable[[], None]) -> None:
+    """Leave when whoever started us has gone: their end of our standard input closes with them."""
+    sys.stdin.read()
+    leave()
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -56,6 +73,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--addresses", default="", metavar="CIDR", help="where public addresses are drawn from"
     )
+    parser.add_argument("--until-eof", action="store_true", help="leave when standard input ends")
     parser.add_argument("--rig", default="", metavar="MODULE:FUNCTION", help="real machines: see rig.py")
     return parser.parse_args(arguments)
 

@@ -52,6 +52,7 @@ def action(*names: str, service: str = "ec2") -> Callable[[Answer], Answer]:
 def load() -> None:
     """Fill the table: each file enters what it answers."""
     from tests.fake_ec2 import (  # noqa: F401
+        addresses,
         disks,
         images,
         instances,
@@ -62,6 +63,7 @@ def load() -> None:
         power,
         pricing,
         quotas,
+        registration,
         snapshots,
         tags,
         types,

@@ -21,7 +21,25 @@ TYPES: dict[str, dict[str, Any]] = INSTANCE_TYPES
 # Sent by AWS as opted in without asking; the others must be enabled by the account's owner first.
 # https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html
 ALWAYS_ENABLED = frozenset(
-    ["us-east-1", "us-east-2", "us-west-1", "us-west-2", "ap-south-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-southeast-1", "ap-southeast-2", "ca-central-1", "eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1", "sa-east-1"]
+    [
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+        "ap-south-1",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ca-central-1",
+        "eu-central-1",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "eu-north-1",
+        "sa-east-1",
+    ]
 )
 LONG_NAMES = {
     "us-east-1": "US East (N. Virginia)",

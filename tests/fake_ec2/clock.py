@@ -1,8 +1,8 @@
 """The cloud's own time: it runs with real time by default, and can be set, stopped, sped up or advanced.
 
-Everything that takes time in EC2 is an event on this clock. Durations are those of the real cloud, in seconds,
-times `pace`: with the default pace a machine boots in 0.15 s. `pace = 1` is the real thing, best used with a
-clock that is advanced by hand.
+Everything that takes time in EC2 is an event on this clock. Durations are those of the real cloud, in
+seconds, times `pace`: with the default pace a machine boots in 0.15 s. `pace = 1` is the real thing, best
+used with a clock that is advanced by hand.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from tests.fake_ec2 import catalogue, crowd, ledger, machine, market, quotas
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.filters import iso, seconds_of
-from tests.fake_ec2.images import drop_image
+from tests.fake_ec2.registration import drop_image
 from tests.fake_ec2.rules import Rule
 from tests.fake_ec2.snapshots import drop_snapshot
 from tests.fake_ec2.things import Image, Instance, Snapshot, Volume
@@ -127,7 +127,7 @@ def drop_rules(world: World, ask: Ask) -> Any:
 
 
 def set_capacity(world: World, ask: Ask) -> Any:
-    """From now on only `free` more machines fit into the pools that region, zone, type, market (globs) name."""
+    """From now on `free` more machines fit into the pools that region, zone, type, market (globs) name."""
     row = {k: ask.get(k, "*") for k in ("region", "zone", "type", "market")}
     regions = list(world.regions)
     used = sum(market.taken(world, row, r) for r in regions)

@@ -9,6 +9,7 @@ from tests.fake_ec2.actions import TABLE, Call
 from tests.fake_ec2.things import Thing
 from tests.fake_ec2.world import World
 
+DAY = 86_400.0
 NAMES = ("hotdesk", "hotdesk-blue", "blue", "train", "web", "db", "jenkins", "notebook", "gpu-box", "desk")
 KINDS = ("t3.micro", "m5.large", "g5.xlarge", "g4dn.xlarge", "c5.xlarge")
 
@@ -19,6 +20,8 @@ def arrive(world: World, regions: list[str], count: int) -> dict[str, Any]:
 
     before = {thing.id for _, thing in world.everything()}
     made: dict[str, int] = {}
+    present = world.clock.now()
+    world.clock.set(present - 30 * DAY)  # they have been here for a while
     for region in regions:
         image = public_id("ami", region, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261015")
         for number in range(count):
@@ -48,7 +51,7 @@ def arrive(world: World, regions: list[str], count: int) -> dict[str, Any]:
             volume = do(
                 world, region, "CreateVolume", AvailabilityZone=f"{region}a", Size=20, VolumeType="gp3"
             )
-            world.clock.advance(60.0)
+            world.clock.advance(min(DAY, 20 * DAY / count))
             world.clock.settle()
             do(world, region, "CreateSnapshot", VolumeId=volume["VolumeId"], Description=f"backup of {name}")
             machine = ran["Instances"][0]["InstanceId"]
@@ -56,6 +59,8 @@ def arrive(world: World, regions: list[str], count: int) -> dict[str, Any]:
             for what in ("instance", "volume", "snapshot", "image", "key"):
                 made[what] = made.get(what, 0) + 1
             world.moto(region).create_key_pair(f"crowd-{number}", "ed25519", {"crowd": "yes"})
+    world.clock.set(present)
+    world.clock.settle()
     for _, thing in world.everything():
         if thing.id not in before:
             mark(thing)

@@ -82,7 +82,7 @@ def resolve_disk(world: World, region: str, device: str, ebs: dict[str, Any]) ->
     encrypted = (
         bool(ebs.get("Encrypted"))
         or bool(snapshot and snapshot.encrypted)
-        or world.settings.encrypt_by_default
+        or world.moto(region).ebs_encryption_by_default
     )
     delete = ebs.get("DeleteOnTermination")
     return {

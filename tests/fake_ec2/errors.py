@@ -52,6 +52,8 @@ def not_found(kind: str, ids: Iterable[str] | str) -> Problem:
                 "InvalidSpotInstanceRequestID.NotFound",
                 f"The spot instance request ID '{listed}' does not exist",
             )
+        case "elastic-ip":
+            return Problem("InvalidAllocationID.NotFound", f"The allocation ID '{listed}' does not exist")
         case "group":
             return Problem("InvalidGroup.NotFound", f"The security group '{listed}' does not exist")
         case "key":
@@ -85,7 +87,8 @@ def unauthorized(action: str, user_arn: str, service: str = "ec2") -> Problem:
     """The message names the missing permission, as the real one does."""
     message = (
         f"You are not authorized to perform this operation. User: {user_arn} is not authorized to perform: "
-        f"{service}:{action} on resource: * because no identity-based policy allows the {service}:{action} action."
+        f"{service}:{action} on resource: * because no identity-based policy allows the "
+        f"{service}:{action} action."
     )
     if service == "ec2":
         return Problem("UnauthorizedOperation", message)
@@ -95,13 +98,14 @@ def unauthorized(action: str, user_arn: str, service: str = "ec2") -> Problem:
 def no_capacity(instance_type: str, zone: str, others: Iterable[str]) -> Problem:
     choose = ", ".join(others)
     hint = (
-        f" Our system will be working on provisioning additional capacity. You can currently get {instance_type} "
-        f"capacity by not specifying an Availability Zone in your request or choosing {choose}."
+        f" Our system will be working on provisioning additional capacity. You can currently get "
+        f"{instance_type} capacity by not specifying an Availability Zone in your request or choosing "
+        f"{choose}."
         if choose
         else " Our system will be working on provisioning additional capacity."
     )
     return Problem(
         "InsufficientInstanceCapacity",
-        f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested "
-        f"({zone}).{hint}",
+        f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you "
+        f"requested ({zone}).{hint}",
     )

@@ -42,7 +42,7 @@ def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
 
 @lru_cache(maxsize=10_000)
 def pattern(text: str) -> re.Pattern[str]:
-    """AWS filters: `*` and `?` are wildcards, a backslash takes their meaning away, nothing else is special."""
+    """AWS filters: `*` and `?` are wildcards, a backslash takes their meaning away; no other is special."""
     parts, escaped = [], False
     for char in text:
         if escaped:

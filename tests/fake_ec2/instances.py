@@ -55,7 +55,7 @@ def state_row(state: str) -> dict[str, Any]:
 
 
 def instance_row(world: World, instance: Instance, region: str, everything: bool = False) -> dict[str, Any]:
-    """As DescribeInstances shows it now; `everything`: as the launch itself answers, tags included at once."""
+    """As DescribeInstances shows it now; `everything`: as the launch answers, tags included at once."""
     state = instance.state if everything else world.seen_state(instance)
     gone = state == "terminated"
     public = instance.public_ip if state in {"pending", "running"} or instance.address_id else None
@@ -307,7 +307,7 @@ def change_type(instance: Instance, kind: str, region: str, world: World) -> Non
     if catalogue.architecture(kind) != instance.architecture:
         raise Problem(
             "InvalidParameterCombination",
-            f"The instance type '{kind}' does not have the architecture of the instance, '{instance.architecture}'.",
+            f"The instance type '{kind}' does not have the architecture '{instance.architecture}'.",
         )
     if instance.market == "spot":
         raise Problem("UnsupportedOperation", "The instance type of a Spot Instance can not be changed.")
@@ -344,35 +344,3 @@ def get_console_output(world: World, call: Call) -> dict[str, Any]:
         "Timestamp": stamp(world.clock.now()),
         "Output": base64.b64encode((text or "").encode()).decode() if text else None,
     }
-
-
-# ── elastic addresses: moto keeps them, machines are ours ────────────────────────────────────────────────
-
-
-@action("AssociateAddress")
-def associate_address(world: World, call: Call) -> dict[str, Any]:
-    instance = world.instance(call.region, call.get("InstanceId") or "")
-    for address in world.moto(call.region).addresses:
-        if call.get("AllocationId") == address.allocation_id or call.get("PublicIp") == address.public_ip:
-            call.dry_run()
-            address.association_id = world.new_id("eipassoc")
-            instance.address_id, instance.public_ip = address.allocation_id, address.public_ip
-            return {"AssociationId": address.association_id}
-    raise Problem(
-        "InvalidAllocationID.NotFound", f"The allocation ID '{call.get('AllocationId')}' does not exist"
-    )
-
-
-@action("DisassociateAddress")
-def disassociate_address(world: World, call: Call) -> dict[str, Any]:
-    for address in world.moto(call.region).addresses:
-        if address.association_id and address.association_id == call.get("AssociationId"):
-            call.dry_run()
-            address.association_id = None
-            for instance in world.region(call.region).instances.values():
-                if instance.address_id == address.allocation_id:
-                    instance.address_id = instance.public_ip = None
-            return {"Return": True}
-    raise Problem(
-        "InvalidAssociationID.NotFound", f"The association ID '{call.get('AssociationId')}' does not exist"
-    )

@@ -11,7 +11,7 @@ from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
 from tests.fake_ec2.errors import Problem, missing
 from tests.fake_ec2.instances import reservation_row
-from tests.fake_ec2.machine import begin
+from tests.fake_ec2.machine import begin, end
 from tests.fake_ec2.things import Attachment, Image, Instance, SpotRequest
 from tests.fake_ec2.world import ACCOUNT, World, check_tag_kinds, tags_for
 
@@ -60,7 +60,7 @@ def with_template(world: World, region: str, order: dict[str, Any]) -> dict[str,
             "InvalidLaunchTemplateId.NotFound", f"The launch template {named} does not exist."
         ) from lost
     data = json.loads(json.dumps(dict(version.data), default=str))
-    merged = data | {k: v for k, v in order.items() if v is not None}
+    merged: dict[str, Any] = data | {k: v for k, v in order.items() if v is not None}
     merged["TagSpecifications"] = [
         *(data.get("TagSpecifications") or []),
         *(order.get("TagSpecifications") or []),
@@ -130,11 +130,12 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
 def check_fit(image: Image, kind: str) -> None:
     """Architecture and boot mode of image and type. moto accepts any pair."""
     if catalogue.architecture(kind) != image.architecture:
+        theirs = catalogue.architecture(kind)
         raise Problem(
             "InvalidParameterValue",
-            f"The architecture '{catalogue.architecture(kind)}' of the specified instance type does not match the "
-            f"architecture '{image.architecture}' of the specified AMI. Specify an instance type and an AMI that "
-            "have matching architectures, and try again.",
+            f"The architecture '{theirs}' of the specified instance type does not match the architecture "
+            f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have "
+            "matching architectures, and try again.",
         )
     modes = catalogue.TYPES[kind].get("SupportedBootModes") or ["legacy-bios"]
     if image.boot_mode in {"uefi", "legacy-bios"} and image.boot_mode not in modes:
@@ -180,7 +181,8 @@ def repeated(world: World, call: Call, plan: dict[str, Any]) -> dict[str, Any] |
     if past[0] != exact_order(call):
         raise Problem(
             "IdempotentParameterMismatch",
-            "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+            "Arguments on this idempotent request are inconsistent with arguments used in previous "
+            "request(s).",
         )
     machines = [world.region(call.region).instances[i] for i in past[1]]
     return reservation_row(world, call.region, machines, everything=True)
@@ -195,7 +197,7 @@ def remember(world: World, call: Call, plan: dict[str, Any], made: list[str]) ->
 # ── the machine ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def build(
+def build(  # noqa: PLR0917
     world: World,
     call: Call,
     order: dict[str, Any],
@@ -271,6 +273,12 @@ def build(
             world, order, instance, tags_for(specs, "spot-instances-request")
         ).id
     begin(world, instance, first=True)
+    if spoil := world.rules.first("spoil", call):  # accepted, and then it does not come up: a key, a limit
+        why = (
+            spoil.code or "Client.InternalError",
+            spoil.message or "Client.InternalError: Client error on launch",
+        )
+        world.clock.after(world.clock.takes("pending") / 2, lambda: end(world, instance, why))
     return instance
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tests.fake_ec2 import prices
-from tests.fake_ec2.things import Image, Instance, Snapshot, Thing, Volume
+from tests.fake_ec2.things import Address, Image, Instance, Snapshot, Thing, Volume
 from tests.fake_ec2.world import ACCOUNT, World
 
 MINIMUM_SECONDS = 60.0
 HOUR = 3600.0
+PUBLIC = prices.USD_PER_ADDRESS_HOUR
 
 
 def usd_per_hour(world: World, thing: Thing) -> float:
@@ -17,13 +18,11 @@ def usd_per_hour(world: World, thing: Thing) -> float:
     if thing.gone is not None or thing.owner != ACCOUNT:
         return 0.0
     if isinstance(thing, Instance):
-        address = (
-            prices.USD_PER_ADDRESS_HOUR if thing.public_ip and thing.state in {"pending", "running"} else 0.0
-        )
-        return (
-            machine_usd_per_hour(world, thing, world.clock.now()) if thing.state == "running" else 0.0
-        ) + address
-    return disk_usd_per_hour(thing)
+        if thing.state not in {"pending", "running"}:
+            return 0.0
+        computing = machine_usd_per_hour(world, thing, world.clock.now()) if thing.state == "running" else 0.0
+        return computing + (PUBLIC if thing.public_ip and not thing.address_id else 0.0)
+    return still_usd_per_hour(thing)
 
 
 def machine_usd_per_hour(world: World, instance: Instance, at: float) -> float:
@@ -32,7 +31,10 @@ def machine_usd_per_hour(world: World, instance: Instance, at: float) -> float:
     return prices.on_demand(instance.type, instance.region)
 
 
-def disk_usd_per_hour(thing: Thing) -> float:
+def still_usd_per_hour(thing: Thing) -> float:
+    """What a disk, a snapshot or an address costs as long as it exists."""
+    if isinstance(thing, Address):
+        return PUBLIC
     factor = prices.region_factor(thing.region)
     if isinstance(thing, Volume):
         month = thing.size_gib * prices.USD_PER_GIB_MONTH[thing.type]
@@ -51,14 +53,14 @@ def usd_so_far(world: World, thing: Thing) -> float:
         return 0.0
     now = world.clock.now()
     if not isinstance(thing, Instance):
-        return disk_usd_per_hour(thing) * ((thing.gone or now) - thing.created) / HOUR
+        return still_usd_per_hour(thing) * ((thing.gone or now) - thing.created) / HOUR
     total = 0.0
     for begun, ended in thing.runs:
         assert begun is not None
         until = ended if ended is not None else now
         total += run_usd(world, thing, begun, max(until, begun + MINIMUM_SECONDS))
-        if thing.wants_public_ip:
-            total += prices.USD_PER_ADDRESS_HOUR * (until - begun) / HOUR
+        if thing.wants_public_ip and not thing.address_id:
+            total += PUBLIC * (until - begun) / HOUR
     return total
 
 
@@ -123,23 +125,22 @@ def snapshot_ids(image: Image) -> list[str]:
 
 
 def network_listing(world: World) -> list[dict[str, Any]]:
-    """Keys, groups, addresses and launch templates, which moto keeps."""
+    """Keys, groups and launch templates, which moto keeps."""
     from moto.ec2.models import ec2_backends
 
     rows = []
     for region, backend in list(ec2_backends[ACCOUNT].items()):
-        found: list[tuple[str, str, str, Any]] = [
-            ("key-pair", pair.id, pair.key_name, pair) for pair in backend.key_pairs.values()
+        found: list[tuple[str, str, str]] = [
+            ("key-pair", pair.id, str(pair.key_name)) for pair in backend.key_pairs.values()
         ]
         found += [
-            ("security-group", group.id, group.name, group)
+            ("security-group", group.id, str(group.name))
             for groups in backend.groups.values()
             for group in groups.values()
             if group.name != "default"
         ]
-        found += [("elastic-ip", a.allocation_id, a.public_ip, a) for a in backend.addresses]
-        found += [("launch-template", t.id, t.name, t) for t in backend.launch_templates.values()]
-        for kind, thing_id, name, thing in found:
+        found += [("launch-template", str(t.id), str(t.name)) for t in backend.launch_templates.values()]
+        for kind, thing_id, name in found:
             tags = {t["key"]: t["value"] for t in backend.describe_tags(filters={"resource-id": [thing_id]})}
             rows.append(
                 {
@@ -151,7 +152,7 @@ def network_listing(world: World) -> list[dict[str, Any]]:
                     "gone": None,
                     "tags": tags,
                     "crowd": "crowd" in tags,
-                    "usd_per_hour": prices.USD_PER_ADDRESS_HOUR if kind == "elastic-ip" else 0.0,
+                    "usd_per_hour": 0.0,
                     "usd_so_far": 0.0,
                 }
             )

@@ -77,7 +77,7 @@ def when(
     real: Future[Any] | None,
     then: Callable[[dict[str, Any]], None],
 ) -> None:
-    """`then` after that time and once the real machine has done its part, unless another command came first."""
+    """`then` after that time and once the real machine has done its part, unless overtaken by a command."""
     epoch = instance.epoch
 
     def due() -> float | None:
@@ -217,6 +217,9 @@ def interrupt(world: World, instance: Instance, notice: bool = True) -> None:
             end(world, instance, ("Server.SpotInstanceTermination", reason))
 
     if notice:
-        world.clock.after(world.clock.takes("interruption-notice"), take)
+        seconds = world.clock.takes("interruption-notice")
+        world.clock.after(seconds, take)
+        if world.rig:
+            world.rig.call("warn", instance.id, behavior, world.clock.now() + seconds)
     else:
         take()

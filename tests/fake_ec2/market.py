@@ -46,7 +46,7 @@ def taken(world: World, row: dict[str, Any], region: str) -> int:
     )
 
 
-def place(
+def place(  # noqa: PLR0917
     world: World, call: Call, kind: str, market: str, zone: str | None, least: int, most: int
 ) -> tuple[str, int]:
     """(zone, how many) for a launch; raises Unsupported or InsufficientInstanceCapacity."""
@@ -57,8 +57,9 @@ def place(
     if zone and zone not in sold:
         raise Problem(
             "Unsupported",
-            f"Your requested instance type ({kind}) is not supported in your requested Availability Zone ({zone}). "
-            f"Please retry your request by not specifying an Availability Zone or choosing {', '.join(sold)}.",
+            f"Your requested instance type ({kind}) is not supported in your requested Availability Zone "
+            f"({zone}). Please retry your request by not specifying an Availability Zone or choosing "
+            f"{', '.join(sold)}.",
         )
     standing = {
         s.availability_zone
@@ -98,13 +99,13 @@ def check_max_price(world: World, order: dict[str, Any], plan: dict[str, Any]) -
     if float(options["MaxPrice"]) < lowest:
         raise Problem(
             "SpotMaxPriceTooLow",
-            f"Your Spot request price of {options['MaxPrice']} is lower than the minimum required Spot request "
-            f"fulfillment price of {lowest:.4f}.",
+            f"Your Spot request price of {options['MaxPrice']} is lower than the minimum required Spot "
+            f"request fulfillment price of {lowest:.4f}.",
         )
 
 
 def request_ends(world: World, instance: Instance) -> None:
-    """The machine is gone: a one-time request closes, a persistent one that is still wanted starts another."""
+    """The machine is gone: a one-time request closes, a persistent one starts another."""
     request = world.region(instance.region).spot_requests.get(instance.spot_request_id or "")
     if request is None or request.state not in {"active", "disabled"}:
         return
@@ -199,7 +200,7 @@ PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 @action("DescribeSpotPriceHistory")
 def spot_price_history(world: World, call: Call) -> dict[str, Any]:
-    """Newest first; with the price in force at StartTime; at most 90 days back; times, types and zones honoured."""
+    """Newest first, with the price in force at StartTime, at most 90 days back; all filters honoured."""
     now = world.clock.now()
     until = min(seconds_of(call.get("EndTime")) or now, now)
     since = max(seconds_of(call.get("StartTime")) or 0.0, now - DAYS_OF_HISTORY * 86400.0)
@@ -265,7 +266,7 @@ def any_matches(patterns: list[str] | None, value: str) -> bool:
 
 @action("GetSpotPlacementScores")
 def placement_scores(world: World, call: Call) -> dict[str, Any]:
-    """1 to 10 per region or zone, from the seed: higher where prices are low. Fewer than three types score low."""
+    """1 to 10 per region or zone: higher where spot is cheap. Fewer than three types score low."""
     kinds = call.get("InstanceTypes") or []
     if not call.get("TargetCapacity"):
         raise missing("TargetCapacity")

@@ -1,4 +1,4 @@
-"""Security groups, keys, subnets and network interfaces. moto keeps them; what it has wrong is mended here."""
+"""Security groups, keys, subnets, network interfaces: moto keeps them, what it has wrong is mended here."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def delete_security_group(world: World, call: Call) -> dict[str, Any]:
         raise Problem("DependencyViolation", f"resource {group.id} has a dependent object")
     for other in (g for groups in backend.groups.values() for g in groups.values() if g.id != group.id):
         for rule in [*other.ingress_rules, *other.egress_rules]:
-            if any(source.get("GroupId") == group.id for source in rule.source_groups):
+            if (rule.source_group or {}).get("GroupId") == group.id:
                 raise Problem("DependencyViolation", f"resource {group.id} has a dependent object")
     backend.delete_security_group(group_id=group.id)
     return {"Return": True, "GroupId": group.id}

@@ -31,6 +31,14 @@ def change(instance: Instance, before: str) -> dict[str, Any]:
     }
 
 
+def request_state(world: World, machine: Instance, state: str, status: str) -> None:
+    """A persistent spot request follows its machine."""
+    request = world.region(machine.region).spot_requests.get(machine.spot_request_id or "")
+    if request and request.state in {"active", "disabled"}:
+        request.become(state, world.clock.now())
+        request.status, request.updated = status, world.clock.now()
+
+
 @action("StopInstances")
 def stop_instances(world: World, call: Call) -> dict[str, Any]:
     machines = named(world, call)
@@ -38,10 +46,11 @@ def stop_instances(world: World, call: Call) -> dict[str, Any]:
         if machine.market == "spot" and one_time_spot(world, machine):
             raise Problem(
                 "UnsupportedOperation",
-                f"You can't stop the Spot Instance '{machine.id}' because it is associated with a one-time Spot "
-                "Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.",
+                f"You can't stop the Spot Instance '{machine.id}' because it is associated with a one-time "
+                "Spot Instance request. You can only stop Spot Instances associated with persistent Spot "
+                "Instance requests.",
             )
-        if machine.state not in {"running", "stopping", "stopped", "pending"}:
+        if machine.state not in {"running", "stopping", "stopped"}:
             raise Problem(
                 "IncorrectInstanceState",
                 f"This instance '{machine.id}' is not in a state from which it can be stopped.",
@@ -52,8 +61,9 @@ def stop_instances(world: World, call: Call) -> dict[str, Any]:
     rows = []
     for machine in machines:
         before = machine.state
-        if before in {"running", "pending"}:
+        if before == "running":
             stop(world, machine, USER)
+            request_state(world, machine, "disabled", "instance-stopped-by-user")
         rows.append(change(machine, before))
     return {"StoppingInstances": rows}
 
@@ -80,6 +90,7 @@ def start_instances(world: World, call: Call) -> dict[str, Any]:
         before = machine.state
         if before == "stopped":
             begin(world, machine, first=False)
+            request_state(world, machine, "active", "fulfilled")
         rows.append(change(machine, before))
     return {"StartingInstances": rows}
 
@@ -91,8 +102,8 @@ def terminate_instances(world: World, call: Call) -> dict[str, Any]:
         if machine.disable_api_termination:
             raise Problem(
                 "OperationNotPermitted",
-                f"The instance '{machine.id}' may not be terminated. Modify its 'disableApiTermination' instance "
-                "attribute and try again.",
+                f"The instance '{machine.id}' may not be terminated. Modify its 'disableApiTermination' "
+                "instance attribute and try again.",
             )
     call.dry_run()
     rows = []

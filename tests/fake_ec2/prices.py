@@ -1,15 +1,15 @@
 """What things cost: on-demand and spot prices per type, zone and moment, disks, snapshots and addresses.
 
 On-demand prices in us-east-1 that AWS publishes are in KNOWN (read November 2026). Types that are not listed
-there are estimated from vCPUs, memory and GPUs; other regions by a factor. A client must take prices from this
-server's answers, never from this file.
+there are estimated from vCPUs, memory and GPUs; other regions by a factor. A client must take prices from
+this server's answers, never from this file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from tests.fake_ec2.catalogue import TYPES, offered, vcpus, zones
 
@@ -88,7 +88,7 @@ def region_factor(region: str) -> float:
 @lru_cache(maxsize=50_000)
 def on_demand(instance_type: str, region: str) -> float:
     """Dollars an hour, Linux, shared tenancy."""
-    base = KNOWN.get(instance_type)
+    base: float | None = KNOWN.get(instance_type)
     if base is None:
         entry = TYPES[instance_type]
         base = (
@@ -109,7 +109,26 @@ def on_demand(instance_type: str, region: str) -> float:
 
 # ── spot: a price per zone that wanders, seeded, the same whenever and however often it is asked ─────────
 
+MASK = 2**64 - 1
 SLOT = 4 * 3600.0  # at most one change in each four hours
+
+
+def mixed(*numbers: int) -> float:
+    """A number in [0, 1) from whole numbers: splitmix64's finish, cheap enough for 100,000 prices."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number & MASK)) * 0xBF58476D1CE4E5B9 & MASK
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & MASK
+        state ^= state >> 31
+    return state / 2.0**64
+
+
+def noise(pool: int, kind: int, position: float) -> float:
+    """Smooth value noise in [-1, 1]: one independent value per whole position, eased between."""
+    whole = math.floor(position)
+    part = position - whole
+    a, b = 2 * mixed(pool, kind, whole) - 1, 2 * mixed(pool, kind, whole + 1) - 1
+    return a + (b - a) * part * part * (3 - 2 * part)
 
 
 class SpotPrices:
@@ -122,33 +141,38 @@ class SpotPrices:
     def set(self, instance_type: str, zone: str, at: float, usd_per_hour: float) -> None:
         self.overrides.append((instance_type, zone, at, usd_per_hour))
 
-    def _level(self, instance_type: str, zone: str) -> float:
-        """The pool's usual share of the on-demand price: some are a tenth of it, some have none to spare."""
-        scarce = unit(self.seed, "scarce", instance_type, zone)
-        if scarce > 0.93:
-            return 1.0
-        return 0.16 + 0.62 * unit(self.seed, "level", instance_type, zone) ** 1.3
+    @cache  # noqa: B019
+    def _pool(self, instance_type: str, zone: str) -> tuple[int, float, float]:
+        """(the pool's number, its usual share of the on-demand price, that price). Some pools cost a tenth of
+        it, some have nothing to spare."""
+        full = on_demand(instance_type, zone[:-1])
+        number = int(unit(self.seed, "pool", instance_type, zone) * 2**52)
+        if unit(self.seed, "scarce", instance_type, zone) > 0.93:
+            return number, 1.0, full
+        return number, 0.16 + 0.62 * math.pow(unit(self.seed, "level", instance_type, zone), 1.3), full
 
-    def _noise(self, key: str, at: float, span: float) -> float:
-        """Smooth value noise in [-1, 1] that changes over `span` seconds."""
-        whole, part = divmod(at / span, 1.0)
-        a, b = (2 * unit(self.seed, key, span, whole + i) - 1 for i in (0, 1))
-        return a + (b - a) * part * part * (3 - 2 * part)
-
-    @lru_cache(maxsize=200_000)  # noqa: B019: one instance lives as long as the server
+    @lru_cache(maxsize=500_000)  # noqa: B019
     def _in_slot(self, instance_type: str, zone: str, slot: int) -> tuple[float, float]:
         """(moment of the change, price from then on) within one slot."""
-        key = f"{instance_type}|{zone}"
-        at = (slot + unit(self.seed, key, slot)) * SLOT
-        region = zone[:-1]
-        full = on_demand(instance_type, region)
-        wander = 0.22 * self._noise(key, at, 9 * 86400.0) + 0.07 * self._noise(key + "d", at, 86400.0)
-        spike = 1.9 if unit(self.seed, key, "spike", slot // 9) > 0.985 else 1.0
-        share = min(1.0, max(0.10, self._level(instance_type, zone) * math.exp(wander) * spike))
+        pool, level, full = self._pool(instance_type, zone)
+        at = (slot + mixed(pool, 1, slot)) * SLOT
+        wander = 0.22 * noise(pool, 2, at / (9 * 86_400.0)) + 0.07 * noise(pool, 3, at / 86_400.0)
+        spike = 1.9 if mixed(pool, 4, slot // 9) > 0.985 else 1.0
+        share = min(1.0, max(0.10, level * math.exp(wander) * spike))
         return at, round(share * full, 4)
 
     def changes(self, instance_type: str, zone: str, since: float, until: float) -> list[tuple[float, float]]:
-        """[(moment, usd per hour)], oldest first, beginning with the price in force at `since`."""
+        """[(moment, usd per hour)], oldest first, beginning with the change that was in force at `since`."""
+        rows = self._steps(instance_type, zone, since, until)
+        slot = int(since // SLOT) - 2
+        while rows and not self.overrides and slot > int(since // SLOT) - 600:  # it may be an old one
+            at, usd = self._in_slot(instance_type, zone, slot)
+            if usd != rows[0][1]:
+                break
+            rows[0], slot = (at, usd), slot - 1
+        return rows
+
+    def _steps(self, instance_type: str, zone: str, since: float, until: float) -> list[tuple[float, float]]:
         first = int(since // SLOT) - 1
         rows = [self._in_slot(instance_type, zone, slot) for slot in range(first, int(until // SLOT) + 1)]
         own = sorted((at, usd) for t, z, at, usd in self.overrides if t == instance_type and z in {zone, "*"})
@@ -163,7 +187,7 @@ class SpotPrices:
 
     def at(self, instance_type: str, zone: str, moment: float) -> float:
         """Dollars an hour in that zone at that moment."""
-        found = self.changes(instance_type, zone, moment, moment)
+        found = self._steps(instance_type, zone, moment, moment)
         return found[-1][1] if found else on_demand(instance_type, zone[:-1])
 
 

@@ -24,17 +24,19 @@ class FakeEc2:
     """`with FakeEc2(seed=1) as fake:` serves at `fake.url` until the block ends."""
 
     def __init__(self, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        self.arguments = ["--port", "0", "--seed", str(seed), "--latency", str(latency_ms)]
+        self.arguments = ["--port", "0", "--until-eof", "--seed", str(seed), "--latency", str(latency_ms)]
         for name, value in options.items():
             self.arguments += [f"--{name}", str(value)]
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.clients: dict[tuple[str, str, int], Any] = {}
 
     def __enter__(self) -> FakeEc2:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.fake_ec2", *self.arguments],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
+            stdin=subprocess.PIPE,  # its end tells the server that we are gone, however we went
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -56,8 +58,9 @@ class FakeEc2:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def environment(self, region: str = "us-east-1") -> dict[str, str]:
         """What a client needs: credentials, region and the address."""
@@ -86,8 +89,10 @@ class FakeEc2:
 
     def client(self, service: str = "ec2", region: str = "us-east-1", retries: int = 0) -> Any:
         """An ordinary boto3 client; `retries` 0 shows every refusal."""
-        import boto3
-        from botocore.config import Config
+        if (service, region, retries) in self.clients:
+            return self.clients[service, region, retries]
+        import boto3  # type: ignore[import-untyped]
+        from botocore.config import Config  # type: ignore[import-untyped]
 
         session = boto3.Session(
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -95,4 +100,6 @@ class FakeEc2:
             region_name=region,
         )
         config = Config(retries={"total_max_attempts": retries + 1}, read_timeout=30)
-        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+        made = session.client(service, endpoint_url=self.url, config=config)
+        self.clients[service, region, retries] = made
+        return made

@@ -76,8 +76,8 @@ def check_quota(world: World, region: str, instance_type: str, market: str, coun
             raise Problem("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
         raise Problem(
             "VcpuLimitExceeded",
-            f"You have requested more vCPU capacity than your current vCPU limit of {allowed:.0f} allows for the "
-            "instance bucket that the specified instance type belongs to. Please visit "
+            f"You have requested more vCPU capacity than your current vCPU limit of {allowed:.0f} allows for "
+            "the instance bucket that the specified instance type belongs to. Please visit "
             "http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.",
         )
     return min(count, free)

@@ -14,11 +14,11 @@ from typing import Any
 
 
 class Machines:
-    """What a rig may implement; all optional. Disks are [{device, volume_id, snapshot_id, size_gib, root}]."""
+    """What a rig may do; all optional. Disks are [{device, volume_id, snapshot_id, size_gib, root}]."""
 
     def start(self, machine: dict[str, Any]) -> dict[str, Any] | None:
         """Boot `machine` (id, region, type, architecture, image_id, user_data bytes, public_key, disks, tags,
-        private_ip, first: True unless it was stopped before). Returns any of public_ip, private_ip, console."""
+        private_ip, first: False if it was only stopped). Returns any of public_ip, private_ip, console."""
 
     def stop(self, machine: dict[str, Any]) -> None:
         """Shut it down cleanly; its disks stay."""
@@ -27,6 +27,9 @@ class Machines:
         """Shut it down for good. Disks that go with it are reported by `forget`."""
 
     def reboot(self, machine: dict[str, Any]) -> None: ...
+
+    def warn(self, instance_id: str, action: str, at: float) -> None:
+        """A spot machine will be taken back at that moment: its metadata service may say so."""
 
     def bake(self, snapshot_id: str, volume_id: str) -> None:
         """Keep the present content of the volume under the snapshot's id."""

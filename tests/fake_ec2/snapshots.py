@@ -30,7 +30,7 @@ FILTERS = {
 def take(
     world: World, volume: Volume, description: str, tags: dict[str, str], image_id: str | None = None
 ) -> Snapshot:
-    """A snapshot of what is on the disk at this moment: what a running machine has not flushed is not in it."""
+    """A snapshot of what is on the disk now: what a running machine has not flushed is not in it."""
     now = world.clock.now()
     seconds = world.clock.takes("snapshot") + world.clock.takes("snapshot-per-gib") * volume.size_gib
     snapshot = Snapshot(

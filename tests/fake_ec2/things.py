@@ -1,4 +1,4 @@
-"""Nouns: what exists in the fake's account. Plain records; what may happen to them is in the files by noun."""
+"""Nouns: what exists in the fake's account. Plain records; what happens to them is in the files by noun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATE_CODES = {
 
 @dataclass(kw_only=True)
 class Thing:
-    """Anything with an id, tags and a price. `visible` is when reads begin to show it (eventual consistency)."""
+    """Anything with an id, tags and a price. `visible` is when reads begin to show it."""
 
     id: str
     region: str
@@ -158,6 +158,13 @@ class Image(Thing):
 
 
 @dataclass(kw_only=True)
+class Address(Thing):
+    public_ip: str
+    instance_id: str | None = None
+    association_id: str | None = None
+
+
+@dataclass(kw_only=True)
 class SpotRequest(Thing):
     type: str  # one-time | persistent
     behavior: str  # terminate | stop | hibernate
@@ -183,6 +190,7 @@ class Region:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     spot_requests: dict[str, SpotRequest] = field(default_factory=dict)
+    addresses: dict[str, Address] = field(default_factory=dict)
     tokens: dict[tuple[str, str, str], tuple[str, Any]] = field(default_factory=dict)  # (action, zone, token)
     deregistered: set[str] = field(default_factory=set)
 
@@ -193,4 +201,5 @@ class Region:
             "snapshot": self.snapshots,
             "image": self.images,
             "spot-instances-request": self.spot_requests,
+            "elastic-ip": self.addresses,
         }

@@ -1,26 +1,33 @@
 """Bytes in, bytes out: AWS protocols by botocore's own service models.
 
-moto's parser and serializer (driven by the same models) do the work, so that an answer cannot have a shape
-that AWS does not have.
+An answer is written by the operation's output shape, so it cannot have a form that AWS does not have: what
+the shape does not know is left out. Written here and not by moto's serializer, which takes 20 times as long.
 """
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from moto.core.parse import EC2QueryParser
-from moto.core.serialize import EC2Serializer
 from moto.core.utils import get_service_model
 
 from tests.fake_ec2.actions import Call
 from tests.fake_ec2.errors import Problem
+from tests.fake_ec2.listener import Reply
 
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 JSON_SERVICES = {"ssm": "1.1", "pricing": "1.1", "servicequotas": "1.1"}
+XML = "text/xml;charset=UTF-8"
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+SPACE = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
 REQUEST_ID = "7a62c49f-347e-4fc4-9331-6e8e00000000"
 
 
@@ -59,18 +66,68 @@ def parse_params(call: Call) -> None:
             raise Problem("InvalidParameterValue", str(bad)) from bad
 
 
-Reply = tuple[int, dict[str, str], bytes]
-
-
 def write_result(call: Call, result: dict[str, Any] | None) -> Reply:
     if call.service in JSON_SERVICES:
         return 200, _json_headers(call), json.dumps(result or {}).encode()
     ready = (result or {}).get("__xml__")
     if ready is not None:  # a body that was serialized earlier, piece by piece
-        return 200, {"Content-Type": "text/xml;charset=UTF-8"}, ready
-    model = get_service_model("ec2").operation_model(call.action)
-    done = EC2Serializer(model).serialize(result or {"Return": True})
-    return 200, {"Content-Type": "text/xml;charset=UTF-8"}, str(done["body"]).encode()
+        return 200, {"Content-Type": XML}, ready
+    text = f"{HEAD}<{call.action}Response {SPACE}><requestId>{REQUEST_ID}</requestId>"
+    shape = get_service_model("ec2").operation_model(call.action).output_shape
+    inner = writer(shape)(result) if result is not None and shape is not None else "<return>true</return>"
+    return 200, {"Content-Type": XML}, f"{text}{inner}</{call.action}Response>".encode()
+
+
+# ── one function per shape, made once ────────────────────────────────────────────────────────────────────
+
+WRITERS: dict[str, Callable[[Any], str]] = {}
+
+
+def writer(shape: Any) -> Callable[[Any], str]:
+    """A function that turns a value of this shape into what stands between its tags."""
+    if shape.name not in WRITERS:
+        WRITERS[shape.name] = partial(write_later, shape.name)  # shapes may contain themselves
+        WRITERS[shape.name] = make_writer(shape)
+    return WRITERS[shape.name]
+
+
+def write_later(name: str, value: Any) -> str:
+    return WRITERS[name](value)
+
+
+def make_writer(shape: Any) -> Callable[[Any], str]:
+    match shape.type_name:
+        case "structure":
+            members = [
+                (key, member.serialization.get("name", key), writer(member))
+                for key, member in shape.members.items()
+            ]
+
+            def structure(value: dict[str, Any]) -> str:
+                parts = []
+                for key, tag, write in members:
+                    inner = value.get(key)
+                    if inner is not None:
+                        parts.append(f"<{tag}>{write(inner)}</{tag}>")
+                return "".join(parts)
+
+            return structure
+        case "list":
+            tag, write = shape.member.serialization.get("name", "item"), writer(shape.member)
+            return lambda value: "".join([f"<{tag}>{write(item)}</{tag}>" for item in value])
+        case "boolean":
+            return lambda value: "true" if value else "false"
+        case "timestamp":
+            return moment
+        case "blob":
+            return lambda value: (
+                base64.b64encode(value).decode() if isinstance(value, bytes) else escape(value)
+            )
+    return lambda value: escape(str(value))
+
+
+def moment(value: dt.datetime | str) -> str:
+    return value if isinstance(value, str) else value.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def write_problem(call: Call, problem: Problem) -> Reply:
@@ -78,10 +135,10 @@ def write_problem(call: Call, problem: Problem) -> Reply:
     code, text = escape(problem.code), escape(problem.message)
     if call.service == "ec2":
         body = (
-            f'<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>{code}</Code>'
+            f"{HEAD}<Response><Errors><Error><Code>{code}</Code>"
             f"<Message>{text}</Message></Error></Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
         )
-        return problem.status, {"Content-Type": "text/xml;charset=UTF-8"}, body.encode()
+        return problem.status, {"Content-Type": XML}, body.encode()
     if call.service in {"sts", "iam"}:
         body = (
             f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{text}</Message></Error>"
@@ -97,18 +154,15 @@ def _json_headers(call: Call) -> dict[str, str]:
 
 
 def serialize_member(action: str, list_name: str, row: dict[str, Any]) -> str:
-    """One element of a list answer as XML, to be cached and joined: `<item>…</item>`."""
-    model = get_service_model("ec2").operation_model(action)
-    body = str(EC2Serializer(model).serialize({list_name: [row]})["body"])
-    start = body.index("<item>")
-    return body[start : body.rindex("</item>") + len("</item>")]
+    """One element of a list answer as XML, to be cached and joined."""
+    output = get_service_model("ec2").operation_model(action).output_shape
+    return f"<item>{writer(output.members[list_name].member)(row)}</item>"
 
 
 def join_members(action: str, set_name: str, members: list[str], token: str | None) -> dict[str, Any]:
     tail = f"<nextToken>{escape(token)}</nextToken>" if token else ""
     body = (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<{action}Response '
-        f'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>{REQUEST_ID}</requestId>'
+        f"{HEAD}<{action}Response {SPACE}><requestId>{REQUEST_ID}</requestId>"
         f"<{set_name}>{''.join(members)}</{set_name}>{tail}</{action}Response>"
     )
     return {"__xml__": body.encode()}

@@ -26,6 +26,7 @@ PREFIX = {
     "snapshot": "snap-",
     "image": "ami-",
     "spot-instances-request": "sir-",
+    "elastic-ip": "eipalloc-",
 }
 
 
@@ -51,7 +52,6 @@ class Settings:
     quotas: dict[str, float] = field(default_factory=dict)  # by code, and by "region/code"
     capacity: list[dict[str, Any]] = field(default_factory=list)  # rows: zone, type, market, free
     addresses: str = ""  # a network to draw public addresses from; empty: the ranges of AWS
-    encrypt_by_default: bool = False
 
 
 class World:
@@ -112,7 +112,7 @@ class World:
 
         backend = ec2_backends[ACCOUNT][region]
         if not self.settings.default_vpc:
-            for vpc in [v for v in backend.vpcs.values() if v.is_default == "true" or v.is_default is True]:
+            for vpc in [v for v in backend.vpcs.values() if v.is_default in (True, "true")]:
                 backend.vpcs.pop(vpc.id)
                 for zone in backend.subnets.values():
                     for subnet in [s for s in zone.values() if s.vpc_id == vpc.id]:
