@@ -56,6 +56,10 @@ class Crash(BaseException):
     """The process dies here: nothing below may catch it."""
 
 
+class Enough(Exception):
+    """The command in which the crash happened has come to its end, and all is as it should be."""
+
+
 class Boundaries:
     """Counts what a process does to the cloud, and kills it at the chosen boundary.
 
@@ -170,6 +174,7 @@ class Laptop:
         self.acknowledged: set[str] = set()
         self.proven: list[Access] = []
         self.crashes = 0
+        self.enough_after_crash = False
         self.provider_class = provider
         self.twins: list[Any] = []
         self.open()
@@ -266,6 +271,8 @@ class Laptop:
         self.want(name, goal, offers, **fields)
         asked = self.settle(name)
         assert asked is not None or self.check(name, goal)
+        if self.crashes and self.enough_after_crash:
+            raise Enough
         return asked
 
     def work(self, text: str, name: str = "blue") -> None:
@@ -276,14 +283,15 @@ class Laptop:
 
     def gc(self) -> list[Ask]:
         """What `hotdesk gc --yes` does: deletes what belongs to nobody and holds nothing."""
-        asked = []
-        steps = plan_gc(self.aws.survey(), self.store.desks(), self.time.now())
-        for step in steps:
-            if isinstance(step, Delete):
-                self.aws.delete(step.id, keep_disk=step.keep_disk)
-            elif isinstance(step, Ask):
-                asked.append(step)
-        return asked
+        while True:
+            try:
+                steps = plan_gc(self.aws.survey(), self.store.desks(), self.time.now())
+                for step in steps:
+                    if isinstance(step, Delete):
+                        self.aws.delete(step.id, keep_disk=step.keep_disk)
+                return [step for step in steps if isinstance(step, Ask)]
+            except Crash:
+                self.crash()
 
     # ---- what is so in truth -----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Goal, Market
-from tests.aws_desk import HOME, Boundaries, Laptop, offer, quick
+from tests.aws_desk import HOME, Boundaries, Enough, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -44,6 +44,7 @@ def on_demand(mine: Laptop) -> None:
     assert mine.do(Goal.PARKED) is None
     assert mine.do(Goal.GONE) is None
     assert mine.gc() == []
+    assert [r["kind"] for r in mine.things()] in ([], ["instance"] * 2)  # ended ones stay listed for an hour
 
 
 def spot(mine: Laptop) -> None:
@@ -72,27 +73,46 @@ def moved(mine: Laptop) -> None:
 
 HISTORIES: dict[str, Callable[[Laptop], None]] = {"on-demand": on_demand, "spot": spot, "moved": moved}
 PARTS = 4
+READS = ("Describe", "Get", "survey")
 
 
 def run(fake: FakeEc2, folder: Path, history: str, lag_seconds: float, *at: int) -> Laptop:
     with quick(fake, lag_seconds=lag_seconds):
         mine = Laptop(fake, folder, Boundaries(*at), lag_seconds=lag_seconds + 1 if lag_seconds else 0.0)
+        mine.enough_after_crash = True
         try:
             HISTORIES[history](mine)
+        except Enough:
+            pass
         finally:
             mine.store.close()
     return mine
 
 
+def worth_a_crash(labels: list[str], *, lagging: bool) -> list[int]:
+    """The boundaries that can differ: before each call, and after each that changes something.
+
+    A question changes nothing in the cloud, so that dying after it is dying before the next call. With a
+    lag, only what changes something is repeated. Of a row of surveys the first stands for all.
+    """
+    chosen = []
+    for number, label in enumerate(labels, start=1):
+        when, call = label.split()
+        is_read = call.startswith(READS)
+        again = call == "survey" and number > 2 and labels[number - 2].endswith("survey")
+        if not (is_read and (when == "after" or lagging)) and not again:
+            chosen.append(number)
+    return chosen
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("lag_seconds", [0.0, 20.0], ids=["consistent", "lagging"])
 @pytest.mark.parametrize("history", HISTORIES)
-def test_a_crash_at_every_boundary(
+def test_a_crash_at_every_call(
     fake: FakeEc2, tmp_path: Path, history: str, lag_seconds: float, part: int
 ) -> None:
     whole = run(fake, tmp_path / "whole", history, lag_seconds)
     assert whole.crashes == 0
-    # With a lag, a crash has the same boundaries; a share of them is run in each of the parts.
-    for at in range(1 + part, whole.boundaries.count + 1, PARTS):
+    for at in worth_a_crash(whole.boundaries.labels, lagging=lag_seconds > 0)[part::PARTS]:
         crashed = run(fake, tmp_path / str(at), history, lag_seconds, at)
         assert crashed.crashes == 1, at
