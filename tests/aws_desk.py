@@ -71,6 +71,7 @@ class Boundaries:
         self.at = set(at)
         self.count = 0
         self.labels: list[str] = []
+        self.begin = 0  # what came before is another history's business
         self.surveying = False
         self.dead = False
         self._lock = threading.Lock()
@@ -80,6 +81,7 @@ class Boundaries:
             if self.dead:  # other threads of a process that has died do not go on either
                 raise Crash(label)
             self.count += 1
+            assert self.count < 2000, "it never comes to an end"
             self.labels.append(label)
             if self.count in self.at:
                 self.dead = True
@@ -112,6 +114,7 @@ class Time:
     def sleep(self, seconds: float) -> None:
         self.at += seconds
         self.slept += seconds
+        assert self.slept < 6000, "it never comes to an end"
         self.fake.post("clock", advance=seconds)
         self.while_asleep()
 
@@ -134,6 +137,7 @@ class Counted(Aws):
 
 _sessions: dict[tuple[str, str], Account] = {}  # by the fake's address
 _watchers: dict[str, Boundaries] = {}
+_direct: dict[tuple[str, str], Any] = {}  # the checker's own clients
 _made_keys: dict[str, dict[str, str]] = {}
 
 
@@ -233,10 +237,20 @@ class Laptop:
         [machine] = [m for m in self.things("instance") if m["public_ip"] == access.host] or [None]
         if machine is None or machine["state"] != "running":
             raise Refused(Kind.NOT_READY, "no answer on port 22")
+        assert "127.0.0.1/32" in self.admitted(machine), "the group does not let this computer in"
         pinned = Path(access.known_hosts_path).read_text()
         assert host_key(machine["tags"]["hotdesk:keys"]) in pinned, "somebody else answered"
         assert pinned.startswith(f"{access.alias} ssh-ed25519 ")
         self.proven.append(access)
+
+    def admitted(self, machine: Any) -> list[str]:
+        """Who may reach a machine by ssh."""
+        key = (self.fake.url, machine["region"])
+        ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
+        found = ec2.describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]["Instances"][0]
+        groups = ec2.describe_security_groups(GroupIds=[g["GroupId"] for g in found["SecurityGroups"]])
+        rules = [rule for group in groups["SecurityGroups"] for rule in group["IpPermissions"]]
+        return [r["CidrIp"] for rule in rules if rule["FromPort"] == 22 for r in rule["IpRanges"]]
 
     # ---- what a person does --------------------------------------------------------------------------------
 

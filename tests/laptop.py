@@ -17,7 +17,7 @@ from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Outcome, Prove, Row
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
-from tests.sim import Cloud, Crash, offers
+from tests.sim import Clock, Cloud, Crash, offers
 
 
 class Journal(Store):
@@ -59,12 +59,26 @@ class Journal(Store):
         self.boundary("after remove")
 
 
+class LaptopClock:
+    """The computer's own clock, which may be wrong and may be set."""
+
+    def __init__(self, true: Clock) -> None:
+        self.true = true
+        self.error = 0.0
+
+    def now(self) -> float:
+        return self.true.time + self.error
+
+    def sleep(self, seconds: float) -> None:
+        self.true.sleep(seconds)
+
+
 class Laptop:
     def __init__(self, cloud: Cloud, folder: Path | None = None, deaf: float = 0.0) -> None:
         self.cloud = cloud
-        self.clock = cloud.clock
+        self.clock = LaptopClock(cloud.clock)
         self.deaf = deaf  # how often a desk does not answer a login at first
-        self.store = Journal(folder, lambda label: cloud.boundary(label))
+        self.store = Journal(folder, self.boundary)
         self.open()
 
     def open(self) -> None:
@@ -75,6 +89,9 @@ class Laptop:
     def crash(self) -> None:
         self.store = self.store.opened_again()
         self.open()
+
+    def boundary(self, label: str) -> None:
+        self.cloud.boundary(label)  # which may be another by now
 
     def _prove(self, access: Access) -> None:
         if self.deaf and self.cloud.random.random() < self.deaf:
@@ -99,7 +116,7 @@ class Laptop:
             )
         )
 
-    def settle(self, name: str, looks_max: int = 3000) -> Ask | None:
+    def settle(self, name: str, looks_max: int = 1200) -> Ask | None:
         """Let the loop come to its end, through crashes too; the question it stops with, if any."""
         self.cloud.looks, self.cloud.looks_max = 0, looks_max
         while True:
@@ -134,7 +151,7 @@ class Laptop:
         """The goal is reached in truth, all work is where a resume finds it, and nothing else is paid."""
         cloud = self.cloud
         assert cloud.violations == []
-        billed = cloud.billed(name)
+        billed = [t for t in cloud.billed(name) if t.value.phase is not Phase.ENDING]
         acknowledged = cloud.acknowledged.get(name, set())
         if goal is Goal.GONE:
             cloud.quiet()

@@ -9,6 +9,7 @@ machine is launched without it, or a second machine is made for the desk. One se
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 from collections.abc import Callable, Sequence
@@ -123,11 +124,13 @@ class Cloud:
         self.stoppable_spot = stoppable_spot
         self.boundary = boundary
         self.script: dict[str, list[Refused | str]] = {}  # by operation: what befalls its next calls
+        self.fault_at: dict[int, Refused | str] = {}  # by the number of the call that changes something
         self.sold_out: set[str] = set()  # offer keys
         self.things: dict[str, Thing] = {}
         self.acknowledged: dict[str, set[int]] = {}  # by desk
         self.given_up: Callable[[str], bool] = lambda desk: False  # the owner agreed to lose a desk's work
         self.violations: list[str] = []
+        self.lost_by_choice = False  # whether somebody ever gave work up, or deleted something by hand
         self.calls: list[str] = []
         self.looks = 0
         self.looks_max = 10**9
@@ -135,6 +138,7 @@ class Cloud:
         self._tokens: dict[str, tuple[LaunchOrder, str]] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
+        self._acts = 0
 
     # ---- the provider ----------------------------------------------------------------------------------
 
@@ -209,6 +213,8 @@ class Cloud:
             known, id_ = self._tokens[order.token]
             if known != replace(order, offer=known.offer) or known.offer.key != order.offer.key:
                 raise Refused(Kind.MISMATCH, "this token was used for another order")
+            if self.find(id_) is None:  # EC2 says IdempotentInstanceTerminated
+                raise Refused(Kind.MISMATCH, f"this token made {id_}, which is no more")
             return id_
         if any(t.value.name == order.name for t in self.machines()):
             raise Refused(Kind.MISMATCH, f"{order.name} exists")
@@ -223,6 +229,7 @@ class Cloud:
         if missing := self.acknowledged.get(order.desk, set()) - work:
             if self.given_up(order.desk):
                 self.acknowledged[order.desk] -= missing
+                self.lost_by_choice = True
             else:
                 self.violations.append(f"{order.name} launched without work {sorted(missing)}")
         spot = order.offer.market is Market.SPOT
@@ -295,12 +302,13 @@ class Cloud:
     def _finish(self, thing: Thing) -> None:
         if not thing.there or thing.value.phase is not Phase.PENDING:
             return
-        if self._befalls(self.faults.failed):
+        bad = self.script.get("image", []).pop(0) if self.script.get("image") else ""
+        if bad == "failed" or self._befalls(self.faults.failed):
             thing.sound = False
             kind = self.random.choice([None, Kind.NO_SPACE, Kind.UNREADABLE])
             self._change(thing, phase=Phase.FAILED, kind=kind, reason="the snapshot failed")
         else:
-            thing.sound = thing.sound and not self._befalls(self.faults.rotten)
+            thing.sound = thing.sound and bad != "rotten" and not self._befalls(self.faults.rotten)
             self._change(thing, phase=Phase.READY)
 
     def _verify(self, id_: str) -> str:
@@ -345,6 +353,7 @@ class Cloud:
             thing.keeps_disk = keep_disk
             if not keep_disk:
                 self._destroy(thing)
+                thing.work = frozenset()
             self._change(thing, phase=Phase.ENDING)
             self._after(2.0, 60.0, partial(self._ended, thing))
         else:
@@ -394,6 +403,7 @@ class Cloud:
         thing = self.find(id_)
         if thing is None or thing.value.phase in GONE:
             return
+        self.lost_by_choice = True
         before = self.given_up
         self.given_up = lambda desk: True
         self._delete(id_, thing.keeps_disk)
@@ -414,6 +424,7 @@ class Cloud:
         for other in self.things.values():
             if other is not thing and other.value.desk == desk and other.holds:
                 at_stake -= other.work
+        self.lost_by_choice |= self.given_up(desk)
         if at_stake:
             if not self.given_up(desk):
                 self.violations.append(f"the last copy of {sorted(at_stake)} destroyed with {thing.value.id}")
@@ -466,6 +477,9 @@ class Cloud:
             raise fault
         if fault == "never":
             raise ConnectionError("the request got lost")
+        if fault == "late":
+            self._after(self.lag_seconds + 20, self.lag_seconds + 60, partial(self._late, effect))
+            raise ConnectionError("the request is stuck on its way")
         self.calls.append(operation)
         id_ = effect()
         self._pass()
@@ -474,7 +488,14 @@ class Cloud:
             raise ConnectionError("the reply got lost")
         return id_
 
+    def _late(self, effect: Callable[[], str]) -> None:
+        with contextlib.suppress(Refused):
+            effect()
+
     def _fault(self, operation: str) -> Refused | str:
+        self._acts += 1
+        if self._acts in self.fault_at:
+            return self.fault_at[self._acts]
         if scripted := self.script.get(operation):
             return scripted.pop(0)
         if self._befalls(self.faults.lost):
@@ -514,8 +535,7 @@ class Cloud:
         )
 
     def _id(self, letter: str) -> str:
-        self._numbers += 1
-        return f"{letter}-{self._numbers:04d}"
+        return f"{letter}-{self.random.getrandbits(32):08x}"
 
     def _add(self, value: Instance | Disk | Image, work: frozenset[int], **more: bool) -> Thing:
         thing = Thing(value, work, made_at=self.clock.time, versions=[(float("-inf"), None)], **more)

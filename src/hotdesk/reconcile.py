@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from hotdesk.core.errors import Busy, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
+from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
 from hotdesk.core.ports import Clock, Prover, Provider
 from hotdesk.core.steps import (
@@ -68,7 +69,7 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
-        self._absent: dict[str, float] = {}  # by desk: since when something has been seen to be missing
+        self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
         """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
@@ -76,9 +77,9 @@ class Reconciler:
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
-        self._end_what_was_cut_off(desks)
         now = self.clock.now()  # before the look: what changes during it may not be in it
-        surveys = {name: self._survey(name) for name in {d.provider for d in desks}}
+        self._date_what_is_undated(desks, now)
+        surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
         by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
         seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].nothing for d in desks}
         acts: list[tuple[Desk, AnyStep]] = []
@@ -123,7 +124,7 @@ class Reconciler:
         failed = 0
         while True:
             now_wanted = self.store.find(desk.name)
-            if now_wanted is None or (now_wanted.goal, now_wanted.since) != (desk.goal, desk.since):
+            if now_wanted is None or now_wanted.wish != desk.wish:
                 goal = now_wanted.goal if now_wanted else Goal.GONE
                 raise Busy(
                     f"{desk.name} is now wanted {goal}.",
@@ -143,31 +144,35 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
-    def _end_what_was_cut_off(self, desks: Collection[Desk]) -> None:
+    def _date_what_is_undated(self, desks: Collection[Desk], now: float) -> None:
         """Nobody knows when a process died: what it was waiting for may have had its effect just now."""
+        cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
         for desk in desks:
-            for row in self.store.past(desk).unended:
-                cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
-                self.on_row(self.store.end(row, cut, self.clock.now()))
+            for row in self.store.past(desk).undated(now):
+                self.on_row(self.store.end(row, row.outcome or cut, now))
 
     def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
-        """A wait, while what rests on an absence has not stood for the listing's lag.
+        """A wait, while a conclusion from one look has not stood for the listing's lag.
 
         A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
         is kept in memory only means that a new process waits again.)
         """
-        gone = not steps and desk.goal is Goal.GONE
-        missing = bool(steps) and isinstance(steps[0], Ask) and steps[0].absence
-        if not gone and not missing:
-            self._absent.pop(desk.name, None)
+        if not _rests_on_one_look(desk, steps, seen, self.store.past(desk)):
+            self._doubted.pop(desk.name, None)
             return None
-        since = self._absent.setdefault(desk.name, self.clock.now())
-        if seen.lag_seconds == 0 or abs(now - since) > seen.lag_seconds:
+        wish, since = self._doubted.get(desk.name, (None, 0.0))
+        if (
+            wish != desk.since or since > self.clock.now()
+        ):  # the first look: a late disk is listed within the lag from its end
+            self._doubted[desk.name] = (desk.since, self.clock.now())
+        elif now - since >= seen.lag_seconds:
             return None
-        what = "nothing is listed any more" if gone else "the last work is not listed"
-        return Wait(seconds=seen.poll_seconds, why=f"{what}, but a disk may be listed late")
+        if not seen.lag_seconds:
+            return None
+        return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
 
-    def _survey(self, provider: str) -> Survey:
+    def survey(self, provider: str) -> Survey:
+        """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
             return self.provider(provider).survey()
         except Refused as refused:
@@ -192,8 +197,8 @@ class Reconciler:
     def _act(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
         if not acts:
             return ()
-        # A clock may be set back: what a command asked for is never written down as older than the command.
-        at = max(now, *(desk.since for desk, _ in acts))
+        # A clock may be set back: what is done for a desk is never written down as older than the wish.
+        at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
         begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
         ended = []
         for row, (desk, step) in zip(begun, acts, strict=True):
@@ -210,6 +215,18 @@ class Reconciler:
             return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
         except Exception as error:  # whatever it was: the request may have had its effect
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+
+def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+    """Whether a conclusion might be another one if the listing were not behind."""
+    match steps:
+        case [Ask(unsure=unsure), *_]:
+            return unsure
+        case [] if desk.goal is Goal.GONE:
+            return True
+        case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
+            return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
+    return False
 
 
 def _take(provider: Provider, step: AnyStep) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Unknown
+from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer, Unknown
 from hotdesk.core.model import Desk
 from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Outcome, Row
@@ -231,7 +231,7 @@ class Store:
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
-            raise Damaged(
+            raise Newer(
                 f"{self._file} was written by a newer hotdesk.",
                 f"It is of version {version}; this hotdesk reads up to {len(MIGRATIONS)}.",
                 "pip install --upgrade hotdesk",

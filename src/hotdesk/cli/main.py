@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
 from hotdesk.cli import render
 from hotdesk.core.errors import HotdeskError
 
-#: section -> command -> what it does. A command NAME is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
+#: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
 COMMANDS = {
     "The desk": {
         "up": "Open a desk: a machine you are logged into, with Jupyter answering.",
@@ -32,6 +31,19 @@ COMMANDS = {
         "notebook": "Jupyter in your browser; --url prints the address.",
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
+    },
+    "Speed and cost": {
+        "bench": "Measure this machine's speed, with bands; list and compare what was measured.",
+        "plan": "What finishing a job costs and how long it takes, on 1 machine or on 1000.",
+        "predict": "A job's speed on a GPU where it never ran, from where it did.",
+    },
+    "Choosing": {
+        "offers": "Every machine that fits: what it costs, where, and how far away it is.",
+        "regions": "How far each region is from here, and what the wanted GPU costs there.",
+        "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
+    },
+    "Long runs": {
+        "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
     },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
@@ -88,7 +100,7 @@ def run(argv: list[str]) -> int:
     """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
     name = argv[0] if argv else ""
     try:
-        hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
+        status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
     except HotdeskError as error:
         render.error(error.what, error.why, error.fix)
         return error.exit_code
@@ -110,7 +122,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         render.error(*_defect(error))
         return 1
-    return 0
+    return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:
@@ -123,13 +135,9 @@ def _defect(error: Exception) -> tuple[str, str, str]:
     path = state_folder() / "defect.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        path.touch(0o600)
+        with path.open("w") as file:
             traceback.print_exception(error, file=file)
     except OSError:
         return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
     return what, f"This is a defect; the details are in {path}. Nothing was deleted.", "hotdesk doctor"
-
-
-def option_json(function: Any) -> Any:
-    """The option that every reading command has."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)

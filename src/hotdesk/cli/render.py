@@ -19,7 +19,7 @@ def colourful(stream: TextIO) -> bool:
 
 
 def style(text: str, *names: str, stream: TextIO | None = None) -> str:
-    """The text in that style, where its stream shows styles. Only the 16 basic colours: they suit every theme."""
+    """The text in that style, where its stream shows styles; in basic colours, which suit every theme."""
     if not text or not colourful(stream or sys.stdout):
         return text
     return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
@@ -101,7 +101,11 @@ def json(value: Any) -> None:
 
 
 def usd(amount: float, digits: int = 2) -> str:
-    return "free" if amount == 0 else f"${amount:,.{digits}f}"
+    return f"${amount:,.{digits}f}"
+
+
+def per_hour(amount: float) -> str:
+    return f"${amount:,.4g}/h" if amount else "free"
 
 
 def ago(seconds: float) -> str:

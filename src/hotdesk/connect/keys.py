@@ -1,10 +1,10 @@
 """A desk's keys: made on this computer, kept below the state folder, readable by their owner only.
 
-    desks/<desk>/id_ed25519, .pub        logs in at the desk
-    desks/<desk>/host_ed25519, .pub      proves that it is the desk
-    desks/<desk>/known_hosts             that proof, under the desk's alias, for stock ssh
-    desks/<desk>/notebook-password       for the owner's eyes
-    desks/<desk>/notebook-password.argon2  for Jupyter
+desks/<desk>/id_ed25519, .pub        logs in at the desk
+desks/<desk>/host_ed25519, .pub      proves that it is the desk
+desks/<desk>/known_hosts             that proof, under the desk's alias, for stock ssh
+desks/<desk>/notebook-password       for the owner's eyes
+desks/<desk>/notebook-password.argon2  for Jupyter
 """
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ def forget_keys(state: Path, desk: str) -> None:
     """Remove a desk's keys. Those of a desk that has none are removed already."""
     folder = _folder(state, desk)
     if folder.is_dir():
-        for name in os.listdir(folder):
-            if name.startswith((".making-", "id_ed25519", "host_ed25519", "known_hosts", "notebook-")):
-                path = folder / name
+        for path in folder.iterdir():
+            if path.name.startswith((".making-", "id_ed25519", "host_ed25519", "known_hosts", "notebook-")):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (folder / ".lock").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else keeps something there
@@ -75,9 +74,8 @@ def _alone(folder: Path) -> Iterator[None]:
     fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        for name in os.listdir(folder):  # of a maker that was killed
-            if name.startswith(".making-"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+        for path in folder.glob(".making-*"):  # of a maker that was killed
+            shutil.rmtree(path, ignore_errors=True)
         yield
     finally:
         os.close(fd)

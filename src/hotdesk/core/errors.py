@@ -9,6 +9,7 @@
     ├── Unreachable                7  the cloud or the desk does not answer
     ├── Missing                    8  this computer lacks something (ssh, space, a package, a free port)
     └── Damaged                    9  hotdesk's own state or configuration cannot be read
+        └── Newer                  9  … because a newer hotdesk wrote it
 
 Exit 0 is said only when the wanted state was seen, 1 is a defect of hotdesk itself, 130 is Ctrl-C:
 the goal stands and the next command goes on.
@@ -67,6 +68,10 @@ class Missing(HotdeskError):
 
 class Damaged(HotdeskError):
     exit_code = 9
+
+
+class Newer(Damaged):
+    pass
 
 
 class Kind(StrEnum):

@@ -255,6 +255,11 @@ class Desk(Value, frozen=True):
     generation: int = 1  # its machine must be at least of this generation: `move` raises it
     fresh: bool = False  # the owner agreed to begin with an empty desk although images are missing
 
+    @property
+    def wish(self) -> tuple[object, ...]:
+        """What its owner wants: two commands of one wish can share the work, others change its mind."""
+        return (self.goal, self.want, self.generation, self.fresh)
+
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 

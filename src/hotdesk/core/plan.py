@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.steps import (
     AnyStep,
@@ -48,6 +48,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
+    if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
+        return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     steps = _steps(desk, seen, past, now)
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
@@ -163,6 +165,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
         what=f"Two machines claim to be {desk.name}: {ids}.",
         why="Work may be on either, so hotdesk deletes neither.",
         fix=f"hotdesk show {desk.name}",
+        unsure=True,
     )
 
 
@@ -182,8 +185,6 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        if seen.images and not past.last and 0 <= now - desk.since < seen.lag_seconds:
-            return [Wait(seconds=seen.poll_seconds, why="another computer may have saved it a moment ago")]
         return _launch(desk, seen, past, now)
     return _prune(desk, seen)
 
@@ -210,7 +211,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
             else "There is no verified image of it either. Something else has deleted them."
         ),
         fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
-        absence=True,
+        unsure=True,
     )
 
 
@@ -408,7 +409,8 @@ def _prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     steps: list[AnyStep] = [Delete(id=t.id, why=t.why or f"a leftover {t.kind}") for t in seen.leftovers]
     newest = seen.newest
     if newest is None:
-        return steps
+        failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
+        return [*steps, *(Delete(id=i.id, why="it failed, and you go on without it") for i in failed)]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and _superseded(disk, newest):
             steps.append(Delete(id=disk.id, why=f"its work is whole in {newest.name}"))
@@ -456,6 +458,7 @@ def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | 
         why=row.outcome.message,
         fix=row.outcome.fix or f"hotdesk log {desk.name}",
         kind=row.outcome.kind,
+        unsure=row.outcome.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
     )
 
 

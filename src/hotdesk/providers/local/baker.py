@@ -7,7 +7,6 @@ It holds the image's lock; an image whose baker has died unfinished is a failed 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -52,8 +51,7 @@ class Baker:
         except Refused as refused:
             self._failed(refused.kind, refused.message)
         except OSError as error:
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-            self._failed(Kind.NO_SPACE if full else None, str(error))
+            self._failed(Kind.NO_SPACE if error.errno in records.FULL else None, str(error))
         except Exception as error:
             traceback.print_exc()
             self._failed(None, f"{type(error).__name__}: {error}")
@@ -62,7 +60,7 @@ class Baker:
         return 1
 
     def _failed(self, kind: Kind | None, reason: str) -> None:
-        print(f"failed: {reason}", flush=True)
+        spawn.say(f"failed: {reason}")
         self.tell(phase="failed", verified=False, progress=None, kind=kind, reason=reason)
 
     def bake(self) -> None:
@@ -100,8 +98,7 @@ class Baker:
                 os.fsync(file.fileno())
             new.replace(manifest)
             old = records.read(self.folders.image(image), records.Picture)
-            sizes = {"size_bytes": old.size_bytes, "stored_bytes": old.stored_bytes} if old else {}
-            self.tell(phase="baked", progress=None, reason="", **sizes)
+            self.tell(phase="baked", progress=None, reason="", size_bytes=old.size_bytes if old else 0)
             return
         empty = self.folders.trash / f"{self.id}.empty"
         empty.mkdir(mode=0o700, exist_ok=True)
@@ -116,9 +113,9 @@ class Baker:
         best: tuple[int, float, str] | None = None
         for path in self.folders.images.glob("*.json"):
             other = records.read(path, records.Picture)
-            if other and other.order.desk == self.picture.order.desk and other.phase == "baked":
-                if path.with_suffix(".manifest").exists():
-                    best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
+            whole = other is not None and other.phase == "baked" and path.with_suffix(".manifest").exists()
+            if other and whole and other.order.desk == self.picture.order.desk:
+                best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
         return self.folders.manifest(best[2]) if best else None
 
     def verify(self) -> None:

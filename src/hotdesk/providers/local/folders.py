@@ -1,12 +1,12 @@
 """Where everything of the local provider lies, below one folder that no other user can open.
 
-    machines/<id>/   machine.json (written first), run.json, run.lock, prepared, supervisor.log
-    disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; a virtual environment names its own
-                     path, so a desk's disk always lies at the same one
-    disks/<desk>.json  whose disk it is, for the day on which the machine's folder is lost
-    images/<id>.json, <id>.manifest, <id>.lock
-    store/           the content of all images
-    trash/           what is being deleted
+machines/<id>/   machine.json (written first), run.json, run.lock, prepared, supervisor.log
+disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; a virtual environment names its own
+                 path, so a desk's disk always lies at the same one
+disks/<desk>.json  whose disk it is, for the day on which the machine's folder is lost
+images/<id>.json, <id>.manifest, <id>.lock
+store/           the content of all images
+trash/           what is being deleted
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class Folders:
 
     def disk_record(self, desk: str) -> Path:
         return self.disks / f"{desk}.json"
+
+    def half_restored(self, desk: str) -> Path:
+        """Where a disk is built before it is whole and moves to its place."""
+        return self.disks / f".{desk}.restoring"
 
     def image(self, id_: str) -> Path:
         return self.images / f"{id_}.json"

@@ -58,10 +58,6 @@ async def open_door(
 class _Door(asyncssh.SSHServer):
     def __init__(self, public_key: Path) -> None:
         self._public_key = public_key
-        self._connection: asyncssh.SSHServerConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -75,15 +71,14 @@ class _Door(asyncssh.SSHServer):
         return False
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-        return dest_host.lower() in _LOOPBACK
+        if dest_host.lower() in _LOOPBACK:
+            return True
+        raise asyncssh.ChannelOpenError(
+            asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "a desk forwards to its own loopback only"
+        )
 
-    async def _listen(self, port: int) -> asyncssh.SSHListener | bool:
-        assert self._connection is not None
-        return await self._connection.forward_local_port("127.0.0.1", port, "localhost", port)
-
-    def server_requested(self, listen_host: str, listen_port: int):  # type: ignore[no-untyped-def]
-        # Like OpenSSH's GatewayPorts=no: whatever is asked for, only this computer can reach it.
-        return True if listen_host.lower() in _LOOPBACK else False
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        return listen_host.lower() in _LOOPBACK  # only this computer may reach what is offered at the desk
 
 
 class _Files(asyncssh.SFTPServer):

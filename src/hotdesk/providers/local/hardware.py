@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 
+import msgspec
+
 from hotdesk.core.model import Market, Offer, Want
 
 CPU_TYPE, GPU_TYPE = "local.cpu", "local.gpu"
@@ -28,28 +30,39 @@ def _all() -> list[Offer]:
     gpu, count, memory_gib = _gpu()
     # The same words for the processor in every price list.
     arch = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
-    base = {
-        "provider": "local",
-        "region": REGION,
-        "zone": ZONE,
-        "market": Market.ON_DEMAND,
-        "vcpus": float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-        "arch": arch,
-        "source": "this computer",
-    }
-    found = [Offer(instance_type=CPU_TYPE, why="this computer costs nothing", **base)]
-    if gpu:
-        with_gpu = Offer(
-            instance_type=GPU_TYPE,
-            gpu=gpu,
-            gpu_count=count,
-            gpu_memory_gib=memory_gib,
-            why=f"this computer has {'an' if gpu[0] in 'AEFHLMNRSX' else 'a'} {gpu}, and costs nothing",
-            **base,
-        )
-        found.insert(0, with_gpu)
-    return found
+    cpu = Offer(
+        provider="local",
+        region=REGION,
+        zone=ZONE,
+        instance_type=CPU_TYPE,
+        market=Market.ON_DEMAND,
+        vcpus=float(_processors()),
+        memory_gib=_memory_gib(),
+        arch=arch,
+        source="this computer",
+        why="this computer costs nothing",
+    )
+    if not gpu:
+        return [cpu]
+    with_gpu = msgspec.structs.replace(
+        cpu,
+        instance_type=GPU_TYPE,
+        gpu=gpu,
+        gpu_count=count,
+        gpu_memory_gib=memory_gib,
+        why=f"this computer has {count} x {gpu}, and costs nothing",
+    )
+    return [with_gpu, cpu]
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gib() -> float:
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
 
 
 def _fits(offer: Offer, want: Want) -> bool:
@@ -94,8 +107,7 @@ def _gpu() -> tuple[str, int, float]:
         if done.returncode == 0:
             return read_nvidia(done.stdout)
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-        return "MPS", 1, round(memory, 1)  # shared with the processor
+        return "MPS", 1, _memory_gib()  # shared with the processor
     return "", 0, 0.0
 
 

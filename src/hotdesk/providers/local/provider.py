@@ -10,11 +10,14 @@ import contextlib
 import getpass
 import hashlib
 import importlib.util
+import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -26,7 +29,7 @@ from hotdesk.providers.local import clock, locks, looking, records, spawn
 from hotdesk.providers.local.folders import Folders, plain
 
 _NEEDED = ("asyncssh", "jupyterlab", "ipykernel", "psutil", "argon2", "pip")
-_FRESH_BYTES = 300_000_000  # a fresh desk's Python environment, with room to breathe
+_FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
 
 
 class Local:
@@ -52,7 +55,11 @@ class Local:
 
     def access(self, instance: Instance) -> Access:
         machine, run = self._machine(instance.id), self._run(instance.id)
-        if machine is None or run is None or looking.machine_now(self.folders, instance.id)[0] is not Phase.READY:
+        if (
+            machine is None
+            or run is None
+            or looking.machine_now(self.folders, instance.id)[0] is not Phase.READY
+        ):
             raise Refused(Kind.NOT_READY, f"{instance.desk} is not running", seconds=1.0)
         keys = machine.keys
         return Access(
@@ -83,7 +90,10 @@ class Local:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 place = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
                 present = records.Machine(id=id_, order=order, keys=keys, mark=f"{id_}:{place}")
-                records.write(folder / "machine.json", present)
+                try:
+                    records.write(folder / "machine.json", present)
+                except OSError as error:
+                    self._nothing_was_made(folder, error)
             elif present.order != order:
                 raise Refused(Kind.MISMATCH, f"{id_} was already launched with another order")
             if self._ending(id_):
@@ -116,23 +126,29 @@ class Local:
         kind, _, name = thing_id.rpartition("/")
         if not plain(name):
             return
+        tidy = self._delete_in_order(kind, name, keep_disk=keep_disk)
+        if tidy is not None:
+            tidy()  # what takes longer than a moment, and holds nobody up
+
+    def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
+        from hotdesk.providers.local.removing import remove_tree
+
         with self._in_order():
             if kind == "trash":
-                from hotdesk.providers.local.removing import remove_tree
-
-                remove_tree(self.folders.trash / name)
-            elif kind == "manifest":
+                return partial(remove_tree, self.folders.trash / name)
+            if kind == "manifest":
                 if not self.folders.image(name).exists():
-                    self._delete_image(name)
+                    return self._delete_image(name)
             elif kind in {"", "machine"} and self.folders.machine(name).is_dir():
                 ending = records.Ending(keep_disk=keep_disk)
                 if not self._ending(name):
                     records.write(self.folders.machine(name) / "ending.json", ending)
                 self._end(name)
             elif kind == "" and self.folders.image(name).exists():
-                self._delete_image(name)
+                return self._delete_image(name)
             elif kind == "" and name.startswith("disk-"):
-                self._delete_disk(name.removeprefix("disk-"))
+                return self._delete_disk(name.removeprefix("disk-"))
+        return None
 
     def _check_order(self, order: LaunchOrder) -> None:
         """Raise `Refused` for an order that this computer cannot serve."""
@@ -151,7 +167,9 @@ class Local:
 
         types = [hardware.CPU_TYPE, hardware.GPU_TYPE]
         if order.offer.instance_type not in types:
-            raise Refused(Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}")
+            raise Refused(
+                Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
+            )
         if order.offer.instance_type == hardware.GPU_TYPE and not hardware.has_gpu():
             raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")
 
@@ -170,7 +188,7 @@ class Local:
             picture = records.read(self.folders.image(order.image_id), records.Picture)
             if picture is None or not self.folders.manifest(order.image_id).exists():
                 raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} on this computer")
-            size = picture.size_bytes + 50_000_000
+            size = picture.size_bytes + _FRESH_BYTES
         free = shutil.disk_usage(self.folders.root).free
         if free < size:
             raise Refused(
@@ -212,7 +230,7 @@ class Local:
                 log=folder / "supervisor.log",
             )
         finally:
-            _close(lock_fd)
+            os.close(lock_fd)
 
     def _end(self, id_: str) -> None:
         """Start the worker that stops a machine, and deletes it if that is written down; unless one lives."""
@@ -229,7 +247,7 @@ class Local:
                 log=folder / "ender.log",
             )
         finally:
-            _close(lock_fd)
+            os.close(lock_fd)
 
     # ---- images ----------------------------------------------------------------------------------
 
@@ -253,10 +271,13 @@ class Local:
             if lock_fd is None:
                 raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
             try:
-                records.write(self.folders.image(id_), picture)
+                try:
+                    records.write(self.folders.image(id_), picture)
+                except OSError as error:
+                    self._nothing_was_made(self.folders.image(id_), error)
                 self._work_on(id_, "bake", lock_fd)
             finally:
-                _close(lock_fd)
+                os.close(lock_fd)
         return id_
 
     def verify(self, image_id: str) -> None:
@@ -270,24 +291,28 @@ class Local:
                 return
             lock_fd = locks.take(self.folders.image_lock(image_id))
             if lock_fd is None:
-                if picture.phase == "baking":
-                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=1.0)
+                if picture.phase != "verifying":
+                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=0.1)
                 return
             try:
                 if picture.phase == "baking":
                     raise Refused(Kind.ROTTEN, f"{image_id} was never finished")
                 if picture.reads >= looking.READS:
-                    raise Refused(Kind.ROTTEN, f"{image_id} could not be read back in {picture.reads} attempts")
+                    raise Refused(
+                        Kind.ROTTEN, f"{image_id} could not be read back in {picture.reads} attempts"
+                    )
                 changed = msgspec.structs.replace(
                     picture, phase="verifying", reads=picture.reads + 1, progress=0.0, reason=""
                 )
                 records.write(self.folders.image(image_id), changed)
                 self._work_on(image_id, "verify", lock_fd)
             finally:
-                _close(lock_fd)
+                os.close(lock_fd)
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        raise Refused(Kind.UNSUPPORTED, f"this computer is one region, {looking.REGION}; {region} is not here")
+        raise Refused(
+            Kind.UNSUPPORTED, f"this computer is one region, {looking.REGION}; {region} is not here"
+        )
 
     def _work_on(self, image_id: str, verb: str, lock_fd: int) -> None:
         spawn.spawn(
@@ -311,23 +336,23 @@ class Local:
             raise Refused(Kind.MISMATCH, f"{order.source_id} belongs to {machine.order.desk}, not to {desk}")
         phase, _, _, run = looking.machine_now(self.folders, order.source_id)
         if phase is not Phase.STOPPED:
-            raise Refused(Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0)
+            raise Refused(
+                Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0
+            )
         if run and run.started_at != order.started_at:
             raise Refused(Kind.MISMATCH, f"{order.source_id} was started again since this image was ordered")
 
     def _being_baked(self, source_id: str) -> bool:
         for file in looking.names(self.folders.images):
-            if file.endswith(".json"):
-                id_ = file.removesuffix(".json")
-                picture = self._picture(id_)
-                if picture and picture.order.source_id == source_id and picture.phase == "baking":
-                    if locks.alive(self.folders.image_lock(id_)):
-                        return True
+            picture = self._picture(id_) if (id_ := file.removesuffix(".json")) != file else None
+            of_it = picture is not None and picture.order.source_id == source_id
+            if picture and of_it and picture.phase == "baking" and locks.alive(self.folders.image_lock(id_)):
+                return True
         return False
 
-    def _delete_image(self, id_: str) -> None:
-        """Remove an image, then whatever content no other image holds. Under the order lock."""
-        from hotdesk.providers.local import ender, snapshot
+    def _delete_image(self, id_: str) -> Callable[[], None]:
+        """Remove an image, under the order lock; what is left to do is to forget its content."""
+        from hotdesk.providers.local import ender
 
         ender.end_worker(self.folders.image_lock(id_), seconds=0.0)
         # The record first: an image without a record is nothing, one without content would look whole.
@@ -338,21 +363,37 @@ class Local:
             self.folders.image_lock(id_),
         ):
             path.unlink(missing_ok=True)
+        for path in self.folders.images.glob(f"{id_}.*.new"):  # of a baker that was killed while writing
+            path.unlink(missing_ok=True)
+        return self._forget
+
+    def _forget(self) -> None:
+        """Drop whatever content no image holds."""
+        from hotdesk.providers.local import snapshot
+
         with locks.ordered_now(self.folders.root / "store.lock") as free:
             # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
             if free and self.folders.store.is_dir():
                 snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
 
-    def _delete_disk(self, desk: str) -> None:
+    def _delete_disk(self, desk: str) -> Callable[[], None] | None:
         if not any(d.desk == desk for d in self.survey().disks):
-            return
+            return None
         from hotdesk.providers.local.removing import remove_tree
 
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
         remove_tree(gone)
         self.folders.disk(desk).rename(gone)
         self.folders.disk_record(desk).unlink(missing_ok=True)
-        remove_tree(gone)
+        return partial(remove_tree, gone)
+
+    def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
+        """A definite no, when even the first record could not be written."""
+        from hotdesk.providers.local.removing import remove_tree
+
+        remove_tree(path)
+        kind = Kind.NO_SPACE if error.errno in records.FULL else Kind.DENIED
+        raise Refused(kind, f"{error.strerror}: {path}") from error
 
     # ---- small questions -------------------------------------------------------------------------
 
@@ -362,7 +403,9 @@ class Local:
         return locks.ordered(self.folders.root / "order.lock")
 
     def _machine(self, id_: str) -> records.Machine | None:
-        return records.read(self.folders.machine(id_) / "machine.json", records.Machine) if plain(id_) else None
+        return (
+            records.read(self.folders.machine(id_) / "machine.json", records.Machine) if plain(id_) else None
+        )
 
     def _known(self, id_: str) -> records.Machine:
         if (machine := self._machine(id_)) is None:
@@ -377,9 +420,3 @@ class Local:
 
     def _ending(self, id_: str) -> bool:
         return (self.folders.machine(id_) / "ending.json").exists()
-
-
-def _close(fd: int) -> None:
-    import os
-
-    os.close(fd)

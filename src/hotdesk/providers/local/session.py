@@ -39,7 +39,9 @@ async def serve(
     if process.subsystem:
         process.exit(127)
         return
-    argv = [shell, "-c", process.command] if process.command else [shell, *([] if process.term_type else ["-s"])]
+    argv = (
+        [shell, "-c", process.command] if process.command else [shell, *([] if process.term_type else ["-s"])]
+    )
     try:
         if process.term_type:
             status = await _in_terminal(process, argv, env, home)
@@ -62,7 +64,7 @@ def _from_client(process: asyncssh.SSHServerProcess[bytes]) -> dict[str, str]:
     env = {
         name: value
         for name, value in process.env.items()
-        if name in {"LANG", "COLORTERM", "TZ", "NO_COLOR"} or name.startswith(("LC_", "HOTDESK_ENV_"))
+        if name in {"LANG", "COLORTERM", "TZ", "NO_COLOR"} or name.startswith("LC_")
     }
     if process.term_type:
         env["TERM"] = process.term_type
@@ -116,7 +118,7 @@ async def _in_terminal(
         if not ended.done():
             _send_group(child.pid, signal.SIGHUP)
             return 0  # nobody is there to be told
-        # What runs on in the background may hold the terminal for ever: its last words are waited for, it is not.
+        # What runs on in the background may hold the terminal for ever. Its last words are waited for.
         idle = asyncio.create_task(_quiet(master))
         await asyncio.wait({speaking, idle, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
@@ -144,7 +146,16 @@ def _resize(terminal: int, columns: int, rows: int, width: int = 0, height: int 
 
 
 #: Modes of RFC 4254 §8 that a client's terminal may have changed, by their place in termios.
-_CHARACTERS = {1: "VINTR", 2: "VQUIT", 3: "VERASE", 4: "VKILL", 5: "VEOF", 8: "VSTART", 9: "VSTOP", 10: "VSUSP"}
+_CHARACTERS = {
+    1: "VINTR",
+    2: "VQUIT",
+    3: "VERASE",
+    4: "VKILL",
+    5: "VEOF",
+    8: "VSTART",
+    9: "VSTOP",
+    10: "VSUSP",
+}
 _FLAGS = {
     36: (0, "ICRNL"),
     38: (0, "IXON"),
@@ -201,14 +212,10 @@ async def _in_pipes(
     hang_up = asyncio.create_task(process.channel.wait_closed())
     try:
         # Pipes first, status second: a command that has ended may not have been heard to its end.
-        whole = asyncio.ensure_future(asyncio.gather(*speaking))
+        whole = asyncio.create_task(_all_ended(*speaking, ended))
         await asyncio.wait({whole, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         if not whole.done():
             whole.cancel()
-            _send_group(child.pid, signal.SIGHUP)
-            return 0
-        await asyncio.wait({ended, hang_up}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
             _send_group(child.pid, signal.SIGHUP)
             return 0
         return ended.result()
@@ -216,6 +223,11 @@ async def _in_pipes(
         await _cancel(listening, *speaking, hang_up)
         for fd in (out_fd, err_fd):
             os.close(fd)
+
+
+async def _all_ended(*tasks: asyncio.Task[None] | asyncio.Task[int]) -> None:
+    for task in tasks:
+        await asyncio.wait({task})
 
 
 # ---- both --------------------------------------------------------------------------------------------
@@ -240,9 +252,7 @@ def _send_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
-async def _input(
-    process: asyncssh.SSHServerProcess[bytes], fd: int, leader: int, *, terminal: bool
-) -> None:
+async def _input(process: asyncssh.SSHServerProcess[bytes], fd: int, leader: int, *, terminal: bool) -> None:
     """From the client to the command, until either ends. Closes the pipe, or tells the terminal."""
     import asyncssh
 
@@ -317,10 +327,13 @@ async def _write(fd: int, data: bytes) -> bool:
 async def _ready(fd: int, *, reading: bool) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    add, remove = (
-        (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
-    )
-    add(fd, lambda: ready.done() or ready.set_result(None))
+    add, remove = (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    add(fd, wake)
     try:
         await ready
     finally:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import Damaged, digest, write_atomically
+from hotdesk.providers.local.packs_file import Damaged, digest, write_atomically
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,
     Entry,
@@ -80,6 +80,8 @@ class Notes:
                     os.chmod(names[-1], mode, dir_fd=fd)
             except FileNotFoundError:
                 pass  # the owner removed it since
+            except PermissionError:
+                pass  # its folder is shut again, which is done after what is in it
             finally:
                 os.close(fd)
         self._loosened.clear()
@@ -107,9 +109,12 @@ def notes_of(store: Path, disk: Path) -> Iterator[Notes]:
 
 
 def clock_ns(folder: Path, device: int) -> int:
-    """Now, by the clock of the file system `device`, seen in `folder`; 0 where that is another one."""
+    """Now, by the clock of the file system `device`, as `folder` shows it; 0 where it cannot tell."""
     path = folder / ".hotdesk-clock"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return 0
     try:
         os.utime(fd)
         now = os.fstat(fd)

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -55,6 +56,7 @@ class Machine:
         self.disk = self.folders.disk(self.desk)
         self.stop = asyncio.Event()
         self._told = 0.0
+        self._telling = threading.Lock()
         self._server: asyncio.subprocess.Process | None = None
         self._door: asyncssh.SSHAcceptor | None = None
         self._environment: dict[str, str] = {}
@@ -63,8 +65,12 @@ class Machine:
 
     def tell(self, **changes: object) -> None:
         """Write down how far the machine is. Only this process does, while it lives."""
-        self.run = msgspec.structs.replace(self.run, **changes)
-        records.write(self.folder / "run.json", self.run, durable=False)
+        with self._telling:
+            self.run = msgspec.structs.replace(self.run, **changes)
+            try:
+                records.write(self.folder / "run.json", self.run, durable=False)
+            except OSError as error:  # a machine goes on, and ends in order, also on a full disk
+                spawn.say(f"cannot write down {changes}: {error}")
 
     async def live(self) -> None:
         """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
@@ -89,7 +95,7 @@ class Machine:
             self.tell(progress=0.8, reason="Jupyter is starting")
             await self._unless_stopped(self._jupyter_answers())
             self.tell(phase="ready", progress=None, reason="")
-            print(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}", flush=True)
+            spawn.say(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}")
             assert self._server is not None
             status = await self._unless_stopped(self._server.wait())
             raise Stopped(f"Jupyter ended by itself ({_status(status)})")
@@ -128,8 +134,9 @@ class Machine:
                 fresh = True
         variables.lay_out(self.disk, mark, fresh=fresh)
         jupyter.write_kernel(self.disk, self.desk)
+        jupyter.silence_news(self.disk)
         if not prepared.exists():
-            prepared.touch()
+            prepared.touch(mode=0o600)
             records.sync_folder(self.folder)
 
     def _restore(self, image: str) -> None:
@@ -146,9 +153,8 @@ class Machine:
 
     def _prepare_python(self) -> None:
         self.tell(progress=0.65, reason="making the desk's Python environment")
-        python_env.make(self.disk / "env")
-        if trouble := python_env.mend(self.disk / "env"):
-            print(trouble, flush=True)
+        if trouble := python_env.make(self.disk / "env", self.disk / "kit"):
+            spawn.say(trouble)
 
     # ---- Jupyter -------------------------------------------------------------------------------------
 
@@ -184,7 +190,7 @@ class Machine:
                 if tried == _PORTS_TRIED:
                     break
                 tried += 1
-                self.run = msgspec.structs.replace(self.run, notebook_port=0)
+                self.tell(notebook_port=0)
                 await self._start_jupyter()
             if await jupyter.answers(self.run.notebook_port, self.machine.mark):
                 return
@@ -228,17 +234,23 @@ async def run(state: Path, id_: str) -> int:
     undertaker = processes.Undertaker()
     looks: list[asyncio.TimerHandle] = []
 
+    def look_later() -> None:
+        if not looks:
+            looks.append(loop.call_later(2.0, bury))
+
     def bury() -> None:
         looks.clear()
         if undertaker.look():
-            looks.append(loop.call_later(2.0, bury))
+            look_later()
 
     loop.add_signal_handler(signal.SIGTERM, machine.stop.set)
-    for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # handled, so that children do not inherit it
+    for ignored in (
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+    ):  # handled, so that children do not inherit it
         loop.add_signal_handler(ignored, lambda: None)
-    loop.add_signal_handler(
-        signal.SIGCHLD, lambda: looks or looks.append(loop.call_later(2.0, bury))
-    )
+    loop.add_signal_handler(signal.SIGCHLD, look_later)
     processes.adopt_orphans()
     reason = ""
     try:
@@ -252,7 +264,7 @@ async def run(state: Path, id_: str) -> int:
     except OSError as error:
         reason = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     machine.tell(phase="stopped", progress=None, reason=reason)
-    print(f"stopped: {reason or 'as asked'}", flush=True)
+    spawn.say(f"stopped: {reason or 'as asked'}")
     return 1 if reason else 0
 
 
@@ -267,7 +279,7 @@ def main() -> int:
     try:
         return asyncio.run(run(state, id_))
     except Stopped as stopped:
-        print(f"stopped: {stopped}", flush=True)
+        spawn.say(f"stopped: {stopped}")
         return 1
 
 

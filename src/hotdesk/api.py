@@ -1,0 +1,479 @@
+"""`Hotdesk`: the one façade behind the command line, Python and the page.
+
+Every verb does the same thing: it writes a desk's goal down, and runs the loop until the goal is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hotdesk.core.errors import (
+    OFFER_KINDS,
+    Busy,
+    HotdeskError,
+    Kind,
+    Missing,
+    NeedsDecision,
+    NotAllowed,
+    Refused,
+    Unknown,
+    Usage,
+)
+from hotdesk.core.model import (
+    Desk,
+    Disk,
+    Goal,
+    Image,
+    Instance,
+    Offer,
+    Phase,
+    Seen,
+    Survey,
+    Value,
+    Want,
+    check_name,
+)
+from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.steps import AnyStep, Ask, Row, Wait
+from hotdesk.store import Store
+from hotdesk.world import SystemClock, config_files, state_folder
+
+if TYPE_CHECKING:
+    from hotdesk.config import Config
+    from hotdesk.reconcile import Reconciler, Tick
+
+FIRST_NAME = "desk"  # of a desk that nobody named
+
+
+class View(Value, frozen=True):
+    """What is to be said of a desk: its row, and what is seen of it."""
+
+    name: str
+    goal: Goal
+    phase: str  # of its machine; without one: parked, lost (a machine is gone, unsaved) or none
+    provider: str
+    region: str = ""
+    zone: str = ""
+    instance_type: str = ""
+    market: str = ""
+    gpu: str = ""
+    usd_per_hour: float = 0.0
+    usd_per_month: float = 0.0  # of disks and images
+    cost_usd: float = 0.0  # of its machines, so far
+    notebook: str = ""  # Jupyter's address, when it can be opened from here
+    ssh: str = ""
+    image: str = ""  # the newest verified image
+    image_time: float | None = None
+    why: str = ""  # what is behind this phase
+    holder: str = ""  # the process that acts on it now
+    since: float = 0.0
+
+
+class Hotdesk:
+    """Your desks. Use as a context manager, or `close()` it.
+
+    `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
+    Every verb raises a `HotdeskError` unless the wanted state was seen.
+    """
+
+    def __init__(
+        self,
+        state: Path | None = None,
+        *,
+        config: Config | None = None,
+        clock: Clock | None = None,
+        on_row: Callable[[Row], None] = lambda row: None,
+        on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
+        on_busy: Callable[[str, str], None] = lambda desk, holder: None,
+    ) -> None:
+        self.state = state or state_folder()
+        self.store = Store(self.state)
+        self.clock = clock or SystemClock()
+        self.on_row = on_row
+        self.on_wait = on_wait
+        self.on_busy = on_busy
+        self._config = config
+        self._providers: dict[str, Provider] = {}
+
+    def __enter__(self) -> Hotdesk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.store.close()
+
+    @property
+    def config(self) -> Config:
+        if self._config is None:
+            from hotdesk.config import load
+
+            self._config = load(config_files())
+        return self._config
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name. Raises `Usage` for an unknown one."""
+        if name not in self._providers:
+            if name == "local":
+                from hotdesk.connect.keys import desk_keys
+                from hotdesk.providers.local.provider import Local
+
+                self._providers[name] = Local(self.state, partial(desk_keys, self.state))
+            else:
+                raise Usage(
+                    f"There is no provider {name!r}.", "There is: local.", "hotdesk up --provider local"
+                )
+        return self._providers[name]
+
+    # ---- verbs ---------------------------------------------------------------------------------------
+
+    def up(
+        self,
+        name: str | None = None,
+        *,
+        want: Want | None = None,
+        provider: str | None = None,
+        fresh: bool = False,
+    ) -> View:
+        """A desk that can be used: made, resumed, started or only proven, as need be.
+
+        `want` replaces what the desk wanted until now; a running machine that does not fit is an error
+        (see `move`). `fresh` agrees to go on from what is left where the newest work is not to be found.
+        """
+        return self._pursue(self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh))
+
+    def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
+        """A desk that exists, running again."""
+        self.store.desk(name)
+        return self.up(name, want=want, fresh=fresh)
+
+    def start(self, name: str) -> View:
+        """A stopped desk, running again."""
+        return self.resume(name)
+
+    def stop(self, name: str) -> View:
+        """The machine off, its disk kept (and paid)."""
+        self.store.desk(name)
+        return self._pursue(self.wanted(name, Goal.STOPPED))
+
+    def park(self, name: str) -> View:
+        """Everything in one verified image, and nothing else left to pay."""
+        self.store.desk(name)
+        return self._pursue(self.wanted(name, Goal.PARKED))
+
+    def move(self, name: str, want: Want) -> View:
+        """The same desk on other hardware: parked and resumed there."""
+        return self._pursue(self.moved(name, want))
+
+    def down(self, name: str) -> None:
+        """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
+        if self.store.find(name) is None and self.store.rows(name, limit=1):
+            return  # it was deleted before; the journal remembers it
+        self.store.desk(name)
+        self._pursue(self.wanted(name, Goal.GONE))
+
+    def settle(self, name: str) -> View:
+        """Go on with what was last asked of the desk, until it is so."""
+        return self._pursue(self.store.desk(name))
+
+    def watch(self, names: Collection[str] | None = None, seconds: float = 5.0) -> None:
+        """Keep desks as wanted until interrupted."""
+        from hotdesk.reconcile import watch
+
+        for name in names or ():
+            self.store.desk(name)
+        watch(self._reconciler(), names, seconds)
+
+    # ---- what would be done --------------------------------------------------------------------------
+
+    def wanted(
+        self,
+        name: str,
+        goal: Goal,
+        want: Want | None = None,
+        provider: str | None = None,
+        fresh: bool = False,
+    ) -> Desk:
+        """The desk's row as this wish would write it; nothing is written yet."""
+        now = self.clock.now()
+        desk = self.store.find(name)
+        if desk is None:
+            check_name(name)
+            settings = self.config.desks.get(name)
+            cloud = provider or (settings and settings.provider) or self.config.defaults.provider or "local"
+            desk = Desk(name=name, goal=goal, since=now, created_at=now, provider=cloud)
+            want = want or self.configured(name)
+        elif provider and provider != desk.provider:
+            raise Usage(
+                f"{name} is a desk of {desk.provider}.",
+                "A desk cannot change its cloud; its image would have to be carried over.",
+                f"hotdesk up another-name --provider {provider}",
+            )
+        elif want and goal is Goal.RUNNING and self._has_machine(desk) and want != desk.want:
+            raise Usage(
+                f"{name} has a machine already.",
+                "Its hardware is chosen when it is launched.",
+                f"hotdesk move {name} …   # the same desk on other hardware",
+            )
+        want = want or desk.want
+        if goal is Goal.RUNNING:
+            self._check_computer(desk.provider)
+        offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
+        return msgspec.structs.replace(
+            desk,
+            goal=goal,
+            since=now,
+            want=want,
+            offers=offers,
+            fresh=fresh or (desk.fresh and goal is desk.goal),
+        )
+
+    def moved(self, name: str, want: Want) -> Desk:
+        """The desk's row as a move would write it."""
+        desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
+        machines = self.survey(desk.provider).of(name).machines
+        newest = max((m.generation for m in machines), default=desk.generation - 1)
+        offers = self._offers(desk.provider, want)
+        return msgspec.structs.replace(
+            desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
+        )
+
+    def plan(self, desk: Desk) -> list[AnyStep]:
+        """The steps from what is seen to what this row wants: what a dry run shows. Nothing is done."""
+        from hotdesk.core.plan import plan
+
+        seen = self.survey(desk.provider).of(desk.name)
+        return plan(desk, seen, self.store.past(desk), self.clock.now())
+
+    # ---- what is -------------------------------------------------------------------------------------
+
+    def survey(self, provider: str) -> Survey:
+        """Everything of ours in one cloud. Raises `NotAllowed`, `Unreachable`."""
+        return self._reconciler().survey(provider)
+
+    def ls(self) -> list[View]:
+        """All desks; one survey per cloud in use."""
+        desks = self.store.desks()
+        surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
+        return [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+
+    def show(self, name: str) -> View:
+        desk = self.store.desk(name)
+        return self._view(desk, self.survey(desk.provider).of(name))
+
+    def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
+        """The newest rows of the journal, oldest first; also of desks that are gone."""
+        rows = self.store.rows(name, after, limit)
+        if name and not rows:
+            self.store.desk(name)
+        return rows
+
+    def only(self, otherwise: str | None = None) -> str:
+        """The name that is meant when none is given: the only desk there is.
+
+        `otherwise` when there is none. Raises `Usage` where there are several.
+        """
+        names = [d.name for d in self.store.desks()]
+        if len(names) == 1:
+            return names[0]
+        if not names and otherwise:
+            return otherwise
+        if not names:
+            raise Unknown("There is no desk yet.", "", "hotdesk up")
+        raise Usage("Which desk?", f"There are several: {', '.join(names[:12])}.", "hotdesk ls")
+
+    def access(self, name: str) -> Access:
+        """How to reach a desk that runs. Raises `NeedsDecision` when it does not run, saying what would."""
+        desk = self.store.desk(name)
+        machine = self._machine(desk, self.survey(desk.provider).of(name))
+        return self.provider(desk.provider).access(machine)
+
+    def notebook(self, name: str) -> str:
+        """An address at which the desk's Jupyter answers from this computer."""
+        from hotdesk.connect import tunnel
+
+        return tunnel.notebook_url(self.access(name), self.state / "desks" / name)
+
+    def password_file(self, name: str) -> Path:
+        """Where the desk's Jupyter password stands; the file is its owner's alone."""
+        return self.state / "desks" / self.store.desk(name).name / "notebook-password"
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    def _pursue(self, desk: Desk) -> View:
+        """Write the wish down, then act on it until it is so."""
+        old = self.store.find(desk.name)
+        changed = old is None or old.wish != desk.wish
+        if changed:
+            self.store.put(desk)
+        doing = f"making {desk.name} {desk.goal}"
+        with self.store.hold(desk.name, doing) as mine:
+            if mine:
+                return self._settle(desk, changed)
+        self.on_busy(desk.name, self.store.holder(desk.name))
+        with self.store.hold(desk.name, doing, wait=True):
+            return self._settle(desk, changed)
+
+    def _settle(self, desk: Desk, changed: bool) -> View:
+        current = self.store.find(desk.name)
+        if current is not None and current.wish != desk.wish:
+            raise Busy(
+                f"{desk.name} is now wanted {current.goal}.",
+                "Another command changed its mind while this one was waiting for its turn.",
+                f"hotdesk watch {desk.name}",
+            )
+        if current is not None and not changed:
+            self.store.put(desk)  # asked again: with a fresh proof, fresh offers and fresh patience
+        if current is None and desk.goal is not Goal.GONE:
+            self.store.put(desk)
+        tick: Tick = self._reconciler().settle(desk)
+        if ask := tick.asks.get(desk.name):
+            raise _question(ask)
+        return self._view(desk, tick.seen.get(desk.name, Seen()))
+
+    def _reconciler(self) -> Reconciler:
+        from hotdesk.reconcile import Reconciler
+
+        def prove(access: Access) -> None:
+            from hotdesk.connect.prove import prove
+
+            prove(access)
+
+        return Reconciler(
+            store=self.store,
+            provider=self.provider,
+            clock=self.clock,
+            prove=prove,
+            on_row=self.on_row,
+            on_wait=self.on_wait,
+            on_gone=self._forget,
+        )
+
+    def _forget(self, desk: Desk) -> None:
+        from hotdesk.connect.keys import forget_keys
+
+        forget_keys(self.state, desk.name)
+
+    def _check_computer(self, provider: str) -> None:
+        """Raises `Missing` when this computer could not use the desk that it asks for."""
+        from hotdesk.connect import ssh
+
+        for name in ("ssh", "ssh-keygen"):
+            ssh.program(name)
+        if provider == "local":
+            from hotdesk.providers import local
+
+            local.check_packages()
+
+    def configured(self, name: str) -> Want:
+        """What hotdesk.toml says that a new desk of this name wants."""
+        settings = self.config.desks.get(name)
+        regions = self.config.defaults.regions
+        if settings is None:
+            return Want(regions=regions)
+        fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
+        return Want(**{**fields, "regions": settings.regions or regions})
+
+    def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
+        try:
+            return tuple(self.provider(provider).offers(want))
+        except Refused as refused:
+            raise question_of(refused, f"{provider} does not say what it offers.") from refused
+
+    def _has_machine(self, desk: Desk) -> bool:
+        return self.survey(desk.provider).of(desk.name).live is not None
+
+    def _machine(self, desk: Desk, seen: Seen) -> Instance:
+        machine = seen.live
+        if machine is not None and machine.phase is Phase.READY:
+            return machine
+        view = self._view(desk, seen)
+        verb = "resume" if view.phase == "parked" else "up"
+        raise NeedsDecision(
+            f"{desk.name} is {view.phase}.",
+            view.why or "There is a machine to connect to only while it is running.",
+            f"hotdesk {verb} {desk.name}",
+        )
+
+    def _view(self, desk: Desk, seen: Seen) -> View:
+        machine, image = seen.live, seen.newest
+        ready = machine is not None and machine.phase is Phase.READY
+        running = machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}
+        notebook = ssh = ""
+        if ready and machine is not None:
+            notebook, ssh = self._addresses(desk, machine)
+        stored: list[Disk | Image] = [*seen.disks, *seen.images]
+        return View(
+            name=desk.name,
+            goal=desk.goal,
+            phase=_phase(machine, image, seen),
+            provider=desk.provider,
+            region=machine.region if machine else image.region if image else "",
+            zone=machine.zone if machine else "",
+            instance_type=machine.instance_type if machine else "",
+            market=machine.market if machine else "",
+            gpu=machine.gpu if machine else "",
+            usd_per_hour=machine.usd_per_hour if machine and running else 0.0,
+            usd_per_month=sum(t.usd_per_month for t in stored),
+            cost_usd=self._cost(desk, running),
+            notebook=notebook,
+            ssh=ssh,
+            image=image.id if image else "",
+            image_time=image.taken_at if image else None,
+            why=machine.reason if machine else "",
+            holder=self.store.holder(desk.name),
+            since=desk.since,
+        )
+
+    def _cost(self, desk: Desk, running: bool) -> float:
+        if not any(offer.usd_per_hour for offer in desk.offers):
+            return 0.0
+        from hotdesk.costs import compute_usd
+
+        rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
+        return compute_usd(rows, self.clock.now(), running)
+
+    def _addresses(self, desk: Desk, machine: Instance) -> tuple[str, str]:
+        import shlex
+
+        from hotdesk.connect import ssh
+
+        try:
+            access = self.provider(desk.provider).access(machine)
+            line = shlex.join(ssh.ssh(access))
+        except (HotdeskError, Refused, OSError):  # it went away between two looks, or there is no ssh here
+            return "", ""
+        url = f"http://127.0.0.1:{access.notebook_port}/lab" if access.notebook_here else ""
+        return url, line
+
+
+def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
+    if machine is not None:
+        return str(machine.phase)
+    if any(d.phase is not Phase.ENDING for d in seen.disks):
+        return "saving"
+    return "parked" if image else "saving" if seen.images else "none"
+
+
+def _question(ask: Ask) -> HotdeskError:
+    match ask.kind:
+        case Kind.NO_SPACE:
+            return Missing(ask.what, ask.why, ask.fix)
+        case Kind.DENIED | Kind.BAD_REQUEST:
+            return NotAllowed(ask.what, ask.why, ask.fix)
+        case kind if kind in OFFER_KINDS:
+            return NotAllowed(ask.what, ask.why, ask.fix)
+    return NeedsDecision(ask.what, ask.why, ask.fix)
+
+
+def question_of(refused: Refused, what: str) -> HotdeskError:
+    """A refusal outside the loop, as an error for a person."""
+    return _question(
+        Ask(what=what, why=refused.message, fix=refused.fix or "hotdesk doctor", kind=refused.kind)
+    )

@@ -1,0 +1,98 @@
+"""A figure as PNG or SVG, by matplotlib, which is loaded here and nowhere else."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from hotdesk.charts.figure import DASHES, LIGHT, Figure, Series, thinned
+from hotdesk.core.errors import Missing
+
+#: Thinner than a pixel: what is left out cannot be seen.
+_BUCKETS = 2000
+
+
+def picture(figure: Figure, form: str) -> bytes:
+    """The figure as `form`, "png" or "svg"; the same figure gives the same bytes.
+
+    Raises `Missing` where matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure as Sheet
+    except ImportError as error:
+        raise Missing(
+            "Pictures as .png and .svg need matplotlib, which is not installed.",
+            "An .html picture needs nothing.",
+            "pip install 'hotdesk[plots]'",
+        ) from error
+    out = io.BytesIO()
+    look: Any = {
+        "svg.hashsalt": "hotdesk",
+        "svg.fonttype": "none",
+        "font.size": 10,
+        "font.family": ["DejaVu Sans"],
+        "axes.unicode_minus": False,
+        "text.parse_math": False,  # "$0.30/h" is a price, not a formula
+    }
+    with mpl.rc_context(look):
+        sheet = Sheet(figsize=(9, 4.6), dpi=120, layout="constrained")
+        _draw(sheet.add_subplot(), figure)
+        if figure.notes:
+            sheet.supxlabel("\n".join(figure.notes), x=0.01, ha="left", fontsize=8, color="#555555")
+        metadata = {"Date": None, "Creator": "hotdesk"} if form == "svg" else {"Software": "hotdesk"}
+        sheet.savefig(out, format=form, metadata=metadata)
+    return out.getvalue()
+
+
+def _draw(axes: Any, figure: Figure) -> None:
+    x, y = figure.axes()
+    for n, series in enumerate(figure.series):
+        _series(axes, thinned(series, x, _BUCKETS), n)
+    for label, value in figure.marks:
+        axes.axhline(value, color="#444444", linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.annotate(
+            label,
+            (1.0, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color="#333333",
+        )
+    axes.set_title(figure.title, loc="left", fontsize=12, fontweight="bold")
+    for axis, one, about in ((x, axes.xaxis, 9), (y, axes.yaxis, 6)):
+        if axis.log:
+            one._set_axes_scale("log")
+        ticks = axis.ticks(about)
+        one.set_ticks([v for v, _ in ticks], labels=[label for _, label in ticks], minor=False)
+        one.set_ticks([], minor=True)
+        one.set_label_text(axis.name())
+    wide = (x.high / x.low) ** 0.01 if x.log else (x.high - x.low) * 0.01
+    axes.set_xlim(*((x.low / wide, x.high * wide) if x.log else (x.low - wide, x.high + wide)))
+    axes.set_ylim(y.low, y.high)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    if len(figure.series) > 1:
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _series(axes: Any, series: Series, number: int) -> None:
+    colour = LIGHT[number % len(LIGHT)]
+    dash = DASHES[number % len(DASHES)]
+    style = {
+        "color": colour,
+        "label": series.label,
+        "linewidth": 1.6,
+        "linestyle": (0, dash) if dash else "-",
+    }
+    if series.kind == "scatter":
+        marker = "osD^vPX*"[number % 8]
+        axes.scatter(series.x, series.y, s=28, color=colour, marker=marker, label=series.label, zorder=3)
+        return
+    if series.kind == "band":
+        axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(series.x, series.y, drawstyle="steps-post" if series.kind == "step" else "default", **style)

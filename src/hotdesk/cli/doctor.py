@@ -1,0 +1,42 @@
+"""hotdesk doctor"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk import doctor
+from hotdesk.cli import options, render
+
+_MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}
+
+
+@click.command()
+@options.name_or_only
+@click.option("--fix", is_flag=True, help="Do what is safe to do.")
+@click.option("--adopt", is_flag=True, help="Rebuild the rows of desks that are seen and not known here.")
+@options.as_json
+@click.pass_context
+def command(ctx: click.Context, name: str | None, fix: bool, adopt: bool, as_json: bool) -> None:
+    """What is wrong, why, and how to mend it.
+
+    Exits with 0 when nothing has to be done, with 5 otherwise.
+    """
+    adopted = doctor.adopt() if adopt else []
+    for desk in adopted:
+        render.note(f"{desk.name} is known here again; it is taken to be wanted {desk.goal}.")
+    found = list(doctor.findings(name))
+    if fix:
+        found = [f for f in found if not doctor.mend(f)]
+    if as_json:
+        render.json(found)
+    else:
+        for finding in found:
+            sign, colour = _MARKS[finding.level]
+            render.echo(f"{render.style(sign, colour)} {render.safe(finding.what)}")
+            if finding.why:
+                render.echo(f"    why: {render.safe(finding.why)}")
+            if finding.fix:
+                render.echo("    fix: " + render.style(finding.fix, "cyan"))
+        if all(f.level == "ok" for f in found):
+            render.echo("Nothing to mend.")
+    ctx.exit(5 if any(f.level == "bad" for f in found) else 0)

@@ -1,0 +1,32 @@
+"""hotdesk down"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.model import Goal
+
+
+@click.command()
+@options.name
+@options.yes
+@options.dry_run
+def command(name: str, yes: bool, dry_run: bool) -> None:
+    """Delete a desk: its machine, its disk, its images, its keys. Asks first.
+
+    To leave and come back later, use `hotdesk park`.
+    """
+    with Live() as live, options.open_desks(live) as desks:
+        known = desks.store.find(name)
+        if dry_run:
+            options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.GONE))
+            return
+        if known is not None and known.goal is not Goal.GONE:
+            view = desks.show(name)
+            have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
+            what = have.get(view.phase, f"its {view.phase} machine with everything on it")
+            options.agreed(f"Delete {name} for good ({what})?", yes)
+        desks.down(name)
+    render.echo(f"{name} is gone, and nothing is left of it.")

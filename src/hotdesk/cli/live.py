@@ -1,0 +1,107 @@
+"""What is shown while hotdesk works: each step with its reason, and what is waited for.
+
+On a terminal one line moves; in a pipe there is one plain line a step. It all goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from hotdesk.cli import render
+from hotdesk.core.steps import Delete, Launch, Row, Wait
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_DOING = {
+    "launch": "launching a machine",
+    "start": "starting the machine",
+    "stop": "stopping the machine",
+    "bake": "taking an image",
+    "verify": "reading the image back",
+    "copy": "copying the image",
+    "delete": "deleting",
+    "prove": "logging in",
+}
+
+
+def verb(row: Row) -> str:
+    """A step in words."""
+    name = type(row.step).__name__.lower()
+    match row.step:
+        case Launch(order=order):
+            place = f"{order.offer.instance_type} in {order.offer.zone or order.offer.region}"
+            return f"launching {place}" + (", from its image" if order.image_id else "")
+        case Delete(id=id_, keep_disk=keep):
+            return f"ending {id_}, keeping its disk" if keep else f"deleting {id_}"
+    return _DOING.get(name, name)
+
+
+class Live:
+    """Hears of steps and waits, and shows them. A context manager: it leaves the terminal clean."""
+
+    def __init__(self) -> None:
+        self.moving = render.colourful(sys.stderr)
+        self.began = time.monotonic()
+        self.drawn = 0.0
+        self.frame = 0
+        self.waiting: tuple[str, float] = ("", 0.0)
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
+
+    def row(self, row: Row) -> None:
+        """A step was begun, or has ended."""
+        if row.outcome is None:
+            if self.moving:
+                self._draw(f"{verb(row)} …")
+            return
+        self._clear()
+        seconds = (row.ended_at or row.at) - row.at
+        took = render.style(f" ({seconds:.1f} s)", "dim", stream=sys.stderr) if seconds >= 1 else ""
+        why = render.style(f" — {row.step.why}", "dim", stream=sys.stderr) if row.step.why else ""
+        mark = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "unknown": ("?", "yellow")}
+        sign, colour = mark[row.outcome.status]
+        text = verb(row)
+        if row.outcome.status != "done":
+            why = f": {row.outcome.message}"
+        line = f"{render.style(sign, colour, stream=sys.stderr)} {text}{why}{took}"
+        render.note(render.cut(line, render.columns(sys.stderr)))
+
+    def wait(self, desk: str, wait: Wait) -> None:
+        """Something is waited for."""
+        text, since = self.waiting
+        if text != wait.why:
+            since = time.monotonic()
+            self.waiting = (wait.why, since)
+            if not self.moving:
+                render.note(f"… {wait.why}")
+        if not self.moving:
+            return
+        seconds = time.monotonic() - since
+        bar = ""
+        if wait.progress is not None:
+            done = round(20 * wait.progress)
+            bar = f" {'█' * done}{'░' * (20 - done)} {wait.progress:4.0%}"
+        self._draw(f"{wait.why}{bar}" + (f"  {seconds:.0f} s" if seconds >= 1 else ""))
+
+    def busy(self, desk: str, holder: str) -> None:
+        """Another command has the desk."""
+        pid, _, doing = holder.partition(" ")
+        who = f"process {pid} ({doing})" if doing else "another command"
+        render.note(f"… waiting for {who} to let go of {desk}. Ctrl-C is safe.")
+
+    def _draw(self, text: str) -> None:
+        self.frame += 1
+        spinner = render.style(_SPINNER[self.frame % len(_SPINNER)], "cyan", stream=sys.stderr)
+        line = render.cut(f"{spinner} {text}", render.columns(sys.stderr) - 1)
+        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self.moving:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,73 @@
+"""hotdesk log"""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+from hotdesk.cli.live import verb
+from hotdesk.core.steps import Row
+
+
+@click.command()
+@options.name_or_only
+@click.option("-f", "--follow", is_flag=True, help="Go on, as more is written.")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
+@options.as_json
+def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
+    """The journal: every step, with its reason and how it ended. Without NAME, of all desks."""
+    with Hotdesk() as desks:
+        change, _ = desks.store.changed(0) if follow else (0, [])
+        rows = desks.log(name, limit=lines)
+        if as_json and not follow:
+            render.json([as_dict(r) for r in rows])
+            return
+        while True:
+            for row in rows:
+                _print(row, as_json)
+            if not follow:
+                return
+            time.sleep(0.3)
+            change, rows = desks.store.changed(change)
+            rows = [r for r in rows if name in (None, r.desk)]
+
+
+def _print(row: Row, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        render.echo(msgspec.json.encode(as_dict(row)).decode())
+    else:
+        render.echo(line(row))
+
+
+def as_dict(row: Row) -> dict[str, object]:
+    """A row as `--json` gives it. Times are seconds since the epoch."""
+    outcome = row.outcome
+    return {
+        "id": row.id,
+        "at": row.at,
+        "desk": row.desk,
+        "step": type(row.step).__name__.lower(),
+        "key": row.step.key,
+        "why": row.step.why,
+        "status": outcome.status if outcome else "begun",
+        "thing": outcome.id if outcome else "",
+        "message": outcome.message if outcome else "",
+        "ended_at": row.ended_at,
+    }
+
+
+def line(row: Row) -> str:
+    """A row as a person reads it."""
+    when = time.strftime("%m-%d %H:%M:%S", time.localtime(row.at))
+    status = row.outcome.status if row.outcome else "begun"
+    sign, colour = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "unknown": ("?", "yellow")}.get(
+        status, ("…", "dim")
+    )
+    said = row.outcome.message if row.outcome and row.outcome.message else row.step.why
+    text = f"{render.style(when, 'dim')}  {row.desk:10} {render.style(sign, colour)} {verb(row)} — {said}"
+    return render.cut(render.safe(text) if "\x1b" not in text else text, render.columns())

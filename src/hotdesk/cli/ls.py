@@ -1,0 +1,93 @@
+"""hotdesk ls"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.api import Hotdesk, View
+from hotdesk.cli import options, render
+
+_MARKS = {
+    "ready": ("●", "green"),
+    "pending": ("◐", "yellow"),
+    "stopping": ("◑", "yellow"),
+    "stopped": ("○", "yellow"),
+    "parked": ("◍", "blue"),
+    "saving": ("◐", "blue"),
+}
+
+
+@click.command()
+@options.as_json
+def command(as_json: bool) -> None:
+    """Your desks: what each is doing, what it costs now, and has cost."""
+    with Hotdesk() as desks:
+        views = desks.ls()
+        now = desks.clock.now()
+    if as_json:
+        render.json([row(view) for view in views])
+        return
+    if not views:
+        render.echo("There is no desk yet. Open one:")
+        render.echo("  " + render.style("hotdesk up", "cyan"))
+        return
+    heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "NEXT"]
+    rows = []
+    for view in views:
+        sign, colour = _MARKS.get(view.phase, ("·", "dim"))
+        rows.append(
+            [
+                render.style(sign, colour),
+                view.name,
+                view.phase if view.goal != _goal_of(view) else _word(view),
+                "/".join(part for part in (view.provider, view.zone or view.region) if part),
+                view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
+                f"{view.usd_per_hour:.4g}",
+                f"{view.cost_usd:.2f}",
+                render.ago(now - view.since),
+                render.style(_next(view), "cyan"),
+            ]
+        )
+    render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    if any(view.usd_per_hour for view in views):
+        total = sum(view.usd_per_hour for view in views)
+        render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
+
+
+def row(view: View) -> dict[str, object]:
+    """A desk as `--json` gives it."""
+    return {
+        "name": view.name,
+        "goal": view.goal,
+        "phase": view.phase,
+        "provider": view.provider,
+        "region": view.region,
+        "zone": view.zone,
+        "instance_type": view.instance_type,
+        "market": view.market,
+        "gpu": view.gpu,
+        "usd_per_hour": view.usd_per_hour,
+        "usd_per_month": view.usd_per_month,
+        "cost_usd": view.cost_usd,
+        "notebook": view.notebook,
+        "ssh": view.ssh,
+        "image": view.image,
+        "image_time": view.image_time,
+        "why": view.why,
+        "holder": view.holder,
+    }
+
+
+def _goal_of(view: View) -> str:
+    return {"ready": "running", "stopped": "stopped", "parked": "parked"}.get(view.phase, "")
+
+
+def _word(view: View) -> str:
+    return {"ready": "running"}.get(view.phase, view.phase)
+
+
+def _next(view: View) -> str:
+    if view.goal != _goal_of(view):
+        return f"hotdesk watch {view.name}" if not view.holder else f"(process {view.holder.split()[0]})"
+    verb = {"running": "notebook", "stopped": "start", "parked": "resume"}[view.goal]
+    return f"hotdesk {verb} {view.name}"

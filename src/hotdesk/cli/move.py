@@ -1,0 +1,32 @@
+"""hotdesk move"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import Usage
+
+
+@click.command()
+@options.name
+@options.hardware
+@options.dry_run
+def command(name: str, dry_run: bool, **given: Any) -> None:
+    """The same desk on other hardware: everything on it comes along.
+
+    Write the code on a cheap machine, then `hotdesk move NAME --gpu L4` for the full data.
+    """
+    with Live() as live, options.open_desks(live) as desks:
+        want = options.wanted(desks.store.desk(name).want, given)
+        if want is None:
+            raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")
+        if dry_run:
+            options.show_plan(desks, desks.moved(name, want))
+            return
+        view = desks.move(name, want)
+    place = f"{view.instance_type} in {view.zone or view.region}"
+    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up on {place}.")

@@ -1,0 +1,33 @@
+"""hotdesk notebook"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+
+
+@click.command()
+@options.name_or_only
+@click.option("--url", "only_url", is_flag=True, help="Print the address and nothing else.")
+@click.option("--password", "only_password", is_flag=True, help="Print the password and nothing else.")
+def command(name: str | None, only_url: bool, only_password: bool) -> None:
+    """The desk's Jupyter in your browser; through an ssh tunnel when the desk is elsewhere."""
+    with Hotdesk() as desks:
+        name = name or desks.only()
+        if only_password:
+            render.echo(desks.password_file(name).read_text().strip())
+            return
+        url = desks.notebook(name)
+        password = desks.password_file(name)
+    render.echo(url)
+    if only_url:
+        return
+    if sys.stdout.isatty():
+        render.note(f"The password: {render.style(password.read_text().strip(), 'bold', stream=sys.stderr)}")
+        click.launch(url)
+    else:
+        render.note(f"The password is in {password}")

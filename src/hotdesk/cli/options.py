@@ -1,0 +1,107 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import Usage
+from hotdesk.core.model import Want
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class DeskName(click.ParamType[str]):
+    """A desk's name, completed by the shell."""
+
+    name = "name"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from hotdesk.store import Store
+        from hotdesk.world import state_folder
+
+        with Store(state_folder()) as store:
+            desks = store.desks()
+        return [CompletionItem(d.name, help=str(d.goal)) for d in desks if d.name.startswith(incomplete)]
+
+
+name = click.argument("name", type=DeskName())
+name_or_only = click.argument("name", type=DeskName(), required=False)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+dry_run = click.option("--dry-run", is_flag=True, help="Print the plan with its reasons, and do nothing.")
+yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+fresh = click.option(
+    "--fresh", is_flag=True, help="Go on from what is left, although the newest work is not to be found."
+)
+
+
+def hardware(function: F) -> F:
+    """What the machine shall be."""
+    for option in reversed(
+        (
+            click.option("--type", "instance_type", metavar="TYPE", help="An instance type, as g6.xlarge."),
+            click.option("--gpu", metavar="GPU", help="A GPU, as L4 or A100:8; none for a CPU machine."),
+            click.option("--market", type=click.Choice(["on-demand", "spot", "cheapest"])),
+            click.option("--region", "regions", multiple=True, help="May be given several times."),
+            click.option("--zone", help="One zone and no other."),
+            click.option(
+                "--disk", "disk_gib", type=click.IntRange(1), metavar="GIB", help="Size of the disk."
+            ),
+            click.option("--image", help="A base image other than the usual one."),
+            click.option("--max-usd", "usd_per_hour_max", type=float, help="Dollars an hour at most."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def wanted(base: Want, given: dict[str, Any]) -> Want | None:
+    """What was wanted until now, changed by the options given; None when none was given."""
+    changes = {key: value for key, value in given.items() if value not in (None, (), "")}
+    if gpu := changes.get("gpu"):
+        model, _, count = gpu.partition(":")
+        if not re.fullmatch(r"\d*", count) or count == "0":
+            raise Usage(
+                f"{gpu!r} is not a GPU.", "It is written as a name, or NAME:COUNT.", "hotdesk up --gpu L4:2"
+            )
+        changes |= {"gpu": model, "gpu_count": int(count or 0), "instance_type": ""}
+    if "instance_type" in changes and "gpu" not in changes:
+        changes |= {"gpu": "", "gpu_count": 0}
+    return msgspec.structs.replace(base, **changes) if changes else None
+
+
+def open_desks(live: Live | None = None) -> Hotdesk:
+    """The façade, telling `live` what it does."""
+    if live is None:
+        return Hotdesk()
+    return Hotdesk(on_row=live.row, on_wait=live.wait, on_busy=live.busy)
+
+
+def agreed(question: str, yes: bool) -> None:
+    """Ask, unless told yes. Raises `Usage` where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Usage(question, "There is no terminal to ask at.", "the same command with --yes")
+    if not click.confirm(question, err=True):
+        raise click.Abort
+
+
+def show_plan(desks: Hotdesk, desk: Any) -> None:
+    """A dry run: the steps that would be taken, each with its reason."""
+    from hotdesk.cli.plans import lines
+
+    for line in lines(desk, desks.plan(desk)):
+        render.echo(line)

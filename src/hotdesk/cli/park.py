@@ -1,0 +1,35 @@
+"""hotdesk park"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.model import Goal
+
+
+@click.command()
+@options.name_or_only
+@options.dry_run
+def command(name: str | None, dry_run: bool) -> None:
+    """Save everything in a verified image, and stop paying.
+
+    The machine is stopped, its whole disk is taken into an image, the image is read back; only then is the
+    machine deleted. Should anything fail before that, nothing is.
+    """
+    with Live() as live, options.open_desks(live) as desks:
+        name = name or desks.only()
+        if dry_run:
+            options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.PARKED))
+            return
+        view = desks.park(name)
+        images = desks.survey(view.provider).of(name).images
+    note = next((i.note for i in images if i.id == view.image and i.note), "")
+    size = next((f", {i.size_gib:.2f} GiB" for i in images if i.id == view.image), "")
+    month = f", {render.usd(view.usd_per_month)}/month" if view.usd_per_month else ""
+    saved = f"in image {view.image}{size}{month}, read back and whole" if view.image else "nothing was on it"
+    render.echo(f"{render.style('◍', 'blue')} {render.style(name, 'bold')} is parked: {saved}.")
+    if note:
+        render.note(f"  not in the image: {render.safe(note)}")
+    render.echo(f"  {render.style(f'hotdesk resume {name}', 'cyan')}  come back to everything")

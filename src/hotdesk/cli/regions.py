@@ -1,0 +1,126 @@
+"""hotdesk regions"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import click
+
+from hotdesk.cli import render
+from hotdesk.core.errors import Unknown
+
+if TYPE_CHECKING:
+    from hotdesk.market.catalog import Catalog
+
+
+@click.command()
+@click.option("--gpu", help="Beside each region the cheapest offer of this GPU, as L4 or A100:8.")
+@click.option("--region", "regions", multiple=True, help="Only these, like eu-*. May be repeated.")
+@click.option("--provider", default="aws", show_default=True, type=click.Choice(["aws", "aliyun", "all"]))
+@click.option(
+    "--samples", default=7, show_default=True, type=click.IntRange(1, 20), help="Connects to each region."
+)
+@click.option(
+    "--limit", default=1.8, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds for all of it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    *, gpu: str | None, regions: tuple[str, ...], provider: str, samples: int, limit: float, as_json: bool
+) -> None:
+    """How far each region is from here (median of several TCP connects), and what the GPU costs there."""
+    import msgspec
+
+    from hotdesk.market.latency import CITIES, endpoints, measure
+    from hotdesk.market.query import nearest
+    from hotdesk.store import Store
+    from hotdesk.world import SystemClock, state_folder
+
+    providers = tuple(CITIES) if provider == "all" else (provider,)
+    hosts = endpoints(providers)
+    for name in regions:
+        if not any(fnmatchcase(region, name) for _, region in hosts):
+            near = nearest(name, sorted({region for _, region in hosts}))
+            raise Unknown(
+                f"There is no region {name!r}.",
+                f"Nearest: {', '.join(near)}." if near else f"{len(hosts)} regions are known.",
+                f"hotdesk regions --region {near[0]}" if near else "hotdesk regions",
+            )
+    if regions:
+        hosts = {key: at for key, at in hosts.items() if any(fnmatchcase(key[1], name) for name in regions)}
+    with Store(state_folder()) as store:
+        cheap = _cheapest(store, gpu) if gpu else {}
+        rows = measure(hosts, samples=samples, limit_seconds=limit)
+        from hotdesk.cli.offers import latencies
+
+        known = latencies(store)
+        known |= {
+            f"{row.provider}/{row.region}": row.latency_ms for row in rows if row.latency_ms is not None
+        }
+        if known:
+            store.keep("latency", msgspec.json.encode(known), SystemClock().now())
+    if as_json:
+        render.json(
+            [
+                {
+                    "provider": row.provider,
+                    "region": row.region,
+                    "latency_ms": row.latency_ms,
+                    "samples": row.samples,
+                    "sent": row.sent,
+                    "why": row.why,
+                    **({"cheapest": cheap.get((row.provider, row.region))} if gpu else {}),
+                }
+                for row in rows
+            ]
+        )
+        return
+    heads = ["REGION", "CITY", "MS", "ANSWERS", *([f"CHEAPEST {gpu.upper()}"] if gpu else []), ""]
+    longest = max((row.latency_ms for row in rows if row.latency_ms is not None), default=1.0)
+    cells = []
+    for row in rows:
+        offer = cheap.get((row.provider, row.region))
+        price = f"${offer['usd_per_hour']:.3f}/h {offer['market']} {offer['instance_type']}" if offer else "-"
+        bar = "█" * max(1, round(24 * row.latency_ms / longest)) if row.latency_ms is not None else row.why
+        cells.append(
+            [
+                row.region if provider != "all" else f"{row.provider} {row.region}",
+                CITIES[row.provider].get(row.region, ""),
+                "-" if row.latency_ms is None else f"{row.latency_ms:.1f}",
+                f"{len(row.samples)}/{row.sent}",
+                *([price] if gpu else []),
+                render.style(render.safe(bar), "cyan" if row.latency_ms is not None else "dim"),
+            ]
+        )
+    render.echo(render.table(heads, cells, right=("MS", "ANSWERS")))
+    silent = sum(row.latency_ms is None for row in rows)
+    if silent == len(rows):
+        render.note(
+            "No region answered: is this computer on the network? Prices do not need it: hotdesk offers"
+        )
+    elif silent:
+        render.echo(
+            render.style(f"{silent} of {len(rows)} regions did not answer within {limit:g} s.", "dim")
+        )
+
+
+def _cheapest(store: object, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
+    """The cheapest offer of a GPU by (provider, region), from what is known here."""
+    from hotdesk.market import stock
+    from hotdesk.market.query import Query, search
+    from hotdesk.market.table import shipped
+
+    catalog: Catalog = stock.known(store).catalog  # type: ignore[arg-type]
+    found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())
+    best: dict[tuple[str, str], dict[str, object]] = {}
+    for row in found.rows:  # by rising price
+        offer = catalog.offer(row)
+        best.setdefault(
+            (offer.provider, offer.region),
+            {
+                "instance_type": offer.instance_type,
+                "market": offer.market,
+                "usd_per_hour": offer.usd_per_hour,
+            },
+        )
+    return best

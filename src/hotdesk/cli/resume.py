@@ -1,0 +1,29 @@
+"""hotdesk resume"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hotdesk.cli import options
+from hotdesk.cli.up import command as up
+from hotdesk.store import Store
+from hotdesk.world import state_folder
+
+
+@click.command()
+@options.name_or_only
+@options.hardware
+@options.fresh
+@options.dry_run
+@click.pass_context
+def command(ctx: click.Context, /, name: str | None, **given: Any) -> None:
+    """Come back to a desk: from its image, on whatever machine is best now.
+
+    The same as `up`, for a desk that exists.
+    """
+    if name:
+        with Store(state_folder()) as store:
+            store.desk(name)
+    ctx.invoke(up, name=name, provider=None, **given)

@@ -1,0 +1,42 @@
+"""hotdesk show"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+from hotdesk.cli.log import as_dict, line
+from hotdesk.cli.ls import row
+
+
+@click.command()
+@options.name_or_only
+@options.as_json
+def command(name: str | None, as_json: bool) -> None:
+    """One desk, and the last lines of its journal."""
+    with Hotdesk() as desks:
+        view = desks.show(name or desks.only())
+        rows = desks.log(view.name, limit=20)
+        password = desks.password_file(view.name)
+    if as_json:
+        render.json({**row(view), "journal": [as_dict(r) for r in rows]})
+        return
+    facts = {
+        "goal": view.goal,
+        "phase": view.phase + (f" ({view.why})" if view.why else ""),
+        "where": "/".join(part for part in (view.provider, view.zone or view.region) if part),
+        "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
+        "price": render.per_hour(view.usd_per_hour) if view.instance_type else "",
+        "cost": f"{render.usd(view.cost_usd)} so far" if view.cost_usd else "",
+        "image": view.image,
+        "notebook": view.notebook,
+        "password": f"in {password}" if view.notebook else "",
+        "ssh": view.ssh,
+    }
+    render.echo(render.style(view.name, "bold"))
+    for key, value in facts.items():
+        if value:
+            render.echo(f"  {render.style(key.ljust(8), 'dim')}  {render.safe(str(value))}")
+    for r in rows:
+        render.echo(line(r))

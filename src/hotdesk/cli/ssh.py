@@ -1,0 +1,38 @@
+"""hotdesk ssh"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@options.name
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.option("--print", "only_print", is_flag=True, help="Print the ssh command line instead.")
+@click.option("--no-tmux", is_flag=True, help="A plain login shell.")
+@click.pass_context
+def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: bool, no_tmux: bool) -> None:
+    """A terminal at the desk, or one command there: hotdesk ssh NAME -- nvidia-smi
+
+    A terminal is in tmux where the desk has it: a dropped connection loses nothing, and the same command
+    comes back to it. A single word is a shell line ('ls | wc -l'); several are taken to the letter. Exits
+    with the command's own status.
+    """
+    from hotdesk.connect import ssh
+
+    with Hotdesk() as desks:
+        access = desks.access(name)
+    if only_print:
+        render.echo(shlex.join(ssh.ssh(access)))
+        return
+    if words:
+        argv = ssh.command(access, words, tty=sys.stdin.isatty() and sys.stdout.isatty())
+    else:
+        argv = ssh.ssh(access) if no_tmux or not sys.stdin.isatty() else ssh.terminal(access)
+    ctx.exit(ssh.run(argv))

@@ -1,0 +1,17 @@
+"""hotdesk start"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.cli import options
+from hotdesk.cli.resume import command as resume
+
+
+@click.command()
+@options.name_or_only
+@options.dry_run
+@click.pass_context
+def command(ctx: click.Context, name: str | None, dry_run: bool) -> None:
+    """Turn a stopped machine on again, and log into it."""
+    ctx.invoke(resume, name=name, dry_run=dry_run)

@@ -1,0 +1,27 @@
+"""hotdesk stop"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.model import Goal
+
+
+@click.command()
+@options.name_or_only
+@options.dry_run
+def command(name: str | None, dry_run: bool) -> None:
+    """Turn the machine off; its disk stays (and, in a cloud, is paid).
+
+    To pay nothing but an image, use `hotdesk park`.
+    """
+    with Live() as live, options.open_desks(live) as desks:
+        name = name or desks.only()
+        if dry_run:
+            options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.STOPPED))
+            return
+        view = desks.stop(name)
+    render.echo(f"{render.style('○', 'yellow')} {name} is {view.phase}. Its disk stays where it is.")
+    render.echo(f"  {render.style(f'hotdesk start {name}', 'cyan')}  turn it on again")

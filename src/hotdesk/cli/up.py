@@ -1,0 +1,45 @@
+"""hotdesk up"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.model import Goal
+
+
+@click.command()
+@options.name_or_only
+@click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
+@options.hardware
+@options.fresh
+@options.dry_run
+def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, **given: Any) -> None:
+    """Open a desk: a machine you are logged into, with Jupyter answering.
+
+    A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
+    said only after a login over ssh and an answer from Jupyter.
+    """
+    with Live() as live, options.open_desks(live) as desks:
+        name = name or desks.only("desk")
+        old = desks.store.find(name)
+        base = old.want if old else desks.configured(name)
+        want = options.wanted(base, given)
+        if dry_run:
+            options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))
+            return
+        view = desks.up(name, want=want, provider=provider, fresh=fresh)
+        password = desks.password_file(name)
+    gpu = f", {view.gpu}" if view.gpu else ""
+    place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"
+    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
+    width = max(len(f"hotdesk notebook {name}"), len(view.notebook))
+    for call, what in (
+        (view.notebook or f"hotdesk notebook {name}", f"Jupyter; the password is in {password}"),
+        (f"hotdesk ssh {name}", "a terminal at the desk"),
+        (f"hotdesk park {name}", "leave: everything is saved, nothing is paid"),
+    ):
+        render.echo(f"  {render.style(call.ljust(width), 'cyan')}  {what}")

@@ -1,0 +1,86 @@
+"""hotdesk.toml: the defaults, and what named desks want.
+
+[defaults]
+provider = "local"             # local | aws
+regions  = ["us-west-2"]
+
+[desks.blue]
+gpu = "L4"                     # or instance_type = "g6.xlarge"
+market = "cheapest"            # on-demand | spot | cheapest
+disk_gib = 200
+usd_per_hour_max = 1.10
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.errors import Damaged
+from hotdesk.core.model import Value, Want
+
+
+class Defaults(Value, frozen=True):
+    provider: str = ""  # "": local, unless a desk says otherwise
+    regions: tuple[str, ...] = ()
+
+
+class DeskSettings(Want, frozen=True):
+    provider: str = ""
+
+
+class Config(Value, frozen=True):
+    defaults: Defaults = Defaults()
+    desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
+
+
+def load(files: list[Path]) -> Config:
+    """The first of these files that exists; the defaults when none does.
+
+    Raises `Damaged`, naming the file, the key and the nearest known key.
+    """
+    for path in files:
+        try:
+            text = path.read_text("utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise Damaged(f"{path} cannot be read.", str(error), f"ls -l {path}") from error
+        return parse(text, path)
+    return Config()
+
+
+def parse(text: str, path: Path) -> Config:
+    try:
+        return msgspec.toml.decode(text, type=Config)
+    except msgspec.ValidationError as error:
+        raise Damaged(
+            f"{path} has a setting that hotdesk does not know.", _explain(error), _edit(path)
+        ) from None
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{path} is not valid TOML.", str(error), _edit(path)) from None
+
+
+def _edit(path: Path) -> str:
+    return f"${{EDITOR:-vi}} {path}"
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    """msgspec's complaint, with the key's place as a person writes it and the nearest key that exists."""
+    text = str(error)
+    place = m.group(1) if (m := re.search(r"at `\$\.?([^`]*)`", text)) else ""
+    place = place.replace("[...]", ".*").removesuffix("[*]")
+    if unknown := re.search(r"unknown field `([^`]+)`", text):
+        known = _keys(place)
+        near = difflib.get_close_matches(unknown.group(1), known, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
+        return f"{unknown.group(1)!r} in [{place or 'the top level'}] is unknown; {meant}"
+    return f"{place}: {text.partition(' - at ')[0]}" if place else text
+
+
+def _keys(place: str) -> list[str]:
+    kind = Defaults if place.startswith("defaults") else DeskSettings if place.startswith("desks") else Config
+    return list(kind.__struct_fields__)

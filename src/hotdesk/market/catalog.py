@@ -1,0 +1,244 @@
+"""Every known offer in columns: 60,000 of them load in a moment and are searched in milliseconds.
+
+Rows lie together by machine: a filter on the hardware looks at some hundreds of machines, a filter on the
+place at some dozens of places, and only rows that pass both are looked at themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
+
+from hotdesk.core.model import Market, Offer
+from hotdesk.market.table import Machine
+
+MARKETS = (Market.ON_DEMAND, Market.SPOT)
+#: The version of the packed form: another one is dropped and gathered anew.
+FORM = 3
+
+_hardware = attrgetter(
+    "provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch"
+)
+
+
+class Place(NamedTuple):
+    provider: str
+    region: str
+    zone: str
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    form: int
+    machines: list[Machine]
+    places: list[tuple[str, str, str]]
+    sources: list[str]
+    starts: bytes
+    place: bytes
+    market: bytes
+    price: bytes
+    time: bytes
+    source: bytes
+    order: bytes
+    bands: dict[str, int]
+    dropped: dict[str, int]
+
+
+class Catalog:
+    """Machines, places, and offers as columns. Build one with `build`, keep it with `pack`."""
+
+    def __init__(self) -> None:
+        self.machines: list[Machine] = []
+        self.places: list[Place] = []
+        self.sources: list[str] = []
+        self.starts = array("I", [0])  # the rows of machine n: starts[n] up to starts[n + 1]
+        self.place = array("H")
+        self.market = array("B")
+        self.price = array("d")
+        self.time = array("d")  # NaN: unknown
+        self.source = array("B")
+        self.order = array("I")  # all rows by rising price: large answers are taken from it, not sorted
+        self.bands: dict[str, int] = {}  # "provider/region/type" -> 0 (under 5 % a month) to 4 (over 20 %)
+        self.dropped: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.price)
+
+    @property
+    def regions(self) -> list[str]:
+        return sorted({place.region for place in self.places})
+
+    def band(self, machine: Machine, region: str) -> int | None:
+        return self.bands.get(f"{machine.provider}/{region}/{machine.instance_type}")
+
+    def machine_of(self, row: int) -> Machine:
+        return self.machines[bisect_right(self.starts, row) - 1]
+
+    def offer(self, row: int, why: str = "") -> Offer:
+        """One row as the value that everything else speaks of."""
+        return self._offer(row, self.machine_of(row), why)
+
+    def offers(self, rows: Iterable[int]) -> list[Offer]:
+        """Many rows as values, in the order given."""
+        return [self._offer(row, self.machine_of(row)) for row in rows]
+
+    def _offer(self, row: int, machine: Machine, why: str = "") -> Offer:
+        place, time = self.places[self.place[row]], self.time[row]
+        return Offer(
+            provider=place.provider,
+            region=place.region,
+            zone=place.zone,
+            instance_type=machine.instance_type,
+            market=MARKETS[self.market[row]],
+            usd_per_hour=self.price[row],
+            gpu=machine.gpu,
+            gpu_count=machine.gpu_count,
+            gpu_memory_gib=machine.gpu_memory_gib,
+            vcpus=machine.vcpus,
+            memory_gib=machine.memory_gib,
+            arch=machine.arch,
+            price_time=None if math.isnan(time) else time,
+            source=self.sources[self.source[row]],
+            why=why,
+        )
+
+    def pack(self) -> bytes:
+        """The whole as bytes, for the cache."""
+        return msgspec.msgpack.encode(
+            _Packed(
+                form=FORM,
+                machines=self.machines,
+                places=[(place.provider, place.region, place.zone) for place in self.places],
+                sources=self.sources,
+                bands=self.bands,
+                dropped=self.dropped,
+                **{name: getattr(self, name).tobytes() for name in _COLUMNS},
+            )
+        )
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Catalog:
+        """What `pack` gave. Raises `ValueError` for anything that is not wholly and consistently that."""
+        try:
+            packed = _decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from error
+        self = cls()
+        self.machines, self.sources = packed.machines, packed.sources
+        self.places = [Place(*place) for place in packed.places]
+        self.bands, self.dropped = packed.bands, packed.dropped
+        try:
+            for name, code in _COLUMNS.items():
+                column = array(code)
+                column.frombytes(getattr(packed, name))
+                setattr(self, name, column)
+        except ValueError as error:
+            raise ValueError(f"a column is cut short: {error}") from error
+        rows = len(self.price)
+        sound = (
+            packed.form == FORM
+            and all(len(getattr(self, name)) == rows for name in _COLUMNS if name != "starts")
+            and len(self.starts) == len(self.machines) + 1
+            and self.starts[0] == 0
+            and self.starts[-1] == rows
+            and (not rows or max(self.place) < len(self.places))
+            and (not rows or max(self.source) < len(self.sources))
+            and (not rows or max(self.market) < len(MARKETS))
+            and (not rows or max(self.order) < rows)
+            and (not rows or (min(self.price) > 0 and max(self.price) < math.inf))
+        )
+        if not sound:
+            raise ValueError("its columns do not fit each other")
+        return self
+
+
+_COLUMNS = {
+    "starts": "I",
+    "place": "H",
+    "market": "B",
+    "price": "d",
+    "time": "d",
+    "source": "B",
+    "order": "I",
+}
+_decoder = msgspec.msgpack.Decoder(_Packed)
+
+
+def build(
+    layers: Sequence[Iterable[Offer]],
+    *,
+    machines: Iterable[Machine] = (),
+    bands: dict[str, int] | None = None,
+) -> Catalog:
+    """A catalogue of the rows of several sources: the first that prices a pool is believed.
+
+    `machines` are known types (they may have no price). A broken row is dropped and counted. A row
+    without a zone stands for its whole region, and gives way where that market is priced zone by zone.
+    """
+    dropped: Counter[str] = Counter()
+    known = {(machine.provider, machine.instance_type): machine for machine in machines}
+    found: dict[tuple[str, str], dict[tuple[str, str, Market], Offer]] = {}
+    for layer in layers:
+        for offer in layer:
+            if reason := fault(offer):
+                dropped[reason] += 1
+                continue
+            key = (offer.provider, offer.instance_type)
+            rows = found.setdefault(key, {})
+            pool = (offer.region, offer.zone, offer.market)
+            if pool not in rows:
+                rows[pool] = offer
+                if key not in known:
+                    known[key] = _machine(offer)
+    _drop_covered(found)
+    catalog = Catalog()
+    catalog.bands = dict(bands or {})
+    catalog.dropped = dict(dropped)
+    places: dict[Place, int] = {}
+    sources: dict[str, int] = {}
+    for key in sorted(known):
+        catalog.machines.append(known[key])
+        for offer in found.get(key, {}).values():
+            place = Place(offer.provider, offer.region, offer.zone)
+            source = offer.source if offer.source in sources or len(sources) < 255 else "several sources"
+            catalog.place.append(places.setdefault(place, len(places)))
+            catalog.market.append(MARKETS.index(offer.market))
+            catalog.price.append(offer.usd_per_hour)
+            catalog.time.append(math.nan if offer.price_time is None else offer.price_time)
+            catalog.source.append(sources.setdefault(source, len(sources)))
+        catalog.starts.append(len(catalog.price))
+    catalog.places, catalog.sources = list(places), list(sources)
+    catalog.order = array("I", sorted(range(len(catalog)), key=catalog.price.__getitem__))
+    return catalog
+
+
+def fault(offer: Offer) -> str:
+    """Why a row cannot be an offer; "" when it can."""
+    if not (offer.usd_per_hour > 0 and math.isfinite(offer.usd_per_hour)):
+        return "the price is zero, negative or not finite"
+    if offer.usd_per_hour > 1000:
+        return "the price is above $1,000 an hour"
+    if not offer.region or not offer.instance_type:
+        return "no region or no instance type"
+    if offer.vcpus < 0 or offer.memory_gib < 0 or offer.gpu_count < 0 or offer.gpu_memory_gib < 0:
+        return "a size is negative"
+    return ""
+
+
+def _drop_covered(found: dict[tuple[str, str], dict[tuple[str, str, Market], Offer]]) -> None:
+    """A row for a whole region goes where the same market is priced zone by zone there."""
+    for rows in found.values():
+        zoned = {(region, market) for region, zone, market in rows if zone}
+        for region, market in zoned:
+            rows.pop((region, "", market), None)
+
+
+def _machine(offer: Offer) -> Machine:
+    names = ("provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch")
+    return Machine(**dict(zip(names, _hardware(offer), strict=True)))

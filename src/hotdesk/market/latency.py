@@ -1,0 +1,260 @@
+"""How far every region is: the median of several TCP connects to its endpoint, all regions at once.
+
+A connect is one round trip and needs no account. Names are looked up first and not counted; a lost packet
+holds up one connect, and the others do not wait for it; a region that never answers costs nothing but
+its own row, because everything ends at a firm limit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from hotdesk.core.model import Value
+
+AWS_REGIONS = {
+    "af-south-1": "Cape Town",
+    "ap-east-1": "Hong Kong",
+    "ap-east-2": "Taipei",
+    "ap-northeast-1": "Tokyo",
+    "ap-northeast-2": "Seoul",
+    "ap-northeast-3": "Osaka",
+    "ap-south-1": "Mumbai",
+    "ap-south-2": "Hyderabad",
+    "ap-southeast-1": "Singapore",
+    "ap-southeast-2": "Sydney",
+    "ap-southeast-3": "Jakarta",
+    "ap-southeast-4": "Melbourne",
+    "ap-southeast-5": "Malaysia",
+    "ap-southeast-7": "Thailand",
+    "ca-central-1": "Montreal",
+    "ca-west-1": "Calgary",
+    "eu-central-1": "Frankfurt",
+    "eu-central-2": "Zurich",
+    "eu-north-1": "Stockholm",
+    "eu-south-1": "Milan",
+    "eu-south-2": "Spain",
+    "eu-west-1": "Ireland",
+    "eu-west-2": "London",
+    "eu-west-3": "Paris",
+    "il-central-1": "Tel Aviv",
+    "me-central-1": "UAE",
+    "me-south-1": "Bahrain",
+    "mx-central-1": "Mexico",
+    "sa-east-1": "São Paulo",
+    "us-east-1": "N. Virginia",
+    "us-east-2": "Ohio",
+    "us-west-1": "N. California",
+    "us-west-2": "Oregon",
+}
+ALIYUN_REGIONS = {
+    "ap-northeast-1": "Tokyo",
+    "ap-northeast-2": "Seoul",
+    "ap-southeast-1": "Singapore",
+    "ap-southeast-3": "Kuala Lumpur",
+    "ap-southeast-5": "Jakarta",
+    "ap-southeast-6": "Manila",
+    "ap-southeast-7": "Bangkok",
+    "cn-beijing": "Beijing",
+    "cn-chengdu": "Chengdu",
+    "cn-guangzhou": "Guangzhou",
+    "cn-hangzhou": "Hangzhou",
+    "cn-heyuan": "Heyuan",
+    "cn-hongkong": "Hong Kong",
+    "cn-huhehaote": "Hohhot",
+    "cn-qingdao": "Qingdao",
+    "cn-shanghai": "Shanghai",
+    "cn-shenzhen": "Shenzhen",
+    "cn-wulanchabu": "Ulanqab",
+    "cn-zhangjiakou": "Zhangjiakou",
+    "eu-central-1": "Frankfurt",
+    "eu-west-1": "London",
+    "me-central-1": "Riyadh",
+    "me-east-1": "Dubai",
+    "na-south-1": "Mexico",
+    "us-east-1": "Virginia",
+    "us-west-1": "Silicon Valley",
+}
+CITIES = {"aws": AWS_REGIONS, "aliyun": ALIYUN_REGIONS}
+
+SAMPLES = 7
+APART_SECONDS = 0.12  # between two connects to one region
+LIMIT_SECONDS = 1.8
+
+
+class Latency(Value, frozen=True, omit_defaults=False):
+    """How far a region is. `latency_ms` is None when it did not answer within the limit."""
+
+    provider: str
+    region: str
+    latency_ms: float | None
+    samples: tuple[float, ...]  # milliseconds, in the order they came
+    sent: int
+    why: str = ""  # when there is no answer
+
+
+def endpoint(provider: str, region: str) -> tuple[str, int]:
+    """A host that stands in the region itself, and its port."""
+    if provider == "aliyun":  # its API's front doors may stand elsewhere; its storage does not
+        return f"oss-{region}.aliyuncs.com", 443
+    return f"ec2.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else ""), 443
+
+
+def endpoints(providers: Sequence[str] = ("aws",)) -> dict[tuple[str, str], tuple[str, int]]:
+    """(provider, region) -> (host, port), of all regions known."""
+    return {(p, region): endpoint(p, region) for p in providers for region in CITIES[p]}
+
+
+def measure(
+    hosts: Mapping[tuple[str, str], tuple[str, int]],
+    *,
+    samples: int = SAMPLES,
+    limit_seconds: float = LIMIT_SECONDS,
+) -> list[Latency]:
+    """Every region's latency, the nearest first; those without an answer last. Ends within the limit."""
+    started = time.perf_counter()
+    until = started + limit_seconds
+    found, faults = _look_up(hosts, until - 0.4 * limit_seconds)
+    tally = {key: _Tally() for key in hosts}
+    with selectors.DefaultSelector() as selector:
+        _connect(selector, found, tally, samples=samples, until=until)
+        for entry in list(selector.get_map().values()):
+            selector.unregister(entry.fileobj)
+            entry.data[1].close()
+    rows = []
+    for (provider, region), seen in tally.items():
+        times = seen.times or seen.slow  # better an answer that is too long than none
+        why = seen.fault or faults.get((provider, region)) or f"no answer within {limit_seconds:g} s"
+        rows.append(
+            Latency(
+                provider=provider,
+                region=region,
+                latency_ms=round(median(times), 2) if times else None,
+                samples=tuple(round(ms, 2) for ms in times),
+                sent=seen.sent,
+                why="" if times else why,
+            )
+        )
+    return sorted(rows, key=lambda row: (row.latency_ms is None, row.latency_ms or 0.0, row.region))
+
+
+class _Tally:
+    """What one region has answered until now."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.slow: list[float] = []  # those in which a packet was lost and repeated
+        self.sent = 0
+        self.fault = ""
+
+
+_Address = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
+
+
+def _connect(
+    selector: selectors.BaseSelector,
+    found: Mapping[tuple[str, str], _Address],
+    tally: Mapping[tuple[str, str], _Tally],
+    *,
+    samples: int,
+    until: float,
+) -> None:
+    """Connect to every address `samples` times, a little apart, until all have answered or time is up."""
+    begin = time.perf_counter()
+    # a little offset for each region, so that answers do not come all at once and wait for each other
+    due = [
+        (begin + n * APART_SECONDS + place * 0.001, key)
+        for n in range(samples)
+        for place, key in enumerate(sorted(found))
+    ]
+    due.sort(reverse=True)
+    while due or selector.get_map():
+        now = time.perf_counter()
+        if now >= until:
+            return
+        while due and due[-1][0] <= now:
+            _, key = due.pop()
+            if reason := _begin(selector, key, found[key]):
+                tally[key].fault = reason
+            tally[key].sent += 1
+            now = time.perf_counter()
+        wait = min(until, due[-1][0] if due else until) - now
+        for entry, _ in selector.select(max(wait, 0)):
+            at = time.perf_counter()
+            key, connection, start = entry.data
+            selector.unregister(connection)
+            fault = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if fault in (0, errno.ECONNREFUSED):  # refused is an answer as well: it took one round trip
+                seconds, lossy = _round_trip(connection, at - start)
+                (tally[key].slow if lossy else tally[key].times).append(seconds * 1000)
+            else:
+                tally[key].fault = os.strerror(fault).lower()
+            connection.close()
+
+
+def _round_trip(connection: socket.socket, waited: float) -> tuple[float, bool]:
+    """Seconds to the other side and back, and whether a packet was lost on the way.
+
+    The kernel's own figure, where it tells one, does not count the time until this process was woken; a lost
+    packet is repeated after a second, which says nothing of distance. `struct tcp_info` of Linux: tcpi_rtt
+    (u32, microseconds) stands at byte 68, tcpi_total_retrans (u32) at byte 100.
+    """
+    if sys.platform == "linux":
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        if len(told) == 104:
+            rtt = int.from_bytes(told[68:72], sys.byteorder) / 1e6
+            repeated = int.from_bytes(told[100:104], sys.byteorder)
+            return (rtt if 0 < rtt < waited else waited), repeated > 0
+    return waited, waited > 1.0
+
+
+def _begin(selector: selectors.BaseSelector, key: tuple[str, str], address: _Address) -> str:
+    """Start one connect; why not, when it cannot even start."""
+    family, where = address
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    start = time.perf_counter()
+    try:
+        connection.connect(where)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        connection.close()
+        return (error.strerror or str(error)).lower()
+    selector.register(connection, selectors.EVENT_WRITE, (key, connection, start))
+    return ""
+
+
+def _look_up(
+    hosts: Mapping[tuple[str, str], tuple[str, int]], until: float
+) -> tuple[dict[tuple[str, str], _Address], dict[tuple[str, str], str]]:
+    """Addresses of all names, each asked for in a thread of its own, for a name server may never answer."""
+    found: dict[tuple[str, str], _Address] = {}
+    faults: dict[tuple[str, str], str] = {}
+
+    def ask(key: tuple[str, str], host: str, port: int) -> None:
+        try:
+            family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            found[key] = (family, where)  # type: ignore[assignment]
+        except OSError as error:
+            faults[key] = f"{host}: {error.strerror or error}".lower()
+
+    threads = [
+        threading.Thread(target=ask, args=(key, *where), daemon=True) for key, where in sorted(hosts.items())
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.perf_counter()))
+    return dict(found), {
+        key: faults.get(key, f"{host}: the name server does not answer")
+        for key, (host, _) in hosts.items()
+        if key not in found
+    }

@@ -1,0 +1,389 @@
+"""Where prices come from: the account's own APIs, and public files that need no account.
+
+A source gives rows and says nothing else; what it cannot read it drops and counts, and when it fails it
+costs its own rows. boto3 is loaded on first use and asked politely: several regions at once, few threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hotdesk.core.errors import Missing, Unreachable, Usage
+from hotdesk.core.model import Market, Offer
+from hotdesk.core.prices import region_of
+from hotdesk.market.table import Machine
+
+ADVISOR_URL = "https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json"
+PRICING_REGION = "us-east-1"  # the Price List API answers in few regions, for all of them
+AT_ONCE = 8
+_LINUX = "Linux/UNIX"
+_SPOT = "DescribeSpotPriceHistory"
+_LISTED = "GetProducts"
+#: Sources that ask the account itself.
+LIVE = (_SPOT, _LISTED)
+#: What the price list calls an ordinary Linux machine, without a licence and paid by use.
+_PLAIN = {
+    "operatingSystem": "Linux",
+    "tenancy": "Shared",
+    "preInstalledSw": "NA",
+    "capacitystatus": "Used",
+}
+
+
+class Advice(NamedTuple):
+    """What AWS's public spot advisor says: bands and savings by (region, instance type)."""
+
+    bands: dict[tuple[str, str], int]
+    savings: dict[tuple[str, str], float]
+    dropped: Counter[str]
+
+
+# ---- public files ------------------------------------------------------------------------------------
+
+
+class Fetched(NamedTuple):
+    body: bytes
+    etag: str
+
+
+def fetch(
+    url: str, *, etag: str = "", timeout_seconds: float = 5.0, most_mib: float = 64.0
+) -> Fetched | None:
+    """A public file, or None when it is still the one with this ETag. Raises `Unreachable` otherwise."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    request = Request(url, headers={"User-Agent": "hotdesk", **({"If-None-Match": etag} if etag else {})})
+    try:
+        with urlopen(request, timeout=timeout_seconds) as answer:
+            most = int(most_mib * 1024 * 1024)
+            body = answer.read(most + 1)
+            whole = answer.headers.get("Content-Length")
+            if len(body) > most:
+                raise Unreachable(f"{url} is larger than {most_mib:g} MiB.")
+            if whole and whole.isdigit() and len(body) < int(whole):
+                raise Unreachable(f"{url} was cut short after {len(body)} of {whole} bytes.")
+            return Fetched(body, answer.headers.get("ETag") or "")
+    except HTTPError as error:
+        with error:
+            if error.code == 304:
+                return None
+            raise Unreachable(f"{url} answers {error.code} {error.reason}.") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise Unreachable(f"{url} cannot be reached.", str(getattr(error, "reason", error))) from error
+
+
+def read_advice(body: bytes) -> Advice:
+    """The advisor file. Raises `ValueError` when it is none at all; broken entries are counted."""
+    try:
+        document = msgspec.json.decode(body)
+        regions = document["spot_advisor"]
+        items = list(regions.items())
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError("it is not the spot advisor's file") from error
+    advice = Advice({}, {}, Counter())
+    for region, systems in items:
+        linux = systems.get("Linux") if isinstance(systems, dict) else None
+        for name, entry in (linux or {}).items() if isinstance(linux, dict) else ():
+            try:
+                saving, band = float(entry["s"]), int(entry["r"])
+            except (KeyError, TypeError, ValueError):
+                advice.dropped["not an entry of the spot advisor"] += 1
+                continue
+            if band not in range(5) or saving >= 100:
+                advice.dropped["the saving or the band is impossible"] += 1
+                continue
+            advice.bands[region, name] = band
+            advice.savings[region, name] = saving
+    return advice
+
+
+# ---- the account -------------------------------------------------------------------------------------
+
+
+def has_aws_account() -> bool:
+    """Whether credentials lie where AWS's tools look for them; asks nobody."""
+    if any(
+        os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    ):
+        return True
+    named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE"), os.environ.get("AWS_CONFIG_FILE")
+    usual = Path.home() / ".aws"
+    files = [Path(named[0] or usual / "credentials"), Path(named[1] or usual / "config")]
+    return any(file.is_file() for file in files)
+
+
+class Aws:
+    """One account's questions about types and prices. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Raises `Missing` without boto3, `Unreachable` without credentials."""
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ImportError as error:
+            raise Missing(
+                "Live prices of AWS need boto3, which is not installed.",
+                "Without it there are the public files and the shipped table.",
+                "pip install 'hotdesk[aws]'",
+            ) from error
+        import threading
+
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._config = Config(connect_timeout=4, read_timeout=20, retries={"total_max_attempts": 3})
+        try:
+            self._session = boto3.Session()
+            signed = self._session.get_credentials() is not None
+        except BotoCoreError as error:
+            raise Unreachable("AWS credentials cannot be read.", str(error), "aws configure") from error
+        if not signed:
+            raise Unreachable("There are no AWS credentials.", "Nobody can be asked.", "aws configure")
+        self.home = self._session.region_name or PRICING_REGION
+
+    def client(self, service: str, region: str) -> Any:
+        with self._lock:  # making a client is not thread-safe in boto3, using one is
+            key = (service, region)
+            if key not in self._clients:
+                self._clients[key] = self._session.client(service, region, config=self._config)
+            return self._clients[key]
+
+    def regions(self) -> list[str]:
+        """The regions this account may use."""
+        with answers("DescribeRegions"):
+            reply = self.client("ec2", self.home).describe_regions()
+        return sorted(row["RegionName"] for row in reply["Regions"])
+
+    def machines(self) -> list[Machine]:
+        """All instance types that the home region knows. (A type is the same everywhere.)"""
+        with answers("DescribeInstanceTypes"):
+            pages = self.client("ec2", self.home).get_paginator("describe_instance_types").paginate()
+            return [
+                machine for page in pages for raw in page["InstanceTypes"] if (machine := as_machine(raw))
+            ]
+
+    def spot_now(self, region: str, now: float) -> Iterator[tuple[str, str, float, float]]:
+        """(type, zone, $/h, time) of every pool of a region at this moment."""
+        for row in self._history(region, StartTime=_utc(now)):
+            with contextlib.suppress(KeyError, ValueError, TypeError):
+                price, time = float(row["SpotPrice"]), row["Timestamp"].timestamp()
+                yield row["InstanceType"], row["AvailabilityZone"], price, time
+
+    def spot_history(self, region: str, instance_types: Sequence[str], since: float, now: float) -> list[Any]:
+        """Raw rows of DescribeSpotPriceHistory; the first of each zone may lie before `since`."""
+        return list(
+            self._history(
+                region, InstanceTypes=list(instance_types), StartTime=_utc(since), EndTime=_utc(now)
+            )
+        )
+
+    def _history(self, region: str, **asked: Any) -> Iterator[Any]:
+        with answers(f"DescribeSpotPriceHistory in {region}"):
+            pages = (
+                self.client("ec2", region)
+                .get_paginator("describe_spot_price_history")
+                .paginate(ProductDescriptions=[_LINUX], **asked)
+            )
+            for page in pages:
+                yield from page["SpotPriceHistory"]
+
+    def zones(self, region: str) -> dict[str, list[str]]:
+        """The zones of a region in which each type is offered."""
+        found: dict[str, list[str]] = {}
+        with answers(f"DescribeInstanceTypeOfferings in {region}"):
+            pages = (
+                self.client("ec2", region)
+                .get_paginator("describe_instance_type_offerings")
+                .paginate(LocationType="availability-zone")
+            )
+            for page in pages:
+                for row in page["InstanceTypeOfferings"]:
+                    found.setdefault(row["InstanceType"], []).append(row["Location"])
+        return found
+
+    def on_demand(self, region: str) -> dict[str, float]:
+        """On-demand $/h by instance type in a region, from the Price List API."""
+        filters = [{"Type": "TERM_MATCH", "Field": f, "Value": v} for f, v in _PLAIN.items()]
+        filters.append({"Type": "TERM_MATCH", "Field": "regionCode", "Value": region})
+        found: dict[str, float] = {}
+        with answers(f"GetProducts of {region}"):
+            pages = (
+                self.client("pricing", PRICING_REGION)
+                .get_paginator("get_products")
+                .paginate(ServiceCode="AmazonEC2", Filters=filters)
+            )
+            for page in pages:
+                for row in page["PriceList"]:
+                    with contextlib.suppress(KeyError, ValueError, TypeError, msgspec.DecodeError):
+                        name, price = _listed(row)
+                        if price > 0:
+                            found[name] = price
+        return found
+
+
+def aws_region(account: Aws, region: str, machines: dict[str, Machine], now: float) -> list[Offer]:
+    """Everything one region sells: spot prices zone by zone, on-demand for every zone that has a GPU type."""
+    rows: list[Offer] = []
+    for name, zone, price, changed in account.spot_now(region, now):
+        if machine := machines.get(name):
+            rows.append(_offer(machine, (region, zone), Market.SPOT, price=price, time=changed, source=_SPOT))
+    listed = account.on_demand(region)
+    zones = account.zones(region)
+    for name, price in listed.items():
+        if machine := machines.get(name):
+            places = zones.get(name, ()) if machine.gpu else ("",) if zones.get(name) else ()
+            rows += [
+                _offer(machine, (region, zone), Market.ON_DEMAND, price=price, time=now, source=_LISTED)
+                for zone in places
+                if region_of(zone) == region or not zone
+            ]
+    return rows
+
+
+def as_machine(raw: dict[str, Any]) -> Machine | None:
+    """An instance type as EC2 describes it; None for what cannot be read or is no computer for a person."""
+    try:
+        gpus = [gpu for gpu in (raw.get("GpuInfo") or {}).get("Gpus") or () if gpu]
+        # a slice of a GPU (g6f) says 0 GPUs, and how much of one it is in GpuPartitionSize
+        count = sum(
+            gpu.get("Count") or gpu.get("LogicalGpuCount", 0) * gpu.get("GpuPartitionSize", 1.0)
+            for gpu in gpus
+        )
+        arches = raw["ProcessorInfo"]["SupportedArchitectures"]
+        arch = next((a for a in ("x86_64", "arm64") if a in arches), "")
+        if not arch:
+            return None
+        return Machine(
+            provider="aws",
+            instance_type=raw["InstanceType"],
+            gpu=gpu_name(str(gpus[0]["Name"])) if gpus else "",
+            gpu_count=float(count),
+            gpu_memory_gib=round(gpus[0]["MemoryInfo"]["SizeInMiB"] / 1024, 2) if gpus else 0.0,
+            vcpus=raw["VCpuInfo"]["DefaultVCpus"],
+            memory_gib=raw["MemoryInfo"]["SizeInMiB"] / 1024,
+            arch=arch,
+            burstable=bool(raw.get("BurstablePerformanceSupported")),
+        )
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
+def gpu_name(name: str) -> str:
+    """A GPU's name as people say it."""
+    return {"RTX PRO Server 6000": "RTX PRO 6000", "RTX PRO Server 4500": "RTX PRO 4500"}.get(
+        name.strip(), name.strip()
+    )
+
+
+def price_history(
+    instance_types: Sequence[str], places: Sequence[str], now: float, days: float = 90.0
+) -> Any:
+    """The account's spot price history of some types, in the regions asked for (or all), side by side.
+
+    Raises `Missing` or `Unreachable` with how to use a file instead.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hotdesk.market.history import gather_raw
+
+    names = " ".join(instance_types)
+    how = (
+        f"aws ec2 describe-spot-price-history --output json --instance-types {names} > p.json"
+        f" && hotdesk spot {names} --history p.json"
+    )
+    if not has_aws_account():
+        raise Unreachable(
+            "There is no AWS account here to ask for prices.", "A history can also be read from a file.", how
+        )
+    account = Aws()
+    regions = account.regions()
+    wanted = (
+        [r for r in regions if any(fnmatchcase(r, p) or region_of(p) == r for p in places)]
+        if places
+        else regions
+    )
+    if not wanted:
+        raise Usage(
+            f"No region of this account is called {', '.join(places)}.",
+            f"It has: {', '.join(regions)}.",
+            f"hotdesk spot {names} --region {regions[0]}",
+        )
+
+    def ask(region: str) -> list[Any] | Unreachable:
+        try:
+            return account.spot_history(region, instance_types, now - days * 86400, now)
+        except Unreachable as error:
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        replies = dict(zip(wanted, pool.map(ask, wanted), strict=True))
+    notes = tuple(reply.what.rstrip(".") for reply in replies.values() if isinstance(reply, Unreachable))
+    rows = [row for reply in replies.values() if isinstance(reply, list) for row in reply]
+    if not rows:
+        raise Unreachable(
+            f"No price of {', '.join(instance_types)} was found.",
+            "; ".join(notes[:3]) or f"None of {len(wanted)} regions has one.",
+            how,
+        )
+    return gather_raw(rows, notes)
+
+
+@contextlib.contextmanager
+def answers(question: str) -> Iterator[None]:
+    """botocore's many complaints as one kind: this question has no answer."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "?")
+        raise Unreachable(f"AWS does not answer {question}: {code}.", str(error), "hotdesk doctor") from error
+    except (BotoCoreError, OSError) as error:
+        raise Unreachable(f"AWS does not answer {question}.", str(error), "hotdesk doctor") from error
+
+
+def _listed(row: str | dict[str, Any]) -> tuple[str, float]:
+    document = msgspec.json.decode(row) if isinstance(row, str) else row
+    prices = [
+        float(dimension["pricePerUnit"]["USD"])
+        for term in document["terms"]["OnDemand"].values()
+        for dimension in term["priceDimensions"].values()
+        if dimension.get("unit", "Hrs") == "Hrs"
+    ]
+    return document["product"]["attributes"]["instanceType"], max(prices)
+
+
+def _offer(
+    machine: Machine, at: tuple[str, str], market: Market, *, price: float, time: float, source: str
+) -> Offer:
+    return Offer(
+        provider="aws",
+        region=at[0],
+        zone=at[1],
+        instance_type=machine.instance_type,
+        market=market,
+        usd_per_hour=price,
+        gpu=machine.gpu,
+        gpu_count=machine.gpu_count,
+        gpu_memory_gib=machine.gpu_memory_gib,
+        vcpus=machine.vcpus,
+        memory_gib=machine.memory_gib,
+        arch=machine.arch,
+        price_time=time,
+        source=source,
+    )
+
+
+def _utc(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

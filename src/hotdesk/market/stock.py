@@ -1,0 +1,239 @@
+"""The catalogue as it is known now: cached, refreshed when old, the shipped table beneath everything.
+
+`known` answers at once from what this computer has. `refreshed` asks the sources side by side within a firm
+limit; one that fails costs its rows and one line, and is left in peace for a while.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+from hotdesk.core.errors import HotdeskError
+from hotdesk.core.model import Market, Offer
+from hotdesk.market.catalog import Catalog, build
+from hotdesk.market.table import Machine, shipped
+
+if TYPE_CHECKING:
+    from hotdesk.market.sources import Advice
+
+KEY = "offers"
+FRESH_SECONDS = 3600.0  # spot prices move over hours
+QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
+LIMIT_SECONDS = 60.0
+
+
+class Cache(Protocol):
+    """Where things are kept between processes (see hotdesk.store)."""
+
+    def cached(self, key: str) -> tuple[float, bytes] | None: ...
+
+    def keep(self, key: str, body: bytes, now: float) -> None: ...
+
+
+class Known(NamedTuple):
+    catalog: Catalog
+    time: float | None  # when it was gathered; None: it is only the shipped table
+    notes: tuple[str, ...] = ()
+
+    def is_old(self, now: float) -> bool:
+        return self.time is None or not 0 <= now - self.time < FRESH_SECONDS
+
+
+class _File(msgspec.Struct):
+    etag: str
+    body: bytes
+    time: float  # when it was last known to be the newest
+
+
+def known(cache: Cache) -> Known:
+    """What this computer knows, without asking anybody. A damaged cache is said and passed over."""
+    kept = cache.cached(KEY)
+    if kept:
+        try:
+            return Known(Catalog.unpack(kept[1]), kept[0])
+        except ValueError as error:
+            note = f"the cached prices were damaged ({error}) and were passed over"
+            return Known(_table_only(), None, (note,))
+    return Known(_table_only(), None)
+
+
+def due(cache: Cache, now: float) -> bool:
+    """Whether asking again is polite: not so soon after every source failed."""
+    tried = cache.cached("offers-tried")
+    return not tried or not 0 <= now - tried[0] < QUIET_SECONDS
+
+
+def refreshed(
+    cache: Cache,
+    now: float,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+    advisor_url: str = "",
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Known:
+    """Ask every source that there is, keep what they say, and return it with a line for each that failed."""
+    from hotdesk.market.sources import ADVISOR_URL, LIVE, has_aws_account
+
+    advisor_url = advisor_url or ADVISOR_URL
+    notes: list[str] = []
+    answers: dict[str, list[Offer]] = {}
+    told: dict[str, list[Machine]] = {}
+    files: list[tuple[Advice, _File]] = []
+    cache.keep("offers-tried", b"", now)
+    body = _cached_file(cache, advisor_url)
+
+    def advisor() -> None:
+        files.append(_advice(body, advisor_url, now))
+
+    jobs: dict[str, Callable[[], None]] = {"the public spot advisor": advisor}
+    if has_aws_account():
+        jobs["your AWS account"] = lambda: _account(answers, told, notes, now, progress)
+    faults = _side_by_side(jobs, progress, limit_seconds)
+    notes += [f"{name} gave nothing: {fault}" for name, fault in faults.items()]
+    advice, file = files[0] if files else (None, None)
+    if file and file.time == now:
+        cache.keep(f"file:{advisor_url}", msgspec.msgpack.encode(file), now)
+    elif file:
+        notes.append("the public spot advisor cannot be reached; what it said before is used")
+    table = shipped()
+    live = [offer for rows in list(answers.values()) for offer in rows]
+    before = known(cache).catalog  # what the account said earlier of regions that are silent now
+    for row in range(len(before)):
+        if before.sources[before.source[row]] in LIVE and (offer := before.offer(row)).region not in answers:
+            live.append(offer)
+    bands = dict(table.bands())
+    estimates: list[Offer] = []
+    if advice and file:
+        bands |= advice.bands
+        estimates = list(_estimates([*live, *table.offers()], advice, file.time))
+    machines = {machine.instance_type: machine for machine in table.machines()}
+    machines |= {machine.instance_type: machine for machine in told.get("machines", ())}
+    catalog = build(
+        [live, estimates, table.offers()],
+        machines=machines.values(),
+        bands={f"aws/{region}/{name}": band for (region, name), band in bands.items()},
+    )
+    if advice:
+        catalog.dropped |= {
+            reason: catalog.dropped.get(reason, 0) + n for reason, n in advice.dropped.items()
+        }
+    if not answers and not advice:
+        return known(cache)._replace(notes=tuple(notes))
+    cache.keep(KEY, catalog.pack(), now)
+    return Known(catalog, now, tuple(notes))
+
+
+def _table_only() -> Catalog:
+    table = shipped()
+    return build(
+        [table.offers()],
+        machines=table.machines(),
+        bands={f"aws/{region}/{name}": band for (region, name), band in table.bands().items()},
+    )
+
+
+def _side_by_side(
+    jobs: dict[str, Callable[[], None]], progress: Callable[[str], None], limit_seconds: float
+) -> dict[str, str]:
+    """Run jobs in threads; what went wrong with each. One that is not done in time is left behind."""
+    faults: dict[str, str] = {}
+
+    def run(name: str, job: Callable[[], None]) -> None:
+        try:
+            job()
+            progress(f"{name}: done")
+        except HotdeskError as error:
+            faults[name] = " ".join(part for part in (error.what, error.why) if part)
+        except Exception as error:
+            faults[name] = f"{type(error).__name__}: {error}"
+
+    threads = {
+        name: threading.Thread(target=run, args=(name, job), daemon=True) for name, job in jobs.items()
+    }
+    until = perf_counter() + limit_seconds
+    for thread in threads.values():
+        thread.start()
+    for name, thread in threads.items():
+        thread.join(max(0.0, until - perf_counter()))
+        if thread.is_alive():
+            faults[name] = f"it did not answer within {limit_seconds:g} s"
+    return dict(faults)
+
+
+def _cached_file(cache: Cache, url: str) -> _File | None:
+    kept = cache.cached(f"file:{url}")
+    if not kept:
+        return None
+    try:
+        return msgspec.msgpack.decode(kept[1], type=_File)
+    except msgspec.DecodeError:
+        return None
+
+
+def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
+    """What the advisor says now; what it said before when it cannot be reached and something was kept."""
+    from hotdesk.market.sources import fetch, read_advice
+
+    try:
+        new = fetch(url, etag=kept.etag if kept else "")
+    except HotdeskError:
+        if kept is None:
+            raise
+        return read_advice(kept.body), kept
+    if new is None:
+        if kept is None:
+            raise ValueError("it says that nothing changed, but nothing is kept here")
+        return read_advice(kept.body), _File(kept.etag, kept.body, now)
+    return read_advice(new.body), _File(new.etag, new.body, now)
+
+
+def _account(
+    answers: dict[str, list[Offer]],
+    told: dict[str, list[Machine]],
+    notes: list[str],
+    now: float,
+    progress: Callable[[str], None],
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hotdesk.market.sources import AT_ONCE, Aws, aws_region
+
+    account = Aws()
+    regions = account.regions()
+    machines = account.machines()
+    told["machines"] = machines
+    by_name = {machine.instance_type: machine for machine in machines}
+
+    def ask(region: str) -> None:
+        try:
+            answers[region] = aws_region(account, region, by_name, now)
+            progress(f"{region}: {len(answers[region])} prices")
+        except HotdeskError as error:
+            notes.append(f"{region} gave nothing: {error.what}")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(ask, regions))
+
+
+def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[Offer]:
+    """Spot prices as the advisor's savings imply them, for regions where nobody tells the price itself."""
+    seen: set[tuple[str, str]] = set()
+    for offer in rows:
+        key = (offer.region, offer.instance_type)
+        saving = advice.savings.get(key)
+        if offer.market is not Market.ON_DEMAND or key in seen or not saving or saving <= 0:
+            continue
+        seen.add(key)
+        yield msgspec.structs.replace(
+            offer,
+            zone="",
+            market=Market.SPOT,
+            usd_per_hour=round(offer.usd_per_hour * (1 - saving / 100), 4),
+            price_time=time,
+            source="spot advisor: the average saving of a month",
+        )

@@ -1,0 +1,185 @@
+"""The small dated table that ships with hotdesk: what answers when there is neither account nor network.
+
+It names its date and the source of every price; whoever shows one of its rows shows those too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.model import Market, Offer, Value
+
+
+class Machine(Value, frozen=True):
+    """What an instance type is, wherever it is sold."""
+
+    provider: str
+    instance_type: str
+    gpu: str = ""
+    gpu_count: float = 0  # less than one: a slice of a GPU
+    gpu_memory_gib: float = 0.0  # of one GPU, or of the slice
+    vcpus: float = 0
+    memory_gib: float = 0.0
+    arch: str = "x86_64"
+    burstable: bool = False  # its vCPUs are full ones only for a while
+
+
+class Retired(Value, frozen=True):
+    """A type that can no longer be had, what it was, and what does its work today."""
+
+    machine: Machine
+    nearest: tuple[str, ...]
+    usd_per_hour: dict[str, float]  # on-demand by region, while it was sold
+
+
+class _Type(Value, frozen=True):
+    type: str
+    vcpus: float
+    gib: float
+    gpu: str = ""
+    gpus: float = 0
+    gpu_gib: float = 0.0
+    arch: str = "x86_64"
+    burstable: bool = False
+
+
+class _Prices(Value, frozen=True):
+    source: str
+    regions: tuple[str, ...]
+    usd_per_hour: dict[str, float]
+
+
+class _Gone(Value, frozen=True):
+    gpu: str
+    gpus: float
+    gpu_gib: float
+    vcpus: float
+    gib: float
+    nearest: tuple[str, ...]
+    usd: dict[str, float]
+
+
+class _Advice(Value, frozen=True):
+    source: str
+    time: str
+    saving_percent_and_band: dict[str, dict[str, tuple[int, int]]]
+
+
+class Table(Value, frozen=True):
+    """The file itself."""
+
+    provider: str
+    as_of: str
+    sources: dict[str, str]
+    speed: dict[str, str | tuple[float, float]]
+    types: tuple[_Type, ...]
+    on_demand: tuple[_Prices, ...]
+    advice: _Advice
+    retired: dict[str, _Gone]
+
+    @property
+    def time(self) -> float:
+        return _day(self.as_of)
+
+    def machines(self) -> list[Machine]:
+        return [self._machine(row.type, row) for row in self.types]
+
+    def gone(self) -> dict[str, Retired]:
+        """Retired types by name."""
+        return {
+            name: Retired(machine=self._machine(name, row), nearest=row.nearest, usd_per_hour=row.usd)
+            for name, row in self.retired.items()
+        }
+
+    def offers(self) -> Iterator[Offer]:
+        """On-demand rows with their list price; spot rows at what the public advisor file implied."""
+        advised = self.advice.saving_percent_and_band
+        for group in self.on_demand:
+            for region in group.regions:
+                for name, price in group.usd_per_hour.items():
+                    offer = self._offer(name, region, price, self.time, group.source)
+                    yield offer
+                    saving, _ = advised.get(region, {}).get(name, (0, 0))
+                    if 0 < saving < 100:
+                        yield msgspec.structs.replace(
+                            offer,
+                            market=Market.SPOT,
+                            usd_per_hour=round(price * (1 - saving / 100), 4),
+                            price_time=_day(self.advice.time),
+                            source=f"shipped table: {self.sources[self.advice.source]}",
+                        )
+
+    def bands(self) -> dict[tuple[str, str], int]:
+        """Interruption bands (0 is under 5 % a month, 4 over 20 %) by (region, instance type)."""
+        rows = self.advice.saving_percent_and_band.items()
+        return {(region, name): band for region, types in rows for name, (_, band) in types.items()}
+
+    def on_demand_prices(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
+        """On-demand $/h by (instance type, region), of types sold today and of retired ones."""
+        found = {
+            (name, region): group.usd_per_hour[name]
+            for group in self.on_demand
+            for region in group.regions
+            for name in names
+            if name in group.usd_per_hour
+        }
+        for name in names:
+            if gone := self.retired.get(name):
+                found |= {(name, region): price for region, price in gone.usd.items()}
+        return found
+
+    def _machine(self, name: str, row: _Type | _Gone) -> Machine:
+        return Machine(
+            provider=self.provider,
+            instance_type=name,
+            gpu=row.gpu,
+            gpu_count=row.gpus,
+            gpu_memory_gib=row.gpu_gib,
+            vcpus=row.vcpus,
+            memory_gib=row.gib,
+            arch=row.arch if isinstance(row, _Type) else "x86_64",
+            burstable=row.burstable if isinstance(row, _Type) else False,
+        )
+
+    def _offer(self, name: str, region: str, price: float, time: float, source: str) -> Offer:
+        machine = self._by_name[name]
+        return Offer(
+            provider=self.provider,
+            region=region,
+            zone="",
+            instance_type=name,
+            usd_per_hour=price,
+            gpu=machine.gpu,
+            gpu_count=machine.gpu_count,
+            gpu_memory_gib=machine.gpu_memory_gib,
+            vcpus=machine.vcpus,
+            memory_gib=machine.memory_gib,
+            arch=machine.arch,
+            price_time=time,
+            source=f"shipped table of {self.as_of}: {self.sources[source]}",
+        )
+
+    @property
+    def _by_name(self) -> dict[str, Machine]:
+        return _machines(self.provider)
+
+
+@cache
+def shipped(provider: str = "aws") -> Table:
+    """The table of a cloud, read once."""
+    body = (Path(__file__).parent / "data" / f"{provider}.json").read_bytes()
+    return msgspec.json.decode(body, type=Table)
+
+
+@cache
+def _machines(provider: str) -> dict[str, Machine]:
+    return {machine.instance_type: machine for machine in shipped(provider).machines()}
+
+
+def _day(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()

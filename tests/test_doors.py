@@ -1,0 +1,191 @@
+"""The command line where no desk is needed: help, names, bad input, and how little it loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hotdesk.cli.main import COMMANDS
+from hotdesk.cli.main import hotdesk as group
+from tests.conftest import Command
+
+ALL = [name for section in COMMANDS.values() for name in section]
+#: Nothing of this may be loaded to print help or list desks.
+HEAVY = {"asyncssh", "jupyter", "numpy", "boto3", "botocore", "ray", "rich", "psutil", "cryptography"}
+HEAVY |= {"email", "importlib.metadata", "asyncio", "ssl", "blake3", "zstandard", "unittest", "http"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["ls"], ["ls", "--json"], ["up", "--help"]])
+def test_it_loads_little(hotdesk: Command, words: list[str]) -> None:
+    code = (
+        "import sys; from hotdesk.cli.main import run; status = run(sys.argv[1:]);"
+        "print('LOADED', *sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    hotdesk("ls")  # the state exists
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = done.stderr.split("LOADED", 1)[1].split()
+    assert not [m for m in loaded if m.split(".")[0] in HEAVY or m in HEAVY]
+
+
+def test_the_version_needs_nothing_at_all(hotdesk: Command) -> None:
+    done = hotdesk("--version")
+    assert done.stdout == "hotdesk 0.1.0\n"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_explains_itself(hotdesk: Command, name: str) -> None:
+    done = hotdesk(name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: hotdesk {name}")
+
+
+def test_the_table_and_the_files_agree() -> None:
+    folder = Path(__file__).parents[1] / "src" / "hotdesk" / "cli"
+    files = {p.stem.replace("_", "-") for p in folder.glob("*.py") if "\ndef command(" in p.read_text()}
+    assert files == set(ALL)
+
+
+def test_help_lists_every_command(hotdesk: Command) -> None:
+    said = hotdesk("--help").stdout
+    assert all(f"  {name} " in said for name in ALL)
+    assert hotdesk().stdout == said
+    assert group.name == "hotdesk"
+
+
+BAD = [
+    (["upp"], 2, "Did you mean 'up'?"),
+    (["up", "a/b"], 2, "hotdesk up a-b"),
+    (["up", "x" * 300], 2, "1 to 32 characters"),
+    (["up", "x\ny"], 2, "cannot be a desk's name"),
+    (["up", "-a-"], 2, ""),
+    (["up", "blue", "--provider", "nowhere"], 2, "nowhere"),
+    (["up", "blue", "--gpu", "A100:x"], 2, "NAME:COUNT"),
+    (["show", "blue"], 4, "hotdesk up"),
+    (["park", "blue"], 4, "no desk named 'blue'"),
+    (["resume", "blue"], 4, "no desk named"),
+    (["ssh", "blue", "--", "true"], 4, "no desk named"),
+    (["notebook", "blue", "--url"], 4, "no desk named"),
+    (["push", "blue", "nothing-here"], 4, "nothing-here"),
+    (["down", "blue", "--yes"], 4, "no desk named"),
+    (["log", "blue"], 4, "no desk named"),
+    (["park"], 4, "no desk yet"),
+    (["ls", "--jsn"], 2, "hotdesk ls --help"),
+    (["completion", "tcsh"], 2, "tcsh"),
+]
+
+
+@pytest.mark.parametrize(("words", "status", "said"), BAD, ids=lambda v: str(v)[:30])
+def test_bad_input(hotdesk: Command, words: list[str], status: int, said: str) -> None:
+    done = hotdesk(*words)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_yet(hotdesk: Command) -> None:
+    assert "hotdesk up" in hotdesk("ls").stdout
+    assert json.loads(hotdesk("ls", "--json").stdout) == []
+
+
+def test_a_damaged_state_file_is_named_and_set_aside(hotdesk: Command, tmp_path: Path) -> None:
+    hotdesk("ls")
+    file = tmp_path / "state" / "hotdesk.db"
+    file.write_bytes(b"not a database at all" * 500)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{file}{suffix}").unlink(missing_ok=True)
+    done = hotdesk("ls")
+    assert done.returncode == 9
+    assert str(file) in done.stderr
+    assert "hotdesk doctor --adopt" in done.stderr
+    assert "Traceback" not in done.stderr
+    hotdesk("doctor", "--adopt")
+    assert hotdesk("ls").returncode == 0
+    assert [p for p in file.parent.iterdir() if ".damaged-" in p.name], "it is set aside, not deleted"
+
+
+def test_a_newer_state_file_is_left_alone(hotdesk: Command, tmp_path: Path) -> None:
+    hotdesk("ls")
+    file = tmp_path / "state" / "hotdesk.db"
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    done = hotdesk("ls")
+    assert done.returncode == 9
+    assert "newer hotdesk" in done.stderr
+    hotdesk("doctor", "--adopt")
+    assert not [p for p in file.parent.iterdir() if ".damaged-" in p.name]
+
+
+def test_a_typo_in_the_settings_is_named(hotdesk: Command, home: Path) -> None:
+    (home / "hotdesk.toml").write_text('[desks.blue]\ngpuu = "L4"\n')
+    done = hotdesk("up", "blue")
+    assert done.returncode == 9
+    assert "hotdesk.toml" in done.stderr
+    assert "did you mean 'gpu'?" in done.stderr
+    (home / "hotdesk.toml").write_text("[desks.blue\n")
+    assert "not valid TOML" in hotdesk("up", "blue").stderr
+    (home / "hotdesk.toml").write_text('[desks.blue]\ndisk_gib = "big"\n')
+    assert "disk_gib" in hotdesk("up", "blue").stderr
+
+
+def test_a_state_folder_that_cannot_be(hotdesk: Command, home: Path) -> None:
+    (home / "file").write_text("")
+    done = hotdesk("ls", HOTDESK_STATE=str(home / "file" / "state"))
+    assert done.returncode == 8
+    assert "HOTDESK_STATE=" in done.stderr
+
+
+def test_without_an_ssh_client(hotdesk: Command, home: Path) -> None:
+    (home / "bin").mkdir()
+    done = hotdesk("up", "blue", PATH=str(home / "bin"))
+    assert done.returncode == 8
+    assert "ssh" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(hotdesk("ls", "--json").stdout) == [], "nothing was begun"
+
+
+COMPLETE = {
+    "bash": 'eval "$(hotdesk completion bash)"; COMP_WORDS=(hotdesk park b); COMP_CWORD=2;'
+    ' COMP_LINE="hotdesk park b"; _hotdesk_completion hotdesk; echo ${COMPREPLY[@]}',
+    "zsh": 'autoload -U compinit && compinit -D; eval "$(hotdesk completion zsh)";'
+    ' COMP_WORDS="hotdesk park b" COMP_CWORD=2 _HOTDESK_COMPLETE=zsh_complete hotdesk',
+    "fish": "hotdesk completion fish | source; complete -C 'hotdesk park b'",
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETE)
+def test_shells_complete_desk_names(hotdesk: Command, home: Path, shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} here")
+    from hotdesk.core.model import Desk, Goal
+    from hotdesk.store import Store
+    from hotdesk.world import state_folder
+
+    with Store(state_folder()) as store:
+        for name in ("blue", "black", "red"):
+            store.put(Desk(name=name, goal=Goal.PARKED, since=1, created_at=1))
+    (home / "bin").mkdir()
+    script = home / "bin" / "hotdesk"
+    source = Path(__file__).parents[1] / "src"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={source} exec {sys.executable} -m hotdesk "$@"\n')
+    script.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [shell, "-c", COMPLETE[shell]], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "blue" in done.stdout, done
+    assert "black" in done.stdout
+    assert "red" not in done.stdout
