@@ -22,8 +22,9 @@ from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
-from hotdesk.providers.aws.account import Account, Settings
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
+from hotdesk.providers.aws.settings import Settings
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
 from tests.fake_ec2.process import FakeEc2

@@ -10,7 +10,8 @@ import pytest
 from hotdesk.core.errors import Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws.account import Account, Settings
+from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
@@ -67,7 +68,7 @@ def test_without_credentials_it_says_how_to_get_some(
 def test_credentials_that_no_region_accepts_stop_the_command_at_once(
     mine: Laptop, fake: FakeEc2, code: str, words: str
 ) -> None:
-    fake.post("refuse", action="*", code=code, message="Request has expired.", status=400, times=None)
+    fake.post("refuse", action="*", code=code, message="No.", status=400, times=None)
     mine.want("blue", Goal.RUNNING)
     with pytest.raises(NotAllowed) as error:
         mine.settle()

@@ -14,6 +14,7 @@ from hotdesk.providers.aws.baking import expected_disks
 from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
 from hotdesk.providers.aws.images import login_user
 from hotdesk.providers.aws.offers import as_offer
+from hotdesk.providers.aws.settings import Settings
 
 boto = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
 
@@ -196,9 +197,9 @@ def test_a_fraction_of_a_gpu_is_a_fraction_and_other_makers_gpus_are_no_offer() 
 
 
 def test_a_configured_address_is_used_as_it_is_and_a_wrong_one_is_explained() -> None:
-    mine = account.Account(account.Settings(address="203.0.113.7"))
+    mine = account.Account(Settings(address="203.0.113.7"))
     assert network.callers_address(mine, "us-east-1") == "203.0.113.7/32"
-    wrong = account.Account(account.Settings(address="my house"))
+    wrong = account.Account(Settings(address="my house"))
     with pytest.raises(Refused, match="my house"):
         network.callers_address(wrong, "us-east-1")
 
@@ -211,7 +212,7 @@ def test_the_address_behind_a_router_is_asked_for_only_where_that_is_allowed(
         monkeypatch.setenv(key, "x")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    here = account.Account(account.Settings(address_url=""))
+    here = account.Account(Settings(address_url=""))
     assert network.callers_address(here, "us-east-1") == "127.0.0.1/32"  # no router between us and the cloud
     monkeypatch.setattr(network, "_socket_addresses", lambda url: (None, None))
     with pytest.raises(Refused, match="may not ask"):

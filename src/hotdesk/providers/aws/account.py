@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Value
 from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.settings import Settings
 
 if TYPE_CHECKING:
     import boto3
@@ -22,19 +22,6 @@ T = TypeVar("T")
 
 #: Where the account-wide services live when nothing else is configured.
 HOME = "us-east-1"
-
-
-class Settings(Value, frozen=True):
-    """What a person may configure about AWS. Everything has a working default."""
-
-    profile: str = ""  # "" : the environment's, else the default profile
-    regions: tuple[str, ...] = ()  # hotdesk looks and launches only here; (): every enabled region
-    vpc: str = ""  # "" : the default VPC
-    subnet: str = ""  # "" : the zone's default subnet
-    address: str = "auto"  # who may connect: "auto", or a CIDR such as 203.0.113.7/32
-    address_url: str = "https://checkip.amazonaws.com"  # answers with the caller's address; "" : never ask
-    lag_seconds: float = 30.0  # how long a change may take to show everywhere (EC2's eventual consistency)
-    poll_seconds: float = 5.0
 
 
 class Cache(Protocol):

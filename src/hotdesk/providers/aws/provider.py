@@ -19,8 +19,9 @@ from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, instances, network, tags
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.account import Account, Cache, Settings, qualified, split
+from hotdesk.providers.aws.account import Account, Cache, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code
+from hotdesk.providers.aws.settings import Settings
 
 NOTEBOOK_PORT = 8888
 _BUSY = "aws-regions"
