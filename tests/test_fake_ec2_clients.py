@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -67,6 +68,32 @@ def test_the_aws_command_line_works(fake: FakeEc2, cloud: Cloud, tmp_path: Path)
     cloud.pass_time(60)
     found = aws("ec2", "describe-instances", "--query", "Reservations[].Instances[].State.Name")
     assert found == ["running"]
+
+
+def test_the_catalogue_comes_through_whole(cloud: Cloud) -> None:
+    """Every field of a type survives the way through XML."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    query = [{"Name": "instance-type", "Values": ["g5.*", "p5.*", "t3.micro"]}]
+    found = cloud.ec2.describe_instance_types(Filters=query)["InstanceTypes"]
+    assert len(found) > 8
+    assert {t["InstanceType"]: t for t in found} == {
+        t["InstanceType"]: INSTANCE_TYPES[t["InstanceType"]] for t in found
+    }
+
+
+def test_price_history_comes_in_pages_without_gaps(cloud: Cloud) -> None:
+    ask = {
+        "InstanceTypes": ["g5.xlarge", "g6.xlarge"],
+        "StartTime": dt.datetime.now(dt.UTC) - dt.timedelta(days=9),
+    }
+    whole = cloud.ec2.describe_spot_price_history(**ask)["SpotPriceHistory"]
+    pages = cloud.ec2.get_paginator("describe_spot_price_history").paginate(
+        **ask, PaginationConfig={"PageSize": 37}
+    )
+    paged = [row for page in pages for row in page["SpotPriceHistory"]]
+    assert len(whole) > 100
+    assert paged == whole
 
 
 def test_one_seed_is_one_history_and_servers_do_not_share(fake: FakeEc2) -> None:

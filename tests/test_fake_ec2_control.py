@@ -103,6 +103,32 @@ def test_tags_images_and_snapshots_lag_too(fake: FakeEc2, cloud: Cloud) -> None:
     assert cloud.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available"
 
 
+def test_a_new_group_can_lag(fake: FakeEc2, cloud: Cloud) -> None:
+    fake.post("lag", group=30)
+    group = cloud.ec2.create_security_group(GroupName="late", Description="x")["GroupId"]
+    query = [{"Name": "group-name", "Values": ["late"]}]
+    assert cloud.ec2.describe_security_groups(Filters=query)["SecurityGroups"] == []
+    refused(lambda: cloud.launch(SecurityGroupIds=[group]), "InvalidGroup.NotFound")
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "192.0.2.1/32"}]}
+    allow = {"GroupId": group, "IpPermissions": [ssh]}
+    refused(lambda: cloud.ec2.authorize_security_group_ingress(**allow), "InvalidGroup.NotFound")
+    again = {"GroupName": "late", "Description": "x"}
+    refused(lambda: cloud.ec2.create_security_group(**again), "InvalidGroup.Duplicate")
+    cloud.pass_time(31)
+    cloud.ec2.authorize_security_group_ingress(**allow)
+    cloud.launch(SecurityGroupIds=[group])
+    assert len(cloud.ec2.describe_security_groups(Filters=query)["SecurityGroups"]) == 1
+
+
+def test_times_are_told_to_the_millisecond(fake: FakeEc2, cloud: Cloud) -> None:
+    """AWS gives LaunchTime in whole seconds; here whole lives pass within one."""
+    fake.post("clock", set="2026-11-20T08:00:00.250Z")
+    first = cloud.launch()["LaunchTime"]
+    cloud.pass_time(0.5)
+    assert (cloud.launch()["LaunchTime"] - first).total_seconds() == 0.5
+    assert first.isoformat(timespec="milliseconds").endswith(":00.250+00:00")
+
+
 def test_states_can_be_old(fake: FakeEc2, cloud: Cloud) -> None:
     instance_id = cloud.running()
     fake.post("lag", state=40)
@@ -171,11 +197,11 @@ def test_a_repeated_launch_is_answered_though_capacity_is_gone(fake: FakeEc2, cl
 def test_quotas_count_vcpus_per_class_and_market(fake: FakeEc2, cloud: Cloud) -> None:
     fake.post("quota", type="g5.xlarge", vcpus=8)
     fake.post("quota", type="g5.xlarge", market="spot", vcpus=0)
+    cloud.launch(InstanceType="m5.xlarge")  # of another class: it takes nothing away
     made = cloud.ec2.run_instances(ImageId=cloud.image, InstanceType="g5.xlarge", MinCount=1, MaxCount=5)
     assert len(made["Instances"]) == 2, "8 vCPUs are two of four"
     refused(cloud.launch, "VcpuLimitExceeded")
     refused(lambda: cloud.launch(InstanceMarketOptions=SPOT), "MaxSpotInstanceCountExceeded")
-    cloud.launch(InstanceType="m5.large")
     quotas = fake.client("service-quotas")
     told = quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")["Quota"]
     assert told["Value"] == 8

@@ -108,6 +108,7 @@ def test_a_killed_supervisor_shows_as_stopped_and_is_mended_by_a_start(rig: Loca
     rig.ssh(desk, "exec >/dev/null 2>&1; setsid -f sleep 5011; tmux new -d -s job 'sleep 5012'")
     stale = set(marked(rig.mark(desk)))
     os.kill(rig.supervisor_pid(desk), signal.SIGKILL)
+    wait_for(lambda: rig.settle().of("blue").machines[0].phase is Phase.STOPPED)
     off = rig.now(desk.id, Phase.STOPPED)
     assert "unexpectedly" in off.reason
     wait_for(lambda: not any(_is_jupyter(pid) for pid in stale))  # it does not stay open without a supervisor
@@ -115,6 +116,19 @@ def test_a_killed_supervisor_shows_as_stopped_and_is_mended_by_a_start(rig: Loca
     assert on.started_at > desk.started_at
     assert not stale & set(marked(rig.mark(desk))), "of the earlier run nothing is left"
     prove(rig.provider.access(on))
+
+
+def test_an_image_of_a_killed_machine_waits_for_no_writer(rig: LocalRig, desk: Instance) -> None:
+    """1. a job writes on and on, in tmux. 2. the supervisor is killed, the job is not. 3. the image is taken
+    of a disk on which nobody writes any more; tmux's socket does no harm."""
+    rig.ssh(desk, "tmux new -d -s job 'while :; do date >> ~/written; done'")
+    wait_for(lambda: rig.read(desk, "written"))
+    os.kill(rig.supervisor_pid(desk), signal.SIGKILL)
+    wait_for(lambda: rig.settle().of("blue").machines[0].phase is Phase.STOPPED)
+    image = rig.image_of(rig.now(desk.id, Phase.STOPPED), attempt=9)
+    assert not marked(rig.mark(desk))
+    rig.provider.delete(image.id)
+    (rig.disk("blue") / "home" / "written").unlink()
 
 
 def _is_jupyter(pid: int) -> bool:
@@ -392,7 +406,7 @@ def test_a_killed_deletion_shows_as_a_leftover_and_is_taken_up_again(rig: LocalR
     seen = rig.settle().of("grey")
     assert not [*seen.machines, *seen.disks, *seen.leftovers]
     assert not rig.disk("grey").exists()
-    assert not list((rig.state / "local" / "trash").iterdir())
+    wait_for(lambda: not list((rig.state / "local" / "trash").iterdir()))
 
 
 def test_an_interrupted_order_without_a_record_is_a_leftover(rig: LocalRig) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Instance
-from tests.local_rig import LocalRig, marked, rig_in, ssh_options, tool, wait_for
+from tests.local_rig import LocalRig, marked, needs, rig_in, ssh_options, tool, wait_for
 
 pytestmark = tool("ssh")
 
@@ -127,6 +127,27 @@ def test_a_script_on_standard_input_is_run(rig: LocalRig, desk: Instance) -> Non
 
 def test_a_command_that_stops_reading_does_not_hang(rig: LocalRig, desk: Instance) -> None:
     assert rig.ssh(desk, "head -c 3", text="abc" * 1_000_000).stdout == "abc"
+
+
+def test_a_client_that_stops_listening_leaves_no_trouble(rig: LocalRig, desk: Instance) -> None:
+    # Once a BrokenPipeError of a closed channel, in the server.
+    access = rig.provider.access(desk)
+    argv = ["ssh", *ssh_options(access), "-p", str(access.port), f"{access.user}@127.0.0.1"]
+    for words in (["yes"], ["-tt", "yes"], ["cat /dev/zero | tee /dev/stderr"]):
+        flags = [w for w in words if w.startswith("-")]
+        with subprocess.Popen(
+            [*argv[:1], *flags, *argv[1:], words[-1]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as client:
+            assert client.stdout is not None
+            assert len(client.stdout.read(200_000)) == 200_000
+            client.kill()
+    wait_for(lambda: not any(set(w) & {"yes", "/dev/zero"} for w in commands(rig, desk)))
+    log = (rig.folder(desk) / "supervisor.log").read_text()
+    assert "Traceback" not in log, log
+    assert "exception" not in log.lower(), log
 
 
 def test_a_command_killed_by_a_signal_is_a_failure(rig: LocalRig, desk: Instance) -> None:
@@ -248,18 +269,31 @@ def test_a_terminal_has_a_prompt_a_size_and_job_control(rig: LocalRig, desk: Ins
 
 
 def test_control_c_interrupts_although_the_caller_ignored_it(tmp_path: Path) -> None:
-    # A shell's `&` starts its children with SIGINT ignored, and children inherit that.
+    """A shell's `&` starts its children with SIGINT ignored, and children inherit that.
+
+    This desk lies in a folder with a long name and a space, and its owner shares files with a group.
+    """
+    mask = os.umask(0o002)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with rig_in(tmp_path) as rig:
+        with rig_in(tmp_path / ("a long name " * 8)) as rig:
             desk = rig.up("green")
             signal.signal(signal.SIGINT, before)
+            assert rig.ssh(desk, "umask").stdout == "0002\n"
+            folder = Path(rig.ssh(desk, "echo $TMUX_TMPDIR").stdout.strip())
+            assert not folder.is_relative_to(rig.disk("green"))
+            if needs("tmux"):
+                rig.ssh(desk, "tmux new -d -s job 'sleep 6001'; tmux ls")
+            assert rig.ssh(desk, "pip --version && python -m ipykernel --version").returncode == 0
             terminal = Terminal(rig, desk, "sleep 60; echo slept")
-            wait_for(lambda: any("sleep" in words for words in commands(rig, desk)))
+            wait_for(lambda: any(words[:2] == ["sleep", "60"] for words in commands(rig, desk)))
             terminal.type("\x03")
             assert terminal.end() != 0
             assert b"slept" not in terminal.seen
+            rig.stop(desk)
+            assert not folder.exists()
     finally:
+        os.umask(mask)
         signal.signal(signal.SIGINT, before)
 
 

@@ -54,6 +54,7 @@ def load() -> None:
     from tests.fake_ec2 import (  # noqa: F401
         addresses,
         disks,
+        history,
         images,
         instances,
         launch,

@@ -126,6 +126,9 @@ def a_group_in_use_stays(cloud: Cloud) -> None:
     group = cloud.ec2.create_security_group(GroupName=name, Description="x")["GroupId"]
     instance_id = cloud.running(SecurityGroupIds=[group])
     refused(lambda: cloud.ec2.delete_security_group(GroupId=group), "DependencyViolation")
+    cloud.ec2.stop_instances(InstanceIds=[instance_id])
+    cloud.pass_time(60)
+    refused(lambda: cloud.ec2.delete_security_group(GroupId=group), "DependencyViolation")
     cloud.ec2.terminate_instances(InstanceIds=[instance_id])
     cloud.pass_time(60)
     cloud.ec2.delete_security_group(GroupId=group)

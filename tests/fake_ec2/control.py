@@ -93,7 +93,7 @@ def set_lag(world: World, ask: Ask) -> Any:
     if "seconds" in ask:  # all reads of new things
         for name in ("instance", "volume", "snapshot", "image", "tags"):
             setattr(lag, name, float(ask["seconds"]))
-    for name in ("instance", "volume", "snapshot", "image", "tags", "state"):
+    for name in ("instance", "volume", "snapshot", "image", "group", "tags", "state"):
         if name in ask:
             setattr(lag, name, float(ask[name]))
     lag.vary = bool(ask.get("vary", lag.vary))

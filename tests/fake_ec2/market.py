@@ -7,11 +7,10 @@ from typing import Any
 from tests.fake_ec2 import catalogue, prices
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.errors import Problem, missing, no_capacity
-from tests.fake_ec2.filters import keep, page, pattern, seconds_of, stamp, tag_list
+from tests.fake_ec2.filters import keep, page, stamp, tag_list
 from tests.fake_ec2.things import Instance, SpotRequest
 from tests.fake_ec2.world import World, matches
 
-DAYS_OF_HISTORY = 90
 HOLDING = {"pending", "running"}  # states in which a machine takes up capacity
 
 
@@ -193,75 +192,6 @@ def no_other_way(world: World, call: Call) -> dict[str, Any]:
     raise Problem(
         "UnsupportedOperation", f"This fake launches with RunInstances only, not with {call.action}."
     )
-
-
-PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
-
-
-@action("DescribeSpotPriceHistory")
-def spot_price_history(world: World, call: Call) -> dict[str, Any]:
-    """Newest first, with the price in force at StartTime, at most 90 days back; all filters honoured."""
-    now = world.clock.now()
-    until = min(seconds_of(call.get("EndTime")) or now, now)
-    since = max(seconds_of(call.get("StartTime")) or 0.0, now - DAYS_OF_HISTORY * 86400.0)
-    zone_of = {zone_id: zone for zone, zone_id in catalogue.zones(call.region).items()}
-    kinds, zones, products = (
-        set(call.get("InstanceTypes") or []),
-        set(),
-        set(call.get("ProductDescriptions") or []),
-    )
-    patterns: dict[str, list[str]] = {}
-    for condition in call.get("Filters") or []:
-        patterns[condition["Name"]] = condition["Values"]
-    known = {
-        "availability-zone",
-        "availability-zone-id",
-        "instance-type",
-        "product-description",
-        "spot-price",
-        "timestamp",
-    }
-    if bad := set(patterns) - known:
-        raise Problem("InvalidParameterValue", f"The filter '{min(bad)}' is invalid")
-    if call.get("AvailabilityZone"):
-        zones.add(call.get("AvailabilityZone"))
-    if call.get("AvailabilityZoneId"):
-        zones.add(zone_of.get(call.get("AvailabilityZoneId"), "none"))
-    if products and not products & set(PRODUCTS):
-        return {"SpotPriceHistory": [], "NextToken": ""}
-    wanted = sorted(kinds) if kinds else sorted(catalogue.offered(call.region))
-    if unknown := [k for k in kinds if k not in catalogue.TYPES]:
-        raise Problem("InvalidParameterValue", f"Invalid value '{unknown[0]}' for instanceType.")
-    wanted = [k for k in wanted if any_matches(patterns.get("instance-type"), k)]
-    rows = []
-    for kind in wanted:
-        for zone in prices.pools(kind, call.region):
-            if (zones and zone not in zones) or not any_matches(patterns.get("availability-zone"), zone):
-                continue
-            if not any_matches(patterns.get("availability-zone-id"), catalogue.zones(call.region)[zone]):
-                continue
-            rows += [(at, kind, zone, usd) for at, usd in world.spot.changes(kind, zone, since, until)]
-    if not any_matches(patterns.get("product-description"), PRODUCTS[0]):
-        rows = []
-    rows.sort(key=lambda r: (-r[0], r[1], r[2]))
-    size, start = int(call.get("MaxResults") or 1000), int(call.get("NextToken") or 0)
-    end = start + min(size, 1000)
-    shown = [
-        {
-            "AvailabilityZone": zone,
-            "AvailabilityZoneId": catalogue.zones(call.region)[zone],
-            "InstanceType": kind,
-            "ProductDescription": PRODUCTS[0],
-            "SpotPrice": f"{usd:.6f}",
-            "Timestamp": stamp(at),
-        }
-        for at, kind, zone, usd in rows[start:end]
-    ]
-    return {"SpotPriceHistory": shown, "NextToken": str(end) if end < len(rows) else ""}
-
-
-def any_matches(patterns: list[str] | None, value: str) -> bool:
-    return patterns is None or any(pattern(p).fullmatch(value) for p in patterns)
 
 
 @action("GetSpotPlacementScores")

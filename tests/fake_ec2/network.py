@@ -31,6 +31,36 @@ def groups_in_use(world: World, region: str) -> dict[str, str]:
     }
 
 
+def let_groups_lag(world: World, backend: Any) -> None:
+    """The one place where moto itself is changed (this backend's methods, not its classes): it keeps the
+    groups, and knows no window in which a new one cannot be seen."""
+    make, get, describe = (
+        backend.create_security_group,
+        backend.get_security_group_from_id,
+        backend.describe_security_groups,
+    )
+
+    def hidden(group: Any) -> bool:
+        return group is not None and world.groups_visible.get(group.id, 0.0) > world.clock.now()
+
+    def create_security_group(*words: Any, **more: Any) -> Any:
+        group = make(*words, **more)
+        if lag := world.lag_of("group"):
+            world.groups_visible[group.id] = world.clock.now() + lag
+        return group
+
+    def get_security_group_from_id(group_id: str) -> Any:
+        group = get(group_id)
+        return None if hidden(group) else group
+
+    def describe_security_groups(*words: Any, **more: Any) -> Any:
+        return [group for group in describe(*words, **more) if not hidden(group)]
+
+    backend.create_security_group = create_security_group
+    backend.get_security_group_from_id = get_security_group_from_id
+    backend.describe_security_groups = describe_security_groups
+
+
 @action("DeleteSecurityGroup")
 def delete_security_group(world: World, call: Call) -> dict[str, Any]:
     # moto deletes a group that machines still use; AWS says DependencyViolation.

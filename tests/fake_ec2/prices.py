@@ -161,16 +161,20 @@ class SpotPrices:
         share = min(1.0, max(0.10, level * math.exp(wander) * spike))
         return at, round(share * full, 4)
 
-    def changes(self, instance_type: str, zone: str, since: float, until: float) -> list[tuple[float, float]]:
-        """[(moment, usd per hour)], oldest first, beginning with the change that was in force at `since`."""
-        rows = self._steps(instance_type, zone, since, until)
-        slot = int(since // SLOT) - 2
-        while rows and not self.overrides and slot > int(since // SLOT) - 600:  # it may be an old one
-            at, usd = self._in_slot(instance_type, zone, slot)
-            if usd != rows[0][1]:
+    def within(self, instance_type: str, zone: str, after: float, until: float) -> list[tuple[float, float]]:
+        """[(moment, usd per hour)]: the changes after the one moment and up to the other, oldest first."""
+        return [row for row in self._steps(instance_type, zone, after, until) if row[0] > after]
+
+    def in_force(self, instance_type: str, zone: str, moment: float) -> tuple[float, float]:
+        """(since when, usd per hour) at that moment. The change may be an old one."""
+        at, usd = self._steps(instance_type, zone, moment, moment)[0]
+        slot = int(at // SLOT) - 1
+        while not self.overrides and slot > int(moment // SLOT) - 600:
+            earlier, before = self._in_slot(instance_type, zone, slot)
+            if before != usd:
                 break
-            rows[0], slot = (at, usd), slot - 1
-        return rows
+            at, slot = earlier, slot - 1
+        return at, usd
 
     def _steps(self, instance_type: str, zone: str, since: float, until: float) -> list[tuple[float, float]]:
         first = int(since // SLOT) - 1

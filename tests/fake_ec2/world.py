@@ -38,6 +38,7 @@ class Lag:
     volume: float = 0.0
     snapshot: float = 0.0
     image: float = 0.0
+    group: float = 0.0  # security groups: by name, by id and in listings
     tags: float = 0.0  # the thing shows, its tags do not
     state: float = 0.0  # reads show the state of so many seconds ago
     vary: bool = False  # each thing draws its own window between nothing and the full one, from the seed
@@ -85,6 +86,8 @@ class World:
         self.regions: dict[str, Region] = {}
         self.log: deque[dict[str, Any]] = deque(maxlen=50_000)
         self.quota_requests: list[tuple[str, dict[str, Any]]] = []
+        self.groups_visible: dict[str, float] = {}  # security group: from when reads show it
+        self.cursors: dict[str, Any] = {}  # price histories that are being paged through
         self.calls = 0
         from moto.core.base_backend import BackendDict
 
@@ -111,6 +114,10 @@ class World:
         from moto.ec2.models import ec2_backends
 
         backend = ec2_backends[ACCOUNT][region]
+        if "describe_security_groups" not in vars(backend):
+            from tests.fake_ec2.network import let_groups_lag
+
+            let_groups_lag(self, backend)
         if not self.settings.default_vpc:
             for vpc in [v for v in backend.vpcs.values() if v.is_default in (True, "true")]:
                 backend.vpcs.pop(vpc.id)

@@ -47,6 +47,7 @@ COMMANDS = {
     },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
+        "iam": "The least that hotdesk must be allowed to do on AWS, as a policy.",
         "completion": "Shell completion for bash, zsh and fish.",
     },
 }

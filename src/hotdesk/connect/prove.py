@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import itertools
 import secrets
-import shutil
 import subprocess
 import threading
 
-from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.connect import ssh
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
 
 _LOGIN_SECONDS = 20.0
@@ -27,25 +27,11 @@ def prove(access: Access) -> None:
 
 
 def _ssh(access: Access, *words: str) -> list[str]:
-    """Stock ssh with the desk's key and host key, and nobody else's."""
-    client = shutil.which("ssh")
-    if client is None:
-        raise Missing(
-            "No ssh client on this computer.",
-            "A desk is entered with OpenSSH.",
-            "sudo apt install openssh-client   # or your system's OpenSSH client",
-        )
-    options = [
+    """The owner's ssh, for one question: it asks nothing back and leaves nothing open."""
+    settings = [
         "BatchMode=yes",
-        "IdentitiesOnly=yes",
         "IdentityAgent=none",
-        f"IdentityFile={_quoted(access.key_path)}",
-        f"UserKnownHostsFile={_quoted(access.known_hosts_path)}",
-        "GlobalKnownHostsFile=/dev/null",
-        "StrictHostKeyChecking=yes",
-        f"HostKeyAlias={access.alias}",
         "UpdateHostKeys=no",
-        "CheckHostIP=no",
         "ControlMaster=no",
         "ControlPath=none",
         "ClearAllForwardings=yes",
@@ -53,16 +39,10 @@ def _ssh(access: Access, *words: str) -> list[str]:
         "RemoteCommand=none",
         "RequestTTY=no",
         f"ConnectTimeout={int(_LOGIN_SECONDS) // 2}",
-        "LogLevel=ERROR",
     ]
     if access.notebook_here:
-        options += ["ProxyCommand=none", "ProxyJump=none"]  # no way round leads to this computer's loopback
-    flags = [flag for option in options for flag in ("-o", option)]
-    return [client, *flags, "-p", str(access.port), *words]
-
-
-def _quoted(path: str) -> str:
-    return '"' + path.replace("%", "%%") + '"'
+        settings += ["ProxyCommand=none", "ProxyJump=none"]  # no way round leads to this computer's loopback
+    return ssh.ssh(access, *(part for setting in settings for part in ("-o", setting)), *words)
 
 
 def _run(argv: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
@@ -79,7 +59,7 @@ def _log_in(access: Access) -> str:
     nonce = secrets.token_hex(16)
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
-    done = _run(_ssh(access, f"{access.user}@{access.host}", command), _LOGIN_SECONDS)
+    done = _run([*_ssh(access), command], _LOGIN_SECONDS)
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         said, _, mark = line.partition(" ")
         if said == nonce and done.returncode == 0:
@@ -130,7 +110,7 @@ def _ask_through_ssh(access: Access) -> tuple[int, str]:
     """The same from the desk's own loopback, over one more ssh connection; no port is opened here."""
     target = f"127.0.0.1:{access.notebook_port}"
     request = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
-    argv = _ssh(access, "-W", target, f"{access.user}@{access.host}")
+    argv = _ssh(access, "-W", target)
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as client:

@@ -70,6 +70,7 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
                 folders.disk(desk).rename(gone)  # at once, so that no half of it is ever taken for a disk
             folders.disk_record(desk).unlink(missing_ok=True)
             remove_tree(gone)
+            remove_tree(folders.half_restored(desk))
     gone = folders.trash / f"{id_}.machine"
     remove_tree(gone)
     for path in folder.iterdir():

@@ -41,11 +41,30 @@ def make(env: Path, kit: Path) -> str:
             if dist.name in {*ROOTS, "ipython"}:
                 _write_commands(dist, env)
         unfinished.unlink()
+    _move_in(env)
     trouble = _mend(env)
     _link(kit, ["pip"] if trouble else ROOTS)
     for site in env.glob("lib/python3*/site-packages"):
         (site / _PTH).write_text(f"{kit}\n", "utf-8")
     return trouble
+
+
+def _move_in(env: Path) -> None:
+    """Let the environment's commands name the place where it is: the state folder may have been moved."""
+    try:
+        first = (env / "bin" / "pip").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    found = re.search(r"(/[^\n']*)/bin/python", first)
+    if found is None or found[1] == str(env):
+        return
+    old, new = os.fsencode(found[1]) + b"/bin/", os.fsencode(env) + b"/bin/"
+    for script in (env / "bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            text = script.read_bytes()
+            head = text[:1024].replace(old, new)
+            if head != text[:1024]:
+                script.write_bytes(head + text[1024:])
 
 
 def _mend(env: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -67,7 +68,10 @@ class Machine:
         """Write down how far the machine is. Only this process does, while it lives."""
         with self._telling:
             self.run = msgspec.structs.replace(self.run, **changes)
-            records.write(self.folder / "run.json", self.run, durable=False)
+            try:
+                records.write(self.folder / "run.json", self.run, durable=False)
+            except OSError as error:  # a machine goes on, and ends in order, also on a full disk
+                spawn.say(f"cannot write down {changes}: {error}")
 
     async def live(self) -> None:
         """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
@@ -133,7 +137,7 @@ class Machine:
         jupyter.write_kernel(self.disk, self.desk)
         jupyter.silence_news(self.disk)
         if not prepared.exists():
-            prepared.touch()
+            prepared.touch(mode=0o600)
             records.sync_folder(self.folder)
 
     def _restore(self, image: str) -> None:
@@ -226,6 +230,8 @@ def _status(status: int) -> str:
 async def run(state: Path, id_: str) -> int:
     from hotdesk.providers.local import processes
 
+    # A client that was killed while a command talked is told of once a packet, and is no trouble.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     machine = Machine(state, id_)
     loop = asyncio.get_running_loop()
     undertaker = processes.Undertaker()
