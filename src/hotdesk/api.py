@@ -390,9 +390,14 @@ class Hotdesk:
 
     def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
         try:
-            return tuple(self.provider(provider).offers(want))
+            offers = tuple(self.provider(provider).offers(want))
         except Refused as refused:
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
+        if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
+            return offers
+        from hotdesk.market.choose import ranked
+
+        return ranked(want, offers, self.store, self.clock.now())
 
     def _has_machine(self, desk: Desk) -> bool:
         return self.survey(desk.provider).of(desk.name).live is not None
