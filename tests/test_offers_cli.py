@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -346,6 +347,29 @@ def test_a_narrow_terminal_goes_without_the_least_columns() -> None:
     assert fitted(heads, cells, 80) == (heads, cells, [])
     assert fitted(heads, cells, 25) == (["TYPE", "GPU GIB", "VCPU"], [["g6.xlarge", "22.4", "4"]], ["AGE"])
     assert fitted(heads, cells, 10)[0] == ["TYPE"]
+
+
+def test_opening_a_desk_shows_the_choice_with_its_reasons(tmp_path: Path, cloud: Any) -> None:
+    """Oregon is near and Virginia far; the history of g6.xlarge was looked at before."""
+    with Store(tmp_path) as store:
+        store.keep("latency", b'{"aws/us-west-2": 40.0, "aws/us-east-1": 140.0}', time.time())
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
+    env = inherited | cloud.environment()
+    env |= {"HOTDESK_STATE": str(tmp_path), "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}
+
+    def hotdesk(*words: str) -> str:
+        command = [sys.executable, "-m", "hotdesk", *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    hotdesk("spot", "g6.xlarge", "--region", "us-west-2")
+    wish = ("--provider", "aws", "--type", "g6.xlarge", "--market", "spot")
+    shown = hotdesk("up", "blue", *wish, "--region", "us-west-2", "--region", "us-east-1", "--dry-run")
+    first, *others = [line for line in shown.splitlines() if "g6.xlarge in us-" in line]
+    assert re.search(r"cheapest L4 within 80 ms of you, .*under \$0\.\d+ for 95 % of \d+ days", first), shown
+    assert len(others) == 3
+    assert any("140 ms away" in line for line in others)
 
 
 # ---- choosing in the terminal --------------------------------------------------------------------------

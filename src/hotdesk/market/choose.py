@@ -170,7 +170,7 @@ def _why(
         reasons += _about_spot(offer, spot, band, usual)
     else:
         reasons.append("nobody takes it away")
-    return f"{where}, {offer.market} at ${offer.usd_per_hour:.4g}/h: {', '.join(reasons)}"
+    return f"{where}: {', '.join(reasons)}"
 
 
 def _about_spot(offer: Offer, spot: ZonePrices | None, band: int | None, usual: float | None) -> list[str]:
@@ -192,7 +192,7 @@ def _round_up(usd: float) -> float:
 
 
 def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tuple[Offer, ...]:
-    """All of a provider's offers, ranked by what is known here of distances, interruptions and prices."""
+    """A provider's offers, ranked by what is known here of distances, interruptions and prices."""
     known = stock.known(cache).catalog.bands
     bands = {
         (offer.region, offer.instance_type): band
@@ -200,7 +200,9 @@ def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tup
         if (band := known.get(f"{offer.provider}/{offer.region}/{offer.instance_type}")) is not None
     }
     history = _lately(sorted({offer.instance_type for offer in offers}), cache, now)
-    choice = rank(want, offers, latency=latencies(cache), history=history, bands=bands, kept=len(offers))
+    named = want.instance_type or want.gpu_count
+    whole = [offer for offer in offers if named or not 0 < offer.gpu_count < 1] or offers  # no slices unasked
+    choice = rank(want, whole, latency=latencies(cache), history=history, bands=bands, kept=len(offers))
     return choice.offers
 
 
