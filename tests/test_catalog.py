@@ -474,3 +474,10 @@ def test_a_providers_offers_are_ranked_by_what_is_known_here() -> None:
     assert near.why == "g6.xlarge in us-west-2a: cheapest L4 within 80 ms of you, nobody takes it away"
     assert far.why == "g6.xlarge in us-east-1a: $0.05/h less, 150 ms away, nobody takes it away"
     assert len(ranked(Want(instance_type="g6f.large"), rows[:1], shelf, NOW)) == 1
+
+
+def test_a_region_that_did_not_answer_counts_as_far() -> None:
+    rows = [offer(zone="us-east-1a", region="us-east-1", usd_per_hour=0.75), offer(zone="us-west-2a")]
+    choice = choose_offers(Want(gpu="L4"), rows, latency={"aws/us-west-2": 20.0})
+    assert [o.region for o in choice.offers] == ["us-west-2", "us-east-1"]
+    assert [o.region for o in choose_offers(Want(gpu="L4"), rows).offers] == ["us-east-1", "us-west-2"]

@@ -282,6 +282,16 @@ def test_fetching_is_polite_and_bounded(server: Server) -> None:
     assert time.perf_counter() - started < 2
 
 
+def test_a_source_that_does_not_come_back_is_left_behind(tmp_path: Path, server: Server) -> None:
+    server.mode = "slow"
+    with Store(tmp_path) as store:
+        started = time.perf_counter()
+        known = stock.refreshed(store, time.time(), advisor_url=server.url, limit_seconds=0.4)
+    assert time.perf_counter() - started < 2.5
+    assert known.notes == ("the public spot advisor gave nothing: it did not answer within 0.4 s",)
+    assert len(known.catalog) > 200
+
+
 def test_the_advisor_file_is_read_strictly_and_row_by_row() -> None:
     advice = read_advice(json.dumps(ADVICE).encode())
     assert advice.bands == {("us-west-2", "g6.xlarge"): 1, ("us-west-2", "g5.xlarge"): 4}
