@@ -118,6 +118,11 @@ def command(
         save(figure, plot)
     for note in found.notes:
         render.note(note + ".")
+    if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
+        render.note(
+            f"On-demand is unknown in {', '.join(unpriced)}: no zone there can be told to be pinned to it."
+        )
+        render.note("  --on-demand USD says it")
     if as_json:
         render.json(
             {
