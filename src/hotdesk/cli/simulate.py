@@ -182,6 +182,7 @@ def _summary(found: Study) -> list[str]:
     saved = f"{100 * (1 - found.mean_cost_ratio):.1f} % saved {percent((1 - low, 1 - high))}"
     spent = f"{render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)} on-demand"
     against = f"{100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
+    over = f"{found.cost_over_optimum:.3f} times the optimum (95 %: {over_low:.3f} to {over_high:.3f})"
     tail = (
         f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}."
     )
