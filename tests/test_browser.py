@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         yield page
+        page.screenshot(path=tmp_path / "last.png")  # what a failure looked like
         browser.close()
 
 
@@ -81,6 +83,8 @@ def sign_in(page: Page, password: str) -> None:
 
 def run_cell(page: Page, code: str, output: str) -> None:
     """A new notebook from the launcher, one cell run, its output seen, the notebook saved."""
+    from playwright.sync_api import TimeoutError as Late
+
     page.click(".jp-LauncherCard[data-category=Notebook]")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     accept = page.locator(".jp-Dialog button.jp-mod-accept")
@@ -88,8 +92,15 @@ def run_cell(page: Page, code: str, output: str) -> None:
         accept.first.click()
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=45_000)
     page.click(".jp-Notebook .jp-Cell .cm-content")
-    page.keyboard.type(code)
-    page.keyboard.press("Shift+Enter")
-    page.wait_for_selector(f".jp-OutputArea-output >> text={output}", timeout=45_000)
+    page.keyboard.insert_text(code)  # typing would fight with completed brackets
+    shown = page.locator(f".jp-OutputArea-output >> text={output}")
+    for _ in range(6):  # JupyterLab drops a cell that is run in the moment its kernel connects
+        page.keyboard.press("Control+Enter")
+        with contextlib.suppress(Late):
+            shown.first.wait_for(timeout=10_000)
+            break
+    assert shown.count(), page.locator(".jp-OutputArea-output").all_inner_texts()
     page.keyboard.press("Control+s")
-    page.wait_for_timeout(1500)
+    page.click(".jp-Dialog button.jp-mod-accept")  # its first save asks for a name
+    page.wait_for_selector(".jp-Dialog", state="detached")
+    page.wait_for_selector(".jp-mod-dirty", state="detached")

@@ -120,14 +120,22 @@ class Hotdesk:
     def provider(self, name: str) -> Provider:
         """The provider of that name. Raises `Usage` for an unknown one."""
         if name not in self._providers:
+            from hotdesk.connect.keys import desk_keys
+
+            keys = partial(desk_keys, self.state)
             if name == "local":
-                from hotdesk.connect.keys import desk_keys
                 from hotdesk.providers.local.provider import Local
 
-                self._providers[name] = Local(self.state, partial(desk_keys, self.state))
+                self._providers[name] = Local(self.state, keys)
+            elif name == "aws":
+                from hotdesk.providers.aws.provider import Aws
+
+                self._providers[name] = Aws(
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
+                )
             else:
                 raise Usage(
-                    f"There is no provider {name!r}.", "There is: local.", "hotdesk up --provider local"
+                    f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
                 )
         return self._providers[name]
 

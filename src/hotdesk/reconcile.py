@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from hotdesk.core.errors import Busy, Kind, NotAllowed, Refused, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
@@ -69,9 +69,7 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
-        self._absent: dict[
-            str, tuple[float, float]
-        ] = {}  # by desk: its wish, and since when a thing is missing
+        self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
         """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
@@ -79,15 +77,15 @@ class Reconciler:
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
-        self._end_what_was_cut_off(desks)
         now = self.clock.now()  # before the look: what changes during it may not be in it
-        surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
-        by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
-        seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].nothing for d in desks}
+        self._date_what_is_undated(desks, now)
+        seen, unseen = self._look(desks)
         acts: list[tuple[Desk, AnyStep]] = []
-        waits: dict[str, Wait] = {}
+        waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
         for desk in desks:
+            if desk.name in waits:
+                continue
             steps = plan(desk, seen[desk.name], self.store.past(desk), now)
             if doubt := self._doubt(desk, steps, seen[desk.name], now):
                 waits[desk.name] = doubt
@@ -146,35 +144,61 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
-    def _end_what_was_cut_off(self, desks: Collection[Desk]) -> None:
+    def _date_what_is_undated(self, desks: Collection[Desk], now: float) -> None:
         """Nobody knows when a process died: what it was waiting for may have had its effect just now."""
+        cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
         for desk in desks:
-            for row in self.store.past(desk).unended:
-                cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
-                self.on_row(self.store.end(row, cut, self.clock.now()))
+            for row in self.store.past(desk).undated(now):
+                self.on_row(self.store.end(row, row.outcome or cut, now))
 
     def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
-        """A wait, while what rests on an absence has not stood for the listing's lag.
+        """A wait, while a conclusion from one look has not stood for the listing's lag.
 
         A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
         is kept in memory only means that a new process waits again.)
         """
-        if not _rests_on_absence(desk, steps, seen, self.store.past(desk)):
-            self._absent.pop(desk.name, None)
+        if not _rests_on_one_look(desk, steps, seen, self.store.past(desk)):
+            self._doubted.pop(desk.name, None)
             return None
-        wish, since = self._absent.get(desk.name, (None, 0.0))
-        if wish != desk.since:  # the first look: a late disk is listed within the lag from its end
-            self._absent[desk.name] = (desk.since, self.clock.now())
-        elif abs(now - since) >= seen.lag_seconds:
+        wish, since = self._doubted.get(desk.name, (None, 0.0))
+        if (
+            wish != desk.since or since > self.clock.now()
+        ):  # the first look: a late disk is listed within the lag from its end
+            self._doubted[desk.name] = (desk.since, self.clock.now())
+        elif now - since >= seen.lag_seconds:
             return None
         if not seen.lag_seconds:
             return None
-        return Wait(seconds=seen.poll_seconds, why="the last machine is gone; a disk may yet be listed")
+        return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
+
+    def _look(self, desks: Collection[Desk]) -> tuple[dict[str, Seen], dict[str, Wait]]:
+        """What is seen of each desk; and, by provider, waits for those that could not be looked at.
+
+        One cloud that does not answer holds up its own desks only; where none answers, its error is raised.
+        """
+        seen: dict[str, Seen] = {}
+        unseen: dict[str, Wait] = {}
+        errors: list[HotdeskError] = []
+        providers = {desk.provider for desk in desks}
+        for name in sorted(providers):
+            try:
+                survey = self.survey(name)
+            except (NotAllowed, Unreachable) as error:
+                errors.append(error)
+                unseen[name] = Wait(seconds=30.0, why=error.what)
+                continue
+            by_desk = survey.by_desk()
+            seen |= {d.name: by_desk.get(d.name, survey.nothing) for d in desks if d.provider == name}
+        if errors and len(errors) == len(providers):
+            raise errors[0]
+        return seen, unseen
 
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
             return self.provider(provider).survey()
+        except OSError as error:
+            raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
@@ -217,11 +241,11 @@ class Reconciler:
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
 
 
-def _rests_on_absence(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
-    """Whether a conclusion would be another one if a disk were listed late."""
+def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+    """Whether a conclusion might be another one if the listing were not behind."""
     match steps:
-        case [Ask(absence=absence), *_]:
-            return absence
+        case [Ask(unsure=unsure), *_]:
+            return unsure
         case [] if desk.goal is Goal.GONE:
             return True
         case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):

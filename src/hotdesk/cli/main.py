@@ -42,8 +42,12 @@ COMMANDS = {
         "regions": "How far each region is from here, and what the wanted GPU costs there.",
         "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
     },
+    "Long runs": {
+        "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
+    },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
+        "iam": "The least that hotdesk must be allowed to do on AWS, as a policy.",
         "completion": "Shell completion for bash, zsh and fish.",
     },
 }

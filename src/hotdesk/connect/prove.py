@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import secrets
-import shutil
 import subprocess
+import threading
 
-from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.connect import ssh
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
 
 _LOGIN_SECONDS = 20.0
@@ -25,25 +27,11 @@ def prove(access: Access) -> None:
 
 
 def _ssh(access: Access, *words: str) -> list[str]:
-    """Stock ssh with the desk's key and host key, and nobody else's."""
-    client = shutil.which("ssh")
-    if client is None:
-        raise Missing(
-            "No ssh client on this computer.",
-            "A desk is entered with OpenSSH.",
-            "sudo apt install openssh-client   # or your system's OpenSSH client",
-        )
-    options = [
+    """The owner's ssh, for one question: it asks nothing back and leaves nothing open."""
+    settings = [
         "BatchMode=yes",
-        "IdentitiesOnly=yes",
         "IdentityAgent=none",
-        f"IdentityFile={_quoted(access.key_path)}",
-        f"UserKnownHostsFile={_quoted(access.known_hosts_path)}",
-        "GlobalKnownHostsFile=/dev/null",
-        "StrictHostKeyChecking=yes",
-        f"HostKeyAlias={access.alias}",
         "UpdateHostKeys=no",
-        "CheckHostIP=no",
         "ControlMaster=no",
         "ControlPath=none",
         "ClearAllForwardings=yes",
@@ -51,21 +39,17 @@ def _ssh(access: Access, *words: str) -> list[str]:
         "RemoteCommand=none",
         "RequestTTY=no",
         f"ConnectTimeout={int(_LOGIN_SECONDS) // 2}",
-        "LogLevel=ERROR",
     ]
     if access.notebook_here:
-        options += ["ProxyCommand=none", "ProxyJump=none"]  # no way round leads to this computer's loopback
-    flags = [flag for option in options for flag in ("-o", option)]
-    return [client, *flags, "-p", str(access.port), *words]
+        settings += ["ProxyCommand=none", "ProxyJump=none"]  # no way round leads to this computer's loopback
+    return ssh.ssh(access, *(part for setting in settings for part in ("-o", setting)), *words)
 
 
-def _quoted(path: str) -> str:
-    return '"' + path.replace("%", "%%") + '"'
-
-
-def _run(argv: list[str], seconds: float, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def _run(argv: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False)
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired:
         raise Refused(Kind.NOT_READY, f"the login took more than {seconds:.0f} s", seconds=1.0) from None
 
@@ -75,7 +59,7 @@ def _log_in(access: Access) -> str:
     nonce = secrets.token_hex(16)
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
-    done = _run(_ssh(access, f"{access.user}@{access.host}", command), _LOGIN_SECONDS)
+    done = _run([*_ssh(access), command], _LOGIN_SECONDS)
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         said, _, mark = line.partition(" ")
         if said == nonce and done.returncode == 0:
@@ -126,13 +110,29 @@ def _ask_through_ssh(access: Access) -> tuple[int, str]:
     """The same from the desk's own loopback, over one more ssh connection; no port is opened here."""
     target = f"127.0.0.1:{access.notebook_port}"
     request = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
-    argv = _ssh(access, "-W", target, f"{access.user}@{access.host}")
-    done = _run(argv, _LOGIN_SECONDS, request)
-    head = done.stdout.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    version, _, rest = head[0].partition(" ")
+    argv = _ssh(access, "-W", target)
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stderr is not None
+        limit = threading.Timer(_LOGIN_SECONDS, client.kill)
+        limit.start()
+        try:
+            # Its input stays open until the answer is there: many a server takes its end for a farewell.
+            client.stdin.write(request)
+            client.stdin.flush()
+            head = list(itertools.takewhile(lambda line: line.strip(), client.stdout))
+        finally:
+            limit.cancel()
+            client.kill()
+        words = client.stderr.read().decode("utf-8", "replace").strip().splitlines()
+    version, _, rest = (head[0] if head else b"").decode("latin-1").partition(" ")
     if not version.startswith("HTTP/"):
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ValueError(words[-1] if words else "nothing came back")
-    headers = dict(line.partition(": ")[::2] for line in head[1:])
-    lower = {name.lower(): value for name, value in headers.items()}
-    return int(rest.split(" ")[0]), lower.get(_MARK_HEADER.lower(), "")
+    headers = {
+        name.lower(): value.strip()
+        for name, _, value in (line.decode("latin-1").partition(":") for line in head[1:])
+    }
+    return int(rest.split(" ")[0]), headers.get(_MARK_HEADER.lower(), "")

@@ -39,7 +39,8 @@ class Past:
                 self.launch = _later(self.launch, row)
                 self.power = _later(self.power, row)
                 if row.refused and row.outcome and row.outcome.kind in OFFER_KINDS:
-                    self._refusals[order.offer.key] = row.outcome
+                    known = self._refusals.get(order.offer.key, row.outcome)
+                    self._refusals[order.offer.key] = max(known, row.outcome, key=lambda o: o.until)
             case Start(id=id_):
                 self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
                 self.power = _later(self.power, row)
@@ -47,10 +48,9 @@ class Past:
                 self.proof = _later(self.proof, row)
                 self.proven.add(id_)
 
-    @property
-    def unended(self) -> list[Row]:
-        """Steps that were begun and whose end was never written down."""
-        return [row for row in self._recent.values() if row.outcome is None]
+    def undated(self, now: float) -> list[Row]:
+        """Steps whose end was never written down, or, by a clock that was set back since, is yet to come."""
+        return [r for r in self._recent.values() if r.ended_at is None or r.ended_at > now]
 
     def refusal(self, offer_key: str, now: float) -> Outcome | None:
         """Why this offer was refused, while that is still to be believed."""
@@ -80,13 +80,12 @@ class Past:
 
         A listing may lag behind a change by `seen.lag_seconds`; until then, or while the effect shows,
         nothing may be concluded from its absence. (Two looks may be answered by two mirrors: what one
-        showed, the next may not.) `now` is from before the survey was taken. A clock that was set back by
-        more than the lag is not waited for.
+        showed, the next may not.) `now` is from before the survey was taken.
         """
         lagging = None
         for row in list(self._recent.values()):
             ended = row.at if row.ended_at is None else row.ended_at
-            if row.refused or abs(now - ended) >= seen.lag_seconds:
+            if row.refused or now - ended >= seen.lag_seconds:
                 if row.outcome is not None:
                     del self._recent[row.id]
             elif not _shows(row, seen):

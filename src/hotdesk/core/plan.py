@@ -33,6 +33,7 @@ from hotdesk.core.steps import (
 )
 
 TRIES = 3  # of one step since the owner last asked, before asking the owner
+TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
 
 _HARMLESS_TO_REPEAT = frozenset({Kind.THROTTLED, Kind.NOT_READY})
@@ -48,6 +49,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
+    if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
+        return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     steps = _steps(desk, seen, past, now)
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
@@ -163,6 +166,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
         what=f"Two machines claim to be {desk.name}: {ids}.",
         why="Work may be on either, so hotdesk deletes neither.",
         fix=f"hotdesk show {desk.name}",
+        unsure=True,
     )
 
 
@@ -182,8 +186,6 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        if seen.images and not past.last and 0 <= now - desk.since < seen.lag_seconds:
-            return [Wait(seconds=seen.poll_seconds, why="another computer may have saved it a moment ago")]
         return _launch(desk, seen, past, now)
     return _prune(desk, seen)
 
@@ -210,7 +212,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
             else "There is no verified image of it either. Something else has deleted them."
         ),
         fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
-        absence=True,
+        unsure=True,
     )
 
 
@@ -438,7 +440,7 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
     if stop := _refused(step, desk, past, now):
         return stop
     row = past.last.get(step.key)
-    if row and row.unsure and past.begun(step.key, desk.since) >= TRIES:
+    if row and past.begun(step.key, desk.since) >= (TRIES if row.unsure else TRIES_DONE):
         return _gave_up(desk, step.key, row.outcome.message if row.outcome else "")
     return step
 
@@ -457,13 +459,14 @@ def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | 
         why=row.outcome.message,
         fix=row.outcome.fix or f"hotdesk log {desk.name}",
         kind=row.outcome.kind,
+        unsure=row.outcome.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
     )
 
 
 def _gave_up(desk: Desk, what: str, why: str) -> Ask:
     return Ask(
         what=f"{desk.name}: {what} did not work.",
-        why=why or "No answer came back, and looking afterwards did not show the effect.",
+        why=why or "Looking afterwards, again and again, did not show its effect.",
         fix=f"hotdesk log {desk.name}",
     )
 

@@ -71,7 +71,15 @@ def choose_offers(
         else:
             fitting.append(offer)
     near = {offer.key: latency.get(f"{offer.provider}/{offer.region}") for offer in fitting}
-    fitting.sort(key=lambda o: (_felt(o.usd_per_hour, near[o.key]), o.market is Market.SPOT, o.key))
+    measured = any(ms is not None for ms in near.values())
+
+    def felt(offer: Offer) -> float:
+        """The price for ranking: a far region, or a silent one, has to be cheaper by some percent."""
+        ms = near[offer.key]
+        far = measured and (ms is None or ms > NEAR_MS)
+        return offer.usd_per_hour * (1 + FAR_SAVING if far else 1)
+
+    fitting.sort(key=lambda offer: (felt(offer), offer.market is Market.SPOT, offer.key))
     figures = {(zone.zone, zone.instance_type): zone for zone in history}
     usual = {(o.region, o.instance_type): o.usd_per_hour for o in fitting if o.market is Market.ON_DEMAND}
     chosen = [
@@ -95,7 +103,7 @@ def choose_offers(
 
 
 def fits(want: Want, offer: Offer) -> bool:
-    """Whether the hardware, the place and the market are what was asked for (the price is looked at apart)."""
+    """Whether hardware, place and market are what was asked for; the price is looked at apart."""
     if want.instance_type and offer.instance_type != want.instance_type:
         return False
     if want.regions and offer.region not in want.regions:
@@ -114,11 +122,6 @@ def fits(want: Want, offer: Offer) -> bool:
     return offer.gpu_count == want.gpu_count if want.gpu_count else offer.gpu_count >= 1
 
 
-def _felt(usd: float, ms: float | None) -> float:
-    """The price for ranking: far away has to be cheaper by some percent to be better."""
-    return usd * (1 + FAR_SAVING) if ms is not None and ms > NEAR_MS else usd
-
-
 def _why(
     offer: Offer,
     place: int,
@@ -130,7 +133,7 @@ def _why(
     usual: float | None,
 ) -> str:
     what = offer.gpu or "machine"
-    where = f"{offer.instance_type} in {offer.zone or offer.region}, {offer.market} at ${offer.usd_per_hour:.4g}/h"
+    where = f"{offer.instance_type} in {offer.zone or offer.region}"
     reasons = []
     if place == 0:
         lowest = min(other.usd_per_hour for other in fitting)
@@ -150,7 +153,7 @@ def _why(
         reasons += _about_spot(offer, spot, band, usual)
     else:
         reasons.append("nobody takes it away")
-    return f"{where}: {', '.join(reasons)}"
+    return f"{where}, {offer.market} at ${offer.usd_per_hour:.4g}/h: {', '.join(reasons)}"
 
 
 def _about_spot(offer: Offer, spot: ZonePrices | None, band: int | None, usual: float | None) -> list[str]:

@@ -7,7 +7,6 @@ It holds the image's lock; an image whose baker has died unfinished is a failed 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -52,8 +51,7 @@ class Baker:
         except Refused as refused:
             self._failed(refused.kind, refused.message)
         except OSError as error:
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-            self._failed(Kind.NO_SPACE if full else None, str(error))
+            self._failed(Kind.NO_SPACE if error.errno in records.FULL else None, str(error))
         except Exception as error:
             traceback.print_exc()
             self._failed(None, f"{type(error).__name__}: {error}")

@@ -12,27 +12,36 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hotdesk.providers.local import clock, locks, records, spawn
 from hotdesk.providers.local.folders import Folders
 from hotdesk.providers.local.removing import remove_tree
 
-_SECONDS = 20.0
+_SECONDS = 20.0  # a supervisor's own limits add up to less
+_DEAF_SECONDS = 5.0
 
 
 def stop(folder: Path, mark: str) -> None:
     """End a machine's supervisor and everything of it, whoever is still there."""
-    lock = folder / "run.lock"
-    end_worker(lock, seconds=_SECONDS)
+
+    def heard() -> bool:
+        run = records.read(folder / "run.json", records.Run)
+        return run is not None and run.phase in {"stopping", "stopped"}
+
+    end_worker(folder / "run.lock", seconds=_SECONDS, heard=heard)
     from hotdesk.providers.local import processes
 
     processes.end_all(mark)
 
 
-def end_worker(lock: Path, *, seconds: float) -> None:
-    """Ask the worker that holds this lock to end, wait, and force it. Nobody holds the lock afterwards."""
-    deadline = clock.ticks() + seconds
+def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda: True) -> None:
+    """Ask the worker that holds this lock to end, wait, and force it. Nobody holds the lock afterwards.
+
+    One that has not even `heard` after some seconds is not waited for any longer.
+    """
+    deadline, deaf = clock.ticks() + seconds, clock.ticks() + _DEAF_SECONDS
     for number in (signal.SIGTERM, signal.SIGKILL):
         asked = 0
         while locks.alive(lock):
@@ -41,7 +50,8 @@ def end_worker(lock: Path, *, seconds: float) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
                 asked = pid
-            if clock.ticks() > deadline and number is signal.SIGTERM:
+            now = clock.ticks()
+            if number is signal.SIGTERM and (now > deadline or (now > deaf and not heard())):
                 break
             clock.pause(0.02)
 
@@ -60,11 +70,22 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
                 folders.disk(desk).rename(gone)  # at once, so that no half of it is ever taken for a disk
             folders.disk_record(desk).unlink(missing_ok=True)
             remove_tree(gone)
+            remove_tree(folders.half_restored(desk))
     gone = folders.trash / f"{id_}.machine"
     remove_tree(gone)
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(gone)
-    remove_tree(gone)
+    for path in folder.iterdir():
+        if path.name not in {"machine.json", "ending.json", "end.lock"}:
+            remove_tree(path)
+    folder.rename(gone)  # from here on there is no machine; until here its deletion can be taken up again
+    for name in (
+        "machine.json",
+        "ending.json",
+        "end.lock",
+    ):  # the lock last: while it is held, this is no leftover
+        (gone / name).unlink(missing_ok=True)
+    for empty in folders.trash.iterdir():
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def main() -> int:

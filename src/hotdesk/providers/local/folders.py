@@ -61,6 +61,10 @@ class Folders:
     def disk_record(self, desk: str) -> Path:
         return self.disks / f"{desk}.json"
 
+    def half_restored(self, desk: str) -> Path:
+        """Where a disk is built before it is whole and moves to its place."""
+        return self.disks / f".{desk}.restoring"
+
     def image(self, id_: str) -> Path:
         return self.images / f"{id_}.json"
 

@@ -71,7 +71,11 @@ class _Door(asyncssh.SSHServer):
         return False
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-        return dest_host.lower() in _LOOPBACK
+        if dest_host.lower() in _LOOPBACK:
+            return True
+        raise asyncssh.ChannelOpenError(
+            asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "a desk forwards to its own loopback only"
+        )
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool:
         return listen_host.lower() in _LOOPBACK  # only this computer may reach what is offered at the desk

@@ -72,9 +72,15 @@ def take(path: Path) -> int | None:
     if alive(path):
         return None
     fd = _open(path)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    os.ftruncate(fd, 0)
-    return fd
+    try:
+        # A number that is surely not the worker's own: moving a file to its own number would not open it
+        # for the worker everywhere.
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
+    finally:
+        os.close(fd)
+    fcntl.flock(high, fcntl.LOCK_EX)
+    os.ftruncate(high, 0)
+    return high
 
 
 def worker_pid(path: Path) -> int | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Phase, Survey
 from hotdesk.providers.local import locks, records
-from hotdesk.providers.local.folders import Folders
+from hotdesk.providers.local.folders import Folders, plain
 
 PROVIDER, REGION, ZONE = "local", "local", "here"
 READS = 3  # of an image, each begun and never ended, before it counts as failed
@@ -92,7 +92,8 @@ def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, r
         return Phase.PENDING, run.progress, run.reason or "the machine is starting", run
     if run.phase == "stopped":
         return Phase.STOPPED, None, run.reason, run
-    reason = f"its process ended unexpectedly; its last words: {last_line(folder / 'supervisor.log')}"
+    words = last_line(folder / "supervisor.log")
+    reason = f"it ended unexpectedly: killed, or this computer was restarted; its last words: {words}"
     return Phase.STOPPED, None, reason, run
 
 
@@ -116,7 +117,12 @@ def _disks(folders: Folders, machines: dict[str, records.Machine | None]) -> Ite
     """Disks whose machine is gone. One that nobody wrote a record of may be somebody's only copy."""
     with_machine = {machine.order.desk for machine in machines.values() if machine}
     for desk in names(folders.disks):
-        if desk.endswith(".json") or desk in with_machine or not folders.disk(desk).is_dir():
+        if (
+            not plain(desk)
+            or desk.endswith(".json")
+            or desk in with_machine
+            or not folders.disk(desk).is_dir()
+        ):
             continue
         owner = records.read(folders.disk_record(desk), records.Owner)
         yield Disk(
@@ -215,7 +221,8 @@ def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) ->
             yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk)
     for name in names(folders.trash):
         id_, _, _ = name.rpartition(".")
-        if id_ not in machines:
+        folder = folders.trash / name
+        if id_ not in machines and names(folder) and not locks.alive(folder / "end.lock"):
             yield _leftover(f"trash/{name}", "half-deleted folder", _desk_of(id_))
     for file in names(folders.images):
         stem, _, kind = file.rpartition(".")

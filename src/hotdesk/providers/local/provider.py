@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
-import importlib.util
 import os
 import platform
 import shutil
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -26,8 +26,7 @@ from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import clock, locks, looking, records, spawn
 from hotdesk.providers.local.folders import Folders, plain
 
-_NEEDED = ("asyncssh", "jupyterlab", "ipykernel", "psutil", "argon2", "pip")
-_FRESH_BYTES = 300_000_000  # a fresh desk's Python environment, with room to breathe
+_FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
 
 
 class Local:
@@ -76,8 +75,10 @@ class Local:
     # ---- machines --------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> str:
+        from hotdesk.providers.local import orders
+
         id_ = order.name
-        self._check_order(order)
+        orders.check(order)
         keys = self._keys(order.desk)
         self.folders.make()
         with self._in_order():
@@ -88,7 +89,10 @@ class Local:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 place = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
                 present = records.Machine(id=id_, order=order, keys=keys, mark=f"{id_}:{place}")
-                records.write(folder / "machine.json", present)
+                try:
+                    records.write(folder / "machine.json", present)
+                except OSError as error:
+                    self._nothing_was_made(folder, error)
             elif present.order != order:
                 raise Refused(Kind.MISMATCH, f"{id_} was already launched with another order")
             if self._ending(id_):
@@ -121,46 +125,29 @@ class Local:
         kind, _, name = thing_id.rpartition("/")
         if not plain(name):
             return
+        tidy = self._delete_in_order(kind, name, keep_disk=keep_disk)
+        if tidy is not None:
+            tidy()  # what takes longer than a moment, and holds nobody up
+
+    def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
+        from hotdesk.providers.local.removing import remove_tree
+
         with self._in_order():
             if kind == "trash":
-                from hotdesk.providers.local.removing import remove_tree
-
-                remove_tree(self.folders.trash / name)
-            elif kind == "manifest":
+                return partial(remove_tree, self.folders.trash / name)
+            if kind == "manifest":
                 if not self.folders.image(name).exists():
-                    self._delete_image(name)
+                    return self._delete_image(name)
             elif kind in {"", "machine"} and self.folders.machine(name).is_dir():
                 ending = records.Ending(keep_disk=keep_disk)
                 if not self._ending(name):
                     records.write(self.folders.machine(name) / "ending.json", ending)
                 self._end(name)
             elif kind == "" and self.folders.image(name).exists():
-                self._delete_image(name)
+                return self._delete_image(name)
             elif kind == "" and name.startswith("disk-"):
-                self._delete_disk(name.removeprefix("disk-"))
-
-    def _check_order(self, order: LaunchOrder) -> None:
-        """Raise `Refused` for an order that this computer cannot serve."""
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise Refused(
-                Kind.BAD_REQUEST,
-                f"a local desk needs Python packages that are not installed: {', '.join(missing)}",
-                fix=f'{sys.executable} -m pip install "hotdesk[local]"',
-            )
-        if order.base_image:
-            raise Refused(Kind.BAD_REQUEST, f"there is no base image {order.base_image} on this computer")
-        if not plain(order.name) or not plain(order.desk):
-            raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
-        from hotdesk.providers.local import hardware
-
-        types = [hardware.CPU_TYPE, hardware.GPU_TYPE]
-        if order.offer.instance_type not in types:
-            raise Refused(
-                Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
-            )
-        if order.offer.instance_type == hardware.GPU_TYPE and not hardware.has_gpu():
-            raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")
+                return self._delete_disk(name.removeprefix("disk-"))
+        return None
 
     def _check_place(self, order: LaunchOrder) -> None:
         """Raise `Refused` when the desk's disk is somebody else's, or would not fit. Under the order lock."""
@@ -177,7 +164,7 @@ class Local:
             picture = records.read(self.folders.image(order.image_id), records.Picture)
             if picture is None or not self.folders.manifest(order.image_id).exists():
                 raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} on this computer")
-            size = picture.size_bytes + 50_000_000
+            size = picture.size_bytes + _FRESH_BYTES
         free = shutil.disk_usage(self.folders.root).free
         if free < size:
             raise Refused(
@@ -260,7 +247,10 @@ class Local:
             if lock_fd is None:
                 raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
             try:
-                records.write(self.folders.image(id_), picture)
+                try:
+                    records.write(self.folders.image(id_), picture)
+                except OSError as error:
+                    self._nothing_was_made(self.folders.image(id_), error)
                 self._work_on(id_, "bake", lock_fd)
             finally:
                 os.close(lock_fd)
@@ -336,9 +326,9 @@ class Local:
                 return True
         return False
 
-    def _delete_image(self, id_: str) -> None:
-        """Remove an image, then whatever content no other image holds. Under the order lock."""
-        from hotdesk.providers.local import ender, snapshot
+    def _delete_image(self, id_: str) -> Callable[[], None]:
+        """Remove an image, under the order lock; what is left to do is to forget its content."""
+        from hotdesk.providers.local import ender
 
         ender.end_worker(self.folders.image_lock(id_), seconds=0.0)
         # The record first: an image without a record is nothing, one without content would look whole.
@@ -349,21 +339,37 @@ class Local:
             self.folders.image_lock(id_),
         ):
             path.unlink(missing_ok=True)
+        for path in self.folders.images.glob(f"{id_}.*.new"):  # of a baker that was killed while writing
+            path.unlink(missing_ok=True)
+        return self._forget
+
+    def _forget(self) -> None:
+        """Drop whatever content no image holds."""
+        from hotdesk.providers.local import snapshot
+
         with locks.ordered_now(self.folders.root / "store.lock") as free:
             # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
             if free and self.folders.store.is_dir():
                 snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
 
-    def _delete_disk(self, desk: str) -> None:
+    def _delete_disk(self, desk: str) -> Callable[[], None] | None:
         if not any(d.desk == desk for d in self.survey().disks):
-            return
+            return None
         from hotdesk.providers.local.removing import remove_tree
 
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
         remove_tree(gone)
         self.folders.disk(desk).rename(gone)
         self.folders.disk_record(desk).unlink(missing_ok=True)
-        remove_tree(gone)
+        return partial(remove_tree, gone)
+
+    def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
+        """A definite no, when even the first record could not be written."""
+        from hotdesk.providers.local.removing import remove_tree
+
+        remove_tree(path)
+        kind = Kind.NO_SPACE if error.errno in records.FULL else Kind.DENIED
+        raise Refused(kind, f"{error.strerror}: {path}") from error
 
     # ---- small questions -------------------------------------------------------------------------
 

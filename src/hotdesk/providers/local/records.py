@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +14,9 @@ from hotdesk.core.errors import Kind
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Keys
 from hotdesk.core.steps import BakeOrder, LaunchOrder
+
+#: What an operating system says when nothing more can be written.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 V = TypeVar("V", bound=Value)
 
@@ -69,18 +74,34 @@ class Picture(Value, frozen=True):
 
 
 def write(path: Path, value: Value, *, durable: bool = True) -> None:
-    """Replace a record. Whoever reads finds the old or the new one, also after a power cut if `durable`."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    """Replace a record. Whoever reads finds the old or the new one, also after a power cut if `durable`.
+
+    On a full disk, a record that is there is written over in its place: "full" can be said when it is.
+    """
+    data = msgspec.json.encode(value)
+    new = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        os.write(fd, msgspec.json.encode(value))
+        _put(new, data, os.O_CREAT | os.O_TRUNC, durable=durable)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        if error.errno not in FULL or not path.exists():
+            raise
+        _put(path, data, 0, durable=durable)
+    if durable:
+        sync_folder(path.parent)
+
+
+def _put(path: Path, data: bytes, flags: int, *, durable: bool) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.ftruncate(fd, len(data))
         if durable:
             os.fsync(fd)
     finally:
         os.close(fd)
-    new.replace(path)
-    if durable:
-        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

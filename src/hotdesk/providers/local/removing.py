@@ -1,25 +1,20 @@
-"""Removing a tree, whatever its owner did to its permissions."""
+"""Removing a tree, whatever its owner did to its permissions and however deep it is."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from pathlib import Path
+
+from hotdesk.providers.local.snapshot_tree import remove
 
 
 def remove_tree(path: Path) -> None:
     """Nothing is there afterwards. Raises OSError for what another user owns."""
     if path.is_symlink() or path.is_file():
-        path.unlink()
+        path.unlink(missing_ok=True)
         return
-    for _ in range(3):  # a process that is just ending may still drop a file
-        if not path.exists():
-            return
+    for _ in range(4):  # a process that is just ending may still drop a file
         with contextlib.suppress(OSError):
-            shutil.rmtree(path)
+            remove(path)
             return
-        for folder, _, _ in os.walk(path):  # an entry can only be removed from a folder that is writable
-            with contextlib.suppress(OSError):
-                Path(folder).chmod(0o700)
-    shutil.rmtree(path)
+    remove(path)

@@ -64,7 +64,7 @@ def _from_client(process: asyncssh.SSHServerProcess[bytes]) -> dict[str, str]:
     env = {
         name: value
         for name, value in process.env.items()
-        if name in {"LANG", "COLORTERM", "TZ", "NO_COLOR"} or name.startswith(("LC_", "HOTDESK_ENV_"))
+        if name in {"LANG", "COLORTERM", "TZ", "NO_COLOR"} or name.startswith("LC_")
     }
     if process.term_type:
         env["TERM"] = process.term_type

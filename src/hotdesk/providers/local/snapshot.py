@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from hotdesk.providers.local.packs import Damaged, opened
+from hotdesk.providers.local.packs import opened
+from hotdesk.providers.local.packs_file import Damaged
 from hotdesk.providers.local.snapshot_capture import Captured, Progress, Steps, capture
 from hotdesk.providers.local.snapshot_notes import forget_gone
 from hotdesk.providers.local.snapshot_restore import restore

@@ -18,17 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import (
-    Damaged,
-    Store,
-    buffer,
-    digest,
-    each,
-    is_full,
-    no_space,
-    opened,
-    read_into,
-)
+from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
+from hotdesk.providers.local.packs_file import Damaged, buffer, digest, read_into
 from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,
@@ -124,8 +115,9 @@ def capture(
                     needed = reading.todo_bytes
                     steps = Steps(progress, needed, "saving files")
                     with closing(reading):
-                        for job, _ in each(jobs, reading.work):
-                            steps.add(job.length)
+                        with each(jobs, reading.work) as results:
+                            for job, _ in results:
+                                steps.add(job.length)
                         reading.again()
                 finally:
                     notes.tighten(root)
@@ -154,7 +146,7 @@ def _open_root(disk: Path) -> int:
     try:
         return os.open(disk, FOLDER_FLAGS)
     except OSError as error:
-        raise unreadable(str(disk), error.strerror or "it cannot be opened") from error
+        raise unreadable(disk, ".", error.strerror or str(error)) from error
 
 
 def _scan(root: int, notes: Notes) -> Scan:
@@ -163,7 +155,7 @@ def _scan(root: int, notes: Notes) -> Scan:
     except OSError as error:
         if is_full(error):
             raise
-        raise unreadable(str(error.filename), error.strerror or str(error)) from error
+        raise unreadable(notes.disk, str(error.filename), error.strerror or str(error)) from error
 
 
 def _earlier(previous: Path | None) -> list[Entry]:
@@ -355,7 +347,7 @@ class _Reading:
             return os.open(entry.name, _FILE_FLAGS, dir_fd=folders.fd(entry.parent))
 
     def _unreadable(self, index: int, why: str = "it changes while it is read") -> Refused:
-        return unreadable(shown(self._entries, index), why)
+        return unreadable(self._notes.disk, shown(self._entries, index), why)
 
     def close(self) -> None:
         for folders in self._folders:

@@ -8,22 +8,14 @@ import os
 import shlex
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import (
-    Damaged,
-    Pack,
-    Store,
-    each,
-    fsync_folder,
-    is_full,
-    no_space,
-    opened,
-    read_chunks,
-)
+from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
+from hotdesk.providers.local.packs_file import Damaged, Pack, fsync_folder, read_chunks, write_at
 from hotdesk.providers.local.snapshot_capture import Progress, Steps
-from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
+from hotdesk.providers.local.snapshot_notes import Notes, notes_of, settled_ns, smudge
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,
     Entry,
@@ -70,20 +62,20 @@ def restore(
                 raise rotten(damage)
             building = disk.with_name(f".{disk.name}.restoring")
             remove(building)
-            needed = sum(length for entry in manifest.entries for _, length in pieces(entry))
+            needed = _size(manifest.entries)
             if shutil.disk_usage(disk.parent).free < needed:
                 raise no_space(disk.parent, needed, "restoring this disk")
             building.mkdir(mode=0o700)
+            _inherit_nothing(building)
             try:
                 _build(building, manifest, chunks, progress)
-            except BaseException as error:
-                if isinstance(error, Refused | OSError):
-                    remove(building)
+                seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
+                smudge(seen.entries, settled_ns(disk.parent, building.lstat().st_dev, seen.entries))
+                notes.write_seen(seen)
+                building.rename(disk)
+            except (Refused, OSError):
+                remove(building)
                 raise
-            seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
-            smudge(seen.entries, clock_ns(disk.parent, building.lstat().st_dev))
-            notes.write_seen(seen)
-            building.rename(disk)
             fsync_folder(disk.parent)
             progress(1.0, "restored")
     except OSError as error:
@@ -100,13 +92,26 @@ def _is_there(disk: Path, notes: Notes, origin: bytes) -> bool:
                 return False
     except FileNotFoundError:
         return False
-    if notes.read_seen().origin == origin:
+    seen = notes.read_seen()
+    if seen.origin == origin and seen.entries[0].ino == disk.stat().st_ino:
         return True
     raise Refused(
         Kind.MISMATCH,
         f"{disk} exists and was not restored from this image: it may hold work that is saved nowhere",
         fix=f"mv {shlex.quote(str(disk))} {shlex.quote(str(disk) + '.kept')}",
     )
+
+
+def _size(entries: list[Entry]) -> int:
+    return sum(length for entry in entries for _, length in pieces(entry))
+
+
+def _inherit_nothing(folder: Path) -> None:
+    """Access lists that a new folder takes from the one around it would spread to all that is restored."""
+    for name in os.listxattr(folder) if hasattr(os, "listxattr") else ():
+        with suppress(OSError):
+            os.removexattr(folder, name)
+    folder.chmod(0o700)
 
 
 def _build(folder: Path, manifest: Manifest, store: Store, progress: Progress) -> None:
@@ -130,6 +135,8 @@ class _Building:
         self._root = root
         self._entries = entries
         self._store = store
+        self._is_root = os.geteuid() == 0
+        self._gid = os.fstat(root).st_gid
         self._lock = threading.Lock()
         self._mine = threading.local()
         self._folders: list[Folders] = []
@@ -148,18 +155,19 @@ class _Building:
                 self._left[index] = len(names)
                 for name, (offset, _) in zip(names, pieces(entry), strict=True):
                     self._targets.setdefault(name, []).append((index, offset))
-        steps = Steps(progress, sum(e.size for e in self._entries), "restoring files")
+        steps = Steps(progress, _size(self._entries), "restoring files")
         todo = set(self._targets)
         while todo:
             if damage := missing(Manifest(self._entries), self._store):
                 raise rotten(damage)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
-            for (pack, _), (written, damage) in each(jobs, self._write_frame):
-                if damage:  # its chunks may have twins in another pack
-                    self._store.drop(pack, str(damage))
-                steps.add(sum(written.values()))
-                todo -= written.keys()
+            with each(jobs, self._write_frame) as results:
+                for (pack, _), (written, damage) in results:
+                    if damage:  # its chunks may have twins in another pack
+                        self._store.drop(pack, str(damage))
+                    steps.add(sum(written.values()))
+                    todo -= written.keys()
 
     def _write_frame(self, place: tuple[Pack, int]) -> tuple[dict[bytes, int], Damaged | None]:
         """Write every file that wants a chunk of this frame: the chunks, with the bytes written of each."""
@@ -181,9 +189,7 @@ class _Building:
         entry = self._entries[index]
         fd = os.open(entry.name, _NEW, 0o600, dir_fd=self._fd(entry.parent))
         try:
-            while data:
-                done = os.pwrite(fd, data, offset)
-                data, offset = data[done:], offset + done
+            write_at(fd, data, offset)
             with self._lock:
                 self._left[index] -= 1
                 last = not self._left[index]
@@ -194,7 +200,6 @@ class _Building:
 
     def rest(self) -> None:
         """Everything that has no content: empty files, files that are one hole, links, fifos."""
-        root = os.geteuid() == 0
         for index, entry in enumerate(self._entries):
             folder = self._fd(entry.parent)
             if entry.kind == "f" and not entry.chunks:
@@ -208,7 +213,7 @@ class _Building:
                     os.symlink(entry.target, entry.name, dir_fd=folder)
                 else:
                     os.mkfifo(entry.name, 0o600, dir_fd=folder)
-                if root:
+                if self._is_root:
                     os.chown(entry.name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
                 if entry.kind == "p":
                     os.chmod(entry.name, entry.mode, dir_fd=folder)
@@ -239,8 +244,11 @@ class _Building:
         entry = self._entries[index]
         if entry.extents is not None:
             os.ftruncate(fd, entry.size)
-        if os.geteuid() == 0:
+        if self._is_root:
             os.fchown(fd, entry.uid, entry.gid)
+        elif entry.gid != self._gid:
+            with suppress(PermissionError):  # a group that the user has left
+                os.fchown(fd, -1, entry.gid)
         for name, value in entry.xattrs:
             try:
                 os.setxattr(fd, name, value)

@@ -18,7 +18,8 @@ import msgspec
 import zstandard
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import CHUNK, DIGEST, Damaged, Store, digest, write_atomically
+from hotdesk.providers.local.packs import Store
+from hotdesk.providers.local.packs_file import CHUNK, DIGEST, Damaged, digest, write_atomically
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"
@@ -292,10 +293,9 @@ def remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def unreadable(path: str, why: str, fix: str = "") -> Refused:
-    return Refused(
-        Kind.UNREADABLE, f"{path} cannot be saved: {why}", fix=fix or f"ls -ld {shlex.quote(path)}"
-    )
+def unreadable(disk: Path, path: str, why: str) -> Refused:
+    fix = f"ls -ld {shlex.quote(str(disk / path))}"
+    return Refused(Kind.UNREADABLE, f"{path} in {disk} cannot be saved: {why}", fix=fix)
 
 
 def missing(manifest: Manifest, store: Store) -> Damaged | None:

@@ -43,11 +43,13 @@ def spawn(module: str, *args: str, lock_fd: int, log: Path) -> None:
 
 
 def settle() -> None:
-    """What a worker does first: let go of every file that it did not ask for, and sign its lock."""
+    """What a worker does first: let go of every file that it did not ask for, and sign its lock.
+
+    The umask stays the owner's, for what is made at a desk; a desk's own folder is closed to others.
+    """
     os.closerange(LOCK_FD + 1, 65536)
     os.set_inheritable(LOCK_FD, False)
     locks.sign(LOCK_FD, os.getpid())
-    os.umask(0o077)
     os.chdir("/")
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -55,6 +57,7 @@ class Machine:
         self.disk = self.folders.disk(self.desk)
         self.stop = asyncio.Event()
         self._told = 0.0
+        self._telling = threading.Lock()
         self._server: asyncio.subprocess.Process | None = None
         self._door: asyncssh.SSHAcceptor | None = None
         self._environment: dict[str, str] = {}
@@ -63,8 +66,12 @@ class Machine:
 
     def tell(self, **changes: object) -> None:
         """Write down how far the machine is. Only this process does, while it lives."""
-        self.run = msgspec.structs.replace(self.run, **changes)
-        records.write(self.folder / "run.json", self.run, durable=False)
+        with self._telling:
+            self.run = msgspec.structs.replace(self.run, **changes)
+            try:
+                records.write(self.folder / "run.json", self.run, durable=False)
+            except OSError as error:  # a machine goes on, and ends in order, also on a full disk
+                spawn.say(f"cannot write down {changes}: {error}")
 
     async def live(self) -> None:
         """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
@@ -128,8 +135,9 @@ class Machine:
                 fresh = True
         variables.lay_out(self.disk, mark, fresh=fresh)
         jupyter.write_kernel(self.disk, self.desk)
+        jupyter.silence_news(self.disk)
         if not prepared.exists():
-            prepared.touch()
+            prepared.touch(mode=0o600)
             records.sync_folder(self.folder)
 
     def _restore(self, image: str) -> None:
@@ -146,8 +154,7 @@ class Machine:
 
     def _prepare_python(self) -> None:
         self.tell(progress=0.65, reason="making the desk's Python environment")
-        python_env.make(self.disk / "env")
-        if trouble := python_env.mend(self.disk / "env"):
+        if trouble := python_env.make(self.disk / "env", self.disk / "kit"):
             spawn.say(trouble)
 
     # ---- Jupyter -------------------------------------------------------------------------------------
@@ -184,7 +191,7 @@ class Machine:
                 if tried == _PORTS_TRIED:
                     break
                 tried += 1
-                self.run = msgspec.structs.replace(self.run, notebook_port=0)
+                self.tell(notebook_port=0)
                 await self._start_jupyter()
             if await jupyter.answers(self.run.notebook_port, self.machine.mark):
                 return
@@ -223,6 +230,8 @@ def _status(status: int) -> str:
 async def run(state: Path, id_: str) -> int:
     from hotdesk.providers.local import processes
 
+    # A client that was killed while a command talked is told of once a packet, and is no trouble.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     machine = Machine(state, id_)
     loop = asyncio.get_running_loop()
     undertaker = processes.Undertaker()

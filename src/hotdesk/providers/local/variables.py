@@ -19,7 +19,7 @@ from hotdesk.providers.local.processes import MARK
 #: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries.
 _LET_IN = re.compile(
     r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|USER|LOGNAME|SHELL|COLORTERM|LD_LIBRARY_PATH"
-    r"|(?i:https?|ftp|all|no)_proxy"
+    r"|(?i:(https?|ftp|all|no)_proxy)"
     r"|PIP_.*|UV_.*|CONDA_CHANNEL.*|HF_ENDPOINT|NPM_CONFIG_REGISTRY"
     r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_CAINFO"
     r"|NIX_SSL_CERT_FILE|AWS_CA_BUNDLE|HTTPLIB2_CA_CERTS|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
@@ -57,7 +57,7 @@ def of_desk(disk: Path, desk: str, mark: str, outside: Mapping[str, str], *, gpu
         "JUPYTER_CONFIG_DIR": str(disk / "jupyter" / "config"),
         "JUPYTER_DATA_DIR": str(disk / "jupyter" / "data"),
         "JUPYTER_RUNTIME_DIR": str(disk / "jupyter" / "runtime"),
-        "JUPYTER_PLATFORM_DIRS": "1",
+        "JUPYTER_PREFER_ENV_PATH": "0",  # else the kernel of hotdesk's own environment would come first
     }
     own_pip = Path(outside.get("HOME", "/nonexistent")) / ".config" / "pip" / "pip.conf"
     if "PIP_CONFIG_FILE" not in inside and own_pip.is_file():
@@ -101,7 +101,7 @@ esac
 """
 
 _FIRST_FILES = {
-    ".profile": '[ -n "$BASH_VERSION" ] && [ -f ~/.bashrc ] && . ~/.bashrc || . "{start}"\n',
+    ".profile": 'if [ -n "$BASH_VERSION" ] && [ -f ~/.bashrc ]; then . ~/.bashrc; else . "{start}"; fi\n',
     ".bashrc": (
         '. "{start}"\n'
         'case "$-" in *i*)\n'
@@ -112,7 +112,7 @@ _FIRST_FILES = {
     ),
     ".zshrc": '. "{start}"\nPROMPT="%F{{blue}}(%f${{HOTDESK_DESK}}%F{{blue}})%f %~ %# "\n',
     ".config/fish/conf.d/hotdesk.fish": (
-        "fish_add_path -gm {env}/bin\n"
+        "fish_add_path -gm $VIRTUAL_ENV/bin\n"
         "function fish_prompt; printf '(%s) %s > ' $HOTDESK_DESK (prompt_pwd); end\n"
     ),
     ".tmux.conf": 'set -g default-command "exec $SHELL"\nset -g mouse on\nset -g history-limit 50000\n',
@@ -133,7 +133,7 @@ def lay_out(disk: Path, mark: str, *, fresh: bool) -> None:
         for name, text in _FIRST_FILES.items():
             file = disk / "home" / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text.format(start=start, env=disk / "env"), "utf-8")
+            file.write_text(text.format(start="$JUPYTER_CONFIG_DIR/shell-start"), "utf-8")
 
 
 def clear_up(disk: Path, mark: str) -> None:

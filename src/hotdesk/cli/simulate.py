@@ -1,0 +1,244 @@
+"""hotdesk simulate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hotdesk.cli import render
+from hotdesk.core.errors import Missing
+
+if TYPE_CHECKING:
+    from hotdesk.charts import Figure
+    from hotdesk.core.policy import Terms
+    from hotdesk.jobs.study import Pool, Study
+    from hotdesk.jobs.traces import Trace
+
+POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
+_HOURS = click.FloatRange(min=0)
+
+
+@click.command()
+@click.option(
+    "--traces", required=True, type=click.Path(path_type=Path), help="A folder of recorded traces, or one."
+)
+@click.option(
+    "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
+)
+@click.option("--work", "work", default=48.0, type=_HOURS, help="Hours of work. [48]")
+@click.option("--deadline", default=56.0, type=_HOURS, help="Hours until it must be done. [56]")
+@click.option(
+    "--budget", type=_HOURS, help="Dollars, instead of --deadline: the earliest that they should pay for."
+)
+@click.option(
+    "--changeover", default=0.2, type=_HOURS, help="Hours from asking for a machine to going on. [0.2]"
+)
+@click.option("--on-demand", "on_demand", default=3.06, type=_HOURS, help="$/h on-demand. [3.06]")
+@click.option("--spot", default=0.9731, type=_HOURS, help="$/h on spot. [0.9731]")
+@click.option(
+    "--zones",
+    default="apart",
+    type=click.Choice(("apart", "together")),
+    help="Each trace for itself, or all of a kind as zones of one run. [apart]",
+)
+@click.option(
+    "--windows",
+    "asked",
+    default="100",
+    metavar="FILE|N",
+    help="When runs begin: N spread evenly, or ticks in a file. [100]",
+)
+@click.option(
+    "--first-hour-free",
+    is_flag=True,
+    help="The cloud does not charge spot that it interrupts within an hour (AWS, Linux).",
+)
+@click.option("--window", default=0, type=click.IntRange(min=0), help="Which of the runs to draw. [0]")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw a run into a file: .png, .svg or .html.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    *,
+    traces: Path,
+    policy: str,
+    work: float,
+    deadline: float,
+    budget: float | None,
+    changeover: float,
+    on_demand: float,
+    spot: float,
+    zones: str,
+    asked: str,
+    first_hour_free: bool,
+    window: int,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """What a policy would have cost: over recorded traces, against all on-demand and the omniscient optimum.
+
+    Traces are JSON files as of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
+    """
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        raise Missing(
+            "Simulating needs numpy.", "It is an extra of hotdesk's.", "pip install 'hotdesk[spot]'"
+        ) from None
+    from hotdesk.core.policy import Terms
+    from hotdesk.jobs.study import pools, study
+    from hotdesk.jobs.traces import read_traces
+
+    if plot:
+        from hotdesk.charts import check_suffix
+
+        check_suffix(plot)
+    terms = Terms(
+        work_seconds=round(work * 3600, 3),
+        deadline_seconds=round(deadline * 3600, 3),
+        changeover_seconds=round(changeover * 3600, 3),
+        usd_on_demand=on_demand,
+        usd_spot=spot,
+        first_hour_free=first_hour_free,
+    )
+    recorded = read_traces(traces)
+    if budget is not None:
+        terms = _afford(terms, recorded, budget, together=zones == "together")
+    group = pools(recorded, terms, together=zones == "together", asked=asked)
+    found = study(policy, terms, group)
+    figure = None
+    if policy != "optimum" and (plot or not as_json):
+        figure = _figure(policy, terms, group, window)
+    if plot and figure:
+        from hotdesk.charts import save
+
+        save(figure, plot)
+    if as_json:
+        render.json(found)
+        return
+    _print(found, figure)
+    if plot and figure:
+        render.echo(f"Drawn into {plot}.")
+
+
+def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> Terms:
+    """The terms with the deadline that the budget should pay for, which is said."""
+    from msgspec.structs import replace
+
+    from hotdesk.jobs.budget import within_budget
+
+    first = recorded[0]
+    count = sum(trace.kind == first.kind for trace in recorded) if together else 1
+    terms = replace(terms, tick_seconds=first.tick_seconds, zones=count)
+    terms, expected = within_budget(terms, budget)
+    hours = terms.deadline_seconds / 3600
+    render.note(f"${budget:g} should pay for a deadline of {hours:.2f} h: ${expected:.2f} are expected.")
+    return terms
+
+
+def _print(found: Study, figure: Figure | None) -> None:
+    import sys
+
+    if figure:
+        from hotdesk.charts import text
+
+        width = min(render.columns(), 110) if render.columns() < 10_000 else 80
+        render.echo(text(figure, width=width, height=16, colour=render.colourful(sys.stdout)))
+        render.echo()
+    heads = ["TRACE", "RUNS", "UP", "COST", "OPTIMUM", "x OPT", "UNIFORM", "CUTS", "DEAR H", "LATE"]
+    rows = [
+        [
+            row.trace,
+            str(row.runs),
+            f"{100 * row.availability:.0f}%",
+            f"{row.mean_cost_ratio:.4f}",
+            f"{row.optimum_cost_ratio:.4f}",
+            f"{row.cost_over_optimum:.3f}",
+            f"{row.uniform_progress_cost_ratio:.4f}",
+            f"{row.interruptions:.1f}",
+            f"{100 * row.on_demand_share:.0f}%",
+            render.style(str(row.late), *(["red", "bold"] if row.late else [])),
+        ]
+        for row in found.per_trace
+    ]
+    render.echo(render.table(heads, rows, right=heads[1:]))
+    render.echo()
+    for line in _summary(found):
+        render.echo(line)
+    legend = (
+        "COST, OPTIMUM (knowing the future) and UNIFORM (Uniform Progress) are shares of what the work alone"
+        " costs on-demand."
+    )
+    render.echo(render.style(legend, "dim"))
+
+
+def _summary(found: Study) -> list[str]:
+    def percent(interval: tuple[float, float]) -> str:
+        low, high = sorted(interval)
+        return f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
+
+    low, high = found.mean_cost_ratio_ci
+    over_low, over_high = found.cost_over_optimum_ci
+    saved = f"{100 * (1 - found.mean_cost_ratio):.1f} % saved {percent((1 - low, 1 - high))}"
+    spent = f"{render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)} on-demand"
+    against = f"{100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
+    tail = (
+        f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}."
+    )
+    speed = f" A decision takes {found.decision_us:.0f} us." if found.decision_us else ""
+    return [
+        f"{found.policy}: {spent}: {saved}, {found.late} of {found.runs} late.",
+        f"{over}; {against} {percent(found.versus_uniform_progress_ci)}.",
+        tail + speed,
+    ]
+
+
+def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure:
+    """One run: what was up, what was used, and the work done against the straight line to the deadline."""
+    from hotdesk.charts import Figure, Series
+    from hotdesk.core.errors import Usage
+    from hotdesk.core.policy import ON_DEMAND, SPOT
+    from hotdesk.jobs.study import story
+
+    pool = next((p for p in group if window < len(p.begins)), None)
+    if pool is None:
+        most = max(len(p.begins) for p in group)
+        raise Usage(f"There is no window {window}.", f"There are {most}, from 0.", f"--window {most - 1}")
+    told, runs = story(policy, terms, pool, window)
+    hour, begin = pool.tick_seconds / 3600, int(pool.begins[window])
+    whole, due = terms.work_seconds / 3600, terms.deadline_seconds / 3600
+    finish = float(runs.finish_hours[0])
+    end = told.hours[-1] + hour
+    hours = [*told.hours, end]
+    up = pool.up[:, begin : begin + len(told.hours)].any(axis=0)
+
+    def strip(flags: Any, height: float, label: str) -> Series:
+        """A row of dots below the curve: one for each tick in which something was so."""
+        x = tuple(h + hour / 2 for h, flag in zip(told.hours, flags, strict=True) if flag)
+        return Series(label=label, x=x, y=(height,) * len(x), kind="scatter")
+
+    step = whole / 14
+    hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
+    counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
+    modes = told.mode
+    return Figure(
+        title=f"{policy} on {pool.name}, window {window}: {runs.usd[0]:.2f} $, done after {finish:.1f} h",
+        x_label="hours since the start",
+        y_label="hours of work done",
+        series=(
+            Series(
+                label="work done", x=tuple(hours), y=(*told.done_hours, min(whole, _last(told, terms, pool)))
+            ),
+            Series(label="straight line to the deadline", x=(0.0, due), y=(0.0, whole)),
+            strip(up, -step, "spot is there"),
+            strip([m == SPOT for m in modes], -2 * step, "on spot"),
+            strip([m == ON_DEMAND for m in modes], -3 * step, "on-demand"),
+        ),
+        notes=(f"{hours_used}, {counted}.",),
+    )
+
+
+def _last(told: Any, terms: Terms, pool: Pool) -> float:
+    """Work done when the run ended: all of it, unless it was late."""
+    rest = terms.work_seconds / 3600 - told.done_hours[-1]
+    return float(told.done_hours[-1] + min(rest, pool.tick_seconds / 3600))

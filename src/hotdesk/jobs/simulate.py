@@ -1,0 +1,170 @@
+"""Policies over recorded traces: thousands of runs at once, tick by tick.
+
+The rules of the game are those of the published simulator ("Can't Be Late", NSDI 2024): a decision for each
+tick, taken when it is known where spot is to be had during it; a tick of a machine is paid whole; a
+changeover comes off the work of the first ticks; an interruption ends the spot machine before the tick's
+decision. Nothing is known of what zones did before the run began.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hotdesk.core.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+class Runs(msgspec.Struct):
+    """What many runs came to; arrays in the order the runs were given."""
+
+    usd: Any
+    spot_hours: Any
+    on_demand_hours: Any
+    finish_hours: Any  # infinite where it never finished
+    late: Any
+    interruptions: Any
+    starts: Any
+
+
+class Story(msgspec.Struct):
+    """One run, tick by tick."""
+
+    hours: Any
+    mode: Any
+    zone: Any
+    done_hours: Any  # work done at the beginning of each tick
+
+
+def play(
+    policy: Policy,
+    terms: Terms,
+    up: Array,
+    begins: Array,
+    *,
+    deadlines: Array | None = None,
+    models: Array | int = 0,
+    record: Story | None = None,
+) -> Runs:
+    """Each run of `begins` (ticks into `up`, bool over zone and tick), until its work or its time is done.
+
+    `deadlines` (seconds) and `models` (of a semi-Markov table) may differ from run to run.
+    """
+    import numpy as np
+
+    zones, total = up.shape
+    other: Any = -1.0
+    count, tick, change = len(begins), terms.tick_seconds, terms.changeover_seconds
+    whole, free = terms.work_seconds, terms.first_hour_free
+    due = np.full(count, terms.deadline_seconds) if deadlines is None else np.asarray(deadlines, dtype=float)
+    flips = _last_flips(up)
+    nothing_since = _last_flips(np.any(up, axis=0, keepdims=True))[0] if zones > 1 else flips[0]
+    flat_up, flat_flips = np.ascontiguousarray(up).ravel(), flips.ravel()
+    result = np.zeros((6, count))
+    result[4] = np.inf
+    # The state of those still under way; `who` is their place in the result.
+    who: Any = np.arange(count)
+    begin: Any = np.asarray(begins)
+    models = np.broadcast_to(np.asarray(models), (count,))
+    work, starting, ran = np.full(count, whole), np.zeros(count), np.zeros(count)
+    mode, zone = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    spent, dear, broken, starts = (np.zeros(count) for _ in range(4))
+    step = 0
+    while len(who):
+        place = begin + step
+        if zones == 1:
+            here = flat_up[place]
+            age = (place - np.maximum(flat_flips[place], begin)) * tick
+            cut = (mode == SPOT) & ~here
+            mode = np.where(cut, WAIT, mode)
+            best, own_up = zone, here
+        else:
+            cut = (mode == SPOT) & ~flat_up[zone * total + place]
+            mode = np.where(cut, WAIT, mode)
+            here = up[:, place]
+            ages = np.where(here, place - np.maximum(flips[:, place], begin), -1)
+            best = np.where(mode == SPOT, zone, ages.argmax(axis=0))
+            mine = np.take_along_axis(ages, best[None], 0)[0]
+            np.put_along_axis(ages, best[None], -1, 0)
+            top = ages.max(axis=0)
+            own_up = mine >= 0
+            age = np.where(own_up, mine, place - np.maximum(nothing_since[place], begin)) * tick
+            other = np.where(top >= 0, top * tick, -1.0)
+        if free:  # interrupted within the first hour: those ticks are not charged
+            spent -= np.where(cut & (ran < 3600 - NOTHING), np.rint(ran / tick), 0)
+        broken += cut
+        now = Now(
+            elapsed=step * tick, deadline=due, work=work, whole=whole, changeover=change, tick=tick,
+            mode=mode, starting=starting, ran=ran, up=own_up, age=age, other=other, model=models,
+        )  # fmt: skip
+        wish = never_late(now, policy.choose(now))
+        runs = wish != WAIT
+        fresh = runs & (wish != mode)
+        starting = np.where(fresh, change, starting)
+        ran = np.where(fresh, 0.0, ran) + tick
+        zone = np.where(fresh & (wish == SPOT), best, zone)
+        starts += fresh
+        spent += wish == SPOT
+        dear += wish == ON_DEMAND
+        if record is not None:
+            record.hours.append(step * tick / 3600)
+            record.mode.append(int(wish[0]))
+            record.zone.append(int(zone[0]))
+            record.done_hours.append((whole - float(work[0])) / 3600)
+        lost = np.minimum(starting, tick) * runs
+        starting = starting - lost
+        starting = np.where(starting < NOTHING, 0.0, starting)
+        work = np.where(runs, work - np.minimum(tick - lost, work), work)
+        mode = wish
+        step += 1
+        ended = (work <= NOTHING) | ((step + 1) * tick > due + NOTHING)
+        if ended.any():
+            at = who[ended]
+            result[:, at] = (
+                spent[ended], dear[ended], broken[ended], starts[ended],
+                np.where(work[ended] <= NOTHING, step * tick / 3600, np.inf), work[ended],
+            )  # fmt: skip
+            keep = ~ended
+            state: list[Any] = [
+                begin,
+                due,
+                models,
+                work,
+                starting,
+                ran,
+                mode,
+                zone,
+                spent,
+                dear,
+                broken,
+                starts,
+            ]
+            begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts = (
+                part[keep] for part in state
+            )
+            who = who[keep]
+    hour = tick / 3600
+    return Runs(
+        usd=(result[0] * terms.usd_spot + result[1] * terms.usd_on_demand) * hour,
+        spot_hours=result[0] * hour,
+        on_demand_hours=result[1] * hour,
+        finish_hours=result[4],
+        late=~np.isfinite(result[4]),
+        interruptions=result[2],
+        starts=result[3],
+    )
+
+
+def _last_flips(up: Array) -> Array:
+    """For each zone and tick, the tick at which its present spell began."""
+    import numpy as np
+
+    ticks = np.broadcast_to(np.arange(up.shape[1]), up.shape)
+    changed = np.zeros(up.shape, dtype=bool)
+    changed[:, 1:] = up[:, 1:] != up[:, :-1]
+    return np.maximum.accumulate(np.where(changed, ticks, 0), axis=1)

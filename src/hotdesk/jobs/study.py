@@ -1,0 +1,271 @@
+"""A policy judged over recorded traces: against all on-demand and the optimum, and how surely."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from math import floor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hotdesk.core.errors import Usage
+from hotdesk.core.model import Value
+from hotdesk.core.policy import (
+    Greedy,
+    OnDemand,
+    Policy,
+    Situation,
+    Terms,
+    UniformProgress,
+    Zone,
+    check,
+    decide,
+)
+from hotdesk.jobs.optimum import optimum_usd
+from hotdesk.jobs.simulate import Runs, Story, play
+from hotdesk.jobs.table import semi_markov
+from hotdesk.jobs.traces import Trace, windows
+from hotdesk.world import state_folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
+RESAMPLES = 1000
+
+
+class PerTrace(Value, frozen=True):
+    trace: str
+    runs: int
+    availability: float
+    mean_cost_ratio: float
+    optimum_cost_ratio: float
+    cost_over_optimum: float
+    uniform_progress_cost_ratio: float
+    interruptions: float  # of a run, on average
+    on_demand_share: float  # of the hours paid
+    late: int
+
+
+class Study(Value, frozen=True):
+    """Costs are shares of what the work alone costs on-demand; intervals (`_ci`) hold 95 %."""
+
+    policy: str
+    runs: int
+    mean_cost_ratio: float
+    mean_cost_ratio_ci: tuple[float, float]
+    cost_over_optimum: float
+    cost_over_optimum_ci: tuple[float, float]
+    versus_uniform_progress: float  # -0.05: five percent cheaper
+    versus_uniform_progress_ci: tuple[float, float]
+    gap_closed: float | None  # of the gap between Uniform Progress and the optimum; None where there is none
+    late: int
+    p75: float
+    p99: float
+    interruptions: float
+    decision_us: float
+    mean_usd: float
+    on_demand_usd: float
+    per_trace: tuple[PerTrace, ...]
+
+
+class Pool(msgspec.Struct):
+    """Zones that one run may use: one trace, or all of a kind."""
+
+    name: str
+    up: Any  # bool over zone and tick
+    zones: tuple[str, ...]
+    tick_seconds: float
+    begins: Any
+
+
+def pools(traces: Sequence[Trace], terms: Terms, *, together: bool, asked: str) -> list[Pool]:
+    """The traces as pools, with the windows at which runs begin in each."""
+    import numpy as np
+
+    groups: dict[str, list[Trace]] = {}
+    for trace in traces:
+        groups.setdefault(trace.kind if together else trace.name, []).append(trace)
+    out = []
+    for name, group in groups.items():
+        gaps = sorted({t.tick_seconds for t in group})
+        if len(gaps) > 1:
+            raise Usage(
+                f"Traces of {name or 'one folder'} differ in ticks: {', '.join(f'{g:g} s' for g in gaps)}.",
+                "Zones can only be used together when they were looked at together.",
+                "--zones apart",
+            )
+        mine = check(_with(terms, tick_seconds=gaps[0], zones=len(group)))
+        length = min(len(t.up) for t in group)
+        longest = floor(mine.deadline_seconds / gaps[0] + 1e-9)
+        label = f"{len(group)} zones of {name}" if together and name else name or f"{len(group)} zones"
+        out.append(
+            Pool(
+                name=label,
+                up=np.stack([t.up[:length] for t in group]),
+                zones=tuple(t.zone for t in group),
+                tick_seconds=gaps[0],
+                begins=np.array(windows(asked, length, longest, gaps[0], label)),
+            )
+        )
+    return out
+
+
+def _with(terms: Terms, **changes: Any) -> Terms:
+    return msgspec.structs.replace(terms, **changes)
+
+
+def policy_for(name: str, terms: Terms) -> Policy:
+    """The policy of that name, ready to decide. (The optimum is none: it knows the future.)"""
+    rules: dict[str, Callable[[], Policy]] = {
+        "semi-markov": lambda: semi_markov(terms),
+        "uniform-progress": UniformProgress,
+        "greedy": Greedy,
+        "on-demand": OnDemand,
+    }
+    return rules[name]()
+
+
+def study(name: str, terms: Terms, group: Sequence[Pool]) -> Study:
+    """`name` (one of POLICIES) over every window of every pool."""
+    import numpy as np
+
+    rows, costs, bests, lines, late, cut = [], [], [], [], 0, []
+    for pool in group:
+        mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+        best = _optimum(mine, pool)
+        line = play(UniformProgress(), mine, pool.up, pool.begins).usd
+        runs = None if name == "optimum" else play(policy_for(name, mine), mine, pool.up, pool.begins)
+        usd = best if runs is None else runs.usd
+        costs.append(usd)
+        bests.append(best)
+        lines.append(line)
+        late += int(runs.late.sum()) if runs else 0
+        cut.append(runs.interruptions if runs else np.zeros(len(usd)))
+        rows.append(_row(pool, mine, runs, usd=usd, best=best, line=line))
+    whole = terms.work_seconds / 3600 * terms.usd_on_demand
+    every, every_best, every_line = (np.concatenate(x) for x in (costs, bests, lines))
+    gap = float(every_line.mean() - every_best.mean())
+    spread = _bootstrap(terms, group, costs, bests, lines)
+    return Study(
+        policy=name,
+        runs=len(every),
+        mean_cost_ratio=float(every.mean() / whole),
+        mean_cost_ratio_ci=spread(lambda c, b, u: c / whole),
+        cost_over_optimum=float(every.mean() / every_best.mean()),
+        cost_over_optimum_ci=spread(lambda c, b, u: c / b),
+        versus_uniform_progress=float(every.mean() / every_line.mean() - 1),
+        versus_uniform_progress_ci=spread(lambda c, b, u: c / u - 1),
+        gap_closed=float((every_line.mean() - every.mean()) / gap) if gap > 1e-9 * whole else None,
+        late=late,
+        p75=float(np.quantile(every, 0.75) / whole),
+        p99=float(np.quantile(every, 0.99) / whole),
+        interruptions=float(np.concatenate(cut).mean()),
+        decision_us=0.0 if name == "optimum" else decision_us(name, terms, group[0]),
+        mean_usd=float(every.mean()),
+        on_demand_usd=whole,
+        per_trace=tuple(rows),
+    )
+
+
+def _row(pool: Pool, terms: Terms, runs: Runs | None, *, usd: Array, best: Array, line: Array) -> PerTrace:
+    whole = terms.work_seconds / 3600 * terms.usd_on_demand
+    hours = float((runs.spot_hours + runs.on_demand_hours).sum()) if runs else 0.0
+    return PerTrace(
+        trace=pool.name,
+        runs=len(usd),
+        availability=float(pool.up.any(axis=0).mean()),
+        mean_cost_ratio=float(usd.mean() / whole),
+        optimum_cost_ratio=float(best.mean() / whole),
+        cost_over_optimum=float(usd.mean() / best.mean()),
+        uniform_progress_cost_ratio=float(line.mean() / whole),
+        interruptions=float(runs.interruptions.mean()) if runs else 0.0,
+        on_demand_share=float(runs.on_demand_hours.sum()) / hours if runs and hours else 0.0,
+        late=int(runs.late.sum()) if runs else 0,
+    )
+
+
+def _bootstrap(
+    terms: Terms, group: Sequence[Pool], costs: list[Array], bests: list[Array], lines: list[Array]
+) -> Callable[[Callable[[Any, Any, Any], Any]], tuple[float, float]]:
+    """Intervals from drawing pools, and in each blocks of windows, with replacement.
+
+    A block is as long as the deadline: windows that overlap are not told apart as if they were independent.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(2022)
+    sums = []  # of each pool, over its blocks: windows, cost, optimum, Uniform Progress
+    for pool, cost, best, line in zip(group, costs, bests, lines, strict=True):
+        block = (pool.begins * pool.tick_seconds // terms.deadline_seconds).astype(int)
+        table = np.zeros((block.max() + 1, 4))
+        np.add.at(table, block, np.stack([np.ones_like(cost), cost, best, line], axis=1))
+        sums.append(table[table[:, 0] > 0])
+    draws = np.zeros((RESAMPLES, 4))
+    for n in range(RESAMPLES):
+        for pick in rng.integers(len(sums), size=len(sums)):
+            table = sums[pick]
+            total = table[rng.integers(len(table), size=len(table))].sum(axis=0)
+            draws[n] += total / total[0]  # every pool weighs the same
+    means = draws[:, 1:] / draws[:, :1]
+
+    def interval(figure: Callable[[Any, Any, Any], Any]) -> tuple[float, float]:
+        low, high = np.quantile(figure(means[:, 0], means[:, 1], means[:, 2]), (0.025, 0.975))
+        return float(low), float(high)
+
+    return interval
+
+
+def _optimum(terms: Terms, pool: Pool) -> Array:
+    """The optimum of each window, kept on disk: it depends on nothing but the trace and the terms."""
+    import numpy as np
+
+    content = msgspec.json.encode((2, terms, pool.up.shape))
+    digest = hashlib.sha256(content + np.packbits(pool.up).tobytes() + pool.begins.astype("<i8").tobytes())
+    path = state_folder() / "optima" / f"{digest.hexdigest()[:24]}.f64"
+    if path.is_file() and path.stat().st_size == 8 * len(pool.begins):
+        known = np.fromfile(path, dtype="<f8")
+        if np.isfinite(known).all():
+            return known
+    best = optimum_usd(terms, pool.up, pool.begins)[:, 0]
+    from hotdesk.jobs.table import keep_file
+
+    keep_file(path, best.astype("<f8").tobytes())
+    return best
+
+
+def decision_us(name: str, terms: Terms, pool: Pool, tries: int = 2000) -> float:
+    """How long one live decision takes, in microseconds: the least of five rounds over moments of a trace."""
+    from hotdesk.world import SystemClock
+
+    mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+    policy, clock = policy_for(name, mine), SystemClock()
+    moments = [
+        Situation(
+            elapsed_seconds=mine.deadline_seconds * n / 100,
+            work_seconds=mine.work_seconds * (1 - n / 100),
+            zones=tuple(
+                Zone(name=zone, up=bool(pool.up[z, n]), seconds=600.0 * n, usd_per_hour=mine.usd_spot)
+                for z, zone in enumerate(pool.zones)
+            ),
+        )
+        for n in range(min(50, pool.up.shape[1]))
+    ]
+    rounds = []
+    for _ in range(5):
+        begun = clock.now()
+        for n in range(tries // 5):
+            decide(policy, mine, moments[n % len(moments)])
+        rounds.append((clock.now() - begun) / (tries // 5) * 1e6)
+    return min(rounds)
+
+
+def story(name: str, terms: Terms, pool: Pool, window: int = 0) -> tuple[Story, Runs]:
+    """One run in full: what ran when, and how far it was."""
+    mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+    told = Story(hours=[], mode=[], zone=[], done_hours=[])
+    runs = play(policy_for(name, mine), mine, pool.up, pool.begins[window : window + 1], record=told)
+    return told, runs

@@ -1,0 +1,189 @@
+"""Recorded availability of spot machines, read strictly: what cannot be trusted is refused, with its place.
+
+The public format (skypilot-org/spot-traces): a JSON file for each zone and type, named ZONE_GPU_COUNT.json:
+{"metadata": {"gap_seconds": 600}, "data": [n, ...]}, where n is how many instances could be had at that tick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
+
+HELP = "hotdesk simulate --help"
+FORMAT = (
+    'It should hold {"metadata": {"gap_seconds": 600}, "data": [1, 0, ...]}: instances to be had at a tick.'
+)
+
+
+class Trace(msgspec.Struct, frozen=True):
+    zone: str
+    kind: str  # what kind of machine: "v100_1"; traces of one kind can serve one job together
+    tick_seconds: float
+    up: Any  # bool for each tick
+
+    @property
+    def name(self) -> str:
+        return f"{self.zone}_{self.kind}" if self.kind else self.zone
+
+
+def read_traces(folder: Path) -> list[Trace]:
+    """Every trace in a folder (or in the folders below it, if it holds none itself), by name; or one file."""
+    if folder.is_file():
+        return [read_trace(folder)]
+    if not folder.is_dir():
+        near = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
+        import difflib
+
+        close = difflib.get_close_matches(folder.name, near, n=1)
+        where = f"hotdesk simulate --traces {folder.parent / close[0]}" if close else HELP
+        raise Unknown(
+            f"There is no folder {folder}.", f"Its neighbours: {', '.join(near[:8])}." if near else "", where
+        )
+    try:
+        files = sorted(folder.glob("*.json")) or sorted(folder.rglob("*.json"))
+    except OSError as error:
+        raise Damaged(f"The folder {folder} cannot be read.", str(error), f"ls -ld {folder}") from None
+    traces = [trace for file in files if (trace := _read(file)) is not None]
+    if not traces:
+        raise Unknown(
+            f"There is no trace in {folder}.",
+            "No file that ends in .json, in it or below it."
+            if not files
+            else "None of its JSON files is a trace.",
+            "git clone https://github.com/skypilot-org/spot-traces",
+        )
+    names = [t.name for t in traces]
+    if twice := {n for n in names if names.count(n) > 1}:
+        one = next(f for f, n in zip(files, names, strict=False) if n in twice)
+        raise Usage(
+            f"Two traces are called {sorted(twice)[0]}.",
+            f"{folder} holds several sets of traces: choose one of its folders.",
+            f"hotdesk simulate --traces {one.parent}",
+        )
+    return traces
+
+
+def read_trace(file: Path) -> Trace:
+    """One trace; a complaint in three lines if the file is anything else."""
+    trace = _read(file)
+    if trace is None:
+        raise Damaged(f"{file} is not a trace.", FORMAT, HELP)
+    return trace
+
+
+def _read(file: Path) -> Trace | None:
+    """The trace; None for a list of windows, which may lie beside it."""
+    import numpy as np
+
+    try:
+        content = msgspec.json.decode(file.read_bytes())
+    except OSError as error:
+        raise Damaged(f"{file} cannot be read.", str(error), f"ls -l {file}") from None
+    except msgspec.DecodeError as error:
+        raise _unreadable(file, error) from None
+    if isinstance(content, dict) and "starts" in content and "data" not in content:
+        return None
+    meta = content.get("metadata") if isinstance(content, dict) else None
+    data = content.get("data") if isinstance(content, dict) else None
+    gap = meta.get("gap_seconds") if isinstance(meta, dict) else None
+    if not isinstance(data, list) or not isinstance(gap, int | float) or isinstance(gap, bool):
+        raise Damaged(f"{file} is not a trace.", FORMAT, HELP)
+    if not data:
+        raise Damaged(f"{file} is empty: it holds no tick.", FORMAT, f"rm {file}")
+    if not 1 <= gap <= 86400:
+        guess = "in hours" if 0 < gap < 1 else "in milliseconds" if gap > 86400 else "wrong"
+        right = gap * 3600 if 0 < gap < 1 else gap / 1000
+        raise Damaged(
+            f"{file}: a tick of {gap:g} s cannot be right; the unit seems to be {guess}.",
+            "gap_seconds counts the seconds between two looks: from 1 to 86400.",
+            f"""sed -i 's/"gap_seconds": *[^,}}]*/"gap_seconds": {right:g}/' {file}"""
+            if gap > 0 and 1 <= right <= 86400
+            else f"head -c 200 {file}",
+        )
+    for place, item in enumerate(data):
+        if isinstance(item, bool | int) and item >= 0:
+            continue
+        if isinstance(item, float) and item >= 0 and item == int(item):
+            continue
+        raise _bad_tick(file, place, item)
+    zone, _, kind = file.stem.partition("_")
+    return Trace(zone=zone, kind=kind, tick_seconds=float(gap), up=np.array(data) > 0)
+
+
+def _unreadable(file: Path, error: Exception) -> HotdeskError:
+    text = file.read_bytes()[-40:].decode("utf-8", "replace").rstrip()
+    if any(word in str(error) for word in ("truncated", "end of")) or not text.endswith("}"):
+        return Damaged(
+            f"{file} ends in the middle: it is truncated.",
+            f"It is {file.stat().st_size} bytes long; {error}.",
+            f"fetch it again from where it came, or leave it out: mv {file} {file}.broken",
+        )
+    if b"NaN" in file.read_bytes():
+        return Damaged(
+            f"{file} holds NaN: ticks at which nobody looked.",
+            "A tick that was not seen is neither up nor down, and a guess would be somebody's money.",
+            f"cut the trace where it was not seen, or say down: sed -i 's/NaN/0/g' {file}",
+        )
+    return Damaged(f"{file} is not JSON.", str(error), FORMAT)
+
+
+def _bad_tick(file: Path, place: int, item: Any) -> HotdeskError:
+    if item is None:
+        what, why = (
+            "is missing (null)",
+            "A tick that was not seen is neither up nor down: the trace has a gap there.",
+        )
+        fix = f"cut the trace there, or say down: sed -i 's/null/0/g' {file}"
+    elif isinstance(item, int | float) and item < 0:
+        what, why, fix = f"is {item:g}", "There cannot be fewer than no instances.", f"head -c 200 {file}"
+    elif isinstance(item, float):
+        what, why = (
+            f"is {item:g}",
+            "Instances are counted in whole numbers; a share of time or a price is no trace.",
+        )
+        fix = f"head -c 200 {file}"
+    else:
+        what, why, fix = f"is {str(item)[:20]!r}", FORMAT, f"head -c 200 {file}"
+    return Damaged(f"{file}: tick {place} {what}.", why, fix)
+
+
+# ---- windows -----------------------------------------------------------------------------------------
+
+
+def windows(asked: str, ticks: int, longest: int, tick_seconds: float, name: str) -> list[int]:
+    """Ticks at which runs begin: N spread evenly, or those of a JSON file ([...] or {"starts": [...]})."""
+    last, hour = ticks - longest, tick_seconds / 3600
+    if last < 0:
+        raise Usage(
+            f"{name} is too short: {ticks * hour:.1f} h of it for a deadline of {longest * hour:.1f} h.",
+            "A run needs a trace as long as its deadline, for nobody knows what came after.",
+            f"--deadline {int(ticks * hour * 100) / 100:g}   # or a longer trace",
+        )
+    if asked.isdigit() and int(asked) > 0:
+        count = min(int(asked), last + 1)
+        return [round(n * last / max(count - 1, 1)) for n in range(count)]
+    file = Path(asked)
+    if not file.is_file():
+        raise Usage(f"--windows {asked} is neither a number nor a file.", "", "--windows 100")
+    try:
+        content = msgspec.json.decode(file.read_bytes())
+        starts = msgspec.convert(content["starts"] if isinstance(content, dict) else content, list[int])
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError) as error:
+        raise Damaged(
+            f"{file} is not a list of windows.",
+            f'[0, 12, ...] or {{"starts": [...]}}: {error}',
+            "--windows 100",
+        ) from None
+    if not starts:
+        raise Damaged(f"{file} lists no window.", "", "--windows 100")
+    if beyond := [s for s in starts if not 0 <= s <= last]:
+        raise Usage(
+            f"{len(beyond)} of {len(starts)} windows lie beyond {name}: one begins at tick {beyond[0]}.",
+            f"It has {ticks} ticks, and a run of {longest} ticks can begin at tick {last} at the latest.",
+            "--windows 100   # spread evenly over what there is",
+        )
+    return starts
