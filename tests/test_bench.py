@@ -337,6 +337,21 @@ def test_bench_list_and_compare_from_the_command_line(hotdesk: Command, tmp_path
     assert hotdesk("bench", "compare", "--json").returncode == 0
 
 
+def test_a_desk_is_measured_through_its_connection(hotdesk: Command, tmp_path: Path) -> None:
+    """1. A desk is opened. 2. A job there is timed. 3. It is kept with the desk's name and type."""
+    opened = hotdesk("up", "blue")
+    assert opened.returncode == 0, opened.stderr
+    command = script(
+        tmp_path, "import time\nfor n in range(999):\n    time.sleep(0.02)\n    print('step', n)\n"
+    )
+    done = hotdesk("bench", "blue", "--cmd", command, "--seconds-max", "10", "--json")
+    assert done.returncode == 0, done.stderr
+    one = json.loads(done.stdout)["results"][0]
+    assert one["where"] == "blue"
+    assert one["machine"]["instance_type"].startswith("local")
+    assert one["result"]["items_per_s"] == pytest.approx(50, rel=0.5)
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
