@@ -209,7 +209,8 @@ class Hotdesk:
         fresh: bool = False,
     ) -> Desk:
         """The desk's row as this wish would write it; nothing is written yet."""
-        now = self.clock.now()
+        # A wish is newer than all that was done for earlier ones, even where the clock was set back.
+        now = max(self.clock.now(), self.store.latest(name) + 0.001)
         desk = self.store.find(name)
         if desk is None:
             check_name(name)
@@ -239,7 +240,7 @@ class Hotdesk:
             since=now,
             want=want,
             offers=offers,
-            fresh=fresh or (desk.fresh and goal is desk.goal),
+            fresh=fresh,
         )
 
     def moved(self, name: str, want: Want) -> Desk:
