@@ -58,13 +58,13 @@ def lambda_tables(era: str, precision: Precision) -> list[Table]:
     ]
 
 
-def cnn_tables() -> list[Table]:
-    """cnn-benchmarks (2016-17, fp32, batch 16): each GPU's best cuDNN."""
+def cnn_tables(column: str = "total_ms") -> list[Table]:
+    """cnn-benchmarks (2016-17, fp32, batch 16): each GPU's best cuDNN; `forward_ms` for the forward pass."""
     rates: dict[str, dict[str, tuple[Gpu, float]]] = {}
     for row in _rows(FOLDER / "cnn-benchmarks.csv"):
         if row["gpu"].startswith("CPU") or row["cudnn"] in ("", "None"):
             continue
-        gpu, rate = gpus.find(row["gpu"]), 16000 / float(row["total_ms"])
+        gpu, rate = gpus.find(row["gpu"]), 16000 / float(row[column])
         by = rates.setdefault(row["model"], {})
         if gpu.name not in by or by[gpu.name][1] < rate:
             by[gpu.name] = (gpu, rate)

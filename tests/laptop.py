@@ -12,12 +12,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Kind, Refused, Unreachable
-from hotdesk.core.model import Desk, Goal, Image, Offer, Phase
+from hotdesk.core.model import Desk, Goal, Image, Market, Offer, Phase
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Outcome, Prove, Row
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
-from tests.sim import Clock, Cloud, Crash, offers
+from tests.sim import Cloud, Crash, Faults, offers
+from tests.truth import Clock
 
 
 class Journal(Store):
@@ -191,3 +192,51 @@ class CrashAt:
         self.labels.append(label)
         if self.count in self.at:
             raise Crash(f"{label}, boundary {self.count}")
+
+
+# ---- for stories ---------------------------------------------------------------------------------------
+
+SPOT = offers(market=Market.SPOT, region="r1")
+HERE = offers(region="r1")
+THERE = offers(region="r2")
+
+
+def a_desk(
+    seed: int = 0, lag_seconds: float = 20.0, seconds: float = 8.0, **more: object
+) -> tuple[Cloud, Laptop]:
+    cloud = Cloud(seed=seed, lag_seconds=lag_seconds, faults=Faults(seconds=seconds), **more)  # type: ignore[arg-type]
+    laptop = Laptop(cloud)
+
+    def given_up(name: str) -> bool:
+        desk = laptop.store.find(name)
+        return desk is not None and (desk.goal is Goal.GONE or desk.fresh)
+
+    cloud.given_up = given_up
+    return cloud, laptop
+
+
+def reach(laptop: Laptop, goal: Goal, where: tuple = (), asks_max: int = 0, **more: bool) -> list[Ask]:
+    """The goal, in truth; the questions on the way, each answered with the same command again, later."""
+    asks: list[Ask] = []
+    while True:
+        laptop.want("blue", goal, where, **more)
+        ask = laptop.settle("blue")
+        assert laptop.cloud.violations == []
+        if ask is None:
+            laptop.check("blue", goal)
+            laptop.work("blue")
+            return asks
+        asks.append(ask)
+        assert len(asks) <= asks_max, asks
+        laptop.clock.sleep(1000.0)
+
+
+def until(laptop: Laptop, step: type) -> None:
+    """Let the loop go on until such a step was taken; as if the process were killed right after it."""
+    for _ in range(500):
+        tick = laptop.reconciler.tick()
+        if any(isinstance(row.step, step) and row.done for row in tick.rows):
+            laptop.crash()
+            return
+        laptop.clock.sleep(tick.seconds or 0.0)
+    raise AssertionError(f"no {step.__name__}")

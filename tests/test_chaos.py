@@ -10,11 +10,14 @@ import os
 import random
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from hotdesk.core.errors import Unreachable
-from hotdesk.core.model import Goal, Instance, Market
+from hotdesk.core.model import Goal, Instance, Market, Offer
 from hotdesk.core.steps import Ask
-from tests.laptop import Laptop
+from tests.laptop import CrashAt, Laptop
 from tests.sim import OFFERS, Cloud, Crash, Faults, offers
 
 DAYS = int(os.environ.get("HOTDESK_DAYS", "240"))
@@ -183,3 +186,86 @@ def test_random_days(batch: int) -> None:
         return
     for seed in range(batch, DAYS, BATCHES):
         live(seed)
+
+
+class AnyDay(RuleBasedStateMachine):
+    """The same happenings in an order that hypothesis chooses, and shrinks when one goes wrong."""
+
+    @initialize(
+        seed=st.integers(0, 1000), lag=st.sampled_from([0.0, 10.0, 60.0]), slow=st.sampled_from([0.0, 20.0])
+    )
+    def begin(self, seed: int, lag: float, slow: float) -> None:
+        self.cloud = Cloud(seed=seed, lag_seconds=lag, faults=Faults(seconds=slow))
+        self.laptop = Laptop(self.cloud)
+        self.cloud.given_up = self.given_up
+
+    def given_up(self, name: str) -> bool:
+        desk = self.laptop.store.find(name)
+        return desk is not None and (desk.goal is Goal.GONE or desk.fresh)
+
+    @rule(
+        goal=st.sampled_from([*Goal, Goal.RUNNING]),
+        where=st.sampled_from([(), offers(region="r1"), offers(region="r2"), offers(market=Market.SPOT)]),
+        move=st.booleans(),
+    )
+    def command(self, goal: Goal, where: tuple[Offer, ...], move: bool) -> None:
+        self.laptop.want("blue", goal, where, move=move and goal is Goal.RUNNING)
+
+    @rule(looks=st.integers(1, 30), fault=st.sampled_from(["", "", "lost", "never", "crash", "late"]))
+    def look(self, looks: int, fault: str) -> None:
+        if fault == "crash":
+            self.cloud.boundary = CrashAt(looks)
+        elif fault:
+            self.cloud.fault_at = {self.cloud._acts + 1 + looks % 3: fault}
+        try:
+            for _ in range(looks):
+                tick = self.laptop.reconciler.tick()
+                if tick.seconds is None:
+                    return
+                self.laptop.clock.sleep(tick.seconds)
+        except Crash:
+            self.laptop.crash()
+        finally:
+            self.cloud.boundary = lambda label: None
+
+    @rule()
+    def work(self) -> None:
+        self.laptop.work("blue")
+
+    @rule(seconds=st.sampled_from([3.0, 30.0, 4000.0]))
+    def wait(self, seconds: float) -> None:
+        self.laptop.clock.sleep(seconds)
+
+    @rule()
+    def interruption(self) -> None:
+        for thing in self.cloud.machines():
+            if isinstance(thing.value, Instance) and thing.value.market is Market.SPOT:
+                self.cloud.interrupt(thing.value.id)
+
+    @rule(fault=st.sampled_from(["failed", "rotten"]))
+    def next_image_is_bad(self, fault: str) -> None:
+        self.cloud.script = {"image": [fault]}
+
+    @invariant()
+    def no_law_is_broken(self) -> None:
+        assert not hasattr(self, "cloud") or self.cloud.violations == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "cloud"):
+            return
+        self.cloud.script, self.cloud.fault_at = {}, {}
+        self.cloud.quiet()
+        for goal in (Goal.PARKED, Goal.RUNNING, Goal.GONE):
+            for _ in range(3):
+                self.laptop.want("blue", goal, offers(), fresh=self.cloud.lost_by_choice)
+                if self.laptop.settle("blue") is None:
+                    break
+                self.laptop.clock.sleep(5000.0)
+            self.laptop.check("blue", goal)
+        self.laptop.store.close()
+
+
+TestAnyDay = AnyDay.TestCase
+TestAnyDay.settings = settings(
+    deadline=None, max_examples=int(os.environ.get("HOTDESK_EXAMPLES", "60")), stateful_step_count=30
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hotdesk.charts import Figure, Series, check_suffix, save, text
 from hotdesk.charts.figure import Axis, thinned
 from hotdesk.core.errors import Missing, Usage
 
+ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 MARCH = 1583020800.0  # 2020-03-01 00:00 UTC
 DAY = 86400.0
 
@@ -231,7 +233,7 @@ except Missing as error:
     print(error.fix)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
     assert done.stdout.strip() == "pip install 'hotdesk[plots]'"
     assert [p.name for p in tmp_path.iterdir()] == ["p.html"]
@@ -242,6 +244,6 @@ def test_drawing_for_a_terminal_loads_nothing_heavy() -> None:
         "import hotdesk.charts, sys; print([m for m in ('numpy', 'matplotlib', 'rich') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
     assert done.stdout.strip() == "[]"

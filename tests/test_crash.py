@@ -58,29 +58,32 @@ def a_laptop(boundary: CrashAt, seed: int, folder: Path | None = None, **more: o
     return laptop
 
 
-def boundaries(market: Market, seed: int) -> int:
+def boundaries(market: Market, seed: int) -> list[str]:
+    """The boundaries of a day on which nothing goes wrong, in their order."""
     count = CrashAt()
     live_through(a_laptop(count, seed), day(market))
-    return count.count
+    return count.labels
 
 
 @pytest.mark.parametrize("market", list(Market))
 @pytest.mark.parametrize("seed", range(1))
 def test_one_crash_at_every_boundary_of_a_day(market: Market, seed: int) -> None:
-    total = boundaries(market, seed)
-    assert total > 150
-    for at in range(1, total + 1):
+    labels = boundaries(market, seed)
+    durable = [at for at, label in enumerate(labels, 1) if "survey" not in label]
+    looks = [at for at, label in enumerate(labels, 1) if "survey" in label]
+    assert len(durable) > 100
+    for at in [*durable, *looks[::6]]:  # between two looks nothing changes but the time
         try:
             live_through(a_laptop(CrashAt(at), seed), day(market))
         except Exception as error:
-            raise AssertionError(f"crash at boundary {at} of {total}: {error}") from error
+            raise AssertionError(f"crash at boundary {at}, {labels[at - 1]}: {error}") from error
 
 
 @pytest.mark.parametrize("market", list(Market))
 def test_two_crashes_in_one_day(market: Market) -> None:
-    total = boundaries(market, seed=7)
+    total = len(boundaries(market, seed=7))
     pairs = random.Random(7)
-    for _ in range(150):
+    for _ in range(80):
         first = pairs.randrange(1, total)
         second = first + pairs.choice([1, 2, 3, pairs.randrange(1, total)])
         try:
@@ -91,7 +94,7 @@ def test_two_crashes_in_one_day(market: Market) -> None:
 
 @pytest.mark.parametrize("market", list(Market))
 def test_crashes_with_a_real_file(market: Market, tmp_path: Path) -> None:
-    total = boundaries(market, seed=3)
+    total = len(boundaries(market, seed=3))
     for at in range(5, total, total // 6):
         laptop = a_laptop(CrashAt(at, at + 9), 3, tmp_path / str(at))
         live_through(laptop, day(market))

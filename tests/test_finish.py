@@ -10,22 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from hotdesk.core import interruptions
 from hotdesk.core.errors import Usage
 from hotdesk.core.finish import (
     PER_HOUR,
     PER_SECOND,
     Burst,
     Finish,
-    Spot,
     Work,
     data_hours,
     efficiency,
     finish,
-    interrupted,
     machines_worth,
-    worth_spot,
 )
 from hotdesk.core.frontier import Answer, Speed, Terms, choose, switch_items
+from hotdesk.core.interruptions import Spot, interrupted, worth_spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.speed import Evidence
 
@@ -169,10 +168,22 @@ def test_the_spot_formula_agrees_with_a_simulation(mean_hours: float, work: floa
     told = interrupted(work, S, 1 / mean_hours, spot)
     assert told is not None
     lives = [lived(dice, work, S, spot) for _ in range(int(40_000 / work))]
-    for mine, seen in zip(told, zip(*lives, strict=True), strict=False):
+    for mine, seen in zip(told[:2], zip(*lives, strict=True), strict=True):
         assert mine == pytest.approx(statistics.fmean(seen), rel=0.02)
-    within = statistics.fmean(abs(w - told[0]) < 1.645 * max(told[2], 1e-9) + 0.01 for w, _ in lives)
-    assert within > 0.85, "the band of interruptions holds"
+    for n, ends in ((0, (told.wall_low, told.wall_high)), (1, (told.billed_low, told.billed_high))):
+        within = statistics.fmean(ends[0] - 1e-6 <= life[n] <= ends[1] + 1e-6 for life in lives)
+        assert 0.85 < within < 0.99, "the band of interruptions holds"
+
+
+@pytest.mark.parametrize("change", [{}, {"notice_seconds": 120.0}, {"checkpoint_seconds": None}])
+def test_what_plan_simulates_agrees_with_its_formula(change: dict[str, object]) -> None:
+    spot = Spot(**{**fields(Spot()), "interruptions_per_hour": 0.25, **change})  # type: ignore[arg-type]
+    told = interrupted(4.0, S, 0.25, spot)
+    assert told is not None
+    draw = random.Random(2).expovariate
+    lives = [interruptions.lived(4.0, S, 0.25, spot, draw) for _ in range(8000)]
+    assert told.wall == pytest.approx(statistics.fmean(w for w, _ in lives), rel=0.03)
+    assert told.billed == pytest.approx(statistics.fmean(b for _, b in lives), rel=0.03)
 
 
 def test_the_worked_example() -> None:

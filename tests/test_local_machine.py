@@ -406,7 +406,7 @@ def test_a_killed_deletion_shows_as_a_leftover_and_is_taken_up_again(rig: LocalR
     seen = rig.settle().of("grey")
     assert not [*seen.machines, *seen.disks, *seen.leftovers]
     assert not rig.disk("grey").exists()
-    assert not list((rig.state / "local" / "trash").iterdir())
+    wait_for(lambda: not list((rig.state / "local" / "trash").iterdir()))
 
 
 def test_an_interrupted_order_without_a_record_is_a_leftover(rig: LocalRig) -> None:

@@ -20,7 +20,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
 from hotdesk.market import stock
 from hotdesk.market.catalog import build
-from hotdesk.market.sources import fetch, read_advice
+from hotdesk.market.public import fetch, read_advice
 from hotdesk.store import Store
 from tests.market_server import ADVICE, Server
 
@@ -189,6 +189,14 @@ def test_a_poisoned_cache_is_one_line_and_the_rest_works(tmp_path: Path) -> None
     assert "g6.xlarge" in done.stdout
 
 
+def test_a_state_file_that_cannot_be_read_is_one_line_and_the_rest_works(tmp_path: Path) -> None:
+    (tmp_path / "hotdesk.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    done = run(tmp_path, "--gpu", "L4")
+    assert done.returncode == 0
+    assert "Going on without what was cached." in done.stderr
+    assert "g6.xlarge" in done.stdout
+
+
 def test_what_was_refused_is_left_out_and_counted(tmp_path: Path) -> None:
     """Two zones were sold out a minute ago, one an hour ago: its refusal is no longer believed."""
     offers = [
@@ -292,7 +300,9 @@ def cloud() -> Iterator[Any]:
 
 
 def test_an_account_gives_live_prices_of_every_zone(tmp_path: Path, cloud: Any, server: Server) -> None:
-    env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url}
+    settings = tmp_path / "hotdesk.toml"
+    settings.write_text('[defaults]\nregions = ["us-west-2", "us-east-1"]\n')
+    env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url, "HOTDESK_CONFIG": str(settings)}
     done = online(tmp_path, "--gpu", "L4:1", "--refresh", "--json", **env)
     assert done.returncode == 0, done.stderr
     found = [
@@ -315,7 +325,7 @@ def test_an_account_gives_live_prices_of_every_zone(tmp_path: Path, cloud: Any, 
     listed = [row for row in found if row["market"] == "on-demand" and row["instance_type"] == "g6.xlarge"]
     assert {row["usd_per_hour"] for row in listed if row["region"] == "us-east-1"} == {0.805}
     assert {row["zone"] for row in listed if row["region"] == "us-west-2"} >= set(spot)
-    assert len({row["region"] for row in found}) > 5
+    assert {row["region"] for row in found} == {"us-west-2", "us-east-1"}
 
 
 def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, server: Server) -> None:
@@ -325,3 +335,69 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
     assert "your AWS account gave nothing" in done.stderr
     assert "Traceback" not in done.stderr
     assert "$0.805" in done.stdout
+
+
+# ---- choosing in the terminal --------------------------------------------------------------------------
+
+
+def terminal(state: Path, *words: str) -> Any:
+    pexpect = pytest.importorskip("pexpect", reason="a terminal to type into needs pexpect")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
+    named = {
+        "HOTDESK_STATE": str(state),
+        "PYTHONPATH": str(ROOT / "src"),
+        "HOTDESK_OFFLINE": "1",
+        "NO_COLOR": "1",
+    }
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "hotdesk", "offers", "-i", *words],
+        env=inherited | named | {"TERM": "xterm"},
+        dimensions=(20, 120),
+        encoding="utf-8",
+        timeout=30,
+        cwd=str(ROOT),
+    )
+
+
+def test_picking_filters_sorts_and_asks_before_it_costs(tmp_path: Path) -> None:
+    child = terminal(tmp_path, "--gpu", "L4")
+    child.expect("sorted by price")
+    child.expect("▶ g6f.large")
+    child.send("g6.2x oregon\x7f\x7f\x7f\x7f\x7f\x7fus-west-2")
+    child.expect("filter: g6.2x us-west-2")
+    child.expect("1 of ")
+    child.expect("▶ g6.2xlarge")
+    child.send("\t")
+    child.expect("sorted by latency")
+    child.send("\r")
+    child.expect("hotdesk up --provider aws --type g6.2xlarge --region us-west-2 --market spot")
+    child.expect("Open a desk there")
+    child.send("n\r")
+    child.expect(child_end())
+    child.close()
+    assert child.exitstatus == 0
+
+
+def child_end() -> Any:
+    import pexpect
+
+    return pexpect.EOF
+
+
+def test_leaving_restores_the_terminal(tmp_path: Path) -> None:
+    child = terminal(tmp_path, "--gpu", "T4")
+    child.expect("sorted by price")
+    child.send("zzz")
+    child.expect("Nothing fits these words")
+    child.send("\r\x1b")
+    child.expect(r"\x1b\[\?25h\x1b\[\?1049l")
+    child.expect(child_end())
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_without_a_terminal_there_is_nothing_to_pick_in(tmp_path: Path) -> None:
+    done = run(tmp_path, "-i", "--gpu", "L4")
+    assert done.returncode == 2
+    assert "-i needs one" in done.stderr

@@ -51,7 +51,7 @@ def flip(path: Path, at: int) -> None:
 
 
 def test_what_is_put_is_found_after_the_seal(tmp_path: Path) -> None:
-    datas = [b"one", b"", b"words " * 1000, noise(5000)]
+    datas = [b"one", b"", b"words " * 1000, noise(2000)]
     with opened(tmp_path / "store") as store:
         names = put(store, *datas)
         assert pack_files(tmp_path / "store") == [], "nothing has a name before it is whole"
@@ -204,6 +204,23 @@ def test_a_good_twin_of_a_rotten_chunk_is_not_forgotten(tmp_path: Path) -> None:
         store._verified[bad.name] = store.packs[bad].signature
         store._look_up()
         store.prune({digest(wanted)})
+    with opened(folder) as store:
+        store.check(list(store.packs.values()))
+        assert get(store, digest(wanted)) == wanted
+
+
+def test_a_twin_goes_only_when_the_other_was_read_back(tmp_path: Path) -> None:
+    """1. two packs hold one chunk, and nobody read either back; 2. the fuller one rots; 3. forget."""
+    folder, wanted, other = tmp_path / "store", noise(3000), noise(3000, 2)
+    for company, junk in ((other, b""), (b"", noise(90_000, 3))):
+        with opened(folder) as store:
+            store.put([(digest(data), data) for data in (wanted, company, junk) if data])
+            store.seal()
+    full = min(pack_files(folder), key=lambda path: path.stat().st_size)
+    flip(full, 100)
+    with opened(folder, exclusive=True) as store:
+        store._where[digest(wanted)] = (store.packs[full], 0)
+        store.prune({digest(wanted), digest(other)})
     with opened(folder) as store:
         store.check(list(store.packs.values()))
         assert get(store, digest(wanted)) == wanted

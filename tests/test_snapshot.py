@@ -30,6 +30,8 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local import packs, packs_file
 from hotdesk.providers.local.snapshot import capture, forget, remove, restore, verify
+from hotdesk.providers.local.snapshot_notes import smudge
+from hotdesk.providers.local.snapshot_tree import Entry
 
 SRC = Path(__file__).parents[1] / "src"
 MIB = 1 << 20
@@ -274,7 +276,7 @@ def grow(disk: Path, rows: list[Any]) -> None:
 @given(rows=st.lists(nodes, max_size=25), changes=st.lists(nodes, max_size=5))
 def test_any_tree_comes_back_also_when_it_is_parked_again(rows: list[Any], changes: list[Any]) -> None:
     if os.geteuid():  # the second opinion reads by path
-        rows = [(*row[:4], row[4] | 0o700, *row[5:]) for row in rows]
+        rows, changes = ([(*r[:4], r[4] | 0o700, *r[5:]) for r in some] for some in (rows, changes))
     with scratch() as here:
         grow(here.disk, rows)
         before = picture(here.disk)
@@ -342,13 +344,7 @@ def test_names_are_told_apart_from_their_escapes(place: Place) -> None:
 
 
 def test_access_lists_come_back_and_none_are_inherited(place: Place) -> None:
-    rows = [
-        (1, 6, -1),
-        (2, 4, 1000),
-        (4, 4, -1),
-        (16, 4, -1),
-        (32, 0, -1),
-    ]  # user, user 1000, group, mask, ...
+    rows = [(1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 0, -1)]  # owner, a user, group, mask
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *row) for row in rows)
     file = write(place.disk / "shared" / "file", b"x")
     try:
@@ -408,7 +404,7 @@ def test_parking_again_costs_the_change(place: Place) -> None:
 
 @needs_counts
 def test_the_first_park_after_a_resume_reads_almost_nothing(place: Place) -> None:
-    write(place.disk / "big.pt", noise(60 * MIB))
+    os.link(write(place.disk / "big.pt", noise(60 * MIB)), place.disk / "link.pt")
     place.park()
     place.resume()
     place.disk, place.copy = place.copy, place.disk
@@ -438,6 +434,18 @@ def test_a_change_right_after_a_capture_is_seen_even_if_size_and_time_are_the_sa
         assert (place.resume() / "weights").read_bytes() == b"%08d" % number
 
 
+def test_files_changed_moments_ago_are_not_trusted_by_their_times() -> None:
+    def entry(ctime_ns: int) -> Entry:
+        return Entry(0, b"x", "f", 0o644, 0, 0, 0, ctime_ns, 1)
+
+    now = 1_700_000_000_123_456_789
+    fine = [entry(now - ns) for ns in (-5_000_000, 0, 4_000_000, 15_000_000, 50_000_000)]
+    whole_seconds = [entry(now // 10**9 * 10**9 - ns) for ns in (0, 10**9, 2 * 10**9)]
+    smudge([*fine, *whole_seconds], now)
+    assert [e.ctime_ns > 0 for e in fine] == [False] * 4 + [True]
+    assert [e.ctime_ns > 0 for e in whole_seconds] == [False, False, True]
+
+
 def test_progress_is_told_seldom_and_ends_at_one(place: Place) -> None:
     for number in range(300):
         write(place.disk / str(number), noise(300_000, number))
@@ -451,6 +459,28 @@ def test_progress_is_told_seldom_and_ends_at_one(place: Place) -> None:
         assert 2 <= len(told) <= 8
         assert [f for f, _ in told] == sorted(f for f, _ in told)
         assert told[-1][0] == 1.0
+
+
+def test_an_interrupt_leaves_no_thread_and_no_half_disk(place: Place) -> None:
+    for number in range(60):
+        write(place.disk / str(number), noise(2 * MIB, number))
+
+    threads = threading.active_count()
+
+    def interrupt(fraction: float, what: str) -> None:
+        if fraction > 0.2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture(place.disk, place.store, place.manifest, progress=interrupt)
+    assert threading.active_count() == threads
+    assert not place.manifest.exists()
+    place.park()
+    with pytest.raises(KeyboardInterrupt):
+        restore(place.manifest, place.store, place.copy, progress=interrupt)
+    assert threading.active_count() == threads
+    assert not place.copy.exists()
+    place.check()
 
 
 # Damage
@@ -589,6 +619,9 @@ def test_restoring_twice_is_restoring_once(place: Place) -> None:
     write(place.copy / "file", b"worked on since")
     restore(place.manifest, place.store, place.copy)
     assert (place.copy / "file").read_bytes() == b"worked on since"
+    remove(place.copy)
+    write(place.copy / "file", b"of somebody else, by now")
+    refusal(Kind.MISMATCH, lambda: restore(place.manifest, place.store, place.copy))
 
 
 def test_an_empty_folder_and_a_half_way_restore_are_replaced(place: Place) -> None:
@@ -689,6 +722,8 @@ def test_files_that_their_owner_may_not_read_are_saved_with_their_modes(open_fol
 disk.mkdir()
 (disk / "shut" / "deeper").mkdir(parents=True)
 (disk / "shut" / "deeper" / "in.txt").write_text("inside")
+for number in range(40):
+    (disk / "shut" / str(number)).mkdir()
 (disk / "secret").write_bytes(os.urandom(5_000_000))
 (disk / "small").write_text("little")
 (disk / "kept").mkdir()
@@ -769,10 +804,12 @@ def test_a_full_disk_while_capturing(tmp_path: Path) -> None:
         tmp_path,
         _MOUNT
         + """
-tmpfs(store, "size=9m")
+tmpfs(store, "size=30m")
+ballast = store / "ballast"
+ballast.write_bytes(bytes(21 << 20))
 no = refused(lambda: capture(disk, store, store / "manifest"))
 left = [p.name for p in store.rglob("*") if p.name.startswith("new-") or "manifest" in p.name]
-subprocess.run(["mount", "-o", "remount,size=30m", str(store)], check=True)
+ballast.unlink()
 capture(disk, store, store / "manifest")
 verify(store / "manifest", store)
 restore(store / "manifest", store, copy)
@@ -790,8 +827,8 @@ print(json.dumps([no, left]))
 
 
 @needs_mounts
-@pytest.mark.parametrize("options", ["size=6m", "size=60m,nr_inodes=40"])
-def test_a_full_disk_while_restoring(tmp_path: Path, options: str) -> None:
+@pytest.mark.parametrize(("mib", "files"), [(19, 0), (0, 180)])
+def test_a_full_disk_while_restoring(tmp_path: Path, mib: int, files: int) -> None:
     for number in range(100):
         write(tmp_path / "disk" / f"{number}.bin", noise(100_000, number))
     found = run_script(
@@ -799,10 +836,15 @@ def test_a_full_disk_while_restoring(tmp_path: Path, options: str) -> None:
         _MOUNT
         + f"""
 capture(disk, store, manifest)
-tmpfs(here / "small", {options!r})
+tmpfs(here / "small", "size=24m,nr_inodes=220")
+ballast = here / "small" / "ballast"
+ballast.mkdir()
+(ballast / "big").write_bytes(bytes({mib} << 20))
+for number in range({files}):
+    (ballast / str(number)).touch()
 no = refused(lambda: restore(manifest, store, here / "small" / "copy"))
 left = [p.name for p in (here / "small").iterdir()]
-subprocess.run(["mount", "-o", "remount,size=60m,nr_inodes=4000", str(here / "small")], check=True)
+remove(ballast)
 restore(manifest, store, here / "small" / "copy")
 same = subprocess.run(["diff", "-r", str(disk), str(here / "small" / "copy")]).returncode
 print(json.dumps([no, left, same]))
@@ -812,8 +854,9 @@ print(json.dumps([no, left, same]))
     (kind, message, fix), left, same = found
     assert kind == "no-space"
     assert "9.5 MiB" in message
+    assert ("quota" in message) == bool(files)
     assert fix
-    assert left == []
+    assert left == ["ballast"]
     assert same == 0
 
 
@@ -902,7 +945,7 @@ def kills(folder: Path, seed: int, count: int) -> dict[str, int]:
             (at / "shut").chmod(modes[0] & 0o777)
 
     def until_through(verb: str, act: Callable[[], object], check: Callable[[], object]) -> None:
-        calls = 60
+        calls = 30
         while kill_at(rng.randrange(1, calls), act):
             done[verb] += 1
             calls += calls // 5
@@ -950,7 +993,8 @@ def test_kills_at_random_moments_lose_nothing(open_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    assert all(count >= 3 for count in counts.values()), counts
+    assert min(counts.values()) >= 1, counts
+    assert sum(counts.values()) >= 20, counts
 
 
 if __name__ == "__main__":

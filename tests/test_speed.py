@@ -191,6 +191,16 @@ def test_more_than_the_gpus_rate_is_refused() -> None:
         utilisation(3000, 24.3, t4, FP16)
 
 
+def test_winograd_may_count_more_than_it_multiplies() -> None:
+    """VGG16's forward pass on a V100 in fp32: 667 images/s by cnn-benchmarks, 1.3 times the printed rate."""
+    v100 = gpus.find("V100")
+    assert utilisation(667, 30.9, v100, Precision.FP32, family=Family.CNN) == pytest.approx(1.31, abs=0.01)
+    with pytest.raises(NotAllowed):
+        utilisation(667, 30.9, v100, Precision.FP32, family=Family.TRANSFORMER)
+    with pytest.raises(NotAllowed):
+        utilisation(1200, 30.9, v100, Precision.FP32, family=Family.CNN)
+
+
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
 def test_impossible_rates_are_refused(rate: float) -> None:
     with pytest.raises(Usage, match="impossible"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,8 +74,11 @@ def test_the_terminal_shows_a_plot_a_table_and_a_sentence(tmp_path: Path) -> Non
     done = run("p2.xlarge", "--history", str(made(tmp_path / "h")), "--under", "0.3")
     assert done.returncode == 0
     assert any(0x2800 < ord(c) < 0x2900 for c in done.stdout)
-    assert "pinned at on-demand: no spot market" in done.stdout
-    assert "Take spot, p2.xlarge in us-east-1c" in done.stdout
+    assert "pinned: no spot market" in done.stdout
+    assert re.search(
+        r"^Take spot, p2\.xlarge in us-east-1[abc]: \$0\.\d+/h on average", done.stdout, re.MULTILINE
+    )
+    assert "Not drawn, for it is pinned at on-demand: us-east-1f." in done.stdout
     assert "Weighted by time" in done.stdout
     assert "p2.xlarge is retired; nearest today: g4dn.xlarge" in done.stderr
     assert max(map(len, done.stdout.splitlines()[:20])) <= 110
@@ -160,11 +164,39 @@ def test_what_a_damaged_file_still_has_is_used_and_said(tmp_path: Path) -> None:
     assert "Left out: 1 rows: cut short or not JSON." in done.stdout
 
 
-def test_with_neither_account_nor_file_the_way_is_shown() -> None:
-    done = run("g6.xlarge")
+def test_with_neither_account_nor_file_the_published_averages_answer(tmp_path: Path) -> None:
+    done = run("g6.xlarge", HOTDESK_STATE=str(tmp_path))
+    assert done.returncode == 0
+    assert "There is no AWS account here" in done.stderr
+    assert "aws ec2 describe-spot-price-history" in done.stderr
+    assert "Averages of one month, not a history" in done.stdout
+    assert "spot advisor file of 2025-06-28" in done.stdout
+    answer = json.loads(run("g6.xlarge", "--region", "us-*", "--json", HOTDESK_STATE=str(tmp_path)).stdout)
+    assert answer["zones"] == []
+    assert {row["region"] for row in answer["published"]} == {"us-east-1", "us-east-2", "us-west-2"}
+    for told in answer["published"]:
+        expected = told["on_demand_usd_per_hour"] * (1 - told["saving_percent"] / 100)
+        assert told["estimated_usd_per_hour"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_type_that_nobody_speaks_of_says_how_to_get_its_history(tmp_path: Path) -> None:
+    done = run("x9.large", HOTDESK_STATE=str(tmp_path))
     assert done.returncode == 7
     assert "aws ec2 describe-spot-price-history" in done.stderr
     assert "--history" in done.stderr
+
+
+def test_without_numpy_the_remedy_is_a_line_to_paste(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.modules["numpy"] = None
+from hotdesk.cli.main import run
+sys.exit(run(["spot", "p2.xlarge", "--history", {str(made(tmp_path / "h"))!r}]))
+"""
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOTDESK_STATE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 8
+    assert "pip install 'hotdesk[plots]'" in done.stderr
 
 
 # ---- from an account -----------------------------------------------------------------------------------
@@ -188,7 +220,8 @@ def test_an_account_gives_the_history_that_a_file_would(tmp_path: Path, cloud: A
     )["SpotPriceHistory"]
     rows = [r | {"Timestamp": r["Timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")} for r in raw]
     path = str(write(tmp_path / "h.json", rows))
-    live = run("g6.xlarge", "--region", "us-west-2", "--days", "3", "--json", **cloud.environment())
+    env = cloud.environment() | {"HOTDESK_STATE": str(tmp_path)}
+    live = run("g6.xlarge", "--region", "us-west-2", "--days", "3", "--json", **env)
     assert live.returncode == 0, live.stderr
     answer = json.loads(live.stdout)
     window = ("--since", answer["since"], "--until", answer["until"])
@@ -200,9 +233,24 @@ def test_an_account_gives_the_history_that_a_file_would(tmp_path: Path, cloud: A
         assert one["on_demand_usd_per_hour"] == 0.805
 
 
+def test_what_the_account_said_is_kept_for_when_it_is_silent(tmp_path: Path, cloud: Any) -> None:
+    env = cloud.environment() | {"HOTDESK_STATE": str(tmp_path)}
+    live = json.loads(run("g6.xlarge", "--region", "us-west-2", "--days", "3", "--json", **env).stdout)
+    window = ("--since", live["since"], "--until", live["until"], "--json")
+    for silent in ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, {"HOTDESK_OFFLINE": "1"}):
+        done = run("g6.xlarge", *window, **(env | silent))
+        assert done.returncode == 0
+        assert "These prices were kept" in done.stderr
+        kept = json.loads(done.stdout)
+        assert kept["zones"] == live["zones"]
+
+
 def test_an_account_that_does_not_answer_is_said(tmp_path: Path, cloud: Any) -> None:
-    env = cloud.environment() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    done = run("g6.xlarge", **env)
+    env = cloud.environment() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "HOTDESK_STATE": str(tmp_path)}
+    done = run("x9.large", **env)
     assert done.returncode == 7
     assert "AWS does not answer DescribeRegions" in done.stderr
     assert "Traceback" not in done.stderr
+    done = run("g6.xlarge", **env)
+    assert done.returncode == 0
+    assert "AWS does not answer DescribeRegions" in done.stderr

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from hotdesk.core.errors import Busy, Kind, NotAllowed, Refused, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
@@ -79,13 +79,13 @@ class Reconciler:
         desks = [d for d in self.store.desks() if names is None or d.name in names]
         now = self.clock.now()  # before the look: what changes during it may not be in it
         self._date_what_is_undated(desks, now)
-        surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
-        by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
-        seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].nothing for d in desks}
+        seen, unseen = self._look(desks)
         acts: list[tuple[Desk, AnyStep]] = []
-        waits: dict[str, Wait] = {}
+        waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
         for desk in desks:
+            if desk.name in waits:
+                continue
             steps = plan(desk, seen[desk.name], self.store.past(desk), now)
             if doubt := self._doubt(desk, steps, seen[desk.name], now):
                 waits[desk.name] = doubt
@@ -171,10 +171,34 @@ class Reconciler:
             return None
         return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
 
+    def _look(self, desks: Collection[Desk]) -> tuple[dict[str, Seen], dict[str, Wait]]:
+        """What is seen of each desk; and, by provider, waits for those that could not be looked at.
+
+        One cloud that does not answer holds up its own desks only; where none answers, its error is raised.
+        """
+        seen: dict[str, Seen] = {}
+        unseen: dict[str, Wait] = {}
+        errors: list[HotdeskError] = []
+        providers = {desk.provider for desk in desks}
+        for name in sorted(providers):
+            try:
+                survey = self.survey(name)
+            except (NotAllowed, Unreachable) as error:
+                errors.append(error)
+                unseen[name] = Wait(seconds=30.0, why=error.what)
+                continue
+            by_desk = survey.by_desk()
+            seen |= {d.name: by_desk.get(d.name, survey.nothing) for d in desks if d.provider == name}
+        if errors and len(errors) == len(providers):
+            raise errors[0]
+        return seen, unseen
+
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
             return self.provider(provider).survey()
+        except OSError as error:
+            raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"

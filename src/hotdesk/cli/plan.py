@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import click
 
 from hotdesk.cli import options, render
 from hotdesk.core.errors import Usage
-from hotdesk.core.finish import Billing, Spot, Startup
+from hotdesk.core.finish import Billing, Startup
 from hotdesk.core.gpu import Precision
+from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.speed import Family
 
@@ -20,6 +22,7 @@ _SHOWN_LOST = 12
 
 @click.command(name="plan")
 @click.option("--work-hours", type=float, help="Machine-hours of work; with --on GPU, on that GPU.")
+@click.option("--took", metavar="TIME", help='The same as a time: "48 min", "3.5 h"; with --on GPU.')
 @click.option("--on", "reference", metavar="GPU", default="", help="Where --work-hours was seen or guessed.")
 @click.option("--items", type=float, help="Items in all (or in an epoch), with rates given by --from.")
 @click.option("--epochs", type=float, default=1.0, show_default=True)
@@ -43,6 +46,7 @@ _SHOWN_LOST = 12
 @click.option("--data-region", default="", help="The region where the data lies.")
 @click.option("--data-mib-per-second", type=float, default=100.0, show_default=True)
 @click.option("--out-gib", type=float, default=0.0, help="Results to bring away (paid by the GiB).")
+@click.option("--storage-usd", type=float, default=0.0, help="Images, volumes and snapshots kept meanwhile.")
 @click.option("--deadline-hours", type=float, help="From now.")
 @click.option("--budget-usd", type=float)
 @click.option("--usd-per-hour", type=float, help="The price of a machine, without offers; 1 if not given.")
@@ -92,6 +96,8 @@ def command(**given: Any) -> None:
     from hotdesk.core.frontier import choose
     from hotdesk.market.finishing import place, speeds, terms
 
+    if given["took"] is not None:
+        given["work_hours"] = _hours(given["took"])
     _check(given)
     offers = _offers(given)
     counts = machine_counts(given["machines"] or ("1..1000" if not offers else "1..64"))
@@ -163,6 +169,17 @@ def machine_counts(text: str) -> list[int]:
     return sorted(counts)
 
 
+def _hours(text: str) -> float:
+    """Hours out of "48 min", "90s", "3.5 h", "2 d". Raises `Usage`."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(s|sec|min|m|h|hours?|d|days?)\s*", text)
+    try:
+        return float(found[1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}[found[2][0]]  # type: ignore[index]
+    except (TypeError, ValueError):
+        raise Usage(
+            f"{text[:40]!r} is not a time.", "It is a number and a unit: s, min, h or d.", '--took "48 min"'
+        ) from None
+
+
 def _check(given: dict[str, Any]) -> None:
     """Raises `Usage` for a deadline in the past and for sizes that mean nothing."""
     deadline = given["deadline_hours"]
@@ -222,7 +239,7 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Any, list[Offer]]:
     if given["workload"]:
         from hotdesk.market.measured import rates as measured
 
-        rates = {**measured(given["workload"]), **rates}
+        rates = {**measured(given["workload"], given["precision"]), **rates}
     work_hours, items = given["work_hours"], given["items"]
     if (work_hours is None) == (items is None):
         raise Usage(
@@ -286,6 +303,7 @@ def _around(given: dict[str, Any], *, plain: bool) -> Any:
         data_region=given["data_region"],
         mib_per_second=given["data_mib_per_second"],
         out_gib=given["out_gib"],
+        storage_usd=given["storage_usd"],
         billing=Billing(
             quantum_seconds=quantum, minimum_seconds=max(quantum, 60.0) if least is None else least
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from hotdesk.core.speed import Family, predictor, utilisation
     show_default=True,
     help="How it multiplies; tf32 is what PyTorch does by default in convolutions since Ampere.",
 )
+@click.option("--workload", default="", help="Also the rates measured of this workload: hotdesk bench list.")
 @click.option("--bench", multiple=True, metavar="GPU=RATE", help="Rates of another job of the same family.")
 @click.option("--memory-gib", type=float, default=0.0, help="What the job needs on the GPU.")
 @click.option(
@@ -53,6 +55,13 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
             raise Usage(f"{name} {value:g} is impossible.", "A size is zero or more.", f"{name} 12")
     notes: list[str] = []
     known = rates([*measured, *more], notes)
+    if given["workload"]:
+        from hotdesk.core.errors import Unknown
+        from hotdesk.market import measured as kept
+
+        for name, rate in kept.rates(given["workload"], precision.value).items():
+            with contextlib.suppress(Unknown):  # a CPU: no ratio leads from it to a GPU
+                known.append((gpus.find(name), rate))
     speeds = predictor(
         known,
         family,
@@ -64,7 +73,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
     if gflop_per_item:
         for gpu, rate in known:
             if gpu.runs(precision):
-                utilisation(rate, gflop_per_item, gpu, precision)
+                utilisation(rate, gflop_per_item, gpu, precision, family=family)
     answers: list[dict[str, Any]] = []
     for target in targets:
         to = gpus.find(target)
@@ -81,7 +90,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
             "precision": precision.value,
         }
         if gflop_per_item and to.runs(precision):
-            answer["mfu"] = utilisation(got.rate, gflop_per_item, to, precision)
+            answer["mfu"] = utilisation(got.rate, gflop_per_item, to, precision, family=family)
         answers.append(answer)
     shared: dict[str, Any] = {
         "from": [{"gpu": gpu.name, "rate": rate} for gpu, rate in known],

@@ -12,6 +12,7 @@ from hotdesk.core.errors import Unknown
 
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
+    from hotdesk.store import Store
 
 
 @click.command()
@@ -31,10 +32,10 @@ def command(
     """How far each region is from here (median of several TCP connects), and what the GPU costs there."""
     import msgspec
 
+    from hotdesk.cli.offers import latencies, open_store
     from hotdesk.market.latency import CITIES, endpoints, measure
     from hotdesk.market.query import nearest
-    from hotdesk.store import Store
-    from hotdesk.world import SystemClock, state_folder
+    from hotdesk.world import SystemClock
 
     providers = tuple(CITIES) if provider == "all" else (provider,)
     hosts = endpoints(providers)
@@ -48,11 +49,9 @@ def command(
             )
     if regions:
         hosts = {key: at for key, at in hosts.items() if any(fnmatchcase(key[1], name) for name in regions)}
-    with Store(state_folder()) as store:
+    with open_store() as store:
         cheap = _cheapest(store, gpu) if gpu else {}
         rows = measure(hosts, samples=samples, limit_seconds=limit)
-        from hotdesk.cli.offers import latencies
-
         known = latencies(store)
         known |= {
             f"{row.provider}/{row.region}": row.latency_ms for row in rows if row.latency_ms is not None
@@ -104,13 +103,13 @@ def command(
         )
 
 
-def _cheapest(store: object, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
+def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
     from hotdesk.market import stock
     from hotdesk.market.query import Query, search
     from hotdesk.market.table import shipped
 
-    catalog: Catalog = stock.known(store).catalog  # type: ignore[arg-type]
+    catalog: Catalog = stock.known(store).catalog
     found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())
     best: dict[tuple[str, str], dict[str, object]] = {}
     for row in found.rows:  # by rising price

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hotdesk.charts import Figure
     from hotdesk.core.policy import Terms
     from hotdesk.jobs.study import Pool, Study
+    from hotdesk.jobs.traces import Trace
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
 _HOURS = click.FloatRange(min=0)
@@ -23,9 +24,14 @@ _HOURS = click.FloatRange(min=0)
 @click.option(
     "--traces", required=True, type=click.Path(path_type=Path), help="A folder of recorded traces, or one."
 )
-@click.option("--policy", default="semi-markov", type=click.Choice(POLICIES), help="[semi-markov]")
+@click.option(
+    "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
+)
 @click.option("--work", "work", default=48.0, type=_HOURS, help="Hours of work. [48]")
 @click.option("--deadline", default=56.0, type=_HOURS, help="Hours until it must be done. [56]")
+@click.option(
+    "--budget", type=_HOURS, help="Dollars, instead of --deadline: the earliest that they should pay for."
+)
 @click.option(
     "--changeover", default=0.2, type=_HOURS, help="Hours from asking for a machine to going on. [0.2]"
 )
@@ -58,6 +64,7 @@ def command(
     policy: str,
     work: float,
     deadline: float,
+    budget: float | None,
     changeover: float,
     on_demand: float,
     spot: float,
@@ -94,7 +101,10 @@ def command(
         usd_spot=spot,
         first_hour_free=first_hour_free,
     )
-    group = pools(read_traces(traces), terms, together=zones == "together", asked=asked)
+    recorded = read_traces(traces)
+    if budget is not None:
+        terms = _afford(terms, recorded, budget, together=zones == "together")
+    group = pools(recorded, terms, together=zones == "together", asked=asked)
     found = study(policy, terms, group)
     figure = None
     if policy != "optimum" and (plot or not as_json):
@@ -109,6 +119,21 @@ def command(
     _print(found, figure)
     if plot and figure:
         render.echo(f"Drawn into {plot}.")
+
+
+def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> Terms:
+    """The terms with the deadline that the budget should pay for, which is said."""
+    from msgspec.structs import replace
+
+    from hotdesk.jobs.budget import within_budget
+
+    first = recorded[0]
+    count = sum(trace.kind == first.kind for trace in recorded) if together else 1
+    terms = replace(terms, tick_seconds=first.tick_seconds, zones=count)
+    terms, expected = within_budget(terms, budget)
+    hours = terms.deadline_seconds / 3600
+    render.note(f"${budget:g} should pay for a deadline of {hours:.2f} h: ${expected:.2f} are expected.")
+    return terms
 
 
 def _print(found: Study, figure: Figure | None) -> None:
@@ -140,30 +165,32 @@ def _print(found: Study, figure: Figure | None) -> None:
     render.echo()
     for line in _summary(found):
         render.echo(line)
-    dim = (
+    legend = (
         "COST, OPTIMUM (knowing the future) and UNIFORM (Uniform Progress) are shares of what the work alone"
         " costs on-demand."
     )
-    render.echo(render.style(dim, "dim"))
+    render.echo(render.style(legend, "dim"))
 
 
 def _summary(found: Study) -> list[str]:
-    def between(interval: tuple[float, float], scale: float = 1, digits: int = 3) -> str:
-        low, high = (f"{scale * end:.{digits}f}" for end in interval)
-        return f"(95 %: {low} to {high})"
+    def percent(interval: tuple[float, float]) -> str:
+        low, high = sorted(interval)
+        return f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
 
-    saved = 100 * (1 - found.mean_cost_ratio)
-    lines = [
-        f"{found.policy}: {render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)}"
-        f" on-demand: {saved:.1f} % saved {between(found.mean_cost_ratio_ci)}, {found.late} of {found.runs} late.",
-        f"{found.cost_over_optimum:.3f} times the optimum {between(found.cost_over_optimum_ci)};"
-        f" {100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
-        f" {between(found.versus_uniform_progress_ci, 100, 1)}.",
-        f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}.",
+    low, high = found.mean_cost_ratio_ci
+    over_low, over_high = found.cost_over_optimum_ci
+    saved = f"{100 * (1 - found.mean_cost_ratio):.1f} % saved {percent((1 - low, 1 - high))}"
+    spent = f"{render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)} on-demand"
+    against = f"{100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
+    tail = (
+        f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}."
+    )
+    speed = f" A decision takes {found.decision_us:.0f} us." if found.decision_us else ""
+    return [
+        f"{found.policy}: {spent}: {saved}, {found.late} of {found.runs} late.",
+        f"{over}; {against} {percent(found.versus_uniform_progress_ci)}.",
+        tail + speed,
     ]
-    if found.decision_us:
-        lines[-1] += f" A decision takes {found.decision_us:.0f} us."
-    return lines
 
 
 def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure:
@@ -191,6 +218,8 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure
         return Series(label=label, x=x, y=(height,) * len(x), kind="scatter")
 
     step = whole / 14
+    hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
+    counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
     modes = told.mode
     return Figure(
         title=f"{policy} on {pool.name}, window {window}: {runs.usd[0]:.2f} $, done after {finish:.1f} h",
@@ -205,10 +234,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure
             strip([m == SPOT for m in modes], -2 * step, "on spot"),
             strip([m == ON_DEMAND for m in modes], -3 * step, "on-demand"),
         ),
-        notes=(
-            f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand,"
-            f" {int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts.",
-        ),
+        notes=(f"{hours_used}, {counted}.",),
     )
 
 

@@ -6,14 +6,7 @@ efficiency of N machines that work in step, lambda interruptions per machine-hou
 
 Divisible work (a sweep, folds, inference):  hours = S + W/N,  cost = N·p·hours, so cost/(p·W) = 1 + N·S/W.
 One synchronous job:                         hours = S + W/(N·eta(N)).
-Spot: losses come at random at a rate lambda while the machine runs. Work is saved n-1 times, every
-tau = sqrt(2·C/lambda) (Young 1974) of checkpoints of C, so a stretch of d = W/n + C hours has to pass without
-a loss; after one, the machine restarts (R) and the stretch begins again:
-    billed = (1 - e^(-lambda·(S+d)))·e^(lambda·(R+d))/lambda + (n-1)·(e^(lambda·d) - 1)·e^(lambda·R)/lambda,
-    wall = billed·(1 + lambda·Q),
-with Q hours of unbilled waiting for a new machine. n = 1 is a job that saves nothing. A job that saves itself
-on the cloud's notice loses no work: billed = (e^(lambda·S) - 1)/lambda + W·e^(lambda·R). Both are exact for
-that model; `python benchmarks/speed.py formula` holds them against a simulation.
+On spot, W and S grow by what interruptions cost: see `interruptions.py`.
 """
 
 from __future__ import annotations
@@ -21,15 +14,12 @@ from __future__ import annotations
 import math
 
 from hotdesk.core.errors import Usage
+from hotdesk.core.interruptions import Hours, Spot, calm, interrupted
 from hotdesk.core.model import Value
 
 #: Efficiency of N machines in step when nobody measured it: 1 / (1 + share·log2 N). The three shares give the
 #: middle and the band; they are MLPerf Training v4.0 at 8 nodes of 8 H100 (unofficial: .66 to .81 of linear).
 IN_STEP = (0.078, 0.12, 0.17)
-#: Expected losses per stretch, and tenfold the work, beyond which a plan is no plan.
-_HOPELESS = 6.0
-#: A scarce GPU's spot machine lives 2.5 h (1 to 10) and a new one takes 0.6 h: traces of 2022-23 (NSDI'24).
-SPOT_PRIOR_HOURS, SPOT_PRIOR_WAIT_HOURS = 2.5, 0.6
 
 
 class Billing(Value, frozen=True):
@@ -61,16 +51,6 @@ class Startup(Value, frozen=True):
     @property
     def hours(self) -> float:
         return (self.boot + self.image + self.environment + self.data) / 3600
-
-
-class Spot(Value, frozen=True):
-    """How a spot machine is lost and what a loss costs. `checkpoint_seconds` None: the job saves nothing."""
-
-    interruptions_per_hour: float = 1 / SPOT_PRIOR_HOURS
-    wait_hours: float = SPOT_PRIOR_WAIT_HOURS
-    restart_hours: float = 5 / 60
-    checkpoint_seconds: float | None = 30.0
-    notice_seconds: float = 0.0  # 120 on AWS and 30 elsewhere, when the job saves itself on notice
 
 
 class Burst(Value, frozen=True):
@@ -112,6 +92,7 @@ class Finish(Value, frozen=True):
     hours_high: float
     usd_low: float
     usd_high: float
+    work_hours: float = 0.0  # of one machine, undisturbed, without start-up
     breaks: tuple[str, ...] = ()  # where "N machines for 1/N of the time at the same price" fails here
 
 
@@ -160,79 +141,32 @@ def finish(
     worst = _door_to_door((work.high or work.hours) * share / low, startup_hours, spot, work, machines)
     if each is None or best is None or worst is None:
         return None
-    wall, billed, _ = each
-    spread = 1.645 * worst[2]
-    paid = machines * billing.hours(billed)
-    calm = startup_hours + (work.low or work.hours) * share / high  # no interruption at all
-    lucky = [max(hours - 1.645 * best[2], calm) for hours in best[:2]]
+    paid = machines * billing.hours(each.billed)
     return Finish(
         machines=machines,
-        hours=wall,
+        hours=each.wall,
+        work_hours=work.hours * share / middle,
         usd=paid * usd_per_hour + extra_usd,
         multiplier=paid / work.hours,
-        hours_low=lucky[0],
-        hours_high=worst[0] + spread,
-        usd_low=machines * billing.hours(lucky[1]) * usd_per_hour + extra_usd,
-        usd_high=machines * billing.hours(worst[1] + spread) * usd_per_hour + extra_usd,
+        hours_low=best.wall_low,
+        hours_high=max(worst.wall_high, each.wall),
+        usd_low=machines * billing.hours(best.billed_low) * usd_per_hour + extra_usd,
+        usd_high=machines * billing.hours(max(worst.billed_high, each.billed)) * usd_per_hour + extra_usd,
         breaks=_breaks(
-            work, machines, startup_hours, billing=billing, billed=billed, middle=middle, quota=quota
+            work, machines, startup_hours, billing=billing, billed=each.billed, middle=middle, quota=quota
         ),
     )
 
 
 def _door_to_door(
     hours: float, startup_hours: float, spot: Spot | None, work: Work, machines: int
-) -> tuple[float, float, float] | None:
-    """Wall and billed hours of each machine, and the standard deviation of what interruptions add."""
+) -> Hours | None:
+    """Hours of each machine."""
     if spot is None:
-        return startup_hours + hours, startup_hours + hours, 0.0
+        return calm(startup_hours + hours)
     # In step, the loss of one machine stops all of them.
     losses = spot.interruptions_per_hour * (machines if work.synchronous else 1)
     return interrupted(hours, startup_hours, losses, spot)
-
-
-def interrupted(
-    hours: float, startup_hours: float, losses_per_hour: float, spot: Spot
-) -> tuple[float, float, float] | None:
-    """Expected wall and billed hours on spot, and the standard deviation of the interruptions' share.
-
-    None where losses come so fast that the work would hardly ever get done.
-    """
-    if losses_per_hour <= 0:
-        return startup_hours + hours, startup_hours + hours, 0.0
-    rate, restart = losses_per_hour, spot.restart_hours
-    if spot.checkpoint_seconds is not None and spot.checkpoint_seconds <= spot.notice_seconds:
-        if rate * (startup_hours + restart) > 3:
-            return None
-        billed, lost = math.expm1(rate * startup_hours) / rate + hours * math.exp(rate * restart), 0.0
-        losses_variance = 2 * rate * billed
-    else:
-        saving, pieces = 0.0, 1
-        if spot.checkpoint_seconds is not None:
-            saving = max(spot.checkpoint_seconds, 1e-3) / 3600
-            pieces = max(1, math.ceil(hours / math.sqrt(2 * saving / rate)))
-        last = hours / pieces
-        stretch = last + saving
-        if rate * (startup_hours + restart + stretch) > _HOPELESS:
-            return None
-        first = stretch if pieces > 1 else last
-        billed = -math.expm1(-rate * (startup_hours + first)) * math.exp(rate * (restart + first)) / rate
-        again = math.exp(rate * restart) / rate
-        billed += max(pieces - 2, 0) * math.expm1(rate * stretch) * again
-        billed += (pieces > 1) * math.expm1(rate * last) * again
-        lost = min(stretch / 2, 1 / rate)
-        # Tries per stretch are geometric; what a loss costs varies about as much as it costs.
-        losses_variance = pieces * math.expm1(rate * stretch) * math.exp(rate * stretch) + rate * billed
-    if billed > _HOPELESS * 10 * (hours + startup_hours):
-        return None
-    each = restart + lost + spot.wait_hours
-    return billed * (1 + rate * spot.wait_hours), billed, math.sqrt(losses_variance) * each
-
-
-def worth_spot(spot: Spot) -> float:
-    """The share of the on-demand price below which spot is the cheaper way to finish. 0: never."""
-    got = interrupted(1.0, 0.0, spot.interruptions_per_hour, spot)
-    return 1 / got[1] if got else 0.0
 
 
 def machines_worth(work_hours: float, startup_hours: float, dearer: float = 0.1) -> int:
@@ -272,6 +206,19 @@ def _breaks(
 
 
 def _check(work: Work, machines: int, usd_per_hour: float, startup_hours: float) -> None:
+    if not (
+        0 < work.hours < math.inf and machines >= 1 and usd_per_hour >= 0 and 0 <= startup_hours < math.inf
+    ):
+        _refuse(work, machines, usd_per_hour, startup_hours)
+    if work.efficiency_at_2 and not 0.5 <= work.efficiency_at_2 <= 1.1:
+        raise Usage(
+            f"An efficiency of {work.efficiency_at_2:g} with two machines is impossible.",
+            "Below 0.5 two machines are slower than one; above 1.1 the measurement is at fault.",
+            "hotdesk plan --synchronous --efficiency 0.9 ...",
+        )
+
+
+def _refuse(work: Work, machines: int, usd_per_hour: float, startup_hours: float) -> None:
     for what, value, least in (
         ("the work, in hours,", work.hours, 1e-12),
         ("the number of machines", machines, 1),
@@ -284,9 +231,3 @@ def _check(work: Work, machines: int, usd_per_hour: float, startup_hours: float)
                 "Sizes, prices and times are finite and not negative; work and machines are more than zero.",
                 "hotdesk plan --work-hours 10 --startup-minutes 5 --machines 1,10,100",
             )
-    if work.efficiency_at_2 and not 0.5 <= work.efficiency_at_2 <= 1.1:
-        raise Usage(
-            f"An efficiency of {work.efficiency_at_2:g} with two machines is impossible.",
-            "Below 0.5 two machines are slower than one; above 1.1 the measurement is at fault.",
-            "hotdesk plan --synchronous --efficiency 0.9 ...",
-        )

@@ -39,7 +39,8 @@ class Past:
                 self.launch = _later(self.launch, row)
                 self.power = _later(self.power, row)
                 if row.refused and row.outcome and row.outcome.kind in OFFER_KINDS:
-                    self._refusals[order.offer.key] = row.outcome
+                    known = self._refusals.get(order.offer.key, row.outcome)
+                    self._refusals[order.offer.key] = max(known, row.outcome, key=lambda o: o.until)
             case Start(id=id_):
                 self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
                 self.power = _later(self.power, row)

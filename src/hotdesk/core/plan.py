@@ -33,6 +33,7 @@ from hotdesk.core.steps import (
 )
 
 TRIES = 3  # of one step since the owner last asked, before asking the owner
+TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
 
 _HARMLESS_TO_REPEAT = frozenset({Kind.THROTTLED, Kind.NOT_READY})
@@ -439,7 +440,7 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
     if stop := _refused(step, desk, past, now):
         return stop
     row = past.last.get(step.key)
-    if row and row.unsure and past.begun(step.key, desk.since) >= TRIES:
+    if row and past.begun(step.key, desk.since) >= (TRIES if row.unsure else TRIES_DONE):
         return _gave_up(desk, step.key, row.outcome.message if row.outcome else "")
     return step
 
@@ -465,7 +466,7 @@ def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | 
 def _gave_up(desk: Desk, what: str, why: str) -> Ask:
     return Ask(
         what=f"{desk.name}: {what} did not work.",
-        why=why or "No answer came back, and looking afterwards did not show the effect.",
+        why=why or "Looking afterwards, again and again, did not show its effect.",
         fix=f"hotdesk log {desk.name}",
     )
 

@@ -46,10 +46,8 @@ class Terms(Value, frozen=True):
     @property
     def earliest_seconds(self) -> float:
         """The earliest deadline that can be promised: on-demand from the first moment, in whole ticks."""
-        return (
-            _ceil((self.work_seconds + self.changeover_seconds) / self.tick_seconds - 1e-9)
-            * self.tick_seconds
-        )
+        needed = (self.work_seconds + self.changeover_seconds) / self.tick_seconds
+        return float(ceil(needed - 1e-9) * self.tick_seconds)
 
 
 def check(terms: Terms) -> Terms:
@@ -174,6 +172,7 @@ class SemiMarkov:
         self,
         *,
         actions: Any,
+        quotes: Any,
         shape: tuple[int, int, int, int],
         tick: float,
         slack_step: float,
@@ -183,6 +182,9 @@ class SemiMarkov:
         first_stages: int,
     ) -> None:
         self.actions = actions  # flat, over (model, layer, zone state, machine, slack)
+        self.quotes = (
+            quotes  # flat, over (model, layer, slack): expected cost, in ticks of spot, from nothing
+        )
         self.layers, self.states, self.machines, self.slacks = shape
         self.tick = tick  # of the programme: one layer of time left
         self.slack_step = slack_step
@@ -212,6 +214,20 @@ class SemiMarkov:
         machine = (now.mode == ON_DEMAND) * dear + (now.mode == SPOT) * (self.stages + stage)
         place = ((now.model * self.layers + layer) * self.states + state) * self.machines + machine
         return self.actions[place * self.slacks + self.slack_cells[slack]] * 1
+
+    def expected_usd(self, terms: Terms, work_seconds: float, left_seconds: float) -> float:
+        """What finishing so much work in so much time should cost, with no machine yet and nothing known of spot.
+
+        Infinite where it cannot be done in time; the programme's own rounding is on the dear side.
+        """
+        layer = min(floor(left_seconds / self.tick + 1e-9), self.layers - 1)
+        slack = floor((layer * self.tick - work_seconds) / self.slack_step + 1e-6)
+        if slack < 0:
+            return float("inf")
+        cell = int(self.slack_cells[min(slack, len(self.slack_cells) - 1)])
+        ticks = float(self.quotes[layer * self.slacks + cell])
+        spot = max(terms.usd_spot, 1e-6 * terms.usd_on_demand)
+        return ticks * spot * self.tick / 3600 if ticks < 1e6 else float("inf")
 
 
 def never_late(now: Now, wish: Any) -> Any:

@@ -1,9 +1,12 @@
-"""The omniscient optimum: what a run would have cost had one known the whole trace. An exact dynamic programme.
+"""The omniscient optimum: what a run would have cost had one known the whole trace; exactly.
 
-Every tick is spent idle, on spot in some zone, or on-demand; every (re)start loses a changeover. With I idle ticks
-and S starts in T ticks the work gets done exactly when I·tick + S·changeover <= T·tick - work. So the programme
-needs no work axis: for each machine it keeps the least cost for every amount of time lost so far.
-No policy can cost less: its run, without the machines that never got past their changeover, is one of these plans.
+Every tick is spent idle, on spot in some zone, or on-demand; every (re)start loses a changeover. With I idle
+ticks and S starts in T ticks the work gets done exactly when I·tick + S·changeover <= T·tick - work. So the
+dynamic programme needs no work axis: for each machine, the least cost for every amount of time lost so far.
+No policy can cost less: its run, without the machines that never got past their changeover, is such a plan.
+
+Where the first hour is free, a machine that is to be interrupted within it costs nothing if it is held until
+then, even past the end of the work: a bound that a policy may miss by an hour of spot.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ CACHE_FLOATS = 48_000
 
 
 def optimum_usd(terms: Terms, up: Array, begins: Array, deadlines: tuple[float, ...] = ()) -> Array:
-    """Least cost in dollars of each run (rows) for each deadline (columns; the terms' own when none is named).
+    """Least cost in dollars of each run (rows) for each deadline (columns; the terms' own if none is named).
 
     `up` is bool over zone and tick; `begins` are ticks into it.
     """
@@ -42,7 +45,9 @@ def optimum_usd(terms: Terms, up: Array, begins: Array, deadlines: tuple[float, 
     out = np.empty((len(begins), len(ends)))
     for low in range(0, len(begins), at_once):
         some = np.asarray(begins[low : low + at_once])
-        out[low : low + at_once] = _forward(terms, up, left, some, ends, room, unit, machines)
+        out[low : low + at_once] = _forward(
+            terms, up, left, some, ends=ends, room=room, unit=unit, machines=machines
+        )
     return out * terms.tick_seconds / 3600
 
 
@@ -62,6 +67,7 @@ def _forward(
     up: Array,
     left: Array | None,
     begins: Array,
+    *,
     ends: list[int],
     room: list[int],
     unit: float,

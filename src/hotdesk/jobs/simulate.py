@@ -1,9 +1,9 @@
 """Policies over recorded traces: thousands of runs at once, tick by tick.
 
 The rules of the game are those of the published simulator ("Can't Be Late", NSDI 2024): a decision for each
-tick, taken when it is known where spot is to be had during it; a tick of a machine is paid whole; a changeover
-comes off the work of the first ticks; an interruption ends the spot machine before the tick's decision.
-Nothing is known of what zones did before the run began.
+tick, taken when it is known where spot is to be had during it; a tick of a machine is paid whole; a
+changeover comes off the work of the first ticks; an interruption ends the spot machine before the tick's
+decision. Nothing is known of what zones did before the run began.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A policy judged over a folder of traces: what it cost against all on-demand and against the optimum, and how surely."""
+"""A policy judged over recorded traces: against all on-demand and the optimum, and how surely."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PerTrace(Value, frozen=True):
 
 
 class Study(Value, frozen=True):
-    """Costs are shares of what the work alone costs on-demand; intervals hold 95 % (bootstrap by pool and block)."""
+    """Costs are shares of what the work alone costs on-demand; intervals (`_ci`) hold 95 %."""
 
     policy: str
     runs: int
@@ -94,7 +94,7 @@ def pools(traces: Sequence[Trace], terms: Terms, *, together: bool, asked: str) 
         gaps = sorted({t.tick_seconds for t in group})
         if len(gaps) > 1:
             raise Usage(
-                f"Traces of {name or 'one folder'} differ in their ticks: {', '.join(f'{g:g} s' for g in gaps)}.",
+                f"Traces of {name or 'one folder'} differ in ticks: {', '.join(f'{g:g} s' for g in gaps)}.",
                 "Zones can only be used together when they were looked at together.",
                 "--zones apart",
             )
@@ -145,7 +145,7 @@ def study(name: str, terms: Terms, group: Sequence[Pool]) -> Study:
         lines.append(line)
         late += int(runs.late.sum()) if runs else 0
         cut.append(runs.interruptions if runs else np.zeros(len(usd)))
-        rows.append(_row(pool, mine, runs, usd, best, line))
+        rows.append(_row(pool, mine, runs, usd=usd, best=best, line=line))
     whole = terms.work_seconds / 3600 * terms.usd_on_demand
     every, every_best, every_line = (np.concatenate(x) for x in (costs, bests, lines))
     gap = float(every_line.mean() - every_best.mean())
@@ -171,7 +171,7 @@ def study(name: str, terms: Terms, group: Sequence[Pool]) -> Study:
     )
 
 
-def _row(pool: Pool, terms: Terms, runs: Runs | None, usd: Array, best: Array, line: Array) -> PerTrace:
+def _row(pool: Pool, terms: Terms, runs: Runs | None, *, usd: Array, best: Array, line: Array) -> PerTrace:
     whole = terms.work_seconds / 3600 * terms.usd_on_demand
     hours = float((runs.spot_hours + runs.on_demand_hours).sum()) if runs else 0.0
     return PerTrace(
@@ -191,7 +191,10 @@ def _row(pool: Pool, terms: Terms, runs: Runs | None, usd: Array, best: Array, l
 def _bootstrap(
     terms: Terms, group: Sequence[Pool], costs: list[Array], bests: list[Array], lines: list[Array]
 ) -> Callable[[Callable[[Any, Any, Any], Any]], tuple[float, float]]:
-    """Intervals by drawing pools, and within each blocks as long as the deadline (windows overlap), with replacement."""
+    """Intervals from drawing pools, and in each blocks of windows, with replacement.
+
+    A block is as long as the deadline: windows that overlap are not told apart as if they were independent.
+    """
     import numpy as np
 
     rng = np.random.default_rng(2022)
@@ -235,7 +238,7 @@ def _optimum(terms: Terms, pool: Pool) -> Array:
 
 
 def decision_us(name: str, terms: Terms, pool: Pool, tries: int = 2000) -> float:
-    """How long one live decision takes, in microseconds: the median of five rounds over moments of the trace."""
+    """How long one live decision takes, in microseconds: the least of five rounds over moments of a trace."""
     from hotdesk.world import SystemClock
 
     mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
@@ -257,7 +260,7 @@ def decision_us(name: str, terms: Terms, pool: Pool, tries: int = 2000) -> float
         for n in range(tries // 5):
             decide(policy, mine, moments[n % len(moments)])
         rounds.append((clock.now() - begun) / (tries // 5) * 1e6)
-    return sorted(rounds)[2]
+    return min(rounds)
 
 
 def story(name: str, terms: Terms, pool: Pool, window: int = 0) -> tuple[Story, Runs]:

@@ -5,11 +5,11 @@
       on-demand   one tick at its price; slack shrinks only while a changeover lasts
       spot        likewise, while the zone stays up; how likely that is depends on its age
 
-Being late costs more than anything, so the safety net is a result, not a rule. Slack, not work, is the second axis:
-it only ever shrinks, and it is small, which keeps the table small.
+Being late costs more than anything, so the safety net is a result, not a rule. Slack, not work, is the
+second axis: it only ever shrinks, and it is small, which keeps the table small.
 
-A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.policy (FALLS, RISES).
-With several zones the state is that of the best one, and how old the best of the others is.
+A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.policy. With several
+zones the state is that of the best one, and how old the best of the others is.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 #: More than any plan could cost, in ticks of spot.
 TOO_LATE = 1e6
 #: Raised with every change of what a table holds.
-VERSION = 1
+VERSION = 2
 #: The best of the other zones, by age: none is up, then younger than 80 min, than 12 h, and old ones.
 OTHER_CLASS_SECONDS = (4800.0, 43200.0)
-#: The share of the other zones that behave as if independent (zones of one region fail together now and then).
+#: The share of the other zones that behave as if independent: zones of a region often fail together.
 INDEPENDENT = 0.65
 LAYERS_MAX = 1200
 TICK_MIN_SECONDS = 180.0
@@ -64,7 +64,7 @@ def semi_markov(
     longest_seconds: float = 0.0,
     keep: bool = True,
 ) -> SemiMarkov:
-    """The policy for these terms: from disk where it was solved before, else solved (a second or two) and kept."""
+    """The policy for these terms: from disk where it was solved before, else solved (in seconds) and kept."""
     deadline = max(terms.deadline_seconds, longest_seconds)
     slack = max(deadline - terms.work_seconds, terms.changeover_seconds)
     coarse = max(
@@ -91,18 +91,25 @@ def _ready(problem: Problem, keep: bool) -> SemiMarkov:
     grid = _grid(problem)
     shape = (len(problem.hazards), *grid.shape)
     size = int(np.prod(shape))
+    quoted = shape[0] * shape[1] * shape[4]
     name = hashlib.sha256(msgspec.json.encode(problem)).hexdigest()[:24]
     path = state_folder() / "policies" / f"{name}.table"
     actions = None
-    if keep and path.is_file() and path.stat().st_size == size:
-        actions = np.fromfile(path, dtype=np.uint8)
-        actions = actions if actions.size == size and int(actions.max()) <= 2 else None
+    if keep and path.is_file() and path.stat().st_size == size + 4 * quoted:
+        content = path.read_bytes()
+        quotes = np.frombuffer(content[: 4 * quoted], dtype="<f4")
+        actions = np.frombuffer(content[4 * quoted :], dtype=np.uint8)
+        if not (np.isfinite(quotes).all() and int(actions.max()) <= 2):
+            actions = None
     if actions is None:
-        actions = np.concatenate([solve(problem, grid, pair).ravel() for pair in problem.hazards])
+        solved = [solve(problem, grid, pair) for pair in problem.hazards]
+        actions = np.concatenate([one.ravel() for one, _ in solved])
+        quotes = np.concatenate([quote.ravel() for _, quote in solved])
         if keep:
-            keep_file(path, actions.tobytes())
+            keep_file(path, quotes.astype("<f4").tobytes() + actions.tobytes())
     return SemiMarkov(
         actions=actions,
+        quotes=quotes,
         shape=grid.shape,
         tick=problem.tick,
         slack_step=grid.step,
@@ -192,7 +199,7 @@ def _hazards(problem: Problem, edges: list[int], ten_minutes: tuple[float, ...])
 
 
 def _one_zone(falls: list[float], rises: list[float], edges: list[int]) -> Floats:
-    """Transitions of one zone: down by age bucket, then up by age bucket. Within a bucket, ages are geometric."""
+    """Transitions of one zone: down by age bucket, then up by age bucket; geometric within a bucket."""
     import numpy as np
 
     count = len(edges)
@@ -211,7 +218,7 @@ def _one_zone(falls: list[float], rises: list[float], edges: list[int]) -> Float
 def _zones(
     problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> tuple[Floats, Floats]:
-    """(moves, interruptions): transitions of the zones' state, and that part in which the best zone goes down."""
+    """(moves, interruptions): transitions of the zones' state, and the part in which the best goes down."""
     import numpy as np
 
     falls, rises = (_hazards(problem, grid.edges, chances) for chances in pair)
@@ -234,8 +241,8 @@ def _zones(
     mass = joint.sum(1, keepdims=True)
     best = np.where(mass > 0, joint / np.where(mass > 0, mass, 1), np.eye(kinds))
     second = np.cumsum(lumped.sum(1)) ** max(others - 1, 0)
-    heir = [int(np.flatnonzero(class_of == c)[len(np.flatnonzero(class_of == c)) // 2]) for c in range(1, kinds)
-            if (class_of == c).any()]  # fmt: skip
+    members = [np.flatnonzero(class_of == c) for c in range(1, kinds)]
+    heir = [int(m[len(m) // 2]) for m in members if len(m)]  # the bucket that stands for a class
     size = count + count * kinds
     moves, broken = np.zeros((size, size)), np.zeros((size, size))
     for bucket in range(count):
@@ -264,9 +271,13 @@ def _zones(
 # ---- the programme -----------------------------------------------------------------------------------
 
 
-def solve(problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]) -> Floats:
-    """Actions (uint8: 0 wait, 1 spot, 2 on-demand) over (layer, zone state, machine, slack cell).
+def solve(
+    problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]
+) -> tuple[Floats, Floats]:
+    """Actions (uint8: 0 wait, 1 spot, 2 on-demand) over (layer, zone state, machine, slack cell), and quotes.
 
+    A quote is the expected cost from no machine and a zone that has just come up or gone down, as often as in
+    the long run, over (layer, slack cell).
     Machines: none; on-demand after 1..stages ticks; spot after 1..spot_stages ticks. The last stage stays.
     Costs are in ticks of the spot price.
     """
@@ -306,6 +317,9 @@ def solve(problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[fl
         return out
 
     actions = np.zeros((layers, states, machines, slacks), dtype=np.uint8)
+    quotes = np.zeros((layers, slacks), dtype=np.float32)
+    long_run = np.linalg.matrix_power(moves, 1 << 20)[0]
+    shown = float(long_run[first:].sum())
     value = np.zeros((machines, states, slacks))
     for stage in range(1, spots + 1):
         value[stages + stage] = owed(stage)
@@ -341,4 +355,5 @@ def solve(problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[fl
             fresh[machine] = np.minimum(best, TOO_LATE)
             actions[layer, :, machine] = action
         value = fresh
-    return actions
+        quotes[layer] = shown * value[0, first] + (1 - shown) * value[0, 0]
+    return actions, quotes

@@ -1,6 +1,6 @@
-"""Recorded availability of spot machines, read strictly: a trace that cannot be trusted is refused, with its place.
+"""Recorded availability of spot machines, read strictly: what cannot be trusted is refused, with its place.
 
-The public format (skypilot-org/spot-traces): one JSON file for each zone and type, named ZONE_GPU_COUNT.json, holding
+The public format (skypilot-org/spot-traces): a JSON file for each zone and type, named ZONE_GPU_COUNT.json:
 {"metadata": {"gap_seconds": 600}, "data": [n, ...]}, where n is how many instances could be had at that tick.
 """
 
@@ -14,7 +14,9 @@ import msgspec
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
 
 HELP = "hotdesk simulate --help"
-FORMAT = 'It should hold {"metadata": {"gap_seconds": 600}, "data": [1, 0, ...]}: instances to be had at each tick.'
+FORMAT = (
+    'It should hold {"metadata": {"gap_seconds": 600}, "data": [1, 0, ...]}: instances to be had at a tick.'
+)
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -56,10 +58,11 @@ def read_traces(folder: Path) -> list[Trace]:
         )
     names = [t.name for t in traces]
     if twice := {n for n in names if names.count(n) > 1}:
+        one = next(f for f, n in zip(files, names, strict=False) if n in twice)
         raise Usage(
             f"Two traces are called {sorted(twice)[0]}.",
             f"{folder} holds several sets of traces: choose one of its folders.",
-            f"hotdesk simulate --traces {next(f for f, n in zip(files, names, strict=False) if n in twice).parent}",
+            f"hotdesk simulate --traces {one.parent}",
         )
     return traces
 
@@ -115,9 +118,10 @@ def _unreadable(file: Path, error: Exception) -> HotdeskError:
     text = file.read_bytes()[-40:].decode("utf-8", "replace").rstrip()
     if any(word in str(error) for word in ("truncated", "end of")) or not text.endswith("}"):
         return Damaged(
-            f"{file} ends in the middle: it is truncated.", f"It is {file.stat().st_size} bytes long; {error}.",
-            "fetch it again from where it came, or leave it out: mkdir -p broken && mv " + str(file) + " broken/",
-        )  # fmt: skip
+            f"{file} ends in the middle: it is truncated.",
+            f"It is {file.stat().st_size} bytes long; {error}.",
+            f"fetch it again from where it came, or leave it out: mv {file} {file}.broken",
+        )
     if b"NaN" in file.read_bytes():
         return Damaged(
             f"{file} holds NaN: ticks at which nobody looked.",
@@ -151,13 +155,13 @@ def _bad_tick(file: Path, place: int, item: Any) -> HotdeskError:
 
 
 def windows(asked: str, ticks: int, longest: int, tick_seconds: float, name: str) -> list[int]:
-    """Ticks at which runs begin: N of them spread evenly, or those of a JSON file ([...] or {"starts": [...]})."""
-    last = ticks - longest
+    """Ticks at which runs begin: N spread evenly, or those of a JSON file ([...] or {"starts": [...]})."""
+    last, hour = ticks - longest, tick_seconds / 3600
     if last < 0:
         raise Usage(
-            f"{name} is too short: {ticks * tick_seconds / 3600:.1f} h of it for a deadline of {longest * tick_seconds / 3600:.1f} h.",
+            f"{name} is too short: {ticks * hour:.1f} h of it for a deadline of {longest * hour:.1f} h.",
             "A run needs a trace as long as its deadline, for nobody knows what came after.",
-            f"--deadline {int(ticks * tick_seconds / 3600 * 100) / 100:g}   # or a longer trace",
+            f"--deadline {int(ticks * hour * 100) / 100:g}   # or a longer trace",
         )
     if asked.isdigit() and int(asked) > 0:
         count = min(int(asked), last + 1)
@@ -178,7 +182,7 @@ def windows(asked: str, ticks: int, longest: int, tick_seconds: float, name: str
         raise Damaged(f"{file} lists no window.", "", "--windows 100")
     if beyond := [s for s in starts if not 0 <= s <= last]:
         raise Usage(
-            f"{len(beyond)} of {len(starts)} windows lie beyond {name}: the first begins at tick {beyond[0]}.",
+            f"{len(beyond)} of {len(starts)} windows lie beyond {name}: one begins at tick {beyond[0]}.",
             f"It has {ticks} ticks, and a run of {longest} ticks can begin at tick {last} at the latest.",
             "--windows 100   # spread evenly over what there is",
         )

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
-from hotdesk.core.finish import PER_SECOND, Billing, Spot, Startup, Work, data_hours
+from hotdesk.core.finish import PER_SECOND, Billing, Startup, Work, data_hours
 from hotdesk.core.frontier import Speed, Terms
 from hotdesk.core.gpu import Gpu, Precision
+from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.speed import Evidence, Family, predictor
 from hotdesk.market import gpus

@@ -16,7 +16,7 @@ import msgspec
 from hotdesk.core.errors import HotdeskError, NotAllowed, Unknown
 from hotdesk.core.gpu import Precision
 from hotdesk.core.model import Value
-from hotdesk.core.speed import utilisation
+from hotdesk.core.speed import Family, utilisation
 from hotdesk.market import gpus
 from hotdesk.world import state_folder
 
@@ -64,9 +64,10 @@ def check(run: dict[str, Any]) -> None:
     if not name or not flops or run["machine"].get("device") != "cuda":
         return
     rate = run["result"]["items_per_s"]
+    family = Family.CNN if run["workload"]["name"] in ("vgg16-head", "resnet50") else Family.OTHER
     try:
         gpu, precision = gpus.find(name), Precision(run["workload"]["precision"])
-        run["result"]["mfu"] = utilisation(rate, flops / 1e9, gpu, precision)
+        run["result"]["mfu"] = utilisation(rate, flops / 1e9, gpu, precision, family=family)
     except NotAllowed as error:
         run["conditions"]["valid"] = False
         run["conditions"]["reasons"].append(f"impossible: {error.what}")
@@ -137,9 +138,21 @@ def compare(runs: Iterable[Run], workload: str = "") -> list[Compared]:
     return sorted(out, key=lambda c: (c.workload, c.precision, -c.rate))
 
 
+def _precision(run: Run) -> str:
+    return str(run["workload"].get("precision", ""))
+
+
 def rates(workload: str, precision: str = "") -> dict[str, float]:
-    """Measured rates of a workload by kind of machine, for predictions. Raises `Unknown` when none."""
-    found = [c for c in compare(load(), workload) if precision in ("", c.precision)]
+    """Measured rates of a workload by kind of machine, for predictions.
+
+    With a precision, GPU runs at that one only (fp16 and bf16 count as one); a CPU's always. Raises `Unknown`
+    when there is none.
+    """
+    alike = {"fp16": ("fp16", "bf16"), "bf16": ("fp16", "bf16")}.get(precision, (precision,))
+    runs = [
+        r for r in load() if r["machine"].get("device") != "cuda" or not precision or _precision(r) in alike
+    ]
+    found = compare(runs, workload)
     if not found:
         raise Unknown(
             f"No usable measurement of {workload} is kept" + (f" at {precision}." if precision else "."),

@@ -56,14 +56,15 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
+@contextmanager
 def each(
     jobs: Sequence[_Job], work: Callable[[_Job], _Result], workers: int = WORKERS
-) -> Iterator[tuple[_Job, _Result]]:
-    """Results in the order of the jobs, worked on by several threads; the first failure ends them all."""
+) -> Iterator[Iterator[tuple[_Job, _Result]]]:
+    """Results in the order of the jobs, worked on by several threads, none of which outlives the block."""
     pool = ThreadPoolExecutor(workers)
     try:
-        for job, future in [(job, pool.submit(work, job)) for job in jobs]:
-            yield job, future.result()
+        futures = [(job, pool.submit(work, job)) for job in jobs]
+        yield ((job, future.result()) for job, future in futures)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -115,13 +116,14 @@ class Store:
     def check(self, packs: Iterable[Pack], on_bytes: Callable[[int], None] = lambda _: None) -> None:
         """Read packs back from the disk, every chunk of them; one that is damaged counts as absent."""
         jobs = [pack for pack in packs if pack.path in self.packs and not self.is_verified(pack)]
-        for pack, damage in each(jobs, damage_of):
-            if damage:
-                self.drop(pack, damage)
-            else:
-                self._verified[pack.path.name] = pack.signature
-            self.bytes_read += pack.signature[0]
-            on_bytes(pack.signature[0])
+        with each(jobs, damage_of) as results:
+            for pack, damage in results:
+                if damage:
+                    self.drop(pack, damage)
+                else:
+                    self._verified[pack.path.name] = pack.signature
+                self.bytes_read += pack.signature[0]
+                on_bytes(pack.signature[0])
         if jobs:
             self._write_verified()
 
@@ -296,10 +298,11 @@ def opened(folder: Path, *, exclusive: bool = False) -> Iterator[Store]:
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         with suppress(BlockingIOError):  # somebody else is at it: the temporary packs may be theirs
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_EX | fcntl.LOCK_NB)
             for path in folder.glob("packs/new-*"):
                 path.unlink(missing_ok=True)
-        fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        if not exclusive:
+            fcntl.flock(lock, fcntl.LOCK_SH)
         store = Store(folder)
         try:
             yield store

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
-import importlib.util
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +26,6 @@ from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import clock, locks, looking, records, spawn
 from hotdesk.providers.local.folders import Folders, plain
 
-_NEEDED = ("asyncssh", "jupyterlab", "ipykernel", "psutil", "argon2", "pip")
 _FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
 
 
@@ -78,8 +75,10 @@ class Local:
     # ---- machines --------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> str:
+        from hotdesk.providers.local import orders
+
         id_ = order.name
-        self._check_order(order)
+        orders.check(order)
         keys = self._keys(order.desk)
         self.folders.make()
         with self._in_order():
@@ -149,29 +148,6 @@ class Local:
             elif kind == "" and name.startswith("disk-"):
                 return self._delete_disk(name.removeprefix("disk-"))
         return None
-
-    def _check_order(self, order: LaunchOrder) -> None:
-        """Raise `Refused` for an order that this computer cannot serve."""
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise Refused(
-                Kind.BAD_REQUEST,
-                f"a local desk needs Python packages that are not installed: {', '.join(missing)}",
-                fix=f'{sys.executable} -m pip install "hotdesk[local]"',
-            )
-        if order.base_image:
-            raise Refused(Kind.BAD_REQUEST, f"there is no base image {order.base_image} on this computer")
-        if not plain(order.name) or not plain(order.desk):
-            raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
-        from hotdesk.providers.local import hardware
-
-        types = [hardware.CPU_TYPE, hardware.GPU_TYPE]
-        if order.offer.instance_type not in types:
-            raise Refused(
-                Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
-            )
-        if order.offer.instance_type == hardware.GPU_TYPE and not hardware.has_gpu():
-            raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")
 
     def _check_place(self, order: LaunchOrder) -> None:
         """Raise `Refused` when the desk's disk is somebody else's, or would not fit. Under the order lock."""

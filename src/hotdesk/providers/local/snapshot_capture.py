@@ -115,8 +115,9 @@ def capture(
                     needed = reading.todo_bytes
                     steps = Steps(progress, needed, "saving files")
                     with closing(reading):
-                        for job, _ in each(jobs, reading.work):
-                            steps.add(job.length)
+                        with each(jobs, reading.work) as results:
+                            for job, _ in results:
+                                steps.add(job.length)
                         reading.again()
                 finally:
                     notes.tighten(root)

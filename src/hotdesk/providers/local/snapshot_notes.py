@@ -30,7 +30,7 @@ from hotdesk.providers.local.snapshot_tree import (
 )
 
 _FINE_NS = 20_000_000  # the kernel's clock for files ticks at least this often
-_COARSE_NS = 2_000_000_000  # file systems that keep whole seconds
+_SECOND_NS = 1_000_000_000  # a time without a fraction may be of a file system that keeps (two) seconds
 _MODES = msgspec.msgpack.Decoder(tuple[bytes, list[tuple[list[bytes], int, int]]])
 
 
@@ -124,10 +124,19 @@ def clock_ns(folder: Path, device: int) -> int:
     return now.st_mtime_ns if now.st_dev == device else 0
 
 
+def settled_ns(folder: Path, device: int, entries: Sequence[Entry]) -> int:
+    """`clock_ns`, once it has moved past the last change: some 20 ms at most, and not at all where the
+    file system keeps whole seconds."""
+    last = max((entry.ctime_ns for entry in entries if entry.kind == "f"), default=0)
+    while 0 <= (now := clock_ns(folder, device)) - last <= _FINE_NS and last % _SECOND_NS:
+        pass
+    return now
+
+
 def smudge(entries: Sequence[Entry], taken_ns: int) -> None:
     """Distrust files changed so shortly before `taken_ns` that a later change could show the same time."""
     for entry in entries:
-        margin = _FINE_NS if entry.ctime_ns % 1_000_000_000 else _COARSE_NS
+        margin = _FINE_NS if entry.ctime_ns % _SECOND_NS else 2 * _SECOND_NS
         if entry.kind == "f" and entry.ctime_ns + margin >= taken_ns:
             entry.ctime_ns = 0
 

@@ -15,7 +15,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
 from hotdesk.providers.local.packs_file import Damaged, Pack, fsync_folder, read_chunks, write_at
 from hotdesk.providers.local.snapshot_capture import Progress, Steps
-from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
+from hotdesk.providers.local.snapshot_notes import Notes, notes_of, settled_ns, smudge
 from hotdesk.providers.local.snapshot_tree import (
     FOLDER_FLAGS,
     Entry,
@@ -69,14 +69,13 @@ def restore(
             _inherit_nothing(building)
             try:
                 _build(building, manifest, chunks, progress)
-            except BaseException as error:
-                if isinstance(error, Refused | OSError):
-                    remove(building)
+                seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
+                smudge(seen.entries, settled_ns(disk.parent, building.lstat().st_dev, seen.entries))
+                notes.write_seen(seen)
+                building.rename(disk)
+            except (Refused, OSError):
+                remove(building)
                 raise
-            seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
-            smudge(seen.entries, clock_ns(disk.parent, building.lstat().st_dev))
-            notes.write_seen(seen)
-            building.rename(disk)
             fsync_folder(disk.parent)
             progress(1.0, "restored")
     except OSError as error:
@@ -112,6 +111,7 @@ def _inherit_nothing(folder: Path) -> None:
     for name in os.listxattr(folder) if hasattr(os, "listxattr") else ():
         with suppress(OSError):
             os.removexattr(folder, name)
+    folder.chmod(0o700)
 
 
 def _build(folder: Path, manifest: Manifest, store: Store, progress: Progress) -> None:
@@ -162,11 +162,12 @@ class _Building:
                 raise rotten(damage)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
-            for (pack, _), (written, damage) in each(jobs, self._write_frame):
-                if damage:  # its chunks may have twins in another pack
-                    self._store.drop(pack, str(damage))
-                steps.add(sum(written.values()))
-                todo -= written.keys()
+            with each(jobs, self._write_frame) as results:
+                for (pack, _), (written, damage) in results:
+                    if damage:  # its chunks may have twins in another pack
+                        self._store.drop(pack, str(damage))
+                    steps.add(sum(written.values()))
+                    todo -= written.keys()
 
     def _write_frame(self, place: tuple[Pack, int]) -> tuple[dict[bytes, int], Damaged | None]:
         """Write every file that wants a chunk of this frame: the chunks, with the bytes written of each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -229,6 +230,8 @@ def _status(status: int) -> str:
 async def run(state: Path, id_: str) -> int:
     from hotdesk.providers.local import processes
 
+    # A client that was killed while a command talked is told of once a packet, and is no trouble.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     machine = Machine(state, id_)
     loop = asyncio.get_running_loop()
     undertaker = processes.Undertaker()
