@@ -34,6 +34,7 @@ class LocalRig:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.cannot: dict[str, str] = {}
+        self.free: frozenset[str] = frozenset()
         self.provider = self.again()
 
     def again(self) -> Local:

@@ -24,7 +24,10 @@ class Provider(Protocol):
     name: str
 
     def offers(self, want: Want) -> Sequence[Offer]:
-        """Rows that fit, best first, each with `why` it is there. Empty when nothing fits."""
+        """Rows that fit, best first, each with `why` it is there. Empty when nothing fits.
+
+        May refuse (bad-request) a type or a region that does not exist, to name the nearest that do.
+        """
         ...
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:

@@ -11,7 +11,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import network, quotas, tags
-from hotdesk.providers.aws.account import Account, all_of, qualified
+from hotdesk.providers.aws.account import Account, all_of, qualified, split
 from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.aws.images import BaseImage, find_base
 
@@ -25,6 +25,8 @@ def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: st
     """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side."""
     offer = order.offer
     region = offer.region
+    if order.image_id:  # before anything is made for it
+        split(order.image_id)
     _, (subnet, group), key, base = all_of(
         lambda: account.ec2_once(region),
         lambda: _network(account, region, offer.zone),
@@ -77,6 +79,7 @@ def run_request(
         boot=base.boot,
         root=base.root,
         keys=base.keys or order.name,
+        image=order.image_id,
     )
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if spot else [])]
     size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))

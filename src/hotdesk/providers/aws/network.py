@@ -94,7 +94,10 @@ def ensure_group(
                 TagSpecifications=tags.specifications(["security-group"], {"name": GROUP}),
             )
     except Refused as no:
-        if code(no.__cause__ or no) == "InvalidGroup.Duplicate":  # made a moment ago, not listed yet
+        if code(no.__cause__ or no) == "InvalidGroup.Duplicate":  # another command was faster
+            listed = [g for g in find_groups(account, region) if g["VpcId"] == vpc]
+            if listed:
+                return listed[0]
             raise Refused(Kind.NOT_READY, "The security group was made moments ago and is not listed yet.",
                           seconds=5) from no  # fmt: skip
         raise

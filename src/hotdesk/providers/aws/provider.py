@@ -159,6 +159,8 @@ class Aws:
     # ---- deleting ------------------------------------------------------------------------------------
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        if "/" not in thing_id:
+            return  # no id of anything here: as absent as can be
         region, bare = split(thing_id)
         change = self.account.ec2_once(region)
         kind = "key" if bare.startswith("key/") else bare.partition("-")[0]

@@ -194,7 +194,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
         market=Market.SPOT if spot else Market.ON_DEMAND,
         usd_per_hour=tags.number(told, "usd"),
         started_at=_time(raw.get("LaunchTime")),
-        image_id=qualified(found.region, raw["ImageId"]),
+        image_id=told.get("image", ""),
         stoppable=not spot,
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),

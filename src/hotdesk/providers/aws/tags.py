@@ -11,6 +11,7 @@ hotdesk:gpu         L4                      hotdesk:user    who to log in as
 hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
 hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images
 hotdesk:keys        the launch that made the machine's ssh host keys: what they are pinned under
+hotdesk:image       the desk's own image that a machine was launched from
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
 hotdesk:verified    1                       read back and found whole

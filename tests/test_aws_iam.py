@@ -1,0 +1,103 @@
+"""`hotdesk iam` prints what hotdesk really does on AWS: no less, and no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotdesk.core.errors import Refused
+from hotdesk.core.model import Goal, Market, Want
+from hotdesk.providers.aws.iam import actions, policy
+from hotdesk.providers.aws.settings import Settings
+from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.fake_ec2.process import FakeEc2
+
+pytest.importorskip("moto", reason="moto is not installed")
+
+#: Names of services in IAM, where they differ from what the requests say.
+SERVICES = {"service-quotas": "servicequotas", "api.pricing": "pricing"}
+#: What AWS does in our name, at an account's first spot machine.
+IN_OUR_NAME = {"iam:CreateServiceLinkedRole"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeEc2]:
+    with FakeEc2() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    with quick(server, regions=(HOME, "us-east-1")):
+        yield server
+
+
+def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -> None:
+    """A long day in two regions, with everything that hotdesk can do on AWS, and the log of its requests."""
+    fake.delete("log")
+    mine = Laptop(fake, tmp_path)
+    assert mine.aws.offers(Want(gpu="T4"))
+    with pytest.raises(Refused):
+        mine.aws.offers(Want(instance_type="g5.xlrage"))
+    assert mine.do(Goal.RUNNING) is None
+    assert mine.do(Goal.STOPPED) is None
+    assert mine.do(Goal.RUNNING) is None
+    assert mine.do(Goal.RUNNING, (offer("g5.xlarge", gpu="A10G"),), move=True) is None
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING, (offer(market=Market.SPOT),)) is None
+    assert mine.do(Goal.PARKED) is None
+    mine.want("blue", Goal.RUNNING, (offer(zone="us-east-1b"),))  # the image is copied there
+    assert mine.settle() is None
+    mine.store.close()
+
+    away = Laptop(fake, tmp_path, settings=Settings(address="203.0.113.7/32", lag_seconds=0.0))
+    away.time = mine.time
+    away.want("blue", Goal.RUNNING)
+    with pytest.raises(AssertionError, match="does not let this computer in"):
+        away.settle()  # another address: let in, and the one before is not any more
+    away.store.close()
+
+    last = Laptop(fake, tmp_path)
+    last.time.at = mine.time.at
+    fake.post("quota", type="g4dn.xlarge", market="on-demand", vcpus=0)
+    assert last.do(Goal.RUNNING, name="green") is not None
+    assert last.do(Goal.GONE) is None
+    assert last.do(Goal.GONE, name="green") is None
+    fake.post("spoil", action="CreateImage", how="failed")
+    last.gc()
+
+    calls = {(row["service"], row["action"]) for row in fake.get("log") if row["service"] != "_fake"}
+    done = {f"{SERVICES.get(service, service)}:{action}" for service, action in calls}
+    assert done <= actions(), "done and not allowed"
+    # A snapshot is deleted with its image, which needs the permission and is no request of its own.
+    assert actions() - done <= IN_OUR_NAME | {"ec2:DeleteSnapshot"}, "allowed and never done"
+
+
+def test_what_changes_something_needs_the_tag() -> None:
+    for statement in policy()["Statement"]:
+        for action in statement["Action"]:
+            verb = action.partition(":")[2]
+            if verb.startswith(("Delete", "Terminate", "Stop", "Start", "Modify", "Deregister", "Revoke")):
+                assert statement["Condition"]["StringEquals"]["aws:ResourceTag/hotdesk"] == "1", action
+    assert "iam:PassRole" not in actions()
+    assert not any("*" in action for action in actions())
+    assert len(json.dumps(policy(), separators=(",", ":"))) < 6144  # IAM's limit on a managed policy
+
+
+def test_the_command_prints_json_that_can_be_piped() -> None:
+    source = Path(__file__).parents[1] / "src"
+    done = subprocess.run(
+        [sys.executable, "-m", "hotdesk", "iam"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(source)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == policy()
