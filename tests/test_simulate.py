@@ -205,6 +205,20 @@ def test_what_it_expects_is_what_it_pays(home: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("spot", [0.0, 0.001, 2.9, 3.0, 5.0])
+def test_at_any_price_it_is_sensible(home: Path, spot: float) -> None:
+    """Spot for nothing is taken whenever there is any; spot that is dearer than on-demand, never."""
+    terms = msgspec.structs.replace(SHORT, usd_spot=spot, deadline_seconds=16 * HOUR)
+    up, begins = made(13, 3000), np.arange(0, 2800, 20)
+    ours = play(semi_markov(terms), terms, up, begins)
+    line = play(UniformProgress(), terms, up, begins)
+    assert ours.usd.mean() <= line.usd.mean()
+    if spot > 3:
+        assert ours.spot_hours.sum() == 0
+    if spot < 0.01:
+        assert ours.spot_hours.sum() > 0.5 * (ours.spot_hours + ours.on_demand_hours).sum()
+
+
 def test_more_zones_cost_less(home: Path) -> None:
     up = made(3, 6000, 4)
     begins = np.arange(0, 5800, 29)
