@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hotdesk.market.history import History, Pool, cheapest, read, summarise
+from hotdesk.market.history import History, Pool, cheapest, summarise
+from hotdesk.market.records import read
 
 DAY = 86400.0
 

@@ -18,8 +18,8 @@ from tests.conftest import Command
 
 ALL = [name for section in COMMANDS.values() for name in section]
 #: Nothing of this may be loaded to print help or list desks.
-HEAVY = ("asyncssh", "jupyter", "numpy", "boto3", "botocore", "ray", "rich", "psutil", "cryptography", "email",
-         "importlib.metadata", "asyncio", "ssl", "blake3", "zstandard", "unittest", "http")  # fmt: skip
+HEAVY = {"asyncssh", "jupyter", "numpy", "boto3", "botocore", "ray", "rich", "psutil", "cryptography"}
+HEAVY |= {"email", "importlib.metadata", "asyncio", "ssl", "blake3", "zstandard", "unittest", "http"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["ls"], ["ls", "--json"], ["up", "--help"]])
@@ -161,7 +161,7 @@ COMPLETE = {
     "bash": 'eval "$(hotdesk completion bash)"; COMP_WORDS=(hotdesk park b); COMP_CWORD=2;'
     ' COMP_LINE="hotdesk park b"; _hotdesk_completion hotdesk; echo ${COMPREPLY[@]}',
     "zsh": 'autoload -U compinit && compinit -D; eval "$(hotdesk completion zsh)";'
-    ' whence -w _hotdesk_completion; COMP_WORDS="hotdesk park b" COMP_CWORD=2 _HOTDESK_COMPLETE=zsh_complete hotdesk',
+    ' COMP_WORDS="hotdesk park b" COMP_CWORD=2 _HOTDESK_COMPLETE=zsh_complete hotdesk',
     "fish": "hotdesk completion fish | source; complete -C 'hotdesk park b'",
 }
 

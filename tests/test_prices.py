@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.core.prices import advise, region_of
 from hotdesk.market import history as engine
+from hotdesk.market import records
+from hotdesk.market.records import pack, read, unpack
 
 np = pytest.importorskip("numpy", reason="price histories need numpy")
 
@@ -129,7 +131,7 @@ def made(folder: Path, seed: int = 1) -> Path:
 def agree(folder: Path, instance_type: str, *, on_demand: str, under: str) -> set[str]:
     """Every figure of every zone is the exact one; the zones that are pinned."""
     start, end = at("2020-01-10"), at("2020-03-01")
-    history = engine.read(folder).of([instance_type])
+    history = read(folder).of([instance_type])
     points = points_of(folder, instance_type)
     prices = {(instance_type, region_of(zone)): float(on_demand) for zone in points}
     zones = engine.summarise(history, start, end, under=[float(under)], on_demand=prices, hours=24)
@@ -186,7 +188,7 @@ def test_figures_of_recorded_histories_are_exact(
 @pytest.mark.skipif(not REAL.exists(), reason="the recorded histories of 2020 are not beside the project")
 def test_what_was_published_of_2020_is_found_again() -> None:
     """N. Virginia: all of the time above $0.30 but never above on-demand; its zone f had no market at all."""
-    history = engine.read(REAL / "us-east-1").of(["p2.xlarge"])
+    history = read(REAL / "us-east-1").of(["p2.xlarge"])
     zones = engine.summarise(
         history,
         *(at("2019-12-24"), at("2020-03-23")),
@@ -211,7 +213,7 @@ def test_a_price_before_the_window_holds_into_it_and_hand_checked_figures(tmp_pa
         row(t0 + 4 * DAY, "1.00"),
         row(t0 + 4 * DAY + 6 * 3600, "0.30"),
     ]
-    history = engine.read(write(tmp_path / "h.json", rows))
+    history = read(write(tmp_path / "h.json", rows))
     (zone,) = engine.summarise(
         history,
         t0 + DAY,
@@ -236,7 +238,7 @@ def test_a_price_before_the_window_holds_into_it_and_hand_checked_figures(tmp_pa
 
 def test_before_the_first_price_nothing_is_known_and_nothing_is_counted(tmp_path: Path) -> None:
     t0 = at("2020-01-10")
-    history = engine.read(write(tmp_path / "h.json", [row(t0, "0.5"), row(t0 + DAY, "0.7")]))
+    history = read(write(tmp_path / "h.json", [row(t0, "0.5"), row(t0 + DAY, "0.7")]))
     (zone,) = engine.summarise(history, t0 - 9 * DAY, t0 + 2 * DAY)
     assert zone.covered_hours == 48
     assert zone.mean_usd_per_hour == pytest.approx(0.6)
@@ -245,7 +247,7 @@ def test_before_the_first_price_nothing_is_known_and_nothing_is_counted(tmp_path
 
 def test_a_job_longer_than_the_window_has_no_price(tmp_path: Path) -> None:
     t0 = at("2020-01-10")
-    history = engine.read(write(tmp_path / "h.json", [row(t0, "0.5")]))
+    history = read(write(tmp_path / "h.json", [row(t0, "0.5")]))
     (zone,) = engine.summarise(history, t0, t0 + DAY, hours=25)
     assert zone.job_usd_p50 is None
     (zone,) = engine.summarise(history, t0, t0 + DAY, hours=24)
@@ -320,7 +322,7 @@ def test_the_cheapest_zone_and_how_often_it_changed(tmp_path: Path) -> None:
         row(t0 + 2 * DAY, ".60", "us-east-1c"),
     ]
     rows.append(row(t0 + 4 * DAY, ".40", "us-east-1b"))  # at the moment of a's change, and no change itself
-    history = engine.read(write(tmp_path / "h.json", rows))
+    history = read(write(tmp_path / "h.json", rows))
     window = (t0, t0 + 5 * DAY)
     zones = engine.summarise(history, *window)
     (best,) = engine.cheapest(history, zones, *window)
@@ -351,7 +353,7 @@ def broken() -> list[dict[str, object]]:
 
 
 def test_broken_rows_cost_themselves_and_are_counted(tmp_path: Path) -> None:
-    history = engine.read(write(tmp_path / "h.json", broken()))
+    history = read(write(tmp_path / "h.json", broken()))
     t0 = at("2020-01-01")
     (zone,) = engine.summarise(history, t0, t0 + 2 * DAY)
     assert zone.mean_usd_per_hour == pytest.approx(0.3)
@@ -372,7 +374,7 @@ def test_a_file_cut_short_gives_the_rows_it_still_has(tmp_path: Path, kept: floa
     path = write(tmp_path / "h.json", [row(t0 + n * 3600, f"0.{n + 10}") for n in range(50)])
     whole = path.read_text()
     path.write_text(whole[: int(len(whole) * kept)])
-    history = engine.read(path)
+    history = read(path)
     assert abs(len(history.pools[0].times) - 50 * kept) < 2
     assert "cut short" in history.notes[0]
 
@@ -383,11 +385,11 @@ def test_rows_of_other_shapes_and_a_bare_list(tmp_path: Path) -> None:
     path.write_text(
         json.dumps([row(t0, 0.25), {"no": "price"}, "text", None, row(t0 + DAY, "0.35", Timestamp="x")])
     )
-    history = engine.read(path)
+    history = read(path)
     assert len(history.pools[0].times) == 1
     assert history.dropped == {"not a price row": 2}
     path.write_text(json.dumps([row(t0, 0.25)]))
-    assert engine.read(path).pools[0].prices[0] == 0.25
+    assert read(path).pools[0].prices[0] == 0.25
 
 
 def test_offsets_and_clock_changes_are_moments_in_utc(tmp_path: Path) -> None:
@@ -398,7 +400,7 @@ def test_offsets_and_clock_changes_are_moments_in_utc(tmp_path: Path) -> None:
         row(0, "0.3", Timestamp="2020-10-25T02:00:00Z"),
         row(0, "0.5", Timestamp="2020-10-25T02:30:00"),  # no offset: UTC
     ]
-    history = engine.read(write(tmp_path / "h.json", rows))
+    history = read(write(tmp_path / "h.json", rows))
     start = at("2020-10-25T00:30:00")
     assert history.pools[0].times.tolist() == [start, start + 3600, start + 5400, start + 7200]
     (zone,) = engine.summarise(history, start, start + 9000)
@@ -410,20 +412,20 @@ def test_a_file_without_prices_says_so_and_how_to_make_one(tmp_path: Path, conte
     path = tmp_path / "h.json"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(Usage) as complaint:
-        engine.read(path)
+        read(path)
     assert "no usable price" in complaint.value.what
     assert "describe-spot-price-history" in complaint.value.fix
 
 
 def test_no_file_and_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="cannot be read"):
-        engine.read(tmp_path / "absent.json")
+        read(tmp_path / "absent.json")
     with pytest.raises(Usage, match=r"no \.json file"):
-        engine.read(tmp_path)
+        read(tmp_path)
 
 
 def test_an_unknown_type_names_the_nearest(tmp_path: Path) -> None:
-    history = engine.read(write(tmp_path / "h.json", [row(at("2020-01-01"), "0.2")]))
+    history = read(write(tmp_path / "h.json", [row(at("2020-01-01"), "0.2")]))
     with pytest.raises(Unknown) as complaint:
         history.of(["p2.xlrge"])
     assert complaint.value.fix == "hotdesk spot p2.xlarge"
@@ -451,7 +453,7 @@ def test_a_zone_says_its_region(zone: str, region: str) -> None:
 def advice(tmp_path: Path, prices: dict[str, list[float]], on_demand: float | None = 0.9) -> str:
     t0 = at("2020-01-01")
     rows = [row(t0 + n * DAY, p, zone) for zone, days in prices.items() for n, p in enumerate(days)]
-    history = engine.read(write(tmp_path / "h.json", rows))
+    history = read(write(tmp_path / "h.json", rows))
     window = (t0, t0 + 10 * DAY)
     known = {("p2.xlarge", "us-east-1"): on_demand} if on_demand else {}
     zones = engine.summarise(history, *window, under=[0.3], on_demand=known)
@@ -508,3 +510,38 @@ def test_the_cheapest_zone_agrees_with_looking_second_by_second(seed: int, count
     assert best.switches == sum(a[1] != b[1] for a, b in pairwise(owners))
     assert best.mean_usd_per_hour == pytest.approx(sum(p for p, _ in owners) / len(owners))
     assert best.share_of_time == pytest.approx(sum(place == 0 for _, place in owners) / len(owners))
+
+
+def test_what_is_kept_comes_back_and_other_zones_stay(tmp_path: Path) -> None:
+    t0 = at("2020-01-01")
+    first = read(write(tmp_path / "a.json", [row(t0, 0.2, "us-east-1a"), row(t0, 0.3, "us-west-2a")]))
+    second = read(write(tmp_path / "b.json", [row(t0, 0.2, "us-east-1a"), row(t0 + DAY, 0.4, "us-east-1a")]))
+    shelf: dict[str, tuple[float, bytes]] = {}
+
+    class Shelf:
+        def cached(self, key: str) -> tuple[float, bytes] | None:
+            return shelf.get(key)
+
+        def keep(self, key: str, body: bytes, now: float) -> None:
+            shelf[key] = (now, body)
+
+    records.keep(Shelf(), first, 100.0)
+    records.keep(Shelf(), second, 200.0)
+    found = records.kept(Shelf(), ["p2.xlarge"])
+    assert found is not None
+    assert found[0] == 200.0
+    assert {p.zone: p.prices.tolist() for p in found[1].pools} == {
+        "us-east-1a": [0.2, 0.4],
+        "us-west-2a": [0.3],
+    }
+    assert records.kept(Shelf(), ["p2.xlarge", "p3.2xlarge"]) is None
+    for poison in (
+        b"",
+        b"x",
+        pack(found[1].pools)[:-5],
+        pack([p._replace(times=-p.times) for p in second.pools]),
+    ):
+        shelf["history:p2.xlarge"] = (1.0, poison)
+        assert records.kept(Shelf(), ["p2.xlarge"]) is None
+        with pytest.raises(ValueError, match=r".+"):
+            unpack("p2.xlarge", poison)

@@ -6,6 +6,7 @@ Every verb does the same thing: it writes a desk's goal down, and runs the loop 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,13 +120,22 @@ class Hotdesk:
     def provider(self, name: str) -> Provider:
         """The provider of that name. Raises `Usage` for an unknown one."""
         if name not in self._providers:
+            from hotdesk.connect.keys import desk_keys
+
+            keys = partial(desk_keys, self.state)
             if name == "local":
                 from hotdesk.providers.local.provider import Local
 
-                self._providers[name] = Local(self.state)
+                self._providers[name] = Local(self.state, keys)
+            elif name == "aws":
+                from hotdesk.providers.aws.provider import Aws
+
+                self._providers[name] = Aws(
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
+                )
             else:
                 raise Usage(
-                    f"There is no provider {name!r}.", "There is: local.", "hotdesk up --provider local"
+                    f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
                 )
         return self._providers[name]
 
@@ -199,7 +209,8 @@ class Hotdesk:
         fresh: bool = False,
     ) -> Desk:
         """The desk's row as this wish would write it; nothing is written yet."""
-        now = self.clock.now()
+        # A wish is newer than all that was done for earlier ones, even where the clock was set back.
+        now = max(self.clock.now(), self.store.latest(name) + 0.001)
         desk = self.store.find(name)
         if desk is None:
             check_name(name)
@@ -229,7 +240,7 @@ class Hotdesk:
             since=now,
             want=want,
             offers=offers,
-            fresh=fresh or (desk.fresh and goal is desk.goal),
+            fresh=fresh,
         )
 
     def moved(self, name: str, want: Want) -> Desk:
@@ -300,7 +311,7 @@ class Hotdesk:
 
     def password_file(self, name: str) -> Path:
         """Where the desk's Jupyter password stands; the file is its owner's alone."""
-        return self.state / "desks" / self.store.desk(name).name / "password"
+        return self.state / "desks" / self.store.desk(name).name / "notebook-password"
 
     # ---- inside --------------------------------------------------------------------------------------
 
@@ -354,9 +365,9 @@ class Hotdesk:
         )
 
     def _forget(self, desk: Desk) -> None:
-        from hotdesk.connect import keys
+        from hotdesk.connect.keys import forget_keys
 
-        keys.forget(self.state, desk.name)
+        forget_keys(self.state, desk.name)
 
     def _check_computer(self, provider: str) -> None:
         """Raises `Missing` when this computer could not use the desk that it asks for."""
@@ -380,9 +391,14 @@ class Hotdesk:
 
     def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
         try:
-            return tuple(self.provider(provider).offers(want))
+            offers = tuple(self.provider(provider).offers(want))
         except Refused as refused:
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
+        if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
+            return offers
+        from hotdesk.market.choose import ranked
+
+        return ranked(want, offers, self.store, self.clock.now())
 
     def _has_machine(self, desk: Desk) -> bool:
         return self.survey(desk.provider).of(desk.name).live is not None

@@ -9,6 +9,8 @@ gpu = "L4"                     # or instance_type = "g6.xlarge"
 market = "cheapest"            # on-demand | spot | cheapest
 disk_gib = 200
 usd_per_hour_max = 1.10
+[aws]
+profile = "work"               # all of it: hotdesk/providers/aws/settings.py
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import msgspec
 
 from hotdesk.core.errors import Damaged
 from hotdesk.core.model import Value, Want
+from hotdesk.providers.aws.settings import Settings as AwsSettings
 
 
 class Defaults(Value, frozen=True):
@@ -35,6 +38,7 @@ class DeskSettings(Want, frozen=True):
 class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
+    aws: AwsSettings = AwsSettings()
 
 
 def load(files: list[Path]) -> Config:
@@ -82,5 +86,5 @@ def _explain(error: msgspec.ValidationError) -> str:
 
 
 def _keys(place: str) -> list[str]:
-    kind = Defaults if place.startswith("defaults") else DeskSettings if place.startswith("desks") else Config
-    return list(kind.__struct_fields__)
+    kinds = {"defaults": Defaults, "desks": DeskSettings, "aws": AwsSettings}
+    return list(kinds.get(place.partition(".")[0], Config).__struct_fields__)

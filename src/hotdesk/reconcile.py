@@ -14,8 +14,9 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from hotdesk.core.errors import Busy, Kind, NotAllowed, Refused, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
+from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
 from hotdesk.core.ports import Clock, Prover, Provider
 from hotdesk.core.steps import (
@@ -68,22 +69,28 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
+        self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
-        """One look, at most one step per desk (of all desks, or of those named).
+        """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
 
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
-        surveys = {name: self.survey(name) for name in {d.provider for d in desks}}
-        by_desk = {name: survey.by_desk() for name, survey in surveys.items()}
-        now = self.clock.now()
-        seen = {d.name: by_desk[d.provider].get(d.name) or surveys[d.provider].of(d.name) for d in desks}
+        now = self.clock.now()  # before the look: what changes during it may not be in it
+        self._date_what_is_undated(desks, now)
+        seen, unseen = self._look(desks)
         acts: list[tuple[Desk, AnyStep]] = []
-        waits: dict[str, Wait] = {}
+        waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
         for desk in desks:
-            match plan(desk, seen[desk.name], self.store.past(desk), now):
+            if desk.name in waits:
+                continue
+            steps = plan(desk, seen[desk.name], self.store.past(desk), now)
+            if doubt := self._doubt(desk, steps, seen[desk.name], now):
+                waits[desk.name] = doubt
+                continue
+            match steps:
                 case []:
                     if desk.goal is Goal.GONE:
                         self.on_gone(desk)
@@ -93,10 +100,13 @@ class Reconciler:
                 case [Ask() as ask, *_]:
                     asks[desk.name] = ask
                 case [Prove() as step, *_]:
-                    if wait_more := self._prove(desk, seen[desk.name], step):
-                        waits[desk.name] = wait_more
-                    else:
-                        acts.append((desk, step))
+                    match self._prove(desk, seen[desk.name], step):
+                        case Wait() as wait:
+                            waits[desk.name] = wait
+                        case Ask() as ask:
+                            asks[desk.name] = ask
+                        case None:
+                            acts.append((desk, step))
                 case [step, *_]:
                     acts.append((desk, step))
         rows = self._act(acts, now)
@@ -134,28 +144,86 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
+    def _date_what_is_undated(self, desks: Collection[Desk], now: float) -> None:
+        """Nobody knows when a process died: what it was waiting for may have had its effect just now."""
+        cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
+        for desk in desks:
+            for row in self.store.past(desk).undated(now):
+                self.on_row(self.store.end(row, row.outcome or cut, now))
+
+    def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, now: float) -> Wait | None:
+        """A wait, while a conclusion from one look has not stood for the listing's lag.
+
+        A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
+        is kept in memory only means that a new process waits again.)
+        """
+        if not _rests_on_one_look(desk, steps, seen, self.store.past(desk)):
+            self._doubted.pop(desk.name, None)
+            return None
+        wish, since = self._doubted.get(desk.name, (None, 0.0))
+        if (
+            wish != desk.since or since > self.clock.now()
+        ):  # the first look: a late disk is listed within the lag from its end
+            self._doubted[desk.name] = (desk.since, self.clock.now())
+        elif now - since >= seen.lag_seconds:
+            return None
+        if not seen.lag_seconds:
+            return None
+        return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
+
+    def _look(self, desks: Collection[Desk]) -> tuple[dict[str, Seen], dict[str, Wait]]:
+        """What is seen of each desk; and, by provider, waits for those that could not be looked at.
+
+        One cloud that does not answer holds up its own desks only; where none answers, its error is raised.
+        """
+        seen: dict[str, Seen] = {}
+        unseen: dict[str, Wait] = {}
+        errors: list[HotdeskError] = []
+        providers = {desk.provider for desk in desks}
+        for name in sorted(providers):
+            try:
+                survey = self.survey(name)
+            except (NotAllowed, Unreachable) as error:
+                errors.append(error)
+                unseen[name] = Wait(seconds=30.0, why=error.what)
+                continue
+            by_desk = survey.by_desk()
+            seen |= {d.name: by_desk.get(d.name, survey.nothing) for d in desks if d.provider == name}
+        if errors and len(errors) == len(providers):
+            raise errors[0]
+        return seen, unseen
+
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
             return self.provider(provider).survey()
+        except OSError as error:
+            raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
 
-    def _prove(self, desk: Desk, seen: Seen, step: Prove) -> Wait | None:
-        """A wait, unless the desk answers. It changes nothing, so only success is worth a row."""
+    def _prove(self, desk: Desk, seen: Seen, step: Prove) -> Wait | Ask | None:
+        """None when the desk answers. It changes nothing, so only success is worth a row."""
         machine = next(i for i in seen.machines if i.id == step.id)
         try:
             self.prove(self.provider(desk.provider).access(machine))
-        except Refused as refused:
-            if refused.kind is not Kind.NOT_READY:
-                raise
-            return Wait(seconds=min(seen.poll_seconds, 2.0), why=refused.message)
+        except Refused as no:
+            if no.kind in {Kind.NOT_READY, Kind.THROTTLED}:
+                return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
+            fix = no.fix or f"hotdesk doctor {desk.name}"
+            return Ask(what=f"{desk.name} runs and cannot be used.", why=no.message, fix=fix, kind=no.kind)
+        except Unreachable as error:
+            return Wait(seconds=seen.poll_seconds, why=error.what)
         return None
 
     def _act(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
-        begun = self.store.begin([(desk.name, step) for desk, step in acts], now) if acts else []
+        if not acts:
+            return ()
+        # A clock may be set back: what is done for a desk is never written down as older than the wish.
+        at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
+        begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
         ended = []
         for row, (desk, step) in zip(begun, acts, strict=True):
             self.on_row(row)
@@ -171,6 +239,18 @@ class Reconciler:
             return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
         except Exception as error:  # whatever it was: the request may have had its effect
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+
+def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+    """Whether a conclusion might be another one if the listing were not behind."""
+    match steps:
+        case [Ask(unsure=unsure), *_]:
+            return unsure
+        case [] if desk.goal is Goal.GONE:
+            return True
+        case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
+            return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
+    return False
 
 
 def _take(provider: Provider, step: AnyStep) -> str:
@@ -208,5 +288,8 @@ def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float)
                 if (names is None or desk.name in names)
                 and held.enter_context(store.hold(desk.name, "hotdesk watch"))
             ]
-            tick = reconciler.tick(mine)
-        reconciler.clock.sleep(seconds if tick.seconds is None else min(seconds, tick.seconds))
+            try:
+                pause = reconciler.tick(mine).seconds
+            except Unreachable:  # a night without network ends some day
+                pause = None
+        reconciler.clock.sleep(seconds if pause is None else min(seconds, pause))

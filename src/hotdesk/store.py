@@ -45,6 +45,7 @@ _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(AnyStep)
 _outcome = msgspec.json.Decoder(Outcome)
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_CANNOT_WRITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
 
 
@@ -70,7 +71,11 @@ class Store:
             if self._file:  # made by us, so that it is private from its first byte on
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
             self._db = sqlite3.connect(self._file or ":memory:", isolation_level=None, timeout=20.0)
-            self._migrate()
+            try:
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
 
     def __enter__(self) -> Store:
         return self
@@ -160,6 +165,12 @@ class Store:
             found = self._db.execute(f"{_ROW} {where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
             return [_row(columns) for columns in reversed(found)]
 
+    def latest(self, desk: str) -> float:
+        """The newest time in a desk's journal; 0 where it has none."""
+        query = "SELECT max(max(at, coalesce(ended_at, 0))) FROM journal WHERE desk = ?"
+        with self._complaints():
+            return self._db.execute(query, (desk,)).fetchone()[0] or 0.0
+
     def changed(self, change: int) -> tuple[int, list[Row]]:
         """Rows begun or ended after `change`, and the number to ask with next time: what `log -f` reads."""
         with self._complaints():
@@ -206,9 +217,11 @@ class Store:
                 lock.truncate(0)
 
     def holder(self, name: str) -> str:
-        """Who acts on a desk just now, as "PID command"; "" when nobody says so."""
-        with contextlib.suppress(OSError):
-            return self._lock(name).read_text()
+        """Who acts on a desk just now, as "PID command"; "" when nobody does."""
+        with contextlib.suppress(OSError, ValueError):
+            holder = self._lock(name).read_text()
+            os.kill(int(holder.partition(" ")[0]), 0)  # one that was killed could not take its words back
+            return holder
         return ""
 
     def _lock(self, name: str) -> Path:
@@ -262,28 +275,29 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     @contextlib.contextmanager
     def _complaints(self) -> Iterator[None]:
         """SQLite's complaints, in words that say what to do."""
         try:
             yield
-        except (sqlite3.Error, msgspec.DecodeError, OSError) as error:
+        except (sqlite3.Error, ValueError, OSError) as error:  # ValueError: a row that cannot be decoded
             raise self._complaint(error) from error
 
     def _complaint(self, error: Exception) -> HotdeskError:
-        text, file = str(error), self._file
-        if isinstance(error, OSError) or "full" in text or "readonly" in text or "unable to open" in text:
+        text, file, code = str(error), self._file, getattr(error, "sqlite_errorname", "")
+        if isinstance(error, OSError) or (code.startswith(_CANNOT_WRITE) and not code.endswith("SHORT_READ")):
             return Missing(
                 f"hotdesk cannot write {file}.",
                 f"{text}. Nothing was begun that is not written down.",
                 "df -h   # make room or fix the permissions, then run the same command again",
             )
-        if "locked" in text:
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return Busy(
                 f"{file} has been in use by another process for 20 seconds.", text, "hotdesk ls   # try again"
             )
@@ -300,7 +314,7 @@ def _row(columns: tuple[int, str, float, bytes, float | None, bytes | None, int]
         id=id_,
         desk=sys.intern(desk),
         at=at,
-        step=_step.decode(step),
+        step=_step.decode(step or b""),
         ended_at=ended_at,
         outcome=_outcome.decode(outcome) if outcome else None,
     )

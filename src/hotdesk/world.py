@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,11 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
+
+
+def dice(seed: int) -> random.Random:
+    """Seeded randomness: one seed is one history."""
+    return random.Random(seed)
 
 
 def state_folder() -> Path:

@@ -23,7 +23,7 @@ def text(figure: Figure, *, width: int = 80, height: int = 20, colour: bool = Fa
     """
     width, height = max(width, 30), max(height, 6)
     x, y = figure.axes()
-    labels = {_row(y, value, height - 2): label for value, label in y.ticks(max(2, (height - 2) // 4))}
+    labels = {_row(y, value, height - 2): label for value, label in y.ticks(max(3, (height - 2) // 4))}
     left = max(map(_cells, labels.values()), default=0)
     canvas = _Canvas(width - left - 2, height - 2, x, y)
     lettered = not colour and len(figure.series) > 1

@@ -51,7 +51,7 @@ def command(as_json: bool) -> None:
     render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
-        render.echo(render.style(f"together {render.usd(total, 4)} an hour now", "dim"))
+        render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
 
 
 def row(view: View) -> dict[str, object]:

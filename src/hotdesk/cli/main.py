@@ -32,6 +32,11 @@ COMMANDS = {
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },
+    "Speed and cost": {
+        "bench": "Measure this machine's speed, with bands; list and compare what was measured.",
+        "plan": "What finishing a job costs and how long it takes, on 1 machine or on 1000.",
+        "predict": "A job's speed on a GPU where it never ran, from where it did.",
+    },
     "Choosing": {
         "offers": "Every machine that fits: what it costs, where, and how far away it is.",
         "regions": "How far each region is from here, and what the wanted GPU costs there.",
@@ -42,6 +47,7 @@ COMMANDS = {
     },
     "Help": {
         "doctor": "What is wrong, why, and how to mend it.",
+        "iam": "The least that hotdesk must be allowed to do on AWS, as a policy.",
         "completion": "Shell completion for bash, zsh and fish.",
     },
 }
@@ -94,7 +100,7 @@ def run(argv: list[str]) -> int:
     """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
     name = argv[0] if argv else ""
     try:
-        hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
+        status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
     except HotdeskError as error:
         render.error(error.what, error.why, error.fix)
         return error.exit_code
@@ -116,7 +122,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         render.error(*_defect(error))
         return 1
-    return 0
+    return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:

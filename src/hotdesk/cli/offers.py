@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hotdesk.cli import render
+from hotdesk.cli.offer_table import (
+    BILLING,
+    FIELDS,
+    HEADS,
+    RIGHT,
+    estimated,
+    fitted,
+    groups,
+    line,
+    paragraph,
+    record,
+)
+from hotdesk.cli.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
 
 if TYPE_CHECKING:
@@ -21,14 +33,6 @@ if TYPE_CHECKING:
     from hotdesk.store import Store
 
 SHOWN = 25
-BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")
-BILLING = "per second, 60 s minimum"
-#: What --json and --csv give of an offer, in this order.
-FIELDS = (
-    *("provider", "region", "zone", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus"),
-    *("memory_gib", "market", "usd_per_hour", "latency_ms", "price_time", "source"),
-    *("arch", "burstable", "interruption_band", "currency", "billing"),
-)
 
 
 @click.command()
@@ -85,14 +89,14 @@ def command(
     **filters: Any,
 ) -> None:
     """Every machine that fits: what it costs, where, and how far away it is."""
+    from hotdesk.market.latency import latencies
     from hotdesk.market.query import Query, search
     from hotdesk.market.speed import relative
     from hotdesk.market.table import shipped
-    from hotdesk.store import Store
-    from hotdesk.world import SystemClock, state_folder
+    from hotdesk.world import SystemClock
 
     now = SystemClock().now()
-    with Store(state_folder()) as store:
+    with open_store() as store:
         known = _known(store, now, refresh=refresh, offline=offline)
         latency = latencies(store)
         refused = frozenset() if everything else _refused(store, now)
@@ -106,9 +110,7 @@ def command(
         known.catalog, query, sort=sort, latency=latency, speed=relative, unavailable=refused, retired=gone
     )
     if interactive:
-        from hotdesk.cli.picker import pick
-
-        pick(known.catalog, query, found.rows, sort=sort, latency=latency, now=now)
+        _choose(known.catalog, query, sort=sort, latency=latency, refused=refused, now=now)
         return
     if as_json or as_csv:
         rows = [record(known.catalog, row, latency) for row in found.rows]
@@ -118,13 +120,53 @@ def command(
             _csv(rows)
         return
     if wide:
-        _wide(known.catalog, found.rows[: limit or None], latency, now)
+        wide_table(known.catalog, found.rows[: limit or None], latency, now)
         left = max(len(found.rows) - limit, 0) if limit else 0
     else:
         left = _grouped(known.catalog, found.rows, limit, latency, now)
     _footer(
         known, found.rows, left=left, unavailable=found.unavailable, query=query, latency=latency, now=now
     )
+
+
+@contextmanager
+def open_store() -> Iterator[Store]:
+    """The state folder's store; one in memory, with a line, where that cannot be read or written."""
+    from hotdesk.store import Store
+    from hotdesk.world import state_folder
+
+    try:
+        store = Store(state_folder())
+    except HotdeskError as error:
+        render.note(f"{error.what} {error.why} Going on without what was cached.")
+        store = Store(None)
+    with store:
+        yield store
+
+
+def _choose(
+    catalog: Catalog,
+    query: Query,
+    *,
+    sort: str,
+    latency: Mapping[str, float],
+    refused: frozenset[str],
+    now: float,
+) -> None:
+    """Pick in the terminal, and open a desk there when that is really meant."""
+    from hotdesk.cli.picker import ask, pick
+    from hotdesk.market.query import search
+    from hotdesk.market.speed import relative
+
+    def rows(order: str) -> list[int]:
+        return search(catalog, query, sort=order, latency=latency, speed=relative, unavailable=refused).rows
+
+    words = pick(catalog, rows, sort=sort, latency=latency, now=now)
+    if words and ask(words):
+        from hotdesk.cli.main import run
+
+        if code := run(words):
+            raise click.exceptions.Exit(code)
 
 
 def _todays(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,12 +199,16 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
     def progress(text: str) -> None:
         print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
 
+    from hotdesk.config import load
+    from hotdesk.world import config_files
+
     try:
         fresh = stock.refreshed(
             store,
             now,
             progress=progress if loud else lambda text: None,
             limit_seconds=120.0 if refresh else 20.0,
+            regions=load(config_files()).defaults.regions,
             advisor_url=os.environ.get("HOTDESK_ADVISOR_URL", ""),  # somebody's mirror of the public file
         )
     except HotdeskError as error:
@@ -171,17 +217,6 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
         if loud:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return fresh._replace(notes=(*known.notes, *fresh.notes))
-
-
-def latencies(store: Store) -> dict[str, float]:
-    """Milliseconds by "provider/region" as last measured; empty when never."""
-    import msgspec
-
-    kept = store.cached("latency")
-    try:
-        return msgspec.json.decode(kept[1], type=dict[str, float]) if kept else {}
-    except msgspec.DecodeError:
-        return {}
 
 
 def _refused(store: Store, now: float) -> frozenset[str]:
@@ -194,27 +229,6 @@ def _refused(store: Store, now: float) -> frozenset[str]:
     return frozenset(Past(rows).refusals(now))
 
 
-def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str, Any]:
-    """One offer as --json and --csv give it."""
-    machine = catalog.machine_of(row)
-    offer = catalog.offer(row)
-    band = catalog.band(machine, offer.region) if offer.market == "spot" else None
-    values: dict[str, Any] = {name: getattr(offer, name) for name in FIELDS[:11]}
-    time = offer.price_time
-    return values | {
-        "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
-        "price_time": None
-        if time is None
-        else datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "source": offer.source,
-        "arch": offer.arch,
-        "burstable": machine.burstable,
-        "interruption_band": None if band is None else BANDS[band],
-        "currency": "USD",
-        "billing": BILLING,
-    }
-
-
 def _csv(rows: list[dict[str, Any]]) -> None:
     import csv
 
@@ -223,131 +237,16 @@ def _csv(rows: list[dict[str, Any]]) -> None:
     writer.writerows(rows)
 
 
-HEADS = [
-    "TYPE",
-    "GPU",
-    "GPU GIB",
-    "VCPU",
-    "GIB",
-    "ON-DEMAND",
-    "SPOT",
-    "SAVING",
-    "WHERE",
-    "MS",
-    "TAKEN",
-    "AGE",
-]
-_RIGHT = ("GPU GIB", "VCPU", "GIB", "ON-DEMAND", "SPOT", "SAVING", "MS", "AGE", "$/H")
-
-
 def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str, float], now: float) -> int:
     """One line for a type in a region: on-demand beside the cheapest zone on spot. How many are left out."""
     lines = groups(catalog, rows)
     shown = lines[:limit] if limit else lines
-    render.echo(render.table(HEADS, [line(catalog, pair, latency, now) for pair in shown], right=_RIGHT))
+    cells = [line(catalog, pair, latency, now) for pair in shown]
+    heads, cells, spared = fitted(HEADS, cells, render.columns())
+    render.echo(render.table(heads, cells, right=RIGHT))
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
     return len(lines) - len(shown)
-
-
-def groups(catalog: Catalog, rows: list[int]) -> list[tuple[int | None, int | None]]:
-    """Rows paired by type and region: (cheapest on-demand row, cheapest spot row), in the order given."""
-    from bisect import bisect_right
-
-    pairs: dict[tuple[int, str], list[int | None]] = {}
-    for row in rows:
-        key = (bisect_right(catalog.starts, row) - 1, catalog.places[catalog.place[row]].region)
-        pair = pairs.setdefault(key, [None, None])
-        market = catalog.market[row]
-        best = pair[market]
-        if best is None or catalog.price[row] < catalog.price[best]:
-            pair[market] = row
-    return [(pair[0], pair[1]) for pair in pairs.values()]
-
-
-def line(
-    catalog: Catalog, pair: tuple[int | None, int | None], latency: Mapping[str, float], now: float
-) -> list[str]:
-    """The cells of one line of the table."""
-    listed, spot = pair
-    row = spot if spot is not None else listed
-    assert row is not None
-    machine, place = catalog.machine_of(row), catalog.places[catalog.place[row]]
-    usual = catalog.price[listed] if listed is not None else None
-    price = catalog.price[spot] if spot is not None else None
-    band = catalog.band(machine, place.region)
-    ms = latency.get(f"{place.provider}/{place.region}")
-    time = catalog.time[row]
-    return [
-        machine.instance_type,
-        _gpu(machine.gpu, machine.gpu_count),
-        f"{machine.gpu_memory_gib:.3g}" if machine.gpu else "",
-        f"{machine.vcpus:g}" + ("*" if machine.burstable else ""),
-        f"{machine.memory_gib:g}",
-        "-" if usual is None else f"${usual:.3f}",
-        "-"
-        if price is None
-        else render.style(f"{'~' if estimated(catalog, spot) else ''}${price:.3f}", "green"),
-        f"{100 * (1 - price / usual):.0f}%" if usual and price else "",
-        (place.zone if spot is not None else "") or place.region,
-        "-" if ms is None else f"{ms:.0f}",
-        BANDS[band] if band is not None and spot is not None else "",
-        "" if math.isnan(time) else render.ago(now - time),
-    ]
-
-
-def estimated(catalog: Catalog, row: int | None) -> bool:
-    """Whether a spot price is only what a published average saving implies."""
-    return row is not None and catalog.market[row] == 1 and "advisor" in catalog.sources[catalog.source[row]]
-
-
-def _wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: float) -> None:
-    heads = [
-        "TYPE",
-        "GPU",
-        "GPU GIB",
-        "VCPU",
-        "GIB",
-        "ARCH",
-        "MARKET",
-        "$/H",
-        "REGION",
-        "ZONE",
-        "MS",
-        "TAKEN",
-    ]
-    cells = []
-    for row in rows:
-        offer, machine = catalog.offer(row), catalog.machine_of(row)
-        ms = latency.get(f"{offer.provider}/{offer.region}")
-        band = catalog.band(machine, offer.region) if offer.market == "spot" else None
-        cells.append(
-            [
-                offer.instance_type,
-                _gpu(offer.gpu, offer.gpu_count),
-                f"{offer.gpu_memory_gib:.3g}" if offer.gpu else "",
-                f"{offer.vcpus:g}" + ("*" if machine.burstable else ""),
-                f"{offer.memory_gib:g}",
-                offer.arch,
-                offer.market,
-                f"{offer.usd_per_hour:.4f}",
-                offer.region,
-                offer.zone or "any",
-                "-" if ms is None else f"{ms:.0f}",
-                "" if band is None else BANDS[band],
-                "" if offer.price_time is None else render.ago(now - offer.price_time),
-                render.safe(offer.source),
-            ]
-        )
-    render.echo(render.table([*heads, "AGE", "SOURCE"], cells, right=_RIGHT))
-
-
-def _gpu(name: str, count: float) -> str:
-    if not name:
-        return ""
-    if count == 1:
-        return name
-    if 0 < count < 1:
-        return f"1/{1 / count:.0f} {name}"
-    return f"{count:g} x {name}"
 
 
 def _footer(
@@ -390,4 +289,4 @@ def _footer(
     if not latency:
         lines.append("MS is the time to the region and back: hotdesk regions measures it.")
     for text in lines:
-        render.echo(render.style(text, "dim"))
+        paragraph(text, "dim")

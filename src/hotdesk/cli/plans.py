@@ -42,8 +42,8 @@ def _line(step: AnyStep) -> str:
 
 
 def _offer(offer: Offer) -> str:
-    price = f"{render.usd(offer.usd_per_hour, 4)}/h" if offer.usd_per_hour else "free"
-    return f"{offer.instance_type} in {offer.zone or offer.region} ({offer.market}, {price})"
+    place = offer.zone or offer.region
+    return f"{offer.instance_type} in {place} ({offer.market}, {render.per_hour(offer.usd_per_hour)})"
 
 
 def _others(chosen: Offer, offers: Sequence[Offer]) -> Iterator[str]:

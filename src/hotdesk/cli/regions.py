@@ -12,6 +12,7 @@ from hotdesk.core.errors import Unknown
 
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
+    from hotdesk.store import Store
 
 
 @click.command()
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--region", "regions", multiple=True, help="Only these, like eu-*. May be repeated.")
 @click.option("--provider", default="aws", show_default=True, type=click.Choice(["aws", "aliyun", "all"]))
 @click.option(
-    "--samples", default=5, show_default=True, type=click.IntRange(1, 20), help="Connects to each region."
+    "--samples", default=7, show_default=True, type=click.IntRange(1, 20), help="Connects to each region."
 )
 @click.option(
     "--limit", default=1.8, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds for all of it."
@@ -29,12 +30,10 @@ def command(
     *, gpu: str | None, regions: tuple[str, ...], provider: str, samples: int, limit: float, as_json: bool
 ) -> None:
     """How far each region is from here (median of several TCP connects), and what the GPU costs there."""
-    import msgspec
-
-    from hotdesk.market.latency import CITIES, endpoints, measure
+    from hotdesk.cli.offers import open_store
+    from hotdesk.market.latency import CITIES, endpoints, keep, measure
     from hotdesk.market.query import nearest
-    from hotdesk.store import Store
-    from hotdesk.world import SystemClock, state_folder
+    from hotdesk.world import SystemClock
 
     providers = tuple(CITIES) if provider == "all" else (provider,)
     hosts = endpoints(providers)
@@ -48,17 +47,10 @@ def command(
             )
     if regions:
         hosts = {key: at for key, at in hosts.items() if any(fnmatchcase(key[1], name) for name in regions)}
-    with Store(state_folder()) as store:
+    with open_store() as store:
         cheap = _cheapest(store, gpu) if gpu else {}
         rows = measure(hosts, samples=samples, limit_seconds=limit)
-        from hotdesk.cli.offers import latencies
-
-        known = latencies(store)
-        known |= {
-            f"{row.provider}/{row.region}": row.latency_ms for row in rows if row.latency_ms is not None
-        }
-        if known:
-            store.keep("latency", msgspec.json.encode(known), SystemClock().now())
+        keep(store, rows, SystemClock().now())
     if as_json:
         render.json(
             [
@@ -104,13 +96,13 @@ def command(
         )
 
 
-def _cheapest(store: object, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
+def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
     from hotdesk.market import stock
     from hotdesk.market.query import Query, search
     from hotdesk.market.table import shipped
 
-    catalog: Catalog = stock.known(store).catalog  # type: ignore[arg-type]
+    catalog: Catalog = stock.known(store).catalog
     found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())
     best: dict[tuple[str, str], dict[str, object]] = {}
     for row in found.rows:  # by rising price

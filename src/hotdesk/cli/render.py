@@ -101,7 +101,15 @@ def json(value: Any) -> None:
 
 
 def usd(amount: float, digits: int = 2) -> str:
-    return "free" if amount == 0 else f"${amount:,.{digits}f}"
+    return f"${amount:,.{digits}f}"
+
+
+def per_hour(amount: float) -> str:
+    return f"${amount:,.4g}/h" if amount else "free"
+
+
+def size(gib: float) -> str:
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.1f} MiB"
 
 
 def ago(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hotdesk.cli import options, render
-from hotdesk.core.errors import Usage
+from hotdesk.cli.offer_table import BANDS, fitted, paragraph
+from hotdesk.core.errors import Missing, Unreachable, Usage
 from hotdesk.core.prices import Cheapest, ZonePrices, advise, region_of
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def command(
 
     The history comes from your account, or from a file that `aws ec2 describe-spot-price-history` wrote.
     """
-    from hotdesk.market.history import cheapest, read, summarise
+    from hotdesk.market.history import cheapest, summarise
+    from hotdesk.market.records import need_numpy, read
     from hotdesk.market.table import shipped
 
     if plot:
@@ -74,12 +77,18 @@ def command(
     for name in instance_types:
         if gone := table.retired.get(name):
             render.note(f"{name} is retired; nearest today: {', '.join(gone.nearest)}.")
+    prices = table.on_demand_prices(instance_types)
     if history:
+        need_numpy()
         found = read(history).of(instance_types)
         first, last = found.span
         source = str(history)
     else:
-        found, first, last, source = _live(instance_types, places)
+        known = _known(instance_types, places, prices)
+        if known is None:
+            _published(instance_types, places, as_json)
+            return
+        found, first, last, source = known
     end = _moment(until, "--until") if until else last
     start = _moment(since, "--since") if since else end - days * DAY if days else max(first, end - 90 * DAY)
     if start >= end:
@@ -90,7 +99,6 @@ def command(
         )
     if places:
         found = _within(found, places)
-    prices = table.on_demand_prices(instance_types)
     if on_demand:
         regions = {region_of(pool.zone) for pool in found.pools}
         prices |= {(name, region): on_demand for name in instance_types for region in regions}
@@ -110,6 +118,11 @@ def command(
         save(figure, plot)
     for note in found.notes:
         render.note(note + ".")
+    if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
+        render.note(
+            f"On-demand is unknown in {', '.join(unpriced)}: no zone there can be told to be pinned to it."
+        )
+        render.note("  --on-demand USD says it")
     if as_json:
         render.json(
             {
@@ -125,25 +138,116 @@ def command(
             }
         )
         return
-    _print(zones, best, under, figure)
+    _print(zones, best, under, figure, hours)
     render.echo()
-    render.echo(sentence)
+    paragraph(sentence)
     window = f"{_stamp(start)} to {_stamp(end)}"
-    render.echo(render.style(f"Weighted by time, {window}, from {source}. Prices in $/h.", "dim"))
+    paragraph(f"Weighted by time, {window}, from {source}. Prices in $/h.", "dim")
     if found.dropped:
         left = "; ".join(f"{n} rows: {reason}" for reason, n in found.dropped.items())
-        render.echo(render.style(f"Left out: {left}.", "dim"))
+        paragraph(f"Left out: {left}.", "dim")
     if plot:
         render.echo(f"Drawn into {plot}.")
 
 
-def _live(instance_types: tuple[str, ...], places: tuple[str, ...]) -> tuple[History, float, float, str]:
+def _known(
+    names: tuple[str, ...], places: tuple[str, ...], prices: dict[tuple[str, str], float]
+) -> tuple[History, float, float, str] | None:
+    """A history with its first and last moment and its source: the account's, else what was kept of it.
+
+    None when there is neither and the published averages have to do; the on-demand prices that the account
+    once told are added to `prices`. Raises what kept the account silent when nothing at all is known.
+    """
+    from hotdesk.cli.offers import open_store
+    from hotdesk.market import stock
+    from hotdesk.market.records import keep, kept, need_numpy
     from hotdesk.market.sources import price_history
+    from hotdesk.market.table import shipped
     from hotdesk.world import SystemClock
 
-    now = SystemClock().now()
-    found = price_history(instance_types, places, now)
-    return found, found.span[0], now, "your account (DescribeSpotPriceHistory)"
+    now = float(int(SystemClock().now()))  # whole seconds: --json tells the window, and it can be asked again
+    with open_store() as store:
+        prices |= stock.on_demand_prices(stock.known(store).catalog, names)
+        try:
+            if "HOTDESK_OFFLINE" in os.environ:
+                raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
+            need_numpy()
+            found = price_history(names, places, now)
+            keep(store, found, now)
+            return found, found.span[0], now, "your account (DescribeSpotPriceHistory)"
+        except (Unreachable, Missing) as error:
+            old = kept(store, names)
+            if old is None:
+                if any(name in types for types in shipped().bands_by_region().values() for name in names):
+                    render.note(
+                        f"{error.what} Published averages have to do; a history can be read from a file:"
+                    )
+                    render.note(
+                        f"  aws ec2 describe-spot-price-history --instance-types {' '.join(names)} > p.json"
+                    )
+                    return None
+                raise
+            time, history = old
+            render.note(f"{error.what} These prices were kept {render.ago(now - time)} ago.")
+            return history, history.span[0], time, "what your account said before"
+
+
+def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -> None:
+    """What the cloud's public file says of a type: no history, but averages and how often machines go."""
+    from hotdesk.market.table import shipped
+
+    table = shipped()
+    listed = table.on_demand_prices(names)
+    rows = []
+    for region, types in table.advice.saving_percent_and_band.items():
+        for name in names:
+            if name not in types or (places and not any(fnmatch(region, place) for place in places)):
+                continue
+            saving, band = types[name]
+            usual = listed.get((name, region))
+            rows.append(
+                {
+                    "instance_type": name,
+                    "region": region,
+                    "on_demand_usd_per_hour": usual,
+                    "saving_percent": saving,
+                    "estimated_usd_per_hour": round(usual * (1 - saving / 100), 4) if usual else None,
+                    "interruption_band": BANDS[band],
+                }
+            )
+    rows.sort(key=lambda row: (row["estimated_usd_per_hour"] is None, row["estimated_usd_per_hour"] or 0.0))
+    source = f"{table.sources[table.advice.source]}, in the table that ships with hotdesk"
+    calm = [str(row["region"]) for row in rows if row["interruption_band"] == BANDS[0]]
+    advice = (
+        f"Averages of one month, not a history: fit for a first look. "
+        f"Taken away in under 5 % of a month: {', '.join(calm) or 'nowhere'}."
+    )
+    if as_json:
+        render.json(
+            {
+                "instance_types": list(names),
+                "source": source,
+                "zones": [],
+                "published": rows,
+                "advice": advice,
+            }
+        )
+        return
+    heads = ["TYPE", "REGION", "ON-DEMAND $/H", "SPOT $/H", "SAVING", "TAKEN IN A MONTH"]
+    cells = [
+        [
+            str(row["instance_type"]),
+            str(row["region"]),
+            "-" if row["on_demand_usd_per_hour"] is None else f"${row['on_demand_usd_per_hour']:.4f}",
+            "-" if row["estimated_usd_per_hour"] is None else f"~${row['estimated_usd_per_hour']:.4f}",
+            f"{row['saving_percent']}%",
+            str(row["interruption_band"]),
+        ]
+        for row in rows
+    ]
+    render.echo(render.table(heads, cells, right=("ON-DEMAND $/H", "SPOT $/H", "SAVING")))
+    paragraph(advice)
+    paragraph(f"From: {source}.", "dim")
 
 
 def _within(history: History, places: tuple[str, ...]) -> History:
@@ -165,20 +269,20 @@ def _within(history: History, places: tuple[str, ...]) -> History:
     )
 
 
-def _print(zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ...], figure: Figure) -> None:
+def _print(
+    zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ...], figure: Figure, hours: float
+) -> None:
     import sys
-
-    import msgspec
 
     from hotdesk.charts import text
 
     several = len({zone.instance_type for zone in zones}) > 1
     limits = [share.usd_per_hour for share in zones[0].shares_under] if zones[0].shares_under else []
     limit = f"<${under[0]:g}" if under else "<OD"
-    heads = ["ZONE", "MEAN", "P05", "P50", "P95", "MAX", "NOW", limit, "CHANGES/D", "JOB P95", ""]
+    heads = ["ZONE", "MEAN", "P05", "P50", "P95", "MAX", "NOW", limit, "CHANGES/D", f"{hours:g} H P95", ""]
     rows = []
     for zone in zones:
-        remark = "pinned at on-demand: no spot market" if zone.pinned else ""
+        remark = "pinned: no spot market" if zone.pinned else ""
         if not remark and any(
             one.zone == zone.zone and one.instance_type == zone.instance_type for one in best
         ):
@@ -198,15 +302,13 @@ def _print(zones: list[ZonePrices], best: list[Cheapest], under: tuple[float, ..
             ]
         )
     width = min(render.columns(), 110) if render.columns() < 10_000 else 80
-    highest = max(zone.max for zone in zones)
-    near = tuple(
-        mark for mark in figure.marks if mark[1] <= 1.5 * highest
-    )  # a far one would flatten the rest
-    far = tuple(f"{label}, above this picture" for label, _ in figure.marks if (label, _) not in near)
-    shown = msgspec.structs.replace(figure, marks=near, notes=(*far, *figure.notes))
-    render.echo(text(shown, width=width, height=16, colour=render.colourful(sys.stdout)))
+    render.echo(text(figure, width=width, height=16, colour=render.colourful(sys.stdout)))
     render.echo()
-    render.echo(render.table(heads, rows, right=heads[1:-1]))
+    right = heads[1:-1]
+    heads, rows, spared = fitted(heads, rows, render.columns(), ("P05", "NOW", "P50", "CHANGES/D"))
+    render.echo(render.table(heads, rows, right=right))
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
 
 
 def _figure(
@@ -218,7 +320,7 @@ def _figure(
     pools = {(pool.instance_type, pool.zone): pool for pool in history.pools}
     several = len({zone.instance_type for zone in zones}) > 1
     series = []
-    for zone in sorted(zones, key=lambda zone: zone.mean_usd_per_hour)[:_DRAWN]:
+    for zone in _drawn(zones):
         edges, prices = held(pools[zone.instance_type, zone.zone], since, until)
         label = f"{zone.instance_type} {zone.zone}" if several else zone.zone
         y = (*prices.tolist(), float(prices[-1]))
@@ -228,17 +330,29 @@ def _figure(
     if len(levels) == 1:
         (level,) = levels
         marks.append((f"on-demand ${level:g}", level))
-    left = len(zones) - len(series)
-    note = (f"The {_DRAWN} cheapest zones; {left} more are in the table.",) if left else ()
+    highest = max(zone.max for zone in _drawn(zones))
+    near = tuple(mark for mark in marks if mark[1] <= 1.5 * highest)  # a far one would flatten the curves
+    far = [f"{label}: above this picture." for label, level in marks if level > 1.5 * highest]
+    pinned = [zone.zone for zone in zones if zone.pinned] if len(series) < len(zones) else []
+    left = len(zones) - len(series) - len(pinned)
+    notes = [f"The {_DRAWN} cheapest zones; {left} more are in the table."] if left > 0 else []
+    if pinned:
+        notes.append(f"Not drawn, for it is pinned at on-demand: {', '.join(pinned)}.")
     return Figure(
         title=f"Spot price of {', '.join(sorted({zone.instance_type for zone in zones}))}",
         x_label="time",
         y_label="$/h",
         series=tuple(series),
         x_is_time=True,
-        marks=tuple(marks),
-        notes=note,
+        marks=near,
+        notes=(*far, *notes),
     )
+
+
+def _drawn(zones: list[ZonePrices]) -> list[ZonePrices]:
+    """The zones worth a curve: the cheapest that have a market, or whatever there is."""
+    market = [zone for zone in zones if not zone.pinned] or zones
+    return sorted(market, key=lambda zone: zone.mean_usd_per_hour)[:_DRAWN]
 
 
 def _moment(text: str, option: str) -> float:

@@ -33,9 +33,8 @@ def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, 
             return
         view = desks.up(name, want=want, provider=provider, fresh=fresh)
         password = desks.password_file(name)
-    price = f", {render.usd(view.usd_per_hour, 4)}/h" if view.usd_per_hour else ""
     gpu = f", {view.gpu}" if view.gpu else ""
-    place = f"{view.instance_type} in {view.zone or view.region}{gpu}{price}"
+    place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
     width = max(len(f"hotdesk notebook {name}"), len(view.notebook))
     for call, what in (

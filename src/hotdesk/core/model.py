@@ -148,6 +148,11 @@ class Image(Value, frozen=True):
     reason: str = ""
     note: str = ""  # what it could not capture, said plainly
 
+    @property
+    def age(self) -> tuple[int, float]:
+        """Of two images of one desk, the greater has the later work; equal ones have the same."""
+        return self.generation, self.taken_at
+
 
 class Leftover(Value, frozen=True):
     """Anything else of ours that a survey found: a key pair, a security group, a half-deleted folder."""
@@ -183,7 +188,12 @@ class Survey(Value, frozen=True):
 
     def of(self, desk: str) -> Seen:
         """What is seen of one desk, which may be nothing."""
-        return self.by_desk().get(desk) or self._seen({})
+        return self.by_desk().get(desk) or self.nothing
+
+    @property
+    def nothing(self) -> Seen:
+        """What is seen of a desk that has nothing here."""
+        return self._seen({})
 
     def _seen(self, things: Mapping[str, Sequence[Value]]) -> Seen:
         return Seen(
@@ -227,9 +237,9 @@ class Seen(Value, frozen=True):
 
     @property
     def newest(self) -> Image | None:
-        """The newest verified image: what a resume starts from."""
+        """The newest verified image: what a resume starts from. (A copy is as new as its original.)"""
         whole = [i for i in self.images if i.verified and i.phase is Phase.READY]
-        return max(whole, key=lambda i: (i.generation, i.taken_at), default=None)
+        return max(whole, key=lambda i: (*i.age, i.id), default=None)
 
 
 class Desk(Value, frozen=True):

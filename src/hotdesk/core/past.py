@@ -9,82 +9,92 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS
-from hotdesk.core.model import Image, Phase, Seen
-from hotdesk.core.steps import Bake, Copy, Delete, Launch, LaunchOrder, Outcome, Prove, Row, Start, Stop
-
-_KEPT = 24  # launches and starts that are remembered: enough for every limit the planner knows
+from hotdesk.core.model import Image, Instance, Phase, Seen
+from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Row, Start, Stop, Verify
 
 
 class Past:
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.last: dict[str, Row] = {}  # by step key
         self.launch: Row | None = None  # the last launch
+        self.power: Row | None = None  # the last launch or start
         self.proof: Row | None = None  # the last proven login
-        self._open: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
-        self._begun: dict[str, list[float]] = {}  # by step key: when it was begun
-        self._launches: list[Row] = []
-        self._refusals: dict[str, tuple[float, Outcome]] = {}  # by offer key
+        self.proven: set[str] = set()  # machines that were ever logged into
+        self._recent: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
+        self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
+        self._launches: dict[int, Row] = {}
+        self._refusals: dict[str, Outcome] = {}  # by offer key
         for row in rows:
             self.add(row)
 
     def add(self, row: Row) -> None:
-        """Take in a row that was begun or has ended. Rows come in the order of their ids."""
-        key = row.step.key
-        again = row.id in self._open
-        self.last[key] = row
-        self._open[row.id] = row
-        if not again:
-            self._begun.setdefault(key, []).append(row.at)
-        match row.step:
+        """Take in a row that was begun or has ended, in whatever order they come."""
+        step, key = row.step, row.step.key
+        self._recent[row.id] = row
+        self._begun.setdefault(key, {})[row.id] = row.at
+        self.last[key] = _later(self.last.get(key), row)
+        match step:
             case Launch(order=order):
-                if again:
-                    self._launches = [r for r in self._launches if r.id != row.id]
-                self._launches = [*self._launches[-_KEPT:], row]
-                self.launch = row
+                self._launches[row.id] = row
+                self.launch = _later(self.launch, row)
+                self.power = _later(self.power, row)
                 if row.refused and row.outcome and row.outcome.kind in OFFER_KINDS:
-                    self._refusals[order.offer.key] = (row.outcome.until, row.outcome)
-            case Prove() if row.done:
-                self.proof = row
+                    known = self._refusals.get(order.offer.key, row.outcome)
+                    self._refusals[order.offer.key] = max(known, row.outcome, key=lambda o: o.until)
+            case Start(id=id_):
+                self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
+                self.power = _later(self.power, row)
+            case Prove(id=id_) if row.done:
+                self.proof = _later(self.proof, row)
+                self.proven.add(id_)
+
+    def undated(self, now: float) -> list[Row]:
+        """Steps whose end was never written down, or, by a clock that was set back since, is yet to come."""
+        return [r for r in self._recent.values() if r.ended_at is None or r.ended_at > now]
 
     def refusal(self, offer_key: str, now: float) -> Outcome | None:
         """Why this offer was refused, while that is still to be believed."""
-        until, outcome = self._refusals.get(offer_key, (0.0, None))
-        return outcome if until > now else None
+        outcome = self._refusals.get(offer_key)
+        return outcome if outcome and outcome.until > now else None
 
     def refusals(self, now: float) -> dict[str, Outcome]:
-        return {key: outcome for key, (until, outcome) in self._refusals.items() if until > now}
+        return {key: outcome for key, outcome in self._refusals.items() if outcome.until > now}
 
     def begun(self, key: str, since: float) -> int:
-        """How often a step of this key was begun since then."""
-        return sum(at >= since for at in self._begun.get(key, ()))
+        """How often a step of this key was begun since then; "start:ID" counts every start of a machine."""
+        return sum(at >= since for at in self._begun.get(key, {}).values())
 
     def launched(self, since: float) -> int:
         """How many machines were really launched since then."""
-        return sum(row.at >= since and row.done for row in self._launches)
+        return sum(row.at >= since and row.done for row in self._launches.values())
 
-    def made(self, instance_id: str) -> LaunchOrder | None:
-        """The order behind a machine that this journal launched."""
-        for row in reversed(self._launches):
-            if isinstance(row.step, Launch) and row.outcome and row.outcome.id == instance_id:
-                return row.step.order
-        return None
+    def made(self, instance: Instance) -> bool:
+        """Whether this journal ordered that machine: a name is one exact order."""
+        return any(
+            isinstance(row.step, Launch) and row.step.order.name == instance.name
+            for row in self._launches.values()
+        )
 
     def unsettled(self, seen: Seen, now: float) -> Row | None:
         """A step whose effect may exist although this survey does not show it.
 
-        A listing may lag behind a change by `seen.lag_seconds`; until then, or until the effect shows,
-        nothing may be concluded from its absence. A clock that was set back by more than the lag is not
-        waited for.
+        A listing may lag behind a change by `seen.lag_seconds`; until then, or while the effect shows,
+        nothing may be concluded from its absence. (Two looks may be answered by two mirrors: what one
+        showed, the next may not.) `now` is from before the survey was taken.
         """
         lagging = None
-        for row in list(self._open.values()):
-            ended = row.ended_at if row.ended_at is not None else row.at
-            if row.refused or abs(now - ended) >= seen.lag_seconds or _shows(row, seen):
+        for row in list(self._recent.values()):
+            ended = row.at if row.ended_at is None else row.ended_at
+            if row.refused or now - ended >= seen.lag_seconds:
                 if row.outcome is not None:
-                    del self._open[row.id]
-            else:
+                    del self._recent[row.id]
+            elif not _shows(row, seen):
                 lagging = lagging or row
         return lagging
+
+
+def _later(known: Row | None, row: Row) -> Row:
+    return row if known is None or row.id >= known.id else known
 
 
 def _shows(row: Row, seen: Seen) -> bool:
@@ -107,6 +117,8 @@ def _shows(row: Row, seen: Seen) -> bool:
             return any(i.name == bake.name for i in seen.images)
         case Copy(name=name, region=region):
             return any(i.name == name and i.region == region for i in seen.images)
+        case Verify(id=id_):
+            return all(i.id != id_ or i.verified or i.phase is not Phase.READY for i in seen.images)
         case Delete(id=id_, keep_disk=True):
             # Between the end of a machine and the listing of its disk, the work seems to be nowhere.
             return any(d.instance_id == id_ for d in seen.disks)

@@ -14,13 +14,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
+from hotdesk.core.saving import (
+    TRIES,
+    delete_everything,
+    finish,
+    gave_up,
+    prune,
+    refused,
+    save,
+    superseded,
+    usable,
+)
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
-    Bake,
-    BakeOrder,
     Copy,
     Delete,
     Launch,
@@ -28,14 +37,11 @@ from hotdesk.core.steps import (
     Prove,
     Start,
     Stop,
-    Verify,
     Wait,
 )
 
-TRIES = 3  # of one step since the owner last asked, before asking the owner
+TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
-
-_HARMLESS_TO_REPEAT = frozenset({Kind.THROTTLED, Kind.NOT_READY})
 
 
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
@@ -48,20 +54,24 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
+    if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
+        return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     steps = _steps(desk, seen, past, now)
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
+    if any(m.phase is Phase.ENDING for m in seen.machines):
+        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
-        return _delete_everything(seen)
+        return delete_everything(seen)
     if len(seen.machines) > 1:
         return [_settle_twins(desk, seen, past)]
     live = seen.live
     if live is None:
         return _without_machine(desk, seen, past, now)
-    if live.phase in {Phase.PENDING, Phase.STOPPING, Phase.ENDING}:
-        doing = {Phase.PENDING: "starting", Phase.STOPPING: "stopping", Phase.ENDING: "ending"}[live.phase]
+    if live.phase in {Phase.PENDING, Phase.STOPPING}:
+        doing = "starting" if live.phase is Phase.PENDING else "stopping"
         return [
             Wait(
                 seconds=seen.poll_seconds,
@@ -76,9 +86,9 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if desk.goal is Goal.STOPPED:
         if live.phase is Phase.READY:
             return [Stop(id=live.id, started_at=live.started_at, why="you asked for the machine to be off")]
-        return _prune(desk, seen)
+        return prune(desk, seen)
     if live.phase is Phase.READY:
-        return _prove(live, desk, past, now) or _prune(desk, seen)
+        return _prove(live, desk, past, now) or prune(desk, seen)
     return _start(live, desk, seen, past, now)
 
 
@@ -90,8 +100,9 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     row = past.last.get(step.key)
     if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
-        return [*_save(live, desk, seen, past), *_launch(desk, seen, past, now)]
-    if past.begun(step.key, desk.since) >= TRIES:
+        return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
+    proven_at = past.proof.at if past.proof else desk.since
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
         return [
             Ask(
                 what=f"{desk.name} was started {TRIES} times and stopped again each time.",
@@ -113,9 +124,9 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
         return []
-    powered = [past.launch, *(row for key, row in past.last.items() if key.startswith(f"start:{live.id}:"))]
-    began = max((row.ended_at or row.at for row in powered if row), default=desk.since)
-    if now - max(began, desk.since) > PROVE_SECONDS:
+    power = past.power
+    began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
+    if now - began > PROVE_SECONDS:
         return [
             Ask(
                 what=f"{desk.name} has been running for {int(now - began) // 60} minutes and cannot be used.",
@@ -133,10 +144,10 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     else:
         onward, reason = [], "no writes after the image is taken"
     if live.phase is Phase.STOPPED:
-        return [*_save(live, desk, seen, past), *onward]
+        return [*save(live, desk, seen, past, now), *onward]
     if live.stoppable:
         stop = Stop(id=live.id, started_at=live.started_at, why=reason)
-        return [stop, *_save(live, desk, seen, past), *onward]
+        return [stop, *save(live, desk, seen, past, now), *onward]
     release = Delete(
         id=live.id,
         keep_disk=True,
@@ -148,10 +159,10 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
 def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
     """Two machines under one name: only one that nobody can have worked on may go by itself."""
     keep, *others = sorted(
-        seen.machines, key=lambda i: (_worked_on(i, past), i.generation, i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (i.id in past.proven, i.generation, i.started_at, i.id), reverse=True
     )
     for twin in others:
-        if past.made(twin.id) and not _worked_on(twin, past):
+        if past.made(twin) and twin.id not in past.proven:
             return Delete(
                 id=twin.id, why=f"a late twin of {keep.id}: launched, and never reported to anybody"
             )
@@ -160,11 +171,8 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
         what=f"Two machines claim to be {desk.name}: {ids}.",
         why="Work may be on either, so hotdesk deletes neither.",
         fix=f"hotdesk show {desk.name}",
+        unsure=True,
     )
-
-
-def _worked_on(instance: Instance, past: Past) -> bool:
-    return any(row.done for key, row in past.last.items() if key.startswith(f"prove:{instance.id}:"))
 
 
 # ---- no machine --------------------------------------------------------------------------------------
@@ -173,33 +181,34 @@ def _worked_on(instance: Instance, past: Past) -> bool:
 def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
     for disk in seen.disks:
-        if not _superseded(disk, newest):
+        if disk.phase is not Phase.ENDING and not superseded(disk, newest):
             onward = _launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
-            return [*_save(disk, desk, seen, past), *onward]
+            return [*save(disk, desk, seen, past, now), *onward]
     for image in seen.images:  # its machine was deleted behind our back before it could be verified
-        newer = newest is None or (image.generation, image.taken_at) > (newest.generation, newest.taken_at)
-        if newer and not image.verified and not _rotten(image, past):
-            return _finish(image, seen)
+        newer = newest is None or image.age > newest.age
+        if newer and not image.verified and usable(image, past):
+            return finish(image, seen)
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
         return _launch(desk, seen, past, now)
-    return _prune(desk, seen)
+    return prune(desk, seen)
 
 
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    if desk.fresh:
-        return None
-    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i.id)]
-    if past.proof and isinstance(past.proof.step, Prove):
-        known.append((past.proof.step.generation, past.proof.step.started_at, past.proof.step.id))
+    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i)]
+    if desk.fresh:  # said of what was lost until then
+        known = []
+    proof = past.proof
+    if proof and isinstance(proof.step, Prove) and not (desk.fresh and proof.at < desk.since):
+        known.append((proof.step.generation, proof.step.started_at, proof.step.id))
     if not known:
         return None
     generation, started_at, machine = max(known)
-    if any(i.verified and holds_last_work(i, generation, started_at) for i in seen.images):
-        return None
     older = seen.newest
+    if older and holds_last_work(older, generation, started_at):
+        return None
     return Ask(
         what=f"The last work on {desk.name} is not to be found: {machine} is gone, and so is its disk.",
         why=(
@@ -208,6 +217,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
             else "There is no verified image of it either. Something else has deleted them."
         ),
         fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
+        unsure=True,
     )
 
 
@@ -217,11 +227,19 @@ def _launch(
     """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
     prior = past.launch
     prior_order = prior.step.order if prior and isinstance(prior.step, Launch) else None
-    image = seen.newest
+    newest = seen.newest
+    same = [
+        i for i in seen.images if newest and i.verified and i.phase is Phase.READY and i.age == newest.age
+    ]
     if prior and prior_order and not after:
-        if prior.unsure and any(o.key == prior_order.offer.key for o in desk.offers):
+        as_wanted = (
+            any(o.key == prior_order.offer.key for o in desk.offers)
+            and prior_order.generation >= desk.generation
+            and prior_order.image_id in ({i.id for i in same} or {""})
+        )
+        if prior.unsure and as_wanted:
             if past.begun(prior.step.key, desk.since) >= TRIES:
-                return [_gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")]
+                return [gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")]
             return [
                 Launch(
                     order=prior_order,
@@ -229,10 +247,10 @@ def _launch(
                 )
             ]
         elsewhere = prior.outcome is not None and prior.outcome.kind in OFFER_KINDS
-        if not elsewhere and (stop := _refused(prior.step, desk, past, now)):
+        if not elsewhere and (stop := refused(prior.step, desk, past, now)):
             return [stop]
     if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
-        return [_gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
+        return [gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
     seen_so_far: list[Instance | Disk | Image] = [*seen.instances, *seen.disks, *seen.images]
     generation = max([desk.generation, *(thing.generation + 1 for thing in seen_so_far)])
     if prior and prior_order:
@@ -240,7 +258,8 @@ def _launch(
     offer = next((o for o in desk.offers if not past.refusal(o.key, now)), None)
     if offer is None:
         return [_nothing_to_launch(desk, past, now)]
-    attempt, key = 0, ""
+    image = next((i for i in same if i.region == offer.region), newest)
+    attempt = 0
     while True:
         order = LaunchOrder(
             desk=desk.name,
@@ -253,23 +272,29 @@ def _launch(
             disk_gib=desk.want.disk_gib,
         )
         launch = Launch(order=order, why=offer.why or f"{offer.instance_type} in {offer.zone} fits")
-        key = launch.key
-        row = past.last.get(key)
+        row = past.last.get(launch.key)
         if row is None or not row.refused:
             break
         attempt += 1
     if image and not after and image.region != offer.region:
-        return [*_bring(image, offer, desk, seen), launch]
+        return [*_bring(image, offer, desk, seen, past), launch]
     return [launch]
 
 
-def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen) -> list[AnyStep]:
+def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
     name = f"{image.name}-{offer.region}"
-    for copy in seen.images:
-        if copy.name == name and copy.region == offer.region:
-            return _finish(copy, seen)
     why = f"{desk.name}'s image is in {image.region}, the machine will be in {offer.region}"
-    return [Copy(id=image.id, region=offer.region, name=name, why=why)]
+    copy = Copy(id=image.id, region=offer.region, name=name, why=why)
+    for copied in seen.images:
+        if copied.name == name and copied.region == offer.region:
+            if usable(copied, past):
+                return finish(copied, seen)
+            if past.begun(copy.key, desk.since) >= TRIES:
+                return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
+            return [
+                Delete(id=copied.id, why=f"a failed copy: {copied.reason or 'it is not as it should be'}")
+            ]
+    return [copy]
 
 
 def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
@@ -291,130 +316,6 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
     )
 
 
-# ---- saving ------------------------------------------------------------------------------------------
-
-
-def _save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
-    """From a machine that is off, or a disk that was left, to a verified image; then the source may go."""
-    began = source.started_at if source.started_at is not None else 0.0
-    taken = [i for i in seen.images if _is_of(i, source)]
-    if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
-        return [Delete(id=source.id, why=f"its work is whole in {saved.name}"), *_prune(desk, seen)]
-    unfinished = [i for i in taken if i.phase is not Phase.FAILED and not _rotten(i, past)]
-    gone = Delete(id=source.id, why="once the image is verified, nothing is paid but the image")
-    if unfinished:
-        return [*_finish(unfinished[0], seen), gone]
-    attempt, tried = 0, 0
-    while True:
-        order = BakeOrder(
-            desk=desk.name,
-            born=desk.created_at,
-            generation=source.generation,
-            attempt=attempt,
-            source_id=source.id,
-            started_at=began,
-            region=source.region,
-        )
-        bake = Bake(order=order, why="the image is what the desk comes back from")
-        row = past.last.get(bake.key)
-        ended = row is not None and (row.refused or (row.done and order.name not in seen.names))
-        failed = next((i for i in taken if i.name == order.name), None)
-        tried += past.begun(bake.key, desk.since)
-        if (
-            failed is not None
-            and tried
-            and (tried >= TRIES or failed.kind in {Kind.NO_SPACE, Kind.UNREADABLE})
-        ):
-            return [_not_saved(desk, failed.reason, failed.kind)]
-        if row and row.refused and row.at >= desk.since and row.outcome:
-            return [
-                _refused(row.step, desk, past, row.at)
-                or _not_saved(desk, row.outcome.message, row.outcome.kind)
-            ]
-        if failed is not None:
-            return [
-                Delete(id=failed.id, why=f"a failed image: {failed.reason or 'it does not hold the disk'}")
-            ]
-        if not ended:
-            break
-        attempt += 1
-    if tried >= TRIES:
-        return [_not_saved(desk, f"{tried} attempts to take an image failed", None)]
-    return [bake, Verify(id=order.name, why="an image counts only after it was read back"), gone]
-
-
-def _finish(image: Image, seen: Seen) -> list[AnyStep]:
-    """What an image still needs before it counts."""
-    match image.phase:
-        case Phase.PENDING | Phase.VERIFYING:
-            doing = "taken" if image.phase is Phase.PENDING else "read back"
-            why = image.reason or f"image {image.name} is being {doing}"
-            return [Wait(seconds=seen.poll_seconds, progress=image.progress, why=why)]
-        case Phase.FAILED:
-            return [Delete(id=image.id, why=f"a failed image: {image.reason or 'the cloud gives no reason'}")]
-    return [] if image.verified else [Verify(id=image.id, why="an image counts only after it was read back")]
-
-
-def _is_of(image: Image, source: Instance | Disk) -> bool:
-    """Whether an image shows this source as it is now, and not as it was before its last start."""
-    if image.source_id == source.id:
-        return isinstance(source, Disk) or image.taken_at > source.started_at
-    if isinstance(source, Disk) and source.started_at is not None:
-        return image.source_id == source.instance_id and image.taken_at > source.started_at
-    return False
-
-
-def _superseded(disk: Disk, newest: Image | None) -> bool:
-    return newest is not None and (newest.generation > disk.generation or _is_of(newest, disk))
-
-
-def _rotten(image: Image, past: Past) -> bool:
-    row = past.last.get(Verify(id=image.id, why="").key)
-    return image.phase is Phase.FAILED or bool(
-        row and row.refused and row.outcome and row.outcome.kind is Kind.ROTTEN
-    )
-
-
-def _not_saved(desk: Desk, why: str, kind: Kind | None) -> Ask:
-    return Ask(
-        what=f"{desk.name} could not be saved. Nothing was deleted: its disk is as you left it.",
-        why=why,
-        fix=f"hotdesk park {desk.name}   # once that is mended; or: hotdesk resume {desk.name}",
-        kind=kind,
-    )
-
-
-# ---- tidying -----------------------------------------------------------------------------------------
-
-
-def _prune(desk: Desk, seen: Seen) -> list[AnyStep]:
-    """What costs money and holds nothing that is not held better elsewhere."""
-    steps: list[AnyStep] = [Delete(id=t.id, why=t.why or f"a leftover {t.kind}") for t in seen.leftovers]
-    newest = seen.newest
-    if newest is None:
-        return steps
-    for disk in seen.disks:
-        if _superseded(disk, newest):
-            steps.append(Delete(id=disk.id, why=f"its work is whole in {newest.name}"))
-    for image in seen.images:
-        older = (image.generation, image.taken_at) < (newest.generation, newest.taken_at)
-        if image.id != newest.id and (older or image.phase is Phase.FAILED):
-            steps.append(Delete(id=image.id, why=f"{newest.name} is newer and verified"))
-    return steps
-
-
-def _delete_everything(seen: Seen) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
-        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
-    everything: list[Instance | Disk | Image | Leftover] = [
-        *seen.machines,
-        *seen.disks,
-        *seen.images,
-        *seen.leftovers,
-    ]
-    return [Delete(id=thing.id, why="you asked for it to be gone") for thing in everything]
-
-
 # ---- refusals ----------------------------------------------------------------------------------------
 
 
@@ -422,35 +323,12 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
     """The step; or a question when the same one was refused, or failed again and again, since asked."""
     if not step.acts:
         return step
-    if stop := _refused(step, desk, past, now):
+    if stop := refused(step, desk, past, now):
         return stop
     row = past.last.get(step.key)
-    if row and row.unsure and past.begun(step.key, desk.since) >= TRIES:
-        return _gave_up(desk, step.key, row.outcome.message if row.outcome else "")
+    if row and past.begun(step.key, desk.since) >= (TRIES if row.unsure else TRIES_DONE):
+        return gave_up(desk, step.key, row.outcome.message if row.outcome else "")
     return step
-
-
-def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnyStep | None:
-    row = past.last.get(step.key)
-    if row is None or not row.refused or row.outcome is None or row.at < desk.since:
-        return None
-    if row.outcome.kind in _HARMLESS_TO_REPEAT:
-        left = row.outcome.until - now
-        return Wait(seconds=left, why=row.outcome.message) if left > 0 else None
-    return Ask(
-        what=f"{desk.name}: the cloud refused to {step.key.split(':')[0]}.",
-        why=row.outcome.message,
-        fix=row.outcome.fix or f"hotdesk log {desk.name}",
-        kind=row.outcome.kind,
-    )
-
-
-def _gave_up(desk: Desk, what: str, why: str) -> Ask:
-    return Ask(
-        what=f"{desk.name}: {what} did not work.",
-        why=why or "No answer came back, and looking afterwards did not show the effect.",
-        fix=f"hotdesk log {desk.name}",
-    )
 
 
 # ---- things of nobody --------------------------------------------------------------------------------
@@ -467,7 +345,7 @@ def plan_gc(survey: Survey, desks: Iterable[Desk], now: float) -> list[AnyStep]:
     for name, seen in sorted(survey.by_desk().items()):
         if name in known:
             continue
-        steps += _prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
+        steps += prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
         pruned = {s.id for s in steps if isinstance(s, Delete)}
         things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
         if kept := [t for t in things if t.id not in pruned]:

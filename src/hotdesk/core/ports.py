@@ -48,7 +48,10 @@ class Provider(Protocol):
         ...
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        """The image in another region; the copy's id."""
+        """The image in another region; the copy's id.
+
+        A copy keeps its original's generation, source and `taken_at`: it has the same work, not newer.
+        """
         ...
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
@@ -73,6 +76,24 @@ class Access(Value, frozen=True):
     notebook_port: int  # on the desk's own loopback
     notebook_here: bool = False  # the desk's loopback is this computer's: no tunnel needed
     home: str = "~"
+
+
+class Keys(Value, frozen=True):
+    """A desk's keys, as files of this computer that only their owner can read."""
+
+    desk: str
+    alias: str  # the name under which `known_hosts_path` holds the host key
+    user_key_path: str  # its public half lies beside it, as `.pub`
+    host_key_path: str  # likewise
+    known_hosts_path: str
+    password_path: str  # the notebook's password, to be read by its owner
+    password_hash_path: str  # what a Jupyter server is given instead
+
+
+class KeyRing(Protocol):
+    def __call__(self, desk: str) -> Keys:
+        """The desk's keys, made now if they are not there yet."""
+        ...
 
 
 class Clock(Protocol):

@@ -96,7 +96,8 @@ def advise(zones: Sequence[ZonePrices], cheapest: Sequence[Cheapest], *, hours: 
         reasons.append(f"at most ${best.max:.3g}, {'ABOVE' if over else 'never above'} on-demand")
     if best.job_usd_p95 is not None:
         reasons.append(
-            f"a {hours:g}-hour job cost ${best.job_usd_p50:.2f}, in one of twenty ${best.job_usd_p95:.2f}"
+            f"{hours:g} hours cost ${best.job_usd_p50:.2f}, "
+            f"${best.job_usd_p95:.2f} or more from one start in twenty"
         )
     worth = best.on_demand_usd_per_hour is None or best.mean_usd_per_hour < 0.9 * best.on_demand_usd_per_hour
     name = f"{best.instance_type} in {best.zone}"

@@ -164,6 +164,7 @@ class Ask(Step, frozen=True, kw_only=True):
     what: str
     fix: str
     kind: Kind | None = None  # the refusal behind it, where there is one
+    unsure: bool = False  # it rests on a look that may be behind: asked once it stands for the listing's lag
 
     @property
     def key(self) -> str:

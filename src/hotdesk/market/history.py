@@ -1,20 +1,11 @@
-"""Price histories: reading what `aws ec2 describe-spot-price-history` prints, and the figures of core/prices.
-
-Broken rows cost themselves and are counted by reason; a file that was cut short gives the rows it still has.
-"""
+"""Price histories as columns, and the figures of core/prices from them: millions of prices in a second."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.errors import Unknown
 from hotdesk.core.prices import PINNED_NEARNESS, Cheapest, Share, ZonePrices, is_pinned, region_of
 
 if TYPE_CHECKING:
@@ -26,7 +17,6 @@ HOUR, DAY = 3600.0, 86400.0
 #: Starts tried for "a job of N hours from a random start": evenly spaced, in the middle of their intervals.
 STARTS = 4000
 _BINS = 4096
-LINUX = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 
 class Pool(NamedTuple):
@@ -68,98 +58,6 @@ class History(NamedTuple):
                     f"hotdesk spot {near[0]}" if near else "hotdesk offers",
                 )
         return self._replace(pools=tuple(p for p in self.pools if p.instance_type in set(instance_types)))
-
-
-class _Row(msgspec.Struct, gc=False):
-    """One price as AWS writes it; everything else in a row is ignored."""
-
-    InstanceType: str
-    SpotPrice: str | float
-    Timestamp: datetime
-    AvailabilityZone: str = ""
-    AvailabilityZoneId: str = ""
-    ProductDescription: str = LINUX[0]
-    Currency: str = "USD"
-
-
-class _Document(msgspec.Struct):
-    SpotPriceHistory: list[_Row]
-
-
-_decoder = msgspec.json.Decoder(_Document | list[_Row])
-
-
-def read(path: Path, *, products: Sequence[str] = LINUX) -> History:
-    """A file, or every .json file below a folder. Raises `Usage` when there is nothing to read."""
-    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    rows: list[_Row] = []
-    dropped: Counter[str] = Counter()
-    notes: list[str] = []
-    if not files:
-        raise Usage(f"There is no .json file below {path}.", "A price history is kept in such files.", _HOW)
-    for file in files:
-        try:
-            body = file.read_bytes()
-        except OSError as error:
-            raise Usage(f"{file} cannot be read.", error.strerror or str(error), _HOW) from error
-        try:
-            document = _decoder.decode(body)
-            rows += document if isinstance(document, list) else document.SpotPriceHistory
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            found, note = _salvage(body, file.name, dropped)
-            rows += found
-            notes += note
-    history = gather(rows, products=products, dropped=dropped)
-    if not history.pools:
-        why = "; ".join([*notes, *(f"{n} rows: {reason}" for reason, n in history.dropped.items())])
-        raise Usage(f"There is no usable price in {path}.", why or "It holds no rows.", _HOW)
-    return history._replace(notes=tuple(notes))
-
-
-_HOW = "aws ec2 describe-spot-price-history --instance-types p3.2xlarge --output json > prices.json"
-
-
-def gather(
-    rows: Iterable[_Row], *, products: Sequence[str] = LINUX, dropped: Counter[str] | None = None
-) -> History:
-    """Rows in any order, sorted into pools; what cannot be a price is counted and left out."""
-    import numpy as np
-
-    dropped = Counter() if dropped is None else dropped
-    columns: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-    wanted = set(products)
-    for row in rows:
-        try:
-            price = float(row.SpotPrice)
-        except ValueError:
-            dropped["the price is no number"] += 1
-            continue
-        if not price > 0 or math.isinf(price):
-            dropped["the price is zero, negative or not finite"] += 1
-        elif row.Currency != "USD":
-            dropped[f"the currency is {row.Currency[:8]}, not USD"] += 1
-        elif row.ProductDescription not in wanted:
-            dropped[f"for {row.ProductDescription[:40]}"] += 1
-        elif not (zone := row.AvailabilityZone or row.AvailabilityZoneId):
-            dropped["no zone"] += 1
-        else:
-            time = row.Timestamp
-            times, prices = columns.setdefault((row.InstanceType, zone), ([], []))
-            # a time without an offset is UTC: that is what AWS means
-            times.append((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
-            prices.append(price)
-    pools = []
-    for (instance_type, zone), (times, prices) in sorted(columns.items()):
-        t, p = np.array(times), np.array(prices)
-        order = np.lexsort((p, t))
-        t, p = t[order], p[order]
-        last = np.append(t[1:] != t[:-1], True)  # of two prices at one moment the higher counts
-        dropped["the same price twice"] += int(np.count_nonzero(~last[:-1] & (p[1:] == p[:-1])))
-        dropped["two prices at one moment: the lower one"] += int(
-            np.count_nonzero(~last[:-1] & (p[1:] != p[:-1]))
-        )
-        pools.append(Pool(instance_type, zone, t[last], p[last]))
-    return History(tuple(pools), {reason: n for reason, n in dropped.items() if n})
 
 
 def summarise(
@@ -344,41 +242,3 @@ def _merged(times: Sequence[Floats]) -> tuple[Floats, Any]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return whole[order], rank
-
-
-def _salvage(body: bytes, name: str, dropped: Counter[str]) -> tuple[list[_Row], list[str]]:
-    """The usable rows of a file that does not decode as a whole, and what is to be said about it."""
-    import json
-
-    text = body.decode("utf-8", "replace")
-    decoder = json.JSONDecoder()
-    place, rows, seen = text.find("["), [], 0
-    while place >= 0 and (place := text.find("{", place)) >= 0:
-        try:
-            raw, place = decoder.raw_decode(text, place)
-        except ValueError:
-            place = text.find("{", place + 1)  # from the next row on
-            dropped["cut short or not JSON"] += 1
-            continue
-        seen += 1
-        try:
-            rows.append(msgspec.convert(raw, _Row))
-        except msgspec.ValidationError:
-            dropped["not a price row"] += 1
-    try:
-        json.loads(text)
-        return rows, []
-    except ValueError:
-        return rows, [f"{name} is cut short or damaged: {seen} whole rows were still found in it"]
-
-
-def gather_raw(rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> History:
-    """Rows as boto3 gives them (times are datetimes already)."""
-    dropped: Counter[str] = Counter()
-    found = []
-    for raw in rows:
-        try:
-            found.append(msgspec.convert(raw, _Row))
-        except msgspec.ValidationError:
-            dropped["not a price row"] += 1
-    return gather(found, dropped=dropped)._replace(notes=notes)

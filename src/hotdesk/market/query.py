@@ -295,7 +295,7 @@ def _ranged(option: str, words: str, value: Callable[[Machine], float]) -> _Filt
 def span_of(words: str, option: str) -> tuple[float, float]:
     """`24..`, `..8`, `1..4` and `4` as the lowest and highest that fit. Raises `Usage` for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)?(\.\.)?(\d+(?:\.\d+)?)?", words.strip())
-    if not match or not any(match.groups()) or (match[1] and match[3] and not match[2]):
+    if not match or not (match[1] or match[3]) or (match[1] and match[3] and not match[2]):
         raise Usage(f"{option} {words!r} cannot be read.", "It is a number or a range.", f"{option} 4..16")
     low = float(match[1]) if match[1] else 0.0
     high = float(match[3]) if match[3] else math.inf if match[2] else low

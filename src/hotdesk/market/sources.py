@@ -1,19 +1,17 @@
-"""Where prices come from: the account's own APIs, and public files that need no account.
+"""The account's own prices: boto3, loaded on first use and asked politely, a few regions at once.
 
-A source gives rows and says nothing else; what it cannot read it drops and counts, and when it fails it
-costs its own rows. boto3 is loaded on first use and asked politely: several regions at once, few threads.
+A source gives rows and says nothing else; a row that it cannot read it leaves out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,7 +20,8 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.prices import region_of
 from hotdesk.market.table import Machine
 
-ADVISOR_URL = "https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json"
+T = TypeVar("T")
+
 PRICING_REGION = "us-east-1"  # the Price List API answers in few regions, for all of them
 AT_ONCE = 8
 _LINUX = "Linux/UNIX"
@@ -37,78 +36,6 @@ _PLAIN = {
     "preInstalledSw": "NA",
     "capacitystatus": "Used",
 }
-
-
-class Advice(NamedTuple):
-    """What AWS's public spot advisor says: bands and savings by (region, instance type)."""
-
-    bands: dict[tuple[str, str], int]
-    savings: dict[tuple[str, str], float]
-    dropped: Counter[str]
-
-
-# ---- public files ------------------------------------------------------------------------------------
-
-
-class Fetched(NamedTuple):
-    body: bytes
-    etag: str
-
-
-def fetch(
-    url: str, *, etag: str = "", timeout_seconds: float = 5.0, most_mib: float = 64.0
-) -> Fetched | None:
-    """A public file, or None when it is still the one with this ETag. Raises `Unreachable` otherwise."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    request = Request(url, headers={"User-Agent": "hotdesk", **({"If-None-Match": etag} if etag else {})})
-    try:
-        with urlopen(request, timeout=timeout_seconds) as answer:
-            most = int(most_mib * 1024 * 1024)
-            body = answer.read(most + 1)
-            whole = answer.headers.get("Content-Length")
-            if len(body) > most:
-                raise Unreachable(f"{url} is larger than {most_mib:g} MiB.")
-            if whole and whole.isdigit() and len(body) < int(whole):
-                raise Unreachable(f"{url} was cut short after {len(body)} of {whole} bytes.")
-            return Fetched(body, answer.headers.get("ETag") or "")
-    except HTTPError as error:
-        with error:
-            if error.code == 304:
-                return None
-            raise Unreachable(f"{url} answers {error.code} {error.reason}.") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise Unreachable(f"{url} cannot be reached.", str(getattr(error, "reason", error))) from error
-
-
-def read_advice(body: bytes) -> Advice:
-    """The advisor file. Raises `ValueError` when it is none at all; broken entries are counted."""
-    try:
-        document = msgspec.json.decode(body)
-        regions = document["spot_advisor"]
-        items = list(regions.items())
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError("it is not the spot advisor's file") from error
-    advice = Advice({}, {}, Counter())
-    for region, systems in items:
-        linux = systems.get("Linux") if isinstance(systems, dict) else None
-        for name, entry in (linux or {}).items() if isinstance(linux, dict) else ():
-            try:
-                saving, band = float(entry["s"]), int(entry["r"])
-            except (KeyError, TypeError, ValueError):
-                advice.dropped["not an entry of the spot advisor"] += 1
-                continue
-            if band not in range(5) or saving >= 100:
-                advice.dropped["the saving or the band is impossible"] += 1
-                continue
-            advice.bands[region, name] = band
-            advice.savings[region, name] = saving
-    return advice
-
-
-# ---- the account -------------------------------------------------------------------------------------
 
 
 def has_aws_account() -> bool:
@@ -293,9 +220,7 @@ def price_history(
 
     Raises `Missing` or `Unreachable` with how to use a file instead.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    from hotdesk.market.history import gather_raw
+    from hotdesk.market.records import gather_raw
 
     names = " ".join(instance_types)
     how = (
@@ -326,8 +251,7 @@ def price_history(
         except Unreachable as error:
             return error
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        replies = dict(zip(wanted, pool.map(ask, wanted), strict=True))
+    replies = side_by_side(ask, wanted)
     notes = tuple(reply.what.rstrip(".") for reply in replies.values() if isinstance(reply, Unreachable))
     rows = [row for reply in replies.values() if isinstance(reply, list) for row in reply]
     if not rows:
@@ -337,6 +261,30 @@ def price_history(
             how,
         )
     return gather_raw(rows, notes)
+
+
+def side_by_side(ask: Callable[[str], T], items: Sequence[str], at_once: int = AT_ONCE) -> dict[str, T]:
+    """`ask` of every item, a few at once. The threads never hold up the end of the process."""
+    import queue
+    import threading
+
+    left: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for item in items:
+        left.put(item)
+    found: dict[str, T] = {}
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = left.get_nowait()
+                found[item] = ask(item)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(items)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {item: found[item] for item in items if item in found}
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A rough guide to how fast a machine trains, for sorting offers. For figures with bands: `hotdesk bench`.
+"""A rough guide to how fast a machine trains, for sorting offers. For a job's own figures: `hotdesk plan`.
 
 Per GPU the square root of dense fp16 TFLOPS times memory bandwidth (data sheets), relative to one T4. Over
 published training benchmarks such a ratio is off by 6 to 22 % in the median, by 61 % at worst (p90).
@@ -7,15 +7,24 @@ published training benchmarks such a ratio is off by 6 to 22 % in the median, by
 from __future__ import annotations
 
 import math
+from functools import cache
 
-from hotdesk.market.table import Machine, shipped
+from hotdesk.core.errors import Unknown
+from hotdesk.market import gpus
+from hotdesk.market.table import Machine
 
 
 def relative(machine: Machine) -> float:
     """How much work a machine does in the time one T4 does 1; 0.0 where it has no GPU or nobody knows."""
-    known = shipped().speed
-    sized = known.get(f"{machine.gpu}-{machine.gpu_memory_gib:.0f}GB")
-    spec, base = sized or known.get(machine.gpu), known["T4"]
-    if not isinstance(spec, tuple) or not isinstance(base, tuple):
+    if not machine.gpu:
         return 0.0
-    return math.sqrt(spec[0] * spec[1] / (base[0] * base[1])) * machine.gpu_count
+    return _worth(machine.gpu, machine.gpu_memory_gib) / _worth("T4", 16.0) * machine.gpu_count
+
+
+@cache
+def _worth(name: str, memory_gib: float) -> float:
+    try:
+        gpu = gpus.find(name, memory_gib)
+    except Unknown:
+        return 0.0
+    return math.sqrt(max(gpu.fp16, gpu.tf32, gpu.fp32) * gpu.gb_per_second)

@@ -7,7 +7,7 @@ limit; one that fails costs its rows and one line, and is left in peace for a wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,23 +15,13 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Market, Offer
-from hotdesk.market.catalog import Catalog, build
-from hotdesk.market.sources import (
-    ADVISOR_URL,
-    LIVE,
-    Advice,
-    Aws,
-    aws_region,
-    fetch,
-    has_aws_account,
-    read_advice,
-)
+from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.table import Machine, shipped
 
 if TYPE_CHECKING:
-    from hotdesk.market.sources import Advice
+    from hotdesk.market.public import Advice
 
-KEY = "offers"
+KEY = f"offers-{FORM}"  # another form of the catalogue is another key
 FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
 LIMIT_SECONDS = 60.0
@@ -72,6 +62,18 @@ def known(cache: Cache) -> Known:
     return Known(_table_only(), None)
 
 
+def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str, str], float]:
+    """On-demand $/h by (instance type, region) of these types."""
+    found = {}
+    for number, machine in enumerate(catalog.machines):
+        if machine.instance_type in names:
+            for row in range(catalog.starts[number], catalog.starts[number + 1]):
+                if MARKETS[catalog.market[row]] is Market.ON_DEMAND:
+                    region = catalog.places[catalog.place[row]].region
+                    found[machine.instance_type, region] = catalog.price[row]
+    return found
+
+
 def due(cache: Cache, now: float) -> bool:
     """Whether asking again is polite: not so soon after every source failed."""
     tried = cache.cached("offers-tried")
@@ -84,10 +86,15 @@ def refreshed(
     *,
     progress: Callable[[str], None] = lambda text: None,
     advisor_url: str = "",
+    regions: Sequence[str] = (),
     limit_seconds: float = LIMIT_SECONDS,
 ) -> Known:
-    """Ask every source that there is, keep what they say, and return it with a line for each that failed."""
-    from hotdesk.market.sources import ADVISOR_URL, LIVE, has_aws_account
+    """Ask every source that there is, keep what they say, and return it with a line for each that failed.
+
+    The account is asked about `regions`, or about all that are enabled when there are none.
+    """
+    from hotdesk.market.public import ADVISOR_URL
+    from hotdesk.market.sources import LIVE, has_aws_account
 
     advisor_url = advisor_url or ADVISOR_URL
     notes: list[str] = []
@@ -102,7 +109,9 @@ def refreshed(
 
     jobs: dict[str, Callable[[], None]] = {"the public spot advisor": advisor}
     if has_aws_account():
-        jobs["your AWS account"] = lambda: _account(answers, told, notes, now, progress)
+        jobs["your AWS account"] = lambda: _account(
+            answers, told, notes, now=now, progress=progress, regions=regions
+        )
     faults = _side_by_side(jobs, progress, limit_seconds)
     notes += [f"{name} gave nothing: {fault}" for name, fault in faults.items()]
     advice, file = files[0] if files else (None, None)
@@ -187,7 +196,7 @@ def _cached_file(cache: Cache, url: str) -> _File | None:
 
 def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
     """What the advisor says now; what it said before when it cannot be reached and something was kept."""
-    from hotdesk.market.sources import fetch, read_advice
+    from hotdesk.market.public import fetch, read_advice
 
     try:
         new = fetch(url, etag=kept.etag if kept else "")
@@ -206,15 +215,16 @@ def _account(
     answers: dict[str, list[Offer]],
     told: dict[str, list[Machine]],
     notes: list[str],
+    *,
     now: float,
     progress: Callable[[str], None],
+    regions: Sequence[str],
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from hotdesk.market.sources import AT_ONCE, Aws, aws_region
+    from hotdesk.market.sources import Aws, aws_region, side_by_side
 
     account = Aws()
-    regions = account.regions()
+    enabled = account.regions()
+    wanted = [region for region in enabled if region in regions] or enabled
     machines = account.machines()
     told["machines"] = machines
     by_name = {machine.instance_type: machine for machine in machines}
@@ -226,8 +236,7 @@ def _account(
         except HotdeskError as error:
             notes.append(f"{region} gave nothing: {error.what}")
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(ask, regions))
+    side_by_side(ask, wanted)
 
 
 def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[Offer]:

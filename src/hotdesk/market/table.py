@@ -76,7 +76,6 @@ class Table(Value, frozen=True):
     provider: str
     as_of: str
     sources: dict[str, str]
-    speed: dict[str, str | tuple[float, float]]
     types: tuple[_Type, ...]
     on_demand: tuple[_Prices, ...]
     advice: _Advice
@@ -118,6 +117,10 @@ class Table(Value, frozen=True):
         """Interruption bands (0 is under 5 % a month, 4 over 20 %) by (region, instance type)."""
         rows = self.advice.saving_percent_and_band.items()
         return {(region, name): band for region, types in rows for name, (_, band) in types.items()}
+
+    def bands_by_region(self) -> dict[str, frozenset[str]]:
+        """The types that the public advisor file speaks of, by region."""
+        return {region: frozenset(types) for region, types in self.advice.saving_percent_and_band.items()}
 
     def on_demand_prices(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
         """On-demand $/h by (instance type, region), of types sold today and of retired ones."""

@@ -1,0 +1,256 @@
+"""hotdesk bench: how fast a machine trains, measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from hotdesk.cli import options, render
+from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Usage
+
+_WORKLOADS = ("all", "copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2")
+
+
+@click.command(name="bench")
+@click.argument("words", nargs=-1, metavar="[NAME | list | compare [WORKLOAD]]")
+@click.option(
+    "--workload", default="all", show_default=True, help=", ".join(_WORKLOADS) + "; several with commas."
+)
+@click.option(
+    "--cmd", default="", metavar="COMMAND", help="Your own job instead, timed by the lines it prints."
+)
+@click.option("--step-regex", default=r"step\D*(\d+)", show_default=True, help="A line that ends a step.")
+@click.option("--items-per-step", type=float, default=1.0, show_default=True)
+@click.option("--steps", type=int, default=20, show_default=True, help="Steps of your job at least.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="fp32, tf32, bf16, fp16; several with commas."
+)
+@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
+@click.option("--batch", type=int, default=0, help="Batch size; searched for when not given.")
+@click.option("--seconds-max", type=float, default=300.0, show_default=True, help="For everything together.")
+@click.option("--usd-max", type=float, default=0.0, help="Dollars at most; needs a price.")
+@click.option(
+    "--usd-per-hour", type=float, default=0.0, help="The machine's price, where hotdesk does not know it."
+)
+@click.option(
+    "--soak", type=float, default=0.0, help="Seconds each network runs at least, to see throttling."
+)
+@click.option("--python", default="", help="The Python that has torch.")
+@options.as_json
+def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Measure how fast a machine trains: this computer, or the desk NAME.
+
+    \b
+    hotdesk bench                        this computer, all workloads
+    hotdesk bench blue --workload gpt2   the desk "blue"
+    hotdesk bench --cmd "python train.py" --step-regex "step (\\d+)" --items-per-step 64
+    hotdesk bench list | compare         what was measured
+
+    Each rate has a band. A run beside which other programs were busy, or that slowed down, is kept, says so,
+    and is not used by predictions. Seconds are capped, and dollars with --usd-max.
+    """
+    from hotdesk.market import measured
+
+    if words[:1] == ("list",):
+        _list(measured.load(), as_json)
+        return
+    if words[:1] == ("compare",):
+        _compare(words[1:], as_json)
+        return
+    if len(words) > 1:
+        raise Usage("Only one desk is measured at a time.", " ".join(words)[:80], f"hotdesk bench {words[0]}")
+    _check(given)
+    where = words[0] if words else "here"
+    document = _at_desk(where, given) if words else _here(given)
+    runs = document.get("results", [])
+    for run in runs:
+        measured.keep(run, where)
+    problems = document.get("problems", [])
+    if as_json:
+        render.json({"results": runs, "problems": problems})
+    elif runs:
+        _list(runs, False)
+    for problem in problems if runs else []:
+        render.error(problem["what"], problem["why"], problem["fix"])
+    if not runs:
+        first = problems[0] if problems else {"what": "Nothing was measured.", "why": "", "fix": ""}
+        kind = Missing if "not installed" in first["what"] or "torch" in first["what"] else NotAllowed
+        raise kind(first["what"], first["why"], first["fix"] or "hotdesk bench --workload matmul")
+
+
+def _check(given: dict[str, Any]) -> None:
+    for name in ("items_per_step", "seconds_max"):
+        if not given[name] > 0:
+            raise Usage(
+                f"--{name.replace('_', '-')} {given[name]:g} is impossible.", "It is more than zero.", "60"
+            )
+    for name in ("batch", "usd_max", "usd_per_hour", "soak", "steps"):
+        if given[name] < 0:
+            raise Usage(
+                f"--{name.replace('_', '-')} {given[name]:g} is impossible.", "It is not negative.", "0"
+            )
+    for name in given["workload"].split(","):
+        if name not in _WORKLOADS:
+            import difflib
+
+            near = difflib.get_close_matches(name, _WORKLOADS, n=1)
+            raise Usage(
+                f"There is no workload {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
+                "There are " + ", ".join(_WORKLOADS) + ".",
+                f"hotdesk bench --workload {near[0] if near else 'all'}",
+            )
+
+
+def _argv(given: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    """The words behind `python bench.py`."""
+    words = ["--json", "--about", msgspec.json.encode(about).decode()]
+    for name in (
+        "workload",
+        "precision",
+        "device",
+        "batch",
+        "seconds_max",
+        "usd_max",
+        "usd_per_hour",
+        "soak",
+    ):
+        words += [f"--{name.replace('_', '-')}", str(given[name])]
+    if given["cmd"]:
+        for name in ("cmd", "step_regex", "items_per_step", "steps"):
+            words += [f"--{name.replace('_', '-')}", str(given[name])]
+    return words
+
+
+def _script() -> Path:
+    found = importlib.util.find_spec("hotdesk.machine")
+    return (
+        Path(str(found.submodule_search_locations[0] if found and found.submodule_search_locations else ""))
+        / "bench.py"
+    )
+
+
+def _here(given: dict[str, Any]) -> dict[str, Any]:
+    """Run on this computer, in a Python that has torch where one is found."""
+    python = given["python"] or sys.executable
+    if not given["cmd"] and not given["python"] and importlib.util.find_spec("torch") is None:
+        python = shutil.which("python3") or python
+    return _ran([python, str(_script()), *_argv(given, {"provider": "local"})], None)
+
+
+def _at_desk(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Run at a desk, which gets the program through the connection; nothing is left behind there."""
+    from hotdesk.api import Hotdesk
+    from hotdesk.connect import ssh
+
+    with Hotdesk() as desks:
+        view = desks.show(name)
+        access = desks.access(name)
+    about = {
+        "provider": view.provider,
+        "instance_type": view.instance_type,
+        "region": view.region,
+        "zone": view.zone,
+        "market": str(view.market),
+    }
+    given = {**given, "usd_per_hour": given["usd_per_hour"] or view.usd_per_hour}
+    words = [given["python"] or "python3", "-", *_argv(given, about)]
+    return _ran(ssh.command(access, words), _script().read_bytes())
+
+
+def _ran(argv: list[str], program: bytes | None) -> dict[str, Any]:
+    """Its JSON document; what it says on the way goes to standard error as it comes."""
+    try:
+        done = subprocess.run(argv, input=program, stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise Missing(
+            f"{argv[0]} cannot be started.",
+            error.strerror or str(error),
+            "hotdesk bench --python /path/to/python",
+        ) from error
+    try:
+        document: dict[str, Any] = msgspec.json.decode(done.stdout)
+    except msgspec.DecodeError as error:
+        raise _Broken(
+            f"The measurement ended with {done.returncode} and no result.",
+            "Its last words are above.",
+            "hotdesk bench --workload matmul --seconds-max 30",
+        ) from error
+    return document
+
+
+class _Broken(HotdeskError):
+    exit_code = 8
+
+
+def _list(runs: list[dict[str, Any]], as_json: bool) -> None:
+    from hotdesk.market.measured import machine_of
+
+    if as_json:
+        render.json({"runs": runs})
+        return
+    if not runs:
+        render.echo("Nothing was measured yet.")
+        render.echo("  " + render.style("hotdesk bench", "cyan"))
+        return
+    rows = []
+    for run in runs:
+        result, workload, conditions = run["result"], run["workload"], run["conditions"]
+        batch = f"batch {workload['batch']}" if workload.get("batch") else ""
+        rows.append(
+            [
+                " ".join(filter(None, (workload["name"], workload.get("precision", ""), batch))),
+                machine_of(run),
+                f"{_short(result['items_per_s'])} {result['unit']}/s",
+                f"{_short(result['ci95_low'])} to {_short(result['ci95_high'])}",
+                f"{result['mfu']:.0%}" if result.get("mfu") else "",
+                "ok"
+                if conditions.get("valid")
+                else render.style("not used: " + "; ".join(conditions.get("reasons", [])), "yellow"),
+            ]
+        )
+    heads = ["workload", "machine", "rate", "95 %", "of peak", ""]
+    render.echo(render.table(heads, rows, right=("rate", "of peak")))
+
+
+def _compare(words: tuple[str, ...], as_json: bool) -> None:
+    from hotdesk.market import measured
+
+    found = measured.compare(measured.load(), words[0] if words else "")
+    if as_json:
+        render.json({"compared": found})
+        return
+    if not found:
+        render.echo("There is no usable measurement" + (f" of {words[0]}." if words else "."))
+        render.echo("  " + render.style("hotdesk bench", "cyan"))
+        return
+    fastest: dict[tuple[str, str], float] = {}
+    for one in found:
+        fastest.setdefault((one.workload, one.precision), one.rate)
+    rows = [
+        [
+            f"{one.workload} {one.precision}".rstrip(),
+            one.machine,
+            f"{_short(one.rate)} {one.unit}/s",
+            f"{_short(one.low)} to {_short(one.high)}",
+            f"{one.rate / fastest[one.workload, one.precision]:.2f}",
+            f"{one.runs} runs" + (f", {one.left_out} not used" if one.left_out else ""),
+        ]
+        for one in found
+    ]
+    render.echo(
+        render.table(["workload", "machine", "rate", "band", "of best", ""], rows, right=("rate", "of best"))
+    )
+
+
+def _short(value: float) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return f"{value:.3g}"

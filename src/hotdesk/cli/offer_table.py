@@ -1,0 +1,190 @@
+"""Offers as lines of a table, and as the records of --json and --csv."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hotdesk.cli import render
+
+if TYPE_CHECKING:
+    from hotdesk.market.catalog import Catalog
+
+BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")
+BILLING = "per second, 60 s minimum"
+#: What --json and --csv give of an offer, in this order.
+FIELDS = (
+    *("provider", "region", "zone", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus"),
+    *("memory_gib", "market", "usd_per_hour", "latency_ms", "price_time", "source"),
+    *("arch", "burstable", "interruption_band", "currency", "billing"),
+)
+
+
+HEADS = [
+    "TYPE",
+    "GPU",
+    "GPU GIB",
+    "VCPU",
+    "GIB",
+    "ON-DEMAND $/H",
+    "SPOT $/H",
+    "SAVING",
+    "WHERE",
+    "MS",
+    "TAKEN",
+    "AGE",
+]
+RIGHT = ("GPU GIB", "VCPU", "GIB", "ON-DEMAND $/H", "SPOT $/H", "SAVING", "MS", "AGE", "$/H")
+
+
+def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str, Any]:
+    """One offer as --json and --csv give it."""
+    machine = catalog.machine_of(row)
+    offer = catalog.offer(row)
+    band = catalog.band(machine, offer.region) if offer.market == "spot" else None
+    values: dict[str, Any] = {name: getattr(offer, name) for name in FIELDS[:11]}
+    time = offer.price_time
+    return values | {
+        "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
+        "price_time": None
+        if time is None
+        else datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "source": offer.source,
+        "arch": offer.arch,
+        "burstable": machine.burstable,
+        "interruption_band": None if band is None else BANDS[band],
+        "currency": "USD",
+        "billing": BILLING,
+    }
+
+
+#: What a narrow terminal does without, the first first.
+SPARED = ("AGE", "GPU GIB", "SAVING", "TAKEN", "GIB", "VCPU")
+
+
+def fitted(
+    heads: list[str], cells: list[list[str]], width: int, spare: Sequence[str] = SPARED
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads and cells without the columns that there is no room for, and which those are."""
+    spared: list[str] = []
+
+    def needed() -> int:
+        kept = [n for n, head in enumerate(heads) if head not in spared]
+        return sum(max(render.width(row[n]) for row in [heads, *cells]) + 2 for n in kept) - 2
+
+    for head in spare:
+        if needed() <= width:
+            break
+        spared.append(head)
+    kept = [n for n, head in enumerate(heads) if head not in spared]
+    return [heads[n] for n in kept], [[row[n] for n in kept] for row in cells], spared
+
+
+def paragraph(text: str, *styles: str) -> None:
+    """A sentence or two, broken between words where the terminal ends; one line in a pipe."""
+    for part in textwrap.wrap(text, render.columns(), break_long_words=False, break_on_hyphens=False):
+        render.echo(render.style(part, *styles) if styles else part)
+
+
+def groups(catalog: Catalog, rows: list[int]) -> list[tuple[int | None, int | None]]:
+    """Rows paired by type and region: (cheapest on-demand row, cheapest spot row), in the order given."""
+    pairs: dict[tuple[int, str], list[int | None]] = {}
+    for row in rows:
+        key = (bisect_right(catalog.starts, row) - 1, catalog.places[catalog.place[row]].region)
+        pair = pairs.setdefault(key, [None, None])
+        market = catalog.market[row]
+        best = pair[market]
+        if best is None or catalog.price[row] < catalog.price[best]:
+            pair[market] = row
+    return [(pair[0], pair[1]) for pair in pairs.values()]
+
+
+def line(
+    catalog: Catalog, pair: tuple[int | None, int | None], latency: Mapping[str, float], now: float
+) -> list[str]:
+    """The cells of one line of the table."""
+    listed, spot = pair
+    row = spot if spot is not None else listed
+    assert row is not None
+    machine, place = catalog.machine_of(row), catalog.places[catalog.place[row]]
+    usual = catalog.price[listed] if listed is not None else None
+    price = catalog.price[spot] if spot is not None else None
+    band = catalog.band(machine, place.region)
+    ms = latency.get(f"{place.provider}/{place.region}")
+    time = catalog.time[row]
+    return [
+        machine.instance_type,
+        _gpu(machine.gpu, machine.gpu_count),
+        f"{machine.gpu_memory_gib:.3g}" if machine.gpu else "",
+        f"{machine.vcpus:g}" + ("*" if machine.burstable else ""),
+        f"{machine.memory_gib:g}",
+        "-" if usual is None else f"{usual:.3f}",
+        "-"
+        if price is None
+        else render.style(f"{'~' if estimated(catalog, spot) else ''}{price:.3f}", "green"),
+        f"{100 * (1 - price / usual):.0f}%" if usual and price else "",
+        (place.zone if spot is not None else "") or place.region,
+        "-" if ms is None else f"{ms:.0f}",
+        BANDS[band] if band is not None and spot is not None else "",
+        "" if math.isnan(time) else render.ago(now - time),
+    ]
+
+
+def estimated(catalog: Catalog, row: int | None) -> bool:
+    """Whether a spot price is only what a published average saving implies."""
+    return row is not None and catalog.market[row] == 1 and "advisor" in catalog.sources[catalog.source[row]]
+
+
+def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: float) -> None:
+    heads = [
+        "TYPE",
+        "GPU",
+        "GPU GIB",
+        "VCPU",
+        "GIB",
+        "ARCH",
+        "MARKET",
+        "$/H",
+        "REGION",
+        "ZONE",
+        "MS",
+        "TAKEN",
+    ]
+    cells = []
+    for row in rows:
+        offer, machine = catalog.offer(row), catalog.machine_of(row)
+        ms = latency.get(f"{offer.provider}/{offer.region}")
+        band = catalog.band(machine, offer.region) if offer.market == "spot" else None
+        cells.append(
+            [
+                offer.instance_type,
+                _gpu(offer.gpu, offer.gpu_count),
+                f"{offer.gpu_memory_gib:.3g}" if offer.gpu else "",
+                f"{offer.vcpus:g}" + ("*" if machine.burstable else ""),
+                f"{offer.memory_gib:g}",
+                offer.arch,
+                offer.market,
+                f"{offer.usd_per_hour:.4f}",
+                offer.region,
+                offer.zone or "any",
+                "-" if ms is None else f"{ms:.0f}",
+                "" if band is None else BANDS[band],
+                "" if offer.price_time is None else render.ago(now - offer.price_time),
+                render.safe(offer.source),
+            ]
+        )
+    render.echo(render.table([*heads, "AGE", "SOURCE"], cells, right=RIGHT))
+
+
+def _gpu(name: str, count: float) -> str:
+    if not name:
+        return ""
+    if count == 1:
+        return name
+    if 0 < count < 1:
+        return f"1/{1 / count:.0f} {name}"
+    return f"{count:g} x {name}"

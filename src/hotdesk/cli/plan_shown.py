@@ -1,0 +1,305 @@
+"""How a plan is shown: the table, the JSON document, the drawing."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from hotdesk.charts import Figure, Series
+from hotdesk.cli import render
+from hotdesk.core.finish import machines_worth
+from hotdesk.core.frontier import Answer, Choice, Lost, switch_items
+from hotdesk.core.interruptions import Spot, worth_spot
+from hotdesk.core.model import Market
+from hotdesk.market.finishing import Around, Job
+
+LIVES = 400  # of a simulated spot machine
+
+
+class Shown(NamedTuple):
+    text: str
+    document: dict[str, Any]
+    notes: list[str]
+
+
+def show(
+    answer: Answer,
+    job: Job,
+    around: Around,
+    *,
+    bare: bool,
+    shown_lost: int,
+    desk: tuple[float, float] | None = None,
+) -> Shown:
+    """The answer for a terminal and for a program."""
+    notes: list[str] = []
+    plans = answer.plans if bare else answer.front
+    document: dict[str, Any] = {
+        "kind": "synchronous" if job.synchronous else "divisible",
+        "startup_hours": plans[0].startup_hours if plans else around.startup.hours,
+        "plans": [_row(choice, bare=bare) for choice in plans],
+        **{
+            name: None if choice is None else _row(choice, bare=bare)
+            for name, choice in (
+                ("cheapest", answer.cheapest),
+                ("fastest", answer.fastest),
+                ("knee", answer.knee),
+            )
+        },
+        "lost": [_lost(row) for row in answer.lost],
+        "considered": answer.considered,
+        "measure_first": answer.measure_first,
+    }
+    lines = [_table(plans if bare else _thinned(answer), answer, bare=bare)] if plans else []
+    if not plans:
+        lines.append("No plan finishes this job.")
+    elif answer.cheapest is None:
+        lines.append("No plan keeps the deadline and the budget in 9 of 10 cases.")
+    if bare and plans and answer.plans[0].finish.hours:
+        lines += _truth(document, answer, job)
+    if desk and answer.knee:
+        lines += _switch(document, answer.knee, job, desk)
+    if answer.measure_first:
+        lines.append(f"Measure first: {answer.measure_first}.")
+    if answer.lost and not bare:
+        lines += ["", render.style("Why the others lost", "bold"), _lost_table(answer.lost, shown_lost)]
+    if around.spot and any(c.offer.market is Market.SPOT for c in plans):
+        share = worth_spot(around.spot)
+        named = {"cheapest": answer.cheapest, "fastest": answer.fastest, "knee": answer.knee}
+        spot = {name: c for name, c in named.items() if c is not None and c.offer.market is Market.SPOT}
+        document["simulated"] = {name: _simulated(c, around.spot, job) for name, c in spot.items()}
+        for choice in dict.fromkeys(spot.values()):
+            names = [name for name, c in spot.items() if c == choice]
+            mean, low, high = document["simulated"][names[0]]["hours"]
+            notes.append(
+                f"{' and '.join(names)}, simulated {LIVES} times: {duration(mean)} on average, "
+                f"{duration(low)} to {duration(high)} in 9 of 10"
+            )
+        document["spot_worth_below_share_of_on_demand"] = share
+        notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
+    return Shown("\n".join(lines), document, notes)
+
+
+def _simulated(choice: Choice, spot: Spot, job: Job) -> dict[str, list[float]]:
+    """The plan's machine lived through many times: mean, 5 % and 95 % of its wall and billed hours."""
+    from hotdesk.core.interruptions import lived
+    from hotdesk.world import dice
+
+    losses = spot.interruptions_per_hour * (choice.finish.machines if job.synchronous else 1)
+    restarting = replace(spot, restart_hours=max(spot.restart_hours, choice.startup_hours))
+    draw = dice(1).expovariate
+    lives = [lived(choice.work_hours, choice.startup_hours, losses, restarting, draw) for _ in range(LIVES)]
+    out = {}
+    for n, name in enumerate(("hours", "billed_hours_each")):
+        ranked = sorted(life[n] for life in lives)
+        out[name] = [sum(ranked) / LIVES, ranked[LIVES // 20], ranked[LIVES - 1 - LIVES // 20]]
+    return out
+
+
+def _truth(document: dict[str, Any], answer: Answer, job: Job) -> list[str]:
+    """What there is to say about "1 machine for 1000 hours or 1000 for one"."""
+    one = answer.plans[0]
+    work = one.work_hours * one.finish.machines
+    startup = one.startup_hours
+    lines = [""]
+    if not job.synchronous:
+        worth = machines_worth(work, startup)
+        limit = work / startup if startup > 0 else float("inf")
+        document["machines_for_10_percent_dearer"] = worth
+        document["machines_where_startup_equals_work"] = limit if startup > 0 else None
+        lines.append(
+            f"Cost over one machine's is 1 + N·S/W: {worth:,} machine{'s' * (worth != 1)} cost 10 % more"
+            + (f"; beyond {limit:,.0f} each machine starts longer than it works." if startup else ".")
+        )
+    if answer.knee:
+        last = answer.knee.finish.machines == max(c.finish.machines for c in answer.plans)
+        lines.append(
+            f"The knee lies {'at or beyond' if last else 'at'} {answer.knee.finish.machines:,} "
+            f"machine{'s' * (answer.knee.finish.machines > 1)}: "
+            "from there, 1 % less time costs more than 1 % more."
+        )
+    return lines
+
+
+def _switch(document: dict[str, Any], goal: Choice, job: Job, desk: tuple[float, float]) -> list[str]:
+    """From how many items on it pays to leave the desk at hand for the plan's machine."""
+    there = job.items / (goal.finish.hours - goal.startup_hours) / 3600
+    usd = goal.offer.usd_per_hour * goal.finish.machines
+    sooner, cheaper = switch_items(desk[0], there, goal.startup_hours, desk[1], usd)
+    document["switch"] = {
+        "items_sooner": sooner if sooner < float("inf") else None,
+        "items_cheaper": cheaper if cheaper < float("inf") else None,
+    }
+    if sooner == float("inf"):
+        return ["Stay at the desk at hand: it is as fast as what the plan would open."]
+    name = goal.offer.instance_type
+    said = f"Write and debug where you are; a run of more than {sooner:,.0f} items is done sooner on {name}"
+    if cheaper < float("inf"):
+        said += f", of more than {cheaper:,.0f} cheaper too"
+    gpu = f" --gpu {goal.offer.gpu}" if goal.offer.gpu else f" --type {goal.offer.instance_type}"
+    return [f"{said}: hotdesk move NAME{gpu}"]
+
+
+def _thinned(answer: Answer) -> tuple[Choice, ...]:
+    """The front without plans that are hardly faster than the one before, unless they are an answer."""
+    out: list[Choice] = []
+    for choice in answer.front:
+        if choice in (answer.cheapest, answer.fastest, answer.knee) or (
+            not out or choice.hours_p90 < 0.85 * out[-1].hours_p90
+        ):
+            out.append(choice)
+    return tuple(out)
+
+
+def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
+    marks = {
+        "cheapest": answer.cheapest,
+        "fastest": answer.fastest,
+        "knee": answer.knee,
+    }
+    rows = []
+    for choice in plans:
+        is_answer = [name for name, chosen in marks.items() if chosen == choice]
+        done = choice.finish
+        row = [
+            f"{done.machines:,}",
+            duration(done.hours),
+            _usd(done.usd),
+            f"{done.multiplier:.2f}",
+            f"{duration(done.hours_low)} to {duration(done.hours_high)}",
+            f"{_usd(done.usd_low)} to {_usd(done.usd_high)}",
+            render.style(", ".join(is_answer), "green", "bold"),
+            "; ".join(done.breaks),
+        ]
+        if not bare:
+            spot = " spot" if choice.offer.market is Market.SPOT else ""
+            row.insert(0, f"{choice.offer.instance_type}{spot} {choice.offer.gpu}".rstrip())
+            row[-1] = "; ".join([choice.evidence.value, *done.breaks])
+        rows.append(row)
+    heads = ["machines", "time", "cost", "x work", "time, 9 of 10", "cost, 9 of 10", "", "where it breaks"]
+    if not bare:
+        heads = ["offer", *heads[:-1], "evidence; where it breaks"]
+    return render.table(heads, rows, right=("machines", "time", "cost", "x work"))
+
+
+def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
+    """The best of the beaten first; then, one line a reason, what could not be planned at all."""
+    beaten = [row for row in lost if row.best is not None]
+    rows = [
+        [
+            row.offer.instance_type + (" spot" if row.offer.market is Market.SPOT else ""),
+            row.offer.gpu,
+            f"{row.offer.usd_per_hour:.4g}",
+            row.why + (f" (and {row.also} dearer of the same)" if row.also else ""),
+        ]
+        for row in beaten[:most]
+    ]
+    reasons: dict[str, list[str]] = {}
+    for row in lost:
+        if row.best is None:
+            reasons.setdefault(row.why, []).append(row.offer.instance_type)
+    for why, types in list(reasons.items())[:most]:
+        names = list(dict.fromkeys(types))
+        others = f" and {len(names) - 1} more types" if len(names) > 1 else ""
+        rows.append([names[0] + others, "", "", why])
+    text = render.table(["offer", "GPU", "$/h", "why"], rows, right=("$/h",))
+    left = max(len(beaten) - most, 0) + max(len(reasons) - most, 0)
+    return text + (f"\n… and {left} more: --json" if left else "")
+
+
+def _row(choice: Choice, *, bare: bool) -> dict[str, Any]:
+    done = choice.finish
+    row: dict[str, Any] = {
+        "machines": done.machines,
+        "hours": done.hours,
+        "usd": done.usd,
+        "multiplier": done.multiplier,
+        "band": {"hours": [done.hours_low, done.hours_high], "usd": [done.usd_low, done.usd_high]},
+        "breaks": list(done.breaks),
+    }
+    if not bare:
+        row |= {
+            "offer": _offer(choice),
+            "evidence": choice.evidence.value,
+            "why": choice.why,
+            "startup_hours": choice.startup_hours,
+        }
+    return row
+
+
+def _offer(choice: Choice | Lost) -> dict[str, Any]:
+    offer = choice.offer
+    return {
+        "provider": offer.provider,
+        "region": offer.region,
+        "zone": offer.zone,
+        "instance_type": offer.instance_type,
+        "market": offer.market.value,
+        "gpu": offer.gpu,
+        "gpu_count": offer.gpu_count,
+        "usd_per_hour": offer.usd_per_hour,
+    }
+
+
+def _lost(row: Lost) -> dict[str, Any]:
+    best = None if row.best is None else _row(row.best, bare=True)
+    return {"offer": _offer(row), "why": row.why, "also": row.also, "best": best}
+
+
+def figure(answer: Answer) -> Figure:
+    """Cost against time on log axes: every plan, the front with its band, and the answers."""
+    front = [c for c in answer.front if c.finish.usd > 0]
+    cost = tuple(c.finish.usd for c in front)
+    series = [
+        Series(
+            label="best time for the money",
+            kind="band",
+            x=cost,
+            y=tuple(c.hours_p90 for c in front),
+            low=tuple(c.finish.hours_low for c in front),
+            high=tuple(c.finish.hours_high for c in front),
+        ),
+    ]
+    beaten = [c for c in answer.plans if c.finish.usd > 0 and c not in front][:2000]
+    if beaten:
+        series.insert(
+            0,
+            Series(
+                label="beaten by another",
+                kind="scatter",
+                x=tuple(c.finish.usd for c in beaten),
+                y=tuple(c.hours_p90 for c in beaten),
+            ),
+        )
+    notes = []
+    for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
+        if choice is not None and choice.finish.usd > 0:
+            series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90,)))
+            what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
+            notes.append(
+                f"{name}: {choice.finish.machines} x{what or ' machine'}, "
+                f"{duration(choice.finish.hours)}, {_usd(choice.finish.usd)}"
+            )
+    return Figure(
+        title="What finishing the job costs",
+        x_label="dollars",
+        y_label="hours, door to door: done by then in 9 of 10 cases",
+        series=tuple(series),
+        x_log=True,
+        y_log=True,
+        notes=tuple(notes),
+    )
+
+
+def duration(hours: float) -> str:
+    """Hours in the unit that reads best."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    if hours < 1.5:
+        return f"{hours * 60:.3g} min"
+    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} d"
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"

@@ -1,0 +1,153 @@
+"""A desk's keys: made on this computer, kept below the state folder, readable by their owner only.
+
+desks/<desk>/id_ed25519, .pub        logs in at the desk
+desks/<desk>/host_ed25519, .pub      proves that it is the desk
+desks/<desk>/known_hosts             that proof, under the desk's alias, for stock ssh
+desks/<desk>/notebook-password       for the owner's eyes
+desks/<desk>/notebook-password.argon2  for Jupyter
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hotdesk.core.errors import Damaged, Missing
+from hotdesk.core.model import check_name
+from hotdesk.core.ports import Keys
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # without 1, l, 0 and o: it may be typed from paper
+
+
+def desk_keys(state: Path, desk: str) -> Keys:
+    """The desk's keys, whole. What is there is kept; what is missing is made. Safe to repeat and to kill.
+
+    Raises `Missing` without ssh-keygen and `Damaged` when a private key is there and cannot be read.
+    """
+    folder = _folder(state, desk)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    keys = Keys(
+        desk=desk,
+        alias=f"hotdesk-{desk}",
+        user_key_path=str(folder / "id_ed25519"),
+        host_key_path=str(folder / "host_ed25519"),
+        known_hosts_path=str(folder / "known_hosts"),
+        password_path=str(folder / "notebook-password"),
+        password_hash_path=str(folder / "notebook-password.argon2"),
+    )
+    with _alone(folder):
+        _pair(Path(keys.user_key_path), f"hotdesk-{desk}")
+        host = _pair(Path(keys.host_key_path), f"hotdesk-{desk}-host")
+        line = f"{keys.alias} {' '.join(host.split()[:2])}\n"
+        if _text(Path(keys.known_hosts_path)) != line:
+            _write(Path(keys.known_hosts_path), line)
+        _password(Path(keys.password_path), Path(keys.password_hash_path))
+    return keys
+
+
+def forget_keys(state: Path, desk: str) -> None:
+    """Remove a desk's keys. Those of a desk that has none are removed already."""
+    folder = _folder(state, desk)
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name.startswith((".making-", "id_ed25519", "host_ed25519", "known_hosts", "notebook-")):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        (folder / ".lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else keeps something there
+            folder.rmdir()
+
+
+def _folder(state: Path, desk: str) -> Path:
+    return Path(os.path.abspath(state)) / "desks" / check_name(desk)  # noqa: PTH100 - links stay as they are
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        for path in folder.glob(".making-*"):  # of a maker that was killed
+            shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _pair(private: Path, comment: str) -> str:
+    """The public half of a key pair that is whole afterwards."""
+    public = private.with_name(private.name + ".pub")
+    if not private.exists():
+        public.unlink(missing_ok=True)  # of a private key that is lost: it opens nothing
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=private.parent) as making:
+            made = Path(making) / "key"
+            _keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made))
+            made.chmod(0o600)
+            made.replace(private)
+    private.chmod(0o600)
+    text = _text(public)
+    if not text.startswith("ssh-ed25519 "):
+        text = f"{' '.join(_keygen('-y', '-P', '', '-f', str(private)).split()[:2])} {comment}\n"
+        _write(public, text)
+    return text
+
+
+def _keygen(*args: str) -> str:
+    try:
+        done = subprocess.run(
+            ["ssh-keygen", *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+    except FileNotFoundError:
+        raise Missing(
+            "No ssh-keygen on this computer.",
+            "A desk is entered with a key of its own, and OpenSSH makes it.",
+            "sudo apt install openssh-client   # or your system's OpenSSH client",
+        ) from None
+    if done.returncode:
+        raise Damaged(
+            f"The key {args[-1]} cannot be read.",
+            (done.stderr.strip().splitlines() or ["ssh-keygen does not say why"])[-1],
+            f"mv {args[-1]} {args[-1]}.old   # a new one is made at the desk's next start",
+        )
+    return done.stdout
+
+
+def _password(plain: Path, hashed: Path) -> None:
+    word = _text(plain).strip()
+    if not word:
+        hashed.unlink(missing_ok=True)  # of a password that is lost
+        word = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
+        _write(plain, word + "\n")
+    plain.chmod(0o600)
+    if not _text(hashed).startswith("argon2:"):
+        from argon2 import PasswordHasher
+
+        # The form and the cost of jupyter_server.auth.passwd, without importing a web server for it.
+        hasher = PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8)
+        _write(hashed, f"argon2:{hasher.hash(word)}\n")
+    hashed.chmod(0o600)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

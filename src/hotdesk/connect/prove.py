@@ -1,0 +1,138 @@
+"""The proof behind "up": a login with the pinned host key, and an answer from this desk's own Jupyter."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import secrets
+import subprocess
+import threading
+
+from hotdesk.connect import ssh
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.ports import Access
+
+_LOGIN_SECONDS = 20.0
+_NOTEBOOK_SECONDS = 10.0
+_MARK_HEADER = "X-Hotdesk-Machine"  # what a desk's Jupyter says of itself, where the desk has a mark
+
+
+def prove(access: Access) -> None:
+    """Return when a login at the desk worked and its Jupyter answered.
+
+    Raises `Refused(NOT_READY)` saying which of the two is missing, and `Missing` without an ssh client.
+    """
+    mark = _log_in(access)
+    _ask_notebook(access, mark)
+
+
+def _ssh(access: Access, *words: str) -> list[str]:
+    """The owner's ssh, for one question: it asks nothing back and leaves nothing open."""
+    settings = [
+        "BatchMode=yes",
+        "IdentityAgent=none",
+        "UpdateHostKeys=no",
+        "ControlMaster=no",
+        "ControlPath=none",
+        "ClearAllForwardings=yes",
+        "PermitLocalCommand=no",
+        "RemoteCommand=none",
+        "RequestTTY=no",
+        f"ConnectTimeout={int(_LOGIN_SECONDS) // 2}",
+    ]
+    if access.notebook_here:
+        settings += ["ProxyCommand=none", "ProxyJump=none"]  # no way round leads to this computer's loopback
+    return ssh.ssh(access, *(part for setting in settings for part in ("-o", setting)), *words)
+
+
+def _run(argv: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Refused(Kind.NOT_READY, f"the login took more than {seconds:.0f} s", seconds=1.0) from None
+
+
+def _log_in(access: Access) -> str:
+    """Run a command at the desk; the mark of its machine, where it has one."""
+    nonce = secrets.token_hex(16)
+    # The desk has to join the two halves, so an echo of what was sent proves nothing.
+    command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
+    done = _run([*_ssh(access), command], _LOGIN_SECONDS)
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        said, _, mark = line.partition(" ")
+        if said == nonce and done.returncode == 0:
+            return mark.strip()
+    words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    raise Refused(
+        Kind.NOT_READY,
+        f"no login at the desk yet: {words[-1] if words else 'it gave no answer'}",
+        seconds=1.0,
+    )
+
+
+def _ask_notebook(access: Access, mark: str) -> None:
+    try:
+        if access.notebook_here:
+            status, said = _ask_here(access.notebook_port)
+        else:
+            status, said = _ask_through_ssh(access)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = "nothing listens yet" if isinstance(error, ConnectionRefusedError) else str(error)
+        raise Refused(
+            Kind.NOT_READY, f"Jupyter does not answer on port {access.notebook_port}: {why}", seconds=1.0
+        ) from None
+    if status != 200:
+        raise Refused(
+            Kind.NOT_READY,
+            f"what answers on port {access.notebook_port} is not Jupyter: it says {status}",
+            seconds=1.0,
+        )
+    if mark and said != mark:
+        raise Refused(
+            Kind.NOT_READY, f"port {access.notebook_port} is answered by another server", seconds=1.0
+        )
+
+
+def _ask_here(port: int) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_NOTEBOOK_SECONDS)
+    try:
+        connection.request("GET", "/api", headers={"Connection": "close"})
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status, reply.headers.get(_MARK_HEADER, "")
+    finally:
+        connection.close()
+
+
+def _ask_through_ssh(access: Access) -> tuple[int, str]:
+    """The same from the desk's own loopback, over one more ssh connection; no port is opened here."""
+    target = f"127.0.0.1:{access.notebook_port}"
+    request = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
+    argv = _ssh(access, "-W", target)
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stderr is not None
+        limit = threading.Timer(_LOGIN_SECONDS, client.kill)
+        limit.start()
+        try:
+            # Its input stays open until the answer is there: many a server takes its end for a farewell.
+            client.stdin.write(request)
+            client.stdin.flush()
+            head = list(itertools.takewhile(lambda line: line.strip(), client.stdout))
+        finally:
+            limit.cancel()
+            client.kill()
+        words = client.stderr.read().decode("utf-8", "replace").strip().splitlines()
+    version, _, rest = (head[0] if head else b"").decode("latin-1").partition(" ")
+    if not version.startswith("HTTP/"):
+        raise ValueError(words[-1] if words else "nothing came back")
+    headers = {
+        name.lower(): value.strip()
+        for name, _, value in (line.decode("latin-1").partition(":") for line in head[1:])
+    }
+    return int(rest.split(" ")[0]), headers.get(_MARK_HEADER.lower(), "")

@@ -1,0 +1,166 @@
+"""The user data of a rented machine: what cloud-init does at its first boot, and at a resumed desk's.
+
+Two documents. The first sets a bare image up: what a person needs at the prompt, JupyterLab as a service,
+the agent. The second is for a machine from a desk's own image, where all of that is there already and
+a new instance id would make cloud-init do everything again: it keeps the host keys and checks.
+
+No secret is in either: every process on the machine can read its user data, and so can everybody who may
+describe instances. Both are the same bytes for the same desk, or a repeated order would be another one.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+
+from hotdesk.machine import jupyter
+
+#: EC2's limit on user data, before base64 (EC2 user guide, "Run commands at launch").
+LIMIT_BYTES = 16384
+
+#: What must be there at the prompt: command -> package, where the names differ.
+TOOLS = {"tmux": "tmux", "htop": "htop", "screen": "screen", "git": "git", "rsync": "rsync"}
+
+
+def render(*, password_hash: str, resumed: bool) -> str:
+    """The document. Raises `ValueError` when it would not fit into EC2's 16 KiB."""
+    document = {
+        "ssh_pwauth": False,
+        "disable_root": True,
+        # A desk's own image carries the desk's host keys, by which it is known. A stranger's image may carry
+        # keys that others know too, so a first boot makes new ones.
+        "ssh_deletekeys": not resumed,
+        "ssh_genkeytypes": ["ed25519"],
+        "package_update": False,
+        "package_upgrade": False,
+    }
+    if resumed:
+        document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed"]]
+    else:
+        document["write_files"] = _files(password_hash)
+        document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "first"]]
+    # JSON is YAML, and leaves nothing to a quoting rule.
+    text = "#cloud-config\n" + json.dumps(document, indent=1) + "\n"
+    if len(text.encode()) > LIMIT_BYTES:
+        raise ValueError(f"the user data is {len(text.encode())} bytes, and EC2 takes {LIMIT_BYTES}")
+    return text
+
+
+def _files(password_hash: str) -> list[dict[str, str]]:
+    return [
+        _file("/opt/hotdesk/setup.sh", setup_script(), "0755"),
+        _file("/opt/hotdesk/agent.py", agent_source(), "0755"),
+        _file("/opt/hotdesk/jupyter.py", jupyter.config(password_hash), "0644"),
+        _file("/etc/systemd/system/hotdesk-jupyter.service", jupyter.unit(), "0644"),
+        _file("/etc/systemd/system/hotdesk-agent.service", AGENT_UNIT, "0644"),
+        # From now on this image is the desk's: every later boot keeps the keys, whatever its user data says.
+        _file(
+            "/etc/cloud/cloud.cfg.d/99-hotdesk.cfg",
+            "ssh_deletekeys: false\npreserve_hostname: true\n",
+            "0644",
+        ),
+    ]
+
+
+def _file(path: str, text: str, permissions: str) -> dict[str, str]:
+    packed = gzip.compress(text.encode(), 9, mtime=0)
+    return {
+        "path": path,
+        "owner": "root:root",
+        "permissions": permissions,
+        "encoding": "gz+b64",
+        "content": base64.b64encode(packed).decode(),
+    }
+
+
+@cache
+def agent_source() -> str:
+    """The agent, one file without dependencies."""
+    return Path(__file__).with_name("agent.py").read_text("utf-8")
+
+
+AGENT_UNIT = """\
+[Unit]
+Description=hotdesk agent: knows whether the desk is ready, and what was on it before it was parked
+After=network.target
+
+[Service]
+ExecStart=/usr/bin/python3 /opt/hotdesk/agent.py run
+ExecStopPost=/usr/bin/python3 /opt/hotdesk/agent.py manifest
+TimeoutStopSec=60
+Restart=always
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def setup_script() -> str:
+    """Brings a machine into shape; may run any number of times. Fetches only what is missing."""
+    checks = " ".join(f"{command}:{package}" for command, package in TOOLS.items())
+    return f"""\
+#!/bin/sh
+# Written by hotdesk. Safe to run again: what is there is left as it is.
+set -u
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+mkdir -p /run/hotdesk
+
+# The host keys, where only root can write and only the account's owner can read: the desk is known by them.
+{{
+  echo "-----BEGIN SSH HOST KEY KEYS-----"
+  cat /etc/ssh/ssh_host_ed25519_key.pub
+  echo "-----END SSH HOST KEY KEYS-----"
+}} > /dev/console 2>/dev/null || true
+
+# Before anybody can write: is everything here that was here when the desk was parked?
+[ "${{1:-}}" = resumed ] && /usr/bin/python3 /opt/hotdesk/agent.py compare > /run/hotdesk/compared.json
+
+user=$(getent passwd 1000 | cut -d: -f1)
+[ -n "$user" ] || user=root
+home=$(getent passwd "$user" | cut -d: -f6)
+
+missing=
+for pair in {checks}; do
+  command -v "${{pair%%:*}}" >/dev/null 2>&1 || missing="$missing ${{pair##*:}}"
+done
+if command -v apt-get >/dev/null 2>&1; then
+  /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+fi
+if [ -n "$missing" ]; then
+  for attempt in 1 2 3; do
+    if command -v apt-get >/dev/null 2>&1; then
+      apt-get -q -o DPkg::Lock::Timeout=300 update && \\
+        apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing && break
+    else
+      dnf -q -y install $missing && break
+    fi
+    sleep 5
+  done
+fi
+
+venv=/opt/hotdesk/venv
+if ! "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null; then
+  base=/usr/bin/python3
+  for python in /opt/pytorch/bin/python /usr/bin/python3; do
+    if "$python" -c 'import jupyterlab' 2>/dev/null; then base=$python; break; fi
+  done
+  [ -x "$venv/bin/python" ] || "$base" -m venv --system-site-packages "$venv"
+  for attempt in 1 2 3; do
+    "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null && break
+    "$venv/bin/python" -m pip install -q jupyterlab && break
+    sleep 5
+  done
+  chown -R "$user:" "$venv"
+fi
+
+sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.service
+systemctl daemon-reload
+systemctl enable hotdesk-jupyter.service hotdesk-agent.service
+systemctl start hotdesk-jupyter.service hotdesk-agent.service
+exit 0
+"""

@@ -1,0 +1,227 @@
+"""Which of the offers that fit is taken, and why: what `up` shows before it acts, and `--dry-run` in full.
+
+Nothing is asked and nothing is hidden: the ranking is by dollars an hour among those near enough, each line
+says what speaks for it, and what was left out says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from hotdesk.core.model import Market, Offer, Value, Want
+from hotdesk.core.prices import ZonePrices
+from hotdesk.market import stock
+from hotdesk.market.latency import latencies
+from hotdesk.market.stock import Cache
+from hotdesk.market.table import shipped
+
+#: Under this a terminal feels immediate; a cheaper offer further away wins only by more than FAR_SAVING.
+NEAR_MS = 80.0
+FAR_SAVING = 0.15
+#: How many offers are handed on: the next one is tried when the cloud says that the first is sold out.
+KEPT = 24
+
+
+class Choice(Value, frozen=True):
+    """Offers, best first, each with its `why`; and how many fitted but were left out, by reason."""
+
+    offers: tuple[Offer, ...]
+    left_out: dict[str, int]
+
+    @property
+    def best(self) -> Offer | None:
+        return self.offers[0] if self.offers else None
+
+    @property
+    def next_best(self) -> tuple[Offer, ...]:
+        """The three that would be next, of other pools than the best: what --dry-run shows."""
+        return self.offers[1:4]
+
+
+def choose_offers(
+    want: Want,
+    offers: Iterable[Offer],
+    *,
+    latency: Mapping[str, float] = {},
+    history: Sequence[ZonePrices] = (),
+    bands: Mapping[tuple[str, str], int] = {},
+    refused: Mapping[str, str] = {},
+    kept: int = KEPT,
+) -> Choice:
+    """Those of `offers` that fit `want`, best first (see `rank`). A slice of a GPU fits no wish for a GPU."""
+    fitting = [offer for offer in offers if fits(want, offer)]
+    return rank(want, fitting, latency=latency, history=history, bands=bands, refused=refused, kept=kept)
+
+
+def rank(
+    want: Want,
+    offers: Iterable[Offer],
+    *,
+    latency: Mapping[str, float] = {},
+    history: Sequence[ZonePrices] = (),
+    bands: Mapping[tuple[str, str], int] = {},
+    refused: Mapping[str, str] = {},
+    kept: int = KEPT,
+) -> Choice:
+    """Offers that fit, best first, each with its reasons.
+
+    `latency` is milliseconds by "provider/region", `history` what spot has cost lately, `bands` the published
+    interruption bands by (region, instance type), `refused` reasons by `Offer.key` that still hold. A zone
+    without a spot market is never worth spot's risk.
+    """
+    left: dict[str, int] = {}
+    pinned = {(zone.zone, zone.instance_type) for zone in history if zone.pinned}
+    fitting: list[Offer] = []
+    for offer in offers:
+        reason = ""
+        if offer.key in refused:
+            reason = refused[offer.key]
+        elif want.usd_per_hour_max is not None and offer.usd_per_hour > want.usd_per_hour_max:
+            reason = f"above ${want.usd_per_hour_max:g}/h"
+        elif offer.market is Market.SPOT and (offer.zone, offer.instance_type) in pinned:
+            reason = "no spot market there"
+        if reason:
+            left[reason] = left.get(reason, 0) + 1
+        else:
+            fitting.append(offer)
+    near = {offer.key: latency.get(f"{offer.provider}/{offer.region}") for offer in fitting}
+    measured = any(ms is not None for ms in near.values())
+
+    def felt(offer: Offer) -> float:
+        """The price for ranking: a far region, or a silent one, has to be cheaper by some percent."""
+        ms = near[offer.key]
+        far = measured and (ms is None or ms > NEAR_MS)
+        return offer.usd_per_hour * (1 + FAR_SAVING if far else 1)
+
+    fitting.sort(key=lambda offer: (felt(offer), offer.market is Market.SPOT, offer.key))
+    figures = {(zone.zone, zone.instance_type): zone for zone in history}
+    usual = {(o.region, o.instance_type): o.usd_per_hour for o in fitting if o.market is Market.ON_DEMAND}
+    chosen = [
+        msgspec.structs.replace(
+            offer,
+            why=_why(
+                offer,
+                place,
+                fitting,
+                ms=near[offer.key],
+                spot=figures.get((offer.zone, offer.instance_type)),
+                band=bands.get((offer.region, offer.instance_type)),
+                usual=usual.get((offer.region, offer.instance_type)),
+            ),
+        )
+        for place, offer in enumerate(fitting[:kept])
+    ]
+    if len(fitting) > kept:
+        left["fitted but dearer than those shown"] = len(fitting) - kept
+    return Choice(offers=tuple(chosen), left_out=left)
+
+
+def fits(want: Want, offer: Offer) -> bool:
+    """Whether hardware, place and market are what was asked for; the price is looked at apart."""
+    if want.instance_type and offer.instance_type != want.instance_type:
+        return False
+    if want.regions and offer.region not in want.regions:
+        return False
+    if want.zone and offer.zone != want.zone:
+        return False
+    if want.market in tuple(Market) and offer.market != want.market:
+        return False
+    if want.instance_type:
+        return True
+    name = want.gpu.lower().replace(" ", "")
+    if name == "none" or not (name or want.gpu_count):
+        return not offer.gpu
+    if name and offer.gpu.lower().replace(" ", "") != name:
+        return False
+    return offer.gpu_count == want.gpu_count if want.gpu_count else offer.gpu_count >= 1
+
+
+def _why(
+    offer: Offer,
+    place: int,
+    fitting: Sequence[Offer],
+    *,
+    ms: float | None,
+    spot: ZonePrices | None,
+    band: int | None,
+    usual: float | None,
+) -> str:
+    what = offer.gpu or "machine"
+    where = f"{offer.instance_type} in {offer.zone or offer.region}"
+    reasons = []
+    if place == 0:
+        lowest = min(other.usd_per_hour for other in fitting)
+        near = f" within {NEAR_MS:.0f} ms of you" if ms is not None and ms <= NEAR_MS else ""
+        if offer.usd_per_hour == lowest or near:
+            reasons.append(f"cheapest {what}{near}")
+        else:
+            reasons.append(f"cheapest {what} with its distance counted")
+    else:
+        more = offer.usd_per_hour - fitting[0].usd_per_hour
+        reasons.append(
+            f"${more:.3g}/h more" if more > 0 else f"${-more:.3g}/h less" if more < 0 else "as cheap"
+        )
+    if ms is not None and not (place == 0 and ms <= NEAR_MS):
+        reasons.append(f"{ms:.0f} ms away")
+    if offer.market is Market.SPOT:
+        reasons += _about_spot(offer, spot, band, usual)
+    else:
+        reasons.append("nobody takes it away")
+    return f"{where}: {', '.join(reasons)}"
+
+
+def _about_spot(offer: Offer, spot: ZonePrices | None, band: int | None, usual: float | None) -> list[str]:
+    found = []
+    if usual:
+        found.append(f"{100 * (1 - offer.usd_per_hour / usual):.0f} % below on-demand")
+    if spot:
+        found.append(f"under ${_round_up(spot.p95):g} for 95 % of {spot.covered_hours / 24:.0f} days")
+    if band is not None:
+        share = ("under 5", "5 to 10", "10 to 15", "15 to 20", "over 20")[band]
+        found.append(f"{share} % of such machines are taken away in a month")
+    return found
+
+
+def _round_up(usd: float) -> float:
+    """The next round sum above a price (a price held under it whenever it was at most that)."""
+    step = 0.01 if usd < 1 else 0.1 if usd < 10 else 1.0
+    return round((math.floor(usd / step + 1e-9) + 1) * step, 2)
+
+
+def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tuple[Offer, ...]:
+    """A provider's offers, ranked by what is known here of distances, interruptions and prices."""
+    known = stock.known(cache).catalog.bands
+    bands = {
+        (offer.region, offer.instance_type): band
+        for offer in offers
+        if (band := known.get(f"{offer.provider}/{offer.region}/{offer.instance_type}")) is not None
+    }
+    history = _lately(sorted({offer.instance_type for offer in offers}), cache, now)
+    named = want.instance_type or want.gpu_count
+    whole = [offer for offer in offers if named or not 0 < offer.gpu_count < 1] or offers  # no slices unasked
+    choice = rank(want, whole, latency=latencies(cache), history=history, bands=bands, kept=len(offers))
+    return choice.offers
+
+
+def _lately(names: Sequence[str], cache: Cache, now: float) -> list[ZonePrices]:
+    """What spot cost in the last 30 days, of the types whose history `hotdesk spot` has fetched before."""
+    known = [name for name in names if cache.cached(f"history:{name}")]
+    if not known:
+        return []
+    from hotdesk.market.history import summarise
+    from hotdesk.market.records import kept
+
+    prices = shipped().on_demand_prices(known)
+    try:
+        found = [kept(cache, [name]) for name in known]
+        return [
+            zone
+            for one in found
+            if one
+            for zone in summarise(one[1], now - 30 * 86400, now, on_demand=prices)
+        ]
+    except ImportError:  # without numpy there are no histories, and choosing goes on
+        return []

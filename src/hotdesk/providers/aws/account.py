@@ -1,0 +1,143 @@
+"""The account: credentials the way every AWS tool finds them, clients by region, calls side by side.
+
+boto3 is imported on first use. There is one Session, and per region one client that retries (for
+reading) and one that does not (for what changes something: an unknown outcome must reach the journal,
+and "sold out" must reach the planner at once instead of being asked again in silence).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.settings import Settings
+
+if TYPE_CHECKING:
+    import boto3
+
+T = TypeVar("T")
+
+#: Where the account-wide services live when nothing else is configured.
+HOME = "us-east-1"
+
+
+class Cache(Protocol):
+    """Where answers that change seldom are kept between processes."""
+
+    def cached(self, key: str) -> tuple[float, bytes] | None: ...
+
+    def keep(self, key: str, body: bytes, now: float) -> None: ...
+
+
+def qualified(region: str, bare: str) -> str:
+    """An id that says where the thing is: `us-west-2/i-0abc`. EC2's own ids do not."""
+    return f"{region}/{bare}"
+
+
+def split(thing_id: str) -> tuple[str, str]:
+    """Region and EC2's own id. Raises `Refused` (bad-request) for anything else."""
+    region, slash, bare = thing_id.partition("/")
+    if not (region and slash and bare):
+        raise Refused(
+            Kind.BAD_REQUEST, f"{thing_id!r} is not an id on AWS: it should look like us-west-2/i-0abc."
+        )
+    return region, bare
+
+
+def side_by_side(calls: Sequence[Callable[[], T]], at_most: int = 32) -> list[T | Exception]:
+    """Run calls in threads; each one's answer, or the exception it raised, in the order given."""
+    if len(calls) == 1:
+        return [_caught(calls[0])]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=min(at_most, len(calls) or 1)) as pool:
+        return list(pool.map(_caught, calls))
+
+
+def _caught(call: Callable[[], T]) -> T | Exception:
+    try:
+        return call()
+    except Exception as error:
+        return error
+
+
+def all_of(*calls: Callable[[], Any]) -> list[Any]:
+    """Run calls in threads; their answers. Raises the first exception among them."""
+    found = side_by_side(calls)
+    for answer in found:
+        if isinstance(answer, Exception):
+            raise answer
+    return found
+
+
+class Account:
+    """Clients of one account. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._session: boto3.Session | None = None
+        self._clients: dict[tuple[str, str, bool], Any] = {}
+        self._lock = threading.RLock()
+        self._regions: tuple[str, ...] = ()
+
+    @property
+    def session(self) -> boto3.Session:
+        with self._lock:
+            if self._session is None:
+                import boto3
+
+                with answers():
+                    self._session = boto3.Session(profile_name=self.settings.profile or None)
+            return self._session
+
+    @property
+    def home(self) -> str:
+        """The region asked about the account as a whole."""
+        return self.settings.regions[0] if self.settings.regions else self.session.region_name or HOME
+
+    def client(self, service: str, region: str, *, retry: bool = True) -> Any:
+        """A client, made once. Without `retry` nothing is ever sent twice."""
+        key = (service, region, retry)
+        if found := self._clients.get(key):
+            return found
+        with self._lock:  # making a client is not thread-safe in boto3, using one is
+            if key not in self._clients:
+                from botocore.config import Config
+
+                config = Config(
+                    retries={"mode": "standard", "total_max_attempts": 3 if retry else 1},
+                    connect_timeout=5,
+                    read_timeout=30,
+                    max_pool_connections=16,
+                    user_agent_extra="hotdesk",
+                )
+                with answers():
+                    self._clients[key] = self.session.client(service, region_name=region, config=config)
+            return self._clients[key]
+
+    def ec2(self, region: str) -> Any:
+        """For reading."""
+        return self.client("ec2", region)
+
+    def ec2_once(self, region: str) -> Any:
+        """For changing something: no request is sent twice behind our back."""
+        return self.client("ec2", region, retry=False)
+
+    def regions(self) -> tuple[str, ...]:
+        """Every region that is enabled for the account (or those configured). Asked once per process."""
+        if self.settings.regions:
+            return self.settings.regions
+        if not self._regions:
+            with answers():
+                listed = self.ec2(self.home).describe_regions(
+                    Filters=[{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
+                )["Regions"]
+            self._regions = tuple(sorted(r["RegionName"] for r in listed))
+        return self._regions
+
+    def known_regions(self) -> tuple[str, ...]:
+        """What `regions()` last answered in this process, without asking."""
+        return self.settings.regions or self._regions

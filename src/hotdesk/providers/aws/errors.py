@@ -1,0 +1,215 @@
+"""What EC2's error codes mean to the loop: the one table, and the words a person gets.
+
+A code in the table is a *definite* no: nothing was made or changed. What is not in it is a no as well when
+the cloud answered with a 4xx status; a lost connection or a 5xx answer says nothing about the outcome and
+is passed on as it came. Codes: the EC2 API reference's list of error codes, and (for those marked) what
+accounts met in practice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused
+
+CODES: dict[str, Kind] = {
+    # Sold out here and now. InsufficientInstanceCapacity has status 500 and is definite all the same.
+    "InsufficientInstanceCapacity": Kind.NO_CAPACITY,
+    "InsufficientHostCapacity": Kind.NO_CAPACITY,
+    "InsufficientReservedInstanceCapacity": Kind.NO_CAPACITY,
+    "InsufficientFreeAddressesInSubnet": Kind.NO_CAPACITY,
+    "InsufficientCapacityOnHost": Kind.NO_CAPACITY,
+    "InsufficientCapacity": Kind.NO_CAPACITY,
+    "InsufficientAddressCapacity": Kind.NO_CAPACITY,
+    "UnfulfillableCapacity": Kind.NO_CAPACITY,
+    "SpotMaxPriceTooLow": Kind.NO_CAPACITY,
+    "Server.InsufficientInstanceCapacity": Kind.NO_CAPACITY,
+    # The account's limits.
+    "VcpuLimitExceeded": Kind.QUOTA,
+    "InstanceLimitExceeded": Kind.QUOTA,
+    "MaxSpotInstanceCountExceeded": Kind.QUOTA,
+    "SpotInstanceCountExceeded": Kind.QUOTA,
+    "VolumeLimitExceeded": Kind.QUOTA,
+    "SnapshotLimitExceeded": Kind.QUOTA,
+    "AMIQuotaExceeded": Kind.QUOTA,
+    "AttachmentLimitExceeded": Kind.QUOTA,
+    "ResourceCountLimitExceeded": Kind.QUOTA,
+    "ConcurrentSnapshotLimitExceeded": Kind.THROTTLED,
+    "ConcurrentCreateImageNoRebootLimitExceeded": Kind.THROTTLED,
+    # This offer cannot do it, another may.
+    "Unsupported": Kind.UNSUPPORTED,
+    "UnsupportedOperation": Kind.UNSUPPORTED,
+    "InstanceTypeNotSupported": Kind.UNSUPPORTED,
+    "UnsupportedInstanceTypeOnHost": Kind.UNSUPPORTED,
+    # Who we are, and what we may do.
+    "UnauthorizedOperation": Kind.DENIED,
+    "AccessDenied": Kind.DENIED,
+    "AccessDeniedException": Kind.DENIED,
+    "AuthFailure": Kind.DENIED,
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": Kind.DENIED,
+    "InvalidClientTokenId": Kind.DENIED,
+    "UnrecognizedClientException": Kind.DENIED,
+    "SignatureDoesNotMatch": Kind.DENIED,
+    "InvalidSignatureException": Kind.DENIED,
+    "IncompleteSignature": Kind.DENIED,
+    "MissingAuthenticationToken": Kind.DENIED,
+    "ExpiredToken": Kind.DENIED,
+    "ExpiredTokenException": Kind.DENIED,
+    "RequestExpired": Kind.DENIED,
+    "OptInRequired": Kind.DENIED,
+    "PendingVerification": Kind.DENIED,
+    "Blocked": Kind.DENIED,
+    # Asked too fast: the same again, later.
+    "RequestLimitExceeded": Kind.THROTTLED,
+    "Throttling": Kind.THROTTLED,
+    "ThrottlingException": Kind.THROTTLED,
+    "ThrottledException": Kind.THROTTLED,
+    "RequestThrottled": Kind.THROTTLED,
+    "RequestThrottledException": Kind.THROTTLED,
+    "TooManyRequestsException": Kind.THROTTLED,
+    "SlowDown": Kind.THROTTLED,
+    "EC2ThrottledException": Kind.THROTTLED,
+    "SnapshotCreationPerVolumeRateExceeded": Kind.THROTTLED,
+    # Made moments ago and not yet known everywhere, or busy with something else.
+    "InvalidGroup.NotFound": Kind.NOT_READY,
+    "InvalidKeyPair.NotFound": Kind.NOT_READY,
+    "InvalidAMIID.NotFound": Kind.NOT_READY,
+    "InvalidAMIID.Unavailable": Kind.NOT_READY,
+    "InvalidInstanceID.NotFound": Kind.NOT_READY,
+    "InvalidSnapshot.NotFound": Kind.NOT_READY,
+    "InvalidVolume.NotFound": Kind.NOT_READY,
+    "InvalidSnapshot.InUse": Kind.NOT_READY,
+    "VolumeInUse": Kind.NOT_READY,
+    "DependencyViolation": Kind.NOT_READY,
+    "IncorrectState": Kind.NOT_READY,
+    "IncorrectInstanceState": Kind.NOT_READY,
+    "IncorrectSpotRequestState": Kind.NOT_READY,
+    "IdempotentParameterMismatch": Kind.MISMATCH,
+}
+
+#: Absent is success when something is deleted.
+GONE = frozenset(
+    {
+        "InvalidInstanceID.NotFound",
+        "InvalidVolume.NotFound",
+        "InvalidSnapshot.NotFound",
+        "InvalidAMIID.NotFound",
+        "InvalidAMIID.Unavailable",
+        "InvalidKeyPair.NotFound",
+        "InvalidGroup.NotFound",
+        "InvalidGroupId.Malformed",
+    }
+)
+
+#: Statuses in the 400s that still say nothing about the outcome.
+_UNKNOWN = frozenset({"RequestTimeout", "RequestTimeoutException"})
+
+#: How long each kind of no is believed, in seconds.
+_SECONDS = {
+    Kind.NO_CAPACITY: 600.0,
+    Kind.QUOTA: 3600.0,
+    Kind.UNSUPPORTED: 86400.0,
+    Kind.THROTTLED: 5.0,
+    Kind.NOT_READY: 5.0,
+}
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Within it, a definite no of AWS is raised as `Refused`. Everything else passes unchanged."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        if no := refusal(error):
+            raise no from error
+        raise
+
+
+def code(error: BaseException) -> str:
+    """EC2's code of an error; "" for one that is not an answer of AWS."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def refusal(error: BaseException) -> Refused | None:
+    """The definite no in an error of boto3, or None when the outcome is unknown."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return _before_asking(error)
+    name, said = code(error), str(response.get("Error", {}).get("Message", "")).strip()
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+    kind = CODES.get(name)
+    if kind is None and 400 <= status < 500 and name not in _UNKNOWN:
+        kind = Kind.BAD_REQUEST
+    if kind is None:
+        return None
+    action = str(getattr(error, "operation_name", ""))
+    message, fix = _words(kind, name, said, action)
+    return Refused(kind, message, fix=fix, seconds=_SECONDS.get(kind, 600.0))
+
+
+def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
+    message = f"{said or 'AWS gives no reason'} ({name})"
+    if kind is not Kind.DENIED:
+        return message, ""
+    if name in {"ExpiredToken", "ExpiredTokenException"}:
+        return (
+            f"The AWS credentials have expired ({name}).",
+            "aws sso login   # or renew them as you got them",
+        )
+    if name == "RequestExpired" or "expired" in said.lower() or "not yet current" in said.lower():
+        return (
+            f"AWS finds the request's time wrong: this computer's clock is off ({name}).",
+            "sudo timedatectl set-ntp true",
+        )
+    if name == "OptInRequired":
+        return message, "aws account enable-region --region-name REGION   # or choose another region"
+    if name in {"PendingVerification", "Blocked"}:
+        return message, "https://console.aws.amazon.com/support   # AWS must release the account first"
+    if name in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
+        missing = missing_action(said) or action
+        return (
+            f"These credentials may not do {missing}. {said.split(' Encoded ', maxsplit=1)[0]}".strip(),
+            "hotdesk iam   # prints the policy that hotdesk needs",
+        )
+    return (
+        f"AWS does not accept the credentials: {message}",
+        "aws configure   # then: aws sts get-caller-identity",
+    )
+
+
+def missing_action(said: str) -> str:
+    """The action that an "is not authorized to perform" message names, such as ec2:RunInstances."""
+    found = re.search(r"perform:? ([a-z0-9-]+:[A-Za-z0-9]+)", said)
+    return found.group(1) if found else ""
+
+
+def _before_asking(error: BaseException) -> Refused | None:
+    """Errors of boto3 itself, raised before anything was sent."""
+    import botocore.exceptions as boto
+
+    if isinstance(error, boto.NoCredentialsError):
+        return Refused(
+            Kind.DENIED,
+            "No AWS credentials were found: neither in the environment nor in ~/.aws.",
+            fix="aws configure   # or: aws configure sso",
+        )
+    if isinstance(error, boto.ProfileNotFound):
+        return Refused(Kind.DENIED, f"{error}.", fix="aws configure list-profiles")
+    lapsed: tuple[Any, ...] = (
+        boto.TokenRetrievalError,
+        boto.SSOTokenLoadError,
+        boto.UnauthorizedSSOTokenError,
+        boto.CredentialRetrievalError,
+    )
+    if isinstance(error, lapsed):
+        return Refused(Kind.DENIED, f"The AWS credentials cannot be renewed: {error}", fix="aws sso login")
+    if isinstance(error, boto.PartialCredentialsError | boto.ConfigParseError | boto.InvalidConfigError):
+        return Refused(Kind.DENIED, f"The AWS configuration is broken: {error}", fix="aws configure")
+    if isinstance(error, boto.ParamValidationError | boto.InvalidRegionError | boto.NoRegionError):
+        return Refused(Kind.BAD_REQUEST, str(error))
+    return None

@@ -1,0 +1,111 @@
+"""The least that hotdesk must be allowed to do in an account, as an IAM policy document.
+
+What it makes carries the tag `hotdesk=1` in the call that makes it, and what it changes or deletes must
+carry that tag already: it cannot touch anything else in the account.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+TAGGED = {"StringEquals": {"aws:ResourceTag/hotdesk": "1"}}
+TAGGING = {"StringEquals": {"aws:RequestTag/hotdesk": "1"}}
+
+
+def policy() -> dict[str, Any]:
+    """The policy. Every action in it is used, and no other is (a test compares it with real traffic)."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            _allow(
+                "Look",
+                [
+                    *("ec2:DescribeAvailabilityZones", "ec2:DescribeImages", "ec2:DescribeInstances"),
+                    *("ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes"),
+                    *("ec2:DescribeKeyPairs", "ec2:DescribeRegions", "ec2:DescribeSecurityGroups"),
+                    *("ec2:DescribeSnapshots", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets"),
+                    *("ec2:DescribeTags", "ec2:DescribeVolumes"),
+                    *("pricing:GetProducts", "servicequotas:GetServiceQuota"),
+                ],
+                "*",
+            ),
+            _allow("NewestPublicImages", ["ssm:GetParameter"], "arn:aws:ssm:*::parameter/aws/service/*"),
+            _allow(
+                "MakeWhatIsTagged",
+                [
+                    *("ec2:CopyImage", "ec2:CreateImage", "ec2:CreateSecurityGroup", "ec2:CreateSnapshot"),
+                    *("ec2:ImportKeyPair", "ec2:RegisterImage", "ec2:RunInstances"),
+                ],
+                [
+                    _arn(kind, own=kind not in {"image", "snapshot"})
+                    for kind in (
+                        *("image", "instance", "key-pair", "network-interface", "security-group"),
+                        *("snapshot", "spot-instances-request", "volume"),
+                    )
+                ],
+                TAGGING,
+            ),
+            _allow(
+                "OutOfWhatIsThere",  # public images, the network, and the source of an image
+                ["ec2:CopyImage", "ec2:CreateSecurityGroup", "ec2:RegisterImage", "ec2:RunInstances"],
+                [
+                    _arn(kind, own=kind not in {"image", "snapshot"})
+                    for kind in ("image", "key-pair", "security-group", "snapshot", "subnet", "vpc")
+                ],
+            ),
+            _allow(
+                "SaveWhatIsTagged",
+                ["ec2:CreateImage", "ec2:CreateSnapshot"],
+                [_arn("instance"), _arn("volume")],
+                TAGGED,
+            ),
+            _allow(
+                "TagInTheMaking",
+                ["ec2:CreateTags"],
+                "*",
+                {
+                    "StringEquals": {
+                        "ec2:CreateAction": [
+                            *("CopyImage", "CreateImage", "CreateSecurityGroup", "CreateSnapshot"),
+                            *("ImportKeyPair", "RegisterImage", "RunInstances"),
+                        ]
+                    }
+                },
+            ),
+            _allow(
+                "ChangeAndDeleteWhatIsTagged",
+                [
+                    *("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags", "ec2:DeleteKeyPair"),
+                    *("ec2:DeleteSecurityGroup", "ec2:DeleteSnapshot", "ec2:DeleteVolume"),
+                    *("ec2:DeregisterImage", "ec2:GetConsoleOutput", "ec2:ModifyInstanceAttribute"),
+                    *("ec2:RevokeSecurityGroupIngress", "ec2:StartInstances", "ec2:StopInstances"),
+                    "ec2:TerminateInstances",
+                ],
+                "*",
+                TAGGED,
+            ),
+            _allow(
+                "FirstSpotMachine",
+                ["iam:CreateServiceLinkedRole"],
+                "arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot",
+                {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
+            ),
+        ],
+    }
+
+
+def actions() -> frozenset[str]:
+    """Every action that the policy allows."""
+    return frozenset(action for statement in policy()["Statement"] for action in statement["Action"])
+
+
+def _allow(
+    sid: str, action: list[str], resource: str | list[str], condition: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    statement = {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+def _arn(kind: str, *, own: bool = True) -> str:
+    """Things of one kind. The ARNs of images and snapshots name no account."""
+    return f"arn:aws:ec2:*:{'*' if own else ''}:{kind}/*"

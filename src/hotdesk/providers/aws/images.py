@@ -1,0 +1,158 @@
+"""Images: which one a machine is launched from. (The desk's own are made in baking.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Market
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.aws import tags
+from hotdesk.providers.aws.account import Account, split
+from hotdesk.providers.aws.errors import answers, code
+
+#: Where AWS and Canonical publish the newest images (reference: DLAMI release notes; Ubuntu on AWS).
+GPU_PARAMETER = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+CPU_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{debian}/hvm/ebs-gp3/ami-id"
+_DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
+#: Asked where the parameter is not published: owner and name, the newest wins.
+_BY_NAME = {
+    True: ("amazon", "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"),
+    False: ("099720109477", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{debian}-server-*"),
+}
+
+
+class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
+    """What RunInstances needs to know of an image."""
+
+    id: str  # EC2's own
+    arch: str
+    root: str  # device of the root disk: a wrong name would silently add a second disk
+    size_gib: int
+    boot: str
+    user: str
+    keys: str = ""  # which launch made its host keys; "" when it has none yet
+    more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
+
+
+def find_base(account: Account, order: LaunchOrder) -> BaseImage:
+    """The image to launch an order from: the desk's own, the one named, or the newest of the usual kind.
+
+    Raises `Refused` (bad-request) when it does not exist or cannot run on the offer.
+    """
+    region, arch = order.offer.region, order.offer.arch
+    if order.image_id:
+        home, ami = split(order.image_id)
+        if home != region:
+            raise Refused(Kind.BAD_REQUEST, f"The image is in {home} and the machine would be in {region}.")
+        image = describe(account, region, ami)
+    elif order.base_image:
+        image = describe(account, region, order.base_image)
+    else:
+        image = _newest(account, region, arch, gpu=order.offer.gpu not in {"", "none"})
+    found = _base(image)
+    if found.arch != arch:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{found.id} is an image for {found.arch}, and {order.offer.instance_type} is {arch}.",
+            fix=f"hotdesk offers   # choose a type with {found.arch}, or another image",
+        )
+    if found.more and order.offer.market is Market.SPOT:
+        raise Refused(
+            Kind.UNSUPPORTED,
+            f"{found.id} has {len(found.more) + 1} disks, and an interrupted spot machine is saved from one.",
+        )
+    if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{found.id} needs a disk of {found.size_gib} GiB, and {order.disk_gib} GiB were asked for.",
+            fix=f"hotdesk up {order.desk} --image {found.id} --disk {found.size_gib}",
+        )
+    return found
+
+
+def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
+    """DescribeImages of one id. Raises `Refused` with words for a person when there is none."""
+    try:
+        with answers():
+            found = account.ec2(region).describe_images(ImageIds=[ami])["Images"]
+    except Refused as no:
+        if code(no.__cause__ or no) in {
+            "InvalidAMIID.NotFound",
+            "InvalidAMIID.Malformed",
+            "InvalidAMIID.Unavailable",
+        }:
+            found = []
+        else:
+            raise
+    if not found:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"There is no image {ami} in {region} that this account may use.",
+            fix=f"aws ec2 describe-images --region {region} --image-ids {ami}",
+            seconds=30,
+        )
+    image: Mapping[str, Any] = found[0]
+    return image
+
+
+def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[str, Any]:
+    debian = _DEBIAN.get(arch, arch)
+    name = (GPU_PARAMETER if gpu else CPU_PARAMETER).format(arch=arch, debian=debian)
+    try:
+        with answers():
+            ami = account.client("ssm", region).get_parameter(Name=name)["Parameter"]["Value"]
+        return describe(account, region, ami)
+    except Refused as no:
+        if no.kind is not Kind.BAD_REQUEST:  # ParameterNotFound: look for it by its name instead
+            raise
+    owner, pattern = _BY_NAME[gpu]
+    wanted = {"name": pattern.format(debian=debian), "architecture": arch, "state": "available"}
+    with answers():
+        found = account.ec2(region).describe_images(
+            Owners=[owner], Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
+        )["Images"]
+    if not found:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{region} publishes no {'GPU' if gpu else 'Ubuntu'} image for {arch}.",
+            fix="hotdesk up --image ami-…   # name one yourself",
+        )
+    newest: Mapping[str, Any] = max(
+        found, key=lambda image: (image.get("CreationDate", ""), image["ImageId"])
+    )
+    return newest
+
+
+def _base(image: Mapping[str, Any]) -> BaseImage:
+    root = str(image.get("RootDeviceName") or "/dev/sda1")
+    sizes = {
+        m.get("DeviceName"): m["Ebs"].get("VolumeSize", 0)
+        for m in image.get("BlockDeviceMappings", ())
+        if "Ebs" in m
+    }
+    told = tags.read(image.get("Tags"))
+    return BaseImage(
+        id=image["ImageId"],
+        arch=str(image.get("Architecture", "x86_64")),
+        root=root,
+        size_gib=int(sizes.get(root) or 0),
+        boot=str(image.get("BootMode") or ""),
+        user=told.get("user")
+        or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
+        keys=told.get("keys", ""),
+        more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
+    )
+
+
+def login_user(name: str, description: str = "") -> str:
+    """Who cloud-init lets in on an image of that name: each distribution has its own first user."""
+    text = f"{name} {description}".lower()
+    for user, words in {"ec2-user": ("amazon linux", "al2023", "amzn2", "rhel", "suse"), "admin": ("debian",),
+                        "fedora": ("fedora",), "rocky": ("rocky",)}.items():  # fmt: skip
+        if any(word in text for word in words):
+            return user
+    return "ubuntu"

@@ -1,0 +1,241 @@
+"""Machines: launched, started, stopped, ended, and how to reach one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Market
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.aws import network, quotas, tags
+from hotdesk.providers.aws.account import Account, all_of, qualified
+from hotdesk.providers.aws.errors import answers, code
+from hotdesk.providers.aws.images import BaseImage, find_base
+
+#: A base image is often full when it comes: Python packages for deep learning need this much beside it.
+BASE_DISK_GIB = 64
+
+_HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+
+
+def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: str) -> str:
+    """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side."""
+    offer = order.offer
+    region = offer.region
+    _, (subnet, group), key, base = all_of(
+        lambda: account.ec2_once(region),
+        lambda: _network(account, region, offer.zone),
+        lambda: network.ensure_key(account, region, order, public_key),
+        lambda: find_base(account, order),
+    )
+    request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data)
+    try:
+        with answers():
+            made = account.ec2_once(region).run_instances(**request)
+    except Refused as no:
+        why = code(no.__cause__ or no)
+        if why == "IdempotentParameterMismatch":
+            return _earlier(account, order, no)
+        if no.kind is Kind.QUOTA:
+            raise quotas.explained(account, order, no) from no
+        raise
+    return qualified(region, made["Instances"][0]["InstanceId"])
+
+
+def _network(account: Account, region: str, zone: str) -> tuple[str, str]:
+    """Subnet and security group of a zone, the latter open to the caller."""
+    (subnet, vpc), groups, cidr = all_of(
+        lambda: network.find_subnet(account, region, zone),
+        lambda: network.find_groups(account, region),
+        lambda: network.callers_address(account, region),
+    )
+    group = network.ensure_group(account, region, vpc, groups)
+    network.admit(account, region, group, cidr, network.computer_name())
+    return subnet, group["GroupId"]
+
+
+def run_request(
+    order: LaunchOrder, base: BaseImage, *, subnet: str, group: str, key: str, user_data: str
+) -> dict[str, Any]:
+    """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
+    offer, spot = order.offer, order.offer.market is Market.SPOT
+    told = tags.of(
+        order.desk,
+        order.name,
+        generation=order.generation,
+        born=order.born,
+        attempt=order.attempt,
+        goal="running",
+        market=offer.market.value,
+        usd=offer.usd_per_hour,
+        gpu=offer.gpu,
+        user=base.user,
+        arch=base.arch,
+        boot=base.boot,
+        root=base.root,
+        keys=base.keys or order.name,
+    )
+    kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if spot else [])]
+    size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))
+    disks = [{"DeviceName": base.root, "Ebs": _disk(size)}]
+    disks += [{"DeviceName": device, "Ebs": _disk(gib)} for device, gib in base.more]
+    request: dict[str, Any] = {
+        "ImageId": base.id,
+        "InstanceType": offer.instance_type,
+        "MinCount": 1,
+        "MaxCount": 1,
+        "ClientToken": order.token,
+        "KeyName": key,
+        "NetworkInterfaces": [
+            {
+                "DeviceIndex": 0,
+                "SubnetId": subnet,
+                "Groups": [group],
+                "AssociatePublicIpAddress": True,
+                "DeleteOnTermination": True,
+            }
+        ],
+        "BlockDeviceMappings": disks,
+        "MetadataOptions": {
+            "HttpEndpoint": "enabled",
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 1,
+        },
+        "InstanceInitiatedShutdownBehavior": "terminate" if spot else "stop",
+        "UserData": user_data,
+        "TagSpecifications": tags.specifications(kinds, told),
+    }
+    if spot:  # without MaxPrice: the on-demand price is the limit, and a lower one only interrupts earlier
+        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
+    return request
+
+
+def _disk(size_gib: int) -> dict[str, Any]:
+    """A disk that outlives its machine, however that ends; `end` says otherwise when the work is safe."""
+    return {"VolumeType": "gp3", "Encrypted": True, "VolumeSize": size_gib, "DeleteOnTermination": False}
+
+
+def _earlier(account: Account, order: LaunchOrder, no: Refused) -> str:
+    """What this token launched before, with arguments that have changed since (a newer base image, say)."""
+    region = order.offer.region
+    mine = [{"Name": "tag:hotdesk:name", "Values": [order.name]}]
+    with answers():
+        found = account.ec2(region).describe_instances(Filters=mine)["Reservations"]
+    if found:
+        return qualified(region, found[0]["Instances"][0]["InstanceId"])
+    raise RuntimeError(f"{order.name} was launched before and is not listed yet: {no.message}")
+
+
+# ---- power -------------------------------------------------------------------------------------------
+
+
+def start(account: Account, region: str, bare: str, known: Mapping[str, Any] | None) -> None:
+    """Start a stopped machine. Its disk will outlive it again, whatever was decided before."""
+    _disk_ends_with_it(account, region, bare, known, ours=frozenset(), ends=False)
+    with answers():
+        account.ec2_once(region).start_instances(InstanceIds=[bare])
+
+
+def stop(account: Account, region: str, bare: str) -> None:
+    with answers():
+        account.ec2_once(region).stop_instances(InstanceIds=[bare])
+
+
+def end(
+    account: Account,
+    region: str,
+    bare: str,
+    known: Mapping[str, Any] | None,
+    ours: frozenset[str],
+    *,
+    keep_disk: bool,
+) -> None:
+    """Terminate a machine; its disk stays or goes with it. One that is gone is ended already."""
+    try:
+        if known is None:
+            with answers():
+                known = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"][0][
+                    "Instances"
+                ][0]
+        if known["State"]["Name"] not in {"shutting-down", "terminated"}:
+            _disk_ends_with_it(account, region, bare, known, ours, ends=not keep_disk)
+        with answers():
+            account.ec2_once(region).terminate_instances(InstanceIds=[bare])
+    except Refused as no:
+        if code(no.__cause__ or no) != "InvalidInstanceID.NotFound":
+            raise
+
+
+def _disk_ends_with_it(
+    account: Account,
+    region: str,
+    bare: str,
+    known: Mapping[str, Any] | None,
+    ours: frozenset[str],
+    *,
+    ends: bool,
+) -> None:
+    """Have the desk's disks deleted with their machine, or not. Another's disk is left alone."""
+    root = (known or {}).get("RootDeviceName")
+    wrong = [
+        mapping["DeviceName"]
+        for mapping in (known or {}).get("BlockDeviceMappings", ())
+        if mapping["Ebs"].get("DeleteOnTermination") is not ends
+        and (mapping["DeviceName"] == root or mapping["Ebs"].get("VolumeId") in ours)
+    ]
+    if wrong:
+        with answers():
+            account.ec2_once(region).modify_instance_attribute(
+                InstanceId=bare,
+                BlockDeviceMappings=[
+                    {"DeviceName": device, "Ebs": {"DeleteOnTermination": ends}} for device in wrong
+                ],
+            )
+
+
+# ---- reaching it -------------------------------------------------------------------------------------
+
+
+def describe(account: Account, region: str, bare: str) -> Mapping[str, Any]:
+    with answers():
+        found = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"]
+    machine: Mapping[str, Any] = found[0]["Instances"][0]
+    return machine
+
+
+def host_keys(account: Account, region: str, bare: str) -> list[str]:
+    """The public host keys that a machine wrote on its console when it booted, as `type base64`.
+
+    The console comes through AWS's own API and only root can write there, so that nobody between us and
+    the machine can put in another key. Raises `Refused` (not-ready) until they are there.
+    """
+    with answers():
+        console = account.ec2(region).get_console_output(InstanceId=bare, Latest=True).get("Output") or ""
+    blocks = _HOST_KEYS.findall(console)
+    lines = blocks[-1].splitlines() if blocks else []
+    keys = [
+        " ".join(found.group(1, 2))
+        for line in lines
+        if (found := re.search(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) (AAAA[A-Za-z0-9+/=]+)", line))
+    ]
+    if not keys:
+        raise Refused(
+            Kind.NOT_READY, f"{bare} has not shown its host key yet: it is still booting.", seconds=5
+        )
+    return keys
+
+
+def pin(path: Path, alias: str, keys: list[str]) -> None:
+    """Write a known_hosts file for one machine, whole or not at all."""
+    import os
+
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.writelines(f"{alias} {key}\n" for key in keys)
+    new.replace(path)

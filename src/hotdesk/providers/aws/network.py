@@ -1,0 +1,240 @@
+"""What a machine needs around it and what is free: a subnet, the security group, the key pair.
+
+All are found or made by name, so that repeating is harmless: the group is called `hotdesk` (one per VPC),
+a key pair's name contains the hash of its public key, so a name never stands for another key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.aws import tags
+from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws.errors import answers, code
+
+GROUP = "hotdesk"
+SSH = 22
+
+
+def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
+    """Subnet and VPC to launch into: the configured ones, else the zone's default subnet.
+
+    Raises `Refused` (unsupported) when only this zone lacks one, (bad-request) when no zone has one.
+    """
+    settings = account.settings
+    ask: dict[str, Any]
+    if settings.subnet:
+        ask = {"SubnetIds": [settings.subnet]}
+    else:
+        where = {"vpc-id": settings.vpc} if settings.vpc else {"default-for-az": "true"}
+        ask = {"Filters": [{"Name": name, "Values": [value]} for name, value in where.items()]}
+    with answers():
+        subnets = account.ec2(region).describe_subnets(**ask)["Subnets"]
+    here = [s for s in subnets if s["AvailabilityZone"] == zone]
+    if here:  # the lowest id: a repeated order must go to the same subnet
+        chosen = min(here, key=lambda s: str(s["SubnetId"]))
+        return chosen["SubnetId"], chosen["VpcId"]
+    if subnets:
+        zones = ", ".join(sorted({s["AvailabilityZone"] for s in subnets}))
+        raise Refused(
+            Kind.UNSUPPORTED, f"There is no subnet in {zone}; there are subnets in {zones}.", seconds=3600
+        )
+    if settings.vpc or settings.subnet:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{settings.subnet or settings.vpc} has no subnet in {region}.",
+            fix=f"aws ec2 describe-subnets --region {region}   # then set vpc or subnet in hotdesk.toml",
+        )
+    raise Refused(
+        Kind.BAD_REQUEST,
+        f"{region} has no default VPC, so a machine would have no network.",
+        fix=f"aws ec2 create-default-vpc --region {region}   # or set vpc under [aws] in hotdesk.toml",
+    )
+
+
+def find_groups(account: Account, region: str) -> list[dict[str, Any]]:
+    """Every security group called `hotdesk` in a region."""
+    with answers():
+        found = account.ec2(region).describe_security_groups(
+            Filters=[{"Name": "group-name", "Values": [GROUP]}]
+        )
+    return list(found["SecurityGroups"])
+
+
+def ensure_group(
+    account: Account, region: str, vpc: str, groups: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """The VPC's group called `hotdesk`, out of those found; made when there is none."""
+    here = [g for g in groups if g["VpcId"] == vpc]
+    if here:
+        if not tags.is_ours(here[0].get("Tags")):
+            raise Refused(
+                Kind.BAD_REQUEST,
+                f"{here[0]['GroupId']} in {region} is named {GROUP} and was not made by hotdesk.",
+                fix=f"aws ec2 create-tags --region {region} --resources {here[0]['GroupId']} "
+                "--tags Key=hotdesk,Value=1   # if hotdesk may use it",
+            )
+        return here[0]
+    try:
+        with answers():
+            made = account.ec2_once(region).create_security_group(
+                GroupName=GROUP,
+                Description="hotdesk: ssh from the addresses of the desks' owners only",
+                VpcId=vpc,
+                TagSpecifications=tags.specifications(["security-group"], {"name": GROUP}),
+            )
+    except Refused as no:
+        if code(no.__cause__ or no) == "InvalidGroup.Duplicate":  # made a moment ago, not listed yet
+            raise Refused(Kind.NOT_READY, "The security group was made moments ago and is not listed yet.",
+                          seconds=5) from no  # fmt: skip
+        raise
+    return {"GroupId": made["GroupId"], "VpcId": vpc, "IpPermissions": []}
+
+
+def admit(account: Account, region: str, group: Mapping[str, Any], cidr: str, who: str) -> None:
+    """Let `cidr` connect by ssh, and take back what was opened before for the same computer (`who`)."""
+    ranges = [
+        r
+        for rule in group.get("IpPermissions", ())
+        if rule.get("IpProtocol") == "tcp" and rule.get("FromPort") == SSH == rule.get("ToPort")
+        for r in [*rule.get("IpRanges", ()), *rule.get("Ipv6Ranges", ())]
+    ]
+    mine = f"hotdesk: {who}"
+    is_there = any(cidr == (r.get("CidrIp") or r.get("CidrIpv6")) for r in ranges)
+    stale = [
+        r for r in ranges if r.get("Description") == mine and cidr != (r.get("CidrIp") or r.get("CidrIpv6"))
+    ]
+    change = account.ec2_once(region)
+    if not is_there:
+        try:
+            with answers():
+                change.authorize_security_group_ingress(
+                    GroupId=group["GroupId"], IpPermissions=[_rule(cidr, mine)]
+                )
+        except Refused as no:
+            if code(no.__cause__ or no) != "InvalidPermission.Duplicate":
+                raise
+    for old in stale:
+        try:
+            with answers():
+                change.revoke_security_group_ingress(
+                    GroupId=group["GroupId"],
+                    IpPermissions=[_rule(old.get("CidrIp") or old["CidrIpv6"], mine)],
+                )
+        except Refused as no:
+            if code(no.__cause__ or no) != "InvalidPermission.NotFound":
+                raise
+
+
+def _rule(cidr: str, description: str) -> dict[str, Any]:
+    six = ":" in cidr
+    place = {"CidrIpv6" if six else "CidrIp": cidr, "Description": description}
+    return {"IpProtocol": "tcp", "FromPort": SSH, "ToPort": SSH, "Ipv6Ranges" if six else "IpRanges": [place]}
+
+
+# ---- the key pair ------------------------------------------------------------------------------------
+
+
+def key_name(desk: str, public: str) -> str:
+    """The key pair's name in EC2: it contains the hash of the key, so it can stand for no other."""
+    blob = base64.b64decode(public.split()[1])
+    return f"hotdesk-{desk}-{hashlib.sha256(blob).hexdigest()[:12]}"
+
+
+def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_path: Path) -> str:
+    """Import the desk's public key; its name. One that is there already is the same key, by its name."""
+    public = public_key_path.read_text("ascii").strip()
+    name = key_name(order.desk, public)
+    try:
+        with answers():
+            account.ec2_once(region).import_key_pair(
+                KeyName=name,
+                PublicKeyMaterial=public.encode(),
+                TagSpecifications=tags.specifications(
+                    ["key-pair"], tags.of(order.desk, name, born=order.born)
+                ),
+            )
+    except Refused as no:
+        if code(no.__cause__ or no) != "InvalidKeyPair.Duplicate":
+            raise
+    return name
+
+
+# ---- the caller's address ----------------------------------------------------------------------------
+
+
+def callers_address(account: Account, region: str) -> str:
+    """Who may connect, as a CIDR: what is configured, else this computer's address as the cloud sees it.
+
+    A computer with a public address, or a cloud that is reached without leaving private networks, needs
+    no question: the address of our own socket towards EC2 is what a desk sees as well. Behind a router
+    that translates addresses only the outside can tell, so Amazon's own service for that is asked.
+    Raises `Refused` when it cannot be known.
+    """
+    settings = account.settings
+    if settings.address != "auto":
+        try:
+            return str(ipaddress.ip_network(settings.address))
+        except ValueError as error:
+            raise Refused(
+                Kind.BAD_REQUEST,
+                f"[aws] address = {settings.address!r} is not an address range: {error}.",
+                fix='address = "203.0.113.7/32"   # in hotdesk.toml',
+            ) from error
+    ours, theirs = _socket_addresses(account.ec2(region).meta.endpoint_url)
+    if ours and (ours.is_global or (theirs and not theirs.is_global)):
+        return str(ipaddress.ip_network(ours))
+    return str(ipaddress.ip_network(_ask(settings.address_url)))
+
+
+def _socket_addresses(
+    url: str,
+) -> tuple[
+    ipaddress.IPv4Address | ipaddress.IPv6Address | None, ipaddress.IPv4Address | ipaddress.IPv6Address | None
+]:
+    """Our address and theirs on a route to that endpoint. A datagram socket is aimed, and nothing sent."""
+    place = urlsplit(url)
+    try:
+        infos = socket.getaddrinfo(place.hostname, place.port or 443, socket.AF_INET, socket.SOCK_DGRAM)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(infos[0][4])
+            return ipaddress.ip_address(probe.getsockname()[0]), ipaddress.ip_address(infos[0][4][0])
+    except OSError:
+        return None, None
+
+
+def _ask(url: str) -> str:
+    if not url:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            "hotdesk does not know this computer's public address, and may not ask for it.",
+            fix='address = "203.0.113.7/32"   # under [aws] in hotdesk.toml: your address',
+        )
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read(200).decode("ascii", "replace").strip()
+        return str(ipaddress.ip_address(text))
+    except (OSError, ValueError) as error:
+        raise Refused(
+            Kind.NOT_READY,
+            f"This computer's public address could not be asked from {url}: {error}.",
+            fix='address = "203.0.113.7/32"   # under [aws] in hotdesk.toml: your address',
+            seconds=10,
+        ) from error
+
+
+def computer_name() -> str:
+    """What this computer's rules in the group are called (EC2 allows few characters in a description)."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:60] or "computer"

@@ -1,0 +1,203 @@
+"""AWS as a provider: the core's handful of methods, each a few calls to EC2.
+
+Ids are `region/ec2-id`, so that a step can be taken in a new process without asking every region first.
+What a survey last showed is remembered to save questions, never to answer one that matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Instance, Offer, Survey, Want
+from hotdesk.core.ports import Access, Clock, KeyRing
+from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.machine.user_data import render
+from hotdesk.providers.aws import baking, instances, network, tags
+from hotdesk.providers.aws import survey as surveying
+from hotdesk.providers.aws.account import Account, Cache, qualified, split
+from hotdesk.providers.aws.errors import GONE, answers, code
+from hotdesk.providers.aws.settings import Settings
+
+NOTEBOOK_PORT = 8888
+_BUSY = "aws-regions"
+
+#: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
+UserData = Callable[..., str]
+
+
+class Aws:
+    """EC2 under the three laws of a provider (hotdesk.core.ports)."""
+
+    name = surveying.NAME
+
+    def __init__(
+        self,
+        state: Path,
+        store: Cache | None = None,
+        *,
+        keys: KeyRing,
+        clock: Clock,
+        user_data: UserData = render,
+        settings: Settings | None = None,
+        account: Account | None = None,
+    ) -> None:
+        """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet."""
+        self.state = state
+        self.settings = settings or Settings()
+        self.account = account or Account(self.settings)
+        self._store = store
+        self._keys = keys
+        self._user_data = user_data
+        self._clock = clock
+        self._busy = self._remembered()  # regions where something of ours is, or was about to be
+        self._making: set[str] = set()  # those where this process asked for something
+        self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
+        self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
+        self._admitted: set[str] = set()  # regions whose group lets this computer in, as far as we know
+
+    # ---- looking -------------------------------------------------------------------------------------
+
+    def offers(self, want: Want) -> Sequence[Offer]:
+        from hotdesk.providers.aws.offers import find_offers
+
+        return find_offers(self.account, want, self._store, self._clock.now())
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        wanted = tuple(regions) or self.account.regions()
+        found, unread = surveying.look(self.account, wanted, self._busy)
+        self._remember(
+            self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
+            | {f.region for f in found if not f.is_empty}
+        )
+        self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
+        self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
+        return surveying.survey(
+            found, unread, lag_seconds=self.settings.lag_seconds, poll_seconds=self.settings.poll_seconds
+        )
+
+    # ---- machines ------------------------------------------------------------------------------------
+
+    def launch(self, order: LaunchOrder) -> str:
+        keys = self._keys(order.desk)
+        self._will_make_in(order.offer.region)
+        data = self._user_data(
+            password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
+            resumed=bool(order.image_id),
+        )
+        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data)
+        self._admitted.add(order.offer.region)
+        return made
+
+    def power(self, instance_id: str, on: bool) -> None:
+        region, bare = split(instance_id)
+        if on:
+            instances.start(self.account, region, bare, self._machines.get(instance_id))
+        else:
+            instances.stop(self.account, region, bare)
+
+    def access(self, instance: Instance) -> Access:
+        """Where to log in, once the machine has an address and has shown its host key.
+
+        The host key is pinned under the launch that made it, which images carry on: a resumed desk is
+        the same host. It is read from the console, through AWS's API, and never trusted on first sight.
+        """
+        region, bare = split(instance.id)
+        raw = self._machines.get(instance.id) or {}
+        if not raw.get("PublicIpAddress"):
+            raw = dict(instances.describe(self.account, region, bare))
+        host = raw.get("PublicIpAddress") or (raw.get("PrivateIpAddress") if self._private else None)
+        if not host:
+            raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
+        if region not in self._admitted:
+            self._admit(region, raw)
+        keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
+        known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
+        if not known.exists():
+            instances.pin(known, keys.alias, instances.host_keys(self.account, region, bare))
+        return Access(
+            desk=instance.desk,
+            host=host,
+            port=network.SSH,
+            user=told.get("user") or "ubuntu",
+            key_path=keys.user_key_path,
+            known_hosts_path=str(known),
+            alias=keys.alias,
+            notebook_port=NOTEBOOK_PORT,
+        )
+
+    @property
+    def _private(self) -> bool:
+        """Whether the owner chose the network, which may then be one without public addresses."""
+        return bool(self.settings.vpc or self.settings.subnet)
+
+    def _admit(self, region: str, raw: dict[str, Any]) -> None:
+        """Let this computer's present address in, where it has changed since the launch."""
+        mine = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
+        for group in network.find_groups(self.account, region):
+            if group["GroupId"] in mine:
+                cidr = network.callers_address(self.account, region)
+                network.admit(self.account, region, group, cidr, network.computer_name())
+        self._admitted.add(region)
+
+    # ---- images --------------------------------------------------------------------------------------
+
+    def bake(self, order: BakeOrder) -> str:
+        return baking.bake(self.account, order)
+
+    def verify(self, image_id: str) -> None:
+        baking.verify(self.account, image_id)
+
+    def copy(self, image_id: str, region: str, name: str) -> str:
+        self._will_make_in(region)
+        return baking.copy(self.account, image_id, region, name)
+
+    # ---- deleting ------------------------------------------------------------------------------------
+
+    def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        region, bare = split(thing_id)
+        change = self.account.ec2_once(region)
+        kind = "key" if bare.startswith("key/") else bare.partition("-")[0]
+        try:
+            with answers():
+                match kind:
+                    case "i":
+                        known = self._machines.get(thing_id)
+                        instances.end(self.account, region, bare, known, self._disks, keep_disk=keep_disk)
+                    case "vol":
+                        change.delete_volume(VolumeId=bare)
+                    case "ami":
+                        change.deregister_image(ImageId=bare, DeleteAssociatedSnapshots=True)
+                    case "snap":
+                        change.delete_snapshot(SnapshotId=bare)
+                    case "key":
+                        change.delete_key_pair(KeyName=bare.removeprefix("key/"))
+                    case "sg":
+                        change.delete_security_group(GroupId=bare)
+                    case _:
+                        raise Refused(
+                            Kind.BAD_REQUEST, f"hotdesk makes nothing like {bare}, so it deletes none."
+                        )
+        except Refused as no:
+            if code(no.__cause__ or no) not in GONE:
+                raise
+
+    # ---- which regions are worth reading at once ---------------------------------------------------------
+
+    def _will_make_in(self, region: str) -> None:
+        self._making.add(region)
+        self._remember(self._busy | {region})
+
+    def _remember(self, busy: set[str]) -> None:
+        if busy != self._busy:
+            self._busy = busy
+            if self._store:
+                self._store.keep(_BUSY, msgspec.json.encode(sorted(busy)), self._clock.now())
+
+    def _remembered(self) -> set[str]:
+        kept = self._store.cached(_BUSY) if self._store else None
+        return msgspec.json.decode(kept[1], type=set[str]) if kept else set()

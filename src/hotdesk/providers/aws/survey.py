@@ -1,0 +1,395 @@
+"""One look at everything of ours in every region, and what it costs.
+
+Most regions of an account hold nothing of ours, and one question (DescribeTags) finds that out. Where it
+finds something, and wherever this computer knows that it made something, six questions read it all. All
+regions are asked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.providers.aws import tags
+from hotdesk.providers.aws.account import Account, qualified, side_by_side
+from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.tags import OURS
+
+NAME = "aws"
+
+#: US dollars per GiB and month (us-east-1; other regions differ by up to 50 %): what a survey estimates with.
+GP3_USD = 0.08
+SNAPSHOT_USD = 0.05
+
+_MACHINE = {
+    "pending": Phase.PENDING,
+    "running": Phase.READY,
+    "stopping": Phase.STOPPING,
+    "stopped": Phase.STOPPED,
+    "shutting-down": Phase.ENDING,
+    "terminated": Phase.ENDED,
+}
+_IMAGE = {"available": Phase.READY, "pending": Phase.PENDING, "transient": Phase.PENDING}
+
+Raw = Mapping[str, Any]
+
+
+class Found:
+    """What one region answered, as EC2 tells it."""
+
+    def __init__(self, region: str, answers_: Mapping[str, list[Any]]) -> None:
+        self.region = region
+        self.instances: list[Raw] = [i for r in answers_["reservations"] for i in r["Instances"]]
+        self.volumes: list[Raw] = answers_["volumes"]
+        self.images: list[Raw] = answers_["images"]
+        self.snapshots: list[Raw] = answers_["snapshots"]
+        self.keys: list[Raw] = answers_["keys"]
+        self.groups: list[Raw] = answers_["groups"]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.instances or self.volumes or self.images or self.snapshots or self.keys or self.groups
+        )
+
+
+def look(account: Account, regions: Iterable[str], busy: Iterable[str]) -> tuple[list[Found], list[str]]:
+    """Read the regions; what was found, and those that did not answer. `busy` ones are read in full at once.
+
+    Raises `Refused` when no region lets us look, and `Unreachable` when none answers.
+    """
+    regions = list(regions)
+    full = [r for r in regions if r in set(busy)]
+    rest = [r for r in regions if r not in set(full)]
+    read, tagged = _read(account, full, hints=rest)
+    more, _ = _read(account, [r for r in rest if tagged.get(r) is True])
+    silent = {r: e for r, e in {**read, **tagged, **more}.items() if isinstance(e, Exception)}
+    if silent and len(silent) == len(regions):
+        _nothing_at_all(list(silent.values()))
+    # A region that an organisation's policy closes to us holds nothing that we could have made there.
+    unread = [
+        r for r, e in silent.items() if not (r in rest and isinstance(e, Refused) and e.kind is Kind.DENIED)
+    ]
+    found = [f for f in [*read.values(), *more.values()] if isinstance(f, Found)]
+    return found, sorted(unread)
+
+
+def _read(
+    account: Account, regions: list[str], hints: Iterable[str] = ()
+) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
+    """Read regions in full, and ask others whether they hold anything; all in one volley."""
+    jobs: list[tuple[str, str, Callable[[], Any]]] = []
+    for region in regions:
+        jobs += [(region, what, call) for what, call in _questions(account, region).items()]
+    for region in hints:
+        jobs.append((region, "tags", _hint(account, region)))
+    replies = side_by_side([call for _, _, call in jobs])
+    by_region: dict[str, dict[str, Any]] = {}
+    hinted: dict[str, bool | Exception] = {}
+    for (region, what, _), reply in zip(jobs, replies, strict=True):
+        if what == "tags":
+            hinted[region] = reply if isinstance(reply, Exception) else bool(reply)
+        else:
+            by_region.setdefault(region, {})[what] = reply
+    read: dict[str, Found | Exception] = {}
+    for region, told in by_region.items():
+        failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
+        read[region] = failed or Found(region, told)
+    return read, hinted
+
+
+def _hint(account: Account, region: str) -> Callable[[], bool]:
+    def ask() -> bool:
+        with answers():
+            keys = [{"Name": "key", "Values": [tags.MARK]}]
+            return bool(account.ec2(region).describe_tags(Filters=keys, MaxResults=5)["Tags"])
+
+    return ask
+
+
+def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any]]]:
+    def all_pages(operation: str, key: str, **more: Any) -> Callable[[], list[Any]]:
+        def ask() -> list[Any]:
+            ec2 = account.ec2(region)
+            with answers():
+                if not ec2.can_paginate(operation):
+                    return list(getattr(ec2, operation)(Filters=OURS, **more)[key])
+                pages = ec2.get_paginator(operation).paginate(Filters=OURS, **more)
+                return [thing for page in pages for thing in page.get(key, ())]
+
+        return ask
+
+    return {
+        "reservations": all_pages("describe_instances", "Reservations"),
+        "volumes": all_pages("describe_volumes", "Volumes"),
+        "images": all_pages("describe_images", "Images", Owners=["self"]),
+        "snapshots": all_pages("describe_snapshots", "Snapshots", OwnerIds=["self"]),
+        "keys": all_pages("describe_key_pairs", "KeyPairs"),
+        "groups": all_pages("describe_security_groups", "SecurityGroups"),
+    }
+
+
+def _nothing_at_all(errors: list[Exception]) -> None:
+    for error in errors:
+        if isinstance(error, Refused):
+            raise error
+    raise Unreachable(
+        "AWS does not answer.",
+        f"{type(errors[0]).__name__}: {errors[0]}",
+        "ping amazonaws.com   # is this computer online? Nothing was changed.",
+    ) from errors[0]
+
+
+# ---- what it means -----------------------------------------------------------------------------------
+
+
+def survey(
+    found: Iterable[Found], unread: Iterable[str], *, lag_seconds: float, poll_seconds: float
+) -> Survey:
+    """What was found, in the core's words."""
+    instances: list[Instance] = []
+    disks: list[Disk] = []
+    images: list[Image] = []
+    leftovers: list[Leftover] = []
+    for region in found:
+        machines = [_instance(region, raw) for raw in region.instances]
+        instances += machines
+        disks += _disks(region)
+        images += [i for i in (_image(region, raw) for raw in region.images) if i]
+        images += _unregistered(region)
+        leftovers += _leftovers(region)
+    in_use = {t.desk for group in (instances, disks, images) for t in group if t.phase is not Phase.ENDED}
+    leftovers += [key for region in found for key in _keys(region) if key.desk not in in_use]
+    return Survey(
+        provider=NAME,
+        instances=tuple(instances),
+        disks=tuple(disks),
+        images=tuple(images),
+        leftovers=tuple(leftovers),
+        unread=tuple(unread),
+        lag_seconds=lag_seconds,
+        poll_seconds=poll_seconds,
+    )
+
+
+def _instance(found: Found, raw: Raw) -> Instance:
+    told = tags.read(raw.get("Tags"))
+    phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
+    spot = raw.get("InstanceLifecycle") == "spot"
+    sizes = {v["VolumeId"]: v["Size"] for v in found.volumes}
+    held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    return Instance(
+        id=qualified(found.region, raw["InstanceId"]),
+        name=told.get("name", ""),
+        desk=told.get("desk", ""),
+        generation=tags.generation(told),
+        phase=phase,
+        provider=NAME,
+        region=found.region,
+        zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
+        instance_type=raw["InstanceType"],
+        market=Market.SPOT if spot else Market.ON_DEMAND,
+        usd_per_hour=tags.number(told, "usd"),
+        started_at=_time(raw.get("LaunchTime")),
+        image_id=qualified(found.region, raw["ImageId"]),
+        stoppable=not spot,
+        arch=raw.get("Architecture", "x86_64"),
+        gpu=told.get("gpu", ""),
+        disk_gib=float(sum(sizes.get(volume, 0) for volume in held)),
+        reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
+    )
+
+
+def _why(raw: Raw) -> str:
+    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence."""
+    reason = raw.get("StateReason") or {}
+    if reason.get("Code") == "Server.SpotInstanceTermination":
+        return "AWS took the spot machine back"
+    text = str(reason.get("Message") or raw.get("StateTransitionReason") or "")
+    return text.removeprefix(f"{reason.get('Code')}: ")
+
+
+def _disks(found: Found) -> list[Disk]:
+    """Volumes that outlived their machine, or are about to be let go by it."""
+    by_id = {i["InstanceId"]: i for i in found.instances}
+    by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
+    disks = []
+    for raw in found.volumes:
+        told = tags.read(raw.get("Tags"))
+        attached = next(iter(raw.get("Attachments", ())), None)
+        machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
+        if raw["State"] == "in-use" and attached:
+            over = machine is not None and machine["State"]["Name"] == "terminated"
+            if not over or attached.get("DeleteOnTermination"):
+                continue  # part of a machine, or about to go with one
+        elif raw["State"] not in {"available", "error"}:
+            continue
+        source = machine["InstanceId"] if machine else ""
+        disks.append(
+            Disk(
+                id=qualified(found.region, raw["VolumeId"]),
+                desk=told.get("desk", ""),
+                generation=tags.generation(told),
+                phase={"available": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING),
+                provider=NAME,
+                region=found.region,
+                zone=raw.get("AvailabilityZone", ""),
+                instance_id=qualified(found.region, source) if source else "",
+                started_at=_time(machine.get("LaunchTime")) if machine else None,
+                size_gib=float(raw["Size"]),
+                usd_per_month=raw["Size"] * GP3_USD,
+                arch=told.get("arch") or "x86_64",
+            )
+        )
+    return disks
+
+
+def _image(found: Found, raw: Raw) -> Image | None:
+    told = tags.read(raw.get("Tags"))
+    if raw["State"] == "deregistered":
+        return None
+    phase = _IMAGE.get(raw["State"], Phase.FAILED)
+    parts = _snapshots_of(found, raw, told)
+    size = float(sum(m["Ebs"].get("VolumeSize", 0) for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m))
+    bad = next((s for s in parts if s["State"] == "error"), None)
+    reason = str((raw.get("StateReason") or {}).get("Message") or "")
+    if bad is not None:
+        phase, reason = Phase.FAILED, str(bad.get("StateMessage") or f"{bad['SnapshotId']} failed")
+    taken = told.get("taken") if told.get("copied") else None
+    return Image(
+        id=qualified(found.region, raw["ImageId"]),
+        name=told.get("name") or raw.get("Name", ""),
+        desk=told.get("desk", ""),
+        generation=tags.generation(told),
+        phase=phase,
+        provider=NAME,
+        region=found.region,
+        verified=told.get("verified") == "1",
+        source_id=told.get("source", ""),
+        taken_at=_time(taken or raw.get("CreationDate")),
+        size_gib=size,
+        usd_per_month=sum(map(_gib, parts)) * SNAPSHOT_USD if parts else size * SNAPSHOT_USD,
+        arch=raw.get("Architecture", "x86_64"),
+        progress=_progress(parts) if phase is Phase.PENDING else None,
+        reason=reason if phase is Phase.FAILED else "",
+    )
+
+
+def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
+    ids = {m["Ebs"].get("SnapshotId") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m}
+    name = told.get("name")
+    return [
+        s
+        for s in found.snapshots
+        if s["SnapshotId"] in ids or (name and tags.read(s.get("Tags")).get("name") == name)
+    ]
+
+
+def _unregistered(found: Found) -> list[Image]:
+    """Snapshots of disks that were left: images in the making, until they are registered."""
+    registered = {
+        tags.read(i.get("Tags")).get("name") or i.get("Name")
+        for i in found.images
+        if i["State"] != "deregistered"
+    }
+    images = []
+    for raw in found.snapshots:
+        told = tags.read(raw.get("Tags"))
+        if told.get("bake") != "disk" or told.get("name") in registered:
+            continue
+        phase = {"completed": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING)
+        images.append(
+            Image(
+                id=qualified(found.region, raw["SnapshotId"]),
+                name=told.get("name", ""),
+                desk=told.get("desk", ""),
+                generation=tags.generation(told),
+                phase=phase,
+                provider=NAME,
+                region=found.region,
+                source_id=told.get("source", ""),
+                taken_at=_time(raw.get("StartTime")),
+                size_gib=float(raw.get("VolumeSize", 0)),
+                usd_per_month=_gib(raw) * SNAPSHOT_USD,
+                arch=told.get("arch") or "x86_64",
+                progress=_progress([raw]) if phase is Phase.PENDING else None,
+                reason=str(raw.get("StateMessage") or "the snapshot failed") if phase is Phase.FAILED else "",
+            )
+        )
+    return images
+
+
+def _leftovers(found: Found) -> list[Leftover]:
+    """Snapshots whose image is gone, and the security group where no machine uses it."""
+    kept = {
+        m["Ebs"].get("SnapshotId")
+        for i in found.images
+        for m in i.get("BlockDeviceMappings", ())
+        if "Ebs" in m
+    }
+    names = {tags.read(i.get("Tags")).get("name") or i.get("Name") for i in found.images}
+    left = []
+    for raw in found.snapshots:
+        told = tags.read(raw.get("Tags"))
+        if raw["SnapshotId"] in kept or told.get("name") in names or told.get("bake") == "disk":
+            continue
+        left.append(
+            Leftover(
+                id=qualified(found.region, raw["SnapshotId"]),
+                kind="snapshot",
+                provider=NAME,
+                region=found.region,
+                desk=told.get("desk", ""),
+                usd_per_month=_gib(raw) * SNAPSHOT_USD,
+                why="a snapshot whose image is gone",
+            )
+        )
+    if all(i["State"]["Name"] == "terminated" for i in found.instances):
+        left += [
+            Leftover(
+                id=qualified(found.region, raw["GroupId"]),
+                kind="security group",
+                provider=NAME,
+                region=found.region,
+                why="a security group that no machine uses (it costs nothing)",
+            )
+            for raw in found.groups
+        ]
+    return left
+
+
+def _keys(found: Found) -> list[Leftover]:
+    return [
+        Leftover(
+            id=qualified(found.region, f"key/{raw['KeyName']}"),
+            kind="key pair",
+            provider=NAME,
+            region=found.region,
+            desk=tags.read(raw.get("Tags")).get("desk", ""),
+            why="the public key of a desk that has nothing else (it costs nothing)",
+        )
+        for raw in found.keys
+    ]
+
+
+def _gib(snapshot: Raw) -> float:
+    """What is paid of a snapshot at most: its full size where EC2 tells it, else the disk's."""
+    whole = snapshot.get("FullSnapshotSizeInBytes")
+    return whole / 2**30 if whole else float(snapshot.get("VolumeSize", 0))
+
+
+def _progress(snapshots: list[Raw]) -> float | None:
+    shares = [float(str(s.get("Progress") or "0").rstrip("%") or 0) / 100 for s in snapshots]
+    return sum(shares) / len(shares) if shares else None
+
+
+def _time(value: Any) -> float:
+    """EC2's times, which boto3 gives as datetimes or, of images, as text."""
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, str) and value:
+        return datetime.fromisoformat(value).timestamp()
+    return 0.0

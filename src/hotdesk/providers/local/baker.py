@@ -1,0 +1,134 @@
+"""The worker that takes an image, or reads one back.
+
+    python -m hotdesk.providers.local.baker STATE bake|verify IMAGE
+
+It holds the image's lock; an image whose baker has died unfinished is a failed one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.local import clock, locks, records, snapshot, spawn
+from hotdesk.providers.local.folders import Folders
+
+_STATUS_SECONDS = 0.2
+
+
+class Baker:
+    def __init__(self, state: Path, id_: str) -> None:
+        self.folders = Folders.of(state)
+        self.id = id_
+        picture = records.read(self.folders.image(id_), records.Picture)
+        if picture is None:
+            raise Refused(Kind.BAD_REQUEST, f"{id_} has no readable record")
+        self.picture = picture
+        self._told = 0.0
+
+    def tell(self, *, durable: bool = True, **changes: Any) -> None:
+        self.picture = msgspec.structs.replace(self.picture, **changes)
+        records.write(self.folders.image(self.id), self.picture, durable=durable)
+
+    def report(self, share: float, words: str) -> None:
+        if clock.ticks() - self._told > _STATUS_SECONDS:
+            self._told = clock.ticks()
+            self.tell(durable=False, progress=round(share, 3), reason=words)
+
+    def work(self, what: Callable[[], None]) -> int:
+        """Do it, and write down how it ended, whatever happens."""
+        try:
+            with locks.ordered(self.folders.root / "store.lock", shared=True):
+                what()
+        except Refused as refused:
+            self._failed(refused.kind, refused.message)
+        except OSError as error:
+            self._failed(Kind.NO_SPACE if error.errno in records.FULL else None, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            self._failed(None, f"{type(error).__name__}: {error}")
+        else:
+            return 0
+        return 1
+
+    def _failed(self, kind: Kind | None, reason: str) -> None:
+        spawn.say(f"failed: {reason}")
+        self.tell(phase="failed", verified=False, progress=None, kind=kind, reason=reason)
+
+    def bake(self) -> None:
+        """The source's present content, as an image that is still to be read back."""
+        source = self.picture.order.source_id
+        machine = records.read(self.folders.machine(source) / "machine.json", records.Machine)
+        manifest = self.folders.manifest(self.id)
+        disk = self.folders.disk(self.picture.order.desk)
+        if machine is not None:
+            from hotdesk.providers.local import processes
+
+            processes.end_all(machine.mark)  # of a machine that was killed: they would write on
+            if not (self.folders.machine(source) / "prepared").exists():
+                self._bake_unused(machine, manifest)
+                return
+        taken = snapshot.capture(
+            disk, self.folders.store, manifest, previous=self._previous(), progress=self.report
+        )
+        self.tell(
+            phase="baked",
+            progress=None,
+            reason="",
+            size_bytes=taken.bytes,
+            stored_bytes=taken.stored_bytes,
+            note=taken.note,
+        )
+
+    def _bake_unused(self, machine: records.Machine, manifest: Path) -> None:
+        """A machine whose disk was never whole has exactly the content that it was ordered with."""
+        if image := machine.order.image_id:
+            new = manifest.with_suffix(".new")
+            shutil.copyfile(self.folders.manifest(image), new)
+            new.chmod(0o600)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            new.replace(manifest)
+            old = records.read(self.folders.image(image), records.Picture)
+            self.tell(phase="baked", progress=None, reason="", size_bytes=old.size_bytes if old else 0)
+            return
+        empty = self.folders.trash / f"{self.id}.empty"
+        empty.mkdir(mode=0o700, exist_ok=True)
+        try:
+            snapshot.capture(empty, self.folders.store, manifest, progress=self.report)
+        finally:
+            empty.rmdir()
+        self.tell(phase="baked", progress=None, reason="")
+
+    def _previous(self) -> Path | None:
+        """The newest whole image of this desk: what did not change since need not be read again."""
+        best: tuple[int, float, str] | None = None
+        for path in self.folders.images.glob("*.json"):
+            other = records.read(path, records.Picture)
+            whole = other is not None and other.phase == "baked" and path.with_suffix(".manifest").exists()
+            if other and whole and other.order.desk == self.picture.order.desk:
+                best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
+        return self.folders.manifest(best[2]) if best else None
+
+    def verify(self) -> None:
+        snapshot.verify(self.folders.manifest(self.id), self.folders.store, progress=self.report)
+        self.tell(phase="baked", verified=True, progress=None, reason="")
+
+
+def main() -> int:
+    spawn.settle()
+    state, verb, id_ = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    baker = Baker(state, id_)
+    return baker.work(baker.bake if verb == "bake" else baker.verify)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The worker that stops a machine, and deletes it if that was asked for.
+
+    python -m hotdesk.providers.local.ender STATE ID
+
+It does not depend on the supervisor's health: one that does not end in time is killed, and whatever the
+machine has started is ended by its mark.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hotdesk.providers.local import clock, locks, records, spawn
+from hotdesk.providers.local.folders import Folders
+from hotdesk.providers.local.removing import remove_tree
+
+_SECONDS = 20.0  # a supervisor's own limits add up to less
+_DEAF_SECONDS = 5.0
+
+
+def stop(folder: Path, mark: str) -> None:
+    """End a machine's supervisor and everything of it, whoever is still there."""
+
+    def heard() -> bool:
+        run = records.read(folder / "run.json", records.Run)
+        return run is not None and run.phase in {"stopping", "stopped"}
+
+    end_worker(folder / "run.lock", seconds=_SECONDS, heard=heard)
+    from hotdesk.providers.local import processes
+
+    processes.end_all(mark)
+
+
+def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda: True) -> None:
+    """Ask the worker that holds this lock to end, wait, and force it. Nobody holds the lock afterwards.
+
+    One that has not even `heard` after some seconds is not waited for any longer.
+    """
+    deadline, deaf = clock.ticks() + seconds, clock.ticks() + _DEAF_SECONDS
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        asked = 0
+        while locks.alive(lock):
+            pid = locks.worker_pid(lock)
+            if pid and pid != asked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                asked = pid
+            now = clock.ticks()
+            if number is signal.SIGTERM and (now > deadline or (now > deaf and not heard())):
+                break
+            clock.pause(0.02)
+
+
+def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: records.Ending) -> None:
+    """Remove what is left of a stopped machine. Begun again after a crash, it goes on where it was."""
+    folder = folders.machine(id_)
+    folders.make()
+    if machine is not None:
+        desk = machine.order.desk
+        owner = records.read(folders.disk_record(desk), records.Owner)
+        if not ending.keep_disk and (owner is None or owner.machine == id_):
+            gone = folders.trash / f"{id_}.disk"
+            remove_tree(gone)
+            with contextlib.suppress(FileNotFoundError):
+                folders.disk(desk).rename(gone)  # at once, so that no half of it is ever taken for a disk
+            folders.disk_record(desk).unlink(missing_ok=True)
+            remove_tree(gone)
+            remove_tree(folders.half_restored(desk))
+    gone = folders.trash / f"{id_}.machine"
+    remove_tree(gone)
+    for path in folder.iterdir():
+        if path.name not in {"machine.json", "ending.json", "end.lock"}:
+            remove_tree(path)
+    folder.rename(gone)  # from here on there is no machine; until here its deletion can be taken up again
+    for name in (
+        "machine.json",
+        "ending.json",
+        "end.lock",
+    ):  # the lock last: while it is held, this is no leftover
+        (gone / name).unlink(missing_ok=True)
+    for empty in folders.trash.iterdir():
+        with contextlib.suppress(OSError):
+            empty.rmdir()
+
+
+def main() -> int:
+    spawn.settle()
+    folders, id_ = Folders.of(Path(sys.argv[1])), sys.argv[2]
+    folder = folders.machine(id_)
+    machine = records.read(folder / "machine.json", records.Machine)
+    if machine is not None:
+        deleted = (folder / "ending.json").exists()
+        for image in folders.images.glob("*.json") if deleted else ():
+            picture = records.read(image, records.Picture)
+            if picture and picture.order.source_id == id_ and picture.phase == "baking":
+                end_worker(image.with_suffix(".lock"), seconds=5.0)
+        stop(folder, machine.mark)
+        run = records.read(folder / "run.json", records.Run)
+        if run is not None and run.phase != "stopped":
+            records.write(folder / "run.json", records.Run(
+                started_at=run.started_at, phase="stopped", ssh_port=run.ssh_port,
+                notebook_port=run.notebook_port, reason=run.reason,
+            ))  # fmt: skip
+    if (ending := records.read(folder / "ending.json", records.Ending)) is not None:
+        delete(folders, id_, machine, ending)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Where everything of the local provider lies, below one folder that no other user can open.
+
+machines/<id>/   machine.json (written first), run.json, run.lock, prepared, supervisor.log
+disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; a virtual environment names its own
+                 path, so a desk's disk always lies at the same one
+disks/<desk>.json  whose disk it is, for the day on which the machine's folder is lost
+images/<id>.json, <id>.manifest, <id>.lock
+store/           the content of all images
+trash/           what is being deleted
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\Z")
+
+
+def plain(name: str) -> bool:
+    """Whether a name can be a file's own name here: no path, nothing hidden."""
+    return bool(_ID.match(name))
+
+
+@dataclass(frozen=True)
+class Folders:
+    root: Path
+
+    @staticmethod
+    def of(state: Path) -> Folders:
+        return Folders(Path(os.path.abspath(state)) / "local")  # noqa: PTH100 - resolve() would follow links
+
+    @property
+    def machines(self) -> Path:
+        return self.root / "machines"
+
+    @property
+    def disks(self) -> Path:
+        return self.root / "disks"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def trash(self) -> Path:
+        return self.root / "trash"
+
+    def machine(self, id_: str) -> Path:
+        return self.machines / id_
+
+    def disk(self, desk: str) -> Path:
+        return self.disks / desk
+
+    def disk_record(self, desk: str) -> Path:
+        return self.disks / f"{desk}.json"
+
+    def half_restored(self, desk: str) -> Path:
+        """Where a disk is built before it is whole and moves to its place."""
+        return self.disks / f".{desk}.restoring"
+
+    def image(self, id_: str) -> Path:
+        return self.images / f"{id_}.json"
+
+    def manifest(self, id_: str) -> Path:
+        return self.images / f"{id_}.manifest"
+
+    def image_lock(self, id_: str) -> Path:
+        return self.images / f"{id_}.lock"
+
+    def make(self) -> None:
+        """The folders themselves; making them twice is making them once."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.machines, self.disks, self.images, self.trash):
+            folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,110 @@
+"""The desk's ssh server: this computer's loopback only, the desk's own key only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncssh
+
+from hotdesk.core.ports import Keys
+from hotdesk.providers.local import session
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+async def open_door(
+    keys: Keys, environment: Mapping[str, str], home: Path, port: int
+) -> asyncssh.SSHAcceptor:
+    """A server on 127.0.0.1: on `port` where that is free, else on any. `0` means any."""
+
+    async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        await session.serve(process, environment, home)
+
+    def files(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        return _Files(channel, home)
+
+    for candidate in (port, 0) if port else (0,):
+        try:
+            return await asyncssh.create_server(
+                lambda: _Door(Path(keys.user_key_path + ".pub")),
+                host="127.0.0.1",
+                port=candidate,
+                server_host_keys=[keys.host_key_path],
+                process_factory=serve,
+                sftp_factory=files,
+                allow_scp=False,  # the old scp protocol is served by the system's own scp, as a command
+                encoding=None,
+                line_editor=False,
+                x11_forwarding=False,
+                password_auth=False,
+                kbdint_auth=False,
+                host_based_auth=False,
+                gss_host=None,
+                login_timeout=20,
+                keepalive_interval=30,
+                keepalive_count_max=4,
+                reuse_address=True,
+            )
+        except OSError:
+            if candidate == 0:
+                raise
+    raise AssertionError
+
+
+class _Door(asyncssh.SSHServer):
+    def __init__(self, public_key: Path) -> None:
+        self._public_key = public_key
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        with contextlib.suppress(OSError, asyncssh.KeyImportError):
+            return key.public_data == asyncssh.read_public_key(self._public_key).public_data
+        return False
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        if dest_host.lower() in _LOOPBACK:
+            return True
+        raise asyncssh.ChannelOpenError(
+            asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "a desk forwards to its own loopback only"
+        )
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        return listen_host.lower() in _LOOPBACK  # only this computer may reach what is offered at the desk
+
+
+class _Files(asyncssh.SFTPServer):
+    """Files as the desk's owner sees them: a relative path begins at the desk's home."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], home: Path) -> None:
+        super().__init__(channel)
+        self._home = os.fsencode(home)
+        self._channel = channel
+
+    def map_path(self, path: bytes) -> bytes:
+        if path == b"~" or path.startswith(b"~/"):
+            path = path[2:]
+        return os.path.join(self._home, path)  # noqa: PTH118 - bytes, as a client sends them
+
+    def realpath(self, path: bytes) -> bytes:
+        return os.path.realpath(self.map_path(path))
+
+    def exit(self) -> None:
+        # OpenSSH 9's scp counts a missing exit status of the sftp subsystem as a failure.
+        with contextlib.suppress(OSError):
+            self._channel.exit(0)
+
+
+async def close_door(door: asyncssh.SSHAcceptor) -> None:
+    door.close()
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(2):
+            await door.wait_closed()

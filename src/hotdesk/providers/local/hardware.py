@@ -1,0 +1,125 @@
+"""What this computer has, as offers: its processors always, its GPU first where there is one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+
+import msgspec
+
+from hotdesk.core.model import Market, Offer, Want
+
+CPU_TYPE, GPU_TYPE = "local.cpu", "local.gpu"
+REGION, ZONE = "local", "here"
+
+
+def offers(want: Want) -> tuple[Offer, ...]:
+    """The rows that fit, best first."""
+    return tuple(offer for offer in _all() if _fits(offer, want))
+
+
+def has_gpu() -> bool:
+    return bool(_gpu()[0])
+
+
+def _all() -> list[Offer]:
+    gpu, count, memory_gib = _gpu()
+    # The same words for the processor in every price list.
+    arch = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
+    cpu = Offer(
+        provider="local",
+        region=REGION,
+        zone=ZONE,
+        instance_type=CPU_TYPE,
+        market=Market.ON_DEMAND,
+        vcpus=float(_processors()),
+        memory_gib=_memory_gib(),
+        arch=arch,
+        source="this computer",
+        why="this computer costs nothing",
+    )
+    if not gpu:
+        return [cpu]
+    with_gpu = msgspec.structs.replace(
+        cpu,
+        instance_type=GPU_TYPE,
+        gpu=gpu,
+        gpu_count=count,
+        gpu_memory_gib=memory_gib,
+        why=f"this computer has {count} x {gpu}, and costs nothing",
+    )
+    return [with_gpu, cpu]
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gib() -> float:
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+
+
+def _fits(offer: Offer, want: Want) -> bool:
+    if want.instance_type and want.instance_type != offer.instance_type:
+        return False
+    if want.regions and offer.region not in want.regions:
+        return False
+    if want.zone and want.zone != offer.zone:
+        return False
+    if want.market == "spot":  # nobody outbids its owner
+        return False
+    if want.gpu.lower() == "none" and offer.gpu:
+        return False
+    if want.gpu and want.gpu.lower() != "none" and not _same_gpu(want.gpu, offer.gpu):
+        return False
+    if want.gpu_count > offer.gpu_count:
+        return False
+    return want.usd_per_hour_max is None or offer.usd_per_hour <= want.usd_per_hour_max
+
+
+def _same_gpu(wanted: str, there: str) -> bool:
+    """Whether every word of the wanted name is in the other: "a100" and "A100-SXM4-80GB", not "A10"."""
+    words = {w for w in re.split(r"[^a-z0-9]+", there.lower()) if w}
+    sought = [w for w in re.split(r"[^a-z0-9]+", wanted.lower()) if w and w not in {"nvidia", "apple"}]
+    joined = "".join(re.split(r"[^a-z0-9]+", there.lower()))
+    return bool(there) and (all(w in words for w in sought) or "".join(sought) == joined)
+
+
+def _gpu() -> tuple[str, int, float]:
+    """Name, count and memory in GiB of the first kind of GPU; an empty name without one."""
+    if tool := shutil.which("nvidia-smi"):
+        try:
+            done = subprocess.run(
+                [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return "", 0, 0.0
+        if done.returncode == 0:
+            return read_nvidia(done.stdout)
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "MPS", 1, _memory_gib()  # shared with the processor
+    return "", 0, 0.0
+
+
+def read_nvidia(text: str) -> tuple[str, int, float]:
+    """The same from what `nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits` prints."""
+    rows = [line.rpartition(",") for line in text.splitlines() if "," in line]
+    if not rows:
+        return "", 0, 0.0
+    name, _, memory = rows[0]
+    short = re.sub(r"\b(NVIDIA|GeForce|Tesla|Quadro)\b", "", name).strip()
+    try:
+        memory_gib = round(float(memory) / 1024, 1)
+    except ValueError:  # "[N/A]" where memory is shared with the processor
+        memory_gib = 0.0
+    return short or name.strip(), sum(row[0] == name for row in rows), memory_gib

@@ -1,0 +1,147 @@
+"""JupyterLab for one desk: hotdesk's own installation serves, the desk's own environment computes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+MARK_HEADER = "X-Hotdesk-Machine"
+
+# Keys of Jupyter Server 2 and later. (`c.NotebookApp.*` is silently ignored by `jupyter lab`.)
+_CONFIG = """\
+# Written at each start of the machine.
+import os, threading
+
+def _follow(fd):
+    # The other end closes when the machine's supervisor ends, however it ends.
+    os.read(fd, 1)
+    os._exit(75)
+
+threading.Thread(target=_follow, args=({lifeline},), daemon=True).start()
+
+c = get_config()
+c.ServerApp.ip = "127.0.0.1"
+c.ServerApp.port = {port}
+c.ServerApp.port_retries = 0
+c.ServerApp.open_browser = False
+c.ServerApp.allow_root = True
+c.ServerApp.root_dir = {home!r}
+c.ServerApp.quit_button = False
+c.ServerApp.cookie_secret_file = {cookie!r}
+c.ServerApp.terminado_settings = {{"shell_command": [{shell!r}]}}
+c.ServerApp.tornado_settings = {{"headers": {{{header!r}: {mark!r}}}}}
+c.IdentityProvider.token = ""
+c.PasswordIdentityProvider.hashed_password = {hashed!r}
+c.PasswordIdentityProvider.password_required = True
+c.PasswordIdentityProvider.allow_password_change = False
+c.KernelSpecManager.ensure_native_kernel = False
+c.KernelSpecManager.allowed_kernelspecs = {{"python3"}}
+c.MultiKernelManager.default_kernel_name = "python3"
+c.LabApp.extension_manager = "readonly"
+c.LabApp.news_url = None
+c.LabApp.check_for_updates_class = "jupyterlab.handlers.announcements.NeverCheckForUpdate"
+"""
+
+# One optional check of the schema library builds a grammar when it is imported: 1.0 of the 2.4 seconds of
+# processor time that JupyterLab 4.6 takes to start. It is left out, as the library does where it is missing.
+_MAIN = (
+    "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; sys.exit(main())"
+)
+
+
+def write_kernel(disk: Path, desk: str) -> None:
+    """The one kernel that is offered: the desk's own Python."""
+    python = str(disk / "env" / "bin" / "python")
+    spec = {
+        "argv": [
+            python,
+            "-Xfrozen_modules=off",
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+        ],
+        "display_name": f"Python 3 ({desk})",
+        "language": "python",
+        "metadata": {"debugger": True},
+    }
+    _write(disk / "jupyter" / "data" / "kernels" / "python3" / "kernel.json", spec)
+
+
+def silence_news(disk: Path) -> None:
+    """No question about announcements at the first sign-in, and nothing fetched for them."""
+    quiet = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    _write(disk / "jupyter" / "config" / "labconfig" / "page_config.json", quiet)
+
+
+def _write(path: Path, settings: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(settings), "utf-8")
+    new.replace(path)
+
+
+def write_config(
+    path: Path, *, disk: Path, port: int, hashed: str, mark: str, shell: str, lifeline: int
+) -> None:
+    """The server's settings, readable by their owner only: the password's hash is among them."""
+    text = _CONFIG.format(
+        lifeline=lifeline,
+        port=port,
+        home=str(disk / "home"),
+        cookie=str(path.with_name("cookie_secret")),
+        shell=shell,
+        header=MARK_HEADER,
+        mark=mark,
+        hashed=hashed.strip(),
+    )
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+async def start(
+    config: Path, environment: Mapping[str, str], home: Path, log: int, lifeline: int
+) -> asyncio.subprocess.Process:
+    """A running server, which answers some seconds later."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # a random.py in somebody's home must not take the place of Python's own
+        "-c",
+        _MAIN,
+        f"--config={config}",
+        cwd=home,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        pass_fds=(lifeline,),
+    )
+
+
+async def answers(port: int, mark: str, seconds: float = 2.0) -> bool:
+    """Whether this machine's Jupyter, and no other server, answers on that port."""
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /api HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                reply = await reader.read(65536)
+                while more := await reader.read(65536):
+                    reply += more
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError, EOFError):
+        return False
+    head, _, _ = reply.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    return " 200 " in f"{lines[0]} " and f"{MARK_HEADER}: {mark}".lower() in (x.lower() for x in lines)

@@ -1,0 +1,245 @@
+"""The survey: everything that is there, read from folders and locks within milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hotdesk.core.errors import Kind
+from hotdesk.core.model import Disk, Image, Instance, Leftover, Phase, Survey
+from hotdesk.providers.local import locks, records
+from hotdesk.providers.local.folders import Folders, plain
+
+PROVIDER, REGION, ZONE = "local", "local", "here"
+READS = 3  # of an image, each begun and never ended, before it counts as failed
+
+_GIB = 2.0**30
+
+
+def survey(folders: Folders) -> Survey:
+    machines = dict(_machines(folders))
+    return Survey(
+        provider=PROVIDER,
+        instances=tuple(_instance(folders, id_, machine) for id_, machine in machines.items() if machine),
+        disks=tuple(_disks(folders, machines)),
+        images=tuple(_images(folders)),
+        leftovers=tuple(_leftovers(folders, machines)),
+        lag_seconds=0.0,
+        poll_seconds=0.1,
+    )
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, in order; nothing when there is none."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(entry.name for entry in os.scandir(folder))
+    return []
+
+
+# ---- machines ----------------------------------------------------------------------------------------
+
+
+def _machines(folders: Folders) -> Iterator[tuple[str, records.Machine | None]]:
+    for id_ in names(folders.machines):
+        yield id_, records.read(folders.machine(id_) / "machine.json", records.Machine)
+
+
+def _instance(folders: Folders, id_: str, machine: records.Machine) -> Instance:
+    phase, progress, reason, run = machine_now(folders, id_)
+    order = machine.order
+    return Instance(
+        id=id_,
+        name=order.name,
+        desk=order.desk,
+        generation=order.generation,
+        phase=phase,
+        provider=PROVIDER,
+        region=REGION,
+        zone=ZONE,
+        instance_type=order.offer.instance_type,
+        market=order.offer.market,
+        started_at=run.started_at if run else 0.0,
+        image_id=order.image_id,
+        arch=order.offer.arch,
+        gpu=order.offer.gpu,
+        reason=reason,
+        progress=progress,
+    )
+
+
+def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, records.Run | None]:
+    """A machine's phase, progress, reason and last start. Locks say who lives, records say what they do."""
+    folder = folders.machine(id_)
+    # Locks first: a supervisor that ends between the two looks has left its last words in the record.
+    lives = locks.alive(folder / "run.lock")
+    ends = locks.alive(folder / "end.lock")
+    run = records.read(folder / "run.json", records.Run)
+    if (folder / "ending.json").exists():
+        return Phase.ENDING, None, "it is being deleted" if ends else "its deletion was interrupted", run
+    if ends:
+        return Phase.STOPPING, None, "ending what runs at the desk", run
+    if run is None:
+        return Phase.STOPPED, None, "its launch was interrupted", run
+    if lives:
+        if run.phase == "ready":
+            return Phase.READY, None, "", run
+        if run.phase in {"stopping", "stopped"}:
+            return Phase.STOPPING, None, run.reason, run
+        return Phase.PENDING, run.progress, run.reason or "the machine is starting", run
+    if run.phase == "stopped":
+        return Phase.STOPPED, None, run.reason, run
+    words = last_line(folder / "supervisor.log")
+    reason = f"it ended unexpectedly: killed, or this computer was restarted; its last words: {words}"
+    return Phase.STOPPED, None, reason, run
+
+
+def last_line(log: Path) -> str:
+    """What a log said last."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4000))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "none")
+    return "none"
+
+
+# ---- disks -------------------------------------------------------------------------------------------
+
+
+def disk_id(desk: str) -> str:
+    return f"disk-{desk}"
+
+
+def _disks(folders: Folders, machines: dict[str, records.Machine | None]) -> Iterator[Disk]:
+    """Disks whose machine is gone. One that nobody wrote a record of may be somebody's only copy."""
+    with_machine = {machine.order.desk for machine in machines.values() if machine}
+    for desk in names(folders.disks):
+        if (
+            not plain(desk)
+            or desk.endswith(".json")
+            or desk in with_machine
+            or not folders.disk(desk).is_dir()
+        ):
+            continue
+        owner = records.read(folders.disk_record(desk), records.Owner)
+        yield Disk(
+            id=disk_id(desk),
+            desk=desk,
+            generation=owner.generation if owner else _next_generation(folders, desk),
+            phase=Phase.READY,
+            provider=PROVIDER,
+            region=REGION,
+            zone=ZONE,
+            instance_id=owner.machine if owner else "",
+            started_at=owner.started_at if owner else None,
+        )
+
+
+def _next_generation(folders: Folders, desk: str) -> int:
+    """Later than every image, so that no image is taken for a newer copy of an unknown disk."""
+    return 1 + max((i.generation for i in _images(folders) if i.desk == desk), default=0)
+
+
+# ---- images ------------------------------------------------------------------------------------------
+
+
+def _images(folders: Folders) -> Iterator[Image]:
+    for file in names(folders.images):
+        if file.endswith(".json"):
+            id_ = file.removesuffix(".json")
+            # The lock before the record: whoever ends between the two looks has written down the end.
+            busy = locks.alive(folders.image_lock(id_))
+            if picture := records.read(folders.image(id_), records.Picture):
+                yield _image(folders, id_, picture, busy=busy)
+
+
+def _image(folders: Folders, id_: str, picture: records.Picture, *, busy: bool) -> Image:
+    phase, kind, reason = _image_phase(picture, busy=busy)
+    if phase is Phase.READY and not folders.manifest(id_).exists():
+        phase, kind, reason = Phase.FAILED, Kind.ROTTEN, "its list of files is missing"
+    order = picture.order
+    return Image(
+        id=id_,
+        name=order.name,
+        desk=order.desk,
+        generation=order.generation,
+        phase=phase,
+        provider=PROVIDER,
+        region=REGION,
+        verified=picture.verified and phase is Phase.READY,
+        source_id=order.source_id,
+        taken_at=picture.taken_at,
+        size_gib=round(picture.size_bytes / _GIB, 4),
+        arch=picture.arch or platform.machine(),
+        progress=picture.progress if busy else None,
+        kind=kind,
+        reason=reason,
+        note=picture.note,
+    )
+
+
+def _image_phase(picture: records.Picture, *, busy: bool) -> tuple[Phase, Kind | None, str]:
+    match picture.phase:
+        case "failed":
+            return Phase.FAILED, picture.kind, picture.reason
+        case "baking":
+            if busy:
+                return Phase.PENDING, None, picture.reason or "the image is being taken"
+            return Phase.FAILED, None, "the process that took it ended before it was whole"
+        case "verifying":
+            if busy:
+                return Phase.VERIFYING, None, picture.reason or "the image is being read back"
+            if picture.reads >= READS:
+                return Phase.FAILED, None, f"reading it back ended unfinished {picture.reads} times"
+            return Phase.READY, None, "the process that read it back ended before it was done"
+    if busy and not picture.verified:  # its worker is just ending
+        return Phase.PENDING, None, "the image is being taken"
+    return Phase.READY, None, picture.reason
+
+
+# ---- leftovers ---------------------------------------------------------------------------------------
+
+_DESK = re.compile(r"hotdesk-(?P<desk>.+)-g\d+-[0-9a-f]{8,12}\Z")
+
+
+def _desk_of(name: str) -> str:
+    found = _DESK.match(name)
+    return found["desk"] if found else ""
+
+
+def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) -> Iterator[Leftover]:
+    """What an interrupted deletion or an interrupted order has left."""
+    for id_, machine in machines.items():
+        if machine is None:
+            yield _leftover(f"machine/{id_}", "half-made machine", _desk_of(id_))
+        elif (folders.machine(id_) / "ending.json").exists() and not locks.alive(
+            folders.machine(id_) / "end.lock"
+        ):
+            yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk)
+    for name in names(folders.trash):
+        id_, _, _ = name.rpartition(".")
+        folder = folders.trash / name
+        if id_ not in machines and names(folder) and not locks.alive(folder / "end.lock"):
+            yield _leftover(f"trash/{name}", "half-deleted folder", _desk_of(id_))
+    for file in names(folders.images):
+        stem, _, kind = file.rpartition(".")
+        if (
+            kind == "manifest"
+            and not folders.image(stem).exists()
+            and not locks.alive(folders.image_lock(stem))
+        ):
+            yield _leftover(f"manifest/{stem}", "half-deleted image", _desk_of(stem))
+
+
+def _leftover(id_: str, kind: str, desk: str) -> Leftover:
+    return Leftover(
+        id=id_,
+        kind=kind,
+        provider=PROVIDER,
+        region=REGION,
+        desk=desk,
+        why=f"a {kind}, left by an interruption",
+    )

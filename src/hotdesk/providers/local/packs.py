@@ -1,0 +1,331 @@
+"""A store of chunks, each kept once under the hash of its content, in files that are only ever added.
+
+    store/                    0700
+      lock                    shared: adding and reading; exclusive: forgetting and sweeping
+      verified                which packs were read back whole, with the stat signature they had then
+      disks/                  what is remembered about a disk between captures (snapshot_notes.py)
+      packs/NAME.pack         0600; format and name: packs_file.py
+      packs/new-XXXXXXXX      a pack that is being written: never read, swept by the next in line
+
+A pack appears under its name only after its bytes are on the disk, so one that has a name is whole or has
+rotted since. A rotten pack is treated as if it were not there: what it held is written anew by the next
+capture, found in another pack by a restore, or else reported.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import zstandard
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.local.packs_file import (
+    DIGEST,
+    Buffer,
+    Damaged,
+    Pack,
+    Signature,
+    Writing,
+    damage_of,
+    digest,
+    fsync_folder,
+    read_chunks,
+    read_pack,
+    write_atomically,
+)
+
+PACK = 64 << 20  # when a pack is closed: small enough that a killed capture repeats little
+WORKERS = min(8, max(2, os.cpu_count() or 2))
+
+_SMALL = 4 << 20  # packs of single small parks:
+_MANY = 16  # put together when there are so many
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def each(
+    jobs: Sequence[_Job], work: Callable[[_Job], _Result], workers: int = WORKERS
+) -> Iterator[Iterator[tuple[_Job, _Result]]]:
+    """Results in the order of the jobs, worked on by several threads, none of which outlives the block."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = [(job, pool.submit(work, job)) for job in jobs]
+        yield ((job, future.result()) for job, future in futures)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Store:
+    """Chunks of one store folder, while its lock is held. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.packs: dict[Path, Pack] = {}
+        self.lost: list[str] = []  # what is wrong with packs that count as absent
+        self.stored_bytes = 0  # written so far, compressed
+        self.bytes_read = 0  # read back to be checked
+        self._where: dict[bytes, tuple[Pack, int]] = {}
+        self._mine: set[bytes] = set()  # chunks this process writes, or wrote
+        self._lock = threading.Lock()
+        self._open: list[Writing] = []  # packs that nobody is appending to at this moment
+        self._flushing: list[Future[Path]] = []
+        self._flusher = ThreadPoolExecutor(1)
+        self._verified = self._read_verified()
+        for path in sorted((folder / "packs").glob("*.pack")):
+            try:
+                self.packs[path] = read_pack(path)
+            except Damaged as damage:
+                self.lost.append(str(damage))
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Where each chunk is: rather in a pack that was read back whole, where two hold it."""
+        self._where = {
+            name: (pack, number)
+            for pack in sorted(self.packs.values(), key=self.is_verified)
+            for number, frame in enumerate(pack.frames)
+            for name in frame.names()
+        }
+
+    # Reading
+
+    def place(self, name: bytes) -> tuple[Pack, int]:
+        """The pack and the number of the frame that hold a chunk. KeyError when none does."""
+        return self._where[name]
+
+    def missing(self, names: Iterable[bytes]) -> set[bytes]:
+        return {name for name in names if name not in self._where}
+
+    def is_verified(self, pack: Pack) -> bool:
+        return self._verified.get(pack.path.name) == pack.signature
+
+    def check(self, packs: Iterable[Pack], on_bytes: Callable[[int], None] = lambda _: None) -> None:
+        """Read packs back from the disk, every chunk of them; one that is damaged counts as absent."""
+        jobs = [pack for pack in packs if pack.path in self.packs and not self.is_verified(pack)]
+        with each(jobs, damage_of) as results:
+            for pack, damage in results:
+                if damage:
+                    self.drop(pack, damage)
+                else:
+                    self._verified[pack.path.name] = pack.signature
+                self.bytes_read += pack.signature[0]
+                on_bytes(pack.signature[0])
+        if jobs:
+            self._write_verified()
+
+    def drop(self, pack: Pack, why: str) -> None:
+        """From here on the pack counts as absent, and the next capture will not build on it."""
+        with self._lock:
+            if self.packs.pop(pack.path, None):
+                self.lost.append(why)
+                self._verified.pop(pack.path.name, None)
+                self._look_up()
+                self._write_verified()
+
+    # Writing
+
+    def holds(self, name: bytes) -> bool:
+        """Whether a chunk is here for certain: a pack that nobody read back is read back first."""
+        while True:
+            if name in self._mine:
+                return True
+            if not (found := self._where.get(name)):
+                return False
+            if self.is_verified(found[0]):
+                return True
+            with _checking:
+                self.check([found[0]])
+
+    def claim(self, name: bytes) -> bool:
+        """Whether the caller has to `put` this chunk: it is not here, and no other thread is on it."""
+        if self.holds(name):
+            return False
+        with self._lock:
+            if name in self._mine:
+                return False
+            self._mine.add(name)
+            return True
+
+    def put(self, chunks: Sequence[tuple[bytes, Buffer]]) -> None:
+        """Append claimed chunks as one frame. Nothing is promised before `seal`."""
+        body = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
+        packed = zstandard.ZstdCompressor(level=1).compress(body)  # runs over noise at memory speed
+        worth_it = len(packed) < len(body) - len(body) // 32
+        with self._lock:
+            pack = self._open.pop() if self._open else None
+        pack = pack or Writing(self.folder / "packs")
+        try:
+            pack.append(chunks, packed if worth_it else body, worth_it)
+        finally:
+            with self._lock:
+                self.stored_bytes += len(packed) if worth_it else len(body)
+                if pack.end < PACK:
+                    self._open.append(pack)
+                else:
+                    self._flushing.append(self._flusher.submit(pack.close))
+
+    def seal(self) -> list[Path]:
+        """Every chunk that was put is on the disk, in these packs, when this returns."""
+        closing = self._flushing + [self._flusher.submit(pack.close) for pack in self._open]
+        self._open, self._flushing = [], []
+        paths = [future.result() for future in closing]
+        fsync_folder(self.folder / "packs")
+        return paths
+
+    def abandon(self) -> None:
+        self._flusher.shutdown()
+        for pack in self._open:
+            pack.discard()
+
+    # Forgetting
+
+    def prune(self, keep: set[bytes]) -> int:
+        """Delete packs of which nothing in `keep` is wanted, rewrite those of which little is.
+
+        Returns the bytes freed. The store is held exclusively. What is wanted of a pack was read back from
+        another one before it goes; a damaged pack goes only when nothing is missing. Works on a full disk.
+        """
+        freed = self._delete(p for p in self.packs.values() if not any(self._wanted(p, keep, any_copy=True)))
+        if not self.missing(keep):
+            for path in set((self.folder / "packs").glob("*.pack")) - self.packs.keys():
+                freed += path.stat().st_size
+                path.unlink()
+        while packs := self._wasteful(keep):
+            try:
+                return freed + self._rewrite(packs, keep)
+            except Damaged:
+                continue  # that pack counts as absent now, so others may be wanted more
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                break
+        return freed
+
+    def _wanted(
+        self, pack: Pack, keep: set[bytes], *, any_copy: bool = False
+    ) -> Iterator[tuple[int, bytes, int, int]]:
+        """(frame, digest, begin, end) of what is to be kept here and not, for certain, in another pack."""
+        for number, frame in enumerate(pack.frames):
+            for name, begin, end in frame.chunks():
+                if name in keep:
+                    holder = self._where[name][0]
+                    if any_copy or holder is pack or not self.is_verified(holder):
+                        yield number, name, begin, end
+
+    def _wasteful(self, keep: set[bytes]) -> list[Pack]:
+        """Packs of which less than half is wanted; small ones too, where there are many."""
+        sparse, small = [], []
+        for pack in self.packs.values():
+            live = sum(end - begin for _, _, begin, end in self._wanted(pack, keep))
+            if live * 2 < sum(sum(frame.sizes) for frame in pack.frames):
+                sparse.append(pack)
+            elif pack.signature[0] < _SMALL:
+                small.append(pack)
+        return sparse + (small if len(small) >= _MANY else [])
+
+    def _rewrite(self, packs: Sequence[Pack], keep: set[bytes]) -> int:
+        """Copy what is wanted of these into new packs, read those back, delete the old: the bytes freed."""
+        for pack in packs:
+            try:
+                for number, group in groupby(self._wanted(pack, keep), lambda row: row[0]):
+                    data = memoryview(read_chunks(pack, number))
+                    self.put([(name, data[begin:end]) for _, name, begin, end in group])
+            except Damaged as damage:
+                self.drop(pack, str(damage))
+                raise
+        fresh = {path: read_pack(path) for path in self.seal()}
+        grown = sum(pack.signature[0] for path, pack in fresh.items() if path not in self.packs)
+        self.packs |= fresh
+        self._look_up()
+        self.check(fresh.values())
+        if not fresh.keys() <= self.packs.keys():
+            raise OSError(errno.EIO, "what was just written reads back wrong", str(self.folder))
+        return self._delete(pack for pack in packs if pack.path not in fresh) - grown
+
+    def _delete(self, packs: Iterable[Pack]) -> int:
+        freed = 0
+        for pack in list(packs):
+            pack.path.unlink()
+            del self.packs[pack.path]
+            freed += pack.signature[0]
+        fsync_folder(self.folder / "packs")
+        self._look_up()
+        self._write_verified()
+        return freed
+
+    # The list of packs that were read back
+
+    def _read_verified(self) -> dict[str, Signature]:
+        try:
+            data = (self.folder / "verified").read_bytes()
+            if digest(data[DIGEST:]) == data[:DIGEST]:
+                return msgspec.msgpack.decode(data[DIGEST:], type=dict[str, Signature])
+        except (OSError, msgspec.MsgspecError):
+            pass
+        return {}  # which only means that packs are read again
+
+    def _write_verified(self) -> None:
+        here = {pack.path.name for pack in self.packs.values()}
+        data = msgspec.msgpack.encode({n: s for n, s in sorted(self._verified.items()) if n in here})
+        with suppress(OSError):
+            write_atomically(self.folder / "verified", digest(data) + data)
+
+
+_checking = threading.Lock()
+
+
+@contextmanager
+def opened(folder: Path, *, exclusive: bool = False) -> Iterator[Store]:
+    """The store, made if absent, locked against those who would forget what this one uses."""
+    for part in (folder, folder / "packs", folder / "disks"):
+        if not part.is_dir():
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fsync_folder(part.parent)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(BlockingIOError):  # somebody else is at it: the temporary packs may be theirs
+            fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in folder.glob("packs/new-*"):
+                path.unlink(missing_ok=True)
+        if not exclusive:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        store = Store(folder)
+        try:
+            yield store
+        finally:
+            store.abandon()
+    finally:
+        os.close(lock)
+
+
+def is_full(error: OSError) -> bool:
+    return error.errno in _FULL
+
+
+def no_space(folder: Path, needed_bytes: int, what: str) -> Refused:
+    """The disk under `folder` is full: how much is needed and how much there is."""
+    free = shutil.disk_usage(folder).free
+    limit = "" if free < needed_bytes else ", but no more may be written: a quota, or the number of files"
+    return Refused(
+        Kind.NO_SPACE,
+        f"{what} needs about {_size(needed_bytes)} and {folder} has {_size(free)} free{limit}",
+        fix="hotdesk gc",
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

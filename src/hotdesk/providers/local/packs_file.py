@@ -1,0 +1,253 @@
+"""One pack: frames of chunks, an index of them, and a trailer that vouches for the index.
+
+    "HDPACK1\\n"  frame ...  index (zstd of msgpack)  length of the index (8)  its blake3 (32)  "HDPACK1\\n"
+
+A **chunk** is what is addressed: up to 4 MiB of a file. A **frame** is what is compressed: one big chunk
+or many small ones. The name of a pack is the hash of its index, which holds the hashes of its chunks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import blake3
+import msgspec
+import zstandard
+
+CHUNK = 4 << 20  # an append to a big file costs at most this much more than itself
+DIGEST = 32
+
+_MAGIC = b"HDPACK1\n"
+_TRAILER = 8 + DIGEST + len(_MAGIC)
+
+Signature = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
+Buffer = bytes | bytearray | memoryview
+
+
+class Damaged(Exception):
+    """A pack or a manifest does not hold what it should; the message says which and how."""
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Bytes `offset` to `offset + stored` of a pack: one or more chunks, compressed where that helps."""
+
+    offset: int
+    stored: int
+    packed: bytes  # the digest of the stored bytes where they are compressed: zstd passes over some bits
+    digests: bytes  # of its chunks, one after another
+    sizes: tuple[int, ...]
+
+    def names(self) -> list[bytes]:
+        return [self.digests[at : at + DIGEST] for at in range(0, len(self.digests), DIGEST)]
+
+    def chunks(self) -> Iterator[tuple[bytes, int, int]]:
+        """(digest, begin, end) of every chunk in the unpacked frame."""
+        begin = 0
+        for name, size in zip(self.names(), self.sizes, strict=True):
+            yield name, begin, begin + size
+            begin += size
+
+
+class Pack(msgspec.Struct, frozen=True):
+    """A closed pack: where it is, what it holds, and the stat signature it had when its index was read."""
+
+    path: Path
+    signature: Signature
+    frames: list[Frame]
+
+
+def digest(data: Buffer) -> bytes:
+    return blake3.blake3(data).digest()
+
+
+_thread = threading.local()
+
+
+def buffer(size: int) -> memoryview:
+    """This thread's own scratch memory, valid until it asks again: fresh pages cost more than the copy."""
+    held: bytearray | None = getattr(_thread, "buffer", None)
+    if held is None or len(held) < size:
+        held = _thread.buffer = bytearray(max(size, CHUNK + CHUNK // 8))
+    return memoryview(held)[:size]
+
+
+def read_into(fd: int, view: memoryview, offset: int) -> int:
+    """Fill `view` from `offset` on; how many bytes there were."""
+    done = 0
+    while done < len(view) and (got := os.preadv(fd, [view[done:]], offset + done)):
+        done += got
+    return done
+
+
+def write_at(fd: int, data: Buffer, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def read_pack(path: Path) -> Pack:
+    """The index of a pack. Raises `Damaged`."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            signature = signature_of(os.fstat(fd))
+            size = signature[0]
+            tail = os.pread(fd, _TRAILER, max(0, size - _TRAILER))
+            length = int.from_bytes(tail[:8], "little")
+            if (
+                tail[8 + DIGEST :] != _MAGIC
+                or os.pread(fd, len(_MAGIC), 0) != _MAGIC
+                or length > size - _TRAILER - len(_MAGIC)
+            ):
+                raise Damaged(f"the pack {path} is cut short or overwritten")
+            packed = os.pread(fd, length, size - _TRAILER - length)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise Damaged(f"the pack {path} cannot be read: {error.strerror}") from error
+    if digest(packed) != tail[8 : 8 + DIGEST] or path.stem != tail[8 : 8 + DIGEST].hex():
+        raise Damaged(f"the index of the pack {path} is not what was written")
+    index = zstandard.ZstdDecompressor().decompress(packed)
+    return Pack(path, signature, msgspec.msgpack.decode(index, type=list[Frame]))
+
+
+def signature_of(stat: os.stat_result) -> Signature:
+    return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def read_frame(fd: int, pack: Pack, frame: Frame) -> Buffer:
+    """The unpacked frame, every chunk of it checked; it may live in `buffer`. Raises `Damaged`."""
+    where = f"the pack {pack.path} is damaged at byte {frame.offset}"
+    stored = buffer(frame.stored)
+    size = sum(frame.sizes)
+    try:
+        if read_into(fd, stored, frame.offset) != frame.stored:
+            raise Damaged(f"the pack {pack.path} is cut short")
+        data: Buffer = stored
+        if frame.packed:
+            if digest(stored) != frame.packed:
+                raise Damaged(where)
+            data = zstandard.ZstdDecompressor().decompress(stored)
+    except OSError as error:
+        raise Damaged(f"{where}: {error.strerror}") from error
+    except zstandard.ZstdError as error:
+        raise Damaged(where) from error
+    view = memoryview(data)
+    if len(view) != size or any(digest(view[begin:end]) != name for name, begin, end in frame.chunks()):
+        raise Damaged(where)
+    return data
+
+
+def read_chunks(pack: Pack, number: int) -> Buffer:
+    """`read_frame` of a pack that is not open."""
+    try:
+        fd = os.open(pack.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Damaged(f"the pack {pack.path} cannot be read: {error.strerror}") from error
+    try:
+        return read_frame(fd, pack, pack.frames[number])
+    finally:
+        os.close(fd)
+
+
+def damage_of(pack: Pack) -> str:
+    """What is wrong with a pack, read from the disk and not from memory; "" when nothing is."""
+    try:
+        fd = os.open(pack.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if hasattr(os, "posix_fadvise"):  # its pages were synced, so this drops them
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            if signature_of(os.fstat(fd)) != pack.signature:
+                return f"the pack {pack.path} changed while it was read"
+            for frame in pack.frames:
+                read_frame(fd, pack, frame)
+        finally:
+            os.close(fd)
+        read_pack(pack.path)  # the index was read from memory the first time
+    except OSError as error:
+        return f"the pack {pack.path} cannot be read: {error.strerror}"
+    except Damaged as damage:
+        return str(damage)
+    return ""
+
+
+class Writing:
+    """A pack that is being written under a temporary name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.frames: list[Frame] = []
+        self.fd, path = tempfile.mkstemp(prefix="new-", dir=folder)
+        self.path = Path(path)
+        write_at(self.fd, _MAGIC, 0)
+        self.end = len(_MAGIC)
+
+    def append(self, chunks: Sequence[tuple[bytes, Buffer]], body: Buffer, packed: bool) -> None:
+        """Add one frame: these chunks, which are `body` when they are packed or just put together."""
+        write_at(self.fd, body, self.end)  # so that a write that failed half-way leaves no trace
+        sizes = tuple(len(data) for _, data in chunks)
+        names = b"".join(name for name, _ in chunks)
+        self.frames.append(Frame(self.end, len(body), digest(body) if packed else b"", names, sizes))
+        self.end += len(body)
+
+    def close(self) -> Path:
+        """Flush, then take the name that vouches for the content."""
+        try:
+            index = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(self.frames))
+            name = digest(index)
+            tail = index + len(index).to_bytes(8, "little") + name + _MAGIC
+            write_at(self.fd, tail, self.end)
+            os.ftruncate(self.fd, self.end + len(tail))
+            fsync(self.fd)
+            return self.path.rename(self.path.with_name(f"{name.hex()}.pack"))
+        except BaseException:
+            self.path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(self.fd)
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+
+def fsync(fd: int) -> None:
+    """On the disk, not only in the drive's cache, when this returns."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not ask the drive
+    try:
+        if full is not None:
+            fcntl.fcntl(fd, full)
+            return
+    except OSError:  # a file system that does not know it
+        pass
+    os.fsync(fd)
+
+
+def fsync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Either the old file or the whole new one, whenever the power goes; 0600."""
+    new = path.with_name(f".{path.name}.new")  # always the same name: one left by a kill is written over
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        write_at(fd, data, 0)
+        fsync(fd)
+        new.rename(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+    fsync_folder(path.parent)

@@ -1,0 +1,128 @@
+"""Finding and ending everything that a machine has started, by the mark in its environment.
+
+A process that leaves its session and its parent still carries the environment it was started with.
+Below a living supervisor even that is not needed: whatever it started comes back to it when orphaned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+
+import psutil
+
+from hotdesk.providers.local import clock
+
+MARK = "HOTDESK_MACHINE"
+_POLITE_SECONDS = 5.0
+_SHELLS = frozenset({"bash", "zsh", "fish", "sh", "dash", "ksh", "tmux", "screen"})
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends (Linux; elsewhere the mark must do)."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Every process of this machine, the caller left out."""
+    mine, found = os.getuid(), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == os.getpid() or process.uids().real != mine:
+                continue
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def descendants() -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return [
+            p
+            for p in psutil.Process().children(recursive=True)
+            if p.is_running() and p.status() != psutil.STATUS_ZOMBIE
+        ]
+    return []
+
+
+def end_all(mark: str, *, below_me: bool = False) -> int:
+    """End everything of a machine: asked first, forced after some seconds. How many there were.
+
+    A job hears SIGTERM first, so that it can write a checkpoint. Shells ignore that at their prompt and
+    pass a hang-up on to their jobs, so they are hung up when the others are done.
+    """
+
+    def present() -> list[psutil.Process]:
+        found = marked(mark)
+        return list({p.pid: p for p in (found + descendants() if below_me else found)}.values())
+
+    left = present()
+    total = len(left)
+    _signal(left, signal.SIGTERM, signal.SIGCONT)  # what is stopped must wake to hear anything
+    _wait(lambda: [p for p in left if _runs(p) and not _is_shell(p)], _POLITE_SECONDS)
+    left = present() if total else []
+    _signal(left, signal.SIGHUP, signal.SIGTERM)
+    _wait(lambda: [p for p in left if _runs(p)], 1.0)
+    for _ in range(50):  # whoever forks while being ended is found by the next look
+        left = present() if total else []
+        if not left:
+            break
+        _signal(left, signal.SIGKILL)
+        clock.pause(0.05)
+    return total
+
+
+def _wait(left: Callable[[], list[psutil.Process]], seconds: float) -> None:
+    deadline = clock.ticks() + seconds
+    while left() and clock.ticks() < deadline:
+        clock.pause(0.03)
+
+
+def _is_shell(process: psutil.Process) -> bool:
+    try:
+        return process.name().lstrip("-").split(":")[0] in _SHELLS
+    except psutil.Error:
+        return False
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _signal(processes: Iterable[psutil.Process], *signals: signal.Signals) -> None:
+    for process in processes:
+        for number in signals:
+            with contextlib.suppress(psutil.Error, OSError):
+                process.send_signal(number)
+
+
+class Undertaker:
+    """Waits for adopted orphans that have ended. A child of our own is waited for by whoever started it,
+    within milliseconds; so only what stays dead from one look to the next is taken here."""
+
+    def __init__(self) -> None:
+        self._dead: set[int] = set()
+
+    def look(self) -> bool:
+        """Whether it is worth looking again later."""
+        dead = set()
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):
+                    if child.status() == psutil.STATUS_ZOMBIE:
+                        dead.add(child.pid)
+        for pid in dead & self._dead:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        self._dead = dead - self._dead
+        return bool(self._dead)

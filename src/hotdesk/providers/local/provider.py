@@ -1,0 +1,398 @@
+"""Desks on this computer: no account, no root, nothing to pay.
+
+Each call writes down what is ordered, starts a worker that outlives it, and returns. A machine's lock says
+whether it lives; its folder says everything else. See `folders.py` for the layout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
+from hotdesk.core.ports import Access, KeyRing
+from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.providers.local import clock, locks, looking, records, spawn
+from hotdesk.providers.local.folders import Folders, plain
+
+_FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
+
+
+class Local:
+    """This computer as a cloud. See `core.ports.Provider` for what each method promises."""
+
+    name = "local"
+
+    def __init__(self, state: Path, keys: KeyRing) -> None:
+        self.state = state
+        self.folders = Folders.of(state)
+        self._keys = keys
+
+    # ---- looking ---------------------------------------------------------------------------------
+
+    def offers(self, want: Want) -> Sequence[Offer]:
+        from hotdesk.providers.local import hardware
+
+        return hardware.offers(want)
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        spawn.reap()
+        return looking.survey(self.folders)
+
+    def access(self, instance: Instance) -> Access:
+        machine, run = self._machine(instance.id), self._run(instance.id)
+        if (
+            machine is None
+            or run is None
+            or looking.machine_now(self.folders, instance.id)[0] is not Phase.READY
+        ):
+            raise Refused(Kind.NOT_READY, f"{instance.desk} is not running", seconds=1.0)
+        keys = machine.keys
+        return Access(
+            desk=machine.order.desk,
+            host="127.0.0.1",
+            port=run.ssh_port,
+            user=getpass.getuser(),
+            key_path=keys.user_key_path,
+            known_hosts_path=keys.known_hosts_path,
+            alias=keys.alias,
+            notebook_port=run.notebook_port,
+            notebook_here=True,
+            home=str(self.folders.disk(machine.order.desk) / "home"),
+        )
+
+    # ---- machines --------------------------------------------------------------------------------
+
+    def launch(self, order: LaunchOrder) -> str:
+        from hotdesk.providers.local import orders
+
+        id_ = order.name
+        orders.check(order)
+        keys = self._keys(order.desk)
+        self.folders.make()
+        with self._in_order():
+            present = self._machine(id_)
+            if present is None:
+                self._check_place(order)
+                folder = self.folders.machine(id_)
+                folder.mkdir(mode=0o700, exist_ok=True)
+                place = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+                present = records.Machine(id=id_, order=order, keys=keys, mark=f"{id_}:{place}")
+                try:
+                    records.write(folder / "machine.json", present)
+                except OSError as error:
+                    self._nothing_was_made(folder, error)
+            elif present.order != order:
+                raise Refused(Kind.MISMATCH, f"{id_} was already launched with another order")
+            if self._ending(id_):
+                raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=1.0)
+            if self._run(id_) is None:  # the second half of an order, also of one that was interrupted
+                self._start(present)
+        return id_
+
+    def power(self, instance_id: str, on: bool) -> None:
+        with self._in_order():
+            machine = self._known(instance_id)
+            phase = looking.machine_now(self.folders, instance_id)[0]
+            if phase is Phase.ENDING:
+                raise Refused(Kind.NOT_READY, f"{instance_id} is being deleted", seconds=1.0)
+            if not on:
+                if phase is not Phase.STOPPED:
+                    self._end(instance_id)
+                return
+            if phase in {Phase.READY, Phase.PENDING}:
+                return
+            if phase is Phase.STOPPING:
+                raise Refused(Kind.NOT_READY, f"{instance_id} is still stopping", seconds=0.5)
+            if self._being_baked(instance_id):
+                raise Refused(Kind.NOT_READY, f"an image of {instance_id} is being taken", seconds=1.0)
+            self._start(machine)
+
+    def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        if not self.folders.root.is_dir():
+            return
+        kind, _, name = thing_id.rpartition("/")
+        if not plain(name):
+            return
+        tidy = self._delete_in_order(kind, name, keep_disk=keep_disk)
+        if tidy is not None:
+            tidy()  # what takes longer than a moment, and holds nobody up
+
+    def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
+        from hotdesk.providers.local.removing import remove_tree
+
+        with self._in_order():
+            if kind == "trash":
+                return partial(remove_tree, self.folders.trash / name)
+            if kind == "manifest":
+                if not self.folders.image(name).exists():
+                    return self._delete_image(name)
+            elif kind in {"", "machine"} and self.folders.machine(name).is_dir():
+                ending = records.Ending(keep_disk=keep_disk)
+                if not self._ending(name):
+                    records.write(self.folders.machine(name) / "ending.json", ending)
+                self._end(name)
+            elif kind == "" and self.folders.image(name).exists():
+                return self._delete_image(name)
+            elif kind == "" and name.startswith("disk-"):
+                return self._delete_disk(name.removeprefix("disk-"))
+        return None
+
+    def _check_place(self, order: LaunchOrder) -> None:
+        """Raise `Refused` when the desk's disk is somebody else's, or would not fit. Under the order lock."""
+        for id_ in looking.names(self.folders.machines):
+            other = self._machine(id_)
+            if other and other.order.desk == order.desk:
+                if self._ending(id_):
+                    raise Refused(Kind.NOT_READY, f"{id_} is still being deleted", seconds=0.5)
+                raise Refused(Kind.MISMATCH, f"{order.desk} already has a machine: {id_}")
+        if self.folders.disk(order.desk).exists():
+            raise Refused(Kind.MISMATCH, f"{order.desk} already has a disk, left by another machine")
+        size = _FRESH_BYTES
+        if order.image_id:
+            picture = records.read(self.folders.image(order.image_id), records.Picture)
+            if picture is None or not self.folders.manifest(order.image_id).exists():
+                raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} on this computer")
+            size = picture.size_bytes + _FRESH_BYTES
+        free = shutil.disk_usage(self.folders.root).free
+        if free < size:
+            raise Refused(
+                Kind.NO_SPACE,
+                f"{order.desk} needs {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free "
+                f"in {self.folders.root}",
+            )
+
+    def _start(self, machine: records.Machine) -> None:
+        """Start a supervisor, unless one lives. Under the order lock."""
+        folder, desk = self.folders.machine(machine.id), machine.order.desk
+        lock_fd = locks.take(folder / "run.lock")
+        if lock_fd is None:
+            return
+        try:
+            before = self._run(machine.id)
+            owner = records.read(self.folders.disk_record(desk), records.Owner)
+            taken = [i.taken_at for i in self.survey().images if i.desk == desk]
+            started_at = clock.after(
+                before.started_at if before else 0.0, owner.started_at if owner else 0.0, *taken
+            )
+            records.write(
+                self.folders.disk_record(desk),
+                records.Owner(
+                    desk=desk, machine=machine.id, generation=machine.order.generation, started_at=started_at
+                ),
+            )
+            run = records.Run(
+                started_at=started_at,
+                ssh_port=before.ssh_port if before else 0,
+                notebook_port=before.notebook_port if before else 0,
+            )
+            records.write(folder / "run.json", run)
+            spawn.spawn(
+                "hotdesk.providers.local.supervisor",
+                str(self.state.absolute()),
+                machine.id,
+                lock_fd=lock_fd,
+                log=folder / "supervisor.log",
+            )
+        finally:
+            os.close(lock_fd)
+
+    def _end(self, id_: str) -> None:
+        """Start the worker that stops a machine, and deletes it if that is written down; unless one lives."""
+        folder = self.folders.machine(id_)
+        lock_fd = locks.take(folder / "end.lock")
+        if lock_fd is None:
+            return
+        try:
+            spawn.spawn(
+                "hotdesk.providers.local.ender",
+                str(self.state.absolute()),
+                id_,
+                lock_fd=lock_fd,
+                log=folder / "ender.log",
+            )
+        finally:
+            os.close(lock_fd)
+
+    # ---- images ----------------------------------------------------------------------------------
+
+    def bake(self, order: BakeOrder) -> str:
+        id_ = order.name
+        if not plain(id_):
+            raise Refused(Kind.BAD_REQUEST, f"{id_!r} cannot be a file's name")
+        self.folders.make()
+        with self._in_order():
+            if (present := self._picture(id_)) is not None:
+                if present.order != order:
+                    raise Refused(Kind.MISMATCH, f"{id_} was already taken with another order")
+                return id_
+            self._check_source(order)
+            if self._being_baked(order.source_id):
+                raise Refused(Kind.NOT_READY, f"another image of {order.desk} is being taken", seconds=1.0)
+            picture = records.Picture(
+                order=order, taken_at=clock.after(order.started_at), arch=platform.machine()
+            )
+            lock_fd = locks.take(self.folders.image_lock(id_))
+            if lock_fd is None:
+                raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
+            try:
+                try:
+                    records.write(self.folders.image(id_), picture)
+                except OSError as error:
+                    self._nothing_was_made(self.folders.image(id_), error)
+                self._work_on(id_, "bake", lock_fd)
+            finally:
+                os.close(lock_fd)
+        return id_
+
+    def verify(self, image_id: str) -> None:
+        with self._in_order():
+            picture = self._picture(image_id)
+            if picture is None:
+                raise Refused(Kind.BAD_REQUEST, f"there is no image {image_id} on this computer")
+            if picture.phase == "failed":
+                raise Refused(picture.kind or Kind.ROTTEN, picture.reason or f"{image_id} is not whole")
+            if picture.verified:
+                return
+            lock_fd = locks.take(self.folders.image_lock(image_id))
+            if lock_fd is None:
+                if picture.phase != "verifying":
+                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=0.1)
+                return
+            try:
+                if picture.phase == "baking":
+                    raise Refused(Kind.ROTTEN, f"{image_id} was never finished")
+                if picture.reads >= looking.READS:
+                    raise Refused(
+                        Kind.ROTTEN, f"{image_id} could not be read back in {picture.reads} attempts"
+                    )
+                changed = msgspec.structs.replace(
+                    picture, phase="verifying", reads=picture.reads + 1, progress=0.0, reason=""
+                )
+                records.write(self.folders.image(image_id), changed)
+                self._work_on(image_id, "verify", lock_fd)
+            finally:
+                os.close(lock_fd)
+
+    def copy(self, image_id: str, region: str, name: str) -> str:
+        raise Refused(
+            Kind.UNSUPPORTED, f"this computer is one region, {looking.REGION}; {region} is not here"
+        )
+
+    def _work_on(self, image_id: str, verb: str, lock_fd: int) -> None:
+        spawn.spawn(
+            "hotdesk.providers.local.baker",
+            str(self.state.absolute()),
+            verb,
+            image_id,
+            lock_fd=lock_fd,
+            log=self.folders.images / f"{image_id}.log",
+        )
+
+    def _check_source(self, order: BakeOrder) -> None:
+        """Raise `Refused` unless the order's source is there, is off, and was last started when it says."""
+        desk = order.desk
+        if order.source_id == looking.disk_id(desk):
+            if not any(d.id == order.source_id for d in self.survey().disks):
+                raise Refused(Kind.BAD_REQUEST, f"there is no disk {order.source_id} on this computer")
+            return
+        machine = self._known(order.source_id)
+        if machine.order.desk != desk:
+            raise Refused(Kind.MISMATCH, f"{order.source_id} belongs to {machine.order.desk}, not to {desk}")
+        phase, _, _, run = looking.machine_now(self.folders, order.source_id)
+        if phase is not Phase.STOPPED:
+            raise Refused(
+                Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0
+            )
+        if run and run.started_at != order.started_at:
+            raise Refused(Kind.MISMATCH, f"{order.source_id} was started again since this image was ordered")
+
+    def _being_baked(self, source_id: str) -> bool:
+        for file in looking.names(self.folders.images):
+            picture = self._picture(id_) if (id_ := file.removesuffix(".json")) != file else None
+            of_it = picture is not None and picture.order.source_id == source_id
+            if picture and of_it and picture.phase == "baking" and locks.alive(self.folders.image_lock(id_)):
+                return True
+        return False
+
+    def _delete_image(self, id_: str) -> Callable[[], None]:
+        """Remove an image, under the order lock; what is left to do is to forget its content."""
+        from hotdesk.providers.local import ender
+
+        ender.end_worker(self.folders.image_lock(id_), seconds=0.0)
+        # The record first: an image without a record is nothing, one without content would look whole.
+        for path in (
+            self.folders.image(id_),
+            self.folders.manifest(id_),
+            self.folders.images / f"{id_}.log",
+            self.folders.image_lock(id_),
+        ):
+            path.unlink(missing_ok=True)
+        for path in self.folders.images.glob(f"{id_}.*.new"):  # of a baker that was killed while writing
+            path.unlink(missing_ok=True)
+        return self._forget
+
+    def _forget(self) -> None:
+        """Drop whatever content no image holds."""
+        from hotdesk.providers.local import snapshot
+
+        with locks.ordered_now(self.folders.root / "store.lock") as free:
+            # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
+            if free and self.folders.store.is_dir():
+                snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
+
+    def _delete_disk(self, desk: str) -> Callable[[], None] | None:
+        if not any(d.desk == desk for d in self.survey().disks):
+            return None
+        from hotdesk.providers.local.removing import remove_tree
+
+        gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
+        remove_tree(gone)
+        self.folders.disk(desk).rename(gone)
+        self.folders.disk_record(desk).unlink(missing_ok=True)
+        return partial(remove_tree, gone)
+
+    def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
+        """A definite no, when even the first record could not be written."""
+        from hotdesk.providers.local.removing import remove_tree
+
+        remove_tree(path)
+        kind = Kind.NO_SPACE if error.errno in records.FULL else Kind.DENIED
+        raise Refused(kind, f"{error.strerror}: {path}") from error
+
+    # ---- small questions -------------------------------------------------------------------------
+
+    def _in_order(self) -> contextlib.AbstractContextManager[None]:
+        """One order at a time on this computer; each takes milliseconds."""
+        self.folders.make()
+        return locks.ordered(self.folders.root / "order.lock")
+
+    def _machine(self, id_: str) -> records.Machine | None:
+        return (
+            records.read(self.folders.machine(id_) / "machine.json", records.Machine) if plain(id_) else None
+        )
+
+    def _known(self, id_: str) -> records.Machine:
+        if (machine := self._machine(id_)) is None:
+            raise Refused(Kind.BAD_REQUEST, f"there is no machine {id_} on this computer")
+        return machine
+
+    def _run(self, id_: str) -> records.Run | None:
+        return records.read(self.folders.machine(id_) / "run.json", records.Run)
+
+    def _picture(self, id_: str) -> records.Picture | None:
+        return records.read(self.folders.image(id_), records.Picture) if plain(id_) else None
+
+    def _ending(self, id_: str) -> bool:
+        return (self.folders.machine(id_) / "ending.json").exists()

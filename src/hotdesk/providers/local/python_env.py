@@ -1,0 +1,175 @@
+"""A desk's own Python environment, made in milliseconds and without a network.
+
+A desk needs `pip`, to install, and `ipykernel`, to compute in a notebook. Both lie, with all that they
+require, in hotdesk's own environment, which serves the notebook anyway. They are not copied (ten thousand
+small files would have to be made, saved, restored and deleted with every desk) but linked: a folder of
+links, the *kit*, is renewed at each start and comes last on the desk's path. What is installed or upgraded
+at the desk goes into its own environment, comes first, and travels with its images; pip neither changes nor
+removes what the kit lends.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hotdesk.core.errors import Kind, Refused
+
+ROOTS = ("pip", "ipykernel")
+_PTH = "hotdesk-kit.pth"
+
+
+def make(env: Path, kit: Path) -> str:
+    """Make the environment, if there is none or only an unfinished one, and renew the kit.
+
+    One that its owner has made there stays as it is. What is wrong with it, or "". Raises `Refused`.
+    """
+    unfinished = env.with_name(env.name + ".unfinished")
+    if not env.is_dir() or unfinished.exists():
+        unfinished.touch()
+        shutil.rmtree(env, ignore_errors=True)
+        import venv
+
+        # Symbolic links to the interpreter: a copied one would look for its library beside itself.
+        venv.EnvBuilder(with_pip=False, symlinks=True, prompt=env.parent.name).create(env)
+        for dist in closure([*ROOTS, "ipython"]).values():
+            if dist.name in {*ROOTS, "ipython"}:
+                _write_commands(dist, env)
+        unfinished.unlink()
+    _move_in(env)
+    trouble = _mend(env)
+    _link(kit, ["pip"] if trouble else ROOTS)
+    for site in env.glob("lib/python3*/site-packages"):
+        (site / _PTH).write_text(f"{kit}\n", "utf-8")
+    return trouble
+
+
+def _move_in(env: Path) -> None:
+    """Let the environment's commands name the place where it is: the state folder may have been moved."""
+    try:
+        first = (env / "bin" / "pip").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    found = re.search(r"(/[^\n']*)/bin/python", first)
+    if found is None or found[1] == str(env):
+        return
+    old, new = os.fsencode(found[1]) + b"/bin/", os.fsencode(env) + b"/bin/"
+    for script in (env / "bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            text = script.read_bytes()
+            head = text[:1024].replace(old, new)
+            if head != text[:1024]:
+                script.write_bytes(head + text[1024:])
+
+
+def _mend(env: Path) -> str:
+    """Point an environment at an interpreter that exists. Why hotdesk's own packages do not fit it, or ""."""
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    theirs = _version(env)
+    if theirs != ours:
+        return (
+            f"this desk's environment is of Python {theirs} and hotdesk's of {ours}; "
+            "for notebooks, run at the desk: pip install ipykernel"
+        )
+    if not (env / "bin" / "python").exists():  # the system's Python moved
+        base = Path(getattr(sys, "_base_executable", sys.executable))
+        for name in ("python", "python3", f"python{ours}"):
+            (env / "bin" / name).unlink(missing_ok=True)
+            (env / "bin" / name).symlink_to(base)
+    return ""
+
+
+def _version(env: Path) -> str:
+    try:
+        text = (env / "pyvenv.cfg").read_text("utf-8")
+    except OSError:
+        return "unknown version"
+    found = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", text, re.MULTILINE)
+    return found.group(1) if found else "unknown version"
+
+
+def closure(roots: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
+    """The named distributions and all that they require here, by normal name. Raises `Refused`."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, importlib.metadata.Distribution] = {}
+    todo = wanted = list(roots)
+    while todo:
+        name, *todo = todo
+        name = re.sub(r"[-_.]+", "-", name).lower()
+        if name in found:
+            continue
+        try:
+            dist = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name in wanted:
+                raise Refused(
+                    Kind.BAD_REQUEST,
+                    f"{name} is not installed beside hotdesk, and a local desk needs it",
+                    fix=f"{sys.executable} -m pip install {name}",
+                ) from None
+            continue
+        found[name] = dist
+        needs = [Requirement(line) for line in dist.requires or ()]
+        todo += [n.name for n in needs if n.marker is None or n.marker.evaluate({"extra": ""})]
+    return found
+
+
+def _link(kit: Path, roots: Iterable[str]) -> None:
+    """A folder of links to everything of these distributions, and of nothing else of hotdesk's."""
+    shutil.rmtree(kit, ignore_errors=True)
+    kit.mkdir(mode=0o700)
+    for dist in closure(roots).values():
+        for top in _tops(dist):
+            link = kit / top.name
+            if not link.is_symlink() and top.exists():
+                link.symlink_to(top)
+
+
+def _tops(dist: importlib.metadata.Distribution) -> Iterator[Path]:
+    """The files and folders, directly below site-packages, that hold a distribution."""
+    base = Path(str(dist.locate_file("")))
+    first = {line.split("/")[0] for line in _recorded(dist)}
+    yield from (base / name for name in sorted(first - {"..", "__pycache__", ""}))
+
+
+def _recorded(dist: importlib.metadata.Distribution) -> list[str]:
+    # `dist.files` parses the same into ten thousand objects, which takes longer than all the rest.
+    text = dist.read_text("RECORD")
+    if text is None:
+        return [str(file) for file in dist.files or ()]
+    return [line.partition(",")[0].lstrip('"') for line in text.splitlines()]
+
+
+def _write_commands(dist: importlib.metadata.Distribution, env: Path) -> None:
+    """The commands of a distribution, run by the desk's own interpreter."""
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for point in dist.entry_points:
+        if point.group != "console_scripts":
+            continue
+        names = ["pip", "pip3", f"pip{ours}"] if point.name == "pip" else [point.name]
+        text = (
+            f"#!{env}/bin/python\n"
+            "import sys\n"
+            f"from {point.module} import {point.attr.split('.')[0]}\n"
+            'if __name__ == "__main__":\n'
+            f"    sys.exit({point.attr}())\n"
+        )
+        for name in names:
+            script = env / "bin" / name
+            script.write_text(_launchable(text, env), "utf-8")
+            script.chmod(0o755)
+
+
+def _launchable(script: str, env: Path) -> str:
+    """The script itself; by way of /bin/sh where its first line would be too long or has a space in it."""
+    first = f"#!{env}/bin/python"
+    if len(os.fsencode(first)) <= 120 and " " not in first:  # Linux reads 127 bytes of it
+        return script
+    rest = script.partition("\n")[2]
+    return f"#!/bin/sh\n'''exec' '{env}/bin/python' \"$0\" \"$@\"\n' '''\n{rest}"

@@ -1,0 +1,290 @@
+"""Restore: the tree of a manifest, built beside its place and moved there when it is whole."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shlex
+import shutil
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
+from hotdesk.providers.local.packs_file import Damaged, Pack, fsync_folder, read_chunks, write_at
+from hotdesk.providers.local.snapshot_capture import Progress, Steps
+from hotdesk.providers.local.snapshot_notes import Notes, notes_of, settled_ns, smudge
+from hotdesk.providers.local.snapshot_tree import (
+    FOLDER_FLAGS,
+    Entry,
+    Folders,
+    Manifest,
+    digests,
+    load_manifest,
+    missing,
+    pieces,
+    remove,
+    rotten,
+    shown,
+)
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def restore(
+    manifest_path: Path,
+    store: Path,
+    disk: Path,
+    *,
+    progress: Progress = lambda fraction, what: None,
+) -> None:
+    """`disk` is exactly what was captured, and on the disk, when this returns.
+
+    It is built as `.NAME.restoring` beside `disk` and renamed: a kill leaves no `disk`, and the same again
+    starts afresh. A `disk` that was restored from this manifest already is left alone, with whatever was
+    done in it since; one that was not is never touched (`Refused(MISMATCH)`), unless it is empty.
+    Raises `Refused` also as ROTTEN, NO_SPACE (nothing is left behind then), NOT_READY (another process is
+    at it) and UNSUPPORTED (the file system cannot hold something, such as extended attributes).
+    """
+    disk = Path(os.path.realpath(disk))
+    needed = 0
+    try:
+        with opened(store) as chunks, notes_of(store, disk) as notes:
+            try:
+                manifest, origin = load_manifest(manifest_path)
+            except Damaged as error:
+                raise rotten(error) from error
+            if _is_there(disk, notes, origin):
+                return
+            if damage := missing(manifest, chunks):
+                raise rotten(damage)
+            building = disk.with_name(f".{disk.name}.restoring")
+            remove(building)
+            needed = _size(manifest.entries)
+            if shutil.disk_usage(disk.parent).free < needed:
+                raise no_space(disk.parent, needed, "restoring this disk")
+            building.mkdir(mode=0o700)
+            _inherit_nothing(building)
+            try:
+                _build(building, manifest, chunks, progress)
+                seen = Manifest(manifest.entries, origin=origin, disk=os.fsencode(disk))
+                smudge(seen.entries, settled_ns(disk.parent, building.lstat().st_dev, seen.entries))
+                notes.write_seen(seen)
+                building.rename(disk)
+            except (Refused, OSError):
+                remove(building)
+                raise
+            fsync_folder(disk.parent)
+            progress(1.0, "restored")
+    except OSError as error:
+        if is_full(error):
+            raise no_space(disk.parent, needed, "restoring this disk") from error
+        raise
+
+
+def _is_there(disk: Path, notes: Notes, origin: bytes) -> bool:
+    """Whether this very restore was finished before. Refuses to touch any other disk."""
+    try:
+        with os.scandir(disk) as names:
+            if not any(True for _ in names):
+                return False
+    except FileNotFoundError:
+        return False
+    seen = notes.read_seen()
+    if seen.origin == origin and seen.entries[0].ino == disk.stat().st_ino:
+        return True
+    raise Refused(
+        Kind.MISMATCH,
+        f"{disk} exists and was not restored from this image: it may hold work that is saved nowhere",
+        fix=f"mv {shlex.quote(str(disk))} {shlex.quote(str(disk) + '.kept')}",
+    )
+
+
+def _size(entries: list[Entry]) -> int:
+    return sum(length for entry in entries for _, length in pieces(entry))
+
+
+def _inherit_nothing(folder: Path) -> None:
+    """Access lists that a new folder takes from the one around it would spread to all that is restored."""
+    for name in os.listxattr(folder) if hasattr(os, "listxattr") else ():
+        with suppress(OSError):
+            os.removexattr(folder, name)
+    folder.chmod(0o700)
+
+
+def _build(folder: Path, manifest: Manifest, store: Store, progress: Progress) -> None:
+    root = os.open(folder, FOLDER_FLAGS)
+    building = _Building(root, manifest.entries, store)
+    try:
+        building.folders()
+        building.files(progress)
+        building.rest()
+        building.finish_folders()
+        _flush(root)
+    finally:
+        building.close()
+        os.close(root)
+
+
+class _Building:
+    """One tree on its way up; `_write_frame` runs in several threads."""
+
+    def __init__(self, root: int, entries: list[Entry], store: Store) -> None:
+        self._root = root
+        self._entries = entries
+        self._store = store
+        self._is_root = os.geteuid() == 0
+        self._gid = os.fstat(root).st_gid
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+        self._folders: list[Folders] = []
+        self._targets: dict[bytes, list[tuple[int, int]]] = {}  # chunk -> (file, offset)
+        self._left: dict[int, int] = {}  # file -> pieces still to be written
+
+    def folders(self) -> None:
+        for entry in self._entries[1:]:
+            if entry.kind == "d":
+                os.mkdir(entry.name, 0o700, dir_fd=self._fd(entry.parent))
+
+    def files(self, progress: Progress) -> None:
+        """Write all content, frame by frame as it lies in the packs; each frame is unpacked once."""
+        for index, entry in enumerate(self._entries):
+            if names := digests(entry):
+                self._left[index] = len(names)
+                for name, (offset, _) in zip(names, pieces(entry), strict=True):
+                    self._targets.setdefault(name, []).append((index, offset))
+        steps = Steps(progress, _size(self._entries), "restoring files")
+        todo = set(self._targets)
+        while todo:
+            if damage := missing(Manifest(self._entries), self._store):
+                raise rotten(damage)
+            places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
+            jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
+            with each(jobs, self._write_frame) as results:
+                for (pack, _), (written, damage) in results:
+                    if damage:  # its chunks may have twins in another pack
+                        self._store.drop(pack, str(damage))
+                    steps.add(sum(written.values()))
+                    todo -= written.keys()
+
+    def _write_frame(self, place: tuple[Pack, int]) -> tuple[dict[bytes, int], Damaged | None]:
+        """Write every file that wants a chunk of this frame: the chunks, with the bytes written of each."""
+        pack, number = place
+        written: dict[bytes, int] = {}
+        try:
+            data = memoryview(read_chunks(pack, number))
+        except Damaged as damage:
+            return written, damage
+        for name, begin, end in pack.frames[number].chunks():
+            with self._lock:  # it may lie in two frames of this round
+                targets = self._targets.pop(name, [])
+            for index, offset in targets:
+                self._write(index, offset, data[begin:end])
+            written[name] = (end - begin) * len(targets)
+        return written, None
+
+    def _write(self, index: int, offset: int, data: memoryview) -> None:
+        entry = self._entries[index]
+        fd = os.open(entry.name, _NEW, 0o600, dir_fd=self._fd(entry.parent))
+        try:
+            write_at(fd, data, offset)
+            with self._lock:
+                self._left[index] -= 1
+                last = not self._left[index]
+            if last:
+                self._finish(fd, index)
+        finally:
+            os.close(fd)
+
+    def rest(self) -> None:
+        """Everything that has no content: empty files, files that are one hole, links, fifos."""
+        for index, entry in enumerate(self._entries):
+            folder = self._fd(entry.parent)
+            if entry.kind == "f" and not entry.chunks:
+                fd = os.open(entry.name, _NEW, 0o600, dir_fd=folder)
+                try:
+                    self._finish(fd, index)
+                finally:
+                    os.close(fd)
+            elif entry.kind in "lp":
+                if entry.kind == "l":
+                    os.symlink(entry.target, entry.name, dir_fd=folder)
+                else:
+                    os.mkfifo(entry.name, 0o600, dir_fd=folder)
+                if self._is_root:
+                    os.chown(entry.name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+                if entry.kind == "p":
+                    os.chmod(entry.name, entry.mode, dir_fd=folder)
+                times = (entry.mtime_ns, entry.mtime_ns)
+                os.utime(entry.name, ns=times, dir_fd=folder, follow_symlinks=False)
+        for entry in self._entries:
+            if entry.kind == "h":
+                first = self._entries[entry.link]
+                source = os.dup(self._fd(first.parent))
+                try:
+                    folder = self._fd(entry.parent)
+                    os.link(
+                        first.name, entry.name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
+                    )
+                    first.ctime_ns = os.stat(entry.name, dir_fd=folder, follow_symlinks=False).st_ctime_ns
+                finally:
+                    os.close(source)
+
+    def finish_folders(self) -> None:
+        """Times and modes of folders, children first: nothing is made in them any more."""
+        for index in range(len(self._entries) - 1, 0, -1):
+            if self._entries[index].kind == "d":
+                self._finish(self._fd(index), index)
+        self._finish(self._root, 0)
+
+    def _finish(self, fd: int, index: int) -> None:
+        """Owner, attributes, mode, times: in the order in which each leaves the former alone."""
+        entry = self._entries[index]
+        if entry.extents is not None:
+            os.ftruncate(fd, entry.size)
+        if self._is_root:
+            os.fchown(fd, entry.uid, entry.gid)
+        elif entry.gid != self._gid:
+            with suppress(PermissionError):  # a group that the user has left
+                os.fchown(fd, -1, entry.gid)
+        for name, value in entry.xattrs:
+            try:
+                os.setxattr(fd, name, value)
+            except OSError as error:
+                if is_full(error):
+                    raise
+                raise Refused(
+                    Kind.UNSUPPORTED,
+                    f"{shown(self._entries, index)} has the attribute {os.fsdecode(name)}, which this "
+                    f"file system does not take: {error.strerror}",
+                ) from error
+        os.fchmod(fd, entry.mode)
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        now = os.fstat(fd)
+        entry.ino, entry.ctime_ns = now.st_ino, now.st_ctime_ns
+
+    def _fd(self, index: int) -> int:
+        folders: Folders | None = getattr(self._mine, "folders", None)
+        if folders is None:
+            folders = self._mine.folders = Folders(self._root, self._entries)
+            self._folders.append(folders)
+        return folders.fd(index)
+
+    def close(self) -> None:
+        for folders in self._folders:
+            folders.close()
+
+
+def _flush(fd: int) -> None:
+    """Put what was restored on the disk: a power cut later must not leave files that look restored."""
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0:  # Linux: this file system alone
+            return
+        code = ctypes.get_errno()
+        if code in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise OSError(code, os.strerror(code))
+    except AttributeError:
+        pass
+    os.sync()

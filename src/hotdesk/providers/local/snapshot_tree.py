@@ -1,0 +1,313 @@
+"""A tree of files as a list of entries, and the way from an entry back to its folder.
+
+Paths are never built to be opened: a folder is reached through its parent's descriptor, so names may be
+any bytes, trees deeper than PATH_MAX are ordinary, and no symbolic link can lead out of the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.local.packs import Store
+from hotdesk.providers.local.packs_file import CHUNK, DIGEST, Damaged, digest, write_atomically
+
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAGIC = b"HDTREE1\n"
+
+
+class Entry(msgspec.Struct, array_like=True, gc=False):
+    """One name in the tree. The first entry is the disk's own folder; parents come before children."""
+
+    parent: int  # index of its folder's entry
+    name: bytes
+    kind: str  # d: folder, f: file, l: symbolic link, p: fifo, h: another name of the entry `link`
+    mode: int  # permission bits
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int  # 0: too fresh to tell a later change from this state, so it is read again
+    ino: int
+    size: int = 0
+    link: int = -1
+    target: bytes = b""
+    chunks: bytes = b""  # digests of the file's pieces, see `pieces`
+    extents: tuple[tuple[int, int], ...] | None = None  # (offset, length) of what is not a hole; None: all
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """What a file's content cannot change without changing."""
+        return (self.ino, self.size, self.mtime_ns, self.ctime_ns)
+
+
+class Manifest(msgspec.Struct, array_like=True, gc=False):
+    """Everything below one disk at one moment, short of the chunks themselves."""
+
+    entries: list[Entry]
+    note: str = ""
+    origin: bytes = b""  # in the index of a restored disk: the digest of the manifest it came from
+    disk: bytes = b""  # in the index of a restored disk: where it is
+
+
+def pieces(entry: Entry) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each chunk of a file: cut at multiples of CHUNK, holes left out."""
+    for begin, length in ((0, entry.size),) if entry.extents is None else entry.extents:
+        offset, end = begin, begin + length
+        while offset < end:
+            until = min(end, (offset // CHUNK + 1) * CHUNK)
+            yield offset, until - offset
+            offset = until
+
+
+def digests(entry: Entry) -> list[bytes]:
+    return [entry.chunks[at : at + DIGEST] for at in range(0, len(entry.chunks), DIGEST)]
+
+
+def save_manifest(path: Path, manifest: Manifest) -> None:
+    packed = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(manifest))
+    write_atomically(path, _MAGIC + digest(packed) + packed)
+
+
+def load_manifest(path: Path) -> tuple[Manifest, bytes]:
+    """The manifest and its own digest. Raises `Damaged`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"the manifest {path} cannot be read: {error.strerror}") from error
+    head = len(_MAGIC) + DIGEST
+    name, packed = data[len(_MAGIC) : head], memoryview(data)[head:]
+    if data[: len(_MAGIC)] != _MAGIC or digest(packed) != name:
+        raise Damaged(f"the manifest {path} is not what was written")
+    plain = zstandard.ZstdDecompressor().decompress(packed)
+    return msgspec.msgpack.decode(plain, type=Manifest), name
+
+
+def shown(entries: Sequence[Entry], index: int) -> str:
+    """The path of an entry below the disk, for a person: odd bytes are escaped."""
+    names: list[bytes] = []
+    while index > 0:
+        names.append(entries[index].name)
+        index = entries[index].parent
+    path = b"/".join(reversed(names)).decode("utf-8", "backslashreplace") or "."
+    text = path if path.isprintable() else ascii(path)[1:-1]
+    return text if len(text) < 400 else f"{text[:180]}...{text[-180:]}"
+
+
+class Folders:
+    """Descriptors of folders by the index of their entry; the least used are closed. One thread's own."""
+
+    def __init__(self, root: int, entries: Sequence[Entry], keep: int = 32) -> None:
+        self._root = root
+        self._entries = entries
+        self._keep = keep
+        self._open: OrderedDict[int, int] = OrderedDict()
+
+    def fd(self, index: int) -> int:
+        """Good until the next call."""
+        way: list[int] = []
+        while index and index not in self._open:
+            way.append(index)
+            index = self._entries[index].parent
+        fd = self._root
+        if index:
+            self._open.move_to_end(index)
+            fd = self._open[index]
+        for step in reversed(way):
+            fd = self._open[step] = os.open(self._entries[step].name, FOLDER_FLAGS, dir_fd=fd)
+            if len(self._open) > self._keep:
+                os.close(self._open.popitem(last=False)[1])
+        return fd
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+class Scan(msgspec.Struct):
+    """What `scan` found: entries, and what can be said of the others."""
+
+    entries: list[Entry]
+    sparse: set[int]  # files that occupy less than their size
+    mounted: set[int]  # folders on which another file system is mounted
+    foreign: set[int]  # files of another file system: their inode numbers mean nothing here
+    left_out: list[tuple[str, str]]  # (what it is, path)
+
+
+def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]) -> Scan:
+    """Every name below the folder `root`, without reading any file.
+
+    `loosen(folders, entries, index, bits)` is asked to add permission bits to a folder that cannot be
+    listed. Raises OSError with the shown path as `filename`.
+    """
+    top = os.fstat(root)
+    entries = [_entry(0, b"", "d", top)]
+    found = Scan(entries, set(), set(), set(), [])
+    names: dict[tuple[int, int], int] = {}
+    folders = Folders(root, entries)
+    me = os.geteuid()
+    todo = [0]
+    try:
+        while todo:
+            at = todo.pop()
+            try:
+                if entries[at].mode & 0o500 != 0o500 and entries[at].uid == me != 0:
+                    loosen(folders, entries, at, 0o500)
+                listed, status = _list(folders.fd(at))
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, shown(entries, at)) from error
+            entries[at].xattrs = xattrs_of(folders.fd(at))
+            below: list[int] = []
+            for name, seen in listed:
+                index = len(entries)
+                mode = seen.st_mode
+                kind = _KINDS.get(stat.S_IFMT(mode))
+                if kind is None:
+                    what = "socket" if stat.S_ISSOCK(mode) else "device"
+                    found.left_out.append((what, shown([*entries, _entry(at, name, "f", seen)], index)))
+                    continue
+                entry = _entry(at, name, kind, seen)
+                entries.append(entry)
+                if kind == "d":
+                    below.append(index)
+                    if seen.st_dev != status.st_dev:
+                        found.mounted.add(index)
+                    continue
+                if (
+                    seen.st_nlink > 1
+                    and (first := names.setdefault((seen.st_dev, seen.st_ino), index)) != index
+                ):
+                    entry.kind, entry.link, entry.size = "h", first, 0
+                elif kind == "f":
+                    entry.size = seen.st_size
+                    if seen.st_blocks * 512 < seen.st_size:
+                        found.sparse.add(index)
+                    if seen.st_dev != top.st_dev:
+                        found.foreign.add(index)
+                elif kind == "l":
+                    entry.target = os.readlink(name, dir_fd=folders.fd(at))
+            todo.extend(reversed(below))
+    finally:
+        folders.close()
+    return found
+
+
+_KINDS = {stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
+
+
+def _entry(parent: int, name: bytes, kind: str, seen: os.stat_result) -> Entry:
+    return Entry(
+        parent,
+        name,
+        kind,
+        stat.S_IMODE(seen.st_mode),
+        seen.st_uid,
+        seen.st_gid,
+        seen.st_mtime_ns,
+        seen.st_ctime_ns,
+        seen.st_ino,
+    )
+
+
+def _list(fd: int) -> tuple[list[tuple[bytes, os.stat_result]], os.stat_result]:
+    """Names with their status, sorted; read again when the folder changes meanwhile."""
+    for _ in range(2):
+        before = os.fstat(fd)
+        with os.scandir(fd) as names:
+            listed = [(os.fsencode(e.name), e.stat(follow_symlinks=False)) for e in names]
+        after = os.fstat(fd)
+        if before.st_mtime_ns == after.st_mtime_ns:
+            listed.sort(key=lambda pair: pair[0])
+            return listed, after
+    raise ChangedError(None, "it changes while it is read")
+
+
+class ChangedError(OSError):
+    """Something is written to while it is read."""
+
+
+def xattrs_of(fd: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The extended attributes that its owner may set again; all of them for root.
+
+    Python reads them on Linux alone.
+    """
+    if not hasattr(os, "listxattr"):
+        return ()
+    try:
+        names = os.listxattr(fd)
+    except OSError:  # a file system without them
+        return ()
+    root = os.geteuid() == 0
+    return tuple(
+        (os.fsencode(name), os.getxattr(fd, name))
+        for name in sorted(names)
+        if root or name.startswith(("user.", "system.posix_acl_"))
+    )
+
+
+def remove(folder: Path) -> None:
+    """Delete a tree, however deep its folders and whatever their modes; absent is fine."""
+    try:
+        root = os.open(folder, FOLDER_FLAGS)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        folder.chmod(0o700)
+        root = os.open(folder, FOLDER_FLAGS)
+    try:
+        os.fchmod(root, 0o700)
+        entries: list[Entry] = [Entry(0, b"", "d", 0, 0, 0, 0, 0, 0)]
+        folders = Folders(root, entries)
+        todo = [0]
+        while todo:
+            at = todo.pop()
+            if at:
+                os.chmod(entries[at].name, 0o700, dir_fd=folders.fd(entries[at].parent))
+            fd = folders.fd(at)
+            with os.scandir(fd) as found:
+                for name, is_folder in [
+                    (os.fsencode(e.name), e.is_dir(follow_symlinks=False)) for e in found
+                ]:
+                    if is_folder:
+                        todo.append(len(entries))
+                        entries.append(Entry(at, name, "d", 0, 0, 0, 0, 0, 0))
+                    else:
+                        os.unlink(name, dir_fd=fd)
+        folders.close()
+        folders = Folders(root, entries)
+        for entry in reversed(entries[1:]):
+            os.rmdir(entry.name, dir_fd=folders.fd(entry.parent))
+        folders.close()
+    finally:
+        os.close(root)
+    with suppress(FileNotFoundError):
+        folder.rmdir()
+
+
+def unreadable(disk: Path, path: str, why: str) -> Refused:
+    fix = f"ls -ld {shlex.quote(str(disk / path))}"
+    return Refused(Kind.UNREADABLE, f"{path} in {disk} cannot be saved: {why}", fix=fix)
+
+
+def missing(manifest: Manifest, store: Store) -> Damaged | None:
+    """What the manifest needs and no sound pack holds, by the names of the files."""
+    absent = store.missing({name for entry in manifest.entries for name in digests(entry)})
+    if not absent:
+        return None
+    hit = [i for i, entry in enumerate(manifest.entries) if not absent.isdisjoint(digests(entry))]
+    more = f" and {len(hit) - 1} more files" if len(hit) > 1 else ""
+    why = "; ".join(store.lost) or "a pack that held it is gone"
+    return Damaged(f"the content of {shown(manifest.entries, hit[0])}{more} is lost: {why}")
+
+
+def rotten(damage: Damaged) -> Refused:
+    return Refused(Kind.ROTTEN, str(damage), fix="hotdesk doctor")

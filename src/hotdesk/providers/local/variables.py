@@ -1,0 +1,143 @@
+"""What a process at a desk finds in its environment, and the desk's first files.
+
+The list says what may come in from outside: the owner's cloud credentials and tokens may not.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from hotdesk.providers.local.processes import MARK
+
+#: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries.
+_LET_IN = re.compile(
+    r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|USER|LOGNAME|SHELL|COLORTERM|LD_LIBRARY_PATH"
+    r"|(?i:(https?|ftp|all|no)_proxy)"
+    r"|PIP_.*|UV_.*|CONDA_CHANNEL.*|HF_ENDPOINT|NPM_CONFIG_REGISTRY"
+    r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_CAINFO"
+    r"|NIX_SSL_CERT_FILE|AWS_CA_BUNDLE|HTTPLIB2_CA_CERTS|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+    r"|CUDA_.*|NVIDIA_.*|NCCL_.*|OMP_.*|MKL_.*|PYTORCH_.*"
+)
+_SOCKET_PATH_LIMIT = 100  # bytes: macOS allows 104 for a socket's whole path, Linux 108
+
+
+def of_desk(disk: Path, desk: str, mark: str, outside: Mapping[str, str], *, gpu: bool) -> dict[str, str]:
+    """The environment of every process at the desk."""
+    home, env = disk / "home", disk / "env"
+    inside = {name: value for name, value in outside.items() if _LET_IN.fullmatch(name)}
+    inside.pop("PIP_TARGET", None)
+    inside.pop("PIP_PREFIX", None)
+    inside.pop("PIP_USER", None)
+    inside.setdefault("LANG", "C.UTF-8")
+    user = getpass.getuser()
+    inside |= {
+        MARK: mark,
+        "HOTDESK_DESK": desk,
+        "HOME": str(home),
+        "USER": user,
+        "LOGNAME": user,
+        "SHELL": shell(outside),
+        "PATH": os.pathsep.join([str(env / "bin"), str(home / ".local" / "bin"), *_path(outside)]),
+        "VIRTUAL_ENV": str(env),
+        "VIRTUAL_ENV_DISABLE_PROMPT": "1",
+        "TMPDIR": str(disk / "tmp"),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "XDG_DATA_HOME": str(home / ".local" / "share"),
+        "XDG_STATE_HOME": str(home / ".local" / "state"),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "XDG_RUNTIME_DIR": str(disk / "run"),
+        "TMUX_TMPDIR": str(tmux_folder(disk, mark)),
+        "JUPYTER_CONFIG_DIR": str(disk / "jupyter" / "config"),
+        "JUPYTER_DATA_DIR": str(disk / "jupyter" / "data"),
+        "JUPYTER_RUNTIME_DIR": str(disk / "jupyter" / "runtime"),
+        "JUPYTER_PREFER_ENV_PATH": "0",  # else the kernel of hotdesk's own environment would come first
+    }
+    own_pip = Path(outside.get("HOME", "/nonexistent")) / ".config" / "pip" / "pip.conf"
+    if "PIP_CONFIG_FILE" not in inside and own_pip.is_file():
+        inside["PIP_CONFIG_FILE"] = str(own_pip)  # a mirror that the owner has chosen holds at the desk too
+    if not gpu:
+        inside["CUDA_VISIBLE_DEVICES"] = ""
+    return inside
+
+
+def shell(outside: Mapping[str, str]) -> str:
+    """The owner's shell, where it can be run."""
+    for candidate in (outside.get("SHELL", ""), "/bin/bash", "/bin/sh"):
+        if Path(candidate).is_absolute() and os.access(candidate, os.X_OK):
+            return candidate
+    return "/bin/sh"
+
+
+def _path(outside: Mapping[str, str]) -> list[str]:
+    """The outer PATH without hotdesk's own environment: what runs at the desk is the desk's."""
+    own = {str(Path(sys.prefix) / "bin"), str(Path(outside.get("VIRTUAL_ENV", sys.prefix)) / "bin")}
+    usual = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+    outer = outside.get("PATH", usual).split(os.pathsep)
+    return [p for p in outer if p and p not in own and Path(p).is_absolute()]
+
+
+def tmux_folder(disk: Path, mark: str) -> Path:
+    """Where the desk's tmux sockets lie: on its disk, or elsewhere when that path is too long for one."""
+    inside = disk / "run"
+    socket = inside / f"tmux-{os.getuid()}" / "default"
+    if len(os.fsencode(socket)) <= _SOCKET_PATH_LIMIT:
+        return inside
+    return Path(tempfile.gettempdir()) / f"hotdesk-{os.getuid()}-{mark.rpartition(':')[2]}"
+
+
+_SHELL_START = """\
+# Written at each start of the desk; your own lines belong into ~/{own}.
+case ":$PATH:" in
+  "{env}/bin:"*|":{env}/bin:"*) ;;
+  *) PATH="{env}/bin:$PATH"; export PATH ;;
+esac
+"""
+
+_FIRST_FILES = {
+    ".profile": 'if [ -n "$BASH_VERSION" ] && [ -f ~/.bashrc ]; then . ~/.bashrc; else . "{start}"; fi\n',
+    ".bashrc": (
+        '. "{start}"\n'
+        'case "$-" in *i*)\n'
+        "  PS1='\\[\\e[1;34m\\](\\[\\e[0m\\]'\"${{HOTDESK_DESK}}\"'\\[\\e[1;34m\\])\\[\\e[0m\\] \\w \\$ '\n"
+        "  HISTCONTROL=ignoredups; shopt -s checkwinsize histappend\n"
+        "  alias ls='ls --color=auto' 2>/dev/null\n"
+        ";; esac\n"
+    ),
+    ".zshrc": '. "{start}"\nPROMPT="%F{{blue}}(%f${{HOTDESK_DESK}}%F{{blue}})%f %~ %# "\n',
+    ".config/fish/conf.d/hotdesk.fish": (
+        "fish_add_path -gm $VIRTUAL_ENV/bin\n"
+        "function fish_prompt; printf '(%s) %s > ' $HOTDESK_DESK (prompt_pwd); end\n"
+    ),
+    ".tmux.conf": 'set -g default-command "exec $SHELL"\nset -g mouse on\nset -g history-limit 50000\n',
+}
+
+
+def lay_out(disk: Path, mark: str, *, fresh: bool) -> None:
+    """The folders of a desk's disk, and on a fresh one the first files of its home."""
+    for name in ("home", "tmp", "run", "jupyter/config", "jupyter/data", "jupyter/runtime"):
+        (disk / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("run", "jupyter/runtime"):  # sockets and connection files of an earlier run
+        for old in (disk / name).iterdir():
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() and not old.is_symlink() else old.unlink()
+    tmux_folder(disk, mark).mkdir(mode=0o700, exist_ok=True)
+    start = disk / "jupyter" / "config" / "shell-start"
+    start.write_text(_SHELL_START.format(env=disk / "env", own=".bashrc or ~/.zshrc"), "utf-8")
+    if fresh:
+        for name, text in _FIRST_FILES.items():
+            file = disk / "home" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text.format(start="$JUPYTER_CONFIG_DIR/shell-start"), "utf-8")
+
+
+def clear_up(disk: Path, mark: str) -> None:
+    """Remove what only a running machine needs."""
+    outside = tmux_folder(disk, mark)
+    if outside != disk / "run":
+        shutil.rmtree(outside, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""A crash before and after every call to AWS, followed by the same command: nothing is lost or doubled.
+
+Each history is run once to count its boundaries, and then once for each of them. What is checked is what the
+fake says exists, not what hotdesk believes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotdesk.core.model import Goal, Market
+from tests.aws_desk import HOME, Boundaries, Enough, Laptop, offer, quick
+from tests.fake_ec2.process import FakeEc2
+
+pytest.importorskip("moto", reason="moto is not installed")
+
+ELSEWHERE = (offer("g5.xlarge", "us-west-2b", gpu="A10G"),)
+SPOT = (offer(market=Market.SPOT),)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeEc2]:
+    with FakeEc2() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> FakeEc2:
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    return server
+
+
+def on_demand(mine: Laptop) -> None:
+    """up, work, park, resume elsewhere, down, gc"""
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING, ELSEWHERE) is None
+    mine.work("tuesday")
+    assert mine.do(Goal.GONE) is None
+    assert mine.gc() == []
+    assert [r["kind"] for r in mine.things()] in ([], ["instance"] * 2)  # ended ones stay listed for an hour
+
+
+def spot(mine: Laptop) -> None:
+    """(up on spot, work,) park, resume on spot, work, interrupted, on demand"""
+    assert mine.do(Goal.RUNNING, SPOT) is None
+    mine.boundaries.begin = mine.boundaries.count
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING, SPOT) is None
+    mine.work("tuesday")
+    mine.fake.post("interrupt", id=mine.machines()[0]["id"])
+    mine.time.sleep(60.0)
+    assert mine.do(Goal.RUNNING, ELSEWHERE) is None
+
+
+def moved(mine: Laptop) -> None:
+    """(up, work,) move to other hardware, work, off, on"""
+    assert mine.do(Goal.RUNNING) is None
+    mine.boundaries.begin = mine.boundaries.count
+    mine.work("monday")
+    assert mine.do(Goal.RUNNING, ELSEWHERE, move=True) is None
+    mine.work("tuesday")
+    assert mine.do(Goal.STOPPED) is None
+    assert mine.do(Goal.RUNNING) is None
+
+
+HISTORIES: dict[str, Callable[[Laptop], None]] = {"on-demand": on_demand, "spot": spot, "moved": moved}
+PARTS = 4
+READS = ("Describe", "Get", "survey")
+
+
+def run(fake: FakeEc2, folder: Path, history: str, lag_seconds: float, *at: int) -> Laptop:
+    with quick(fake, lag_seconds=lag_seconds):
+        mine = Laptop(fake, folder, Boundaries(*at), lag_seconds=lag_seconds + 1 if lag_seconds else 0.0)
+        mine.enough_after_crash = True
+        try:
+            HISTORIES[history](mine)
+        except Enough:
+            pass
+        finally:
+            mine.store.close()
+    return mine
+
+
+def worth_a_crash(passed: Boundaries, *, lagging: bool) -> list[int]:
+    """The boundaries that can differ: before each call, and after each that changes something.
+
+    A question changes nothing in the cloud, so that dying after it is dying before the next call. With a
+    lag, only what changes something is repeated. Of a row of surveys the first stands for all.
+    """
+    chosen, labels = [], passed.labels
+    for number, label in enumerate(labels, start=1):
+        when, call = label.split()
+        is_read = call.startswith(READS)
+        again = call == "survey" and number > 2 and labels[number - 2].endswith("survey")
+        if number > passed.begin and not (is_read and (when == "after" or lagging)) and not again:
+            chosen.append(number)
+    return chosen
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("lag_seconds", [0.0, 20.0], ids=["consistent", "lagging"])
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_crash_at_every_call(
+    fake: FakeEc2, tmp_path: Path, history: str, lag_seconds: float, part: int
+) -> None:
+    whole = run(fake, tmp_path / "whole", history, lag_seconds)
+    assert whole.crashes == 0
+    for at in worth_a_crash(whole.boundaries, lagging=lag_seconds > 0)[part::PARTS]:
+        crashed = run(fake, tmp_path / str(at), history, lag_seconds, at)
+        assert crashed.crashes == 1, at

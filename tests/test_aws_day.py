@@ -1,0 +1,57 @@
+"""The day of a desk on EC2, through the loop, the real client and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotdesk.core.model import Goal, Market
+from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.fake_ec2.process import FakeEc2
+
+pytest.importorskip("moto", reason="moto is not installed")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeEc2]:
+    with FakeEc2() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    with quick(server):
+        yield server
+
+
+def test_a_day_on_demand(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. up; 2. work; 3. park; 4. resume elsewhere; 5. work; 6. move; 7. down."""
+    mine = Laptop(fake, tmp_path)
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING, (offer("g5.xlarge", "us-west-2b", gpu="A10G"),)) is None
+    [machine] = mine.machines()
+    assert (machine["type"], machine["zone"]) == ("g5.xlarge", "us-west-2b")
+    mine.work("tuesday")
+    assert mine.do(Goal.RUNNING, (offer("g6.xlarge", "us-west-2a", gpu="L4"),), move=True) is None
+    assert mine.machines()[0]["type"] == "g6.xlarge"
+    assert mine.do(Goal.GONE) is None
+
+
+def test_a_day_on_spot(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. up on spot; 2. work; 3. park (it cannot be stopped); 4. resume on demand; 5. park; 6. spot again."""
+    spot = (offer(market=Market.SPOT),)
+    mine = Laptop(fake, tmp_path, offers=spot)
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING, (offer(zone="us-west-2c"),)) is None
+    mine.work("tuesday")
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING, spot) is None
+    assert mine.do(Goal.GONE) is None

@@ -1,0 +1,271 @@
+"""Random days: all that can go wrong does, at random; in the end all is as wanted and nothing is lost.
+
+Each seed is one history, to the letter. `HOTDESK_DAYS=3000 pytest tests/test_chaos.py` lives more of them;
+`HOTDESK_DAY=1234` lives that one alone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.model import Goal, Instance, Market, Offer
+from hotdesk.core.steps import Ask
+from tests.laptop import CrashAt, Laptop
+from tests.sim import OFFERS, Cloud, Crash, Faults, offers
+
+DAYS = int(os.environ.get("HOTDESK_DAYS", "240"))
+BATCHES = 8
+
+
+class Day:
+    """One random day of one desk, at one computer or by turns at two."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = rng = random.Random(f"day {seed}")
+
+        def chance(most: float) -> float:
+            return rng.choice([0.0, 0.0, rng.random() * most])
+
+        faults = Faults(
+            lost=chance(0.2), never=chance(0.2), refused=chance(0.2), failed=chance(0.4), rotten=chance(0.4),
+            broken=chance(0.4), unread=chance(0.1), unreachable=chance(0.1),
+            seconds=rng.choice([0.0, 2.0, 15.0]),
+        )  # fmt: skip
+        self.crashes = chance(0.05)
+        self.cloud = Cloud(
+            seed=seed,
+            lag_seconds=rng.choice([0.0, 5.0, 30.0, 90.0]),
+            faults=faults,
+            offset_seconds=rng.choice([-5000.0, 0.0, 77_777.0]),
+            lists_ended=rng.random() < 0.7,
+            stoppable_spot=rng.random() < 0.3,
+            boundary=self.boundary,
+        )
+        self.cloud.given_up = self.given_up
+        self.laptops = [Laptop(self.cloud, deaf=chance(0.5)) for _ in range(rng.choice([1, 1, 1, 2]))]
+        self.laptop = self.laptops[0]
+        self.story: list[str] = []
+
+    def boundary(self, label: str) -> None:
+        if self.crashes and self.random.random() < self.crashes:
+            raise Crash(label)
+
+    def given_up(self, name: str) -> bool:
+        desk = super(type(self.laptop.store), self.laptop.store).find(name)
+        return desk is not None and (desk.goal is Goal.GONE or desk.fresh)
+
+    # ---- a day -------------------------------------------------------------------------------------------
+
+    def live(self) -> None:
+        for _ in range(self.random.randrange(5, 30)):
+            happening = self.random.choice(
+                [self.command, self.command, self.look, self.look, self.look, self.look, self.work, self.work,
+                 self.interruption, self.console, self.market, self.time_passes, self.other_laptop]
+            )  # fmt: skip
+            try:
+                happening()
+            except Crash:
+                self.story.append("  crash")
+                self.laptop.crash()
+            assert self.cloud.violations == []
+        self.end()
+
+    def command(self) -> None:
+        goal = self.random.choice([*Goal, Goal.RUNNING, Goal.RUNNING, Goal.PARKED])
+        where = self.random.sample(OFFERS, 3) if self.random.random() < 0.5 else ()
+        move = goal is Goal.RUNNING and self.random.random() < 0.3
+        self.story.append(f"want {goal} {[o.key for o in where]} {'move' if move else ''}")
+        self.laptop.want("blue", goal, tuple(where), move=move)
+
+    def look(self) -> None:
+        for _ in range(self.random.randrange(1, 40)):
+            try:
+                tick = self.laptop.reconciler.tick({"blue"})
+            except Unreachable:
+                self.laptop.clock.sleep(5.0)
+                continue
+            self.story += [f"  {r.step.key} {r.outcome and r.outcome.status}" for r in tick.rows]
+            if tick.seconds is None:
+                return
+            self.laptop.clock.sleep(min(tick.seconds, 60.0))
+            if self.random.random() < 0.1:
+                self.work()
+
+    def work(self) -> None:
+        if machine := self.laptop.proven("blue"):
+            self.story.append(f"work on {machine}")
+            self.cloud.work(machine)
+
+    def interruption(self) -> None:
+        for thing in self.cloud.machines():
+            if isinstance(thing.value, Instance) and thing.value.market is Market.SPOT:
+                self.story.append(f"interruption of {thing.value.id}")
+                self.cloud.interrupt(thing.value.id)
+
+    def console(self) -> None:
+        if self.random.random() < 0.2 and (things := self.cloud.billed()):
+            thing = self.random.choice(things)
+            self.story.append(f"somebody deletes {thing.value.id}")
+            self.cloud.console_delete(thing.value.id)
+
+    def market(self) -> None:
+        self.cloud.sold_out = {o.key for o in self.random.sample(OFFERS, 4)}
+
+    def time_passes(self) -> None:
+        self.cloud.clock.time += self.random.choice([30.0, 400.0, 50_000.0])
+        if self.random.random() < 0.3:
+            error = self.random.choice([0.0, 3600.0, -3600.0, 20.0, -20.0])
+            if (
+                error > self.laptop.clock.error
+            ):  # nobody can tell a clock that is put on from time that passed
+                self.cloud.clock.time += self.cloud.lag_seconds
+            self.laptop.clock.error = error
+            self.story.append(f"the clock is wrong by {self.laptop.clock.error}")
+
+    def other_laptop(self) -> None:
+        """Somebody goes on at another computer, once what was done here can be seen there."""
+        if len(self.laptops) > 1:
+            self.cloud.clock.time += self.cloud.lag_seconds + 100
+            self.laptop = self.random.choice(self.laptops)
+            self.story.append(f"at laptop {self.laptops.index(self.laptop)}")
+            self.command()
+
+    # ---- its end -----------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The faults are over; the owner says what is wanted, and answers what is asked."""
+        self.crashes = 0.0
+        self.cloud.faults = Faults(seconds=self.cloud.faults.seconds)
+        self.cloud.sold_out = set()
+        self.laptop.deaf = 0.0
+        self.cloud.clock.time += self.cloud.lag_seconds + 100
+        goal = self.random.choice([Goal.RUNNING, Goal.PARKED, Goal.STOPPED, Goal.GONE])
+        for goal_now in (goal, Goal.RUNNING, Goal.PARKED, Goal.GONE):
+            self.story.append(f"in the end, want {goal_now}")
+            self.reach(goal_now)
+            self.laptop.check("blue", goal_now)
+            self.work()
+
+    def reach(self, goal: Goal) -> None:
+        fresh = False
+        asks: list[Ask] = []
+        for _ in range(5):
+            self.laptop.want("blue", goal, offers(market=Market.ON_DEMAND), fresh=fresh)
+            ask = self.laptop.settle("blue")
+            assert self.cloud.violations == []
+            if ask is None:
+                return
+            fresh = "--fresh" in ask.fix
+            if fresh:
+                assert self.cloud.lost_by_choice or len(self.laptops) > 1, f"nothing was lost, yet: {ask}"
+            asks.append(ask)
+            self.laptop.clock.sleep(5000.0)  # sold out is not for ever
+        raise AssertionError(f"asks without end: {asks[-1]}")
+
+
+def live(seed: int) -> None:
+    day = Day(seed)
+    try:
+        day.live()
+    except Exception as error:
+        story = "\n".join(day.story[-60:])
+        raise AssertionError(f"HOTDESK_DAY={seed}\n{story}\n{type(error).__name__}: {error}") from error
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_random_days(batch: int) -> None:
+    if only := os.environ.get("HOTDESK_DAY"):
+        live(int(only))
+        return
+    for seed in range(batch, DAYS, BATCHES):
+        live(seed)
+
+
+class AnyDay(RuleBasedStateMachine):
+    """The same happenings in an order that hypothesis chooses, and shrinks when one goes wrong."""
+
+    @initialize(
+        seed=st.integers(0, 1000), lag=st.sampled_from([0.0, 10.0, 60.0]), slow=st.sampled_from([0.0, 20.0])
+    )
+    def begin(self, seed: int, lag: float, slow: float) -> None:
+        self.cloud = Cloud(seed=seed, lag_seconds=lag, faults=Faults(seconds=slow))
+        self.laptop = Laptop(self.cloud)
+        self.cloud.given_up = self.given_up
+
+    def given_up(self, name: str) -> bool:
+        desk = self.laptop.store.find(name)
+        return desk is not None and (desk.goal is Goal.GONE or desk.fresh)
+
+    @rule(
+        goal=st.sampled_from([*Goal, Goal.RUNNING]),
+        where=st.sampled_from([(), offers(region="r1"), offers(region="r2"), offers(market=Market.SPOT)]),
+        move=st.booleans(),
+    )
+    def command(self, goal: Goal, where: tuple[Offer, ...], move: bool) -> None:
+        self.laptop.want("blue", goal, where, move=move and goal is Goal.RUNNING)
+
+    @rule(looks=st.integers(1, 30), fault=st.sampled_from(["", "", "lost", "never", "crash", "late"]))
+    def look(self, looks: int, fault: str) -> None:
+        if fault == "crash":
+            self.cloud.boundary = CrashAt(looks)
+        elif fault:
+            self.cloud.fault_at = {self.cloud._acts + 1 + looks % 3: fault}
+        try:
+            for _ in range(looks):
+                tick = self.laptop.reconciler.tick()
+                if tick.seconds is None:
+                    return
+                self.laptop.clock.sleep(tick.seconds)
+        except Crash:
+            self.laptop.crash()
+        finally:
+            self.cloud.boundary = lambda label: None
+
+    @rule()
+    def work(self) -> None:
+        self.laptop.work("blue")
+
+    @rule(seconds=st.sampled_from([3.0, 30.0, 4000.0]))
+    def wait(self, seconds: float) -> None:
+        self.laptop.clock.sleep(seconds)
+
+    @rule()
+    def interruption(self) -> None:
+        for thing in self.cloud.machines():
+            if isinstance(thing.value, Instance) and thing.value.market is Market.SPOT:
+                self.cloud.interrupt(thing.value.id)
+
+    @rule(fault=st.sampled_from(["failed", "rotten"]))
+    def next_image_is_bad(self, fault: str) -> None:
+        self.cloud.script = {"image": [fault]}
+
+    @invariant()
+    def no_law_is_broken(self) -> None:
+        assert not hasattr(self, "cloud") or self.cloud.violations == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "cloud"):
+            return
+        self.cloud.script, self.cloud.fault_at = {}, {}
+        self.cloud.quiet()
+        for goal in (Goal.PARKED, Goal.RUNNING, Goal.GONE):
+            for _ in range(3):
+                self.laptop.want("blue", goal, offers(), fresh=self.cloud.lost_by_choice)
+                if self.laptop.settle("blue") is None:
+                    break
+                self.laptop.clock.sleep(5000.0)
+            self.laptop.check("blue", goal)
+        self.laptop.store.close()
+
+
+TestAnyDay = AnyDay.TestCase
+TestAnyDay.settings = settings(
+    deadline=None, max_examples=int(os.environ.get("HOTDESK_EXAMPLES", "60")), stateful_step_count=30
+)

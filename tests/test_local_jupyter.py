@@ -1,0 +1,259 @@
+"""A local desk's Jupyter: its password, its one kernel, and the packages installed at the desk."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotdesk.connect.prove import prove
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Instance
+from hotdesk.core.ports import Access
+from tests.local_rig import LocalRig, rig_in, tool
+
+pytestmark = tool("ssh")
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRig]:
+    with rig_in(tmp_path_factory.mktemp("state")) as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def desk(rig: LocalRig) -> Instance:
+    return rig.up("blue")
+
+
+class Denied(Exception):
+    """The server's no, with its status."""
+
+
+class Browser:
+    """Enough of a browser to log in and to use what lies behind the login."""
+
+    def __init__(self, access: Access) -> None:
+        self.base = f"http://127.0.0.1:{access.notebook_port}"
+        self.jar = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+
+    def open(self, request: str | urllib.request.Request) -> bytes:
+        try:
+            with self.opener.open(request, timeout=30) as reply:
+                return bytes(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise Denied(error.code) from None
+
+    def get(self, path: str) -> Any:
+        return json.loads(self.open(self.base + path))
+
+    def post(self, path: str, body: bytes, kind: str) -> bytes:
+        headers = {"Content-Type": kind, "X-XSRFToken": self.cookie("_xsrf")}
+        request = urllib.request.Request(self.base + path, data=body, headers=headers)
+        return self.open(request)
+
+    def cookie(self, name: str) -> str:
+        return next((c.value or "" for c in self.jar if c.name == name), "")
+
+    def log_in(self, password: str) -> None:
+        self.open(self.base + "/login")
+        form = urllib.parse.urlencode({"password": password, "_xsrf": self.cookie("_xsrf")})
+        self.post("/login?next=%2Fapi%2Fstatus", form.encode(), "application/x-www-form-urlencoded")
+
+    def run(self, code: str) -> str:
+        """Run a cell in a fresh kernel; what it printed."""
+        import websocket
+
+        kernel = json.loads(self.post("/api/kernels", b'{"name": "python3"}', "application/json"))
+        cookies = "; ".join(f"{c.name}={c.value}" for c in self.jar)
+        url = f"{self.base.replace('http', 'ws')}/api/kernels/{kernel['id']}/channels"
+        link = websocket.create_connection(url, cookie=cookies, timeout=60)
+        try:
+            request = {
+                "header": {"msg_id": "m", "msg_type": "execute_request", "session": "s", "username": "",
+                           "version": "5.3", "date": ""},
+                "parent_header": {}, "metadata": {}, "channel": "shell", "buffers": [],
+                "content": {"code": code, "silent": False, "store_history": False, "user_expressions": {},
+                            "allow_stdin": False, "stop_on_error": True},
+            }  # fmt: skip
+            link.send(json.dumps(request))
+            said = ""
+            while True:
+                message = json.loads(link.recv())
+                if message["parent_header"].get("msg_id") != "m":
+                    continue
+                if message["msg_type"] == "stream":
+                    said += message["content"]["text"]
+                if message["msg_type"] == "error":
+                    said += "\n".join(message["content"]["traceback"])
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    return said
+        finally:
+            link.close()
+
+
+def password(rig: LocalRig, desk: str = "blue") -> str:
+    return (rig.state / "desks" / desk / "notebook-password").read_text().strip()
+
+
+@pytest.fixture
+def browser(rig: LocalRig, desk: Instance) -> Browser:
+    browser = Browser(rig.provider.access(desk))
+    browser.log_in(password(rig))
+    return browser
+
+
+def wheel(folder: Path) -> Path:
+    """A tiny package, so that no registry is asked."""
+    path = folder / "deskthing-1.0-py3-none-any.whl"
+    info = "deskthing-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("deskthing.py", "WORDS = 'made at the desk'\n")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: deskthing\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/RECORD", f"deskthing.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
+    return path
+
+
+def test_a_wrong_password_opens_nothing(rig: LocalRig, desk: Instance) -> None:
+    browser = Browser(rig.provider.access(desk))
+    for path in ("/api/contents", "/api/kernels", "/api/terminals"):
+        with pytest.raises(Denied) as refused:
+            browser.get(path)
+        assert refused.value.args == (403,)
+    with pytest.raises(Denied) as refused:
+        browser.log_in("not the password")
+    assert refused.value.args == (401,)
+    with pytest.raises(Denied):
+        browser.get("/api/contents?token=")
+
+
+def test_the_right_password_opens_the_desk_s_home(rig: LocalRig, desk: Instance, browser: Browser) -> None:
+    rig.write(desk, "seen-in-browser.txt", "x")
+    names = {entry["name"] for entry in browser.get("/api/contents")["content"]}
+    assert "seen-in-browser.txt" in names
+
+
+def test_the_desk_s_own_kernel_is_the_only_one(browser: Browser, rig: LocalRig) -> None:
+    specs = browser.get("/api/kernelspecs")
+    assert list(specs["kernelspecs"]) == ["python3"]
+    spec = specs["kernelspecs"]["python3"]["spec"]
+    assert spec["argv"][0] == str(rig.disk("blue") / "env/bin/python")
+    assert spec["display_name"] == "Python 3 (blue)"
+
+
+def test_a_cell_imports_what_was_installed_at_the_desk(rig: LocalRig, tmp_path: Path) -> None:
+    """1. installed over ssh. 2. a cell imports it. 3. stopped, baked, deleted, launched from the image: it is
+    still there, in a notebook and in a shell, and pip removes it again."""
+    desk = rig.up("red")
+    env = rig.disk("red") / "env"
+    # A file of this name in the home must disturb neither the server nor a kernel's start.
+    rig.write(desk, "random.py", "raise SystemExit('not this one')\n")
+    rig.ssh(desk, f"pip install --no-index {wheel(tmp_path)}")
+    browser = Browser(rig.provider.access(desk))
+    browser.log_in(password(rig, "red"))
+    code = "import deskthing, sys, os; print(deskthing.WORDS, sys.prefix, os.environ['HOTDESK_DESK'])"
+    assert browser.run(code).split() == ["made", "at", "the", "desk", str(env), "red"]
+    rig.stop(desk)
+    image = rig.image_of(desk)
+    rig.provider.delete(desk.id)
+    assert not rig.settle().of("red").machines
+    desk = rig.up("red", generation=2, image_id=image.id)
+    browser = Browser(rig.provider.access(desk))
+    browser.log_in(password(rig, "red"))
+    assert browser.run(code).split() == ["made", "at", "the", "desk", str(env), "red"]
+    assert (
+        rig.ssh(desk, "python -c 'import deskthing; print(deskthing.WORDS)'").stdout == "made at the desk\n"
+    )
+    rig.ssh(desk, "pip uninstall -y deskthing; ! python -c 'import deskthing'")
+    rig.provider.delete(desk.id)
+
+
+def test_the_kit_is_lent_and_stays_hotdesk_s_own(rig: LocalRig, desk: Instance) -> None:
+    import ipykernel
+
+    shown = rig.ssh(desk, "pip list --format=freeze").stdout
+    assert "ipykernel==" in shown
+    assert "asyncssh" not in shown, "of hotdesk's own packages only what a kernel needs is lent"
+    said = rig.ssh(desk, "pip uninstall -y ipykernel 2>&1; python -c 'import ipykernel; print(\"still\")'")
+    assert "outside environment" in said.stdout + said.stderr
+    assert "still" in said.stdout
+    assert Path(ipykernel.__file__).exists()
+
+
+def test_a_terminal_of_jupyter_is_at_the_desk(rig: LocalRig, desk: Instance, browser: Browser) -> None:
+    import websocket
+
+    name = json.loads(browser.post("/api/terminals", b"{}", "application/json"))["name"]
+    cookies = "; ".join(f"{c.name}={c.value}" for c in browser.jar)
+    link = websocket.create_connection(
+        f"{browser.base.replace('http', 'ws')}/terminals/websocket/{name}", cookie=cookies, timeout=60
+    )
+    try:
+        link.send(json.dumps(["stdin", "which python; pwd; echo d$((1))one\r"]))
+        said = ""
+        while "d1one" not in said:
+            kind, *words = json.loads(link.recv())
+            said += words[0] if kind == "stdout" else ""
+    finally:
+        link.close()
+    assert str(rig.disk("blue") / "env/bin/python") in said
+    assert str(rig.disk("blue") / "home") in said
+
+
+# ---- the proof ---------------------------------------------------------------------------------------
+
+
+def test_a_desk_is_proven_by_a_login_and_its_own_jupyter(rig: LocalRig, desk: Instance) -> None:
+    prove(rig.provider.access(desk))
+
+
+def changed(access: Access, **changes: Any) -> Access:
+    import msgspec
+
+    return msgspec.structs.replace(access, **changes)
+
+
+def test_the_proof_works_through_ssh_alone(rig: LocalRig, desk: Instance) -> None:
+    prove(changed(rig.provider.access(desk), notebook_here=False))
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_is_missing_is_said(rig: LocalRig, desk: Instance, here: bool, tmp_path: Path) -> None:
+    access = changed(rig.provider.access(desk), notebook_here=here)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        for wrong, words in (
+            (changed(access, port=port), "no login at the desk yet"),
+            (changed(access, alias="hotdesk-other"), "no login at the desk yet"),
+            (changed(access, known_hosts_path=os.devnull), "no login at the desk yet"),
+            (changed(access, notebook_port=port), "Jupyter does not answer"),
+        ):
+            with pytest.raises(Refused) as refused:
+                prove(wrong)
+            assert refused.value.kind is Kind.NOT_READY
+            assert words in refused.value.message
+
+
+def test_another_desk_s_jupyter_is_no_proof(rig: LocalRig, desk: Instance) -> None:
+    other = rig.up("green")
+    mixed = changed(rig.provider.access(desk), notebook_port=rig.provider.access(other).notebook_port)
+    with pytest.raises(Refused) as refused:
+        prove(mixed)
+    assert "another server" in refused.value.message
+    rig.provider.delete(other.id)

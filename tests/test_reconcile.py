@@ -1,0 +1,235 @@
+"""The loop itself: what it does with answers, with silence, with changed minds and with other holders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from hotdesk.core.errors import Busy, Kind, Missing, NotAllowed, Refused, Unreachable
+from hotdesk.core.model import Desk, Goal, Survey
+from hotdesk.core.ports import Access
+from hotdesk.core.steps import Ask, Launch, Prove, Row, Wait
+from hotdesk.reconcile import PATIENCE, Reconciler, watch
+from hotdesk.store import Store
+from tests.laptop import Laptop
+from tests.sim import Cloud, Faults, offers
+from tests.truth import Clock
+
+
+def a_loop(**more: object) -> tuple[Cloud, Laptop]:
+    cloud = Cloud(lag_seconds=10.0, **more)  # type: ignore[arg-type]
+    return cloud, Laptop(cloud)
+
+
+def test_a_step_is_in_the_file_before_it_is_taken(tmp_path: Path) -> None:
+    cloud, _ = a_loop()
+    laptop = Laptop(cloud, tmp_path)
+    begun: list[Row] = []
+
+    def look_into_the_file(label: str) -> None:
+        if label == "before launch":
+            with Store(tmp_path) as other:
+                begun.extend(other.rows())
+
+    cloud.boundary = look_into_the_file
+    laptop.want("blue", Goal.RUNNING)
+    laptop.reconciler.tick()
+    [row] = begun
+    assert isinstance(row.step, Launch)
+    assert row.outcome is None
+    laptop.store.close()
+
+
+def test_every_row_and_every_wait_is_told() -> None:
+    cloud, laptop = a_loop()
+    rows: list[Row] = []
+    waits: list[tuple[str, Wait]] = []
+    laptop.reconciler.on_row = rows.append
+    laptop.reconciler.on_wait = lambda desk, wait: waits.append((desk, wait))
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+    assert [(type(r.step), r.done) for r in rows] == [
+        (Launch, False), (Launch, True), (Prove, False), (Prove, True),
+    ]  # fmt: skip
+    assert {name for name, _ in waits} == {"blue"}
+    assert all(wait.why and wait.seconds > 0 for _, wait in waits)
+    assert cloud.calls == ["launch"]
+
+
+def test_somebody_else_changes_the_goal_meanwhile() -> None:
+    cloud, laptop = a_loop()
+    laptop.want("blue", Goal.RUNNING)
+    desk = laptop.store.desk("blue")
+    laptop.reconciler.on_row = lambda row: laptop.store.put(replace(desk, goal=Goal.PARKED, since=1e9))
+    with pytest.raises(Busy, match="now wanted parked"):
+        laptop.reconciler.settle(desk)
+    laptop.store.remove("blue")
+    with pytest.raises(Busy, match="now wanted gone"):
+        laptop.reconciler.settle(desk)
+    assert cloud.violations == []
+
+
+def test_a_cloud_that_does_not_answer_is_asked_a_few_times() -> None:
+    cloud, laptop = a_loop(faults=Faults(unreachable=1.0))
+    laptop.want("blue", Goal.RUNNING)
+    before = laptop.clock.now()
+    with pytest.raises(Unreachable):
+        laptop.reconciler.settle(laptop.store.desk("blue"))
+    assert cloud.looks == PATIENCE
+    assert laptop.clock.now() > before + 10
+
+
+def test_a_cloud_that_does_not_let_us_look() -> None:
+    class Closed(Cloud):
+        def survey(self, regions: object = ()) -> Survey:
+            raise Refused(Kind.DENIED, "the key is of another account", fix="aws configure")
+
+    laptop = Laptop(Closed())
+    laptop.want("blue", Goal.RUNNING)
+    with pytest.raises(NotAllowed, match="another account") as told:
+        laptop.reconciler.tick()
+    assert told.value.fix == "aws configure"
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends"),
+    [
+        (Refused(Kind.NOT_READY, "no"), "waits"),
+        (Unreachable("no route"), "waits"),
+        (Refused(Kind.DENIED, "the host key is another"), "asks"),
+        (Missing("There is no ssh client."), "raises"),
+    ],
+)
+def test_a_desk_that_does_not_let_us_in(answer: Exception, ends: str) -> None:
+    cloud, laptop = a_loop()
+
+    def refuse(access: Access) -> None:
+        raise answer
+
+    laptop.reconciler.prove = refuse
+    laptop.want("blue", Goal.RUNNING)
+    laptop.reconciler.tick()
+    cloud.quiet()
+    if ends == "raises":
+        with pytest.raises(Missing):
+            laptop.reconciler.tick()
+        return
+    tick = laptop.reconciler.tick()
+    assert (set(tick.waits), set(tick.asks)) == (({"blue"}, set()) if ends == "waits" else (set(), {"blue"}))
+    assert not any(isinstance(r.step, Prove) for r in laptop.store.rows()), "only success is worth a row"
+
+
+def test_gone_is_told_once_and_the_row_goes() -> None:
+    cloud, laptop = a_loop()
+    laptop.want("blue", Goal.RUNNING)
+    laptop.settle("blue")
+    gone: list[Desk] = []
+    laptop.reconciler.on_gone = gone.append
+    cloud.given_up = lambda desk: True
+    laptop.want("blue", Goal.GONE)
+    assert laptop.settle("blue") is None
+    assert [d.name for d in gone] == ["blue"]
+    assert laptop.store.find("blue") is None
+    assert cloud.billed() == []
+
+
+def test_only_the_named_desks_are_touched() -> None:
+    cloud, laptop = a_loop()
+    for name in ("blue", "green"):
+        laptop.want(name, Goal.RUNNING, offers())
+    tick = laptop.reconciler.tick({"green"})
+    assert [r.desk for r in tick.rows] == ["green"]
+    assert [t.value.desk for t in cloud.machines()] == ["green"]
+    assert laptop.reconciler.tick(set()).seconds is None
+
+
+def test_a_question_about_one_desk_does_not_hold_up_another() -> None:
+    cloud, laptop = a_loop()
+    laptop.want("blue", Goal.RUNNING, offers(kind="gpu.big"))
+    laptop.want("green", Goal.RUNNING, offers())
+    cloud.sold_out = {o.key for o in offers(kind="gpu.big")}
+    asks: dict[str, Ask] = {}
+    for _ in range(100):
+        tick = laptop.reconciler.tick()
+        asks.update(tick.asks)
+        if tick.seconds is None:
+            break
+        laptop.clock.sleep(tick.seconds)
+    assert asks["blue"].kind is Kind.NO_CAPACITY
+    laptop.check("green", Goal.RUNNING)
+
+
+def test_one_cloud_that_does_not_answer_holds_up_its_own_desks_only() -> None:
+    cloud, laptop = a_loop()
+    dead = Cloud(cloud.clock, faults=Faults(unreachable=1.0))
+    laptop.reconciler.provider = lambda name: cloud if name == "sim" else dead
+    laptop.want("blue", Goal.RUNNING)
+    laptop.store.put(replace(laptop.store.desk("blue"), name="green", provider="other"))
+    tick = laptop.reconciler.tick()
+    assert [r.desk for r in tick.rows] == ["blue"]
+    assert "does not answer" in tick.waits["green"].why
+    with pytest.raises(Unreachable):
+        laptop.reconciler.tick({"green"})
+
+
+def test_a_look_that_fails_by_itself_means_that_nothing_answers() -> None:
+    class Cut(Cloud):
+        def survey(self, regions: object = ()) -> Survey:
+            raise ConnectionResetError("connection reset by peer")
+
+    laptop = Laptop(Cut())
+    laptop.want("blue", Goal.RUNNING)
+    with pytest.raises(Unreachable, match="connection reset"):
+        laptop.reconciler.tick()
+
+
+@pytest.mark.parametrize("lag_seconds", [0.0, 20.0])
+@pytest.mark.parametrize("operation", ["stop", "bake", "verify", "delete"])
+def test_what_is_said_to_be_done_and_never_shows_is_a_question(operation: str, lag_seconds: float) -> None:
+    cloud = Cloud(lag_seconds=lag_seconds)
+    laptop = Laptop(cloud)
+    laptop.want("blue", Goal.RUNNING)
+    laptop.settle("blue")
+    laptop.work("blue")
+    cloud.script = {operation: ["idle"] * 1000}
+    laptop.want("blue", Goal.PARKED)
+    ask = laptop.settle("blue")
+    assert ask
+    assert cloud.calls.count(operation) <= 12
+    assert cloud.violations == []
+    cloud.script = {}
+    laptop.clock.sleep(1.0)
+    laptop.want("blue", Goal.PARKED)
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.PARKED)
+
+
+class Nightfall(Exception):
+    pass
+
+
+class ShortClock(Clock):
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.time > 1_003_000:
+            raise Nightfall
+
+
+def test_watching_leaves_alone_what_another_command_holds_and_outlives_a_dead_network(tmp_path: Path) -> None:
+    """1. No network for a while. 2. `park` holds green. 3. blue is brought up, green is not touched."""
+    cloud = Cloud(ShortClock(), faults=Faults(unreachable=0.7))
+    laptop = Laptop(cloud, tmp_path)
+    for name in ("blue", "green"):
+        laptop.want(name, Goal.RUNNING, offers())
+    reconciler = Reconciler(
+        store=laptop.store, provider=lambda name: cloud, clock=cloud.clock, prove=lambda access: None
+    )
+    with Store(tmp_path) as other, other.hold("green", "hotdesk park") as had:
+        assert had
+        with pytest.raises(Nightfall):
+            watch(reconciler, None, 30.0)
+    assert [t.value.desk for t in cloud.machines()] == ["blue"]
+    laptop.check("blue", Goal.RUNNING)
+    laptop.store.close()
