@@ -1,7 +1,7 @@
-"""Spot under a deadline: `PYTHONPATH=src python benchmarks/spot.py FOLDER [sweep|pools|years|zones|decide]...`.
+"""Spot under a deadline: `PYTHONPATH=src python benchmarks/spot.py FOLDER [sweep|pools|years|zones]...`.
 
-FOLDER holds `skypilot-spot-traces` (github.com/skypilot-org/spot-traces) and `cbl-windows/window_starts.json`
-(the window starts of the published simulator). Hazards are of 2022 only; 2023 is where they are judged.
+FOLDER holds `skypilot-spot-traces` (github.com/skypilot-org/spot-traces) and, of the published simulator,
+`cbl-windows/window_starts.json`. Hazards are of 2022 only; 2023 is where they are judged.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def pool_table(folder: Path) -> None:
             )
             g, u, c, o = (x / WHOLE for x in (greedy.usd.mean(), line.usd.mean(), ours.usd.mean(), best[n]))
             print(
-                f"{change:10} {DEADLINES[n]:9} {g:8.4f} {u:8.4f} {o:8.4f} {c:12.4f} {100 * (c / u - 1):+10.1f}%"
+                f"{change:10} {DEADLINES[n]:9} {g:8.4f} {u:8.4f} {o:8.4f} {c:12.4f}"
+                f" {100 * (c / u - 1):+10.1f}%"
                 f" {c / o:9.3f} {(u - c) / (u - o):7.2f} {int(ours.late.sum()):5}"
             )
 
@@ -125,11 +126,13 @@ def _study(traces: list[Trace], deadline: int, *, together: bool, asked: str, fr
             f"  optimum {row.optimum_cost_ratio:.4f}  x{row.cost_over_optimum:.3f}  late {row.late}"
         )
     (low, high), (less, more) = found.cost_over_optimum_ci, found.versus_uniform_progress_ci
-    kind = ", first hour free" if free else ""
+    kind = f"{deadline} h, first hour free" if free else f"{deadline} h"
+    where = f"{len(traces)} zones {'together' if together else 'apart'}"
     print(
-        f"{len(traces)} zones {'together' if together else 'apart'}, {deadline} h{kind}: {found.mean_cost_ratio:.4f},"
+        f"{where}, {kind}: {found.mean_cost_ratio:.4f},"
         f" x{found.cost_over_optimum:.3f} of the optimum (95 %: {low:.3f} to {high:.3f}),"
-        f" {100 * found.versus_uniform_progress:+.1f} % against uniform ({100 * less:+.1f} to {100 * more:+.1f}),"
+        f" {100 * found.versus_uniform_progress:+.1f} % against uniform"
+        f" ({100 * less:+.1f} to {100 * more:+.1f}),"
         f" late {found.late} of {found.runs}, {found.decision_us:.0f} us a decision"
     )
 

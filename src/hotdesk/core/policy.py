@@ -24,6 +24,8 @@ from hotdesk.core.model import Value
 WAIT, SPOT, ON_DEMAND = 0, 1, 2
 #: Work shorter than this is done (the published simulator's tolerance).
 NOTHING = 1e-3
+#: More than any plan can cost, in ticks of spot. Spot is reckoned as at least that share of on-demand.
+TOO_LATE, LEAST_SPOT = 1e8, 1e-3
 #: Ages at which a zone's hazard changes: how long it has been up, or down.
 EDGES_SECONDS = (600.0, 1200.0, 2400.0, 4800.0, 9600.0, 19200.0, 43200.0)
 #: The chance that a zone flips within ten minutes, by age: fitted on eight pools of us-west-2, autumn 2022.
@@ -226,8 +228,8 @@ class SemiMarkov:
             return float("inf")
         cell = int(self.slack_cells[min(slack, len(self.slack_cells) - 1)])
         ticks = float(self.quotes[layer * self.slacks + cell])
-        spot = max(terms.usd_spot, 1e-6 * terms.usd_on_demand)
-        return ticks * spot * self.tick / 3600 if ticks < 1e6 else float("inf")
+        spot = max(terms.usd_spot, LEAST_SPOT * terms.usd_on_demand)
+        return ticks * spot * self.tick / 3600 if ticks < TOO_LATE / 100 else float("inf")
 
 
 def never_late(now: Now, wish: Any) -> Any:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hotdesk.core.model import Value
-from hotdesk.core.policy import EDGES_SECONDS, FALLS, RISES, SemiMarkov, Terms
+from hotdesk.core.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, SemiMarkov, Terms
 from hotdesk.world import state_folder
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[Any]
 
-#: More than any plan could cost, in ticks of spot.
-TOO_LATE = 1e6
 #: Raised with every change of what a table holds.
-VERSION = 2
+VERSION = 3
 #: The best of the other zones, by age: none is up, then younger than 80 min, than 12 h, and old ones.
 OTHER_CLASS_SECONDS = (4800.0, 43200.0)
 #: The share of the other zones that behave as if independent: zones of a region often fail together.
@@ -76,7 +74,7 @@ def semi_markov(
     problem = Problem(
         tick=tick,
         changeover=terms.changeover_seconds,
-        dear=terms.usd_on_demand / max(terms.usd_spot, 1e-6 * terms.usd_on_demand),
+        dear=terms.usd_on_demand / max(terms.usd_spot, LEAST_SPOT * terms.usd_on_demand),
         horizon=ceil(deadline / tick) * tick,
         slack=ceil(slack / 14400) * 14400.0,
         zones=min(terms.zones, 16),
