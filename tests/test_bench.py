@@ -152,6 +152,7 @@ def times(**changes: Any) -> dict[str, Any]:
         "drift": 0.0,
         "foreign": 0.0,
         "steal": 0.0,
+        "contended": False,
         "sure": True,
         "power_w_mean": None,
         "temp_c_max": None,
@@ -169,12 +170,30 @@ def test_a_quiet_run_is_valid() -> None:
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"foreign": 0.2}, "contended"), ({"drift": 0.12}, "throttled"), ({"sure": False}, "unsure")],
+    [
+        ({"foreign": 0.2, "contended": True}, "contended"),
+        ({"drift": 0.12}, "throttled"),
+        ({"sure": False}, "unsure"),
+    ],
 )
 def test_a_run_that_cannot_be_trusted_says_why(change: dict[str, Any], reason: str) -> None:
     got = bench.report(times(**change), 8, "images", False, 0.0)
     assert not got["conditions"]["valid"]
     assert got["conditions"]["reasons"][0].startswith(reason)
+
+
+def test_others_do_harm_only_where_room_is_short() -> None:
+    none = bench.Processor(0, 0, 0, 0)
+    cores = 1 / bench.siblings()
+    full = bench.shared(none, bench.Processor(busy=cores * 100, own=cores * 80, stolen=0, total=100))
+    assert full["contended"]
+    assert full["foreign"] == pytest.approx(0.2 * cores)
+    assert not bench.shared(none, bench.Processor(busy=cores * 60, own=cores * 5, stolen=0, total=100))[
+        "contended"
+    ]
+    assert not bench.shared(none, bench.Processor(busy=cores * 99, own=cores * 96, stolen=0, total=100))[
+        "contended"
+    ]
 
 
 def test_a_run_gets_faster_is_not_throttled() -> None:
@@ -335,6 +354,21 @@ def test_bench_list_and_compare_from_the_command_line(hotdesk: Command, tmp_path
     assert "command" in listed.stdout
     assert len(json.loads(hotdesk("bench", "list", "--json").stdout)["runs"]) == 1
     assert hotdesk("bench", "compare", "--json").returncode == 0
+
+
+def test_a_desk_is_measured_through_its_connection(hotdesk: Command, tmp_path: Path) -> None:
+    """1. A desk is opened. 2. A job there is timed. 3. It is kept with the desk's name and type."""
+    opened = hotdesk("up", "blue")
+    assert opened.returncode == 0, opened.stderr
+    command = script(
+        tmp_path, "import time\nfor n in range(999):\n    time.sleep(0.02)\n    print('step', n)\n"
+    )
+    done = hotdesk("bench", "blue", "--cmd", command, "--seconds-max", "10", "--json")
+    assert done.returncode == 0, done.stderr
+    one = json.loads(done.stdout)["results"][0]
+    assert one["where"] == "blue"
+    assert one["machine"]["instance_type"].startswith("local")
+    assert one["result"]["items_per_s"] == pytest.approx(50, rel=0.5)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hotdesk.core.model import Market, Offer, Want
 from hotdesk.core.prices import ZonePrices
 from hotdesk.market import stock
 from hotdesk.market.catalog import Catalog, build
-from hotdesk.market.choose import choose_offers
+from hotdesk.market.choose import choose_offers, ranked
 from hotdesk.market.query import Query, search, span_of
 from hotdesk.market.speed import relative
 from hotdesk.market.table import Machine, shipped
@@ -413,7 +413,7 @@ def test_the_choice_gives_its_reasons() -> None:
     assert choice.best is not None
     assert choice.best.key == spot.key
     assert choice.best.why == (
-        "g6.xlarge in us-west-2b, spot at $0.34/h: cheapest L4 within 80 ms of you, 57 % below on-demand, "
+        "g6.xlarge in us-west-2b: cheapest L4 within 80 ms of you, 57 % below on-demand, "
         "under $0.35 for 95 % of 30 days, 10 to 15 % of such machines are taken away in a month"
     )
     assert [o.zone for o in choice.next_best] == ["us-east-1a", "us-west-2b"]
@@ -457,3 +457,27 @@ def test_the_choice_fits_and_nothing_cheaper_is_left(seed: int, market: str, gpu
     ]
     assert [o.usd_per_hour for o in choice.offers] == sorted(fitting)[:5]
     assert all(o.why for o in choice.offers)
+
+
+def test_a_providers_offers_are_ranked_by_what_is_known_here() -> None:
+    """A slice is nobody's wish for an L4, and the near region wins though the far one is a little cheaper."""
+    shelf = Shelf()
+    rows = [
+        offer("g6f.large", zone="us-west-2a", gpu_count=0.125, usd_per_hour=0.1),
+        offer(zone="us-east-1a", region="us-east-1", usd_per_hour=0.75),
+        offer(zone="us-west-2a"),
+    ]
+    assert [o.key for o in ranked(Want(gpu="L4"), rows, shelf, NOW)] == [rows[1].key, rows[2].key]
+    shelf.keep("latency", b'{"aws/us-west-2": 20.0, "aws/us-east-1": 150.0}', NOW)
+    near, far = ranked(Want(gpu="L4"), rows, shelf, NOW)
+    assert (near.key, far.key) == (rows[2].key, rows[1].key)
+    assert near.why == "g6.xlarge in us-west-2a: cheapest L4 within 80 ms of you, nobody takes it away"
+    assert far.why == "g6.xlarge in us-east-1a: $0.05/h less, 150 ms away, nobody takes it away"
+    assert len(ranked(Want(instance_type="g6f.large"), rows[:1], shelf, NOW)) == 1
+
+
+def test_a_region_that_did_not_answer_counts_as_far() -> None:
+    rows = [offer(zone="us-east-1a", region="us-east-1", usd_per_hour=0.75), offer(zone="us-west-2a")]
+    choice = choose_offers(Want(gpu="L4"), rows, latency={"aws/us-west-2": 20.0})
+    assert [o.region for o in choice.offers] == ["us-west-2", "us-east-1"]
+    assert [o.region for o in choose_offers(Want(gpu="L4"), rows).offers] == ["us-east-1", "us-west-2"]

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hotdesk.charts import Figure, Series, check_suffix, save, text
-from hotdesk.charts.figure import Axis, thinned
+from hotdesk.charts.figure import Axis, number, thinned
 from hotdesk.core.errors import Missing, Usage
 
 ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
@@ -72,6 +72,8 @@ def test_a_step_stays_level_until_the_next_point() -> None:
     assert len(between) == 1
     assert all(c <= min(between) for r, c in curve if r == bottom)
     assert all(c >= min(between) for r, c in curve if r == top)
+    width = max(c for _, c in curve) - min(c for _, c in curve)
+    assert 0.4 < (min(between) - min(c for _, c in curve)) / width < 0.6  # x=10 of 0 to 20: the middle
 
 
 def test_without_colour_every_curve_carries_its_letter_and_with_colour_none_does() -> None:
@@ -151,6 +153,12 @@ def test_time_ticks_are_round_and_in_utc(low: float, high: float, expected: str)
 def test_log_ticks_are_labelled_as_people_write_them() -> None:
     labels = [label for _, label in Axis(low=0.05, high=3000, log=True).ticks(6)]
     assert labels == ["0.1", "1", "10", "100", "1,000"]
+
+
+def test_huge_and_tiny_numbers_are_short() -> None:
+    assert [number(v, 2) for v in (1234567.0, 2.5e9, -3e6, 1234.5, 0.25, 0.00001234, 0.0)] == [
+        *("1.235M", "2.5G", "-3M", "1,234.50", "0.25", "1.2e-05", "0.00")
+    ]
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=3000))

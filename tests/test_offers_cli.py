@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from hotdesk.cli.offer_table import fitted
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
@@ -90,7 +92,10 @@ def test_the_table_says_its_units_its_sources_and_what_is_left_out(tmp_path: Pat
     done = run(tmp_path, "--gpu-memory", "16..", "--limit", "5")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert " ".join(lines[0].split()) == "TYPE GPU GPU GIB VCPU GIB ON-DEMAND SPOT SAVING WHERE MS TAKEN AGE"
+    assert (
+        " ".join(lines[0].split())
+        == "TYPE GPU GPU GIB VCPU GIB ON-DEMAND $/H SPOT $/H SAVING WHERE MS TAKEN AGE"
+    )
     assert "more lines; --limit 0 shows all." in done.stdout
     assert "Prices in USD an hour, billed per second, 60 s minimum." in done.stdout
     assert "shipped table of 2026-11-23" in done.stdout
@@ -251,7 +256,7 @@ def test_a_public_file_that_fails_costs_its_rows_and_one_line(
     assert done.returncode == 0
     assert "the public spot advisor gave nothing" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "$0.805" in done.stdout
+    assert "0.805" in done.stdout
 
 
 def test_what_a_source_said_before_outlives_its_failure(tmp_path: Path, server: Server) -> None:
@@ -275,6 +280,16 @@ def test_fetching_is_polite_and_bounded(server: Server) -> None:
     with pytest.raises(Unreachable, match="cannot be reached"):
         fetch(server.url, timeout_seconds=0.3)
     assert time.perf_counter() - started < 2
+
+
+def test_a_source_that_does_not_come_back_is_left_behind(tmp_path: Path, server: Server) -> None:
+    server.mode = "slow"
+    with Store(tmp_path) as store:
+        started = time.perf_counter()
+        known = stock.refreshed(store, time.time(), advisor_url=server.url, limit_seconds=0.4)
+    assert time.perf_counter() - started < 2.5
+    assert known.notes == ("the public spot advisor gave nothing: it did not answer within 0.4 s",)
+    assert len(known.catalog) > 200
 
 
 def test_the_advisor_file_is_read_strictly_and_row_by_row() -> None:
@@ -334,7 +349,37 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
     assert done.returncode == 0
     assert "your AWS account gave nothing" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "$0.805" in done.stdout
+    assert "0.805" in done.stdout
+
+
+def test_a_narrow_terminal_goes_without_the_least_columns() -> None:
+    heads, cells = ["TYPE", "GPU GIB", "VCPU", "AGE"], [["g6.xlarge", "22.4", "4", "10 h"]]
+    assert fitted(heads, cells, 80) == (heads, cells, [])
+    assert fitted(heads, cells, 25) == (["TYPE", "GPU GIB", "VCPU"], [["g6.xlarge", "22.4", "4"]], ["AGE"])
+    assert fitted(heads, cells, 10)[0] == ["TYPE"]
+
+
+def test_opening_a_desk_shows_the_choice_with_its_reasons(tmp_path: Path, cloud: Any) -> None:
+    """Oregon is near and Virginia far; the history of g6.xlarge was looked at before."""
+    with Store(tmp_path) as store:
+        store.keep("latency", b'{"aws/us-west-2": 40.0, "aws/us-east-1": 140.0}', time.time())
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
+    env = inherited | cloud.environment()
+    env |= {"HOTDESK_STATE": str(tmp_path), "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}
+
+    def hotdesk(*words: str) -> str:
+        command = [sys.executable, "-m", "hotdesk", *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    hotdesk("spot", "g6.xlarge", "--region", "us-west-2")
+    wish = ("--provider", "aws", "--type", "g6.xlarge", "--market", "spot")
+    shown = hotdesk("up", "blue", *wish, "--region", "us-west-2", "--region", "us-east-1", "--dry-run")
+    first, *others = [line for line in shown.splitlines() if "g6.xlarge in us-" in line]
+    assert re.search(r"cheapest L4 within 80 ms of you, .*under \$0\.\d+ for 95 % of \d+ days", first), shown
+    assert len(others) == 3
+    assert any("140 ms away" in line for line in others)
 
 
 # ---- choosing in the terminal --------------------------------------------------------------------------

@@ -116,7 +116,10 @@ def test_regions_zones_days_and_a_given_on_demand_price(tmp_path: Path) -> None:
     assert zone["zone"] == "eu-west-1b"
     assert zone["covered_hours"] == 120
     assert zone["share_under"] is None
-    answer = json.loads(run("x9.large", "--history", path, "--on-demand", "0.3", "--json").stdout)
+    assert "On-demand is unknown in eu-west-1, us-east-1" in run("x9.large", "--history", path).stderr
+    done = run("x9.large", "--history", path, "--on-demand", "0.3", "--json")
+    assert done.stderr == ""
+    answer = json.loads(done.stdout)
     assert [share["usd_per_hour"] for share in answer["zones"][0]["shares_under"]] == [
         0.3,
         pytest.approx(0.1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Kind
@@ -224,6 +225,23 @@ def run_all(laptop: Laptop) -> None:
             return
         laptop.clock.sleep(tick.seconds)
     raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("where", [HERE, SPOT], ids=["on-demand", "spot"])
+def test_a_parked_desk_costs_its_image_and_a_gone_one_nothing(where: tuple) -> None:
+    cloud, laptop = a_desk()
+    month = 730 * 3600.0
+    reach(laptop, Goal.RUNNING, where)
+    reach(laptop, Goal.PARKED)
+    [image] = cloud.images()
+    assert isinstance(image.value, Image)
+    before = cloud.usd
+    cloud.clock.time += month
+    assert cloud.usd - before == pytest.approx(image.value.usd_per_month, rel=1e-6)
+    reach(laptop, Goal.GONE)
+    before = cloud.usd
+    cloud.clock.time += month
+    assert cloud.usd == before
 
 
 # ---- things of nobody -----------------------------------------------------------------------------------

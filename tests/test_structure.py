@@ -18,12 +18,12 @@ MAY = {
     "connect": set(),
     "store": set(),
     "world": set(),
-    "config": set(),
+    "config": {"providers"},  # their settings
     "reconcile": {"store"},
-    "market": set(),
+    "market": {"world"},
     "costs": {"store"},
 }
-DOORS = {"cli", "web", "__main__"}
+DOORS = {"cli", "web", "__main__", "doctor"}  # the doctor asks the façade, as a door does
 ABOVE = DOORS | {"api"}  # what nobody below may import
 CORE_LIBRARIES = {"msgspec"}
 
@@ -73,7 +73,9 @@ def test_the_core_needs_nothing_but_the_standard_library_and_msgspec(file: Path)
 
 
 @pytest.mark.parametrize(
-    "file", [f for f in FILES if part(f) not in DOORS | {"machine"}], ids=lambda f: str(f.relative_to(SOURCE))
+    "file",
+    [f for f in FILES if part(f) not in (DOORS - {"doctor"}) | {"machine"}],
+    ids=lambda f: str(f.relative_to(SOURCE)),
 )
 def test_nothing_prints_below_the_doors(file: Path) -> None:
     """Except on the desk itself (machine/), where printing is how a script answers."""
@@ -85,4 +87,5 @@ def test_nothing_prints_below_the_doors(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
 def test_files_stay_readable(file: Path) -> None:
     lines = len(file.read_text().splitlines())
-    assert lines <= 520, f"{lines} lines: a file that wants to be two"
+    if file.relative_to(SOURCE) != Path("machine/bench.py"):  # travels to the desk, alone
+        assert lines <= 520, f"{lines} lines: a file that wants to be two"

@@ -38,6 +38,7 @@ class Thing:
     sound: bool = True  # of an image: whether it holds what it says
     keeps_disk: bool = False
     made_at: float = 0.0
+    ended_at: float = float("inf")
     versions: list[tuple[float, Instance | Disk | Image | None]] = field(default_factory=list)
 
     @property
@@ -61,7 +62,6 @@ class Truth:
         self.given_up: Callable[[str], bool] = lambda desk: False  # the owner agreed to lose a desk's work
         self.violations: list[str] = []
         self.lost_by_choice = False  # whether somebody ever gave work up, or deleted something by hand
-        self.usd = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
 
@@ -111,6 +111,17 @@ class Truth:
         every = [*self._all(Instance, desk), *self._all(Disk, desk), *self._all(Image, desk)]
         return [t for t in every if t.value.phase is not Phase.ENDED]
 
+    @property
+    def usd(self) -> float:
+        """What all of it has cost until now: everything that exists, or did, at its price."""
+        total = 0.0
+        for thing in self.things.values():
+            hours = (min(thing.ended_at, self.clock.time) - thing.made_at) / 3600
+            value = thing.value
+            per_hour = value.usd_per_hour if isinstance(value, Instance) else value.usd_per_month / 730
+            total += per_hour * hours
+        return total
+
     def quiet(self) -> None:
         """Let all that is under way happen and show."""
         while self._events and self._events[0][0] < self.clock.time + 4000:
@@ -153,8 +164,8 @@ class Truth:
         return thing
 
     def _change(self, thing: Thing, **changes: object) -> None:
-        if isinstance(thing.value, Instance) and changes.get("phase") is Phase.ENDED:
-            self.usd += thing.value.usd_per_hour * (self.clock.time - thing.made_at) / 3600
+        if changes.get("phase") in GONE:  # nothing is billed from here on
+            thing.ended_at = min(thing.ended_at, self.clock.time)
         thing.value = replace(thing.value, **changes)
         self._show(thing, thing.value)
 

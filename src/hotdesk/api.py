@@ -209,7 +209,8 @@ class Hotdesk:
         fresh: bool = False,
     ) -> Desk:
         """The desk's row as this wish would write it; nothing is written yet."""
-        now = self.clock.now()
+        # A wish is newer than all that was done for earlier ones, even where the clock was set back.
+        now = max(self.clock.now(), self.store.latest(name) + 0.001)
         desk = self.store.find(name)
         if desk is None:
             check_name(name)
@@ -239,7 +240,7 @@ class Hotdesk:
             since=now,
             want=want,
             offers=offers,
-            fresh=fresh or (desk.fresh and goal is desk.goal),
+            fresh=fresh,
         )
 
     def moved(self, name: str, want: Want) -> Desk:
@@ -390,9 +391,14 @@ class Hotdesk:
 
     def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
         try:
-            return tuple(self.provider(provider).offers(want))
+            offers = tuple(self.provider(provider).offers(want))
         except Refused as refused:
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
+        if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
+            return offers
+        from hotdesk.market.choose import ranked
+
+        return ranked(want, offers, self.store, self.clock.now())
 
     def _has_machine(self, desk: Desk) -> bool:
         return self.survey(desk.provider).of(desk.name).live is not None

@@ -165,6 +165,12 @@ class Store:
             found = self._db.execute(f"{_ROW} {where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
             return [_row(columns) for columns in reversed(found)]
 
+    def latest(self, desk: str) -> float:
+        """The newest time in a desk's journal; 0 where it has none."""
+        query = "SELECT max(max(at, coalesce(ended_at, 0))) FROM journal WHERE desk = ?"
+        with self._complaints():
+            return self._db.execute(query, (desk,)).fetchone()[0] or 0.0
+
     def changed(self, change: int) -> tuple[int, list[Row]]:
         """Rows begun or ended after `change`, and the number to ask with next time: what `log -f` reads."""
         with self._complaints():

@@ -82,7 +82,12 @@ def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
     if not runs:
         first = problems[0] if problems else {"what": "Nothing was measured.", "why": "", "fix": ""}
         kind = Missing if "not installed" in first["what"] or "torch" in first["what"] else NotAllowed
-        raise kind(first["what"], first["why"], first["fix"] or "hotdesk bench --workload matmul")
+        fix = first["fix"] or "hotdesk bench --workload matmul"
+        if words and fix.startswith("python -m pip"):
+            fix = f"hotdesk ssh {where} -- {fix}"
+        raise kind(
+            first["what"].replace(" here", f" at {where}") if words else first["what"], first["why"], fix
+        )
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -253,4 +258,4 @@ def _short(value: float) -> str:
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

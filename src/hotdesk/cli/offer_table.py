@@ -30,15 +30,15 @@ HEADS = [
     "GPU GIB",
     "VCPU",
     "GIB",
-    "ON-DEMAND",
-    "SPOT",
+    "ON-DEMAND $/H",
+    "SPOT $/H",
     "SAVING",
     "WHERE",
     "MS",
     "TAKEN",
     "AGE",
 ]
-RIGHT = ("GPU GIB", "VCPU", "GIB", "ON-DEMAND", "SPOT", "SAVING", "MS", "AGE", "$/H")
+RIGHT = ("GPU GIB", "VCPU", "GIB", "ON-DEMAND $/H", "SPOT $/H", "SAVING", "MS", "AGE", "$/H")
 
 
 def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str, Any]:
@@ -122,10 +122,10 @@ def line(
         f"{machine.gpu_memory_gib:.3g}" if machine.gpu else "",
         f"{machine.vcpus:g}" + ("*" if machine.burstable else ""),
         f"{machine.memory_gib:g}",
-        "-" if usual is None else f"${usual:.3f}",
+        "-" if usual is None else f"{usual:.3f}",
         "-"
         if price is None
-        else render.style(f"{'~' if estimated(catalog, spot) else ''}${price:.3f}", "green"),
+        else render.style(f"{'~' if estimated(catalog, spot) else ''}{price:.3f}", "green"),
         f"{100 * (1 - price / usual):.0f}%" if usual and price else "",
         (place.zone if spot is not None else "") or place.region,
         "-" if ms is None else f"{ms:.0f}",

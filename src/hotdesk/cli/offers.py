@@ -89,6 +89,7 @@ def command(
     **filters: Any,
 ) -> None:
     """Every machine that fits: what it costs, where, and how far away it is."""
+    from hotdesk.market.latency import latencies
     from hotdesk.market.query import Query, search
     from hotdesk.market.speed import relative
     from hotdesk.market.table import shipped
@@ -216,17 +217,6 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
         if loud:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return fresh._replace(notes=(*known.notes, *fresh.notes))
-
-
-def latencies(store: Store) -> dict[str, float]:
-    """Milliseconds by "provider/region" as last measured; empty when never."""
-    import msgspec
-
-    kept = store.cached("latency")
-    try:
-        return msgspec.json.decode(kept[1], type=dict[str, float]) if kept else {}
-    except msgspec.DecodeError:
-        return {}
 
 
 def _refused(store: Store, now: float) -> frozenset[str]:

@@ -26,7 +26,7 @@ def command(name: str | None, dry_run: bool) -> None:
         view = desks.park(name)
         images = desks.survey(view.provider).of(name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")
-    size = next((f", {i.size_gib:.2f} GiB" for i in images if i.id == view.image), "")
+    size = next((f", {render.size(i.size_gib)}" for i in images if i.id == view.image), "")
     month = f", {render.usd(view.usd_per_month)}/month" if view.usd_per_month else ""
     saved = f"in image {view.image}{size}{month}, read back and whole" if view.image else "nothing was on it"
     render.echo(f"{render.style('◍', 'blue')} {render.style(name, 'bold')} is parked: {saved}.")

@@ -30,10 +30,8 @@ def command(
     *, gpu: str | None, regions: tuple[str, ...], provider: str, samples: int, limit: float, as_json: bool
 ) -> None:
     """How far each region is from here (median of several TCP connects), and what the GPU costs there."""
-    import msgspec
-
-    from hotdesk.cli.offers import latencies, open_store
-    from hotdesk.market.latency import CITIES, endpoints, measure
+    from hotdesk.cli.offers import open_store
+    from hotdesk.market.latency import CITIES, endpoints, keep, measure
     from hotdesk.market.query import nearest
     from hotdesk.world import SystemClock
 
@@ -52,12 +50,7 @@ def command(
     with open_store() as store:
         cheap = _cheapest(store, gpu) if gpu else {}
         rows = measure(hosts, samples=samples, limit_seconds=limit)
-        known = latencies(store)
-        known |= {
-            f"{row.provider}/{row.region}": row.latency_ms for row in rows if row.latency_ms is not None
-        }
-        if known:
-            store.keep("latency", msgspec.json.encode(known), SystemClock().now())
+        keep(store, rows, SystemClock().now())
     if as_json:
         render.json(
             [

@@ -108,6 +108,10 @@ def per_hour(amount: float) -> str:
     return f"${amount:,.4g}/h" if amount else "free"
 
 
+def size(gib: float) -> str:
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.1f} MiB"
+
+
 def ago(seconds: float) -> str:
     """How long ago, in one unit."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -108,11 +108,11 @@ def command(
     found = study(policy, terms, group)
     figure = None
     if policy != "optimum" and (plot or not as_json):
-        figure = _figure(policy, terms, group, window)
+        figure = _figure(policy, terms, group, window, solid=False)
     if plot and figure:
         from hotdesk.charts import save
 
-        save(figure, plot)
+        save(_figure(policy, terms, group, window, solid=True), plot)
     if as_json:
         render.json(found)
         return
@@ -182,6 +182,7 @@ def _summary(found: Study) -> list[str]:
     saved = f"{100 * (1 - found.mean_cost_ratio):.1f} % saved {percent((1 - low, 1 - high))}"
     spent = f"{render.usd(found.mean_usd)} a run instead of {render.usd(found.on_demand_usd)} on-demand"
     against = f"{100 * found.versus_uniform_progress:+.1f} % against Uniform Progress"
+    over = f"{found.cost_over_optimum:.3f} times the optimum (95 %: {over_low:.3f} to {over_high:.3f})"
     tail = (
         f"A quarter of the runs cost more than {found.p75:.3f}, one in a hundred more than {found.p99:.3f}."
     )
@@ -193,8 +194,11 @@ def _summary(found: Study) -> list[str]:
     ]
 
 
-def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure:
-    """One run: what was up, what was used, and the work done against the straight line to the deadline."""
+def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid: bool) -> Figure:
+    """One run: what was up, what was used, and the work done against the straight line to the deadline.
+
+    Bars are `solid` where there is room for it: in a file.
+    """
     from hotdesk.charts import Figure, Series
     from hotdesk.core.errors import Usage
     from hotdesk.core.policy import ON_DEMAND, SPOT
@@ -212,12 +216,22 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int) -> Figure
     hours = [*told.hours, end]
     up = pool.up[:, begin : begin + len(told.hours)].any(axis=0)
 
-    def strip(flags: Any, height: float, label: str) -> Series:
-        """A row of dots below the curve: one for each tick in which something was so."""
-        x = tuple(h + hour / 2 for h, flag in zip(told.hours, flags, strict=True) if flag)
-        return Series(label=label, x=x, y=(height,) * len(x), kind="scatter")
-
     step = whole / 14
+
+    def strip(flags: Any, height: float, label: str) -> Series:
+        """A bar below the curve wherever something was so: its ends, and a hole after each."""
+        x: list[float] = []
+        for begins, flag in zip(told.hours, flags, strict=True):
+            if flag and x and abs(x[-2] - begins) < hour / 2:
+                x[-2] = x[-1] = begins + hour
+            elif flag:
+                x += [begins, begins + hour, begins + hour]
+        y = tuple(height if n % 3 < 2 else float("nan") for n in range(len(x)))
+        if not solid:
+            return Series(label=label, x=tuple(x), y=y)
+        low, high = tuple(v - step / 5 for v in y), tuple(v + step / 5 for v in y)
+        return Series(label=label, x=tuple(x), y=y, kind="band", low=low, high=high)
+
     hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
     counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
     modes = told.mode

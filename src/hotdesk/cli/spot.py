@@ -118,6 +118,11 @@ def command(
         save(figure, plot)
     for note in found.notes:
         render.note(note + ".")
+    if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
+        render.note(
+            f"On-demand is unknown in {', '.join(unpriced)}: no zone there can be told to be pinned to it."
+        )
+        render.note("  --on-demand USD says it")
     if as_json:
         render.json(
             {
@@ -228,7 +233,7 @@ def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -
             }
         )
         return
-    heads = ["TYPE", "REGION", "ON-DEMAND", "SPOT", "SAVING", "TAKEN IN A MONTH"]
+    heads = ["TYPE", "REGION", "ON-DEMAND $/H", "SPOT $/H", "SAVING", "TAKEN IN A MONTH"]
     cells = [
         [
             str(row["instance_type"]),
@@ -240,7 +245,7 @@ def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -
         ]
         for row in rows
     ]
-    render.echo(render.table(heads, cells, right=("ON-DEMAND", "SPOT", "SAVING")))
+    render.echo(render.table(heads, cells, right=("ON-DEMAND $/H", "SPOT $/H", "SAVING")))
     paragraph(advice)
     paragraph(f"From: {source}.", "dim")
 

@@ -16,11 +16,20 @@ from collections.abc import Iterable
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
+from hotdesk.core.saving import (
+    TRIES,
+    delete_everything,
+    finish,
+    gave_up,
+    prune,
+    refused,
+    save,
+    superseded,
+    usable,
+)
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
-    Bake,
-    BakeOrder,
     Copy,
     Delete,
     Launch,
@@ -28,15 +37,11 @@ from hotdesk.core.steps import (
     Prove,
     Start,
     Stop,
-    Verify,
     Wait,
 )
 
-TRIES = 3  # of one step since the owner last asked, before asking the owner
 TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
-
-_HARMLESS_TO_REPEAT = frozenset({Kind.THROTTLED, Kind.NOT_READY})
 
 
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
@@ -59,7 +64,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if any(m.phase is Phase.ENDING for m in seen.machines):
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
-        return _delete_everything(seen)
+        return delete_everything(seen)
     if len(seen.machines) > 1:
         return [_settle_twins(desk, seen, past)]
     live = seen.live
@@ -81,9 +86,9 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if desk.goal is Goal.STOPPED:
         if live.phase is Phase.READY:
             return [Stop(id=live.id, started_at=live.started_at, why="you asked for the machine to be off")]
-        return _prune(desk, seen)
+        return prune(desk, seen)
     if live.phase is Phase.READY:
-        return _prove(live, desk, past, now) or _prune(desk, seen)
+        return _prove(live, desk, past, now) or prune(desk, seen)
     return _start(live, desk, seen, past, now)
 
 
@@ -95,7 +100,7 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     row = past.last.get(step.key)
     if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
-        return [*_save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
+        return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
     if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
         return [
@@ -139,10 +144,10 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     else:
         onward, reason = [], "no writes after the image is taken"
     if live.phase is Phase.STOPPED:
-        return [*_save(live, desk, seen, past, now), *onward]
+        return [*save(live, desk, seen, past, now), *onward]
     if live.stoppable:
         stop = Stop(id=live.id, started_at=live.started_at, why=reason)
-        return [stop, *_save(live, desk, seen, past, now), *onward]
+        return [stop, *save(live, desk, seen, past, now), *onward]
     release = Delete(
         id=live.id,
         keep_disk=True,
@@ -176,18 +181,18 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
 def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
     for disk in seen.disks:
-        if disk.phase is not Phase.ENDING and not _superseded(disk, newest):
+        if disk.phase is not Phase.ENDING and not superseded(disk, newest):
             onward = _launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
-            return [*_save(disk, desk, seen, past, now), *onward]
+            return [*save(disk, desk, seen, past, now), *onward]
     for image in seen.images:  # its machine was deleted behind our back before it could be verified
         newer = newest is None or image.age > newest.age
-        if newer and not image.verified and _usable(image, past):
-            return _finish(image, seen)
+        if newer and not image.verified and usable(image, past):
+            return finish(image, seen)
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
         return _launch(desk, seen, past, now)
-    return _prune(desk, seen)
+    return prune(desk, seen)
 
 
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
@@ -234,7 +239,7 @@ def _launch(
         )
         if prior.unsure and as_wanted:
             if past.begun(prior.step.key, desk.since) >= TRIES:
-                return [_gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")]
+                return [gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")]
             return [
                 Launch(
                     order=prior_order,
@@ -242,10 +247,10 @@ def _launch(
                 )
             ]
         elsewhere = prior.outcome is not None and prior.outcome.kind in OFFER_KINDS
-        if not elsewhere and (stop := _refused(prior.step, desk, past, now)):
+        if not elsewhere and (stop := refused(prior.step, desk, past, now)):
             return [stop]
     if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
-        return [_gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
+        return [gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
     seen_so_far: list[Instance | Disk | Image] = [*seen.instances, *seen.disks, *seen.images]
     generation = max([desk.generation, *(thing.generation + 1 for thing in seen_so_far)])
     if prior and prior_order:
@@ -282,10 +287,10 @@ def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> li
     copy = Copy(id=image.id, region=offer.region, name=name, why=why)
     for copied in seen.images:
         if copied.name == name and copied.region == offer.region:
-            if _usable(copied, past):
-                return _finish(copied, seen)
+            if usable(copied, past):
+                return finish(copied, seen)
             if past.begun(copy.key, desk.since) >= TRIES:
-                return [_gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
+                return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
             return [
                 Delete(id=copied.id, why=f"a failed copy: {copied.reason or 'it is not as it should be'}")
             ]
@@ -311,125 +316,6 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
     )
 
 
-# ---- saving ------------------------------------------------------------------------------------------
-
-
-def _save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """From a machine that is off, or a disk that was left, to a verified image; then the source may go."""
-    began = source.started_at if source.started_at is not None else 0.0
-    taken = [i for i in seen.images if _is_of(i, source)]
-    if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
-        return [Delete(id=source.id, why=f"its work is whole in {saved.name}"), *_prune(desk, seen)]
-    unfinished = [i for i in taken if _usable(i, past)]
-    gone = Delete(id=source.id, why="once the image is verified, nothing is paid but the image")
-    if unfinished:
-        return [*_finish(unfinished[0], seen), gone]
-    attempt, tried = 0, 0
-    while True:
-        order = BakeOrder(
-            desk=desk.name,
-            born=desk.created_at,
-            generation=source.generation,
-            attempt=attempt,
-            source_id=source.id,
-            started_at=began,
-            region=source.region,
-        )
-        bake = Bake(order=order, why="the image is what the desk comes back from")
-        row = past.last.get(bake.key)
-        ended = row is not None and (row.refused or (row.done and order.name not in seen.names))
-        failed = next((i for i in taken if i.name == order.name), None)
-        if row is None or row.outcome is None or row.outcome.kind not in _HARMLESS_TO_REPEAT:
-            tried += past.begun(bake.key, desk.since)
-        if (
-            failed is not None
-            and tried
-            and (tried >= TRIES or failed.kind in {Kind.NO_SPACE, Kind.UNREADABLE})
-        ):
-            return [_not_saved(desk, failed.reason, failed.kind)]
-        if stop := _refused(bake, desk, past, now):
-            return [_not_saved(desk, stop.why, stop.kind) if isinstance(stop, Ask) else stop]
-        if failed is not None and failed.phase is Phase.ENDING:
-            return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
-        if failed is not None:
-            return [
-                Delete(id=failed.id, why=f"a failed image: {failed.reason or 'it does not hold the disk'}")
-            ]
-        if not ended:
-            break
-        attempt += 1
-    if tried >= TRIES:
-        return [_not_saved(desk, f"{tried} attempts to take an image failed", None)]
-    return [bake, Verify(id=order.name, why="an image counts only after it was read back"), gone]
-
-
-def _finish(image: Image, seen: Seen) -> list[AnyStep]:
-    """What an image still needs before it counts."""
-    match image.phase:
-        case Phase.PENDING | Phase.VERIFYING:
-            doing = "taken" if image.phase is Phase.PENDING else "read back"
-            why = image.reason or f"image {image.name} is being {doing}"
-            return [Wait(seconds=seen.poll_seconds, progress=image.progress, why=why)]
-    return [Verify(id=image.id, why="an image counts only after it was read back")]
-
-
-def _is_of(image: Image, source: Instance | Disk) -> bool:
-    """Whether an image shows this source as it is now, and not as it was before its last start."""
-    if image.source_id == source.id:
-        return isinstance(source, Disk) or image.taken_at > source.started_at
-    if isinstance(source, Disk) and source.started_at is not None:
-        return image.source_id == source.instance_id and image.taken_at > source.started_at
-    return False
-
-
-def _superseded(disk: Disk, newest: Image | None) -> bool:
-    return newest is not None and (newest.generation > disk.generation or _is_of(newest, disk))
-
-
-def _usable(image: Image, past: Past) -> bool:
-    """Whether an image is, or may yet become, whole."""
-    row = past.last.get(Verify(id=image.id, why="").key)
-    rotten = row and row.refused and row.outcome and row.outcome.kind is Kind.ROTTEN
-    return image.phase not in {Phase.FAILED, Phase.ENDING} and not rotten
-
-
-def _not_saved(desk: Desk, why: str, kind: Kind | None) -> Ask:
-    return Ask(
-        what=f"{desk.name} could not be saved. Nothing was deleted: its disk is as you left it.",
-        why=why,
-        fix=f"hotdesk park {desk.name}   # once that is mended; or: hotdesk resume {desk.name}",
-        kind=kind,
-    )
-
-
-# ---- tidying -----------------------------------------------------------------------------------------
-
-
-def _prune(desk: Desk, seen: Seen) -> list[AnyStep]:
-    """What costs money and holds nothing that is not held better elsewhere."""
-    steps: list[AnyStep] = [Delete(id=t.id, why=t.why or f"a leftover {t.kind}") for t in seen.leftovers]
-    newest = seen.newest
-    if newest is None:
-        failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
-        return [*steps, *(Delete(id=i.id, why="it failed, and you go on without it") for i in failed)]
-    for disk in seen.disks:
-        if disk.phase is not Phase.ENDING and _superseded(disk, newest):
-            steps.append(Delete(id=disk.id, why=f"its work is whole in {newest.name}"))
-    for image in seen.images:
-        held = image.age <= newest.age or image.phase is Phase.FAILED
-        if image.id != newest.id and held and image.phase is not Phase.ENDING:
-            steps.append(Delete(id=image.id, why=f"{newest.name} is as new or newer, and verified"))
-    return steps
-
-
-def _delete_everything(seen: Seen) -> list[AnyStep]:
-    things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
-    doomed = [*(t.id for t in things if t.phase is not Phase.ENDING), *(t.id for t in seen.leftovers)]
-    if things and not doomed:
-        return [Wait(seconds=seen.poll_seconds, why=f"{things[0].id} is being deleted")]
-    return [Delete(id=id_, why="you asked for it to be gone") for id_ in doomed]
-
-
 # ---- refusals ----------------------------------------------------------------------------------------
 
 
@@ -437,38 +323,12 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
     """The step; or a question when the same one was refused, or failed again and again, since asked."""
     if not step.acts:
         return step
-    if stop := _refused(step, desk, past, now):
+    if stop := refused(step, desk, past, now):
         return stop
     row = past.last.get(step.key)
     if row and past.begun(step.key, desk.since) >= (TRIES if row.unsure else TRIES_DONE):
-        return _gave_up(desk, step.key, row.outcome.message if row.outcome else "")
+        return gave_up(desk, step.key, row.outcome.message if row.outcome else "")
     return step
-
-
-def _refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | None:
-    row = past.last.get(step.key)
-    if row is None or not row.refused or row.outcome is None or row.at < desk.since:
-        return None
-    left = row.outcome.until - now
-    if left <= 0:  # no longer believed: the same may be asked again
-        return None
-    if row.outcome.kind in _HARMLESS_TO_REPEAT:
-        return Wait(seconds=left, why=row.outcome.message)
-    return Ask(
-        what=f"{desk.name}: the cloud refused to {step.key.split(':')[0]}.",
-        why=row.outcome.message,
-        fix=row.outcome.fix or f"hotdesk log {desk.name}",
-        kind=row.outcome.kind,
-        unsure=row.outcome.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
-    )
-
-
-def _gave_up(desk: Desk, what: str, why: str) -> Ask:
-    return Ask(
-        what=f"{desk.name}: {what} did not work.",
-        why=why or "Looking afterwards, again and again, did not show its effect.",
-        fix=f"hotdesk log {desk.name}",
-    )
 
 
 # ---- things of nobody --------------------------------------------------------------------------------
@@ -485,7 +345,7 @@ def plan_gc(survey: Survey, desks: Iterable[Desk], now: float) -> list[AnyStep]:
     for name, seen in sorted(survey.by_desk().items()):
         if name in known:
             continue
-        steps += _prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
+        steps += prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
         pruned = {s.id for s in steps if isinstance(s, Delete)}
         things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
         if kept := [t for t in things if t.id not in pruned]:

@@ -216,7 +216,7 @@ class SemiMarkov:
         return self.actions[place * self.slacks + self.slack_cells[slack]] * 1
 
     def expected_usd(self, terms: Terms, work_seconds: float, left_seconds: float) -> float:
-        """What finishing so much work in so much time should cost, with no machine yet and nothing known of spot.
+        """What so much work in so much time should cost, with no machine yet and nothing known of spot.
 
         Infinite where it cannot be done in time; the programme's own rounding is on the dear side.
         """

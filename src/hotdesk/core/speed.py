@@ -180,7 +180,7 @@ def utilisation(
 ) -> float:
     """The share of the GPU's dense rate that this speed would use (MFU).
 
-    Raises `NotAllowed` above 1 (`WINOGRAD` for convolutions in fp32): no arithmetic goes faster than the units
+    Raises `NotAllowed` above 1 (`WINOGRAD` for fp32 convolutions): no arithmetic goes faster than the units
     that do it, so the rate, the count of operations or the GPU's name is wrong.
     """
     share = items_per_second * gflop_per_item / (gpu.tflops(precision) * 1000)

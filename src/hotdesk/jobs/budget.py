@@ -13,9 +13,9 @@ PATIENCE = 4.0
 
 
 def within_budget(terms: Terms, usd: float) -> tuple[Terms, float]:
-    """The terms with the earliest deadline that is expected to cost no more than `usd`; and that cost.
+    """The terms with the earliest deadline that should cost at most `usd`, and what it should cost.
 
-    Raises `NotAllowed` with the cheapest plan there is when the budget cannot work. The cost is an expectation:
+    Raises `NotAllowed` with the cheapest plan when the budget cannot work. The cost is an expectation:
     a run may cost more where spot is scarcer than it usually is.
     """
     longest = PATIENCE * terms.work_seconds + 10 * terms.changeover_seconds + 20 * terms.tick_seconds
@@ -26,7 +26,7 @@ def within_budget(terms: Terms, usd: float) -> tuple[Terms, float]:
         hours = last * policy.tick / 3600
         raise NotAllowed(
             f"A budget of ${usd:.2f} cannot be expected to pay for {terms.work_seconds / 3600:g} h of work.",
-            f"All of it on spot, without a single interruption, is ${_least(terms):.2f}; the most patient plan,"
+            f"All on spot, without one interruption, is ${_least(terms):.2f}; the most patient plan,"
             f" {hours:.0f} h long, should cost ${cheapest:.2f}.",
             f"--budget {int(cheapest * 100 + 1) / 100:.2f}",
         )

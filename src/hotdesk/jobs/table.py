@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import lru_cache
 from math import ceil, exp, log1p
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -120,15 +122,16 @@ def _ready(problem: Problem, keep: bool) -> SemiMarkov:
     )
 
 
-def keep_file(path: Any, content: bytes) -> None:
+def keep_file(path: Path, content: bytes) -> None:
     """Written whole or not at all; a full disk or a read-only folder only costs solving it again."""
     draft = path.with_suffix(f".{os.getpid()}.draft")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
+        try:
+            draft.write_bytes(content)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 # ---- the axes ----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMA_VERSION = 1
 WORKLOADS = ("copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2")  # the quick ones first
@@ -52,11 +52,15 @@ def cores() -> int:
     with contextlib.suppress(OSError, ValueError):
         quota, period = read("/sys/fs/cgroup/cpu.max").split()
         seen = min(seen, max(1, round(int(quota) / int(period))))
-    siblings = 1
+    return max(1, seen // siblings())
+
+
+def siblings() -> int:
+    """Hardware threads of one core."""
     with contextlib.suppress(OSError):
         text = read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
-        siblings = max(1, len(re.findall(r"\d+", text)))
-    return max(1, seen // siblings)
+        return max(1, len(re.findall(r"\d+", text)))
+    return 1
 
 
 def read(path: str) -> str:
@@ -128,17 +132,45 @@ def number(text: str) -> float | None:
     return None
 
 
-def processor_seconds() -> tuple[float, float, float]:
-    """Busy seconds of all processors since boot, of this process and its children, and stolen ones."""
+class Processor(NamedTuple):
+    """Seconds since boot over all processors that the system shows: busy, stolen and in all; and our own."""
+
+    busy: float
+    own: float
+    stolen: float
+    total: float
+
+
+def processor() -> Processor:
     own = sum(
         usage.ru_utime + usage.ru_stime
         for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     )
     with contextlib.suppress(OSError, ValueError, IndexError):
-        user, nice, system, _, _, irq, soft, steal = map(int, read("/proc/stat").split("\n")[0].split()[1:9])
-        tick = os.sysconf("SC_CLK_TCK")
-        return (user + nice + system + irq + soft) / tick, own, steal / tick
-    return own, own, 0.0
+        fields = [
+            int(word) / os.sysconf("SC_CLK_TCK") for word in read("/proc/stat").split("\n")[0].split()[1:9]
+        ]
+        user, nice, system, idle, waiting, irq, soft, stolen = fields
+        busy = user + nice + system + irq + soft
+        return Processor(busy, own, stolen, busy + stolen + idle + waiting)
+    return Processor(own, own, 0.0, own + time.monotonic() * (os.cpu_count() or 1))
+
+
+def shared(before: Processor, after: Processor) -> dict[str, Any]:
+    """What others took of the processors meanwhile, and whether we wanted what they took.
+
+    Others do no harm while there is room for both: on a host of 128 processors of which we use 8, say. Of two
+    threads on one core, each is slowed by the other, so room ends where the cores do.
+    """
+    total = max(after.total - before.total, 1e-9)
+    own = min((after.own - before.own) / total, 1.0)
+    foreign = max(0.0, (after.busy - before.busy) / total - own)
+    tight = foreign + own > 0.95 / siblings()
+    return {
+        "foreign": foreign,
+        "steal": (after.stolen - before.stolen) / total,
+        "contended": foreign > FOREIGN and tight,
+    }
 
 
 # --- the networks ----------------------------------------------------------------------------------
@@ -335,7 +367,7 @@ def measure(
     least_blocks, least_seconds = (20, max(8.0, soak)) if gpu else (10, soak)
     times: list[float] = []
     heat: list[tuple[float | None, float | None]] = []
-    start, busy = time.monotonic(), processor_seconds()
+    start, before = time.monotonic(), processor()
     sampled = start
     while True:
         mark = time.monotonic()
@@ -355,10 +387,8 @@ def measure(
         left = seconds - (now - began)
         if left < now - mark and (len(times) >= 3 or left < -seconds / 2):
             break
-    wall = time.monotonic() - start
-    after = processor_seconds()
-    own = after[1] - busy[1]
-    foreign = max(0.0, (after[0] - busy[0]) - own) / wall / cores()
+    after = processor()
+    own = after.own - before.own
     third = max(1, len(times) // 3)
     drift = statistics.median(times[-third:]) / statistics.median(times[:third]) - 1
     ranked = sorted(times)
@@ -373,8 +403,7 @@ def measure(
         "blocks": len(times),
         "cpu_s_per_step": own / (len(times) * inner),
         "drift": drift,
-        "foreign": foreign,
-        "steal": (after[2] - busy[2]) / wall / cores(),
+        **shared(before, after),
         "sure": sure and len(times) >= least_blocks,
         "power_w_mean": mean([w for w, _ in heat if w is not None]),
         "temp_c_max": max([t for _, t in heat if t is not None], default=None),
@@ -395,8 +424,8 @@ def report(times: dict[str, Any], items: int, unit: str, gpu: bool, flops: float
     rate = items / times["median_step_s"]
     reasons = []
     drift = times["drift"]
-    if times["foreign"] > FOREIGN:
-        reasons.append(f"contended: other programs kept {times['foreign']:.0%} of the cores busy")
+    if times["contended"]:
+        reasons.append(f"contended: other programs kept {times['foreign']:.0%} of the processors busy")
     if drift > DRIFT and times["blocks"] >= 9:
         reasons.append(f"throttled: the last third was {drift:.0%} slower than the first")
     if not times["sure"]:
@@ -423,7 +452,7 @@ def report(times: dict[str, Any], items: int, unit: str, gpu: bool, flops: float
         "conditions": {
             "foreign_cpu_share": times["foreign"],
             "steal_share": times["steal"],
-            "contended": times["foreign"] > FOREIGN,
+            "contended": times["contended"],
             "throttled": drift > DRIFT and times["blocks"] >= 9,
             "valid": not reasons,
             "reasons": reasons,
@@ -667,7 +696,7 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
         ) from None
     seen: list[tuple[float, float]] = []
     lines: list[str] = []
-    began, busy = time.monotonic(), processor_seconds()
+    began, before = time.monotonic(), processor()
     try:
         for stamp, line in printed(child, began + seconds):
             lines = [*lines[-4:], line]
@@ -678,7 +707,7 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
                 break
     finally:
         end(child)
-    after = processor_seconds()
+    after = processor()
     if len(seen) < 4:
         last = " | ".join(lines)[-300:] or "nothing"
         raise Sorry(
@@ -687,8 +716,7 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
             'hotdesk bench --cmd "python train.py" --step-regex "step (\\d+)" --seconds-max 120',
         )
     gaps = per_step(seen)
-    wall = time.monotonic() - began
-    own = after[1] - busy[1]
+    own = after.own - before.own
     low, high = interval(gaps)
     third = max(1, len(gaps) // 3)
     times = {
@@ -702,8 +730,7 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
         "blocks": len(gaps),
         "cpu_s_per_step": own / max(seen[-1][1] - seen[0][1], 1),
         "drift": statistics.median(gaps[-third:]) / statistics.median(gaps[:third]) - 1,
-        "foreign": max(0.0, (after[0] - busy[0]) - own) / wall / cores(),
-        "steal": (after[2] - busy[2]) / wall / cores(),
+        **shared(before, after),
         "sure": (high - low) / 2 < HALF_WIDTH * statistics.median(gaps),
         "power_w_mean": None,
         "temp_c_max": None,

@@ -13,6 +13,10 @@ import msgspec
 
 from hotdesk.core.model import Market, Offer, Value, Want
 from hotdesk.core.prices import ZonePrices
+from hotdesk.market import stock
+from hotdesk.market.latency import latencies
+from hotdesk.market.stock import Cache
+from hotdesk.market.table import shipped
 
 #: Under this a terminal feels immediate; a cheaper offer further away wins only by more than FAR_SAVING.
 NEAR_MS = 80.0
@@ -47,18 +51,31 @@ def choose_offers(
     refused: Mapping[str, str] = {},
     kept: int = KEPT,
 ) -> Choice:
-    """Those of `offers` that fit `want`, best first.
+    """Those of `offers` that fit `want`, best first (see `rank`). A slice of a GPU fits no wish for a GPU."""
+    fitting = [offer for offer in offers if fits(want, offer)]
+    return rank(want, fitting, latency=latency, history=history, bands=bands, refused=refused, kept=kept)
+
+
+def rank(
+    want: Want,
+    offers: Iterable[Offer],
+    *,
+    latency: Mapping[str, float] = {},
+    history: Sequence[ZonePrices] = (),
+    bands: Mapping[tuple[str, str], int] = {},
+    refused: Mapping[str, str] = {},
+    kept: int = KEPT,
+) -> Choice:
+    """Offers that fit, best first, each with its reasons.
 
     `latency` is milliseconds by "provider/region", `history` what spot has cost lately, `bands` the published
-    interruption bands by (region, instance type), `refused` reasons by `Offer.key` that still hold. A
-    slice of a GPU fits only a wish that says so; a zone without a spot market is never worth its risk.
+    interruption bands by (region, instance type), `refused` reasons by `Offer.key` that still hold. A zone
+    without a spot market is never worth spot's risk.
     """
     left: dict[str, int] = {}
     pinned = {(zone.zone, zone.instance_type) for zone in history if zone.pinned}
     fitting: list[Offer] = []
     for offer in offers:
-        if not fits(want, offer):
-            continue
         reason = ""
         if offer.key in refused:
             reason = refused[offer.key]
@@ -153,7 +170,7 @@ def _why(
         reasons += _about_spot(offer, spot, band, usual)
     else:
         reasons.append("nobody takes it away")
-    return f"{where}, {offer.market} at ${offer.usd_per_hour:.4g}/h: {', '.join(reasons)}"
+    return f"{where}: {', '.join(reasons)}"
 
 
 def _about_spot(offer: Offer, spot: ZonePrices | None, band: int | None, usual: float | None) -> list[str]:
@@ -172,3 +189,39 @@ def _round_up(usd: float) -> float:
     """The next round sum above a price (a price held under it whenever it was at most that)."""
     step = 0.01 if usd < 1 else 0.1 if usd < 10 else 1.0
     return round((math.floor(usd / step + 1e-9) + 1) * step, 2)
+
+
+def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tuple[Offer, ...]:
+    """A provider's offers, ranked by what is known here of distances, interruptions and prices."""
+    known = stock.known(cache).catalog.bands
+    bands = {
+        (offer.region, offer.instance_type): band
+        for offer in offers
+        if (band := known.get(f"{offer.provider}/{offer.region}/{offer.instance_type}")) is not None
+    }
+    history = _lately(sorted({offer.instance_type for offer in offers}), cache, now)
+    named = want.instance_type or want.gpu_count
+    whole = [offer for offer in offers if named or not 0 < offer.gpu_count < 1] or offers  # no slices unasked
+    choice = rank(want, whole, latency=latencies(cache), history=history, bands=bands, kept=len(offers))
+    return choice.offers
+
+
+def _lately(names: Sequence[str], cache: Cache, now: float) -> list[ZonePrices]:
+    """What spot cost in the last 30 days, of the types whose history `hotdesk spot` has fetched before."""
+    known = [name for name in names if cache.cached(f"history:{name}")]
+    if not known:
+        return []
+    from hotdesk.market.history import summarise
+    from hotdesk.market.records import kept
+
+    prices = shipped().on_demand_prices(known)
+    try:
+        found = [kept(cache, [name]) for name in known]
+        return [
+            zone
+            for one in found
+            if one
+            for zone in summarise(one[1], now - 30 * 86400, now, on_demand=prices)
+        ]
+    except ImportError:  # without numpy there are no histories, and choosing goes on
+        return []

@@ -15,7 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from statistics import median
+from typing import Protocol
+
+import msgspec
 
 from hotdesk.core.model import Value
 
@@ -100,6 +102,31 @@ class Latency(Value, frozen=True, omit_defaults=False):
     why: str = ""  # when there is no answer
 
 
+class Cache(Protocol):
+    """Where things are kept between processes (see hotdesk.store)."""
+
+    def cached(self, key: str) -> tuple[float, bytes] | None: ...
+
+    def keep(self, key: str, body: bytes, now: float) -> None: ...
+
+
+def latencies(cache: Cache) -> dict[str, float]:
+    """Milliseconds by "provider/region" as last measured; empty when never, or when that is damaged."""
+    kept = cache.cached("latency")
+    try:
+        return msgspec.json.decode(kept[1], type=dict[str, float]) if kept else {}
+    except msgspec.DecodeError:
+        return {}
+
+
+def keep(cache: Cache, rows: Sequence[Latency], now: float) -> None:
+    """Keep what was measured; a region that did not answer keeps what it said before."""
+    known = latencies(cache)
+    known |= {f"{row.provider}/{row.region}": row.latency_ms for row in rows if row.latency_ms is not None}
+    if known:
+        cache.keep("latency", msgspec.json.encode(known), now)
+
+
 def endpoint(provider: str, region: str) -> tuple[str, int]:
     """A host that stands in the region itself, and its port."""
     if provider == "aliyun":  # its API's front doors may stand elsewhere; its storage does not
@@ -119,6 +146,8 @@ def measure(
     limit_seconds: float = LIMIT_SECONDS,
 ) -> list[Latency]:
     """Every region's latency, the nearest first; those without an answer last. Ends within the limit."""
+    from statistics import median
+
     started = time.perf_counter()
     until = started + limit_seconds
     found, faults = _look_up(hosts, until - 0.4 * limit_seconds)

@@ -15,13 +15,13 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Market, Offer
-from hotdesk.market.catalog import MARKETS, Catalog, build
+from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.table import Machine, shipped
 
 if TYPE_CHECKING:
     from hotdesk.market.public import Advice
 
-KEY = "offers"
+KEY = f"offers-{FORM}"  # another form of the catalogue is another key
 FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
 LIMIT_SECONDS = 60.0

@@ -1,0 +1,261 @@
+"""A day at a local desk through the command line, and what a person may do wrong during it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Command
+
+LISTED = {
+    "name",
+    "goal",
+    "phase",
+    "provider",
+    "region",
+    "zone",
+    "instance_type",
+    "market",
+    "usd_per_hour",
+    "cost_usd",
+    "notebook",
+    "ssh",
+    "image",
+}
+
+
+def listed(hotdesk: Command) -> list[dict[str, object]]:
+    done = hotdesk("ls", "--json")
+    assert done.returncode == 0, done.stderr
+    desks: list[dict[str, object]] = json.loads(done.stdout)
+    return desks
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """A command that is not waited for, in a process group of its own as a shell would start it."""
+    source = str(Path(__file__).parents[1] / "src")
+    return subprocess.Popen(
+        [sys.executable, "-m", "hotdesk", *words],
+        env={**os.environ, "PYTHONPATH": source},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+
+
+def processes_of(state: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(state) in line and process.pid != os.getpid():
+            found.append(line)
+    return found
+
+
+def test_from_up_to_down(hotdesk: Command, tmp_path: Path) -> None:
+    up = hotdesk("up", "blue")
+    assert up.returncode == 0, up.stderr
+    for next_thing in ("http://127.0.0.1:", "hotdesk ssh blue", "hotdesk park blue"):
+        assert next_thing in up.stdout
+    (desk,) = listed(hotdesk)
+    assert desk.keys() >= LISTED
+    assert (desk["goal"], desk["phase"], desk["provider"]) == ("running", "ready", "local")
+    url = hotdesk("notebook", "blue", "--url").stdout.strip()
+    assert desk["notebook"] == url
+    assert urllib.request.urlopen(url).status == 200
+    assert (
+        subprocess.run([*str(desk["ssh"]).split(), "echo", "hello"], capture_output=True).stdout == b"hello\n"
+    )
+
+    (tmp_path / "a b.txt").write_text("kept")
+    assert hotdesk("push", "blue", str(tmp_path / "a b.txt"), "in/").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat", "in/a b.txt").stdout == "kept"
+    (tmp_path / "out").mkdir()
+    assert hotdesk("pull", "blue", "in", str(tmp_path / "out")).returncode == 0
+    assert (tmp_path / "out" / "in" / "a b.txt").read_text() == "kept"
+
+    for verb, phase in (("park", "parked"), ("resume", "ready"), ("stop", "stopped"), ("start", "ready")):
+        done = hotdesk(verb, "blue")
+        assert done.returncode == 0, done.stderr
+        (desk,) = listed(hotdesk)
+        assert desk["phase"] == phase
+        if phase == "ready":
+            assert hotdesk("ssh", "blue", "--", "cat", "in/a b.txt").stdout == "kept"
+        else:
+            assert not processes_of(tmp_path / "state")
+            assert (hotdesk("ssh", "blue", "--", "true").returncode, desk["notebook"]) == (5, "")
+        assert hotdesk(verb, "blue").returncode == 0, "asked again, it is so already"
+
+    shown = json.loads(hotdesk("show", "blue", "--json").stdout)
+    assert shown.keys() >= LISTED
+    assert {row["status"] for row in shown["journal"]} == {"done"}
+    assert all(row["why"] for row in shown["journal"])
+
+    assert hotdesk("down", "blue").returncode == 2, "nobody could be asked"
+    assert hotdesk("down", "blue", "--yes").returncode == 0
+    assert hotdesk("down", "blue", "--yes").returncode == 0, "twice is once"
+    assert listed(hotdesk) == []
+    assert not processes_of(tmp_path / "state")
+    left = [p for p in (tmp_path / "state").rglob("*blue*") if p.parent.name != "locks"]
+    assert not left
+    assert "deleting" in hotdesk("log", "blue").stdout, "the journal remembers"
+
+
+def test_commands_at_the_desk(hotdesk: Command) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    for words, status, said in (
+        (["exit 7"], 7, ""),
+        (["false"], 1, ""),
+        (["echo", "$HOME", "a  b"], 0, "$HOME a  b\n"),
+        (["echo a | wc -c"], 0, "2\n"),
+        (["python", "-c", "print('x y')"], 0, "x y\n"),
+        (["no-such-program"], 127, ""),
+    ):
+        done = hotdesk("ssh", "blue", "--", *words)
+        assert (done.returncode, done.stdout) == (status, said), done.stderr
+
+
+def test_dry_runs_do_nothing(hotdesk: Command) -> None:
+    for words in (["up", "blue"], ["up", "blue", "--type", "local.cpu"]):
+        done = hotdesk(*words, "--dry-run")
+        assert (done.returncode, "launch local." in done.stdout) == (0, True)
+    assert listed(hotdesk) == []
+    assert hotdesk("up", "blue").returncode == 0
+    before = hotdesk("log", "--json").stdout
+    for words in (["park"], ["stop"], ["down"], ["move", "--type", "local.cpu"], ["resume"], ["start"]):
+        done = hotdesk(words[0], "blue", *words[1:], "--dry-run")
+        assert done.returncode == 0, done.stderr
+        assert "othing" in done.stdout.splitlines()[-1]
+    assert hotdesk("log", "--json").stdout == before
+    assert [d["phase"] for d in listed(hotdesk)] == ["ready"]
+
+
+def test_two_at_once_share_one_machine(hotdesk: Command) -> None:
+    both = [start("up", "blue"), start("up", "blue")]
+    assert [(p.communicate(timeout=120), p.returncode)[1] for p in both] == [0, 0]
+    steps = [row["step"] for row in json.loads(hotdesk("log", "blue", "--json").stdout)]
+    assert steps.count("launch") == 1
+
+
+def test_a_change_of_mind_is_heard(hotdesk: Command) -> None:
+    up = start("up", "blue")
+    deadline = time.monotonic() + 30
+    while not listed(hotdesk) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    park = hotdesk("park", "blue")
+    _, said = up.communicate(timeout=120)
+    assert park.returncode == 0, park.stderr
+    assert up.returncode in {0, 6}, said
+    assert "Traceback" not in said
+    assert [d["phase"] for d in listed(hotdesk)] == ["parked"]
+
+
+def test_ctrl_c_is_safe(hotdesk: Command) -> None:
+    up = start("up", "blue")
+    assert up.stderr is not None
+    assert "launching" in up.stderr.readline()
+    up.send_signal(signal.SIGINT)
+    _, said = up.communicate(timeout=60)
+    assert up.returncode == 130
+    assert "stands" in said
+    assert "Traceback" not in said
+    assert [d["goal"] for d in listed(hotdesk)] == ["running"]
+    assert hotdesk("watch", "--once", "blue").returncode == 0
+    assert [d["phase"] for d in listed(hotdesk)] == ["ready"]
+
+
+def test_the_log_can_be_followed(hotdesk: Command) -> None:
+    follow = start("log", "-f")
+    seen: list[str] = []
+    reader = threading.Thread(target=lambda: seen.extend(iter(follow.stdout.readline, "")))  # type: ignore[union-attr]
+    reader.start()
+    try:
+        time.sleep(1)
+        assert hotdesk("up", "blue").returncode == 0
+        time.sleep(1)
+    finally:
+        follow.send_signal(signal.SIGINT)
+        follow.communicate(timeout=30)
+        reader.join(30)
+    assert follow.returncode == 130
+    assert any("launching" in line for line in seen)
+    assert any("logging in" in line for line in seen)
+
+
+def test_a_desk_that_died_is_mended_by_up(hotdesk: Command, tmp_path: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
+    for process in psutil.process_iter(["cmdline"]):
+        if str(tmp_path / "state") in " ".join(process.info["cmdline"] or []):
+            process.kill()
+    deadline = time.monotonic() + 30
+    while listed(hotdesk)[0]["phase"] != "stopped" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert listed(hotdesk)[0]["phase"] == "stopped"
+    done = hotdesk("ssh", "blue", "--", "true")
+    assert (done.returncode, "hotdesk up blue" in done.stderr) == (5, True)
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+
+
+def test_a_rotten_image_is_told_and_kept(hotdesk: Command, tmp_path: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "head -c 300000 /dev/urandom > noise").returncode == 0
+    assert hotdesk("park", "blue").returncode == 0
+    packs = [p for p in (tmp_path / "state" / "local" / "store" / "packs").rglob("*") if p.is_file()]
+    largest = max(packs, key=lambda p: p.stat().st_size)
+    largest.chmod(0o600)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+    done = hotdesk("resume", "blue")
+    assert done.returncode not in {0, 1}
+    assert "Traceback" not in done.stderr
+    assert "noise" in done.stderr or largest.name in done.stderr, done.stderr
+    assert largest.exists()
+    content[len(content) // 2] ^= 0xFF  # the disk was only badly connected
+    largest.write_bytes(content)
+    assert hotdesk("resume", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "wc -c < noise").stdout.strip() == "300000"
+
+
+def test_a_lost_state_file_is_rebuilt_from_what_is_seen(hotdesk: Command, tmp_path: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / "state" / f"hotdesk.db{suffix}").unlink(missing_ok=True)
+    assert listed(hotdesk) == []
+    assert "blue" in hotdesk("doctor").stdout
+    assert hotdesk("doctor", "--adopt").returncode == 0
+    assert [d["phase"] for d in listed(hotdesk)] == ["ready"]
+    for verb in ("park", "resume"):
+        done = hotdesk(verb, "blue")
+        assert done.returncode == 0, done.stderr
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+
+
+def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:
+    done = hotdesk("up", "blue", "--gpu", "H100:8")
+    assert done.returncode == 3, done.stderr
+    assert "fix:" in done.stderr
+    assert hotdesk("down", "blue", "--yes").returncode in {0, 4}
+
+
+@pytest.mark.parametrize(
+    "words", [["move", "blue"], ["up", "blue", "--type", "local.cpu", "--market", "spot"]]
+)
+def test_contradictions(hotdesk: Command, words: list[str]) -> None:
+    hotdesk("up", "blue")
+    assert hotdesk(*words).returncode == 2

@@ -1,0 +1,484 @@
+"""`hotdesk simulate`: the published figures to four digits, tables on disk, and the files people have."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotdesk.core.errors import HotdeskError, NotAllowed
+from hotdesk.core.policy import FALLS, RISES, Greedy, SemiMarkov, Terms, UniformProgress
+from tests.conftest import Command
+from tests.recorded import POOLS_2022, WINDOWS, ZONES_2023, made, recorded, write
+
+np = pytest.importorskip("numpy", reason="the simulator needs numpy")
+
+from hotdesk.jobs import table  # noqa: E402
+from hotdesk.jobs.budget import within_budget  # noqa: E402
+from hotdesk.jobs.hazards import fit  # noqa: E402
+from hotdesk.jobs.simulate import play  # noqa: E402
+from hotdesk.jobs.study import pools, study  # noqa: E402
+from hotdesk.jobs.table import semi_markov  # noqa: E402
+from hotdesk.jobs.traces import read_trace, read_traces, windows  # noqa: E402
+
+HOUR = 3600.0
+PUBLISHED = Terms(
+    work_seconds=48 * HOUR,
+    deadline_seconds=56 * HOUR,
+    changeover_seconds=720.0,
+    usd_on_demand=3.06,
+    usd_spot=0.9731,
+)
+SHORT = Terms(
+    work_seconds=10 * HOUR,
+    deadline_seconds=13 * HOUR,
+    changeover_seconds=720.0,
+    usd_on_demand=3.0,
+    usd_spot=1.0,
+)
+
+
+# ---- the published simulator ---------------------------------------------------------------------------
+
+
+def plainly(rule: str, terms: Terms, up: list[bool]) -> tuple[float, int]:
+    """The published formulas for one run, tick by tick: dollars, and the tick it was done."""
+    gap, change, whole, due = (
+        terms.tick_seconds,
+        terms.changeover_seconds,
+        terms.work_seconds,
+        terms.deadline_seconds,
+    )
+    left, overhead, mode, spent = whole, 0.0, "", 0.0
+    for tick in range(int(due // gap) + 1):
+        if left <= 1e-3:
+            return spent, tick
+        has_spot = up[tick]
+        if mode == "spot" and not has_spot:
+            mode = ""
+        ticks_left = math.floor((due - tick * gap) / gap)
+        two, one = (math.ceil((left + n * change) / gap) for n in (2, 1))
+        wish = "spot" if has_spot else ""
+        if rule == "uniform-progress":
+            if tick * gap * whole / due > whole - left and not has_spot:
+                wish = "od"
+            hold = (tick * gap + 2 * change) * whole / due >= whole - left
+            if mode == "od" and (not has_spot or hold):
+                wish = "od"
+        if two >= ticks_left and mode != "spot":
+            wish = "od"
+        elif one >= ticks_left:
+            wish = "spot" if mode == "spot" and overhead < 1e-3 else "od"
+        if wish and wish != mode:
+            overhead = change
+        mode = wish
+        if mode:
+            spent += {"spot": terms.usd_spot, "od": terms.usd_on_demand}[mode] * gap / HOUR
+            lost = min(overhead, gap)
+            overhead -= lost
+            left -= min(gap - lost, left)
+    raise AssertionError("late")
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), slack=st.integers(1, 40), change=st.sampled_from([72.0, 720.0, 1440.0]))
+def test_greedy_and_uniform_progress_are_the_published_formulas(seed: int, slack: int, change: float) -> None:
+    deadline = 10 * HOUR + (slack + 3) * 600
+    terms = msgspec.structs.replace(SHORT, deadline_seconds=deadline, changeover_seconds=change)
+    up = made(seed, 200)
+    for rule, policy in (("greedy", Greedy()), ("uniform-progress", UniformProgress())):
+        runs = play(policy, terms, up, np.array([0, 50]))
+        for n, begin in enumerate((0, 50)):
+            usd, tick = plainly(rule, terms, up[0, begin:].tolist())
+            assert runs.usd[n] == pytest.approx(usd, rel=1e-12)
+            assert runs.finish_hours[n] == pytest.approx(tick / 6)
+
+
+#: Changeover, deadline (hours); greedy, Uniform Progress, omniscient, as shares of all on-demand.
+PUBLISHED_SHARES = """
+    0.02 52  .8391 .6923 .6305    0.20 64  .7643 .6983 .6323    0.40 52  .9116 .9067 .7791
+    0.02 70  .6566 .5662 .5327    0.20 70  .7247 .6671 .6035    0.40 60  .8323 .8095 .7073
+    0.02 92  .5169 .5166 .4589    0.20 80  .6546 .6305 .5625    0.40 70  .7770 .7524 .6576
+    0.20 52  .8797 .8362 .7155    0.20 92  .5972 .5977 .5255    0.40 92  .6604 .6795 .5795
+    0.20 56  .8266 .7674 .6784    0.20 60  .7898 .7279 .6534
+"""
+_numbers = [float(word) for word in PUBLISHED_SHARES.split()]
+TABLE = {
+    (_numbers[n], int(_numbers[n + 1])): tuple(_numbers[n + 2 : n + 5]) for n in range(0, len(_numbers), 5)
+}
+
+
+def _all_pools() -> tuple[Any, Any]:
+    traces = read_traces(POOLS_2022)
+    up = np.concatenate([t.up for t in traces])[None]
+    ends = np.cumsum([0] + [len(t.up) for t in traces[:-1]])
+    starts = np.array(windows(str(WINDOWS), len(traces[0].up), 552, 600.0, "the pools"))
+    return up, (ends[:, None] + starts[None]).ravel()
+
+
+@recorded
+@pytest.mark.parametrize(("change", "deadline"), TABLE)
+def test_the_published_table_to_four_digits(change: float, deadline: int) -> None:
+    up, begins = _all_pools()
+    terms = msgspec.structs.replace(
+        PUBLISHED, changeover_seconds=round(change * HOUR, 3), deadline_seconds=deadline * HOUR
+    )
+    greedy, line, _ = TABLE[change, deadline]
+    for policy, share in ((Greedy(), greedy), (UniformProgress(), line)):
+        runs = play(policy, terms, up, begins)
+        assert round(float(runs.usd.mean()) / (48 * 3.06), 4) == share
+        assert not runs.late.any()
+
+
+@recorded
+def test_the_published_optima_to_four_digits() -> None:
+    from hotdesk.jobs.optimum import optimum_usd
+
+    deadlines = tuple(d for c, d in TABLE if c == 0.2)
+    total = np.zeros(len(deadlines))
+    for trace in read_traces(POOLS_2022):
+        begins = np.array(windows(str(WINDOWS), len(trace.up), 552, 600.0, trace.name))
+        total += (
+            optimum_usd(PUBLISHED, trace.up[None], begins, tuple(d * HOUR for d in deadlines)).mean(axis=0)
+            / 8
+        )
+    assert [round(x / (48 * 3.06), 4) for x in total] == [TABLE[0.2, d][2] for d in deadlines]
+
+
+@recorded
+def test_with_the_tested_pool_left_out_it_beats_uniform_progress_at_every_deadline(home: Path) -> None:
+    traces = read_traces(POOLS_2022)
+    deadlines = np.array([52, 56, 60, 64, 70, 80, 92]) * HOUR
+    longest = msgspec.structs.replace(PUBLISHED, deadline_seconds=92 * HOUR)
+    ours, line = np.zeros(7), np.zeros(7)
+    for n, trace in enumerate(traces):
+        hazards = fit([t.up for t in traces if t is not trace], 600.0)
+        policy = semi_markov(longest, hazards=(hazards,), keep=False)
+        begins = np.array(windows(str(WINDOWS), len(trace.up), 552, 600.0, str(n)))[::5]
+        many = np.tile(begins, 7)
+        for rule, total in ((policy, ours), (UniformProgress(), line)):
+            runs = play(rule, longest, trace.up[None], many, deadlines=np.repeat(deadlines, len(begins)))
+            assert not runs.late.any()
+            np.add(total, runs.usd.reshape(7, -1).mean(axis=1), out=total)
+    assert (ours < line).all()
+
+
+@recorded
+@pytest.mark.parametrize("deadline", [56, 64])
+def test_on_every_zone_of_another_year_it_beats_uniform_progress(home: Path, deadline: int) -> None:
+    terms = msgspec.structs.replace(
+        PUBLISHED, usd_spot=0.918, deadline_seconds=deadline * HOUR, tick_seconds=195.0
+    )
+    policy = semi_markov(terms)
+    for trace in read_traces(ZONES_2023):
+        begins = np.linspace(0, len(trace.up) - int(deadline * HOUR / 195) - 1, 40).astype(int)
+        ours, line = (play(p, terms, trace.up[None], begins) for p in (policy, UniformProgress()))
+        assert ours.usd.mean() < line.usd.mean(), trace.name
+        assert not ours.late.any()
+
+
+def test_on_zones_that_behave_as_believed_it_beats_the_others(home: Path) -> None:
+    terms = msgspec.structs.replace(SHORT, deadline_seconds=14 * HOUR)
+    up = made(7, 20_000)
+    begins = np.arange(0, 19_000, 50)
+    ours, line, greedy = (
+        play(p, terms, up, begins).usd.mean() for p in (semi_markov(terms), UniformProgress(), Greedy())
+    )
+    assert ours < 0.98 * line
+    assert ours < 0.98 * greedy
+
+
+def test_what_it_expects_is_what_it_pays(home: Path) -> None:
+    """The quote of the programme against 4,000 made runs that begin when nothing is known."""
+    policy = semi_markov(SHORT)
+    up = made(11, 60_000)
+    paid = play(policy, SHORT, up, np.arange(0, 59_000, 15)).usd.mean()
+    assert policy.expected_usd(SHORT, SHORT.work_seconds, SHORT.deadline_seconds) == pytest.approx(
+        paid, rel=0.06
+    )
+
+
+def test_more_zones_cost_less(home: Path) -> None:
+    up = made(3, 6000, 4)
+    begins = np.arange(0, 5800, 29)
+    costs = [
+        play(semi_markov(t), t, up[:n], begins).usd.mean()
+        for n in (1, 2, 4)
+        for t in [msgspec.structs.replace(SHORT, zones=n)]
+    ]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[2] < 0.85 * costs[0]
+
+
+def test_an_interruption_in_the_first_hour_is_not_charged() -> None:
+    """Six ticks up, two down, then up for good: five of six ticks in the first spell are within its hour."""
+    terms = Terms(
+        work_seconds=12 * 600.0, deadline_seconds=40 * 600.0, changeover_seconds=0.0, usd_on_demand=60.0,
+        usd_spot=6.0, first_hour_free=True,
+    )  # fmt: skip
+    spell = np.ones((1, 60), dtype=bool)
+    spell[0, 5:7] = False
+    assert play(Greedy(), terms, spell, np.array([0])).usd[0] == pytest.approx(7 * 1.0)  # five were free
+    spell[0, 5] = True  # interrupted after exactly an hour: charged
+    assert play(Greedy(), terms, spell, np.array([0])).usd[0] == pytest.approx(12 * 1.0)
+    charged = msgspec.structs.replace(terms, first_hour_free=False)
+    spell[0, 5] = False
+    assert play(Greedy(), charged, spell, np.array([0])).usd[0] == pytest.approx(12 * 1.0)
+
+
+def test_knowing_of_the_free_hour_pays(home: Path) -> None:
+    free = msgspec.structs.replace(SHORT, first_hour_free=True, deadline_seconds=14 * HOUR)
+    up, begins = made(21, 30_000), np.arange(0, 29_000, 40)
+    aware = play(semi_markov(free), free, up, begins)
+    unaware = play(semi_markov(msgspec.structs.replace(free, first_hour_free=False)), free, up, begins)
+    assert aware.usd.mean() < unaware.usd.mean()
+    assert not aware.late.any()
+
+
+# ---- hazards, tables and budgets -----------------------------------------------------------------------
+
+
+@recorded
+def test_the_shipped_hazards_are_those_of_the_pools_of_2022() -> None:
+    falls, rises = fit([t.up for t in read_traces(POOLS_2022)], 600.0, belief=0.0)
+    assert falls == pytest.approx(FALLS, abs=0.0025)
+    assert rises == pytest.approx(RISES, abs=0.0025)
+
+
+def test_hazards_are_found_again_in_made_traces() -> None:
+    falls, rises = fit([made(n, 15_000)[0] for n in range(4)], 600.0)
+    assert falls == pytest.approx(FALLS, rel=0.2)
+    assert rises == pytest.approx(RISES, rel=0.35)
+    never = fit([np.ones(100, dtype=bool)], 600.0)
+    assert never[0] == pytest.approx(FALLS)
+
+
+def test_a_table_is_kept_and_a_broken_one_is_solved_again(home: Path) -> None:
+    def fresh() -> SemiMarkov:
+        table._ready.cache_clear()
+        return semi_markov(SHORT)
+
+    first = fresh()
+    (kept,) = (Path(home).parent / "state" / "policies").iterdir()
+    before = kept.stat().st_mtime_ns
+    assert (fresh().actions == first.actions).all()
+    assert kept.stat().st_mtime_ns == before
+    for broken in (b"", kept.read_bytes()[:-5], b"\xff" * kept.stat().st_size):
+        kept.write_bytes(broken)
+        again = fresh()
+        assert (again.actions == first.actions).all()
+        assert (again.quotes == first.quotes).all()
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("not a folder")  # nothing can be kept: it is solved, and no more
+    assert (fresh().actions == first.actions).all()
+
+
+def test_a_budget_buys_the_earliest_deadline(home: Path) -> None:
+    last = 0.0
+    for usd in (29.0, 24.0, 20.0, 17.0):
+        terms, expected = within_budget(SHORT, usd)
+        assert expected <= usd
+        assert terms.deadline_seconds > last
+        last = terms.deadline_seconds
+        sooner = msgspec.structs.replace(terms, deadline_seconds=terms.deadline_seconds - 1200)
+        quote = semi_markov(sooner, longest_seconds=5 * sooner.work_seconds)
+        assert quote.expected_usd(sooner, sooner.work_seconds, sooner.deadline_seconds) > usd
+    with pytest.raises(NotAllowed, match="most patient plan") as complaint:
+        within_budget(SHORT, 9.0)
+    within_budget(SHORT, float(complaint.value.fix.split()[-1]))
+
+
+# ---- files that people have ----------------------------------------------------------------------------
+
+
+def _text(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "a_v100_1.json").write_text(text)
+
+
+def _trace(gap: str = "600", data: str = "1,0,1") -> Callable[[Path], object]:
+    return _text(f'{{"metadata": {{"gap_seconds": {gap}}}, "data": [{data}]}}')
+
+
+BROKEN = {
+    "empty folder": (lambda folder: None, "no trace", 4),
+    "truncated": (_text('{"metadata": {"gap_seconds": 600}, "data": [1, 0, 1'), "truncated", 9),
+    "no JSON": (_text("hello }"), "not JSON", 9),
+    "something else": (_text('{"a": 1}'), "not a trace", 9),
+    "no ticks": (_trace(data=""), "holds no tick", 9),
+    "NaN": (_trace(data="1, NaN, 0"), "NaN", 9),
+    "a gap": (_trace(data="1, null, 0"), "missing", 9),
+    "fractions": (_trace(data="1, 0.5, 0"), "0.5", 9),
+    "negative": (_trace(data="1, -1, 0"), "-1", 9),
+    "words": (_trace(data='1, "up"'), "up", 9),
+    "too big a number": (_trace(data="1, 1e999"), "a_v100_1", 9),
+    "hours": (_trace(gap="0.1667"), "hours", 9),
+    "milliseconds": (_trace(gap="600000"), "milliseconds", 9),
+    "no time": (_trace(gap="0"), "cannot be right", 9),
+    "a word for a gap": (_trace(gap='"600"'), "not a trace", 9),
+    "too short": (_trace(), "too short", 2),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_trace_that_cannot_be_trusted_is_refused_in_three_lines(tmp_path: Path, case: str) -> None:
+    build, said, code = BROKEN[case]
+    build(tmp_path)
+    with pytest.raises(HotdeskError) as complaint:
+        pools(read_traces(tmp_path), SHORT, together=False, asked="3")
+    error = complaint.value
+    assert said in error.what
+    assert error.exit_code == code
+    assert error.fix
+    assert "\n" not in error.what + error.why + error.fix
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200))
+def test_no_file_is_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.mktemp("any") / "zone_gpu_1.json"
+    file.write_bytes(content)
+    with pytest.raises(HotdeskError):
+        read_trace(file)
+
+
+def test_the_mended_file_that_is_proposed_can_be_read(tmp_path: Path) -> None:
+    import subprocess
+
+    for build in (_trace(gap="0.1667"), _trace(data="1, NaN, 0"), _trace(data="1, null, 0")):
+        build(tmp_path)
+        with pytest.raises(HotdeskError) as complaint:
+            read_traces(tmp_path)
+        subprocess.run(complaint.value.fix[complaint.value.fix.index("sed") :], shell=True, check=True)
+        assert len(read_traces(tmp_path)) == 1
+
+
+def test_windows_beyond_the_trace_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.json"
+    for content, said in (
+        ("[0, 90]", "1 of 2"),
+        ('{"starts": [-1]}', "beyond"),
+        ("[]", "no window"),
+        ('["a"]', "not a list"),
+    ):
+        file.write_text(content)
+        with pytest.raises(HotdeskError, match=said):
+            windows(str(file), 100, 20, 600.0, "it")
+    file.write_text('{"comment": "x", "starts": [0, 80]}')
+    assert windows(str(file), 100, 20, 600.0, "it") == [0, 80]
+    assert windows("3", 100, 20, 600.0, "it") == [0, 40, 80]
+    assert windows("50", 22, 20, 600.0, "it") == [0, 1, 2]
+    with pytest.raises(HotdeskError, match="neither a number nor a file"):
+        windows("many", 100, 20, 600.0, "it")
+
+
+def test_traces_of_other_clocks_stay_apart(tmp_path: Path) -> None:
+    write(tmp_path, "b_h100_8", made(1, 300)[0], 300)
+    write(tmp_path, "a_h100_8", made(2, 300)[0], 600)
+    found = pools(read_traces(tmp_path), SHORT, together=False, asked="2")
+    assert [(p.name, p.tick_seconds) for p in found] == [("a_h100_8", 600.0), ("b_h100_8", 300.0)]
+    with pytest.raises(HotdeskError, match="differ in ticks"):
+        pools(read_traces(tmp_path), SHORT, together=True, asked="2")
+
+
+# ---- the command ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    up = made(4, 900, 3, 5.0)
+    for n, row in enumerate(up):
+        write(tmp_path / "traces", f"zone-{n}_h100_8", row * 4, 300)
+    return tmp_path / "traces"
+
+
+WORDS = ("--work", "10", "--deadline", "13", "--changeover", "0.1", "--on-demand", "30", "--spot", "9")
+
+
+@pytest.mark.parametrize("zones", ["apart", "together"])
+@pytest.mark.parametrize("policy", ["semi-markov", "uniform-progress", "greedy", "on-demand", "optimum"])
+def test_the_json_document(hotdesk: Command, folder: Path, policy: str, zones: str) -> None:
+    done = hotdesk(
+        "simulate",
+        "--traces",
+        str(folder),
+        "--policy",
+        policy,
+        "--zones",
+        zones,
+        "--windows",
+        "7",
+        "--json",
+        *WORDS,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["runs"] == (21 if zones == "apart" else 7)
+    assert answer["late"] == 0
+    assert 0.3 <= answer["mean_cost_ratio"] <= 1.2
+    assert answer["cost_over_optimum"] >= 1 - 1e-9
+    low, high = answer["mean_cost_ratio_ci"]
+    assert low <= answer["mean_cost_ratio"] <= high
+    assert answer["p75"] <= answer["p99"]
+    assert len(answer["per_trace"]) == (3 if zones == "apart" else 1)
+    assert {"gap_closed", "decision_us"} <= answer.keys()
+    if policy == "optimum":
+        assert answer["cost_over_optimum"] == pytest.approx(1)
+        assert answer["gap_closed"] == pytest.approx(1)
+
+
+def test_the_table_and_the_plot(hotdesk: Command, folder: Path) -> None:
+    done = hotdesk("simulate", "--traces", str(folder), "--windows", "5", "--plot", "run.html", *WORDS)
+    assert done.returncode == 0, done.stderr
+    assert "zone-1_h100_8" in done.stdout
+    assert "times the optimum" in done.stdout
+    assert "straight line to the deadline" in done.stdout
+    assert "0 of 15 late" in done.stdout
+    page = (folder.parent / "home" / "run.html").read_text()
+    assert "hours of work done" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--deadline", "10.05"), 3, "--deadline 10.17"),
+        (("--budget", "50"), 3, "--budget"),
+        (("--policy", "magic"), 2, "magic"),
+        (("--work", "0"), 2, "work"),
+        (("--work", "nan"), 2, "work"),
+        (("--window", "99"), 2, "--window 4"),
+        (("--plot", "x.gif"), 2, ".svg"),
+        (("--windows", "nothing.json"), 2, "--windows 100"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    hotdesk: Command, folder: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = hotdesk("simulate", "--traces", str(folder), "--windows", "5", *WORDS, *words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_not_there_names_its_neighbour(hotdesk: Command, folder: Path) -> None:
+    done = hotdesk("simulate", "--traces", str(folder.parent / "trace"))
+    assert done.returncode == 4
+    assert str(folder) in done.stderr
+
+
+def test_intervals_and_rows_of_a_study(home: Path, folder: Path) -> None:
+    terms = msgspec.structs.replace(SHORT, tick_seconds=300.0)
+    found = study("semi-markov", terms, pools(read_traces(folder), terms, together=False, asked="20"))
+    means = [row.mean_cost_ratio for row in found.per_trace]
+    assert found.mean_cost_ratio == pytest.approx(sum(means) / 3)
+    assert found.gap_closed is not None
+    assert found.gap_closed <= 1
+    low, high = found.cost_over_optimum_ci
+    assert 1 <= low <= found.cost_over_optimum <= high
