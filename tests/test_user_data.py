@@ -158,11 +158,18 @@ def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(tmp_pat
     assert "pip install -q jupyterlab" in runs[0]
     assert "apt-get" not in runs[1]
     assert "pip install" not in runs[1]
-    assert "start hotdesk-jupyter.service hotdesk-agent.service" in runs[1]
+    assert "start --no-block hotdesk-jupyter.service hotdesk-agent.service" in runs[1]
     unit = (root / "etc/systemd/system/hotdesk-jupyter.service").read_text()
     assert "User=me" in unit
     assert "WorkingDirectory=/home/me" in unit
     assert "BEGIN SSH HOST KEY KEYS" in (root / "dev/console").read_text()
+
+
+def test_jupyter_answers_only_once_cloud_init_has_finished() -> None:
+    unit = jupyter.unit()
+    assert unit.index("cloud-init status --wait") < unit.index("ExecStart=/opt/hotdesk/venv")
+    assert "TimeoutStartSec=infinity" in unit  # the first boot takes as long as it takes
+    assert "start --no-block" in setup_script()  # or the script would wait for what waits for the script
 
 
 def test_jupyters_configuration_is_one_that_it_reads(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ c.PasswordIdentityProvider.allow_password_change = False
 
 
 def unit(user: str = "@USER@", home: str = "@HOME@") -> str:
-    """The systemd unit. `@USER@` and `@HOME@` are filled in on the machine, which knows its first user."""
+    """The systemd unit. It waits for cloud-init, so that Jupyter answers only on a finished machine.
+
+    (Ordering it after cloud-final.service would be a circle: that one waits for multi-user.target.)
+    `@USER@` and `@HOME@` are filled in on the machine, which knows its first user.
+    """
     return f"""\
 [Unit]
 Description=JupyterLab of this desk
@@ -39,7 +43,9 @@ User={user}
 WorkingDirectory={home}
 Environment=SHELL=/bin/bash
 Environment=PATH={home}/.local/bin:/opt/hotdesk/venv/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin
+ExecStartPre=-+/bin/sh -c 'cloud-init status --wait >/dev/null 2>&1'
 ExecStart=/opt/hotdesk/venv/bin/python -m jupyterlab --config=/opt/hotdesk/jupyter.py
+TimeoutStartSec=infinity
 Restart=always
 RestartSec=2
 

@@ -161,6 +161,6 @@ fi
 sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.service
 systemctl daemon-reload
 systemctl enable hotdesk-jupyter.service hotdesk-agent.service
-systemctl start hotdesk-jupyter.service hotdesk-agent.service
+systemctl start --no-block hotdesk-jupyter.service hotdesk-agent.service  # they wait for this script's end
 exit 0
 """

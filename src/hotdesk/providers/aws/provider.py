@@ -55,6 +55,7 @@ class Aws:
         self._user_data = user_data
         self._clock = clock
         self._busy = self._remembered()  # regions where something of ours is, or was about to be
+        self._quiet: dict[str, float] = {}  # regions that held nothing, and when they said so
         self._making: set[str] = set()  # those where this process asked for something
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
@@ -69,7 +70,7 @@ class Aws:
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         wanted = tuple(regions) or self.account.regions()
-        found, unread = surveying.look(self.account, wanted, self._busy)
+        found, unread = surveying.look(self.account, wanted, self._busy, self._quiet, self._clock.now())
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}

@@ -24,6 +24,9 @@ NAME = "aws"
 GP3_USD = 0.08
 SNAPSHOT_USD = 0.05
 
+#: How long a region that held nothing of ours is not asked again by the same process.
+QUIET_SECONDS = 20.0
+
 _MACHINE = {
     "pending": Phase.PENDING,
     "running": Phase.READY,
@@ -56,17 +59,22 @@ class Found:
         )
 
 
-def look(account: Account, regions: Iterable[str], busy: Iterable[str]) -> tuple[list[Found], list[str]]:
+def look(
+    account: Account, regions: Iterable[str], busy: Iterable[str], quiet: dict[str, float], now: float
+) -> tuple[list[Found], list[str]]:
     """Read the regions; what was found, and those that did not answer. `busy` ones are read in full at once.
 
+    `quiet` remembers when a region last said that it holds nothing of ours: it is asked again only some
+    time later. What this computer makes itself is in `busy` before it is made, so that is never missed.
     Raises `Refused` when no region lets us look, and `Unreachable` when none answers.
     """
     regions = list(regions)
     full = [r for r in regions if r in set(busy)]
-    rest = [r for r in regions if r not in set(full)]
+    rest = [r for r in regions if r not in set(full) and not 0 <= now - quiet.get(r, 0.0) < QUIET_SECONDS]
     read, tagged = _read(account, full, hints=rest)
     more, _ = _read(account, [r for r in rest if tagged.get(r) is True])
     silent = {r: e for r, e in {**read, **tagged, **more}.items() if isinstance(e, Exception)}
+    quiet |= {region: now for region, answer in tagged.items() if answer is False}
     if silent and len(silent) == len(regions):
         _nothing_at_all(list(silent.values()))
     # A region that an organisation's policy closes to us holds nothing that we could have made there.

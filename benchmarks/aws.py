@@ -1,0 +1,218 @@
+"""How long AWS takes through hotdesk, beside a script that makes only the necessary calls, one after another.
+
+    python benchmarks/aws.py
+
+Against the fake EC2 with 20 ms of latency. Both look every 50 ms while they wait, and what takes seconds in
+EC2 takes a fiftieth of that, so that what they add themselves shows. The survey is of 17 regions, in a new
+process; its "own time" is its processor time, importing boto3 and making 17 clients included.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from hotdesk.connect.keys import desk_keys
+from hotdesk.core.model import Desk, Goal
+from hotdesk.providers.aws.provider import Aws
+from hotdesk.providers.aws.settings import Settings
+from hotdesk.reconcile import Reconciler
+from hotdesk.store import Store
+from hotdesk.world import SystemClock
+from tests.aws_desk import HOME, console, offer
+from tests.fake_ec2.process import FakeEc2
+
+ROOT = Path(__file__).parents[1]
+LATENCY_MS = 20
+POLL_SECONDS = 0.05
+GPU_IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+
+
+class Script:
+    """What a person would write with boto3: the calls in sequence, and nothing that survives a crash."""
+
+    def __init__(self, fake: FakeEc2, public_key: str) -> None:
+        self.ec2, self.ssm = fake.client("ec2", HOME), fake.client("ssm", HOME)
+        self.key = public_key
+        self.image = self.instance = ""
+
+    def up(self) -> None:
+        ec2 = self.ec2
+        image = self.ssm.get_parameter(Name=GPU_IMAGE)["Parameter"]["Value"]
+        root = ec2.describe_images(ImageIds=[image])["Images"][0]["RootDeviceName"]
+        where = {"Name": "availability-zone", "Values": ["us-west-2a"]}
+        self.subnet = ec2.describe_subnets(Filters=[where])["Subnets"][0]
+        self.group = ec2.create_security_group(
+            GroupName="script", Description="script", VpcId=self.subnet["VpcId"]
+        )["GroupId"]
+        ec2.authorize_security_group_ingress(
+            GroupId=self.group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="127.0.0.1/32"
+        )
+        ec2.import_key_pair(KeyName="script", PublicKeyMaterial=self.key.encode())
+        disk = {"VolumeType": "gp3", "Encrypted": True, "VolumeSize": 65}
+        self._run(image, BlockDeviceMappings=[{"DeviceName": root, "Ebs": disk}])
+
+    def _run(self, image: str, **more: Any) -> None:
+        made = self.ec2.run_instances(
+            ImageId=image, InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1, KeyName="script",
+            SubnetId=self.subnet["SubnetId"], SecurityGroupIds=[self.group], **more,
+        )  # fmt: skip
+        self.instance = made["Instances"][0]["InstanceId"]
+        self._wait("running")
+        while "HOST KEY" not in self.ec2.get_console_output(InstanceId=self.instance).get("Output", ""):
+            time.sleep(POLL_SECONDS)
+
+    def _wait(self, state: str) -> None:
+        while True:
+            found = self.ec2.describe_instances(InstanceIds=[self.instance])["Reservations"][0]
+            if found["Instances"][0]["State"]["Name"] == state:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def park(self) -> None:
+        self.ec2.stop_instances(InstanceIds=[self.instance])
+        self._wait("stopped")
+        self.image = self.ec2.create_image(InstanceId=self.instance, Name="script", NoReboot=True)["ImageId"]
+        while True:
+            [image] = self.ec2.describe_images(ImageIds=[self.image])["Images"]
+            if image["State"] == "available":
+                break
+            time.sleep(POLL_SECONDS)
+        ids = [m["Ebs"]["SnapshotId"] for m in image["BlockDeviceMappings"] if "Ebs" in m]
+        self.ec2.describe_snapshots(SnapshotIds=ids)
+        self.ec2.terminate_instances(InstanceIds=[self.instance])
+
+    def resume(self) -> None:
+        self._run(self.image)
+
+    def down(self) -> None:
+        self.ec2.terminate_instances(InstanceIds=[self.instance])
+        self._wait("terminated")
+        self.ec2.deregister_image(ImageId=self.image, DeleteAssociatedSnapshots=True)
+        self.ec2.delete_key_pair(KeyName="script")
+
+
+class Loop:
+    """hotdesk: the same through the journal, with a survey of 17 regions at every look."""
+
+    def __init__(self, state: Path) -> None:
+        self.store, clock = Store(state), SystemClock()
+        desk_keys(state, "blue")
+        aws = Aws(
+            state,
+            self.store,
+            keys=lambda desk: desk_keys(state, desk),
+            clock=clock,
+            settings=Settings(lag_seconds=0.0, poll_seconds=POLL_SECONDS),
+        )
+        self.aws = aws
+        self.reconciler = Reconciler(
+            store=self.store, provider=lambda name: aws, clock=clock, prove=lambda access: None
+        )
+
+    def want(self, goal: Goal) -> None:
+        now = time.time()
+        born = old.created_at if (old := self.store.find("blue")) else now
+        desk = Desk(name="blue", goal=goal, since=now, created_at=born, provider="aws", offers=(offer(),))
+        self.store.put(desk)
+        asked = self.reconciler.settle(desk).asks
+        assert not asked, asked
+
+    def up(self) -> None:
+        self.want(Goal.RUNNING)
+
+    def park(self) -> None:
+        self.want(Goal.PARKED)
+
+    resume = up
+
+    def down(self) -> None:
+        self.want(Goal.GONE)
+
+
+def boot(fake: FakeEc2, stop: threading.Event) -> None:
+    """cloud-init's part: the host key on the console as soon as a machine runs."""
+    done: set[str] = set()
+    while not stop.wait(0.05):
+        for row in fake.get("things", kind="instance"):
+            if row["state"] == "running" and row["id"] not in done:
+                fake.post("machine", id=row["id"], console=console(row["tags"].get("hotdesk:keys", "")))
+                done.add(row["id"])
+
+
+def timed(fake: FakeEc2, do: Callable[[], None]) -> tuple[int, float, float]:
+    """Calls to the cloud, seconds, and processor seconds of this process."""
+    fake.delete("log")
+    wall, own = time.perf_counter(), time.process_time()
+    do()
+    wall, own = time.perf_counter() - wall, time.process_time() - own
+    return len(fake.get("log")), wall, own
+
+
+SURVEY = """
+import time, sys
+wall = time.perf_counter()
+from pathlib import Path
+from hotdesk.providers.aws.provider import Aws
+from hotdesk.world import SystemClock
+aws = Aws(Path(sys.argv[1]), keys=None, clock=SystemClock())
+aws.survey()
+print(len(aws.account.regions()), time.perf_counter() - wall, time.process_time())
+wall = time.perf_counter(); own = time.process_time()
+aws.survey()
+print(time.perf_counter() - wall, time.process_time() - own)
+"""
+
+
+def main() -> None:
+    with FakeEc2(latency_ms=LATENCY_MS) as fake, tempfile.TemporaryDirectory() as folder:
+        os.environ.update(fake.environment(HOME))
+        fake.post("clock", pace=0.02)
+        stop = threading.Event()
+        booting = threading.Thread(target=boot, args=(fake, stop))
+        booting.start()
+        try:
+            state = Path(folder) / "state"
+            loop = Loop(state)
+            loop.aws.survey()  # clients are made; the script has its clients, too
+            loop.aws.account.ec2_once(HOME)
+            loop.aws.account.client("ssm", HOME)
+            script = Script(fake, Path(desk_keys(state, "blue").user_key_path + ".pub").read_text())
+            heads = ("", "calls", "seconds", "own s")
+            print(f"{heads[0]:18}{'hotdesk':>24}{'script':>28}")
+            print(f"{'':10}" + f"{heads[1]:>8}{heads[2]:>10}{heads[3]:>8}" * 2)
+            for verb in ("up", "park", "resume", "down"):
+                ours = timed(fake, getattr(loop, verb))
+                theirs = timed(fake, getattr(script, verb))
+                rows = "".join(f"{calls:8d}{wall:10.2f}{own:8.2f}" for calls, wall, own in (ours, theirs))
+                print(f"{verb:10}{rows}")
+            loop.store.close()
+        finally:
+            stop.set()
+            booting.join()
+        done = subprocess.run(
+            [sys.executable, "-c", SURVEY, folder],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )
+        first, second = (line.split() for line in done.stdout.splitlines())
+        print(
+            f"survey of {first[0]} regions, new process: {float(first[1]):.2f} s, own {float(first[2]):.2f} s"
+        )
+        print(f"survey again: {float(second[0]):.2f} s, own {float(second[1]):.2f} s")
+
+
+if __name__ == "__main__":
+    main()
