@@ -78,6 +78,22 @@ def test_a_spot_machine_takes_longer_and_has_a_wider_band(hotdesk: Command) -> N
     assert not unsaved["plans"] or unsaved["plans"][0]["hours"] > 3 * spot["hours"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--work-hours", "1e9"),
+        ("--work-hours", "10", "--interruptions-per-hour", "0"),
+        ("--work-hours", "10", "--interruptions-per-hour", "1e9"),
+        ("--work-hours", "10", "--checkpoint-seconds", "0"),
+        ("--work-hours", "10", "--wait-minutes", "0"),
+    ],
+)
+def test_extreme_spot_markets_are_answered_at_once(hotdesk: Command, words: tuple[str, ...]) -> None:
+    done = hotdesk("plan", *words, "--spot", "--json", timeout=20)
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+
+
 def test_offers_are_compared_and_each_loser_says_why(hotdesk: Command) -> None:
     got = answer(hotdesk, *JOB, *RATES, *OFFERS, "--machines", "1..16", "--market", "")
     assert got["cheapest"]["usd"] <= got["knee"]["usd"] <= got["fastest"]["usd"]

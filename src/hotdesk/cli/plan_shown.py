@@ -15,6 +15,7 @@ from hotdesk.core.model import Market
 from hotdesk.market.finishing import Around, Job
 
 LIVES = 400  # of a simulated spot machine
+MOST_LOSSES = 500  # in a life: with more, chance evens out and the formula is enough
 
 
 class Shown(NamedTuple):
@@ -67,7 +68,14 @@ def show(
     if around.spot and any(c.offer.market is Market.SPOT for c in plans):
         share = worth_spot(around.spot)
         named = {"cheapest": answer.cheapest, "fastest": answer.fastest, "knee": answer.knee}
-        spot = {name: c for name, c in named.items() if c is not None and c.offer.market is Market.SPOT}
+        rate = around.spot.interruptions_per_hour
+        spot = {
+            name: c
+            for name, c in named.items()
+            if c is not None
+            and c.offer.market is Market.SPOT
+            and 0 < rate * c.finish.hours * (c.finish.machines if job.synchronous else 1) <= MOST_LOSSES
+        }
         document["simulated"] = {name: _simulated(c, around.spot, job) for name, c in spot.items()}
         for choice in dict.fromkeys(spot.values()):
             names = [name for name, c in spot.items() if c == choice]
