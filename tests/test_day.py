@@ -80,10 +80,10 @@ def test_from_up_to_down(hotdesk: Command, tmp_path: Path) -> None:
     )
 
     (tmp_path / "a b.txt").write_text("kept")
-    assert hotdesk("push", "blue", str(tmp_path / "a b.txt"), "in/").returncode == 0
+    assert hotdesk("push", "blue", str(tmp_path / "a b.txt"), "--to", "in").returncode == 0
     assert hotdesk("ssh", "blue", "--", "cat", "in/a b.txt").stdout == "kept"
     (tmp_path / "out").mkdir()
-    assert hotdesk("pull", "blue", "in", str(tmp_path / "out")).returncode == 0
+    assert hotdesk("pull", "blue", "in", "--to", str(tmp_path / "out")).returncode == 0
     assert (tmp_path / "out" / "in" / "a b.txt").read_text() == "kept"
 
     for verb, phase in (("park", "parked"), ("resume", "ready"), ("stop", "stopped"), ("start", "ready")):
@@ -244,6 +244,31 @@ def test_a_lost_state_file_is_rebuilt_from_what_is_seen(hotdesk: Command, tmp_pa
         done = hotdesk(verb, "blue")
         assert done.returncode == 0, done.stderr
     assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+
+
+def test_a_move_to_what_is_not_here_leaves_the_desk_alone(hotdesk: Command) -> None:
+    hotdesk("up", "blue")
+    done = hotdesk("move", "blue", "--type", "local.huge")
+    assert done.returncode == 3
+    assert "local.huge" in done.stderr
+    assert "Delete blue" in hotdesk("down", "blue").stderr
+    assert "fix: hotdesk down blue --yes" in hotdesk("down", "blue").stderr
+    assert [d["phase"] for d in listed(hotdesk)] == ["ready"]
+    assert hotdesk("up", "blue").returncode == 0
+
+
+def test_push_and_pull_take_several_sources(hotdesk: Command, home: Path) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "odd \udcff\n 'name'").write_text("7")
+    (home / "train.py").write_text("print(7)")
+    hotdesk("up", "blue")
+    assert hotdesk("push", "blue", "train.py", "data").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "python", "train.py").stdout == "7\n"
+    assert hotdesk("pull", "blue", "train.py", "data", "--to", "a b/c").returncode == 0
+    assert [p.read_text() for p in (home / "a b" / "c" / "data").iterdir()] == ["7"]
+    missing = hotdesk("pull", "blue", "nothing")
+    assert missing.returncode == 4
+    assert "Not everything was copied" in missing.stderr
 
 
 def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:

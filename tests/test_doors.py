@@ -84,6 +84,15 @@ BAD = [
     (["park"], 4, "no desk yet"),
     (["ls", "--jsn"], 2, "hotdesk ls --help"),
     (["completion", "tcsh"], 2, "tcsh"),
+    (["down", "", "--yes"], 4, "no desk named"),
+    (["log", ""], 4, "no desk named"),
+    (["show", "\udcff"], 4, "no desk named"),
+    (["log", "\udcff"], 4, "no desk named"),
+    (["log", "-n", "9" * 30], 2, "hotdesk log --help"),
+    (["up", "blue", "--max-usd", "-1"], 2, "--max-usd"),
+    (["up", "blue", "--type", "local.huge"], 3, "instance_type local.huge"),
+    (["up", "blue", "--region", "us-west-2"], 3, "regions us-west-2"),
+    (["watch", "blue"], 4, "no desk named"),
 ]
 
 
@@ -139,6 +148,42 @@ def test_a_typo_in_the_settings_is_named(hotdesk: Command, home: Path) -> None:
     assert "not valid TOML" in hotdesk("up", "blue").stderr
     (home / "hotdesk.toml").write_text('[desks.blue]\ndisk_gib = "big"\n')
     assert "disk_gib" in hotdesk("up", "blue").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[desks.blue]\nmarket = "spto"\n', "did you mean 'spot'?"),
+        ("[desks.blue]\ndisk_gib = -5\n", "desks.blue.disk_gib is -5"),
+        ("[desks.blue]\nusd_per_hour_max = nan\n", "usd_per_hour_max is nan"),
+        ('[defaults]\nprovider = "locla"\n', "did you mean 'local'?"),
+        ('[desks."a/b"]\n', "1 to 32 characters"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(hotdesk: Command, home: Path, text: str, said: str) -> None:
+    (home / "hotdesk.toml").write_text(text)
+    done = hotdesk("up", "blue", "--dry-run")
+    assert done.returncode == 9
+    assert said in done.stderr
+
+
+def test_the_regions_of_a_cloud_do_not_shut_this_computer_out(hotdesk: Command, home: Path) -> None:
+    (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\nregions = ["us-west-2"]\n')
+    done = hotdesk("up", "blue", "--provider", "local", "--dry-run")
+    assert "launch local." in done.stdout, done.stderr
+
+
+def test_an_environment_that_leads_nowhere(hotdesk: Command, home: Path) -> None:
+    done = hotdesk("ls", HOTDESK_STATE="~nobody-of-that-name/x")
+    assert done.returncode == 8
+    assert "unset HOTDESK_STATE" in done.stderr
+    (home / "gone").mkdir()
+    source = str(Path(__file__).parents[1] / "src")
+    line = f"cd gone && rmdir ../gone && {sys.executable} -m hotdesk up blue --dry-run"
+    done = subprocess.run(
+        ["sh", "-c", line], env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_state_folder_that_cannot_be(hotdesk: Command, home: Path) -> None:

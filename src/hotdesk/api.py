@@ -214,10 +214,9 @@ class Hotdesk:
         desk = self.store.find(name)
         if desk is None:
             check_name(name)
-            settings = self.config.desks.get(name)
-            cloud = provider or (settings and settings.provider) or self.config.defaults.provider or "local"
+            cloud = self._cloud(name, provider)
             desk = Desk(name=name, goal=goal, since=now, created_at=now, provider=cloud)
-            want = want or self.configured(name)
+            want = want or self.configured(name, provider)
         elif provider and provider != desk.provider:
             raise Usage(
                 f"{name} is a desk of {desk.provider}.",
@@ -230,10 +229,12 @@ class Hotdesk:
                 "Its hardware is chosen when it is launched.",
                 f"hotdesk move {name} …   # the same desk on other hardware",
             )
-        want = want or desk.want
+        asked, want = want, want or desk.want
         if goal is Goal.RUNNING:
             self._check_computer(desk.provider)
         offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
+        if asked and goal is Goal.RUNNING and not offers:
+            raise _nothing_fits(desk, want)
         return msgspec.structs.replace(
             desk,
             goal=goal,
@@ -249,6 +250,8 @@ class Hotdesk:
         machines = self.survey(desk.provider).of(name).machines
         newest = max((m.generation for m in machines), default=desk.generation - 1)
         offers = self._offers(desk.provider, want)
+        if not offers:
+            raise _nothing_fits(desk, want)
         return msgspec.structs.replace(
             desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
         )
@@ -279,7 +282,7 @@ class Hotdesk:
     def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest rows of the journal, oldest first; also of desks that are gone."""
         rows = self.store.rows(name, after, limit)
-        if name and not rows:
+        if name is not None and not rows:
             self.store.desk(name)
         return rows
 
@@ -380,10 +383,15 @@ class Hotdesk:
 
             local.check_packages()
 
-    def configured(self, name: str) -> Want:
+    def _cloud(self, name: str, provider: str | None) -> str:
+        settings = self.config.desks.get(name)
+        return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
+
+    def configured(self, name: str, provider: str | None = None) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
-        regions = self.config.defaults.regions
+        # This computer is in no region: those of the usual cloud must not shut it out.
+        regions = () if self._cloud(name, provider) == "local" else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
         fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
@@ -465,6 +473,31 @@ class Hotdesk:
             return "", ""
         url = f"http://127.0.0.1:{access.notebook_port}/lab" if access.notebook_here else ""
         return url, line
+
+
+def _nothing_fits(desk: Desk, want: Want) -> NotAllowed:
+    """Said before anything is written down: a wish that nothing can fulfil would leave the desk parked."""
+    words = {field: getattr(want, field) for field in want.__struct_fields__}
+    usual = {field: getattr(Want(), field) for field in want.__struct_fields__}
+    asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
+    here = desk.provider == "local"
+    fix = f"hotdesk up {desk.name} --type local.cpu"
+    for changed, option in (
+        (want.market != "cheapest", "--market cheapest"),
+        (want.regions, "--region local"),
+    ):
+        fix += f" {option}" if changed else ""
+    return NotAllowed(
+        f"Nothing fits what {desk.name} would want: {asked}.",
+        "This computer has local.cpu, and local.gpu where there is a GPU."
+        if here
+        else f"Nothing that {desk.provider} offers has that hardware within those limits.",
+        fix if here else "hotdesk offers",
+    )
+
+
+def _shown(value: object) -> str:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:

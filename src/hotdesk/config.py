@@ -16,14 +16,19 @@ profile = "work"               # all of it: hotdesk/providers/aws/settings.py
 from __future__ import annotations
 
 import difflib
+import math
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from hotdesk.core.errors import Damaged
-from hotdesk.core.model import Value, Want
+from hotdesk.core.errors import Damaged, Usage
+from hotdesk.core.model import Value, Want, check_name
 from hotdesk.providers.aws.settings import Settings as AwsSettings
+
+PROVIDERS = ("local", "aws")
+MARKETS = ("on-demand", "spot", "cheapest")
 
 
 class Defaults(Value, frozen=True):
@@ -59,13 +64,40 @@ def load(files: list[Path]) -> Config:
 
 def parse(text: str, path: Path) -> Config:
     try:
-        return msgspec.toml.decode(text, type=Config)
+        config = msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
         raise Damaged(
-            f"{path} has a setting that hotdesk does not know.", _explain(error), _edit(path)
+            f"{path} has a setting that hotdesk cannot use.", _explain(error), _edit(path)
         ) from None
     except msgspec.DecodeError as error:
         raise Damaged(f"{path} is not valid TOML.", str(error), _edit(path)) from None
+    for why in _impossible(config):
+        raise Damaged(f"{path} has a setting that cannot be.", why, _edit(path))
+    return config
+
+
+def _impossible(config: Config) -> Iterator[str]:
+    """What is of the right kind, and still no value that hotdesk could go by."""
+    yield from _none_of(config.defaults.provider, PROVIDERS, "defaults.provider")
+    for name, desk in config.desks.items():
+        at = f"desks.{name}"
+        try:
+            check_name(name)
+        except Usage as error:
+            yield f"{at}: {error.why}"
+        yield from _none_of(desk.provider, PROVIDERS, f"{at}.provider")
+        yield from _none_of(desk.market, MARKETS, f"{at}.market")
+        for field, most in (("disk_gib", 65536), ("gpu_count", 1024), ("usd_per_hour_max", math.inf)):
+            value = getattr(desk, field)
+            if value is not None and not 0 <= value <= most:
+                yield f"{at}.{field} is {value}; it can be 0 or more."
+
+
+def _none_of(value: str, known: Sequence[str], at: str) -> Iterator[str]:
+    if value and value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}."
+        yield f"{at} is {value!r}; {meant}"
 
 
 def _edit(path: Path) -> str:

@@ -108,6 +108,8 @@ class Store:
         )
 
     def find(self, name: str) -> Desk | None:
+        if not name.isascii():  # no desk is called so, and SQLite takes no half a character
+            return None
         with self._complaints():
             row = self._db.execute("SELECT body FROM desks WHERE name = ?", (name,)).fetchone()
             return _desk.decode(row[0]) if row else None
@@ -159,8 +161,10 @@ class Store:
 
     def rows(self, desk: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest `limit` rows with ids above `after`, oldest first; of one desk or of all."""
-        where = "WHERE id > ?" + (" AND desk = ?" if desk else "")
-        values: tuple[object, ...] = (after, desk) if desk else (after,)
+        if desk is not None and not desk.isascii():
+            return []
+        where = "WHERE id > ?" + (" AND desk = ?" if desk is not None else "")
+        values: tuple[object, ...] = (after,) if desk is None else (after, desk)
         with self._complaints():
             found = self._db.execute(f"{_ROW} {where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
             return [_row(columns) for columns in reversed(found)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
 import time
 from pathlib import Path
+
+from hotdesk.core.errors import Missing
 
 
 class SystemClock:
@@ -27,7 +30,7 @@ def dice(seed: int) -> random.Random:
 def state_folder() -> Path:
     """Where everything that hotdesk keeps lies: $HOTDESK_STATE, or the platform's folder for such things."""
     if named := os.environ.get("HOTDESK_STATE"):
-        return Path(named).expanduser().absolute()
+        return _path(named, "HOTDESK_STATE")
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "hotdesk"
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hotdesk"
@@ -36,6 +39,19 @@ def state_folder() -> Path:
 def config_files() -> list[Path]:
     """Where hotdesk.toml may lie, the nearest first: $HOTDESK_CONFIG alone when it is set."""
     if named := os.environ.get("HOTDESK_CONFIG"):
-        return [Path(named).expanduser().absolute()]
+        return [_path(named, "HOTDESK_CONFIG")]
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return [Path.cwd() / "hotdesk.toml", base / "hotdesk" / "hotdesk.toml"]
+    here = []
+    with contextlib.suppress(FileNotFoundError):  # the folder we are in may have been deleted
+        here = [Path.cwd() / "hotdesk.toml"]
+    return [*here, base / "hotdesk" / "hotdesk.toml"]
+
+
+def _path(named: str, variable: str) -> Path:
+    """A path that the environment names, whole. Raises `Missing` where it leads nowhere."""
+    try:
+        return Path(named).expanduser().absolute()
+    except (RuntimeError, FileNotFoundError) as error:  # no such ~user; or a path from a folder that is gone
+        raise Missing(
+            f"{variable} is {named}, which leads nowhere.", str(error), f"unset {variable}"
+        ) from None

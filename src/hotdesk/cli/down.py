@@ -27,6 +27,6 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
             view = desks.show(name)
             have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
             what = have.get(view.phase, f"its {view.phase} machine with everything on it")
-            options.agreed(f"Delete {name} for good ({what})?", yes)
+            options.agreed(f"Delete {name} for good ({what})?", yes, f"hotdesk down {name} --yes")
         desks.down(name)
     render.echo(f"{name} is gone, and nothing is left of it.")

@@ -15,7 +15,9 @@ from hotdesk.core.steps import Row
 @click.command()
 @options.name_or_only
 @click.option("-f", "--follow", is_flag=True, help="Go on, as more is written.")
-@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option(
+    "-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="At most so many."
+)
 @options.as_json
 def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """The journal: every step, with its reason and how it ended. Without NAME, of all desks."""

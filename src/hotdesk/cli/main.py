@@ -132,12 +132,12 @@ def _defect(error: Exception) -> tuple[str, str, str]:
     from hotdesk.world import state_folder
 
     what = f"hotdesk itself failed: {type(error).__name__}: {error}"
-    path = state_folder() / "defect.log"
     try:
+        path = state_folder() / "defect.log"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(0o600)
         with path.open("w") as file:
             traceback.print_exception(error, file=file)
-    except OSError:
+    except (OSError, HotdeskError):
         return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
     return what, f"This is a defect; the details are in {path}. Nothing was deleted.", "hotdesk doctor"

@@ -57,10 +57,16 @@ def hardware(function: F) -> F:
             click.option("--region", "regions", multiple=True, help="May be given several times."),
             click.option("--zone", help="One zone and no other."),
             click.option(
-                "--disk", "disk_gib", type=click.IntRange(1), metavar="GIB", help="Size of the disk."
+                "--disk", "disk_gib", type=click.IntRange(1, 65536), metavar="GIB", help="Size of the disk."
             ),
             click.option("--image", help="A base image other than the usual one."),
-            click.option("--max-usd", "usd_per_hour_max", type=float, help="Dollars an hour at most."),
+            click.option(
+                "--max-usd",
+                "usd_per_hour_max",
+                type=click.FloatRange(0),
+                metavar="USD",
+                help="Dollars an hour at most.",
+            ),
         )
     ):
         function = option(function)
@@ -89,12 +95,12 @@ def open_desks(live: Live | None = None) -> Hotdesk:
     return Hotdesk(on_row=live.row, on_wait=live.wait, on_busy=live.busy)
 
 
-def agreed(question: str, yes: bool) -> None:
-    """Ask, unless told yes. Raises `Usage` where nobody can be asked."""
+def agreed(question: str, yes: bool, again: str) -> None:
+    """Ask, unless told yes. Raises `Usage` where nobody can be asked; `again` is the command that agrees."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Usage(question, "There is no terminal to ask at.", "the same command with --yes")
+        raise Usage(question, "There is no terminal to ask at.", again)
     if not click.confirm(question, err=True):
         raise click.Abort
 

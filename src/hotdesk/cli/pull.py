@@ -12,21 +12,33 @@ from hotdesk.cli import options
 
 @click.command()
 @options.name
-@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... [TARGET]")
-@click.pass_context
-def command(ctx: click.Context, name: str, paths: tuple[str, ...]) -> None:
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--to", "target", default=".", metavar="FOLDER", help="Where here; this folder otherwise.")
+def command(name: str, sources: tuple[str, ...], target: str) -> None:
     """Copy files and folders from the desk. Again copies only what changed.
 
-    Sources are relative to the desk's home. TARGET is here, and this folder when there is one path only.
+    Each SOURCE is at the desk, relative to its home; all of them arrive in this folder, or in the FOLDER here
+    that --to names (made when it is not there). As with rsync, `results` arrives as a folder, `results/` as
+    what is in it.
+
+    \b
+    hotdesk pull blue results
+    hotdesk pull blue results log.txt --to ~/from-blue
     """
     from pathlib import Path
 
     from hotdesk.connect import ssh
+    from hotdesk.core.errors import Missing
 
-    *sources, target = paths if len(paths) > 1 else (*paths, ".")
-    here = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
-    sources = [source.removeprefix(here).removeprefix("~/") for source in sources]
+    home = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
+    there = [source.removeprefix(home).removeprefix("~/") for source in sources]
     with Hotdesk() as desks:
         access = desks.access(name)
-    argv = ssh.copy(access, sources, target, push=False, progress=sys.stderr.isatty())
-    ctx.exit(ssh.run(argv))
+    try:
+        Path(target).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Missing(
+            f"{target} cannot be a folder here.", error.strerror or str(error), "ls -ld ."
+        ) from None
+    argv = ssh.copy(access, there, f"{target.rstrip('/') or '/'}/", push=False, progress=sys.stderr.isatty())
+    ssh.copied(ssh.run(argv), name)

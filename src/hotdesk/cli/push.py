@@ -13,25 +13,35 @@ from hotdesk.core.errors import Unknown
 
 @click.command()
 @options.name
-@click.argument("paths", nargs=-1, required=True, metavar="SOURCE... [TARGET]")
-@click.pass_context
-def command(ctx: click.Context, name: str, paths: tuple[str, ...]) -> None:
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--to", "target", default="", metavar="FOLDER", help="Where at the desk; its home otherwise.")
+def command(name: str, sources: tuple[str, ...], target: str) -> None:
     """Copy files and folders to the desk. Again copies only what changed.
 
-    TARGET is at the desk, relative to its home, and its home when there is one path only. As with rsync,
-    `folder` arrives as a folder, `folder/` as what is in it.
+    Each SOURCE is here; all of them arrive in the desk's home, or in the FOLDER there that --to names (made
+    when it is not there). As with rsync, `data` arrives as a folder, `data/` as what is in it.
+
+    \b
+    hotdesk push blue train.py data
+    hotdesk push blue data --to projects/one
     """
     from pathlib import Path
 
     from hotdesk.connect import ssh
 
-    *sources, target = paths if len(paths) > 1 else (*paths, "")
     for source in sources:
-        if not Path(source).exists() and not Path(source).is_symlink():
-            raise Unknown(f"There is no {source}.", f"Looked from {Path.cwd()}.", f"ls {Path(source).parent}")
+        if not source or not (Path(source).exists() or Path(source).is_symlink()):
+            raise Unknown(
+                f"There is no {source or 'file without a name'} here.",
+                "What is pushed is on this computer; where it goes at the desk is said with --to.",
+                f"hotdesk push {name} SOURCE... --to FOLDER",
+            )
     here = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
     target = target.removeprefix(here).removeprefix("~/")
     with Hotdesk() as desks:
         access = desks.access(name)
+    if target:
+        ssh.make_folder(access, target)
+        target = f"{target.rstrip('/')}/"
     argv = ssh.copy(access, sources, target, push=True, progress=sys.stderr.isatty())
-    ctx.exit(ssh.run(argv))
+    ssh.copied(ssh.run(argv), name)

@@ -26,7 +26,7 @@ def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, 
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only("desk")
         old = desks.store.find(name)
-        base = old.want if old else desks.configured(name)
+        base = old.want if old else desks.configured(name, provider)
         want = options.wanted(base, given)
         if dry_run:
             options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))

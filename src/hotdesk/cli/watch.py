@@ -19,5 +19,7 @@ def command(names: tuple[str, ...], once: bool) -> None:
                 view = desks.settle(name)
                 render.echo(f"{name} is {view.phase}.")
             return
+        for name in names:
+            desks.store.desk(name)
         render.note("Watching. Ctrl-C ends the watching, and changes nothing else.")
         desks.watch(names or None)

@@ -12,13 +12,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from hotdesk.core.errors import Missing
+from hotdesk.core.errors import Missing, Unknown, Unreachable
 from hotdesk.core.ports import Access
 
 #: At the desk: tmux where there is tmux, so that work survives a dropped connection; else a login shell.
 _TERMINAL = (
     'command -v tmux >/dev/null 2>&1 && exec tmux new-session -A -s desk || exec "${SHELL:-/bin/sh}" -l'
 )
+
+
+_NO_CONNECTION = {10, 12, 30, 35, 255}  # exit statuses, of rsync(1) and ssh(1)
+_NO_SPACE = 11
 
 
 def program(name: str) -> str:
@@ -79,6 +83,33 @@ def copy(access: Access, sources: Sequence[str], target: str, *, push: bool, pro
         # -s: names with blanks or wildcards arrive as they are, unseen by the desk's shell
         return ["rsync", "-a", "-z", "-s", "--partial", *shown, "-e", shell, "--", *marked, goal]
     return [program("scp"), "-r", "-p", *options(access), "-P", str(access.port), "--", *marked, goal]
+
+
+def make_folder(access: Access, folder: str) -> None:
+    """Make a folder at the desk, in its home. Raises `Unreachable` when it cannot be made."""
+    words = command(access, ["mkdir", "-p", "--", folder])
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unreachable(
+            f"The folder {folder} could not be made at {access.desk}.",
+            (done.stderr.strip().splitlines() or ["ssh gives no reason."])[-1],
+            f"hotdesk doctor {access.desk}",
+        )
+
+
+def copied(status: int, desk: str) -> None:
+    """Raise, unless a copy went well: rsync's and scp's own words are on the terminal already."""
+    if status == 0:
+        return
+    why = (
+        f"The reason stands above; what was copied is whole, and the same command goes on (status {status})."
+    )
+    what = f"Not everything was copied ({desk})."
+    if status in _NO_CONNECTION:
+        raise Unreachable(what, why, f"hotdesk doctor {desk}")
+    if status == _NO_SPACE:
+        raise Missing(what, why, "df -h . && " + f"hotdesk ssh {desk} -- df -h .")
+    raise Unknown(what, why, f"hotdesk ssh {desk} -- ls -la")
 
 
 def run(argv: Sequence[str]) -> int:
