@@ -284,3 +284,21 @@ def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:
 def test_contradictions(hotdesk: Command, words: list[str]) -> None:
     hotdesk("up", "blue")
     assert hotdesk(*words).returncode == 2
+
+
+def test_an_editor_finds_the_desk_as_a_host(hotdesk: Command, home: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    (home / ".ssh").mkdir(mode=0o700)
+    config = home / ".ssh" / "config"
+    config.write_text("Host other\n    Port 1\n")
+    config.chmod(0o600)
+    first = hotdesk("code", "blue", "--print")
+    assert first.stdout.startswith("vscode://vscode-remote/ssh-remote+hotdesk-blue/")
+    assert "--setup" in first.stderr
+    assert hotdesk("code", "blue", "--print", "--setup").returncode == 0
+    assert hotdesk("code", "blue", "--print", "--setup").stderr == "", "once is enough"
+    assert config.read_text().endswith("Host other\n    Port 1\n")
+    said = subprocess.run(["ssh", "-F", str(config), "hotdesk-blue", "echo hello"], capture_output=True)
+    assert said.stdout == b"hello\n", said.stderr
+    assert hotdesk("down", "blue", "--yes").returncode == 0
+    assert not list((Path(os.environ["HOTDESK_STATE"]) / "ssh").iterdir())

@@ -368,9 +368,11 @@ class Hotdesk:
         )
 
     def _forget(self, desk: Desk) -> None:
+        from hotdesk.connect import editor
         from hotdesk.connect.keys import forget_keys
 
         forget_keys(self.state, desk.name)
+        editor.forget_host(self.state, desk.name)
 
     def _check_computer(self, provider: str) -> None:
         """Raises `Missing` when this computer could not use the desk that it asks for."""

@@ -29,6 +29,7 @@ COMMANDS = {
     "At the desk": {
         "ssh": "A terminal at the desk (in tmux), or one command there.",
         "notebook": "Jupyter in your browser; --url prints the address.",
+        "code": "The desk in VS Code, or any editor that works over ssh.",
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },

@@ -53,6 +53,9 @@ def hardware(function: F) -> F:
         (
             click.option("--type", "instance_type", metavar="TYPE", help="An instance type, as g6.xlarge."),
             click.option("--gpu", metavar="GPU", help="A GPU, as L4 or A100:8; none for a CPU machine."),
+            click.option(
+                "--cheap", is_flag=True, help="No GPU: to write and debug on a small sample, for cents."
+            ),
             click.option("--market", type=click.Choice(["on-demand", "spot", "cheapest"])),
             click.option("--region", "regions", multiple=True, help="May be given several times."),
             click.option("--zone", help="One zone and no other."),
@@ -75,7 +78,14 @@ def hardware(function: F) -> F:
 
 def wanted(base: Want, given: dict[str, Any]) -> Want | None:
     """What was wanted until now, changed by the options given; None when none was given."""
-    changes = {key: value for key, value in given.items() if value not in (None, (), "")}
+    changes = {key: value for key, value in given.items() if value not in (None, (), "", False)}
+    if changes.pop("cheap", None):
+        if contrary := [key for key in ("gpu", "instance_type") if key in changes]:
+            option = {"gpu": "--gpu", "instance_type": "--type"}[contrary[0]]
+            raise Usage(
+                f"--cheap and {option} contradict each other.", "Each names the hardware.", "one of them"
+            )
+        changes["gpu"] = "none"
     if gpu := changes.get("gpu"):
         model, _, count = gpu.partition(":")
         if not re.fullmatch(r"\d*", count) or count == "0":

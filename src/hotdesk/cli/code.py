@@ -1,0 +1,40 @@
+"""hotdesk code"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+
+
+@click.command()
+@options.name_or_only
+@click.option("--print", "only_print", is_flag=True, help="Print the link, and open nothing.")
+@click.option("--setup", is_flag=True, help="Add one line to ~/.ssh/config, so that editors know your desks.")
+def command(name: str | None, only_print: bool, setup: bool) -> None:
+    """The desk in VS Code (or any editor that works over ssh).
+
+    Editors read ~/.ssh/config. Once, `--setup` adds a line there that includes a file of hotdesk's, in which
+    every desk that was opened this way stands as a host named hotdesk-NAME.
+    """
+    from hotdesk.connect import editor
+
+    with Hotdesk() as desks:
+        name = name or desks.only()
+        access = desks.access(name)
+        hosts = editor.write_host(access, desks.state)
+    theirs = Path.home() / ".ssh" / "config"
+    if setup and editor.include(theirs, hosts):
+        render.note(f"{theirs} now includes {hosts}.")
+    link = editor.link(access)
+    render.echo(link)
+    if not editor.includes(theirs, hosts):
+        render.note(f"Your ssh settings do not know this desk yet: hotdesk code {shlex.quote(name)} --setup")
+    elif not only_print and (program := shutil.which("code")):
+        subprocess.run([program, "--folder-uri", link.replace("vscode://vscode-remote/", "vscode-remote://")])

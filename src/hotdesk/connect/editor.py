@@ -1,0 +1,57 @@
+"""What an editor that works over ssh needs: a host in a file that the user's ssh settings include."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hotdesk.connect import ssh
+from hotdesk.core.ports import Access
+
+
+def write_host(access: Access, state: Path) -> Path:
+    """The desk as a host named by its alias; the pattern of the files that hold all such hosts."""
+    folder = state / "ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lines = [f"Host {access.alias}", f"    HostName {access.host}", f"    Port {access.port}"]
+    lines += [f"    User {access.user}"]
+    lines += [f"    {key} {value}" for key, _, value in (o.partition("=") for o in ssh.options(access)[1::2])]
+    _write(folder / f"{access.desk}.conf", "\n".join(lines) + "\n")
+    return folder / "*.conf"
+
+
+def forget_host(state: Path, desk: str) -> None:
+    (state / "ssh" / f"{desk}.conf").unlink(missing_ok=True)
+
+
+def include(config: Path, hosts: Path) -> bool:
+    """Let ssh's settings include the hosts; whether a line had to be added.
+
+    It stands first, because below a `Host` line it would belong to that host only.
+    """
+    if includes(config, hosts):
+        return False
+    config.parent.mkdir(mode=0o700, exist_ok=True)
+    old = config.read_text("utf-8") if config.exists() else ""
+    _write(config, f"{_line(hosts)}\n{old}")
+    return True
+
+
+def includes(config: Path, hosts: Path) -> bool:
+    return config.exists() and _line(hosts) in config.read_text("utf-8").splitlines()
+
+
+def link(access: Access) -> str:
+    """The address that opens the desk's home in VS Code."""
+    home = "/" if access.home == "~" else access.home
+    return f"vscode://vscode-remote/ssh-remote+{access.alias}{home}"
+
+
+def _line(hosts: Path) -> str:
+    return f'Include "{hosts}"'
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.touch(0o600)
+    new.write_text(text, "utf-8")
+    new.replace(path)
