@@ -51,6 +51,13 @@ class Found:
         self.snapshots: list[Raw] = answers_["snapshots"]
         self.keys: list[Raw] = answers_["keys"]
         self.groups: list[Raw] = answers_["groups"]
+        # Looked up for each machine and image: with a thousand of them, searching would be the survey.
+        self.sizes: dict[str, int] = {v["VolumeId"]: v["Size"] for v in self.volumes}
+        self.parts: dict[str, list[Raw]] = {}  # snapshots by their own id and by the name of their image
+        for raw in self.snapshots:
+            name = tags.read(raw.get("Tags")).get("name", "")
+            for key in {raw["SnapshotId"], name} - {""}:
+                self.parts.setdefault(key, []).append(raw)
 
     @property
     def is_empty(self) -> bool:
@@ -187,7 +194,6 @@ def _instance(found: Found, raw: Raw) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
-    sizes = {v["VolumeId"]: v["Size"] for v in found.volumes}
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     return Instance(
         id=qualified(found.region, raw["InstanceId"]),
@@ -206,7 +212,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
         stoppable=not spot,
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
-        disk_gib=float(sum(sizes.get(volume, 0) for volume in held)),
+        disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
     )
 
@@ -287,13 +293,10 @@ def _image(found: Found, raw: Raw) -> Image | None:
 
 
 def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
-    ids = {m["Ebs"].get("SnapshotId") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m}
-    name = told.get("name")
-    return [
-        s
-        for s in found.snapshots
-        if s["SnapshotId"] in ids or (name and tags.read(s.get("Tags")).get("name") == name)
-    ]
+    """The snapshots that an image refers to, and, while it refers to none yet, those of its name."""
+    ids = [m["Ebs"].get("SnapshotId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    listed = {s["SnapshotId"]: s for key in (*ids, told.get("name", "")) for s in found.parts.get(key, ())}
+    return list(listed.values())
 
 
 def _unregistered(found: Found) -> list[Image]:
