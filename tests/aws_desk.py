@@ -173,7 +173,7 @@ class Laptop:
         self.fake = fake
         self.folder = folder
         self.boundaries = boundaries or Boundaries()
-        self.settings = settings or Settings(lag_seconds=lag_seconds, poll_seconds=5.0)
+        self.settings = settings or Settings(lag_seconds=lag_seconds, poll_seconds=max(5.0, lag_seconds / 2))
         self.offers = offers or (offer(),)
         self.time = Time(fake, self.machines_boot)
         self.acknowledged: set[str] = set()
@@ -182,6 +182,7 @@ class Laptop:
         self.enough_after_crash = False
         self.provider_class = provider
         self.twins: list[Any] = []
+        self.booted: set[str] = set()
         self.open()
 
     # ---- the process -------------------------------------------------------------------------------------
@@ -228,7 +229,8 @@ class Laptop:
         by_desk: dict[str, list[Any]] = {}
         for machine in alive:
             by_desk.setdefault(machine["tags"].get("hotdesk:desk", ""), []).append(machine["id"])
-            if machine["state"] == "running":
+            if machine["state"] == "running" and machine["id"] not in self.booted:
+                self.booted.add(machine["id"])
                 lineage = machine["tags"].get("hotdesk:keys", machine["id"])
                 self.fake.post("machine", id=machine["id"], console=console(lineage))
         self.twins += [ids for desk, ids in by_desk.items() if desk and len(ids) > 1]
