@@ -100,11 +100,11 @@ class Boundaries:
 
 
 class Time:
-    """The cloud's clock is advanced by sleeping; ours starts elsewhere, as clocks do."""
+    """The cloud's clock is advanced by sleeping; ours is five minutes behind, as clocks are."""
 
     def __init__(self, fake: FakeEc2, while_asleep: Callable[[], None] = lambda: None) -> None:
         self.fake = fake
-        self.at = 1_700_000_000.0
+        self.at = float(fake.get("clock")["now"]) - 300.0
         self.slept = 0.0
         self.while_asleep = while_asleep
 
