@@ -100,11 +100,11 @@ class Boundaries:
 
 
 class Time:
-    """The cloud's clock is advanced by sleeping; ours starts elsewhere, as clocks do."""
+    """The cloud's clock is advanced by sleeping; ours is five minutes behind, as clocks are."""
 
     def __init__(self, fake: FakeEc2, while_asleep: Callable[[], None] = lambda: None) -> None:
         self.fake = fake
-        self.at = 1_700_000_000.0
+        self.at = float(fake.get("clock")["now"]) - 300.0
         self.slept = 0.0
         self.while_asleep = while_asleep
 
@@ -173,7 +173,7 @@ class Laptop:
         self.fake = fake
         self.folder = folder
         self.boundaries = boundaries or Boundaries()
-        self.settings = settings or Settings(lag_seconds=lag_seconds, poll_seconds=5.0)
+        self.settings = settings or Settings(lag_seconds=lag_seconds, poll_seconds=max(5.0, lag_seconds / 2))
         self.offers = offers or (offer(),)
         self.time = Time(fake, self.machines_boot)
         self.acknowledged: set[str] = set()
@@ -182,6 +182,7 @@ class Laptop:
         self.enough_after_crash = False
         self.provider_class = provider
         self.twins: list[Any] = []
+        self.booted: set[str] = set()
         self.open()
 
     # ---- the process -------------------------------------------------------------------------------------
@@ -228,7 +229,8 @@ class Laptop:
         by_desk: dict[str, list[Any]] = {}
         for machine in alive:
             by_desk.setdefault(machine["tags"].get("hotdesk:desk", ""), []).append(machine["id"])
-            if machine["state"] == "running":
+            if machine["state"] == "running" and machine["id"] not in self.booted:
+                self.booted.add(machine["id"])
                 lineage = machine["tags"].get("hotdesk:keys", machine["id"])
                 self.fake.post("machine", id=machine["id"], console=console(lineage))
         self.twins += [ids for desk, ids in by_desk.items() if desk and len(ids) > 1]

@@ -11,7 +11,7 @@ import pytest
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Goal, Market
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import baking, instances, network
+from hotdesk.providers.aws import baking, instances, network, reading
 from hotdesk.providers.aws import errors as words
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.provider import Aws
@@ -251,8 +251,8 @@ def _disks_not_surveyed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _silence_is_emptiness(patch: pytest.MonkeyPatch) -> None:
-    real = surveying.look
-    patch.setattr(surveying, "look", lambda *args: (real(*args)[0], []))
+    real = reading.look
+    patch.setattr(reading, "look", lambda *args: (real(*args)[0], []))
 
 
 def _sold_out_is_a_mystery(patch: pytest.MonkeyPatch) -> None:

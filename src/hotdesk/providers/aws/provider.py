@@ -17,7 +17,7 @@ from hotdesk.core.model import Instance, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
-from hotdesk.providers.aws import baking, instances, network, tags
+from hotdesk.providers.aws import baking, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code
@@ -70,7 +70,7 @@ class Aws:
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         wanted = tuple(regions) or self.account.regions()
-        found, unread = surveying.look(self.account, wanted, self._busy, self._quiet, self._clock.now())
+        found, unread = reading.look(self.account, wanted, self._busy, self._quiet, self._clock.now())
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}

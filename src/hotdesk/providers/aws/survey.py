@@ -1,31 +1,21 @@
-"""One look at everything of ours in every region, and what it costs.
-
-Most regions of an account hold nothing of ours, and one question (DescribeTags) finds that out. Where it
-finds something, and wherever this computer knows that it made something, six questions read it all. All
-regions are asked at once.
-"""
+"""What the regions answered, in the core's words, with what it costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused, Unreachable
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import Account, qualified, side_by_side
-from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.tags import OURS
+from hotdesk.providers.aws.account import qualified
+from hotdesk.providers.aws.reading import Found, Raw
 
 NAME = "aws"
 
 #: US dollars per GiB and month (us-east-1; other regions differ by up to 50 %): what a survey estimates with.
 GP3_USD = 0.08
 SNAPSHOT_USD = 0.05
-
-#: How long a region that held nothing of ours is not asked again by the same process.
-QUIET_SECONDS = 20.0
 
 _MACHINE = {
     "pending": Phase.PENDING,
@@ -36,122 +26,6 @@ _MACHINE = {
     "terminated": Phase.ENDED,
 }
 _IMAGE = {"available": Phase.READY, "pending": Phase.PENDING, "transient": Phase.PENDING}
-
-Raw = Mapping[str, Any]
-
-
-class Found:
-    """What one region answered, as EC2 tells it."""
-
-    def __init__(self, region: str, answers_: Mapping[str, list[Any]]) -> None:
-        self.region = region
-        self.instances: list[Raw] = [i for r in answers_["reservations"] for i in r["Instances"]]
-        self.volumes: list[Raw] = answers_["volumes"]
-        self.images: list[Raw] = answers_["images"]
-        self.snapshots: list[Raw] = answers_["snapshots"]
-        self.keys: list[Raw] = answers_["keys"]
-        self.groups: list[Raw] = answers_["groups"]
-
-    @property
-    def is_empty(self) -> bool:
-        return not (
-            self.instances or self.volumes or self.images or self.snapshots or self.keys or self.groups
-        )
-
-
-def look(
-    account: Account, regions: Iterable[str], busy: Iterable[str], quiet: dict[str, float], now: float
-) -> tuple[list[Found], list[str]]:
-    """Read the regions; what was found, and those that did not answer. `busy` ones are read in full at once.
-
-    `quiet` remembers when a region last said that it holds nothing of ours: it is asked again only some
-    time later. What this computer makes itself is in `busy` before it is made, so that is never missed.
-    Raises `Refused` when no region lets us look, and `Unreachable` when none answers.
-    """
-    regions = list(regions)
-    full = [r for r in regions if r in set(busy)]
-    rest = [r for r in regions if r not in set(full) and not 0 <= now - quiet.get(r, 0.0) < QUIET_SECONDS]
-    read, tagged = _read(account, full, hints=rest)
-    more, _ = _read(account, [r for r in rest if tagged.get(r) is True])
-    silent = {r: e for r, e in {**read, **tagged, **more}.items() if isinstance(e, Exception)}
-    quiet |= {region: now for region, answer in tagged.items() if answer is False}
-    if silent and len(silent) == len(regions):
-        _nothing_at_all(list(silent.values()))
-    # A region that an organisation's policy closes to us holds nothing that we could have made there.
-    unread = [
-        r for r, e in silent.items() if not (r in rest and isinstance(e, Refused) and e.kind is Kind.DENIED)
-    ]
-    found = [f for f in [*read.values(), *more.values()] if isinstance(f, Found)]
-    return found, sorted(unread)
-
-
-def _read(
-    account: Account, regions: list[str], hints: Iterable[str] = ()
-) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
-    """Read regions in full, and ask others whether they hold anything; all in one volley."""
-    jobs: list[tuple[str, str, Callable[[], Any]]] = []
-    for region in regions:
-        jobs += [(region, what, call) for what, call in _questions(account, region).items()]
-    for region in hints:
-        jobs.append((region, "tags", _hint(account, region)))
-    replies = side_by_side([call for _, _, call in jobs])
-    by_region: dict[str, dict[str, Any]] = {}
-    hinted: dict[str, bool | Exception] = {}
-    for (region, what, _), reply in zip(jobs, replies, strict=True):
-        if what == "tags":
-            hinted[region] = reply if isinstance(reply, Exception) else bool(reply)
-        else:
-            by_region.setdefault(region, {})[what] = reply
-    read: dict[str, Found | Exception] = {}
-    for region, told in by_region.items():
-        failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
-        read[region] = failed or Found(region, told)
-    return read, hinted
-
-
-def _hint(account: Account, region: str) -> Callable[[], bool]:
-    def ask() -> bool:
-        with answers():
-            keys = [{"Name": "key", "Values": [tags.MARK]}]
-            return bool(account.ec2(region).describe_tags(Filters=keys, MaxResults=5)["Tags"])
-
-    return ask
-
-
-def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any]]]:
-    def all_pages(operation: str, key: str, **more: Any) -> Callable[[], list[Any]]:
-        def ask() -> list[Any]:
-            ec2 = account.ec2(region)
-            with answers():
-                if not ec2.can_paginate(operation):
-                    return list(getattr(ec2, operation)(Filters=OURS, **more)[key])
-                pages = ec2.get_paginator(operation).paginate(Filters=OURS, **more)
-                return [thing for page in pages for thing in page.get(key, ())]
-
-        return ask
-
-    return {
-        "reservations": all_pages("describe_instances", "Reservations"),
-        "volumes": all_pages("describe_volumes", "Volumes"),
-        "images": all_pages("describe_images", "Images", Owners=["self"]),
-        "snapshots": all_pages("describe_snapshots", "Snapshots", OwnerIds=["self"]),
-        "keys": all_pages("describe_key_pairs", "KeyPairs"),
-        "groups": all_pages("describe_security_groups", "SecurityGroups"),
-    }
-
-
-def _nothing_at_all(errors: list[Exception]) -> None:
-    for error in errors:
-        if isinstance(error, Refused):
-            raise error
-    raise Unreachable(
-        "AWS does not answer.",
-        f"{type(errors[0]).__name__}: {errors[0]}",
-        "ping amazonaws.com   # is this computer online? Nothing was changed.",
-    ) from errors[0]
-
-
-# ---- what it means -----------------------------------------------------------------------------------
 
 
 def survey(
@@ -187,7 +61,6 @@ def _instance(found: Found, raw: Raw) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
-    sizes = {v["VolumeId"]: v["Size"] for v in found.volumes}
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     return Instance(
         id=qualified(found.region, raw["InstanceId"]),
@@ -206,7 +79,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
         stoppable=not spot,
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
-        disk_gib=float(sum(sizes.get(volume, 0) for volume in held)),
+        disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
     )
 
@@ -287,13 +160,10 @@ def _image(found: Found, raw: Raw) -> Image | None:
 
 
 def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
-    ids = {m["Ebs"].get("SnapshotId") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m}
-    name = told.get("name")
-    return [
-        s
-        for s in found.snapshots
-        if s["SnapshotId"] in ids or (name and tags.read(s.get("Tags")).get("name") == name)
-    ]
+    """The snapshots that an image refers to, and, while it refers to none yet, those of its name."""
+    ids = [m["Ebs"].get("SnapshotId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    listed = {s["SnapshotId"]: s for key in (*ids, told.get("name", "")) for s in found.parts.get(key, ())}
+    return list(listed.values())
 
 
 def _unregistered(found: Found) -> list[Image]:

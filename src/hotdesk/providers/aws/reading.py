@@ -1,0 +1,140 @@
+"""One look at everything of ours in every region.
+
+Most regions of an account hold nothing of ours, and one question (DescribeTags) finds that out. Where it
+finds something, and wherever this computer knows that it made something, six questions read it all. All
+regions are asked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.providers.aws import tags
+from hotdesk.providers.aws.account import Account, side_by_side
+from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.tags import OURS
+
+#: How long a region that held nothing of ours is not asked again by the same process.
+QUIET_SECONDS = 20.0
+
+Raw = Mapping[str, Any]
+
+
+class Found:
+    """What one region answered, as EC2 tells it."""
+
+    def __init__(self, region: str, answers_: Mapping[str, list[Any]]) -> None:
+        self.region = region
+        self.instances: list[Raw] = [i for r in answers_["reservations"] for i in r["Instances"]]
+        self.volumes: list[Raw] = answers_["volumes"]
+        self.images: list[Raw] = answers_["images"]
+        self.snapshots: list[Raw] = answers_["snapshots"]
+        self.keys: list[Raw] = answers_["keys"]
+        self.groups: list[Raw] = answers_["groups"]
+        # Looked up for each machine and image: with a thousand of them, searching would be the survey.
+        self.sizes: dict[str, int] = {v["VolumeId"]: v["Size"] for v in self.volumes}
+        self.parts: dict[str, list[Raw]] = {}  # snapshots by their own id and by the name of their image
+        for raw in self.snapshots:
+            name = tags.read(raw.get("Tags")).get("name", "")
+            for key in {raw["SnapshotId"], name} - {""}:
+                self.parts.setdefault(key, []).append(raw)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.instances or self.volumes or self.images or self.snapshots or self.keys or self.groups
+        )
+
+
+def look(
+    account: Account, regions: Iterable[str], busy: Iterable[str], quiet: dict[str, float], now: float
+) -> tuple[list[Found], list[str]]:
+    """Read the regions; what was found, and those that did not answer. `busy` ones are read in full at once.
+
+    `quiet` remembers when a region last said that it holds nothing of ours: it is asked again only some
+    time later. What this computer makes itself is in `busy` before it is made, so that is never missed.
+    Raises `Refused` when no region lets us look, and `Unreachable` when none answers.
+    """
+    regions = list(regions)
+    full = [r for r in regions if r in set(busy)]
+    rest = [r for r in regions if r not in set(full) and not 0 <= now - quiet.get(r, 0.0) < QUIET_SECONDS]
+    read, tagged = _read(account, full, hints=rest)
+    more, _ = _read(account, [r for r in rest if tagged.get(r) is True])
+    silent = {r: e for r, e in {**read, **tagged, **more}.items() if isinstance(e, Exception)}
+    quiet |= {region: now for region, answer in tagged.items() if answer is False}
+    if silent and len(silent) == len(regions):
+        _nothing_at_all(list(silent.values()))
+    # A region that an organisation's policy closes to us holds nothing that we could have made there.
+    unread = [
+        r for r, e in silent.items() if not (r in rest and isinstance(e, Refused) and e.kind is Kind.DENIED)
+    ]
+    found = [f for f in [*read.values(), *more.values()] if isinstance(f, Found)]
+    return found, sorted(unread)
+
+
+def _read(
+    account: Account, regions: list[str], hints: Iterable[str] = ()
+) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
+    """Read regions in full, and ask others whether they hold anything; all in one volley."""
+    jobs: list[tuple[str, str, Callable[[], Any]]] = []
+    for region in regions:
+        jobs += [(region, what, call) for what, call in _questions(account, region).items()]
+    for region in hints:
+        jobs.append((region, "tags", _hint(account, region)))
+    replies = side_by_side([call for _, _, call in jobs])
+    by_region: dict[str, dict[str, Any]] = {}
+    hinted: dict[str, bool | Exception] = {}
+    for (region, what, _), reply in zip(jobs, replies, strict=True):
+        if what == "tags":
+            hinted[region] = reply if isinstance(reply, Exception) else bool(reply)
+        else:
+            by_region.setdefault(region, {})[what] = reply
+    read: dict[str, Found | Exception] = {}
+    for region, told in by_region.items():
+        failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
+        read[region] = failed or Found(region, told)
+    return read, hinted
+
+
+def _hint(account: Account, region: str) -> Callable[[], bool]:
+    def ask() -> bool:
+        with answers():
+            keys = [{"Name": "key", "Values": [tags.MARK]}]
+            return bool(account.ec2(region).describe_tags(Filters=keys, MaxResults=5)["Tags"])
+
+    return ask
+
+
+def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any]]]:
+    def all_pages(operation: str, key: str, **more: Any) -> Callable[[], list[Any]]:
+        def ask() -> list[Any]:
+            ec2 = account.ec2(region)
+            with answers():
+                if not ec2.can_paginate(operation):
+                    return list(getattr(ec2, operation)(Filters=OURS, **more)[key])
+                pages = ec2.get_paginator(operation).paginate(Filters=OURS, **more)
+                return [thing for page in pages for thing in page.get(key, ())]
+
+        return ask
+
+    return {
+        "reservations": all_pages("describe_instances", "Reservations"),
+        "volumes": all_pages("describe_volumes", "Volumes"),
+        "images": all_pages("describe_images", "Images", Owners=["self"]),
+        "snapshots": all_pages("describe_snapshots", "Snapshots", OwnerIds=["self"]),
+        "keys": all_pages("describe_key_pairs", "KeyPairs"),
+        "groups": all_pages("describe_security_groups", "SecurityGroups"),
+    }
+
+
+def _nothing_at_all(errors: list[Exception]) -> None:
+    for error in errors:
+        if isinstance(error, Refused):
+            raise error
+    raise Unreachable(
+        "AWS does not answer.",
+        f"{type(errors[0]).__name__}: {errors[0]}",
+        "ping amazonaws.com   # is this computer online? Nothing was changed.",
+    ) from errors[0]
