@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,22 @@ def test_push_and_pull_take_several_sources(hotdesk: Command, home: Path) -> Non
     missing = hotdesk("pull", "blue", "nothing")
     assert missing.returncode == 4
     assert "Not everything was copied" in missing.stderr
+
+
+def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_path: Path) -> None:
+    hotdesk("up", "blue")
+    keys = tmp_path / "state" / "desks" / "blue"
+    (keys / "notebook-password").unlink()
+    assert hotdesk("notebook", "blue", "--password").returncode == 8
+    shutil.rmtree(keys)
+    for words in (["up", "blue"], ["ssh", "blue", "--", "true"], ["doctor", "blue"]):
+        done = hotdesk(*words)
+        assert done.returncode == 5, done.stderr
+        assert "hotdesk stop blue && hotdesk start blue" in done.stderr + done.stdout
+    assert hotdesk("stop", "blue").returncode == 0
+    assert hotdesk("start", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo", "in").stdout == "in\n"
+    assert hotdesk("notebook", "blue", "--password").stdout.strip()
 
 
 def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:

@@ -59,6 +59,13 @@ class Local:
         ):
             raise Refused(Kind.NOT_READY, f"{instance.desk} is not running", seconds=1.0)
         keys = machine.keys
+        for path in (keys.user_key_path, keys.known_hosts_path):
+            if not Path(path).exists():
+                raise Refused(
+                    Kind.UNREADABLE,
+                    f"its key {path} is gone, and what runs knows no other",
+                    fix=f"hotdesk stop {instance.desk} && hotdesk start {instance.desk}   # with new keys",
+                )
         return Access(
             desk=machine.order.desk,
             host="127.0.0.1",
@@ -117,6 +124,7 @@ class Local:
                 raise Refused(Kind.NOT_READY, f"{instance_id} is still stopping", seconds=0.5)
             if self._being_baked(instance_id):
                 raise Refused(Kind.NOT_READY, f"an image of {instance_id} is being taken", seconds=1.0)
+            self._keys(machine.order.desk)  # whole again, should somebody have deleted them
             self._start(machine)
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
