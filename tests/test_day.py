@@ -288,6 +288,32 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
     assert hotdesk("notebook", "blue", "--password").stdout.strip()
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_a_disk_deleted_behind_our_back_is_never_taken_for_an_empty_one(
+    hotdesk: Command, tmp_path: Path, running: bool
+) -> None:
+    hotdesk("up", "blue")
+    hotdesk("ssh", "blue", "--", "echo kept > file")
+    hotdesk("park", "blue")
+    hotdesk("resume", "blue")
+    if not running:
+        hotdesk("stop", "blue")
+    shutil.rmtree(tmp_path / "state" / "local" / "disks" / "blue")
+    for verb in ("park",) if running else ("up", "park"):
+        done = hotdesk(verb, "blue")
+        assert done.returncode == 5, done.stderr
+        assert "hotdesk up blue --fresh" in done.stderr
+    up = hotdesk("up", "blue", "--fresh")
+    assert up.returncode == 0, up.stderr
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+    assert hotdesk("park", "blue").returncode == 0
+    assert hotdesk("down", "blue", "--yes").returncode == 0
+    left = [
+        str(p) for p in (tmp_path / "state" / "local").glob("*/*") if p.is_file() and "store" not in str(p)
+    ]
+    assert not [p for p in left if "blue" in p]
+
+
 def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:
     done = hotdesk("up", "blue", "--gpu", "H100:8")
     assert done.returncode == 3, done.stderr
