@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,48 @@ def test_push_and_pull_take_several_sources(hotdesk: Command, home: Path) -> Non
     missing = hotdesk("pull", "blue", "nothing")
     assert missing.returncode == 4
     assert "Not everything was copied" in missing.stderr
+
+
+def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_path: Path) -> None:
+    hotdesk("up", "blue")
+    keys = tmp_path / "state" / "desks" / "blue"
+    (keys / "notebook-password").unlink()
+    assert hotdesk("notebook", "blue", "--password").returncode == 8
+    shutil.rmtree(keys)
+    for words in (["up", "blue"], ["ssh", "blue", "--", "true"], ["doctor", "blue"]):
+        done = hotdesk(*words)
+        assert done.returncode == 5, done.stderr
+        assert "hotdesk stop blue && hotdesk start blue" in done.stderr + done.stdout
+    assert hotdesk("stop", "blue").returncode == 0
+    assert hotdesk("start", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo", "in").stdout == "in\n"
+    assert hotdesk("notebook", "blue", "--password").stdout.strip()
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_disk_deleted_behind_our_back_is_never_taken_for_an_empty_one(
+    hotdesk: Command, tmp_path: Path, running: bool
+) -> None:
+    hotdesk("up", "blue")
+    hotdesk("ssh", "blue", "--", "echo kept > file")
+    hotdesk("park", "blue")
+    hotdesk("resume", "blue")
+    if not running:
+        hotdesk("stop", "blue")
+    shutil.rmtree(tmp_path / "state" / "local" / "disks" / "blue")
+    for verb in ("park",) if running else ("up", "park"):
+        done = hotdesk(verb, "blue")
+        assert done.returncode == 5, done.stderr
+        assert "hotdesk up blue --fresh" in done.stderr
+    up = hotdesk("up", "blue", "--fresh")
+    assert up.returncode == 0, up.stderr
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+    assert hotdesk("park", "blue").returncode == 0
+    assert hotdesk("down", "blue", "--yes").returncode == 0
+    left = [
+        str(p) for p in (tmp_path / "state" / "local").glob("*/*") if p.is_file() and "store" not in str(p)
+    ]
+    assert not [p for p in left if "blue" in p]
 
 
 def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:

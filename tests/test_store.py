@@ -48,6 +48,13 @@ def ended(process: subprocess.Popen[str]) -> str:
 # ---- rows ----------------------------------------------------------------------------------------------
 
 
+def test_a_lock_that_cannot_be_is_told(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        (tmp_path / "locks").write_text("a file where a folder should be")
+        with pytest.raises(Missing, match="locks"), store.hold("blue", "a test"):
+            pass
+
+
 def test_what_was_put_is_found_by_the_next_process(tmp_path: Path) -> None:
     with Store(tmp_path / "state") as store:
         store.put(BLUE)

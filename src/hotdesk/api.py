@@ -304,13 +304,28 @@ class Hotdesk:
         """How to reach a desk that runs. Raises `NeedsDecision` when it does not run, saying what would."""
         desk = self.store.desk(name)
         machine = self._machine(desk, self.survey(desk.provider).of(name))
-        return self.provider(desk.provider).access(machine)
+        try:
+            return self.provider(desk.provider).access(machine)
+        except Refused as refused:
+            raise question_of(refused, f"{name} cannot be reached.") from refused
 
     def notebook(self, name: str) -> str:
         """An address at which the desk's Jupyter answers from this computer."""
         from hotdesk.connect import tunnel
 
         return tunnel.notebook_url(self.access(name), self.state / "desks" / name)
+
+    def password(self, name: str) -> str:
+        """The password of the desk's Jupyter. Raises `Missing` when its file is not there."""
+        file = self.password_file(name)
+        try:
+            return file.read_text("utf-8").strip()
+        except OSError as error:
+            raise Missing(
+                f"The password of {name} is not in {file}.",
+                error.strerror or str(error),
+                f"hotdesk stop {name} && hotdesk start {name}   # with a new password",
+            ) from error
 
     def password_file(self, name: str) -> Path:
         """Where the desk's Jupyter password stands; the file is its owner's alone."""

@@ -251,7 +251,7 @@ def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
     try:
         prove(desks.access(desk.name))
     except Refused as refused:
-        fix = f"hotdesk up {desk.name}"
+        fix = refused.fix or f"hotdesk up {desk.name}"
         yield Finding(level="bad", what=f"{desk.name} does not answer.", why=refused.message, fix=fix)
     except HotdeskError as error:
         yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)

@@ -205,8 +205,14 @@ class Store:
             yield True
             return
         path = self._lock(name)
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        with path.open("a+") as lock:
+        try:
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            file = path.open("a+")
+        except OSError as error:
+            raise Missing(
+                f"hotdesk cannot write {path}.", error.strerror or str(error), f"ls -ld {path.parent} {path}"
+            ) from error
+        with file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:

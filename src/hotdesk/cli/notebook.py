@@ -19,15 +19,16 @@ def command(name: str | None, only_url: bool, only_password: bool) -> None:
     with Hotdesk() as desks:
         name = name or desks.only()
         if only_password:
-            render.echo(desks.password_file(name).read_text().strip())
+            render.echo(desks.password(name))
             return
         url = desks.notebook(name)
-        password = desks.password_file(name)
-    render.echo(url)
-    if only_url:
-        return
+        render.echo(url)
+        if only_url:
+            return
+        password = desks.password(name)
+        file = desks.password_file(name)
     if sys.stdout.isatty():
-        render.note(f"The password: {render.style(password.read_text().strip(), 'bold', stream=sys.stderr)}")
+        render.note(f"The password: {render.style(password, 'bold', stream=sys.stderr)}")
         click.launch(url)
     else:
-        render.note(f"The password is in {password}")
+        render.note(f"The password is in {file}")

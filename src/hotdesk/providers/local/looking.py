@@ -45,7 +45,23 @@ def names(folder: Path) -> list[str]:
 
 def _machines(folders: Folders) -> Iterator[tuple[str, records.Machine | None]]:
     for id_ in names(folders.machines):
-        yield id_, records.read(folders.machine(id_) / "machine.json", records.Machine)
+        machine = records.read(folders.machine(id_) / "machine.json", records.Machine)
+        yield id_, None if machine and lost_its_disk(folders, id_, machine) else machine
+
+
+def lost_its_disk(folders: Folders, id_: str, machine: records.Machine) -> bool:
+    """Whether somebody deleted the disk of a machine that is off.
+
+    Started again it would have an empty one, whose image would then be taken for the newest work.
+    """
+    folder = folders.machine(id_)
+    return (
+        not (folder / "ending.json").exists()
+        and not locks.alive(folder / "run.lock")
+        and not locks.alive(folder / "end.lock")
+        and not folders.disk(machine.order.desk).exists()
+        and (folder / "prepared").exists()  # last: a deletion that goes on meanwhile removes it first
+    )
 
 
 def _instance(folders: Folders, id_: str, machine: records.Machine) -> Instance:
@@ -213,11 +229,12 @@ def _desk_of(name: str) -> str:
 def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) -> Iterator[Leftover]:
     """What an interrupted deletion or an interrupted order has left."""
     for id_, machine in machines.items():
+        if locks.alive(folders.machine(id_) / "end.lock"):  # somebody is at it
+            continue
         if machine is None:
-            yield _leftover(f"machine/{id_}", "half-made machine", _desk_of(id_))
-        elif (folders.machine(id_) / "ending.json").exists() and not locks.alive(
-            folders.machine(id_) / "end.lock"
-        ):
+            kind = "machine without its disk" if (folders.machine(id_) / "prepared").exists() else ""
+            yield _leftover(f"machine/{id_}", kind or "half-made machine", _desk_of(id_))
+        elif (folders.machine(id_) / "ending.json").exists():
             yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk)
     for name in names(folders.trash):
         id_, _, _ = name.rpartition(".")

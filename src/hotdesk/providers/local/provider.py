@@ -59,6 +59,13 @@ class Local:
         ):
             raise Refused(Kind.NOT_READY, f"{instance.desk} is not running", seconds=1.0)
         keys = machine.keys
+        for path in (keys.user_key_path, keys.known_hosts_path):
+            if not os.access(path, os.R_OK):
+                raise Refused(
+                    Kind.UNREADABLE,
+                    f"its key {path} is gone or cannot be read, and what runs knows no other",
+                    fix=f"hotdesk stop {instance.desk} && hotdesk start {instance.desk}   # with new keys",
+                )
         return Access(
             desk=machine.order.desk,
             host="127.0.0.1",
@@ -117,6 +124,7 @@ class Local:
                 raise Refused(Kind.NOT_READY, f"{instance_id} is still stopping", seconds=0.5)
             if self._being_baked(instance_id):
                 raise Refused(Kind.NOT_READY, f"an image of {instance_id} is being taken", seconds=1.0)
+            self._keys(machine.order.desk)  # whole again, should somebody have deleted them
             self._start(machine)
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
@@ -156,6 +164,9 @@ class Local:
             if other and other.order.desk == order.desk:
                 if self._ending(id_):
                     raise Refused(Kind.NOT_READY, f"{id_} is still being deleted", seconds=0.5)
+                if looking.lost_its_disk(self.folders, id_, other):  # never to be taken for the new disk's
+                    (self.folders.machine(id_) / "machine.json").unlink()
+                    continue
                 raise Refused(Kind.MISMATCH, f"{order.desk} already has a machine: {id_}")
         if self.folders.disk(order.desk).exists():
             raise Refused(Kind.MISMATCH, f"{order.desk} already has a disk, left by another machine")

@@ -121,7 +121,9 @@ class Machine:
         from hotdesk.providers.local import processes
 
         mark, prepared = self.machine.mark, self.folder / "prepared"
-        if prepared.exists() or self.disk.exists():
+        if prepared.exists() and not self.disk.exists():
+            raise Stopped(f"its disk {self.disk} is gone")
+        if self.disk.exists():
             self.tell(reason="looking for what an earlier run left", progress=0.01)
             processes.end_all(mark)
         fresh = False
