@@ -109,7 +109,10 @@ def per_hour(amount: float) -> str:
 
 
 def size(gib: float) -> str:
-    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.1f} MiB"
+    for factor, unit in ((1, "GiB"), (2**10, "MiB")):
+        if gib * factor >= 1:
+            return f"{gib * factor:.1f} {unit}"
+    return f"{gib * 2**20:.0f} KiB"
 
 
 def ago(seconds: float) -> str:
