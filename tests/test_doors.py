@@ -173,6 +173,13 @@ def test_the_regions_of_a_cloud_do_not_shut_this_computer_out(hotdesk: Command, 
     assert "launch local." in done.stdout, done.stderr
 
 
+def test_tab_does_not_complain(hotdesk: Command, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "hotdesk.db").write_bytes(b"no database" * 500)
+    done = hotdesk(_HOTDESK_COMPLETE="bash_complete", COMP_WORDS="hotdesk show ", COMP_CWORD="2")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
 def test_an_environment_that_leads_nowhere(hotdesk: Command, home: Path) -> None:
     done = hotdesk("ls", HOTDESK_STATE="~nobody-of-that-name/x")
     assert done.returncode == 8

@@ -13,7 +13,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli import render
 from hotdesk.cli.live import Live
-from hotdesk.core.errors import Usage
+from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.core.model import Want
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,8 +32,11 @@ class DeskName(click.ParamType[str]):
         from hotdesk.store import Store
         from hotdesk.world import state_folder
 
-        with Store(state_folder()) as store:
-            desks = store.desks()
+        try:
+            with Store(state_folder()) as store:
+                desks = store.desks()
+        except HotdeskError:  # Tab is no place for a complaint: the command itself will say it
+            return []
         return [CompletionItem(d.name, help=str(d.goal)) for d in desks if d.name.startswith(incomplete)]
 
 

@@ -180,7 +180,7 @@ class Local:
         if free < size:
             raise Refused(
                 Kind.NO_SPACE,
-                f"{order.desk} needs {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free "
+                f"{order.desk} needs {size / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
                 f"in {self.folders.root}",
             )
 
