@@ -24,6 +24,7 @@ from hotdesk.core.errors import (
     Unknown,
     Usage,
 )
+from hotdesk.core.leaving import left
 from hotdesk.core.model import (
     Desk,
     Disk,
@@ -48,6 +49,26 @@ if TYPE_CHECKING:
     from hotdesk.reconcile import Reconciler, Tick
 
 FIRST_NAME = "desk"  # of a desk that nobody named
+CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
+
+
+class Limits(Value, frozen=True):
+    """When a desk's machine shall end itself; None leaves as it is."""
+
+    idle_minutes: float | None = None  # 0: never
+    lease_hours: float | None = None  # 0: for ever
+    hours: float | None = None  # from now to the hard end; 0: none
+
+    def of(self, desk: Desk, now: float) -> Desk:
+        """The desk with these limits."""
+        changes: dict[str, float] = {}
+        if self.idle_minutes is not None:
+            changes["idle_minutes"] = self.idle_minutes
+        if self.lease_hours is not None:
+            changes["lease_hours"] = self.lease_hours
+        if self.hours is not None:
+            changes["stop_at"] = now + self.hours * 3600 if self.hours else 0.0
+        return msgspec.structs.replace(desk, **changes)
 
 
 class View(Value, frozen=True):
@@ -72,6 +93,8 @@ class View(Value, frozen=True):
     why: str = ""  # what is behind this phase
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
+    idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 
 class Hotdesk:
@@ -148,13 +171,20 @@ class Hotdesk:
         want: Want | None = None,
         provider: str | None = None,
         fresh: bool = False,
+        limits: Limits | None = None,
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
         `want` replaces what the desk wanted until now; a running machine that does not fit is an error
-        (see `move`). `fresh` agrees to go on from what is left where the newest work is not to be found.
+        (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
+        where the newest work is not to be found.
         """
-        return self._pursue(self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh))
+        desk = self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh)
+        if limits:
+            desk = limits.of(desk, self.clock.now())
+        view = self._pursue(desk)
+        self.renew(desk.name)
+        return view
 
     def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
         """A desk that exists, running again."""
@@ -186,6 +216,20 @@ class Hotdesk:
         self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
 
+    def renew(self, name: str) -> None:
+        """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
+        from hotdesk.connect import leave
+
+        desk = self.store.desk(name)
+        if leave.limits(desk, self.clock.now()):
+            leave.tell(self.access(name), desk, self.clock.now())
+
+    def stay(self, name: str, seconds: float) -> None:
+        """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
+        from hotdesk.connect import leave
+
+        leave.stay(self.access(name), seconds)
+
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
         return self._pursue(self.store.desk(name))
@@ -215,7 +259,15 @@ class Hotdesk:
             check_name(name)
             settings = self.config.desks.get(name)
             cloud = provider or (settings and settings.provider) or self.config.defaults.provider or "local"
-            desk = Desk(name=name, goal=goal, since=now, created_at=now, provider=cloud)
+            desk = Desk(
+                name=name,
+                goal=goal,
+                since=now,
+                created_at=now,
+                provider=cloud,
+                idle_minutes=settings.idle_park_minutes if settings else None,
+                lease_hours=settings.lease_hours if settings else 0.0,
+            )
             want = want or self.configured(name)
         elif provider and provider != desk.provider:
             raise Usage(
@@ -437,6 +489,8 @@ class Hotdesk:
             why=machine.reason if machine else "",
             holder=self.store.holder(desk.name),
             since=desk.since,
+            idle=idle_words(desk, self.clock.now()),
+            left=left(desk, seen, self.store.past(desk)) is not None,
         )
 
     def _cost(self, desk: Desk, running: bool) -> float:
@@ -459,6 +513,19 @@ class Hotdesk:
             return "", ""
         url = f"http://127.0.0.1:{access.notebook_port}/lab" if access.notebook_here else ""
         return url, line
+
+
+def idle_words(desk: Desk, now: float) -> str:
+    """When a desk's machine ends itself, in a few words."""
+    minutes = desk.idle_minutes
+    if minutes is None:
+        minutes = 0.0 if desk.provider == "local" else CLOUD_IDLE_MINUTES
+    words = [f"{minutes:g} min" if minutes else "never"]
+    if desk.lease_hours:
+        words.append(f"lease {desk.lease_hours:g} h")
+    if desk.stop_at:
+        words.append(f"ends in {max(0.0, desk.stop_at - now) / 3600:.1f} h")
+    return ", ".join(words)
 
 
 def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:

@@ -32,6 +32,9 @@ COMMANDS = {
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },
+    "Leaving": {
+        "stay": "Keep a desk that would end itself: `hotdesk stay 2h`.",
+    },
     "Speed and cost": {
         "bench": "Measure this machine's speed, with bands; list and compare what was measured.",
         "plan": "What finishing a job costs and how long it takes, on 1 machine or on 1000.",

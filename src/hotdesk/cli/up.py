@@ -15,9 +15,12 @@ from hotdesk.core.model import Goal
 @options.name_or_only
 @click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
 @options.hardware
+@options.leaving
 @options.fresh
 @options.dry_run
-def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, **given: Any) -> None:
+def command(
+    name: str | None, provider: str | None, limits: Any, fresh: bool, dry_run: bool, **given: Any
+) -> None:
     """Open a desk: a machine you are logged into, with Jupyter answering.
 
     A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
@@ -31,7 +34,7 @@ def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, 
         if dry_run:
             options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))
             return
-        view = desks.up(name, want=want, provider=provider, fresh=fresh)
+        view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
         password = desks.password_file(name)
     gpu = f", {view.gpu}" if view.gpu else ""
     place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"

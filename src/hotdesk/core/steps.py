@@ -147,6 +147,20 @@ class Prove(Step, frozen=True, kw_only=True):
         return f"prove:{self.id}:{self.started_at}"
 
 
+class Leave(Step, frozen=True, kw_only=True):
+    """The machine ended itself, as its owner told it to: from now on the desk is wanted parked.
+
+    A change of the desk's row, and of nothing in the cloud.
+    """
+
+    id: str
+    started_at: float
+
+    @property
+    def key(self) -> str:
+        return f"leave:{self.id}:{self.started_at}"
+
+
 class Wait(Step, frozen=True, kw_only=True):
     acts: ClassVar[bool] = False
     seconds: float
@@ -171,7 +185,7 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Wait | Ask
+AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Wait | Ask
 
 
 class Outcome(Value, frozen=True):
