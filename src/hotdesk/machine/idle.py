@@ -267,7 +267,7 @@ class Watch:
         for path in self._terminals():
             with contextlib.suppress(OSError):
                 last = max(last, os.stat(path).st_atime)
-        return ["somebody types"] if now - last < LOOK_SECONDS + 8 and last > self.began else []
+        return ["somebody types"] if -8 <= now - last < LOOK_SECONDS + 8 and last > self.began else []
 
     def _terminals(self) -> set[str]:
         """The terminals of the desk's processes."""
