@@ -46,6 +46,8 @@ from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.costs import Charge
+    from hotdesk.leftovers import Thing
     from hotdesk.reconcile import Reconciler, Tick
 
 FIRST_NAME = "desk"  # of a desk that nobody named
@@ -223,6 +225,54 @@ class Hotdesk:
         desk = self.store.desk(name)
         if leave.limits(desk, self.clock.now()):
             leave.tell(self.access(name), desk, self.clock.now())
+
+    def bill(self) -> list[Charge]:
+        """Everything that was ever paid for the desks in the journal, those that are gone included."""
+        from hotdesk.costs import charges
+
+        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
+        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
+        rows: dict[str, list[Row]] = {}
+        for row in self.store.rows(limit=10_000_000):
+            rows.setdefault(row.desk, []).append(row)
+        bill: list[Charge] = []
+        for name, mine in rows.items():
+            seen = surveys[known[name].provider].of(name) if name in known else Seen()
+            bill += charges(name, mine, now, seen)
+        return bill
+
+    def delete_leftover(self, provider: str, thing: Thing) -> str:
+        """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
+        from hotdesk.core.steps import Delete, Outcome
+
+        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month)
+        [row] = self.store.begin([(thing.desk, step)], self.clock.now())
+        try:
+            self.provider(provider).delete(thing.id)
+            outcome = Outcome(status="done", id=thing.id)
+        except Refused as no:
+            outcome = Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix)
+        except Exception as error:  # it may have been deleted: the next look shows it
+            outcome = Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+        self.on_row(self.store.end(row, outcome, self.clock.now()))
+        return outcome.message
+
+    def check_budget(self) -> str:
+        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
+        limit = self.config.defaults.usd_per_month
+        if not limit:
+            return ""
+        from hotdesk.costs import this_month
+
+        spent = this_month(self.bill(), self.clock.now())
+        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
+        if spent >= limit:
+            raise NotAllowed(
+                said,
+                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
+                "hotdesk costs   # or the same command with --over-budget",
+            )
+        return said if spent >= 0.8 * limit else ""
 
     def stay(self, name: str, seconds: float) -> None:
         """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""

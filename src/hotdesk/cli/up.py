@@ -16,10 +16,17 @@ from hotdesk.core.model import Goal
 @click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
 @options.hardware
 @options.leaving
+@click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")
 @options.fresh
 @options.dry_run
 def command(
-    name: str | None, provider: str | None, limits: Any, fresh: bool, dry_run: bool, **given: Any
+    name: str | None,
+    provider: str | None,
+    limits: Any,
+    over_budget: bool,
+    fresh: bool,
+    dry_run: bool,
+    **given: Any,
 ) -> None:
     """Open a desk: a machine you are logged into, with Jupyter answering.
 
@@ -34,6 +41,8 @@ def command(
         if dry_run:
             options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))
             return
+        if not over_budget and (warning := desks.check_budget()):
+            render.note(warning)
         view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
         password = desks.password_file(name)
     gpu = f", {view.gpu}" if view.gpu else ""

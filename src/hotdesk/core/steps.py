@@ -128,6 +128,7 @@ class Delete(Step, frozen=True, kw_only=True):
 
     id: str
     keep_disk: bool = False  # of a machine: its disk holds the only copy of the work
+    usd_per_month: float = 0.0  # what it has cost until then: the bill's last word on it
 
     @property
     def key(self) -> str:
