@@ -41,36 +41,15 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Ask, Row, Wait
+from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.store import Store
 from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
-    from hotdesk.costs import Charge
-    from hotdesk.leftovers import Thing
     from hotdesk.reconcile import Reconciler, Tick
 
 FIRST_NAME = "desk"  # of a desk that nobody named
-CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
-
-
-class Limits(Value, frozen=True):
-    """When a desk's machine shall end itself; None leaves as it is."""
-
-    idle_minutes: float | None = None  # 0: never
-    lease_hours: float | None = None  # 0: for ever
-    hours: float | None = None  # from now to the hard end; 0: none
-
-    def of(self, desk: Desk, now: float) -> Desk:
-        """The desk with these limits."""
-        changes: dict[str, float] = {}
-        if self.idle_minutes is not None:
-            changes["idle_minutes"] = self.idle_minutes
-        if self.lease_hours is not None:
-            changes["lease_hours"] = self.lease_hours
-        if self.hours is not None:
-            changes["stop_at"] = now + self.hours * 3600 if self.hours else 0.0
-        return msgspec.structs.replace(desk, **changes)
 
 
 class View(Value, frozen=True):
@@ -99,7 +78,7 @@ class View(Value, frozen=True):
     left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 
-class Hotdesk:
+class Hotdesk(Leaving):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -217,68 +196,6 @@ class Hotdesk:
             return  # it was deleted before; the journal remembers it
         self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
-
-    def renew(self, name: str) -> None:
-        """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
-        from hotdesk.connect import leave
-
-        desk = self.store.desk(name)
-        if leave.limits(desk, self.clock.now()):
-            leave.tell(self.access(name), desk, self.clock.now())
-
-    def bill(self) -> list[Charge]:
-        """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.costs import charges
-
-        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
-        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
-        rows: dict[str, list[Row]] = {}
-        for row in self.store.rows(limit=10_000_000):
-            rows.setdefault(row.desk, []).append(row)
-        bill: list[Charge] = []
-        for name, mine in rows.items():
-            seen = surveys[known[name].provider].of(name) if name in known else Seen()
-            bill += charges(name, mine, now, seen)
-        return bill
-
-    def delete_leftover(self, provider: str, thing: Thing) -> str:
-        """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
-        from hotdesk.core.steps import Delete, Outcome
-
-        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month)
-        [row] = self.store.begin([(thing.desk, step)], self.clock.now())
-        try:
-            self.provider(provider).delete(thing.id)
-            outcome = Outcome(status="done", id=thing.id)
-        except Refused as no:
-            outcome = Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix)
-        except Exception as error:  # it may have been deleted: the next look shows it
-            outcome = Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
-        self.on_row(self.store.end(row, outcome, self.clock.now()))
-        return outcome.message
-
-    def check_budget(self) -> str:
-        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
-        limit = self.config.defaults.usd_per_month
-        if not limit:
-            return ""
-        from hotdesk.costs import this_month
-
-        spent = this_month(self.bill(), self.clock.now())
-        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
-        if spent >= limit:
-            raise NotAllowed(
-                said,
-                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
-                "hotdesk costs   # or the same command with --over-budget",
-            )
-        return said if spent >= 0.8 * limit else ""
-
-    def stay(self, name: str, seconds: float) -> None:
-        """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
-        from hotdesk.connect import leave
-
-        leave.stay(self.access(name), seconds)
 
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
@@ -563,19 +480,6 @@ class Hotdesk:
             return "", ""
         url = f"http://127.0.0.1:{access.notebook_port}/lab" if access.notebook_here else ""
         return url, line
-
-
-def idle_words(desk: Desk, now: float) -> str:
-    """When a desk's machine ends itself, in a few words."""
-    minutes = desk.idle_minutes
-    if minutes is None:
-        minutes = 0.0 if desk.provider == "local" else CLOUD_IDLE_MINUTES
-    words = [f"{minutes:g} min" if minutes else "never"]
-    if desk.lease_hours:
-        words.append(f"lease {desk.lease_hours:g} h")
-    if desk.stop_at:
-        words.append(f"ends in {max(0.0, desk.stop_at - now) / 3600:.1f} h")
-    return ", ".join(words)
 
 
 def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:

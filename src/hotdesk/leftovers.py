@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.steps import Ask, Delete
-
-if TYPE_CHECKING:
-    from hotdesk.api import Hotdesk
 
 
 class Thing(Value, frozen=True):
@@ -33,25 +28,8 @@ def as_dict(thing: Thing) -> dict[str, object]:
     return {name: getattr(thing, name) for name in Thing.__struct_fields__}
 
 
-def find(desks: Hotdesk) -> tuple[list[Thing], list[str]]:
-    """Things of all clouds in use, the dearest first; and the regions and clouds that did not answer."""
-    from hotdesk.doctor import providers
-
-    found: list[Thing] = []
-    unread: list[str] = []
-    for provider in sorted(providers(desks)):
-        try:
-            survey = desks.survey(provider)
-        except HotdeskError as error:
-            unread.append(f"{provider} ({error.what})")
-            continue
-        unread += [f"{provider}/{region}" for region in survey.unread]
-        found += things(survey, desks.store.desks(), desks.clock.now())
-    return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
-
-
 def things(survey: Survey, known: Iterable[Desk], now: float) -> list[Thing]:
-    """The same of one survey."""
+    """What a survey shows that no desk of these needs, or that none claims."""
     every: list[Instance | Disk | Image | Leftover] = [
         *survey.instances,
         *survey.disks,
@@ -71,26 +49,6 @@ def things(survey: Survey, known: Iterable[Desk], now: float) -> list[Thing]:
                 asked = [by_id[w] for w in words if w in by_id]
                 found += [_thing(t, why, clock, safe=False, fix=fix) for t in asked]
     return found
-
-
-def delete(desks: Hotdesk, found: Sequence[Thing]) -> dict[str, str]:
-    """Delete what may go; by id, "" or the reason why it is still there. Each stands in the journal first.
-
-    It is looked again before each cloud's turn: what another command has come to need is left alone.
-    """
-    done: dict[str, str] = {}
-    for provider in sorted({t.provider for t in found}):
-        again = {
-            t.id for t in things(desks.survey(provider), desks.store.desks(), desks.clock.now()) if t.safe
-        }
-        for thing in found:
-            if thing.provider != provider or not thing.safe:
-                continue
-            if thing.id not in again:
-                done[thing.id] = "it is needed, or gone, by now"
-                continue
-            done[thing.id] = desks.delete_leftover(provider, thing)
-    return done
 
 
 def _made_at(thing: Instance | Disk | Image | Leftover) -> float | None:

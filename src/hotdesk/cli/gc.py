@@ -21,8 +21,8 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     no tag of hotdesk's is not even looked at. Exits with 5 when a cloud or a region did not answer.
     """
     with Hotdesk() as desks:
-        found, unread = leftovers.find(desks)
-        done = leftovers.delete(desks, found) if yes and not dry_run else {}
+        found, unread = desks.leftovers()
+        done = desks.delete_leftovers(found) if yes and not dry_run else {}
     if as_json:
         render.json(
             {

@@ -12,11 +12,12 @@ from typing import Any, TypeVar, cast
 import click
 import msgspec
 
-from hotdesk.api import Hotdesk, Limits
+from hotdesk.api import Hotdesk
 from hotdesk.cli import render
 from hotdesk.cli.live import Live
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Want
+from hotdesk.leaving import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 

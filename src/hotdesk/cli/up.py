@@ -23,7 +23,6 @@ def command(
     name: str | None,
     provider: str | None,
     limits: Any,
-    over_budget: bool,
     fresh: bool,
     dry_run: bool,
     **given: Any,
@@ -33,6 +32,7 @@ def command(
     A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
     said only after a login over ssh and an answer from Jupyter.
     """
+    over_budget = given.pop("over_budget")
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only("desk")
         old = desks.store.find(name)
