@@ -24,6 +24,7 @@ from hotdesk.core.errors import (
     Unknown,
     Usage,
 )
+from hotdesk.core.leaving import left
 from hotdesk.core.model import (
     Desk,
     Disk,
@@ -40,6 +41,7 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Ask, Row, Wait
+from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.store import Store
 from hotdesk.world import SystemClock, config_files, state_folder
 
@@ -72,9 +74,11 @@ class View(Value, frozen=True):
     why: str = ""  # what is behind this phase
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
+    idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 
-class Hotdesk:
+class Hotdesk(Leaving):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -148,13 +152,20 @@ class Hotdesk:
         want: Want | None = None,
         provider: str | None = None,
         fresh: bool = False,
+        limits: Limits | None = None,
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
         `want` replaces what the desk wanted until now; a running machine that does not fit is an error
-        (see `move`). `fresh` agrees to go on from what is left where the newest work is not to be found.
+        (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
+        where the newest work is not to be found.
         """
-        return self._pursue(self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh))
+        desk = self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh)
+        if limits:
+            desk = limits.of(desk, self.clock.now())
+        view = self._pursue(desk)
+        self.renew(desk.name)
+        return view
 
     def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
         """A desk that exists, running again."""
@@ -214,8 +225,16 @@ class Hotdesk:
         desk = self.store.find(name)
         if desk is None:
             check_name(name)
-            cloud = self._cloud(name, provider)
-            desk = Desk(name=name, goal=goal, since=now, created_at=now, provider=cloud)
+            settings = self.config.desks.get(name)
+            desk = Desk(
+                name=name,
+                goal=goal,
+                since=now,
+                created_at=now,
+                provider=self._cloud(name, provider),
+                idle_minutes=settings.idle_park_minutes if settings else None,
+                lease_hours=settings.lease_hours if settings else 0.0,
+            )
             want = want or self.configured(name, provider)
         elif provider and provider != desk.provider:
             raise Usage(
@@ -468,6 +487,8 @@ class Hotdesk:
             why=machine.reason if machine else "",
             holder=self.store.holder(desk.name),
             since=desk.since,
+            idle=idle_words(desk, self.clock.now()),
+            left=left(desk, seen, self.store.past(desk)) is not None,
         )
 
     def _cost(self, desk: Desk, running: bool) -> float:

@@ -3,12 +3,15 @@
 [defaults]
 provider = "local"             # local | aws
 regions  = ["us-west-2"]
+usd_per_month = 50.0           # warns at 80 %, and launches nothing past 100 % unless told to
 
 [desks.blue]
 gpu = "L4"                     # or instance_type = "g6.xlarge"
 market = "cheapest"            # on-demand | spot | cheapest
 disk_gib = 200
 usd_per_hour_max = 1.10
+idle_park_minutes = 45         # without work; 0: never (a local desk's default; a cloud's is 60)
+lease_hours = 12               # it ends itself when no hotdesk has watched or used it for so long
 [aws]
 profile = "work"               # all of it: hotdesk/providers/aws/settings.py
 """
@@ -34,10 +37,13 @@ MARKETS = ("on-demand", "spot", "cheapest")
 class Defaults(Value, frozen=True):
     provider: str = ""  # "": local, unless a desk says otherwise
     regions: tuple[str, ...] = ()
+    usd_per_month: float = 0.0  # 0: no limit
 
 
 class DeskSettings(Want, frozen=True):
     provider: str = ""
+    idle_park_minutes: float | None = None
+    lease_hours: float = 0.0
 
 
 class Config(Value, frozen=True):

@@ -79,7 +79,7 @@ def adopt() -> list[Desk]:
     made = []
     with Hotdesk() as desks:
         known = {d.name for d in desks.store.desks()}
-        for provider in _providers(desks):
+        for provider in desks.clouds():
             for name, seen in desks.survey(provider).by_desk().items():
                 if not name or name in known or not (seen.machines or seen.disks or seen.images):
                     continue
@@ -104,11 +104,6 @@ def _goal(phase: Phase | None) -> Goal:
         case Phase.STOPPED | Phase.STOPPING:
             return Goal.STOPPED
     return Goal.RUNNING
-
-
-def _providers(desks: Hotdesk) -> set[str]:
-    named = {desks.config.defaults.provider or "local", *(s.provider for s in desks.config.desks.values())}
-    return {"local", *(n for n in named if n), *(d.provider for d in desks.store.desks())}
 
 
 # ---- this computer -----------------------------------------------------------------------------------
@@ -208,7 +203,7 @@ def _desks(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
     if only:
         rows = [desks.store.desk(only)]
     surveys: dict[str, Survey] = {}
-    for provider in sorted(_providers(desks)):
+    for provider in sorted(desks.clouds()):
         try:
             surveys[provider] = desks.survey(provider)
         except HotdeskError as error:

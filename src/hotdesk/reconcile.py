@@ -14,6 +14,8 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
 from hotdesk.core.past import Past
@@ -26,6 +28,7 @@ from hotdesk.core.steps import (
     Copy,
     Delete,
     Launch,
+    Leave,
     Outcome,
     Prove,
     Row,
@@ -139,6 +142,8 @@ class Reconciler:
                 if failed >= PATIENCE:
                     raise
                 tick = Tick(2.0**failed)
+            if any(isinstance(row.step, Leave) and row.done for row in tick.rows):
+                desk = self.store.find(desk.name) or desk  # its machine ended itself: it is wanted parked
             if tick.seconds is None:
                 return tick
             if tick.seconds:
@@ -232,6 +237,8 @@ class Reconciler:
         return tuple(ended)
 
     def _attempt(self, desk: Desk, step: AnyStep) -> Outcome:
+        if isinstance(step, Leave):
+            return self._leave(desk, step)
         try:
             return Outcome(status="done", id=_take(self.provider(desk.provider), step))
         except Refused as no:
@@ -239,6 +246,14 @@ class Reconciler:
             return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
         except Exception as error:  # whatever it was: the request may have had its effect
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+    def _leave(self, desk: Desk, step: Leave) -> Outcome:
+        """Change the wish, unless its owner has just said something else."""
+        current = self.store.find(desk.name)
+        if current is None or current.wish != desk.wish or current.since != desk.since:
+            return Outcome(status="refused", kind=Kind.NOT_READY, message="its owner has said something else")
+        self.store.put(replace(current, goal=Goal.PARKED, since=max(self.clock.now(), desk.since)))
+        return Outcome(status="done", id=step.id)
 
 
 def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
@@ -272,7 +287,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask():
+        case Wait() | Ask() | Leave():
             raise AssertionError(step)
     return id_
 

@@ -22,6 +22,7 @@ _DOING = {
     "copy": "copying the image",
     "delete": "deleting",
     "prove": "logging in",
+    "leave": "it has ended itself; parking it",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hotdesk.api import Hotdesk, View
-from hotdesk.cli import options, render
+from hotdesk.cli import finish, options, render
 
 _MARKS = {
     "ready": ("●", "green"),
@@ -23,7 +23,12 @@ def command(as_json: bool) -> None:
     """Your desks: what each is doing, what it costs now, and has cost."""
     with Hotdesk() as desks:
         views = desks.ls()
+        parked = finish.parking(desks, views)
         now = desks.clock.now()
+    for view in parked:
+        render.note(
+            f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
+        )
     if as_json:
         render.json([row(view) for view in views])
         return
@@ -31,7 +36,7 @@ def command(as_json: bool) -> None:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))
         return
-    heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "NEXT"]
+    heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "IDLE", "NEXT"]
     rows = []
     for view in views:
         sign, colour = _MARKS.get(view.phase, ("·", "dim"))
@@ -45,6 +50,7 @@ def command(as_json: bool) -> None:
                 f"{view.usd_per_hour:.4g}",
                 f"{view.cost_usd:.2f}",
                 render.ago(now - view.since),
+                view.idle,
                 render.style(_next(view), "cyan"),
             ]
         )
@@ -75,6 +81,7 @@ def row(view: View) -> dict[str, object]:
         "image_time": view.image_time,
         "why": view.why,
         "holder": view.holder,
+        "idle": view.idle,
     }
 
 

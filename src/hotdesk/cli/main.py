@@ -33,6 +33,11 @@ COMMANDS = {
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },
+    "Leaving": {
+        "stay": "Keep a desk that would end itself: `hotdesk stay 2h`.",
+        "costs": "The bill: by desk and month, what it was for, and what leaving it on would have cost.",
+        "gc": "What no desk needs any more, in every region: its cost, and why it may go.",
+    },
     "Speed and cost": {
         "bench": "Measure this machine's speed, with bands; list and compare what was measured.",
         "plan": "What finishing a job costs and how long it takes, on 1 machine or on 1000.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -15,6 +17,7 @@ from hotdesk.cli import render
 from hotdesk.cli.live import Live
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.core.model import Want
+from hotdesk.leaving import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,6 +80,38 @@ def hardware(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def leaving(function: F) -> F:
+    """When the machine shall end itself; the command is given `limits`."""
+
+    @click.option("--idle", metavar="MINUTES", help="Park it after so long without work; or: never.")
+    @click.option("--lease", metavar="TIME", help="It ends itself when no hotdesk was near for so long.")
+    @click.option("--until", metavar="TIME", help="It ends itself then, whatever it does: 8h, 2d.")
+    @functools.wraps(function)
+    def call(*args: Any, idle: str | None, lease: str | None, until: str | None, **more: Any) -> Any:
+        minutes = None if idle is None else 0.0 if idle == "never" else _minutes(idle)
+        limits = Limits(
+            idle_minutes=minutes,
+            lease_hours=None if lease is None else _hours(lease),
+            hours=None if until is None else _hours(until),
+        )
+        return function(*args, limits=limits, **more)
+
+    return cast(F, call)
+
+
+def _minutes(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if (minutes := float(text)) > 0:
+            return minutes
+    raise Usage(f"--idle {text!r} is no number of minutes.", "", "hotdesk up --idle 45   # or: --idle never")
+
+
+def _hours(text: str) -> float:
+    from hotdesk.cli.stay import seconds_of
+
+    return 0.0 if text == "never" else seconds_of(text) / 3600
 
 
 def wanted(base: Want, given: dict[str, Any]) -> Want | None:

@@ -15,14 +15,24 @@ from hotdesk.core.model import Goal
 @options.name_or_only
 @click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
 @options.hardware
+@options.leaving
+@click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")
 @options.fresh
 @options.dry_run
-def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, **given: Any) -> None:
+def command(
+    name: str | None,
+    provider: str | None,
+    limits: Any,
+    fresh: bool,
+    dry_run: bool,
+    **given: Any,
+) -> None:
     """Open a desk: a machine you are logged into, with Jupyter answering.
 
     A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
     said only after a login over ssh and an answer from Jupyter.
     """
+    over_budget = given.pop("over_budget")
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only("desk")
         old = desks.store.find(name)
@@ -31,7 +41,9 @@ def command(name: str | None, provider: str | None, fresh: bool, dry_run: bool, 
         if dry_run:
             options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))
             return
-        view = desks.up(name, want=want, provider=provider, fresh=fresh)
+        if not over_budget and (warning := desks.check_budget()):
+            render.note(warning)
+        view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
         password = desks.password_file(name)
     gpu = f", {view.gpu}" if view.gpu else ""
     place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"

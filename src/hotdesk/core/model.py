@@ -254,6 +254,9 @@ class Desk(Value, frozen=True):
     offers: tuple[Offer, ...] = ()  # candidates, best first, chosen when the goal was asked for
     generation: int = 1  # its machine must be at least of this generation: `move` raises it
     fresh: bool = False  # the owner agreed to begin with an empty desk although images are missing
+    idle_minutes: float | None = None  # without work, after which the machine ends itself; 0: never
+    lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
+    stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
 
     @property
     def wish(self) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
+from hotdesk.core.leaving import left
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
@@ -65,6 +66,8 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
+    if leave := left(desk, seen, past):
+        return [leave]
     if len(seen.machines) > 1:
         return [_settle_twins(desk, seen, past)]
     live = seen.live

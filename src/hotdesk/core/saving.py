@@ -7,7 +7,7 @@ there, verified.
 from __future__ import annotations
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Desk, Disk, Image, Instance, Phase, Seen
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Seen
 from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Ask, Bake, BakeOrder, Delete, Verify, Wait
 
@@ -21,7 +21,9 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
     began = source.started_at if source.started_at is not None else 0.0
     taken = [i for i in seen.images if _is_of(i, source)]
     if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
-        return [Delete(id=source.id, why=f"its work is whole in {saved.name}"), *prune(desk, seen)]
+        usd = source.usd_per_month if isinstance(source, Disk) else 0.0
+        saved_why = f"its work is whole in {saved.name}"
+        return [Delete(id=source.id, why=saved_why, usd_per_month=usd), *prune(desk, seen)]
     unfinished = [i for i in taken if usable(i, past)]
     gone = Delete(id=source.id, why="once the image is verified, nothing is paid but the image")
     if unfinished:
@@ -54,9 +56,8 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
         if failed is not None and failed.phase is Phase.ENDING:
             return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
         if failed is not None:
-            return [
-                Delete(id=failed.id, why=f"a failed image: {failed.reason or 'it does not hold the disk'}")
-            ]
+            why = f"a failed image: {failed.reason or 'it does not hold the disk'}"
+            return [Delete(id=failed.id, why=why, usd_per_month=failed.usd_per_month)]
         if not ended:
             break
         attempt += 1
@@ -116,11 +117,13 @@ def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
         return [*steps, *(Delete(id=i.id, why="it failed, and you go on without it") for i in failed)]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and superseded(disk, newest):
-            steps.append(Delete(id=disk.id, why=f"its work is whole in {newest.name}"))
+            why = f"its work is whole in {newest.name}"
+            steps.append(Delete(id=disk.id, why=why, usd_per_month=disk.usd_per_month))
     for image in seen.images:
         held = image.age <= newest.age or image.phase is Phase.FAILED
         if image.id != newest.id and held and image.phase is not Phase.ENDING:
-            steps.append(Delete(id=image.id, why=f"{newest.name} is as new or newer, and verified"))
+            why = f"{newest.name} is as new or newer, and verified"
+            steps.append(Delete(id=image.id, why=why, usd_per_month=image.usd_per_month))
     return steps
 
 
@@ -129,7 +132,10 @@ def delete_everything(seen: Seen) -> list[AnyStep]:
     doomed = [*(t.id for t in things if t.phase is not Phase.ENDING), *(t.id for t in seen.leftovers)]
     if things and not doomed:
         return [Wait(seconds=seen.poll_seconds, why=f"{things[0].id} is being deleted")]
-    return [Delete(id=id_, why="you asked for it to be gone") for id_ in doomed]
+    stored: list[Disk | Image | Leftover] = [*seen.disks, *seen.images, *seen.leftovers]
+    usd = {t.id: t.usd_per_month for t in stored}
+    why = "you asked for it to be gone"
+    return [Delete(id=id_, why=why, usd_per_month=usd.get(id_, 0.0)) for id_ in doomed]
 
 
 # ---- no for an answer --------------------------------------------------------------------------------
@@ -145,7 +151,7 @@ def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | N
     if row.outcome.kind in _HARMLESS_TO_REPEAT:
         return Wait(seconds=left, why=row.outcome.message)
     return Ask(
-        what=f"{desk.name}: the cloud refused to {step.key.split(':')[0]}.",
+        what=f"{desk.name}: {desk.provider} refused to {step.key.split(':')[0]}.",
         why=row.outcome.message,
         fix=row.outcome.fix or f"hotdesk log {desk.name}",
         kind=row.outcome.kind,

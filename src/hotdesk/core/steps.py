@@ -128,6 +128,7 @@ class Delete(Step, frozen=True, kw_only=True):
 
     id: str
     keep_disk: bool = False  # of a machine: its disk holds the only copy of the work
+    usd_per_month: float = 0.0  # what it has cost until then: the bill's last word on it
 
     @property
     def key(self) -> str:
@@ -145,6 +146,20 @@ class Prove(Step, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"prove:{self.id}:{self.started_at}"
+
+
+class Leave(Step, frozen=True, kw_only=True):
+    """The machine ended itself, as its owner told it to: from now on the desk is wanted parked.
+
+    A change of the desk's row, and of nothing in the cloud.
+    """
+
+    id: str
+    started_at: float
+
+    @property
+    def key(self) -> str:
+        return f"leave:{self.id}:{self.started_at}"
 
 
 class Wait(Step, frozen=True, kw_only=True):
@@ -171,7 +186,7 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Wait | Ask
+AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Wait | Ask
 
 
 class Outcome(Value, frozen=True):

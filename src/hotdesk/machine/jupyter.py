@@ -21,7 +21,8 @@ c.ServerApp.port = {PORT}
 c.ServerApp.port_retries = 0
 c.ServerApp.open_browser = False
 c.ServerApp.allow_remote_access = True  # the tunnel's far end calls it by another name
-c.IdentityProvider.token = ""
+import secrets
+c.IdentityProvider.token = secrets.token_hex(32)  # for the watch over idleness; kept in a private file
 c.PasswordIdentityProvider.hashed_password = {password_hash!r}
 c.PasswordIdentityProvider.allow_password_change = False
 """

@@ -53,9 +53,11 @@ def _files(password_hash: str) -> list[dict[str, str]]:
     return [
         _file("/opt/hotdesk/setup.sh", setup_script(), "0755"),
         _file("/opt/hotdesk/agent.py", agent_source(), "0755"),
+        _file("/opt/hotdesk/idle.py", idle_source(), "0755"),
         _file("/opt/hotdesk/jupyter.py", jupyter.config(password_hash), "0644"),
         _file("/etc/systemd/system/hotdesk-jupyter.service", jupyter.unit(), "0644"),
         _file("/etc/systemd/system/hotdesk-agent.service", AGENT_UNIT, "0644"),
+        _file("/etc/systemd/system/hotdesk-idle.service", IDLE_UNIT, "0644"),
         # From now on this image is the desk's: every later boot keeps the keys, whatever its user data says.
         _file(
             "/etc/cloud/cloud.cfg.d/99-hotdesk.cfg",
@@ -81,6 +83,25 @@ def agent_source() -> str:
     """The agent, one file without dependencies."""
     return Path(__file__).with_name("agent.py").read_text("utf-8")
 
+
+@cache
+def idle_source() -> str:
+    """The watch over idleness and limits, one file without dependencies."""
+    return Path(__file__).with_name("idle.py").read_text("utf-8")
+
+
+IDLE_UNIT = """\
+[Unit]
+Description=hotdesk: ends this machine when nothing works here, or its time is over
+
+[Service]
+ExecStart=/usr/bin/python3 /opt/hotdesk/idle.py run
+Restart=on-failure
+RestartSec=30
+
+[Install]
+WantedBy=multi-user.target
+"""
 
 AGENT_UNIT = """\
 [Unit]
@@ -160,7 +181,8 @@ fi
 
 sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.service
 systemctl daemon-reload
-systemctl enable hotdesk-jupyter.service hotdesk-agent.service
-systemctl start --no-block hotdesk-jupyter.service hotdesk-agent.service  # they wait for this script's end
+systemctl enable hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
+# they wait for this script's end
+systemctl start --no-block hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
 exit 0
 """

@@ -15,7 +15,7 @@ MARK_HEADER = "X-Hotdesk-Machine"
 # Keys of Jupyter Server 2 and later. (`c.NotebookApp.*` is silently ignored by `jupyter lab`.)
 _CONFIG = """\
 # Written at each start of the machine.
-import os, threading
+import os, secrets, threading
 
 def _follow(fd):
     # The other end closes when the machine's supervisor ends, however it ends.
@@ -35,7 +35,7 @@ c.ServerApp.quit_button = False
 c.ServerApp.cookie_secret_file = {cookie!r}
 c.ServerApp.terminado_settings = {{"shell_command": [{shell!r}]}}
 c.ServerApp.tornado_settings = {{"headers": {{{header!r}: {mark!r}}}}}
-c.IdentityProvider.token = ""
+c.IdentityProvider.token = secrets.token_hex(32)  # for the watch over idleness: its file is the owner's alone
 c.PasswordIdentityProvider.hashed_password = {hashed!r}
 c.PasswordIdentityProvider.password_required = True
 c.PasswordIdentityProvider.allow_password_change = False

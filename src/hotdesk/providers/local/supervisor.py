@@ -36,6 +36,7 @@ T = TypeVar("T")
 _JUPYTER_SECONDS = 180.0  # its first start on a cold disk of a busy computer takes more than ten
 _PORTS_TRIED = 4
 _STATUS_SECONDS = 0.2
+_LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))  # between two looks at what works here
 
 
 class Stopped(Exception):
@@ -56,6 +57,7 @@ class Machine:
         self.desk = machine.order.desk
         self.disk = self.folders.disk(self.desk)
         self.stop = asyncio.Event()
+        self._leaving = ""  # why the desk ends by itself
         self._told = 0.0
         self._telling = threading.Lock()
         self._server: asyncio.subprocess.Process | None = None
@@ -98,7 +100,11 @@ class Machine:
             self.tell(phase="ready", progress=None, reason="")
             spawn.say(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}")
             assert self._server is not None
-            status = await self._unless_stopped(self._server.wait())
+            watching = asyncio.create_task(self._watch())
+            try:
+                status = await self._unless_stopped(self._server.wait())
+            finally:
+                watching.cancel()
             raise Stopped(f"Jupyter ended by itself ({_status(status)})")
         finally:
             self.tell(phase="stopping", progress=None)
@@ -112,7 +118,26 @@ class Machine:
             return task.result()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        raise Stopped("")
+        raise Stopped(self._leaving)
+
+    async def _watch(self) -> None:
+        """End the desk when it is idle or its time is over, where its owner has set such a limit."""
+        from hotdesk.machine.idle import Watch
+
+        watch = Watch(
+            [str(self.disk / "home")],
+            mark=self.machine.mark,
+            runtime=str(self.disk / "jupyter" / "runtime"),
+            now=clock.wall(),
+        )
+        while not self._leaving:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                self._leaving = await asyncio.to_thread(watch.turn)
+            except Exception as error:  # a desk goes on, whatever befalls those who watch it
+                spawn.say(f"cannot look for what works here: {error!r}")
+        spawn.say(f"leaving: {self._leaving}")
+        self.stop.set()
 
     # ---- its disk ------------------------------------------------------------------------------------
 

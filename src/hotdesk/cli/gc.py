@@ -1,0 +1,67 @@
+"""hotdesk gc"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk import leftovers
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+
+
+@click.command()
+@options.yes
+@click.option("--dry-run", is_flag=True, help="Only show what would go; this is what it does without --yes.")
+@options.as_json
+@click.pass_context
+def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """What is left in every cloud and region that no desk of yours needs: what it costs, and why it may go.
+
+    Nothing is deleted without --yes, and then only what holds nothing that is not held elsewhere. What has
+    no tag of hotdesk's is not even looked at. Exits with 5 when a cloud or a region did not answer.
+    """
+    with Hotdesk() as desks:
+        found, unread = desks.leftovers()
+        done = desks.delete_leftovers(found) if yes and not dry_run else {}
+    if as_json:
+        render.json(
+            {
+                "things": [{**leftovers.as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
+                "usd_per_month": sum(t.usd_per_month for t in found),
+                "unread": unread,
+            }
+        )
+    else:
+        if found:
+            heads = ["", "WHAT", "ID", "DESK", "WHERE", "AGE", "$/MONTH", "WHY"]
+            rows = [
+                [
+                    render.style("✗", "red") if t.safe else render.style("?", "yellow"),
+                    t.kind,
+                    render.safe(t.id),
+                    render.safe(t.desk),
+                    f"{t.provider}/{t.region}",
+                    render.ago(t.age_seconds) if t.age_seconds is not None else "",
+                    f"{t.usd_per_month:.2f}",
+                    render.safe(f"not deleted: {done[t.id]}" if done.get(t.id) else t.why),
+                ]
+                for t in found
+            ]
+            render.echo(render.table(heads, rows, right=("AGE", "$/MONTH")))
+            may = [t for t in found if t.safe]
+            if done:
+                gone = sum(not why for why in done.values())
+                render.echo(f"{gone} of {len(may)} deleted.")
+            elif may:
+                usd = render.usd(sum(t.usd_per_month for t in may))
+                render.echo(f"{len(may)} may go, {usd} a month. Nothing was deleted; to do it:")
+                render.echo("  " + render.style("hotdesk gc --yes", "cyan"))
+            for t in found:
+                if not t.safe and t.fix:
+                    render.echo(f"? {render.safe(t.id)}: " + render.style(t.fix, "cyan"))
+        else:
+            render.echo("Nothing is left over.")
+        for what in unread:
+            render.note(f"{what} did not answer: what is there is not known.")
+    if unread or any(done.values()):
+        ctx.exit(5)

@@ -1,0 +1,59 @@
+"""Telling a desk when to end itself: two small files in its home, which its own watch reads.
+
+Everything is in seconds from the file's own time, so that no two clocks are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from hotdesk.connect import ssh
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.model import Desk
+from hotdesk.core.ports import Access
+
+_WRITE = "umask 077; mkdir -p ~/.hotdesk && cat > ~/.hotdesk/{0}.new && mv ~/.hotdesk/{0}.new ~/.hotdesk/{0}"
+_SECONDS = 60.0
+
+
+def limits(desk: Desk, now: float) -> dict[str, float]:
+    """What the desk is told: `machine/idle.py` says what each means. Empty when there is nothing to tell."""
+    said: dict[str, float] = {}
+    if desk.idle_minutes is not None:
+        said["idle_minutes"] = desk.idle_minutes
+    if desk.lease_hours:
+        said["lease_seconds"] = desk.lease_hours * 3600
+    if desk.stop_at:
+        said["stop_seconds"] = max(1.0, desk.stop_at - now)
+    return said
+
+
+def tell(access: Access, desk: Desk, now: float) -> None:
+    """Write the limits down at the desk, which also renews its lease. Raises `Unreachable`."""
+    _write(access, "leave", json.dumps(limits(desk, now)))
+
+
+def stay(access: Access, seconds: float) -> None:
+    """Neither idleness nor the lease ends the desk for so long; 0 takes that back. Raises `Unreachable`."""
+    _write(access, "stay", f"{seconds:.0f}\n")
+
+
+def _write(access: Access, name: str, text: str) -> None:
+    why = ""
+    try:
+        done = subprocess.run(
+            ssh.command(access, [_WRITE.format(name)]),
+            input=text.encode(),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        why = done.stderr.decode("utf-8", "replace").strip()
+    except subprocess.TimeoutExpired:
+        why = f"no answer within {_SECONDS:g} s"
+    raise Unreachable(
+        f"{access.desk} could not be told when to end itself.", why, f"hotdesk up {access.desk}"
+    )

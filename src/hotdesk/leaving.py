@@ -1,0 +1,169 @@
+"""The part of the façade that is about leaving: limits, the bill, and what nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hotdesk.core.errors import HotdeskError, NotAllowed, Refused
+from hotdesk.core.model import Desk, Seen, Survey, Value
+from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.steps import Row
+from hotdesk.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.config import Config
+    from hotdesk.costs import Charge
+    from hotdesk.leftovers import Thing
+
+CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
+
+
+class Limits(Value, frozen=True):
+    """When a desk's machine shall end itself; None leaves as it is."""
+
+    idle_minutes: float | None = None  # 0: never
+    lease_hours: float | None = None  # 0: for ever
+    hours: float | None = None  # from now to the hard end; 0: none
+
+    def of(self, desk: Desk, now: float) -> Desk:
+        """The desk with these limits."""
+        changes: dict[str, float] = {}
+        if self.idle_minutes is not None:
+            changes["idle_minutes"] = self.idle_minutes
+        if self.lease_hours is not None:
+            changes["lease_hours"] = self.lease_hours
+        if self.hours is not None:
+            changes["stop_at"] = now + self.hours * 3600 if self.hours else 0.0
+        return msgspec.structs.replace(desk, **changes)
+
+
+def idle_words(desk: Desk, now: float) -> str:
+    """When a desk's machine ends itself, in a few words."""
+    minutes = desk.idle_minutes
+    if minutes is None:
+        minutes = 0.0 if desk.provider == "local" else CLOUD_IDLE_MINUTES
+    words = [f"{minutes:g} min" if minutes else "never"]
+    if desk.lease_hours:
+        words.append(f"lease {desk.lease_hours:g} h")
+    if desk.stop_at:
+        words.append(f"ends in {max(0.0, desk.stop_at - now) / 3600:.1f} h")
+    return ", ".join(words)
+
+
+class Leaving:
+    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+
+    store: Store
+    clock: Clock
+    on_row: Callable[[Row], None]
+
+    if TYPE_CHECKING:
+
+        @property
+        def config(self) -> Config: ...
+        def survey(self, provider: str) -> Survey: ...
+        def provider(self, name: str) -> Provider: ...
+        def access(self, name: str) -> Access: ...
+
+    def clouds(self) -> set[str]:
+        """The clouds in use: those of desks, and those that hotdesk.toml names."""
+        settings = self.config
+        named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}
+        return {"local", *(n for n in named if n), *(d.provider for d in self.store.desks())}
+
+    def renew(self, name: str) -> None:
+        """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
+        from hotdesk.connect import leave
+
+        desk = self.store.desk(name)
+        if leave.limits(desk, self.clock.now()):
+            leave.tell(self.access(name), desk, self.clock.now())
+
+    def bill(self) -> list[Charge]:
+        """Everything that was ever paid for the desks in the journal, those that are gone included."""
+        from hotdesk.costs import charges
+
+        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
+        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
+        rows: dict[str, list[Row]] = {}
+        for row in self.store.rows(limit=10_000_000):
+            rows.setdefault(row.desk, []).append(row)
+        bill: list[Charge] = []
+        for name, mine in rows.items():
+            seen = surveys[known[name].provider].of(name) if name in known else Seen()
+            bill += charges(name, mine, now, seen)
+        return bill
+
+    def _delete_leftover(self, thing: Thing) -> str:
+        """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
+        from hotdesk.core.steps import Delete, Outcome
+
+        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month)
+        [row] = self.store.begin([(thing.desk, step)], self.clock.now())
+        try:
+            self.provider(thing.provider).delete(thing.id)
+            outcome = Outcome(status="done", id=thing.id)
+        except Refused as no:
+            outcome = Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix)
+        except Exception as error:  # it may have been deleted: the next look shows it
+            outcome = Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+        self.on_row(self.store.end(row, outcome, self.clock.now()))
+        return outcome.message
+
+    def check_budget(self) -> str:
+        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
+        limit = self.config.defaults.usd_per_month
+        if not limit:
+            return ""
+        from hotdesk.costs import this_month
+
+        spent = this_month(self.bill(), self.clock.now())
+        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
+        if spent >= limit:
+            raise NotAllowed(
+                said,
+                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
+                "hotdesk costs   # or the same command with --over-budget",
+            )
+        return said if spent >= 0.8 * limit else ""
+
+    def stay(self, name: str, seconds: float) -> None:
+        """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
+        from hotdesk.connect import leave
+
+        leave.stay(self.access(name), seconds)
+
+    def leftovers(self) -> tuple[list[Thing], list[str]]:
+        """What no desk needs, the dearest first; and the regions and clouds that did not answer."""
+        from hotdesk.leftovers import things
+
+        found: list[Thing] = []
+        unread: list[str] = []
+        for provider in sorted(self.clouds()):
+            try:
+                survey = self.survey(provider)
+            except HotdeskError as error:
+                unread.append(f"{provider} ({error.what})")
+                continue
+            unread += [f"{provider}/{region}" for region in survey.unread]
+            found += things(survey, self.store.desks(), self.clock.now())
+        return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
+
+    def delete_leftovers(self, found: Sequence[Thing]) -> dict[str, str]:
+        """Delete what may go; by id, "" or the reason why it is still there.
+
+        It is looked again before each cloud's turn: what another command has come to need is left alone.
+        """
+        from hotdesk.leftovers import things
+
+        done: dict[str, str] = {}
+        for provider in sorted({t.provider for t in found if t.safe}):
+            now = things(self.survey(provider), self.store.desks(), self.clock.now())
+            safe = {t.id for t in now if t.safe}
+            for thing in (t for t in found if t.safe and t.provider == provider):
+                needed = "it is needed, or gone, by now"
+                done[thing.id] = self._delete_leftover(thing) if thing.id in safe else needed
+        return done

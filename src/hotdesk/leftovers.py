@@ -1,0 +1,83 @@
+"""What is in the clouds and belongs to no desk: found, priced, and deleted where nothing can be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
+from hotdesk.core.plan import plan_gc
+from hotdesk.core.steps import Ask, Delete
+
+
+class Thing(Value, frozen=True):
+    """One thing that no desk of this computer needs, or claims."""
+
+    id: str
+    kind: str
+    desk: str
+    provider: str
+    region: str
+    why: str
+    safe: bool  # it may go: nothing is in it that is not held elsewhere
+    usd_per_month: float = 0.0
+    age_seconds: float | None = None
+    fix: str = ""
+
+
+def as_dict(thing: Thing) -> dict[str, object]:
+    return {name: getattr(thing, name) for name in Thing.__struct_fields__}
+
+
+def things(survey: Survey, known: Iterable[Desk], now: float) -> list[Thing]:
+    """What a survey shows that no desk of these needs, or that none claims."""
+    every: list[Instance | Disk | Image | Leftover] = [
+        *survey.instances,
+        *survey.disks,
+        *survey.images,
+        *survey.leftovers,
+    ]
+    by_id = {t.id: t for t in every}
+    found = []
+    # A cloud's clock is its own; its youngest moment is the best guess at what it shows now.
+    clock = max([now, *(t for t in map(_made_at, every) if t is not None)])
+    for step in plan_gc(survey, known, now):
+        match step:
+            case Delete(id=id_, why=why) if id_ in by_id:
+                found.append(_thing(by_id[id_], why, clock, safe=True))
+            case Ask(what=what, why=why, fix=fix):
+                words = set(what.replace(",", " ").split())
+                asked = [by_id[w] for w in words if w in by_id]
+                found += [_thing(t, why, clock, safe=False, fix=fix) for t in asked]
+    return found
+
+
+def _made_at(thing: Instance | Disk | Image | Leftover) -> float | None:
+    match thing:
+        case Image(taken_at=at):
+            return at or None
+        case Instance(started_at=at):
+            return at or None
+    return None
+
+
+def _thing(
+    thing: Instance | Disk | Image | Leftover, why: str, clock: float, *, safe: bool, fix: str = ""
+) -> Thing:
+    made = _made_at(thing)
+    kind = thing.kind if isinstance(thing, Leftover) else type(thing).__name__.lower()
+    if isinstance(thing, Instance):
+        month = thing.usd_per_hour * 730 if thing.phase not in {Phase.STOPPED, Phase.ENDED} else 0.0
+    else:
+        month = thing.usd_per_month
+    return Thing(
+        id=thing.id,
+        kind="machine" if kind == "instance" else kind,
+        desk=thing.desk,
+        provider=thing.provider,
+        region=thing.region,
+        why=why,
+        safe=safe,
+        usd_per_month=month,
+        age_seconds=max(0.0, clock - made) if made is not None else None,
+        fix=fix,
+    )

@@ -1,0 +1,205 @@
+"""The bill on recorded journals: every figure here was worked out by hand."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+
+from hotdesk.core.model import Image, Instance, Market, Offer, Phase, Seen
+from hotdesk.core.steps import (
+    AnyStep,
+    Bake,
+    BakeOrder,
+    Delete,
+    Launch,
+    LaunchOrder,
+    Leave,
+    Outcome,
+    Prove,
+    Row,
+    Start,
+    Stop,
+    Verify,
+)
+from hotdesk.costs import HOURS_PER_MONTH, Charge, charges, compute_usd, lines, this_month
+from tests.conftest import Command
+
+HOUR = 3600.0
+DAY_0 = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC).timestamp()
+OFFER = Offer(provider="sim", region="r1", zone="r1a", instance_type="gpu.big", usd_per_hour=1.2)
+ORDER = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=OFFER)
+NEXT = LaunchOrder(desk="blue", born=1.0, generation=2, attempt=0, offer=OFFER)
+BAKE = BakeOrder(desk="blue", born=1.0, generation=1, attempt=0, source_id="i-1", started_at=5.0, region="r1")
+
+
+def journal(*steps: tuple[float, AnyStep, str, str]) -> list[Row]:
+    """Rows of (hour, step, status, id), each ended as soon as it was begun."""
+    return [
+        Row(
+            id=n,
+            desk="blue",
+            at=DAY_0 + hour * HOUR,
+            step=step,
+            ended_at=DAY_0 + hour * HOUR,
+            outcome=Outcome(status=status, id=id_),
+        )
+        for n, (hour, step, status, id_) in enumerate(steps)
+    ]
+
+
+LAUNCH = Launch(order=ORDER, why="")
+STOP = Stop(id="i-1", started_at=5.0, why="")
+END = Delete(id="i-1", why="")
+
+
+def compute(rows: list[Row], hours: float, seen: Seen | None = None) -> float:
+    now = DAY_0 + hours * HOUR
+    return sum(c.usd(0, now) for c in charges("blue", rows, now, seen or Seen()) if c.kind == "compute")
+
+
+def test_hours_between_on_and_off() -> None:
+    rows = journal(
+        (0, LAUNCH, "done", "i-1"),
+        (2.5, STOP, "done", "i-1"),
+        (5, Start(id="i-1", started_at=5, why=""), "done", "i-1"),
+        (6, STOP, "done", "i-1"),
+    )
+    assert compute(rows, 100) == pytest.approx((2.5 + 1) * 1.2)
+    assert compute_usd(rows, DAY_0 + 100 * HOUR, False) == pytest.approx(4.2)
+
+
+def test_a_running_machine_goes_on() -> None:
+    rows = journal((0, LAUNCH, "done", "i-1"))
+    machine = Instance(
+        id="i-1",
+        name="x",
+        desk="blue",
+        generation=1,
+        phase=Phase.READY,
+        provider="sim",
+        region="r1",
+        zone="r1a",
+        instance_type="gpu.big",
+    )
+    [charge] = charges("blue", rows, DAY_0 + 10 * HOUR, Seen(instances=(machine,)))
+    assert charge.going_on
+    assert not charge.at_most
+    assert charge.usd(0, 1e12) == pytest.approx(12.0)
+
+
+def test_a_lost_reply_hides_no_dollar() -> None:
+    """The launch's answer was lost; the machine shows under its id in a later step."""
+    rows = journal(
+        (0, LAUNCH, "unknown", ""),
+        (0.1, Prove(id="i-1", generation=1, started_at=5, why=""), "done", "i-1"),
+        (3, STOP, "unknown", ""),
+        (4, Bake(order=BAKE, why=""), "done", "m-1"),
+    )
+    assert compute(rows, 50) == pytest.approx(4 * 1.2)  # surely off when its image was taken
+    [charge] = [c for c in charges("blue", rows, DAY_0 + 50 * HOUR, Seen()) if c.kind == "compute"]
+    assert charge.at_most
+    assert charge.id == "i-1"
+    assert compute(rows[:3], 50) == pytest.approx(3 * 1.2)  # nothing runs any more: the stop had its effect
+
+
+def test_a_repeated_launch_is_one_machine() -> None:
+    rows = journal((0, LAUNCH, "unknown", ""), (1, LAUNCH, "done", "i-1"), (2, END, "done", "i-1"))
+    assert compute(rows, 9) == pytest.approx(2 * 1.2)
+
+
+def test_a_refused_launch_costs_nothing() -> None:
+    assert compute(journal((0, LAUNCH, "refused", "")), 9) == 0
+
+
+def test_an_interruption_ends_at_most_at_the_next_launch() -> None:
+    rows = journal(
+        (0, LAUNCH, "done", "i-1"),
+        (8, Launch(order=NEXT, why=""), "done", "i-2"),
+        (10, Delete(id="i-2", why=""), "done", "i-2"),
+    )
+    assert compute(rows, 20) == pytest.approx(10 * 1.2)
+
+
+def test_a_machine_that_ended_itself() -> None:
+    rows = journal((0, LAUNCH, "done", "i-1"), (5, Leave(id="i-1", started_at=5, why="idle"), "done", "i-1"))
+    [charge] = charges("blue", rows, DAY_0 + 20 * HOUR, Seen())
+    assert charge.usd(0, 1e12) == pytest.approx(6.0)
+    assert charge.at_most
+
+
+def test_an_image_costs_until_it_is_deleted_also_unseen() -> None:
+    rows = journal(
+        (0, LAUNCH, "done", "i-1"),
+        (1, STOP, "done", "i-1"),
+        (1, Bake(order=BAKE, why=""), "unknown", ""),
+        (1.5, Verify(id="m-1", why=""), "done", "m-1"),
+        (2, END, "done", "i-1"),
+        (74, Delete(id="m-1", why="", usd_per_month=7.3), "done", "m-1"),
+    )
+    bill = charges("blue", rows, DAY_0 + 500 * HOUR, Seen())
+    [image] = [c for c in bill if c.kind == "image"]
+    assert image.usd(0, 1e12) == pytest.approx(73 * 7.3 / HOURS_PER_MONTH)  # 0.73
+    there = Image(
+        id="m-1",
+        name="n",
+        desk="blue",
+        generation=1,
+        phase=Phase.READY,
+        provider="sim",
+        region="r1",
+        usd_per_month=7.3,
+    )
+    bill = charges("blue", rows[:-1], DAY_0 + 101 * HOUR, Seen(images=(there,)))
+    assert sum(c.usd(0, 1e12) for c in bill if c.kind == "image") == pytest.approx(1.0)
+
+
+def test_disk_and_address_of_an_aws_machine() -> None:
+    aws = Offer(
+        provider="aws", region="us-west-2", zone="us-west-2a", instance_type="g6.xlarge", usd_per_hour=0.8
+    )
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=aws, disk_gib=100)
+    rows = journal(
+        (0, Launch(order=order, why=""), "done", "i-1"), (10, STOP, "done", "i-1"), (73, END, "done", "i-1")
+    )
+    bill = charges("blue", rows, DAY_0 + 500 * HOUR, Seen())
+    usd = {c.kind: c.usd(0, 1e12) for c in bill}
+    assert usd == pytest.approx({"compute": 8.0, "address": 0.05, "disk": 100 * 0.08 / 10})
+
+
+def test_spot_is_billed_at_each_hours_price() -> None:
+    spot = Offer(
+        provider="aws", region="r", zone="a", instance_type="t", market=Market.SPOT, usd_per_hour=0.3
+    )
+    charge = Charge(
+        desk="blue", kind="compute", id="i", began=0, ended=2.5 * HOUR, usd_per_hour=0.3, offer=spot
+    )
+    prices = {spot.key: [(-100.0, 0.2), (0.5 * HOUR, 0.9), (1.5 * HOUR, 0.4)]}
+    # hour 0 began at 0.2, hour 1 at 0.9 (changed at 0.5 h), half of hour 2 at 0.4
+    assert charge.usd(0, 1e9, prices) == pytest.approx(0.2 + 0.9 + 0.5 * 0.4)
+    assert charge.usd(0.5 * HOUR, 1.5 * HOUR, prices) == pytest.approx(0.5 * 0.2 + 0.5 * 0.9)
+    assert charge.usd(0, 1e9) == pytest.approx(0.75)
+
+
+def test_days_months_and_what_leaving_it_on_would_have_cost() -> None:
+    rows = journal((22, LAUNCH, "done", "i-1"), (26, END, "done", "i-1"))
+    now = DAY_0 + 48 * HOUR
+    bill = charges("blue", rows, now, Seen())
+    first, second = lines(bill, now, by="day")
+    assert (first.period, first.usd, first.left_on) == ("2026-11-01", pytest.approx(2.4), pytest.approx(2.4))
+    assert (second.period, second.usd, second.left_on) == (
+        "2026-11-02",
+        pytest.approx(2.4),
+        pytest.approx(24 * 1.2),
+    )
+    [month] = lines(bill, now)
+    assert (month.period, month.usd) == ("2026-11", pytest.approx(4.8))
+    assert this_month(bill, now) == pytest.approx(4.8)
+    assert this_month(bill, now + 31 * 24 * HOUR) == 0
+
+
+def test_the_command(hotdesk: Command) -> None:
+    said = json.loads(hotdesk("costs", "--json").stdout)
+    assert (said["currency"], said["usd"], said["lines"]) == ("USD", 0, [])
+    assert "Nothing has been paid" in hotdesk("costs").stdout
