@@ -23,6 +23,7 @@ from hotdesk.core.steps import (
     AnyStep,
     Ask,
     Bake,
+    Begin,
     Copy,
     Delete,
     Launch,
@@ -272,13 +273,22 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask():
+        case Wait() | Ask() | Begin():  # a job is begun at its desk, by jobs/run.py
             raise AssertionError(step)
     return id_
 
 
-def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float) -> None:
-    """Keep desks as wanted until interrupted, leaving alone those that another command holds."""
+def watch(
+    reconciler: Reconciler,
+    names: Collection[str] | None,
+    seconds: float,
+    beside: Callable[[list[str]], None] = lambda names: None,
+    enough: Callable[[], bool] = lambda: False,
+) -> None:
+    """Keep desks as wanted until interrupted, leaving alone those that another command holds.
+
+    `beside` is done for the desks that are held, after each tick that found nothing to do; `enough` ends it.
+    """
     while True:
         with contextlib.ExitStack() as held:
             store = reconciler.store
@@ -290,6 +300,10 @@ def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float)
             ]
             try:
                 pause = reconciler.tick(mine).seconds
+                if pause is None:
+                    beside(mine)
             except Unreachable:  # a night without network ends some day
                 pause = None
+        if pause is None and enough():
+            return
         reconciler.clock.sleep(seconds if pause is None else min(seconds, pause))

@@ -43,6 +43,11 @@ COMMANDS = {
         "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
     },
     "Long runs": {
+        "run": "Run a long job at a desk: it outlives ssh, this computer and interruptions.",
+        "jobs": "What runs, what waits, how each ended, what it took and cost.",
+        "logs": "What a job has said; -f goes on with it.",
+        "attach": "The job's own terminal at the desk.",
+        "cancel": "End a job, kindly first.",
         "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
     },
     "Help": {

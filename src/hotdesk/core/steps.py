@@ -147,6 +147,17 @@ class Prove(Step, frozen=True, kw_only=True):
         return f"prove:{self.id}:{self.started_at}"
 
 
+class Begin(Step, frozen=True, kw_only=True):
+    """Begin one attempt of a job at the desk."""
+
+    id: str  # of the job
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"begin:{self.id}:{self.attempt}"
+
+
 class Wait(Step, frozen=True, kw_only=True):
     acts: ClassVar[bool] = False
     seconds: float
@@ -171,7 +182,7 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Wait | Ask
+AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Begin | Wait | Ask
 
 
 class Outcome(Value, frozen=True):
