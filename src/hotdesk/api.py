@@ -199,6 +199,12 @@ class Hotdesk:
             self.store.desk(name)
         watch(self._reconciler(), names, seconds, self.runs().round)
 
+    def watch_alone(self) -> None:
+        """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
+        from hotdesk.jobs.watcher import watch_alone
+
+        watch_alone(self._reconciler(), self.runs().round)
+
     def runs(self, progress: bool = False) -> Runs:
         """The jobs of all desks."""
         from hotdesk.jobs.run import Runs

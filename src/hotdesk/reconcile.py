@@ -282,12 +282,13 @@ def watch(
     reconciler: Reconciler,
     names: Collection[str] | None,
     seconds: float,
-    beside: Callable[[list[str]], None] = lambda names: None,
+    beside: Callable[[list[str]], bool] = lambda names: False,
     enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Keep desks as wanted until interrupted, leaving alone those that another command holds.
 
-    `beside` is done for the desks that are held, after each tick that found nothing to do; `enough` ends it.
+    `beside` is done for the desks that are held, after a tick that found nothing to do, and says whether it
+    did anything; `enough` is asked when neither did.
     """
     while True:
         with contextlib.ExitStack() as held:
@@ -300,8 +301,8 @@ def watch(
             ]
             try:
                 pause = reconciler.tick(mine).seconds
-                if pause is None:
-                    beside(mine)
+                if pause is None and beside(mine):
+                    pause = 0.0
             except Unreachable:  # a night without network ends some day
                 pause = None
         if pause is None and enough():

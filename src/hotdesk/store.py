@@ -189,9 +189,7 @@ class Store:
         with self._complaints(), self._transaction():
             row = self._db.execute("INSERT INTO jobs (desk, settled, body) VALUES (?, 0, '')", (job.desk,))
             number = row.lastrowid or 0
-            named = msgspec.structs.replace(
-                job, number=number, id=job_id(number, job.desk, job.created_at)
-            )
+            named = msgspec.structs.replace(job, number=number, id=job_id(number, job.desk, job.created_at))
             self._db.execute("UPDATE jobs SET body = ? WHERE number = ?", (_encode(named), number))
         return named
 

@@ -24,6 +24,7 @@ def command(as_json: bool) -> None:
     with Hotdesk() as desks:
         views = desks.ls()
         now = desks.clock.now()
+        watcher = desks.store.holder("@watch").partition(" ")[0]
     if as_json:
         render.json([row(view) for view in views])
         return
@@ -49,6 +50,8 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    if watcher:
+        render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))

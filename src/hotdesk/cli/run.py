@@ -42,23 +42,26 @@ _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 @click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
 @click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
 @click.pass_context
-def command(ctx: click.Context, name: str, words: tuple[str, ...], **given: Any) -> None:
+def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
     """Run a long job at a desk: hotdesk run blue -- python train.py
 
     The current folder is copied there (not what .gitignore names), the command begins and is listened to.
     It goes on without this computer; Ctrl-C only ends the listening. After an interruption it is begun again.
     Exits with the command's own status.
     """
+    from hotdesk.jobs import watcher
+
     with Live() as live, options.open_desks(live) as desks:
         job = _queued(desks, name, words, given)
+        watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
         render.note(f"Job {job.number} on {name}: {job.words}")
         if given["detach"]:
-            _watch_on(desks, job)
+            goes_on(desks, job)
             return
         try:
             job = desks.runs(progress=sys.stderr.isatty()).pursue(job, _say, render.note)
         except KeyboardInterrupt:
-            _watch_on(desks, job)
+            goes_on(desks, job)
             ctx.exit(130)
     ctx.exit(report(job))
 
@@ -81,9 +84,7 @@ def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, 
     if not given["no_push"]:
         if any(job.folder == plain and job.result is None for job in waiting):
             target = f"{plain}-{max(job.number for job in waiting) + 1}"
-        folder.push(
-            access, here, target, progress=sys.stderr.isatty(), like=plain if target != plain else ""
-        )
+        folder.push(access, here, target, progress=sys.stderr.isatty(), like=plain if target != plain else "")
     program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
     if program and not at_desk.has(access, target, program):
         raise Unknown(
@@ -115,7 +116,7 @@ def _plain(line: str) -> bool:
     """Whether a shell line begins with nothing but a program's name."""
     import re
 
-    return re.match(r"[\w./+-]+(\s|$)", line) is not None and "=" not in line.split()[0]
+    return re.match(r"[\w./+-]+(\s|$)", line) is not None and "=" not in line.partition(" ")[0]
 
 
 def _say(words: bytes) -> None:
@@ -123,9 +124,9 @@ def _say(words: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _watch_on(desks: Hotdesk, job: Job) -> None:
+def goes_on(desks: Hotdesk, job: Job) -> None:
     render.note(
-        f"\nJob {job.number} goes on at {job.desk}.\n"
+        f"\nJob {job.number} goes on at {job.desk}; a watcher looks after it.\n"
         f"  hotdesk logs {job.desk} {job.number} -f\n"
         f"  hotdesk cancel {job.desk} {job.number}"
     )

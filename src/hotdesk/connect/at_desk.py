@@ -44,7 +44,8 @@ def _source() -> tuple[str, bytes]:
 
 
 def _argv(access: Access, line: str) -> list[str]:
-    return ssh.ssh(access, *(part for setting in _QUIET for part in ("-o", setting)), "--") + [line]
+    settings = (part for setting in _QUIET for part in ("-o", setting))
+    return [*ssh.ssh(access, *settings), "--", line]
 
 
 def _line(words: tuple[str, ...]) -> str:
@@ -78,7 +79,8 @@ def ask(access: Access, *words: str, given: bytes = b"") -> subprocess.Completed
     done = _run(access, _line(words), given)
     if done.returncode == _ABSENT:
         name, text = _source()
-        place = f"umask 077; mkdir -p .hotdesk && cat > .hotdesk/{name}.new && mv .hotdesk/{name}.new .hotdesk/{name}"
+        file = f".hotdesk/{name}"
+        place = f"umask 077; mkdir -p .hotdesk && cat > {file}.new && mv {file}.new {file}"
         _checked(access, _run(access, place, text))
         done = _run(access, _line(words), given)
     return done

@@ -14,11 +14,12 @@ from math import sqrt
 import msgspec
 
 from hotdesk.core.model import Desk, Goal, Value
+from hotdesk.core.policy import expected_up_seconds
 
 #: An attempt that fails this soon after an interruption, without a checkpoint of its own, could not read one.
 BROKEN_SECONDS = 120.0
-#: Attempts that begin and die without a trace in a row, before a person is asked.
-TRACELESS = 5
+#: A job that has a checkpoint folder and writes nothing there for so long is worth a word.
+SILENT_SECONDS = 600.0
 
 
 class Result(Value, frozen=True):
@@ -172,9 +173,9 @@ AnyAct = Ready | Look | Start | Follow | End | Record | Fetch | Settle | Rest
 def plan_jobs(
     desk: Desk | None, ready: bool, jobs: Sequence[Job], seen: Mapping[str, SeenJob] | None
 ) -> AnyAct | None:
-    """The next thing to do for a desk's jobs, in the order in which they were asked for; None when all is done.
+    """The next thing to do for a desk's jobs, in the order they were asked for; None when all is done.
 
-    `ready`: whether its machine runs and answers. `seen`: what the desk said just now, None before it was asked.
+    `ready`: whether its machine runs. `seen`: what the desk said just now, None before it was asked.
     """
     left = sorted((j for j in jobs if not j.settled), key=lambda j: j.number)
     if not left:
@@ -185,6 +186,11 @@ def plan_jobs(
         if job.result is None:
             return Record(job=job, exit_status=None, why=gone)
         return Settle(job=job, goal=None, why=gone)
+    for later in left[1:]:
+        if later.result is not None:
+            return Settle(job=later, goal=None, why=f"job {later.number} is over before its turn")
+        if later.cancelled and seen is not None and later.id not in seen:
+            return Record(job=later, exit_status=None, why="cancelled before its turn")
     last = len(left) == 1
     if job.result is not None and (job.pulled or not job.pull):
         goal = job.then if last and desk.goal is Goal.RUNNING else None
@@ -246,8 +252,11 @@ def _unreadable(job: Job, seen: SeenJob) -> Start | None:
 
 
 def interval_seconds(checkpoint_seconds: float, life_seconds: float) -> float:
-    """How long to compute between two checkpoints, where one takes `checkpoint_seconds` and a machine lasts
-    `life_seconds` on average: Daly's second-order estimate (2006, eq. 37), whose first term is Young's (1974)."""
+    """How long to compute between two checkpoints, where one takes `checkpoint_seconds`.
+
+    A machine lasts `life_seconds` on average. Daly's higher-order estimate (2006), whose first term is
+    Young's (1974).
+    """
     cost, life = checkpoint_seconds, life_seconds
     if cost <= 0:
         return 0.0
@@ -258,5 +267,24 @@ def interval_seconds(checkpoint_seconds: float, life_seconds: float) -> float:
 
 
 def life_seconds(seen: SeenJob, prior_seconds: float) -> float:
-    """How long a machine of this job lasts: as often as it was interrupted, together with one expected life."""
+    """How long a machine of this job lasts: what was seen, together with one life that is expected."""
     return (seen.seconds + prior_seconds) / max(1, seen.attempt)
+
+
+def advice(job: Job, seen: SeenJob) -> str:
+    """What should be said of a job's checkpoints while it runs, or ""."""
+    took = seen.median_checkpoint_seconds
+    if job.checkpoint and took is None and seen.seconds > SILENT_SECONDS:
+        lost = _span(seen.seconds - seen.seconds_before)
+        return f"nothing was written to {job.checkpoint} so far: an interruption now would lose {lost}"
+    if took is None:
+        return ""
+    life = life_seconds(seen, expected_up_seconds(0.0))
+    best = interval_seconds(max(took, 0.1), life)
+    return f"a checkpoint takes {took:.1f} s, a machine lasts {_span(life)}: one every {_span(best)} is best"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

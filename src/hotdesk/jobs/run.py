@@ -1,7 +1,7 @@
 """The loop of jobs: look, think (`core.jobs.plan_jobs`), write down, act.
 
-It is run by `hotdesk run` while somebody listens, and by the watcher otherwise; by both at once, too: each act
-is taken under the desk's lock, and at the desk twice is once.
+It is run by `hotdesk run` while somebody listens, by the watcher otherwise, and by both at once: each act is
+taken under the desk's lock, and at the desk twice is once.
 """
 
 from __future__ import annotations
@@ -75,6 +75,12 @@ class Runs:
                 act = plan_jobs(desk, True, jobs, seen)
         return act, seen
 
+    def seen(self, name: str) -> dict[str, SeenJob]:
+        """What a desk's disk says of all its jobs; nothing while the desk does not run."""
+        desk = self.store.find(name)
+        access = self.access(desk) if desk else None
+        return {job.id: job for job in at_desk.look(access).jobs} if access else {}
+
     def take(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
         """One act; the caller holds the desk."""
         match act:
@@ -122,7 +128,7 @@ class Runs:
                     act, seen = None, {}
             if act is not None and act.why != noted and not isinstance(act, Follow | Look):
                 noted = act.why
-                if isinstance(act, Start | Rest):
+                if isinstance(act, Rest):
                     on_note(act.why)
             match act:
                 case Ready():
@@ -136,8 +142,12 @@ class Runs:
                 case None | Follow():
                     self.clock.sleep(1.0)
 
-    def round(self, names: list[str]) -> None:
-        """One act for each of these desks, which the caller holds: what a watcher does beside its ticks."""
+    def round(self, names: list[str]) -> bool:
+        """One act for each of these desks, which the caller holds: what a watcher does beside its ticks.
+
+        Whether anything was done.
+        """
+        acted = False
         wanted = {job.desk for job in self.store.jobs(unsettled=True)}
         gone = {name for name in wanted if self.store.find(name) is None}
         for name in sorted(wanted & (set(names) | gone)):
@@ -145,8 +155,10 @@ class Runs:
                 act, seen = self.next(name)
                 if act is not None:
                     self.take(act, seen)
+                    acted |= not isinstance(act, Ready | Look | Follow | Rest)
             except HotdeskError:  # this desk is looked at again in a moment, the others now
                 continue
+        return acted
 
     # ---- acts ----------------------------------------------------------------------------------------
 
@@ -159,9 +171,7 @@ class Runs:
             at_desk.begin(access, job, attempt, restore)
         except HotdeskError as error:
             message = error.why or error.what
-            self.on_row(
-                self.store.end(row, Outcome(status="unknown", message=message), self.clock.now())
-            )
+            self.on_row(self.store.end(row, Outcome(status="unknown", message=message), self.clock.now()))
             raise
         self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
 

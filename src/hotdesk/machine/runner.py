@@ -14,6 +14,8 @@ A job lives in ~/.hotdesk/jobs/ID: `order.json`, `log`, `status.json` (written w
 "running" without that lock is an interruption. The standard library only: it runs wherever Python 3.8 does.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
@@ -24,6 +26,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 HOME = os.path.expanduser("~")
 JOBS = os.path.join(HOME, ".hotdesk", "jobs")
@@ -35,11 +38,11 @@ KEPT = 2  # whole checkpoints that are kept aside
 RESERVE_BYTES = 65536  # given back when the disk is full, so that the end can still be written down
 
 
-def path(id_, *names):
+def path(id_: str, *names: str) -> str:
     return os.path.join(JOBS, id_, *names)
 
 
-def read(file):
+def read(file: str) -> dict[str, Any]:
     """What a JSON file holds; {} when it is absent or torn."""
     try:
         with open(file, encoding="utf-8") as source:
@@ -49,7 +52,7 @@ def read(file):
     return value if isinstance(value, dict) else {}
 
 
-def write(file, value):
+def write(file: str, value: dict[str, Any]) -> None:
     """The whole new content or the whole old one, whatever happens meanwhile."""
     with open(file + ".new", "w", encoding="utf-8") as target:
         json.dump(value, target, sort_keys=True)
@@ -58,7 +61,7 @@ def write(file, value):
     os.replace(file + ".new", file)
 
 
-def locked(file):
+def locked(file: str) -> bool:
     """Whether somebody holds this lock."""
     try:
         with open(file, "rb") as lock:
@@ -73,7 +76,7 @@ def locked(file):
 # ---- beginning ---------------------------------------------------------------------------------------
 
 
-def begin():
+def begin() -> int:
     """Begin the attempt that the order names, unless it was begun before or the job is over."""
     order = json.load(sys.stdin)
     id_ = order["id"]
@@ -97,7 +100,7 @@ def begin():
     return 0
 
 
-def start_worker(id_):
+def start_worker(id_: str) -> None:
     """In tmux where there is tmux, so that somebody can attach; else in a session of its own."""
     argv = [sys.executable, os.path.abspath(__file__), "work", id_]
     if shutil.which("tmux"):
@@ -124,16 +127,16 @@ def start_worker(id_):
 class Attempt:
     """One attempt of one job, from its first process to the status that outlives it."""
 
-    def __init__(self, id_):
+    def __init__(self, id_: str) -> None:
         self.id = id_
         self.order = read(path(id_, "order.json"))
         self.status = read(path(id_, "status.json"))
-        self.signals = []
-        self.log = None
-        self.child = None
+        self.signals: list[int] = []
+        self.log: Any = None
+        self.child: Any = None
         self.told_at = 0.0
 
-    def run(self):
+    def run(self) -> int:
         lock = os.open(path(self.id, "run.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,7 +147,7 @@ class Attempt:
             signal.signal(number, lambda got, frame: self.signals.append(got))
         with contextlib.suppress(OSError), open(path(self.id, "reserve"), "wb") as reserve:
             reserve.write(b"\0" * RESERVE_BYTES)
-        self.log = open(path(self.id, "log"), "ab", buffering=0)
+        self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
         before = self.status.get("seconds", 0.0)
         began, clock = time.time(), time.monotonic()
         first = self.status.setdefault("started_at", began)
@@ -165,10 +168,10 @@ class Attempt:
         )
         return 0
 
-    def cancelled(self):
+    def cancelled(self) -> bool:
         return os.path.exists(path(self.id, "cancel"))
 
-    def tell(self, sure=False, **changes):
+    def tell(self, sure: bool = False, **changes: Any) -> None:
         """Write the status down. `sure`: however long that takes, for nobody else knows."""
         self.status.update(changes)
         while True:
@@ -183,7 +186,7 @@ class Attempt:
                     return
                 time.sleep(1.0)
 
-    def argv(self):
+    def argv(self) -> list[str]:
         again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
         words = self.order["resume_command"] if again else self.order["command"]
         shell = os.environ.get("SHELL", "")
@@ -193,7 +196,7 @@ class Attempt:
         line = words[0] if len(words) == 1 else 'exec "$@"'
         return [shell, "-lc", line, "hotdesk", *(words if len(words) > 1 else [])]
 
-    def command(self, lock, clock, before):
+    def command(self, lock: int, clock: float, before: float) -> tuple[int, bool]:
         """Run it to its end; its exit status, and whether it was the machine that ended it."""
         folder = os.path.join(HOME, self.order.get("folder") or ".")
         environment = dict(os.environ)
@@ -224,7 +227,9 @@ class Attempt:
         reader = selectors.DefaultSelector()
         os.set_blocking(self.child.stdout.fileno(), False)
         reader.register(self.child.stdout, selectors.EVENT_READ)
-        stopped, kill_at, done_at, talking = False, None, None, True
+        stopped, talking = False, True
+        kill_at: float | None = None
+        done_at: float | None = None
         while True:
             if talking and reader.select(LOOK_SECONDS):
                 talking = self.pump(reader)
@@ -262,15 +267,15 @@ class Attempt:
         places.close()
         return (128 - status if status < 0 else status), stopped
 
-    def take_signals(self):
+    def take_signals(self) -> list[int]:
         got, self.signals = self.signals, []
         return got
 
-    def send(self, number):
+    def send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child.pid, number)
 
-    def pump(self, reader):
+    def pump(self, reader: selectors.BaseSelector) -> bool:
         """Pass on what the job says; whether it may say more."""
         try:
             said = os.read(self.child.stdout.fileno(), 65536)
@@ -282,7 +287,7 @@ class Attempt:
         reader.unregister(self.child.stdout)
         return False
 
-    def say(self, words):
+    def say(self, words: bytes) -> None:
         if os.isatty(1):
             with contextlib.suppress(OSError):
                 os.write(1, words)
@@ -295,7 +300,7 @@ class Attempt:
 class Checkpoints:
     """The job's checkpoint folder: when one was written, how long it took, and the last whole ones aside."""
 
-    def __init__(self, attempt):
+    def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         order = attempt.order
         name = order.get("checkpoint") or ""
@@ -304,12 +309,13 @@ class Checkpoints:
         self.asked_at = 0.0
         self.seen = self.survey()
         self.looked_at = time.monotonic()
-        self.changed_at = self.burst_at = None
+        self.changed_at = 0.0
+        self.burst_at: float | None = None
         number = order.get("restore")
         if self.folder and number:
             self.put_back(number)
 
-    def survey(self):
+    def survey(self) -> dict[str, tuple[int, int, int]]:
         """Names, sizes, times and places of all files there."""
         found = {}
         for folder, _, names in os.walk(self.folder) if self.folder else ():
@@ -320,13 +326,13 @@ class Checkpoints:
                     found[file] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
         return found
 
-    def ask(self):
+    def ask(self) -> None:
         """Tell the job to write one now."""
         self.asked_at = time.monotonic()
         if self.signal is not None:
             self.attempt.send(self.signal)
 
-    def look(self, now):
+    def look(self, now: float) -> None:
         if not self.folder or now - self.looked_at < LOOK_SECONDS:
             return
         found = self.survey()
@@ -338,10 +344,10 @@ class Checkpoints:
             self.note()
         self.seen, self.looked_at = found, now
 
-    def note(self):
+    def note(self) -> None:
         """A checkpoint is whole: write down how long it took, and keep it aside."""
         status = self.attempt.status
-        took = self.changed_at - self.burst_at
+        took = self.changed_at - (self.burst_at or self.changed_at)
         times = [*status.get("checkpoint_seconds", []), round(took, 2)][-20:]
         count = status.get("checkpoints", 0) + 1
         self.burst_at = None
@@ -354,7 +360,7 @@ class Checkpoints:
             kept=kept,
         )
 
-    def keep(self, number):
+    def keep(self, number: int) -> list[int]:
         """Copy the folder aside, so that a later broken checkpoint does not cost the last whole one."""
         aside = path(self.attempt.id, "checkpoints")
         try:
@@ -376,12 +382,12 @@ class Checkpoints:
             self.attempt.status["trouble"] = f"no checkpoint could be kept aside: {error}"
         return self.kept()
 
-    def kept(self):
+    def kept(self) -> list[int]:
         with contextlib.suppress(OSError):
             return sorted(int(n) for n in os.listdir(path(self.attempt.id, "checkpoints")) if n.isdigit())
         return []
 
-    def put_back(self, number):
+    def put_back(self, number: int) -> None:
         """The checkpoint that was kept under this number, in the place of a broken one."""
         source = path(self.attempt.id, "checkpoints", str(number))
         if not os.path.isdir(source):
@@ -395,7 +401,7 @@ class Checkpoints:
         self.attempt.status["restored"] = number
         self.attempt.say(f"hotdesk: checkpoint {number} was put back\n".encode())
 
-    def close(self):
+    def close(self) -> None:
         """The job is over: what it wrote last counts as well."""
         if self.folder and (self.burst_at is not None or self.survey() != self.seen):
             self.burst_at = self.burst_at or self.looked_at
@@ -406,7 +412,7 @@ class Checkpoints:
 # ---- looking -----------------------------------------------------------------------------------------
 
 
-def look():
+def look() -> int:
     found = []
     for id_ in sorted(os.listdir(JOBS)) if os.path.isdir(JOBS) else ():
         status = read(path(id_, "status.json"))
@@ -427,7 +433,7 @@ def look():
     return 0
 
 
-def stream(id_, offset, follow):
+def stream(id_: str, offset: int, follow: bool) -> int:
     """The log from a byte on, to standard output."""
     while not os.path.exists(path(id_, "log")):
         if not follow or over(id_):
@@ -445,13 +451,13 @@ def stream(id_, offset, follow):
             time.sleep(0.1)
 
 
-def over(id_):
+def over(id_: str) -> bool:
     phase = read(path(id_, "status.json")).get("phase")
     running = locked(path(id_, "run.lock")) or locked(path(id_, "begin.lock"))
     return phase in {"ended", "interrupted"} or not running
 
 
-def cancel(id_):
+def cancel(id_: str) -> int:
     """End a job for good; one that was never begun is over as well."""
     os.makedirs(path(id_), mode=0o700, exist_ok=True)
     with open(path(id_, "cancel"), "wb"):
@@ -465,7 +471,7 @@ def cancel(id_):
     return 0
 
 
-def notice():
+def notice() -> int:
     for id_ in os.listdir(JOBS) if os.path.isdir(JOBS) else ():
         status = read(path(id_, "status.json"))
         if status.get("phase") == "running" and locked(path(id_, "run.lock")):
@@ -474,7 +480,7 @@ def notice():
     return 0
 
 
-def have(folder, word):
+def have(folder: str, word: str) -> int:
     if "/" in word:
         place = os.path.join(HOME, folder, os.path.expanduser(word))
         return 0 if os.access(place, os.X_OK) else 127
@@ -483,7 +489,7 @@ def have(folder, word):
     return 0 if subprocess.run([shell, "-lc", line, "sh", word]).returncode == 0 else 127
 
 
-def main(words):
+def main(words: list[str]) -> int:
     if words == ["begin"]:
         return begin()
     if words == ["look"]:
