@@ -39,6 +39,11 @@ _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 )  # fmt: skip
 @click.option("--pull", multiple=True, metavar="PATH", help="Fetch this from the desk's folder at the end.")
 @click.option("--then", type=click.Choice(list(_THEN)), default="park", show_default=True)
+@click.option(
+    "--work", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="How long it computes."
+)
+@click.option("--deadline", type=click.FloatRange(0), metavar="HOURS", help="It must have ended by then.")
+@click.option("--budget", type=click.FloatRange(0), metavar="USD", help="It may be expected to cost so much.")
 @click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
 @click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
 @click.pass_context
@@ -75,6 +80,7 @@ def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, 
         raise Usage(
             f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
         )
+    work, due = _agreed(desks, name, words, given)
     desks.up(name)
     access = desks.access(name)
     waiting = desks.store.jobs(name, unsettled=True)
@@ -108,8 +114,27 @@ def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, 
             then=_THEN[given["then"]],
             pull=given["pull"],
             pull_to=str(here) if given["pull"] else "",
+            work_seconds=work,
+            deadline_at=due,
+            budget_usd=given["budget"],
         )
     )
+
+
+def _agreed(
+    desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any]
+) -> tuple[float, float | None]:
+    """Seconds of work, as far as known, and when it has to be done. Raises when that cannot be."""
+    from hotdesk.jobs import terms
+
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    work = 3600 * given["work"] if given["work"] else terms.known_seconds(line, desks.store.jobs())
+    hours, usd = given["deadline"], given["budget"]
+    if hours is None and usd is None:
+        return work, None
+    offers = desks.wanted(name, Goal.RUNNING).offers
+    seconds = terms.agree(offers, work, None if hours is None else 3600 * hours, usd)
+    return work, None if seconds is None else desks.clock.now() + seconds
 
 
 def _plain(line: str) -> bool:

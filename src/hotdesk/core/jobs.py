@@ -52,6 +52,7 @@ class Job(Value, frozen=True):
     pull: tuple[str, ...] = ()  # what to fetch at the end, relative to `folder`
     pull_to: str = ""  # a folder of this computer
     work_seconds: float = 0.0  # as its owner guessed, or as it was measured before
+    ran_seconds: float = 0.0  # as the desk last said
     deadline_at: float | None = None
     budget_usd: float | None = None
     cancelled: bool = False

@@ -120,6 +120,7 @@ class Runs:
                     if mine and act is not None:
                         if isinstance(act, Record) and act.job.id == job.id:
                             offset = self._last_words(act.job, offset, on_output)
+                        self._foresee(act, seen)
                         self.take(act, seen)
                 except Unreachable:
                     silent_since = silent_since or self.clock.now()
@@ -154,11 +155,28 @@ class Runs:
             try:
                 act, seen = self.next(name)
                 if act is not None:
+                    self._foresee(act, seen)
                     self.take(act, seen)
                     acted |= not isinstance(act, Ready | Look | Follow | Rest)
             except HotdeskError:  # this desk is looked at again in a moment, the others now
                 continue
         return acted
+
+    def _foresee(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
+        """Once a minute: how far the job is, and where it shall go on if its machine is taken now."""
+        match act:
+            case Follow(job=job) if job.id in seen and abs(seen[job.id].seconds - job.ran_seconds) > 60:
+                job = self.store.put_job(job.number, ran_seconds=seen[job.id].seconds)
+            case _:
+                return
+        desk, now = self.store.find(job.desk), self.clock.now()
+        if desk is None or job.deadline_at is None:
+            return
+        from hotdesk.jobs.terms import place
+
+        offers, _ = place(job, desk.offers, self.store.past(desk).refusals(now).keys(), now)
+        if offers != desk.offers:
+            self.store.put(msgspec.structs.replace(desk, offers=offers))
 
     # ---- acts ----------------------------------------------------------------------------------------
 
