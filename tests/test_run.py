@@ -22,7 +22,7 @@ import pytest
 
 from hotdesk.providers.local import locks
 from tests.conftest import Command
-from tests.local_rig import tool
+from tests.local_rig import needs, tool
 
 pytestmark = [tool("ssh"), tool("rsync"), tool("git")]
 
@@ -376,6 +376,8 @@ def test_ctrl_c_ends_the_listening_and_nothing_else(hotdesk: Command, home: Path
         assert time.monotonic() < limit
         time.sleep(0.1)
     running = only_job(hotdesk)
+    if needs("tmux"):
+        assert f"job-{running['id']}:" in hotdesk("ssh", "blue", "--", "tmux ls").stdout
     assert (running["state"], running["settled"]) == ("running", False)
     laptop.disk("blue", "project", "go").touch()
     assert settled(hotdesk, 1)["state"] == "done"
@@ -383,4 +385,5 @@ def test_ctrl_c_ends_the_listening_and_nothing_else(hotdesk: Command, home: Path
     while json.loads(hotdesk("ls", "--json").stdout)[0]["phase"] != "parked":
         assert time.monotonic() < limit + SECONDS
         time.sleep(0.5)
+    assert hotdesk("logs", "blue").stdout == "listening\nsaved\nleft\n"  # the desk is away
     assert hotdesk("watch", "--systemd").stdout.startswith("# ~/.config/systemd")

@@ -23,6 +23,7 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
     """
     from hotdesk.cli.run import report
     from hotdesk.connect import at_desk
+    from hotdesk.jobs.run import kept_log
 
     def say(words: bytes) -> None:
         sys.stdout.buffer.write(words)
@@ -39,6 +40,10 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
                 goes_on(desks, job)
                 ctx.exit(130)
             ctx.exit(report(job))
+        kept = kept_log(desks.store, job)
+        if kept is not None and kept.exists():
+            say(kept.read_bytes())
+            return
         try:
             at_desk.follow(desks.access(name), job.id, 0, say, to_the_end=False)
         except NeedsDecision as error:

@@ -60,6 +60,8 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
         job = _queued(desks, name, words, given)
         watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
         render.note(f"Job {job.number} on {name}: {job.words}")
+        if desks.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
+            desks.up(name)
         if given["detach"]:
             goes_on(desks, job)
             return

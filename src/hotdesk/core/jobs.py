@@ -182,7 +182,7 @@ def plan_jobs(
     if not left:
         return None
     job = left[0]
-    if desk is None or desk.goal is Goal.GONE:
+    if desk is None or desk.goal is Goal.GONE or desk.created_at > job.created_at:  # another of its name
         gone = f"the desk {job.desk} is gone"
         if job.result is None:
             return Record(job=job, exit_status=None, why=gone)

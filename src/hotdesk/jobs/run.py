@@ -35,7 +35,13 @@ from hotdesk.core.steps import Begin, Outcome, Row
 from hotdesk.costs import compute_usd
 from hotdesk.store import Store
 
+KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
 PATIENCE_SECONDS = 600.0  # a desk that runs and does not answer, before somebody is told
+
+
+def kept_log(store: Store, job: Job) -> Path | None:
+    """Where the end of an ended job's log is kept on this computer."""
+    return store.folder / "jobs" / f"{job.id}.log" if store.folder else None
 
 
 class Runs:
@@ -89,6 +95,7 @@ class Runs:
             case End(job=job):
                 at_desk.cancel(self._reach(job.desk), job.id)
             case Record(job=job, exit_status=status):
+                self._keep_log(job, seen.get(job.id))
                 self.store.put_job(job.number, result=self._result(job, status, seen.get(job.id), act.why))
             case Fetch(job=job):
                 self._fetch(job)
@@ -127,10 +134,14 @@ class Runs:
                     if self.clock.now() - silent_since > PATIENCE_SECONDS:
                         raise
                     act, seen = None, {}
-            if act is not None and act.why != noted and not isinstance(act, Follow | Look):
-                noted = act.why
-                if isinstance(act, Rest):
-                    on_note(act.why)
+            said = ""
+            if isinstance(act, Rest):
+                said = act.why
+            elif isinstance(act, Follow) and act.job.id != job.id:
+                said = f"… job {act.job.number} runs first"
+            if said and said != noted:
+                noted = said
+                on_note(said)
             match act:
                 case Ready():
                     self.settle(desk)
@@ -223,9 +234,23 @@ class Runs:
         folder.pull(self._reach(job.desk), sources, Path(job.pull_to), progress=self.progress)
         self.store.put_job(job.number, pulled=True)
 
+    def _keep_log(self, job: Job, seen: SeenJob | None) -> None:
+        """The end of a job's log, here: it can be read when the desk is parked or gone."""
+        file = kept_log(self.store, job)
+        if file is None or seen is None or file.exists():
+            return
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        parts: list[bytes] = []
+        start = max(0, seen.log_bytes - KEPT_LOG_BYTES)
+        at_desk.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
+        whole = file.with_suffix(".new")
+        whole.write_bytes(b"".join(parts))
+        whole.replace(file)
+
     def _settle(self, job: Job, goal: Goal | None) -> None:
         desk = self.store.find(job.desk)
-        if desk is not None and goal is not None and desk.goal is Goal.RUNNING:
+        alone = len(self.store.jobs(job.desk, unsettled=True)) == 1  # none was asked for since we looked
+        if desk is not None and goal is not None and alone and desk.goal is Goal.RUNNING:
             self.store.put(msgspec.structs.replace(desk, goal=goal, since=self.clock.now()))
         self.store.put_job(job.number, settled=True)
 

@@ -426,7 +426,7 @@ def look() -> int:
             status["log_bytes"] = os.path.getsize(path(id_, "log"))
         with contextlib.suppress(OSError), open(path(id_, "log"), "rb") as log:
             log.seek(max(0, os.path.getsize(path(id_, "log")) - 400))
-            lines = [line for line in log.read().decode("utf-8", "replace").split("\n") if line.strip()]
+            lines = [line for line in log.read(400).decode("utf-8", "replace").split("\n") if line.strip()]
             status["last_line"] = lines[-1].strip()[-200:] if lines else ""
         found.append(status)
     print(json.dumps({"now": time.time(), "jobs": found}))
