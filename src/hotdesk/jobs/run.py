@@ -6,13 +6,14 @@ taken under the desk's lock, and at the desk twice is once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from hotdesk.connect import at_desk, folder
-from hotdesk.core.errors import HotdeskError, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, Unreachable
 from hotdesk.core.jobs import (
     AnyAct,
     End,
@@ -117,6 +118,7 @@ class Runs:
         while True:
             job = self.store.job(job.desk, job.number)
             if job.settled:
+                self._see_it_settled(job)
                 return job
             desk = job.desk
             act: AnyAct | None = None
@@ -147,12 +149,17 @@ class Runs:
                     self.settle(desk)
                 case Follow(job=running) if running.id == job.id:
                     offset = self._listen(job, offset, on_output)
-                case Settle(goal=goal) if goal is not None:
-                    self.settle(desk)
                 case Rest():
                     return job
                 case None | Follow():
                     self.clock.sleep(1.0)
+
+    def _see_it_settled(self, job: Job) -> None:
+        """Until the desk is what it shall be after the job, unless somebody wants it otherwise by now."""
+        desk = self.store.find(job.desk)
+        if desk is not None and job.then is desk.goal and desk.created_at <= job.created_at:
+            with contextlib.suppress(Busy):
+                self.settle(job.desk)
 
     def round(self, names: list[str]) -> bool:
         """One act for each of these desks, which the caller holds: what a watcher does beside its ticks.
