@@ -247,7 +247,7 @@ def test_no_space_left(tmp_path: Path) -> None:
     code = (
         "import resource\n"
         "store = Store(folder)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))\n"
         "done = 0\n"
         "try:\n"
         "    while True: store.begin([('blue', STEP)], 6.0 + done); done += 1\n"

@@ -47,6 +47,7 @@ from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.jobs.run import Runs
     from hotdesk.reconcile import Reconciler, Tick
 
 FIRST_NAME = "desk"  # of a desk that nobody named
@@ -207,7 +208,36 @@ class Hotdesk(Leaving):
 
         for name in names or ():
             self.store.desk(name)
-        watch(self._reconciler(), names, seconds)
+        watch(self._reconciler(), names, seconds, self.runs().round)
+
+    def watch_alone(self) -> None:
+        """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
+        from hotdesk.jobs.watcher import watch_alone
+
+        watch_alone(self._reconciler(), self.runs().round)
+
+    def runs(self, progress: bool = False) -> Runs:
+        """The jobs of all desks."""
+        from hotdesk.jobs.run import Runs
+
+        return Runs(
+            store=self.store,
+            clock=self.clock,
+            access=self.reached,
+            settle=self.settle,
+            on_row=self.on_row,
+            progress=progress,
+        )
+
+    def reached(self, desk: Desk) -> Access | None:
+        """How to reach a desk, None where it has no machine that runs."""
+        machine = self.survey(desk.provider).of(desk.name).live
+        if machine is None or machine.phase is not Phase.READY:
+            return None
+        try:
+            return self.provider(desk.provider).access(machine)
+        except Refused:  # it went away between two looks
+            return None
 
     # ---- what would be done --------------------------------------------------------------------------
 

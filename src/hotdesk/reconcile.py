@@ -25,6 +25,7 @@ from hotdesk.core.steps import (
     AnyStep,
     Ask,
     Bake,
+    Begin,
     Copy,
     Delete,
     Launch,
@@ -287,13 +288,23 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave():
+        case Wait() | Ask() | Leave() | Begin():  # a job is begun at its desk, by jobs/run.py
             raise AssertionError(step)
     return id_
 
 
-def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float) -> None:
-    """Keep desks as wanted until interrupted, leaving alone those that another command holds."""
+def watch(
+    reconciler: Reconciler,
+    names: Collection[str] | None,
+    seconds: float,
+    beside: Callable[[list[str]], bool] = lambda names: False,
+    enough: Callable[[], bool] = lambda: False,
+) -> None:
+    """Keep desks as wanted until interrupted, leaving alone those that another command holds.
+
+    `beside` is done for the desks that are held, after a tick that found nothing to do, and says whether it
+    did anything; `enough` is asked when neither did.
+    """
     while True:
         with contextlib.ExitStack() as held:
             store = reconciler.store
@@ -305,6 +316,10 @@ def watch(reconciler: Reconciler, names: Collection[str] | None, seconds: float)
             ]
             try:
                 pause = reconciler.tick(mine).seconds
+                if pause is None and beside(mine):
+                    pause = 0.0
             except Unreachable:  # a night without network ends some day
                 pause = None
+        if pause is None and enough():
+            return
         reconciler.clock.sleep(seconds if pause is None else min(seconds, pause))

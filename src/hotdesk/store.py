@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer, Unknown
+from hotdesk.core.jobs import Job, job_id
 from hotdesk.core.model import Desk
 from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Outcome, Row
@@ -39,11 +40,21 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX journal_change ON journal (change);
     CREATE TABLE cache (key TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        desk TEXT NOT NULL,
+        settled INTEGER NOT NULL,   -- nothing is left to do for it
+        body BLOB NOT NULL
+    );
+    CREATE INDEX jobs_desk ON jobs (desk, settled);
+    """,
 )
 
 _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(AnyStep)
 _outcome = msgspec.json.Decoder(Outcome)
+_job = msgspec.json.Decoder(Job)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _CANNOT_WRITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
@@ -180,6 +191,51 @@ class Store:
         with self._complaints():
             found = self._db.execute(_ROW + "WHERE change > ? ORDER BY change", (change,)).fetchall()
             return (found[-1][-1] if found else change), [_row(columns) for columns in found]
+
+    # ---- jobs ----------------------------------------------------------------------------------------
+
+    def queue(self, job: Job) -> Job:
+        """Write a new job down, behind all others; the job with its number and its name."""
+        with self._complaints(), self._transaction():
+            row = self._db.execute("INSERT INTO jobs (desk, settled, body) VALUES (?, 0, '')", (job.desk,))
+            number = row.lastrowid or 0
+            named = msgspec.structs.replace(job, number=number, id=job_id(number, job.desk, job.created_at))
+            self._db.execute("UPDATE jobs SET body = ? WHERE number = ?", (_encode(named), number))
+        return named
+
+    def put_job(self, number: int, **changes: object) -> Job:
+        """Change a job's row, whatever else has changed it meanwhile."""
+        with self._complaints(), self._transaction():
+            (body,) = self._db.execute("SELECT body FROM jobs WHERE number = ?", (number,)).fetchone()
+            job = msgspec.structs.replace(_job.decode(body), **changes)
+            self._db.execute(
+                "UPDATE jobs SET settled = ?, body = ? WHERE number = ?", (job.settled, _encode(job), number)
+            )
+        return job
+
+    def jobs(self, desk: str | None = None, unsettled: bool = False) -> list[Job]:
+        """Jobs in the order in which they were asked for; of one desk or of all."""
+        where = " AND ".join(["1", *(["desk = ?"] if desk else []), *(["settled = 0"] if unsettled else [])])
+        with self._complaints():
+            found = self._db.execute(
+                f"SELECT body FROM jobs WHERE {where} ORDER BY number", (desk,) if desk else ()
+            ).fetchall()
+            return [_job.decode(body) for (body,) in found]
+
+    def job(self, desk: str, number: int | None = None) -> Job:
+        """A job by its number, or the desk's newest. Raises `Unknown`, naming those that there are."""
+        known = self.jobs(desk)
+        found = [j for j in known if number is None or j.number == number]
+        if found:
+            return found[-1]
+        if not known:
+            self.desk(desk)
+            raise Unknown(f"{desk} has no job.", "", f"hotdesk run {desk} -- python train.py")
+        raise Unknown(
+            f"{desk} has no job {number}.",
+            f"Its jobs are: {', '.join(str(j.number) for j in known[-12:])}.",
+            f"hotdesk jobs {desk}",
+        )
 
     # ---- cache ---------------------------------------------------------------------------------------
 

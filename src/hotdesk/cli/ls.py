@@ -25,6 +25,7 @@ def command(as_json: bool) -> None:
         views = desks.ls()
         parked = finish.parking(desks, views)
         now = desks.clock.now()
+        watcher = desks.store.holder("@watch").partition(" ")[0]
     for view in parked:
         render.note(
             f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
@@ -55,6 +56,8 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    if watcher:
+        render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))

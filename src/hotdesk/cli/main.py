@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -49,6 +50,11 @@ COMMANDS = {
         "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
     },
     "Long runs": {
+        "run": "Run a long job at a desk: it outlives ssh, this computer and interruptions.",
+        "jobs": "What runs, what waits, how each ended, what it took and cost.",
+        "logs": "What a job has said; -f goes on with it.",
+        "attach": "The job's own terminal at the desk.",
+        "cancel": "End a job, kindly first.",
         "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
     },
     "Help": {
@@ -128,7 +134,21 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         render.error(*_defect(error))
         return 1
+    finally:
+        if name != "watch":
+            _watch_again()
     return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
+
+
+def _watch_again() -> None:
+    """A watcher that was asked for and has died is started again."""
+    from hotdesk.world import state_folder
+
+    if (state_folder() / "watcher").exists():
+        from hotdesk.jobs.watcher import revive
+
+        with contextlib.suppress(OSError):
+            revive(state_folder())
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:

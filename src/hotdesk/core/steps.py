@@ -162,6 +162,17 @@ class Leave(Step, frozen=True, kw_only=True):
         return f"leave:{self.id}:{self.started_at}"
 
 
+class Begin(Step, frozen=True, kw_only=True):
+    """Begin one attempt of a job at the desk."""
+
+    id: str  # of the job
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"begin:{self.id}:{self.attempt}"
+
+
 class Wait(Step, frozen=True, kw_only=True):
     acts: ClassVar[bool] = False
     seconds: float
@@ -186,7 +197,7 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Wait | Ask
+AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
 
 
 class Outcome(Value, frozen=True):

@@ -1,0 +1,39 @@
+"""hotdesk attach"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options
+from hotdesk.core.errors import NeedsDecision, Usage
+
+
+@click.command()
+@options.name
+@click.argument("number", type=int, required=False, metavar="[JOB]")
+@click.pass_context
+def command(ctx: click.Context, name: str, number: int | None) -> None:
+    """The job's own terminal at the desk, where it has tmux. Ctrl-B D leaves it; Ctrl-C reaches the job."""
+    from hotdesk.connect import ssh
+
+    with Hotdesk() as desks:
+        job = desks.store.job(name, number)
+        seen = desks.runs().seen(name).get(job.id)
+        access = desks.access(name)
+    if seen is None or not seen.alive:
+        raise NeedsDecision(
+            f"Job {job.number} does not run just now.",
+            "It has ended." if job.result else "It waits for its turn.",
+            f"hotdesk logs {name} {job.number}",
+        )
+    if not sys.stdin.isatty():
+        raise Usage("There is no terminal to attach.", "", f"hotdesk logs {name} {job.number} -f")
+    session = f"=job-{job.id}"
+    line = (
+        f"tmux has-session -t {session} 2>/dev/null && exec tmux attach -t {session};"
+        f" exec tail -n 50 -f .hotdesk/jobs/{job.id}/log"
+    )
+    ctx.exit(ssh.run(ssh.command(access, [line], tty=True)))

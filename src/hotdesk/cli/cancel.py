@@ -1,0 +1,39 @@
+"""hotdesk cancel"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import Usage
+
+
+@click.command()
+@options.name
+@click.argument("number", type=int, required=False, metavar="[JOB]")
+@click.option("--all", "every", is_flag=True, help="All jobs of the desk that have not ended.")
+def command(name: str, number: int | None, every: bool) -> None:
+    """End a job: SIGTERM, and SIGKILL when its grace is over. One that waits never begins.
+
+    What is to happen to the desk afterwards (--then) still happens.
+    """
+    with Live() as live, options.open_desks(live) as desks:
+        left = [j for j in desks.store.jobs(name, unsettled=True) if j.result is None]
+        chosen = left if every else [desks.store.job(name, number)] if number else left
+        if len(chosen) > 1 and not every:
+            listed = ", ".join(str(j.number) for j in chosen)
+            raise Usage("Which job?", f"There are several: {listed}.", f"hotdesk cancel {name} --all")
+        if not chosen:
+            desks.store.desk(name)
+            render.echo(f"{name} has no job that could be cancelled.")
+            return
+        for job in chosen:
+            if job.result is not None:
+                render.echo(f"Job {job.number} has ended already.")
+                continue
+            desks.store.put_job(job.number, cancelled=True)
+        for job in chosen:
+            ended = desks.runs().pursue(job, lambda words: None, render.note)
+            if job.result is None and ended.result is not None:
+                render.echo(f"Job {job.number} is cancelled.")

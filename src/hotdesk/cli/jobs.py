@@ -1,0 +1,111 @@
+"""hotdesk jobs"""
+
+from __future__ import annotations
+
+import click
+
+from hotdesk.api import Hotdesk
+from hotdesk.cli import options, render
+from hotdesk.core.errors import HotdeskError
+from hotdesk.core.jobs import Job, SeenJob, advice
+
+_COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yellow", "interrupted": "yellow"}
+
+
+@click.command()
+@options.name_or_only
+@options.as_json
+@click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
+def command(name: str | None, as_json: bool, lines: int) -> None:
+    """What runs, what waits, how each job ended, what it took and cost. Without NAME, of all desks."""
+    with Hotdesk() as desks:
+        jobs = desks.store.jobs(name)
+        if name and not jobs:
+            desks.store.desk(name)
+        jobs = jobs[-lines:]
+        seen: dict[str, SeenJob] = {}
+        unasked: list[str] = []
+        for desk in sorted({job.desk for job in jobs if job.result is None}):
+            try:
+                seen |= desks.runs().seen(desk)
+            except HotdeskError as error:
+                unasked.append(f"{desk}: {error.what} {error.why}")
+        now = desks.clock.now()
+    if as_json:
+        render.json([row(job, seen.get(job.id)) for job in jobs])
+        return
+    if not jobs:
+        render.echo("There is no job yet. Begin one, in a project's folder:")
+        render.echo("  " + render.style("hotdesk run blue -- python train.py", "cyan"))
+        return
+    heads = ["JOB", "DESK", "STATE", "EXIT", "RAN", "COST", "TRIES", "ASKED", "COMMAND"]
+    rows = []
+    for job in jobs:
+        told = row(job, seen.get(job.id))
+        state = str(told["state"])
+        rows.append(
+            [
+                str(job.number),
+                job.desk,
+                render.style(state, _COLOURS.get(state, "dim")),
+                "" if told["exit_status"] is None else str(told["exit_status"]),
+                duration(float(str(told["seconds"]))),
+                render.usd(float(str(told["usd"]))) if told["usd"] else "",
+                str(told["attempts"] or ""),
+                render.ago(now - job.created_at),
+                render.safe(job.words),
+            ]
+        )
+    render.echo(render.table(heads, rows, right=("JOB", "EXIT", "RAN", "COST", "TRIES", "ASKED")))
+    for line in unasked:
+        render.note(line)
+    for job in jobs:
+        if (known := seen.get(job.id)) and job.result is None and (said := advice(job, known)):
+            render.echo(render.style(f"job {job.number}: {said}", "dim"))
+
+
+def row(job: Job, seen: SeenJob | None) -> dict[str, object]:
+    """A job as `--json` gives it. Times are seconds since the epoch, by this computer's clock."""
+    result = job.result
+    median = seen.median_checkpoint_seconds if seen else None
+    return {
+        "job": job.number,
+        "id": job.id,
+        "desk": job.desk,
+        "command": job.words,
+        "state": state(job, seen),
+        "exit_status": result.exit_status if result else None,
+        "why": result.why if result else "",
+        "seconds": result.seconds if result else seen.seconds if seen else 0.0,
+        "usd": result.usd if result else 0.0,
+        "attempts": result.attempts if result else seen.attempt if seen else 0,
+        "checkpoints": result.checkpoints if result else seen.checkpoints if seen else 0,
+        "checkpoint_seconds": result.checkpoint_seconds if result else median,
+        "last_line": seen.last_line if seen else "",
+        "asked_at": job.created_at,
+        "ended_at": result.at if result else None,
+        "then": str(job.then or "stay"),
+        "deadline_at": job.deadline_at,
+        "settled": job.settled,
+    }
+
+
+def state(job: Job, seen: SeenJob | None) -> str:
+    """waiting | running | interrupted | done | failed | cancelled | lost"""
+    if job.result:
+        if job.cancelled:
+            return "cancelled"
+        if job.result.exit_status is None:
+            return "lost"
+        return "failed" if job.result.exit_status else "done"
+    if seen is None:
+        return "waiting"
+    return "running" if seen.alive else "ended" if seen.over else "interrupted"
+
+
+def duration(seconds: float) -> str:
+    """How long, in the two largest units."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    return f"{minutes} min" if hours == 0 else f"{hours} h {minutes % 60:02} min"

@@ -1,0 +1,54 @@
+"""hotdesk logs"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import NeedsDecision
+
+
+@click.command()
+@options.name
+@click.argument("number", type=int, required=False, metavar="[JOB]")
+@click.option("-f", "--follow", is_flag=True, help="Go on with it, over interruptions too, until it ends.")
+@click.pass_context
+def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> None:
+    """What a job has said: the newest of the desk, or the one of that number.
+
+    With -f it exits with the job's own status; Ctrl-C only ends the listening.
+    """
+    from hotdesk.cli.run import report
+    from hotdesk.connect import at_desk
+    from hotdesk.jobs.run import kept_log
+
+    def say(words: bytes) -> None:
+        sys.stdout.buffer.write(words)
+        sys.stdout.buffer.flush()
+
+    with Live() as live, options.open_desks(live) as desks:
+        job = desks.store.job(name, number)
+        if follow and not job.settled:
+            try:
+                job = desks.runs().pursue(job, say, render.note)
+            except KeyboardInterrupt:
+                from hotdesk.cli.run import goes_on
+
+                goes_on(desks, job)
+                ctx.exit(130)
+            ctx.exit(report(job))
+        kept = kept_log(desks.store, job)
+        if kept is not None and kept.exists():
+            say(kept.read_bytes())
+            return
+        try:
+            at_desk.follow(desks.access(name), job.id, 0, say, to_the_end=False)
+        except NeedsDecision as error:
+            raise NeedsDecision(
+                f"{name} does not run, and the log of job {job.number} lies at the desk.",
+                error.why,
+                f"hotdesk resume {name}",
+            ) from None

@@ -1,0 +1,176 @@
+"""hotdesk run"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hotdesk.cli import options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.model import Goal
+
+if TYPE_CHECKING:
+    from hotdesk.api import Hotdesk
+    from hotdesk.core.jobs import Job
+
+_THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@options.name
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option("--resume-command", metavar="LINE", help="After an interruption, run this instead.")
+@click.option("--checkpoint", metavar="DIR", help="Where the job writes checkpoints.")
+@click.option(
+    "--signal",
+    type=click.Choice(["USR1", "USR2", "TERM", "none"]),
+    default="USR1",
+    show_default=True,
+    help="Asks the job for a checkpoint when the machine is about to be taken.",
+)
+@click.option(
+    "--grace", default=20.0, show_default=True, type=click.FloatRange(0), metavar="SECONDS",
+    help="From asking the job to end until it is killed.",
+)  # fmt: skip
+@click.option("--pull", multiple=True, metavar="PATH", help="Fetch this from the desk's folder at the end.")
+@click.option("--then", type=click.Choice(list(_THEN)), default="park", show_default=True)
+@click.option(
+    "--work", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="How long it computes."
+)
+@click.option("--deadline", type=click.FloatRange(0), metavar="HOURS", help="It must have ended by then.")
+@click.option("--budget", type=click.FloatRange(0), metavar="USD", help="It may be expected to cost so much.")
+@click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
+@click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
+@click.pass_context
+def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
+    """Run a long job at a desk: hotdesk run blue -- python train.py
+
+    The current folder is copied there (not what .gitignore names), the command begins and is listened to.
+    It goes on without this computer; Ctrl-C only ends the listening. After an interruption it is begun again.
+    Exits with the command's own status.
+    """
+    from hotdesk.jobs import watcher
+
+    with Live() as live, options.open_desks(live) as desks:
+        job = _queued(desks, name, words, given)
+        watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
+        render.note(f"Job {job.number} on {name}: {job.words}")
+        if desks.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
+            desks.up(name)
+        if given["detach"]:
+            goes_on(desks, job)
+            return
+        try:
+            job = desks.runs(progress=sys.stderr.isatty()).pursue(job, _say, render.note)
+        except KeyboardInterrupt:
+            goes_on(desks, job)
+            ctx.exit(130)
+    ctx.exit(report(job))
+
+
+def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any]) -> Job:
+    from hotdesk.connect import at_desk, folder
+    from hotdesk.core.jobs import Job
+
+    here = Path.cwd()
+    if here in {Path.home(), Path(here.anchor)} and not given["no_push"]:
+        raise Usage(
+            f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
+        )
+    work, due = _agreed(desks, name, words, given)
+    desks.up(name)
+    access = desks.access(name)
+    waiting = desks.store.jobs(name, unsettled=True)
+    plain = here.name or "project"
+    # What runs keeps the files that it began with: a job that has to wait gets a folder of its own.
+    target = plain
+    if not given["no_push"]:
+        if any(job.folder == plain and job.result is None for job in waiting):
+            target = f"{plain}-{max(job.number for job in waiting) + 1}"
+        folder.push(access, here, target, progress=sys.stderr.isatty(), like=plain if target != plain else "")
+    program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
+    if program and not at_desk.has(access, target, program):
+        raise Unknown(
+            f"There is no command {program!r} at {name}.",
+            "It is neither on the desk's PATH nor in the folder that was copied.",
+            f"hotdesk ssh {name} -- 'command -v python3 {program}'",
+        )
+    signal = "" if given["signal"] == "none" else f"SIG{given['signal']}"
+    return desks.store.queue(
+        Job(
+            id="",
+            number=0,
+            desk=name,
+            command=words,
+            created_at=desks.clock.now(),
+            folder=target,
+            resume_command=(given["resume_command"],) if given["resume_command"] else (),
+            checkpoint=given["checkpoint"] or "",
+            signal=signal,
+            grace_seconds=given["grace"],
+            then=_THEN[given["then"]],
+            pull=given["pull"],
+            pull_to=str(here) if given["pull"] else "",
+            work_seconds=work,
+            deadline_at=due,
+            budget_usd=given["budget"],
+        )
+    )
+
+
+def _agreed(
+    desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any]
+) -> tuple[float, float | None]:
+    """Seconds of work, as far as known, and when it has to be done. Raises when that cannot be."""
+    from hotdesk.jobs import terms
+
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    work = 3600 * given["work"] if given["work"] else terms.known_seconds(line, desks.store.jobs())
+    hours, usd = given["deadline"], given["budget"]
+    if hours is None and usd is None:
+        return work, None
+    offers = desks.wanted(name, Goal.RUNNING).offers
+    seconds = terms.agree(offers, work, None if hours is None else 3600 * hours, usd)
+    return work, None if seconds is None else desks.clock.now() + seconds
+
+
+def _plain(line: str) -> bool:
+    """Whether a shell line begins with nothing but a program's name."""
+    import re
+
+    return re.match(r"[\w./+-]+(\s|$)", line) is not None and "=" not in line.partition(" ")[0]
+
+
+def _say(words: bytes) -> None:
+    sys.stdout.buffer.write(words)
+    sys.stdout.buffer.flush()
+
+
+def goes_on(desks: Hotdesk, job: Job) -> None:
+    render.note(
+        f"\nJob {job.number} goes on at {job.desk}; a watcher looks after it.\n"
+        f"  hotdesk logs {job.desk} {job.number} -f\n"
+        f"  hotdesk cancel {job.desk} {job.number}"
+    )
+
+
+def report(job: Job) -> int:
+    """Say how a job ended; the exit status that `hotdesk run` gives for it."""
+    result = job.result
+    if result is None:
+        render.note(f"Job {job.number} waits: {job.desk} is not wanted running. hotdesk resume {job.desk}")
+        return 5
+    took = f"{result.seconds:.0f} s" + (f", {render.usd(result.usd)}" if result.usd else "")
+    again = f", {result.attempts} attempts" if result.attempts > 1 else ""
+    if result.exit_status is None:
+        render.error(f"Job {job.number} did not end: {result.why}.", "", f"hotdesk jobs {job.desk}")
+        return 5
+    word = "✓" if result.exit_status == 0 else f"✗ exit status {result.exit_status}:"
+    why = f" ({result.why})" if result.why else ""
+    render.note(f"{word} job {job.number} ran for {took}{again}{why}")
+    return result.exit_status

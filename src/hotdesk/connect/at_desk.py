@@ -1,0 +1,156 @@
+"""Speaking with the runner at a desk: it is put there when it is not there yet."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+import hotdesk
+from hotdesk.connect import ssh
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.jobs import Job, SeenJob
+from hotdesk.core.ports import Access
+
+_ABSENT = 74  # the exit status that says: there is no runner here
+_SECONDS = 60.0
+_QUIET = (
+    "BatchMode=yes",
+    "IdentityAgent=none",
+    "UpdateHostKeys=no",
+    "ClearAllForwardings=yes",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+    "ConnectTimeout=10",
+    "ServerAliveCountMax=2",
+)
+
+
+class Looked(msgspec.Struct, frozen=True):
+    now: float  # the desk's clock
+    jobs: list[SeenJob]
+
+
+@cache
+def _source() -> tuple[str, bytes]:
+    """The runner's name at a desk, which changes with its text; and the text."""
+    text = (Path(hotdesk.__file__).parent / "machine" / "runner.py").read_bytes()
+    return f"runner-{hashlib.sha256(text).hexdigest()[:12]}.py", text
+
+
+def _argv(access: Access, line: str) -> list[str]:
+    settings = (part for setting in _QUIET for part in ("-o", setting))
+    return [*ssh.ssh(access, *settings), "--", line]
+
+
+def _line(words: tuple[str, ...]) -> str:
+    name, _ = _source()
+    return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec python3 .hotdesk/{name} {shlex.join(words)}"
+
+
+def _run(access: Access, line: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    try:
+        done = subprocess.run(
+            _argv(access, line), input=given, capture_output=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unreachable(
+            f"{access.desk} does not answer.", f"A command took more than {_SECONDS:.0f} s.", _fix(access)
+        ) from None
+    if done.returncode == 255:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Unreachable(
+            f"{access.desk} does not answer.", words[-1] if words else "ssh gives no reason.", _fix(access)
+        )
+    return done
+
+
+def _fix(access: Access) -> str:
+    return f"hotdesk show {access.desk}"
+
+
+def ask(access: Access, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """One word with the runner. Raises `Unreachable` when the desk cannot be asked."""
+    done = _run(access, _line(words), given)
+    if done.returncode == _ABSENT:
+        name, text = _source()
+        file = f".hotdesk/{name}"
+        place = f"umask 077; mkdir -p .hotdesk && cat > {file}.new && mv {file}.new {file}"
+        _checked(access, _run(access, place, text))
+        done = _run(access, _line(words), given)
+    return done
+
+
+def _checked(access: Access, done: subprocess.CompletedProcess[bytes]) -> bytes:
+    if done.returncode != 0:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Unreachable(
+            f"{access.desk} cannot look after jobs just now.",
+            words[-1] if words else f"Its runner ended with {done.returncode}.",
+            f"hotdesk ssh {access.desk} -- df -h .",
+        )
+    return done.stdout
+
+
+def look(access: Access) -> Looked:
+    """Every job that the desk knows. Raises `Unreachable`."""
+    said = _checked(access, ask(access, "look"))
+    try:
+        return msgspec.json.decode(said, type=Looked)
+    except msgspec.DecodeError as error:
+        raise Unreachable(f"{access.desk} speaks in riddles.", str(error), _fix(access)) from error
+
+
+def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:
+    """Begin exactly this attempt; twice is once. Raises `Unreachable` when it cannot be."""
+    order = {
+        "id": job.id,
+        "attempt": attempt,
+        "restore": restore,
+        "command": job.command,
+        "resume_command": job.resume_command,
+        "folder": job.folder,
+        "checkpoint": job.checkpoint,
+        "signal": job.signal,
+        "grace_seconds": job.grace_seconds,
+    }
+    _checked(access, ask(access, "begin", given=msgspec.json.encode(order)))
+
+
+def cancel(access: Access, id_: str) -> None:
+    _checked(access, ask(access, "cancel", id_))
+
+
+def has(access: Access, folder: str, word: str) -> bool:
+    """Whether a program of that name can be run at the desk."""
+    return ask(access, "have", folder, word).returncode == 0
+
+
+def follow(
+    access: Access, id_: str, offset: int, on_output: Callable[[bytes], None], *, to_the_end: bool = True
+) -> int:
+    """Hand on what a job says, from that byte of its log on; where it ended.
+
+    Ends with the attempt, or when the connection is lost: who wants to know which, looks.
+    """
+    words = ("log", id_, str(offset), *(["-f"] if to_the_end else []))
+    with subprocess.Popen(
+        _argv(access, _line(words)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    ) as client:
+        assert client.stdout is not None
+        try:
+            while chunk := client.stdout.read(65536):
+                offset += len(chunk)
+                on_output(chunk)
+        finally:
+            client.kill()
+    return offset

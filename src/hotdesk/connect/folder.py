@@ -1,0 +1,89 @@
+"""A project's folder, copied to a desk as git sees it: what .gitignore names stays here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from hotdesk.connect import ssh
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.ports import Access
+
+
+def listing(folder: Path) -> bytes | None:
+    """The folder's files, each ended by a zero byte: all but what .gitignore names, at any depth.
+
+    git itself is asked, for nobody else knows all its rules; also where the folder is in no repository.
+    None when this computer has no git.
+    """
+    if shutil.which("git") is None:
+        return None
+    asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = _git(folder, *asked)
+    if listed is None:
+        with tempfile.TemporaryDirectory(prefix="hotdesk-") as empty:
+            if _git(Path(empty), "init", "-q") is None:
+                return None
+            listed = _git(folder, f"--git-dir={empty}/.git", f"--work-tree={folder}", *asked)
+    if listed is None:
+        return None
+    kept = [n for n in sorted(set(listed.split(b"\0"))) if n and _exists(folder, n)]
+    return b"".join(name + b"\0" for name in kept)
+
+
+def _exists(folder: Path, name: bytes) -> bool:
+    path = folder / name.decode("utf-8", "surrogateescape")
+    return path.exists() or path.is_symlink()
+
+
+def _git(folder: Path, *words: str) -> bytes | None:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def push(access: Access, folder: Path, target: str, *, progress: bool, like: str = "") -> None:
+    """Copy the folder's files to `target`, relative to the desk's home; again copies only what changed.
+
+    Nothing is deleted there. What lies unchanged in `like`, a folder beside it, is copied at the desk itself.
+    Raises `Missing` without rsync, `Unreachable` when it does not arrive.
+    """
+    argv = [*_rsync(access, progress), "-r"]
+    names = listing(folder)
+    if names is None:
+        argv += ["--filter=:- .gitignore", "--exclude=.git/"]
+    else:
+        argv += ["--from0", "--files-from=-"]
+    if like:
+        argv += [f"--copy-dest=../{like}"]
+    argv += ["--", f"{folder}/", f"{_host(access)}:{target}/"]
+    done = subprocess.run(argv, input=names or b"", stderr=subprocess.PIPE, check=False)
+    _complain(done, f"{folder.name} could not be copied to {access.desk}.", access)
+
+
+def pull(access: Access, sources: list[str], target: Path, *, progress: bool) -> None:
+    """Copy files and folders, relative to the desk's home, into a folder of this computer."""
+    target.mkdir(parents=True, exist_ok=True)
+    argv = [*_rsync(access, progress), "--", *(f"{_host(access)}:{s}" for s in sources), f"{target}/"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    _complain(done, f"The results could not be copied from {access.desk}.", access)
+
+
+def _rsync(access: Access, progress: bool) -> list[str]:
+    from shlex import join
+
+    shell = join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
+    shown = ["--info=progress2"] if progress else []
+    return [ssh.program("rsync"), "-a", "-z", "-s", "--partial", *shown, "-e", shell]
+
+
+def _host(access: Access) -> str:
+    host = f"[{access.host}]" if ":" in access.host else access.host
+    return f"{access.user}@{host}"
+
+
+def _complain(done: subprocess.CompletedProcess[bytes], what: str, access: Access) -> None:
+    if done.returncode != 0:
+        words = [w for w in done.stderr.decode("utf-8", "replace").splitlines() if w.strip()]
+        raise Unreachable(what, words[0] if words else "rsync gives no reason.", f"hotdesk ssh {access.desk}")

@@ -1,0 +1,291 @@
+"""Jobs: what shall run at a desk, what the desk says of it, and what is left to do. Pure, like the planner.
+
+A job's row says what is wanted; how far it is stands on the desk's own disk, so it travels with the desk's
+image and survives this computer. `plan_jobs` is asked after every look and remembers nothing: whoever asks
+next, after whatever crash, goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from math import sqrt
+
+import msgspec
+
+from hotdesk.core.model import Desk, Goal, Value
+from hotdesk.core.policy import expected_up_seconds
+
+#: An attempt that fails this soon after an interruption, without a checkpoint of its own, could not read one.
+BROKEN_SECONDS = 120.0
+#: A job that has a checkpoint folder and writes nothing there for so long is worth a word.
+SILENT_SECONDS = 600.0
+
+
+class Result(Value, frozen=True):
+    """How a job ended, kept when its desk is parked or gone."""
+
+    exit_status: int | None  # None: it never came to an end
+    why: str
+    at: float  # our clock
+    seconds: float = 0.0  # it ran, at the desk, all attempts together
+    usd: float = 0.0  # the desk cost while the job was its own
+    attempts: int = 0
+    checkpoints: int = 0
+    checkpoint_seconds: float | None = None  # the median
+
+
+class Job(Value, frozen=True):
+    """What shall run: a row that commands write and that survives every process."""
+
+    id: str  # also its folder's name at the desk
+    number: int  # what people call it
+    desk: str
+    command: tuple[str, ...]  # a single word is a shell line, several are taken to the letter
+    created_at: float
+    folder: str = "."  # at the desk, below its home
+    resume_command: tuple[str, ...] = ()  # from the second attempt on; () for the same again
+    checkpoint: str = ""  # a folder, relative to `folder`
+    signal: str = "SIGUSR1"  # that asks the job for a checkpoint; "" for none
+    grace_seconds: float = 20.0  # between the asking and the killing
+    then: Goal | None = Goal.PARKED  # what the desk shall be when no job is left; None: as it is
+    pull: tuple[str, ...] = ()  # what to fetch at the end, relative to `folder`
+    pull_to: str = ""  # a folder of this computer
+    work_seconds: float = 0.0  # as its owner guessed, or as it was measured before
+    ran_seconds: float = 0.0  # as the desk last said
+    deadline_at: float | None = None
+    budget_usd: float | None = None
+    cancelled: bool = False
+    result: Result | None = None
+    pulled: bool = False
+    settled: bool = False  # nothing is left to do for it
+
+    @property
+    def words(self) -> str:
+        """The command as it was written."""
+        from shlex import join
+
+        return self.command[0] if len(self.command) == 1 else join(self.command)
+
+
+def job_id(number: int, desk: str, created_at: float) -> str:
+    """A name that no other job has had on any disk, even when this computer's memory was lost."""
+    return f"{number}-{sha256(f'{desk}:{created_at}'.encode()).hexdigest()[:6]}"
+
+
+class SeenJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a desk says of one job. Times are the desk's own."""
+
+    id: str
+    alive: bool = False  # whether any of its processes lives
+    phase: str = ""  # begun | running | interrupted | ended
+    attempt: int = 0
+    exit_status: int | None = None
+    started_at: float = 0.0
+    attempt_at: float = 0.0
+    ended_at: float = 0.0
+    seconds: float = 0.0
+    seconds_before: float = 0.0
+    cancelled: bool = False
+    checkpoints: int = 0
+    checkpoint_seconds: tuple[float, ...] = ()
+    checkpoint_at: float = 0.0
+    checkpoint_bytes: int = 0
+    kept: tuple[int, ...] = ()
+    restored: int = 0
+    trouble: str = ""
+    log_bytes: int = 0
+    last_line: str = ""
+
+    @property
+    def over(self) -> bool:
+        return self.phase == "ended"
+
+    @property
+    def median_checkpoint_seconds(self) -> float | None:
+        times = sorted(self.checkpoint_seconds)
+        return times[len(times) // 2] if times else None
+
+
+# ---- what is left to do ------------------------------------------------------------------------------
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    why: str
+
+
+class Ready(Act, frozen=True, kw_only=True):
+    """Bring the desk to where it is wanted."""
+
+
+class Look(Act, frozen=True, kw_only=True):
+    """Ask the desk."""
+
+
+class Start(Act, frozen=True, kw_only=True):
+    """Begin exactly this attempt: asked twice, it begins once."""
+
+    job: Job
+    attempt: int
+    restore: int = 0  # of the checkpoints kept aside, which to put back first
+
+
+class Follow(Act, frozen=True, kw_only=True):
+    """It runs; nothing to do but to listen."""
+
+    job: Job
+
+
+class End(Act, frozen=True, kw_only=True):
+    """Tell the desk that the job is not wanted any more."""
+
+    job: Job
+
+
+class Record(Act, frozen=True, kw_only=True):
+    """Write down how it ended."""
+
+    job: Job
+    exit_status: int | None
+
+
+class Fetch(Act, frozen=True, kw_only=True):
+    """Copy its results here."""
+
+    job: Job
+
+
+class Settle(Act, frozen=True, kw_only=True):
+    """No job is left: the desk becomes what was asked for."""
+
+    job: Job
+    goal: Goal | None
+
+
+class Rest(Act, frozen=True, kw_only=True):
+    """Nothing can be done now, and only the desk's owner changes that."""
+
+    job: Job
+
+
+AnyAct = Ready | Look | Start | Follow | End | Record | Fetch | Settle | Rest
+
+
+def plan_jobs(
+    desk: Desk | None, ready: bool, jobs: Sequence[Job], seen: Mapping[str, SeenJob] | None
+) -> AnyAct | None:
+    """The next thing to do for a desk's jobs, in the order they were asked for; None when all is done.
+
+    `ready`: whether its machine runs. `seen`: what the desk said just now, None before it was asked.
+    """
+    left = sorted((j for j in jobs if not j.settled), key=lambda j: j.number)
+    if not left:
+        return None
+    job = left[0]
+    if desk is None or desk.goal is Goal.GONE or desk.created_at > job.created_at:  # another of its name
+        gone = f"the desk {job.desk} is gone"
+        if job.result is None:
+            return Record(job=job, exit_status=None, why=gone)
+        return Settle(job=job, goal=None, why=gone)
+    for later in left[1:]:
+        if later.result is not None:
+            return Settle(job=later, goal=None, why=f"job {later.number} is over before its turn")
+        if later.cancelled and seen is not None and later.id not in seen:
+            return Record(job=later, exit_status=None, why="cancelled before its turn")
+    last = len(left) == 1
+    if job.result is not None and (job.pulled or not job.pull):
+        goal = job.then if last and desk.goal is Goal.RUNNING else None
+        why = f"job {job.number} is over" + ("" if last else f", job {left[1].number} is next")
+        return Settle(job=job, goal=goal, why=why)
+    if job.cancelled and job.result is None and desk.goal is not Goal.RUNNING:
+        return Record(job=job, exit_status=None, why="cancelled while the desk was away")
+    if desk.goal is not Goal.RUNNING:
+        return Rest(job=job, why=f"{desk.name} is wanted {desk.goal}; the job goes on when it runs again")
+    if not ready:
+        return Ready(why=f"{desk.name} is wanted for job {job.number}")
+    if seen is None:
+        return Look(why="how far the job is stands at the desk")
+    if job.result is not None:
+        return Fetch(job=job, why=f"the results of job {job.number}")
+    return _of(job, seen.get(job.id))
+
+
+def _of(job: Job, seen: SeenJob | None) -> AnyAct:
+    if seen is not None and seen.over:
+        if broken := _unreadable(job, seen):
+            return broken
+        why = "cancelled" if seen.cancelled else seen.trouble or ""
+        return Record(job=job, exit_status=seen.exit_status, why=why)
+    if job.cancelled:
+        if seen is not None and seen.cancelled and seen.alive:
+            return Follow(job=job, why="it is given time to end")
+        return End(job=job, why="you cancelled it")
+    if seen is None:
+        return Start(job=job, attempt=1, why="it is its turn")
+    if seen.alive:
+        return Follow(job=job, why="it runs")
+    return Start(job=job, attempt=seen.attempt + 1, why="the machine was interrupted; the job goes on")
+
+
+def _unreadable(job: Job, seen: SeenJob) -> Start | None:
+    """Another attempt from an older checkpoint, when the newest seems to be broken.
+
+    An attempt after an interruption that fails at once and writes nothing could not read what it found.
+    """
+    ran = seen.seconds - seen.seconds_before
+    failed = seen.exit_status not in {0, None} and not seen.cancelled and not job.cancelled
+    if not (failed and seen.attempt > 1 and seen.kept and ran < BROKEN_SECONDS):
+        return None
+    if seen.checkpoint_at > seen.attempt_at:
+        return None
+    older = [n for n in seen.kept if not seen.restored or n < seen.restored]
+    if not older:
+        return None
+    return Start(
+        job=job,
+        attempt=seen.attempt + 1,
+        restore=max(older),
+        why=f"attempt {seen.attempt} could not go on from the newest checkpoint; the one before is put back",
+    )
+
+
+# ---- checkpoints -------------------------------------------------------------------------------------
+
+
+def interval_seconds(checkpoint_seconds: float, life_seconds: float) -> float:
+    """How long to compute between two checkpoints, where one takes `checkpoint_seconds`.
+
+    A machine lasts `life_seconds` on average. Daly's higher-order estimate (2006), whose first term is
+    Young's (1974).
+    """
+    cost, life = checkpoint_seconds, life_seconds
+    if cost <= 0:
+        return 0.0
+    if cost >= 2 * life:
+        return life
+    share = sqrt(cost / (2 * life))
+    return sqrt(2 * cost * life) * (1 + share / 3 + share * share / 9) - cost
+
+
+def life_seconds(seen: SeenJob, prior_seconds: float) -> float:
+    """How long a machine of this job lasts: what was seen, together with one life that is expected."""
+    return (seen.seconds + prior_seconds) / max(1, seen.attempt)
+
+
+def advice(job: Job, seen: SeenJob) -> str:
+    """What should be said of a job's checkpoints while it runs, or ""."""
+    took = seen.median_checkpoint_seconds
+    if job.checkpoint and took is None and seen.seconds > SILENT_SECONDS:
+        lost = _span(seen.seconds - seen.seconds_before)
+        return f"nothing was written to {job.checkpoint} so far: an interruption now would lose {lost}"
+    if took is None:
+        return ""
+    life = life_seconds(seen, expected_up_seconds(0.0))
+    best = interval_seconds(max(took, 0.1), life)
+    return f"a checkpoint takes {took:.1f} s, a machine lasts {_span(life)}: one every {_span(best)} is best"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,282 @@
+"""The loop of jobs: look, think (`core.jobs.plan_jobs`), write down, act.
+
+It is run by `hotdesk run` while somebody listens, by the watcher otherwise, and by both at once: each act is
+taken under the desk's lock, and at the desk twice is once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.connect import at_desk, folder
+from hotdesk.core.errors import Busy, HotdeskError, Unreachable
+from hotdesk.core.jobs import (
+    AnyAct,
+    End,
+    Fetch,
+    Follow,
+    Job,
+    Look,
+    Ready,
+    Record,
+    Rest,
+    Result,
+    SeenJob,
+    Settle,
+    Start,
+    plan_jobs,
+)
+from hotdesk.core.model import Desk, Goal
+from hotdesk.core.ports import Access, Clock
+from hotdesk.core.steps import Begin, Outcome, Row
+from hotdesk.costs import compute_usd
+from hotdesk.store import Store
+
+KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
+PATIENCE_SECONDS = 600.0  # a desk that runs and does not answer, before somebody is told
+
+
+def kept_log(store: Store, job: Job) -> Path | None:
+    """Where the end of an ended job's log is kept on this computer."""
+    return store.folder / "jobs" / f"{job.id}.log" if store.folder else None
+
+
+class Runs:
+    """The jobs of all desks. `access` says how to reach a desk that runs, None for one that does not."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        access: Callable[[Desk], Access | None],
+        settle: Callable[[str], object],
+        on_row: Callable[[Row], None] = lambda row: None,
+        progress: bool = False,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.access = access
+        self.settle = settle
+        self.on_row = on_row
+        self.progress = progress
+
+    # ---- thinking ------------------------------------------------------------------------------------
+
+    def next(self, name: str) -> tuple[AnyAct | None, dict[str, SeenJob]]:
+        """What is to be done next for a desk's jobs, and what its disk says of them.
+
+        Raises `Unreachable` when the desk runs and cannot be asked.
+        """
+        desk, jobs = self.store.find(name), self.store.jobs(name, unsettled=True)
+        seen: dict[str, SeenJob] = {}
+        act = plan_jobs(desk, False, jobs, None)
+        if isinstance(act, Ready) and desk is not None and (access := self.access(desk)):
+            act = plan_jobs(desk, True, jobs, None)
+            if isinstance(act, Look):
+                seen = {job.id: job for job in at_desk.look(access).jobs}
+                act = plan_jobs(desk, True, jobs, seen)
+        return act, seen
+
+    def seen(self, name: str) -> dict[str, SeenJob]:
+        """What a desk's disk says of all its jobs; nothing while the desk does not run."""
+        desk = self.store.find(name)
+        access = self.access(desk) if desk else None
+        return {job.id: job for job in at_desk.look(access).jobs} if access else {}
+
+    def take(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
+        """One act; the caller holds the desk."""
+        match act:
+            case Start(job=job, attempt=attempt, restore=restore):
+                self._begin(job, attempt, restore, act.why)
+            case End(job=job):
+                at_desk.cancel(self._reach(job.desk), job.id)
+            case Record(job=job, exit_status=status):
+                self._keep_log(job, seen.get(job.id))
+                self.store.put_job(job.number, result=self._result(job, status, seen.get(job.id), act.why))
+            case Fetch(job=job):
+                self._fetch(job)
+            case Settle(job=job, goal=goal):
+                self._settle(job, goal)
+            case Ready() | Look() | Follow() | Rest():
+                pass  # nothing that is ours to do
+
+    # ---- loops ---------------------------------------------------------------------------------------
+
+    def pursue(
+        self, job: Job, on_output: Callable[[bytes], None], on_note: Callable[[str], None] = lambda text: None
+    ) -> Job:
+        """Until nothing is left to do for this job, handing on what it says; the job with its result.
+
+        Raises what stops it: a question, a desk that does not come up. The job's row stands all the while.
+        """
+        offset, silent_since, noted = 0, 0.0, ""
+        while True:
+            job = self.store.job(job.desk, job.number)
+            if job.settled:
+                self._see_it_settled(job)
+                return job
+            desk = job.desk
+            act: AnyAct | None = None
+            with self.store.hold(desk, f"hotdesk run ({job.words[:40]})") as mine:
+                try:
+                    act, seen = self.next(desk)
+                    silent_since = 0.0
+                    if mine and act is not None:
+                        if isinstance(act, Record) and act.job.id == job.id:
+                            offset = self._last_words(act.job, offset, on_output)
+                        self._foresee(act, seen)
+                        self.take(act, seen)
+                except Unreachable:
+                    silent_since = silent_since or self.clock.now()
+                    if self.clock.now() - silent_since > PATIENCE_SECONDS:
+                        raise
+                    act, seen = None, {}
+            said = ""
+            if isinstance(act, Rest):
+                said = act.why
+            elif isinstance(act, Follow) and act.job.id != job.id:
+                said = f"… job {act.job.number} runs first"
+            if said and said != noted:
+                noted = said
+                on_note(said)
+            match act:
+                case Ready():
+                    self.settle(desk)
+                case Follow(job=running) if running.id == job.id:
+                    offset = self._listen(job, offset, on_output)
+                case Rest():
+                    return job
+                case None | Follow():
+                    self.clock.sleep(1.0)
+
+    def _see_it_settled(self, job: Job) -> None:
+        """Until the desk is what it shall be after the job, unless somebody wants it otherwise by now."""
+        desk = self.store.find(job.desk)
+        if desk is not None and job.then is desk.goal and desk.created_at <= job.created_at:
+            with contextlib.suppress(Busy):
+                self.settle(job.desk)
+
+    def round(self, names: list[str]) -> bool:
+        """One act for each of these desks, which the caller holds: what a watcher does beside its ticks.
+
+        Whether anything was done.
+        """
+        acted = False
+        wanted = {job.desk for job in self.store.jobs(unsettled=True)}
+        gone = {name for name in wanted if self.store.find(name) is None}
+        for name in sorted(wanted & (set(names) | gone)):
+            try:
+                act, seen = self.next(name)
+                if act is not None:
+                    self._foresee(act, seen)
+                    self.take(act, seen)
+                    acted |= not isinstance(act, Ready | Look | Follow | Rest)
+            except HotdeskError:  # this desk is looked at again in a moment, the others now
+                continue
+        return acted
+
+    def _foresee(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
+        """Once a minute: how far the job is, and where it shall go on if its machine is taken now."""
+        match act:
+            case Follow(job=job) if job.id in seen and abs(seen[job.id].seconds - job.ran_seconds) > 60:
+                job = self.store.put_job(job.number, ran_seconds=seen[job.id].seconds)
+            case _:
+                return
+        desk, now = self.store.find(job.desk), self.clock.now()
+        if desk is None or job.deadline_at is None:
+            return
+        from hotdesk.jobs.terms import place
+
+        offers, _ = place(job, desk.offers, self.store.past(desk).refusals(now).keys(), now)
+        if offers != desk.offers:
+            self.store.put(msgspec.structs.replace(desk, offers=offers))
+
+    # ---- acts ----------------------------------------------------------------------------------------
+
+    def _begin(self, job: Job, attempt: int, restore: int, why: str) -> None:
+        access = self._reach(job.desk)
+        step = Begin(id=job.id, attempt=attempt, why=why)
+        (row,) = self.store.begin([(job.desk, step)], self.clock.now())
+        self.on_row(row)
+        try:
+            at_desk.begin(access, job, attempt, restore)
+        except HotdeskError as error:
+            message = error.why or error.what
+            self.on_row(self.store.end(row, Outcome(status="unknown", message=message), self.clock.now()))
+            raise
+        self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
+
+    def _reach(self, name: str) -> Access:
+        access = self.access(self.store.desk(name))
+        if access is None:
+            raise Unreachable(f"{name} has stopped.", "", f"hotdesk show {name}")
+        return access
+
+    def _result(self, job: Job, status: int | None, seen: SeenJob | None, why: str) -> Result:
+        now = self.clock.now()
+        rows = self.store.rows(job.desk, limit=100_000)
+        begun = [r.at for r in rows if isinstance(r.step, Begin) and r.step.id == job.id]
+        usd = 0.0
+        if begun:
+            before = compute_usd([r for r in rows if r.at <= begun[0]], begun[0], running=True)
+            usd = max(0.0, compute_usd(rows, now, running=seen is not None) - before)
+        return Result(
+            exit_status=status,
+            why=why,
+            at=now,
+            seconds=seen.seconds if seen else 0.0,
+            usd=usd,
+            attempts=seen.attempt if seen else 0,
+            checkpoints=seen.checkpoints if seen else 0,
+            checkpoint_seconds=seen.median_checkpoint_seconds if seen else None,
+        )
+
+    def _fetch(self, job: Job) -> None:
+        sources = [f"{job.folder}/{name}" for name in job.pull]
+        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), progress=self.progress)
+        self.store.put_job(job.number, pulled=True)
+
+    def _keep_log(self, job: Job, seen: SeenJob | None) -> None:
+        """The end of a job's log, here: it can be read when the desk is parked or gone."""
+        file = kept_log(self.store, job)
+        if file is None or seen is None or file.exists():
+            return
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        parts: list[bytes] = []
+        start = max(0, seen.log_bytes - KEPT_LOG_BYTES)
+        at_desk.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
+        whole = file.with_suffix(".new")
+        whole.write_bytes(b"".join(parts))
+        whole.replace(file)
+
+    def _settle(self, job: Job, goal: Goal | None) -> None:
+        desk = self.store.find(job.desk)
+        alone = len(self.store.jobs(job.desk, unsettled=True)) == 1  # none was asked for since we looked
+        if desk is not None and goal is not None and alone and desk.goal is Goal.RUNNING:
+            self.store.put(msgspec.structs.replace(desk, goal=goal, since=self.clock.now()))
+        self.store.put_job(job.number, settled=True)
+
+    # ---- listening -----------------------------------------------------------------------------------
+
+    def _listen(self, job: Job, offset: int, on_output: Callable[[bytes], None]) -> int:
+        desk = self.store.find(job.desk)
+        access = self.access(desk) if desk else None
+        if access is None:
+            return offset
+        before, began = offset, self.clock.now()
+        offset = at_desk.follow(access, job.id, offset, on_output)
+        if offset == before and self.clock.now() - began < 1.0:
+            self.clock.sleep(0.5)  # a connection that does not come about
+        return offset
+
+    def _last_words(self, job: Job, offset: int, on_output: Callable[[bytes], None]) -> int:
+        desk = self.store.find(job.desk)
+        access = self.access(desk) if desk else None
+        if access is None or desk is None or desk.goal is not Goal.RUNNING:
+            return offset
+        return at_desk.follow(access, job.id, offset, on_output, to_the_end=False)

@@ -1,0 +1,133 @@
+"""What a job is about and may cost, before anything is launched: a deadline and a budget that can be kept.
+
+And, once it runs, which of the desk's offers come first: what `core.policy` decides, for a real job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import msgspec
+
+from hotdesk.core.errors import NotAllowed, Usage
+from hotdesk.core.jobs import Job
+from hotdesk.core.model import Market, Offer
+from hotdesk.core.policy import Decision, Policy, Situation, Terms, UniformProgress, Zone, check, decide
+
+#: From asking for a machine to a job that works: launch, boot, the image's blocks, the last checkpoint.
+CHANGEOVER_SECONDS = 720.0
+
+
+def known_seconds(words: str, jobs: Sequence[Job]) -> float:
+    """How long this very command took when it last ended well; 0.0 when it never did."""
+    ended = [j.result.seconds for j in jobs if j.words == words and j.result and j.result.exit_status == 0]
+    return ended[-1] if ended else 0.0
+
+
+def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: float) -> Terms:
+    """The terms of a job on a desk with these offers; a desk that costs nothing changes hands at once."""
+    on_demand = [o.usd_per_hour for o in offers if o.market is Market.ON_DEMAND]
+    spot = [o.usd_per_hour for o in offers if o.market is Market.SPOT]
+    usd = min(on_demand or spot or [0.0])
+    free = usd <= 0
+    return Terms(
+        work_seconds=work_seconds,
+        deadline_seconds=deadline_seconds,
+        changeover_seconds=0.0 if free else CHANGEOVER_SECONDS,
+        usd_on_demand=1.0 if free else usd,
+        usd_spot=1.0 if free else min(spot or [usd]),
+        tick_seconds=600.0 if work_seconds >= 3600 else 60.0,
+        first_hour_free=any(o.provider == "aws" for o in offers),
+    )
+
+
+def agree(
+    offers: Sequence[Offer], work_seconds: float, deadline_seconds: float | None, budget_usd: float | None
+) -> float | None:
+    """The deadline to keep, in seconds from now; None where neither deadline nor budget was asked for.
+
+    Raises `Usage` without an idea of the work, and `NotAllowed` when it cannot be: with the earliest
+    deadline, or the cheapest plan, that can.
+    """
+    if deadline_seconds is None and budget_usd is None:
+        return None
+    if work_seconds <= 0:
+        raise Usage(
+            "Nobody knows how long this job takes.",
+            "A deadline or a budget can only be promised for an amount of work.",
+            "the same command with --work HOURS   # on a machine of the desk's kind",
+        )
+    if deadline_seconds is not None:
+        check(terms_of(offers, work_seconds, deadline_seconds))
+    if budget_usd is None:
+        return deadline_seconds
+    return _within(offers, work_seconds, deadline_seconds, budget_usd)
+
+
+def _within(
+    offers: Sequence[Offer], work_seconds: float, deadline_seconds: float | None, budget_usd: float
+) -> float | None:
+    if not any(o.usd_per_hour for o in offers):
+        return deadline_seconds
+    terms = terms_of(offers, work_seconds, deadline_seconds or 0.0)
+    if terms.usd_spot >= terms.usd_on_demand:
+        needed = (work_seconds + terms.changeover_seconds) / 3600 * terms.usd_on_demand
+        if needed > budget_usd:
+            raise NotAllowed(
+                f"A budget of ${budget_usd:.2f} does not pay for {work_seconds / 3600:g} h of work.",
+                f"At ${terms.usd_on_demand:.4g} an hour it costs ${needed:.2f}; this desk has no spot offer.",
+                f"--budget {int(needed * 100 + 1) / 100:.2f}   # or hotdesk up NAME --market cheapest",
+            )
+        return deadline_seconds
+    from hotdesk.jobs.budget import within_budget
+
+    planned, usd = within_budget(terms, budget_usd)
+    if deadline_seconds is not None and planned.deadline_seconds > deadline_seconds:
+        hours = planned.deadline_seconds / 3600
+        raise NotAllowed(
+            f"${budget_usd:.2f} within {deadline_seconds / 3600:g} h cannot be expected of this job.",
+            f"With that budget it should take up to {hours:.1f} h, for ${usd:.2f}.",
+            f"--deadline {hours:.1f}   # or more money",
+        )
+    return deadline_seconds if deadline_seconds is not None else planned.deadline_seconds
+
+
+def place(
+    job: Job,
+    offers: Sequence[Offer],
+    refused: Collection[str],
+    now: float,
+    policy: Callable[[Terms], Policy] = lambda terms: policy_of(terms),  # noqa: PLW0108 -- it is below
+) -> tuple[tuple[Offer, ...], Decision | None]:
+    """The desk's offers in the order in which a job with a deadline should try them, and the decision behind.
+
+    `refused`: keys of the offers that said no lately. A zone whose spot was not refused counts as there.
+    """
+    markets = {o.market for o in offers}
+    if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
+        return tuple(offers), None
+    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
+    spot = [o for o in offers if o.market is Market.SPOT]
+    zones = tuple(
+        Zone(name=o.key, up=o.key not in refused, seconds=600.0, usd_per_hour=o.usd_per_hour) for o in spot
+    )
+    left = max(1.0, job.work_seconds - job.ran_seconds)
+    look = Situation(elapsed_seconds=max(0.0, now - job.created_at), work_seconds=left, zones=zones)
+    decision = decide(policy(terms), terms, look)
+    if decision.action == "on-demand":  # spot now could make it late
+        preferred = [o for o in offers if o.market is Market.ON_DEMAND]
+    else:
+        preferred = [o for o in spot if o.key == decision.zone]
+    others = [] if decision.action == "on-demand" else [o for o in offers if o not in preferred]
+    said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
+    return (*said, *sorted(others, key=lambda o: (o.market is not Market.SPOT, o.usd_per_hour))), decision
+
+
+def policy_of(terms: Terms) -> Policy:
+    """The cheapest policy that this computer can solve."""
+    try:
+        from hotdesk.jobs.table import semi_markov
+
+        return semi_markov(terms)
+    except ImportError:  # numpy is an extra
+        return UniformProgress()

@@ -1,0 +1,126 @@
+"""The watcher: one process for all desks that keeps the loop alive when no command runs.
+
+That there shall be one is a file; that there is one is a lock, which the kernel frees when it dies. Whoever
+finds the file without the lock starts it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hotdesk
+from hotdesk.core.model import Goal
+from hotdesk.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.reconcile import Reconciler
+
+LOCK = "@watch"  # no desk can have this name
+SECONDS = 2.0  # between two looks when there is nothing to do
+_FILE = "watcher"
+_FOREVER, _BUSY = "forever", "while there is work"
+
+
+def ask_for(store: Store, *, forever: bool) -> str:
+    """See to it that there is a watcher: for ever, or while there is work. Its process, as "PID doing"."""
+    assert store.folder is not None
+    file = store.folder / _FILE
+    if forever or not file.exists():
+        file.write_text(_FOREVER if forever else _BUSY, "utf-8")
+    return revive(store.folder) or store.holder(LOCK)
+
+
+def revive(folder: Path) -> str:
+    """Start the watcher that is asked for, unless one lives; what was started, as "PID doing"."""
+    if not (folder / _FILE).exists() or _alive(folder):
+        return ""
+    root = str(Path(hotdesk.__file__).parents[1])
+    kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
+    with (folder / "watcher.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "hotdesk", "watch", "--alone"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *kept]), "HOTDESK_STATE": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    process.returncode = 0  # it is nobody's child to wait for
+    return f"{process.pid} hotdesk watch"
+
+
+def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> None:
+    """Be the one watcher, until nobody asks for one; nothing when there is one."""
+    from hotdesk.reconcile import watch
+
+    store = reconciler.store
+    with store.hold(LOCK, "hotdesk watch") as mine:
+        if mine:
+            watch(reconciler, None, SECONDS, beside, lambda: enough(store))
+
+
+def _alive(folder: Path) -> bool:
+    import fcntl
+
+    with contextlib.suppress(OSError), (folder / "locks" / LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def dismiss(store: Store) -> bool:
+    """No watcher any more; whether there was one. Desks and jobs stay as they are."""
+    assert store.folder is not None
+    (store.folder / _FILE).unlink(missing_ok=True)
+    holder = store.holder(LOCK)
+    if holder and _alive(store.folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(holder.partition(" ")[0]), signal.SIGTERM)
+        return True
+    return False
+
+
+def enough(store: Store) -> bool:
+    """Whether the watcher may end: nobody asks for it, or it was asked for while there is work."""
+    assert store.folder is not None
+    file = store.folder / _FILE
+    try:
+        wish = file.read_text("utf-8")
+    except OSError:
+        return True
+    if wish == _FOREVER:
+        return False
+    desks = {desk.name: desk.goal for desk in store.desks()}
+    if any(desks.get(job.desk) in {Goal.RUNNING, None} for job in store.jobs(unsettled=True)):
+        return False
+    file.unlink(missing_ok=True)
+    return True
+
+
+def unit() -> str:
+    """A systemd user unit that does the same, over logouts and restarts of this computer."""
+    return f"""\
+# ~/.config/systemd/user/hotdesk.service
+#   hotdesk watch --systemd > ~/.config/systemd/user/hotdesk.service
+#   systemctl --user enable --now hotdesk && loginctl enable-linger
+[Unit]
+Description=hotdesk: keeps desks as they are wanted, and goes on with their jobs
+After=network-online.target
+
+[Service]
+ExecStart={sys.executable} -m hotdesk watch
+Restart=always
+RestartSec=10
+
+[Install]
+WantedBy=default.target
+"""

@@ -1,0 +1,389 @@
+"""Long jobs on a real local desk: interrupted at any moment, they end as if nothing had happened.
+
+HOTDESK_INTERRUPTIONS=10 pytest tests/test_run.py -k bit_for_bit    the full number
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotdesk.providers.local import locks
+from tests.conftest import Command
+from tests.local_rig import needs, tool
+
+pytestmark = [tool("ssh"), tool("rsync"), tool("git")]
+
+INTERRUPTIONS = int(os.environ.get("HOTDESK_INTERRUPTIONS", "3"))
+SECONDS = 90.0  # a limit for a busy computer, not an expectation
+
+#: Linear regression by stochastic gradient descent: every step draws from a generator whose state is part of
+#: the checkpoint, so that one step left out, or done twice, changes the weights. Checkpoints are written
+#: slowly, to be hit in the middle; the last line of each is a digest, so that a torn one is known.
+TRAIN = """
+import hashlib, json, os, pickle, sys, time
+import numpy as np
+
+steps, every, pause = (float(w) for w in sys.argv[1:4])
+os.makedirs("ckpt", exist_ok=True)
+rng = np.random.default_rng(7)
+weights, velocity, step = rng.normal(size=64), np.zeros(64), 0
+
+def load(path):
+    body, _, digest = open(path, "rb").read().rpartition(b"\\n")
+    assert hashlib.sha256(body).hexdigest() == digest.decode(), f"{path} is torn"
+    return pickle.loads(body)
+
+for name in sorted((n for n in os.listdir("ckpt") if n.endswith(".ok")), reverse=True):
+    step, weights, velocity, state = load("ckpt/" + name)
+    rng.bit_generator.state = state
+    print("resumed at", step, flush=True)
+    break
+
+truth = np.linspace(-1, 1, 64)
+while step < steps:
+    x = rng.normal(size=(32, 64))
+    error = x @ weights - x @ truth
+    velocity = 0.9 * velocity - 0.01 * (x.T @ error) / 32
+    weights = weights + velocity
+    step += 1
+    time.sleep(pause)
+    if step % every == 0:
+        body = pickle.dumps((step, weights, velocity, rng.bit_generator.state))
+        file = f"ckpt/{step:06}"
+        with open(file + ".part", "wb") as out:
+            for n in range(0, len(body), 256):
+                out.write(body[n:n + 256])
+                out.flush()
+                time.sleep(0.02)
+            out.write(b"\\n" + hashlib.sha256(body).hexdigest().encode())
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(file + ".part", file + ".ok")
+        print("checkpoint", step, float(error @ error), flush=True)
+os.makedirs("out", exist_ok=True)
+np.save("out/weights.npy", weights)
+print("done", step, flush=True)
+"""
+
+
+@pytest.fixture
+def project(home: Path) -> Path:
+    folder = home / "project"
+    folder.mkdir()
+    (folder / "train.py").write_text(TRAIN)
+    (folder / ".gitignore").write_text("*.secret\nbig/\n")
+    return folder
+
+
+@pytest.fixture
+def no_watcher(hotdesk: Command) -> Iterator[None]:
+    """Whatever watcher a test has begun ends with it."""
+    yield
+    hotdesk("watch", "--stop")
+
+
+class Laptop:
+    """`hotdesk run` in a process that can be killed, and the desk's supervisor, which can be killed too."""
+
+    def __init__(self, home: Path) -> None:
+        self.state = Path(os.environ["HOTDESK_STATE"])
+        self.environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+        self.log = home / "run.log"
+
+    def begin(self, folder: Path, *words: str) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "hotdesk", *words],
+                cwd=folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def interrupt(self) -> bool:
+        """What a cloud does to a spot machine, without a word; whether there was one."""
+        for lock in self.state.glob("local/machines/*/run.lock"):
+            with contextlib.suppress(ProcessLookupError):
+                if (pid := locks.worker_pid(lock)) is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    return True
+        return False
+
+    def kill_watcher(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.state / "locks" / "@watch").read_text().split()[0]), signal.SIGKILL)
+
+    def disk(self, desk: str, *names: str) -> Path:
+        return self.state.joinpath("local", "disks", desk, "home", *names)
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def until(self, what: str, seconds: float = SECONDS) -> None:
+        """Until the run's output has this."""
+        limit = time.monotonic() + seconds
+        while what not in self.said():
+            assert time.monotonic() < limit, f"never said {what!r}:\n{self.said()}"
+            time.sleep(0.02)
+
+
+def jobs(hotdesk: Command, *names: str) -> list[dict[str, object]]:
+    listed = hotdesk("jobs", *names, "--json")
+    assert listed.returncode == 0, listed.stderr
+    found: list[dict[str, object]] = json.loads(listed.stdout)
+    return found
+
+
+def settled(hotdesk: Command, number: int, seconds: float = SECONDS) -> dict[str, object]:
+    limit = time.monotonic() + seconds
+    while True:
+        job = next(j for j in jobs(hotdesk) if j["job"] == number)
+        if job["settled"]:
+            return job
+        assert time.monotonic() < limit, job
+        time.sleep(0.5)
+
+
+def weights_of(folder: Path, home: Path, *words: str) -> str:
+    """The digest of the weights after an uninterrupted run, here, without any desk."""
+    alone = home / "alone"
+    alone.mkdir()
+    subprocess.run([sys.executable, str(folder / "train.py"), *words], cwd=alone, check=True, timeout=120)
+    return hashlib.sha256((alone / "out" / "weights.npy").read_bytes()).hexdigest()
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(
+    hotdesk: Command, home: Path, project: Path
+) -> None:
+    """1. The machine is killed at random, once while a checkpoint is being written. 2. So is this computer's
+    `hotdesk run`, with its watcher. 3. The next command goes on. 4. The weights are the same as ever."""
+    pytest.importorskip("numpy")
+    dice, words = random.Random(6), ("60", "5", "0.05")
+    expected = weights_of(project, home, "60", "5", "0")
+    laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
+    argv = ["run", "blue", "--then", "park", "--pull", "out", "--checkpoint", "ckpt", "--"]
+    run = laptop.begin(project, *argv, sys.executable, "train.py", *words)
+    laptop.until("checkpoint 5 ")
+    for number in range(INTERRUPTIONS):
+        if number == 0:  # in mid-checkpoint
+            limit = time.monotonic() + SECONDS
+            while not list(laptop.disk("blue", "project", "ckpt").glob("*.part")):
+                assert time.monotonic() < limit
+                time.sleep(0.002)
+        else:
+            time.sleep(dice.uniform(0.2, 2.5))
+        said = laptop.said().count("attempt ")
+        if not laptop.interrupt():
+            break
+        if number == 1:  # the laptop's processes as well
+            run.kill()
+            run.wait()
+            laptop.kill_watcher()
+            assert hotdesk("ls").returncode == 0  # any command starts the watcher again
+            run = laptop.begin(project, "logs", "blue", "-f")
+        limit = time.monotonic() + SECONDS
+        while laptop.said().count("attempt ") == said and run.poll() is None and number != 1:
+            assert time.monotonic() < limit, laptop.said()
+            time.sleep(0.05)
+    assert run.wait(SECONDS) == 0, laptop.said()
+    job = settled(hotdesk, 1)
+    assert job["state"] == "done"
+    assert int(str(job["attempts"])) > 2
+    assert hashlib.sha256((project / "out" / "weights.npy").read_bytes()).hexdigest() == expected
+    assert "resumed at" in laptop.said()
+    assert json.loads(hotdesk("ls", "--json").stdout)[0]["phase"] == "parked"
+
+
+# ---- bad input ---------------------------------------------------------------------------------------
+
+
+def run(hotdesk: Command, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`hotdesk run` from that folder, at a desk that stays up."""
+    os.chdir(folder)
+    return hotdesk("run", "blue", "--then", "stay", *words)
+
+
+def only_job(hotdesk: Command) -> dict[str, object]:
+    return jobs(hotdesk)[-1]
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_jobs_that_fail_say_how_and_leave_the_desk_usable(
+    hotdesk: Command, home: Path, project: Path
+) -> None:
+    """1. A program that is not there. 2. One that exits at once. 3. Words to the letter, and a shell line.
+    4. What .gitignore names stays here. 5. A deadline that cannot be kept. One desk serves them all."""
+    (project / "key.secret").write_text("mine")
+    (project / "big").mkdir()
+    (project / "big" / "data").write_text("much")
+    (project / "a name.txt").write_text("here")
+
+    missing = run(hotdesk, project, "--", "pyhton", "train.py")
+    assert missing.returncode == 4
+    assert "no command 'pyhton'" in missing.stderr
+    assert jobs(hotdesk) == []
+
+    at_once = run(hotdesk, project, "--", "sh", "-c", "echo gone >&2; exit 7")
+    assert (at_once.returncode, at_once.stdout) == (7, "gone\n")
+    assert only_job(hotdesk)["state"] == "failed"
+    assert only_job(hotdesk)["exit_status"] == 7
+
+    letter = run(hotdesk, project, "--", "printf", "%s|", "a b", "$HOME", "*")
+    assert (letter.returncode, letter.stdout) == (0, "a b|$HOME|*|")
+
+    line = run(hotdesk, project, "--", "ls -A | sort | tr '\\n' ','")
+    assert line.stdout == ".gitignore,a name.txt,train.py,"
+
+    killed = run(hotdesk, project, "--", "kill -KILL $$")
+    assert killed.returncode == 137
+
+    for more in (["--deadline", "0.01"], ["--budget", "1"]):
+        unknown = run(hotdesk, project, *more, "--", "sleep", "1")
+        assert unknown.returncode == 2
+        assert "--work" in unknown.stderr
+    late = run(hotdesk, project, "--work", "3", "--deadline", "2", "--", "sleep", "1")
+    assert late.returncode == 3
+    assert "--deadline 3.00" in late.stderr
+    assert len(jobs(hotdesk)) == 4  # nothing was queued
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_a_job_that_ignores_the_signal_is_cancelled_and_the_next_has_its_turn(
+    hotdesk: Command, home: Path, project: Path
+) -> None:
+    """1. A job ignores SIGTERM. 2. Two wait behind it, one is cancelled before its turn. 3. The first is
+    cancelled: killed when its grace is over. 4. The last runs, in a folder of its own."""
+    laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
+    deaf = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"
+    first = laptop.begin(project, "run", "blue", "--then", "stay", "--grace", "1", "--", deaf)
+    laptop.until("deaf\n")
+    (project / "new.txt").write_text("newer")
+    assert run(hotdesk, project, "--detach", "--", "echo never > never").returncode == 0
+    assert run(hotdesk, project, "--detach", "--", "cat new.txt > read").returncode == 0
+    which = hotdesk("cancel", "blue")
+    assert which.returncode == 2
+    assert "--all" in which.stderr
+    assert hotdesk("cancel", "blue", "2").returncode == 0
+    began = time.monotonic()
+    assert hotdesk("cancel", "blue", "1").returncode == 0
+    assert time.monotonic() - began < 30
+    assert first.wait(SECONDS) == 137
+    done = settled(hotdesk, 3)
+    assert done["exit_status"] == 0
+    assert [job["state"] for job in jobs(hotdesk, "blue")] == ["cancelled", "cancelled", "done"]
+    assert laptop.disk("blue", "project-3", "read").read_text() == "newer"
+    assert not laptop.disk("blue", "project", "new.txt").exists()
+    assert not list(laptop.disk("blue").glob("project*/never"))
+    assert hotdesk("logs", "blue", "1").stdout == "deaf\n"
+
+
+BROKEN = """
+import os, sys, time
+os.makedirs("ckpt", exist_ok=True)
+old = "ckpt/state"
+if os.path.exists(old):
+    text = open(old).read()
+    assert text.startswith("whole"), "torn: " + text
+    print("went on from", text, flush=True)
+    sys.exit(0)
+open(old, "w").write("whole 1")
+time.sleep(4)
+open(old, "w").write("torn")
+print("torn", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_a_broken_checkpoint_does_not_cost_the_one_before(
+    hotdesk: Command, home: Path, project: Path
+) -> None:
+    """1. A whole checkpoint is kept aside. 2. It is overwritten by a torn one, and the machine is taken.
+    3. The next attempt fails on it. 4. The whole one is put back, and the job ends well."""
+    (project / "broken.py").write_text(BROKEN)
+    laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
+    process = laptop.begin(
+        project, "run", "blue", "--then", "stay", "--checkpoint", "ckpt", "--", "python", "broken.py"
+    )
+    laptop.until("torn\n")
+    assert laptop.interrupt()
+    assert process.wait(SECONDS) == 0, laptop.said()
+    assert "checkpoint 1 was put back" in laptop.said()
+    assert "went on from whole 1" in laptop.said()
+    # One more where the torn one was still taken for whole: the job lived on a moment without its machine.
+    assert only_job(hotdesk)["attempts"] in {3, 4}
+
+
+def watcher(hotdesk: Command) -> str:
+    """The watcher's process, as `ls` shows it."""
+    found = re.search(r"process (\d+) watches over them", hotdesk("ls").stdout)
+    return found.group(1) if found else ""
+
+
+ON_NOTICE = """
+import os, signal, sys, time
+def save(number, frame):
+    open("saved", "w").write("saved in time")
+    print("saved", flush=True)
+signal.signal(signal.SIGUSR1, save)
+print("listening", flush=True)
+until = time.monotonic() + 60
+while not os.path.exists("go") and time.monotonic() < until:
+    time.sleep(0.1)
+print("left", flush=True)
+"""
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_ctrl_c_ends_the_listening_and_nothing_else(hotdesk: Command, home: Path, project: Path) -> None:
+    """1. Ctrl-C. 2. A watcher is there, and `ls` says so; killed, it comes back. 3. The machine is about to
+    be taken: the job is asked for a checkpoint. 4. It ends, its results come, the desk is parked."""
+    (project / "notice.py").write_text(ON_NOTICE)
+    laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
+    process = laptop.begin(project, "run", "blue", "--pull", "saved", "--", "python", "notice.py")
+    laptop.until("listening\n")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(SECONDS) == 130
+    assert "hotdesk logs blue 1 -f" in laptop.said()
+    before = watcher(hotdesk)
+    assert before
+    laptop.kill_watcher()
+    limit = time.monotonic() + SECONDS
+    while watcher(hotdesk) in {"", before}:  # any command starts another one
+        assert time.monotonic() < limit
+    notice = hotdesk("ssh", "blue", "--", "python3 .hotdesk/runner-*.py notice")
+    assert notice.returncode == 0, notice.stderr
+    while not laptop.disk("blue", "project", "saved").exists():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    running = only_job(hotdesk)
+    if needs("tmux"):
+        assert f"job-{running['id']}:" in hotdesk("ssh", "blue", "--", "tmux ls").stdout
+    assert (running["state"], running["settled"]) == ("running", False)
+    laptop.disk("blue", "project", "go").touch()
+    assert settled(hotdesk, 1)["state"] == "done"
+    assert (project / "saved").read_text() == "saved in time"
+    while json.loads(hotdesk("ls", "--json").stdout)[0]["phase"] != "parked":
+        assert time.monotonic() < limit + SECONDS
+        time.sleep(0.5)
+    assert hotdesk("logs", "blue").stdout == "listening\nsaved\nleft\n"  # the desk is away
+    assert hotdesk("watch", "--systemd").stdout.startswith("# ~/.config/systemd")
