@@ -13,22 +13,11 @@ from tests.rig.commands import run
 
 #: What an image for clouds holds beside the essentials. None of what user data must bring is here.
 #: Without locales and gpgv cloud-init ends in "error".
-PACKAGES = [
-    "systemd",
-    "systemd-sysv",
-    "dbus",
-    "cloud-init",
-    "openssh-server",
-    "python3",
-    "sudo",
-    "locales",
-    "gpgv",
-    "ca-certificates",
-    "iproute2",
-    "procps",
-    "netbase",
-    "less",
-]
+PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus", "cloud-init", "openssh-server", "python3", "sudo", "locales"),
+    *("gpgv", "ca-certificates", "iproute2", "procps", "netbase", "less"),
+    "libnss-myhostname",  # in EC2 the network's own name server knows the machine's name
+)
 
 #: The datasource of the real thing. Outside EC2 nothing else vouches for it, hence `strict_id`. The network
 #: is set up before the machine boots, and the image's package sources are this computer's (settings.py).
@@ -43,6 +32,7 @@ network:
   config: disabled
 apt:
   preserve_sources_list: true
+locale: C.UTF-8
 system_info:
   default_user:
     name: ubuntu

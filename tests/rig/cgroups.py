@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -40,15 +42,25 @@ def of(prefix: str) -> list[str]:
     return sorted({p.name for root in roots() for p in root.glob(f"{prefix}*") if p.is_dir()})
 
 
-def remove(name: str, seconds: float = 5.0) -> None:
-    """Take it away once its processes have ended."""
+def remove(name: str, seconds: float = 10.0) -> None:
+    """End every process in the group, and take it away: a container outlives its killed supervisor."""
     until = time.monotonic() + seconds
     while True:
         for root in roots():
-            folders = [p for p in (root / name).rglob("*") if p.is_dir()]
-            for folder in [*sorted(folders, key=lambda p: -len(p.parts)), root / name]:
+            folders = [root / name, *(p for p in _below(root / name) if p.is_dir())]
+            for folder in sorted(folders, key=lambda p: -len(p.parts)):
+                with contextlib.suppress(OSError):
+                    for pid in (folder / "cgroup.procs").read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-        if not of(name) or time.monotonic() > until:
+        if not any((root / name).exists() for root in roots()) or time.monotonic() > until:
             return
         time.sleep(0.05)
+
+
+def _below(folder: Path) -> list[Path]:
+    try:
+        return list(folder.rglob("*"))
+    except OSError:  # it went while we looked
+        return []

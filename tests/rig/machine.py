@@ -81,10 +81,10 @@ class Machine:
         if self.service is not None:
             self.service.close()
             self.service = None
+        cgroups.remove(self.name)
         if self.space:
             self.network.unplug(self.space)
             self.space = ""
-        cgroups.remove(self.name)
         with contextlib.suppress(OSError):
             Path(f"/run/systemd/nspawn/propagate/{self.name}").rmdir()
         self.disks.unmount(self.volume)

@@ -14,6 +14,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 
 VERSIONS = ("2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest")
+CLOUD_INIT = ("Cloud-Init/", "python-requests/")  # it says the latter when it asks for user data
 
 
 class Service(ThreadingMixIn, HTTPServer):
@@ -50,7 +51,7 @@ class _Answers(BaseHTTPRequestHandler):
         self._say(200, token.encode())
 
     def do_GET(self) -> None:
-        old = self.headers.get("User-Agent", "").startswith("Cloud-Init/")
+        old = self.headers.get("User-Agent", "").startswith(CLOUD_INIT)
         if self.headers.get("X-aws-ec2-metadata-token") not in self.server.tokens and not old:
             self._say(401, b"")
             return

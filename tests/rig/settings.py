@@ -39,7 +39,10 @@ def loans(folder: Path) -> list[str]:
     lent[next((p for p in _RESOLVERS if Path(p).exists()), _RESOLVERS[1])] = "/etc/resolv.conf"
     pip = pip_settings()
     made = folder / "pip.conf"
-    made.write_text("".join([f"[{s}]\n{k} = {v}\n" for (s, k), v in pip.items()]))
+    text = ""
+    for section in sorted({s for s, _ in pip}):
+        text += f"[{section}]\n" + "".join(f"{k} = {v}\n" for (s, k), v in pip.items() if s == section)
+    made.write_text(text)
     lent[str(made)] = "/etc/pip.conf"
     for value in pip.values():
         for path in _PATH.findall(value):

@@ -1,7 +1,7 @@
 """What a rig leaves behind when it is killed, found by its name and taken away.
 
 A rig holds a lock on its folder for as long as its process lives. A folder that nobody holds belonged to one
-that has gone: its machines died with it (their parent-death signal), and the rest is removed here.
+that has gone: its machines' processes are known by their control group, and all of it is ended and removed here.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def sweep() -> list[str]:
         if not any(_of(thing.split()[1], name) for name in alive)
         and not any(thing.split()[1].startswith(str(p)) for p, whose in folders.items() if whose in alive)
     ]
-    order = ["mount", "namespace", "interface", "table", "group", "folder"]
+    order = ["group", "mount", "namespace", "interface", "table", "folder"]  # processes first
     for thing in sorted(gone, key=lambda t: order.index(t.split()[0])):
         kind, what = thing.split(" ", 1)
         match kind:
