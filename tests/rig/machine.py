@@ -41,8 +41,8 @@ class Machine:
             self.service = Service(listening_in(self.space, METADATA, 80), self.told, self.address)
             groups = cgroups.make(self.name)
             # A shell moves itself into the group and becomes the container, so nothing runs outside it. A rig
-            # that is killed takes its machines with it.
-            move = 'for g in $INTO; do echo $$ > $g || exit 70; done; exec setpriv --pdeathsig KILL "$@"'
+            # that is killed has its machines shut down.
+            move = 'for g in $INTO; do echo $$ > $g || exit 70; done; exec setpriv --pdeathsig TERM "$@"'
             argv = [
                 "systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine={self.name}",
                 "--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self.space}",
