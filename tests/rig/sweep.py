@@ -1,7 +1,8 @@
 """What a rig leaves behind when it is killed, found by its name and taken away.
 
 A rig holds a lock on its folder for as long as its process lives. A folder that nobody holds belonged to one
-that has gone: what still runs of its machines is found by their control groups, ended, and all of it is removed.
+that has gone: what still runs of its machines is found by their control groups and
+ended, and all of it is removed.
 """
 
 from __future__ import annotations
