@@ -43,7 +43,7 @@ class FakeEc2:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.startswith("ready "):
-            self.process.wait(10)
+            self.process.wait(30)  # real machines need a moment to go
             raise RuntimeError(f"the fake EC2 did not start: {line!r}, exit {self.process.returncode}")
         self.url = line.split()[1]
         return self
@@ -54,7 +54,7 @@ class FakeEc2:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(30)  # real machines need a moment to go
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

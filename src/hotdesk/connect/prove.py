@@ -14,6 +14,12 @@ from hotdesk.core.ports import Access
 
 _LOGIN_SECONDS = 20.0
 _NOTEBOOK_SECONDS = 10.0
+_BEING_SET_UP = 71
+#: On a rented machine. The result is written at the end of each boot's last stage, in a folder of that boot.
+_SET_UP = (
+    "if [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && [ ! -e /run/cloud-init/disabled ]; "
+    f"then exit {_BEING_SET_UP}; fi"
+)
 _MARK_HEADER = "X-Hotdesk-Machine"  # what a desk's Jupyter says of itself, where the desk has a mark
 
 
@@ -59,11 +65,15 @@ def _log_in(access: Access) -> str:
     nonce = secrets.token_hex(16)
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
-    done = _run([*_ssh(access), command], _LOGIN_SECONDS)
+    done = _run([*_ssh(access), command if access.notebook_here else f"{_SET_UP}; {command}"], _LOGIN_SECONDS)
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         said, _, mark = line.partition(" ")
         if said == nonce and done.returncode == 0:
             return mark.strip()
+    if done.returncode == _BEING_SET_UP:
+        raise Refused(
+            Kind.NOT_READY, "the machine is still being set up: cloud-init has not finished", seconds=1.0
+        )
     words = done.stderr.decode("utf-8", "replace").strip().splitlines()
     raise Refused(
         Kind.NOT_READY,

@@ -37,6 +37,7 @@ IDLE_WRITES = (
     "/.jupyter/lab/",
     "/.ipython/profile_default/",
     "/.local/share/Trash/",
+    "/.ssh/authorized_keys",  # cloud-init writes it anew for every new instance
 )
 
 

@@ -1,0 +1,97 @@
+"""One system on this computer, from boot to shutdown. Its init is systemd, as process 1 of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.rig import cgroups
+from tests.rig.disks import Disks, Volume
+from tests.rig.metadata import Service
+from tests.rig.network import METADATA, Network, listening_in
+
+CONSOLE_BYTES = 65536  # as much as EC2 keeps
+HALT_SECONDS = 90.0
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """A machine: `boot` begins it; `halt` ends it and leaves its disk."""
+
+    told: dict[str, Any]  # what the fake says of it
+    name: str
+    number: int
+    volume: Volume
+    disks: Disks
+    network: Network
+    service: Service | None = None
+    process: subprocess.Popen[bytes] | None = None
+    space: str = ""
+    address: str = ""
+
+    def boot(self, console: Path, loans: list[str]) -> str:
+        """Its address, as soon as its init has begun. What was made is taken away when that fails."""
+        try:
+            root = self.disks.mount(self.volume)
+            self.space, self.address = self.network.plug(self.number)
+            self.service = Service(listening_in(self.space, METADATA, 80), self.told, self.address)
+            groups = cgroups.make(self.name)
+            # A shell moves itself into the group and becomes the container, so nothing runs outside it. A rig
+            # that is killed has its machines shut down.
+            move = 'for g in $INTO; do echo $$ > $g || exit 70; done; exec setpriv --pdeathsig TERM "$@"'
+            argv = [
+                "systemd-nspawn", "--quiet", "--boot", f"--directory={root}", f"--machine={self.name}",
+                "--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self.space}",
+                "--resolv-conf=off", "--timezone=off", "--console=read-only",
+                *(f"--bind-ro={loan}" for loan in loans),
+            ]  # fmt: skip
+            with console.open("ab") as file:
+                self.process = subprocess.Popen(
+                    ["sh", "-c", move, "sh", *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "INTO": " ".join(map(str, groups))},
+                    start_new_session=True,
+                )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self.process.wait(1.0)
+                last = console.read_text("utf-8", "replace")[-800:]
+                raise RuntimeError(f"the machine ended at once with {status}: {last}")
+        except BaseException:
+            self.halt(clean=False)
+            raise
+        return self.address
+
+    def halt(self, clean: bool = True) -> None:
+        """Shut down as a power button does, or cut the power. Safe to repeat."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM if clean else signal.SIGKILL)
+                try:
+                    self.process.wait(HALT_SECONDS)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                    self.process.wait()
+            self.process = None
+        if self.service is not None:
+            self.service.close()
+            self.service = None
+        cgroups.remove(self.name)
+        if self.space:
+            self.network.unplug(self.space)
+            self.space = ""
+        with contextlib.suppress(OSError):
+            Path(f"/run/systemd/nspawn/propagate/{self.name}").rmdir()
+        self.disks.unmount(self.volume)
+
+
+def console_text(path: Path) -> str:
+    try:
+        return path.read_bytes()[-CONSOLE_BYTES:].decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
