@@ -5,6 +5,7 @@ Every verb does the same thing: it writes a desk's goal down, and runs the loop 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.core.errors import (
-    OFFER_KINDS,
     Busy,
     HotdeskError,
-    Kind,
     Missing,
     NeedsDecision,
-    NotAllowed,
     Refused,
     Unknown,
     Usage,
@@ -27,22 +25,21 @@ from hotdesk.core.errors import (
 from hotdesk.core.leaving import left
 from hotdesk.core.model import (
     Desk,
-    Disk,
     Goal,
-    Image,
     Instance,
     Offer,
     Phase,
     Seen,
     Survey,
-    Value,
     Want,
     check_name,
 )
 from hotdesk.core.ports import Access, Clock, Provider
-from hotdesk.core.steps import AnyStep, Ask, Row, Wait
+from hotdesk.core.steps import AnyStep, Row, Wait
 from hotdesk.leaving import Leaving, Limits, idle_words
+from hotdesk.questions import nothing_fits, question, question_of
 from hotdesk.store import Store
+from hotdesk.views import View, powered, view_of
 from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
@@ -51,32 +48,6 @@ if TYPE_CHECKING:
     from hotdesk.reconcile import Reconciler, Tick
 
 FIRST_NAME = "desk"  # of a desk that nobody named
-
-
-class View(Value, frozen=True):
-    """What is to be said of a desk: its row, and what is seen of it."""
-
-    name: str
-    goal: Goal
-    phase: str  # of its machine; without one: parked, lost (a machine is gone, unsaved) or none
-    provider: str
-    region: str = ""
-    zone: str = ""
-    instance_type: str = ""
-    market: str = ""
-    gpu: str = ""
-    usd_per_hour: float = 0.0
-    usd_per_month: float = 0.0  # of disks and images
-    cost_usd: float = 0.0  # of its machines, so far
-    notebook: str = ""  # Jupyter's address, when it can be opened from here
-    ssh: str = ""
-    image: str = ""  # the newest verified image
-    image_time: float | None = None
-    why: str = ""  # what is behind this phase
-    holder: str = ""  # the process that acts on it now
-    since: float = 0.0
-    idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
-    left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 
 class Hotdesk(Leaving):
@@ -283,7 +254,7 @@ class Hotdesk(Leaving):
             self._check_computer(desk.provider)
         offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
         if asked and goal is Goal.RUNNING and not offers:
-            raise _nothing_fits(desk, want)
+            raise nothing_fits(desk, want)
         return msgspec.structs.replace(
             desk,
             goal=goal,
@@ -300,7 +271,7 @@ class Hotdesk(Leaving):
         newest = max((m.generation for m in machines), default=desk.generation - 1)
         offers = self._offers(desk.provider, want)
         if not offers:
-            raise _nothing_fits(desk, want)
+            raise nothing_fits(desk, want)
         return msgspec.structs.replace(
             desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
         )
@@ -410,7 +381,7 @@ class Hotdesk(Leaving):
             self.store.put(desk)
         tick: Tick = self._reconciler().settle(desk)
         if ask := tick.asks.get(desk.name):
-            raise _question(ask)
+            raise question(ask)
         return self._view(desk, tick.seen.get(desk.name, Seen()))
 
     def _reconciler(self) -> Reconciler:
@@ -490,34 +461,19 @@ class Hotdesk(Leaving):
         )
 
     def _view(self, desk: Desk, seen: Seen) -> View:
-        machine, image = seen.live, seen.newest
-        ready = machine is not None and machine.phase is Phase.READY
-        running = machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}
-        notebook = ssh = ""
-        if ready and machine is not None:
-            notebook, ssh = self._addresses(desk, machine)
-        stored: list[Disk | Image] = [*seen.disks, *seen.images]
-        return View(
-            name=desk.name,
-            goal=desk.goal,
-            phase=_phase(machine, image, seen),
-            provider=desk.provider,
-            region=machine.region if machine else image.region if image else "",
-            zone=machine.zone if machine else "",
-            instance_type=machine.instance_type if machine else "",
-            market=machine.market if machine else "",
-            gpu=machine.gpu if machine else "",
-            usd_per_hour=machine.usd_per_hour if machine and running else 0.0,
-            usd_per_month=sum(t.usd_per_month for t in stored),
-            cost_usd=self._cost(desk, running),
-            notebook=notebook,
-            ssh=ssh,
-            image=image.id if image else "",
-            image_time=image.taken_at if image else None,
-            why=machine.reason if machine else "",
+        machine = seen.live
+        access = None
+        if machine is not None and machine.phase is Phase.READY:
+            with contextlib.suppress(HotdeskError, Refused, OSError):  # it went away between two looks
+                access = self.provider(desk.provider).access(machine)
+        now = self.clock.now()
+        return view_of(
+            desk,
+            seen,
+            access=access,
+            cost_usd=self._cost(desk, powered(machine)),
             holder=self.store.holder(desk.name),
-            since=desk.since,
-            idle=idle_words(desk, self.clock.now()),
+            idle=idle_words(desk, now),
             left=left(desk, seen, self.store.past(desk)) is not None,
         )
 
@@ -528,67 +484,3 @@ class Hotdesk(Leaving):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
-
-    def _addresses(self, desk: Desk, machine: Instance) -> tuple[str, str]:
-        import shlex
-
-        from hotdesk.connect import ssh
-
-        try:
-            access = self.provider(desk.provider).access(machine)
-            line = shlex.join(ssh.ssh(access))
-        except (HotdeskError, Refused, OSError):  # it went away between two looks, or there is no ssh here
-            return "", ""
-        url = f"http://127.0.0.1:{access.notebook_port}/lab" if access.notebook_here else ""
-        return url, line
-
-
-def _nothing_fits(desk: Desk, want: Want) -> NotAllowed:
-    """Said before anything is written down: a wish that nothing can fulfil would leave the desk parked."""
-    words = {field: getattr(want, field) for field in want.__struct_fields__}
-    usual = {field: getattr(Want(), field) for field in want.__struct_fields__}
-    asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
-    here = desk.provider == "local"
-    fix = f"hotdesk up {desk.name} --type local.cpu"
-    for changed, option in (
-        (want.market != "cheapest", "--market cheapest"),
-        (want.regions, "--region local"),
-    ):
-        fix += f" {option}" if changed else ""
-    return NotAllowed(
-        f"Nothing fits what {desk.name} would want: {asked}.",
-        "This computer has local.cpu, and local.gpu where there is a GPU."
-        if here
-        else f"Nothing that {desk.provider} offers has that hardware within those limits.",
-        fix if here else "hotdesk offers",
-    )
-
-
-def _shown(value: object) -> str:
-    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
-    if machine is not None:
-        return str(machine.phase)
-    if any(d.phase is not Phase.ENDING for d in seen.disks):
-        return "saving"
-    return "parked" if image else "saving" if seen.images else "none"
-
-
-def _question(ask: Ask) -> HotdeskError:
-    match ask.kind:
-        case Kind.NO_SPACE:
-            return Missing(ask.what, ask.why, ask.fix)
-        case Kind.DENIED | Kind.BAD_REQUEST:
-            return NotAllowed(ask.what, ask.why, ask.fix)
-        case kind if kind in OFFER_KINDS:
-            return NotAllowed(ask.what, ask.why, ask.fix)
-    return NeedsDecision(ask.what, ask.why, ask.fix)
-
-
-def question_of(refused: Refused, what: str) -> HotdeskError:
-    """A refusal outside the loop, as an error for a person."""
-    return _question(
-        Ask(what=what, why=refused.message, fix=refused.fix or "hotdesk doctor", kind=refused.kind)
-    )

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import hotdesk
-from hotdesk.api import Hotdesk, View
+from hotdesk.api import Hotdesk
+from hotdesk.views import View
 
 
 def parking(desks: Hotdesk, views: list[View]) -> list[View]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.api import Hotdesk, View
+from hotdesk.api import Hotdesk
 from hotdesk.cli import finish, options, render
+from hotdesk.views import View
 
 _MARKS = {
     "ready": ("●", "green"),

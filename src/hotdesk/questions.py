@@ -1,0 +1,51 @@
+"""A no, or a question, of the loop in the words of an error for a person."""
+
+from __future__ import annotations
+
+from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
+from hotdesk.core.model import Desk, Want
+from hotdesk.core.steps import Ask
+
+
+def question(ask: Ask) -> HotdeskError:
+    """A question as an error; what kind of refusal is behind it decides the exit code."""
+    match ask.kind:
+        case Kind.NO_SPACE:
+            return Missing(ask.what, ask.why, ask.fix)
+        case Kind.DENIED | Kind.BAD_REQUEST:
+            return NotAllowed(ask.what, ask.why, ask.fix)
+        case kind if kind in OFFER_KINDS:
+            return NotAllowed(ask.what, ask.why, ask.fix)
+    return NeedsDecision(ask.what, ask.why, ask.fix)
+
+
+def question_of(refused: Refused, what: str) -> HotdeskError:
+    """A refusal outside the loop, as an error for a person."""
+    return question(
+        Ask(what=what, why=refused.message, fix=refused.fix or "hotdesk doctor", kind=refused.kind)
+    )
+
+
+def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
+    """Said before anything is written down: a wish that nothing can fulfil would leave the desk parked."""
+    words = {field: getattr(want, field) for field in want.__struct_fields__}
+    usual = {field: getattr(Want(), field) for field in want.__struct_fields__}
+    asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
+    here = desk.provider == "local"
+    fix = f"hotdesk up {desk.name} --type local.cpu"
+    for changed, option in (
+        (want.market != "cheapest", "--market cheapest"),
+        (want.regions, "--region local"),
+    ):
+        fix += f" {option}" if changed else ""
+    return NotAllowed(
+        f"Nothing fits what {desk.name} would want: {asked}.",
+        "This computer has local.cpu, and local.gpu where there is a GPU."
+        if here
+        else f"Nothing that {desk.provider} offers has that hardware within those limits.",
+        fix if here else "hotdesk offers",
+    )
+
+
+def _shown(value: object) -> str:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)

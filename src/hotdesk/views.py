@@ -1,0 +1,95 @@
+"""What is to be said of a desk, as a value that every door shows in its own way."""
+
+from __future__ import annotations
+
+import shlex
+
+from hotdesk.core.errors import HotdeskError
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen, Value
+from hotdesk.core.ports import Access
+
+
+class View(Value, frozen=True):
+    """What is to be said of a desk: its row, and what is seen of it."""
+
+    name: str
+    goal: Goal
+    phase: str  # of its machine; without one: parked, lost (a machine is gone, unsaved) or none
+    provider: str
+    region: str = ""
+    zone: str = ""
+    instance_type: str = ""
+    market: str = ""
+    gpu: str = ""
+    usd_per_hour: float = 0.0
+    usd_per_month: float = 0.0  # of disks and images
+    cost_usd: float = 0.0  # of its machines, so far
+    notebook: str = ""  # Jupyter's address, when it can be opened from here
+    ssh: str = ""
+    image: str = ""  # the newest verified image
+    image_time: float | None = None
+    why: str = ""  # what is behind this phase
+    holder: str = ""  # the process that acts on it now
+    since: float = 0.0
+    idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    left: bool = False  # its machine has ended itself, and what is left is to be parked
+
+
+def view_of(
+    desk: Desk,
+    seen: Seen,
+    *,
+    access: Access | None,
+    cost_usd: float,
+    holder: str,
+    idle: str,
+    left: bool,
+) -> View:
+    """A desk's row and what is seen of it. `access`: how to reach its machine, when it can be reached."""
+    machine, image = seen.live, seen.newest
+    stored: list[Disk | Image] = [*seen.disks, *seen.images]
+    return View(
+        name=desk.name,
+        goal=desk.goal,
+        phase=_phase(machine, image, seen),
+        provider=desk.provider,
+        region=machine.region if machine else image.region if image else "",
+        zone=machine.zone if machine else "",
+        instance_type=machine.instance_type if machine else "",
+        market=machine.market if machine else "",
+        gpu=machine.gpu if machine else "",
+        usd_per_hour=machine.usd_per_hour if machine and powered(machine) else 0.0,
+        usd_per_month=sum(thing.usd_per_month for thing in stored),
+        cost_usd=cost_usd,
+        notebook=f"http://127.0.0.1:{access.notebook_port}/lab" if access and access.notebook_here else "",
+        ssh=_ssh_line(access) if access else "",
+        image=image.id if image else "",
+        image_time=image.taken_at if image else None,
+        why=machine.reason if machine else "",
+        holder=holder,
+        since=desk.since,
+        idle=idle,
+        left=left,
+    )
+
+
+def powered(machine: Instance | None) -> bool:
+    """Whether a machine is on, and so is paid."""
+    return machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}
+
+
+def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
+    if machine is not None:
+        return str(machine.phase)
+    if any(d.phase is not Phase.ENDING for d in seen.disks):
+        return "saving"
+    return "parked" if image else "saving" if seen.images else "none"
+
+
+def _ssh_line(access: Access) -> str:
+    from hotdesk.connect import ssh
+
+    try:
+        return shlex.join(ssh.ssh(access))
+    except HotdeskError:  # there is no ssh on this computer
+        return ""
