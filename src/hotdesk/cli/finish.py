@@ -22,7 +22,7 @@ def parking(desks: Hotdesk, views: list[View]) -> list[View]:
     for view in begun:
         subprocess.Popen(
             [sys.executable, "-m", "hotdesk", "watch", "--once", view.name],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
+            env={**os.environ, "PYTHONPATH": root, "HOTDESK_STATE": str(desks.state)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -144,10 +144,10 @@ def _watch_again() -> None:
     """A watcher that was asked for and has died is started again."""
     from hotdesk.world import state_folder
 
-    if (state_folder() / "watcher").exists():
-        from hotdesk.jobs.watcher import revive
+    with contextlib.suppress(OSError, HotdeskError):  # the command itself has told what is wrong
+        if (state_folder() / "watcher").exists():
+            from hotdesk.jobs.watcher import revive
 
-        with contextlib.suppress(OSError):
             revive(state_folder())
 
 
