@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Damaged, HotdeskError, Newer
-from hotdesk.core.model import Desk, Goal, Phase, Survey, Value
+from hotdesk.core.model import Desk, Goal, Phase, Survey, Value, is_name
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.steps import Ask, Delete
 from hotdesk.providers import local
@@ -81,7 +81,7 @@ def adopt() -> list[Desk]:
         known = {d.name for d in desks.store.desks()}
         for provider in desks.clouds():
             for name, seen in desks.survey(provider).by_desk().items():
-                if not name or name in known or not (seen.machines or seen.disks or seen.images):
+                if name in known or not is_name(name) or not (seen.machines or seen.disks or seen.images):
                     continue
                 now = desks.clock.now()
                 desk = Desk(
