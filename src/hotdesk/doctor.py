@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Damaged, HotdeskError, Newer
-from hotdesk.core.model import Desk, Goal, Phase, Survey, Value
-from hotdesk.core.plan import plan_gc
-from hotdesk.core.steps import Ask, Delete
+from hotdesk.core.model import Desk, Goal, Phase, Survey, Value, is_name
+from hotdesk.core.steps import Ask
 from hotdesk.providers import local
 from hotdesk.store import Store
 from hotdesk.world import SystemClock, config_files, state_folder
@@ -81,7 +80,7 @@ def adopt() -> list[Desk]:
         known = {d.name for d in desks.store.desks()}
         for provider in desks.clouds():
             for name, seen in desks.survey(provider).by_desk().items():
-                if not name or name in known or not (seen.machines or seen.disks or seen.images):
+                if name in known or not is_name(name) or not (seen.machines or seen.disks or seen.images):
                     continue
                 now = desks.clock.now()
                 desk = Desk(
@@ -220,6 +219,31 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
     from hotdesk.core.plan import plan
 
     seen = survey.of(desk.name)
+    if open_ := [r for r in desks.store.rows(desk.name) if r.outcome is None]:
+        yield Finding(
+            level="note",
+            what=f"{desk.name}: {len(open_)} steps never ended, the last: {open_[-1].step.key}.",
+            why="A command was killed, or is at work. Whatever it began is looked for before anything else.",
+            fix=f"hotdesk watch --once {desk.name}",
+        )
+    if desk.provider != "local" and desk.idle_minutes == 0 and seen.live is not None:
+        yield Finding(
+            level="note",
+            what=f"{desk.name} never ends itself when nothing works there.",
+            why=f"You said so (--idle never). It costs {seen.live.usd_per_hour:.4g} dollars an hour.",
+            fix=f"hotdesk up {desk.name} --idle 60",
+        )
+    if seen.live is not None and (lost := _lost_keys(desks, desk)):
+        yield Finding(
+            level="bad",
+            what=f"{desk.name} runs, and this computer has lost its {', '.join(lost)}.",
+            why=(
+                "They were made here and exist nowhere else, so nobody can log in to this machine any more. "
+                "Its files are whole: parked and resumed, the desk gets new keys (what runs there ends)."
+            ),
+            fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}",
+        )
+        return
     steps = plan(desk, seen, desks.store.past(desk), desks.clock.now())
     match steps:
         case []:
@@ -239,6 +263,17 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
             )
 
 
+def _lost_keys(desks: Hotdesk, desk: Desk) -> list[str]:
+    """What is missing of what a login needs: without one half of a key pair, the other is worth nothing."""
+    folder = desks.state / "desks" / desk.name
+    needed = {
+        "id_ed25519": "private key",
+        "known_hosts": "pinned host key",
+        "notebook-password": "notebook password",
+    }
+    return [what for name, what in needed.items() if not (folder / name).exists()]
+
+
 def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
     from hotdesk.connect.prove import prove
     from hotdesk.core.errors import Refused
@@ -255,9 +290,15 @@ def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
 
 
 def _nobodys(survey: Survey, desks: list[Desk], now: float) -> Iterator[Finding]:
-    for step in plan_gc(survey, desks, now):
-        match step:
-            case Delete(id=id_):
-                yield Finding(level="note", what=f"{survey.provider}: {id_} is not needed.", why=step.why)
-            case Ask(what=what, why=why, fix=fix):
-                yield Finding(level="note", what=f"{survey.provider}: {what}", why=why, fix=fix)
+    from hotdesk.leftovers import things
+
+    for thing in things(survey, desks, now):
+        month = f", ${thing.usd_per_month:.2f} a month" if thing.usd_per_month else ""
+        whose = f" of {thing.desk}" if thing.desk else ""
+        word = "is not needed" if thing.safe else "belongs to no desk of this computer"
+        yield Finding(
+            level="note",
+            what=f"{survey.provider}: {thing.kind} {thing.id}{whose} {word}{month}.",
+            why=thing.why,
+            fix=thing.fix or "hotdesk gc --yes",
+        )

@@ -267,6 +267,11 @@ class Desk(Value, frozen=True):
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 
 
+def is_name(name: str) -> bool:
+    """Whether that can be a desk's name. A tag in a cloud may say anything, and is not believed unasked."""
+    return bool(_NAME.match(name))
+
+
 def check_name(name: str) -> str:
     """The name itself, when it can be a desk's: 1 to 32 of a-z, 0-9 and inner hyphens.
 

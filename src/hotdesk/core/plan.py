@@ -12,6 +12,7 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
@@ -351,13 +352,14 @@ def plan_gc(survey: Survey, desks: Iterable[Desk], now: float) -> list[AnyStep]:
         steps += prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
         pruned = {s.id for s in steps if isinstance(s, Delete)}
         things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
+        pasted = quote(name)  # a tag may hold anything
         if kept := [t for t in things if t.id not in pruned]:
             what = ", ".join(f"{type(t).__name__.lower()} {t.id}" for t in kept)
             steps.append(
                 Ask(
                     what=f"{name}: {what}",
                     why="No desk of this computer has that name; it may be another computer's.",
-                    fix=f"hotdesk doctor --adopt   # then: hotdesk resume {name}, or hotdesk down {name}",
+                    fix=f"hotdesk doctor --adopt   # then: hotdesk resume {pasted}, or hotdesk down {pasted}",
                 )
             )
     return steps

@@ -1,0 +1,175 @@
+"""How users of other tools have lost money or data, one test for each, and why it cannot happen here.
+
+Idleness judged by the browser (a running download was culled): tests/test_idle.py. A laptop that is off
+while the bill runs: tests/test_month.py. Keys of which one half is missing: tests/test_adopt.py. Ports open
+to the world: tests/test_security.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Goal, Market, Seen, Want
+from hotdesk.core.steps import Bake, Launch, Prove
+from hotdesk.costs import charges
+from tests.laptop import HERE, SPOT, THERE, CrashAt, a_desk, reach, until
+from tests.sim import Crash
+
+
+def test_a_disk_whose_snapshot_failed_stays() -> None:
+    """The volume was deleted although its snapshot had failed."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING)
+    cloud.script["image"] = ["failed", "failed", "failed", "failed"]
+    laptop.want("blue", Goal.PARKED)
+    ask = laptop.settle("blue")
+    assert ask is not None
+    assert "Nothing was deleted" in ask.what
+    [machine] = cloud.machines("blue")
+    assert cloud.acknowledged["blue"] <= machine.work
+    cloud.script["image"] = []
+    reach(laptop, Goal.PARKED, asks_max=3)
+
+
+def test_an_image_that_was_never_read_back_replaces_nothing() -> None:
+    """A freeze that neither waited nor verified; the next start was empty."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING)
+    reach(laptop, Goal.PARKED)
+    reach(laptop, Goal.RUNNING)
+    cloud.script["image"] = ["rotten"]
+    reach(laptop, Goal.PARKED)
+    reach(laptop, Goal.RUNNING)
+    [machine] = cloud.machines("blue")
+    assert len(machine.work) == len(cloud.acknowledged["blue"]) > 2
+
+
+def test_a_lost_answer_makes_no_orphan() -> None:
+    """The machine was made, its id never arrived, and nobody ever looked for it."""
+    cloud, laptop = a_desk()
+    cloud.script["launch"] = ["lost"]
+    reach(laptop, Goal.RUNNING)
+    assert len(cloud.machines()) == 1
+    assert cloud.violations == []
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing_that_the_next_command_does_not_find() -> None:
+    """Ctrl-C during `up` left a machine running that no later `down` knew of."""
+    for at in range(1, 40):
+        cloud, laptop = a_desk(seed=at)
+        laptop.want("blue", Goal.RUNNING)
+        cloud.boundary = CrashAt(at)
+        try:
+            laptop.reconciler.settle(laptop.store.desk("blue"))
+        except Crash:
+            laptop.crash()
+        cloud.boundary = lambda label: None
+        laptop.want("blue", Goal.GONE)
+        assert laptop.settle("blue") is None
+        cloud.quiet()
+        assert cloud.billed("blue") == []
+
+
+def test_terminated_is_said_when_it_is_so() -> None:
+    """ "terminated", and billed for days: the listing was never asked again."""
+    cloud, laptop = a_desk(lag_seconds=60.0)
+    reach(laptop, Goal.RUNNING)
+    reach(laptop, Goal.GONE)
+    assert cloud.billed("blue") == []
+
+
+def test_no_capacity_for_a_stopped_machine_is_not_the_end() -> None:
+    """A stopped machine could not be started again, and its disk was bound to the zone that was full."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, HERE)
+    reach(laptop, Goal.STOPPED)
+    cloud.sold_out = {offer.key for offer in HERE}
+    reach(laptop, Goal.RUNNING, (*HERE, *THERE), asks_max=1)
+    [machine] = cloud.machines("blue")
+    assert machine.value.region == "r2"
+    assert cloud.acknowledged["blue"] <= machine.work
+
+
+def test_an_interrupted_machine_comes_back_with_its_disk() -> None:
+    """Recovery from an interruption began on a fresh disk."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, SPOT)
+    [machine] = cloud.machines("blue")
+    cloud.interrupt(machine.value.id)
+    cloud.quiet()
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.RUNNING)
+    [after] = cloud.machines("blue")
+    assert after.value.id != machine.value.id
+    assert cloud.acknowledged["blue"] <= after.work
+
+
+def test_a_terminated_machine_is_not_relaunched_behind_ones_back() -> None:
+    """A persistent spot request launched an unnamed, billed machine after the owner had ended his."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, SPOT)
+    reach(laptop, Goal.GONE)
+    cloud.clock.time += 86_400.0
+    cloud.quiet()
+    assert cloud.billed() == []
+
+
+def test_nothing_dearer_than_agreed_is_launched() -> None:
+    """A far dearer offer was provisioned in silence when the cheap one was sold out."""
+    want = Want(usd_per_hour_max=0.2)
+    cloud, laptop = a_desk()
+    fits = tuple(cloud.offers(want))
+    assert fits
+    assert all(offer.usd_per_hour <= 0.2 for offer in fits)
+    cloud.sold_out = {offer.key for offer in fits}
+    laptop.want("blue", Goal.RUNNING, fits)
+    ask = laptop.settle("blue")
+    assert ask is not None
+    assert ask.kind is Kind.NO_CAPACITY
+    assert cloud.machines() == []
+
+
+def test_up_is_said_only_after_a_login() -> None:
+    """UP was reported for a machine that nobody had ever logged into."""
+    _, laptop = a_desk()
+
+    def never(access: object) -> None:
+        raise Refused(Kind.NOT_READY, "port 22 does not answer yet")
+
+    laptop.reconciler.prove = never
+    laptop.want("blue", Goal.RUNNING, SPOT)
+    ask = laptop.settle("blue")
+    assert ask is not None, "it asks, in the end, and never says that it is up"
+    rows = laptop.store.rows("blue")
+    assert [r for r in rows if isinstance(r.step, Launch)]
+    assert not [r for r in rows if isinstance(r.step, Prove)]
+
+
+def test_what_is_parked_is_on_the_bill() -> None:
+    """Disks and images of stopped machines were counted nowhere."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING)
+    reach(laptop, Goal.PARKED)
+    cloud.clock.time += 730 * 3600.0
+    seen: Seen = cloud.survey().of("blue")
+    bill = charges("blue", laptop.store.rows("blue"), cloud.clock.time, seen)
+    [image] = [c for c in bill if c.kind == "image"]
+    assert image.usd(0.0, cloud.clock.time) == pytest.approx(0.4, rel=0.01)  # the simulator's price a month
+
+
+def test_the_market_is_as_it_was_asked_for() -> None:
+    """An on-demand machine was taken where spot had been asked for."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, SPOT)
+    assert all(m.value.market is Market.SPOT for m in cloud.machines("blue"))
+
+
+def test_a_killed_park_is_finished_by_the_next_command() -> None:
+    """A script that died half-way left a machine stopped, an image half-made, and both billed."""
+    _, laptop = a_desk()
+    reach(laptop, Goal.RUNNING)
+    laptop.want("blue", Goal.PARKED)
+    until(laptop, Bake)
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.PARKED)
