@@ -409,10 +409,7 @@ class Checkpoints:
 
 
 def programs(pid: int) -> list[int]:
-    """Whom to ask: the job's own program, or what a shell of ours has started for it.
-
-    Not the whole group: the helpers of a program (loaders of data, a sleep) would die of the signal.
-    """
+    """Whom to ask: the job's own program, or what our shell started; its helpers would die of a signal."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as words:
             ours = words.read().split(b"\0")[1:2] == [b"-lc"]
