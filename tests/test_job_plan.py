@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -37,6 +38,8 @@ from hotdesk.core.jobs import (
 )
 from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.policy import Greedy, OnDemand
+from hotdesk.core.steps import Begin, Launch, LaunchOrder, Outcome
+from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
 from hotdesk.store import Store
 from tests.local_rig import tool
@@ -241,6 +244,35 @@ def test_jobs_are_kept(tmp_path: Path) -> None:
         assert known_seconds("python train.py", store.jobs()) == 7200.0
 
 
+def test_a_job_costs_what_its_desk_costs_while_it_runs(tmp_path: Path) -> None:
+    """1. A machine at $3.60 an hour is launched. 2. The job begins 100 s later. 3. It is over in 1000 s."""
+    clock = SimpleNamespace(now=lambda: 1101.0)
+    order = LaunchOrder(
+        desk="blue", born=1.0, generation=1, attempt=0, offer=offer("a", Market.ON_DEMAND, 3.6)
+    )
+    with Store(tmp_path) as store:
+        store.put(DESK)
+        job = store.queue(ONE)
+        for at, step in (
+            (1.0, Launch(order=order, why="")),
+            (101.0, Begin(id=job.id, attempt=1, why="")),
+        ):
+            (row,) = store.begin([("blue", step)], at)
+            store.end(row, Outcome(status="done", id="i-1"), at)
+        log = kept_log(store, job)
+        assert log
+        log.parent.mkdir()
+        log.touch()  # it was fetched before
+        runs = Runs(store=store, clock=clock, access=lambda desk: None, settle=lambda name: None)
+        told = seen(job.id, phase="ended", exit_status=0, seconds=990.0)
+        act = plan_jobs(DESK, True, store.jobs(), told)
+        assert isinstance(act, Record)
+        runs.take(act, told)
+        result = store.job("blue").result
+    assert result is not None
+    assert (result.exit_status, result.seconds, round(result.usd, 6)) == (0, 990.0, 1.0)
+
+
 # ---- the folder and the runner ----------------------------------------------------------------------
 
 
@@ -347,3 +379,22 @@ def test_processes_of_an_earlier_attempt_hold_the_next_one_up(runner: Runner, tm
     runner("begin", id="1-a", attempt=2, command=["false"], resume_command=["echo again"])
     assert until_over(runner, "1-a")["exit_status"] == 0
     assert runner("log", "1-a", "0") == "again\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "phase"),
+    [("SIGTERM", "0", "interrupted"), ("SIGUSR1", "0", "ended"), ("SIGUSR1", "3", "interrupted")],
+)
+def test_leaving_in_time_is_not_ending(runner: Runner, name: str, last: str, phase: str) -> None:
+    """The machine will be taken, the job is told, writes its checkpoint and leaves."""
+    line = f"trap 'echo saved; exit {last}' {name[3:]}; echo listening; while :; do sleep 0.05; done"
+    runner("begin", id="1-a", attempt=1, command=["sh", "-c", line], signal=name)
+    limit = time.monotonic() + 30
+    while "listening" not in runner("log", "1-a", "0"):
+        assert time.monotonic() < limit
+    runner("notice")
+    assert runner("log", "1-a", "0", "-f") == "listening\nsaved\n"
+    (job,) = json.loads(runner("look"))["jobs"]
+    assert job["phase"] == phase
+    runner("begin", id="1-a", attempt=2, command=["echo again"])
+    assert until_over(runner, "1-a")["attempt"] == (1 if phase == "ended" else 2)

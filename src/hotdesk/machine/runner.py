@@ -26,14 +26,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 HOME = os.path.expanduser("~")
+NULL = subprocess.DEVNULL
 JOBS = os.path.join(HOME, ".hotdesk", "jobs")
 START_SECONDS = 20.0  # until a worker that was started holds its lock
 STOPPING_SECONDS = 0.4  # a machine that stops ends the job and us at about the same time
+NOTICE_SECONDS = 300.0  # within which a machine is taken, once that was announced
 LOOK_SECONDS = 0.2  # between two looks at a checkpoint folder
 STILL_SECONDS = 1.0  # a checkpoint is whole when nothing has changed for so long
+SHELLS = {"bash", "zsh", "sh", "dash"}
 KEPT = 2  # whole checkpoints that are kept aside
 RESERVE_BYTES = 65536  # given back when the disk is full, so that the end can still be written down
 
@@ -104,21 +108,10 @@ def start_worker(id_: str) -> None:
     """In tmux where there is tmux, so that somebody can attach; else in a session of its own."""
     argv = [sys.executable, os.path.abspath(__file__), "work", id_]
     if shutil.which("tmux"):
-        made = subprocess.run(
-            ["tmux", "new-session", "-d", "-s", "job-" + id_, "-x", "200", "-y", "50", "--", *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        if made.returncode == 0:
+        tmux = ["tmux", "new-session", "-d", "-s", "job-" + id_, "-x", "200", "-y", "50", "--", *argv]
+        if subprocess.run(tmux, stdin=NULL, stdout=NULL, stderr=NULL).returncode == 0:
             return
-    subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    subprocess.Popen(argv, stdin=NULL, stdout=NULL, stderr=NULL, start_new_session=True)
 
 
 # ---- one attempt -------------------------------------------------------------------------------------
@@ -190,7 +183,7 @@ class Attempt:
         again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
         words = self.order["resume_command"] if again else self.order["command"]
         shell = os.environ.get("SHELL", "")
-        if os.path.basename(shell) not in {"bash", "zsh", "sh", "dash"} or not os.access(shell, os.X_OK):
+        if os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK):
             shell = "/bin/sh"
         # A login shell: the desk's own PATH, as in a terminal there.
         line = words[0] if len(words) == 1 else 'exec "$@"'
@@ -260,8 +253,11 @@ class Attempt:
                 done_at = done_at or now
                 if now - done_at > STOPPING_SECONDS and (not talking or now - done_at > 1.0):
                     break
-        if not stopped and places.asked_at and now - places.asked_at < 300.0 and self.child.returncode != 0:
-            stopped = True  # the machine had said that it would be taken, and the job left in time
+        warned = places.asked_at and time.monotonic() - places.asked_at < NOTICE_SECONDS
+        # A job that was told that its machine will be taken, and left in time, has not ended. Asked by a
+        # SIGTERM it may say that all went well; to begin it once more is the smaller harm.
+        if warned and (self.child.returncode != 0 or places.signal == signal.SIGTERM):
+            stopped = True
         self.send(signal.SIGKILL)  # whatever it left in its own group
         status = self.child.returncode
         places.close()
@@ -329,8 +325,11 @@ class Checkpoints:
     def ask(self) -> None:
         """Tell the job to write one now."""
         self.asked_at = time.monotonic()
-        if self.signal is not None:
-            self.attempt.send(self.signal)
+        if self.signal is None or self.attempt.child is None:
+            return
+        for pid in programs(self.attempt.child.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, self.signal)
 
     def look(self, now: float) -> None:
         if not self.folder or now - self.looked_at < LOOK_SECONDS:
@@ -407,6 +406,17 @@ class Checkpoints:
             self.burst_at = self.burst_at or self.looked_at
             self.changed_at = time.monotonic()
             self.note()
+
+
+def programs(pid: int) -> list[int]:
+    """Whom to ask: the job's own program, or what our shell started; its helpers would die of a signal."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as words:
+            ours = words.read().split(b"\0")[1:2] == [b"-lc"]
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as children:
+            return [int(child) for child in children.read().split()] if ours else [pid]
+    except OSError:
+        return [pid]
 
 
 # ---- looking -----------------------------------------------------------------------------------------
@@ -490,22 +500,17 @@ def have(folder: str, word: str) -> int:
 
 
 def main(words: list[str]) -> int:
-    if words == ["begin"]:
-        return begin()
-    if words == ["look"]:
-        return look()
-    if words == ["notice"]:
-        return notice()
-    if words[:1] == ["log"]:
-        return stream(words[1], int(words[2]), "-f" in words[3:])
-    if words[:1] == ["cancel"]:
-        return cancel(words[1])
-    if words[:1] == ["have"]:
-        return have(words[1], words[2])
-    if words[:1] == ["work"]:
-        return Attempt(words[1]).run()
-    print(__doc__)
-    return 2
+    verb, given = (words[0] if words else ""), words[1:]
+    if verb == "log":
+        return stream(given[0], int(given[1]), "-f" in given[2:])
+    verbs: dict[str, Callable[..., int]] = {
+        "begin": begin, "look": look, "notice": notice, "cancel": cancel, "have": have,
+        "work": lambda id_: Attempt(id_).run(),
+    }  # fmt: skip
+    if verb not in verbs:
+        print(__doc__)
+        return 2
+    return verbs[verb](*given)
 
 
 if __name__ == "__main__":
