@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from tests import test_browser
 from tests.conftest import Command
 from tests.fake_ec2.process import ROOT, FakeEc2
 from tests.rig import ground
+from tests.rig.commands import run
 from tests.rig.sweep import left, sweep
 from tests.test_browser import run_cell, sign_in
 
@@ -33,16 +33,22 @@ page = test_browser.page  # a fixture: Chromium
 PYTHON = "/opt/hotdesk/venv/bin/python"
 
 
+def aloud(request: pytest.FixtureRequest, text: str) -> None:
+    """Print it past pytest's capturing."""
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{text}", flush=True)
+
+
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def base(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Where the base image is kept while these tests run."""
     if why := ground.lacking():
-        print(f"\nREAL MACHINES ARE NOT TESTED HERE: {why}", file=sys.__stderr__, flush=True)
+        aloud(request, f"REAL MACHINES ARE NOT TESTED HERE: {why}")
         pytest.skip(why)
     sweep()
     folder = tmp_path_factory.mktemp("base")
     yield folder
-    shutil.rmtree(folder)
+    run("rm", "-rf", str(folder), seconds=300)
 
 
 @pytest.fixture
@@ -58,13 +64,15 @@ def fake(base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
 class Day:
     """What is done at one desk; how long each verb took is printed, also where output is captured."""
 
-    def __init__(self, hotdesk: Command, desk: str, tunnels: list[int]) -> None:
-        self.hotdesk, self.desk, self.tunnels = hotdesk, desk, tunnels
+    def __init__(
+        self, hotdesk: Command, desk: str, tunnels: list[int], request: pytest.FixtureRequest
+    ) -> None:
+        self.hotdesk, self.desk, self.tunnels, self.request = hotdesk, desk, tunnels, request
 
     def does(self, verb: str, *words: str) -> str:
         begun = time.monotonic()
         done = self.hotdesk(verb, self.desk, *words, timeout=300)
-        print(f"{verb}: {time.monotonic() - begun:.1f} s", file=sys.__stderr__, flush=True)
+        aloud(self.request, f"real machines: {verb} took {time.monotonic() - begun:.1f} s")
         assert done.returncode == 0, f"{verb}: {done.stderr}\n{done.stdout}"
         return done.stdout
 
@@ -115,9 +123,10 @@ def test_a_day_on_real_machines(
     fake: FakeEc2,
     page: Page,
     tunnels: list[int],
+    request: pytest.FixtureRequest,
 ) -> None:
     """1. up; 2. a package, Jupyter; 3. stop, start; 4. park; 5. resume elsewhere; 6. all is back; 7. down."""
-    day = Day(hotdesk, "blue", tunnels)
+    day = Day(hotdesk, "blue", tunnels, request)
     day.does("up", "--provider", "aws", "--type", "g4dn.xlarge", "--market", "on-demand")
     day.is_ready("g4dn.xlarge")
     host_key = day.at("cat /etc/ssh/ssh_host_ed25519_key.pub")
@@ -151,7 +160,7 @@ def test_a_day_on_real_machines(
     assert day.at(f'{PYTHON} -c "import {PACKAGE}; print({PACKAGE}.__file__)"').strip()
     assert day.at("command -v htop || echo removed").strip() == "removed"
     compared = json.loads(day.at("cat /run/hotdesk/compared.json"))
-    assert compared["same"] and compared["whole"], compared
+    assert (compared["same"], compared["whole"]) == (True, True), compared
     page.goto(f"{day.notebook()}/tree/Untitled.ipynb?reset")
     if "/login" in page.url:
         sign_in(page, password)

@@ -9,6 +9,8 @@ and in which the distribution's own cloud-init carries out the instance's real u
     network.py    a bridge, an address and a namespace per machine, the way out
     metadata.py   each machine's own instance metadata service
     settings.py   this computer's package indexes, handed to machines while they run
+    cgroups.py    a control group per machine, by which its processes are found
+    commands.py   running the system's programs
     machine.py    one system: boot, console, clean shutdown
     plug.py       the hooks that the fake calls
     sweep.py      what rigs whose process has gone have left; `python -m tests.rig` removes it
