@@ -10,6 +10,7 @@ describe instances. Both are the same bytes for the same desk, or a repeated ord
 
 from __future__ import annotations
 
+import ast
 import base64
 import gzip
 import json
@@ -80,14 +81,23 @@ def _file(path: str, text: str, permissions: str) -> dict[str, str]:
 
 @cache
 def agent_source() -> str:
-    """The agent, one file without dependencies."""
-    return Path(__file__).with_name("agent.py").read_text("utf-8")
+    """The agent, one file without dependencies; without comments, to be short."""
+    return _lean(Path(__file__).with_name("agent.py").read_text("utf-8"))
 
 
 @cache
 def idle_source() -> str:
-    """The watch over idleness and limits, one file without dependencies."""
-    return Path(__file__).with_name("idle.py").read_text("utf-8")
+    """The watch over idleness and limits, one file without dependencies; without comments, to be short."""
+    return _lean(Path(__file__).with_name("idle.py").read_text("utf-8"))
+
+
+def _lean(source: str) -> str:
+    """The same program without comments and docstrings; the file's own stays, since it is the usage."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.Pass()]
+    return "#!/usr/bin/env python3\n" + ast.unparse(tree) + "\n"
 
 
 IDLE_UNIT = """\

@@ -1,0 +1,67 @@
+"""Limits and the budget from the command line, where no desk has to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hotdesk.api import Hotdesk
+from hotdesk.connect.leave import limits
+from hotdesk.core.errors import NotAllowed
+from hotdesk.core.model import Desk, Goal, Offer
+from hotdesk.core.steps import Launch, LaunchOrder, Outcome
+from hotdesk.leaving import Limits, idle_words
+from tests.conftest import Command
+
+DESK = Desk(name="blue", goal=Goal.RUNNING, since=0.0, created_at=0.0)
+
+
+def test_limits_are_said_in_seconds_from_now() -> None:
+    assert limits(DESK, 1000.0) == {}
+    told = Limits(idle_minutes=0.0, lease_hours=2.0, hours=8.0).of(DESK, 1000.0)
+    assert limits(told, 4600.0) == {"idle_minutes": 0.0, "lease_seconds": 7200.0, "stop_seconds": 25_200.0}
+    assert Limits().of(told, 5000.0) == told
+    assert idle_words(DESK, 0.0) == "never"
+    assert idle_words(told, 1000.0) == "never, lease 2 h, ends in 8.0 h"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stay", "soon"], "length of time"),
+        (["stay", "a", "b", "2h"], "One desk"),
+        (["up", "blue", "--idle", "x"], "--idle never"),
+        (["up", "blue", "--idle", "-5"], "--idle never"),
+        (["up", "blue", "--until", "tomorrow"], "length of time"),
+    ],
+)
+def test_bad_words(hotdesk: Command, words: list[str], said: str) -> None:
+    done = hotdesk(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def spent(desks: Hotdesk, usd: float) -> None:
+    """A journal in which a machine of that price ran for one hour, until just now."""
+    now = desks.clock.now()
+    offer = Offer(provider="local", region="r", zone="z", instance_type="t", usd_per_hour=usd)
+    order = LaunchOrder(desk="old", born=1.0, generation=1, attempt=0, offer=offer)
+    [row] = desks.store.begin([("old", Launch(order=order, why=""))], now - 3600)
+    desks.store.end(row, Outcome(status="done", id="i-1"), now - 3600)
+
+
+@pytest.mark.parametrize(("usd", "level"), [(70.0, ""), (85.0, "warns"), (101.0, "refuses")])
+def test_the_budget(home: Path, usd: float, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "hotdesk.toml").write_text("[defaults]\nusd_per_month = 100\n")
+    with Hotdesk() as desks:
+        now = desks.clock.now()
+        middle = now - now % 86_400 + 43_200  # never across the end of a month
+        monkeypatch.setattr(desks.clock, "now", lambda: middle)
+        spent(desks, usd)
+        if level == "refuses":
+            with pytest.raises(NotAllowed) as error:
+                desks.check_budget()
+            assert "--over-budget" in error.value.fix
+        else:
+            assert bool(desks.check_budget()) == (level == "warns")
