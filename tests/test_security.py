@@ -24,9 +24,18 @@ from tests.conftest import Command
 from tests.local_rig import tool
 
 HOSTILE = [
-    "$(touch {})", "`touch {}`", "; touch {} ;", "| touch {}", "&& touch {}",
-    "'; touch {}; '", '"; touch {}; "', "\n touch {} \n", "-oProxyCommand=touch {}", "--rsh=touch {}", "%s touch {}",
-]  # fmt: skip
+    "$(touch {})",
+    "`touch {}`",
+    "; touch {} ;",
+    "| touch {}",
+    "&& touch {}",
+    "'; touch {}; '",
+    '"; touch {}; "',
+    "\n touch {} \n",
+    "-oProxyCommand=touch {}",
+    "--rsh=touch {}",
+    "%s touch {}",
+]
 
 
 @tool("ssh")
