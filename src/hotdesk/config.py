@@ -11,7 +11,7 @@ market = "cheapest"            # on-demand | spot | cheapest
 disk_gib = 200
 usd_per_hour_max = 1.10
 idle_park_minutes = 45         # without work; 0: never (a local desk's default; a cloud's is 60)
-lease_hours = 12               # it ends itself when no hotdesk has watched or used it for so long
+lease_hours = 12               # it ends itself so long after the last `hotdesk up`, which renews it
 [aws]
 profile = "work"               # all of it: hotdesk/providers/aws/settings.py
 """

@@ -86,7 +86,9 @@ def leaving(function: F) -> F:
     """When the machine shall end itself; the command is given `limits`."""
 
     @click.option("--idle", metavar="MINUTES", help="Park it after so long without work; or: never.")
-    @click.option("--lease", metavar="TIME", help="It ends itself when no hotdesk was near for so long.")
+    @click.option(
+        "--lease", metavar="TIME", help="It ends itself so long after the last `hotdesk up`, which renews it."
+    )
     @click.option("--until", metavar="TIME", help="It ends itself then, whatever it does: 8h, 2d.")
     @functools.wraps(function)
     def call(*args: Any, idle: str | None, lease: str | None, until: str | None, **more: Any) -> Any:
