@@ -42,7 +42,7 @@ def aloud(request: pytest.FixtureRequest, text: str) -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Where the base image is kept while these tests run."""
-    if why := ground.lacking():
+    if why := ground.lacking() or ("" if "HOTDESK_RIG" in os.environ else "HOTDESK_RIG=1 asks for it"):
         aloud(request, f"REAL MACHINES ARE NOT TESTED HERE: {why}")
         pytest.skip(why)
     sweep()

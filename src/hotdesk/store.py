@@ -308,6 +308,14 @@ class Store:
                 past.add(_row(columns))
 
     def _migrate(self) -> None:
+        """Bring the file to this version. One process at a time: a change to WAL does not wait for others."""
+        if self._file is None:
+            return self._bring_up()
+        with self._file.with_name("hotdesk.opening").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            return self._bring_up()
+
+    def _bring_up(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise Newer(
