@@ -6,12 +6,12 @@ a new instance id would make cloud-init do everything again: it keeps the host k
 
 No secret is in either: every process on the machine can read its user data, and so can everybody who may
 describe instances. Both are the same bytes for the same desk, or a repeated order would be another one.
+Both are sent as gzip, which cloud-init unpacks (cloud-init documentation, "User data formats").
 """
 
 from __future__ import annotations
 
 import ast
-import base64
 import gzip
 import json
 from functools import cache
@@ -26,9 +26,9 @@ LIMIT_BYTES = 16384
 TOOLS = {"tmux": "tmux", "htop": "htop", "screen": "screen", "git": "git", "rsync": "rsync"}
 
 
-def render(*, password_hash: str, resumed: bool) -> str:
-    """The document. Raises `ValueError` when it would not fit into EC2's 16 KiB."""
-    document = {
+def render(*, password_hash: str, resumed: bool) -> bytes:
+    """The document, as gzip. Raises `ValueError` when it would not fit into EC2's 16 KiB."""
+    document: dict[str, object] = {
         "ssh_pwauth": False,
         "disable_root": True,
         # A desk's own image carries the desk's host keys, by which it is known. A stranger's image may carry
@@ -44,10 +44,10 @@ def render(*, password_hash: str, resumed: bool) -> str:
         document["write_files"] = _files(password_hash)
         document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "first"]]
     # JSON is YAML, and leaves nothing to a quoting rule.
-    text = "#cloud-config\n" + json.dumps(document, indent=1) + "\n"
-    if len(text.encode()) > LIMIT_BYTES:
-        raise ValueError(f"the user data is {len(text.encode())} bytes, and EC2 takes {LIMIT_BYTES}")
-    return text
+    packed = gzip.compress(f"#cloud-config\n{json.dumps(document, indent=1)}\n".encode(), 9, mtime=0)
+    if len(packed) > LIMIT_BYTES:
+        raise ValueError(f"the user data is {len(packed)} bytes, and EC2 takes {LIMIT_BYTES}")
+    return packed
 
 
 def _files(password_hash: str) -> list[dict[str, str]]:
@@ -69,14 +69,7 @@ def _files(password_hash: str) -> list[dict[str, str]]:
 
 
 def _file(path: str, text: str, permissions: str) -> dict[str, str]:
-    packed = gzip.compress(text.encode(), 9, mtime=0)
-    return {
-        "path": path,
-        "owner": "root:root",
-        "permissions": permissions,
-        "encoding": "gz+b64",
-        "content": base64.b64encode(packed).decode(),
-    }
+    return {"path": path, "owner": "root:root", "permissions": permissions, "content": text}
 
 
 @cache

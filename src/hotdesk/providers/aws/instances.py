@@ -21,7 +21,7 @@ BASE_DISK_GIB = 64
 _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 
 
-def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: str) -> str:
+def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: bytes) -> str:
     """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side."""
     offer = order.offer
     region = offer.region
@@ -60,7 +60,7 @@ def _network(account: Account, region: str, zone: str) -> tuple[str, str]:
 
 
 def run_request(
-    order: LaunchOrder, base: BaseImage, *, subnet: str, group: str, key: str, user_data: str
+    order: LaunchOrder, base: BaseImage, *, subnet: str, group: str, key: str, user_data: bytes
 ) -> dict[str, Any]:
     """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
     offer, spot = order.offer, order.offer.market is Market.SPOT

@@ -27,7 +27,7 @@ NOTEBOOK_PORT = 8888
 _BUSY = "aws-regions"
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
-UserData = Callable[..., str]
+UserData = Callable[..., bytes]
 
 
 class Aws:

@@ -43,8 +43,9 @@ def restore(
     """`disk` is exactly what was captured, and on the disk, when this returns.
 
     It is built as `.NAME.restoring` beside `disk` and renamed: a kill leaves no `disk`, and the same again
-    starts afresh. A `disk` that was restored from this manifest already is left alone, with whatever was
-    done in it since; one that was not is never touched (`Refused(MISMATCH)`), unless it is empty.
+    starts afresh. A `disk` that was restored from this manifest already, known by its folder's number, is
+    left alone, with whatever was done in it since; one that was not is never touched (`Refused(MISMATCH)`),
+    unless it is empty.
     Raises `Refused` also as ROTTEN, NO_SPACE (nothing is left behind then), NOT_READY (another process is
     at it) and UNSUPPORTED (the file system cannot hold something, such as extended attributes).
     """
