@@ -32,6 +32,7 @@ class View(Value, frozen=True):
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 

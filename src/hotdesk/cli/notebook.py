@@ -16,12 +16,16 @@ from hotdesk.cli import options, render
 @click.option("--password", "only_password", is_flag=True, help="Print the password and nothing else.")
 def command(name: str | None, only_url: bool, only_password: bool) -> None:
     """The desk's Jupyter in your browser; through an ssh tunnel when the desk is elsewhere."""
+    from hotdesk.jobs import watcher
+
     with Hotdesk() as desks:
         name = name or desks.only()
         if only_password:
             render.echo(desks.password(name))
             return
         url = desks.notebook(name)
+        if desks.store.desk(name).lease_hours:  # somebody must renew it while the tunnel is open
+            watcher.ask_for(desks.store, forever=False)
         render.echo(url)
         if only_url:
             return
