@@ -195,7 +195,8 @@ class Cloud(Truth):
             phase=Phase.PENDING, provider=self.name, region=order.offer.region, zone=order.offer.zone,
             instance_type=order.offer.instance_type, market=order.offer.market,
             usd_per_hour=order.offer.usd_per_hour, started_at=self.time, image_id=order.image_id,
-            stoppable=self.stoppable_spot or not spot, retypable=self.retypes and not spot, gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
+            stoppable=self.stoppable_spot or not spot, retypable=self.retypes and not spot,
+            gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
         )  # fmt: skip
         thing = self._add(machine, work, keeps_disk=spot)
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))

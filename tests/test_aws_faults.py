@@ -296,8 +296,11 @@ def _groups_are_nobodys(patch: pytest.MonkeyPatch) -> None:
 
 
 def _moved_before_it_is(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(instances, "retype", lambda account, region, bare, offer, generation: account.ec2_once(
-        region).create_tags(Resources=[bare], Tags=[{"Key": "hotdesk:moved", "Value": str(generation)}]))  # fmt: skip
+    def only_said(account: Any, region: str, bare: str, offer: Any, generation: int) -> None:
+        told = [{"Key": "hotdesk:moved", "Value": str(generation)}]
+        account.ec2_once(region).create_tags(Resources=[bare], Tags=told)
+
+    patch.setattr(instances, "retype", only_said)
 
 
 def _first_key_is_believed(patch: pytest.MonkeyPatch) -> None:

@@ -209,7 +209,7 @@ def test_a_stopped_machine_that_finds_no_capacity_moves_its_work_elsewhere(
 def test_a_type_that_the_machine_does_not_get_is_launched_from_an_image(
     mine: Laptop, fake: FakeEc2, action: str
 ) -> None:
-    """1. A move within the zone. 2. The type is sold out there, or not for this machine. 3. An image, elsewhere."""
+    """1. A move within the zone. 2. Sold out there, or not for this machine. 3. By an image."""
     assert mine.do(Goal.RUNNING) is None
     mine.work("monday")
     if action == "StartInstances":

@@ -46,7 +46,7 @@ def test_a_move_within_the_zone_takes_no_image() -> None:
 
 
 def test_what_was_worked_after_a_move_is_saved_from_it() -> None:
-    """1. Up, park, resume. 2. Move within the zone, work. 3. Park: the image is of that work, and the only one."""
+    """1. Up, park, resume. 2. Move within the zone, work. 3. Park: the only image is of that work."""
     cloud, laptop = at_work()
     reach(laptop, Goal.PARKED)
     reach(laptop, Goal.RUNNING, HERE)
@@ -186,7 +186,7 @@ def test_a_lost_reply_at_every_call_of_a_move(fault: str) -> None:
 @pytest.mark.parametrize("step", [Stop, Retype, Start])
 @pytest.mark.parametrize("goal", list(Goal))
 def test_a_change_of_mind_after_each_step(step: type, goal: Goal) -> None:
-    cloud, laptop = at_work()
+    _, laptop = at_work()
     laptop.want("blue", Goal.RUNNING, GPU, move=True)
     until(laptop, step)
     reach(laptop, goal)
@@ -194,7 +194,7 @@ def test_a_change_of_mind_after_each_step(step: type, goal: Goal) -> None:
 
 
 def test_a_second_move_before_the_first_is_done() -> None:
-    """1. A move is killed once the type is changed. 2. Another move, elsewhere. 3. It ends there, work and all."""
+    """1. A move is killed once the type is changed. 2. Another move, elsewhere. 3. It ends there."""
     cloud, laptop = at_work()
     laptop.want("blue", Goal.RUNNING, GPU, move=True)
     until(laptop, Retype)

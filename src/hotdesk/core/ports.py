@@ -71,7 +71,7 @@ class Retyper(Protocol):
     """What a provider can do besides whose machines say that they are `retypable`."""
 
     def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
-        """Give a machine that is off the offer's type; it then says that it was `retyped_for` that generation.
+        """Give a machine that is off the offer's type; it says then that it is `retyped_for` the generation.
 
         The offer is in the machine's own zone and market. Killed half way, the same again completes it.
         """
