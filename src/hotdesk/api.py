@@ -159,7 +159,7 @@ class Hotdesk(Leaving):
         return self._pursue(self.wanted(name, Goal.PARKED))
 
     def move(self, name: str, want: Want) -> View:
-        """The same desk on other hardware: parked and resumed there."""
+        """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
         return self._pursue(self.moved(name, want))
 
     def down(self, name: str) -> None:
@@ -268,7 +268,7 @@ class Hotdesk(Leaving):
         """The desk's row as a move would write it."""
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
         machines = self.survey(desk.provider).of(name).machines
-        newest = max((m.generation for m in machines), default=desk.generation - 1)
+        newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
         offers = self._offers(desk.provider, want)
         if not offers:
             raise nothing_fits(desk, want)
