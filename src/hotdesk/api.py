@@ -158,7 +158,7 @@ class Hotdesk(Wishes, Leaving):
         return self._pursue(self.wanted(name, Goal.PARKED))
 
     def move(self, name: str, want: Want) -> View:
-        """The same desk on other hardware: parked and resumed there."""
+        """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
         return self._pursue(self.moved(name, want))
 
     def down(self, name: str) -> None:

@@ -86,7 +86,7 @@ class Wishes:
         """The desk's row as a move would write it."""
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
         machines = self.survey(desk.provider).of(name).machines
-        newest = max((m.generation for m in machines), default=desk.generation - 1)
+        newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
         offers = self._offers(desk.provider, want)
         if not offers:
             raise nothing_fits(desk, want)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS
 from hotdesk.core.model import Image, Instance, Phase, Seen
-from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Row, Start, Stop, Verify
+from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
 
 class Past:
@@ -121,6 +121,11 @@ def _shows(row: Row, seen: Seen) -> bool:
         case Stop(id=id_, started_at=before):
             return any(
                 i.id == id_ and (i.phase not in {Phase.READY, Phase.PENDING} or i.started_at != before)
+                for i in seen.instances
+            )
+        case Retype(id=id_, offer=offer, generation=generation):
+            return any(
+                i.id == id_ and i.instance_type == offer.instance_type and i.retyped_for >= generation
                 for i in seen.instances
             )
         case Bake(order=bake):

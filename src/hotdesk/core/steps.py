@@ -97,6 +97,19 @@ class Stop(Step, frozen=True, kw_only=True):
         return f"stop:{self.id}:{self.started_at}"
 
 
+class Retype(Step, frozen=True, kw_only=True):
+    """Give a machine that is off the type of an offer in its own zone; its disk stays where it is."""
+
+    id: str
+    started_at: float
+    offer: Offer
+    generation: int  # the desk's, which the machine serves from then on
+
+    @property
+    def key(self) -> str:
+        return f"retype:{self.id}:{self.started_at}:{self.offer.instance_type}:{self.generation}"
+
+
 class Bake(Step, frozen=True, kw_only=True):
     order: BakeOrder
 
@@ -198,7 +211,7 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
+AnyStep = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
 
 
 class Outcome(Value, frozen=True):
