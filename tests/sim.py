@@ -197,6 +197,7 @@ class Cloud(Truth):
             usd_per_hour=order.offer.usd_per_hour, started_at=self.time, image_id=order.image_id,
             stoppable=self.stoppable_spot or not spot, retypable=self.retypes and not spot,
             gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
+            disk_usd_per_month=0.8,
         )  # fmt: skip
         thing = self._add(machine, work, keeps_disk=spot)
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
@@ -213,7 +214,7 @@ class Cloud(Truth):
 
     def _halt(self, thing: Thing, reason: str, started_at: float) -> None:
         if thing.value.phase in {Phase.READY, Phase.PENDING} and thing.value.started_at == started_at:
-            self._change(thing, phase=Phase.STOPPING, reason=reason)
+            self._change(thing, phase=Phase.STOPPING, reason=reason, stopped_at=self.time)
             self._after(1.0, 20.0, partial(self._halted, thing))
 
     def _halted(self, thing: Thing) -> None:
@@ -327,7 +328,9 @@ class Cloud(Truth):
             if not keep_disk:
                 self._destroy(thing)
                 thing.work = frozenset()
-            self._change(thing, phase=Phase.ENDING, reason="User initiated shutdown")
+            self._change(
+                thing, phase=Phase.ENDING, reason="User initiated shutdown", stopped_at=self._off(thing)
+            )
             self._after(2.0, 60.0, partial(self._ended, thing))
         else:
             self._destroy(thing)
@@ -335,6 +338,12 @@ class Cloud(Truth):
             self._change(thing, phase=Phase.ENDING)
             self._after(0.0, 10.0, partial(self._vanish, thing))
         return id_
+
+    def _off(self, thing: Thing) -> float:
+        """When a machine that is ended was turned off: now, or before that."""
+        machine = thing.value
+        assert isinstance(machine, Instance)
+        return machine.stopped_at if machine.phase in {Phase.STOPPED, Phase.STOPPING} else self.time
 
     def _ended(self, thing: Thing) -> None:
         machine = thing.value
@@ -368,7 +377,7 @@ class Cloud(Truth):
             self._halt(thing, "interrupted", thing.value.started_at)
             return
         thing.keeps_disk = True
-        self._change(thing, phase=Phase.ENDING, reason="interrupted")
+        self._change(thing, phase=Phase.ENDING, reason="interrupted", stopped_at=self._off(thing))
         self._after(2.0, 60.0, partial(self._ended, thing))
 
     def console_delete(self, id_: str) -> None:

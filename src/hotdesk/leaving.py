@@ -17,8 +17,8 @@ from hotdesk.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
-    from hotdesk.costs import Charge
     from hotdesk.leftovers import Thing
+    from hotdesk.paid import Charge
 
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
 
@@ -155,7 +155,7 @@ class Leaving:
         limit = self.config.defaults.usd_per_month
         if not limit:
             return ""
-        from hotdesk.costs import this_month
+        from hotdesk.bills import this_month
 
         spent = this_month(self.bill(), self.clock.now())
         said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."

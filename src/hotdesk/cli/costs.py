@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 import msgspec
 
-from hotdesk import costs
+from hotdesk import bills
 from hotdesk.api import Hotdesk
 from hotdesk.cli import options, render
+from hotdesk.paid import HOURS_PER_MONTH
 
 
 @click.command()
@@ -23,10 +24,10 @@ def command(name: str | None, by: str, as_json: bool) -> None:
     with Hotdesk() as desks:
         bill = [c for c in desks.bill() if name in (None, c.desk)]
         now, budget = desks.clock.now(), desks.config.defaults.usd_per_month
-    lines = costs.lines(bill, now, by=by)
-    spent = costs.this_month(bill, now)
+    lines = bills.lines(bill, now, by=by)
+    spent = bills.this_month(bill, now)
     monthly = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
-    monthly *= costs.HOURS_PER_MONTH
+    monthly *= HOURS_PER_MONTH
     if as_json:
         render.json(
             {

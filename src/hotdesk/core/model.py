@@ -108,8 +108,15 @@ class Instance(Value, frozen=True):
     arch: str = "x86_64"
     gpu: str = ""
     disk_gib: float = 0.0
+    disk_usd_per_month: float = 0.0  # of its own disk, which is paid as long as it exists
+    stopped_at: float = 0.0  # when it was last turned off, where the cloud tells; 0: it does not
     reason: str = ""  # why it is in this phase, in the cloud's words
     progress: float | None = None  # 0..1 while pending
+
+    @property
+    def ran_seconds(self) -> float | None:
+        """How long it ran since its last start, where it is off and the cloud tells; by the cloud's clock."""
+        return self.stopped_at - self.started_at if self.stopped_at > self.started_at else None
 
     @property
     def chosen_for(self) -> int:

@@ -23,6 +23,7 @@ from hotdesk.core.saving import (
     delete_everything,
     finish,
     gave_up,
+    let_go,
     prune,
     refused,
     save,
@@ -104,7 +105,13 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
 
 
 def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    step = Start(id=live.id, started_at=live.started_at, why=live.reason or "the machine is off")
+    step = Start(
+        id=live.id,
+        started_at=live.started_at,
+        usd_per_hour=live.usd_per_hour,
+        ran_seconds=live.ran_seconds,
+        why=live.reason or "the machine is off",
+    )
     row = past.last.get(step.key)
     if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
@@ -127,6 +134,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         id=live.id,
         generation=live.generation,
         started_at=live.started_at,
+        usd_per_hour=live.usd_per_hour,
         why="up is said only after a login and an answer from Jupyter",
     )
     proof = past.last.get(step.key)
@@ -162,11 +170,8 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     if live.stoppable:
         stop = Stop(id=live.id, started_at=live.started_at, why=reason)
         return [stop, *save(live, desk, seen, past, now), *onward]
-    release = Delete(
-        id=live.id,
-        keep_disk=True,
-        why="a one-time spot machine cannot be stopped; its disk stays and is saved",
-    )
+    why = "a one-time spot machine cannot be stopped; its disk stays and is saved"
+    release = let_go(live, why, keep_disk=True)
     return [release, *onward]
 
 
@@ -207,9 +212,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
     )
     for twin in others:
         if past.made(twin) and twin.id not in past.proven:
-            return Delete(
-                id=twin.id, why=f"a late twin of {keep.id}: launched, and never reported to anybody"
-            )
+            return let_go(twin, f"a late twin of {keep.id}: launched, and never reported to anybody")
     ids = " and ".join(i.id for i in seen.machines)
     return Ask(
         what=f"Two machines claim to be {desk.name}: {ids}.",
@@ -335,9 +338,7 @@ def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> li
                 return finish(copied, seen)
             if past.begun(copy.key, desk.since) >= TRIES:
                 return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
-            return [
-                Delete(id=copied.id, why=f"a failed copy: {copied.reason or 'it is not as it should be'}")
-            ]
+            return [let_go(copied, f"a failed copy: {copied.reason or 'it is not as it should be'}")]
     return [copy]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -62,6 +63,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    size = sum(found.sizes.get(volume, 0) for volume in held)
     return Instance(
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
@@ -81,9 +83,17 @@ def _instance(found: Found, raw: Raw) -> Instance:
         retyped_for=tags.generation(told, "moved"),
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
-        disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
+        disk_gib=float(size),
+        disk_usd_per_month=size * GP3_USD,
+        stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
     )
+
+
+def _turned_off(raw: Raw) -> float:
+    """When a machine was last turned off; EC2 tells in words: "User initiated (2026-11-23 12:00:00 GMT)"."""
+    told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", str(raw.get("StateTransitionReason") or ""))
+    return _time(f"{told[1]}+00:00") if told else 0.0
 
 
 def _why(raw: Raw) -> str:
