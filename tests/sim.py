@@ -260,7 +260,7 @@ class Cloud(Truth):
             if thing.value.name == order.name:
                 return thing.value.id
         source = self.find(order.source_id)
-        if source is None or isinstance(source.value, Image):
+        if source is None or isinstance(source.value, Image) or source.value.phase in GONE:
             raise Refused(Kind.BAD_REQUEST, f"there is no machine or disk {order.source_id}")
         if isinstance(source.value, Instance) and source.value.phase is not Phase.STOPPED:
             raise Refused(Kind.NOT_READY, "it is not stopped", seconds=5.0)
@@ -386,6 +386,7 @@ class Cloud(Truth):
         if thing is None or thing.value.phase in GONE:
             return
         self.lost_by_choice = True
+        self.by_hand_at = self.clock.time
         before = self.given_up
         self.given_up = lambda desk: True
         self._delete(id_, thing.keeps_disk)

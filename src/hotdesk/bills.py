@@ -69,9 +69,13 @@ def _periods(since: float, until: float, by: str) -> Iterator[tuple[str, float, 
         start = end
 
 
-def this_month(bill: Sequence[Charge], now: float, prices: Prices | None = None) -> float:
-    """What was spent since the month began."""
+def month_began(now: float) -> float:
     start = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(
         day=1, hour=0, minute=0, second=0, microsecond=0
     )
-    return sum(c.usd(start.timestamp(), now, prices) for c in bill)
+    return start.timestamp()
+
+
+def this_month(bill: Sequence[Charge], now: float, prices: Prices | None = None) -> float:
+    """What was spent since the month began."""
+    return sum(c.usd(month_began(now), now, prices) for c in bill)

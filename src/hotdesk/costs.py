@@ -62,6 +62,7 @@ class _Run(_Span):
     def __init__(self, began: float, offer: Offer) -> None:
         super().__init__(began)
         self.offer = offer
+        self.answered = float("inf")  # it began by then
 
 
 class _Machine(_Span):
@@ -82,10 +83,16 @@ class _Machine(_Span):
         """It is off by then; for how long it had run, where its cloud tells that."""
         if self.on is not None:
             if ran_seconds is not None:
-                at = min(at, self.on.began + ran_seconds)
-                self.on.surely(at)
+                self.on.surely(min(at, self.on.began + ran_seconds))
+                at = min(at, self.on.answered + ran_seconds)
             self.on.end(at)
             self.on = None
+
+    def begun(self, at: float) -> None:
+        """The answer came that it is on."""
+        self.lives(at)
+        if self.on is not None:
+            self.on.answered = min(self.on.answered, at)
 
     def lives(self, at: float) -> None:
         """It was on, and so was there."""
@@ -172,7 +179,7 @@ class _Fold:
                 m.off(row.at, ran)  # it was off, whether or not a row says so
                 m.start(row.at)
                 if row.done:
-                    m.lives(at)
+                    m.begun(at)
             case Stop(id=id_) if (m := self.of(id_)) is not None:
                 m.lives(row.at)
                 if row.done:
@@ -207,7 +214,7 @@ class _Fold:
         if row.done and row.outcome and row.outcome.id:
             machine.id = row.outcome.id
             self.machines[machine.id] = machine
-            machine.lives(at)
+            machine.begun(at)
 
     def _image(self, row: Row, step: Bake | Copy, at: float) -> None:
         source: _Machine | _Stored | None
@@ -233,7 +240,7 @@ class _Fold:
             if usd:
                 self.copied.append(
                     Charge(desk=self.desk, kind="transfer", id=id_ or name, began=at, ended=at,
-                           usd_per_hour=0.0, usd_once=usd)
+                           usd_per_hour=0.0, usd_once=usd, provider=self.provider)
                 )  # fmt: skip
 
     def _named(self, id_: str) -> _Stored:
@@ -281,7 +288,12 @@ class _Fold:
         return off[-1] if off and step.usd_per_month and step.kind in {"disk", ""} else None
 
     def _settle_doubts(self, row: Row) -> None:
-        """Before this step somebody looked: what was to end then, and is not spoken of again, had ended."""
+        """Before this step somebody looked: what was to end then, and is not spoken of again, had ended.
+
+        But for steps that save: they come first, and what is to go waits for them.
+        """
+        if isinstance(row.step, Bake | Verify | Copy):
+            return
         about = getattr(row.step, "id", "")
         for m in self.every:
             if m.maybe_ended and m.id != about:
@@ -404,6 +416,7 @@ class _Fold:
             sure_from=low,
             sure_until=high,
             going_on=more,
+            provider=self.provider,
         )
 
 
@@ -426,14 +439,14 @@ def of_others(desk: str, seen: Seen, bill: Sequence[Charge], now: float) -> list
             end = ended if kind == "compute" else now
             found.append(
                 Charge(desk=desk, kind=kind, id=m.id, began=began, ended=end, usd_per_hour=per_hour,
-                       offer=offer if kind == "compute" else None, going_on=end == now)
+                       provider=m.provider, offer=offer if kind == "compute" else None, going_on=end == now)
             )  # fmt: skip
     for image in seen.images:
         if not {image.id, image.name} & known and image.taken_at:
             usd_per_hour = image.usd_per_month / HOURS_PER_MONTH
             found.append(
                 Charge(desk=desk, kind="image", id=image.id, began=min(image.taken_at, now), ended=now,
-                       usd_per_hour=usd_per_hour, going_on=True)
+                       usd_per_hour=usd_per_hour, going_on=True, provider=image.provider)
             )  # fmt: skip
     return found
 

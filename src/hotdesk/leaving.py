@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError, NotAllowed, Refused
-from hotdesk.core.model import Desk, Seen, Survey, Value
+from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.model import Desk, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import Row
 from hotdesk.store import Store
@@ -18,7 +18,6 @@ from hotdesk.store import Store
 if TYPE_CHECKING:
     from hotdesk.config import Config
     from hotdesk.leftovers import Thing
-    from hotdesk.paid import Charge
 
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
 
@@ -119,26 +118,11 @@ class Leaving:
 
         return kept(access, self.store.desk(name), self.clock)
 
-    def bill(self) -> list[Charge]:
-        """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.costs import charges
-
-        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
-        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
-        rows: dict[str, list[Row]] = {}
-        for row in self.store.rows(limit=10_000_000):
-            rows.setdefault(row.desk, []).append(row)
-        bill: list[Charge] = []
-        for name, mine in rows.items():
-            seen = surveys[known[name].provider].of(name) if name in known else Seen()
-            bill += charges(name, mine, now, seen)
-        return bill
-
     def _delete_leftover(self, thing: Thing) -> str:
         """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
         from hotdesk.core.steps import Delete, Outcome
 
-        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month)
+        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month, kind=thing.kind)
         [row] = self.store.begin([(thing.desk, step)], self.clock.now())
         try:
             self.provider(thing.provider).delete(thing.id)
@@ -149,23 +133,6 @@ class Leaving:
             outcome = Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
         self.on_row(self.store.end(row, outcome, self.clock.now()))
         return outcome.message
-
-    def check_budget(self) -> str:
-        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
-        limit = self.config.defaults.usd_per_month
-        if not limit:
-            return ""
-        from hotdesk.bills import this_month
-
-        spent = this_month(self.bill(), self.clock.now())
-        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
-        if spent >= limit:
-            raise NotAllowed(
-                said,
-                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
-                "hotdesk costs   # or the same command with --over-budget",
-            )
-        return said if spent >= 0.8 * limit else ""
 
     def stay(self, name: str, seconds: float) -> None:
         """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""

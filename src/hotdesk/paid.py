@@ -52,6 +52,11 @@ class Charge(Value, frozen=True):
     sure_until: float | None = None  # None: `ended`
     going_on: bool = False
     usd_once: float = 0.0  # paid when it began
+    provider: str = ""
+
+    @property
+    def is_spot(self) -> bool:
+        return self.offer is not None and self.offer.market is Market.SPOT
 
     @property
     def at_most(self) -> bool:
@@ -73,7 +78,7 @@ class Charge(Value, frozen=True):
         if high <= low:
             return 0.0
         steps = prices.get(self.offer.key) if prices and self.offer else None
-        if not steps or self.offer is None or self.offer.market is not Market.SPOT:
+        if not steps or not self.is_spot:
             return self.usd_per_hour * (high - low) / 3600
         times, total = [at for at, _ in steps], 0.0
         hour = int((low - self.began) // 3600)

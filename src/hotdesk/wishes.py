@@ -80,6 +80,7 @@ class Wishes:
             want=want,
             offers=offers,
             fresh=fresh,
+            over_budget=False,
         )
 
     def moved(self, name: str, want: Want) -> Desk:

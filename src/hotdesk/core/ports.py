@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from hotdesk.core.model import Instance, Offer, Survey, Value, Want
@@ -75,6 +75,21 @@ class Retyper(Protocol):
 
         The offer is in the machine's own zone and market. Killed half way, the same again completes it.
         """
+        ...
+
+
+@runtime_checkable
+class Biller(Protocol):
+    """What a provider can do besides that knows what was really paid."""
+
+    def spot_prices(
+        self, offers: Sequence[Offer], since: float, until: float
+    ) -> Mapping[str, list[tuple[float, float]]]:
+        """By offer key: (time, US dollars an hour), by time, from the price on that held at `since`."""
+        ...
+
+    def billed(self, since: float, until: float) -> dict[str, float]:
+        """US dollars by desk, by the cloud's own bill of what carries our tag. May refuse (denied)."""
         ...
 
 

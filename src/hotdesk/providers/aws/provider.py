@@ -17,7 +17,7 @@ from hotdesk.core.model import Instance, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
-from hotdesk.providers.aws import baking, instances, network, reading, tags
+from hotdesk.providers.aws import baking, billing, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code
@@ -80,6 +80,16 @@ class Aws:
         return surveying.survey(
             found, unread, lag_seconds=self.settings.lag_seconds, poll_seconds=self.settings.poll_seconds
         )
+
+    # ---- money ---------------------------------------------------------------------------------------
+
+    def spot_prices(
+        self, offers: Sequence[Offer], since: float, until: float
+    ) -> dict[str, list[tuple[float, float]]]:
+        return billing.spot_prices(self.account, offers, since, until)
+
+    def billed(self, since: float, until: float) -> dict[str, float]:
+        return billing.billed(self.account, since, until)
 
     # ---- machines ------------------------------------------------------------------------------------
 
