@@ -84,7 +84,7 @@ def test_a_day_on_spot_is_billed_as_the_cloud_bills_it(mine: Laptop) -> None:
             {"blue": sum(true.values())}, rel=0.001
         )
         flat = sum(c.usd(0, now) for c in bill if c.kind == "compute")
-        assert abs(flat - true["compute"]) > 0.1, "at one price, it would have been wrong"
+        assert abs(flat - true["compute"]) > 0.03, "at one price, it would have been wrong"
         # What the cloud told is kept: the same bill without asking again.
         mine.fake.delete("log")
         assert desks.spot_prices(bill, ask=False) == prices

@@ -83,7 +83,8 @@ class _Machine(_Span):
         """It is off by then; for how long it had run, where its cloud tells that."""
         if self.on is not None:
             if ran_seconds is not None:
-                self.on.surely(min(at, self.on.began + ran_seconds))
+                if self.on.first <= self.on.began + ran_seconds:  # it had begun by then
+                    self.on.surely(min(at, self.on.began + ran_seconds))
                 at = min(at, self.on.answered + ran_seconds)
             self.on.end(at)
             self.on = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from hotdesk.core.model import Instance, Offer, Survey, Value, Want
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Instance, Offer, Survey, Value, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 
 
@@ -90,6 +91,25 @@ class Biller(Protocol):
 
     def billed(self, since: float, until: float) -> dict[str, float]:
         """US dollars by desk, by the cloud's own bill of what carries our tag. May refuse (denied)."""
+        ...
+
+
+class KeyFiles(Value, frozen=True):
+    """The keys of one desk, as this computer has them."""
+
+    desk: str
+    public: str = ""  # "ssh-ed25519 AAAA…"; "" when there is none
+    private: bool = False  # whether the half that opens anything is here
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """What a provider can do besides that has an account which may be in order or not."""
+
+    def examine(
+        self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
+    ) -> Iterable[Finding]:
+        """What is wrong with the account for these desks. It changes nothing."""
         ...
 
 

@@ -6,15 +6,16 @@ What a survey last showed is remembered to save questions, never to answer one t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Instance, Offer, Survey, Want
-from hotdesk.core.ports import Access, Clock, KeyRing
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Instance, Offer, Survey, Want
+from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, billing, instances, network, reading, tags
@@ -90,6 +91,15 @@ class Aws:
 
     def billed(self, since: float, until: float) -> dict[str, float]:
         return billing.billed(self.account, since, until)
+
+    # ---- the account ---------------------------------------------------------------------------------
+
+    def examine(
+        self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
+    ) -> Iterable[Finding]:
+        from hotdesk.providers.aws.checkup import findings
+
+        return findings(self.account, desks, keys, survey, self._clock)
 
     # ---- machines ------------------------------------------------------------------------------------
 
