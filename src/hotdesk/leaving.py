@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.core.errors import HotdeskError, Refused
-from hotdesk.core.model import Desk, Survey, Value
-from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.model import Desk, Leftover, Survey, Value
+from hotdesk.core.ports import Access, Clock, Provider, Sweeper
 from hotdesk.core.steps import Row
 from hotdesk.store import Store
 
@@ -152,9 +152,15 @@ class Leaving:
             except HotdeskError as error:
                 unread.append(f"{provider} ({error.what})")
                 continue
-            unread += [f"{provider}/{region}" for region in survey.unread]
-            found += things(survey, self.store.desks(), self.clock.now())
+            swept, silent = self._swept(provider, survey)
+            unread += [f"{provider}/{region}" for region in sorted({*survey.unread, *silent})]
+            found += things(survey, self.store.desks(), self.clock.now(), swept)
         return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
+
+    def _swept(self, provider: str, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        """What no survey shows; and the regions that did not answer."""
+        cloud = self.provider(provider)
+        return cloud.sweep(survey) if isinstance(cloud, Sweeper) else ([], [])
 
     def delete_leftovers(self, found: Sequence[Thing]) -> dict[str, str]:
         """Delete what may go; by id, "" or the reason why it is still there.
@@ -165,7 +171,9 @@ class Leaving:
 
         done: dict[str, str] = {}
         for provider in sorted({t.provider for t in found if t.safe}):
-            now = things(self.survey(provider), self.store.desks(), self.clock.now())
+            survey = self.survey(provider)
+            swept, _ = self._swept(provider, survey)
+            now = things(survey, self.store.desks(), self.clock.now(), swept)
             safe = {t.id for t in now if t.safe}
             for thing in (t for t in found if t.safe and t.provider == provider):
                 needed = "it is needed, or gone, by now"

@@ -138,6 +138,7 @@ class Disk(Value, frozen=True):
     started_at: float | None = None  # that machine's last start, where the cloud still tells
     size_gib: float = 0.0
     usd_per_month: float = 0.0
+    made_at: float = 0.0  # 0: the cloud does not tell
     arch: str = "x86_64"
 
 
@@ -176,7 +177,9 @@ class Leftover(Value, frozen=True):
     provider: str
     region: str
     desk: str = ""
+    generation: int = 0  # of a snapshot: of the machine whose disk it shows
     usd_per_month: float = 0.0
+    made_at: float = 0.0  # 0: the cloud does not tell
     why: str = ""
 
 

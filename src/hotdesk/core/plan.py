@@ -16,13 +16,14 @@ from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
     TRIES,
     delete_everything,
     finish,
     gave_up,
+    last_copy,
     let_go,
     prune,
     refused,
@@ -392,7 +393,8 @@ def plan_gc(survey: Survey, desks: Iterable[Desk], now: float) -> list[AnyStep]:
             continue
         steps += prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
         pruned = {s.id for s in steps if isinstance(s, Delete)}
-        things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
+        things: list[Instance | Disk | Image | Leftover] = [*seen.machines, *seen.disks, *seen.images]
+        things += [t for t in seen.leftovers if last_copy(t, seen)]
         pasted = quote(name)  # a tag may hold anything
         if kept := [t for t in things if t.id not in pruned]:
             what = ", ".join(f"{type(t).__name__.lower()} {t.id}" for t in kept)

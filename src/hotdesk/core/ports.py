@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Instance, Offer, Survey, Value, Want
+from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Value, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 
 
@@ -91,6 +91,15 @@ class Biller(Protocol):
 
     def billed(self, since: float, until: float) -> dict[str, float]:
         """US dollars by desk, by the cloud's own bill of what carries our tag. May refuse (denied)."""
+        ...
+
+
+@runtime_checkable
+class Sweeper(Protocol):
+    """What a provider can do besides in whose cloud more may be left than a survey reads."""
+
+    def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        """What no desk needs and no survey shows, in every region; and the regions that did not answer."""
         ...
 
 

@@ -117,7 +117,8 @@ def _not_saved(desk: Desk, why: str, kind: Kind | None) -> Ask:
 
 def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     """What costs money and holds nothing that is not held better elsewhere."""
-    steps: list[AnyStep] = [let_go(t, t.why or f"a leftover {t.kind}") for t in seen.leftovers]
+    free = [t for t in seen.leftovers if not last_copy(t, seen)]
+    steps: list[AnyStep] = [let_go(t, t.why or f"a leftover {t.kind}") for t in free]
     newest = seen.newest
     if newest is None:
         failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
@@ -132,6 +133,13 @@ def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
             why = f"{newest.name} is as new or newer, and verified"
             steps.append(let_go(image, why))
     return steps
+
+
+def last_copy(thing: Leftover, seen: Seen) -> bool:
+    """Whether somebody's work may be in it and nowhere else: a snapshot or disk without a newer image."""
+    if thing.kind not in {"snapshot", "disk"}:
+        return False
+    return seen.newest is None or seen.newest.generation < thing.generation
 
 
 def delete_everything(seen: Seen) -> list[AnyStep]:

@@ -14,7 +14,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Instance, Offer, Survey, Want
+from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
@@ -100,6 +100,11 @@ class Aws:
         from hotdesk.providers.aws.checkup import findings
 
         return findings(self.account, desks, keys, survey, self._clock)
+
+    def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        from hotdesk.providers.aws.sweep import sweep
+
+        return sweep(self.account, self.account.regions(), survey)
 
     # ---- machines ------------------------------------------------------------------------------------
 
@@ -205,6 +210,12 @@ class Aws:
                         change.delete_key_pair(KeyName=bare.removeprefix("key/"))
                     case "sg":
                         change.delete_security_group(GroupId=bare)
+                    case "eipalloc":
+                        change.release_address(AllocationId=bare)
+                    case "sir":
+                        change.cancel_spot_instance_requests(SpotInstanceRequestIds=[bare])
+                    case "lt":
+                        change.delete_launch_template(LaunchTemplateId=bare)
                     case _:
                         raise Refused(
                             Kind.BAD_REQUEST, f"hotdesk makes nothing like {bare}, so it deletes none."

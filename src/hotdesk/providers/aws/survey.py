@@ -76,7 +76,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
         instance_type=raw["InstanceType"],
         market=Market.SPOT if spot else Market.ON_DEMAND,
         usd_per_hour=tags.number(told, "usd"),
-        started_at=_time(raw.get("LaunchTime")),
+        started_at=time_of(raw.get("LaunchTime")),
         image_id=told.get("image", ""),
         stoppable=not spot,
         retypable=not spot,
@@ -93,7 +93,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
 def _turned_off(raw: Raw) -> float:
     """When a machine was last turned off; EC2 tells in words: "User initiated (2026-11-23 12:00:00 GMT)"."""
     told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", str(raw.get("StateTransitionReason") or ""))
-    return _time(f"{told[1]}+00:00") if told else 0.0
+    return time_of(f"{told[1]}+00:00") if told else 0.0
 
 
 def _why(raw: Raw) -> str:
@@ -131,8 +131,9 @@ def _disks(found: Found) -> list[Disk]:
                 region=found.region,
                 zone=raw.get("AvailabilityZone", ""),
                 instance_id=qualified(found.region, source) if source else "",
-                started_at=_time(machine.get("LaunchTime")) if machine else None,
+                started_at=time_of(machine.get("LaunchTime")) if machine else None,
                 size_gib=float(raw["Size"]),
+                made_at=time_of(raw.get("CreateTime")),
                 usd_per_month=raw["Size"] * GP3_USD,
                 arch=told.get("arch") or "x86_64",
             )
@@ -162,7 +163,7 @@ def _image(found: Found, raw: Raw) -> Image | None:
         region=found.region,
         verified=told.get("verified") == "1",
         source_id=told.get("source", ""),
-        taken_at=_time(taken or raw.get("CreationDate")),
+        taken_at=time_of(taken or raw.get("CreationDate")),
         size_gib=size,
         usd_per_month=sum(map(_gib, parts)) * SNAPSHOT_USD if parts else size * SNAPSHOT_USD,
         arch=raw.get("Architecture", "x86_64"),
@@ -201,7 +202,7 @@ def _unregistered(found: Found) -> list[Image]:
                 provider=NAME,
                 region=found.region,
                 source_id=told.get("source", ""),
-                taken_at=_time(raw.get("StartTime")),
+                taken_at=time_of(raw.get("StartTime")),
                 size_gib=float(raw.get("VolumeSize", 0)),
                 usd_per_month=_gib(raw) * SNAPSHOT_USD,
                 arch=told.get("arch") or "x86_64",
@@ -233,6 +234,8 @@ def _leftovers(found: Found) -> list[Leftover]:
                 provider=NAME,
                 region=found.region,
                 desk=told.get("desk", ""),
+                generation=tags.generation(told),
+                made_at=time_of(raw.get("StartTime")),
                 usd_per_month=_gib(raw) * SNAPSHOT_USD,
                 why="a snapshot whose image is gone",
             )
@@ -259,6 +262,7 @@ def _keys(found: Found) -> list[Leftover]:
             provider=NAME,
             region=found.region,
             desk=tags.read(raw.get("Tags")).get("desk", ""),
+            made_at=time_of(raw.get("CreateTime")),
             why="the public key of a desk that has nothing else (it costs nothing)",
         )
         for raw in found.keys
@@ -276,7 +280,7 @@ def _progress(snapshots: list[Raw]) -> float | None:
     return sum(shares) / len(shares) if shares else None
 
 
-def _time(value: Any) -> float:
+def time_of(value: Any) -> float:
     """EC2's times, which boto3 gives as datetimes or, of images, as text."""
     if isinstance(value, datetime):
         return value.timestamp()
