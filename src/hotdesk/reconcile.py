@@ -254,7 +254,9 @@ class Reconciler:
         current = self.store.find(desk.name)
         if current is None or current.wish != desk.wish or current.since != desk.since:
             return Outcome(status="refused", kind=Kind.NOT_READY, message="its owner has said something else")
-        self.store.put(replace(current, goal=Goal.PARKED, since=max(self.clock.now(), desk.since)))
+        since = max(self.clock.now(), desk.since)
+        # `fresh` was said of what had been lost by then, and not of what may be missing now.
+        self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Outcome(status="done", id=step.id)
 
 

@@ -132,6 +132,8 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
         return []
+    if past.proof and past.proof.at >= desk.since and not past.powered(live):
+        return [step]  # it was up, and another computer has changed its machine: when that began is not known
     power = past.power
     began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
     if now - began > PROVE_SECONDS:
@@ -196,9 +198,12 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
 
 
 def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
-    """Two machines under one name: only one that nobody can have worked on may go by itself."""
+    """Two machines under one name: only one that nobody can have worked on may go by itself.
+
+    Of two that two computers launched at once the older stays: it is the one that may be in use by now.
+    """
     keep, *others = sorted(
-        seen.machines, key=lambda i: (i.id in past.proven, i.generation, i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (i.id in past.proven, i.generation, -i.started_at, i.id), reverse=True
     )
     for twin in others:
         if past.made(twin) and twin.id not in past.proven:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import msgspec
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Offer, Value
+from hotdesk.core.model import Goal, Offer, Value
 
 
 def _digest(value: object) -> str:
@@ -162,13 +162,14 @@ class Prove(Step, frozen=True, kw_only=True):
 
 
 class Leave(Step, frozen=True, kw_only=True):
-    """The machine ended itself, as its owner told it to: from now on the desk is wanted parked.
+    """The machine ended itself, or was turned off elsewhere: from now on the desk is wanted parked (or off).
 
     A change of the desk's row, and of nothing in the cloud.
     """
 
     id: str
     started_at: float
+    goal: Goal = Goal.PARKED
 
     @property
     def key(self) -> str:
