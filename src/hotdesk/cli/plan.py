@@ -19,6 +19,7 @@ from hotdesk.core.speed import Family
 
 if TYPE_CHECKING:
     from hotdesk.core.frontier import Answer
+    from hotdesk.jobs.traces import Trace
     from hotdesk.market.finishing import Around, Job
 
 _SHOWN_LOST = 12
@@ -81,6 +82,9 @@ _SHOWN_LOST = 12
 @click.option("--no-checkpoints", is_flag=True, help="The job saves nothing: a loss starts it again.")
 @click.option("--notice-seconds", type=float, default=0.0, help="Warning in which the job saves itself.")
 @click.option(
+    "--traces", type=click.Path(path_type=Path), help="Also live through spot as recorded in these traces."
+)
+@click.option(
     "--plot", "picture", is_flag=False, flag_value="-", metavar="[FILE]", help="Draw; .svg .png .html."
 )
 @options.as_json
@@ -107,6 +111,7 @@ def command(**given: Any) -> None:
         bare=got.bare,
         shown_lost=_SHOWN_LOST,
         desk=(given["desk_rate"], given["desk_usd"]) if given["desk_rate"] and given["items"] else None,
+        traces=_traces(given["traces"]),
     )
     if given["as_json"]:
         render.json(shown.document)
@@ -115,6 +120,16 @@ def command(**given: Any) -> None:
     _draw(given["picture"], figure, answer, as_json=given["as_json"])
     for line in shown.notes:
         render.note(line)
+
+
+def _traces(folder: Path | None) -> list[Trace]:
+    if folder is None:
+        return []
+    from hotdesk.cli.simulate import check_numpy
+    from hotdesk.jobs.traces import read_traces
+
+    check_numpy()
+    return read_traces(folder)
 
 
 class Planned(NamedTuple):
