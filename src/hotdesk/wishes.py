@@ -49,7 +49,7 @@ class Wishes:
                 goal=goal,
                 since=now,
                 created_at=now,
-                provider=self._cloud(name, provider),
+                provider=self.cloud(name, provider),
                 idle_minutes=settings.idle_park_minutes if settings else None,
                 lease_hours=settings.lease_hours if settings else 0.0,
             )
@@ -104,7 +104,8 @@ class Wishes:
 
             local.check_packages()
 
-    def _cloud(self, name: str, provider: str | None) -> str:
+    def cloud(self, name: str, provider: str | None = None) -> str:
+        """Where a new desk of this name would be."""
         settings = self.config.desks.get(name)
         return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
 
@@ -112,7 +113,7 @@ class Wishes:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
         # This computer is in no region: those of the usual cloud must not shut it out.
-        regions = () if self._cloud(name, provider) == "local" else self.config.defaults.regions
+        regions = () if self.cloud(name, provider) == "local" else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
         fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
