@@ -398,6 +398,24 @@ def test_the_right_to_act_dies_with_its_holder(tmp_path: Path) -> None:
         assert store.holder("blue") == ""
 
 
+def test_the_lock_of_a_desk_that_is_gone_goes_with_it(tmp_path: Path) -> None:
+    """1. Somebody waits for a desk's lock. 2. The desk is deleted, and its lock file. 3. A third makes the
+    desk anew, with a new file. The two never both have it."""
+    code = (
+        "store = Store(folder)\n"
+        "for n in range(60):\n"
+        "    with store.hold('blue', 'a test', wait=True):\n"
+        "        alone = folder / 'alone'\n"
+        "        alone.open('x').close(); time.sleep(0.001); alone.unlink()\n"
+        "        store.put(BLUE) if n % 2 else store.remove('blue')\n"
+        "store.remove('blue')\n"
+        "with store.hold('blue', 'a test', wait=True): pass\n"
+    )
+    for process in [python(code, tmp_path) for _ in range(3)]:
+        ended(process)
+    assert not list((tmp_path / "locks").iterdir())
+
+
 def test_waiting_for_the_right_to_act(tmp_path: Path) -> None:
     code = "with Store(folder).hold('blue', 'hotdesk up', wait=True) as had: print(had)"
     with Store(tmp_path) as store:

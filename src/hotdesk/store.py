@@ -13,11 +13,12 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 
 import msgspec
 
-from hotdesk.core.errors import Missing, Unknown
+from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, job_id
 from hotdesk.core.model import Desk
 from hotdesk.core.past import Past
@@ -29,6 +30,7 @@ _step = msgspec.json.Decoder(AnyStep)
 _outcome = msgspec.json.Decoder(Outcome)
 _job = msgspec.json.Decoder(Job)
 _encode = msgspec.json.Encoder(order="deterministic").encode
+KEPT = frozenset({"@watch"})  # locks that are no desk's
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
 
 
@@ -233,20 +235,11 @@ class Store:
         if self.folder is None:
             yield True
             return
-        path = self._lock(name)
-        try:
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-            file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise Missing(
-                f"hotdesk cannot write {path}.", error.strerror or str(error), f"ls -ld {path.parent} {path}"
-            ) from error
-        with file as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
+        lock = self._take(name, wait)
+        if lock is None:
+            yield False
+            return
+        with lock:
             with contextlib.suppress(
                 OSError
             ):  # who holds it is a courtesy, which a full disk has no room for
@@ -256,6 +249,32 @@ class Store:
                 yield True
             finally:
                 os.ftruncate(lock.fileno(), 0)
+                with contextlib.suppress(HotdeskError, OSError):
+                    if name not in KEPT and self.find(name) is None:  # nothing is left of a desk that is gone
+                        self._lock(name).unlink()
+
+    def _take(self, name: str, wait: bool) -> FileIO | None:
+        """The locked file of that name; `None` when another has it."""
+        path = self._lock(name)
+        try:
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            while True:
+                lock = path.open("ab", buffering=0)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                    if os.fstat(lock.fileno()).st_nlink:  # else its last holder has deleted it meanwhile
+                        return lock
+                except BlockingIOError:
+                    lock.close()
+                    return None
+                except BaseException:
+                    lock.close()
+                    raise
+                lock.close()
+        except OSError as error:
+            raise Missing(
+                f"hotdesk cannot write {path}.", error.strerror or str(error), f"ls -ld {path.parent} {path}"
+            ) from error
 
     def holder(self, name: str) -> str:
         """Who acts on a desk just now, as "PID command"; "" when nobody does."""
