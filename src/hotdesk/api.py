@@ -162,7 +162,10 @@ class Hotdesk(Wishes, Leaving):
     def down(self, name: str) -> None:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
         if self.store.find(name) is None and self.store.rows(name, limit=1):
-            return  # it was deleted before; the journal remembers it
+            with self.store.hold(
+                name, f"making {name} gone"
+            ):  # it was; the journal remembers it, and no lock
+                return
         self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
 

@@ -109,6 +109,7 @@ class Instance(Value, frozen=True):
     gpu: str = ""
     disk_gib: float = 0.0
     reason: str = ""  # why it is in this phase, in the cloud's words
+    fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
 
     @property

@@ -110,12 +110,14 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
-    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
+    tries = 1 if live.fix else TRIES  # the same again is no use where its owner must do something first
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= tries:
+        times = "" if live.fix else f" {TRIES} times"
         return [
             Ask(
-                what=f"{desk.name} was started {TRIES} times and stopped again each time.",
+                what=f"{desk.name} was started{times} and stopped again{' each time' if times else ''}.",
                 why=live.reason or "The machine does not say why.",
-                fix=f"hotdesk log {desk.name}",
+                fix=live.fix or f"hotdesk log {desk.name}",
             )
         ]
     return [step]
