@@ -29,10 +29,10 @@ c.PasswordIdentityProvider.allow_password_change = False
 
 
 def unit(user: str = "@USER@", home: str = "@HOME@") -> str:
-    """The systemd unit. It waits for cloud-init, so that Jupyter answers only on a finished machine.
+    """The systemd unit, for `@USER@` and `@HOME@`, which the machine fills in: it knows its first user.
 
-    (Ordering it after cloud-final.service would be a circle: that one waits for multi-user.target.)
-    `@USER@` and `@HOME@` are filled in on the machine, which knows its first user.
+    It waits for nothing of cloud-init's: the last stage of that comes after multi-user.target, which
+    comes after this. Whether the machine is finished is the agent's to say.
     """
     return f"""\
 [Unit]
@@ -44,9 +44,7 @@ User={user}
 WorkingDirectory={home}
 Environment=SHELL=/bin/bash
 Environment=PATH={home}/.local/bin:/opt/hotdesk/venv/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin
-ExecStartPre=-+/bin/sh -c 'cloud-init status --wait >/dev/null 2>&1'
 ExecStart=/opt/hotdesk/venv/bin/python -m jupyterlab --config=/opt/hotdesk/jupyter.py
-TimeoutStartSec=infinity
 Restart=always
 RestartSec=2
 
