@@ -160,9 +160,11 @@ def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(tmp_pat
     assert "BEGIN SSH HOST KEY KEYS" in (root / "dev/console").read_text()
 
 
-def test_jupyter_waits_for_nothing_of_cloud_inits() -> None:
-    """Its last stage comes after multi-user.target, and that after Jupyter: a circle at a later boot."""
-    assert "cloud" not in jupyter.unit()
+def test_jupyter_answers_only_once_cloud_init_has_finished() -> None:
+    [line] = [line for line in jupyter.unit().splitlines() if line.startswith("Exec")]
+    assert line.index("/run/cloud-init/result.json") < line.index("exec /opt/hotdesk/venv")
+    assert "Type=simple" in jupyter.unit()  # a start that waits would hold up what cloud-init waits for
+    assert "start --no-block" in setup_script()  # or the script would wait for what waits for the script
 
 
 def test_jupyters_configuration_is_one_that_it_reads(tmp_path: Path) -> None:
