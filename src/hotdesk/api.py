@@ -195,15 +195,17 @@ class Hotdesk(Wishes, Leaving):
             store=self.store,
             clock=self.clock,
             access=self.reached,
+            live=lambda desk: self.survey(desk.provider).of(desk.name).live,
+            offers=lambda desk: self._offers(desk.provider, desk.want),
             settle=self.settle,
             on_row=self.on_row,
             progress=progress,
         )
 
     def reached(self, desk: Desk) -> Access | None:
-        """How to reach a desk, None where it has no machine that runs."""
+        """How to reach a desk, None where it has no machine that runs, or one that is to be left."""
         machine = self.survey(desk.provider).of(desk.name).live
-        if machine is None or machine.phase is not Phase.READY:
+        if machine is None or machine.phase is not Phase.READY or machine.chosen_for < desk.generation:
             return None
         try:
             return self.provider(desk.provider).access(machine)

@@ -30,6 +30,7 @@ from hotdesk.core.steps import (
     Delete,
     Launch,
     Leave,
+    Move,
     Outcome,
     Prove,
     Retype,
@@ -295,7 +296,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin():  # a job is begun at its desk, by jobs/run.py
+        case Wait() | Ask() | Leave() | Begin() | Move():  # the last two are taken by jobs/run.py
             raise AssertionError(step)
     return id_
 
