@@ -109,8 +109,7 @@ def test_from_up_to_down(hotdesk: Command, tmp_path: Path) -> None:
     assert hotdesk("down", "blue", "--yes").returncode == 0, "twice is once"
     assert listed(hotdesk) == []
     assert not processes_of(tmp_path / "state")
-    left = [p for p in (tmp_path / "state").rglob("*blue*") if p.parent.name != "locks"]
-    assert not left
+    assert not list((tmp_path / "state").rglob("*blue*"))
     assert "deleting" in hotdesk("log", "blue").stdout, "the journal remembers"
 
 
@@ -230,6 +229,25 @@ def test_a_rotten_image_is_told_and_kept(hotdesk: Command, tmp_path: Path) -> No
     largest.write_bytes(content)
     assert hotdesk("resume", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "wc -c < noise").stdout.strip() == "300000"
+
+
+def test_packs_that_are_gone_are_told_with_their_place(hotdesk: Command, tmp_path: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
+    assert hotdesk("park", "blue").returncode == 0
+    packs = tmp_path / "state" / "local" / "store" / "packs"
+    packs.rename(tmp_path / "away")
+    for _ in range(2):
+        done = hotdesk("resume", "blue")
+        assert done.returncode == 5, done.stderr
+        assert f"fix: ls -l {packs}" in done.stderr
+        assert "is lost: a pack that held it is gone" in done.stderr
+    starts = [row for row in json.loads(hotdesk("log", "blue", "--json").stdout) if row["step"] == "start"]
+    assert len(starts) == 2, "the same again is no use until its owner has done something"
+    packs.rmdir()
+    (tmp_path / "away").rename(packs)
+    assert hotdesk("resume", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
 
 
 def test_a_lost_state_file_is_rebuilt_from_what_is_seen(hotdesk: Command, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotdesk.connect.at_desk import packed_runner
 from hotdesk.connect.folder import listing
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import (
@@ -294,7 +295,6 @@ def test_gitignore_holds_in_a_repository_and_outside_of_one(tmp_path: Path) -> N
     assert b"a.py" not in (listing(tmp_path) or b"")
 
 
-RUNNER = Path(__file__).parents[1] / "src" / "hotdesk" / "machine" / "runner.py"
 Runner = Callable[..., str]
 
 
@@ -303,15 +303,17 @@ def runner(tmp_path: Path) -> Runner:
     """The runner in a home of its own, without tmux."""
     python = Path(sys.executable).resolve()
     (tmp_path / "bin").mkdir()
-    for name in ("sh", "sleep", "id"):  # all that a job and a login shell want here
-        found = shutil.which(name)
+    for program in ("sh", "sleep", "id"):  # all that a job and a login shell want here
+        found = shutil.which(program)
         assert found
-        (tmp_path / "bin" / name).symlink_to(found)
+        (tmp_path / "bin" / program).symlink_to(found)
     environment = {"HOME": str(tmp_path), "PATH": str(tmp_path / "bin"), "SHELL": "/bin/sh"}
+    name, packed = packed_runner()
+    (tmp_path / name).write_bytes(packed)
 
     def run(*words: str, **order: object) -> str:
         done = subprocess.run(
-            [str(python), str(RUNNER), *words],
+            [str(python), str(tmp_path / name), *words],
             input=json.dumps(order),
             env=environment,
             capture_output=True,

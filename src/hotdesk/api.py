@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -27,19 +25,18 @@ from hotdesk.core.model import (
     Desk,
     Goal,
     Instance,
-    Offer,
     Phase,
     Seen,
     Survey,
     Want,
-    check_name,
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Row, Wait
 from hotdesk.leaving import Leaving, Limits, idle_words
-from hotdesk.questions import nothing_fits, question, question_of
+from hotdesk.questions import question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
+from hotdesk.wishes import Wishes
 from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Leaving):
+class Hotdesk(Wishes, Leaving):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -159,13 +156,16 @@ class Hotdesk(Leaving):
         return self._pursue(self.wanted(name, Goal.PARKED))
 
     def move(self, name: str, want: Want) -> View:
-        """The same desk on other hardware: parked and resumed there."""
+        """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
         return self._pursue(self.moved(name, want))
 
     def down(self, name: str) -> None:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
         if self.store.find(name) is None and self.store.rows(name, limit=1):
-            return  # it was deleted before; the journal remembers it
+            with self.store.hold(
+                name, f"making {name} gone"
+            ):  # it was; the journal remembers it, and no lock
+                return
         self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
 
@@ -210,71 +210,7 @@ class Hotdesk(Leaving):
         except Refused:  # it went away between two looks
             return None
 
-    # ---- what would be done --------------------------------------------------------------------------
-
-    def wanted(
-        self,
-        name: str,
-        goal: Goal,
-        want: Want | None = None,
-        provider: str | None = None,
-        fresh: bool = False,
-    ) -> Desk:
-        """The desk's row as this wish would write it; nothing is written yet."""
-        # A wish is newer than all that was done for earlier ones, even where the clock was set back.
-        now = max(self.clock.now(), self.store.latest(name) + 0.001)
-        desk = self.store.find(name)
-        if desk is None:
-            check_name(name)
-            settings = self.config.desks.get(name)
-            desk = Desk(
-                name=name,
-                goal=goal,
-                since=now,
-                created_at=now,
-                provider=self._cloud(name, provider),
-                idle_minutes=settings.idle_park_minutes if settings else None,
-                lease_hours=settings.lease_hours if settings else 0.0,
-            )
-            want = want or self.configured(name, provider)
-        elif provider and provider != desk.provider:
-            raise Usage(
-                f"{name} is a desk of {desk.provider}.",
-                "A desk cannot change its cloud; its image would have to be carried over.",
-                f"hotdesk up another-name --provider {provider}",
-            )
-        elif want and goal is Goal.RUNNING and self._has_machine(desk) and want != desk.want:
-            raise Usage(
-                f"{name} has a machine already.",
-                "Its hardware is chosen when it is launched.",
-                f"hotdesk move {name} …   # the same desk on other hardware",
-            )
-        asked, want = want, want or desk.want
-        if goal is Goal.RUNNING:
-            self._check_computer(desk.provider)
-        offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
-        if asked and goal is Goal.RUNNING and not offers:
-            raise nothing_fits(desk, want)
-        return msgspec.structs.replace(
-            desk,
-            goal=goal,
-            since=now,
-            want=want,
-            offers=offers,
-            fresh=fresh,
-        )
-
-    def moved(self, name: str, want: Want) -> Desk:
-        """The desk's row as a move would write it."""
-        desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
-        machines = self.survey(desk.provider).of(name).machines
-        newest = max((m.generation for m in machines), default=desk.generation - 1)
-        offers = self._offers(desk.provider, want)
-        if not offers:
-            raise nothing_fits(desk, want)
-        return msgspec.structs.replace(
-            desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
-        )
+    # ---- what is -------------------------------------------------------------------------------------
 
     def plan(self, desk: Desk) -> list[AnyStep]:
         """The steps from what is seen to what this row wants: what a dry run shows. Nothing is done."""
@@ -282,8 +218,6 @@ class Hotdesk(Leaving):
 
         seen = self.survey(desk.provider).of(desk.name)
         return plan(desk, seen, self.store.past(desk), self.clock.now())
-
-    # ---- what is -------------------------------------------------------------------------------------
 
     def survey(self, provider: str) -> Survey:
         """Everything of ours in one cloud. Raises `NotAllowed`, `Unreachable`."""
@@ -408,45 +342,6 @@ class Hotdesk(Leaving):
 
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
-
-    def _check_computer(self, provider: str) -> None:
-        """Raises `Missing` when this computer could not use the desk that it asks for."""
-        from hotdesk.connect import ssh
-
-        for name in ("ssh", "ssh-keygen"):
-            ssh.program(name)
-        if provider == "local":
-            from hotdesk.providers import local
-
-            local.check_packages()
-
-    def _cloud(self, name: str, provider: str | None) -> str:
-        settings = self.config.desks.get(name)
-        return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
-
-    def configured(self, name: str, provider: str | None = None) -> Want:
-        """What hotdesk.toml says that a new desk of this name wants."""
-        settings = self.config.desks.get(name)
-        # This computer is in no region: those of the usual cloud must not shut it out.
-        regions = () if self._cloud(name, provider) == "local" else self.config.defaults.regions
-        if settings is None:
-            return Want(regions=regions)
-        fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
-        return Want(**{**fields, "regions": settings.regions or regions})
-
-    def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
-        try:
-            offers = tuple(self.provider(provider).offers(want))
-        except Refused as refused:
-            raise question_of(refused, f"{provider} does not say what it offers.") from refused
-        if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
-            return offers
-        from hotdesk.market.choose import ranked
-
-        return ranked(want, offers, self.store, self.clock.now())
-
-    def _has_machine(self, desk: Desk) -> bool:
-        return self.survey(desk.provider).of(desk.name).live is not None
 
     def _machine(self, desk: Desk, seen: Seen) -> Instance:
         machine = seen.live

@@ -20,7 +20,7 @@ from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, U
 from hotdesk.core.model import Desk, Goal, Seen, Survey
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
-from hotdesk.core.ports import Clock, Prover, Provider
+from hotdesk.core.ports import Clock, Prover, Provider, Retyper
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
@@ -32,6 +32,7 @@ from hotdesk.core.steps import (
     Leave,
     Outcome,
     Prove,
+    Retype,
     Row,
     Start,
     Stop,
@@ -253,7 +254,9 @@ class Reconciler:
         current = self.store.find(desk.name)
         if current is None or current.wish != desk.wish or current.since != desk.since:
             return Outcome(status="refused", kind=Kind.NOT_READY, message="its owner has said something else")
-        self.store.put(replace(current, goal=Goal.PARKED, since=max(self.clock.now(), desk.since)))
+        since = max(self.clock.now(), desk.since)
+        # `fresh` was said of what had been lost by then, and not of what may be missing now.
+        self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Outcome(status="done", id=step.id)
 
 
@@ -282,6 +285,10 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.power(id_, True)
         case Stop(id=id_):
             provider.power(id_, False)
+        case Retype(id=id_, offer=offer, generation=generation):
+            if not isinstance(provider, Retyper):
+                raise Refused(Kind.UNSUPPORTED, f"{provider.name} cannot change a machine's type")
+            provider.retype(id_, offer, generation)
         case Verify(id=id_):
             provider.verify(id_)
         case Delete(id=id_, keep_disk=keep_disk):

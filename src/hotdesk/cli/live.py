@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 
 from hotdesk.cli import render
-from hotdesk.core.steps import Begin, Delete, Launch, Row, Wait
+from hotdesk.core.steps import Begin, Delete, Launch, Retype, Row, Wait
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _DOING = {
@@ -33,6 +33,8 @@ def verb(row: Row) -> str:
         case Launch(order=order):
             place = f"{order.offer.instance_type} in {order.offer.zone or order.offer.region}"
             return f"launching {place}" + (", from its image" if order.image_id else "")
+        case Retype(offer=offer):
+            return f"changing its type to {offer.instance_type}"
         case Begin(id=id_, attempt=attempt):
             return f"beginning job {id_.partition('-')[0]}" + (f", attempt {attempt}" if attempt > 1 else "")
         case Delete(id=id_, keep_disk=keep):

@@ -24,6 +24,7 @@ def command(as_json: bool) -> None:
     """Your desks: what each is doing, what it costs now, and has cost."""
     with Hotdesk() as desks:
         views = desks.ls()
+        options.say_frozen(desks)
         parked = finish.parking(desks, views)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]

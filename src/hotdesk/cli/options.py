@@ -145,6 +145,12 @@ def open_desks(live: Live | None = None) -> Hotdesk:
     return Hotdesk(on_row=live.row, on_wait=live.wait, on_busy=live.busy)
 
 
+def say_frozen(desks: Hotdesk) -> None:
+    """What a command that only reads says where nothing can be written down."""
+    if why := desks.store.frozen:
+        render.note(f"{why} Reading works, changing anything may not: df -h")
+
+
 def agreed(question: str, yes: bool, again: str) -> None:
     """Ask, unless told yes. Raises `Usage` where nobody can be asked; `again` is the command that agrees."""
     if yes:

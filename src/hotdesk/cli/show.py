@@ -16,6 +16,7 @@ from hotdesk.cli.ls import row
 def command(name: str | None, as_json: bool) -> None:
     """One desk, and the last lines of its journal."""
     with Hotdesk() as desks:
+        options.say_frozen(desks)
         view = desks.show(name or desks.only())
         rows = desks.log(view.name, limit=20)
         password = desks.password_file(view.name)

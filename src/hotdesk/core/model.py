@@ -103,11 +103,19 @@ class Instance(Value, frozen=True):
     started_at: float = 0.0  # its last start: an image taken before this misses work
     image_id: str = ""  # what it was launched from
     stoppable: bool = True  # a one-time spot machine can only be ended, which leaves its disk
+    retypable: bool = False  # whether it can be given another type while it is off
+    retyped_for: int = 0  # the desk's generation for which it was last given another type; 0: never
     arch: str = "x86_64"
     gpu: str = ""
     disk_gib: float = 0.0
     reason: str = ""  # why it is in this phase, in the cloud's words
+    fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
+
+    @property
+    def chosen_for(self) -> int:
+        """The desk's generation that its hardware was chosen for; its disk and images go by `generation`."""
+        return max(self.generation, self.retyped_for)
 
 
 class Disk(Value, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS
 from hotdesk.core.model import Image, Instance, Phase, Seen
-from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Row, Start, Stop, Verify
+from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
 
 class Past:
@@ -75,6 +75,16 @@ class Past:
             for row in self._launches.values()
         )
 
+    def powered(self, instance: Instance) -> bool:
+        """Whether this computer was the last to launch or start it, as far as the journal knows."""
+        step = self.power.step if self.power else None
+        match step:
+            case Launch(order=order):
+                return order.name == instance.name
+            case Start(id=id_):
+                return id_ == instance.id
+        return False
+
     def unsettled(self, seen: Seen, now: float) -> Row | None:
         """A step whose effect may exist although this survey does not show it.
 
@@ -111,6 +121,11 @@ def _shows(row: Row, seen: Seen) -> bool:
         case Stop(id=id_, started_at=before):
             return any(
                 i.id == id_ and (i.phase not in {Phase.READY, Phase.PENDING} or i.started_at != before)
+                for i in seen.instances
+            )
+        case Retype(id=id_, offer=offer, generation=generation):
+            return any(
+                i.id == id_ and i.instance_type == offer.instance_type and i.retyped_for >= generation
                 for i in seen.instances
             )
         case Bake(order=bake):

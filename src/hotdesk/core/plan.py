@@ -37,10 +37,14 @@ from hotdesk.core.steps import (
     Launch,
     LaunchOrder,
     Prove,
+    Retype,
     Start,
     Stop,
     Wait,
 )
+
+#: Why a machine cannot become what is wanted, although another machine may well be it.
+_ANOTHER_MACHINE = OFFER_KINDS | {Kind.BAD_REQUEST}
 
 TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
@@ -83,7 +87,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                 progress=live.progress,
             )
         ]
-    leaving = desk.goal is Goal.PARKED or live.generation < desk.generation
+    leaving = desk.goal is Goal.PARKED or live.chosen_for < desk.generation
     leaving = leaving or (desk.goal is Goal.STOPPED and not live.stoppable)
     if leaving:
         return _leave(live, desk, seen, past, now)
@@ -106,12 +110,14 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
-    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
+    tries = 1 if live.fix else TRIES  # the same again is no use where its owner must do something first
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= tries:
+        times = "" if live.fix else f" {TRIES} times"
         return [
             Ask(
-                what=f"{desk.name} was started {TRIES} times and stopped again each time.",
+                what=f"{desk.name} was started{times} and stopped again{' each time' if times else ''}.",
                 why=live.reason or "The machine does not say why.",
-                fix=f"hotdesk log {desk.name}",
+                fix=live.fix or f"hotdesk log {desk.name}",
             )
         ]
     return [step]
@@ -128,6 +134,8 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
         return []
+    if past.proof and past.proof.at >= desk.since and not past.powered(live):
+        return [step]  # it was up, and another computer has changed its machine: when that began is not known
     power = past.power
     began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
     if now - began > PROVE_SECONDS:
@@ -142,8 +150,12 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
 
 
 def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """Save a machine's work and let it go."""
+    """Save a machine's work and let it go; or only give it another type, where that is enough."""
     if desk.goal is Goal.RUNNING:
+        if retype := _retype(live, desk, past, now):
+            again = Start(id=live.id, started_at=live.started_at, why="with everything on its own disk")
+            stop = Stop(id=live.id, started_at=live.started_at, why="its type is changed while it is off")
+            return [retype, again] if live.phase is Phase.STOPPED else [stop, retype, again]
         onward, reason = _launch(desk, seen, past, now, after=live), "you asked for other hardware"
     else:
         onward, reason = [], "no writes after the image is taken"
@@ -160,10 +172,40 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     return [release, *onward]
 
 
+def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None:
+    """The change of this very machine into the best offer; None where only an image leads there.
+
+    Another zone, market or architecture needs another machine, and so does a bigger disk. An equally cheap
+    offer in the machine's own zone is as good as the best: its disk need not be carried anywhere.
+    """
+    if not live.retypable or desk.want.disk_gib > live.disk_gib:
+        return None
+    offers = [o for o in desk.offers if not past.refusal(o.key, now)]
+    for offer in offers:
+        here = (offer.zone, offer.market, offer.arch) == (live.zone, live.market, live.arch)
+        if not here or offer.usd_per_hour > offers[0].usd_per_hour:
+            continue
+        step = Retype(
+            id=live.id,
+            started_at=live.started_at,
+            offer=offer,
+            generation=desk.generation,
+            why=f"{offer.instance_type} is in {live.zone} too: no image is needed",
+        )
+        row = past.last.get(step.key)
+        kind = row.outcome.kind if row and row.refused and row.outcome and row.at >= desk.since else None
+        if kind not in _ANOTHER_MACHINE:
+            return step
+    return None
+
+
 def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
-    """Two machines under one name: only one that nobody can have worked on may go by itself."""
+    """Two machines under one name: only one that nobody can have worked on may go by itself.
+
+    Of two that two computers launched at once the older stays: it is the one that may be in use by now.
+    """
     keep, *others = sorted(
-        seen.machines, key=lambda i: (i.id in past.proven, i.generation, i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (i.id in past.proven, i.generation, -i.started_at, i.id), reverse=True
     )
     for twin in others:
         if past.made(twin) and twin.id not in past.proven:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import msgspec
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Offer, Value
+from hotdesk.core.model import Goal, Offer, Value
 
 
 def _digest(value: object) -> str:
@@ -97,6 +97,19 @@ class Stop(Step, frozen=True, kw_only=True):
         return f"stop:{self.id}:{self.started_at}"
 
 
+class Retype(Step, frozen=True, kw_only=True):
+    """Give a machine that is off the type of an offer in its own zone; its disk stays where it is."""
+
+    id: str
+    started_at: float
+    offer: Offer
+    generation: int  # the desk's, which the machine serves from then on
+
+    @property
+    def key(self) -> str:
+        return f"retype:{self.id}:{self.started_at}:{self.offer.instance_type}:{self.generation}"
+
+
 class Bake(Step, frozen=True, kw_only=True):
     order: BakeOrder
 
@@ -149,13 +162,14 @@ class Prove(Step, frozen=True, kw_only=True):
 
 
 class Leave(Step, frozen=True, kw_only=True):
-    """The machine ended itself, as its owner told it to: from now on the desk is wanted parked.
+    """The machine ended itself, or was turned off elsewhere: from now on the desk is wanted parked (or off).
 
     A change of the desk's row, and of nothing in the cloud.
     """
 
     id: str
     started_at: float
+    goal: Goal = Goal.PARKED
 
     @property
     def key(self) -> str:
@@ -197,7 +211,7 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
+AnyStep = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
 
 
 class Outcome(Value, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Market
+from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import network, quotas, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
@@ -146,6 +146,19 @@ def start(account: Account, region: str, bare: str, known: Mapping[str, Any] | N
 def stop(account: Account, region: str, bare: str) -> None:
     with answers():
         account.ec2_once(region).stop_instances(InstanceIds=[bare])
+
+
+def retype(account: Account, region: str, bare: str, offer: Offer, generation: int) -> None:
+    """Give a stopped machine another type. The tags come last: they say that it was done."""
+    told = {"moved": str(generation), "usd": str(offer.usd_per_hour), "gpu": offer.gpu}
+    with answers():
+        account.ec2_once(region).modify_instance_attribute(
+            InstanceId=bare, InstanceType={"Value": offer.instance_type}
+        )
+        account.ec2_once(region).create_tags(
+            Resources=[bare],
+            Tags=[{"Key": f"hotdesk:{key}", "Value": value} for key, value in told.items()],
+        )
 
 
 def end(

@@ -101,6 +101,10 @@ class Aws:
         else:
             instances.stop(self.account, region, bare)
 
+    def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
+        region, bare = split(instance_id)
+        instances.retype(self.account, region, bare, offer, generation)
+
     def access(self, instance: Instance) -> Access:
         """Where to log in, once the machine has an address and has shown its host key.
 

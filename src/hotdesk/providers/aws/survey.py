@@ -77,6 +77,8 @@ def _instance(found: Found, raw: Raw) -> Instance:
         started_at=_time(raw.get("LaunchTime")),
         image_id=told.get("image", ""),
         stoppable=not spot,
+        retypable=not spot,
+        retyped_for=tags.generation(told, "moved"),
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
         disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),

@@ -14,6 +14,7 @@ hotdesk:keys        the launch that made the machine's ssh host keys: what they 
 hotdesk:image       the desk's own image that a machine was launched from
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
+hotdesk:moved       4                       the desk's generation that a machine was given its type for
 hotdesk:verified    1                       read back and found whole
 """
 
@@ -55,8 +56,8 @@ def specifications(kinds: Sequence[str], tags: Tags) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": listed(tags)} for kind in kinds]
 
 
-def generation(tags: Tags) -> int:
-    text = tags.get("generation", "")
+def generation(tags: Tags, key: str = "generation") -> int:
+    text = tags.get(key, "")
     return int(text) if text.isdecimal() else 0
 
 

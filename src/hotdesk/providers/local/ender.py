@@ -104,7 +104,7 @@ def main() -> int:
         if run is not None and run.phase != "stopped":
             records.write(folder / "run.json", records.Run(
                 started_at=run.started_at, phase="stopped", ssh_port=run.ssh_port,
-                notebook_port=run.notebook_port, reason=run.reason,
+                notebook_port=run.notebook_port, reason=run.reason, fix=run.fix,
             ))  # fmt: skip
     if (ending := records.read(folder / "ending.json", records.Ending)) is not None:
         delete(folders, id_, machine, ending)

@@ -83,6 +83,7 @@ def _instance(folders: Folders, id_: str, machine: records.Machine) -> Instance:
         arch=order.offer.arch,
         gpu=order.offer.gpu,
         reason=reason,
+        fix=run.fix if run and phase is Phase.STOPPED else "",
         progress=progress,
     )
 
