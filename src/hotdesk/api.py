@@ -32,6 +32,7 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Row, Wait
+from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.questions import question, question_of
 from hotdesk.store import Store
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Wishes, Leaving):
+class Hotdesk(Wishes, Leaving, Hearing):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -72,6 +73,7 @@ class Hotdesk(Wishes, Leaving):
         self.on_busy = on_busy
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self._heard = {}
 
     def __enter__(self) -> Hotdesk:
         return self
@@ -325,6 +327,7 @@ class Hotdesk(Wishes, Leaving):
             from hotdesk.connect.prove import prove
 
             prove(access)
+            self.hear(access)
 
         return Reconciler(
             store=self.store,

@@ -36,6 +36,7 @@ from hotdesk.core.steps import (
     Row,
     Start,
     Stop,
+    Told,
     Verify,
     Wait,
 )
@@ -295,7 +296,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin():  # a job is begun at its desk, by jobs/run.py
+        case Wait() | Ask() | Leave() | Begin() | Told():  # begun by jobs/run.py, told by hearing.py
             raise AssertionError(step)
     return id_
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -45,6 +46,7 @@ def command(
             render.note(warning)
         view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
         password = desks.password_file(name)
+        remarks = desks.remarks(name, view.gpu)
     gpu = f", {view.gpu}" if view.gpu else ""
     place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
@@ -55,3 +57,7 @@ def command(
         (f"hotdesk park {name}", "leave: everything is saved, nothing is paid"),
     ):
         render.echo(f"  {render.style(call.ljust(width), 'cyan')}  {what}")
+    for remark in remarks:
+        render.note(f"  {remark.topic}: {render.safe(remark.text)}.")
+        if remark.fix:
+            render.note("    " + render.style(render.safe(remark.fix), "yellow", stream=sys.stderr))

@@ -187,6 +187,18 @@ class Begin(Step, frozen=True, kw_only=True):
         return f"begin:{self.id}:{self.attempt}"
 
 
+class Told(Step, frozen=True, kw_only=True):
+    """Something that happened at the desk while nobody here looked; `why` says what. Nothing is done."""
+
+    acts: ClassVar[bool] = False
+    id: str  # of the event, as the desk named it
+    at: float  # the desk's clock
+
+    @property
+    def key(self) -> str:
+        return f"told:{self.id}"
+
+
 class Wait(Step, frozen=True, kw_only=True):
     acts: ClassVar[bool] = False
     seconds: float
@@ -211,7 +223,9 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
+AnyStep = (
+    Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Told | Wait | Ask
+)
 
 
 class Outcome(Value, frozen=True):
