@@ -37,6 +37,7 @@ def command(name: str | None, as_json: bool) -> None:
         "image": view.image,
         "notebook": view.notebook,
         "password": f"in {password}" if view.notebook else "",
+        "open to": ", ".join(view.open_to),
         "ssh": view.ssh,
     }
     facts |= {r.topic: r.text + (f" ({r.fix})" if r.fix else "") for r in remarks}
