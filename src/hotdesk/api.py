@@ -32,7 +32,9 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Row, Wait
+from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
+from hotdesk.opening import Opening
 from hotdesk.questions import question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Wishes, Leaving):
+class Hotdesk(Wishes, Leaving, Hearing, Opening):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -72,6 +74,8 @@ class Hotdesk(Wishes, Leaving):
         self.on_busy = on_busy
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self._heard = {}
+        self.public = {}
 
     def __enter__(self) -> Hotdesk:
         return self
@@ -134,6 +138,7 @@ class Hotdesk(Wishes, Leaving):
             desk = limits.of(desk, self.clock.now())
         view = self._pursue(desk)
         self.renew(desk.name)
+        self.republish(desk.name)
         return view
 
     def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
@@ -148,16 +153,22 @@ class Hotdesk(Wishes, Leaving):
     def stop(self, name: str) -> View:
         """The machine off, its disk kept (and paid)."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.STOPPED))
+        return self._left(self._pursue(self.wanted(name, Goal.STOPPED)))
 
     def park(self, name: str) -> View:
         """Everything in one verified image, and nothing else left to pay."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.PARKED))
+        return self._left(self._pursue(self.wanted(name, Goal.PARKED)))
+
+    def _left(self, view: View) -> View:
+        self.close_behind(self.store.desk(view.name))
+        return view
 
     def move(self, name: str, want: Want) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
-        return self._pursue(self.moved(name, want))
+        view = self._pursue(self.moved(name, want))
+        self.republish(name)
+        return view
 
     def down(self, name: str) -> None:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
@@ -166,8 +177,9 @@ class Hotdesk(Wishes, Leaving):
                 name, f"making {name} gone"
             ):  # it was; the journal remembers it, and no lock
                 return
-        self.store.desk(name)
+        desk = self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
+        self.close_behind(desk)
 
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
@@ -327,6 +339,7 @@ class Hotdesk(Wishes, Leaving):
             from hotdesk.connect.prove import prove
 
             prove(access)
+            self.hear(access)
 
         return Reconciler(
             store=self.store,

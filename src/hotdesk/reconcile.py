@@ -37,6 +37,7 @@ from hotdesk.core.steps import (
     Row,
     Start,
     Stop,
+    Told,
     Verify,
     Wait,
 )
@@ -296,7 +297,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin() | Move():  # the last two are taken by jobs/run.py
+        case Wait() | Ask() | Leave() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
             raise AssertionError(step)
     return id_
 

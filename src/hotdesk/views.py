@@ -32,6 +32,7 @@ class View(Value, frozen=True):
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
     left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 
@@ -69,6 +70,7 @@ def view_of(
         holder=holder,
         since=desk.since,
         idle=idle,
+        open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,
     )
 

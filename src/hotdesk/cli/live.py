@@ -23,6 +23,7 @@ _DOING = {
     "delete": "deleting",
     "prove": "logging in",
     "leave": "it has ended itself; parking it",
+    "told": "the desk says",
 }
 
 

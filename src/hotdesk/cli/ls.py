@@ -58,6 +58,8 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    for view in (v for v in views if v.open_to):
+        render.echo(render.style(open_words(view), "yellow"))
     if watcher:
         render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):
@@ -87,7 +89,15 @@ def row(view: View) -> dict[str, object]:
         "why": view.why,
         "holder": view.holder,
         "idle": view.idle,
+        "open_to": list(view.open_to),
     }
+
+
+def open_words(view: View) -> str:
+    """Who can reach a desk's Jupyter without a tunnel, and how that ends."""
+    return (
+        f"{view.name}'s Jupyter is open to {', '.join(view.open_to)} (hotdesk notebook {view.name} --private)"
+    )
 
 
 def _goal_of(view: View) -> str:

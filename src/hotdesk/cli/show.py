@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli import options, render
@@ -18,10 +19,13 @@ def command(name: str | None, as_json: bool) -> None:
     with Hotdesk() as desks:
         options.say_frozen(desks)
         view = desks.show(name or desks.only())
+        remarks = desks.remarks(view.name, view.gpu) if view.phase == "ready" else []
         rows = desks.log(view.name, limit=20)
         password = desks.password_file(view.name)
     if as_json:
-        render.json({**row(view), "journal": [as_dict(r) for r in rows]})
+        render.json(
+            {**row(view), "remarks": msgspec.to_builtins(remarks), "journal": [as_dict(r) for r in rows]}
+        )
         return
     facts = {
         "goal": view.goal,
@@ -33,8 +37,10 @@ def command(name: str | None, as_json: bool) -> None:
         "image": view.image,
         "notebook": view.notebook,
         "password": f"in {password}" if view.notebook else "",
+        "open to": ", ".join(view.open_to),
         "ssh": view.ssh,
     }
+    facts |= {r.topic: r.text + (f" ({r.fix})" if r.fix else "") for r in remarks}
     render.echo(render.style(view.name, "bold"))
     for key, value in facts.items():
         if value:

@@ -111,6 +111,7 @@ class Instance(Value, frozen=True):
     reason: str = ""  # why it is in this phase, in the cloud's words
     fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
+    open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
 
     @property
     def chosen_for(self) -> int:
@@ -266,6 +267,7 @@ class Desk(Value, frozen=True):
     lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
     launch_at: float = 0.0  # no machine is launched before (our clock): a job waits for spot
+    public: str = ""  # who may reach its Jupyter without a tunnel: nobody, "caller", or a range of addresses
 
     @property
     def wish(self) -> tuple[object, ...]:

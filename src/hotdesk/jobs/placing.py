@@ -30,7 +30,9 @@ from hotdesk.core.zones import events, zones
 from hotdesk.jobs.terms import CHANGEOVER_SECONDS, place
 from hotdesk.store import Store
 
-LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "60"))  # between two decisions about a machine that works
+LOOK_SECONDS = float(
+    os.environ.get("HOTDESK_LOOK_SECONDS", "60")
+)  # between two decisions about a machine that works
 PRICE_SECONDS = 600.0  # between two questions for prices
 WAIT_SECONDS = 300.0  # for which a decision to wait holds, where nobody takes another meanwhile
 ROWS = 5000  # of the journal: what is older says nothing of today's zones

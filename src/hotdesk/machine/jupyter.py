@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PORT = 8888
+CONFIG = "/opt/hotdesk/jupyter.py"
 #: Waits until this boot's cloud-init has finished, or is switched off. It writes the result at its end.
 SET_UP = (
     "while [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && "
@@ -51,7 +52,7 @@ WorkingDirectory={home}
 Environment=SHELL=/bin/bash
 Environment=PATH={home}/.local/bin:/opt/hotdesk/venv/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin
 Type=simple
-ExecStart=/bin/sh -c '{SET_UP}; exec /opt/hotdesk/venv/bin/python -m jupyterlab --config=/opt/hotdesk/jupyter.py'
+ExecStart=/bin/sh -c '{SET_UP}; exec /opt/hotdesk/venv/bin/python -m jupyterlab --config={CONFIG}'
 Restart=always
 RestartSec=2
 
