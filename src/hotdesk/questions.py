@@ -40,7 +40,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
         fix += f" {option}" if changed else ""
     return NotAllowed(
         f"Nothing fits what {desk.name} would want: {asked}.",
-        "This computer has local.cpu, and local.gpu where there is a GPU."
+        "This computer has local.cpu, and local.gpu where there is a GPU, and the disk and system it has."
         if here
         else f"Nothing that {desk.provider} offers has that hardware within those limits.",
         fix if here else "hotdesk offers",
