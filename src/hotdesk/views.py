@@ -34,6 +34,13 @@ class View(Value, frozen=True):
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
     left: bool = False  # its machine has ended itself, and what is left is to be parked
 
+    @property
+    def state(self) -> str:
+        """The phase as it stands in a sentence: "blue is …"."""
+        if self.phase == "none":
+            return "gone" if self.goal is Goal.GONE else "without a machine"
+        return {"ready": "up"}.get(self.phase, self.phase)
+
 
 def view_of(
     desk: Desk,
