@@ -85,6 +85,8 @@ BAD = [
     (["ls", "--jsn"], 2, "hotdesk ls --help"),
     (["completion", "tcsh"], 2, "tcsh"),
     (["down", "", "--yes"], 4, "no desk named"),
+    (["up", ""], 4, "no desk named"),
+    (["park", ""], 4, "no desk named"),
     (["log", ""], 4, "no desk named"),
     (["show", "\udcff"], 4, "no desk named"),
     (["log", "\udcff"], 4, "no desk named"),

@@ -91,6 +91,8 @@ def row(view: View) -> dict[str, object]:
 
 
 def _goal_of(view: View) -> str:
+    if view.phase == "parked" and view.goal == "stopped":  # it runs no more than was asked for
+        return "stopped"
     return {"ready": "running", "stopped": "stopped", "parked": "parked"}.get(view.phase, "")
 
 
