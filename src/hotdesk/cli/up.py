@@ -44,13 +44,16 @@ def command(
         if not over_budget and (warning := desks.check_budget()):
             render.note(warning)
         view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
-        password = desks.password_file(name)
     gpu = f", {view.gpu}" if view.gpu else ""
-    place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"
-    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
+    place = render.at(view.instance_type, view.zone or view.region)
+    price = render.per_hour(view.usd_per_hour)
+    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}{gpu}, {price}.")
     width = max(len(f"hotdesk notebook {name}"), len(view.notebook))
     for call, what in (
-        (view.notebook or f"hotdesk notebook {name}", f"Jupyter; the password is in {password}"),
+        (
+            view.notebook or f"hotdesk notebook {name}",
+            f"Jupyter (hotdesk notebook {name} --password)",
+        ),
         (f"hotdesk ssh {name}", "a terminal at the desk"),
         (f"hotdesk park {name}", "leave: everything is saved, nothing is paid"),
     ):
