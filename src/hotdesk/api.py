@@ -389,7 +389,7 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         view = self._view(desk, seen)
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(
-            f"{desk.name} is {view.phase}.",
+            f"{desk.name} is {view.state}.",
             view.why or "There is a machine to connect to only while it is running.",
             f"hotdesk {verb} {desk.name}",
         )

@@ -36,6 +36,13 @@ class View(Value, frozen=True):
     elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
 
+    @property
+    def state(self) -> str:
+        """The phase as it stands in a sentence: "blue is …"."""
+        if self.phase == "none":
+            return "gone" if self.goal is Goal.GONE else "without a machine"
+        return {"ready": "up"}.get(self.phase, self.phase)
+
 
 def view_of(
     desk: Desk,

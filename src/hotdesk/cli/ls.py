@@ -48,7 +48,7 @@ def command(as_json: bool) -> None:
                 render.style(sign, colour),
                 view.name,
                 view.phase if view.goal != _goal_of(view) else _word(view),
-                "/".join(part for part in (view.provider, view.zone or view.region) if part),
+                place(view),
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
                 f"{view.usd_per_hour:.4g}",
                 f"{view.cost_usd:.2f}",
@@ -57,7 +57,7 @@ def command(as_json: bool) -> None:
                 render.style(_next(view), "cyan"),
             ]
         )
-    render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    render.echo(_fitting(heads, rows))
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
     if watcher:
@@ -65,6 +65,22 @@ def command(as_json: bool) -> None:
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
+
+
+def place(view: View) -> str:
+    """Where a desk is, in few words."""
+    return "/".join(dict.fromkeys(part for part in (view.provider, view.zone or view.region) if part))
+
+
+def _fitting(heads: list[str], rows: list[list[str]]) -> str:
+    """The table without those columns for which a narrow terminal has no room, what to do next kept whole."""
+    for spare in (None, "WHERE", "SINCE", "IDLE", "TYPE"):
+        kept = [n for n, head in enumerate(heads) if head != spare]
+        heads, rows = [heads[n] for n in kept], [[row[n] for n in kept] for row in rows]
+        widths = [max(render.width(row[n]) for row in [heads, *rows]) for n in range(len(heads))]
+        if sum(widths) + 2 * (len(widths) - 1) <= render.columns():
+            break
+    return render.table(heads, rows, right=("$/H", "COST", "SINCE"))
 
 
 def row(view: View) -> dict[str, object]:
@@ -102,6 +118,8 @@ def open_words(view: View) -> str:
 
 
 def _goal_of(view: View) -> str:
+    if view.phase == "parked" and view.goal == "stopped":  # it runs no more than was asked for
+        return "stopped"
     return {"ready": "running", "stopped": "stopped", "parked": "parked"}.get(view.phase, "")
 
 

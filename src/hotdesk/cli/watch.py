@@ -44,7 +44,7 @@ def command(
         if once:
             for name in names or [d.name for d in desks.store.desks()]:
                 view = desks.settle(name)
-                render.echo(f"{name} is {view.phase}.")
+                render.echo(f"{name} is {view.state}.")
             return
         for name in names:
             desks.store.desk(name)

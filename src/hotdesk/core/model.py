@@ -173,6 +173,7 @@ class Leftover(Value, frozen=True):
     desk: str = ""
     usd_per_month: float = 0.0
     why: str = ""
+    of: str = ""  # the machine whose deletion somebody must take up again: it ends by itself no more
 
 
 class Survey(Value, frozen=True):

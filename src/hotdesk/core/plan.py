@@ -67,7 +67,13 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
+    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+        for half in seen.leftovers:
+            if half.of in ending:
+                step = Delete(id=half.id, why=half.why)
+                if past.begun(step.key, desk.since) >= TRIES:
+                    return [gave_up(desk, f"deleting {half.of}", half.why)]
+                return [step]
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
