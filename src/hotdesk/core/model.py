@@ -183,6 +183,7 @@ class Survey(Value, frozen=True):
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()  # regions that did not answer: nothing may be concluded about them
     lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
+    disks_throughout: bool = False  # a machine's disk is listed as long as it exists: none appears at its end
     poll_seconds: float = 5.0  # how often it is polite to look
 
     def by_desk(self) -> dict[str, Seen]:
@@ -206,6 +207,7 @@ class Survey(Value, frozen=True):
         return Seen(
             unread=self.unread,
             lag_seconds=self.lag_seconds,
+            disks_throughout=self.disks_throughout,
             poll_seconds=self.poll_seconds,
             **{kind: tuple(group) for kind, group in things.items()},  # type: ignore[arg-type]
         )
@@ -220,6 +222,7 @@ class Seen(Value, frozen=True):
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()
     lag_seconds: float = 0.0
+    disks_throughout: bool = False
     poll_seconds: float = 5.0
 
     @property

@@ -55,10 +55,11 @@ class Aws:
         self._user_data = user_data
         self._clock = clock
         self._busy = self._remembered()  # regions where something of ours is, or was about to be
-        self._quiet: dict[str, float] = {}  # regions that held nothing, and when they said so
+        self._memory = reading.Memory()
         self._making: set[str] = set()  # those where this process asked for something
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
+        self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
         self._admitted: set[str] = set()  # regions whose group lets this computer in, as far as we know
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -70,12 +71,13 @@ class Aws:
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         wanted = tuple(regions) or self.account.regions()
-        found, unread = reading.look(self.account, wanted, self._busy, self._quiet, self._clock.now())
+        found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}
         )
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
+        self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         return surveying.survey(
             found, unread, lag_seconds=self.settings.lag_seconds, poll_seconds=self.settings.poll_seconds
@@ -90,6 +92,7 @@ class Aws:
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             resumed=bool(order.image_id),
         )
+        self._memory.free.pop(order.offer.region, None)
         made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data)
         self._admitted.add(order.offer.region)
         return made
@@ -155,7 +158,7 @@ class Aws:
         return baking.bake(self.account, order)
 
     def verify(self, image_id: str) -> None:
-        baking.verify(self.account, image_id)
+        baking.verify(self.account, image_id, self._parts.get(image_id, ()))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
         self._will_make_in(region)
@@ -182,8 +185,10 @@ class Aws:
                     case "snap":
                         change.delete_snapshot(SnapshotId=bare)
                     case "key":
+                        self._memory.free.pop(region, None)
                         change.delete_key_pair(KeyName=bare.removeprefix("key/"))
                     case "sg":
+                        self._memory.free.pop(region, None)
                         change.delete_security_group(GroupId=bare)
                     case _:
                         raise Refused(

@@ -53,6 +53,7 @@ def survey(
         leftovers=tuple(leftovers),
         unread=tuple(unread),
         lag_seconds=lag_seconds,
+        disks_throughout=True,
         poll_seconds=poll_seconds,
     )
 
