@@ -77,7 +77,7 @@ class Reconciler:
         self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
-        """One look, and one step per desk or several deletions (of all desks, or those the caller holds).
+        """One look, and one step per desk (of all desks, or of those named, which the caller holds).
 
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
@@ -113,7 +113,7 @@ class Reconciler:
                         case None:
                             acts.append((desk, step))
                 case _:
-                    acts += [(desk, step) for step in together(steps)]
+                    acts += [(desk, step) for step in together(desk, steps)]
         rows = self._act(acts, now)
         for name, wait in waits.items():
             self.on_wait(name, wait)

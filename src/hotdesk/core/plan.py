@@ -67,15 +67,16 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
-def together(steps: list[AnyStep]) -> list[AnyStep]:
-    """What may be taken before looking again: the first step, and deletions that follow a deletion.
+def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
+    """What may be taken before looking again: the first step, and all deletions where everything shall go.
 
-    Each of those is right by itself, by what was seen: none rests on the one before it.
+    Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
+    behind, shall not see both gone and the new one not yet there.
     """
     first, *more = steps
-    if not isinstance(first, Delete) or first.keep_disk:
+    if desk.goal is not Goal.GONE or not isinstance(first, Delete):
         return [first]
-    return [first, *takewhile(lambda s: isinstance(s, Delete) and not s.keep_disk, more)]
+    return [first, *takewhile(lambda s: isinstance(s, Delete), more)]
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
