@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from hotdesk.connect.keys import desk_keys
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.model import Desk, Goal, Survey
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.reconcile import Reconciler
@@ -38,6 +38,7 @@ LATENCY_MS = 20
 POLL_SECONDS = 0.05
 FASTER = 50  # what takes seconds in EC2 takes so many times less
 ROUNDS = 5
+DESKS = 100
 VERBS = ("up", "park", "resume", "down")
 GPU_IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 
@@ -106,16 +107,25 @@ class Script:
         self.ec2.delete_key_pair(KeyName="script")
 
 
+class Counted(Aws):
+    surveys = 0
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        self.surveys += 1
+        return super().survey(regions)
+
+
 class Loop:
     """hotdesk: the same through the journal, with a survey of 17 regions at every look."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, one_key: bool = False) -> None:
+        """`one_key`: of all desks, because a hundred good password hashes take a while."""
         self.store, clock = Store(state), SystemClock()
         desk_keys(state, "blue")
-        aws = Aws(
+        aws = Counted(
             state,
             self.store,
-            keys=lambda desk: desk_keys(state, desk),
+            keys=lambda desk: desk_keys(state, "blue" if one_key else desk),
             clock=clock,
             settings=Settings(lag_seconds=30.0 / FASTER, poll_seconds=POLL_SECONDS),
         )
@@ -218,10 +228,47 @@ def verbs(fake: FakeEc2, folder: Path) -> None:
         print(f"{verb:10}" + "".join(f"{calls:8d}{wall:10.2f}{own:8.2f}" for calls, wall, own in both))
 
 
+def fleet(fake: FakeEc2, folder: Path) -> None:
+    """Many desks at once: one survey a tick, however many there are, and as many calls a survey."""
+    fake.post("reset")
+    fake.post("clock", pace=1 / FASTER)
+    stop, done = threading.Event(), set[str]()
+    booting = threading.Thread(target=boot, args=(fake, done, stop))
+    booting.start()
+    loop = Loop(folder, one_key=True)
+    names = [f"desk-{number}" for number in range(DESKS)]
+    try:
+        for goal in (Goal.RUNNING, Goal.PARKED, Goal.GONE):
+            now = time.time()
+            born = {d.name: d.created_at for d in loop.store.desks()}
+            for name in names:
+                loop.store.put(
+                    Desk(name=name, goal=goal, since=now, created_at=born.get(name, now), provider="aws",
+                         offers=(offer(),))
+                )  # fmt: skip
+            fake.delete("log")
+            wall, own, ticks, surveys = time.perf_counter(), time.process_time(), 0, loop.aws.surveys
+            while (seconds := loop.reconciler.tick().seconds) is not None:
+                ticks += 1
+                time.sleep(seconds)
+            wall, own = time.perf_counter() - wall, time.process_time() - own
+            calls = [row["action"] for row in fake.get("log")]
+            looks = sum(call == "DescribeVolumes" for call in calls) - sum(c == "CreateImage" for c in calls)
+            print(
+                f"{DESKS} desks {goal:8} {ticks + 1:4d} ticks, {loop.aws.surveys - surveys:4d} surveys"
+                f" (DescribeVolumes: {looks}), {len(calls):5d} calls, {wall:6.1f} s, own {own:5.1f} s"
+            )
+    finally:
+        stop.set()
+        booting.join()
+        loop.store.close()
+
+
 def main() -> None:
     with FakeEc2(latency_ms=LATENCY_MS) as fake, tempfile.TemporaryDirectory() as folder:
         os.environ.update(fake.environment(HOME))
         verbs(fake, Path(folder))
+        fleet(fake, Path(folder) / "fleet")
         done = subprocess.run(
             [sys.executable, "-c", SURVEY, folder],
             capture_output=True,
