@@ -61,6 +61,10 @@ class Want(Value, frozen=True):
     usd_per_hour_max: float | None = None
 
 
+#: The source of an offer's price that its cloud was not able, or not allowed, to tell: see `price_time`.
+SHIPPED = "hotdesk's own table"
+
+
 class Offer(Value, frozen=True):
     """One row of a price list: an instance type in a zone on a market."""
 
@@ -100,6 +104,7 @@ class Instance(Value, frozen=True):
     instance_type: str
     market: Market = Market.ON_DEMAND
     usd_per_hour: float = 0.0
+    price_time: float | None = None  # when that was the price, where it is not from its own cloud
     started_at: float = 0.0  # its last start: an image taken before this misses work
     image_id: str = ""  # what it was launched from
     stoppable: bool = True  # a one-time spot machine can only be ended, which leaves its disk

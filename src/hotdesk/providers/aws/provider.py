@@ -19,7 +19,7 @@ from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.account import Account, Cache, qualified, split
+from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.aws.settings import Settings
 
@@ -45,8 +45,13 @@ class Aws:
         user_data: UserData = render,
         settings: Settings | None = None,
         account: Account | None = None,
+        list_price: ListPrice = lambda region, instance_type: None,
     ) -> None:
-        """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet."""
+        """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet.
+
+        `list_price` is what is told where AWS does not tell a price.
+        """
+        self._list_price = list_price
         self.state = state
         self.settings = settings or Settings()
         self.account = account or Account(self.settings)
@@ -67,7 +72,7 @@ class Aws:
     def offers(self, want: Want) -> Sequence[Offer]:
         from hotdesk.providers.aws.offers import find_offers
 
-        return find_offers(self.account, want, self._store, self._clock.now())
+        return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         wanted = tuple(regions) or self.account.regions()
@@ -80,7 +85,11 @@ class Aws:
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         return surveying.survey(
-            found, unread, lag_seconds=self.settings.lag_seconds, poll_seconds=self.settings.poll_seconds
+            found,
+            unread,
+            lag_seconds=self.settings.lag_seconds,
+            poll_seconds=self.settings.poll_seconds,
+            list_price=self._list_price,
         )
 
     # ---- machines ------------------------------------------------------------------------------------
