@@ -110,8 +110,9 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
                 from hotdesk.providers.aws.provider import Aws
 
                 self._providers[name] = Aws(
-                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
-                )
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
+                    list_price=_list_price,
+                )  # fmt: skip
             else:
                 raise Usage(
                     f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
@@ -418,3 +419,9 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    from hotdesk.market.table import list_price
+
+    return list_price(region, instance_type)

@@ -50,7 +50,7 @@ def command(as_json: bool) -> None:
                 view.phase if view.goal != _goal_of(view) else _word(view),
                 place(view),
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
-                f"{view.usd_per_hour:.4g}",
+                f"{view.usd_per_hour:.4g}" + ("*" if view.price_time else ""),
                 f"{view.cost_usd:.2f}",
                 "" if view.elsewhere else render.ago(now - view.since),
                 "?" if view.elsewhere else view.idle,
@@ -65,6 +65,8 @@ def command(as_json: bool) -> None:
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
+    if old := [view.price_time for view in views if view.price_time]:
+        render.echo(render.style(f"* {render.as_of(min(old))}", "dim"))
 
 
 def place(view: View) -> str:
@@ -96,6 +98,7 @@ def row(view: View) -> dict[str, object]:
         "market": view.market,
         "gpu": view.gpu,
         "usd_per_hour": view.usd_per_hour,
+        "price_time": view.price_time,
         "usd_per_month": view.usd_per_month,
         "cost_usd": view.cost_usd,
         "notebook": view.notebook,

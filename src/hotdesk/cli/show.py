@@ -26,12 +26,14 @@ def command(name: str | None, as_json: bool) -> None:
             {**ls.row(view), "remarks": msgspec.to_builtins(remarks), "journal": [as_dict(r) for r in rows]}
         )
         return
+    price = render.per_hour(view.usd_per_hour)
+    price += f" ({render.as_of(view.price_time)})" if view.price_time else ""
     facts = {
         "goal": view.goal,
         "phase": view.phase + (f" ({view.why})" if view.why else ""),
         "where": ls.place(view),
         "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
-        "price": render.per_hour(view.usd_per_hour) if view.instance_type else "",
+        "price": price if view.instance_type else "",
         "cost": f"{render.usd(view.cost_usd)} so far" if view.cost_usd else "",
         "image": view.image,
         "notebook": view.notebook,

@@ -12,6 +12,7 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
@@ -53,7 +54,7 @@ PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answer
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """Steps from what is seen to what is wanted; empty when all is as wanted.
 
-    Only the first may be taken before looking again. `now` is this computer's clock, in seconds.
+    Only the first may be taken before looking again (see `together`). `now` is this computer's clock.
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
@@ -64,6 +65,18 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     steps = _steps(desk, seen, past, now)
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
+
+
+def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
+    """What may be taken before looking again: the first step, and all deletions where everything shall go.
+
+    Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
+    behind, shall not see both gone and the new one not yet there.
+    """
+    first, *more = steps
+    if desk.goal is not Goal.GONE or not isinstance(first, Delete):
+        return [first]
+    return [first, *takewhile(lambda s: isinstance(s, Delete), more)]
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
