@@ -170,7 +170,7 @@ def _typical(tables: Sequence[gpubench.Table]) -> dict[str, float]:
 
 
 def formula() -> None:
-    """The spot formula against the simulation that `hotdesk plan` shows beside it, and over recorded spells."""
+    """The spot formula against the simulation that `hotdesk plan` shows beside it, and in recorded spells."""
     dice = random.Random(3)
     rows, worst = [], 0.0
     for mean_hours in (2.0, 6.0, 24.0):
