@@ -30,7 +30,9 @@ from hotdesk.core.zones import events, zones
 from hotdesk.jobs.terms import CHANGEOVER_SECONDS, place
 from hotdesk.store import Store
 
-LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "60"))  # between two decisions about a machine that works
+LOOK_SECONDS = float(
+    os.environ.get("HOTDESK_LOOK_SECONDS", "60")
+)  # between two decisions about a machine that works
 PRICE_SECONDS = 600.0  # between two questions for prices
 WAIT_SECONDS = 300.0  # for which a decision to wait holds, where nobody takes another meanwhile
 ROWS = 5000  # of the journal: what is older says nothing of today's zones
@@ -114,7 +116,9 @@ class Placing:
             return act  # it is being left, for what was decided then
         offers, decision = self._decide(desk, job, None)
         self._write(desk, offers, decision)
-        if decision is not None and decision.action == "wait":
+        refused = self.store.past(desk).refusals(self.clock.now())
+        spot = [o for o in offers if o.market is Market.SPOT and o.key not in refused]
+        if decision is not None and (decision.action == "wait" or (decision.action == "spot" and not spot)):
             return Ready(why=decision.why, waits=True)
         return act
 
@@ -160,10 +164,14 @@ class Placing:
     def _write(self, desk: Desk, offers: tuple[Offer, ...], decision: Decision | None) -> None:
         if decision is None:
             return
-        wait = decision.action == "wait"
-        soon = desk.launch_at - self.clock.now() > WAIT_SECONDS / 2
-        at = (desk.launch_at if soon else self.clock.now() + WAIT_SECONDS) if wait else 0.0
-        changed = msgspec.structs.replace(desk, offers=offers, launch_at=at)
+        now = self.clock.now()
+        soon = desk.on_demand_at - now > WAIT_SECONDS / 2
+        at = desk.on_demand_at if soon else now + WAIT_SECONDS
+        if decision.action == "on-demand":
+            at = 0.0
+        elif decision.action == "wait":
+            offers = tuple(o for o in offers if o.market is not Market.SPOT)
+        changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)
         if changed != desk:
             self.store.put(changed)
 

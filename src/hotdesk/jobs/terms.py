@@ -128,6 +128,8 @@ def place(
     else:
         preferred = [o for o in spot if o.key == decision.zone]
     others = [] if decision.action == "on-demand" else [o for o in offers if o not in preferred]
+    for zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
+        decision = msgspec.structs.replace(decision, why=decision.why.replace(*zone))
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
     ages = {z.name: (not z.up, -z.seconds) for z in zones}
     ranked = sorted(
