@@ -138,6 +138,14 @@ def place(
     return (*said, *ranked), decision
 
 
+def latest(job: Job, offers: Sequence[Offer]) -> float:
+    """The last moment (our clock) at which on-demand can be begun and still makes the deadline."""
+    assert job.deadline_at is not None
+    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
+    left = max(1.0, job.work_seconds - job.ran_seconds)
+    return job.deadline_at - left - terms.changeover_seconds - 2 * terms.tick_seconds
+
+
 def policy_of(terms: Terms) -> Policy:
     """The cheapest policy that this computer can solve."""
     try:
