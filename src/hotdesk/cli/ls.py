@@ -27,6 +27,11 @@ def command(as_json: bool) -> None:
         parked = finish.parking(desks, views)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
+        post = ""
+        if (desks.state / "watcher-on").exists():
+            from hotdesk.jobs.away import away
+
+            post = sent.desk if (sent := away(desks.store)) else ""
     for view in parked:
         render.note(
             f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
@@ -57,6 +62,8 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    if post:
+        render.echo(render.style(f"{post} watches over them (hotdesk watch --stop --on {post})", "dim"))
     if watcher:
         render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):
