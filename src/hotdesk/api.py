@@ -185,8 +185,8 @@ class Hotdesk(Wishes, Leaving):
 
         watch_alone(self._reconciler(), self.runs().round)
 
-    def runs(self, progress: bool = False) -> Runs:
-        """The jobs of all desks."""
+    def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
+        """The jobs of all desks. `progress` hears how far the fetching of results is."""
         from hotdesk.jobs.run import Runs
 
         return Runs(

@@ -66,7 +66,7 @@ class Runs:
         live: Callable[[Desk], Instance | None] = lambda desk: None,
         offers: Callable[[Desk], Sequence[Offer]] = lambda desk: desk.offers,
         on_row: Callable[[Row], None] = lambda row: None,
-        progress: bool = False,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -267,7 +267,7 @@ class Runs:
 
     def _fetch(self, job: Job) -> None:
         sources = [f"{job.folder}/{name}" for name in job.pull]
-        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), progress=self.progress)
+        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), on_progress=self.progress)
         self.store.put_job(job.number, pulled=True)
 
     def _keep_log(self, job: Job, seen: SeenJob | None) -> None:
