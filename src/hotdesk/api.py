@@ -188,10 +188,11 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         """Go on with what was last asked of the desk, until it is so."""
         return self._pursue(self.store.desk(name))
 
-    def watch(self, names: Collection[str] | None = None, seconds: float = 5.0) -> None:
-        """Keep desks as wanted until interrupted."""
+    def watch(self, names: str | Collection[str] | None = None, seconds: float = 5.0) -> None:
+        """Keep desks as wanted until interrupted: all, those of these names, or the one of this name."""
         from hotdesk.reconcile import watch
 
+        names = [names] if isinstance(names, str) else names
         for name in names or ():
             self.store.desk(name)
         watch(self._reconciler(), names, seconds, self._beside())
@@ -215,8 +216,8 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
 
         return beside
 
-    def runs(self, progress: bool = False) -> Runs:
-        """The jobs of all desks."""
+    def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
+        """The jobs of all desks. `progress` hears how far the fetching of results is."""
         from hotdesk.jobs.run import Runs
 
         return Runs(

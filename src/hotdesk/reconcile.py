@@ -316,8 +316,8 @@ def watch(
 ) -> None:
     """Keep desks as wanted until interrupted, leaving alone those that another command holds.
 
-    `beside` is done for the desks that are held, after a tick that found nothing to do, and says whether it
-    did anything; `enough` is asked when neither did.
+    `beside` is done for those of them that wait for nothing, after a tick that found nothing to do, and says
+    whether it did anything; `enough` is asked when neither did.
     """
     while True:
         with contextlib.ExitStack() as held:
@@ -329,8 +329,10 @@ def watch(
                 and held.enter_context(store.hold(desk.name, "hotdesk watch"))
             ]
             try:
-                pause = reconciler.tick(mine).seconds
-                if pause is None and beside(mine):
+                tick = reconciler.tick(mine)
+                pause = tick.seconds
+                # What one desk waits for is no reason to let the others' jobs wait.
+                if pause != 0.0 and beside([name for name in mine if name not in tick.waits]):
                     pause = 0.0
             except Unreachable:  # a night without network ends some day
                 pause = None

@@ -80,7 +80,7 @@ class Wishes:
             want=want,
             offers=offers,
             fresh=fresh,
-            launch_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
+            on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
     def moved(self, name: str, want: Want) -> Desk:

@@ -27,6 +27,11 @@ def command(as_json: bool) -> None:
         options.say_frozen(desks)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
+        post = ""
+        if (desks.state / "watcher-on").exists():
+            from hotdesk.jobs.away import away
+
+            post = sent.desk if (sent := away(desks.store)) else ""
     for view in views:
         if view.left:
             render.note(
@@ -60,6 +65,8 @@ def command(as_json: bool) -> None:
     render.echo(_fitting(heads, rows))
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
+    if post:
+        render.echo(render.style(f"{post} watches over them (hotdesk watch --stop --on {post})", "dim"))
     if watcher:
         render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):

@@ -17,7 +17,7 @@ from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
     TRIES,
@@ -256,7 +256,7 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now)
+        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
     return prune(desk, seen)
 
 
@@ -290,8 +290,6 @@ def _launch(
     desk: Desk, seen: Seen, past: Past, now: float, after: Instance | Disk | None = None
 ) -> list[AnyStep]:
     """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
-    if now < desk.launch_at:
-        return []
     prior = past.launch
     prior_order = prior.step.order if prior and isinstance(prior.step, Launch) else None
     newest = seen.newest
@@ -322,9 +320,11 @@ def _launch(
     generation = max([desk.generation, *(thing.generation + 1 for thing in seen_so_far)])
     if prior and prior_order:
         generation = max(generation, prior_order.generation + (0 if prior.refused else 1))
-    offer = next((o for o in desk.offers if not past.refusal(o.key, now)), None)
+    waits = now < desk.on_demand_at
+    offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
+    offer = next((o for o in offers if not past.refusal(o.key, now)), None)
     if offer is None:
-        return [_nothing_to_launch(desk, past, now)]
+        return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
     attempt = 0
     while True:
