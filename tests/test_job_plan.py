@@ -40,6 +40,7 @@ from hotdesk.core.jobs import (
 from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.policy import Greedy, OnDemand
 from hotdesk.core.steps import Begin, Launch, LaunchOrder, Outcome
+from hotdesk.core.zones import zones
 from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
 from hotdesk.store import Store
@@ -217,18 +218,20 @@ def test_a_budget_is_turned_into_the_earliest_deadline_that_it_pays_for() -> Non
 
 def test_where_a_job_with_a_deadline_goes_next() -> None:
     job = change(ONE, created_at=0.0, work_seconds=36000.0, deadline_at=60 * 3600.0)
-    assert place(ONE, OFFERS, (), 0.0)[0] == OFFERS  # no deadline: as the desk wants it
-    at_once, decision = place(job, OFFERS, (), 0.0, lambda terms: Greedy())
+    there = zones(OFFERS, {}, 0.0)
+    assert place(ONE, OFFERS, there, 0.0)[0] == OFFERS  # no deadline: as the desk wants it
+    at_once, decision = place(job, OFFERS, there, 0.0, policy=lambda terms: Greedy())
     assert decision is not None
     assert [o.key for o in at_once] == [o.key for o in OFFERS]
     assert at_once[0].why == decision.why
-    moved, _ = place(job, OFFERS, {OFFERS[0].key}, 0.0, lambda terms: Greedy())
+    gone = zones(OFFERS, {}, 0.0, refused={OFFERS[0].key})
+    moved, _ = place(job, OFFERS, gone, 0.0, policy=lambda terms: Greedy())
     assert moved[0].zone == "b"
-    late, decision = place(job, OFFERS, (), 50 * 3600.0, lambda terms: Greedy())
+    late, decision = place(job, OFFERS, there, 50 * 3600.0, policy=lambda terms: Greedy())
     assert decision is not None
     assert decision.action == "on-demand"
     assert {o.market for o in late} == {Market.ON_DEMAND}
-    assert place(job, OFFERS, (), 0.0, lambda terms: OnDemand())[0][0].market is Market.ON_DEMAND
+    assert place(job, OFFERS, there, 0.0, policy=lambda terms: OnDemand())[0][0].market is Market.ON_DEMAND
 
 
 def test_jobs_are_kept(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -191,13 +193,26 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
 
         for name in names or ():
             self.store.desk(name)
-        watch(self._reconciler(), names, seconds, self.runs().round)
+        watch(self._reconciler(), names, seconds, self._beside())
 
     def watch_alone(self) -> None:
         """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
         from hotdesk.jobs.watcher import watch_alone
 
-        watch_alone(self._reconciler(), self.runs().round)
+        watch_alone(self._reconciler(), self._beside())
+
+    def _beside(self) -> Callable[[list[str]], bool]:
+        """What a watcher does beside the loop: it goes on with jobs, and renews leases."""
+        from hotdesk.leases import Leases
+
+        runs = self.runs()
+        leases = Leases(store=self.store, clock=self.clock, access=self.reached)
+
+        def beside(names: list[str]) -> bool:
+            leases.round(names)
+            return runs.round(names)
+
+        return beside
 
     def runs(self, progress: bool = False) -> Runs:
         """The jobs of all desks."""
@@ -207,15 +222,17 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
             store=self.store,
             clock=self.clock,
             access=self.reached,
+            live=lambda desk: self.survey(desk.provider).of(desk.name).live,
+            offers=lambda desk: self._offers(desk.provider, desk.want),
             settle=self.settle,
             on_row=self.on_row,
             progress=progress,
         )
 
     def reached(self, desk: Desk) -> Access | None:
-        """How to reach a desk, None where it has no machine that runs."""
+        """How to reach a desk, None where it has no machine that runs, or one that is to be left."""
         machine = self.survey(desk.provider).of(desk.name).live
-        if machine is None or machine.phase is not Phase.READY:
+        if machine is None or machine.phase is not Phase.READY or machine.chosen_for < desk.generation:
             return None
         try:
             return self.provider(desk.provider).access(machine)
@@ -236,10 +253,19 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         return self._reconciler().survey(provider)
 
     def ls(self) -> list[View]:
-        """All desks; one survey per cloud in use."""
+        """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
         surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
-        return [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        for name in self.clouds() - surveys.keys() - {"local"}:
+            with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
+                surveys[name] = self.survey(name).by_desk()
+        return known + [
+            msgspec.structs.replace(self._view(desk, seen), elsewhere=True)
+            for provider, by_desk in sorted(surveys.items())
+            for name, seen in sorted(by_desk.items())
+            if (desk := self.adoptable(name, seen, provider))
+        ]
 
     def show(self, name: str) -> View:
         desk = self.store.desk(name)

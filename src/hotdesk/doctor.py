@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Damaged, HotdeskError, Newer
-from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Value, is_name
+from hotdesk.core.model import Desk, Goal, Instance, Survey, Value
 from hotdesk.core.steps import Ask
 from hotdesk.providers import local
 from hotdesk.store import Store
@@ -77,32 +77,12 @@ def adopt() -> list[Desk]:
                 file.rename(file.with_name(f"{file.name}.damaged-{stamp}"))
     made = []
     with Hotdesk() as desks:
-        known = {d.name for d in desks.store.desks()}
         for provider in desks.clouds():
             for name, seen in desks.survey(provider).by_desk().items():
-                if name in known or not is_name(name) or not (seen.machines or seen.disks or seen.images):
-                    continue
-                now = desks.clock.now()
-                desk = Desk(
-                    name=name,
-                    goal=_goal(seen.live.phase if seen.live else None),
-                    since=now,
-                    created_at=now,
-                    provider=provider,
-                )
-                desks.store.put(desk)
-                made.append(desk)
+                if desk := desks.adoptable(name, seen, provider):
+                    desks.store.put(desk)
+                    made.append(desk)
     return made
-
-
-def _goal(phase: Phase | None) -> Goal:
-    """What its owner last wanted, as far as can be seen; in doubt, what launches nothing."""
-    match phase:
-        case None:
-            return Goal.PARKED
-        case Phase.STOPPED | Phase.STOPPING:
-            return Goal.STOPPED
-    return Goal.RUNNING
 
 
 # ---- this computer -----------------------------------------------------------------------------------

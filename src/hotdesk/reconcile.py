@@ -30,6 +30,7 @@ from hotdesk.core.steps import (
     Delete,
     Launch,
     Leave,
+    Move,
     Outcome,
     Prove,
     Retype,
@@ -296,7 +297,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin() | Told():  # begun by jobs/run.py, told by hearing.py
+        case Wait() | Ask() | Leave() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
             raise AssertionError(step)
     return id_
 

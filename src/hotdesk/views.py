@@ -33,6 +33,7 @@ class View(Value, frozen=True):
     since: float = 0.0
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
     open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
+    elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
 
 

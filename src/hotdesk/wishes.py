@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.core.errors import Refused, Usage
-from hotdesk.core.model import Desk, Goal, Offer, Survey, Want, check_name
+from hotdesk.core.leaving import ended_itself
+from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
 from hotdesk.questions import nothing_fits, question_of
 from hotdesk.store import Store
@@ -79,6 +80,7 @@ class Wishes:
             want=want,
             offers=offers,
             fresh=fresh,
+            launch_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
     def moved(self, name: str, want: Want) -> Desk:
@@ -108,6 +110,24 @@ class Wishes:
         """Where a new desk of this name would be."""
         settings = self.config.desks.get(name)
         return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
+
+    def adoptable(self, name: str, seen: Seen, provider: str) -> Desk | None:
+        """The row that this computer would have of a desk that it sees; None of one that it knows.
+
+        Its goal is what its owner last wanted, as far as can be seen; in doubt, what launches nothing.
+        """
+        something = seen.machines or seen.disks or seen.images
+        if not something or not is_name(name) or self.store.find(name) is not None:
+            return None
+        match seen.live:
+            case None:
+                goal = Goal.PARKED
+            case Instance(phase=Phase.STOPPED | Phase.STOPPING) as machine:
+                goal = Goal.PARKED if ended_itself(machine) else Goal.STOPPED
+            case _:
+                goal = Goal.RUNNING
+        now = self.clock.now()
+        return Desk(name=name, goal=goal, since=now, created_at=now, provider=provider)
 
     def configured(self, name: str, provider: str | None = None) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""

@@ -20,8 +20,8 @@ import asyncssh
 from hotdesk.providers.local import session
 
 PORT = 2022  # on the machine's own address; a real machine's is 22, which only root may take
-MARK = "HOTDESK_LIGHT"
-_JUPYTER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+MARK = "HOTDESK_MACHINE"  # as at a local desk
+_JUPYTER = "HTTP/1.1 200 OK\r\nX-Hotdesk-Machine: {}\r\nContent-Length: 2\r\n\r\n{{}}"
 
 
 def environment(volume: Path, mark: str) -> dict[str, str]:
@@ -60,8 +60,8 @@ def end_all(mark: str) -> None:
 
 
 class Door(asyncssh.SSHServer):
-    def __init__(self, public_key: Path) -> None:
-        self.public_key = public_key
+    def __init__(self, public_key: Path, mark: str) -> None:
+        self.public_key, self.mark = public_key, mark
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -79,7 +79,7 @@ class Door(asyncssh.SSHServer):
         async def answer(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
             with contextlib.suppress(OSError, asyncssh.Error, asyncio.IncompleteReadError):
                 await reader.readuntil(b"\r\n\r\n")
-                writer.write(_JUPYTER)
+                writer.write(_JUPYTER.format(self.mark).encode())
             writer.close()
 
         return answer if dest_port == 8888 else False
@@ -92,7 +92,7 @@ async def serve(volume: Path, address: str, mark: str) -> None:
         await session.serve(process, env, volume / "home")
 
     await asyncssh.create_server(
-        lambda: Door(volume / "etc" / "authorized_key"),
+        lambda: Door(volume / "etc" / "authorized_key", mark),
         host=address,
         port=PORT,
         server_host_keys=[str(volume / "etc" / "host_key")],

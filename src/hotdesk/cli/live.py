@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 
 from hotdesk.cli import render
-from hotdesk.core.steps import Begin, Delete, Launch, Retype, Row, Wait
+from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Wait
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _DOING = {
@@ -38,6 +38,8 @@ def verb(row: Row) -> str:
             return f"changing its type to {offer.instance_type}"
         case Begin(id=id_, attempt=attempt):
             return f"beginning job {id_.partition('-')[0]}" + (f", attempt {attempt}" if attempt > 1 else "")
+        case Move(id=id_, to=to):
+            return f"moving job {id_.partition('-')[0]} to {to.partition('/')[2]}"
         case Delete(id=id_, keep_disk=keep):
             return f"ending {id_}, keeping its disk" if keep else f"deleting {id_}"
     return _DOING.get(name, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import finish, options, render
+from hotdesk.cli import options, render
 from hotdesk.views import View
 
 _MARKS = {
@@ -25,13 +25,13 @@ def command(as_json: bool) -> None:
     with Hotdesk() as desks:
         views = desks.ls()
         options.say_frozen(desks)
-        parked = finish.parking(desks, views)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
-    for view in parked:
-        render.note(
-            f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
-        )
+    for view in views:
+        if view.left:
+            render.note(
+                f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
+            )
     if as_json:
         render.json([row(view) for view in views])
         return
@@ -52,8 +52,8 @@ def command(as_json: bool) -> None:
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
                 f"{view.usd_per_hour:.4g}",
                 f"{view.cost_usd:.2f}",
-                render.ago(now - view.since),
-                view.idle,
+                "" if view.elsewhere else render.ago(now - view.since),
+                "?" if view.elsewhere else view.idle,
                 render.style(_next(view), "cyan"),
             ]
         )
@@ -90,6 +90,7 @@ def row(view: View) -> dict[str, object]:
         "holder": view.holder,
         "idle": view.idle,
         "open_to": list(view.open_to),
+        "elsewhere": view.elsewhere,
     }
 
 
@@ -109,6 +110,8 @@ def _word(view: View) -> str:
 
 
 def _next(view: View) -> str:
+    if view.elsewhere:
+        return "hotdesk doctor --adopt"
     if view.goal != _goal_of(view):
         return f"hotdesk watch {view.name}" if not view.holder else f"(process {view.holder.split()[0]})"
     verb = {"running": "notebook", "stopped": "start", "parked": "resume"}[view.goal]

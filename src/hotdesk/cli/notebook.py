@@ -25,6 +25,8 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str |
     """
     if private and public:
         raise Usage("--private and --public contradict each other.", "", "hotdesk notebook --private")
+    from hotdesk.jobs import watcher
+
     with Hotdesk() as desks:
         name = name or desks.only()
         if only_password:
@@ -39,6 +41,8 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str |
             desks.republish(name)
         shown = desks.public.get(name)
         url = shown.url if shown else desks.notebook(name)
+        if desks.store.desk(name).lease_hours:  # somebody must renew it while the tunnel is open
+            watcher.ask_for(desks.store, forever=False)
         render.echo(url)
         if only_url:
             return

@@ -15,8 +15,9 @@ from hotdesk.cli.live import Live
 @click.option("--stop", is_flag=True, help="End the one in the background.")
 @click.option("--systemd", is_flag=True, help="Print a systemd user unit that does the same.")
 @click.option("--alone", is_flag=True, hidden=True)
+@click.option("--left", is_flag=True, hidden=True)
 def command(
-    names: tuple[str, ...], *, once: bool, detach: bool, stop: bool, systemd: bool, alone: bool
+    names: tuple[str, ...], *, once: bool, detach: bool, stop: bool, systemd: bool, alone: bool, left: bool
 ) -> None:
     """Go on with whatever is left to do, jobs too, until Ctrl-C. Without NAMES, for all desks."""
     if systemd:
@@ -25,6 +26,9 @@ def command(
         render.echo(watcher.unit().rstrip())
         return
     with Live() as live, options.open_desks(live) as desks:
+        if left:
+            desks.finish_left()
+            return
         if detach or stop or alone:
             from hotdesk.jobs import watcher
 

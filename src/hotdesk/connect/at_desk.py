@@ -137,6 +137,11 @@ def cancel(access: Access, id_: str) -> None:
     _checked(access, ask(access, "cancel", id_))
 
 
+def notice(access: Access) -> None:
+    """Ask every job that runs there for a checkpoint, each as it wants to be asked."""
+    _checked(access, ask(access, "notice"))
+
+
 def has(access: Access, folder: str, word: str) -> bool:
     """Whether a program of that name can be run at the desk."""
     return ask(access, "have", folder, word).returncode == 0

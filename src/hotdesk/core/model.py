@@ -266,6 +266,7 @@ class Desk(Value, frozen=True):
     idle_minutes: float | None = None  # without work, after which the machine ends itself; 0: never
     lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
+    launch_at: float = 0.0  # no machine is launched before (our clock): a job waits for spot
     public: str = ""  # who may reach its Jupyter without a tunnel: nobody, "caller", or a range of addresses
 
     @property

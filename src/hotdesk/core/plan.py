@@ -271,6 +271,8 @@ def _launch(
     desk: Desk, seen: Seen, past: Past, now: float, after: Instance | Disk | None = None
 ) -> list[AnyStep]:
     """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
+    if now < desk.launch_at:
+        return []
     prior = past.launch
     prior_order = prior.step.order if prior and isinstance(prior.step, Launch) else None
     newest = seen.newest

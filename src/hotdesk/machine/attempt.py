@@ -34,6 +34,7 @@ class Attempt:
         self.log: Any = None
         self.child: Any = None
         self.told_at = 0.0
+        self.useful_since = 0.0  # work that counts, until now, is this long
 
     def run(self) -> int:
         lock = os.open(path(self.id, "run.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -48,9 +49,19 @@ class Attempt:
             reserve.write(b"\0" * RESERVE_BYTES)
         self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
         before = self.status.get("seconds", 0.0)
+        # What the attempts before have left: with a checkpoint folder, what was written there.
+        kept = self.status.get("saved_seconds", 0.0) if self.order.get("checkpoint") else before
         began, clock = time.time(), time.monotonic()
         first = self.status.setdefault("started_at", began)
-        self.tell(phase="running", pid=os.getpid(), started_at=first, attempt_at=began, seconds_before=before)
+        self.useful_since = clock - kept
+        self.tell(
+            phase="running",
+            pid=os.getpid(),
+            started_at=first,
+            attempt_at=began,
+            seconds_before=before,
+            asked_at=0.0,
+        )
         try:
             status, stopped = self.command(lock, clock, before)
         finally:

@@ -12,7 +12,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from hotdesk.machine.job_files import HOME, path
+from hotdesk.machine.job_files import HOME, path, place
 
 if TYPE_CHECKING:
     from hotdesk.machine.attempt import Attempt
@@ -54,6 +54,7 @@ class Checkpoints:
     def ask(self) -> None:
         """Tell the job to write one now."""
         self.asked_at = time.monotonic()
+        self.attempt.tell(asked_at=time.time(), asked_place=place())
         if self.signal is None or self.attempt.child is None:
             return
         for pid in programs(self.attempt.child.pid):
@@ -75,7 +76,8 @@ class Checkpoints:
     def note(self) -> None:
         """A checkpoint is whole: write down how long it took, and keep it aside."""
         status = self.attempt.status
-        took = self.changed_at - (self.burst_at or self.changed_at)
+        began = self.burst_at or self.changed_at
+        took = self.changed_at - began
         times = [*status.get("checkpoint_seconds", []), round(took, 2)][-20:]
         count = status.get("checkpoints", 0) + 1
         self.burst_at = None
@@ -84,6 +86,8 @@ class Checkpoints:
             checkpoints=count,
             checkpoint_seconds=times,
             checkpoint_at=time.time(),
+            # What it holds was computed before its writing began.
+            saved_seconds=began - self.attempt.useful_since,
             checkpoint_bytes=sum(size for size, _, _ in self.survey().values()),
             kept=kept,
         )

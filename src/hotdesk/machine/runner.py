@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 
 from hotdesk.machine.attempt import Attempt
-from hotdesk.machine.job_files import HOME, JOBS, locked, path, read, write
+from hotdesk.machine.job_files import HOME, JOBS, locked, path, place, read, write
 
 NULL = subprocess.DEVNULL
 START_SECONDS = 20.0  # until a worker that was started holds its lock
@@ -85,6 +85,9 @@ def look() -> int:
         status["alive"] = locked(path(id_, "run.lock")) or locked(path(id_, "begin.lock"))
         if not status["alive"]:  # it may have ended between the two looks
             status.update(read(path(id_, "status.json")))
+        if status.get("asked_at") and status.get("asked_place") == place():
+            status["asked_seconds"] = max(0.0, time.time() - status["asked_at"])
+            status["saved"] = status.get("checkpoint_at", 0.0) > status["asked_at"]
         with contextlib.suppress(OSError):
             status["log_bytes"] = os.path.getsize(path(id_, "log"))
         with contextlib.suppress(OSError), open(path(id_, "log"), "rb") as log:
