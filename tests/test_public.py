@@ -172,6 +172,13 @@ def test_one_desk_parked_does_not_close_another(mine: Laptop, fake: FakeEc2, tmp
         mine.do(Goal.GONE, name="green")
         desks.close_behind(green)
         assert rules(fake) == set()
+        mine.aws.open_notebooks(HOME, True, [])
+        mine.do(Goal.PARKED)  # by a watcher, which opens and closes nothing
+        desks.ls()
+        assert rules(fake) == {"127.0.0.1/32"}, "blue is not a public desk: it may be another's"
+        desks.store.put(msgspec.structs.replace(desks.store.desk("blue"), public=CALLER))
+        desks.ls()
+        assert rules(fake) == set()
 
 
 def examine_open(desks: Hotdesk) -> list[Finding]:
