@@ -17,12 +17,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hotdesk import doctor
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
 from hotdesk.connect import public as connecting
 from hotdesk.core.errors import Unreachable, Usage
 from hotdesk.core.model import Goal
 from hotdesk.core.ports import Access
+from hotdesk.doctor import Finding
 from hotdesk.machine import public
 from hotdesk.opening import CALLER, who_may
 from hotdesk.providers.aws.provider import Aws
@@ -160,6 +162,9 @@ def test_one_desk_parked_does_not_close_another(mine: Laptop, fake: FakeEc2, tmp
             desks.store.put(msgspec.structs.replace(desks.store.desk(name), public=to))
         assert set(desks._open_and_close(desks.store.desk("blue"))) == {"127.0.0.1/32", "198.51.100.0/24"}
         assert [v.open_to for v in desks.ls()] == [("127.0.0.1/32", "198.51.100.0/24")] * 2
+        found = [f for f in examine_open(desks) if "8888" in f.what or "is open to" in f.what]
+        assert [f.level for f in found] == ["note", "note"]
+        assert "127.0.0.1/32, 198.51.100.0/24" in found[0].what
         desks.store.put(msgspec.structs.replace(desks.store.desk("blue"), public=""))
         desks._open_and_close(desks.store.desk("blue"))
         assert rules(fake) == {"198.51.100.0/24"}
@@ -167,6 +172,32 @@ def test_one_desk_parked_does_not_close_another(mine: Laptop, fake: FakeEc2, tmp
         mine.do(Goal.GONE, name="green")
         desks.close_behind(green)
         assert rules(fake) == set()
+        mine.aws.open_notebooks(HOME, True, [])
+        mine.do(Goal.PARKED)  # by a watcher, which opens and closes nothing
+        desks.ls()
+        assert rules(fake) == {"127.0.0.1/32"}, "blue is not a public desk: it may be another's"
+        desks.store.put(msgspec.structs.replace(desks.store.desk("blue"), public=CALLER))
+        desks.ls()
+        assert rules(fake) == set()
+
+
+def examine_open(desks: Hotdesk) -> list[Finding]:
+    survey = desks.survey("aws")
+    found = []
+    for desk in desks.store.desks():
+        machine = survey.of(desk.name).live
+        assert machine is not None
+        found.append(doctor._open(desk, machine))
+    return found
+
+
+def test_the_doctor_names_a_port_that_is_open_to_strangers(mine: Laptop, fake: FakeEc2) -> None:
+    mine.aws.open_notebooks(HOME, False, ["198.0.0.0/8"])
+    [machine] = mine.aws.survey().instances
+    desk = mine.store.desk("blue")
+    assert doctor._open(desk, machine).level == "note", "another desk's, or another computer's"
+    wide = doctor._open(msgspec.structs.replace(desk, public="198.0.0.0/8"), machine)
+    assert (wide.level, wide.fix) == ("bad", "hotdesk notebook blue --private")
 
 
 # ---- what is served there ------------------------------------------------------------------------------

@@ -131,6 +131,16 @@ class Opening:
             with contextlib.suppress(HotdeskError):  # the next one sees to it as well
                 self._open_and_close(desk)
 
+    def close_behind_all(self) -> None:
+        """The same for desks that another process has parked: the watcher, or a machine that ended itself."""
+        from hotdesk.core.ports import Opener
+
+        for desk in self.store.desks():
+            if desk.public and desk.goal is not Goal.RUNNING:
+                provider = self.provider(desk.provider)
+                if isinstance(provider, Opener) and provider.opened():
+                    self.close_behind(desk)
+
     def _open_and_close(self, desk: Desk) -> tuple[str, ...]:
         """Let in whom this computer's desks in that region want let in, and nobody else."""
         from hotdesk.core.ports import Opener
