@@ -30,24 +30,35 @@ THINGS, THEIRS = 2000, 4
 def fill(fake: FakeEc2, regions: list[str]) -> int:
     """Disks and snapshots with our tags, as evenly as it goes; how many."""
 
-    def one(region: str) -> int:
-        ec2, made = fake.client("ec2", region), 0
-        for number in range(THINGS // len(regions) // 2 + 1):
-            tags = [{"Key": k, "Value": v} for k, v in {
-                "hotdesk": "1", "hotdesk:desk": f"desk-{number % 40}", "hotdesk:generation": str(number),
-                "hotdesk:name": f"hotdesk-desk-{number % 40}-g{number}"}.items()]  # fmt: skip
-            volume = ec2.create_volume(
+    count = THINGS // len(regions) // 2 + 1
+
+    def told(number: int) -> list[dict[str, str]]:
+        desk = f"desk-{number % 40}"
+        said = {"hotdesk": "1", "hotdesk:desk": desk, "hotdesk:generation": str(number),
+                "hotdesk:name": f"hotdesk-{desk}-g{number}"}  # fmt: skip
+        return [{"Key": key, "Value": value} for key, value in said.items()]
+
+    def disks(region: str) -> list[str]:
+        ec2 = fake.client("ec2", region)
+        return [
+            ec2.create_volume(
                 AvailabilityZone=f"{region}a", Size=8, VolumeType="gp3",
-                TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
-            )["VolumeId"]  # fmt: skip
-            ec2.create_snapshot(
-                VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": tags}]
-            )
-            made += 2
-        return made
+                TagSpecifications=[{"ResourceType": "volume", "Tags": told(number)}],
+            )["VolumeId"]
+            for number in range(count)
+        ]  # fmt: skip
+
+    def snapshots(region: str, made: list[str]) -> int:
+        ec2 = fake.client("ec2", region)
+        for number, disk in enumerate(made):
+            tags = [{"ResourceType": "snapshot", "Tags": told(number)}]
+            ec2.create_snapshot(VolumeId=disk, TagSpecifications=tags)
+        return 2 * len(made)
 
     with ThreadPoolExecutor(8) as pool:
-        return sum(pool.map(one, regions))
+        made = list(pool.map(disks, regions))
+        fake.post("clock", advance=600)
+        return sum(pool.map(snapshots, regions, made))
 
 
 def main() -> None:
@@ -69,9 +80,7 @@ def main() -> None:
             own, wall = time.process_time() - began, time.perf_counter() - wall
         assert not unread
         print(f"{len(regions)} regions, {made} things of ours, {len(found)} told of")
-        print(
-            f"own time {own:.2f} s (of it {ready:.2f} s to import boto3 and make clients); {wall:.1f} s in all"
-        )
+        print(f"own time {own:.2f} s, {ready:.2f} s of it for boto3 and its clients; {wall:.1f} s in all")
 
 
 if __name__ == "__main__":

@@ -36,8 +36,10 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Ask, Launch, Row, Start, Wait
+from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.money import Money
+from hotdesk.opening import Opening
 from hotdesk.questions import question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Wishes, Leaving, Money):
+class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_note` of
@@ -82,6 +84,8 @@ class Hotdesk(Wishes, Leaving, Money):
         self.over_budget = over_budget
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self._heard = {}
+        self.public = {}
 
     def __enter__(self) -> Hotdesk:
         return self
@@ -114,8 +118,9 @@ class Hotdesk(Wishes, Leaving, Money):
                 from hotdesk.providers.aws.provider import Aws
 
                 self._providers[name] = Aws(
-                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
-                )
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
+                    list_price=_list_price,
+                )  # fmt: skip
             else:
                 raise Usage(
                     f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
@@ -144,6 +149,7 @@ class Hotdesk(Wishes, Leaving, Money):
             desk = limits.of(desk, self.clock.now())
         view = self._pursue(desk)
         self.renew(desk.name)
+        self.republish(desk.name)
         return view
 
     def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
@@ -158,32 +164,43 @@ class Hotdesk(Wishes, Leaving, Money):
     def stop(self, name: str) -> View:
         """The machine off, its disk kept (and paid)."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.STOPPED))
+        return self._left(self._pursue(self.wanted(name, Goal.STOPPED)))
 
     def park(self, name: str) -> View:
         """Everything in one verified image, and nothing else left to pay."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.PARKED))
+        return self._left(self._pursue(self.wanted(name, Goal.PARKED)))
+
+    def _left(self, view: View) -> View:
+        self.close_behind(self.store.desk(view.name))
+        return view
 
     def move(self, name: str, want: Want) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
-        return self._pursue(self.moved(name, want))
+        view = self._pursue(self.moved(name, want))
+        self.republish(name)
+        return view
 
     def down(self, name: str) -> None:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
         if self.store.find(name) is None and self.store.rows(name, limit=1):
-            return  # it was deleted before; the journal remembers it
-        self.store.desk(name)
+            with self.store.hold(
+                name, f"making {name} gone"
+            ):  # it was; the journal remembers it, and no lock
+                return
+        desk = self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
+        self.close_behind(desk)
 
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
         return self._pursue(self.store.desk(name))
 
-    def watch(self, names: Collection[str] | None = None, seconds: float = 5.0) -> None:
-        """Keep desks as wanted until interrupted."""
+    def watch(self, names: str | Collection[str] | None = None, seconds: float = 5.0) -> None:
+        """Keep desks as wanted until interrupted: all, those of these names, or the one of this name."""
         from hotdesk.reconcile import watch
 
+        names = [names] if isinstance(names, str) else names
         for name in names or ():
             self.store.desk(name)
         watch(self._reconciler(), names, seconds, self._beside())
@@ -207,23 +224,25 @@ class Hotdesk(Wishes, Leaving, Money):
 
         return beside
 
-    def runs(self, progress: bool = False) -> Runs:
-        """The jobs of all desks."""
+    def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
+        """The jobs of all desks. `progress` hears how far the fetching of results is."""
         from hotdesk.jobs.run import Runs
 
         return Runs(
             store=self.store,
             clock=self.clock,
             access=self.reached,
+            live=lambda desk: self.survey(desk.provider).of(desk.name).live,
+            offers=lambda desk: self._offers(desk.provider, desk.want),
             settle=self.settle,
             on_row=self.on_row,
             progress=progress,
         )
 
     def reached(self, desk: Desk) -> Access | None:
-        """How to reach a desk, None where it has no machine that runs."""
+        """How to reach a desk, None where it has no machine that runs, or one that is to be left."""
         machine = self.survey(desk.provider).of(desk.name).live
-        if machine is None or machine.phase is not Phase.READY:
+        if machine is None or machine.phase is not Phase.READY or machine.chosen_for < desk.generation:
             return None
         try:
             return self.provider(desk.provider).access(machine)
@@ -247,6 +266,7 @@ class Hotdesk(Wishes, Leaving, Money):
         """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
         surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
+        self.close_behind_all()
         known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
         for name in self.clouds() - surveys.keys() - {"local"}:
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
@@ -363,6 +383,7 @@ class Hotdesk(Wishes, Leaving, Money):
             from hotdesk.connect.prove import prove
 
             prove(access)
+            self.hear(access)
 
         return Reconciler(
             store=self.store,
@@ -399,7 +420,7 @@ class Hotdesk(Wishes, Leaving, Money):
         view = self._view(desk, seen)
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(
-            f"{desk.name} is {view.phase}.",
+            f"{desk.name} is {view.state}.",
             view.why or "There is a machine to connect to only while it is running.",
             f"hotdesk {verb} {desk.name}",
         )
@@ -428,3 +449,9 @@ class Hotdesk(Wishes, Leaving, Money):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    from hotdesk.market.table import list_price
+
+    return list_price(region, instance_type)

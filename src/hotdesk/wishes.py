@@ -50,7 +50,7 @@ class Wishes:
                 goal=goal,
                 since=now,
                 created_at=now,
-                provider=self._cloud(name, provider),
+                provider=self.cloud(name, provider),
                 idle_minutes=settings.idle_park_minutes if settings else None,
                 lease_hours=settings.lease_hours if settings else 0.0,
             )
@@ -81,6 +81,7 @@ class Wishes:
             offers=offers,
             fresh=fresh,
             over_budget=False,
+            on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
     def moved(self, name: str, want: Want) -> Desk:
@@ -106,7 +107,8 @@ class Wishes:
 
             local.check_packages()
 
-    def _cloud(self, name: str, provider: str | None) -> str:
+    def cloud(self, name: str, provider: str | None = None) -> str:
+        """Where a new desk of this name would be."""
         settings = self.config.desks.get(name)
         return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
 
@@ -131,11 +133,14 @@ class Wishes:
     def configured(self, name: str, provider: str | None = None) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
-        # This computer is in no region: those of the usual cloud must not shut it out.
-        regions = () if self._cloud(name, provider) == "local" else self.config.defaults.regions
+        # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
+        here = self.cloud(name, provider) == "local"
+        regions = () if here else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
         fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
+        if here and settings.provider != "local":
+            fields |= {"disk_gib": 0, "image": ""}
         return Want(**{**fields, "regions": settings.regions or regions})
 
     def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:

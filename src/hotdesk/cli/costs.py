@@ -8,6 +8,7 @@ import msgspec
 from hotdesk import bills
 from hotdesk.api import Hotdesk
 from hotdesk.cli import options, render
+from hotdesk.core.model import SHIPPED
 from hotdesk.paid import HOURS_PER_MONTH, Charge, Prices
 
 _ABOUT_THEIRS = (
@@ -64,6 +65,9 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         _table(lines, by)
         share = f", {spent / budget:.0%} of {render.usd(budget)}" if budget else ""
         render.echo(render.style(f"this month {render.usd(spent)}{share}", "dim"))
+    shipped = [c.offer.price_time for c in bill if c.offer and c.offer.source == SHIPPED]
+    if old := [at for at in shipped if at]:
+        render.echo(render.style(f"compute: {render.as_of(min(old))}", "dim"))
     if monthly:
         render.echo(render.style(f"images and disks: {render.usd(monthly)} a month", "dim"))
     if guessed:

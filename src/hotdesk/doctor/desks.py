@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Goal, Survey
+from hotdesk.core.model import Desk, Goal, Instance, Survey
 from hotdesk.core.ports import Examiner, KeyFiles
 from hotdesk.core.steps import Ask
 
@@ -70,6 +70,8 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
             fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}",
         )
         return
+    if seen.live is not None and seen.live.open_to:
+        yield _open(desk, seen.live)
     steps = plan(desk, seen, desks.store.past(desk), desks.clock.now())
     match steps:
         case []:
@@ -90,6 +92,27 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
                 why=step.why,
                 fix=f"hotdesk watch --once {desk.name}",
             )
+
+
+def _open(desk: Desk, machine: Instance) -> Finding:
+    """Who can reach Jupyter's port of a machine without a tunnel."""
+    who, private = ", ".join(machine.open_to), f"hotdesk notebook {desk.name} --private"
+    if not desk.public:
+        return Finding(
+            level="note",
+            what=f"{desk.name}: port 8888 of its network is open to {who}.",
+            why="It was opened for another desk, or by another computer. This one's Jupyter is not there.",
+            fix=private,
+        )
+    wide = [r for r in machine.open_to if int(r.partition("/")[2] or 128) < 24]
+    return Finding(
+        level="bad" if wide else "note",
+        what=f"{desk.name}'s Jupyter is open to {who}, with TLS and its password.",
+        why=f"You said so (--public). {', '.join(wide)} is many strangers."
+        if wide
+        else "You said so (--public).",
+        fix=private,
+    )
 
 
 def _key_files(desks: Hotdesk, desk: Desk) -> KeyFiles:
