@@ -37,7 +37,7 @@ from hotdesk.core.model import (
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Row, Wait
 from hotdesk.leaving import Leaving, Limits, idle_words
-from hotdesk.questions import nothing_fits, question, question_of
+from hotdesk.questions import not_tried, nothing_fits, question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
 from hotdesk.world import SystemClock, config_files, state_folder
@@ -382,7 +382,7 @@ class Hotdesk(Leaving):
             self.store.put(desk)
         tick: Tick = self._reconciler().settle(desk)
         if ask := tick.asks.get(desk.name):
-            raise question(ask)
+            raise question(not_tried(ask, desk, self.provider(desk.provider).offers))
         return self._view(desk, tick.seen.get(desk.name, Seen()))
 
     def _reconciler(self) -> Reconciler:
