@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws_desk import HOME, quick
+from hotdesk.core.model import Goal
+from tests.aws_desk import HOME, Laptop, quick
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -56,7 +57,7 @@ def refused(fake: FakeEc2, done: subprocess.CompletedProcess[str], code: int, *w
     for word in words:
         assert word in "\n".join(said), done.stderr
     paid = [t for t in fake.get("things", crowd="0") if t["kind"] in {"instance", "volume", "snapshot"}]
-    assert paid == []
+    assert [t for t in paid if t["state"] != "terminated"] == []
     return "\n".join(said)
 
 
@@ -146,6 +147,19 @@ def test_no_capacity_anywhere(fake: FakeEc2, ask: Ask) -> None:
 def test_a_network_that_drops(fake: FakeEc2, ask: Ask) -> None:
     fake.post("lose", action="*", when="before", times=None)
     refused(fake, ask(*UP), 7, "AWS does not answer", "ping")
+
+
+def test_an_image_deleted_behind_our_back(fake: FakeEc2, ask: Ask, tmp_path: Path) -> None:
+    """1. Parked. 2. Somebody deregisters its image. 3. resume asks, and begins no empty desk."""
+    mine = Laptop(fake, tmp_path / "state")
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    image = next(r for r in mine.billed() if r["kind"] == "image")
+    mine.store.close()
+    fake.post("console", id=image["id"], do="deregister", with_snapshots=True)
+    said = refused(fake, ask("resume", "blue"), 5, "not to be found", "hotdesk up blue --fresh")
+    assert "Something else has deleted them" in said
 
 
 def test_a_price_that_aws_does_not_tell_is_from_the_own_table_and_dated(fake: FakeEc2, ask: Ask) -> None:
