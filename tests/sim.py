@@ -239,7 +239,7 @@ class Cloud(Truth):
         if not on and not machine.stoppable:
             raise Refused(Kind.BAD_REQUEST, "a one-time spot machine cannot be stopped")
         if not on:
-            self._halt(thing, "", machine.started_at)
+            self._halt(thing, "User initiated shutdown", machine.started_at)
         return id_
 
     def _retype(self, id_: str, offer: Offer, generation: int) -> str:
@@ -330,7 +330,7 @@ class Cloud(Truth):
             if not keep_disk:
                 self._destroy(thing)
                 thing.work = frozenset()
-            self._change(thing, phase=Phase.ENDING)
+            self._change(thing, phase=Phase.ENDING, reason="User initiated shutdown")
             self._after(2.0, 60.0, partial(self._ended, thing))
         else:
             self._destroy(thing)

@@ -30,12 +30,14 @@ from hotdesk.core.steps import (
     Delete,
     Launch,
     Leave,
+    Move,
     Outcome,
     Prove,
     Retype,
     Row,
     Start,
     Stop,
+    Told,
     Verify,
     Wait,
 )
@@ -258,7 +260,9 @@ class Reconciler:
         current = self.store.find(desk.name)
         if current is None or current.wish != desk.wish or current.since != desk.since:
             return Outcome(status="refused", kind=Kind.NOT_READY, message="its owner has said something else")
-        self.store.put(replace(current, goal=Goal.PARKED, since=max(self.clock.now(), desk.since)))
+        since = max(self.clock.now(), desk.since)
+        # `fresh` was said of what had been lost by then, and not of what may be missing now.
+        self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Outcome(status="done", id=step.id)
 
 
@@ -298,7 +302,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin():  # a job is begun at its desk, by jobs/run.py
+        case Wait() | Ask() | Leave() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
             raise AssertionError(step)
     return id_
 
@@ -312,8 +316,8 @@ def watch(
 ) -> None:
     """Keep desks as wanted until interrupted, leaving alone those that another command holds.
 
-    `beside` is done for the desks that are held, after a tick that found nothing to do, and says whether it
-    did anything; `enough` is asked when neither did.
+    `beside` is done for those of them that wait for nothing, after a tick that found nothing to do, and says
+    whether it did anything; `enough` is asked when neither did.
     """
     while True:
         with contextlib.ExitStack() as held:
@@ -325,8 +329,10 @@ def watch(
                 and held.enter_context(store.hold(desk.name, "hotdesk watch"))
             ]
             try:
-                pause = reconciler.tick(mine).seconds
-                if pause is None and beside(mine):
+                tick = reconciler.tick(mine)
+                pause = tick.seconds
+                # What one desk waits for is no reason to let the others' jobs wait.
+                if pause != 0.0 and beside([name for name in mine if name not in tick.waits]):
                     pause = 0.0
             except Unreachable:  # a night without network ends some day
                 pause = None

@@ -33,7 +33,16 @@ class View(Value, frozen=True):
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
+    elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
+
+    @property
+    def state(self) -> str:
+        """The phase as it stands in a sentence: "blue is …"."""
+        if self.phase == "none":
+            return "gone" if self.goal is Goal.GONE else "without a machine"
+        return {"ready": "up"}.get(self.phase, self.phase)
 
 
 def view_of(
@@ -71,6 +80,7 @@ def view_of(
         holder=holder,
         since=desk.since,
         idle=idle,
+        open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,
     )
 

@@ -100,6 +100,11 @@ def json(value: Any) -> None:
     echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def at(thing: str, zone: str) -> str:
+    """A machine's type and its place, as in a sentence."""
+    return f"{thing} here" if zone == "here" else f"{thing} in {zone}"
+
+
 def usd(amount: float, digits: int = 2) -> str:
     return f"${amount:,.{digits}f}"
 

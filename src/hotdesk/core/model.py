@@ -114,7 +114,9 @@ class Instance(Value, frozen=True):
     gpu: str = ""
     disk_gib: float = 0.0
     reason: str = ""  # why it is in this phase, in the cloud's words
+    fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
+    open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
 
     @property
     def chosen_for(self) -> int:
@@ -176,6 +178,7 @@ class Leftover(Value, frozen=True):
     desk: str = ""
     usd_per_month: float = 0.0
     why: str = ""
+    of: str = ""  # the machine whose deletion somebody must take up again: it ends by itself no more
 
 
 class Survey(Value, frozen=True):
@@ -272,6 +275,8 @@ class Desk(Value, frozen=True):
     idle_minutes: float | None = None  # without work, after which the machine ends itself; 0: never
     lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
+    on_demand_at: float = 0.0  # only spot is launched before (our clock): a job waits where there is none
+    public: str = ""  # who may reach its Jupyter without a tunnel: nobody, "caller", or a range of addresses
 
     @property
     def wish(self) -> tuple[object, ...]:

@@ -78,6 +78,16 @@ class Past:
             for row in self._launches.values()
         )
 
+    def powered(self, instance: Instance) -> bool:
+        """Whether this computer was the last to launch or start it, as far as the journal knows."""
+        step = self.power.step if self.power else None
+        match step:
+            case Launch(order=order):
+                return order.name == instance.name
+            case Start(id=id_):
+                return id_ == instance.id
+        return False
+
     def unsettled(self, seen: Seen, now: float) -> Row | None:
         """A step whose effect may exist although this survey does not show it.
 

@@ -17,7 +17,7 @@ from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
     TRIES,
@@ -80,7 +80,13 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
+    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+        for half in seen.leftovers:
+            if half.of in ending:
+                step = Delete(id=half.id, why=half.why)
+                if past.begun(step.key, desk.since) >= TRIES:
+                    return [gave_up(desk, f"deleting {half.of}", half.why)]
+                return [step]
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
@@ -123,12 +129,14 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
-    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
+    tries = 1 if live.fix else TRIES  # the same again is no use where its owner must do something first
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= tries:
+        times = "" if live.fix else f" {TRIES} times"
         return [
             Ask(
-                what=f"{desk.name} was started {TRIES} times and stopped again each time.",
+                what=f"{desk.name} was started{times} and stopped again{' each time' if times else ''}.",
                 why=live.reason or "The machine does not say why.",
-                fix=f"hotdesk log {desk.name}",
+                fix=live.fix or f"hotdesk log {desk.name}",
             )
         ]
     return [step]
@@ -145,6 +153,8 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
         return []
+    if past.proof and past.proof.at >= desk.since and not past.powered(live):
+        return [step]  # it was up, and another computer has changed its machine: when that began is not known
     power = past.power
     began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
     if now - began > PROVE_SECONDS:
@@ -209,9 +219,12 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
 
 
 def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
-    """Two machines under one name: only one that nobody can have worked on may go by itself."""
+    """Two machines under one name: only one that nobody can have worked on may go by itself.
+
+    Of two that two computers launched at once the older stays: it is the one that may be in use by now.
+    """
     keep, *others = sorted(
-        seen.machines, key=lambda i: (i.id in past.proven, i.generation, i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (i.id in past.proven, i.generation, -i.started_at, i.id), reverse=True
     )
     for twin in others:
         if past.made(twin) and twin.id not in past.proven:
@@ -243,7 +256,7 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now)
+        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
     return prune(desk, seen)
 
 
@@ -307,9 +320,11 @@ def _launch(
     generation = max([desk.generation, *(thing.generation + 1 for thing in seen_so_far)])
     if prior and prior_order:
         generation = max(generation, prior_order.generation + (0 if prior.refused else 1))
-    offer = next((o for o in desk.offers if not past.refusal(o.key, now)), None)
+    waits = now < desk.on_demand_at
+    offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
+    offer = next((o for o in offers if not past.refusal(o.key, now)), None)
     if offer is None:
-        return [_nothing_to_launch(desk, past, now)]
+        return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
     attempt = 0
     while True:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import msgspec
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Offer, Value
+from hotdesk.core.model import Goal, Offer, Value
 
 
 def _digest(value: object) -> str:
@@ -162,13 +162,14 @@ class Prove(Step, frozen=True, kw_only=True):
 
 
 class Leave(Step, frozen=True, kw_only=True):
-    """The machine ended itself, as its owner told it to: from now on the desk is wanted parked.
+    """The machine ended itself, or was turned off elsewhere: from now on the desk is wanted parked (or off).
 
     A change of the desk's row, and of nothing in the cloud.
     """
 
     id: str
     started_at: float
+    goal: Goal = Goal.PARKED
 
     @property
     def key(self) -> str:
@@ -184,6 +185,33 @@ class Begin(Step, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"begin:{self.id}:{self.attempt}"
+
+
+class Move(Step, frozen=True, kw_only=True):
+    """A job goes on on another machine, although this one works: a change of the desk's row.
+
+    What follows from it (saving, launching) are steps of their own.
+    """
+
+    id: str  # of the job
+    generation: int  # that the desk's machine has to be of from now on
+    to: str  # the offer that comes first now
+
+    @property
+    def key(self) -> str:
+        return f"move:{self.id}:{self.generation}"
+
+
+class Told(Step, frozen=True, kw_only=True):
+    """Something that happened at the desk while nobody here looked; `why` says what. Nothing is done."""
+
+    acts: ClassVar[bool] = False
+    id: str  # of the event, as the desk named it
+    at: float  # the desk's clock
+
+    @property
+    def key(self) -> str:
+        return f"told:{self.id}"
 
 
 class Wait(Step, frozen=True, kw_only=True):
@@ -210,7 +238,23 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
+AnyStep = (
+    Launch
+    | Start
+    | Stop
+    | Retype
+    | Bake
+    | Verify
+    | Copy
+    | Delete
+    | Prove
+    | Leave
+    | Begin
+    | Move
+    | Told
+    | Wait
+    | Ask
+)
 
 
 class Outcome(Value, frozen=True):

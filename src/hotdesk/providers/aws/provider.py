@@ -23,7 +23,8 @@ from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, 
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.settings import Settings
 
-NOTEBOOK_PORT = 8888
+NOTEBOOK_PORT = network.NOTEBOOK
+ADMITTED_SECONDS = 60.0  # how long this computer's address is believed to be the same
 _BUSY = "aws-regions"
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
@@ -64,8 +65,9 @@ class Aws:
         self._making: set[str] = set()  # those where this process asked for something
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
+        self._admitted: dict[str, float] = {}  # regions whose group lets this computer in, and since when
+        self._opened: tuple[str, ...] = ()  # regions where it has opened Jupyter's port, as last surveyed
         self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
-        self._admitted: set[str] = set()  # regions whose group lets this computer in, as far as we know
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -86,6 +88,8 @@ class Aws:
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
+        who = network.computer_name()
+        self._opened = tuple(f.region for f in found if any(network.has_opened(g, who) for g in f.groups))
         return surveying.survey(
             found,
             unread,
@@ -105,7 +109,7 @@ class Aws:
         )
         self._memory.free.pop(order.offer.region, None)
         made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data)
-        self._admitted.add(order.offer.region)
+        self._admitted[order.offer.region] = self._clock.now()
         return made
 
     def power(self, instance_id: str, on: bool) -> None:
@@ -133,7 +137,7 @@ class Aws:
         host = raw.get("PublicIpAddress") or (raw.get("PrivateIpAddress") if self._private else None)
         if not host:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
-        if region not in self._admitted:
+        if not 0 <= self._clock.now() - self._admitted.get(region, -ADMITTED_SECONDS) < ADMITTED_SECONDS:
             with reaching():
                 self._admit(region, raw)
         keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
@@ -165,7 +169,22 @@ class Aws:
             if group["GroupId"] in mine:
                 cidr = network.callers_address(self.account, region)
                 network.admit(self.account, region, group, cidr, network.computer_name())
-        self._admitted.add(region)
+                self._memory.free.pop(region, None)
+        self._admitted[region] = self._clock.now()
+
+    # ---- Jupyter without a tunnel ----------------------------------------------------------------------
+
+    def opened(self) -> Sequence[str]:
+        return self._opened
+
+    def open_notebooks(self, region: str, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        own = {network.callers_address(self.account, region)} if caller else set()
+        groups = network.find_groups(self.account, region)
+        self._memory.free.pop(region, None)
+        network.open_notebooks(
+            self.account, region, groups, own=own, wider=set(wider), who=network.computer_name()
+        )
+        return tuple(sorted({*own, *wider}))
 
     # ---- images --------------------------------------------------------------------------------------
 

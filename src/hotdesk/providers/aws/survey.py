@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
-from hotdesk.providers.aws import tags
+from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.reading import Found, Raw
 
@@ -68,6 +68,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
     usd, priced = tags.number(told, "usd"), tags.number(told, "priced") or None
     if not usd and not spot:  # launched where nobody knew it, or by somebody else
         usd, priced = list_price(found.region, raw["InstanceType"]) or (0.0, None)
@@ -93,6 +94,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         gpu=told.get("gpu", ""),
         disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
+        open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
 
 
