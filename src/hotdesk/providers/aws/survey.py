@@ -93,6 +93,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
         disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
+        scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
