@@ -389,12 +389,30 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
             kind=Kind.UNSUPPORTED,
         )
     soonest = min(refusal.until for _, refusal in tried) - now
+    reasons: dict[str, list[Offer]] = {}
+    for offer, refusal in tried:
+        short = _SHORT.get(refusal.kind, "") if refusal.kind else ""
+        reasons.setdefault(short or refusal.message, []).append(offer)
+    again = f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware"
+    fixes = {refusal.fix for _, refusal in tried if refusal.kind is Kind.QUOTA and refusal.fix}
     return Ask(
         what=f"No machine for {desk.name} could be had.",
-        why="; ".join(f"{o.instance_type} in {o.zone}: {r.message}" for o, r in tried[:6]),
-        fix=f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware",
+        why="; ".join(f"{_places(offers)}: {reason}" for reason, offers in list(reasons.items())[:3]),
+        fix=min(fixes) if fixes and all(r.kind is Kind.QUOTA for _, r in tried) else again,
         kind=tried[0][1].kind,
     )
+
+
+#: A cloud's own words for these name one zone each, at length.
+_SHORT = {Kind.NO_CAPACITY: "sold out"}
+
+
+def _places(offers: list[Offer]) -> str:
+    """Which types were tried where, each named once."""
+    kinds = dict.fromkeys(f"{o.instance_type} ({o.market})" for o in offers)
+    zones = dict.fromkeys(o.zone or o.region for o in offers)
+    shown = [*list(zones)[:6], *([f"{len(zones) - 6} more zones"] if len(zones) > 6 else [])]
+    return f"{', '.join(list(kinds)[:4])} in {', '.join(shown)}"
 
 
 # ---- refusals ----------------------------------------------------------------------------------------
