@@ -18,6 +18,7 @@ import pytest
 
 from hotdesk.providers.local import locks
 from tests.conftest import Command
+from tests.local_rig import wait_for
 
 LISTED = {
     "name",
@@ -306,6 +307,27 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
     assert hotdesk("start", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo", "in").stdout == "in\n"
     assert hotdesk("notebook", "blue", "--password").stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("verb", "whole"), [("park", False), ("park", True), ("up", True), ("down", False), ("down", True)]
+)
+def test_a_machine_whose_record_was_deleted_is_ended_before_its_disk_is_saved(
+    hotdesk: Command, tmp_path: Path, verb: str, whole: bool
+) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
+    [machine] = (tmp_path / "state" / "local" / "machines").iterdir()
+    shutil.rmtree(machine) if whole else (machine / "machine.json").unlink()
+    done = hotdesk(verb, "blue", *(["--yes"] if verb == "down" else []))
+    assert done.returncode == 0, done.stderr
+    if verb == "park":
+        assert not processes_of(tmp_path / "state"), "nothing writes on to a disk that was saved"
+        assert hotdesk("resume", "blue").returncode == 0
+    if verb != "down":
+        assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+        assert hotdesk("down", "blue", "--yes").returncode == 0
+    assert wait_for(lambda: not processes_of(tmp_path / "state"))
 
 
 @pytest.mark.parametrize("verb", ["down", "park"])

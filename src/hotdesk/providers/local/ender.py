@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from hotdesk.providers.local import clock, locks, records, spawn
 from hotdesk.providers.local.folders import Folders
 from hotdesk.providers.local.removing import remove_tree
@@ -91,19 +93,16 @@ def main() -> int:
     folders, id_ = Folders.of(Path(sys.argv[1])), sys.argv[2]
     folder = folders.machine(id_)
     machine = records.read(folder / "machine.json", records.Machine)
-    if machine is not None:
-        deleted = (folder / "ending.json").exists()
-        for image in folders.images.glob("*.json") if deleted else ():
-            picture = records.read(image, records.Picture)
-            if picture and picture.order.source_id == id_ and picture.phase == "baking":
-                end_worker(image.with_suffix(".lock"), seconds=5.0)
-        stop(folder, machine.mark)
-        run = records.read(folder / "run.json", records.Run)
-        if run is not None and run.phase != "stopped":
-            records.write(folder / "run.json", records.Run(
-                started_at=run.started_at, phase="stopped", ssh_port=run.ssh_port,
-                notebook_port=run.notebook_port, reason=run.reason, fix=run.fix,
-            ))  # fmt: skip
+    deleted = (folder / "ending.json").exists()
+    for image in folders.images.glob("*.json") if deleted else ():
+        picture = records.read(image, records.Picture)
+        if picture and picture.order.source_id == id_ and picture.phase == "baking":
+            end_worker(image.with_suffix(".lock"), seconds=5.0)
+    stop(folder, machine.mark if machine else records.mark_of(folder))  # it may live without its record
+    run = records.read(folder / "run.json", records.Run)
+    if run is not None and run.phase != "stopped":
+        changed = msgspec.structs.replace(run, phase="stopped", progress=None)
+        records.write(folder / "run.json", changed)
     if (ending := records.read(folder / "ending.json", records.Ending)) is not None:
         delete(folders, id_, machine, ending)
     return 0
