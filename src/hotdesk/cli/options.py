@@ -109,6 +109,36 @@ def leaving(function: F) -> F:
     return cast(F, call)
 
 
+def public(function: F) -> F:
+    """Who may reach Jupyter without a tunnel; the command is given `public`: None, or whom to let in."""
+
+    @click.option(
+        "--public",
+        "is_public",
+        is_flag=True,
+        help="Jupyter at the machine's own address, for yours only: TLS.",
+    )
+    @click.option("--public-to", metavar="CIDR", help="The same for a range of addresses; or: everybody.")
+    @functools.wraps(function)
+    def call(*args: Any, is_public: bool, public_to: str | None, **more: Any) -> Any:
+        from hotdesk.opening import CALLER, who_may
+
+        who_may(public_to or "")  # before anything is done
+        return function(*args, public=public_to or (CALLER if is_public else None), **more)
+
+    return cast(F, call)
+
+
+def say_public(shown: Any) -> None:
+    """Who can reach a Jupyter that is public, and by what a browser's user knows it."""
+    render.note(f"Open to {', '.join(shown.open_to)}, with the password, until: hotdesk notebook --private")
+    if "0.0.0.0/0" in shown.open_to:
+        warning = "Everybody on the internet can try passwords there."
+        render.note(render.style(warning, "red", "bold", stream=sys.stderr))
+    render.note("A browser does not know the certificate. It is the right one if its SHA-256 fingerprint is")
+    render.note(f"  {shown.fingerprint}")
+
+
 def _minutes(text: str) -> float:
     with contextlib.suppress(ValueError):
         if (minutes := float(text)) > 0:

@@ -113,6 +113,13 @@ def per_hour(amount: float) -> str:
     return f"${amount:,.4g}/h" if amount else "free"
 
 
+def as_of(time: float) -> str:
+    """That a price is from hotdesk's own table, and of which day."""
+    from datetime import UTC, datetime
+
+    return f"AWS did not tell the price: it was so on {datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
+
+
 def size(gib: float) -> str:
     for factor, unit in ((1, "GiB"), (2**10, "MiB")):
         if gib * factor >= 1:
