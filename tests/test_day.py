@@ -331,6 +331,25 @@ def test_a_machine_whose_record_was_deleted_is_ended_before_its_disk_is_saved(
     assert wait_for(lambda: not processes_of(tmp_path / "state"))
 
 
+def test_what_is_written_from_outside_while_a_desk_is_parked_is_saved_too(
+    hotdesk: Command, tmp_path: Path
+) -> None:
+    """1. A desk is parked. 2. After its image was taken, an editor outside the desk saves a file there.
+    3. The disk is saved again before it goes."""
+    assert hotdesk("up", "blue").returncode == 0
+    state = tmp_path / "state"
+    park = start("park", "blue")
+    deadline = time.monotonic() + 60
+    while not list((state / "local" / "images").glob("*.manifest")):
+        assert time.monotonic() < deadline
+    (state / "local" / "disks" / "blue" / "home" / "late.txt").write_text("kept")
+    _, said = park.communicate(timeout=120)
+    assert park.returncode == 0, said
+    assert not list((state / "local" / "disks").iterdir())
+    assert hotdesk("resume", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat", "late.txt").stdout == "kept"
+
+
 @pytest.mark.parametrize("verb", ["down", "park"])
 def test_a_deletion_that_was_killed_is_taken_up_again(hotdesk: Command, tmp_path: Path, verb: str) -> None:
     """1. A machine is being deleted. 2. The process that deletes it is killed. 3. So is the command. 4. The
