@@ -94,14 +94,15 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+    if ending := {m.id: m.reason for m in seen.machines if m.phase is Phase.ENDING}:
         for half in seen.leftovers:
             if half.of in ending:
                 step = Delete(id=half.id, why=half.why)
                 if past.begun(step.key, desk.since) >= TRIES:
                     return [gave_up(desk, f"deleting {half.of}", half.why)]
                 return [step]
-        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
+        why = next((reason for reason in ending.values() if reason), "its machine is ending")
+        return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
     if leave := left(desk, seen, past):
@@ -272,7 +273,12 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
+        onward = _launch(desk, seen, past, now)
+        if not onward:  # a job that waits for spot needs no disk
+            return prune(desk, seen)
+        # On one computer the old disk lies where the new one will be; elsewhere it only costs.
+        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {d.id for d in seen.disks}]
+        return [*old, *onward]
     return prune(desk, seen)
 
 
