@@ -207,13 +207,20 @@ def _list(runs: list[dict[str, Any]], as_json: bool) -> None:
                 f"{_short(result['items_per_s'])} {result['unit']}/s",
                 f"{_short(result['ci95_low'])} to {_short(result['ci95_high'])}",
                 f"{result['mfu']:.0%}" if result.get("mfu") else "",
-                "ok"
-                if conditions.get("valid")
-                else render.style("not used: " + "; ".join(conditions.get("reasons", [])), "yellow"),
+                "ok" if conditions.get("valid") else render.style(_why_not(run), "yellow"),
             ]
         )
     heads = ["workload", "machine", "rate", "95 %", "of peak", ""]
     render.echo(render.table(heads, rows, right=("rate", "of peak")))
+
+
+def _why_not(run: dict[str, Any]) -> str:
+    """Why a run is not used; beside other programs, what its processor time alone would come to."""
+    reasons = "; ".join(run["conditions"].get("reasons", []))
+    alone = run["result"].get("items_per_s_if_alone")
+    if not run["conditions"].get("contended") or not alone:
+        return f"not used: {reasons}"
+    return f"not used: alone about {_short(alone)} {run['result']['unit']}/s; {reasons}"
 
 
 def _compare(words: tuple[str, ...], as_json: bool) -> None:

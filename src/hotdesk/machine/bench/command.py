@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -68,9 +69,9 @@ def main() -> int:
     )
     ask.add_argument("--json", action="store_true")
     given = ask.parse_args()
-    seconds = given.seconds_max
-    if given.usd_max and given.usd_per_hour:
-        seconds = min(seconds, given.usd_max / given.usd_per_hour * 3600)
+    began = time.monotonic()  # loading torch is paid too
+    paid = given.usd_max / given.usd_per_hour * 3600 if given.usd_max and given.usd_per_hour else math.inf
+    seconds = min(given.seconds_max, paid)
     results: list[Any] = []
     problems: list[Any] = []
     try:
@@ -104,6 +105,7 @@ def main() -> int:
                     else precisions(torch, device, given.precision)
                 )
             ]
+            seconds = min(given.seconds_max, paid - (time.monotonic() - began))
             results, problems = run_all(given, here, todo, torch, device=device, seconds=seconds)
     except Sorry as error:
         problems.append(error.args)

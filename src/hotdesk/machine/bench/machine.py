@@ -135,14 +135,16 @@ def shared(before: Processor, after: Processor) -> dict[str, Any]:
     """What others took of the processors meanwhile, and whether we wanted what they took.
 
     Others do no harm while there is room for both: on a host of 128 processors of which we use 8, say. Of two
-    threads on one core, each is slowed by the other, so room ends where the cores do.
+    threads on one core, each is slowed by the other, so room ends where the cores do. What the host of a
+    virtual machine gave to others (steal) counts like other programs.
     """
     total = max(after.total - before.total, 1e-9)
     own = min((after.own - before.own) / total, 1.0)
     foreign = max(0.0, (after.busy - before.busy) / total - own)
-    tight = foreign + own > 0.95 / siblings()
+    steal = (after.stolen - before.stolen) / total
+    tight = foreign + own + steal > 0.95 / siblings()
     return {
         "foreign": foreign,
-        "steal": (after.stolen - before.stolen) / total,
-        "contended": foreign > FOREIGN and tight,
+        "steal": steal,
+        "contended": foreign + steal > FOREIGN and tight,
     }

@@ -117,7 +117,8 @@ def report(times: dict[str, Any], items: int, unit: str, gpu: bool, flops: float
     reasons = []
     drift = times["drift"]
     if times["contended"]:
-        reasons.append(f"contended: other programs kept {times['foreign']:.0%} of the processors busy")
+        host = f" and the host took {times['steal']:.0%}" if times["steal"] > 0.01 else ""
+        reasons.append(f"contended: other programs kept {times['foreign']:.0%} of the processors busy{host}")
     if drift > DRIFT and times["blocks"] >= 9:
         reasons.append(f"throttled: the last third was {drift:.0%} slower than the first")
     if not times["sure"]:
