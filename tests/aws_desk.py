@@ -38,6 +38,7 @@ def offer(
     zone: str = "us-west-2a",
     market: Market = Market.ON_DEMAND,
     gpu: str = "T4",
+    price: float = 0.5,
     **more: Any,
 ) -> Offer:
     return Offer(
@@ -46,7 +47,7 @@ def offer(
         zone=zone,
         instance_type=instance_type,
         market=market,
-        usd_per_hour=0.5,
+        usd_per_hour=price,
         gpu=gpu,
         vcpus=4,
         **more,
@@ -268,7 +269,7 @@ class Laptop:
         generation = desk.generation
         if move:
             machines = [m for m in self.things("instance") if m["tags"].get("hotdesk:desk") == name]
-            generation = max([generation, *(int(m["tags"]["hotdesk:generation"]) + 1 for m in machines)])
+            generation = max([generation, *(served(m["tags"]) + 1 for m in machines)])
         self.store.put(
             replace(desk, goal=goal, since=now, offers=offers or desk.offers, generation=generation, **fields)
         )
@@ -370,6 +371,11 @@ class Laptop:
         assert self.acknowledged <= held, "work was lost"
         assert len([r for r in rows if r["kind"] == "image"]) <= 1, kinds
         return True
+
+
+def served(tags: dict[str, str]) -> int:
+    """The desk's generation that a machine's hardware was chosen for."""
+    return max(int(tags["hotdesk:generation"]), int(tags.get("hotdesk:moved", 0)))
 
 
 def host_key(lineage: str) -> str:

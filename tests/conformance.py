@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import pytest
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Disk, Image, Instance, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Provider
+from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
+from hotdesk.core.ports import Provider, Retyper
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 
 UNSETTLED = {Phase.PENDING, Phase.STOPPING, Phase.VERIFYING, Phase.ENDING}
@@ -272,6 +272,31 @@ class Conformance:
         seen = rig.settle().of(desk)
         left = [thing for thing in seen.leftovers if thing.kind not in rig.free]
         assert not [*seen.machines, *seen.disks, *seen.images, *left]
+
+    def test_a_machine_that_is_off_can_be_given_another_type(self, rig: Rig, desk: str) -> None:
+        """Of a provider whose machines say so. While it runs it cannot, and twice is once."""
+        offer = next(o for o in rig.provider.offers(Want()) if o.market is Market.ON_DEMAND)
+        machine = self.ready(rig, order_for(offer, desk))
+        if not machine.retypable:
+            assert not isinstance(rig.provider, Retyper)
+            return
+        provider = rig.provider
+        assert isinstance(provider, Retyper)
+        mine = self.offered(rig, Want(market=offer.market.value, zone=offer.zone))
+        other = next(o for o in mine if o.instance_type != offer.instance_type and o.arch == machine.arch)
+        with pytest.raises(Refused) as no:
+            provider.retype(machine.id, other, 2)
+        assert no.value.kind is Kind.NOT_READY
+        rig.write(machine, "notes.txt", "all of monday")
+        self.stopped(rig, machine)
+        provider.retype(machine.id, other, 2)
+        provider.retype(machine.id, other, 2)
+        rig.provider.power(machine.id, True)
+        [moved] = [i for i in rig.settle().instances if i.id == machine.id]
+        assert (moved.phase, moved.instance_type) == (Phase.READY, other.instance_type)
+        assert (moved.generation, moved.retyped_for, moved.chosen_for) == (1, 2, 2)
+        assert moved.usd_per_hour == pytest.approx(other.usd_per_hour)
+        assert rig.read(moved, "notes.txt") == "all of monday"
 
     def test_deleting_what_is_absent_is_success(self, rig: Rig, desk: str, offer: Offer) -> None:
         before = rig.settle().of(desk)

@@ -110,7 +110,7 @@ class Laptop:
             desk = Desk(name=name, goal=goal, since=now, created_at=now, provider="sim", offers=offers())
         generation = desk.generation
         if move:
-            generation = max([generation, *(m.value.generation + 1 for m in self.cloud.machines(name))])
+            generation = max([generation, *(m.value.chosen_for + 1 for m in self.cloud.machines(name))])
         self.store.put(
             replace(
                 desk, goal=goal, since=now, offers=where or desk.offers, generation=generation, fresh=fresh
@@ -174,7 +174,9 @@ class Laptop:
         [machine] = machines
         assert acknowledged <= machine.work
         assert machine.value.phase is (Phase.READY if goal is Goal.RUNNING else Phase.STOPPED)
-        assert machine.value.generation >= desk.generation
+        assert machine.value.chosen_for >= desk.generation
+        if desk.generation > machine.value.generation:  # it became what the desk was to move to
+            assert machine.value.retyped_for >= desk.generation
         if goal is Goal.RUNNING:
             assert self.proven(name) == machine.value.id
 

@@ -76,12 +76,16 @@ class Cloud(Truth):
         offset_seconds: float = -5000.0,  # its clock against ours
         lists_ended: bool = True,
         stoppable_spot: bool = False,
+        retypes: bool = True,
+        disks_throughout: bool = False,
         boundary: Callable[[str], None] = lambda label: None,
     ) -> None:
         super().__init__(clock or Clock(), seed, lag_seconds, offset_seconds)
         self.faults = faults or Faults()
         self.lists_ended = lists_ended
         self.stoppable_spot = stoppable_spot
+        self.retypes = retypes
+        self.disks_throughout = disks_throughout
         self.boundary = boundary
         self.script: dict[str, list[Refused | str]] = {}  # by operation: what befalls its next calls
         self.fault_at: dict[int, Refused | str] = {}  # by the number of the call that changes something
@@ -130,6 +134,7 @@ class Cloud(Truth):
             images=tuple(seen[Image]),  # type: ignore[arg-type]
             unread=unread,
             lag_seconds=self.lag_seconds,
+            disks_throughout=self.disks_throughout,
             poll_seconds=5.0,
         )
 
@@ -138,6 +143,9 @@ class Cloud(Truth):
 
     def power(self, instance_id: str, on: bool) -> None:
         self._call("start" if on else "stop", lambda: self._power(instance_id, on))
+
+    def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
+        self._call("retype", lambda: self._retype(instance_id, offer, generation), offer=offer.key)
 
     def bake(self, order: BakeOrder) -> str:
         return self._call("bake", lambda: self._bake(order))
@@ -190,7 +198,8 @@ class Cloud(Truth):
             phase=Phase.PENDING, provider=self.name, region=order.offer.region, zone=order.offer.zone,
             instance_type=order.offer.instance_type, market=order.offer.market,
             usd_per_hour=order.offer.usd_per_hour, started_at=self.time, image_id=order.image_id,
-            stoppable=self.stoppable_spot or not spot, gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
+            stoppable=self.stoppable_spot or not spot, retypable=self.retypes and not spot,
+            gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
         )  # fmt: skip
         thing = self._add(machine, work, keeps_disk=spot)
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
@@ -230,7 +239,22 @@ class Cloud(Truth):
         if not on and not machine.stoppable:
             raise Refused(Kind.BAD_REQUEST, "a one-time spot machine cannot be stopped")
         if not on:
-            self._halt(thing, "", machine.started_at)
+            self._halt(thing, "User initiated shutdown", machine.started_at)
+        return id_
+
+    def _retype(self, id_: str, offer: Offer, generation: int) -> str:
+        thing = self.find(id_)
+        if thing is None or not isinstance(thing.value, Instance) or thing.value.phase in GONE:
+            raise Refused(Kind.BAD_REQUEST, f"there is no machine {id_}")
+        machine = thing.value
+        if not machine.retypable or (offer.zone, offer.market) != (machine.zone, machine.market):
+            raise Refused(Kind.BAD_REQUEST, f"{id_} cannot become {offer.key}")
+        if machine.phase is not Phase.STOPPED:
+            raise Refused(Kind.NOT_READY, "it is not stopped", seconds=5.0)
+        kind = {"instance_type": offer.instance_type, "gpu": offer.gpu, "usd_per_hour": offer.usd_per_hour}
+        self._change(thing, **kind)
+        self.boundary("within retype")
+        self._change(thing, retyped_for=generation)
         return id_
 
     def _bake(self, order: BakeOrder) -> str:
@@ -306,7 +330,7 @@ class Cloud(Truth):
             if not keep_disk:
                 self._destroy(thing)
                 thing.work = frozenset()
-            self._change(thing, phase=Phase.ENDING)
+            self._change(thing, phase=Phase.ENDING, reason="User initiated shutdown")
             self._after(2.0, 60.0, partial(self._ended, thing))
         else:
             self._destroy(thing)

@@ -18,6 +18,7 @@ from tests.fake_ec2.process import FakeEc2
 pytest.importorskip("moto", reason="moto is not installed")
 
 ELSEWHERE = (offer("g5.xlarge", "us-west-2b", gpu="A10G"),)
+HERE = (offer("g5.xlarge", gpu="A10G"),)
 SPOT = (offer(market=Market.SPOT),)
 
 
@@ -70,7 +71,26 @@ def moved(mine: Laptop) -> None:
     assert mine.do(Goal.RUNNING) is None
 
 
-HISTORIES: dict[str, Callable[[Laptop], None]] = {"on-demand": on_demand, "spot": spot, "moved": moved}
+def retyped(mine: Laptop) -> None:
+    """(up, work,) move to another type in the same zone, work, park"""
+    assert mine.do(Goal.RUNNING) is None
+    mine.boundaries.begin = mine.boundaries.count
+    mine.work("monday")
+    [before] = mine.machines()
+    assert mine.do(Goal.RUNNING, HERE, move=True) is None
+    [after] = mine.machines()
+    assert (after["id"], after["type"]) == (before["id"], "g5.xlarge")
+    assert [r["kind"] for r in mine.things() if r["kind"] in {"image", "snapshot"}] == []
+    mine.work("tuesday")
+    assert mine.do(Goal.PARKED) is None
+
+
+HISTORIES: dict[str, Callable[[Laptop], None]] = {
+    "on-demand": on_demand,
+    "spot": spot,
+    "moved": moved,
+    "retyped": retyped,
+}
 PARTS = 4
 READS = ("Describe", "Get", "survey")
 

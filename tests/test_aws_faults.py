@@ -148,6 +148,14 @@ def woken_and_parked_again(fake: FakeEc2, folder: Path) -> None:
     assert mine.do(Goal.PARKED) is None
 
 
+def moved_within_the_zone(fake: FakeEc2, folder: Path) -> None:
+    mine = laptop(fake, folder)
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    assert mine.do(Goal.RUNNING, (offer("g5.xlarge", gpu="A10G"),), move=True) is None
+    assert mine.machines()[0]["type"] == "g5.xlarge"
+
+
 def everything_goes(fake: FakeEc2, folder: Path) -> None:
     mine = laptop(fake, folder)
     assert mine.do(Goal.RUNNING) is None
@@ -287,6 +295,14 @@ def _groups_are_nobodys(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(surveying, "_leftovers", lambda found: [])
 
 
+def _moved_before_it_is(patch: pytest.MonkeyPatch) -> None:
+    def only_said(account: Any, region: str, bare: str, offer: Any, generation: int) -> None:
+        told = [{"Key": "hotdesk:moved", "Value": str(generation)}]
+        account.ec2_once(region).create_tags(Resources=[bare], Tags=told)
+
+    patch.setattr(instances, "retype", only_said)
+
+
 def _first_key_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(instances, "host_keys", lambda *args: ["ssh-ed25519 AAAAsomebodyelse"])
 
@@ -309,6 +325,7 @@ FAULTS: dict[str, tuple[Break, Callable[[FakeEc2, Path], None]]] = {
     "an old image counts as the newest work": (_image_is_always_fresh, woken_and_parked_again),
     "key pairs are left behind": (_keys_are_nobodys, everything_goes),
     "the security group is left behind": (_groups_are_nobodys, everything_goes),
+    "a machine says that it was moved, and was not": (_moved_before_it_is, moved_within_the_zone),
     "any host key is pinned": (_first_key_is_believed, parked),
 }
 

@@ -205,6 +205,31 @@ def test_a_stopped_machine_that_finds_no_capacity_moves_its_work_elsewhere(
     assert mine.machines()[0]["zone"] == "us-west-2b"
 
 
+@pytest.mark.parametrize("action", ["StartInstances", "ModifyInstanceAttribute"])
+def test_a_type_that_the_machine_does_not_get_is_launched_from_an_image(
+    mine: Laptop, fake: FakeEc2, action: str
+) -> None:
+    """1. A move within the zone. 2. Sold out there, or not for this machine. 3. By an image."""
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    if action == "StartInstances":
+        fake.post("capacity", zone="us-west-2a", type="g5.xlarge", market="*", free=0)
+    else:
+        fake.post("refuse", action=action, contains="g5.xlarge", code="InvalidParameterCombination")
+    near = offer("g5.xlarge", gpu="A10G"), offer("g5.xlarge", "us-west-2b", gpu="A10G")
+    assert mine.do(Goal.RUNNING, near, move=True) is None
+    [machine] = mine.machines()
+    assert machine["type"] == "g5.xlarge"
+    assert (machine["zone"] == "us-west-2b") is (action == "StartInstances")
+
+
+def test_a_moved_machine_says_what_it_costs_now(mine: Laptop) -> None:
+    assert mine.do(Goal.RUNNING) is None
+    assert mine.do(Goal.RUNNING, (offer("m7i.large", gpu="", price=0.1),), move=True) is None
+    [machine] = mine.aws.survey().instances
+    assert (machine.gpu, machine.usd_per_hour, machine.instance_type) == ("", 0.1, "m7i.large")
+
+
 def test_throttling_is_waited_out(mine: Laptop, fake: FakeEc2) -> None:
     fake.post("refuse", action="RunInstances", code="RequestLimitExceeded", status=503, times=3)
     assert mine.do(Goal.RUNNING) is None

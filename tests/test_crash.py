@@ -1,6 +1,7 @@
 """A crash at every durable boundary of a whole day, and then two; the day goes on as if nothing was.
 
-1. Somebody's day: up, work, park, resume, work, park, move to another region, work, stop, start, move, down.
+1. Somebody's day: up, work, park, resume, work, park, move to another region, work, stop, start,
+   move within the zone, move to another region, down.
 2. At one boundary (before or after a call, a survey, a write) the process is killed.
 3. A new process, with nothing but the SQLite file and the cloud, goes on.
 4. After every act the goal is reached in truth, no work is lost, nothing else is paid for.
@@ -23,7 +24,8 @@ Act = tuple[str, Goal, tuple[Offer, ...], bool]
 def day(market: Market) -> list[Act]:
     here = offers(market=market, region="r1")
     there = offers(market=market, region="r2")
-    gpu = offers(market=market, region="r2", kind="gpu.big")
+    near = offers(market=market, region="r2", kind="gpu.big")
+    gpu = offers(market=market, region="r1", kind="gpu.big")
     return [
         ("up", Goal.RUNNING, here, False),
         ("park", Goal.PARKED, (), False),
@@ -32,6 +34,7 @@ def day(market: Market) -> list[Act]:
         ("resume elsewhere", Goal.RUNNING, there, False),
         ("stop", Goal.STOPPED, (), False),
         ("start", Goal.RUNNING, (), False),
+        ("move within the zone", Goal.RUNNING, near, True),
         ("move", Goal.RUNNING, gpu, True),
         ("down", Goal.GONE, (), False),
     ]

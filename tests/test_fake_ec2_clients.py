@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,9 @@ pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip i
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
 
-from tests.fake_ec2.checks import DEEP, Cloud, specs, standing_still
+from tests.fake_ec2.checks import DEEP, Cloud, specs
+from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
 from tests.fake_ec2.process import ROOT, FakeEc2
-
-SPOT = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2(seed=11, pace=1) as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(server: FakeEc2, tmp_path: Path) -> Cloud:
-    """As new, with the clock standing still."""
-    return standing_still(server, tmp_path)
-
-
-@pytest.fixture
-def fake(cloud: Cloud, server: FakeEc2) -> FakeEc2:
-    return server
-
-
-def states(cloud: Cloud) -> list[str]:
-    found = cloud.ec2.describe_instances()["Reservations"]
-    return [i["State"]["Name"] for r in found for i in r["Instances"]]
 
 
 @pytest.mark.skipif(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,33 +15,9 @@ pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install '
 
 from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]
 
-from tests.fake_ec2.checks import DEEP, TAGS, Cloud, refused, specs, standing_still
+from tests.fake_ec2.checks import DEEP, SPOT, TAGS, Cloud, refused, specs, states
+from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
 from tests.fake_ec2.process import FakeEc2
-
-SPOT = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2(seed=11, pace=1) as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(server: FakeEc2, tmp_path: Path) -> Cloud:
-    """As new, with the clock standing still."""
-    return standing_still(server, tmp_path)
-
-
-@pytest.fixture
-def fake(cloud: Cloud, server: FakeEc2) -> FakeEc2:
-    return server
-
-
-def states(cloud: Cloud) -> list[str]:
-    found = cloud.ec2.describe_instances()["Reservations"]
-    return [i["State"]["Name"] for r in found for i in r["Instances"]]
-
 
 # ── time and sight ───────────────────────────────────────────────────────────────────────────────────────
 

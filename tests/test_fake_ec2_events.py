@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
 
-from tests.fake_ec2.checks import TAGS, Cloud, refused, root, specs, standing_still
+from tests.fake_ec2.checks import SPOT, TAGS, Cloud, refused, root, specs, states
+from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
 from tests.fake_ec2.process import FakeEc2
-
-SPOT = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2(seed=11, pace=1) as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(server: FakeEc2, tmp_path: Path) -> Cloud:
-    """As new, with the clock standing still."""
-    return standing_still(server, tmp_path)
-
-
-@pytest.fixture
-def fake(cloud: Cloud, server: FakeEc2) -> FakeEc2:
-    return server
-
-
-def states(cloud: Cloud) -> list[str]:
-    found = cloud.ec2.describe_instances()["Reservations"]
-    return [i["State"]["Name"] for r in found for i in r["Instances"]]
-
 
 # ── what happens behind our back ─────────────────────────────────────────────────────────────────────────
 

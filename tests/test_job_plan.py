@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotdesk.connect.at_desk import packed_runner
 from hotdesk.connect.folder import listing
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import (
@@ -39,6 +40,7 @@ from hotdesk.core.jobs import (
 from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.policy import Greedy, OnDemand
 from hotdesk.core.steps import Begin, Launch, LaunchOrder, Outcome
+from hotdesk.core.zones import zones
 from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
 from hotdesk.store import Store
@@ -216,18 +218,20 @@ def test_a_budget_is_turned_into_the_earliest_deadline_that_it_pays_for() -> Non
 
 def test_where_a_job_with_a_deadline_goes_next() -> None:
     job = change(ONE, created_at=0.0, work_seconds=36000.0, deadline_at=60 * 3600.0)
-    assert place(ONE, OFFERS, (), 0.0)[0] == OFFERS  # no deadline: as the desk wants it
-    at_once, decision = place(job, OFFERS, (), 0.0, lambda terms: Greedy())
+    there = zones(OFFERS, {}, 0.0)
+    assert place(ONE, OFFERS, there, 0.0)[0] == OFFERS  # no deadline: as the desk wants it
+    at_once, decision = place(job, OFFERS, there, 0.0, policy=lambda terms: Greedy())
     assert decision is not None
     assert [o.key for o in at_once] == [o.key for o in OFFERS]
     assert at_once[0].why == decision.why
-    moved, _ = place(job, OFFERS, {OFFERS[0].key}, 0.0, lambda terms: Greedy())
+    gone = zones(OFFERS, {}, 0.0, refused={OFFERS[0].key})
+    moved, _ = place(job, OFFERS, gone, 0.0, policy=lambda terms: Greedy())
     assert moved[0].zone == "b"
-    late, decision = place(job, OFFERS, (), 50 * 3600.0, lambda terms: Greedy())
+    late, decision = place(job, OFFERS, there, 50 * 3600.0, policy=lambda terms: Greedy())
     assert decision is not None
     assert decision.action == "on-demand"
     assert {o.market for o in late} == {Market.ON_DEMAND}
-    assert place(job, OFFERS, (), 0.0, lambda terms: OnDemand())[0][0].market is Market.ON_DEMAND
+    assert place(job, OFFERS, there, 0.0, policy=lambda terms: OnDemand())[0][0].market is Market.ON_DEMAND
 
 
 def test_jobs_are_kept(tmp_path: Path) -> None:
@@ -294,7 +298,6 @@ def test_gitignore_holds_in_a_repository_and_outside_of_one(tmp_path: Path) -> N
     assert b"a.py" not in (listing(tmp_path) or b"")
 
 
-RUNNER = Path(__file__).parents[1] / "src" / "hotdesk" / "machine" / "runner.py"
 Runner = Callable[..., str]
 
 
@@ -303,15 +306,17 @@ def runner(tmp_path: Path) -> Runner:
     """The runner in a home of its own, without tmux."""
     python = Path(sys.executable).resolve()
     (tmp_path / "bin").mkdir()
-    for name in ("sh", "sleep", "id"):  # all that a job and a login shell want here
-        found = shutil.which(name)
+    for program in ("sh", "sleep", "id"):  # all that a job and a login shell want here
+        found = shutil.which(program)
         assert found
-        (tmp_path / "bin" / name).symlink_to(found)
+        (tmp_path / "bin" / program).symlink_to(found)
     environment = {"HOME": str(tmp_path), "PATH": str(tmp_path / "bin"), "SHELL": "/bin/sh"}
+    name, packed = packed_runner()
+    (tmp_path / name).write_bytes(packed)
 
     def run(*words: str, **order: object) -> str:
         done = subprocess.run(
-            [str(python), str(RUNNER), *words],
+            [str(python), str(tmp_path / name), *words],
             input=json.dumps(order),
             env=environment,
             capture_output=True,

@@ -30,6 +30,7 @@ from hotdesk.core.steps import (
     LaunchOrder,
     Outcome,
     Prove,
+    Retype,
     Row,
     Start,
     Stop,
@@ -103,6 +104,9 @@ def step(words: list[str]) -> tuple[AnyStep, str]:
             return Start(id=id_, started_at=1000.0, why="w"), id_
         case ["stop", id_]:
             return Stop(id=id_, started_at=1000.0, why="w"), id_
+        case ["retype", id_, for_]:
+            offer, generation = PLACES["r1a"], int(for_[1:])
+            return Retype(id=id_, started_at=1000.0, offer=offer, generation=generation, why="w"), id_
         case ["verify", id_]:
             return Verify(id=id_, why="w"), id_
         case ["delete", id_]:
@@ -142,6 +146,8 @@ def told(taken: AnyStep) -> str:
             return f"bake {order.source_id}" + (f" attempt {order.attempt}" if order.attempt else "")
         case Copy(id=id_, region=region):
             return f"copy {id_} to {region}"
+        case Retype(id=id_, offer=offer, generation=generation):
+            return f"retype {id_} {offer.instance_type} g{generation}"
         case Delete(id=id_, keep_disk=True):
             return f"release {id_}"
         case Verify(id=id_) if id_.startswith("hotdesk-"):

@@ -27,19 +27,20 @@ from hotdesk.core.model import (
     Desk,
     Goal,
     Instance,
-    Offer,
     Phase,
     Seen,
     Survey,
     Want,
-    check_name,
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Row, Wait
+from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
-from hotdesk.questions import nothing_fits, question, question_of
+from hotdesk.opening import Opening
+from hotdesk.questions import question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
+from hotdesk.wishes import Wishes
 from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Leaving):
+class Hotdesk(Wishes, Leaving, Hearing, Opening):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -75,6 +76,8 @@ class Hotdesk(Leaving):
         self.on_busy = on_busy
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self._heard = {}
+        self.public = {}
 
     def __enter__(self) -> Hotdesk:
         return self
@@ -107,8 +110,9 @@ class Hotdesk(Leaving):
                 from hotdesk.providers.aws.provider import Aws
 
                 self._providers[name] = Aws(
-                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
-                )
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
+                    list_price=_list_price,
+                )  # fmt: skip
             else:
                 raise Usage(
                     f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
@@ -137,6 +141,7 @@ class Hotdesk(Leaving):
             desk = limits.of(desk, self.clock.now())
         view = self._pursue(desk)
         self.renew(desk.name)
+        self.republish(desk.name)
         return view
 
     def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
@@ -151,130 +156,92 @@ class Hotdesk(Leaving):
     def stop(self, name: str) -> View:
         """The machine off, its disk kept (and paid)."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.STOPPED))
+        return self._left(self._pursue(self.wanted(name, Goal.STOPPED)))
 
     def park(self, name: str) -> View:
         """Everything in one verified image, and nothing else left to pay."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.PARKED))
+        return self._left(self._pursue(self.wanted(name, Goal.PARKED)))
+
+    def _left(self, view: View) -> View:
+        self.close_behind(self.store.desk(view.name))
+        return view
 
     def move(self, name: str, want: Want) -> View:
-        """The same desk on other hardware: parked and resumed there."""
-        return self._pursue(self.moved(name, want))
+        """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
+        view = self._pursue(self.moved(name, want))
+        self.republish(name)
+        return view
 
     def down(self, name: str) -> None:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
         if self.store.find(name) is None and self.store.rows(name, limit=1):
-            return  # it was deleted before; the journal remembers it
-        self.store.desk(name)
+            with self.store.hold(
+                name, f"making {name} gone"
+            ):  # it was; the journal remembers it, and no lock
+                return
+        desk = self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
+        self.close_behind(desk)
 
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
         return self._pursue(self.store.desk(name))
 
-    def watch(self, names: Collection[str] | None = None, seconds: float = 5.0) -> None:
-        """Keep desks as wanted until interrupted."""
+    def watch(self, names: str | Collection[str] | None = None, seconds: float = 5.0) -> None:
+        """Keep desks as wanted until interrupted: all, those of these names, or the one of this name."""
         from hotdesk.reconcile import watch
 
+        names = [names] if isinstance(names, str) else names
         for name in names or ():
             self.store.desk(name)
-        watch(self._reconciler(), names, seconds, self.runs().round)
+        watch(self._reconciler(), names, seconds, self._beside())
 
     def watch_alone(self) -> None:
         """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
         from hotdesk.jobs.watcher import watch_alone
 
-        watch_alone(self._reconciler(), self.runs().round)
+        watch_alone(self._reconciler(), self._beside())
 
-    def runs(self, progress: bool = False) -> Runs:
-        """The jobs of all desks."""
+    def _beside(self) -> Callable[[list[str]], bool]:
+        """What a watcher does beside the loop: it goes on with jobs, and renews leases."""
+        from hotdesk.leases import Leases
+
+        runs = self.runs()
+        leases = Leases(store=self.store, clock=self.clock, access=self.reached)
+
+        def beside(names: list[str]) -> bool:
+            leases.round(names)
+            return runs.round(names)
+
+        return beside
+
+    def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
+        """The jobs of all desks. `progress` hears how far the fetching of results is."""
         from hotdesk.jobs.run import Runs
 
         return Runs(
             store=self.store,
             clock=self.clock,
             access=self.reached,
+            live=lambda desk: self.survey(desk.provider).of(desk.name).live,
+            offers=lambda desk: self._offers(desk.provider, desk.want),
             settle=self.settle,
             on_row=self.on_row,
             progress=progress,
         )
 
     def reached(self, desk: Desk) -> Access | None:
-        """How to reach a desk, None where it has no machine that runs."""
+        """How to reach a desk, None where it has no machine that runs, or one that is to be left."""
         machine = self.survey(desk.provider).of(desk.name).live
-        if machine is None or machine.phase is not Phase.READY:
+        if machine is None or machine.phase is not Phase.READY or machine.chosen_for < desk.generation:
             return None
         try:
             return self.provider(desk.provider).access(machine)
         except Refused:  # it went away between two looks
             return None
 
-    # ---- what would be done --------------------------------------------------------------------------
-
-    def wanted(
-        self,
-        name: str,
-        goal: Goal,
-        want: Want | None = None,
-        provider: str | None = None,
-        fresh: bool = False,
-    ) -> Desk:
-        """The desk's row as this wish would write it; nothing is written yet."""
-        # A wish is newer than all that was done for earlier ones, even where the clock was set back.
-        now = max(self.clock.now(), self.store.latest(name) + 0.001)
-        desk = self.store.find(name)
-        if desk is None:
-            check_name(name)
-            settings = self.config.desks.get(name)
-            desk = Desk(
-                name=name,
-                goal=goal,
-                since=now,
-                created_at=now,
-                provider=self.cloud(name, provider),
-                idle_minutes=settings.idle_park_minutes if settings else None,
-                lease_hours=settings.lease_hours if settings else 0.0,
-            )
-            want = want or self.configured(name, provider)
-        elif provider and provider != desk.provider:
-            raise Usage(
-                f"{name} is a desk of {desk.provider}.",
-                "A desk cannot change its cloud; its image would have to be carried over.",
-                f"hotdesk up another-name --provider {provider}",
-            )
-        elif want and goal is Goal.RUNNING and self._has_machine(desk) and want != desk.want:
-            raise Usage(
-                f"{name} has a machine already.",
-                "Its hardware is chosen when it is launched.",
-                f"hotdesk move {name} …   # the same desk on other hardware",
-            )
-        asked, want = want, want or desk.want
-        if goal is Goal.RUNNING:
-            self._check_computer(desk.provider)
-        offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
-        if asked and goal is Goal.RUNNING and not offers:
-            raise nothing_fits(desk, want)
-        return msgspec.structs.replace(
-            desk,
-            goal=goal,
-            since=now,
-            want=want,
-            offers=offers,
-            fresh=fresh,
-        )
-
-    def moved(self, name: str, want: Want) -> Desk:
-        """The desk's row as a move would write it."""
-        desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
-        machines = self.survey(desk.provider).of(name).machines
-        newest = max((m.generation for m in machines), default=desk.generation - 1)
-        offers = self._offers(desk.provider, want)
-        if not offers:
-            raise nothing_fits(desk, want)
-        return msgspec.structs.replace(
-            desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
-        )
+    # ---- what is -------------------------------------------------------------------------------------
 
     def plan(self, desk: Desk) -> list[AnyStep]:
         """The steps from what is seen to what this row wants: what a dry run shows. Nothing is done."""
@@ -283,17 +250,25 @@ class Hotdesk(Leaving):
         seen = self.survey(desk.provider).of(desk.name)
         return plan(desk, seen, self.store.past(desk), self.clock.now())
 
-    # ---- what is -------------------------------------------------------------------------------------
-
     def survey(self, provider: str) -> Survey:
         """Everything of ours in one cloud. Raises `NotAllowed`, `Unreachable`."""
         return self._reconciler().survey(provider)
 
     def ls(self) -> list[View]:
-        """All desks; one survey per cloud in use."""
+        """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
         surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
-        return [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        self.close_behind_all()
+        known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        for name in self.clouds() - surveys.keys() - {"local"}:
+            with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
+                surveys[name] = self.survey(name).by_desk()
+        return known + [
+            msgspec.structs.replace(self._view(desk, seen), elsewhere=True)
+            for provider, by_desk in sorted(surveys.items())
+            for name, seen in sorted(by_desk.items())
+            if (desk := self.adoptable(name, seen, provider))
+        ]
 
     def show(self, name: str) -> View:
         desk = self.store.desk(name)
@@ -391,6 +366,7 @@ class Hotdesk(Leaving):
             from hotdesk.connect.prove import prove
 
             prove(access)
+            self.hear(access)
 
         return Reconciler(
             store=self.store,
@@ -409,46 +385,6 @@ class Hotdesk(Leaving):
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
 
-    def _check_computer(self, provider: str) -> None:
-        """Raises `Missing` when this computer could not use the desk that it asks for."""
-        from hotdesk.connect import ssh
-
-        for name in ("ssh", "ssh-keygen"):
-            ssh.program(name)
-        if provider == "local":
-            from hotdesk.providers import local
-
-            local.check_packages()
-
-    def cloud(self, name: str, provider: str | None = None) -> str:
-        """Where a new desk of this name would be."""
-        settings = self.config.desks.get(name)
-        return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
-
-    def configured(self, name: str, provider: str | None = None) -> Want:
-        """What hotdesk.toml says that a new desk of this name wants."""
-        settings = self.config.desks.get(name)
-        # This computer is in no region: those of the usual cloud must not shut it out.
-        regions = () if self.cloud(name, provider) == "local" else self.config.defaults.regions
-        if settings is None:
-            return Want(regions=regions)
-        fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
-        return Want(**{**fields, "regions": settings.regions or regions})
-
-    def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
-        try:
-            offers = tuple(self.provider(provider).offers(want))
-        except Refused as refused:
-            raise question_of(refused, f"{provider} does not say what it offers.") from refused
-        if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
-            return offers
-        from hotdesk.market.choose import ranked
-
-        return ranked(want, offers, self.store, self.clock.now())
-
-    def _has_machine(self, desk: Desk) -> bool:
-        return self.survey(desk.provider).of(desk.name).live is not None
-
     def _machine(self, desk: Desk, seen: Seen) -> Instance:
         machine = seen.live
         if machine is not None and machine.phase is Phase.READY:
@@ -456,7 +392,7 @@ class Hotdesk(Leaving):
         view = self._view(desk, seen)
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(
-            f"{desk.name} is {view.phase}.",
+            f"{desk.name} is {view.state}.",
             view.why or "There is a machine to connect to only while it is running.",
             f"hotdesk {verb} {desk.name}",
         )
@@ -485,3 +421,9 @@ class Hotdesk(Leaving):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    from hotdesk.market.table import list_price
+
+    return list_price(region, instance_type)

@@ -12,7 +12,20 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hotdesk.core.model import Disk, Image, Market, Offer, Seen, Value
-from hotdesk.core.steps import Bake, BakeOrder, Copy, Delete, Launch, Leave, Prove, Row, Start, Stop, Verify
+from hotdesk.core.steps import (
+    Bake,
+    BakeOrder,
+    Copy,
+    Delete,
+    Launch,
+    Leave,
+    Prove,
+    Retype,
+    Row,
+    Start,
+    Stop,
+    Verify,
+)
 
 HOURS_PER_MONTH = 730.0  # as the clouds count
 #: US dollars per GiB and month of a machine's own disk (EC2: gp3 in us-east-1; the price list differs by
@@ -60,12 +73,12 @@ class _Machine:
         self.id = ""
         self.on: float | None = began
         self.maybe_off: float | None = None  # a stop that may have had its effect
-        self.runs: list[tuple[float, float, bool]] = []
+        self.runs: list[tuple[float, float, bool, Offer]] = []
         self.gone: float | None = None
 
     def off(self, at: float, at_most: bool = False) -> None:
         if self.on is not None:
-            self.runs.append((self.on, max(at, self.on), at_most))
+            self.runs.append((self.on, max(at, self.on), at_most, self.offer))
         self.on = self.maybe_off = None
 
 
@@ -117,6 +130,9 @@ def charges(desk: str, rows: Iterable[Row], now: float, seen: Seen | None = None
                     m.off(at)
                 else:
                     m.maybe_off = at
+            case Retype(id=id_, offer=offer) if (m := of(id_)) is not None:
+                m.off(row.at, at_most=True)  # it is off, whether or not a row says so
+                m.offer = offer
             case Prove(id=id_) | Leave(id=id_) if (m := of(id_)) is not None:
                 if isinstance(row.step, Leave):
                     m.off(row.at, at_most=True)
@@ -165,11 +181,11 @@ def _machines(desk: str, found: Iterable[_Machine], now: float, seen: Seen | Non
         elif m.on is not None:
             m.off(now, at_most=not going_on)
         provider = m.offer.provider
-        for n, (began, ended, at_most) in enumerate(m.runs):
+        for n, (began, ended, at_most, offer) in enumerate(m.runs):
             more = going_on and n == len(m.runs) - 1
             yield Charge(
-                desk=desk, kind="compute", id=m.id, began=began, ended=ended, offer=m.offer,
-                usd_per_hour=m.offer.usd_per_hour, at_most=at_most, going_on=more,
+                desk=desk, kind="compute", id=m.id, began=began, ended=ended, offer=offer,
+                usd_per_hour=offer.usd_per_hour, at_most=at_most, going_on=more,
             )  # fmt: skip
             if usd := ADDRESS_USD.get(provider):
                 yield Charge(desk=desk, kind="address", id=m.id, began=began, ended=ended,

@@ -79,6 +79,9 @@ def check(moto: str) -> Callable[[Check], Check]:
     return enter
 
 
+SPOT = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
+
+
 def refused(call: Callable[[], object], code: str) -> None:
     """The call is refused with that code."""
     from botocore.exceptions import ClientError  # type: ignore[import-untyped]
@@ -98,6 +101,12 @@ def specs(*kinds: str) -> list[dict[str, Any]]:
 
 def root(size: int = 100, **more: Any) -> list[dict[str, Any]]:
     return [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": size, "VolumeType": "gp3", **more}}]
+
+
+def states(cloud: Cloud) -> list[str]:
+    """Of all machines that a client sees."""
+    found = cloud.ec2.describe_instances()["Reservations"]
+    return [i["State"]["Name"] for r in found for i in r["Instances"]]
 
 
 def standing_still(fake: FakeEc2, folder: Path) -> Cloud:

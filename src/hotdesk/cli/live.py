@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from hotdesk.cli import render
-from hotdesk.core.steps import Begin, Delete, Launch, Row, Wait
+from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Wait
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _DOING = {
@@ -23,6 +24,7 @@ _DOING = {
     "delete": "deleting",
     "prove": "logging in",
     "leave": "it has ended itself; parking it",
+    "told": "the desk says",
 }
 
 
@@ -31,10 +33,14 @@ def verb(row: Row) -> str:
     name = type(row.step).__name__.lower()
     match row.step:
         case Launch(order=order):
-            place = f"{order.offer.instance_type} in {order.offer.zone or order.offer.region}"
+            place = render.at(order.offer.instance_type, order.offer.zone or order.offer.region)
             return f"launching {place}" + (", from its image" if order.image_id else "")
+        case Retype(offer=offer):
+            return f"changing its type to {offer.instance_type}"
         case Begin(id=id_, attempt=attempt):
             return f"beginning job {id_.partition('-')[0]}" + (f", attempt {attempt}" if attempt > 1 else "")
+        case Move(id=id_, to=to):
+            return f"moving job {id_.partition('-')[0]} to {to.partition('/')[2]}"
         case Delete(id=id_, keep_disk=keep):
             return f"ending {id_}, keeping its disk" if keep else f"deleting {id_}"
     return _DOING.get(name, name)
@@ -92,6 +98,10 @@ class Live:
             done = round(20 * wait.progress)
             bar = f" {'█' * done}{'░' * (20 - done)} {wait.progress:4.0%}"
         self._draw(f"{wait.why}{bar}" + (f"  {seconds:.0f} s" if seconds >= 1 else ""))
+
+    def progress(self, what: str) -> Callable[[str], None] | None:
+        """Shows how far a copying is; nothing in a pipe."""
+        return (lambda words: self._draw(f"{what}: {words}")) if self.moving else None
 
     def busy(self, desk: str, holder: str) -> None:
         """Another command has the desk."""

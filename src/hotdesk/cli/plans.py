@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hotdesk.cli import render
 from hotdesk.core.model import Desk, Offer
-from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, Wait
+from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, Retype, Wait
 
 
 def lines(desk: Desk, steps: Sequence[AnyStep]) -> Iterator[str]:
@@ -34,6 +34,8 @@ def _line(step: AnyStep) -> str:
             return f"wait{why}"
         case Delete(id=id_, keep_disk=keep):
             return (f"end {id_}, keeping its disk" if keep else f"delete {id_}") + why
+        case Retype(offer=offer):
+            return f"change its type: {_offer(offer)}{why}"
         case Copy(region=region):
             return f"copy the image to {region}{why}"
     doing = {"bake": "take an image", "verify": "read the image back", "prove": "log in, and ask Jupyter"}
@@ -42,8 +44,8 @@ def _line(step: AnyStep) -> str:
 
 
 def _offer(offer: Offer) -> str:
-    place = offer.zone or offer.region
-    return f"{offer.instance_type} in {place} ({offer.market}, {render.per_hour(offer.usd_per_hour)})"
+    place = render.at(offer.instance_type, offer.zone or offer.region)
+    return f"{place} ({offer.market}, {render.per_hour(offer.usd_per_hour)})"
 
 
 def _others(chosen: Offer, offers: Sequence[Offer]) -> Iterator[str]:

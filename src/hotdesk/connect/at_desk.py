@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shlex
 import subprocess
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,8 @@ from hotdesk.core.errors import Unreachable
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.ports import Access
 
+_RUNNER = ("runner", "attempt", "checkpoints", "job_files")
+_MAIN = b"import sys\nfrom hotdesk.machine import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # the exit status that says: there is no runner here
 _SECONDS = 60.0
 _QUIET = (
@@ -37,10 +41,17 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 @cache
-def _source() -> tuple[str, bytes]:
-    """The runner's name at a desk, which changes with its text; and the text."""
-    text = (Path(hotdesk.__file__).parent / "machine" / "runner.py").read_bytes()
-    return f"runner-{hashlib.sha256(text).hexdigest()[:12]}.py", text
+def packed_runner() -> tuple[str, bytes]:
+    """The runner's name at a desk, which changes with its text; and the file, which Python runs as it is."""
+    packed = io.BytesIO()
+    package = Path(hotdesk.__file__).parent
+    texts = {f"hotdesk/machine/{n}.py": (package / "machine" / f"{n}.py").read_bytes() for n in _RUNNER}
+    texts |= {"hotdesk/__init__.py": b"", "hotdesk/machine/__init__.py": b"", "__main__.py": _MAIN}
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in sorted(texts.items()):  # of no date: the same texts are the same bytes
+            file.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:12]
+    return f"runner-{digest}.py", packed.getvalue()
 
 
 def _argv(access: Access, line: str) -> list[str]:
@@ -49,7 +60,7 @@ def _argv(access: Access, line: str) -> list[str]:
 
 
 def _line(words: tuple[str, ...]) -> str:
-    name, _ = _source()
+    name, _ = packed_runner()
     return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec python3 .hotdesk/{name} {shlex.join(words)}"
 
 
@@ -78,7 +89,7 @@ def ask(access: Access, *words: str, given: bytes = b"") -> subprocess.Completed
     """One word with the runner. Raises `Unreachable` when the desk cannot be asked."""
     done = _run(access, _line(words), given)
     if done.returncode == _ABSENT:
-        name, text = _source()
+        name, text = packed_runner()
         file = f".hotdesk/{name}"
         place = f"umask 077; mkdir -p .hotdesk && cat > {file}.new && mv {file}.new {file}"
         _checked(access, _run(access, place, text))
@@ -124,6 +135,11 @@ def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:
 
 def cancel(access: Access, id_: str) -> None:
     _checked(access, ask(access, "cancel", id_))
+
+
+def notice(access: Access) -> None:
+    """Ask every job that runs there for a checkpoint, each as it wants to be asked."""
+    _checked(access, ask(access, "notice"))
 
 
 def has(access: Access, folder: str, word: str) -> bool:

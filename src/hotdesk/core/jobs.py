@@ -13,13 +13,17 @@ from math import sqrt
 
 import msgspec
 
-from hotdesk.core.model import Desk, Goal, Value
-from hotdesk.core.policy import expected_up_seconds
+from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Value
+from hotdesk.core.policy import Decision, expected_up_seconds
 
 #: An attempt that fails this soon after an interruption, without a checkpoint of its own, could not read one.
 BROKEN_SECONDS = 120.0
 #: A job that has a checkpoint folder and writes nothing there for so long is worth a word.
 SILENT_SECONDS = 600.0
+#: A machine is taken two minutes after the notice, and stops in a moment; later it was a false alarm.
+TAKEN_SECONDS = 180.0
+#: How long a job that is asked for a checkpoint may take, before it is moved without one.
+ASKED_SECONDS = 120.0
 
 
 class Result(Value, frozen=True):
@@ -52,7 +56,7 @@ class Job(Value, frozen=True):
     pull: tuple[str, ...] = ()  # what to fetch at the end, relative to `folder`
     pull_to: str = ""  # a folder of this computer
     work_seconds: float = 0.0  # as its owner guessed, or as it was measured before
-    ran_seconds: float = 0.0  # as the desk last said
+    ran_seconds: float = 0.0  # of its work is done and cannot be lost, as the desk last said
     deadline_at: float | None = None
     budget_usd: float | None = None
     cancelled: bool = False
@@ -91,6 +95,9 @@ class SeenJob(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_seconds: tuple[float, ...] = ()
     checkpoint_at: float = 0.0
     checkpoint_bytes: int = 0
+    saved_seconds: float = 0.0  # of work that the newest checkpoint holds
+    asked_seconds: float = -1.0  # since it was asked for a checkpoint on this machine; -1: it was not
+    saved: bool = False  # whether it has written one since
     kept: tuple[int, ...] = ()
     restored: int = 0
     trouble: str = ""
@@ -117,6 +124,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class Ready(Act, frozen=True, kw_only=True):
     """Bring the desk to where it is wanted."""
 
+    waits: bool = False  # without a machine for now, as the policy says
+
 
 class Look(Act, frozen=True, kw_only=True):
     """Ask the desk."""
@@ -128,6 +137,25 @@ class Start(Act, frozen=True, kw_only=True):
     job: Job
     attempt: int
     restore: int = 0  # of the checkpoints kept aside, which to put back first
+
+
+class Pause(Act, frozen=True, kw_only=True):
+    """Nothing to begin for now: it goes on by itself in a moment."""
+
+    job: Job
+
+
+class Notify(Act, frozen=True, kw_only=True):
+    """Ask the job for a checkpoint: its machine is going to be changed."""
+
+    job: Job
+
+
+class Shift(Act, frozen=True, kw_only=True):
+    """Go on on another machine, although this one works."""
+
+    job: Job
+    offers: tuple[Offer, ...]  # where, in this order
 
 
 class Follow(Act, frozen=True, kw_only=True):
@@ -168,7 +196,7 @@ class Rest(Act, frozen=True, kw_only=True):
     job: Job
 
 
-AnyAct = Ready | Look | Start | Follow | End | Record | Fetch | Settle | Rest
+AnyAct = Ready | Look | Start | Follow | Pause | Notify | Shift | End | Record | Fetch | Settle | Rest
 
 
 def plan_jobs(
@@ -224,7 +252,9 @@ def _of(job: Job, seen: SeenJob | None) -> AnyAct:
         return Start(job=job, attempt=1, why="it is its turn")
     if seen.alive:
         return Follow(job=job, why="it runs")
-    return Start(job=job, attempt=seen.attempt + 1, why="the machine was interrupted; the job goes on")
+    if 0 <= seen.asked_seconds < TAKEN_SECONDS:
+        return Pause(job=job, why="the machine is about to be taken: the job goes on on the next")
+    return Start(job=job, attempt=seen.attempt + 1, why="its machine is gone; the job goes on")
 
 
 def _unreadable(job: Job, seen: SeenJob) -> Start | None:
@@ -247,6 +277,25 @@ def _unreadable(job: Job, seen: SeenJob) -> Start | None:
         restore=max(older),
         why=f"attempt {seen.attempt} could not go on from the newest checkpoint; the one before is put back",
     )
+
+
+def leave_machine(
+    job: Job, seen: SeenJob, machine: Instance, decision: Decision, offers: tuple[Offer, ...]
+) -> Notify | Shift | Pause | None:
+    """What a decision means for a machine that works: ask for a checkpoint, then move. None: stay.
+
+    `offers`: where to, in order. What the job has been asked for stands at the desk, so whoever looks next
+    goes on.
+    """
+    markets = {"on-demand": Market.ON_DEMAND, "spot": Market.SPOT}
+    if markets.get(decision.action, machine.market) is machine.market or not offers or seen.over:
+        return None
+    asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds
+    if seen.alive and job.signal and asked < 0:
+        return Notify(job=job, why=decision.why)
+    if seen.alive and job.signal and not seen.saved and asked < patience:
+        return Pause(job=job, why="it is asked for a checkpoint, then it moves")
+    return Shift(job=job, offers=offers, why=decision.why)
 
 
 # ---- checkpoints -------------------------------------------------------------------------------------

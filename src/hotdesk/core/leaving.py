@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hotdesk.core.model import Desk, Goal, Instance, Phase, Seen
-from hotdesk.core.past import Past
-from hotdesk.core.steps import Leave, Prove
+from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Seen
+from hotdesk.core.past import Past, holds_last_work
+from hotdesk.core.steps import Bake, Copy, Delete, Leave, Prove, Stop
 
 #: How the reason of a machine's end begins when the watch at the desk has ended it (machine/idle.py),
 #: and what EC2 says of a machine that was shut down from within, whoever typed that there.
@@ -23,18 +23,59 @@ def ended_itself(machine: Instance) -> bool:
     return off and machine.reason.startswith(_WORDS)
 
 
+def ended_alone(seen: Seen) -> Instance | None:
+    """The machine of a desk that ended itself and left its work unsaved, where nothing else of it runs."""
+    last = max(seen.instances, key=lambda i: (i.generation, i.started_at, i.id), default=None)
+    if last is None or not ended_itself(last) or any(m.id != last.id for m in seen.machines):
+        return None
+    unsaved = last.phase is Phase.STOPPED or any(d.instance_id == last.id for d in seen.disks)
+    return last if unsaved else None
+
+
 def left(desk: Desk, seen: Seen, past: Past) -> Leave | None:
     """The change of mind that follows when a machine ended itself after its owner last asked for it.
 
+    Or when somebody else turned it off: at another computer, or in the cloud's console. Whoever acts last is
+    believed, and a row of this computer that says "running" starts nothing against it.
     Asked for again since, the desk is wanted running: then the proof of its running is older than the wish.
     """
     proof = past.proof
     if desk.goal is not Goal.RUNNING or proof is None or proof.at < desk.since:
         return None
     assert isinstance(proof.step, Prove)
-    newer = [i for i in seen.machines if i.id != proof.step.id]
+    if any(i.id != proof.step.id for i in seen.machines):
+        return None
     for machine in seen.instances:
-        same = machine.id == proof.step.id and machine.started_at == proof.step.started_at
-        if same and not newer and ended_itself(machine):
+        if machine.id != proof.step.id or machine.started_at != proof.step.started_at:
+            continue
+        if ended_itself(machine):
             return Leave(id=machine.id, started_at=machine.started_at, why=machine.reason)
+        if _turned_off(machine) and not _by_us(machine, past, desk.since):
+            goal = Goal.PARKED if machine.phase is Phase.ENDED else Goal.STOPPED
+            why = "it was turned off elsewhere: in the console, or at another computer"
+            return Leave(id=machine.id, started_at=machine.started_at, goal=goal, why=why)
+    if parked := _parked_elsewhere(proof.step, seen, past):
+        why = f"another computer has parked it: {parked.name} is newer than what is known here"
+        return Leave(id=proof.step.id, started_at=proof.step.started_at, why=why)
     return None
+
+
+def _turned_off(machine: Instance) -> bool:
+    """Whether somebody asked the cloud to turn it off, and nothing happened to it by itself."""
+    return machine.phase in {Phase.STOPPED, Phase.ENDED} and machine.reason.startswith("User initiated")
+
+
+def _by_us(machine: Instance, past: Past, since: float) -> bool:
+    stop = Stop(id=machine.id, started_at=machine.started_at, why="").key
+    ends = [Delete(id=machine.id, keep_disk=keep, why="").key for keep in (True, False)]
+    return any(past.begun(key, since) for key in (stop, *ends))
+
+
+def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
+    """An image with all that was done on the machine that we knew, which no step of ours has made."""
+    newest = seen.newest
+    if newest is None or not holds_last_work(newest, proof.generation, proof.started_at):
+        return None
+    ours = {row.step.order.name for row in past.last.values() if isinstance(row.step, Bake)}
+    ours |= {row.step.name for row in past.last.values() if isinstance(row.step, Copy)}
+    return None if newest.name in ours else newest

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from hotdesk.core.errors import OFFER_KINDS
 from hotdesk.core.model import Image, Instance, Phase, Seen
-from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Row, Start, Stop, Verify
+from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
 
 class Past:
@@ -19,6 +19,7 @@ class Past:
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
         self.proof: Row | None = None  # the last proven login
+        self.made_at = 0.0  # when anything was last made, or asked for
         self.proven: set[str] = set()  # machines that were ever logged into
         self._recent: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
@@ -33,6 +34,8 @@ class Past:
         self._recent[row.id] = row
         self._begun.setdefault(key, {})[row.id] = row.at
         self.last[key] = _later(self.last.get(key), row)
+        if isinstance(step, Launch | Bake | Copy):
+            self.made_at = max(self.made_at, row.at, row.ended_at or 0.0)
         match step:
             case Launch(order=order):
                 self._launches[row.id] = row
@@ -75,6 +78,16 @@ class Past:
             for row in self._launches.values()
         )
 
+    def powered(self, instance: Instance) -> bool:
+        """Whether this computer was the last to launch or start it, as far as the journal knows."""
+        step = self.power.step if self.power else None
+        match step:
+            case Launch(order=order):
+                return order.name == instance.name
+            case Start(id=id_):
+                return id_ == instance.id
+        return False
+
     def unsettled(self, seen: Seen, now: float) -> Row | None:
         """A step whose effect may exist although this survey does not show it.
 
@@ -111,6 +124,11 @@ def _shows(row: Row, seen: Seen) -> bool:
         case Stop(id=id_, started_at=before):
             return any(
                 i.id == id_ and (i.phase not in {Phase.READY, Phase.PENDING} or i.started_at != before)
+                for i in seen.instances
+            )
+        case Retype(id=id_, offer=offer, generation=generation):
+            return any(
+                i.id == id_ and i.instance_type == offer.instance_type and i.retyped_for >= generation
                 for i in seen.instances
             )
         case Bake(order=bake):

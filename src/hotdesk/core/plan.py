@@ -12,11 +12,12 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
     TRIES,
@@ -37,10 +38,14 @@ from hotdesk.core.steps import (
     Launch,
     LaunchOrder,
     Prove,
+    Retype,
     Start,
     Stop,
     Wait,
 )
+
+#: Why a machine cannot become what is wanted, although another machine may well be it.
+_ANOTHER_MACHINE = OFFER_KINDS | {Kind.BAD_REQUEST}
 
 TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
@@ -49,7 +54,7 @@ PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answer
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """Steps from what is seen to what is wanted; empty when all is as wanted.
 
-    Only the first may be taken before looking again. `now` is this computer's clock, in seconds.
+    Only the first may be taken before looking again (see `together`). `now` is this computer's clock.
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
@@ -62,8 +67,26 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
+def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
+    """What may be taken before looking again: the first step, and all deletions where everything shall go.
+
+    Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
+    behind, shall not see both gone and the new one not yet there.
+    """
+    first, *more = steps
+    if desk.goal is not Goal.GONE or not isinstance(first, Delete):
+        return [first]
+    return [first, *takewhile(lambda s: isinstance(s, Delete), more)]
+
+
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
+    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+        for half in seen.leftovers:
+            if half.of in ending:
+                step = Delete(id=half.id, why=half.why)
+                if past.begun(step.key, desk.since) >= TRIES:
+                    return [gave_up(desk, f"deleting {half.of}", half.why)]
+                return [step]
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
@@ -83,7 +106,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                 progress=live.progress,
             )
         ]
-    leaving = desk.goal is Goal.PARKED or live.generation < desk.generation
+    leaving = desk.goal is Goal.PARKED or live.chosen_for < desk.generation
     leaving = leaving or (desk.goal is Goal.STOPPED and not live.stoppable)
     if leaving:
         return _leave(live, desk, seen, past, now)
@@ -106,12 +129,14 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
-    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
+    tries = 1 if live.fix else TRIES  # the same again is no use where its owner must do something first
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= tries:
+        times = "" if live.fix else f" {TRIES} times"
         return [
             Ask(
-                what=f"{desk.name} was started {TRIES} times and stopped again each time.",
+                what=f"{desk.name} was started{times} and stopped again{' each time' if times else ''}.",
                 why=live.reason or "The machine does not say why.",
-                fix=f"hotdesk log {desk.name}",
+                fix=live.fix or f"hotdesk log {desk.name}",
             )
         ]
     return [step]
@@ -128,6 +153,8 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
         return []
+    if past.proof and past.proof.at >= desk.since and not past.powered(live):
+        return [step]  # it was up, and another computer has changed its machine: when that began is not known
     power = past.power
     began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
     if now - began > PROVE_SECONDS:
@@ -142,8 +169,12 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
 
 
 def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """Save a machine's work and let it go."""
+    """Save a machine's work and let it go; or only give it another type, where that is enough."""
     if desk.goal is Goal.RUNNING:
+        if retype := _retype(live, desk, past, now):
+            again = Start(id=live.id, started_at=live.started_at, why="with everything on its own disk")
+            stop = Stop(id=live.id, started_at=live.started_at, why="its type is changed while it is off")
+            return [retype, again] if live.phase is Phase.STOPPED else [stop, retype, again]
         onward, reason = _launch(desk, seen, past, now, after=live), "you asked for other hardware"
     else:
         onward, reason = [], "no writes after the image is taken"
@@ -160,10 +191,40 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     return [release, *onward]
 
 
+def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None:
+    """The change of this very machine into the best offer; None where only an image leads there.
+
+    Another zone, market or architecture needs another machine, and so does a bigger disk. An equally cheap
+    offer in the machine's own zone is as good as the best: its disk need not be carried anywhere.
+    """
+    if not live.retypable or desk.want.disk_gib > live.disk_gib:
+        return None
+    offers = [o for o in desk.offers if not past.refusal(o.key, now)]
+    for offer in offers:
+        here = (offer.zone, offer.market, offer.arch) == (live.zone, live.market, live.arch)
+        if not here or offer.usd_per_hour > offers[0].usd_per_hour:
+            continue
+        step = Retype(
+            id=live.id,
+            started_at=live.started_at,
+            offer=offer,
+            generation=desk.generation,
+            why=f"{offer.instance_type} is in {live.zone} too: no image is needed",
+        )
+        row = past.last.get(step.key)
+        kind = row.outcome.kind if row and row.refused and row.outcome and row.at >= desk.since else None
+        if kind not in _ANOTHER_MACHINE:
+            return step
+    return None
+
+
 def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
-    """Two machines under one name: only one that nobody can have worked on may go by itself."""
+    """Two machines under one name: only one that nobody can have worked on may go by itself.
+
+    Of two that two computers launched at once the older stays: it is the one that may be in use by now.
+    """
     keep, *others = sorted(
-        seen.machines, key=lambda i: (i.id in past.proven, i.generation, i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (i.id in past.proven, i.generation, -i.started_at, i.id), reverse=True
     )
     for twin in others:
         if past.made(twin) and twin.id not in past.proven:
@@ -195,7 +256,7 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now)
+        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
     return prune(desk, seen)
 
 
@@ -259,9 +320,11 @@ def _launch(
     generation = max([desk.generation, *(thing.generation + 1 for thing in seen_so_far)])
     if prior and prior_order:
         generation = max(generation, prior_order.generation + (0 if prior.refused else 1))
-    offer = next((o for o in desk.offers if not past.refusal(o.key, now)), None)
+    waits = now < desk.on_demand_at
+    offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
+    offer = next((o for o in offers if not past.refusal(o.key, now)), None)
     if offer is None:
-        return [_nothing_to_launch(desk, past, now)]
+        return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
     attempt = 0
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hotdesk.core.model import Instance, Offer, Survey, Value, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
@@ -63,6 +63,34 @@ class Provider(Protocol):
 
     def access(self, instance: Instance) -> Access:
         """How to reach a machine that is READY."""
+        ...
+
+
+@runtime_checkable
+class Retyper(Protocol):
+    """What a provider can do besides whose machines say that they are `retypable`."""
+
+    def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
+        """Give a machine that is off the offer's type; it says then that it is `retyped_for` the generation.
+
+        The offer is in the machine's own zone and market. Killed half way, the same again completes it.
+        """
+        ...
+
+
+@runtime_checkable
+class Opener(Protocol):
+    """What a provider may also do: let others reach a desk's Jupyter without a tunnel."""
+
+    def opened(self) -> Sequence[str]:
+        """Regions where this computer has let somebody in, as last surveyed."""
+        ...
+
+    def open_notebooks(self, region: str, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        """Let in this computer's address (`caller`) and these ranges; take back what it opened else.
+
+        Who is let in, as ranges. Rules of other computers stay. May refuse.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import msgspec
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Offer, Value
+from hotdesk.core.model import Goal, Offer, Value
 
 
 def _digest(value: object) -> str:
@@ -97,6 +97,19 @@ class Stop(Step, frozen=True, kw_only=True):
         return f"stop:{self.id}:{self.started_at}"
 
 
+class Retype(Step, frozen=True, kw_only=True):
+    """Give a machine that is off the type of an offer in its own zone; its disk stays where it is."""
+
+    id: str
+    started_at: float
+    offer: Offer
+    generation: int  # the desk's, which the machine serves from then on
+
+    @property
+    def key(self) -> str:
+        return f"retype:{self.id}:{self.started_at}:{self.offer.instance_type}:{self.generation}"
+
+
 class Bake(Step, frozen=True, kw_only=True):
     order: BakeOrder
 
@@ -149,13 +162,14 @@ class Prove(Step, frozen=True, kw_only=True):
 
 
 class Leave(Step, frozen=True, kw_only=True):
-    """The machine ended itself, as its owner told it to: from now on the desk is wanted parked.
+    """The machine ended itself, or was turned off elsewhere: from now on the desk is wanted parked (or off).
 
     A change of the desk's row, and of nothing in the cloud.
     """
 
     id: str
     started_at: float
+    goal: Goal = Goal.PARKED
 
     @property
     def key(self) -> str:
@@ -171,6 +185,33 @@ class Begin(Step, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"begin:{self.id}:{self.attempt}"
+
+
+class Move(Step, frozen=True, kw_only=True):
+    """A job goes on on another machine, although this one works: a change of the desk's row.
+
+    What follows from it (saving, launching) are steps of their own.
+    """
+
+    id: str  # of the job
+    generation: int  # that the desk's machine has to be of from now on
+    to: str  # the offer that comes first now
+
+    @property
+    def key(self) -> str:
+        return f"move:{self.id}:{self.generation}"
+
+
+class Told(Step, frozen=True, kw_only=True):
+    """Something that happened at the desk while nobody here looked; `why` says what. Nothing is done."""
+
+    acts: ClassVar[bool] = False
+    id: str  # of the event, as the desk named it
+    at: float  # the desk's clock
+
+    @property
+    def key(self) -> str:
+        return f"told:{self.id}"
 
 
 class Wait(Step, frozen=True, kw_only=True):
@@ -197,7 +238,23 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = Launch | Start | Stop | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Wait | Ask
+AnyStep = (
+    Launch
+    | Start
+    | Stop
+    | Retype
+    | Bake
+    | Verify
+    | Copy
+    | Delete
+    | Prove
+    | Leave
+    | Begin
+    | Move
+    | Told
+    | Wait
+    | Ask
+)
 
 
 class Outcome(Value, frozen=True):

@@ -7,13 +7,13 @@ taken under the desk's lock, and at the desk twice is once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from hotdesk.connect import at_desk, folder
-from hotdesk.core.errors import Busy, HotdeskError, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, NotAllowed, Unreachable
 from hotdesk.core.jobs import (
     AnyAct,
     End,
@@ -21,22 +21,27 @@ from hotdesk.core.jobs import (
     Follow,
     Job,
     Look,
+    Notify,
+    Pause,
     Ready,
     Record,
     Rest,
     Result,
     SeenJob,
     Settle,
+    Shift,
     Start,
     plan_jobs,
 )
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
-from hotdesk.core.steps import Begin, Outcome, Row
+from hotdesk.core.steps import Begin, Move, Outcome, Row
 from hotdesk.costs import compute_usd
+from hotdesk.jobs.placing import Placing
 from hotdesk.store import Store
 
 KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
+WAITING_SECONDS = 10.0  # between two looks while a job waits for a machine
 PATIENCE_SECONDS = 600.0  # a desk that runs and does not answer, before somebody is told
 
 
@@ -46,7 +51,10 @@ def kept_log(store: Store, job: Job) -> Path | None:
 
 
 class Runs:
-    """The jobs of all desks. `access` says how to reach a desk that runs, None for one that does not."""
+    """The jobs of all desks. `access` says how to reach a desk that runs, None for one that does not.
+
+    `live` is a desk's machine, and `offers` what it could run on, at prices of now.
+    """
 
     def __init__(
         self,
@@ -55,21 +63,25 @@ class Runs:
         clock: Clock,
         access: Callable[[Desk], Access | None],
         settle: Callable[[str], object],
+        live: Callable[[Desk], Instance | None] = lambda desk: None,
+        offers: Callable[[Desk], Sequence[Offer]] = lambda desk: desk.offers,
         on_row: Callable[[Row], None] = lambda row: None,
-        progress: bool = False,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.access = access
         self.settle = settle
+        self.placing = Placing(store, clock, live, offers)
         self.on_row = on_row
         self.progress = progress
 
     # ---- thinking ------------------------------------------------------------------------------------
 
-    def next(self, name: str) -> tuple[AnyAct | None, dict[str, SeenJob]]:
+    def next(self, name: str, mine: bool = True) -> tuple[AnyAct | None, dict[str, SeenJob]]:
         """What is to be done next for a desk's jobs, and what its disk says of them.
 
+        `mine`: whether the caller holds the desk, so that its machine may be thought over.
         Raises `Unreachable` when the desk runs and cannot be asked.
         """
         desk, jobs = self.store.find(name), self.store.jobs(name, unsettled=True)
@@ -80,6 +92,8 @@ class Runs:
             if isinstance(act, Look):
                 seen = {job.id: job for job in at_desk.look(access).jobs}
                 act = plan_jobs(desk, True, jobs, seen)
+        if mine and desk is not None and act is not None:
+            act = self.placing.reconsidered(desk, act, [j for j in jobs if not j.settled], seen)
         return act, seen
 
     def seen(self, name: str) -> dict[str, SeenJob]:
@@ -102,7 +116,11 @@ class Runs:
                 self._fetch(job)
             case Settle(job=job, goal=goal):
                 self._settle(job, goal)
-            case Ready() | Look() | Follow() | Rest():
+            case Notify(job=job):
+                at_desk.notice(self._reach(job.desk))
+            case Shift(job=job):
+                self._shift(job, act)
+            case Ready() | Look() | Follow() | Pause() | Rest():
                 pass  # nothing that is ours to do
 
     # ---- loops ---------------------------------------------------------------------------------------
@@ -124,12 +142,11 @@ class Runs:
             act: AnyAct | None = None
             with self.store.hold(desk, f"hotdesk run ({job.words[:40]})") as mine:
                 try:
-                    act, seen = self.next(desk)
+                    act, seen = self.next(desk, mine)
                     silent_since = 0.0
                     if mine and act is not None:
                         if isinstance(act, Record) and act.job.id == job.id:
                             offset = self._last_words(act.job, offset, on_output)
-                        self._foresee(act, seen)
                         self.take(act, seen)
                 except Unreachable:
                     silent_since = silent_since or self.clock.now()
@@ -137,22 +154,37 @@ class Runs:
                         raise
                     act, seen = None, {}
             said = ""
-            if isinstance(act, Rest):
-                said = act.why
+            if isinstance(act, Rest | Pause) or (isinstance(act, Ready) and act.waits):
+                said = f"… {act.why}"
             elif isinstance(act, Follow) and act.job.id != job.id:
                 said = f"… job {act.job.number} runs first"
             if said and said != noted:
                 noted = said
                 on_note(said)
             match act:
-                case Ready():
-                    self.settle(desk)
+                case Ready(waits=waits):
+                    if not self._settled(desk):
+                        waits = True
+                    if waits:
+                        self.clock.sleep(WAITING_SECONDS)
                 case Follow(job=running) if running.id == job.id:
                     offset = self._listen(job, offset, on_output)
                 case Rest():
                     return job
-                case None | Follow():
+                case None | Follow() | Pause():
                     self.clock.sleep(1.0)
+
+    def _settled(self, name: str) -> bool:
+        """Bring the desk to where it is wanted; False where no machine can be had, and one was before."""
+        try:
+            self.settle(name)
+        except NotAllowed:
+            desk = self.store.desk(name)
+            refused = self.store.past(desk).refusals(self.clock.now())
+            if self.store.past(desk).proof is None or any(o.key not in refused for o in desk.offers):
+                raise
+            return False
+        return True
 
     def _see_it_settled(self, job: Job) -> None:
         """Until the desk is what it shall be after the job, unless somebody wants it otherwise by now."""
@@ -173,28 +205,11 @@ class Runs:
             try:
                 act, seen = self.next(name)
                 if act is not None:
-                    self._foresee(act, seen)
                     self.take(act, seen)
-                    acted |= not isinstance(act, Ready | Look | Follow | Rest)
+                    acted |= not isinstance(act, Ready | Look | Follow | Pause | Rest)
             except HotdeskError:  # this desk is looked at again in a moment, the others now
                 continue
         return acted
-
-    def _foresee(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
-        """Once a minute: how far the job is, and where it shall go on if its machine is taken now."""
-        match act:
-            case Follow(job=job) if job.id in seen and abs(seen[job.id].seconds - job.ran_seconds) > 60:
-                job = self.store.put_job(job.number, ran_seconds=seen[job.id].seconds)
-            case _:
-                return
-        desk, now = self.store.find(job.desk), self.clock.now()
-        if desk is None or job.deadline_at is None:
-            return
-        from hotdesk.jobs.terms import place
-
-        offers, _ = place(job, desk.offers, self.store.past(desk).refusals(now).keys(), now)
-        if offers != desk.offers:
-            self.store.put(msgspec.structs.replace(desk, offers=offers))
 
     # ---- acts ----------------------------------------------------------------------------------------
 
@@ -209,6 +224,20 @@ class Runs:
             message = error.why or error.what
             self.on_row(self.store.end(row, Outcome(status="unknown", message=message), self.clock.now()))
             raise
+        self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
+
+    def _shift(self, job: Job, act: Shift) -> None:
+        """Write down that the desk's machine must be another, and why. The loop does the rest."""
+        desk, machine = self.store.desk(job.desk), self.placing.live(self.store.desk(job.desk))
+        if machine is None:
+            return  # it was taken meanwhile
+        generation, now = max(desk.generation, machine.chosen_for + 1), self.clock.now()
+        step = Move(id=job.id, generation=generation, to=act.offers[0].key, why=act.why)
+        (row,) = self.store.begin([(job.desk, step)], now)
+        self.on_row(row)
+        at = max(now, desk.since + 0.001)
+        changes = {"offers": act.offers, "generation": generation, "since": at, "on_demand_at": 0.0}
+        self.store.put(msgspec.structs.replace(desk, **changes))
         self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
 
     def _reach(self, name: str) -> Access:
@@ -238,7 +267,7 @@ class Runs:
 
     def _fetch(self, job: Job) -> None:
         sources = [f"{job.folder}/{name}" for name in job.pull]
-        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), progress=self.progress)
+        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), on_progress=self.progress)
         self.store.put_job(job.number, pulled=True)
 
     def _keep_log(self, job: Job, seen: SeenJob | None) -> None:

@@ -5,7 +5,7 @@ And, once it runs, which of the desk's offers come first: what `core.policy` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -101,32 +101,55 @@ def _within(
 def place(
     job: Job,
     offers: Sequence[Offer],
-    refused: Collection[str],
+    zones: tuple[Zone, ...],
     now: float,
+    *,
+    machine: str = "",
+    ran_seconds: float = 0.0,
+    starting_seconds: float = 0.0,
     policy: Callable[[Terms], Policy] = lambda terms: policy_of(terms),  # noqa: PLW0108 -- it is below
 ) -> tuple[tuple[Offer, ...], Decision | None]:
-    """The desk's offers in the order in which a job with a deadline should try them, and the decision behind.
+    """The offers in the order in which a job with a deadline should try them now, and the decision behind.
 
-    `refused`: keys of the offers that said no lately. A zone whose spot was not refused counts as there.
+    `zones`: what is known of each spot offer, named by its key. `machine`: "on-demand", or the key of the
+    spot offer that it runs on. Where the decision is to wait, offers come in the order for the time after.
     """
     markets = {o.market for o in offers}
     if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
         return tuple(offers), None
     terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
     spot = [o for o in offers if o.market is Market.SPOT]
-    zones = tuple(
-        Zone(name=o.key, up=o.key not in refused, seconds=600.0, usd_per_hour=o.usd_per_hour) for o in spot
-    )
     left = max(1.0, job.work_seconds - job.ran_seconds)
-    look = Situation(elapsed_seconds=max(0.0, now - job.created_at), work_seconds=left, zones=zones)
+    look = Situation(
+        elapsed_seconds=max(0.0, now - job.created_at),
+        work_seconds=left,
+        zones=zones,
+        machine=machine,
+        ran_seconds=ran_seconds,
+        starting_seconds=starting_seconds,
+    )
     decision = decide(policy(terms), terms, look)
     if decision.action == "on-demand":  # spot now could make it late
         preferred = [o for o in offers if o.market is Market.ON_DEMAND]
     else:
         preferred = [o for o in spot if o.key == decision.zone]
     others = [] if decision.action == "on-demand" else [o for o in offers if o not in preferred]
+    for zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
+        decision = msgspec.structs.replace(decision, why=decision.why.replace(*zone))
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
-    return (*said, *sorted(others, key=lambda o: (o.market is not Market.SPOT, o.usd_per_hour))), decision
+    ages = {z.name: (not z.up, -z.seconds) for z in zones}
+    ranked = sorted(
+        others, key=lambda o: (o.market is not Market.SPOT, ages.get(o.key, (True, 0.0))[0], o.usd_per_hour)
+    )
+    return (*said, *ranked), decision
+
+
+def latest(job: Job, offers: Sequence[Offer]) -> float:
+    """The last moment (our clock) at which on-demand can be begun and still makes the deadline."""
+    assert job.deadline_at is not None
+    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
+    left = max(1.0, job.work_seconds - job.ran_seconds)
+    return job.deadline_at - left - terms.changeover_seconds - 2 * terms.tick_seconds
 
 
 def policy_of(terms: Terms) -> Policy:

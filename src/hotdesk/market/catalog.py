@@ -90,19 +90,11 @@ class Catalog:
 
     def _offer(self, row: int, machine: Machine, why: str = "") -> Offer:
         place, time = self.places[self.place[row]], self.time[row]
-        return Offer(
-            provider=place.provider,
+        return machine.offer(
             region=place.region,
             zone=place.zone,
-            instance_type=machine.instance_type,
             market=MARKETS[self.market[row]],
             usd_per_hour=self.price[row],
-            gpu=machine.gpu,
-            gpu_count=machine.gpu_count,
-            gpu_memory_gib=machine.gpu_memory_gib,
-            vcpus=machine.vcpus,
-            memory_gib=machine.memory_gib,
-            arch=machine.arch,
             price_time=None if math.isnan(time) else time,
             source=self.sources[self.source[row]],
             why=why,

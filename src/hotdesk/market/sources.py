@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from hotdesk.core.errors import Missing, Unreachable, Usage
+from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.prices import region_of
 from hotdesk.market.table import Machine
@@ -164,14 +165,23 @@ def aws_region(account: Aws, region: str, machines: dict[str, Machine], now: flo
     rows: list[Offer] = []
     for name, zone, price, changed in account.spot_now(region, now):
         if machine := machines.get(name):
-            rows.append(_offer(machine, (region, zone), Market.SPOT, price=price, time=changed, source=_SPOT))
+            rows.append(
+                machine.offer(
+                    region=region,
+                    zone=zone,
+                    market=Market.SPOT,
+                    usd_per_hour=price,
+                    price_time=changed,
+                    source=_SPOT,
+                )
+            )
     listed = account.on_demand(region)
     zones = account.zones(region)
     for name, price in listed.items():
         if machine := machines.get(name):
             places = zones.get(name, ()) if machine.gpu else ("",) if zones.get(name) else ()
             rows += [
-                _offer(machine, (region, zone), Market.ON_DEMAND, price=price, time=now, source=_LISTED)
+                machine.offer(region=region, zone=zone, usd_per_hour=price, price_time=now, source=_LISTED)
                 for zone in places
                 if region_of(zone) == region or not zone
             ]
@@ -204,13 +214,6 @@ def as_machine(raw: dict[str, Any]) -> Machine | None:
         )
     except (KeyError, TypeError, IndexError):
         return None
-
-
-def gpu_name(name: str) -> str:
-    """A GPU's name as people say it."""
-    return {"RTX PRO Server 6000": "RTX PRO 6000", "RTX PRO Server 4500": "RTX PRO 4500"}.get(
-        name.strip(), name.strip()
-    )
 
 
 def price_history(
@@ -310,27 +313,6 @@ def _listed(row: str | dict[str, Any]) -> tuple[str, float]:
         if dimension.get("unit", "Hrs") == "Hrs"
     ]
     return document["product"]["attributes"]["instanceType"], max(prices)
-
-
-def _offer(
-    machine: Machine, at: tuple[str, str], market: Market, *, price: float, time: float, source: str
-) -> Offer:
-    return Offer(
-        provider="aws",
-        region=at[0],
-        zone=at[1],
-        instance_type=machine.instance_type,
-        market=market,
-        usd_per_hour=price,
-        gpu=machine.gpu,
-        gpu_count=machine.gpu_count,
-        gpu_memory_gib=machine.gpu_memory_gib,
-        vcpus=machine.vcpus,
-        memory_gib=machine.memory_gib,
-        arch=machine.arch,
-        price_time=time,
-        source=source,
-    )
 
 
 def _utc(moment: float) -> datetime:

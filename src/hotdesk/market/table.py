@@ -28,6 +28,36 @@ class Machine(Value, frozen=True):
     arch: str = "x86_64"
     burstable: bool = False  # its vCPUs are full ones only for a while
 
+    def offer(
+        self,
+        *,
+        region: str,
+        zone: str = "",
+        market: Market = Market.ON_DEMAND,
+        usd_per_hour: float,
+        price_time: float | None,
+        source: str,
+        why: str = "",
+    ) -> Offer:
+        """This type, for sale at one place for one price."""
+        return Offer(
+            provider=self.provider,
+            region=region,
+            zone=zone,
+            instance_type=self.instance_type,
+            market=market,
+            usd_per_hour=usd_per_hour,
+            gpu=self.gpu,
+            gpu_count=self.gpu_count,
+            gpu_memory_gib=self.gpu_memory_gib,
+            vcpus=self.vcpus,
+            memory_gib=self.memory_gib,
+            arch=self.arch,
+            price_time=price_time,
+            source=source,
+            why=why,
+        )
+
 
 class Retired(Value, frozen=True):
     """A type that can no longer be had, what it was, and what does its work today."""
@@ -150,19 +180,9 @@ class Table(Value, frozen=True):
         )
 
     def _offer(self, name: str, region: str, price: float, time: float, source: str) -> Offer:
-        machine = self._by_name[name]
-        return Offer(
-            provider=self.provider,
+        return self._by_name[name].offer(
             region=region,
-            zone="",
-            instance_type=name,
             usd_per_hour=price,
-            gpu=machine.gpu,
-            gpu_count=machine.gpu_count,
-            gpu_memory_gib=machine.gpu_memory_gib,
-            vcpus=machine.vcpus,
-            memory_gib=machine.memory_gib,
-            arch=machine.arch,
             price_time=time,
             source=f"shipped table of {self.as_of}: {self.sources[source]}",
         )
@@ -170,6 +190,12 @@ class Table(Value, frozen=True):
     @property
     def _by_name(self) -> dict[str, Machine]:
         return _machines(self.provider)
+
+
+def list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    """The shipped on-demand price of a type on EC2, and the day when it was so."""
+    usd = shipped().on_demand_prices([instance_type]).get((instance_type, region))
+    return (usd, shipped().time) if usd else None
 
 
 @cache

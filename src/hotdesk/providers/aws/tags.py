@@ -7,6 +7,7 @@ hotdesk:born        the desk's creation (this computer's clock), which tells des
 hotdesk:name        the name of the order: what a lost answer is found again by
 hotdesk:goal        running | parked
 hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
+hotdesk:priced      when that price was so, where AWS did not tell it (seconds since the epoch)
 hotdesk:gpu         L4                      hotdesk:user    who to log in as
 hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
 hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images
@@ -14,6 +15,7 @@ hotdesk:keys        the launch that made the machine's ssh host keys: what they 
 hotdesk:image       the desk's own image that a machine was launched from
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
+hotdesk:moved       4                       the desk's generation that a machine was given its type for
 hotdesk:verified    1                       read back and found whole
 """
 
@@ -55,8 +57,8 @@ def specifications(kinds: Sequence[str], tags: Tags) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": listed(tags)} for kind in kinds]
 
 
-def generation(tags: Tags) -> int:
-    text = tags.get("generation", "")
+def generation(tags: Tags, key: str = "generation") -> int:
+    text = tags.get(key, "")
     return int(text) if text.isdecimal() else 0
 
 

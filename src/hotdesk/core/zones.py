@@ -1,0 +1,108 @@
+"""Where spot has been there and where not, and for how long: read from the journal.
+
+A launch that was granted shows that a zone had spot then; one that was refused for want of capacity, or a
+machine that was taken away, that it had none. Prices say little of that since EC2 began to set them itself in
+2017 (docs/spot.md): they are only what a zone costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from hotdesk.core.errors import OFFER_KINDS
+from hotdesk.core.model import Market, Offer
+from hotdesk.core.policy import Zone
+from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
+
+#: A zone of which nothing is known is taken for one that has just shown itself.
+UNKNOWN_SECONDS = 600.0
+#: How long a zone that took a machine back, or refused one, is believed to have none.
+DOWN_SECONDS = 600.0
+#: What was seen before says nothing any more.
+FORGET_SECONDS = 2 * 86400.0
+#: Between two regions of one cloud: what a GiB of the desk's disk costs on its way (EC2 price list, 2026).
+USD_PER_GIB = 0.02
+
+Events = dict[str, list[tuple[float, bool]]]
+
+
+def events(rows: Iterable[Row]) -> Events:
+    """By offer key: when it was seen, and whether it was there. Rows of any number of desks, in order."""
+    found: Events = {}
+    running: dict[str, tuple[str, str]] = {}  # by desk: the offer and the machine
+
+    def note(key: str, at: float, there: bool) -> None:
+        found.setdefault(key, []).append((at, there))
+
+    def taken(desk: str, at: float) -> None:
+        if desk in running:
+            note(running.pop(desk)[0], at, False)
+
+    for row in rows:
+        at = row.ended_at or row.at
+        match row.step:
+            case Launch(order=order) if row.done:
+                taken(row.desk, row.at)  # nobody has ended the one before
+                note(order.offer.key, at, True)
+                running[row.desk] = (order.offer.key, row.outcome.id if row.outcome else "")
+            case Launch(order=order) if row.refused and row.outcome and row.outcome.kind in OFFER_KINDS:
+                note(order.offer.key, at, False)
+            case Bake(order=bake) if row.desk in running and bake.source_id != running[row.desk][1]:
+                taken(row.desk, row.at)  # only a disk was left
+            case Delete(id=id_) | Stop(id=id_) | Leave(id=id_):
+                if running.get(row.desk, ("", ""))[1] == id_:
+                    del running[row.desk]
+    return found
+
+
+def zones(
+    offers: Sequence[Offer],
+    seen: Events,
+    now: float,
+    *,
+    running: str = "",
+    taken: str = "",
+    region: str = "",
+    disk_gib: float = 0.0,
+    refused: Collection[str] = (),
+) -> tuple[Zone, ...]:
+    """Every spot offer as the policy wants to know it.
+
+    `running`: the offer key of a machine that works, `taken` of one that was just interrupted. `region`:
+    where the desk's disk is. `refused`: offers that are not to be asked for now, whatever the reason.
+    """
+    found = []
+    for offer in offers:
+        if offer.market is not Market.SPOT:
+            continue
+        up, seconds = _state([e for e in seen.get(offer.key, []) if now - e[0] < FORGET_SECONDS], now)
+        if offer.key == running:
+            up, seconds = True, seconds if up else 0.0
+        elif offer.key == taken or offer.key in refused:
+            up, seconds = False, 0.0 if up else seconds
+        away = region not in {"", offer.region}
+        found.append(
+            Zone(
+                name=offer.key,
+                up=up,
+                seconds=seconds,
+                usd_per_hour=offer.usd_per_hour,
+                move_usd=USD_PER_GIB * disk_gib if away else 0.0,
+            )
+        )
+    return tuple(found)
+
+
+def _state(known: Sequence[tuple[float, bool]], now: float) -> tuple[bool, float]:
+    """Whether a zone has spot, and for how long that has been so; events in the order of time."""
+    if not known:
+        return True, UNKNOWN_SECONDS
+    last, there = known[-1]
+    if not there and now - last >= DOWN_SECONDS:
+        return True, 0.0  # worth another try: whether it is there shows then
+    since = last
+    for at, same in reversed(known):
+        if same is not there:
+            break
+        since = at
+    return there, max(0.0, now - since)

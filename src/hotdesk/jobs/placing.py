@@ -1,0 +1,176 @@
+"""Where a job with a deadline is, where it should be, and where it would go on: looked at again as it runs.
+
+`core.policy` decides, from what the journal knows of the zones (`core.zones`) and from prices of now.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from hotdesk.core.errors import HotdeskError
+from hotdesk.core.jobs import (
+    AnyAct,
+    Follow,
+    Job,
+    Pause,
+    Ready,
+    SeenJob,
+    Shift,
+    Start,
+    leave_machine,
+)
+from hotdesk.core.model import Desk, Instance, Market, Offer
+from hotdesk.core.policy import Decision
+from hotdesk.core.ports import Clock
+from hotdesk.core.steps import Launch
+from hotdesk.core.zones import events, zones
+from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
+from hotdesk.store import Store
+
+LOOK_SECONDS = float(
+    os.environ.get("HOTDESK_LOOK_SECONDS", "60")
+)  # between two decisions about a machine that works
+PRICE_SECONDS = 600.0  # between two questions for prices
+ROWS = 5000  # of the journal: what is older says nothing of today's zones
+
+
+class Placing:
+    """What `Runs` asks about the place of its jobs. Only memory of its own is when it last looked."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        live: Callable[[Desk], Instance | None],
+        offers: Callable[[Desk], Sequence[Offer]],
+    ) -> None:
+        self.store, self.clock, self.live, self.offers = store, clock, live, offers
+        self._looked: dict[str, float] = {}  # by job id
+        self._priced: dict[str, tuple[float, tuple[Offer, ...]]] = {}  # by desk
+
+    def reconsidered(
+        self, desk: Desk, act: AnyAct, jobs: Sequence[Job], seen: Mapping[str, SeenJob]
+    ) -> AnyAct:
+        """The act, or another where the machine should change or be waited for. The caller holds the desk."""
+        match act:
+            case Follow(job=job) | Start(job=job) | Pause(job=job):
+                told = seen.get(job.id)
+            case Ready():
+                running = [j for j in jobs if j.result is None and not j.cancelled]
+                if not running:
+                    return act
+                job, told = running[0], None
+            case _:
+                return act
+        if job.deadline_at is None or job.work_seconds <= 0:
+            return act
+        if told is not None:
+            done = told.saved_seconds if job.checkpoint else told.seconds
+            if done != job.ran_seconds and self._due(job, told):
+                job = self.store.put_job(job.number, ran_seconds=done)
+        if isinstance(act, Ready):
+            return self._without(desk, act, job)
+        if told is None or told.cancelled or not self._due(job, told):
+            return act
+        self._looked[job.id] = self.clock.now()
+        machine = self.live(desk)
+        return self._with(desk, act, job, told, machine) if machine else act
+
+    def _due(self, job: Job, told: SeenJob) -> bool:
+        return told.asked_seconds >= 0 or self.clock.now() - self._looked.get(job.id, 0.0) >= LOOK_SECONDS
+
+    def _with(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance) -> AnyAct:
+        """The job runs on this machine: whether it should, and where it would go on if it were taken now."""
+        here = _key(machine)
+        launched = self._launched(desk)
+        ran = max(0.0, self.clock.now() - launched)
+        offers, decision = self._decide(
+            desk,
+            job,
+            machine,
+            machine="on-demand" if machine.market is Market.ON_DEMAND else here,
+            ran_seconds=ran,
+            starting_seconds=0.0 if told.alive else max(0.0, CHANGEOVER_SECONDS - ran),
+        )
+        if decision is None:
+            return act
+        refused = self.store.past(desk).refusals(self.clock.now())
+        there = tuple(o for o in offers if o.market is not machine.market and o.key not in refused)
+        if leave := leave_machine(job, told, machine, decision, there):
+            whole = tuple(o for o in offers if o.market is machine.market)
+            return msgspec.structs.replace(leave, offers=there + whole) if isinstance(leave, Shift) else leave
+        offers, decision = self._decide(desk, job, machine, taken=here)
+        self._write(desk, job, offers, decision)
+        return act
+
+    def _without(self, desk: Desk, act: Ready, job: Job) -> AnyAct:
+        """The desk has no machine that the job could run on: which should come, and whether at once."""
+        machine = self.live(desk)
+        if machine is not None and machine.chosen_for >= desk.generation:
+            return act  # it is on its way
+        if machine is not None:
+            return act  # it is being left, for what was decided then
+        offers, decision = self._decide(desk, job, None)
+        self._write(desk, job, offers, decision)
+        refused = self.store.past(desk).refusals(self.clock.now())
+        spot = [o for o in offers if o.market is Market.SPOT and o.key not in refused]
+        if decision is not None and (decision.action == "wait" or (decision.action == "spot" and not spot)):
+            return Ready(why=decision.why, waits=True)
+        return act
+
+    def _decide(
+        self, desk: Desk, job: Job, at: Instance | None, *, taken: str = "", **more: object
+    ) -> tuple[tuple[Offer, ...], Decision | None]:
+        now = self.clock.now()
+        offers = self._offered(desk)
+        running = str(more.get("machine", ""))
+        last = self.store.past(desk).launch
+        region = at.region if at else ""
+        if not region and last and isinstance(last.step, Launch):
+            region = last.step.order.offer.region
+        known = zones(
+            offers,
+            events(self.store.rows(limit=ROWS)),
+            now,
+            running=running,
+            taken=taken,
+            region=region,
+            disk_gib=at.disk_gib if at else float(desk.want.disk_gib),
+            refused=self.store.past(desk).refusals(now).keys(),
+        )
+        return place(job, offers, known, now, **more)  # type: ignore[arg-type]
+
+    def _offered(self, desk: Desk) -> tuple[Offer, ...]:
+        """What the desk may run on, at prices of the last minutes."""
+        asked, known = self._priced.get(desk.name, (0.0, ()))
+        if len({o.market for o in desk.offers}) < 2 and desk.want.market != "cheapest":
+            return desk.offers
+        if self.clock.now() - asked >= PRICE_SECONDS:
+            try:
+                known = tuple(self.offers(desk))
+            except HotdeskError:  # the prices of before will do
+                known = known or desk.offers
+            self._priced[desk.name] = self.clock.now(), known
+        return known or desk.offers
+
+    def _launched(self, desk: Desk) -> float:
+        row = self.store.past(desk).power
+        return row.at if row else self.clock.now()
+
+    def _write(self, desk: Desk, job: Job, offers: tuple[Offer, ...], decision: Decision | None) -> None:
+        if decision is None:
+            return
+        # Nobody may be there to think again: then on-demand comes when it is needed, and not before.
+        at = 0.0 if decision.action == "on-demand" else latest(job, offers)
+        if decision.action == "wait":
+            offers = tuple(o for o in offers if o.market is not Market.SPOT)
+        changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)
+        if changed != desk:
+            self.store.put(changed)
+
+
+def _key(machine: Instance) -> str:
+    return f"{machine.provider}/{machine.zone}/{machine.instance_type}/{machine.market}"

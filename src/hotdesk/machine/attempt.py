@@ -1,0 +1,210 @@
+"""One attempt of a job at its desk, from its first process to the status that outlives it.
+
+The standard library only, for Python 3.8 and later: it runs at desks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import signal
+import subprocess
+import time
+from typing import Any
+
+from hotdesk.machine.checkpoints import LOOK_SECONDS, Checkpoints
+from hotdesk.machine.job_files import HOME, path, read, write
+
+STOPPING_SECONDS = 0.4  # a machine that stops ends the job and us at about the same time
+NOTICE_SECONDS = 300.0  # within which a machine is taken, once that was announced
+SHELLS = {"bash", "zsh", "sh", "dash"}
+RESERVE_BYTES = 65536  # given back when the disk is full, so that the end can still be written down
+
+
+class Attempt:
+    """One attempt of one job, from its first process to the status that outlives it."""
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self.order = read(path(id_, "order.json"))
+        self.status = read(path(id_, "status.json"))
+        self.signals: list[int] = []
+        self.log: Any = None
+        self.child: Any = None
+        self.told_at = 0.0
+        self.useful_since = 0.0  # work that counts, until now, is this long
+
+    def run(self) -> int:
+        lock = os.open(path(self.id, "run.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 75
+        os.set_inheritable(lock, True)  # held until the last process of the job is gone
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, lambda got, frame: self.signals.append(got))
+        with contextlib.suppress(OSError), open(path(self.id, "reserve"), "wb") as reserve:
+            reserve.write(b"\0" * RESERVE_BYTES)
+        self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
+        before = self.status.get("seconds", 0.0)
+        # What the attempts before have left: with a checkpoint folder, what was written there.
+        kept = self.status.get("saved_seconds", 0.0) if self.order.get("checkpoint") else before
+        began, clock = time.time(), time.monotonic()
+        first = self.status.setdefault("started_at", began)
+        self.useful_since = clock - kept
+        self.tell(
+            phase="running",
+            pid=os.getpid(),
+            started_at=first,
+            attempt_at=began,
+            seconds_before=before,
+            asked_at=0.0,
+        )
+        try:
+            status, stopped = self.command(lock, clock, before)
+        finally:
+            os.close(lock)
+        seconds = before + time.monotonic() - clock
+        phase = "interrupted" if stopped and not self.cancelled() else "ended"
+        self.tell(
+            phase=phase,
+            exit_status=None if phase == "interrupted" else status,
+            ended_at=time.time(),
+            seconds=seconds,
+            cancelled=self.cancelled(),
+            sure=True,
+        )
+        return 0
+
+    def cancelled(self) -> bool:
+        return os.path.exists(path(self.id, "cancel"))
+
+    def tell(self, sure: bool = False, **changes: Any) -> None:
+        """Write the status down. `sure`: however long that takes, for nobody else knows."""
+        self.status.update(changes)
+        while True:
+            try:
+                write(path(self.id, "status.json"), self.status)
+                return
+            except OSError as error:
+                self.status["trouble"] = f"{error.strerror or error}"
+                with contextlib.suppress(OSError):
+                    os.remove(path(self.id, "reserve"))
+                if not sure or os.getppid() == 0:
+                    return
+                time.sleep(1.0)
+
+    def argv(self) -> list[str]:
+        again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
+        words = self.order["resume_command"] if again else self.order["command"]
+        shell = os.environ.get("SHELL", "")
+        if os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK):
+            shell = "/bin/sh"
+        # A login shell: the desk's own PATH, as in a terminal there.
+        line = words[0] if len(words) == 1 else 'exec "$@"'
+        return [shell, "-lc", line, "hotdesk", *(words if len(words) > 1 else [])]
+
+    def command(self, lock: int, clock: float, before: float) -> tuple[int, bool]:
+        """Run it to its end; its exit status, and whether it was the machine that ended it."""
+        folder = os.path.join(HOME, self.order.get("folder") or ".")
+        environment = dict(os.environ)
+        environment.update(
+            PYTHONUNBUFFERED="1",  # else a log comes in lumps
+            HOTDESK_JOB=self.id,
+            HOTDESK_ATTEMPT=str(self.status.get("attempt", 1)),
+        )
+        for name in ("TMUX", "TMUX_PANE"):
+            environment.pop(name, None)
+        places = Checkpoints(self)
+        if places.folder:
+            environment["HOTDESK_CHECKPOINT"] = places.folder
+        try:
+            self.child = subprocess.Popen(
+                self.argv(),
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+        except OSError as error:
+            self.say(f"hotdesk: {error.strerror}: {error.filename}\n".encode())
+            return 126, False
+        reader = selectors.DefaultSelector()
+        os.set_blocking(self.child.stdout.fileno(), False)
+        reader.register(self.child.stdout, selectors.EVENT_READ)
+        stopped, talking = False, True
+        kill_at: float | None = None
+        done_at: float | None = None
+        while True:
+            if talking and reader.select(LOOK_SECONDS):
+                talking = self.pump(reader)
+            elif not talking:
+                time.sleep(0.05)
+            now = time.monotonic()
+            for got in self.take_signals():
+                if got == signal.SIGUSR1:
+                    places.ask()
+                elif got == signal.SIGINT:
+                    self.send(signal.SIGINT)
+                else:
+                    stopped = True
+            if (stopped or self.cancelled()) and kill_at is None and self.child.poll() is None:
+                # A job that stops is asked for a checkpoint first, if it has said how it wants to be asked.
+                if stopped and places.signal not in {None, signal.SIGTERM}:
+                    places.ask()
+                self.send(signal.SIGTERM)
+                kill_at = now + float(self.order.get("grace_seconds", 20.0))
+            if kill_at is not None and now > kill_at:
+                self.send(signal.SIGKILL)
+            places.look(now)
+            if now - self.told_at > 5.0:
+                self.told_at = now
+                self.tell(seconds=before + now - clock)
+            if self.child.poll() is not None:
+                # What runs on in the background may hold the pipe for ever: its last words are waited for.
+                done_at = done_at or now
+                if now - done_at > STOPPING_SECONDS and (not talking or now - done_at > 1.0):
+                    break
+        warned = places.asked_at and time.monotonic() - places.asked_at < NOTICE_SECONDS
+        # A job that was told that its machine will be taken, and left in time, has not ended. Asked by a
+        # SIGTERM it may say that all went well; to begin it once more is the smaller harm.
+        if warned and (self.child.returncode != 0 or places.signal == signal.SIGTERM):
+            stopped = True
+        self.send(signal.SIGKILL)  # whatever it left in its own group
+        status = self.child.returncode
+        places.close()
+        return (128 - status if status < 0 else status), stopped
+
+    def take_signals(self) -> list[int]:
+        got, self.signals = self.signals, []
+        return got
+
+    def send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child.pid, number)
+
+    def pump(self, reader: selectors.BaseSelector) -> bool:
+        """Pass on what the job says; whether it may say more."""
+        try:
+            said = os.read(self.child.stdout.fileno(), 65536)
+        except BlockingIOError:
+            return True
+        if said:
+            self.say(said)
+            return True
+        reader.unregister(self.child.stdout)
+        return False
+
+    def say(self, words: bytes) -> None:
+        if os.isatty(1):
+            with contextlib.suppress(OSError):
+                os.write(1, words)
+        try:
+            self.log.write(words)
+        except OSError as error:  # the job goes on; what it says now is lost
+            self.status["trouble"] = f"the log is cut: {error.strerror}"

@@ -1,0 +1,152 @@
+"""A job's checkpoints at its desk: when one was written, how long it took, and the last whole ones aside.
+
+The standard library only, for Python 3.8 and later: it runs at desks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from hotdesk.machine.job_files import HOME, path, place
+
+if TYPE_CHECKING:
+    from hotdesk.machine.attempt import Attempt
+
+LOOK_SECONDS = 0.2  # between two looks at a checkpoint folder
+STILL_SECONDS = 1.0  # a checkpoint is whole when nothing has changed for so long
+KEPT = 2  # whole checkpoints that are kept aside
+
+
+class Checkpoints:
+    """The job's checkpoint folder: when one was written, how long it took, and the last whole ones aside."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        order = attempt.order
+        name = order.get("checkpoint") or ""
+        self.folder = os.path.join(HOME, order.get("folder") or ".", os.path.expanduser(name)) if name else ""
+        self.signal = getattr(signal, order.get("signal") or "", None)
+        self.asked_at = 0.0
+        self.seen = self.survey()
+        self.looked_at = time.monotonic()
+        self.changed_at = 0.0
+        self.burst_at: float | None = None
+        number = order.get("restore")
+        if self.folder and number:
+            self.put_back(number)
+
+    def survey(self) -> dict[str, tuple[int, int, int]]:
+        """Names, sizes, times and places of all files there."""
+        found = {}
+        for folder, _, names in os.walk(self.folder) if self.folder else ():
+            for name in names:
+                file = os.path.join(folder, name)
+                with contextlib.suppress(OSError):
+                    stat = os.lstat(file)
+                    found[file] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return found
+
+    def ask(self) -> None:
+        """Tell the job to write one now."""
+        self.asked_at = time.monotonic()
+        self.attempt.tell(asked_at=time.time(), asked_place=place())
+        if self.signal is None or self.attempt.child is None:
+            return
+        for pid in programs(self.attempt.child.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, self.signal)
+
+    def look(self, now: float) -> None:
+        if not self.folder or now - self.looked_at < LOOK_SECONDS:
+            return
+        found = self.survey()
+        if found != self.seen:
+            if self.burst_at is None:
+                self.burst_at = self.looked_at  # it began after the look before
+            self.changed_at = now
+        elif self.burst_at is not None and now - self.changed_at >= STILL_SECONDS:
+            self.note()
+        self.seen, self.looked_at = found, now
+
+    def note(self) -> None:
+        """A checkpoint is whole: write down how long it took, and keep it aside."""
+        status = self.attempt.status
+        began = self.burst_at or self.changed_at
+        took = self.changed_at - began
+        times = [*status.get("checkpoint_seconds", []), round(took, 2)][-20:]
+        count = status.get("checkpoints", 0) + 1
+        self.burst_at = None
+        kept = self.keep(count)
+        self.attempt.tell(
+            checkpoints=count,
+            checkpoint_seconds=times,
+            checkpoint_at=time.time(),
+            # What it holds was computed before its writing began.
+            saved_seconds=began - self.attempt.useful_since,
+            checkpoint_bytes=sum(size for size, _, _ in self.survey().values()),
+            kept=kept,
+        )
+
+    def keep(self, number: int) -> list[int]:
+        """Copy the folder aside, so that a later broken checkpoint does not cost the last whole one."""
+        aside = path(self.attempt.id, "checkpoints")
+        try:
+            target = os.path.join(aside, str(number))
+            shutil.rmtree(target + ".new", ignore_errors=True)
+            size = sum(size for size, _, _ in self.survey().values())
+            os.makedirs(aside, exist_ok=True)
+            if shutil.disk_usage(aside).free < 3 * size + (1 << 28):
+                return self.kept()  # room for the job's own files comes first
+            before = self.survey()
+            shutil.copytree(self.folder, target + ".new", symlinks=True)
+            if self.survey() != before:  # it was written to meanwhile: not a whole one
+                shutil.rmtree(target + ".new", ignore_errors=True)
+                return self.kept()
+            os.replace(target + ".new", target)
+            for old in self.kept()[:-KEPT]:
+                shutil.rmtree(os.path.join(aside, str(old)), ignore_errors=True)
+        except OSError as error:
+            self.attempt.status["trouble"] = f"no checkpoint could be kept aside: {error}"
+        return self.kept()
+
+    def kept(self) -> list[int]:
+        with contextlib.suppress(OSError):
+            return sorted(int(n) for n in os.listdir(path(self.attempt.id, "checkpoints")) if n.isdigit())
+        return []
+
+    def put_back(self, number: int) -> None:
+        """The checkpoint that was kept under this number, in the place of a broken one."""
+        source = path(self.attempt.id, "checkpoints", str(number))
+        if not os.path.isdir(source):
+            return
+        broken = path(self.attempt.id, "broken")
+        shutil.rmtree(broken, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.move(self.folder, broken)
+        shutil.copytree(source, self.folder, symlinks=True)
+        self.seen = self.survey()
+        self.attempt.status["restored"] = number
+        self.attempt.say(f"hotdesk: checkpoint {number} was put back\n".encode())
+
+    def close(self) -> None:
+        """The job is over: what it wrote last counts as well."""
+        if self.folder and (self.burst_at is not None or self.survey() != self.seen):
+            self.burst_at = self.burst_at or self.looked_at
+            self.changed_at = time.monotonic()
+            self.note()
+
+
+def programs(pid: int) -> list[int]:
+    """Whom to ask: the job's own program, or what our shell started; its helpers would die of a signal."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as words:
+            ours = words.read().split(b"\0")[1:2] == [b"-lc"]
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as children:
+            return [int(child) for child in children.read().split()] if ours else [pid]
+    except OSError:
+        return [pid]

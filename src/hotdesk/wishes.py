@@ -1,0 +1,157 @@
+"""The part of the façade that is about wishes: what a desk's row would be if this were asked of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hotdesk.core.errors import Refused, Usage
+from hotdesk.core.leaving import ended_itself
+from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
+from hotdesk.core.ports import Clock, Provider
+from hotdesk.questions import nothing_fits, question_of
+from hotdesk.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.config import Config
+
+
+class Wishes:
+    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+
+    store: Store
+    clock: Clock
+
+    if TYPE_CHECKING:
+
+        @property
+        def config(self) -> Config: ...
+        def survey(self, provider: str) -> Survey: ...
+        def provider(self, name: str) -> Provider: ...
+
+    def wanted(
+        self,
+        name: str,
+        goal: Goal,
+        want: Want | None = None,
+        provider: str | None = None,
+        fresh: bool = False,
+    ) -> Desk:
+        """The desk's row as this wish would write it; nothing is written yet."""
+        # A wish is newer than all that was done for earlier ones, even where the clock was set back.
+        now = max(self.clock.now(), self.store.latest(name) + 0.001)
+        desk = self.store.find(name)
+        if desk is None:
+            check_name(name)
+            settings = self.config.desks.get(name)
+            desk = Desk(
+                name=name,
+                goal=goal,
+                since=now,
+                created_at=now,
+                provider=self.cloud(name, provider),
+                idle_minutes=settings.idle_park_minutes if settings else None,
+                lease_hours=settings.lease_hours if settings else 0.0,
+            )
+            want = want or self.configured(name, provider)
+        elif provider and provider != desk.provider:
+            raise Usage(
+                f"{name} is a desk of {desk.provider}.",
+                "A desk cannot change its cloud; its image would have to be carried over.",
+                f"hotdesk up another-name --provider {provider}",
+            )
+        elif want and goal is Goal.RUNNING and self._has_machine(desk) and want != desk.want:
+            raise Usage(
+                f"{name} has a machine already.",
+                "Its hardware is chosen when it is launched.",
+                f"hotdesk move {name} …   # the same desk on other hardware",
+            )
+        asked, want = want, want or desk.want
+        if goal is Goal.RUNNING:
+            self._check_computer(desk.provider)
+        offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
+        if asked and goal is Goal.RUNNING and not offers:
+            raise nothing_fits(desk, want)
+        return msgspec.structs.replace(
+            desk,
+            goal=goal,
+            since=now,
+            want=want,
+            offers=offers,
+            fresh=fresh,
+            on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
+        )
+
+    def moved(self, name: str, want: Want) -> Desk:
+        """The desk's row as a move would write it."""
+        desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
+        machines = self.survey(desk.provider).of(name).machines
+        newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
+        offers = self._offers(desk.provider, want)
+        if not offers:
+            raise nothing_fits(desk, want)
+        return msgspec.structs.replace(
+            desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
+        )
+
+    def _check_computer(self, provider: str) -> None:
+        """Raises `Missing` when this computer could not use the desk that it asks for."""
+        from hotdesk.connect import ssh
+
+        for name in ("ssh", "ssh-keygen"):
+            ssh.program(name)
+        if provider == "local":
+            from hotdesk.providers import local
+
+            local.check_packages()
+
+    def cloud(self, name: str, provider: str | None = None) -> str:
+        """Where a new desk of this name would be."""
+        settings = self.config.desks.get(name)
+        return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
+
+    def adoptable(self, name: str, seen: Seen, provider: str) -> Desk | None:
+        """The row that this computer would have of a desk that it sees; None of one that it knows.
+
+        Its goal is what its owner last wanted, as far as can be seen; in doubt, what launches nothing.
+        """
+        something = seen.machines or seen.disks or seen.images
+        if not something or not is_name(name) or self.store.find(name) is not None:
+            return None
+        match seen.live:
+            case None:
+                goal = Goal.PARKED
+            case Instance(phase=Phase.STOPPED | Phase.STOPPING) as machine:
+                goal = Goal.PARKED if ended_itself(machine) else Goal.STOPPED
+            case _:
+                goal = Goal.RUNNING
+        now = self.clock.now()
+        return Desk(name=name, goal=goal, since=now, created_at=now, provider=provider)
+
+    def configured(self, name: str, provider: str | None = None) -> Want:
+        """What hotdesk.toml says that a new desk of this name wants."""
+        settings = self.config.desks.get(name)
+        # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
+        here = self.cloud(name, provider) == "local"
+        regions = () if here else self.config.defaults.regions
+        if settings is None:
+            return Want(regions=regions)
+        fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
+        if here and settings.provider != "local":
+            fields |= {"disk_gib": 0, "image": ""}
+        return Want(**{**fields, "regions": settings.regions or regions})
+
+    def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
+        try:
+            offers = tuple(self.provider(provider).offers(want))
+        except Refused as refused:
+            raise question_of(refused, f"{provider} does not say what it offers.") from refused
+        if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
+            return offers
+        from hotdesk.market.choose import ranked
+
+        return ranked(want, offers, self.store, self.clock.now())
+
+    def _has_machine(self, desk: Desk) -> bool:
+        return self.survey(desk.provider).of(desk.name).live is not None

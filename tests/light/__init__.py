@@ -1,0 +1,24 @@
+"""Light machines behind the fake EC2: `python -m tests.fake_ec2 --rig tests.light:machines`.
+
+Each instance is a process of this computer with an ssh server on a loopback address of its own, a home folder
+on its volume, real shells, tmux and programs in it. No root, no boot, no cloud-init: a second instead of half
+a minute. What only a whole system shows (user data, systemd, the agent) is the business of `tests.rig`.
+
+    plug.py       the hooks that the fake calls
+    machine.py    the process whose life is the machine's life
+    desk.py       what a test needs around it: the fake, its settings, and ssh on the machines' port
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.light.plug import LightMachines
+
+
+def machines() -> LightMachines:
+    """The plug-in. Its folder is a new one below the temporary folder."""
+    from tests.light.plug import LightMachines
+
+    return LightMachines()

@@ -1,0 +1,47 @@
+"""The fake EC2 with light machines, and this computer's settings for it, as fixtures would set them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fake_ec2.process import ROOT, FakeEc2
+from tests.light.machine import PORT
+
+REGION = "us-west-2"
+SETTINGS = f"""\
+[defaults]
+provider = "aws"
+regions = ["{REGION}"]
+[aws]
+regions = ["{REGION}"]
+address = "127.0.0.1/32"
+lag_seconds = 0.0
+poll_seconds = 0.2
+"""
+#: The first -p that ssh is given is the one that it takes.
+_SSH = '#!/bin/sh\nexec {ssh} -p {port} "$@"\n'
+
+
+@contextmanager
+def light_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
+    """The cloud, known to every command that begins while this lasts."""
+    ssh = shutil.which("ssh")
+    assert ssh
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(_SSH.format(ssh=ssh, port=PORT))
+    (programs / "ssh").chmod(0o755)
+    (folder / "hotdesk.toml").write_text(SETTINGS)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOTDESK_CONFIG", str(folder / "hotdesk.toml"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))  # the machines' ssh server is that of a local desk
+    with FakeEc2(rig="tests.light:machines", pace=0.01) as fake:
+        for key, value in fake.environment(REGION).items():
+            monkeypatch.setenv(key, value)
+        yield fake

@@ -1,0 +1,149 @@
+"""The hooks that the fake EC2 calls (tests/fake_ec2/rig.py): volumes are folders, machines are processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from tests.fake_ec2.process import ROOT
+from tests.fake_ec2.rig import Machines
+from tests.light.machine import PORT, end_all, environment
+
+_HOST_KEYS = "-----BEGIN SSH HOST KEY KEYS-----\n{key} root@ip\n-----END SSH HOST KEY KEYS-----\n"
+
+
+class LightMachines(Machines):
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hotdesk-light-"))
+        self.dice = random.Random(os.getpid())
+        self.lock = threading.RLock()
+        self.running: dict[str, tuple[subprocess.Popen[str], str]] = {}  # by instance: process and mark
+        self.volumes: dict[str, str] = {}  # by instance
+        self.consoles: dict[str, str] = {}
+
+    def start(self, machine: dict[str, Any]) -> dict[str, Any]:
+        root = next(d for d in machine["disks"] if d["root"])
+        volume = self._volume(root["volume_id"], root["snapshot_id"])
+        self._set_up(volume, machine["public_key"])
+        mark = f"{self.folder.name.rpartition('-')[2]}-{machine['id'][-8:]}-{self.dice.randrange(10**6)}"
+        Path(f"/tmp/hdl-{mark}").mkdir(mode=0o700)
+        address = self._address()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.light.machine", str(volume), address, mark],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            process.kill()
+            shutil.rmtree(f"/tmp/hdl-{mark}", ignore_errors=True)
+            raise RuntimeError("the light machine does not start")
+        with self.lock:
+            self.running[machine["id"]] = (process, mark)
+            self.volumes[machine["id"]] = root["volume_id"]
+        console = _HOST_KEYS.format(key=(volume / "etc" / "host_key.pub").read_text().strip())
+        self.consoles[machine["id"]] = console
+        return {"public_ip": address, "console": console}
+
+    def console(self, instance_id: str) -> str | None:
+        return self.consoles.get(instance_id)
+
+    def stop(self, machine: dict[str, Any]) -> None:
+        self._end(machine["id"])
+
+    def terminate(self, machine: dict[str, Any]) -> None:
+        self._end(machine["id"])
+
+    def warn(self, instance_id: str, action: str, at: float) -> None:
+        """What the agent of a real machine does when the metadata service tells it."""
+        with self.lock:
+            _, mark = self.running[instance_id]
+            home = self.folder / self.volumes[instance_id] / "home"
+        for runner in (home / ".hotdesk").glob("runner-*.py"):
+            subprocess.run(
+                ["python3", str(runner), "notice"],
+                env=environment(home.parent, mark),
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                timeout=20,
+                check=False,
+            )
+
+    def bake(self, snapshot_id: str, volume_id: str) -> None:
+        with self.lock:
+            shutil.copytree(self.folder / volume_id, self.folder / snapshot_id, symlinks=True)
+
+    def copy(self, snapshot_id: str, source_id: str) -> None:
+        with self.lock:
+            shutil.copytree(self.folder / source_id, self.folder / snapshot_id, symlinks=True)
+
+    def restore(self, volume_id: str, snapshot_id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._volume(volume_id, snapshot_id)
+
+    def forget(self, thing_id: str) -> None:
+        with self.lock:
+            shutil.rmtree(self.folder / thing_id, ignore_errors=True)
+
+    def close(self) -> None:
+        for instance_id in list(self.running):
+            self._end(instance_id)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    def _volume(self, volume_id: str, snapshot_id: str | None) -> Path:
+        """A stranger's snapshot is the base image: an empty home."""
+        folder, source = self.folder / volume_id, self.folder / (snapshot_id or "none")
+        with self.lock:
+            if not folder.exists():
+                if source.exists():
+                    shutil.copytree(source, folder, symlinks=True)
+                else:
+                    (folder / "home").mkdir(parents=True)
+                    (folder / "etc").mkdir()
+        return folder
+
+    def _set_up(self, volume: Path, public_key: str) -> None:
+        (volume / "etc" / "authorized_key").write_text(public_key)
+        key = volume / "etc" / "host_key"
+        if not key.exists():
+            made = asyncssh.generate_private_key("ssh-ed25519")
+            made.write_private_key(str(key))
+            key.with_suffix(".pub").write_text(made.export_public_key().decode())
+        path = environment(volume, "")["PATH"]
+        (volume / "home" / ".profile").write_text(f"PATH={path}; export PATH\n")
+
+    def _address(self) -> str:
+        while True:
+            parts = [self.dice.randrange(64, 255), self.dice.randrange(256), self.dice.randrange(1, 255)]
+            address = "127." + ".".join(map(str, parts))
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind((address, PORT))
+                return address
+
+    def _end(self, instance_id: str) -> None:
+        with self.lock:
+            process, mark = self.running.pop(instance_id, (None, ""))
+        if process is not None:
+            process.kill()
+            process.wait()
+            end_all(mark)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            shutil.rmtree(f"/tmp/hdl-{mark}", ignore_errors=True)
