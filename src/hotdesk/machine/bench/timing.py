@@ -52,10 +52,12 @@ def measure(
         if time.monotonic() - began > seconds / 3:
             break
     wait()
-    mark = time.monotonic()
-    once()
-    wait()
-    inner = max(1, min(200, round(0.4 / max(time.monotonic() - mark, 1e-6)))) if gpu else 1
+    inner = 1
+    if gpu:
+        mark = time.monotonic()
+        once()
+        wait()
+        inner = max(1, min(200, round(0.4 / max(time.monotonic() - mark, 1e-6))))
     least_blocks, least_seconds = (20, max(8.0, soak)) if gpu else (10, soak)
     times: list[float] = []
     heat: list[tuple[float | None, float | None]] = []
@@ -90,7 +92,7 @@ def measure(
         "p10_step_s": ranked[len(ranked) // 10],
         "p90_step_s": ranked[min(len(ranked) - 1, len(ranked) * 9 // 10)],
         "first_step_s": first,
-        "warmup_steps": warm + 1,
+        "warmup_steps": warm + gpu,
         "steps": len(times) * inner,
         "blocks": len(times),
         "cpu_s_per_step": own / (len(times) * inner),

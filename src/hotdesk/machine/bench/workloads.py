@@ -65,6 +65,8 @@ def train(torch: Any, name: str, device: str, precision: str, *, given: Any, sec
             return full(torch, gpu) or cap.left() < seconds * 0.6 or longer > cap.left()
 
         start = batch or (32 if gpu else 8 if training.images else 2)
+        if not batch and first * start * 8 > cap.left() > 0 and not gpu:  # so slow that one item must do
+            start = batch = 1
         best, best_rate, curve = search(rate_of, start, (lambda size, rate: True) if batch else enough)
         if not best_rate:
             raise Sorry(
