@@ -396,3 +396,48 @@ def test_ctrl_c_ends_the_listening_and_nothing_else(hotdesk: Command, home: Path
         time.sleep(0.5)
     assert hotdesk("logs", "blue").stdout == "listening\nsaved\nleft\n"  # the desk is away
     assert hotdesk("watch", "--systemd").stdout.startswith("# ~/.config/systemd")
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_ctrl_c_while_files_are_copied_leaves_no_half_of_one(
+    hotdesk: Command, home: Path, project: Path
+) -> None:
+    """1. Ctrl-C while the folder is copied: nothing is begun, and no half of a file bears its name. 2. The
+    same command goes on. 3. Ctrl-C while the results are fetched. 4. The watcher fetches them."""
+    size = 200 << 20
+    (project / "big.bin").write_bytes(os.urandom(1 << 20) * (size >> 20))
+    laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
+    argv = [
+        "run",
+        "blue",
+        "--then",
+        "stay",
+        "--pull",
+        "out",
+        "--",
+        "mkdir -p out && cp big.bin out/ && echo made",
+    ]
+    there = laptop.disk("blue", "project")
+    limit = time.monotonic() + SECONDS
+    first = laptop.begin(project, *argv)
+    while not list(there.glob(".big.bin.*")):
+        assert time.monotonic() < limit, laptop.said()
+        time.sleep(0.001)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(SECONDS) == 130
+    assert "nothing was begun" in laptop.said()
+    assert not (there / "big.bin").exists()
+    assert jobs(hotdesk) == []
+    second = laptop.begin(project, *argv)
+    while not list((project / "out").glob(".big.bin.*")):
+        assert time.monotonic() < limit, laptop.said()
+        time.sleep(0.001)
+    second.send_signal(signal.SIGINT)
+    assert second.wait(SECONDS) == 130
+    fetched = project / "out" / "big.bin"
+    assert not fetched.exists() or fetched.stat().st_size == size  # the watcher may have been quick
+    assert "has ended; a watcher" in laptop.said()
+    assert settled(hotdesk, 1)["state"] == "done"
+    assert fetched.stat().st_size == size
+    assert [p.name for p in (project / "out").iterdir()] == ["big.bin"]

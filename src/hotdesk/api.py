@@ -110,8 +110,9 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
                 from hotdesk.providers.aws.provider import Aws
 
                 self._providers[name] = Aws(
-                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
-                )
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
+                    list_price=_list_price,
+                )  # fmt: skip
             else:
                 raise Usage(
                     f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
@@ -187,10 +188,11 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         """Go on with what was last asked of the desk, until it is so."""
         return self._pursue(self.store.desk(name))
 
-    def watch(self, names: Collection[str] | None = None, seconds: float = 5.0) -> None:
-        """Keep desks as wanted until interrupted."""
+    def watch(self, names: str | Collection[str] | None = None, seconds: float = 5.0) -> None:
+        """Keep desks as wanted until interrupted: all, those of these names, or the one of this name."""
         from hotdesk.reconcile import watch
 
+        names = [names] if isinstance(names, str) else names
         for name in names or ():
             self.store.desk(name)
         watch(self._reconciler(), names, seconds, self._beside())
@@ -214,8 +216,8 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
 
         return beside
 
-    def runs(self, progress: bool = False) -> Runs:
-        """The jobs of all desks."""
+    def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
+        """The jobs of all desks. `progress` hears how far the fetching of results is."""
         from hotdesk.jobs.run import Runs
 
         return Runs(
@@ -390,7 +392,7 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         view = self._view(desk, seen)
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(
-            f"{desk.name} is {view.phase}.",
+            f"{desk.name} is {view.state}.",
             view.why or "There is a machine to connect to only while it is running.",
             f"hotdesk {verb} {desk.name}",
         )
@@ -419,3 +421,9 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    from hotdesk.market.table import list_price
+
+    return list_price(region, instance_type)

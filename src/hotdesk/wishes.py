@@ -80,7 +80,7 @@ class Wishes:
             want=want,
             offers=offers,
             fresh=fresh,
-            launch_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
+            on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
     def moved(self, name: str, want: Want) -> Desk:
@@ -132,11 +132,14 @@ class Wishes:
     def configured(self, name: str, provider: str | None = None) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
-        # This computer is in no region: those of the usual cloud must not shut it out.
-        regions = () if self.cloud(name, provider) == "local" else self.config.defaults.regions
+        # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
+        here = self.cloud(name, provider) == "local"
+        regions = () if here else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
         fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
+        if here and settings.provider != "local":
+            fields |= {"disk_gib": 0, "image": ""}
         return Want(**{**fields, "regions": settings.regions or regions})
 
     def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:

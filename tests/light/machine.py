@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,7 +27,9 @@ _JUPYTER = "HTTP/1.1 200 OK\r\nX-Hotdesk-Machine: {}\r\nContent-Length: 2\r\n\r\
 
 def environment(volume: Path, mark: str) -> dict[str, str]:
     """What a process at the machine finds: nothing of this computer's own but its programs."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
+    ssh = Path(shutil.which("ssh") or "/usr/bin/ssh").parent  # the one that knows the machines' port
+    usual = ("/usr/local/bin", "/usr/bin", "/bin")
+    path = os.pathsep.join([str(ssh), str(Path(sys.executable).parent), *usual])
     return {
         "HOME": str(volume / "home"),
         "PATH": path,

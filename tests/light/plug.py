@@ -50,6 +50,7 @@ class LightMachines(Machines):
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             process.kill()
+            shutil.rmtree(f"/tmp/hdl-{mark}", ignore_errors=True)
             raise RuntimeError("the light machine does not start")
         with self.lock:
             self.running[machine["id"]] = (process, mark)

@@ -49,7 +49,7 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
                 job.desk,
                 render.style(state, _COLOURS.get(state, "dim")),
                 "" if told["exit_status"] is None else str(told["exit_status"]),
-                duration(float(str(told["seconds"]))),
+                duration(float(str(told["seconds"]))) if told["attempts"] else "",
                 render.usd(float(str(told["usd"]))) if told["usd"] else "",
                 str(told["attempts"] or ""),
                 render.ago(now - job.created_at),

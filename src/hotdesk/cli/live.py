@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from hotdesk.cli import render
@@ -32,7 +33,7 @@ def verb(row: Row) -> str:
     name = type(row.step).__name__.lower()
     match row.step:
         case Launch(order=order):
-            place = f"{order.offer.instance_type} in {order.offer.zone or order.offer.region}"
+            place = render.at(order.offer.instance_type, order.offer.zone or order.offer.region)
             return f"launching {place}" + (", from its image" if order.image_id else "")
         case Retype(offer=offer):
             return f"changing its type to {offer.instance_type}"
@@ -97,6 +98,10 @@ class Live:
             done = round(20 * wait.progress)
             bar = f" {'█' * done}{'░' * (20 - done)} {wait.progress:4.0%}"
         self._draw(f"{wait.why}{bar}" + (f"  {seconds:.0f} s" if seconds >= 1 else ""))
+
+    def progress(self, what: str) -> Callable[[str], None] | None:
+        """Shows how far a copying is; nothing in a pipe."""
+        return (lambda words: self._draw(f"{what}: {words}")) if self.moving else None
 
     def busy(self, desk: str, holder: str) -> None:
         """Another command has the desk."""

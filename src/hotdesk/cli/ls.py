@@ -27,6 +27,11 @@ def command(as_json: bool) -> None:
         options.say_frozen(desks)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
+        post = ""
+        if (desks.state / "watcher-on").exists():
+            from hotdesk.jobs.away import away
+
+            post = sent.desk if (sent := away(desks.store)) else ""
     for view in views:
         if view.left:
             render.note(
@@ -48,23 +53,43 @@ def command(as_json: bool) -> None:
                 render.style(sign, colour),
                 view.name,
                 view.phase if view.goal != _goal_of(view) else _word(view),
-                "/".join(part for part in (view.provider, view.zone or view.region) if part),
+                place(view),
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
-                f"{view.usd_per_hour:.4g}",
+                f"{view.usd_per_hour:.4g}" + ("*" if view.price_time else ""),
                 f"{view.cost_usd:.2f}",
                 "" if view.elsewhere else render.ago(now - view.since),
                 "?" if view.elsewhere else view.idle,
                 render.style(_next(view), "cyan"),
             ]
         )
-    render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    render.echo(_fitting(heads, rows))
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
+    if post:
+        render.echo(render.style(f"{post} watches over them (hotdesk watch --stop --on {post})", "dim"))
     if watcher:
         render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
+    if old := [view.price_time for view in views if view.price_time]:
+        render.echo(render.style(f"* {render.as_of(min(old))}", "dim"))
+
+
+def place(view: View) -> str:
+    """Where a desk is, in few words."""
+    return "/".join(dict.fromkeys(part for part in (view.provider, view.zone or view.region) if part))
+
+
+def _fitting(heads: list[str], rows: list[list[str]]) -> str:
+    """The table without those columns for which a narrow terminal has no room, what to do next kept whole."""
+    for spare in (None, "WHERE", "SINCE", "IDLE", "TYPE"):
+        kept = [n for n, head in enumerate(heads) if head != spare]
+        heads, rows = [heads[n] for n in kept], [[row[n] for n in kept] for row in rows]
+        widths = [max(render.width(row[n]) for row in [heads, *rows]) for n in range(len(heads))]
+        if sum(widths) + 2 * (len(widths) - 1) <= render.columns():
+            break
+    return render.table(heads, rows, right=("$/H", "COST", "SINCE"))
 
 
 def row(view: View) -> dict[str, object]:
@@ -80,6 +105,7 @@ def row(view: View) -> dict[str, object]:
         "market": view.market,
         "gpu": view.gpu,
         "usd_per_hour": view.usd_per_hour,
+        "price_time": view.price_time,
         "usd_per_month": view.usd_per_month,
         "cost_usd": view.cost_usd,
         "notebook": view.notebook,
@@ -102,6 +128,8 @@ def open_words(view: View) -> str:
 
 
 def _goal_of(view: View) -> str:
+    if view.phase == "parked" and view.goal == "stopped":  # it runs no more than was asked for
+        return "stopped"
     return {"ready": "running", "stopped": "stopped", "parked": "parked"}.get(view.phase, "")
 
 

@@ -15,7 +15,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli import render
 from hotdesk.cli.live import Live
-from hotdesk.core.errors import HotdeskError, Usage
+from hotdesk.core.errors import HotdeskError, Unknown, Usage
 from hotdesk.core.model import Want
 from hotdesk.leaving import Limits
 
@@ -26,6 +26,12 @@ class DeskName(click.ParamType[str]):
     """A desk's name, completed by the shell."""
 
     name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name. An empty one is somebody's empty variable, and not the absence of a name."""
+        if not value:
+            raise Unknown("There is no desk named ''.", "The name that was given is empty.", "hotdesk ls")
+        return str(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -59,7 +59,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     from hotdesk.jobs import watcher
 
     with Live() as live, options.open_desks(live) as desks:
-        job = _queued(desks, name, words, given)
+        job = _queued(desks, name, words, given, live)
         if job is None:  # a dry run
             return
         watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
@@ -70,14 +70,16 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
             goes_on(desks, job)
             return
         try:
-            job = desks.runs(progress=sys.stderr.isatty()).pursue(job, _say, render.note)
+            job = desks.runs(live.progress("fetching its results")).pursue(job, _say, render.note)
         except KeyboardInterrupt:
             goes_on(desks, job)
             ctx.exit(130)
     ctx.exit(report(job))
 
 
-def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any]) -> Job | None:
+def _queued(
+    desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any], live: Live
+) -> Job | None:
     from hotdesk.connect import at_desk, folder
     from hotdesk.core.jobs import Job
 
@@ -104,7 +106,15 @@ def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, 
     if not given["no_push"]:
         if any(job.folder == plain and job.result is None for job in waiting):
             target = f"{plain}-{max(job.number for job in waiting) + 1}"
-        folder.push(access, here, target, progress=sys.stderr.isatty(), like=plain if target != plain else "")
+        like, shown = plain if target != plain else "", live.progress(f"copying {here.name} to {name}")
+        try:
+            folder.push(access, here, target, on_progress=shown, like=like)
+        except KeyboardInterrupt:
+            render.note(
+                f"\nThe copying was stopped, and nothing was begun. {name} runs on: hotdesk park {name}\n"
+                "The same command again copies only what is missing."
+            )
+            raise SystemExit(130) from None
     program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
     if program and not at_desk.has(access, target, program):
         raise Unknown(
@@ -161,8 +171,18 @@ def _say(words: bytes) -> None:
 
 
 def goes_on(desks: Hotdesk, job: Job) -> None:
+    """Say what happens to a job that is not listened to."""
+    job = desks.store.job(job.desk, job.number)
+    before = [j for j in desks.store.jobs(job.desk, unsettled=True) if j.number < job.number and not j.result]
+    if job.result is not None:
+        rest = f"fetches {', '.join(job.pull)} and " if job.pull and not job.pulled else ""
+        words = f"has ended; a watcher {rest}brings {job.desk} to rest"
+    elif before:
+        words = f"waits for job {before[-1].number} at {job.desk}; a watcher begins it then"
+    else:
+        words = f"goes on at {job.desk}; a watcher looks after it"
     render.note(
-        f"\nJob {job.number} goes on at {job.desk}; a watcher looks after it.\n"
+        f"\nJob {job.number} {words}.\n"
         f"  hotdesk logs {job.desk} {job.number} -f\n"
         f"  hotdesk cancel {job.desk} {job.number}"
     )

@@ -52,16 +52,16 @@ def command(
                 old.provider if old else desks.wanted(name, Goal.RUNNING, want, provider).provider
             )
         view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
-        password = desks.password_file(name)
         shown = desks.publish(name, public) if public else desks.public.get(name)
         remarks = desks.remarks(name, view.gpu)
     gpu = f", {view.gpu}" if view.gpu else ""
-    place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"
-    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
+    place = render.at(view.instance_type, view.zone or view.region)
+    price = render.per_hour(view.usd_per_hour)
+    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}{gpu}, {price}.")
     notebook = shown.url if shown else view.notebook or f"hotdesk notebook {name}"
     width = max(len(f"hotdesk notebook {name}"), len(notebook))
     for call, what in (
-        (notebook, f"Jupyter; the password is in {password}"),
+        (notebook, f"Jupyter (hotdesk notebook {name} --password)"),
         (f"hotdesk ssh {name}", "a terminal at the desk"),
         (f"hotdesk park {name}", "leave: everything is saved, nothing is paid"),
     ):

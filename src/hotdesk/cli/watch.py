@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hotdesk.cli import options, render
 from hotdesk.cli.live import Live
+from hotdesk.core.errors import NotAllowed, Unknown, Usage
+
+if TYPE_CHECKING:
+    from hotdesk.api import Hotdesk
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=options.DeskName())
 @click.option("--once", is_flag=True, help="Until all is as wanted, then end.")
 @click.option("--detach", is_flag=True, help="In the background, for all desks; it comes back when it dies.")
-@click.option("--stop", is_flag=True, help="End the one in the background.")
+@click.option(
+    "--on", "post", type=options.DeskName(), metavar="NAME", help="At that desk, for all rented ones."
+)
+@click.option(
+    "--send-credentials", is_flag=True, help="With --on: send this computer's AWS credentials there."
+)
+@click.option("--stop", is_flag=True, help="End the one in the background; with --on, the one there.")
 @click.option("--systemd", is_flag=True, help="Print a systemd user unit that does the same.")
 @click.option("--alone", is_flag=True, hidden=True)
 @click.option("--left", is_flag=True, hidden=True)
+@options.yes
 def command(
-    names: tuple[str, ...], *, once: bool, detach: bool, stop: bool, systemd: bool, alone: bool, left: bool
+    names: tuple[str, ...],
+    *,
+    once: bool,
+    detach: bool,
+    post: str | None,
+    send_credentials: bool,
+    stop: bool,
+    systemd: bool,
+    alone: bool,
+    left: bool,
+    yes: bool,
 ) -> None:
     """Go on with whatever is left to do, jobs too, until Ctrl-C. Without NAMES, for all desks."""
     if systemd:
@@ -28,6 +51,9 @@ def command(
     with Live() as live, options.open_desks(live) as desks:
         if left:
             desks.finish_left()
+            return
+        if post:
+            _back(desks, post) if stop else _send(desks, post, send_credentials, yes)
             return
         if detach or stop or alone:
             from hotdesk.jobs import watcher
@@ -40,13 +66,74 @@ def command(
             else:
                 pid = watcher.ask_for(desks.store, forever=True).partition(" ")[0]
                 render.echo(f"Process {pid} watches all desks. It ends with: hotdesk watch --stop")
+                render.note("Over logouts and restarts of this computer: hotdesk watch --systemd")
             return
         if once:
             for name in names or [d.name for d in desks.store.desks()]:
                 view = desks.settle(name)
-                render.echo(f"{name} is {view.phase}.")
+                render.echo(f"{name} is {view.state}.")
             return
         for name in names:
             desks.store.desk(name)
         render.note("Watching. Ctrl-C ends the watching, and changes nothing else.")
         desks.watch(names or None)
+
+
+def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
+    from hotdesk.jobs import away, watcher
+    from hotdesk.leaving import Limits
+    from hotdesk.world import config_files
+
+    desk = desks.store.desk(name)
+    if known := away.away(desks.store):
+        raise Usage(
+            f"There is a watcher at {known.desk} already.",
+            "Two of them would know different things.",
+            f"hotdesk watch --stop --on {known.desk}",
+        )
+    others = [d for d in desks.store.desks() if d.name != name and d.provider != "local"]
+    keys = _keys(desks) if send_credentials else None
+    what = f"hotdesk, the rows and the ssh keys of {', '.join(d.name for d in others)}" if others else ""
+    if what:
+        what += f", and the AWS access key {keys[0][:8]}…" if keys else ""
+        again = f"hotdesk watch --on {name}{' --send-credentials' if send_credentials else ''} --yes"
+        options.agreed(
+            f"{what} go to {name}. Everybody who can log in there can use them. Go on?", yes, again
+        )
+    # A post that parks itself when nobody types there is none.
+    limits = Limits(idle_minutes=0.0, lease_hours=0.0) if desk.provider != "local" else None
+    desks.up(name, limits=limits)
+    place = away.Post(desks.access(name), frozenset(d.provider for d in others))
+    config = next((path for path in config_files() if path.is_file()), None)
+    sent, whose = away.send(desks.store, place, config, desks.clock.now(), keys=keys)
+    watcher.dismiss(desks.store)
+    render.echo(f"A watcher at {name} looks after {', '.join(sent.names)}. This computer may be closed.")
+    if whose:
+        render.echo(f"  It uses {whose}.")
+    render.echo(f"  hotdesk watch --stop --on {name}   ends it, and brings back what it knows")
+
+
+def _keys(desks: Hotdesk) -> tuple[str, str, str]:
+    """The AWS credentials that this computer uses. Raises `NotAllowed` where it has none."""
+    from hotdesk.providers.aws.account import Account
+
+    found = Account(desks.config.aws).session.get_credentials()
+    if found is None:
+        raise NotAllowed("This computer has no AWS credentials.", "", "aws configure")
+    frozen = found.get_frozen_credentials()
+    return frozen.access_key, frozen.secret_key, frozen.token or ""
+
+
+def _back(desks: Hotdesk, name: str) -> None:
+    from hotdesk.cli.run import report
+    from hotdesk.jobs import away
+
+    sent = away.away(desks.store)
+    if sent is None or sent.desk != name:
+        where = f"hotdesk watch --stop --on {sent.desk}" if sent else "hotdesk watch --stop"
+        raise Unknown(f"No watcher was sent to {name}.", "", where)
+    clouds = frozenset(d.provider for d in desks.store.desks() if d.name in sent.names)
+    ended = away.bring_back(desks.store, away.Post(desks.access(name), clouds), sent)
+    render.echo(f"The watcher at {name} has ended, and what it did is known here.")
+    for job in ended:
+        report(job)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hotdesk.connect import ssh
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.ports import Access
+
+Progress = Callable[[str], None]
+_SHARE = re.compile(rb"(\d+)% +(\S+/s) +(\d+:\d+:\d+)")  # rsync --info=progress2
 
 
 def listing(folder: Path) -> bytes | None:
@@ -43,13 +49,17 @@ def _git(folder: Path, *words: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def push(access: Access, folder: Path, target: str, *, progress: bool, like: str = "") -> None:
+def push(
+    access: Access, folder: Path, target: str, *, on_progress: Progress | None = None, like: str = ""
+) -> None:
     """Copy the folder's files to `target`, relative to the desk's home; again copies only what changed.
 
-    Nothing is deleted there. What lies unchanged in `like`, a folder beside it, is copied at the desk itself.
-    Raises `Missing` without rsync, `Unreachable` when it does not arrive.
+    A file there is the old one or the whole new one: what is stopped half-way lies in `.hotdesk-partial`
+    beside it, where the next copying goes on. Nothing is deleted there. What lies unchanged in `like`, a
+    folder beside it, is copied at the desk itself. Raises `Missing` without rsync, `Unreachable` when it does
+    not arrive.
     """
-    argv = [*_rsync(access, progress), "-r"]
+    argv = [*_rsync(access, on_progress), "-r"]
     names = listing(folder)
     if names is None:
         argv += ["--filter=:- .gitignore", "--exclude=.git/"]
@@ -58,24 +68,47 @@ def push(access: Access, folder: Path, target: str, *, progress: bool, like: str
     if like:
         argv += [f"--copy-dest=../{like}"]
     argv += ["--", f"{folder}/", f"{_host(access)}:{target}/"]
-    done = subprocess.run(argv, input=names or b"", stderr=subprocess.PIPE, check=False)
+    done = _copy(argv, names or b"", on_progress)
     _complain(done, f"{folder.name} could not be copied to {access.desk}.", access)
 
 
-def pull(access: Access, sources: list[str], target: Path, *, progress: bool) -> None:
-    """Copy files and folders, relative to the desk's home, into a folder of this computer."""
+def pull(access: Access, sources: list[str], target: Path, *, on_progress: Progress | None = None) -> None:
+    """Copy files and folders, relative to the desk's home, into a folder here: each file whole or not."""
     target.mkdir(parents=True, exist_ok=True)
-    argv = [*_rsync(access, progress), "--", *(f"{_host(access)}:{s}" for s in sources), f"{target}/"]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    argv = [*_rsync(access, on_progress), "--", *(f"{_host(access)}:{s}" for s in sources), f"{target}/"]
+    done = _copy(argv, b"", on_progress)
     _complain(done, f"The results could not be copied from {access.desk}.", access)
 
 
-def _rsync(access: Access, progress: bool) -> list[str]:
+def _copy(argv: list[str], given: bytes, on_progress: Progress | None) -> subprocess.CompletedProcess[bytes]:
+    """Run rsync, telling how far it is; it ends with us."""
+    with (
+        tempfile.TemporaryFile() as names,
+        tempfile.TemporaryFile() as words,
+    ):
+        names.write(given)
+        names.seek(0)
+        with subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=words) as client:
+            assert client.stdout is not None
+            try:
+                while said := os.read(client.stdout.fileno(), 4096):
+                    found = _SHARE.findall(said)
+                    if on_progress and found:
+                        share, speed, left = (part.decode() for part in found[-1])
+                        on_progress(f"{share} %, {speed}, {left} left")
+            except BaseException:
+                client.terminate()
+                raise
+        words.seek(0)
+        return subprocess.CompletedProcess(argv, client.returncode, b"", words.read())
+
+
+def _rsync(access: Access, on_progress: Progress | None) -> list[str]:
     from shlex import join
 
     shell = join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
-    shown = ["--info=progress2"] if progress else []
-    return [ssh.program("rsync"), "-a", "-z", "-s", "--partial", *shown, "-e", shell]
+    shown = ["--info=progress2"] if on_progress else []
+    return [ssh.program("rsync"), "-a", "-z", "-s", "--partial-dir=.hotdesk-partial", *shown, "-e", shell]
 
 
 def _host(access: Access) -> str:

@@ -254,7 +254,7 @@ def _of(job: Job, seen: SeenJob | None) -> AnyAct:
         return Follow(job=job, why="it runs")
     if 0 <= seen.asked_seconds < TAKEN_SECONDS:
         return Pause(job=job, why="the machine is about to be taken: the job goes on on the next")
-    return Start(job=job, attempt=seen.attempt + 1, why="the machine was interrupted; the job goes on")
+    return Start(job=job, attempt=seen.attempt + 1, why="its machine is gone; the job goes on")
 
 
 def _unreadable(job: Job, seen: SeenJob) -> Start | None:

@@ -12,11 +12,12 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Offer, Phase, Seen, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Phase, Seen, Survey
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
     TRIES,
@@ -53,7 +54,7 @@ PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answer
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """Steps from what is seen to what is wanted; empty when all is as wanted.
 
-    Only the first may be taken before looking again. `now` is this computer's clock, in seconds.
+    Only the first may be taken before looking again (see `together`). `now` is this computer's clock.
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
@@ -66,8 +67,26 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
+def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
+    """What may be taken before looking again: the first step, and all deletions where everything shall go.
+
+    Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
+    behind, shall not see both gone and the new one not yet there.
+    """
+    first, *more = steps
+    if desk.goal is not Goal.GONE or not isinstance(first, Delete):
+        return [first]
+    return [first, *takewhile(lambda s: isinstance(s, Delete), more)]
+
+
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
+    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+        for half in seen.leftovers:
+            if half.of in ending:
+                step = Delete(id=half.id, why=half.why)
+                if past.begun(step.key, desk.since) >= TRIES:
+                    return [gave_up(desk, f"deleting {half.of}", half.why)]
+                return [step]
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
@@ -237,7 +256,7 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now)
+        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
     return prune(desk, seen)
 
 
@@ -271,8 +290,6 @@ def _launch(
     desk: Desk, seen: Seen, past: Past, now: float, after: Instance | Disk | None = None
 ) -> list[AnyStep]:
     """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
-    if now < desk.launch_at:
-        return []
     prior = past.launch
     prior_order = prior.step.order if prior and isinstance(prior.step, Launch) else None
     newest = seen.newest
@@ -303,9 +320,11 @@ def _launch(
     generation = max([desk.generation, *(thing.generation + 1 for thing in seen_so_far)])
     if prior and prior_order:
         generation = max(generation, prior_order.generation + (0 if prior.refused else 1))
-    offer = next((o for o in desk.offers if not past.refusal(o.key, now)), None)
+    waits = now < desk.on_demand_at
+    offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
+    offer = next((o for o in offers if not past.refusal(o.key, now)), None)
     if offer is None:
-        return [_nothing_to_launch(desk, past, now)]
+        return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
     attempt = 0
     while True:

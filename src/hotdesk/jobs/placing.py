@@ -27,14 +27,13 @@ from hotdesk.core.policy import Decision
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import Launch
 from hotdesk.core.zones import events, zones
-from hotdesk.jobs.terms import CHANGEOVER_SECONDS, place
+from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
 from hotdesk.store import Store
 
 LOOK_SECONDS = float(
     os.environ.get("HOTDESK_LOOK_SECONDS", "60")
 )  # between two decisions about a machine that works
 PRICE_SECONDS = 600.0  # between two questions for prices
-WAIT_SECONDS = 300.0  # for which a decision to wait holds, where nobody takes another meanwhile
 ROWS = 5000  # of the journal: what is older says nothing of today's zones
 
 
@@ -104,7 +103,7 @@ class Placing:
             whole = tuple(o for o in offers if o.market is machine.market)
             return msgspec.structs.replace(leave, offers=there + whole) if isinstance(leave, Shift) else leave
         offers, decision = self._decide(desk, job, machine, taken=here)
-        self._write(desk, offers, decision)
+        self._write(desk, job, offers, decision)
         return act
 
     def _without(self, desk: Desk, act: Ready, job: Job) -> AnyAct:
@@ -115,8 +114,10 @@ class Placing:
         if machine is not None:
             return act  # it is being left, for what was decided then
         offers, decision = self._decide(desk, job, None)
-        self._write(desk, offers, decision)
-        if decision is not None and decision.action == "wait":
+        self._write(desk, job, offers, decision)
+        refused = self.store.past(desk).refusals(self.clock.now())
+        spot = [o for o in offers if o.market is Market.SPOT and o.key not in refused]
+        if decision is not None and (decision.action == "wait" or (decision.action == "spot" and not spot)):
             return Ready(why=decision.why, waits=True)
         return act
 
@@ -159,13 +160,14 @@ class Placing:
         row = self.store.past(desk).power
         return row.at if row else self.clock.now()
 
-    def _write(self, desk: Desk, offers: tuple[Offer, ...], decision: Decision | None) -> None:
+    def _write(self, desk: Desk, job: Job, offers: tuple[Offer, ...], decision: Decision | None) -> None:
         if decision is None:
             return
-        wait = decision.action == "wait"
-        soon = desk.launch_at - self.clock.now() > WAIT_SECONDS / 2
-        at = (desk.launch_at if soon else self.clock.now() + WAIT_SECONDS) if wait else 0.0
-        changed = msgspec.structs.replace(desk, offers=offers, launch_at=at)
+        # Nobody may be there to think again: then on-demand comes when it is needed, and not before.
+        at = 0.0 if decision.action == "on-demand" else latest(job, offers)
+        if decision.action == "wait":
+            offers = tuple(o for o in offers if o.market is not Market.SPOT)
+        changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)
         if changed != desk:
             self.store.put(changed)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.connect import at_desk, folder
-from hotdesk.core.errors import Busy, HotdeskError, Unreachable
+from hotdesk.core.errors import Busy, HotdeskError, NotAllowed, Unreachable
 from hotdesk.core.jobs import (
     AnyAct,
     End,
@@ -66,7 +66,7 @@ class Runs:
         live: Callable[[Desk], Instance | None] = lambda desk: None,
         offers: Callable[[Desk], Sequence[Offer]] = lambda desk: desk.offers,
         on_row: Callable[[Row], None] = lambda row: None,
-        progress: bool = False,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -163,7 +163,8 @@ class Runs:
                 on_note(said)
             match act:
                 case Ready(waits=waits):
-                    self.settle(desk)
+                    if not self._settled(desk):
+                        waits = True
                     if waits:
                         self.clock.sleep(WAITING_SECONDS)
                 case Follow(job=running) if running.id == job.id:
@@ -172,6 +173,18 @@ class Runs:
                     return job
                 case None | Follow() | Pause():
                     self.clock.sleep(1.0)
+
+    def _settled(self, name: str) -> bool:
+        """Bring the desk to where it is wanted; False where no machine can be had, and one was before."""
+        try:
+            self.settle(name)
+        except NotAllowed:
+            desk = self.store.desk(name)
+            refused = self.store.past(desk).refusals(self.clock.now())
+            if self.store.past(desk).proof is None or any(o.key not in refused for o in desk.offers):
+                raise
+            return False
+        return True
 
     def _see_it_settled(self, job: Job) -> None:
         """Until the desk is what it shall be after the job, unless somebody wants it otherwise by now."""
@@ -223,7 +236,7 @@ class Runs:
         (row,) = self.store.begin([(job.desk, step)], now)
         self.on_row(row)
         at = max(now, desk.since + 0.001)
-        changes = {"offers": act.offers, "generation": generation, "since": at, "launch_at": 0.0}
+        changes = {"offers": act.offers, "generation": generation, "since": at, "on_demand_at": 0.0}
         self.store.put(msgspec.structs.replace(desk, **changes))
         self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
 
@@ -254,7 +267,7 @@ class Runs:
 
     def _fetch(self, job: Job) -> None:
         sources = [f"{job.folder}/{name}" for name in job.pull]
-        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), progress=self.progress)
+        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), on_progress=self.progress)
         self.store.put_job(job.number, pulled=True)
 
     def _keep_log(self, job: Job, seen: SeenJob | None) -> None:

@@ -134,12 +134,22 @@ def place(
     else:
         preferred = [o for o in spot if o.key == decision.zone]
     others = [] if decision.action == "on-demand" else [o for o in offers if o not in preferred]
+    for zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
+        decision = msgspec.structs.replace(decision, why=decision.why.replace(*zone))
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
     ages = {z.name: (not z.up, -z.seconds) for z in zones}
     ranked = sorted(
         others, key=lambda o: (o.market is not Market.SPOT, ages.get(o.key, (True, 0.0))[0], o.usd_per_hour)
     )
     return (*said, *ranked), decision
+
+
+def latest(job: Job, offers: Sequence[Offer]) -> float:
+    """The last moment (our clock) at which on-demand can be begun and still makes the deadline."""
+    assert job.deadline_at is not None
+    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
+    left = max(1.0, job.work_seconds - job.ran_seconds)
+    return job.deadline_at - left - terms.changeover_seconds - 2 * terms.tick_seconds
 
 
 def policy_of(terms: Terms) -> Policy:

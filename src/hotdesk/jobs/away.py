@@ -1,0 +1,271 @@
+"""The watcher at a desk: it looks after desks and jobs while this computer is closed.
+
+What goes there: hotdesk itself, what the watched desks' rows and journal say, and their ssh keys. Cloud
+credentials go nowhere unless that is asked for by name: the desk's own are used, best of all its instance
+profile. What comes back: how the jobs ended, their results and logs, and the journal of what was done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+import hotdesk
+from hotdesk.connect import ssh
+from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachable
+from hotdesk.core.jobs import Job
+from hotdesk.core.ports import Access
+from hotdesk.store import Store
+
+THERE = ".hotdesk/watcher"
+FILE = "watcher-on"
+#: What hotdesk needs to watch over desks, by the cloud they are in.
+NEEDS = {"": ("click>=8.1", "msgspec>=0.19", "rich>=13", "numpy>=2.1"), "aws": ("boto3>=1.35",)}
+#: Settings of this computer that the watcher needs as well. None is a secret.
+_SETTINGS = ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_CA_BUNDLE")
+_PIP_SECONDS = 600.0
+
+
+class Away(msgspec.Struct, frozen=True):
+    """What this computer knows of a watcher elsewhere."""
+
+    desk: str
+    last_row: int  # of the journal that went there
+    names: tuple[str, ...]  # of the desks that it watches over
+
+
+def away(store: Store) -> Away | None:
+    """The watcher that was sent to a desk, if one was."""
+    assert store.folder is not None
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((store.folder / FILE).read_bytes(), type=Away)
+    return None
+
+
+class Post:
+    """A place at a desk where a watcher can run. `access` reaches that desk."""
+
+    def __init__(self, access: Access, clouds: frozenset[str]) -> None:
+        self.access, self.clouds = access, clouds
+        self.python = ""
+        self.variables: dict[str, str] = {}
+
+    def line(self, line: str, given: bytes = b"", seconds: float = 60.0) -> str:
+        """A shell line at the desk; what it says. Raises `Unreachable` with its last words."""
+        argv = ssh.command(self.access, [f"cd {THERE} && {line}"])
+        try:
+            done = subprocess.run(argv, input=given, capture_output=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            raise self._failed(f"{line.split(maxsplit=1)[0]} took more than {seconds:.0f} s.") from None
+        if done.returncode != 0:
+            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise self._failed(words[-1] if words else f"It ended with {done.returncode}.")
+        return done.stdout.decode("utf-8", "replace").strip()
+
+    def _failed(self, why: str) -> Unreachable:
+        desk = self.access.desk
+        return Unreachable(f"{desk} cannot be a watcher's post yet.", why, f"hotdesk ssh {desk}")
+
+    def copy(self, sources: list[Path], target: str = "") -> None:
+        argv = ssh.copy(
+            self.access, [str(s) for s in sources], f"{THERE}/{target}", push=True, progress=False
+        )
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise self._failed((done.stderr.strip().splitlines() or ["Nothing was copied."])[-1])
+
+    def fetch(self, source: str, target: Path) -> bool:
+        """Copy from there; whether there was anything."""
+        argv = ssh.copy(self.access, [f"{THERE}/{source}"], f"{target}/", push=False, progress=False)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        return done.returncode == 0
+
+    def set_up(self) -> None:
+        """hotdesk and what it needs, there; nothing is installed where all is there already."""
+        ssh.make_folder(self.access, f"{THERE}/lib")
+        self.line("chmod 700 . && rm -rf lib/hotdesk")
+        self.copy([Path(hotdesk.__file__).parent], "lib/")
+        needs = [*NEEDS[""], *(need for cloud in sorted(self.clouds) for need in NEEDS.get(cloud, ()))]
+        modules = ", ".join(need.partition(">")[0] for need in needs)
+        for python in ("venv/bin/python", "python3"):
+            with contextlib.suppress(Unreachable):
+                self.line(f"{python} -c 'import sys, {modules}; assert sys.version_info >= (3, 11)'")
+                self.python = python
+                return
+        makers = '"$VIRTUAL_ENV/bin/python" /opt/hotdesk/venv/bin/python python3'
+        self.line(f"for p in {makers}; do $p -m venv venv 2>/dev/null && break; done; test -x venv/bin/pip")
+        self.line(f"venv/bin/pip install -q {shlex.join(needs)}", seconds=_PIP_SECONDS)
+        self.python = "venv/bin/python"
+
+    def run(self, *words: str, seconds: float = 60.0) -> str:
+        """hotdesk itself, there."""
+        where = {
+            "HOTDESK_STATE": "$PWD/state",
+            "HOTDESK_CONFIG": "$PWD/hotdesk.toml",
+            "PYTHONPATH": "$PWD/lib",
+        }
+        told = [f'{name}="{value}"' for name, value in where.items()]
+        told += [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        keys = "[ ! -f aws ] || export AWS_SHARED_CREDENTIALS_FILE=$PWD/aws"
+        python = f"$PWD/{self.python}" if "/" in self.python else self.python
+        return self.line(f"{keys}; env {' '.join(told)} {python} {shlex.join(words)}", seconds=seconds)
+
+    def credentials(self) -> str:
+        """Where the desk's own AWS credentials come from, in boto3's words; "" where it has none."""
+        ask = "import boto3; c = boto3.Session().get_credentials(); print(c.method if c else '')"
+        return self.run("-c", ask)
+
+
+def send(
+    store: Store, post: Post, config: Path | None, now: float, *, keys: tuple[str, str, str] | None
+) -> tuple[Away, str]:
+    """A watcher at that desk for every other desk of this computer; and whose credentials it uses.
+
+    `keys`: access key, secret and session token to send along, where the owner has agreed to that.
+    Raises `NeedsDecision` where there would be none.
+    """
+    assert store.folder is not None
+    names = tuple(d.name for d in store.desks() if d.name != post.access.desk and d.provider != "local")
+    if not names:
+        raise Missing(
+            "There is nothing to watch over.",
+            "A desk of this computer ends with it; only rented desks can be watched from elsewhere.",
+            "hotdesk ls",
+        )
+    post.set_up()
+    post.variables |= {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+    with contextlib.suppress(Unreachable):
+        post.run("-m", "hotdesk", "watch", "--stop")
+    post.line(": > hotdesk.toml")
+    if config is not None:
+        post.line("cat > hotdesk.toml", config.read_bytes())
+    whose = _agree(post, keys)
+    home = post.line("pwd")
+    with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
+        state = Path(folder) / "state"
+        last = _excerpt(store, names, state, f"{home}/pulled")
+        post.line("rm -rf state pulled && mkdir -m 700 state pulled")
+        post.copy([state])
+    post.run("-m", "hotdesk", "watch", "--detach")
+    sent = Away(desk=post.access.desk, last_row=last, names=names)
+    new = store.folder / f"{FILE}.new"
+    new.write_bytes(msgspec.json.encode(sent))
+    new.replace(store.folder / FILE)
+    return sent, whose
+
+
+def _agree(post: Post, keys: tuple[str, str, str] | None) -> str:
+    desk = post.access.desk
+    if "aws" not in post.clouds:
+        return ""
+    if keys is not None:
+        names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        text = "[default]\n" + "".join(f"{n} = {k}\n" for n, k in zip(names, keys, strict=True) if k)
+        post.line("umask 077; cat > aws.new && mv aws.new aws", text.encode())
+        return f"the access key {keys[0][:8]}…, which was sent there (.hotdesk/watcher/aws, mode 0600)"
+    post.line("rm -f aws")
+    if method := post.credentials():
+        role = (
+            "its own instance profile" if method in {"iam-role", "container-role"} else f"its own ({method})"
+        )
+        return f"{role}: nothing was sent"
+    raise NeedsDecision(
+        f"{desk} has no credentials for AWS, and hotdesk sends none unasked.",
+        "Best is an instance profile on that desk; or `aws configure` there, with a user that may do little.",
+        f"hotdesk watch --on {desk} --send-credentials   # sends the ones that this computer uses",
+    )
+
+
+def _excerpt(store: Store, names: tuple[str, ...], state: Path, pulled: str) -> int:
+    """A state folder with what concerns these desks; the last row of the journal in it."""
+    assert store.folder is not None
+    state.mkdir(mode=0o700)
+    with (
+        contextlib.closing(sqlite3.connect(store.folder / "hotdesk.db")) as whole,
+        contextlib.closing(sqlite3.connect(state / "hotdesk.db")) as part,
+    ):
+        whole.backup(part)
+    for name in names:
+        keys = store.folder / "desks" / name
+        if keys.is_dir():
+            shutil.copytree(keys, state / "desks" / name, ignore=shutil.ignore_patterns("*.lock", "cm-*"))
+    with Store(state) as copy:
+        for desk in copy.desks():
+            if desk.name not in names:
+                copy.remove(desk.name)
+        for job in copy.jobs(unsettled=True):
+            if job.desk not in names:
+                copy.put_job(job.number, settled=True)
+            elif job.pull:
+                copy.put_job(job.number, pull_to=f"{pulled}/{job.id}")
+        rows = copy.rows(limit=1)
+        return rows[-1].id if rows else 0
+
+
+def bring_back(store: Store, post: Post, sent: Away) -> list[Job]:
+    """End the watcher there, and know here what it did; the jobs that have ended meanwhile."""
+    assert store.folder is not None
+    post.set_up()
+    post.run("-m", "hotdesk", "watch", "--stop")
+    ended: list[Job] = []
+    with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
+        if not post.fetch("state", Path(folder)):
+            raise Unreachable(
+                f"What {sent.desk} has done could not be fetched.", "", f"hotdesk ssh {sent.desk}"
+            )
+        post.fetch("pulled", Path(folder))
+        with _quiet_store(Path(folder) / "state") as there:
+            for row in there.rows(after=sent.last_row, limit=1_000_000):
+                (mine,) = store.begin([(row.desk, row.step)], row.at)
+                if row.outcome is not None:
+                    store.end(mine, row.outcome, row.ended_at or row.at)
+            for desk in there.desks():
+                known = store.find(desk.name)
+                if known and desk.created_at == known.created_at and desk.since >= known.since:
+                    store.put(desk)
+            known_jobs = {job.id: job for job in store.jobs()}
+            for job in there.jobs():
+                here = known_jobs.get(job.id)
+                if here is not None and here.result is None and job.result is not None:
+                    ended.append(_take_over(store, here, job, Path(folder)))
+    post.line("rm -rf state pulled aws hotdesk.toml")
+    (store.folder / FILE).unlink(missing_ok=True)
+    return ended
+
+
+def _take_over(store: Store, here: Job, there: Job, folder: Path) -> Job:
+    assert store.folder is not None
+    log = folder / "state" / "jobs" / f"{here.id}.log"
+    if log.exists():
+        (store.folder / "jobs").mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(log, store.folder / "jobs" / log.name)
+    fetched = folder / "pulled" / here.id
+    if there.pulled and fetched.is_dir():
+        shutil.copytree(fetched, here.pull_to, dirs_exist_ok=True)
+    return store.put_job(
+        here.number,
+        result=there.result,
+        pulled=there.pulled,
+        settled=there.settled,
+        cancelled=there.cancelled,
+    )
+
+
+@contextlib.contextmanager
+def _quiet_store(folder: Path) -> Iterator[Store]:
+    try:
+        with Store(folder) as store:
+            yield store
+    except HotdeskError as error:
+        raise Unreachable(
+            "What the watcher has written cannot be read.", error.what, "hotdesk doctor"
+        ) from error
