@@ -129,7 +129,7 @@ class Run:
             mine = (process.info["environ"] or {}).get("HOTDESK_STATE") == str(self.state)
             if (mine or str(self.state) in line) and process.pid != os.getpid():
                 raise Violation(f"after down, process {process.pid} still runs: {line}")
-        files = [p for p in self.state.rglob("*") if NAME in p.name and p.parent.name != "locks"]
+        files = [p for p in self.state.rglob("*") if NAME in p.name]
         if files:
             raise Violation(f"after down, there is still {files[:5]}")
 

@@ -77,6 +77,7 @@ class Cloud(Truth):
         lists_ended: bool = True,
         stoppable_spot: bool = False,
         retypes: bool = True,
+        disks_throughout: bool = False,
         boundary: Callable[[str], None] = lambda label: None,
     ) -> None:
         super().__init__(clock or Clock(), seed, lag_seconds, offset_seconds)
@@ -84,6 +85,7 @@ class Cloud(Truth):
         self.lists_ended = lists_ended
         self.stoppable_spot = stoppable_spot
         self.retypes = retypes
+        self.disks_throughout = disks_throughout
         self.boundary = boundary
         self.script: dict[str, list[Refused | str]] = {}  # by operation: what befalls its next calls
         self.fault_at: dict[int, Refused | str] = {}  # by the number of the call that changes something
@@ -132,6 +134,7 @@ class Cloud(Truth):
             images=tuple(seen[Image]),  # type: ignore[arg-type]
             unread=unread,
             lag_seconds=self.lag_seconds,
+            disks_throughout=self.disks_throughout,
             poll_seconds=5.0,
         )
 

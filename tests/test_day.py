@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hotdesk.providers.local import locks
 from tests.conftest import Command
 
 LISTED = {
@@ -109,8 +110,7 @@ def test_from_up_to_down(hotdesk: Command, tmp_path: Path) -> None:
     assert hotdesk("down", "blue", "--yes").returncode == 0, "twice is once"
     assert listed(hotdesk) == []
     assert not processes_of(tmp_path / "state")
-    left = [p for p in (tmp_path / "state").rglob("*blue*") if p.parent.name != "locks"]
-    assert not left
+    assert not list((tmp_path / "state").rglob("*blue*"))
     assert "deleting" in hotdesk("log", "blue").stdout, "the journal remembers"
 
 
@@ -232,6 +232,25 @@ def test_a_rotten_image_is_told_and_kept(hotdesk: Command, tmp_path: Path) -> No
     assert hotdesk("ssh", "blue", "--", "wc -c < noise").stdout.strip() == "300000"
 
 
+def test_packs_that_are_gone_are_told_with_their_place(hotdesk: Command, tmp_path: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
+    assert hotdesk("park", "blue").returncode == 0
+    packs = tmp_path / "state" / "local" / "store" / "packs"
+    packs.rename(tmp_path / "away")
+    for _ in range(2):
+        done = hotdesk("resume", "blue")
+        assert done.returncode == 5, done.stderr
+        assert f"fix: ls -l {packs}" in done.stderr
+        assert "is lost: a pack that held it is gone" in done.stderr
+    starts = [row for row in json.loads(hotdesk("log", "blue", "--json").stdout) if row["step"] == "start"]
+    assert len(starts) == 2, "the same again is no use until its owner has done something"
+    packs.rmdir()
+    (tmp_path / "away").rename(packs)
+    assert hotdesk("resume", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+
+
 def test_a_lost_state_file_is_rebuilt_from_what_is_seen(hotdesk: Command, tmp_path: Path) -> None:
     assert hotdesk("up", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
@@ -287,6 +306,41 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
     assert hotdesk("start", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo", "in").stdout == "in\n"
     assert hotdesk("notebook", "blue", "--password").stdout.strip()
+
+
+@pytest.mark.parametrize("verb", ["down", "park"])
+def test_a_deletion_that_was_killed_is_taken_up_again(hotdesk: Command, tmp_path: Path, verb: str) -> None:
+    """1. A machine is being deleted. 2. The process that deletes it is killed. 3. So is the command. 4. The
+    same command again gets to the end."""
+    assert hotdesk("up", "blue").returncode == 0
+    machines = tmp_path / "state" / "local" / "machines"
+    [machine] = machines.iterdir()
+    words = [verb, "blue", *(["--yes"] if verb == "down" else [])]
+    command = start(*words)
+    deadline = time.monotonic() + 60
+    while not ((machine / "ending.json").exists() and (pid := locks.worker_pid(machine / "end.lock"))):
+        assert time.monotonic() < deadline
+    command.kill()
+    os.kill(pid, signal.SIGKILL)
+    command.communicate()
+    assert machine.exists(), "it was killed half-way"
+    done = hotdesk(*words, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not list(machines.iterdir())
+
+
+def test_a_deletion_that_cannot_be_is_a_question_and_no_loop(hotdesk: Command, tmp_path: Path) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    machines = tmp_path / "state" / "local" / "machines"
+    if os.getuid() or subprocess.run(["chattr", "+i", str(machines)], capture_output=True).returncode:
+        pytest.skip("only root may forbid it to everybody, on some file systems")
+    try:
+        done = hotdesk("down", "blue", "--yes", timeout=60)
+    finally:
+        subprocess.run(["chattr", "-i", str(machines)], check=True)
+    assert done.returncode == 5, done.stderr
+    assert "Operation not permitted" in done.stderr
+    assert hotdesk("down", "blue", "--yes").returncode == 0
 
 
 @pytest.mark.parametrize("running", [False, True])

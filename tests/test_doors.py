@@ -85,6 +85,8 @@ BAD = [
     (["ls", "--jsn"], 2, "hotdesk ls --help"),
     (["completion", "tcsh"], 2, "tcsh"),
     (["down", "", "--yes"], 4, "no desk named"),
+    (["up", ""], 4, "no desk named"),
+    (["park", ""], 4, "no desk named"),
     (["log", ""], 4, "no desk named"),
     (["show", "\udcff"], 4, "no desk named"),
     (["log", "\udcff"], 4, "no desk named"),
@@ -93,6 +95,8 @@ BAD = [
     (["up", "blue", "--type", "local.huge"], 3, "instance_type local.huge"),
     (["up", "blue", "--region", "us-west-2"], 3, "regions us-west-2"),
     (["watch", "blue"], 4, "no desk named"),
+    (["up", "blue", "--disk", "500"], 3, "disk_gib 500"),
+    (["up", "blue", "--image", "ubuntu"], 3, "image ubuntu"),
 ]
 
 
@@ -169,6 +173,9 @@ def test_a_setting_that_cannot_be_is_named(hotdesk: Command, home: Path, text: s
 
 def test_the_regions_of_a_cloud_do_not_shut_this_computer_out(hotdesk: Command, home: Path) -> None:
     (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\nregions = ["us-west-2"]\n')
+    done = hotdesk("up", "blue", "--provider", "local", "--dry-run")
+    assert "launch local." in done.stdout, done.stderr
+    (home / "hotdesk.toml").write_text('[desks.blue]\nprovider = "aws"\ndisk_gib = 200\nimage = "ami-1"\n')
     done = hotdesk("up", "blue", "--provider", "local", "--dry-run")
     assert "launch local." in done.stdout, done.stderr
 

@@ -27,6 +27,7 @@ from hotdesk.core.frontier import Answer, Speed, Terms, choose, switch_items
 from hotdesk.core.interruptions import Spot, interrupted, worth_spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.speed import Evidence
+from hotdesk.core.spells import at_random
 
 S = 5 / 60
 
@@ -180,8 +181,8 @@ def test_what_plan_simulates_agrees_with_its_formula(change: dict[str, object]) 
     spot = Spot(**{**fields(Spot()), "interruptions_per_hour": 0.25, **change})  # type: ignore[arg-type]
     told = interrupted(4.0, S, 0.25, spot)
     assert told is not None
-    draw = random.Random(2).expovariate
-    lives = [interruptions.lived(4.0, S, 0.25, spot, draw) for _ in range(8000)]
+    lives_on = at_random(0.25, spot.wait_hours, random.Random(2).expovariate)
+    lives = [interruptions.lived(4.0, S, 0.25, spot, lives_on) for _ in range(8000)]
     assert told.wall == pytest.approx(statistics.fmean(w for w, _ in lives), rel=0.03)
     assert told.billed == pytest.approx(statistics.fmean(b for _, b in lives), rel=0.03)
 

@@ -21,6 +21,7 @@ from hotdesk.core.policy import (
     Now,
     OnDemand,
     Policy,
+    SemiMarkov,
     Situation,
     Terms,
     UniformProgress,
@@ -55,11 +56,14 @@ def lived(policy: Policy, terms: Terms, up: Any) -> tuple[list[int], list[float]
     done: list[float] = []
     work, starting, ran, machine = terms.work_seconds, 0.0, 0.0, ""
     since = [0] * zones
-    step = 0
+    step, unrest, old = 0, 0.0, 0.0
     while work > 1e-3 and (step + 1) * tick <= terms.deadline_seconds + 1e-3:
         for zone in range(zones):
             if step and up[zone, step] != up[zone, step - 1]:
                 since[zone] = step
+        if step and zones == 1 and up[0, step - 1] and isinstance(policy, SemiMarkov):
+            unrest = policy.noticed(unrest, tick, age=old, fell=not up[0, step])
+        old = (step - since[0]) * tick
         if machine.isdigit() and not up[int(machine), step]:
             machine = ""
         seen = tuple(
@@ -73,6 +77,7 @@ def lived(policy: Policy, terms: Terms, up: Any) -> tuple[list[int], list[float]
             machine=machine,
             ran_seconds=ran if machine else 0.0,
             starting_seconds=starting if machine else 0.0,
+            unrest=unrest,
         )
         answer = decide(policy, terms, now)
         assert answer.why

@@ -8,14 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Busy, Kind, Missing, NotAllowed, Refused, Unreachable
-from hotdesk.core.model import Desk, Goal, Survey
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Survey
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Launch, Prove, Row, Wait
 from hotdesk.reconcile import PATIENCE, Reconciler, watch
 from hotdesk.store import Store
 from tests.laptop import Laptop
 from tests.sim import Cloud, Faults, offers
-from tests.truth import Clock
+from tests.truth import Clock, Thing
 
 
 def a_loop(**more: object) -> tuple[Cloud, Laptop]:
@@ -133,6 +133,57 @@ def test_gone_is_told_once_and_the_row_goes() -> None:
     assert [d.name for d in gone] == ["blue"]
     assert laptop.store.find("blue") is None
     assert cloud.billed() == []
+
+
+class Prompt(Cloud):
+    """It says that its listing may lag, and in truth it does not."""
+
+    def _show(self, thing: Thing, value: Instance | Disk | Image | None) -> None:
+        thing.versions.append((self.clock.time, value))
+
+
+@pytest.mark.parametrize(
+    ("disks_throughout", "pause", "waits"), [(True, 500.0, False), (True, 0.0, True), (False, 500.0, True)]
+)
+def test_gone_is_said_at_once_only_when_nothing_can_be_late(
+    disks_throughout: bool, pause: float, waits: bool
+) -> None:
+    """A disk may appear when its machine has ended; what was made a moment ago may not be listed yet."""
+    cloud = Prompt(lag_seconds=300.0, disks_throughout=disks_throughout)
+    laptop = Laptop(cloud)
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+    cloud.clock.sleep(pause)
+    said: list[str] = []
+    laptop.reconciler.on_wait = lambda desk, wait: said.append(wait.why)
+    laptop.want("blue", Goal.GONE)
+    assert laptop.settle("blue") is None
+    assert any("behind" in why for why in said) is waits
+    laptop.check("blue", Goal.GONE)
+
+
+def test_everything_of_a_desk_goes_after_one_look() -> None:
+    cloud = Prompt(lag_seconds=30.0, disks_throughout=True)
+    laptop = Laptop(cloud)
+    for goal in (Goal.RUNNING, Goal.PARKED, Goal.RUNNING):
+        laptop.want("blue", goal)
+        assert laptop.settle("blue") is None
+    laptop.want("blue", Goal.GONE)
+    tick = laptop.reconciler.tick()
+    assert len(tick.rows) == len(cloud.billed("blue")) == 2  # the machine, and its image
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.GONE)
+
+
+def test_a_proof_is_the_last_look() -> None:
+    cloud = Prompt(lag_seconds=30.0)
+    laptop = Laptop(cloud)
+    laptop.want("blue", Goal.RUNNING)
+    ticks = [laptop.reconciler.tick()]
+    while not any(isinstance(row.step, Prove) for row in ticks[-1].rows):
+        laptop.clock.sleep(ticks[-1].seconds or 0.0)
+        ticks.append(laptop.reconciler.tick())
+    assert ticks[-1].seconds is None
 
 
 def test_only_the_named_desks_are_touched() -> None:

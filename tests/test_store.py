@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -21,7 +22,8 @@ from hotdesk.core.errors import Busy, Damaged, Kind, Missing, Unknown
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Outcome, Prove, Row, Start, Verify
-from hotdesk.store import MIGRATIONS, Store
+from hotdesk.state_file import MIGRATIONS
+from hotdesk.store import Store
 from tests.test_plans import bake, launch
 
 BLUE = Desk(name="blue", goal=Goal.RUNNING, since=5.0, created_at=5.0)
@@ -223,22 +225,26 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
         Store(tmp_path / "state")
 
 
-def test_a_folder_that_cannot_be_written() -> None:
+def test_a_folder_that_cannot_be_written_is_still_read() -> None:
     """As nobody, because root may write anywhere."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        Store(folder).close()
+        with Store(folder) as store:
+            store.put(BLUE)
         folder.chmod(0o555)
         (folder / "hotdesk.db").chmod(0o444)
         code = (
             "import os\n"
             "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
-            "try: Store(folder)\n"
+            "store = Store(folder)\n"
+            "assert store.desks() == [BLUE] and store.frozen\n"
+            "try: store.put(BLUE)\n"
             "except Missing as error: print(error)\n"
         )
         said = ended(python(code, folder))
         folder.chmod(0o755)
         assert "cannot write" in said
+        assert "Permission denied" in said
         assert "permissions" in said
 
 
@@ -259,6 +265,66 @@ def test_no_space_left(tmp_path: Path) -> None:
     assert "make room" in fix
     with Store(tmp_path) as store:
         assert store.past(BLUE).begun(STEP.key, 0.0) == int(done) + 1 > 10
+
+
+FULL = r"""
+import subprocess
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(folder)], check=True)
+killed = (
+    "with Store(folder) as store:\n"
+    "    store.put(BLUE)\n"
+    "    for n in range(20): store.begin([('blue', STEP)], 6.0 + n)\n"
+    "    os.kill(os.getpid(), 9)\n"
+)
+assert python(killed, folder).wait(60) == -9  # its last rows are beside the file, not in it
+(folder / "hotdesk.db-shm").unlink()
+with (folder / "fill").open("wb", 0) as fill:
+    try:
+        while True: fill.write(bytes(4096))
+    except OSError: pass
+"""
+
+
+def in_a_full_folder(folder: Path, code: str) -> str:
+    """What this code prints in a process of its own, whose folder is a file system without a free byte."""
+    if os.getuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("only root may mount, in a namespace of its own")
+    folder.mkdir(exist_ok=True)
+    head = "import sys; from tests.test_store import *; folder = Path(sys.argv[1])\n"
+    argv = ["unshare", "--mount", sys.executable, "-c", head + FULL + code, str(folder)]
+    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this computer allows no mounts of one's own")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not list(folder.iterdir()), "the mount has ended with its process"
+    return done.stdout.strip()
+
+
+def test_a_full_disk_can_be_read(tmp_path: Path) -> None:
+    """1. A command is killed. 2. The disk fills up. 3. All that was written is read, also what SQLite had
+    not yet moved into its file. 4. What is written then uses the reserve, once. 5. Then it says full."""
+    code = """
+with Store(folder) as store:
+    print(len(store.rows()), store.desks() == [BLUE], bool(store.past(BLUE)), "is full" in store.frozen)
+with Store(folder) as store:
+    store.begin([("blue", STEP)], 60.0)
+    print(len(store.rows()), repr(store.frozen))
+with (folder / "fill").open("ab", 0) as fill:
+    try:
+        while True: fill.write(bytes(4096))
+    except OSError: pass
+with Store(folder) as store:
+    print(len(store.rows()))
+    try:
+        for n in range(500): store.begin([("blue", STEP)], 70.0 + n)
+    except Missing as error: print(error)
+"""
+    read, written, again, said = in_a_full_folder(tmp_path / "full", code).split("\n", 3)
+    assert read == "20 True True True"
+    assert written == "21 ''"
+    assert again == "21"
+    assert "The disk is full" in said
+    assert "make room" in said
 
 
 # ---- several processes -------------------------------------------------------------------------------------
@@ -330,6 +396,24 @@ def test_the_right_to_act_dies_with_its_holder(tmp_path: Path) -> None:
             assert had
             assert store.holder("blue") == f"{os.getpid()} hotdesk up"
         assert store.holder("blue") == ""
+
+
+def test_the_lock_of_a_desk_that_is_gone_goes_with_it(tmp_path: Path) -> None:
+    """1. Somebody waits for a desk's lock. 2. The desk is deleted, and its lock file. 3. A third makes the
+    desk anew, with a new file. The two never both have it."""
+    code = (
+        "store = Store(folder)\n"
+        "for n in range(60):\n"
+        "    with store.hold('blue', 'a test', wait=True):\n"
+        "        alone = folder / 'alone'\n"
+        "        alone.open('x').close(); time.sleep(0.001); alone.unlink()\n"
+        "        store.put(BLUE) if n % 2 else store.remove('blue')\n"
+        "store.remove('blue')\n"
+        "with store.hold('blue', 'a test', wait=True): pass\n"
+    )
+    for process in [python(code, tmp_path) for _ in range(3)]:
+        ended(process)
+    assert not list((tmp_path / "locks").iterdir())
 
 
 def test_waiting_for_the_right_to_act(tmp_path: Path) -> None:

@@ -82,19 +82,20 @@ def test_interruptions_for_a_week_never_wear_the_desk_out() -> None:
 
 def test_work_that_somebody_deleted_is_a_question_and_fresh_is_its_answer() -> None:
     """1. The machine is deleted in the console. 2. Asked, not replaced. 3. --fresh goes on, for once."""
-    cloud, laptop = a_desk()
-    reach(laptop, Goal.RUNNING, HERE)
-    cloud.console_delete(cloud.machines()[0].value.id)
-    laptop.want("blue", Goal.RUNNING)
-    ask = laptop.settle("blue")
-    assert ask
-    assert "--fresh" in ask.fix
-    assert cloud.machines() == []
-    reach(laptop, Goal.RUNNING, fresh=True)
-    cloud.console_delete(cloud.machines()[0].value.id)
-    laptop.clock.sleep(100.0)
-    again = laptop.settle("blue")
-    assert again, "fresh was said of what was lost before, not of what came after"
+    for lists_ended in (True, False):  # a cloud that forgets at once shows nothing of who ended it
+        cloud, laptop = a_desk(lists_ended=lists_ended)
+        reach(laptop, Goal.RUNNING, HERE)
+        cloud.console_delete(cloud.machines()[0].value.id)
+        laptop.want("blue", Goal.RUNNING)
+        ask = laptop.settle("blue")
+        assert ask
+        assert "--fresh" in ask.fix
+        assert cloud.machines() == []
+        reach(laptop, Goal.RUNNING, fresh=True)
+        cloud.console_delete(cloud.machines()[0].value.id)
+        laptop.clock.sleep(100.0)
+        again = laptop.settle("blue")
+        assert again, "fresh was said of what was lost before, not of what came after"
 
 
 def test_two_machines_that_may_both_hold_work_are_left_alone() -> None:

@@ -16,7 +16,8 @@ MAY = {
     "providers": {"machine"},
     "machine": set(),
     "connect": set(),
-    "store": set(),
+    "store": {"state_file"},
+    "state_file": set(),
     "world": set(),
     "config": {"providers"},  # their settings
     "reconcile": {"store"},

@@ -54,7 +54,7 @@ def test_left_at_one_while_the_other_watches(market: Market, goal: Goal, seed: i
 @pytest.mark.parametrize("days", [0.01, 0.2, 3.0])
 @pytest.mark.parametrize("lists_ended", [True, False])
 def test_a_row_that_is_days_old_starts_nothing(market: Market, days: float, lists_ended: bool) -> None:
-    """1. Running, known at both. 2. One is closed. 3. Parked at the other. 4. Opened again, it only watches."""
+    """1. Running, known at both. 2. One is closed. 3. Parked at the other. 4. It watches."""
     for seed in range(6):
         cloud, laptop = a_desk(seed, lists_ended=lists_ended)
         asleep = both_know_it(cloud, laptop, OFFERS[market])

@@ -6,18 +6,24 @@ import gzip
 import http.server
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hotdesk.connect import prove
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.ports import Access
 from hotdesk.machine import agent, jupyter
 from hotdesk.machine.user_data import LIMIT_BYTES, TOOLS, agent_source, render, setup_script
+from tests.local_rig import wait_for
 
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"
 
@@ -103,66 +109,159 @@ def test_the_setup_script_parses_and_fetches_each_tool_only_where_it_is_missing(
     assert {"tmux", "htop", "screen", "git", "rsync"} <= set(TOOLS)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("unshare"), reason="unshare is not installed")
-def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(tmp_path: Path) -> None:
-    """With stand-ins for apt-get, systemctl, the interpreter and the paths, the real script is run twice."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    log = tmp_path / "log"
+class SetUp:
+    """The real script, with stand-ins for apt-get, systemctl, the interpreter and the paths."""
 
-    def tool(name: str, body: str) -> None:
-        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tools / name).chmod(0o755)
+    def __init__(self, folder: Path) -> None:
+        self.root, self.tools, self.log = folder / "root", folder / "bin", folder / "log"
+        self.tools.mkdir()
+        # What apt-get installs appears as a command; the interpreter that makes the venv is a stand-in, too.
+        self.tool("apt-get", f'echo "apt-get $*" >> {self.log}; for w; do case $w in '
+                  f'tmux|htop|screen|git|rsync) printf "#!/bin/sh\\n" > {self.tools}/$w; '
+                  f'chmod 755 {self.tools}/$w;; esac; done')  # fmt: skip
+        python = (
+            f'echo "python $*" >> {self.log}\n'
+            'case "$*" in\n'
+            '  *"import jupyterlab"*) [ -e "$(dirname "$0")/jupyterlab" ];;\n'
+            '  *"-m venv"*) for v; do :; done; mkdir -p "$v/bin"; cp "$0" "$v/bin/python";;\n'
+            '  *"pip install"*) touch "$(dirname "$0")/jupyterlab";;\n'
+            "  *) true;;\n"
+            "esac"
+        )
+        self.tool("python3", python)
+        for name in ("systemctl", "chown"):
+            self.tool(name, f'echo "{name} $*" >> {self.log}')
+        self.tool("getent", "echo me:x:1000:1000::/home/me:/bin/sh")
+        self.tool("sleep", "true")
+        for name in ("mkdir", "cp", "touch", "cut", "sed", "cat", "dirname", "chmod", "rm", "grep", "tail"):
+            (self.tools / name).symlink_to(shutil.which(name) or name)
+        for part in ("opt/hotdesk", "etc/systemd/system", "etc/ssh", "run/hotdesk", "dev"):
+            (self.root / part).mkdir(parents=True)
+        (self.root / "etc/ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 AAAA me\n")
+        (self.root / "etc/systemd/system/hotdesk-jupyter.service").write_text(jupyter.unit())
 
-    # What apt-get installs appears as a command; the interpreter that makes the venv is a stand-in, too.
-    tool("apt-get", f'echo "apt-get $*" >> {log}; for w; do case $w in tmux|htop|screen|git|rsync) '
-         f'printf "#!/bin/sh\\n" > {tools}/$w; chmod 755 {tools}/$w;; esac; done')  # fmt: skip
-    python = (
-        f'echo "python $*" >> {log}\n'
-        'case "$*" in\n'
-        '  *"import jupyterlab"*) [ -e "$(dirname "$0")/jupyterlab" ];;\n'
-        '  *"-m venv"*) for v; do :; done; mkdir -p "$v/bin"; cp "$0" "$v/bin/python";;\n'
-        '  *"pip install"*) touch "$(dirname "$0")/jupyterlab";;\n'
-        "  *) true;;\n"
-        "esac"
-    )
-    tool("python3", python)
-    for name in ("systemctl", "chown"):
-        tool(name, f'echo "{name} $*" >> {log}')
-    tool("getent", "echo me:x:1000:1000::/home/me:/bin/sh")
-    for name in ("mkdir", "cp", "touch", "cut", "sed", "cat", "dirname", "chmod", "sleep"):
-        (tools / name).symlink_to(shutil.which(name) or name)
-    root = tmp_path / "root"
-    for folder in ("opt/hotdesk", "etc/systemd/system", "etc/ssh", "run/hotdesk", "dev"):
-        (root / folder).mkdir(parents=True)
-    (root / "etc/ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 AAAA me\n")
-    (root / "etc/systemd/system/hotdesk-jupyter.service").write_text(jupyter.unit())
-    text = setup_script().replace(
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", f"PATH={tools}"
-    )
-    for path in ("/opt/hotdesk", "/etc/systemd", "/etc/ssh", "/run/hotdesk", "/dev/console"):
-        text = text.replace(path, f"{root}{path}")
-    text = text.replace("/usr/bin/python3", f"{tools}/python3").replace("/opt/pytorch", f"{root}/opt/pytorch")
-    runs = []
-    for _ in range(2):
-        log.write_text("")
-        done = subprocess.run(["/bin/sh", "-c", text, "setup.sh", "first"], capture_output=True, text=True)
+    def tool(self, name: str, body: str) -> None:
+        (self.tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (self.tools / name).chmod(0o755)
+
+    def here(self, text: str) -> str:
+        """A script for the machine's paths, for ours."""
+        text = text.replace(
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", f"PATH={self.tools}"
+        )
+        for path in (
+            *("/opt/hotdesk", "/etc/systemd", "/etc/ssh", "/run/hotdesk", "/dev/console"),
+            *("/var/lib/hotdesk", "/run/cloud-init"),
+        ):
+            text = text.replace(path, f"{self.root}{path}")
+        return text.replace("/usr/bin/python3", f"{self.tools}/python3").replace(
+            "/opt/pytorch", f"{self.root}/opt/pytorch"
+        )
+
+    def run(self, word: str = "first") -> str:
+        """What it did."""
+        self.log.write_text("")
+        words = ["/bin/sh", "-c", self.here(setup_script()), "setup.sh", word]
+        done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        runs.append(log.read_text())
+        return self.log.read_text()
+
+    def said(self, name: str) -> str:
+        path = self.root / "var/lib/hotdesk" / name
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def set_up(tmp_path: Path) -> SetUp:
+    return SetUp(tmp_path)
+
+
+def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(set_up: SetUp) -> None:
+    runs = [set_up.run(), set_up.run()]
     assert "install --no-install-recommends tmux htop screen git rsync" in runs[0]
-    assert "pip install -q jupyterlab" in runs[0]
+    assert "pip install -q --no-compile jupyterlab" in runs[0]
     assert "apt-get" not in runs[1]
     assert "pip install" not in runs[1]
     assert "start --no-block hotdesk-jupyter.service hotdesk-agent.service" in runs[1]
-    unit = (root / "etc/systemd/system/hotdesk-jupyter.service").read_text()
+    unit = (set_up.root / "etc/systemd/system/hotdesk-jupyter.service").read_text()
     assert "User=me" in unit
     assert "WorkingDirectory=/home/me" in unit
-    assert "BEGIN SSH HOST KEY KEYS" in (root / "dev/console").read_text()
+    assert "BEGIN SSH HOST KEY KEYS" in (set_up.root / "dev/console").read_text()
+    assert [set_up.said(name) for name in ("failed", "lacking", "doing")] == ["", "", ""]
 
 
-def test_jupyter_waits_for_nothing_of_cloud_inits() -> None:
-    """Its last stage comes after multi-user.target, and that after Jupyter: a circle at a later boot."""
-    assert "cloud" not in jupyter.unit()
+def test_only_a_resumed_desk_reads_its_disk_ahead(set_up: SetUp) -> None:
+    assert "hotdesk-warm" not in set_up.run("first")
+    assert "systemctl start --no-block hotdesk-warm.service" in set_up.run("resumed")
+
+
+def prove_here(set_up: SetUp, patch: pytest.MonkeyPatch, tmp_path: Path) -> Refused:
+    """What `up` says: its own question, asked where the script ran instead of over ssh."""
+    (set_up.root / "run/cloud-init").mkdir(exist_ok=True)
+    shell = tmp_path / "ssh"
+    question = set_up.here(prove._SET_UP)
+    shell.write_text(f"#!/bin/sh\n{question}\necho no complaint\n")
+    shell.chmod(0o755)
+    patch.setattr(prove.ssh, "program", lambda name: str(shell))
+    access = Access(desk="blue", host="h", port=22, user="me", key_path="/k", known_hosts_path="/h",
+                    alias="a", notebook_port=1)  # fmt: skip
+    with pytest.raises(Refused) as no:
+        prove.prove(access)
+    return no.value
+
+
+def test_what_the_set_up_could_not_do_is_said_at_once_with_its_last_words(
+    set_up: SetUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """1. no JupyterLab to be had; 2. `up` says so; 3. a tool only: a remark; 4. it works, and all is well."""
+    good = (set_up.tools / "python3").read_text()
+    bad = good.replace('touch "$(dirname "$0")/jupyterlab"', 'echo "No matching distribution"; exit 1')
+    set_up.tool("python3", bad.removeprefix("#!/bin/sh\n"))
+    apt = (set_up.tools / "apt-get").read_text()
+    set_up.tool("apt-get", "echo 'E: Unable to fetch some archives'; exit 100")
+    did = set_up.run()
+    assert did.count("pip install") == 3
+    assert "start --no-block hotdesk-jupyter.service" in did, "the desk can be reached, whatever it lacks"
+    before = prove_here(set_up, monkeypatch, tmp_path)
+    assert before.kind is Kind.NOT_READY  # cloud-init has not finished yet
+    (set_up.root / "run/cloud-init/result.json").write_text("{}")
+    no = prove_here(set_up, monkeypatch, tmp_path)
+    assert no.kind is Kind.BAD_REQUEST
+    assert "JupyterLab could not be installed" in no.message
+    assert "No matching distribution" in no.message
+    assert "setup.sh first" in no.fix
+    assert "could not be installed: tmux htop" in set_up.said("lacking")
+    assert "Unable to fetch" in set_up.said("lacking")
+    (set_up.tools / "python3").write_text(good)
+    (set_up.root / "opt/hotdesk/venv/bin/python").write_text(good)
+    set_up.run()
+    assert set_up.said("failed") == ""
+    assert "no login at the desk yet" in prove_here(set_up, monkeypatch, tmp_path).message
+    (set_up.tools / "apt-get").write_text(apt)
+    set_up.run()
+    assert set_up.said("lacking") == ""
+
+
+def test_a_set_up_that_was_cut_off_is_said_as_well(
+    set_up: SetUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_up.tool("apt-get", "kill -9 $PPID")  # out of memory, say
+    words = ["/bin/sh", "-c", set_up.here(setup_script()), "setup.sh", "first"]
+    assert subprocess.run(words, capture_output=True).returncode == -9
+    no = prove_here(set_up, monkeypatch, tmp_path)
+    assert no.kind is Kind.NOT_READY
+    assert no.message.startswith("the machine is still being set up: installing tmux")
+    (set_up.root / "run/cloud-init/result.json").write_text("{}")
+    no = prove_here(set_up, monkeypatch, tmp_path)
+    assert no.kind is Kind.BAD_REQUEST
+    assert "cut off while installing tmux" in no.message
+
+
+def test_jupyter_answers_only_once_cloud_init_has_finished() -> None:
+    [line] = [line for line in jupyter.unit().splitlines() if line.startswith("Exec")]
+    assert line.index("/run/cloud-init/result.json") < line.index("exec /opt/hotdesk/venv")
+    assert "Type=simple" in jupyter.unit()  # a start that waits would hold up what cloud-init waits for
+    assert "start --no-block" in setup_script()  # or the script would wait for what waits for the script
 
 
 def test_jupyters_configuration_is_one_that_it_reads(tmp_path: Path) -> None:
@@ -219,6 +318,7 @@ class Imds(http.server.BaseHTTPRequestHandler):
 
     tokens: set[str] = set()  # noqa: RUF012 - one per server class made by the fixture
     action: str | None = None
+    recommended: str | None = None
     made = 0
 
     def do_PUT(self) -> None:
@@ -233,6 +333,10 @@ class Imds(http.server.BaseHTTPRequestHandler):
             self._say(401, "")
         elif self.path == "/latest/meta-data/spot/instance-action" and self.action:
             self._say(200, self.action)
+        elif self.path == "/latest/meta-data/events/recommendations/rebalance" and self.recommended:
+            self._say(200, self.recommended)
+        elif self.path == "/latest/meta-data/instance-life-cycle":
+            self._say(200, "spot")
         else:
             self._say(404, "")
 
@@ -247,7 +351,7 @@ class Imds(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def imds() -> Iterator[tuple[type[Imds], str]]:
-    kind = type("OneImds", (Imds,), {"tokens": set(), "action": None, "made": 0})
+    kind = type("OneImds", (Imds,), {"tokens": set(), "action": None, "recommended": None, "made": 0})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -269,3 +373,163 @@ def test_an_interruption_is_read_with_a_token_that_is_renewed(imds: tuple[type[I
     kind.tokens.clear()  # it ran out
     assert agent.notice(metadata) is not None
     assert kind.made == 2
+
+
+class AgentRun:
+    """The real agent in a process of its own, at a home and a metadata service that are made for it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.home = folder / "home"
+        (self.home / ".hotdesk").mkdir(parents=True)
+        path = folder / "agent.py"
+        path.write_text(agent_source())
+        self.environment = {
+            **os.environ,
+            "HOTDESK_IMDS": url,
+            "HOTDESK_HOMES": str(self.home),
+            "HOTDESK_RUN": str(folder / "run"),
+            "HOTDESK_LIB": str(folder / "lib"),
+            "HOTDESK_CLOUD": str(folder / "no-cloud-init"),
+            "HOTDESK_PCI": str(folder / "pci"),
+            "HOTDESK_JUPYTER": f"{url}/api",
+            "HOTDESK_POLL_SECONDS": "0.05",
+            "HOTDESK_TERMINALS": "/nowhere",
+        }
+        self.words = [sys.executable, "-I", "-S", str(path)]
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self.words, "run"], env=self.environment)
+
+    def ask(self, word: str, **more: str) -> Any:
+        environment = {**self.environment, **more}
+        done = subprocess.run([*self.words, word], env=environment, capture_output=True, check=True)
+        return json.loads(done.stdout) if done.stdout else None
+
+    def events(self) -> list[str]:
+        return [e["what"] for e in self.ask("report")["events"]]
+
+
+@pytest.fixture
+def at_work(tmp_path: Path, imds: tuple[type[Imds], str]) -> AgentRun:
+    return AgentRun(tmp_path, imds[1])
+
+
+def test_a_notice_leads_to_a_warning_a_checkpoint_the_hook_and_a_record(
+    at_work: AgentRun, imds: tuple[type[Imds], str]
+) -> None:
+    """1. a job runs; 2. a recommendation; 3. the notice; 4. each is acted on once, and written down."""
+    kind, _ = imds
+    home = at_work.home
+    (home / ".hotdesk" / "runner-1.py").write_text("open('old', 'w')")
+    os.utime(home / ".hotdesk" / "runner-1.py", (1, 1))
+    runner = "import os, sys; open(os.environ['HOME'] + '/asked', 'a').write(sys.argv[1] + ' ')"
+    (home / ".hotdesk" / "runner-2.py").write_text(runner)
+    hook = home / ".hotdesk" / "on-interruption"
+    hook.write_text('#!/bin/sh\necho "$HOTDESK_ACTION $HOTDESK_AT $HOME $PWD" >> hook; exit 3\n')
+    hook.chmod(0o755)
+    leader, terminal = pty.openpty()
+    at_work.environment["HOTDESK_TERMINALS"] = os.ttyname(terminal)
+    with at_work.begin() as process:
+        try:
+            time.sleep(0.5)
+            assert at_work.events() == []
+            kind.recommended = '{"noticeTime": "2026-11-23T09:00:00Z"}'
+            wait_for(lambda: len(at_work.events()) == 2, 20)
+            kind.action = '{"action": "terminate", "time": "2026-11-23T10:00:00Z"}'
+            wait_for(lambda: len(at_work.events()) == 4, 20)
+            time.sleep(0.3)  # some more looks
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+    told = at_work.events()
+    assert "rebalance recommendation of 2026-11-23T09:00:00Z" in told[0]
+    assert "takes this spot machine back at 2026-11-23T10:00:00Z (terminate)" in told[2]
+    assert "on-interruption ended with 3" in told[3]
+    assert (home / "asked").read_text() == "notice notice ", "the newest runner, once for each"
+    assert (home / "hook").read_text().splitlines() == [
+        f"rebalance 2026-11-23T09:00:00Z {home} {home}",
+        f"terminate 2026-11-23T10:00:00Z {home} {home}",
+    ]
+    assert b"takes this spot machine back" in os.read(leader, 4000)
+    notes = sorted(p.name for p in home.glob("AWS-*"))
+    assert notes == ["AWS-MAY-TAKE-THIS-MACHINE.txt", "AWS-TAKES-THIS-MACHINE.txt"]
+    os.close(leader)
+    os.close(terminal)
+    kind.recommended = kind.action = None
+    with at_work.begin() as process:  # on the next machine
+        wait_for(lambda: not list(home.glob("AWS-*")), 10)
+        process.terminate()
+    assert len(at_work.events()) == 4, "they come along with the disk"
+
+
+def test_a_hook_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".hotdesk").mkdir()
+    hook = tmp_path / ".hotdesk" / "on-interruption"
+    hook.write_text("#!/bin/sh\nsleep 600\n")
+    hook.chmod(0o755)
+    monkeypatch.setenv("HOTDESK_HOMES", str(tmp_path))
+    [said] = agent.run_hooks("terminate", "soon", 0.2)
+    assert "the time was over" in said
+    hook.chmod(0o644)
+    assert agent.run_hooks("terminate", "soon", 0.2) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "works", "said"),
+    [
+        ("echo 570.195.03", True, "570.195.03"),
+        ("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18", False, "mismatch"),
+        ("", False, "knows 0 of 1"),
+        (None, False, "no NVIDIA driver is installed"),
+    ],
+)
+def test_a_gpu_without_a_working_driver_is_reported(
+    at_work: AgentRun, tmp_path: Path, answer: str | None, works: bool, said: str
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    if answer is not None:
+        (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{answer}\n")
+        (tools / "nvidia-smi").chmod(0o755)
+    assert at_work.ask("report")["driver"] == {"devices": 0, "works": False, "said": ""}
+    for number, (vendor, kind) in enumerate(
+        [("0x10de", "0x030200"), ("0x10de", "0x040300"), ("0x1d0f", "0x0300")]
+    ):
+        device = tmp_path / "pci" / str(number)
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(vendor + "\n")
+        (device / "class").write_text(kind + "\n")
+    driver = at_work.ask("report", PATH=f"{tools}:/nowhere")["driver"]
+    assert (driver["devices"], driver["works"]) == (1, works)
+    assert said in driver["said"] or (answer == "" and "ended with 0" in driver["said"])
+
+
+def test_what_was_used_last_is_listed_at_the_end_and_read_first_on_the_next_machine(
+    at_work: AgentRun, tmp_path: Path
+) -> None:
+    """1. a shutdown; 2. resumed: the files are read, the latest first, what is gone is left out."""
+    home = at_work.home
+    now = time.time()
+    for name, age, size in (
+        ("old", 9 * 86400, 5),
+        ("train.py", 60, 7),
+        ("data", 3600, 2_500_000),
+        ("gone", 1, 9),
+    ):
+        (home / name).write_bytes(b"x" * size)
+        os.utime(home / name, (now - age, now - age))
+    (home / "link").symlink_to("/etc/passwd")
+    (home / "empty").touch()
+    listed = agent.used([str(home)], now + 1.0)
+    if now - float(Path("/proc/uptime").read_text().split()[0]) > now - 9 * 86400:
+        assert [Path(p).name for p in listed] == ["gone", "train.py", "data"]
+    assert {"gone", "train.py", "data"} <= {Path(p).name for p in listed}
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "used.json").write_text(
+        json.dumps([str(home / n) for n in ("gone", "train.py", "data")])
+    )
+    (home / "gone").unlink()
+    assert at_work.ask("report")["warm"] is None
+    at_work.ask("warm")
+    state = at_work.ask("report")["warm"]
+    assert (state["files"], state["of_files"], state["bytes"], state["done"]) == (3, 3, 2_500_007, True)

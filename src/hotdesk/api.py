@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -32,7 +34,9 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Row, Wait
+from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
+from hotdesk.opening import Opening
 from hotdesk.questions import question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Wishes, Leaving):
+class Hotdesk(Wishes, Leaving, Hearing, Opening):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
@@ -72,6 +76,8 @@ class Hotdesk(Wishes, Leaving):
         self.on_busy = on_busy
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self._heard = {}
+        self.public = {}
 
     def __enter__(self) -> Hotdesk:
         return self
@@ -104,8 +110,9 @@ class Hotdesk(Wishes, Leaving):
                 from hotdesk.providers.aws.provider import Aws
 
                 self._providers[name] = Aws(
-                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws
-                )
+                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
+                    list_price=_list_price,
+                )  # fmt: skip
             else:
                 raise Usage(
                     f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
@@ -134,6 +141,7 @@ class Hotdesk(Wishes, Leaving):
             desk = limits.of(desk, self.clock.now())
         view = self._pursue(desk)
         self.renew(desk.name)
+        self.republish(desk.name)
         return view
 
     def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
@@ -148,23 +156,33 @@ class Hotdesk(Wishes, Leaving):
     def stop(self, name: str) -> View:
         """The machine off, its disk kept (and paid)."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.STOPPED))
+        return self._left(self._pursue(self.wanted(name, Goal.STOPPED)))
 
     def park(self, name: str) -> View:
         """Everything in one verified image, and nothing else left to pay."""
         self.store.desk(name)
-        return self._pursue(self.wanted(name, Goal.PARKED))
+        return self._left(self._pursue(self.wanted(name, Goal.PARKED)))
+
+    def _left(self, view: View) -> View:
+        self.close_behind(self.store.desk(view.name))
+        return view
 
     def move(self, name: str, want: Want) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
-        return self._pursue(self.moved(name, want))
+        view = self._pursue(self.moved(name, want))
+        self.republish(name)
+        return view
 
     def down(self, name: str) -> None:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
         if self.store.find(name) is None and self.store.rows(name, limit=1):
-            return  # it was deleted before; the journal remembers it
-        self.store.desk(name)
+            with self.store.hold(
+                name, f"making {name} gone"
+            ):  # it was; the journal remembers it, and no lock
+                return
+        desk = self.store.desk(name)
         self._pursue(self.wanted(name, Goal.GONE))
+        self.close_behind(desk)
 
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
@@ -177,13 +195,26 @@ class Hotdesk(Wishes, Leaving):
         names = [names] if isinstance(names, str) else names
         for name in names or ():
             self.store.desk(name)
-        watch(self._reconciler(), names, seconds, self.runs().round)
+        watch(self._reconciler(), names, seconds, self._beside())
 
     def watch_alone(self) -> None:
         """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
         from hotdesk.jobs.watcher import watch_alone
 
-        watch_alone(self._reconciler(), self.runs().round)
+        watch_alone(self._reconciler(), self._beside())
+
+    def _beside(self) -> Callable[[list[str]], bool]:
+        """What a watcher does beside the loop: it goes on with jobs, and renews leases."""
+        from hotdesk.leases import Leases
+
+        runs = self.runs()
+        leases = Leases(store=self.store, clock=self.clock, access=self.reached)
+
+        def beside(names: list[str]) -> bool:
+            leases.round(names)
+            return runs.round(names)
+
+        return beside
 
     def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
         """The jobs of all desks. `progress` hears how far the fetching of results is."""
@@ -224,10 +255,20 @@ class Hotdesk(Wishes, Leaving):
         return self._reconciler().survey(provider)
 
     def ls(self) -> list[View]:
-        """All desks; one survey per cloud in use."""
+        """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
         surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
-        return [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        self.close_behind_all()
+        known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        for name in self.clouds() - surveys.keys() - {"local"}:
+            with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
+                surveys[name] = self.survey(name).by_desk()
+        return known + [
+            msgspec.structs.replace(self._view(desk, seen), elsewhere=True)
+            for provider, by_desk in sorted(surveys.items())
+            for name, seen in sorted(by_desk.items())
+            if (desk := self.adoptable(name, seen, provider))
+        ]
 
     def show(self, name: str) -> View:
         desk = self.store.desk(name)
@@ -325,6 +366,7 @@ class Hotdesk(Wishes, Leaving):
             from hotdesk.connect.prove import prove
 
             prove(access)
+            self.hear(access)
 
         return Reconciler(
             store=self.store,
@@ -350,7 +392,7 @@ class Hotdesk(Wishes, Leaving):
         view = self._view(desk, seen)
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(
-            f"{desk.name} is {view.phase}.",
+            f"{desk.name} is {view.state}.",
             view.why or "There is a machine to connect to only while it is running.",
             f"hotdesk {verb} {desk.name}",
         )
@@ -379,3 +421,9 @@ class Hotdesk(Wishes, Leaving):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    from hotdesk.market.table import list_price
+
+    return list_price(region, instance_type)

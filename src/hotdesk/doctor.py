@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Damaged, HotdeskError, Newer
-from hotdesk.core.model import Desk, Goal, Phase, Survey, Value, is_name
+from hotdesk.core.model import Desk, Goal, Instance, Survey, Value
 from hotdesk.core.steps import Ask
 from hotdesk.providers import local
 from hotdesk.store import Store
@@ -77,32 +77,12 @@ def adopt() -> list[Desk]:
                 file.rename(file.with_name(f"{file.name}.damaged-{stamp}"))
     made = []
     with Hotdesk() as desks:
-        known = {d.name for d in desks.store.desks()}
         for provider in desks.clouds():
             for name, seen in desks.survey(provider).by_desk().items():
-                if name in known or not is_name(name) or not (seen.machines or seen.disks or seen.images):
-                    continue
-                now = desks.clock.now()
-                desk = Desk(
-                    name=name,
-                    goal=_goal(seen.live.phase if seen.live else None),
-                    since=now,
-                    created_at=now,
-                    provider=provider,
-                )
-                desks.store.put(desk)
-                made.append(desk)
+                if desk := desks.adoptable(name, seen, provider):
+                    desks.store.put(desk)
+                    made.append(desk)
     return made
-
-
-def _goal(phase: Phase | None) -> Goal:
-    """What its owner last wanted, as far as can be seen; in doubt, what launches nothing."""
-    match phase:
-        case None:
-            return Goal.PARKED
-        case Phase.STOPPED | Phase.STOPPING:
-            return Goal.STOPPED
-    return Goal.RUNNING
 
 
 # ---- this computer -----------------------------------------------------------------------------------
@@ -244,6 +224,8 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
             fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}",
         )
         return
+    if seen.live is not None and seen.live.open_to:
+        yield _open(desk, seen.live)
     steps = plan(desk, seen, desks.store.past(desk), desks.clock.now())
     match steps:
         case []:
@@ -261,6 +243,27 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
                 why=step.why,
                 fix=f"hotdesk watch --once {desk.name}",
             )
+
+
+def _open(desk: Desk, machine: Instance) -> Finding:
+    """Who can reach Jupyter's port of a machine without a tunnel."""
+    who, private = ", ".join(machine.open_to), f"hotdesk notebook {desk.name} --private"
+    if not desk.public:
+        return Finding(
+            level="note",
+            what=f"{desk.name}: port 8888 of its network is open to {who}.",
+            why="It was opened for another desk, or by another computer. This one's Jupyter is not there.",
+            fix=private,
+        )
+    wide = [r for r in machine.open_to if int(r.partition("/")[2] or 128) < 24]
+    return Finding(
+        level="bad" if wide else "note",
+        what=f"{desk.name}'s Jupyter is open to {who}, with TLS and its password.",
+        why=f"You said so (--public). {', '.join(wide)} is many strangers."
+        if wide
+        else "You said so (--public).",
+        fix=private,
+    )
 
 
 def _lost_keys(desks: Hotdesk, desk: Desk) -> list[str]:

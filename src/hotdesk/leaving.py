@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,6 +69,7 @@ class Leaving:
         def survey(self, provider: str) -> Survey: ...
         def provider(self, name: str) -> Provider: ...
         def access(self, name: str) -> Access: ...
+        def settle(self, name: str) -> object: ...
 
     def clouds(self) -> set[str]:
         """The clouds in use: those of desks, and those that hotdesk.toml names."""
@@ -81,6 +84,40 @@ class Leaving:
         desk = self.store.desk(name)
         if leave.limits(desk, self.clock.now()):
             leave.tell(self.access(name), desk, self.clock.now())
+
+    def finish_left(self) -> list[str]:
+        """Park every desk whose machine ended itself, also those that only other computers know; their names.
+
+        A desk that another command holds is its work. What stops one desk does not stop the next.
+        """
+        from hotdesk.core.leaving import ended_alone, left
+        from hotdesk.core.model import Goal, is_name
+
+        done = []
+        for provider in sorted(self.clouds()):
+            with contextlib.suppress(HotdeskError):
+                for name, seen in self.survey(provider).by_desk().items():
+                    desk, machine = self.store.find(name), ended_alone(seen)
+                    # One that was deleted here may be listed for a while yet: the journal remembers it.
+                    unknown = desk is None and is_name(name) and not self.store.rows(name, limit=1)
+                    if unknown and machine is not None:
+                        now = self.clock.now()
+                        self.store.put(
+                            Desk(name=name, goal=Goal.PARKED, since=now, created_at=now, provider=provider)
+                        )
+                    elif desk is None or left(desk, seen, self.store.past(desk)) is None:
+                        continue
+                    if not self.store.holder(name):
+                        with contextlib.suppress(HotdeskError):
+                            self.settle(name)
+                            done.append(name)
+        return done
+
+    def keeping(self, name: str, access: Access) -> AbstractContextManager[None]:
+        """Renew a desk's lease while the body runs: a terminal there is open."""
+        from hotdesk.leases import kept
+
+        return kept(access, self.store.desk(name), self.clock)
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""

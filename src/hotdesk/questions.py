@@ -32,6 +32,13 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
     usual = {field: getattr(Want(), field) for field in want.__struct_fields__}
     asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
     here = desk.provider == "local"
+    if here and want.gpu and want.gpu.lower() != "none":
+        count = f":{want.gpu_count}" if want.gpu_count > 1 else ""
+        return NotAllowed(
+            f"Nothing fits what {desk.name} would want: {asked}.",
+            "This computer shows no such GPU.",
+            f"hotdesk offers --gpu {want.gpu}{count}   # where one can be rented",
+        )
     fix = f"hotdesk up {desk.name} --type local.cpu"
     for changed, option in (
         (want.market != "cheapest", "--market cheapest"),
@@ -40,7 +47,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
         fix += f" {option}" if changed else ""
     return NotAllowed(
         f"Nothing fits what {desk.name} would want: {asked}.",
-        "This computer has local.cpu, and local.gpu where there is a GPU."
+        "This computer has local.cpu, and local.gpu where there is a GPU, and the disk and system it has."
         if here
         else f"Nothing that {desk.provider} offers has that hardware within those limits.",
         fix if here else "hotdesk offers",

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Seen, Survey
 from hotdesk.core.past import Past
-from hotdesk.core.plan import plan
+from hotdesk.core.plan import plan, together
 from hotdesk.core.ports import Clock, Prover, Provider, Retyper
 from hotdesk.core.steps import (
     AnyStep,
@@ -37,6 +37,7 @@ from hotdesk.core.steps import (
     Row,
     Start,
     Stop,
+    Told,
     Verify,
     Wait,
 )
@@ -78,7 +79,7 @@ class Reconciler:
         self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
-        """One look, at most one step per desk (of all desks, or of those named, which the caller holds).
+        """One look, and one step per desk (of all desks, or of those named, which the caller holds).
 
         Raises `NotAllowed` or `Unreachable` when there can be no look.
         """
@@ -113,14 +114,18 @@ class Reconciler:
                             asks[desk.name] = ask
                         case None:
                             acts.append((desk, step))
-                case [step, *_]:
-                    acts.append((desk, step))
+                case _:
+                    acts += [(desk, step) for step in together(desk, steps)]
         rows = self._act(acts, now)
         for name, wait in waits.items():
             self.on_wait(name, wait)
-        if acts:
+        if any(self._more_to_do(desk, step, seen[desk.name], now) for desk, step in acts):
             return Tick(0.0, seen, waits, asks, rows)
-        return Tick(min((w.seconds for w in waits.values()), default=None), seen, waits, asks)
+        return Tick(min((w.seconds for w in waits.values()), default=None), seen, waits, asks, rows)
+
+    def _more_to_do(self, desk: Desk, step: AnyStep, seen: Seen, now: float) -> bool:
+        """Whether to look again after a step. A proof changes nothing in the cloud: the look still holds."""
+        return not isinstance(step, Prove) or bool(plan(desk, seen, self.store.past(desk), now))
 
     def settle(self, desk: Desk) -> Tick:
         """Tick until this desk is as wanted or a person must choose; the last tick.
@@ -165,7 +170,7 @@ class Reconciler:
         A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
         is kept in memory only means that a new process waits again.)
         """
-        if not _rests_on_one_look(desk, steps, seen, self.store.past(desk)):
+        if not _rests_on_one_look(desk, steps, seen, self.store.past(desk), now):
             self._doubted.pop(desk.name, None)
             return None
         wish, since = self._doubted.get(desk.name, (None, 0.0))
@@ -261,13 +266,14 @@ class Reconciler:
         return Outcome(status="done", id=step.id)
 
 
-def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past) -> bool:
+def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past, now: float) -> bool:
     """Whether a conclusion might be another one if the listing were not behind."""
     match steps:
         case [Ask(unsure=unsure), *_]:
             return unsure
         case [] if desk.goal is Goal.GONE:
-            return True
+            ours = past.launch is not None and all(past.made(i) for i in seen.instances)
+            return not (seen.disks_throughout and ours and now - past.made_at >= seen.lag_seconds)
         case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
             return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
     return False
@@ -296,7 +302,7 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_):
             pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin() | Move():  # the last two are taken by jobs/run.py
+        case Wait() | Ask() | Leave() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
             raise AssertionError(step)
     return id_
 

@@ -13,50 +13,24 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 
 import msgspec
 
-from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer, Unknown
+from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, job_id
 from hotdesk.core.model import Desk
 from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Outcome, Row
-
-#: One script per version of the file; a new version appends a script and never changes an old one.
-MIGRATIONS = (
-    """
-    CREATE TABLE desks (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE journal (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        desk TEXT NOT NULL,
-        at REAL NOT NULL,
-        step BLOB NOT NULL,
-        ended_at REAL,
-        outcome BLOB,
-        change INTEGER NOT NULL     -- raised by begin and by end: what a reader has not seen yet
-    );
-    CREATE INDEX journal_desk ON journal (desk, id);
-    CREATE UNIQUE INDEX journal_change ON journal (change);
-    CREATE TABLE cache (key TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-    """,
-    """
-    CREATE TABLE jobs (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        desk TEXT NOT NULL,
-        settled INTEGER NOT NULL,   -- nothing is left to do for it
-        body BLOB NOT NULL
-    );
-    CREATE INDEX jobs_desk ON jobs (desk, settled);
-    """,
-)
+from hotdesk.state_file import StateFile
 
 _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(AnyStep)
 _outcome = msgspec.json.Decoder(Outcome)
 _job = msgspec.json.Decoder(Job)
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_CANNOT_WRITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
+KEPT = frozenset({"@watch"})  # locks that are no desk's
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
 
 
@@ -66,7 +40,6 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         """`None` keeps everything in memory. Raises `Damaged` or `Missing` when the file cannot serve."""
         self.folder = folder
-        self._file = folder / "hotdesk.db" if folder else None
         self._pasts: dict[str, tuple[float, Past]] = {}
         self._change = 0
         if folder:
@@ -78,15 +51,8 @@ class Store:
                     error.strerror or str(error),
                     "HOTDESK_STATE=/another/folder hotdesk ls",
                 ) from error
-        with self._complaints():
-            if self._file:  # made by us, so that it is private from its first byte on
-                os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(self._file or ":memory:", isolation_level=None, timeout=20.0)
-            try:
-                self._migrate()
-            except BaseException:
-                self._db.close()
-                raise
+        self._file = StateFile(folder / "hotdesk.db" if folder else None)
+        self._complaints, self._transaction = self._file.complaints, self._file.transaction
 
     def __enter__(self) -> Store:
         return self
@@ -96,6 +62,15 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._file.db
+
+    @property
+    def frozen(self) -> str:
+        """Why nothing can be written down just now, a full disk above all; "" when it can. Reading works."""
+        return self._file.frozen
 
     # ---- desks ---------------------------------------------------------------------------------------
 
@@ -126,12 +101,12 @@ class Store:
             return _desk.decode(row[0]) if row else None
 
     def put(self, desk: Desk) -> None:
-        with self._complaints():
+        with self._complaints(), self._transaction():
             self._db.execute("INSERT OR REPLACE INTO desks VALUES (?, ?)", (desk.name, _encode(desk)))
 
     def remove(self, name: str) -> None:
         """Forget a desk. Its journal stays: it is the bill."""
-        with self._complaints():
+        with self._complaints(), self._transaction():
             self._db.execute("DELETE FROM desks WHERE name = ?", (name,))
             self._pasts.pop(name, None)
 
@@ -260,27 +235,46 @@ class Store:
         if self.folder is None:
             yield True
             return
+        lock = self._take(name, wait)
+        if lock is None:
+            yield False
+            return
+        with lock:
+            with contextlib.suppress(
+                OSError
+            ):  # who holds it is a courtesy, which a full disk has no room for
+                os.ftruncate(lock.fileno(), 0)
+                os.write(lock.fileno(), f"{os.getpid()} {doing}".encode())
+            try:
+                yield True
+            finally:
+                os.ftruncate(lock.fileno(), 0)
+                with contextlib.suppress(HotdeskError, OSError):
+                    if name not in KEPT and self.find(name) is None:  # nothing is left of a desk that is gone
+                        self._lock(name).unlink()
+
+    def _take(self, name: str, wait: bool) -> FileIO | None:
+        """The locked file of that name; `None` when another has it."""
         path = self._lock(name)
         try:
             path.parent.mkdir(exist_ok=True, mode=0o700)
-            file = path.open("a+")
+            while True:
+                lock = path.open("ab", buffering=0)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                    if os.fstat(lock.fileno()).st_nlink:  # else its last holder has deleted it meanwhile
+                        return lock
+                except BlockingIOError:
+                    lock.close()
+                    return None
+                except BaseException:
+                    lock.close()
+                    raise
+                lock.close()
         except OSError as error:
             raise Missing(
                 f"hotdesk cannot write {path}.", error.strerror or str(error), f"ls -ld {path.parent} {path}"
             ) from error
-        with file as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            lock.truncate(0)
-            lock.write(f"{os.getpid()} {doing}")
-            lock.flush()
-            try:
-                yield True
-            finally:
-                lock.truncate(0)
 
     def holder(self, name: str) -> str:
         """Who acts on a desk just now, as "PID command"; "" when nobody does."""
@@ -307,79 +301,12 @@ class Store:
             if past is not None and columns[2] >= born:
                 past.add(_row(columns))
 
-    def _migrate(self) -> None:
-        """Bring the file to this version. One process at a time: a change to WAL does not wait for others."""
-        if self._file is None:
-            return self._bring_up()
-        with self._file.with_name("hotdesk.opening").open("a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            return self._bring_up()
-
-    def _bring_up(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise Newer(
-                f"{self._file} was written by a newer hotdesk.",
-                f"It is of version {version}; this hotdesk reads up to {len(MIGRATIONS)}.",
-                "pip install --upgrade hotdesk",
-            )
-        if version == len(MIGRATIONS):
-            self._db.execute("PRAGMA synchronous = FULL")
-            return
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        for number in range(version, len(MIGRATIONS)):
-            with self._transaction():
-                (now_at,) = self._db.execute("PRAGMA user_version").fetchone()
-                if now_at > number:  # another process was faster
-                    continue
-                for statement in _statements(MIGRATIONS[number]):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {number + 1}")
-
     @contextlib.contextmanager
     def _writing(self) -> Iterator[int]:
         """A write transaction; yields the next change number."""
         with self._complaints(), self._transaction():
             (newest,) = self._db.execute("SELECT max(change) FROM journal").fetchone()
             yield (newest or 0) + 1
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # a full disk has ended it already
-                self._db.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
-    def _complaints(self) -> Iterator[None]:
-        """SQLite's complaints, in words that say what to do."""
-        try:
-            yield
-        except (sqlite3.Error, ValueError, OSError) as error:  # ValueError: a row that cannot be decoded
-            raise self._complaint(error) from error
-
-    def _complaint(self, error: Exception) -> HotdeskError:
-        text, file, code = str(error), self._file, getattr(error, "sqlite_errorname", "")
-        if isinstance(error, OSError) or (code.startswith(_CANNOT_WRITE) and not code.endswith("SHORT_READ")):
-            return Missing(
-                f"hotdesk cannot write {file}.",
-                f"{text}. Nothing was begun that is not written down.",
-                "df -h   # make room or fix the permissions, then run the same command again",
-            )
-        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return Busy(
-                f"{file} has been in use by another process for 20 seconds.", text, "hotdesk ls   # try again"
-            )
-        return Damaged(
-            f"{file} cannot be read.",
-            f"{text}. Your desks' disks and images are not in it and are untouched.",
-            "hotdesk doctor --adopt   # sets the file aside and rebuilds it from what is seen",
-        )
 
 
 def _row(columns: tuple[int, str, float, bytes, float | None, bytes | None, int]) -> Row:
@@ -392,8 +319,3 @@ def _row(columns: tuple[int, str, float, bytes, float | None, bytes | None, int]
         ended_at=ended_at,
         outcome=_outcome.decode(outcome) if outcome else None,
     )
-
-
-def _statements(script: str) -> Iterator[str]:
-    lines = [line.split("--")[0] for line in script.splitlines()]
-    yield from (s for s in "\n".join(lines).split(";") if s.strip())

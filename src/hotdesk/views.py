@@ -22,6 +22,7 @@ class View(Value, frozen=True):
     market: str = ""
     gpu: str = ""
     usd_per_hour: float = 0.0
+    price_time: float | None = None  # when that was so, where its cloud did not tell it
     usd_per_month: float = 0.0  # of disks and images
     cost_usd: float = 0.0  # of its machines, so far
     notebook: str = ""  # Jupyter's address, when it can be opened from here
@@ -32,7 +33,16 @@ class View(Value, frozen=True):
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
+    open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
+    elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
+
+    @property
+    def state(self) -> str:
+        """The phase as it stands in a sentence: "blue is …"."""
+        if self.phase == "none":
+            return "gone" if self.goal is Goal.GONE else "without a machine"
+        return {"ready": "up"}.get(self.phase, self.phase)
 
 
 def view_of(
@@ -59,6 +69,7 @@ def view_of(
         market=machine.market if machine else "",
         gpu=machine.gpu if machine else "",
         usd_per_hour=machine.usd_per_hour if machine and powered(machine) else 0.0,
+        price_time=machine.price_time if machine and powered(machine) else None,
         usd_per_month=sum(thing.usd_per_month for thing in stored),
         cost_usd=cost_usd,
         notebook=f"http://127.0.0.1:{access.notebook_port}/lab" if access and access.notebook_here else "",
@@ -69,6 +80,7 @@ def view_of(
         holder=holder,
         since=desk.since,
         idle=idle,
+        open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,
     )
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.core.errors import Refused, Usage
-from hotdesk.core.model import Desk, Goal, Offer, Survey, Want, check_name
+from hotdesk.core.leaving import ended_itself
+from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
 from hotdesk.questions import nothing_fits, question_of
 from hotdesk.store import Store
@@ -49,7 +50,7 @@ class Wishes:
                 goal=goal,
                 since=now,
                 created_at=now,
-                provider=self._cloud(name, provider),
+                provider=self.cloud(name, provider),
                 idle_minutes=settings.idle_park_minutes if settings else None,
                 lease_hours=settings.lease_hours if settings else 0.0,
             )
@@ -105,18 +106,40 @@ class Wishes:
 
             local.check_packages()
 
-    def _cloud(self, name: str, provider: str | None) -> str:
+    def cloud(self, name: str, provider: str | None = None) -> str:
+        """Where a new desk of this name would be."""
         settings = self.config.desks.get(name)
         return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
+
+    def adoptable(self, name: str, seen: Seen, provider: str) -> Desk | None:
+        """The row that this computer would have of a desk that it sees; None of one that it knows.
+
+        Its goal is what its owner last wanted, as far as can be seen; in doubt, what launches nothing.
+        """
+        something = seen.machines or seen.disks or seen.images
+        if not something or not is_name(name) or self.store.find(name) is not None:
+            return None
+        match seen.live:
+            case None:
+                goal = Goal.PARKED
+            case Instance(phase=Phase.STOPPED | Phase.STOPPING) as machine:
+                goal = Goal.PARKED if ended_itself(machine) else Goal.STOPPED
+            case _:
+                goal = Goal.RUNNING
+        now = self.clock.now()
+        return Desk(name=name, goal=goal, since=now, created_at=now, provider=provider)
 
     def configured(self, name: str, provider: str | None = None) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
-        # This computer is in no region: those of the usual cloud must not shut it out.
-        regions = () if self._cloud(name, provider) == "local" else self.config.defaults.regions
+        # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
+        here = self.cloud(name, provider) == "local"
+        regions = () if here else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
         fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
+        if here and settings.provider != "local":
+            fields |= {"disk_gib": 0, "image": ""}
         return Want(**{**fields, "regions": settings.regions or regions})
 
     def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:

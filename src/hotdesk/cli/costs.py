@@ -8,6 +8,7 @@ import msgspec
 from hotdesk import costs
 from hotdesk.api import Hotdesk
 from hotdesk.cli import options, render
+from hotdesk.core.model import SHIPPED
 
 
 @click.command()
@@ -58,5 +59,8 @@ def command(name: str | None, by: str, as_json: bool) -> None:
     render.echo(render.table(heads, rows, right=heads[2:]))
     share = f", {spent / budget:.0%} of {render.usd(budget)}" if budget else ""
     render.echo(render.style(f"this month {render.usd(spent)}{share}", "dim"))
+    shipped = [c.offer.price_time for c in bill if c.offer and c.offer.source == SHIPPED]
+    if old := [at for at in shipped if at]:
+        render.echo(render.style(f"compute: {render.as_of(min(old))}", "dim"))
     if monthly:
         render.echo(render.style(f"images and disks: {render.usd(monthly)} a month", "dim"))

@@ -1,4 +1,9 @@
-"""What a command finishes beside its own work: the parking of desks whose machines ended themselves."""
+"""What a command finishes beside its own work: the parking of desks whose machines ended themselves.
+
+It is looked for in a process that outlives the command and costs it nothing: a desk may be in any cloud, and
+`hotdesk offers` shall not wait for that. Killed, it is begun again by the next command; two of them share the
+work, as any two commands do.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +13,50 @@ import sys
 from pathlib import Path
 
 import hotdesk
-from hotdesk.api import Hotdesk
-from hotdesk.views import View
+from hotdesk.world import SystemClock
+
+#: How long the last look is good for.
+SECONDS = 20.0
+_LOOKED = "looked"  # a file in the state folder: its time is that of the last look
 
 
-def parking(desks: Hotdesk, views: list[View]) -> list[View]:
-    """Begin to park what has ended itself, in a process that outlives this one; the desks it is begun for.
-
-    Killed, it is begun again by the next command; two of them share the work, as any two commands do.
-    """
-    begun = [view for view in views if view.left and not view.holder]
+def begin(folder: Path) -> None:
+    """Look for what has ended itself and park it, unless somebody does, or just did."""
+    if not (folder / "hotdesk.db").exists():
+        return
+    looked, now = folder / _LOOKED, SystemClock().now()
+    if looked.exists() and 0 <= now - looked.stat().st_mtime < SECONDS:
+        return
+    if not _anything_to_look_at(folder):
+        return
+    looked.touch(0o600)
     root = str(Path(hotdesk.__file__).parents[1])
-    for view in begun:
-        subprocess.Popen(
-            [sys.executable, "-m", "hotdesk", "watch", "--once", view.name],
-            env={**os.environ, "PYTHONPATH": root, "HOTDESK_STATE": str(desks.state)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
-    return begun
+    kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "hotdesk", "watch", "--left"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *kept]), "HOTDESK_STATE": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    process.returncode = 0  # it is nobody's child to wait for
+
+
+def _anything_to_look_at(folder: Path) -> bool:
+    """Whether a desk is wanted running here; or a cloud is in use, in which another computer may have one."""
+    from hotdesk.core.model import Goal
+    from hotdesk.jobs.watcher import alive
+    from hotdesk.store import Store
+
+    if alive(folder):
+        return False
+    with Store(folder) as store:
+        if any(desk.goal is Goal.RUNNING for desk in store.desks()):
+            return True
+    from hotdesk.config import load
+    from hotdesk.world import config_files
+
+    settings = load(config_files())
+    named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}
+    return bool(named - {"", "local"})

@@ -24,6 +24,7 @@ _DOING = {
     "delete": "deleting",
     "prove": "logging in",
     "leave": "it has ended itself; parking it",
+    "told": "the desk says",
 }
 
 
@@ -32,7 +33,7 @@ def verb(row: Row) -> str:
     name = type(row.step).__name__.lower()
     match row.step:
         case Launch(order=order):
-            place = f"{order.offer.instance_type} in {order.offer.zone or order.offer.region}"
+            place = render.at(order.offer.instance_type, order.offer.zone or order.offer.region)
             return f"launching {place}" + (", from its image" if order.image_id else "")
         case Retype(offer=offer):
             return f"changing its type to {offer.instance_type}"

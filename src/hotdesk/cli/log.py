@@ -22,6 +22,7 @@ from hotdesk.core.steps import Row
 def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """The journal: every step, with its reason and how it ended. Without NAME, of all desks."""
     with Hotdesk() as desks:
+        options.say_frozen(desks)
         change, _ = desks.store.changed(0) if follow else (0, [])
         rows = desks.log(name, limit=lines)
         if as_json and not follow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import finish, options, render
+from hotdesk.cli import options, render
 from hotdesk.views import View
 
 _MARKS = {
@@ -24,7 +24,7 @@ def command(as_json: bool) -> None:
     """Your desks: what each is doing, what it costs now, and has cost."""
     with Hotdesk() as desks:
         views = desks.ls()
-        parked = finish.parking(desks, views)
+        options.say_frozen(desks)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
         post = ""
@@ -32,10 +32,11 @@ def command(as_json: bool) -> None:
             from hotdesk.jobs.away import away
 
             post = sent.desk if (sent := away(desks.store)) else ""
-    for view in parked:
-        render.note(
-            f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
-        )
+    for view in views:
+        if view.left:
+            render.note(
+                f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
+            )
     if as_json:
         render.json([row(view) for view in views])
         return
@@ -52,16 +53,18 @@ def command(as_json: bool) -> None:
                 render.style(sign, colour),
                 view.name,
                 view.phase if view.goal != _goal_of(view) else _word(view),
-                "/".join(part for part in (view.provider, view.zone or view.region) if part),
+                place(view),
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
-                f"{view.usd_per_hour:.4g}",
+                f"{view.usd_per_hour:.4g}" + ("*" if view.price_time else ""),
                 f"{view.cost_usd:.2f}",
-                render.ago(now - view.since),
-                view.idle,
+                "" if view.elsewhere else render.ago(now - view.since),
+                "?" if view.elsewhere else view.idle,
                 render.style(_next(view), "cyan"),
             ]
         )
-    render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
+    render.echo(_fitting(heads, rows))
+    for view in (v for v in views if v.open_to):
+        render.echo(render.style(open_words(view), "yellow"))
     if post:
         render.echo(render.style(f"{post} watches over them (hotdesk watch --stop --on {post})", "dim"))
     if watcher:
@@ -69,6 +72,24 @@ def command(as_json: bool) -> None:
     if any(view.usd_per_hour for view in views):
         total = sum(view.usd_per_hour for view in views)
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
+    if old := [view.price_time for view in views if view.price_time]:
+        render.echo(render.style(f"* {render.as_of(min(old))}", "dim"))
+
+
+def place(view: View) -> str:
+    """Where a desk is, in few words."""
+    return "/".join(dict.fromkeys(part for part in (view.provider, view.zone or view.region) if part))
+
+
+def _fitting(heads: list[str], rows: list[list[str]]) -> str:
+    """The table without those columns for which a narrow terminal has no room, what to do next kept whole."""
+    for spare in (None, "WHERE", "SINCE", "IDLE", "TYPE"):
+        kept = [n for n, head in enumerate(heads) if head != spare]
+        heads, rows = [heads[n] for n in kept], [[row[n] for n in kept] for row in rows]
+        widths = [max(render.width(row[n]) for row in [heads, *rows]) for n in range(len(heads))]
+        if sum(widths) + 2 * (len(widths) - 1) <= render.columns():
+            break
+    return render.table(heads, rows, right=("$/H", "COST", "SINCE"))
 
 
 def row(view: View) -> dict[str, object]:
@@ -84,6 +105,7 @@ def row(view: View) -> dict[str, object]:
         "market": view.market,
         "gpu": view.gpu,
         "usd_per_hour": view.usd_per_hour,
+        "price_time": view.price_time,
         "usd_per_month": view.usd_per_month,
         "cost_usd": view.cost_usd,
         "notebook": view.notebook,
@@ -93,10 +115,21 @@ def row(view: View) -> dict[str, object]:
         "why": view.why,
         "holder": view.holder,
         "idle": view.idle,
+        "open_to": list(view.open_to),
+        "elsewhere": view.elsewhere,
     }
 
 
+def open_words(view: View) -> str:
+    """Who can reach a desk's Jupyter without a tunnel, and how that ends."""
+    return (
+        f"{view.name}'s Jupyter is open to {', '.join(view.open_to)} (hotdesk notebook {view.name} --private)"
+    )
+
+
 def _goal_of(view: View) -> str:
+    if view.phase == "parked" and view.goal == "stopped":  # it runs no more than was asked for
+        return "stopped"
     return {"ready": "running", "stopped": "stopped", "parked": "parked"}.get(view.phase, "")
 
 
@@ -105,6 +138,8 @@ def _word(view: View) -> str:
 
 
 def _next(view: View) -> str:
+    if view.elsewhere:
+        return "hotdesk doctor --adopt"
     if view.goal != _goal_of(view):
         return f"hotdesk watch {view.name}" if not view.holder else f"(process {view.holder.split()[0]})"
     verb = {"running": "notebook", "stopped": "start", "parked": "resume"}[view.goal]

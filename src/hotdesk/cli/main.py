@@ -65,6 +65,9 @@ COMMANDS = {
 }
 
 
+COMMAND_NAMES = frozenset(name for section in COMMANDS.values() for name in section)
+
+
 class Table(click.Group):
     """A group that knows its commands' names without loading them."""
 
@@ -135,20 +138,26 @@ def run(argv: list[str]) -> int:
         render.error(*_defect(error))
         return 1
     finally:
-        if name != "watch":
-            _watch_again()
+        if name in COMMAND_NAMES - {"watch", "completion"}:
+            _go_on()
     return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
 
 
-def _watch_again() -> None:
-    """A watcher that was asked for and has died is started again."""
+def _go_on() -> None:
+    """What every command sees to at its end: that a watcher which was asked for lives, and that a desk which
+    has ended itself is parked."""
     from hotdesk.world import state_folder
 
     with contextlib.suppress(OSError, HotdeskError):  # the command itself has told what is wrong
-        if (state_folder() / "watcher").exists():
+        folder = state_folder()
+        if (folder / "watcher").exists():
             from hotdesk.jobs.watcher import revive
 
-            revive(state_folder())
+            revive(folder)
+        if (folder / "hotdesk.db").exists():
+            from hotdesk.cli import finish
+
+            finish.begin(folder)
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:

@@ -28,5 +28,5 @@ def command(name: str, dry_run: bool, **given: Any) -> None:
             options.show_plan(desks, desks.moved(name, want))
             return
         view = desks.move(name, want)
-    place = f"{view.instance_type} in {view.zone or view.region}"
-    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up on {place}.")
+    place = render.at(view.instance_type, view.zone or view.region)
+    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")

@@ -8,23 +8,46 @@ import click
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli import options, render
+from hotdesk.core.errors import Usage
 
 
 @click.command()
 @options.name_or_only
 @click.option("--url", "only_url", is_flag=True, help="Print the address and nothing else.")
 @click.option("--password", "only_password", is_flag=True, help="Print the password and nothing else.")
-def command(name: str | None, only_url: bool, only_password: bool) -> None:
-    """The desk's Jupyter in your browser; through an ssh tunnel when the desk is elsewhere."""
+@options.public
+@click.option("--private", is_flag=True, help="Through the ssh tunnel only, as at first.")
+def command(name: str | None, only_url: bool, only_password: bool, public: str | None, private: bool) -> None:
+    """The desk's Jupyter in your browser; through an ssh tunnel when the desk is elsewhere.
+
+    With --public it can also be reached at the machine's own address, port 8888, with TLS and the password,
+    from the address that you call from; that is so until --private, also after park and resume.
+    """
+    if private and public:
+        raise Usage("--private and --public contradict each other.", "", "hotdesk notebook --private")
+    from hotdesk.jobs import watcher
+
     with Hotdesk() as desks:
         name = name or desks.only()
         if only_password:
             render.echo(desks.password(name))
             return
-        url = desks.notebook(name)
+        if private:
+            desks.hide(name)
+            render.note(f"{name}'s Jupyter is reached through ssh only.")
+        elif public:
+            desks.publish(name, public)
+        else:
+            desks.republish(name)
+        shown = desks.public.get(name)
+        url = shown.url if shown else desks.notebook(name)
+        if desks.store.desk(name).lease_hours:  # somebody must renew it while the tunnel is open
+            watcher.ask_for(desks.store, forever=False)
         render.echo(url)
         if only_url:
             return
+        if shown:
+            options.say_public(shown)
         password = desks.password(name)
         file = desks.password_file(name)
     if sys.stdout.isatty():

@@ -15,7 +15,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli import render
 from hotdesk.cli.live import Live
-from hotdesk.core.errors import HotdeskError, Usage
+from hotdesk.core.errors import HotdeskError, Unknown, Usage
 from hotdesk.core.model import Want
 from hotdesk.leaving import Limits
 
@@ -26,6 +26,12 @@ class DeskName(click.ParamType[str]):
     """A desk's name, completed by the shell."""
 
     name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name. An empty one is somebody's empty variable, and not the absence of a name."""
+        if not value:
+            raise Unknown("There is no desk named ''.", "The name that was given is empty.", "hotdesk ls")
+        return str(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -103,6 +109,36 @@ def leaving(function: F) -> F:
     return cast(F, call)
 
 
+def public(function: F) -> F:
+    """Who may reach Jupyter without a tunnel; the command is given `public`: None, or whom to let in."""
+
+    @click.option(
+        "--public",
+        "is_public",
+        is_flag=True,
+        help="Jupyter at the machine's own address, for yours only: TLS.",
+    )
+    @click.option("--public-to", metavar="CIDR", help="The same for a range of addresses; or: everybody.")
+    @functools.wraps(function)
+    def call(*args: Any, is_public: bool, public_to: str | None, **more: Any) -> Any:
+        from hotdesk.opening import CALLER, who_may
+
+        who_may(public_to or "")  # before anything is done
+        return function(*args, public=public_to or (CALLER if is_public else None), **more)
+
+    return cast(F, call)
+
+
+def say_public(shown: Any) -> None:
+    """Who can reach a Jupyter that is public, and by what a browser's user knows it."""
+    render.note(f"Open to {', '.join(shown.open_to)}, with the password, until: hotdesk notebook --private")
+    if "0.0.0.0/0" in shown.open_to:
+        warning = "Everybody on the internet can try passwords there."
+        render.note(render.style(warning, "red", "bold", stream=sys.stderr))
+    render.note("A browser does not know the certificate. It is the right one if its SHA-256 fingerprint is")
+    render.note(f"  {shown.fingerprint}")
+
+
 def _minutes(text: str) -> float:
     with contextlib.suppress(ValueError):
         if (minutes := float(text)) > 0:
@@ -143,6 +179,12 @@ def open_desks(live: Live | None = None) -> Hotdesk:
     if live is None:
         return Hotdesk()
     return Hotdesk(on_row=live.row, on_wait=live.wait, on_busy=live.busy)
+
+
+def say_frozen(desks: Hotdesk) -> None:
+    """What a command that only reads says where nothing can be written down."""
+    if why := desks.store.frozen:
+        render.note(f"{why} Reading works, changing anything may not: df -h")
 
 
 def agreed(question: str, yes: bool, again: str) -> None:

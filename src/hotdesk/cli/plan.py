@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -16,6 +16,11 @@ from hotdesk.core.gpu import Precision
 from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.speed import Family
+
+if TYPE_CHECKING:
+    from hotdesk.core.frontier import Answer
+    from hotdesk.jobs.traces import Trace
+    from hotdesk.market.finishing import Around, Job
 
 _SHOWN_LOST = 12
 
@@ -77,6 +82,9 @@ _SHOWN_LOST = 12
 @click.option("--no-checkpoints", is_flag=True, help="The job saves nothing: a loss starts it again.")
 @click.option("--notice-seconds", type=float, default=0.0, help="Warning in which the job saves itself.")
 @click.option(
+    "--traces", type=click.Path(path_type=Path), help="Also live through spot as recorded in these traces."
+)
+@click.option(
     "--plot", "picture", is_flag=False, flag_value="-", metavar="[FILE]", help="Draw; .svg .png .html."
 )
 @options.as_json
@@ -93,33 +101,17 @@ def command(**given: Any) -> None:
     the cheapest, the fastest within the budget, and the knee, beyond which speed costs more than it brings.
     """
     from hotdesk.cli.plan_shown import figure, show
-    from hotdesk.core.frontier import choose
-    from hotdesk.market.finishing import place, speeds, terms
 
-    if given["took"] is not None:
-        given["work_hours"] = _hours(given["took"])
-    _check(given)
-    offers = _offers(given)
-    counts = machine_counts(given["machines"] or ("1..1000" if not offers else "1..64"))
-    bare = not offers
-    job, offers = _job(given, offers)
-    around = _around(given, plain=bare)
-    answer = choose(
-        offers,
-        counts,
-        speeds(job),
-        terms(around),
-        deadline_hours=given["deadline_hours"] if given["deadline_hours"] is not None else math.inf,
-        budget_usd=given["budget_usd"] if given["budget_usd"] is not None else math.inf,
-        place=place(around),
-    )
+    got = planned(given)
+    answer = got.answer
     shown = show(
         answer,
-        job,
-        around,
-        bare=bare,
+        got.job,
+        got.around,
+        bare=got.bare,
         shown_lost=_SHOWN_LOST,
         desk=(given["desk_rate"], given["desk_usd"]) if given["desk_rate"] and given["items"] else None,
+        traces=_traces(given["traces"]),
     )
     if given["as_json"]:
         render.json(shown.document)
@@ -128,6 +120,48 @@ def command(**given: Any) -> None:
     _draw(given["picture"], figure, answer, as_json=given["as_json"])
     for line in shown.notes:
         render.note(line)
+
+
+def _traces(folder: Path | None) -> list[Trace]:
+    if folder is None:
+        return []
+    from hotdesk.cli.simulate import check_numpy
+    from hotdesk.jobs.traces import read_traces
+
+    check_numpy()
+    return read_traces(folder)
+
+
+class Planned(NamedTuple):
+    answer: Answer
+    job: Job
+    around: Around
+    bare: bool  # no offer was named or known: "a machine"
+
+
+def planned(given: dict[str, Any], offers: list[Offer] | None = None) -> Planned:
+    """The answer to what this command's options ask; over `offers`, where a caller knows which can be had."""
+    from hotdesk.core.frontier import choose
+    from hotdesk.market.finishing import place, speeds, terms
+
+    given = dict(given)
+    if given["took"] is not None:
+        given["work_hours"] = _hours(given["took"])
+    _check(given)
+    chosen = _offers(given) if offers is None else offers
+    counts = machine_counts(given["machines"] or ("1..64" if chosen else "1..1000"))
+    job, compared = _job(given, chosen)
+    around = _around(given)
+    answer = choose(
+        compared,
+        counts,
+        speeds(job),
+        terms(around),
+        deadline_hours=given["deadline_hours"] if given["deadline_hours"] is not None else math.inf,
+        budget_usd=given["budget_usd"] if given["budget_usd"] is not None else math.inf,
+        place=place(around),
+    )
+    return Planned(answer, job, around, not chosen)
 
 
 def _draw(picture: str | None, figure: Any, answer: Any, *, as_json: bool) -> None:
@@ -213,6 +247,11 @@ def _offers(given: dict[str, Any]) -> list[Offer]:
     speed_known = given["measured"] or given["reference"] or given["workload"]
     if offers or not speed_known or given["usd_per_hour"] is not None:
         return offers
+    return catalogue(given)
+
+
+def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> list[Offer]:
+    """The offers that this computer knows and these options allow, less those that were refused lately."""
     from hotdesk.core.past import Past
     from hotdesk.market.query import Query, search
     from hotdesk.market.stock import known
@@ -224,13 +263,18 @@ def _offers(given: dict[str, Any]) -> list[Offer]:
         catalog = known(store).catalog
         refused = frozenset(Past(store.rows(limit=500)).refusals(SystemClock().now()))
     query = Query(
-        gpu=given["gpu"], regions=given["regions"], market=given["market"], max_usd=given["max_usd"]
+        gpu=given["gpu"],
+        regions=given["regions"],
+        market=given["market"],
+        max_usd=given["max_usd"],
+        provider=provider,
+        zone=zone,
     )
     found = search(catalog, query, unavailable=refused, retired=shipped().gone())
     return catalog.offers(found.rows)
 
 
-def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Any, list[Offer]]:
+def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Job, list[Offer]]:
     """The job; and, without offers, one that stands for "a machine"."""
     from hotdesk.cli.predict import words
     from hotdesk.market.finishing import Job
@@ -289,7 +333,7 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Any, list[Offer]]:
     return job, offers
 
 
-def _around(given: dict[str, Any], *, plain: bool) -> Any:
+def _around(given: dict[str, Any]) -> Around:
     from hotdesk.market.finishing import Around
 
     quantum = {"second": 1.0, "minute": 60.0, "hour": 3600.0}[given["billing"]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -13,6 +14,9 @@ from hotdesk.core.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.interruptions import Spot, worth_spot
 from hotdesk.core.model import Market
 from hotdesk.market.finishing import Around, Job
+
+if TYPE_CHECKING:
+    from hotdesk.jobs.traces import Trace
 
 LIVES = 400  # of a simulated spot machine
 MOST_LOSSES = 500  # in a life: with more, chance evens out and the formula is enough
@@ -32,6 +36,7 @@ def show(
     bare: bool,
     shown_lost: int,
     desk: tuple[float, float] | None = None,
+    traces: Sequence[Trace] = (),
 ) -> Shown:
     """The answer for a terminal and for a program."""
     notes: list[str] = []
@@ -76,33 +81,69 @@ def show(
             and c.offer.market is Market.SPOT
             and 0 < rate * c.finish.hours * (c.finish.machines if job.synchronous else 1) <= MOST_LOSSES
         }
-        document["simulated"] = {name: _simulated(c, around.spot, job) for name, c in spot.items()}
+        document["simulated"] = {name: _simulated(c, around.spot, job, traces) for name, c in spot.items()}
         for choice in dict.fromkeys(spot.values()):
             names = [name for name, c in spot.items() if c == choice]
-            mean, low, high = document["simulated"][names[0]]["hours"]
-            notes.append(
-                f"{' and '.join(names)}, simulated {LIVES} times: {duration(mean)} on average, "
-                f"{duration(low)} to {duration(high)} in 9 of 10"
-            )
+            notes += _beside(" and ".join(names), choice, document["simulated"][names[0]])
         document["spot_worth_below_share_of_on_demand"] = share
         notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
     return Shown("\n".join(lines), document, notes)
 
 
-def _simulated(choice: Choice, spot: Spot, job: Job) -> dict[str, list[float]]:
-    """The plan's machine lived through many times: mean, 5 % and 95 % of its wall and billed hours."""
+def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
+    """The plan's machine lived through many times: mean, 5 % and 95 % of its wall and billed hours.
+
+    Beside the losses at random that the formula takes: spot that comes and goes as recorded in 2022, and over
+    the traces given. Machines in step are lost together there, as they mostly are.
+    """
+    from hotdesk.core import spells
     from hotdesk.core.interruptions import lived
     from hotdesk.world import dice
 
-    losses = spot.interruptions_per_hour * (choice.finish.machines if job.synchronous else 1)
+    done = choice.finish
+    draw = dice(1)
+    losses = spot.interruptions_per_hour * (done.machines if job.synchronous else 1)
     restarting = replace(spot, restart_hours=max(spot.restart_hours, choice.startup_hours))
-    draw = dice(1).expovariate
-    lives = [lived(choice.work_hours, choice.startup_hours, losses, restarting, draw) for _ in range(LIVES)]
-    out = {}
-    for n, name in enumerate(("hours", "billed_hours_each")):
-        ranked = sorted(life[n] for life in lives)
-        out[name] = [sum(ranked) / LIVES, ranked[LIVES // 20], ranked[LIVES - 1 - LIVES // 20]]
-    return out
+    kinds: dict[str, Callable[[], spells.Spells]] = {
+        "at_random": lambda: spells.at_random(losses, spot.wait_hours, draw.expovariate),
+        "as_in_2022": lambda: spells.as_recorded(draw.random),
+    }
+    places = [(t, n) for t in traces for n, there in enumerate(t.up.tolist()) if there]
+    if places:
+        rows = {t.name: (t.up.tolist(), t.tick_seconds / 3600) for t in traces}
+
+        def over_traces() -> spells.Spells:
+            trace, begin = draw.choice(places)
+            return spells.of_trace(*rows[trace.name], begin)
+
+        kinds["over_traces"] = over_traces
+    told: dict[str, Any] = {"formula": {"hours": done.hours, "billed_hours_each": done.billed_hours}}
+    for kind, begin in kinds.items():
+        lives = [
+            lived(choice.work_hours, choice.startup_hours, losses, restarting, begin()) for _ in range(LIVES)
+        ]
+        told[kind] = {}
+        for n, name in enumerate(("hours", "billed_hours_each")):
+            ranked = sorted(life[n] for life in lives)
+            told[kind][name] = [sum(ranked) / LIVES, ranked[LIVES // 20], ranked[LIVES - 1 - LIVES // 20]]
+    return told
+
+
+def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:
+    """The formula's figure and those of the simulations, one below the other."""
+    heads = {
+        "at_random": "losses at random",
+        "as_in_2022": "spot as recorded in 2022",
+        "over_traces": "your traces",
+    }
+    lines = [
+        f"{names}, on spot: {duration(choice.finish.hours)} by the formula; lived through {LIVES} times:"
+    ]
+    for kind, head in heads.items():
+        if kind in told:
+            mean, low, high = told[kind]["hours"]
+            lines.append(f"  {head:26}{duration(mean):>9}  {duration(low)} to {duration(high)} in 9 of 10")
+    return lines
 
 
 def _truth(document: dict[str, Any], answer: Answer, job: Job) -> list[str]:

@@ -44,8 +44,8 @@ def _line(step: AnyStep) -> str:
 
 
 def _offer(offer: Offer) -> str:
-    place = offer.zone or offer.region
-    return f"{offer.instance_type} in {place} ({offer.market}, {render.per_hour(offer.usd_per_hour)})"
+    place = render.at(offer.instance_type, offer.zone or offer.region)
+    return f"{place} ({offer.market}, {render.per_hour(offer.usd_per_hour)})"
 
 
 def _others(chosen: Offer, offers: Sequence[Offer]) -> Iterator[str]:

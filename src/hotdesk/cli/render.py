@@ -100,12 +100,24 @@ def json(value: Any) -> None:
     echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def at(thing: str, zone: str) -> str:
+    """A machine's type and its place, as in a sentence."""
+    return f"{thing} here" if zone == "here" else f"{thing} in {zone}"
+
+
 def usd(amount: float, digits: int = 2) -> str:
     return f"${amount:,.{digits}f}"
 
 
 def per_hour(amount: float) -> str:
     return f"${amount:,.4g}/h" if amount else "free"
+
+
+def as_of(time: float) -> str:
+    """That a price is from hotdesk's own table, and of which day."""
+    from datetime import UTC, datetime
+
+    return f"AWS did not tell the price: it was so on {datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
 
 
 def size(gib: float) -> str:

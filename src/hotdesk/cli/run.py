@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli import options, render
+from hotdesk.cli import options, render, run_planned
 from hotdesk.cli.live import Live
+from hotdesk.cli.run_planned import plan_options
 from hotdesk.core.errors import Unknown, Usage
-from hotdesk.core.model import Goal
+from hotdesk.core.model import Desk, Goal
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
@@ -46,6 +47,7 @@ _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 @click.option("--budget", type=click.FloatRange(0), metavar="USD", help="It may be expected to cost so much.")
 @click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
 @click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
+@plan_options
 @click.pass_context
 def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
     """Run a long job at a desk: hotdesk run blue -- python train.py
@@ -58,6 +60,8 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
 
     with Live() as live, options.open_desks(live) as desks:
         job = _queued(desks, name, words, given, live)
+        if job is None:  # a dry run
+            return
         watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
         render.note(f"Job {job.number} on {name}: {' '.join(job.words.split())}")
         if desks.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
@@ -73,7 +77,9 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     ctx.exit(report(job))
 
 
-def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any], live: Live) -> Job:
+def _queued(
+    desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any], live: Live
+) -> Job | None:
     from hotdesk.connect import at_desk, folder
     from hotdesk.core.jobs import Job
 
@@ -82,8 +88,16 @@ def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, 
         raise Usage(
             f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
         )
-    work, due = _agreed(desks, name, words, given)
-    desks.up(name)
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    if given["plan"]:
+        chosen = run_planned.choose(desks, name, line, given["plan"], given)
+        if chosen is None:
+            return None
+        work, due = _agreed(desks, chosen.row, line, {**given, "work": chosen.work_seconds / 3600})
+        run_planned.launch(desks, name, chosen)
+    else:
+        work, due = _agreed(desks, name, line, given)
+        desks.up(name)
     access = desks.access(name)
     waiting = desks.store.jobs(name, unsettled=True)
     plain = here.name or "project"
@@ -131,19 +145,16 @@ def _queued(desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, 
     )
 
 
-def _agreed(
-    desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any]
-) -> tuple[float, float | None]:
+def _agreed(desks: Hotdesk, desk: str | Desk, line: str, given: dict[str, Any]) -> tuple[float, float | None]:
     """Seconds of work, as far as known, and when it has to be done. Raises when that cannot be."""
     from hotdesk.jobs import terms
 
-    line = words[0] if len(words) == 1 else shlex.join(words)
     work = 3600 * given["work"] if given["work"] else terms.known_seconds(line, desks.store.jobs())
     hours, usd = given["deadline"], given["budget"]
     if hours is None and usd is None:
         return work, None
-    offers = desks.wanted(name, Goal.RUNNING).offers
-    seconds = terms.agree(offers, work, None if hours is None else 3600 * hours, usd)
+    row = desks.wanted(desk, Goal.RUNNING) if isinstance(desk, str) else desk
+    seconds = terms.agree(row.offers, work, None if hours is None else 3600 * hours, usd)
     return work, None if seconds is None else desks.clock.now() + seconds
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli import ls, options, render
 from hotdesk.cli.log import as_dict, line
-from hotdesk.cli.ls import row
 
 
 @click.command()
@@ -16,24 +16,32 @@ from hotdesk.cli.ls import row
 def command(name: str | None, as_json: bool) -> None:
     """One desk, and the last lines of its journal."""
     with Hotdesk() as desks:
+        options.say_frozen(desks)
         view = desks.show(name or desks.only())
+        remarks = desks.remarks(view.name, view.gpu) if view.phase == "ready" else []
         rows = desks.log(view.name, limit=20)
         password = desks.password_file(view.name)
     if as_json:
-        render.json({**row(view), "journal": [as_dict(r) for r in rows]})
+        render.json(
+            {**ls.row(view), "remarks": msgspec.to_builtins(remarks), "journal": [as_dict(r) for r in rows]}
+        )
         return
+    price = render.per_hour(view.usd_per_hour)
+    price += f" ({render.as_of(view.price_time)})" if view.price_time else ""
     facts = {
         "goal": view.goal,
         "phase": view.phase + (f" ({view.why})" if view.why else ""),
-        "where": "/".join(part for part in (view.provider, view.zone or view.region) if part),
+        "where": ls.place(view),
         "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
-        "price": render.per_hour(view.usd_per_hour) if view.instance_type else "",
+        "price": price if view.instance_type else "",
         "cost": f"{render.usd(view.cost_usd)} so far" if view.cost_usd else "",
         "image": view.image,
         "notebook": view.notebook,
         "password": f"in {password}" if view.notebook else "",
+        "open to": ", ".join(view.open_to),
         "ssh": view.ssh,
     }
+    facts |= {r.topic: r.text + (f" ({r.fix})" if r.fix else "") for r in remarks}
     render.echo(render.style(view.name, "bold"))
     for key, value in facts.items():
         if value:

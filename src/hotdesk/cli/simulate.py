@@ -79,12 +79,7 @@ def command(
 
     Traces are JSON files as of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
     """
-    try:
-        import numpy  # noqa: F401
-    except ImportError:
-        raise Missing(
-            "Simulating needs numpy.", "It is an extra of hotdesk's.", "pip install 'hotdesk[spot]'"
-        ) from None
+    check_numpy()
     from hotdesk.core.policy import Terms
     from hotdesk.jobs.study import pools, study
     from hotdesk.jobs.traces import read_traces
@@ -119,6 +114,16 @@ def command(
     _print(found, figure)
     if plot and figure:
         render.echo(f"Drawn into {plot}.")
+
+
+def check_numpy() -> None:
+    """Raises `Missing` where numpy is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("numpy") is None:
+        raise Missing(
+            "Simulating needs numpy.", "It is an extra of hotdesk's.", "pip install 'hotdesk[spot]'"
+        )
 
 
 def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> Terms:

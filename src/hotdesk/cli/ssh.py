@@ -28,6 +28,7 @@ def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: b
 
     with Hotdesk() as desks:
         access = desks.access(name)
+        keeping = desks.keeping(name, access)
     if only_print:
         render.echo(shlex.join(ssh.ssh(access)))
         return
@@ -35,4 +36,6 @@ def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: b
         argv = ssh.command(access, words, tty=sys.stdin.isatty() and sys.stdout.isatty())
     else:
         argv = ssh.ssh(access) if no_tmux or not sys.stdin.isatty() else ssh.terminal(access)
-    ctx.exit(ssh.run(argv))
+    with keeping:  # its lease is renewed for as long as this terminal is open
+        status = ssh.run(argv)
+    ctx.exit(status)

@@ -23,5 +23,6 @@ def command(name: str | None, dry_run: bool) -> None:
             options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.STOPPED))
             return
         view = desks.stop(name)
-    render.echo(f"{render.style('○', 'yellow')} {name} is {view.phase}. Its disk stays where it is.")
+    stays = "Its disk stays where it is." if view.phase == "stopped" else ""
+    render.echo(f"{render.style('○', 'yellow')} {name} is {view.state}. {stays}".rstrip())
     render.echo(f"  {render.style(f'hotdesk start {name}', 'cyan')}  turn it on again")

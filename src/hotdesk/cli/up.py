@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -16,15 +17,18 @@ from hotdesk.core.model import Goal
 @click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
 @options.hardware
 @options.leaving
+@options.public
 @click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")
 @options.fresh
 @options.dry_run
 def command(
     name: str | None,
+    *,
     provider: str | None,
     limits: Any,
     fresh: bool,
     dry_run: bool,
+    public: str | None = None,
     **given: Any,
 ) -> None:
     """Open a desk: a machine you are logged into, with Jupyter answering.
@@ -32,7 +36,7 @@ def command(
     A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
     said only after a login over ssh and an answer from Jupyter.
     """
-    over_budget = given.pop("over_budget")
+    over_budget = given.pop("over_budget", False)
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only("desk")
         old = desks.store.find(name)
@@ -43,15 +47,28 @@ def command(
             return
         if not over_budget and (warning := desks.check_budget()):
             render.note(warning)
+        if public:
+            desks.can_be_public(
+                old.provider if old else desks.wanted(name, Goal.RUNNING, want, provider).provider
+            )
         view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
-        password = desks.password_file(name)
+        shown = desks.publish(name, public) if public else desks.public.get(name)
+        remarks = desks.remarks(name, view.gpu)
     gpu = f", {view.gpu}" if view.gpu else ""
-    place = f"{view.instance_type} in {view.zone or view.region}{gpu}, {render.per_hour(view.usd_per_hour)}"
-    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
-    width = max(len(f"hotdesk notebook {name}"), len(view.notebook))
+    place = render.at(view.instance_type, view.zone or view.region)
+    price = render.per_hour(view.usd_per_hour)
+    render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}{gpu}, {price}.")
+    notebook = shown.url if shown else view.notebook or f"hotdesk notebook {name}"
+    width = max(len(f"hotdesk notebook {name}"), len(notebook))
     for call, what in (
-        (view.notebook or f"hotdesk notebook {name}", f"Jupyter; the password is in {password}"),
+        (notebook, f"Jupyter (hotdesk notebook {name} --password)"),
         (f"hotdesk ssh {name}", "a terminal at the desk"),
         (f"hotdesk park {name}", "leave: everything is saved, nothing is paid"),
     ):
         render.echo(f"  {render.style(call.ljust(width), 'cyan')}  {what}")
+    if shown:
+        options.say_public(shown)
+    for remark in remarks:
+        render.note(f"  {remark.topic}: {render.safe(remark.text)}.")
+        if remark.fix:
+            render.note("    " + render.style(render.safe(remark.fix), "yellow", stream=sys.stderr))

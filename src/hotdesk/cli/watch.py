@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--stop", is_flag=True, help="End the one in the background; with --on, the one there.")
 @click.option("--systemd", is_flag=True, help="Print a systemd user unit that does the same.")
 @click.option("--alone", is_flag=True, hidden=True)
+@click.option("--left", is_flag=True, hidden=True)
 @options.yes
 def command(
     names: tuple[str, ...],
@@ -38,6 +39,7 @@ def command(
     stop: bool,
     systemd: bool,
     alone: bool,
+    left: bool,
     yes: bool,
 ) -> None:
     """Go on with whatever is left to do, jobs too, until Ctrl-C. Without NAMES, for all desks."""
@@ -47,6 +49,9 @@ def command(
         render.echo(watcher.unit().rstrip())
         return
     with Live() as live, options.open_desks(live) as desks:
+        if left:
+            desks.finish_left()
+            return
         if post:
             _back(desks, post) if stop else _send(desks, post, send_credentials, yes)
             return
@@ -66,7 +71,7 @@ def command(
         if once:
             for name in names or [d.name for d in desks.store.desks()]:
                 view = desks.settle(name)
-                render.echo(f"{name} is {view.phase}.")
+                render.echo(f"{name} is {view.state}.")
             return
         for name in names:
             desks.store.desk(name)

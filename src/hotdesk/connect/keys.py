@@ -5,6 +5,7 @@ desks/<desk>/host_ed25519, .pub      proves that it is the desk
 desks/<desk>/known_hosts             that proof, under the desk's alias, for stock ssh
 desks/<desk>/notebook-password       for the owner's eyes
 desks/<desk>/notebook-password.argon2  for Jupyter
+desks/<desk>/notebook-certificate.pem  what a public Jupyter shows (`hotdesk notebook --public`)
 """
 
 from __future__ import annotations
@@ -133,6 +134,11 @@ def _password(plain: Path, hashed: Path) -> None:
         hasher = PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8)
         _write(hashed, f"argon2:{hasher.hash(word)}\n")
     hashed.chmod(0o600)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of its owner's alone, whole or not at all."""
+    _write(path, text)
 
 
 def _text(path: Path) -> str:

@@ -15,11 +15,18 @@ from hotdesk.core.ports import Access
 _LOGIN_SECONDS = 20.0
 _NOTEBOOK_SECONDS = 10.0
 _BEING_SET_UP = 71
-#: On a rented machine. The result is written at the end of each boot's last stage, in a folder of that boot.
+_NOT_SET_UP = 72
+#: On a rented machine. The result is written at the end of each boot's last stage, in a folder of that boot;
+#: what setup.sh (machine/user_data.py) is doing, or could not do, stands below /var/lib/hotdesk.
 _SET_UP = (
+    "d=/var/lib/hotdesk; "
     "if [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && [ ! -e /run/cloud-init/disabled ]; "
-    f"then exit {_BEING_SET_UP}; fi"
+    f"then cat $d/doing 2>/dev/null; exit {_BEING_SET_UP}; fi; "
+    f"if [ -s $d/failed ]; then cat $d/failed; exit {_NOT_SET_UP}; fi; "
+    'if [ -e $d/doing ]; then echo "it was cut off while $(cat $d/doing)"; tail -n 6 $d/setup.log; '
+    f"exit {_NOT_SET_UP}; fi"
 )
+_AGAIN = "sudo sh /opt/hotdesk/setup.sh first"
 _MARK_HEADER = "X-Hotdesk-Machine"  # what a desk's Jupyter says of itself, where the desk has a mark
 
 
@@ -66,13 +73,20 @@ def _log_in(access: Access) -> str:
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
     done = _run([*_ssh(access), command if access.notebook_here else f"{_SET_UP}; {command}"], _LOGIN_SECONDS)
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
+    lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines()]
+    for line in lines:
         said, _, mark = line.partition(" ")
         if said == nonce and done.returncode == 0:
             return mark.strip()
     if done.returncode == _BEING_SET_UP:
+        doing = lines[-1] if lines else "cloud-init has not finished"
+        raise Refused(Kind.NOT_READY, f"the machine is still being set up: {doing}", seconds=1.0)
+    if done.returncode == _NOT_SET_UP:
+        what, *last = [line for line in lines if line] or ["it does not say why"]
         raise Refused(
-            Kind.NOT_READY, "the machine is still being set up: cloud-init has not finished", seconds=1.0
+            Kind.BAD_REQUEST,
+            f"Its set-up failed: {what}." + (f" Its last words: {' / '.join(last)}" if last else ""),
+            fix=f"hotdesk ssh {access.desk} -- {_AGAIN} && hotdesk up {access.desk}   # tries again",
         )
     words = done.stderr.decode("utf-8", "replace").strip().splitlines()
     raise Refused(

@@ -20,10 +20,8 @@ def notebook_url(access: Access, folder: Path) -> str:
     if access.notebook_here:
         return _url(access.notebook_port)
     memory = folder / "tunnel"
-    with contextlib.suppress(OSError, ValueError):
-        port = int(memory.read_text())
-        if _listens(port):
-            return _url(port)
+    if is_open(folder):
+        return _url(int(memory.read_text()))
     port = _free_port()
     made = subprocess.run(ssh.tunnel(access, port), capture_output=True, text=True, check=False)
     if made.returncode != 0:
@@ -34,6 +32,13 @@ def notebook_url(access: Access, folder: Path) -> str:
         )
     memory.write_text(str(port))
     return _url(port)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether the tunnel that is remembered there still answers."""
+    with contextlib.suppress(OSError, ValueError):
+        return _listens(int((folder / "tunnel").read_text()))
+    return False
 
 
 def _url(port: int) -> str:

@@ -93,6 +93,7 @@ class Finish(Value, frozen=True):
     usd_low: float
     usd_high: float
     work_hours: float = 0.0  # of one machine, undisturbed, without start-up
+    billed_hours: float = 0.0  # of one machine, before the billing's quantum and minimum
     breaks: tuple[str, ...] = ()  # where "N machines for 1/N of the time at the same price" fails here
 
 
@@ -146,6 +147,7 @@ def finish(
         machines=machines,
         hours=each.wall,
         work_hours=work.hours * share / middle,
+        billed_hours=each.billed,
         usd=paid * usd_per_hour + extra_usd,
         multiplier=paid / work.hours,
         hours_low=best.wall_low,

@@ -21,6 +21,15 @@ class Precision(StrEnum):
 _SINCE = {Precision.FP16: 6.0, Precision.BF16: 8.0, Precision.TF32: 8.0, Precision.FP32: 0.0}
 
 
+#: What EC2 calls a GPU, where people (and its maker) say it otherwise.
+_SAID = {"RTX PRO Server 6000": "RTX PRO 6000", "RTX PRO Server 4500": "RTX PRO 4500"}
+
+
+def gpu_name(name: str) -> str:
+    """A GPU's name as people say it, from a cloud's own."""
+    return _SAID.get(name.strip(), name.strip())
+
+
 class Gpu(Value, frozen=True):
     """One GPU as its maker prints it. Rates are dense TFLOP/s (never the doubled "sparse" ones), with
     single-precision sums; 0 means that the GPU has no such unit. A board with two GPUs counts one."""

@@ -13,7 +13,7 @@ that model; `python benchmarks/speed.py formula` holds them against a simulation
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -103,12 +103,13 @@ def lived(
     startup_hours: float,
     losses_per_hour: float,
     spot: Spot,
-    exponential: Callable[[float], float],
+    spells: Iterator[tuple[float, float]],
 ) -> tuple[float, float]:
-    """One life of a job on spot, loss by loss: wall and billed hours. `exponential` draws with a given rate.
+    """One life of a job on spot, loss by loss: wall and billed hours.
 
-    It shares no formula with `interrupted`, which it is there to check; a job that saves on notice counts its
-    work as never lost.
+    `spells` gives machines' lives and the waits after them (see `core.spells`); `losses_per_hour` only says
+    how often the job saves. It shares no formula with `interrupted`, which it is there to check; a job that
+    saves on notice counts its work as never lost.
     """
     warned = spot.checkpoint_seconds is not None and spot.checkpoint_seconds <= spot.notice_seconds
     saving, pieces = (spot.checkpoint_seconds or 0.0) / 3600, 1
@@ -117,14 +118,14 @@ def lived(
     wall = billed = 0.0
     left, starting = hours, startup_hours
     while True:
-        life = exponential(losses_per_hour)
+        life, wait = next(spells)
         saves = max(round(left / hours * pieces) - 1, 0) if hours else 0
         needed = starting + left + saves * saving
         if life >= needed:
             return wall + needed, billed + needed
         worked = max(life - starting, 0.0)
         left -= worked if warned else math.floor(worked / (hours / pieces + saving)) * hours / pieces
-        wall += life + (exponential(1 / spot.wait_hours) if spot.wait_hours else 0.0)
+        wall += life + wait
         billed += life
         starting = spot.restart_hours
 

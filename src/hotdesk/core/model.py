@@ -61,6 +61,10 @@ class Want(Value, frozen=True):
     usd_per_hour_max: float | None = None
 
 
+#: The source of an offer's price that its cloud was not able, or not allowed, to tell: see `price_time`.
+SHIPPED = "hotdesk's own table"
+
+
 class Offer(Value, frozen=True):
     """One row of a price list: an instance type in a zone on a market."""
 
@@ -100,6 +104,7 @@ class Instance(Value, frozen=True):
     instance_type: str
     market: Market = Market.ON_DEMAND
     usd_per_hour: float = 0.0
+    price_time: float | None = None  # when that was the price, where it is not from its own cloud
     started_at: float = 0.0  # its last start: an image taken before this misses work
     image_id: str = ""  # what it was launched from
     stoppable: bool = True  # a one-time spot machine can only be ended, which leaves its disk
@@ -109,7 +114,9 @@ class Instance(Value, frozen=True):
     gpu: str = ""
     disk_gib: float = 0.0
     reason: str = ""  # why it is in this phase, in the cloud's words
+    fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
+    open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
 
     @property
     def chosen_for(self) -> int:
@@ -171,6 +178,7 @@ class Leftover(Value, frozen=True):
     desk: str = ""
     usd_per_month: float = 0.0
     why: str = ""
+    of: str = ""  # the machine whose deletion somebody must take up again: it ends by itself no more
 
 
 class Survey(Value, frozen=True):
@@ -183,6 +191,7 @@ class Survey(Value, frozen=True):
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()  # regions that did not answer: nothing may be concluded about them
     lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
+    disks_throughout: bool = False  # a machine's disk is listed as long as it exists: none appears at its end
     poll_seconds: float = 5.0  # how often it is polite to look
 
     def by_desk(self) -> dict[str, Seen]:
@@ -206,6 +215,7 @@ class Survey(Value, frozen=True):
         return Seen(
             unread=self.unread,
             lag_seconds=self.lag_seconds,
+            disks_throughout=self.disks_throughout,
             poll_seconds=self.poll_seconds,
             **{kind: tuple(group) for kind, group in things.items()},  # type: ignore[arg-type]
         )
@@ -220,6 +230,7 @@ class Seen(Value, frozen=True):
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()
     lag_seconds: float = 0.0
+    disks_throughout: bool = False
     poll_seconds: float = 5.0
 
     @property
@@ -265,6 +276,7 @@ class Desk(Value, frozen=True):
     lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
     on_demand_at: float = 0.0  # only spot is launched before (our clock): a job waits where there is none
+    public: str = ""  # who may reach its Jupyter without a tunnel: nobody, "caller", or a range of addresses
 
     @property
     def wish(self) -> tuple[object, ...]:

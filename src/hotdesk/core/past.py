@@ -19,6 +19,7 @@ class Past:
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
         self.proof: Row | None = None  # the last proven login
+        self.made_at = 0.0  # when anything was last made, or asked for
         self.proven: set[str] = set()  # machines that were ever logged into
         self._recent: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
@@ -33,6 +34,8 @@ class Past:
         self._recent[row.id] = row
         self._begun.setdefault(key, {})[row.id] = row.at
         self.last[key] = _later(self.last.get(key), row)
+        if isinstance(step, Launch | Bake | Copy):
+            self.made_at = max(self.made_at, row.at, row.ended_at or 0.0)
         match step:
             case Launch(order=order):
                 self._launches[row.id] = row

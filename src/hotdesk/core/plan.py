@@ -12,6 +12,7 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
@@ -53,7 +54,7 @@ PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answer
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """Steps from what is seen to what is wanted; empty when all is as wanted.
 
-    Only the first may be taken before looking again. `now` is this computer's clock, in seconds.
+    Only the first may be taken before looking again (see `together`). `now` is this computer's clock.
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
@@ -66,8 +67,26 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
+def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
+    """What may be taken before looking again: the first step, and all deletions where everything shall go.
+
+    Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
+    behind, shall not see both gone and the new one not yet there.
+    """
+    first, *more = steps
+    if desk.goal is not Goal.GONE or not isinstance(first, Delete):
+        return [first]
+    return [first, *takewhile(lambda s: isinstance(s, Delete), more)]
+
+
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if any(m.phase is Phase.ENDING for m in seen.machines):
+    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+        for half in seen.leftovers:
+            if half.of in ending:
+                step = Delete(id=half.id, why=half.why)
+                if past.begun(step.key, desk.since) >= TRIES:
+                    return [gave_up(desk, f"deleting {half.of}", half.why)]
+                return [step]
         return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
@@ -110,12 +129,14 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *_launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
-    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= TRIES:
+    tries = 1 if live.fix else TRIES  # the same again is no use where its owner must do something first
+    if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= tries:
+        times = "" if live.fix else f" {TRIES} times"
         return [
             Ask(
-                what=f"{desk.name} was started {TRIES} times and stopped again each time.",
+                what=f"{desk.name} was started{times} and stopped again{' each time' if times else ''}.",
                 why=live.reason or "The machine does not say why.",
-                fix=f"hotdesk log {desk.name}",
+                fix=live.fix or f"hotdesk log {desk.name}",
             )
         ]
     return [step]

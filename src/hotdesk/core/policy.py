@@ -13,7 +13,7 @@ finish after the worst of it. Times are seconds, prices US dollars an hour.
 
 from __future__ import annotations
 
-from math import ceil, exp, floor, log1p
+from math import ceil, exp, floor, log, log1p
 from typing import Any, Protocol
 
 import msgspec
@@ -31,6 +31,8 @@ EDGES_SECONDS = (600.0, 1200.0, 2400.0, 4800.0, 9600.0, 19200.0, 43200.0)
 #: The chance that a zone flips within ten minutes, by age: fitted on eight pools of us-west-2, autumn 2022.
 FALLS = (0.336, 0.221, 0.161, 0.099, 0.066, 0.038, 0.027, 0.014)  # up, then down
 RISES = (0.472, 0.218, 0.158, 0.125, 0.056, 0.049, 0.026, 0.006)  # down, then up
+
+LOG2 = log(2.0)
 
 
 class Terms(Value, frozen=True):
@@ -95,6 +97,7 @@ class Now(msgspec.Struct, kw_only=True):
     age: Any  # how long that zone has been up; how long all have been down
     other: Any = -1.0  # how long the best of the other zones has been up; -1: none is
     model: Any = 0  # which of the table's models to believe
+    unrest: Any = 0.0  # falls seen, times log 2, less those expected of a usual zone: see SemiMarkov.noticed
 
     @property
     def ticks_left(self) -> Any:
@@ -166,6 +169,9 @@ class SemiMarkov:
 
     A dynamic programme (solved in hotdesk.jobs.table) over time left, slack, what runs, and how long the zone
     has been up or down: old spells last, young ones do not. It waits, catches up and stays put without rules.
+
+    Zones differ: it holds a second solution for one that falls twice as often, and goes over to it when the
+    falls seen are likelier there (Bayes' rule for two hypotheses, even odds before anything is seen).
     """
 
     name = "semi-markov"
@@ -182,11 +188,13 @@ class SemiMarkov:
         age_buckets: Any,
         other_classes: Any,
         first_stages: int,
+        fall_rates: Any,
+        minds: int,
     ) -> None:
-        self.actions = actions  # flat, over (model, layer, zone state, machine, slack)
-        self.quotes = (
-            quotes  # flat, over (model, layer, slack): expected cost, in ticks of spot, from nothing
-        )
+        self.actions = actions  # flat, over (model, mind, layer, zone state, machine, slack)
+        self.quotes = quotes  # flat, over (model, layer, slack): expected ticks of spot, from nothing
+        self.fall_rates = fall_rates  # per second, by model and age in ticks of a zone that is up
+        self.minds = minds  # 2: the usual zone, and the one that falls twice as often; 1: no second
         self.layers, self.states, self.machines, self.slacks = shape
         self.tick = tick  # of the programme: one layer of time left
         self.slack_step = slack_step
@@ -214,8 +222,18 @@ class SemiMarkov:
         stage = 1 + _whole(_clip(_ceil(now.ran / self.tick - 0.01) - 1, last - 1))
         dear = _pick(stage > self.stages, self.stages, stage)
         machine = (now.mode == ON_DEMAND) * dear + (now.mode == SPOT) * (self.stages + stage)
-        place = ((now.model * self.layers + layer) * self.states + state) * self.machines + machine
+        mind = now.model * self.minds + (now.unrest > 0) * (self.minds - 1)
+        place = ((mind * self.layers + layer) * self.states + state) * self.machines + machine
         return self.actions[place * self.slacks + self.slack_cells[slack]] * 1
+
+    def noticed(self, unrest: Any, seconds: float, *, age: Any, fell: Any, model: Any = 0) -> Any:
+        """The unrest after so many seconds of watching a zone that was up, `age` old, and fell or did not.
+
+        It is the logarithm of how much likelier all this is where falls are twice as frequent: up by log 2
+        with a fall, down by the falls to be expected.
+        """
+        old = _whole(_clip(age / self.tick + 1e-6, len(self.age_buckets) - 1))
+        return unrest + fell * LOG2 - self.fall_rates[model, old] * seconds
 
     def expected_usd(self, terms: Terms, work_seconds: float, left_seconds: float) -> float:
         """What so much work in so much time should cost, with no machine yet and nothing known of spot.
@@ -268,6 +286,7 @@ class Situation(Value, frozen=True):
     machine: str = ""  # "", "on-demand", or the zone whose spot machine we have
     ran_seconds: float = 0.0  # since that machine was asked for
     starting_seconds: float = 0.0  # of its changeover, what is left
+    unrest: float = 0.0  # as SemiMarkov.noticed adds it up
 
 
 class Decision(Value, frozen=True):
@@ -298,6 +317,7 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
         up=best is not None,
         age=best.seconds if best else down,
         other=max(others, default=-1.0),
+        unrest=now.unrest,
     )
     wish = int(policy.choose(look))
     action = int(never_late(look, wish))

@@ -78,6 +78,22 @@ class Retyper(Protocol):
         ...
 
 
+@runtime_checkable
+class Opener(Protocol):
+    """What a provider may also do: let others reach a desk's Jupyter without a tunnel."""
+
+    def opened(self) -> Sequence[str]:
+        """Regions where this computer has let somebody in, as last surveyed."""
+        ...
+
+    def open_notebooks(self, region: str, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        """Let in this computer's address (`caller`) and these ranges; take back what it opened else.
+
+        Who is let in, as ranges. Rules of other computers stay. May refuse.
+        """
+        ...
+
+
 class Access(Value, frozen=True):
     """How to reach a desk: everything an ssh client needs, and where its Jupyter listens."""
 

@@ -202,6 +202,18 @@ class Move(Step, frozen=True, kw_only=True):
         return f"move:{self.id}:{self.generation}"
 
 
+class Told(Step, frozen=True, kw_only=True):
+    """Something that happened at the desk while nobody here looked; `why` says what. Nothing is done."""
+
+    acts: ClassVar[bool] = False
+    id: str  # of the event, as the desk named it
+    at: float  # the desk's clock
+
+    @property
+    def key(self) -> str:
+        return f"told:{self.id}"
+
+
 class Wait(Step, frozen=True, kw_only=True):
     acts: ClassVar[bool] = False
     seconds: float
@@ -227,7 +239,21 @@ class Ask(Step, frozen=True, kw_only=True):
 
 
 AnyStep = (
-    Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave | Begin | Move | Wait | Ask
+    Launch
+    | Start
+    | Stop
+    | Retype
+    | Bake
+    | Verify
+    | Copy
+    | Delete
+    | Prove
+    | Leave
+    | Begin
+    | Move
+    | Told
+    | Wait
+    | Ask
 )
 
 

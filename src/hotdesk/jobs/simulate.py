@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotdesk.core.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
+from hotdesk.core.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, SemiMarkov, Terms, never_late
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +74,8 @@ def play(
     work, starting, ran = np.full(count, whole), np.zeros(count), np.zeros(count)
     mode, zone = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     spent, dear, broken, starts = (np.zeros(count) for _ in range(4))
+    watching = isinstance(policy, SemiMarkov) and policy.minds > 1 and zones == 1
+    unrest, seen = np.zeros(count), np.zeros(count)  # `seen`: the zone's age a tick ago, -1 when it was down
     step = 0
     while len(who):
         place = begin + step
@@ -83,6 +85,11 @@ def play(
             cut = (mode == SPOT) & ~here
             mode = np.where(cut, WAIT, mode)
             best, own_up = zone, here
+            if watching and isinstance(policy, SemiMarkov):
+                if step:
+                    learnt = policy.noticed(unrest, tick, age=seen, fell=~here, model=models)
+                    unrest = np.where(seen < 0, unrest, learnt)
+                seen = np.where(here, age, -1.0)
         else:
             cut = (mode == SPOT) & ~flat_up[zone * total + place]
             mode = np.where(cut, WAIT, mode)
@@ -101,6 +108,7 @@ def play(
         now = Now(
             elapsed=step * tick, deadline=due, work=work, whole=whole, changeover=change, tick=tick,
             mode=mode, starting=starting, ran=ran, up=own_up, age=age, other=other, model=models,
+            unrest=unrest,
         )  # fmt: skip
         wish = never_late(now, policy.choose(now))
         runs = wish != WAIT
@@ -143,8 +151,10 @@ def play(
                 dear,
                 broken,
                 starts,
+                unrest,
+                seen,
             ]
-            begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts = (
+            begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts, unrest, seen = (
                 part[keep] for part in state
             )
             who = who[keep]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Floats = NDArray[Any]
 
 #: Raised with every change of what a table holds.
-VERSION = 3
+VERSION = 4
 #: The best of the other zones, by age: none is up, then younger than 80 min, than 12 h, and old ones.
 OTHER_CLASS_SECONDS = (4800.0, 43200.0)
 #: The share of the other zones that behave as if independent: zones of a region often fail together.
@@ -53,6 +53,7 @@ class Problem(Value, frozen=True):
     slack: float  # the largest slack
     zones: int
     first_hour_free: bool
+    minds: int
     hazards: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]  # (falls, rises) of each model
     version: int = VERSION
 
@@ -79,6 +80,7 @@ def semi_markov(
         slack=ceil(slack / 14400) * 14400.0,
         zones=min(terms.zones, 16),
         first_hour_free=terms.first_hour_free,
+        minds=2 if terms.zones == 1 else 1,
         hazards=hazards,
     )
     return _ready(problem, keep)
@@ -89,9 +91,9 @@ def _ready(problem: Problem, keep: bool) -> SemiMarkov:
     import numpy as np
 
     grid = _grid(problem)
-    shape = (len(problem.hazards), *grid.shape)
-    size = int(np.prod(shape))
-    quoted = shape[0] * shape[1] * shape[4]
+    count = len(problem.hazards)
+    size = count * problem.minds * int(np.prod(grid.shape))
+    quoted = count * grid.shape[0] * grid.shape[3]
     name = hashlib.sha256(msgspec.json.encode(problem)).hexdigest()[:24]
     path = state_folder() / "policies" / f"{name}.table"
     actions = None
@@ -102,9 +104,9 @@ def _ready(problem: Problem, keep: bool) -> SemiMarkov:
         if not (np.isfinite(quotes).all() and int(actions.max()) <= 2):
             actions = None
     if actions is None:
-        solved = [solve(problem, grid, pair) for pair in problem.hazards]
-        actions = np.concatenate([one.ravel() for one, _ in solved])
-        quotes = np.concatenate([quote.ravel() for _, quote in solved])
+        solved = [[solve(problem, grid, pair) for pair in _minds(problem, both)] for both in problem.hazards]
+        actions = np.concatenate([one.ravel() for minds in solved for one, _ in minds])
+        quotes = np.concatenate([minds[0][1].ravel() for minds in solved])
         if keep:
             keep_file(path, quotes.astype("<f4").tobytes() + actions.tobytes())
     return SemiMarkov(
@@ -117,7 +119,24 @@ def _ready(problem: Problem, keep: bool) -> SemiMarkov:
         age_buckets=grid.buckets,
         other_classes=grid.classes,
         first_stages=grid.stages,
+        fall_rates=np.array([_fall_rates(problem, grid, falls) for falls, _ in problem.hazards]),
+        minds=problem.minds,
     )
+
+
+def _fall_rates(problem: Problem, grid: _Grid, falls: tuple[float, ...]) -> Floats:
+    """Falls per second of a zone that is up, by its age in ticks."""
+    import numpy as np
+
+    rates = [-log1p(-fall) / problem.tick for fall in _hazards(problem, grid.edges, falls)]
+    by_age: Floats = np.array(rates)[grid.buckets]
+    return by_age
+
+
+def _minds(problem: Problem, pair: tuple[tuple[float, ...], tuple[float, ...]]) -> list[Any]:
+    """The usual zone and the restless one: twice the rate of falling, at every age."""
+    falls, rises = pair
+    return [pair, (tuple(1 - (1 - fall) ** 2 for fall in falls), rises)][: problem.minds]
 
 
 def keep_file(path: Path, content: bytes) -> None:

@@ -18,10 +18,16 @@ from hotdesk.core.policy import Decision, Policy, Situation, Terms, UniformProgr
 CHANGEOVER_SECONDS = 720.0
 
 
+def known_run(words: str, jobs: Sequence[Job]) -> Job | None:
+    """This very command when it last ended well."""
+    ended = [j for j in jobs if j.words == words and j.result and j.result.exit_status == 0]
+    return ended[-1] if ended else None
+
+
 def known_seconds(words: str, jobs: Sequence[Job]) -> float:
     """How long this very command took when it last ended well; 0.0 when it never did."""
-    ended = [j.result.seconds for j in jobs if j.words == words and j.result and j.result.exit_status == 0]
-    return ended[-1] if ended else 0.0
+    run = known_run(words, jobs)
+    return run.result.seconds if run and run.result else 0.0
 
 
 def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: float) -> Terms:

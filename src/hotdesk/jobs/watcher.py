@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hotdesk
-from hotdesk.core.model import Goal
+from hotdesk.connect import tunnel
+from hotdesk.core.model import Desk, Goal
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def ask_for(store: Store, *, forever: bool) -> str:
 
 def revive(folder: Path) -> str:
     """Start the watcher that is asked for, unless one lives; what was started, as "PID doing"."""
-    if not (folder / _FILE).exists() or _alive(folder):
+    if not (folder / _FILE).exists() or alive(folder):
         return ""
     root = str(Path(hotdesk.__file__).parents[1])
     kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
@@ -66,7 +67,8 @@ def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> 
             watch(reconciler, None, SECONDS, beside, lambda: enough(store))
 
 
-def _alive(folder: Path) -> bool:
+def alive(folder: Path) -> bool:
+    """Whether there is a watcher."""
     import fcntl
 
     with contextlib.suppress(OSError), (folder / "locks" / LOCK).open("rb") as lock:
@@ -82,7 +84,7 @@ def dismiss(store: Store) -> bool:
     assert store.folder is not None
     (store.folder / _FILE).unlink(missing_ok=True)
     holder = store.holder(LOCK)
-    if holder and _alive(store.folder):
+    if holder and alive(store.folder):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(holder.partition(" ")[0]), signal.SIGTERM)
         return True
@@ -102,8 +104,18 @@ def enough(store: Store) -> bool:
     desks = {desk.name: desk.goal for desk in store.desks()}
     if any(desks.get(job.desk) in {Goal.RUNNING, None} for job in store.jobs(unsettled=True)):
         return False
+    if any(
+        desk.lease_hours and desk.goal is Goal.RUNNING and _notebook_open(store, desk)
+        for desk in store.desks()
+    ):
+        return False  # its lease is renewed while somebody has it open
     file.unlink(missing_ok=True)
     return True
+
+
+def _notebook_open(store: Store, desk: Desk) -> bool:
+    assert store.folder is not None
+    return tunnel.is_open(store.folder / "desks" / desk.name)
 
 
 def unit() -> str:

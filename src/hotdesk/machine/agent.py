@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
 """The agent on a rented machine: one file, the standard library only, run by systemd as root.
 
-agent.py run        watch for an interruption; what is seen is in /run/hotdesk/state.json
+agent.py run        watch for an interruption, and act on its notice; each is written down
 agent.py ready      exit 0 when cloud-init has finished and Jupyter answers; else say what is missing
-agent.py manifest   write down what the user's files are; done whenever the machine shuts down
+agent.py report     everything that hotdesk asks of a desk, as one line of JSON
+agent.py manifest   write down what the user's files are, and what was used last; done at every shutdown
 agent.py compare    what has changed since the manifest was written; done when a desk is resumed
+agent.py warm       read what was used last: a disk from a snapshot fetches each block at its first use
+
+On a notice: everybody at a terminal or in Jupyter is told, running jobs are asked for a checkpoint, and
+~/.hotdesk/on-interruption is run, as its owner, with HOTDESK_ACTION (terminate, stop, hibernate or rebalance)
+and HOTDESK_AT, for as long as there is time.
 """
 
 from __future__ import annotations
@@ -25,11 +31,20 @@ from typing import Any
 
 RUN = os.environ.get("HOTDESK_RUN", "/run/hotdesk")
 LIB = os.environ.get("HOTDESK_LIB", "/var/lib/hotdesk")
+CLOUD = os.environ.get("HOTDESK_CLOUD", "/run/cloud-init")
+PCI = os.environ.get("HOTDESK_PCI", "/sys/bus/pci/devices")
 IMDS = os.environ.get("HOTDESK_IMDS", "http://169.254.169.254")
 JUPYTER = os.environ.get("HOTDESK_JUPYTER", "http://127.0.0.1:8888/api")
-POLL_SECONDS = 5.0
+TERMINALS = os.environ.get("HOTDESK_TERMINALS", "/dev/pts/[0-9]*")
+POLL_SECONDS = float(os.environ.get("HOTDESK_POLL_SECONDS", "5"))
 MANIFEST_SECONDS = 30.0  # a shutdown must not wait longer for it
+HOOK_SECONDS = 90.0  # of the two minutes; the rest is for writing everything to the disk
+EVENTS = 50  # so many are kept
 FILES_MAX = 2_000_000
+WARM_FILES, WARM_BYTES, WARM_SECONDS = 50_000, 16 << 30, 15.0
+WARM_READERS = 8  # a first read waits for the network, not for the processor
+#: Where programs lie that are not read at every boot anyway; the homes of people come first.
+PROGRAMS = ("/opt", "/usr/local")
 #: What programs write by themselves while nobody works, and nobody misses.
 IDLE_WRITES = (
     "/.cache/",
@@ -38,6 +53,8 @@ IDLE_WRITES = (
     "/.ipython/profile_default/",
     "/.local/share/Trash/",
     "/.ssh/authorized_keys",  # cloud-init writes it anew for every new instance
+    "/THIS-DESK-STOPS-AT-",
+    "/AWS-TAKES-THIS-MACHINE",
 )
 
 
@@ -78,12 +95,8 @@ class Metadata:
 def missing() -> list[str]:
     """What the desk still lacks to be of use; empty when it is ready."""
     lacks = []
-    done = subprocess.run(["cloud-init", "status"], capture_output=True, text=True, check=False)
-    if (
-        "status: done" not in done.stdout
-        and "status: error" not in done.stdout
-        and "degraded" not in done.stdout
-    ):
+    ends = ("result.json", "disabled")  # the former is written at the end of each boot's last stage
+    if os.path.isdir(CLOUD) and not any(os.path.exists(f"{CLOUD}/{end}") for end in ends):
         lacks.append("cloud-init has not finished")
     try:
         with urllib.request.urlopen(JUPYTER, timeout=2):
@@ -100,6 +113,8 @@ def missing() -> list[str]:
 
 def homes() -> list[str]:
     """The folders where people keep their work."""
+    if told := os.environ.get("HOTDESK_HOMES"):
+        return told.split(os.pathsep)
     return sorted({p.pw_dir for p in pwd.getpwall() if 1000 <= p.pw_uid < 60000 and os.path.isdir(p.pw_dir)})
 
 
@@ -112,6 +127,8 @@ def manifest(folders: list[str], limit_seconds: float = MANIFEST_SECONDS) -> dic
     for home in folders:
         for name in sorted(os.listdir(home)):
             top = os.path.join(home, name)
+            if any(idle in top for idle in IDLE_WRITES):
+                continue
             count, size, digest = 0, 0, hashlib.sha256()
             for path, stat in sorted(_files(top, until)):
                 if any(idle in path for idle in IDLE_WRITES):
@@ -172,6 +189,104 @@ def _read(path: str) -> Any:
         return None
 
 
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(4000).strip()
+    except OSError:
+        return ""
+
+
+# ---- a disk that is slow at first --------------------------------------------------------------------
+
+
+def used(folders: list[str], now: float, limit_seconds: float = WARM_SECONDS) -> list[str]:
+    """Files that were read or written since yesterday (or the last boot), the latest first.
+
+    Their own times tell: with `relatime`, as every cloud image mounts its disk, a file's time of access is
+    moved at the first reading after a writing, and once a day.
+    """
+    until, found = time.monotonic() + limit_seconds, []
+    with contextlib.suppress(OSError, ValueError):
+        now = min(now, time.time() - float(_text("/proc/uptime").split()[0]) + 86400)
+    for top in folders:
+        for path, stat in _files(top, until):
+            if stat.st_size and (stat.st_mode & 0o170000) == 0o100000 and "\n" not in path:
+                at = max(stat.st_atime, stat.st_mtime)
+                if at > now - 86400:
+                    found.append((at, stat.st_size, path))
+    kept, size = [], 0
+    for _, bytes_, path in sorted(found, reverse=True)[:WARM_FILES]:
+        size += bytes_
+        if size > WARM_BYTES:
+            break
+        kept.append(path)
+    return kept
+
+
+def warm(paths: list[str]) -> None:
+    """Read these files once; how far it is stands in warm.json of the run folder."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    began, told = time.monotonic(), 0.0
+    state = {"files": 0, "of_files": len(paths), "bytes": 0, "seconds": 0.0, "done": False}
+
+    def read(path: str) -> int:
+        size = 0
+        with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+            while chunk := file.read(1 << 20):
+                size += len(chunk)
+        return size
+
+    with ThreadPoolExecutor(WARM_READERS) as pool:
+        for size in pool.map(read, paths):
+            state["files"] += 1
+            state["bytes"] += size
+            state["seconds"] = round(time.monotonic() - began, 1)
+            if time.monotonic() - told > 1.0:
+                told = time.monotonic()
+                _write(f"{RUN}/warm.json", state)
+    _write(f"{RUN}/warm.json", {**state, "done": True})
+
+
+# ---- the GPU -----------------------------------------------------------------------------------------
+
+
+def driver() -> dict[str, Any]:
+    """NVIDIA devices on the bus, whether their driver works, and what it says when it does not."""
+    found = 0
+    for device in glob.glob(f"{PCI}/*"):
+        found += _text(f"{device}/vendor") == "0x10de" and _text(f"{device}/class").startswith("0x03")
+    if not found:
+        return {"devices": 0, "works": False, "said": ""}
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return {"devices": found, "works": False, "said": "no NVIDIA driver is installed"}
+    except subprocess.TimeoutExpired:
+        return {"devices": found, "works": False, "said": "nvidia-smi gives no answer"}
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    works = done.returncode == 0 and len(lines) >= found
+    said = lines[0].strip() if lines else f"nvidia-smi ended with {done.returncode}"
+    if done.returncode == 0 and not works:
+        said = f"the driver (version {said}) knows {len(lines)} of {found} devices"
+    return {"devices": found, "works": works, "said": said[:300]}
+
+
+def report() -> dict[str, Any]:
+    """What hotdesk asks of a desk."""
+    return {
+        "missing": missing(),
+        "failed": _text(f"{LIB}/failed"),
+        "lacking": _text(f"{LIB}/lacking"),
+        "compared": _read(f"{RUN}/compared.json"),
+        "driver": driver(),
+        "warm": _read(f"{RUN}/warm.json"),
+        "events": _read(f"{LIB}/events.json") or [],
+    }
+
+
 # ---- watching ----------------------------------------------------------------------------------------
 
 
@@ -181,37 +296,118 @@ def notice(metadata: Metadata) -> dict[str, Any] | None:
     return json.loads(told) if told else None
 
 
+def recommendation(metadata: Metadata) -> dict[str, Any] | None:
+    """AWS's guess, often earlier and less sure, that it may soon want this spot machine; None without one."""
+    told = metadata.get("events/recommendations/rebalance")
+    return {"action": "rebalance", "time": json.loads(told).get("noticeTime", "")} if told else None
+
+
+def _as_owner(home: str, words: list[str], **more: str) -> list[str]:
+    """A command that is run as the owner of that home."""
+    env = ["env", f"HOME={home}", *(f"{key}={value}" for key, value in more.items())]
+    if os.geteuid() != 0:
+        return [*env, *words]
+    return ["runuser", "-u", pwd.getpwuid(os.stat(home).st_uid).pw_name, "--", *env, *words]
+
+
 def ask_for_checkpoints() -> None:
     """Every job that runs is told, by its own user's runner, to write a checkpoint now."""
-    for user in pwd.getpwall():
-        for runner in glob.glob(f"{user.pw_dir}/.hotdesk/runner-*.py") if 1000 <= user.pw_uid < 60000 else ():
-            words = ["runuser", "-u", user.pw_name, "--", "env", f"HOME={user.pw_dir}", "python3", runner]
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                subprocess.run([*words, "notice"], check=False, timeout=10)
+    for home in homes():
+        runners = sorted(glob.glob(f"{glob.escape(home)}/.hotdesk/runner-*.py"), key=os.path.getmtime)
+        for runner in runners[-1:]:  # the newest; each of them knows all jobs
+            with contextlib.suppress(OSError, KeyError, subprocess.TimeoutExpired):
+                subprocess.run(_as_owner(home, ["python3", runner, "notice"]), check=False, timeout=10)
+
+
+def tell(text: str, name: str) -> list[str]:
+    """A line in every terminal; and a file where Jupyter's own list of files shows it: the files made."""
+    for path in glob.glob(TERMINALS):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+            try:
+                os.write(fd, f"\r\n\ahotdesk: {text}\r\n".encode())
+            finally:
+                os.close(fd)
+    made = []
+    for home in homes():
+        with contextlib.suppress(OSError):
+            path = f"{home}/{name}.txt"
+            with open(path, "x") as file:
+                file.write(text + "\n")
+            made.append(path)
+    return made
+
+
+def run_hooks(action: str, at: str, seconds: float) -> list[str]:
+    """~/.hotdesk/on-interruption of everybody; how each ended."""
+    said = []
+    for home in homes():
+        hook = f"{home}/.hotdesk/on-interruption"
+        if not os.access(hook, os.X_OK):
+            continue
+        began = time.monotonic()
+        try:
+            words = _as_owner(home, [hook], HOTDESK_ACTION=action, HOTDESK_AT=at)
+            with subprocess.Popen(words, cwd=home, stdin=subprocess.DEVNULL, start_new_session=True) as child:
+                try:
+                    ended = f"ended with {child.wait(max(1.0, seconds))}"
+                except subprocess.TimeoutExpired:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    ended = "was ended, for the time was over,"
+            said.append(f"{hook} {ended} after {time.monotonic() - began:.1f} s")
+        except (OSError, KeyError) as error:
+            said.append(f"{hook} could not be run: {error}")
+    return said
+
+
+def write_down(id_: str, what: str) -> None:
+    """One more event; the same one twice is one."""
+    events = [e for e in _read(f"{LIB}/events.json") or [] if e["id"] != id_]
+    _write(f"{LIB}/events.json", [*events, {"id": id_, "at": time.time(), "what": what}][-EVENTS:])
+
+
+def heed(told: dict[str, Any]) -> None:
+    """Act on a notice: first what is quick, last what may take all the time there is."""
+    action, at = str(told.get("action", "")), str(told.get("time", ""))
+    if action == "rebalance":
+        what = f"AWS may soon want this spot machine back (rebalance recommendation of {at})."
+        name = "AWS-MAY-TAKE-THIS-MACHINE"
+    else:
+        what = f"AWS takes this spot machine back at {at} ({action})."
+        name = "AWS-TAKES-THIS-MACHINE"
+    write_down(f"{action}-{at}", what)
+    tell(f"{what} Its disk stays, and is saved; jobs are asked for a checkpoint.", name)
+    ask_for_checkpoints()
+    os.sync()
+    hooks = run_hooks(action, at, HOOK_SECONDS)
+    if hooks:
+        os.sync()
+    done = "; ".join(["Jobs were asked for a checkpoint, and files are on the disk", *hooks])
+    write_down(f"{action}-{at}-done", f"{done}.")
 
 
 def run() -> None:
     """Look every few seconds until told to stop."""
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-    metadata, warned = Metadata(), False
+    for home in homes():
+        for note in glob.glob(f"{glob.escape(home)}/AWS-*-THIS-MACHINE.txt"):  # of another machine
+            with contextlib.suppress(OSError):
+                os.unlink(note)
+    metadata, heeded = Metadata(), set[str]()
+    seconds = 0.0  # until it is known whether this machine can be taken: only spot machines are
     while not stop:
-        state: dict[str, Any] = {"at": time.time(), "missing": missing(), "notice": None}
         with contextlib.suppress(OSError, ValueError):
-            state["notice"] = notice(metadata)
-        _write(f"{RUN}/state.json", state)
-        if state["notice"] and not warned:
-            warned = True
-            text = (
-                f"AWS takes this machine back at {state['notice'].get('time')}. Its disk stays, and is saved."
-            )
-            subprocess.run(["wall", text], check=False)
-            ask_for_checkpoints()
-            os.sync()
-        for _ in range(int(POLL_SECONDS * 5)):
-            if stop:
-                return
-            time.sleep(0.2)
+            if not seconds:
+                spot = metadata.get("instance-life-cycle") != "on-demand"
+                seconds = POLL_SECONDS if spot else 60.0
+            for told in (notice(metadata), recommendation(metadata)):
+                if told and (key := json.dumps(told, sort_keys=True)) not in heeded:
+                    heeded.add(key)
+                    heed(told)
+        until = time.monotonic() + (seconds or POLL_SECONDS)
+        while not stop and time.monotonic() < until:
+            time.sleep(min(1.0, POLL_SECONDS))
 
 
 def main(words: list[str]) -> int:
@@ -224,12 +420,17 @@ def main(words: list[str]) -> int:
                 json.dumps({"ready": not lacks, "missing": lacks, "compared": _read(f"{RUN}/compared.json")})
             )
             return 1 if lacks else 0
+        case ["report"]:
+            print(json.dumps(report()))
         case ["manifest"]:
             _write(f"{LIB}/manifest.json", manifest(homes()))
+            _write(f"{LIB}/used.json", used([*homes(), *PROGRAMS], time.time()))
             os.sync()
         case ["compare"]:
             before = _read(f"{LIB}/manifest.json")
             print(json.dumps(compare(before, manifest(homes())) if before else {"same": None}))
+        case ["warm"]:
+            warm(_read(f"{LIB}/used.json") or [])
         case _:
             print(__doc__)
             return 2

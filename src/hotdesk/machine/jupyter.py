@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 PORT = 8888
+CONFIG = "/opt/hotdesk/jupyter.py"
+#: Waits until this boot's cloud-init has finished, or is switched off. It writes the result at its end.
+SET_UP = (
+    "while [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && "
+    "[ ! -e /run/cloud-init/disabled ]; do sleep 0.3; done"
+)
 
 
 def config(password_hash: str) -> str:
@@ -29,10 +35,11 @@ c.PasswordIdentityProvider.allow_password_change = False
 
 
 def unit(user: str = "@USER@", home: str = "@HOME@") -> str:
-    """The systemd unit, for `@USER@` and `@HOME@`, which the machine fills in: it knows its first user.
+    """The systemd unit. It waits for cloud-init, so that Jupyter answers only on a finished machine.
 
-    It waits for nothing of cloud-init's: the last stage of that comes after multi-user.target, which
-    comes after this. Whether the machine is finished is the agent's to say.
+    The wait is part of the service and not of its start: cloud-init's last stage waits for multi-user.target,
+    which waits until everything it wants has been started, so a start that waits would be a circle.
+    `@USER@` and `@HOME@` are filled in on the machine, which knows its first user.
     """
     return f"""\
 [Unit]
@@ -44,7 +51,8 @@ User={user}
 WorkingDirectory={home}
 Environment=SHELL=/bin/bash
 Environment=PATH={home}/.local/bin:/opt/hotdesk/venv/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin
-ExecStart=/opt/hotdesk/venv/bin/python -m jupyterlab --config=/opt/hotdesk/jupyter.py
+Type=simple
+ExecStart=/bin/sh -c '{SET_UP}; exec /opt/hotdesk/venv/bin/python -m jupyterlab --config={CONFIG}'
 Restart=always
 RestartSec=2
 

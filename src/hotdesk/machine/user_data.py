@@ -59,6 +59,7 @@ def _files(password_hash: str) -> list[dict[str, str]]:
         _file("/etc/systemd/system/hotdesk-jupyter.service", jupyter.unit(), "0644"),
         _file("/etc/systemd/system/hotdesk-agent.service", AGENT_UNIT, "0644"),
         _file("/etc/systemd/system/hotdesk-idle.service", IDLE_UNIT, "0644"),
+        _file("/etc/systemd/system/hotdesk-warm.service", WARM_UNIT, "0644"),
         # From now on this image is the desk's: every later boot keeps the keys, whatever its user data says.
         _file(
             "/etc/cloud/cloud.cfg.d/99-hotdesk.cfg",
@@ -106,15 +107,27 @@ RestartSec=30
 WantedBy=multi-user.target
 """
 
+WARM_UNIT = """\
+[Unit]
+Description=hotdesk: reads what was used last, which a disk from a snapshot fetches at its first use
+
+[Service]
+Type=exec
+ExecStart=/usr/bin/python3 /opt/hotdesk/agent.py warm
+Nice=19
+IOSchedulingClass=idle
+"""
+
 AGENT_UNIT = """\
 [Unit]
-Description=hotdesk agent: knows whether the desk is ready, and what was on it before it was parked
+Description=hotdesk agent: heeds interruptions, and writes down what is on the desk when it stops
 After=network.target
 
 [Service]
 ExecStart=/usr/bin/python3 /opt/hotdesk/agent.py run
 ExecStopPost=/usr/bin/python3 /opt/hotdesk/agent.py manifest
 TimeoutStopSec=60
+KillMode=mixed
 Restart=always
 RestartSec=5
 
@@ -124,7 +137,12 @@ WantedBy=multi-user.target
 
 
 def setup_script() -> str:
-    """Brings a machine into shape; may run any number of times. Fetches only what is missing."""
+    """Brings a machine into shape; may run any number of times. Fetches only what is missing.
+
+    Below /var/lib/hotdesk stands, for whoever logs in while or after it runs: `doing`, the step it is at;
+    `failed`, what it could not do and a desk needs; `lacking`, what it could not do and a desk can go
+    without.
+    """
     checks = " ".join(f"{command}:{package}" for command, package in TOOLS.items())
     return f"""\
 #!/bin/sh
@@ -132,7 +150,13 @@ def setup_script() -> str:
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
-mkdir -p /run/hotdesk
+lib=/var/lib/hotdesk log=/var/lib/hotdesk/setup.log
+mkdir -p /run/hotdesk $lib
+rm -f $lib/failed $lib/lacking
+: > $log
+doing() {{ echo "$1" > $lib/doing; echo "== $1" >> $log; }}
+unable() {{ {{ echo "$2"; grep -v '^==' $log | tail -n 6; }} > "$lib/$1"; }}
+doing "looking around"
 
 # The host keys, where only root can write and only the account's owner can read: the desk is known by them.
 {{
@@ -156,37 +180,51 @@ done
 if command -v apt-get >/dev/null 2>&1; then
   /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 fi
+packages() {{
+  if command -v apt-get >/dev/null 2>&1; then
+    apt-get -q -o DPkg::Lock::Timeout=300 update && \\
+      apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
+  else
+    dnf -q -y install "$@"
+  fi
+}}
 if [ -n "$missing" ]; then
-  for attempt in 1 2 3; do
-    if command -v apt-get >/dev/null 2>&1; then
-      apt-get -q -o DPkg::Lock::Timeout=300 update && \\
-        apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing && break
-    else
-      dnf -q -y install $missing && break
-    fi
-    sleep 5
+  for attempt in first second last; do
+    doing "installing$missing ($attempt attempt)"
+    packages $missing >> $log 2>&1 && break
+    [ $attempt = last ] && unable lacking "these packages could not be installed:$missing" || sleep 5
   done
 fi
 
 venv=/opt/hotdesk/venv
-if ! "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null; then
+has_jupyter() {{ "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null; }}
+if ! has_jupyter; then
   base=/usr/bin/python3
   for python in /opt/pytorch/bin/python /usr/bin/python3; do
     if "$python" -c 'import jupyterlab' 2>/dev/null; then base=$python; break; fi
   done
-  [ -x "$venv/bin/python" ] || "$base" -m venv --system-site-packages "$venv"
-  for attempt in 1 2 3; do
-    "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null && break
-    "$venv/bin/python" -m pip install -q jupyterlab && break
-    sleep 5
+  doing "making a Python environment"
+  [ -x "$venv/bin/python" ] || "$base" -m venv --system-site-packages "$venv" >> $log 2>&1
+  for attempt in first second last; do
+    has_jupyter && break
+    doing "installing JupyterLab ($attempt attempt)"
+    # what is never imported is never compiled: a quarter of the time
+    "$venv/bin/python" -m pip install -q --no-compile jupyterlab >> $log 2>&1 && break
+    [ $attempt = last ] || sleep 5
   done
+  has_jupyter || unable failed "JupyterLab could not be installed"
   chown -R "$user:" "$venv"
 fi
 
+doing "starting services"
 sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.service
-systemctl daemon-reload
-systemctl enable hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
+start() {{ systemctl "$@" >> $log 2>&1 || unable failed "services could not be started"; }}
+start daemon-reload
+start enable hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
 # they wait for this script's end
-systemctl start --no-block hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
+start start --no-block hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
+# A disk from a snapshot is slow where it was not read yet; a new machine has nothing to wait for.
+[ "${{1:-}}" = resumed ] && systemctl start --no-block hotdesk-warm.service
+rm -f $lib/doing
 exit 0
 """

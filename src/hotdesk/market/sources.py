@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from hotdesk.core.errors import Missing, Unreachable, Usage
+from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.prices import region_of
 from hotdesk.market.table import Machine
@@ -213,13 +214,6 @@ def as_machine(raw: dict[str, Any]) -> Machine | None:
         )
     except (KeyError, TypeError, IndexError):
         return None
-
-
-def gpu_name(name: str) -> str:
-    """A GPU's name as people say it."""
-    return {"RTX PRO Server 6000": "RTX PRO 6000", "RTX PRO Server 4500": "RTX PRO 4500"}.get(
-        name.strip(), name.strip()
-    )
 
 
 def price_history(

@@ -192,6 +192,12 @@ class Table(Value, frozen=True):
         return _machines(self.provider)
 
 
+def list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    """The shipped on-demand price of a type on EC2, and the day when it was so."""
+    usd = shipped().on_demand_prices([instance_type]).get((instance_type, region))
+    return (usd, shipped().time) if usd else None
+
+
 @cache
 def shipped(provider: str = "aws") -> Table:
     """The table of a cloud, read once."""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: US dollars an hour on demand by region and type, and when that was so; None where it is not known.
+ListPrice = Callable[[str, str], "tuple[float, float] | None"]
+
 #: Where the account-wide services live when nothing else is configured.
 HOME = "us-east-1"
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import Account, all_of, qualified, split
+from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.aws.images import describe
 
@@ -162,14 +162,22 @@ def register(account: Account, snapshot_id: str) -> None:
         _already(account, region, told["name"], no)
 
 
-def verify(account: Account, image_id: str) -> None:
-    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (rotten)."""
+def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
+    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (rotten).
+
+    `parts`: the snapshots that it is thought to refer to, asked about beside it.
+    """
     region, bare = split(image_id)
     if bare.startswith("snap-"):
         register(account, image_id)
         return
-    ec2 = account.ec2(region)
-    image = describe(account, region, bare)
+    asked: list[Callable[[], Any]] = [
+        lambda: describe(account, region, bare),
+        lambda: _snapshots(account, region, bare, parts),
+    ]
+    image, known = side_by_side(asked)
+    if isinstance(image, Exception):
+        raise image
     told = tags.read(image.get("Tags"))
     if image["State"] != "available":
         if image["State"] in _FAILED:
@@ -194,15 +202,9 @@ def verify(account: Account, image_id: str) -> None:
     ids = [disk.get("SnapshotId") for disk in held.values()]
     if not all(ids):
         raise Refused(Kind.ROTTEN, f"{bare} names a disk without a snapshot.")
-    try:
-        with answers():
-            snapshots = ec2.describe_snapshots(SnapshotIds=ids)["Snapshots"]
-    except Refused as no:
-        if code(no.__cause__ or no) == "InvalidSnapshot.NotFound":
-            raise Refused(
-                Kind.ROTTEN, f"{bare} refers to a snapshot that does not exist: {no.message}"
-            ) from no
-        raise
+    if isinstance(known, Exception) or {s["SnapshotId"] for s in known} != set(ids):
+        known = _snapshots(account, region, bare, ids)
+    snapshots: list[Any] = list(known)
     for snapshot in snapshots:
         if snapshot["State"] == "error":
             raise Refused(Kind.ROTTEN, f"{snapshot['SnapshotId']} of {bare} failed.")
@@ -216,6 +218,19 @@ def verify(account: Account, image_id: str) -> None:
         account.ec2_once(region).create_tags(
             Resources=[bare], Tags=[{"Key": "hotdesk:verified", "Value": "1"}]
         )
+
+
+def _snapshots(account: Account, region: str, ami: str, ids: Sequence[str]) -> list[Any]:
+    if not ids:
+        return []
+    try:
+        with answers():
+            found: list[Any] = account.ec2(region).describe_snapshots(SnapshotIds=list(ids))["Snapshots"]
+            return found
+    except Refused as no:
+        if code(no.__cause__ or no) != "InvalidSnapshot.NotFound":
+            raise
+        raise Refused(Kind.ROTTEN, f"{ami} refers to a snapshot that does not exist: {no.message}") from no
 
 
 def copy(account: Account, image_id: str, region: str, name: str) -> str:

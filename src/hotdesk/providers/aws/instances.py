@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Market, Offer
+from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import network, quotas, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
@@ -73,6 +73,7 @@ def run_request(
         goal="running",
         market=offer.market.value,
         usd=offer.usd_per_hour,
+        priced=_priced(offer),
         gpu=offer.gpu,
         user=base.user,
         arch=base.arch,
@@ -117,6 +118,11 @@ def run_request(
     return request
 
 
+def _priced(offer: Offer) -> str:
+    """When the price was so, of one that AWS did not tell."""
+    return str(offer.price_time) if offer.source == SHIPPED and offer.price_time else ""
+
+
 def _disk(size_gib: int) -> dict[str, Any]:
     """A disk that outlives its machine, however that ends; `end` says otherwise when the work is safe."""
     return {"VolumeType": "gp3", "Encrypted": True, "VolumeSize": size_gib, "DeleteOnTermination": False}
@@ -150,7 +156,12 @@ def stop(account: Account, region: str, bare: str) -> None:
 
 def retype(account: Account, region: str, bare: str, offer: Offer, generation: int) -> None:
     """Give a stopped machine another type. The tags come last: they say that it was done."""
-    told = {"moved": str(generation), "usd": str(offer.usd_per_hour), "gpu": offer.gpu}
+    told = {
+        "moved": str(generation),
+        "usd": str(offer.usd_per_hour),
+        "gpu": offer.gpu,
+        "priced": _priced(offer),
+    }
     with answers():
         account.ec2_once(region).modify_instance_attribute(
             InstanceId=bare, InstanceType={"Value": offer.instance_type}

@@ -24,6 +24,7 @@ from hotdesk.providers.aws.errors import answers, code
 
 GROUP = "hotdesk"
 SSH = 22
+NOTEBOOK = 8888
 
 
 def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
@@ -105,44 +106,92 @@ def ensure_group(
 
 
 def admit(account: Account, region: str, group: Mapping[str, Any], cidr: str, who: str) -> None:
-    """Let `cidr` connect by ssh, and take back what was opened before for the same computer (`who`)."""
-    ranges = [
+    """Let `cidr` connect by ssh, and take back what was opened before for the same computer (`who`).
+
+    Where it has opened Jupyter's port for itself, that follows its address, too.
+    """
+    change = account.ec2_once(region)
+    _set(change, group, SSH, f"hotdesk: {who}", {cidr})
+    mine = _notebooks(who)
+    if any(r.get("Description") == mine for r in _ranges(group, NOTEBOOK)):
+        _set(change, group, NOTEBOOK, mine, {cidr})
+
+
+def open_notebooks(
+    account: Account,
+    region: str,
+    groups: Sequence[Mapping[str, Any]],
+    *,
+    own: set[str],
+    wider: set[str],
+    who: str,
+) -> None:
+    """Let exactly these reach Jupyter's port on behalf of `who`: its own address, and wider ranges."""
+    for group in (g for g in groups if tags.is_ours(g.get("Tags"))):
+        change = account.ec2_once(region)
+        _set(change, group, NOTEBOOK, _notebooks(who), own)
+        _set(change, group, NOTEBOOK, f"{_notebooks(who)} wider", wider - own)
+
+
+def open_to(groups: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The ranges that can reach Jupyter's port through these groups, whoever let them in."""
+    return tuple(sorted({_cidr(r) for group in groups for r in _ranges(group, NOTEBOOK)}))
+
+
+def has_opened(group: Mapping[str, Any], who: str) -> bool:
+    """Whether this computer has let anybody reach Jupyter's port."""
+    return any(str(r.get("Description", "")).startswith(_notebooks(who)) for r in _ranges(group, NOTEBOOK))
+
+
+def _notebooks(who: str) -> str:
+    return f"hotdesk: {who} notebooks"
+
+
+def _ranges(group: Mapping[str, Any], port: int) -> list[Mapping[str, Any]]:
+    return [
         r
         for rule in group.get("IpPermissions", ())
-        if rule.get("IpProtocol") == "tcp" and rule.get("FromPort") == SSH == rule.get("ToPort")
+        if rule.get("IpProtocol") == "tcp" and rule.get("FromPort") == port == rule.get("ToPort")
         for r in [*rule.get("IpRanges", ()), *rule.get("Ipv6Ranges", ())]
     ]
-    mine = f"hotdesk: {who}"
-    is_there = any(cidr == (r.get("CidrIp") or r.get("CidrIpv6")) for r in ranges)
-    stale = [
-        r for r in ranges if r.get("Description") == mine and cidr != (r.get("CidrIp") or r.get("CidrIpv6"))
-    ]
-    change = account.ec2_once(region)
-    if not is_there:
+
+
+def _cidr(listed: Mapping[str, Any]) -> str:
+    return str(listed.get("CidrIp") or listed["CidrIpv6"])
+
+
+def _set(change: Any, group: Mapping[str, Any], port: int, mine: str, wanted: set[str]) -> None:
+    """Of the rules of this port that are described as `mine`, exactly the wanted ones. Others' rules stay."""
+    ranges = _ranges(group, port)
+    for cidr in sorted(wanted - {_cidr(r) for r in ranges}):
         try:
             with answers():
                 change.authorize_security_group_ingress(
-                    GroupId=group["GroupId"], IpPermissions=[_rule(cidr, mine)]
+                    GroupId=group["GroupId"], IpPermissions=[_rule(cidr, mine, port)]
                 )
         except Refused as no:
             if code(no.__cause__ or no) != "InvalidPermission.Duplicate":
                 raise
-    for old in stale:
+    for old in (r for r in ranges if r.get("Description") == mine and _cidr(r) not in wanted):
         try:
             with answers():
                 change.revoke_security_group_ingress(
-                    GroupId=group["GroupId"],
-                    IpPermissions=[_rule(old.get("CidrIp") or old["CidrIpv6"], mine)],
+                    GroupId=group["GroupId"], IpPermissions=[_rule(_cidr(old), mine, port)]
                 )
         except Refused as no:
             if code(no.__cause__ or no) != "InvalidPermission.NotFound":
                 raise
 
 
-def _rule(cidr: str, description: str) -> dict[str, Any]:
+def _rule(cidr: str, description: str, port: int) -> dict[str, Any]:
     six = ":" in cidr
     place = {"CidrIpv6" if six else "CidrIp": cidr, "Description": description}
-    return {"IpProtocol": "tcp", "FromPort": SSH, "ToPort": SSH, "Ipv6Ranges" if six else "IpRanges": [place]}
+    return {
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+        "Ipv6Ranges" if six else "IpRanges": [place],
+    }
 
 
 # ---- the key pair ------------------------------------------------------------------------------------

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Market, Offer, Want
-from hotdesk.providers.aws.account import Account, Cache, all_of, side_by_side
+from hotdesk.core.gpu import gpu_name
+from hotdesk.core.model import SHIPPED, Market, Offer, Want
+from hotdesk.providers.aws.account import Account, Cache, ListPrice, all_of, side_by_side
 from hotdesk.providers.aws.errors import answers
 
 NAME = "aws"
@@ -44,9 +46,9 @@ class Kept(msgspec.Struct, frozen=True):
 
 def find_offers(
     account: Account, want: Want, cache: Cache | None, now: float,
-    fallback: Callable[[str, str], float | None] = lambda region, instance_type: None,
+    list_price: ListPrice = lambda region, instance_type: None,
 ) -> list[Offer]:  # fmt: skip
-    """Rows that fit, the cheapest first. `fallback` prices a type where the Price List API does not.
+    """Rows that fit, the cheapest first. `list_price` prices a type where the Price List API does not.
 
     Raises `Refused` (bad-request) when a named type does not exist or is sold in none of the regions.
     """
@@ -62,7 +64,7 @@ def find_offers(
         )
     regions = [r for r in want.regions if r in enabled] or [account.home]
     patterns = _patterns(want)
-    keys = {f"aws-types/{region}/{','.join(patterns)}": region for region in regions}
+    keys = {f"aws-types-2/{region}/{','.join(patterns)}": region for region in regions}
     asked = {key: partial(_ask, account, region, patterns) for key, region in keys.items()}
     read = _kept(cache, now, Kept, asked)
     kept = {keys[key]: told for key, told in read.items() if isinstance(told, Kept)}
@@ -75,13 +77,15 @@ def find_offers(
     spot = _spot(account, rows, now) if want.market != "on-demand" else {}
     offers = []
     for region, offer in rows:
-        listed = prices.get((region, offer.instance_type)) or fallback(region, offer.instance_type)
+        listed, at, source = prices.get((region, offer.instance_type)), now, "price list"
+        if listed is None and (kept_price := list_price(region, offer.instance_type)):
+            (listed, at), source = kept_price, SHIPPED
         for zone in kept[region].zones.get(offer.instance_type, ()):
             if want.zone and zone != want.zone:
                 continue
             place = msgspec.structs.replace(offer, region=region, zone=zone)
             if listed and want.market != "spot":
-                offers.append(_priced(place, Market.ON_DEMAND, listed, "price list", now))
+                offers.append(_priced(place, Market.ON_DEMAND, listed, source, at))
             if price := spot.get((zone, offer.instance_type)):
                 offers.append(_priced(place, Market.SPOT, price, "spot price history", now))
     limit = want.usd_per_hour_max
@@ -91,6 +95,8 @@ def find_offers(
 
 def _priced(offer: Offer, market: Market, usd: float, source: str, now: float) -> Offer:
     why = f"{offer.instance_type} in {offer.zone} {market} at ${usd:.4g}/h"
+    if source == SHIPPED:
+        why += f", as of {datetime.fromtimestamp(now, UTC):%Y-%m-%d} ({SHIPPED})"
     return msgspec.structs.replace(
         offer, market=market, usd_per_hour=usd, source=source, price_time=now, why=why
     )
@@ -167,7 +173,7 @@ def as_offer(raw: Mapping[str, Any]) -> Offer | None:
         region="",
         zone="",
         instance_type=raw["InstanceType"],
-        gpu=str(gpus[0].get("Name", "")).strip(),
+        gpu=gpu_name(str(gpus[0].get("Name", ""))),
         gpu_count=count,
         gpu_memory_gib=total / max(count, 1.0),
         vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus", 0),

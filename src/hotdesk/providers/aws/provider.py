@@ -19,11 +19,12 @@ from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.account import Account, Cache, qualified, split
+from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.aws.settings import Settings
 
-NOTEBOOK_PORT = 8888
+NOTEBOOK_PORT = network.NOTEBOOK
+ADMITTED_SECONDS = 60.0  # how long this computer's address is believed to be the same
 _BUSY = "aws-regions"
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
@@ -45,8 +46,13 @@ class Aws:
         user_data: UserData = render,
         settings: Settings | None = None,
         account: Account | None = None,
+        list_price: ListPrice = lambda region, instance_type: None,
     ) -> None:
-        """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet."""
+        """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet.
+
+        `list_price` is what is told where AWS does not tell a price.
+        """
+        self._list_price = list_price
         self.state = state
         self.settings = settings or Settings()
         self.account = account or Account(self.settings)
@@ -55,30 +61,39 @@ class Aws:
         self._user_data = user_data
         self._clock = clock
         self._busy = self._remembered()  # regions where something of ours is, or was about to be
-        self._quiet: dict[str, float] = {}  # regions that held nothing, and when they said so
+        self._memory = reading.Memory()
         self._making: set[str] = set()  # those where this process asked for something
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
-        self._admitted: set[str] = set()  # regions whose group lets this computer in, as far as we know
+        self._admitted: dict[str, float] = {}  # regions whose group lets this computer in, and since when
+        self._opened: tuple[str, ...] = ()  # regions where it has opened Jupyter's port, as last surveyed
+        self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
 
     # ---- looking -------------------------------------------------------------------------------------
 
     def offers(self, want: Want) -> Sequence[Offer]:
         from hotdesk.providers.aws.offers import find_offers
 
-        return find_offers(self.account, want, self._store, self._clock.now())
+        return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         wanted = tuple(regions) or self.account.regions()
-        found, unread = reading.look(self.account, wanted, self._busy, self._quiet, self._clock.now())
+        found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}
         )
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
+        self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
+        who = network.computer_name()
+        self._opened = tuple(f.region for f in found if any(network.has_opened(g, who) for g in f.groups))
         return surveying.survey(
-            found, unread, lag_seconds=self.settings.lag_seconds, poll_seconds=self.settings.poll_seconds
+            found,
+            unread,
+            lag_seconds=self.settings.lag_seconds,
+            poll_seconds=self.settings.poll_seconds,
+            list_price=self._list_price,
         )
 
     # ---- machines ------------------------------------------------------------------------------------
@@ -90,8 +105,9 @@ class Aws:
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             resumed=bool(order.image_id),
         )
+        self._memory.free.pop(order.offer.region, None)
         made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data)
-        self._admitted.add(order.offer.region)
+        self._admitted[order.offer.region] = self._clock.now()
         return made
 
     def power(self, instance_id: str, on: bool) -> None:
@@ -118,7 +134,7 @@ class Aws:
         host = raw.get("PublicIpAddress") or (raw.get("PrivateIpAddress") if self._private else None)
         if not host:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
-        if region not in self._admitted:
+        if not 0 <= self._clock.now() - self._admitted.get(region, -ADMITTED_SECONDS) < ADMITTED_SECONDS:
             self._admit(region, raw)
         keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
         known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
@@ -147,7 +163,22 @@ class Aws:
             if group["GroupId"] in mine:
                 cidr = network.callers_address(self.account, region)
                 network.admit(self.account, region, group, cidr, network.computer_name())
-        self._admitted.add(region)
+                self._memory.free.pop(region, None)
+        self._admitted[region] = self._clock.now()
+
+    # ---- Jupyter without a tunnel ----------------------------------------------------------------------
+
+    def opened(self) -> Sequence[str]:
+        return self._opened
+
+    def open_notebooks(self, region: str, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        own = {network.callers_address(self.account, region)} if caller else set()
+        groups = network.find_groups(self.account, region)
+        self._memory.free.pop(region, None)
+        network.open_notebooks(
+            self.account, region, groups, own=own, wider=set(wider), who=network.computer_name()
+        )
+        return tuple(sorted({*own, *wider}))
 
     # ---- images --------------------------------------------------------------------------------------
 
@@ -155,7 +186,7 @@ class Aws:
         return baking.bake(self.account, order)
 
     def verify(self, image_id: str) -> None:
-        baking.verify(self.account, image_id)
+        baking.verify(self.account, image_id, self._parts.get(image_id, ()))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
         self._will_make_in(region)
@@ -182,8 +213,10 @@ class Aws:
                     case "snap":
                         change.delete_snapshot(SnapshotId=bare)
                     case "key":
+                        self._memory.free.pop(region, None)
                         change.delete_key_pair(KeyName=bare.removeprefix("key/"))
                     case "sg":
+                        self._memory.free.pop(region, None)
                         change.delete_security_group(GroupId=bare)
                     case _:
                         raise Refused(

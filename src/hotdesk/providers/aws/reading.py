@@ -1,8 +1,8 @@
 """One look at everything of ours in every region.
 
 Most regions of an account hold nothing of ours, and one question (DescribeTags) finds that out. Where it
-finds something, and wherever this computer knows that it made something, six questions read it all. All
-regions are asked at once.
+finds something, and wherever this computer knows that it made something, six questions read it all; two of
+them, about what costs nothing, now and then only. All regions are asked at once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from hotdesk.providers.aws.account import Account, side_by_side
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.tags import OURS
 
-#: How long a region that held nothing of ours is not asked again by the same process.
+#: How long a region that held nothing of ours, or its free things, are not asked again by one process.
 QUIET_SECONDS = 20.0
+
+#: What is free, and so is asked no more often than that by the same process.
+FREE = ("keys", "groups")
 
 Raw = Mapping[str, Any]
 
@@ -48,22 +51,46 @@ class Found:
         )
 
 
+def parts(image: Raw) -> list[str]:
+    """The snapshots that an image refers to."""
+    mappings = image.get("BlockDeviceMappings", ())
+    return [m["Ebs"]["SnapshotId"] for m in mappings if m.get("Ebs", {}).get("SnapshotId")]
+
+
+class Memory:
+    """What one process need not ask again at each look: quiet regions, and what is free in the others."""
+
+    def __init__(self) -> None:
+        self.quiet: dict[str, float] = {}  # regions that held nothing, and when they said so
+        self.free: dict[str, tuple[float, dict[str, list[Any]]]] = {}  # when, and the answers
+
+
 def look(
-    account: Account, regions: Iterable[str], busy: Iterable[str], quiet: dict[str, float], now: float
+    account: Account,
+    regions: Iterable[str],
+    busy: Iterable[str],
+    memory: Memory,
+    now: float,
 ) -> tuple[list[Found], list[str]]:
     """Read the regions; what was found, and those that did not answer. `busy` ones are read in full at once.
 
-    `quiet` remembers when a region last said that it holds nothing of ours: it is asked again only some
-    time later. What this computer makes itself is in `busy` before it is made, so that is never missed.
+    What `memory` holds is asked again only some time later. What this computer makes itself is in `busy`
+    before it is made, so that is never missed; whoever makes or deletes what is free forgets it there.
     Raises `Refused` when no region lets us look, and `Unreachable` when none answers.
     """
     regions = list(regions)
     full = [r for r in regions if r in set(busy)]
-    rest = [r for r in regions if r not in set(full) and not 0 <= now - quiet.get(r, 0.0) < QUIET_SECONDS]
-    read, tagged = _read(account, full, hints=rest)
-    more, _ = _read(account, [r for r in rest if tagged.get(r) is True])
+    rest = [
+        r for r in regions if r not in set(full) and not 0 <= now - memory.quiet.get(r, 0.0) < QUIET_SECONDS
+    ]
+    known = {r: told for r, (at, told) in memory.free.items() if 0 <= now - at < QUIET_SECONDS}
+    read, tagged = _read(account, full, known, hints=rest)
+    more, _ = _read(account, [r for r in rest if tagged.get(r) is True], known)
+    for region, answer in {**read, **more}.items():
+        if region not in known and isinstance(answer, Found):
+            memory.free[region] = now, {"keys": answer.keys, "groups": answer.groups}
     silent = {r: e for r, e in {**read, **tagged, **more}.items() if isinstance(e, Exception)}
-    quiet |= {region: now for region, answer in tagged.items() if answer is False}
+    memory.quiet |= {region: now for region, answer in tagged.items() if answer is False}
     if silent and len(silent) == len(regions):
         _nothing_at_all(list(silent.values()))
     # A region that an organisation's policy closes to us holds nothing that we could have made there.
@@ -75,12 +102,16 @@ def look(
 
 
 def _read(
-    account: Account, regions: list[str], hints: Iterable[str] = ()
+    account: Account,
+    regions: list[str],
+    known: Mapping[str, dict[str, list[Any]]],
+    hints: Iterable[str] = (),
 ) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
     """Read regions in full, and ask others whether they hold anything; all in one volley."""
     jobs: list[tuple[str, str, Callable[[], Any]]] = []
     for region in regions:
-        jobs += [(region, what, call) for what, call in _questions(account, region).items()]
+        asked = _questions(account, region).items()
+        jobs += [(region, what, call) for what, call in asked if what not in known.get(region, ())]
     for region in hints:
         jobs.append((region, "tags", _hint(account, region)))
     replies = side_by_side([call for _, _, call in jobs])
@@ -94,7 +125,7 @@ def _read(
     read: dict[str, Found | Exception] = {}
     for region, told in by_region.items():
         failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
-        read[region] = failed or Found(region, told)
+        read[region] = failed or Found(region, {**known.get(region, {}), **told})
     return read, hinted
 
 
@@ -110,12 +141,14 @@ def _hint(account: Account, region: str) -> Callable[[], bool]:
 def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any]]]:
     def all_pages(operation: str, key: str, **more: Any) -> Callable[[], list[Any]]:
         def ask() -> list[Any]:
-            ec2 = account.ec2(region)
-            with answers():
-                if not ec2.can_paginate(operation):
-                    return list(getattr(ec2, operation)(Filters=OURS, **more)[key])
-                pages = ec2.get_paginator(operation).paginate(Filters=OURS, **more)
-                return [thing for page in pages for thing in page.get(key, ())]
+            call, things, page = getattr(account.ec2(region), operation), [], dict(more)
+            while True:  # botocore's paginators take longer to load than a call takes
+                with answers():
+                    told = call(Filters=OURS, **page)
+                things += told.get(key, ())
+                if not told.get("NextToken"):
+                    return things
+                page["NextToken"] = told["NextToken"]
 
         return ask
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
-from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import qualified
+from hotdesk.providers.aws import network, tags
+from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.reading import Found, Raw
 
 NAME = "aws"
@@ -29,7 +29,12 @@ _IMAGE = {"available": Phase.READY, "pending": Phase.PENDING, "transient": Phase
 
 
 def survey(
-    found: Iterable[Found], unread: Iterable[str], *, lag_seconds: float, poll_seconds: float
+    found: Iterable[Found],
+    unread: Iterable[str],
+    *,
+    lag_seconds: float,
+    poll_seconds: float,
+    list_price: ListPrice = lambda region, instance_type: None,
 ) -> Survey:
     """What was found, in the core's words."""
     instances: list[Instance] = []
@@ -37,7 +42,7 @@ def survey(
     images: list[Image] = []
     leftovers: list[Leftover] = []
     for region in found:
-        machines = [_instance(region, raw) for raw in region.instances]
+        machines = [_instance(region, raw, list_price) for raw in region.instances]
         instances += machines
         disks += _disks(region)
         images += [i for i in (_image(region, raw) for raw in region.images) if i]
@@ -53,15 +58,20 @@ def survey(
         leftovers=tuple(leftovers),
         unread=tuple(unread),
         lag_seconds=lag_seconds,
+        disks_throughout=True,
         poll_seconds=poll_seconds,
     )
 
 
-def _instance(found: Found, raw: Raw) -> Instance:
+def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
+    usd, priced = tags.number(told, "usd"), tags.number(told, "priced") or None
+    if not usd and not spot:  # launched where nobody knew it, or by somebody else
+        usd, priced = list_price(found.region, raw["InstanceType"]) or (0.0, None)
     return Instance(
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
@@ -73,7 +83,8 @@ def _instance(found: Found, raw: Raw) -> Instance:
         zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
         instance_type=raw["InstanceType"],
         market=Market.SPOT if spot else Market.ON_DEMAND,
-        usd_per_hour=tags.number(told, "usd"),
+        usd_per_hour=usd,
+        price_time=priced,
         started_at=_time(raw.get("LaunchTime")),
         image_id=told.get("image", ""),
         stoppable=not spot,
@@ -83,6 +94,7 @@ def _instance(found: Found, raw: Raw) -> Instance:
         gpu=told.get("gpu", ""),
         disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
+        open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
 
 

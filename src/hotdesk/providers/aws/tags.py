@@ -7,6 +7,7 @@ hotdesk:born        the desk's creation (this computer's clock), which tells des
 hotdesk:name        the name of the order: what a lost answer is found again by
 hotdesk:goal        running | parked
 hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
+hotdesk:priced      when that price was so, where AWS did not tell it (seconds since the epoch)
 hotdesk:gpu         L4                      hotdesk:user    who to log in as
 hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
 hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images

@@ -21,6 +21,8 @@ from hotdesk.providers.local.removing import remove_tree
 
 _SECONDS = 20.0  # a supervisor's own limits add up to less
 _DEAF_SECONDS = 5.0
+#: In the order in which they go. The lock last: while it is held, this is no leftover.
+_LAST = ("machine.json", "ending.json", "ender.log", "end.lock")
 
 
 def stop(folder: Path, mark: str) -> None:
@@ -74,14 +76,10 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
     gone = folders.trash / f"{id_}.machine"
     remove_tree(gone)
     for path in folder.iterdir():
-        if path.name not in {"machine.json", "ending.json", "end.lock"}:
+        if path.name not in _LAST:
             remove_tree(path)
     folder.rename(gone)  # from here on there is no machine; until here its deletion can be taken up again
-    for name in (
-        "machine.json",
-        "ending.json",
-        "end.lock",
-    ):  # the lock last: while it is held, this is no leftover
+    for name in _LAST:
         (gone / name).unlink(missing_ok=True)
     for empty in folders.trash.iterdir():
         with contextlib.suppress(OSError):
@@ -104,7 +102,7 @@ def main() -> int:
         if run is not None and run.phase != "stopped":
             records.write(folder / "run.json", records.Run(
                 started_at=run.started_at, phase="stopped", ssh_port=run.ssh_port,
-                notebook_port=run.notebook_port, reason=run.reason,
+                notebook_port=run.notebook_port, reason=run.reason, fix=run.fix,
             ))  # fmt: skip
     if (ending := records.read(folder / "ending.json", records.Ending)) is not None:
         delete(folders, id_, machine, ending)

@@ -74,6 +74,8 @@ def _fits(offer: Offer, want: Want) -> bool:
         return False
     if want.market == "spot":  # nobody outbids its owner
         return False
+    if want.disk_gib or want.image:  # it has the disk and the system that it has
+        return False
     if want.gpu.lower() == "none" and offer.gpu:
         return False
     if want.gpu and want.gpu.lower() != "none" and not _same_gpu(want.gpu, offer.gpu):

@@ -83,6 +83,7 @@ def _instance(folders: Folders, id_: str, machine: records.Machine) -> Instance:
         arch=order.offer.arch,
         gpu=order.offer.gpu,
         reason=reason,
+        fix=run.fix if run and phase is Phase.STOPPED else "",
         progress=progress,
     )
 
@@ -235,7 +236,9 @@ def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) ->
             kind = "machine without its disk" if (folders.machine(id_) / "prepared").exists() else ""
             yield _leftover(f"machine/{id_}", kind or "half-made machine", _desk_of(id_))
         elif (folders.machine(id_) / "ending.json").exists():
-            yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk)
+            said = last_line(folders.machine(id_) / "ender.log")
+            why = f"its deletion was interrupted; its last words: {said}"
+            yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk, of=id_, why=why)
     for name in names(folders.trash):
         id_, _, _ = name.rpartition(".")
         folder = folders.trash / name
@@ -251,12 +254,13 @@ def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) ->
             yield _leftover(f"manifest/{stem}", "half-deleted image", _desk_of(stem))
 
 
-def _leftover(id_: str, kind: str, desk: str) -> Leftover:
+def _leftover(id_: str, kind: str, desk: str, of: str = "", why: str = "") -> Leftover:
     return Leftover(
         id=id_,
         kind=kind,
         provider=PROVIDER,
         region=REGION,
         desk=desk,
-        why=f"a {kind}, left by an interruption",
+        why=why or f"a {kind}, left by an interruption",
+        of=of,
     )

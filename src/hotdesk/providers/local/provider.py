@@ -11,6 +11,7 @@ import getpass
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -93,7 +94,10 @@ class Local:
             if present is None:
                 self._check_place(order)
                 folder = self.folders.machine(id_)
-                folder.mkdir(mode=0o700, exist_ok=True)
+                try:
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                except OSError as error:
+                    self._nothing_was_made(folder, error)
                 place = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
                 present = records.Machine(id=id_, order=order, keys=keys, mark=f"{id_}:{place}")
                 try:
@@ -254,7 +258,10 @@ class Local:
             picture = records.Picture(
                 order=order, taken_at=clock.after(order.started_at), arch=platform.machine()
             )
-            lock_fd = locks.take(self.folders.image_lock(id_))
+            try:
+                lock_fd = locks.take(self.folders.image_lock(id_))
+            except OSError as error:
+                self._nothing_was_made(self.folders.image_lock(id_), error)
             if lock_fd is None:
                 raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
             try:
@@ -379,8 +386,14 @@ class Local:
         from hotdesk.providers.local.removing import remove_tree
 
         remove_tree(path)
-        kind = Kind.NO_SPACE if error.errno in records.FULL else Kind.DENIED
-        raise Refused(kind, f"{error.strerror}: {path}") from error
+        full = error.errno in records.FULL
+        raise Refused(
+            Kind.NO_SPACE if full else Kind.DENIED,
+            f"{path} cannot be written: {error.strerror}",
+            fix="df -h   # make room; then the same again"
+            if full
+            else f"ls -ld {shlex.quote(str(path.parent))}   # make it yours to write; then the same again",
+        ) from error
 
     # ---- small questions -------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class Run(Value, frozen=True):
     notebook_port: int = 0
     progress: float | None = None
     reason: str = ""
+    fix: str = ""  # where its owner must do something before the next start
 
 
 class Owner(Value, frozen=True):

@@ -41,16 +41,16 @@ def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda frac
         try:
             manifest, _ = load_manifest(manifest_path)
         except Damaged as error:
-            raise rotten(error) from error
+            raise rotten(error, store) from error
         if damage := missing(manifest, chunks):
-            raise rotten(damage)
+            raise rotten(damage, store)
         needed = {name for entry in manifest.entries for name in digests(entry)}
         packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
         todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
         steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
         chunks.check(todo, steps.add)
         if damage := missing(manifest, chunks):
-            raise rotten(damage)
+            raise rotten(damage, store)
         progress(1.0, "verified")
 
 
@@ -64,6 +64,6 @@ def forget(store: Path, keep: Iterable[Path]) -> int:
         try:
             manifests = [load_manifest(path)[0] for path in keep]
         except Damaged as error:
-            raise rotten(error) from error
+            raise rotten(error, store) from error
         forget_gone(store)
         return chunks.prune({name for m in manifests for entry in m.entries for name in digests(entry)})

@@ -56,11 +56,11 @@ def restore(
             try:
                 manifest, origin = load_manifest(manifest_path)
             except Damaged as error:
-                raise rotten(error) from error
+                raise rotten(error, store) from error
             if _is_there(disk, notes, origin):
                 return
             if damage := missing(manifest, chunks):
-                raise rotten(damage)
+                raise rotten(damage, store)
             building = disk.with_name(f".{disk.name}.restoring")
             remove(building)
             needed = _size(manifest.entries)
@@ -160,7 +160,7 @@ class _Building:
         todo = set(self._targets)
         while todo:
             if damage := missing(Manifest(self._entries), self._store):
-                raise rotten(damage)
+                raise rotten(damage, self._store.folder)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
             with each(jobs, self._write_frame) as results:

@@ -282,18 +282,18 @@ async def run(state: Path, id_: str) -> int:
         loop.add_signal_handler(ignored, lambda: None)
     loop.add_signal_handler(signal.SIGCHLD, look_later)
     processes.adopt_orphans()
-    reason = ""
+    reason = fix = ""
     try:
         await machine.live()
     except Stopped as stopped:
         reason = str(stopped)
     except Refused as refused:
-        reason = refused.message
+        reason, fix = refused.message, refused.fix
     except HotdeskError as error:
         reason = error.what
     except OSError as error:
         reason = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    machine.tell(phase="stopped", progress=None, reason=reason)
+    machine.tell(phase="stopped", progress=None, reason=reason, fix=fix)
     spawn.say(f"stopped: {reason or 'as asked'}")
     return 1 if reason else 0
 

@@ -1,0 +1,317 @@
+"""`hotdesk run --plan cheapest|fastest|knee`: the job goes where `hotdesk plan` would have it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+from msgspec.structs import replace
+
+from hotdesk.cli import options, render
+from hotdesk.core.errors import HotdeskError, NotAllowed, Usage
+from hotdesk.core.model import Desk, Goal, Market, Offer, Value, Want
+
+if TYPE_CHECKING:
+    from hotdesk.api import Hotdesk
+    from hotdesk.core.frontier import Answer, Choice
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ANSWERS = ("cheapest", "fastest", "knee")
+LOOKS = 12  # at the cloud, for offers that turn out to be gone or to cost more than was known
+LOCAL_MINUTES = 0.2  # until a desk on this computer answers
+DEARER = 1.02  # than was known: above it the plan is made again
+
+
+def plan_options(function: F) -> F:
+    """What `hotdesk run` is asked about the plan; the command is given them all as `plan`."""
+
+    @click.option(
+        "--plan", "answer", type=click.Choice(ANSWERS), help="On the machine that the plan answers."
+    )
+    @click.option("--job", "about", default="", metavar="WORDS", help="Of the plan: as for `hotdesk plan`.")
+    @click.option("--provider", help="Of a new desk's plan: where, unless hotdesk.toml says otherwise.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask before the plan's machine is launched.")
+    @options.dry_run
+    @functools.wraps(function)
+    def call(
+        *args: Any,
+        answer: str | None,
+        about: str,
+        provider: str | None,
+        yes: bool,
+        dry_run: bool,
+        **more: Any,
+    ) -> Any:
+        if answer is None and (about or provider or yes or dry_run):
+            raise Usage(
+                "--job, --provider, --yes and --dry-run belong to --plan.",
+                "Without it a run takes the desk as it is.",
+                "hotdesk run NAME --plan knee --dry-run -- python train.py",
+            )
+        ask = Ask(answer=answer, about=about, provider=provider, yes=yes, dry_run=dry_run) if answer else None
+        return function(*args, plan=ask, **more)
+
+    return cast(F, call)
+
+
+class Ask(Value, frozen=True):
+    answer: str
+    about: str = ""
+    provider: str | None = None
+    yes: bool = False
+    dry_run: bool = False
+
+
+class Chosen(Value, frozen=True):
+    """Where the job shall run. `move`: the desk has another machine now."""
+
+    row: Desk  # as the desk's row would be
+    work_seconds: float
+    move: bool = False
+
+
+def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any]) -> Chosen | None:
+    """Plan the job, say the answer and why, and ask before money is spent. None after a dry run."""
+    desk = desks.store.find(name)
+    provider = desk.provider if desk else ask.provider or desks.cloud(name)
+    plans = Plans(desks, name, provider, _about(desks, desk, words, ask, given))
+    live = plans.live
+    answer, choice, row = plans.verified(ask.answer)
+    stays = plans.is_there(choice.offer)
+    if live and not stays and desks.store.jobs(name, unsettled=True):
+        raise Usage(
+            f"{name} has other work on {live.instance_type}, and the plan would move it.",
+            f"Its {ask.answer} is {_place(choice.offer)}.",
+            f"hotdesk jobs {name}   # or another desk: hotdesk run {name}-2 --plan {ask.answer} …",
+        )
+    _say(answer, ask.answer, name, stays)
+    if ask.dry_run:
+        options.show_plan(desks, row)
+        return None
+    if choice.offer.usd_per_hour and not stays:
+        if warning := desks.check_budget():
+            render.note(warning)
+        options.agreed(
+            f"{'Move ' + name + ' to' if live else 'Launch'} {_place(choice.offer)}"
+            f" for about {render.usd(choice.finish.usd)}?",
+            ask.yes,
+            f"hotdesk run {name} --plan {ask.answer} --yes …",
+        )
+    return Chosen(row=row, work_seconds=choice.work_hours * 3600, move=bool(live and not stays))
+
+
+def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
+    """The desk, running where the plan has it."""
+    if chosen.move:
+        desks.move(name, chosen.row.want)
+    else:
+        desks.up(name, want=chosen.row.want, provider=chosen.row.provider)
+
+
+# ---- the job, in the plan's own words ----------------------------------------------------------------
+
+
+def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of `hotdesk plan` for this job: what --job says, then what is known without it."""
+    from hotdesk.cli.plan import command as plan
+    from hotdesk.cli.plan_shown import duration
+    from hotdesk.jobs.terms import known_run
+
+    about = dict(plan.make_context("plan", shlex.split(ask.about)).params)
+    if about["machines"] not in ("", "1"):
+        raise Usage(
+            "A desk is one machine.",
+            f"--job asks for {about['machines']}.",
+            "hotdesk plan … --machines 1,10,100   # what more of them would bring",
+        )
+    about["machines"] = "1"
+    for mine, its in (("deadline", "deadline_hours"), ("budget", "budget_usd")):
+        if about[its] is None:
+            about[its] = given[mine]
+    if about["items"] is not None:
+        return about
+    reference = about["reference"]
+    run = known_run(words, desks.store.jobs())
+    if about["took"] is None and about["work_hours"] is None:
+        about["work_hours"] = given["work"]
+    if about["took"] is not None or about["work_hours"] is not None:
+        reference = reference or (_machine_at(desks, desk.name, None) if desk else "")
+    elif run is not None and run.result is not None:
+        hours = about["work_hours"] = run.result.seconds / 3600
+        reference = reference or _machine_at(desks, run.desk, run.result.at)
+        render.note(f"Job {run.number} took {duration(hours)}" + (reference and f" on {reference}") + ".")
+    else:
+        raise Usage(
+            "Nobody knows how long this job takes.",
+            "A plan compares what so much work takes and costs on each machine.",
+            "--work HOURS   # at this desk; or: --job \"--took '48 min' --on V100\", or the words of a plan",
+        )
+    if not reference:
+        raise Usage(
+            "It is not said on which machine the work takes so long.",
+            "Machines can be compared only from a speed on one of them.",
+            '--job "--on V100"   # a GPU, or an instance type such as local.cpu',
+        )
+    about["reference"] = reference
+    return about
+
+
+def _machine_at(desks: Hotdesk, name: str, at: float | None) -> str:
+    """The instance type that the desk had then (now, when `at` is None); "" where no row says so."""
+    from hotdesk.core.steps import Launch
+
+    for row in reversed(desks.store.rows(name, limit=10_000)):
+        if isinstance(row.step, Launch) and row.done and (at is None or row.at <= at):
+            offer = row.step.order.offer
+            return offer.gpu if offer.gpu and offer.gpu_count == 1 else offer.instance_type
+    return ""
+
+
+# ---- the offers ----------------------------------------------------------------------------------------
+
+
+class Plans:
+    """The plan over what this desk could be: offers of its own cloud, within its limits."""
+
+    def __init__(self, desks: Hotdesk, name: str, provider: str, about: dict[str, Any]) -> None:
+        desk = desks.store.find(name)
+        self.desks, self.name, self.provider, self.about = desks, name, provider, about
+        self.base = desk.want if desk else desks.configured(name, provider)
+        self.live = desks.survey(provider).of(name).live
+        if provider == "local" and about["startup_minutes"] is None:
+            self.about = {**about, "startup_minutes": LOCAL_MINUTES}
+
+    def verified(self, asked: str) -> tuple[Answer, Choice, Desk]:
+        """The answer, its choice as the cloud confirms it, and the desk's row for it.
+
+        What is gone is left out, what is dearer than was known counts as such, and the plan is made again.
+        """
+        from hotdesk.cli.plan import planned
+
+        offers = self._candidates()
+        trouble: HotdeskError | None = None
+        for _ in range(LOOKS):
+            answer = planned(self.about, offers).answer
+            choice: Choice | None = getattr(answer, asked)
+            if choice is None:
+                raise trouble or _none(answer, self.about)
+            mine, same = choice.offer, list[Offer]()
+            try:
+                row = self._row(mine)
+            except NotAllowed as error:
+                trouble = error
+            else:
+                same = [o for o in row.offers if _pool(o) == _pool(mine)]
+                if same and min(o.usd_per_hour for o in same) <= mine.usd_per_hour * DEARER:
+                    return answer, choice, row
+            offers = [o for o in offers if _pool(o) != _pool(mine)] + same
+            news = f"costs {render.per_hour(same[0].usd_per_hour)} now" if same else "cannot be had"
+            render.note(f"{_place(mine)} {news}: planned again.")
+        raise trouble or NotAllowed(
+            f"The prices of the {LOOKS} best answers were out of date.",
+            "What is known of prices is too old to plan by.",
+            "hotdesk offers --refresh",
+        )
+
+    def is_there(self, offer: Offer) -> bool:
+        """Whether the desk's machine is of that kind already."""
+        live = self.live
+        here = live and (live.instance_type, live.region, live.market)
+        return here == _pool(offer)
+
+    def _row(self, offer: Offer) -> Desk:
+        if self.is_there(offer):
+            return self.desks.wanted(self.name, Goal.RUNNING)
+        want = self._want(offer)
+        if self.live:
+            return self.desks.moved(self.name, want)
+        return self.desks.wanted(self.name, Goal.RUNNING, want, self.provider)
+
+    def _want(self, offer: Offer) -> Want:
+        """That offer's hardware. With a deadline spot may give way to on-demand: dearer, but in time."""
+        market = str(offer.market)
+        if offer.market is Market.SPOT and self.about["deadline_hours"] is not None:
+            market = "cheapest"
+        regions = () if offer.provider == "local" else (offer.region,)
+        kind = offer.instance_type
+        return replace(self.base, instance_type=kind, gpu="", gpu_count=0, market=market, regions=regions)
+
+    def _candidates(self) -> list[Offer]:
+        loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market="cheapest")
+        if self.provider == "local":
+            kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
+            return [offer for kind in kinds for offer in self.desks.provider("local").offers(kind)]
+        from hotdesk.cli.plan import catalogue
+
+        limits = {
+            "regions": self.about["regions"] or self.base.regions,
+            "max_usd": self.base.usd_per_hour_max if self.about["max_usd"] is None else self.about["max_usd"],
+        }
+        return catalogue({**self.about, **limits}, provider=self.provider, zone=self.base.zone)
+
+
+def _pool(offer: Offer) -> tuple[str, str, Market]:
+    return offer.instance_type, offer.region, offer.market
+
+
+def _none(answer: Answer, about: dict[str, Any]) -> NotAllowed:
+    if answer.front and (about["deadline_hours"] is not None or about["budget_usd"] is not None):
+        best = answer.front[0]
+        return NotAllowed(
+            "No machine finishes this job within the deadline and the budget in 9 of 10 cases.",
+            f"The cheapest is {_place(best.offer)}: {_figures(best)}.",
+            " ".join(
+                f"--{name} {math.ceil(enough * 10) / 10:g}"
+                for name, limit, enough in (
+                    ("deadline", about["deadline_hours"], best.hours_p90),
+                    ("budget", about["budget_usd"], best.finish.usd_high),
+                )
+                if limit is not None
+            ),
+        )
+    why = answer.lost[0].why if answer.lost else "nothing that fits is known"
+    return NotAllowed("No machine that is known finishes this job.", why + ".", "hotdesk offers")
+
+
+# ---- saying it -------------------------------------------------------------------------------------------
+
+
+def _say(answer: Answer, asked: str, name: str, stays: bool) -> None:
+    """The answers, the one that is taken marked, and what its speed rests on."""
+    named: dict[Choice, list[str]] = {}
+    for label in ANSWERS:
+        if (choice := getattr(answer, label)) is not None:
+            named.setdefault(choice, []).append(label)
+    rows = [(" and ".join(labels), _place(c.offer), _figures(c)) for c, labels in named.items()]
+    sizes = [max(len(row[n]) for row in rows) for n in (0, 1)]
+    for row, labels in zip(rows, named.values(), strict=True):
+        mark = render.style("→", "green", "bold", stream=sys.stderr) if asked in labels else " "
+        render.note(f"{mark} {row[0]:{sizes[0]}}  {row[1]:{sizes[1]}}  {row[2]}")
+    taken: Choice = getattr(answer, asked)
+    why = (
+        f"its speed: {taken.evidence.value}, {taken.why}"
+        if taken.why
+        else f"its speed: {taken.evidence.value}"
+    )
+    render.note(f"{name} {'is there already' if stays else 'goes there'}; {why}.")
+
+
+def _place(offer: Offer) -> str:
+    gpu = f" ({offer.gpu}{f' x{offer.gpu_count:g}' if offer.gpu_count > 1 else ''})" if offer.gpu else ""
+    spot = " spot" if offer.market is Market.SPOT else ""
+    return f"{offer.instance_type}{spot}{gpu} in {offer.region}, {render.per_hour(offer.usd_per_hour)}"
+
+
+def _figures(choice: Choice) -> str:
+    from hotdesk.cli.plan_shown import duration
+
+    done = choice.finish
+    time = f"{duration(done.hours)} ({duration(done.hours_low)} to {duration(done.hours_high)})"
+    cost = f"{render.usd(done.usd)} ({render.usd(done.usd_low)} to {render.usd(done.usd_high)})"
+    return f"{time}, {cost}" if done.usd_high else time

@@ -1,0 +1,132 @@
+"""What a rented machine's agent reports (machine/agent.py), asked over ssh."""
+
+from __future__ import annotations
+
+import subprocess
+
+import msgspec
+
+from hotdesk.connect import ssh
+from hotdesk.core.ports import Access
+
+_SECONDS = 60.0
+_QUIET = ("BatchMode=yes", "ConnectTimeout=10", "ClearAllForwardings=yes", "RemoteCommand=none")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened at the desk; its time is the desk's own."""
+
+    id: str
+    at: float
+    what: str
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """The files of a resumed desk against what was written down when it was parked."""
+
+    same: bool | None = None  # None: nothing was written down
+    whole: bool = True  # there was time for all of it
+    missing: list[str] = []
+    changed: list[str] = []
+    new: list[str] = []
+
+
+class Driver(msgspec.Struct, frozen=True):
+    devices: int = 0  # of NVIDIA, on the bus
+    works: bool = False
+    said: str = ""
+
+
+class Warm(msgspec.Struct, frozen=True):
+    """How far the files that were used last have been read on a disk from a snapshot."""
+
+    files: int = 0
+    of_files: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    done: bool = False
+
+
+class Report(msgspec.Struct, frozen=True):
+    failed: str = ""
+    lacking: str = ""
+    compared: Compared | None = None
+    driver: Driver = Driver()
+    warm: Warm | None = None
+    events: list[Event] = []
+
+
+class Remark(msgspec.Struct, frozen=True):
+    """One thing that is worth knowing about a desk that runs. `fix` is empty where all is well."""
+
+    topic: str
+    text: str
+    fix: str = ""
+
+
+def report(access: Access) -> Report | None:
+    """What the desk's agent says; None where it has none, or an older one, or cannot be asked now."""
+    settings = (part for setting in _QUIET for part in ("-o", setting))
+    argv = [*ssh.ssh(access, *settings), "--", "python3 /opt/hotdesk/agent.py report"]
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+        )
+        return msgspec.json.decode(done.stdout, type=Report) if done.returncode == 0 else None
+    except (subprocess.TimeoutExpired, OSError, msgspec.DecodeError):
+        return None
+
+
+def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
+    """A report in words. `gpu`: what the machine was rented with."""
+    found = []
+    if said.lacking:
+        first, *last = said.lacking.splitlines()
+        again = f"hotdesk ssh {desk} -- sudo sh /opt/hotdesk/setup.sh first"
+        found.append(Remark("set-up", " / ".join([first, *last[-2:]]), again))
+    if said.compared and said.compared.same is not None:
+        found.append(_files(said.compared, desk))
+    if gpu and gpu != "none":
+        found.append(_driver(said.driver, desk, gpu))
+    if said.warm:
+        found.append(_warm(said.warm))
+    return found
+
+
+def _files(seen: Compared, desk: str) -> Remark:
+    if seen.same:
+        part = "" if seen.whole else ", as far as there was time to look"
+        return Remark("files", f"as they were when the desk was parked{part}")
+    parts = [
+        f"{word}: {', '.join(paths[:3])}" + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+        for word, paths in (("missing", seen.missing), ("changed", seen.changed), ("new", seen.new))
+        if paths
+    ]
+    look = f"hotdesk ssh {desk} -- cat /run/hotdesk/compared.json"
+    return Remark("files", f"not as they were when the desk was parked: {'; '.join(parts)}", look)
+
+
+def _driver(seen: Driver, desk: str, gpu: str) -> Remark:
+    if seen.works:
+        return Remark("driver", seen.said)
+    if not seen.devices:
+        return Remark(
+            "driver",
+            f"the machine was rented with a {gpu} and shows no NVIDIA device",
+            f"hotdesk ssh {desk} -- lspci",
+        )
+    return Remark(
+        "driver",
+        f"the {gpu} cannot be used: {seen.said}. The desk itself can",
+        f"hotdesk ssh {desk} -- 'sudo apt-get update && sudo apt-get install -y ubuntu-drivers-common && "
+        "sudo ubuntu-drivers install --gpgpu && sudo reboot'",
+    )
+
+
+def _warm(seen: Warm) -> Remark:
+    if seen.done:
+        text = f"{seen.files} files that were used last ({seen.bytes / 1e9:.1f} GB) were read ahead"
+        return Remark("disk", f"{text} in {seen.seconds:.0f} s")
+    share = seen.files / max(1, seen.of_files)
+    text = f"{share:.0%} of the {seen.of_files} files that were used last are read"
+    return Remark("disk", f"{text}; until then first reads are slow, for they come from the snapshot")

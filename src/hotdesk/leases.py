@@ -1,0 +1,75 @@
+"""Leases: a machine that was given one ends itself, unless a hotdesk that still lives keeps renewing it.
+
+Renewing is saying the desk's limits again (connect/leave.py): the watch at the desk counts the lease from the
+moment it was last told, and the hard end (`--until`) from the one at which it was asked for, however often it
+is told. A computer that dies, sleeps or loses its network says nothing any more, and the bill ends by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Iterator
+
+from hotdesk.connect import leave
+from hotdesk.core.errors import HotdeskError
+from hotdesk.core.model import Desk, Goal
+from hotdesk.core.ports import Access, Clock
+from hotdesk.store import Store
+
+LONGEST_SECONDS = 600.0  # between two renewals, however long the lease
+
+Tell = Callable[[Access, Desk, float], None]
+
+
+def period(desk: Desk) -> float:
+    """Seconds between two renewals of a desk's lease: three may fail before it ends. 0: it has none."""
+    return min(desk.lease_hours * 3600 / 4, LONGEST_SECONDS)
+
+
+class Leases:
+    """Renews the leases of the desks that somebody watches over."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, access: Callable[[Desk], Access | None], tell: Tell = leave.tell
+    ) -> None:
+        self.store, self.clock, self.access, self.tell = store, clock, access, tell
+        self._tried: dict[str, float] = {}
+
+    def round(self, names: Collection[str]) -> list[str]:
+        """Renew what is due among these desks; those renewed. One that does not answer has its next turn."""
+        renewed = []
+        for name in names:
+            desk, now = self.store.find(name), self.clock.now()
+            if desk is None or desk.goal is not Goal.RUNNING or not period(desk):
+                continue
+            if 0 <= now - self._tried.get(name, float("-inf")) < period(desk):
+                continue
+            self._tried[name] = now
+            with contextlib.suppress(HotdeskError):
+                if access := self.access(desk):
+                    self.tell(access, desk, self.clock.now())
+                    renewed.append(name)
+        return renewed
+
+
+@contextlib.contextmanager
+def kept(access: Access, desk: Desk, clock: Clock, tell: Tell = leave.tell) -> Iterator[None]:
+    """Renew a desk's lease for as long as the body runs: a terminal that is open."""
+    seconds = period(desk)
+    if not seconds:
+        yield
+        return
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(HotdeskError):  # it is tried again; a desk that is gone needs no lease
+                tell(access, desk, clock.now())
+
+    thread = threading.Thread(target=renew, daemon=True, name="lease")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()

@@ -1,0 +1,230 @@
+"""The SQLite file of a state folder: opened, brought to this version, and its complaints in words.
+
+Where it cannot be written (a full disk, above all), it is still read: into memory, whole. A disk that is full
+is no reason not to say what runs and what it costs. And a little room is kept in reserve beside the file, so
+that what makes room, `hotdesk down` above all, can be written down on a full disk too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer
+
+#: One script per version of the file; a new version appends a script and never changes an old one.
+MIGRATIONS = (
+    """
+    CREATE TABLE desks (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        desk TEXT NOT NULL,
+        at REAL NOT NULL,
+        step BLOB NOT NULL,
+        ended_at REAL,
+        outcome BLOB,
+        change INTEGER NOT NULL     -- raised by begin and by end: what a reader has not seen yet
+    );
+    CREATE INDEX journal_desk ON journal (desk, id);
+    CREATE UNIQUE INDEX journal_change ON journal (change);
+    CREATE TABLE cache (key TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        desk TEXT NOT NULL,
+        settled INTEGER NOT NULL,   -- nothing is left to do for it
+        body BLOB NOT NULL
+    );
+    CREATE INDEX jobs_desk ON jobs (desk, settled);
+    """,
+)
+
+_CANNOT_WRITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
+_SMALL_BYTES = 1 << 18  # a file system with less free than this is full for SQLite, whatever it says
+_RESERVE_BYTES = 1 << 19  # what is given up then: enough for the rows of one command and for what it starts
+
+
+class StateFile:
+    """An open state file. `db` speaks to it; `frozen` says why `db` is a copy of it in memory, else ""."""
+
+    def __init__(self, path: Path | None) -> None:
+        """`None` keeps everything in memory. Raises `Damaged` or `Missing` when the file cannot serve."""
+        self.path = path
+        self.frozen = ""
+        if path is None:
+            self.db = _connect(":memory:")
+            self._bring_up()
+            return
+        with self.complaints():
+            try:
+                self._open(path)
+            except (sqlite3.Error, OSError) as error:
+                if not _cannot_write(error) or not self._freeze(path, error):
+                    raise
+
+    def _open(self, path: Path) -> None:
+        # Made by us, so that it is private from its first byte on.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self.db = _connect(path)
+        try:
+            # One process at a time: a change to WAL does not wait for others.
+            with path.with_name("hotdesk.opening").open("a") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                self._bring_up()
+        except BaseException:
+            self.db.close()
+            raise
+        self._keep_reserve(path)
+
+    def _keep_reserve(self, path: Path) -> None:
+        reserve = _reserve(path)
+        if not reserve.exists() and _free_bytes(path) > 8 * _RESERVE_BYTES:
+            with contextlib.suppress(OSError):
+                reserve.write_bytes(bytes(_RESERVE_BYTES))
+
+    def _make_room(self, path: Path) -> None:
+        """Before something is written: give the reserve up where the disk is full."""
+        with contextlib.suppress(OSError):
+            if _free_bytes(path) < _SMALL_BYTES and _reserve(path).exists():
+                _reserve(path).unlink()
+                if self.frozen:
+                    copy = self.db
+                    try:
+                        self._open(path)
+                    except (sqlite3.Error, OSError):
+                        self.db = copy
+                    else:
+                        copy.close()
+                        self.frozen = ""
+
+    def _freeze(self, path: Path, error: Exception) -> bool:
+        """Read the whole file into memory, where it cannot be written; whether it could be read."""
+        where = quote(str(path))
+        ways = [f"file:{where}?mode=rw"]  # alone with it, SQLite needs no file beside it to read what it has
+        beside = path.with_name(f"{path.name}-wal")
+        if (
+            not beside.exists() or not beside.stat().st_size
+        ):  # else it would read an older state than there is
+            ways.append(f"file:{where}?immutable=1")
+        for way in ways:
+            copy = _connect(":memory:")
+            try:
+                with contextlib.closing(sqlite3.connect(way, uri=True, timeout=5.0)) as db:
+                    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    db.backup(copy)
+                self.db = copy
+                self._bring_up()
+                self.db.execute("PRAGMA query_only = ON")
+            except (sqlite3.Error, OSError):
+                copy.close()
+                continue
+            except BaseException:
+                copy.close()
+                raise
+            self.frozen = _reason(path, error)
+            return True
+        return False
+
+    def _bring_up(self) -> None:
+        """Bring the file to this version."""
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise Newer(
+                f"{self.path} was written by a newer hotdesk.",
+                f"It is of version {version}; this hotdesk reads up to {len(MIGRATIONS)}.",
+                "pip install --upgrade hotdesk",
+            )
+        if version == len(MIGRATIONS):
+            self.db.execute("PRAGMA synchronous = FULL")
+            return
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        for number in range(version, len(MIGRATIONS)):
+            with self.transaction():
+                (now_at,) = self.db.execute("PRAGMA user_version").fetchone()
+                if now_at > number:  # another process was faster
+                    continue
+                for statement in _statements(MIGRATIONS[number]):
+                    self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version = {number + 1}")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self.path:
+            self._make_room(self.path)
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:  # a full disk has ended it already
+                self.db.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def complaints(self) -> Iterator[None]:
+        """SQLite's complaints, in words that say what to do."""
+        try:
+            yield
+        except (sqlite3.Error, ValueError, OSError) as error:  # ValueError: a row that cannot be decoded
+            raise self._complaint(error) from error
+
+    def _complaint(self, error: Exception) -> HotdeskError:
+        text = str(error)
+        if self.path and _cannot_write(error):
+            return Missing(
+                f"hotdesk cannot write {self.path}.",
+                f"{self.frozen or _reason(self.path, error)} Nothing was begun that is not written down.",
+                "df -h   # make room or fix the permissions, then run the same command again",
+            )
+        if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return Busy(
+                f"{self.path} has been in use by another process for 20 seconds.",
+                text,
+                "hotdesk ls   # try again",
+            )
+        return Damaged(
+            f"{self.path} cannot be read.",
+            f"{text}. Your desks' disks and images are not in it and are untouched.",
+            "hotdesk doctor --adopt   # sets the file aside and rebuilds it from what is seen",
+        )
+
+
+def _connect(where: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(where, isolation_level=None, timeout=20.0)
+
+
+def _cannot_write(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, OSError) or (code.startswith(_CANNOT_WRITE) and not code.endswith("SHORT_READ"))
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why the file cannot be written: SQLite calls a full disk by many names."""
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(path.parent)
+        if (free := _free_bytes(path)) < _SMALL_BYTES:
+            return f"The disk is full: {free >> 10} KiB are free in {path.parent}."
+        if disk.f_files and not disk.f_favail:
+            return f"The disk is full: no more files can be made in {path.parent}."
+    return f"{error}."
+
+
+def _free_bytes(path: Path) -> int:
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _reserve(path: Path) -> Path:
+    return path.with_name("hotdesk.reserve")
+
+
+def _statements(script: str) -> Iterator[str]:
+    lines = [line.split("--")[0] for line in script.splitlines()]
+    yield from (s for s in "\n".join(lines).split(";") if s.strip())

@@ -1,0 +1,98 @@
+"""What a desk says of itself: its agent's report in words, and what happened there in the journal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotdesk.api import Hotdesk
+from hotdesk.config import Config
+from hotdesk.connect import agent
+from hotdesk.core.model import Desk, Goal
+from hotdesk.core.ports import Access
+from hotdesk.machine.user_data import agent_source
+
+
+class At:
+    """A desk whose agent is the real one, asked through a stand-in for ssh that runs it here."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.lib, self.run = folder / "lib", folder / "run"
+        for part in (self.lib, self.run):
+            part.mkdir()
+        (folder / "agent.py").write_text(agent_source())
+        shell = folder / "ssh"
+        told = {"LIB": self.lib, "RUN": self.run, "PCI": folder / "pci", "CLOUD": folder / "no",
+                "JUPYTER": "http://127.0.0.1:9/api"}  # fmt: skip
+        settings = " ".join(f"HOTDESK_{name}={value}" for name, value in told.items())
+        shell.write_text(f"#!/bin/sh\nexec env {settings} {sys.executable} {folder}/agent.py report\n")
+        shell.chmod(0o755)
+        patch.setattr(agent.ssh, "program", lambda name: str(shell))
+        self.access = Access(desk="blue", host="h", port=22, user="me", key_path="/k", known_hosts_path="/h",
+                             alias="a", notebook_port=8888)  # fmt: skip
+
+    def says(self, **files: Any) -> dict[str, agent.Remark]:
+        for name, value in files.items():
+            folder = self.run if name in {"compared", "warm"} else self.lib
+            suffix = "" if name in {"lacking", "failed"} else ".json"
+            (folder / f"{name}{suffix}").write_text(value if suffix == "" else json.dumps(value))
+        said = agent.report(self.access)
+        assert said is not None
+        return {r.topic: r for r in agent.remarks(said, "blue", "L4")}
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> At:
+    return At(tmp_path, monkeypatch)
+
+
+def test_files_that_came_back_and_files_that_did_not(at: At) -> None:
+    assert "files" not in at.says()
+    same = {"same": True, "whole": True, "missing": [], "changed": [], "new": []}
+    assert at.says(compared=same)["files"].text == "as they were when the desk was parked"
+    assert at.says(compared=same)["files"].fix == ""
+    other = {**same, "same": False, "missing": [f"/home/me/{n}" for n in "abcde"], "changed": ["/home/me/x"]}
+    remark = at.says(compared=other)["files"]
+    assert "missing: /home/me/a, /home/me/b, /home/me/c and 2 more; changed: /home/me/x" in remark.text
+    assert remark.fix.startswith("hotdesk ssh blue")
+    assert "files" not in at.says(compared={"same": None}), "nothing was written down when it was parked"
+
+
+def test_how_far_the_reading_ahead_is(at: At) -> None:
+    warm = {"files": 30, "of_files": 120, "bytes": 2_000_000_000, "seconds": 12.0, "done": False}
+    assert at.says(warm=warm)["disk"].text.startswith("25% of the 120 files")
+    done = at.says(warm={**warm, "files": 120, "done": True})["disk"].text
+    assert done == "120 files that were used last (2.0 GB) were read ahead in 12 s"
+
+
+def test_a_gpu_that_is_not_there_and_a_tool_that_could_not_be_had(at: At) -> None:
+    remarks = at.says(lacking="these packages could not be installed: htop\nE: Unable to fetch\n")
+    assert "no NVIDIA device" in remarks["driver"].text
+    assert remarks["set-up"].text == "these packages could not be installed: htop / E: Unable to fetch"
+    assert remarks["set-up"].fix.endswith("setup.sh first")
+
+
+def test_what_happened_at_the_desk_is_a_row_of_the_journal_and_only_once(at: At, tmp_path: Path) -> None:
+    with Hotdesk(tmp_path / "state", config=Config()) as desks:
+        desks.store.put(Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="aws"))
+        at.says(events=[{"id": "terminate-1", "at": 5.0, "what": "AWS takes this spot machine back."}])
+        desks.hear(at.access)
+        desks.hear(at.access)
+        events = [{"id": f"terminate-{n}", "at": 5.0, "what": f"notice {n}"} for n in (1, 2)]
+        at.says(events=events)
+        desks.hear(at.access)
+        rows = desks.log("blue")
+        assert [r.step.why for r in rows] == ["AWS takes this spot machine back.", "notice 2"]
+        assert all(r.done for r in rows)
+        assert desks.remarks("blue", "L4")[0].topic == "driver"
+
+
+def test_a_desk_without_an_agent_says_nothing(at: At, tmp_path: Path) -> None:
+    (tmp_path / "agent.py").unlink()
+    assert agent.report(at.access) is None
+    (tmp_path / "agent.py").write_text("print('not JSON')")
+    assert agent.report(at.access) is None
