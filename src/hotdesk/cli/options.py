@@ -22,6 +22,8 @@ from hotdesk.leaving import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_UNITS = {"m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
 
 class DeskName(click.ParamType[str]):
     """A desk's name, completed by the shell."""
@@ -140,6 +142,13 @@ def say_public(shown: Any) -> None:
     render.note(f"  {shown.fingerprint}")
 
 
+def seconds_of(text: str) -> float:
+    """A length of time as people write it: 90m, 2h, 1.5h, 3d. Raises `Usage`."""
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|h|d)", text.strip().lower()):
+        return float(found[1]) * _UNITS[found[2]]
+    raise Usage(f"{text!r} is not a length of time.", "It is written as 90m, 2h or 1d.", "hotdesk stay 2h")
+
+
 def _minutes(text: str) -> float:
     with contextlib.suppress(ValueError):
         if (minutes := float(text)) > 0:
@@ -148,8 +157,6 @@ def _minutes(text: str) -> float:
 
 
 def _hours(text: str) -> float:
-    from hotdesk.cli.stay import seconds_of
-
     return 0.0 if text == "never" else seconds_of(text) / 3600
 
 

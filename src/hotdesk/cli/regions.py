@@ -67,6 +67,12 @@ def command(
             ]
         )
         return
+    silent = sum(row.latency_ms is None for row in rows)
+    if silent == len(rows):
+        render.note(f"None of {len(rows)} regions answered ({render.safe(rows[0].why)}).")
+        render.note("Is this computer on the network? Prices do not need it: hotdesk offers")
+        if not gpu:
+            return
     heads = ["REGION", "CITY", "MS", "ANSWERS", *([f"CHEAPEST {gpu.upper()}"] if gpu else []), ""]
     longest = max((row.latency_ms for row in rows if row.latency_ms is not None), default=1.0)
     cells = []
@@ -85,12 +91,7 @@ def command(
             ]
         )
     render.echo(render.table(heads, cells, right=("MS", "ANSWERS")))
-    silent = sum(row.latency_ms is None for row in rows)
-    if silent == len(rows):
-        render.note(
-            "No region answered: is this computer on the network? Prices do not need it: hotdesk offers"
-        )
-    elif silent:
+    if 0 < silent < len(rows):
         render.echo(
             render.style(f"{silent} of {len(rows)} regions did not answer within {limit:g} s.", "dim")
         )

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from hotdesk.cli import options, render
 from hotdesk.core.errors import Usage
-
-_UNITS = {"m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds_of(text: str) -> float:
-    """A length of time as people write it: 90m, 2h, 1.5h, 3d. Raises `Usage`."""
-    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|h|d)", text.strip().lower()):
-        return float(found[1]) * _UNITS[found[2]]
-    raise Usage(f"{text!r} is not a length of time.", "It is written as 90m, 2h or 1d.", "hotdesk stay 2h")
 
 
 @click.command()
@@ -31,7 +20,7 @@ def command(words: tuple[str, ...], off: bool) -> None:
     time = "0m" if off else names.pop() if names else "2h"
     if len(names) > 1:
         raise Usage("One desk at a time.", f"These were given: {', '.join(names)}.", "hotdesk stay blue 2h")
-    seconds = seconds_of(time)
+    seconds = options.seconds_of(time)
     with options.open_desks() as desks:
         name = names[0] if names else desks.only()
         desks.stay(desks.store.desk(name).name, seconds)
