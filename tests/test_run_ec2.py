@@ -53,10 +53,14 @@ def project(home: Path) -> Path:
 
 
 def disk(cloud: FakeEc2) -> Path:
-    """The root of the running machine, as a folder of this computer."""
-    [volume] = machine(cloud)["disks"]
-    [found] = Path(tempfile.gettempdir()).glob(f"hotdesk-light-*/{volume}")
-    return found
+    """The root of the running machine, as a folder of this computer, once there is one."""
+    limit = time.monotonic() + SECONDS
+    while True:
+        for volume in machine(cloud)["disks"]:
+            for found in Path(tempfile.gettempdir()).glob(f"hotdesk-light-*/{volume}"):
+                return found
+        assert time.monotonic() < limit
+        time.sleep(0.02)
 
 
 def running(cloud: FakeEc2, attempt: int) -> None:
@@ -64,8 +68,8 @@ def running(cloud: FakeEc2, attempt: int) -> None:
     limit = time.monotonic() + SECONDS
     while True:
         for status in disk(cloud).glob("home/.hotdesk/jobs/*/status.json"):
-            told = json.loads(status.read_text())
-            if told["attempt"] >= attempt and told["phase"] == "running":
+            told = json.loads(status.read_text() or "{}")
+            if told.get("attempt", 0) >= attempt and told["phase"] == "running":
                 return
         assert time.monotonic() < limit
         time.sleep(0.02)
