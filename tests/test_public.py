@@ -17,7 +17,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hotdesk import doctor
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
 from hotdesk.connect import public as connecting
@@ -25,6 +24,7 @@ from hotdesk.core.errors import Unreachable, Usage
 from hotdesk.core.model import Goal
 from hotdesk.core.ports import Access
 from hotdesk.doctor import Finding
+from hotdesk.doctor import desks as doctor
 from hotdesk.machine import public
 from hotdesk.opening import CALLER, who_may
 from hotdesk.providers.aws.provider import Aws

@@ -8,7 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.fake_ec2.world import World
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     world = World(asked.seed, asked.latency / 1000, asked.pace, asked.addresses)
     stopped = threading.Event()
     if asked.rig:
-        world.rig = load_rig(asked.rig)
+        world.rig = load_rig(asked.rig, partial(turned_off, world))
         threading.Thread(target=tick, args=(world, stopped), daemon=True).start()
     try:
         server = Listener(asked.host, asked.port, Application(world))
@@ -51,6 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
         if world.rig:
             world.rig.close()
     return 0
+
+
+def turned_off(world: World, instance_id: str) -> None:
+    """A real machine was shut down from within."""
+    from tests.fake_ec2.machine import shut_down_inside
+    from tests.fake_ec2.things import Instance
+
+    with world.lock:
+        thing = world.anywhere(instance_id)
+        if isinstance(thing, Instance) and thing.state == "running":
+            shut_down_inside(world, thing)
 
 
 def follow(leave: Callable[[], None]) -> None:

@@ -54,7 +54,7 @@ class FakeEc2:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(30)  # real machines need a moment to go
+                self.process.wait(180)  # real machines need a moment to go
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -14,7 +14,12 @@ from typing import Any
 
 
 class Machines:
-    """What a rig may do; all optional. Disks are [{device, volume_id, snapshot_id, size_gib, root}]."""
+    """What a rig may do; all optional. Disks are [{device, volume_id, snapshot_id, size_gib, root}].
+
+    The fake sets `on_off`, to be called with a machine's id when it has turned itself off.
+    """
+
+    on_off: Callable[[str], None] = staticmethod(lambda instance_id: None)
 
     def start(self, machine: dict[str, Any]) -> dict[str, Any] | None:
         """Boot `machine` (id, region, type, architecture, image_id, user_data bytes, public_key, disks, tags,
@@ -53,8 +58,9 @@ class Machines:
 class Rig:
     """Runs the hooks in threads and remembers what is still under way."""
 
-    def __init__(self, machines: Any) -> None:
+    def __init__(self, machines: Any, on_off: Callable[[str], None] = lambda instance_id: None) -> None:
         self.machines = machines
+        machines.on_off = on_off
         self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="rig")
 
     def call(self, hook: str, *arguments: Any) -> Future[Any] | None:
@@ -71,9 +77,9 @@ class Rig:
         self.ask("close")
 
 
-def load_rig(name: str) -> Rig:
+def load_rig(name: str, on_off: Callable[[str], None]) -> Rig:
     """`module:function`, called without arguments."""
     import importlib
 
     module, _, function = name.partition(":")
-    return Rig(getattr(importlib.import_module(module), function or "machines")())
+    return Rig(getattr(importlib.import_module(module), function or "machines")(), on_off)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.rig import cgroups
@@ -33,6 +37,48 @@ def lacking() -> str:
     if not Path("/etc/apt").is_dir():
         return "the base image is made with apt, and this computer has none"
     return _overlay() or _network() or cgroups.lacking()
+
+
+def unreachable() -> str:
+    """Why no packages can be had from here, as a sentence; "" when they can: each index is really asked."""
+    with tempfile.TemporaryDirectory(prefix="hotdesk-try-") as folder:
+        lists = [f"-oDir::State::lists={folder}/lists", f"-oDir::Cache={folder}/cache"]
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "-d", folder]
+        asked = {
+            "Debian packages": ["apt-get", "-qq", *lists, "-oAcquire::Retries=0", "update"],
+            "Python packages": [*pip, "--retries", "0", "tabulate"],
+        }
+        (Path(folder) / "lists" / "partial").mkdir(parents=True)
+        (Path(folder) / "cache" / "archives" / "partial").mkdir(parents=True)
+        running = {
+            what: subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            for what, argv in asked.items()
+        }
+        why = ""
+        for what, process in running.items():
+            try:
+                said = process.communicate(timeout=120)[0].strip().splitlines()
+                if process.returncode or any(line.startswith(("E:", "W: Failed")) for line in said):
+                    why = (
+                        why
+                        or f"the index of {what} cannot be read: {said[-1] if said else 'no reason given'}"
+                    )
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                why = why or f"the index of {what} does not answer"
+    return why
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """One test on real machines at a time on this computer, however many processes test."""
+    path = Path(tempfile.gettempdir()) / "hotdesk-rig.turn"
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _overlay() -> str:

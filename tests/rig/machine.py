@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ class Machine:
     network: Network
     service: Service | None = None
     process: subprocess.Popen[bytes] | None = None
+    on_off: Callable[[str], None] = lambda instance_id: None  # it has turned itself off
     space: str = ""
     address: str = ""
 
@@ -65,19 +69,25 @@ class Machine:
         except BaseException:
             self.halt(clean=False)
             raise
+        threading.Thread(target=self._watch, args=(self.process,), daemon=True).start()
         return self.address
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None:  # not wait(): `halt` waits as well
+            time.sleep(0.2)
+        if self.process is process:  # and nobody has asked for it
+            self.on_off(self.told["id"])
 
     def halt(self, clean: bool = True) -> None:
         """Shut down as a power button does, or cut the power. Safe to repeat."""
-        if self.process is not None:
-            if self.process.poll() is None:
-                self.process.send_signal(signal.SIGTERM if clean else signal.SIGKILL)
-                try:
-                    self.process.wait(HALT_SECONDS)
-                except subprocess.TimeoutExpired:
-                    self.process.kill()
-                    self.process.wait()
-            self.process = None
+        process, self.process = self.process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM if clean else signal.SIGKILL)
+            try:
+                process.wait(HALT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if self.service is not None:
             self.service.close()
             self.service = None

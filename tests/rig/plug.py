@@ -27,7 +27,8 @@ class RealMachines(Machines):
         sweep()
         self.claim = Claim.take()
         self.folder = self.claim.folder
-        root = base.make(Path(os.environ.get("HOTDESK_RIG_BASE") or self.folder / "base"))
+        told = os.environ.get("HOTDESK_RIG_BASE")
+        root = base.make(Path(told) if told else None)
         self.disks = Disks(self.folder, root)
         self.network = Network(self.claim.name)
         self.network.open()
@@ -60,6 +61,7 @@ class RealMachines(Machines):
                 volume=volume,
                 disks=self.disks,
                 network=self.network,
+                on_off=self.on_off,
             )
             address = made.boot(self._console(machine["id"]), self.loans)
             self.running[machine["id"]] = made
@@ -85,6 +87,8 @@ class RealMachines(Machines):
         if made and made.service:
             when = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             made.service.tree["spot"] = {"instance-action": json.dumps({"action": action, "time": when})}
+            noticed = json.dumps({"noticeTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+            made.service.tree["events"] = {"recommendations": {"rebalance": noticed}}
 
     def bake(self, snapshot_id: str, volume_id: str) -> None:
         self.disks.bake(snapshot_id, volume_id)
@@ -108,6 +112,9 @@ class RealMachines(Machines):
         for volume in self.disks.volumes.values():
             self.disks.unmount(volume)
         self.network.close()
+        for part in self.folder.iterdir():  # what it is found by goes last, lest it be killed in between
+            if part.name not in {"held", "name", "pid"}:
+                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.claim.release()
         put_back()

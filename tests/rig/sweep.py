@@ -42,6 +42,7 @@ class Claim:
         )
         fd = os.open(folder / "held", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
+        (folder / "pid").write_text(str(os.getpid()))
         (folder / "name").write_text(name)
         if FORWARD.read_text().strip() == "0":
             _FORWARD_WAS.write_text("0")
@@ -49,6 +50,12 @@ class Claim:
 
     def release(self) -> None:
         os.close(self.fd)
+
+
+def name_of(pid: int) -> str:
+    """What the rig of a process is called. Others may be at work beside it."""
+    pids = {p: p / "pid" for p in _folders()}
+    return next((p / "name").read_text() for p, f in pids.items() if f.exists() and f.read_text() == str(pid))
 
 
 def _folders() -> list[Path]:
