@@ -7,11 +7,23 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.resources import files
+
+import msgspec
 
 from hotdesk.connect import ssh
 from hotdesk.core.errors import Unreachable
-from hotdesk.core.model import Desk
+from hotdesk.core.model import Desk, Value
 from hotdesk.core.ports import Access
+
+
+class Scratch(Value, frozen=True):
+    """A folder on a disk that ends with the run, and what is in it."""
+
+    path: str
+    used_gib: float
+    names: tuple[str, ...] = ()
+
 
 _WRITE = "umask 077; mkdir -p ~/.hotdesk && cat > ~/.hotdesk/{0}.new && mv ~/.hotdesk/{0}.new ~/.hotdesk/{0}"
 _SECONDS = 60.0
@@ -39,6 +51,42 @@ def stay(access: Access, seconds: float) -> None:
     _write(access, "stay", f"{seconds:.0f}\n")
 
 
+class Told(Value, frozen=True):
+    """What a desk knows of its own end."""
+
+    units: dict[str, str]  # the services that watch over it, and what each is doing; none on a local desk
+    limits: dict[str, float]
+    age_seconds: float  # since it was told
+
+
+_ASK = (
+    "for u in hotdesk-idle hotdesk-agent; do "
+    '[ -e /etc/systemd/system/$u.service ] && echo "$u $(systemctl is-active $u)"; done; echo --; '
+    "f=~/.hotdesk/leave; [ -e $f ] && echo $(($(date +%s) - $(stat -c %Y $f))) && cat $f; true"
+)
+
+
+def ask(access: Access) -> Told:
+    """What is in force at the desk. Raises `Unreachable`."""
+    done = subprocess.run(
+        ssh.command(access, [_ASK]), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=_SECONDS, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        why = done.stderr.strip() or f"exit status {done.returncode}"
+        raise Unreachable(f"{access.desk} cannot be asked.", why, f"hotdesk doctor {access.desk}")
+    services, _, rest = done.stdout.partition("--\n")
+    age, _, text = rest.partition("\n")
+    try:
+        said = json.loads(text) if text.strip() else {}
+        limits = {str(k): float(v) for k, v in said.items() if isinstance(v, (int, float))}
+        seconds = float(age or 0)
+    except (ValueError, AttributeError):
+        limits, seconds = {}, 0.0
+    units = dict(line.split(" ", 1) for line in services.splitlines() if " " in line)
+    return Told(units=units, limits=limits, age_seconds=seconds)
+
+
 def _write(access: Access, name: str, text: str) -> None:
     why = ""
     try:
@@ -57,3 +105,16 @@ def _write(access: Access, name: str, text: str) -> None:
     raise Unreachable(
         f"{access.desk} could not be told when to end itself.", why, f"hotdesk up {access.desk}"
     )
+
+
+def scratch(access: Access) -> list[Scratch]:
+    """What lies on the machine's own disks, in no image. Raises `Unreachable`."""
+    from hotdesk.connect.at_desk import run_there
+
+    script = files("hotdesk.machine").joinpath("scratch.py").read_bytes()
+    done = run_there(access, "exec python3 -", script)
+    try:
+        return msgspec.json.decode(done.stdout, type=list[Scratch])
+    except msgspec.DecodeError as error:
+        why = done.stderr.decode("utf-8", "replace").strip() or str(error)
+        raise Unreachable(f"{access.desk} does not say what lies on its own disks.", why) from error
