@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.policy import (
+    FALLS,
     ON_DEMAND,
     SPOT,
     WAIT,
@@ -272,3 +273,28 @@ def test_deciding_needs_only_the_core() -> None:
     code = "import sys, hotdesk.core.policy; sys.exit('numpy' in sys.modules)"
     source = str(Path(__file__).parents[1] / "src")
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}).returncode == 0
+
+
+def test_a_zone_that_falls_often_is_believed_to_be_restless(home: Path) -> None:
+    """Every fall says log 2, every hour up takes back the falls to be expected; then spot is begun less."""
+    policy = semi_markov(TERMS)
+    calm = restless = 0.0
+    for _ in range(12):
+        calm = policy.noticed(calm, 600.0, age=3600.0, fell=False)
+        restless = policy.noticed(restless, 600.0, age=600.0, fell=True)
+    assert calm < 0 < restless
+    usual = policy.noticed(0.0, 600.0, age=0.0, fell=True)
+    assert usual == pytest.approx(np.log(2) + np.log(1 - FALLS[0]), abs=0.01)
+    taken = {
+        unrest: sum(
+            decide(policy, TERMS, young(unrest, work=hours * HOUR)).action == "spot" for hours in range(2, 11)
+        )
+        for unrest in (calm, restless)
+    }
+    assert taken[restless] <= taken[calm]
+    assert taken[calm] > 0
+
+
+def young(unrest: float, work: float) -> Situation:
+    zone = Zone(name="a", up=True, seconds=0.0, usd_per_hour=1.0)
+    return Situation(elapsed_seconds=0.0, work_seconds=work, zones=(zone,), unrest=unrest)

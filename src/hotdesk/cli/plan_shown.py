@@ -63,11 +63,11 @@ def show(
     elif answer.cheapest is None:
         lines.append("No plan keeps the deadline and the budget in 9 of 10 cases.")
     if bare and plans and answer.plans[0].finish.hours:
-        lines += _truth(document, answer, job)
+        lines += _wrapped(_truth(document, answer, job))
     if desk and answer.knee:
-        lines += _switch(document, answer.knee, job, desk)
+        lines += _wrapped(_switch(document, answer.knee, job, desk))
     if answer.measure_first:
-        lines.append(f"Measure first: {answer.measure_first}.")
+        lines += _wrapped([f"Measure first: {answer.measure_first}."])
     if answer.lost and not bare:
         lines += ["", render.style("Why the others lost", "bold"), _lost_table(answer.lost, shown_lost)]
     if around.spot and any(c.offer.market is Market.SPOT for c in plans):
@@ -88,6 +88,13 @@ def show(
         document["spot_worth_below_share_of_on_demand"] = share
         notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
     return Shown("\n".join(lines), document, notes)
+
+
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    """Sentences broken between words, where the terminal is narrower than they are."""
+    from textwrap import wrap
+
+    return [piece for line in lines for piece in wrap(line, render.columns()) or [""]]
 
 
 def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
@@ -216,9 +223,9 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
             duration(done.hours),
             _usd(done.usd),
             f"{done.multiplier:.2f}",
+            render.style(", ".join(is_answer), "green", "bold"),
             f"{duration(done.hours_low)} to {duration(done.hours_high)}",
             f"{_usd(done.usd_low)} to {_usd(done.usd_high)}",
-            render.style(", ".join(is_answer), "green", "bold"),
             "; ".join(done.breaks),
         ]
         if not bare:
@@ -226,7 +233,7 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
             row.insert(0, f"{choice.offer.instance_type}{spot} {choice.offer.gpu}".rstrip())
             row[-1] = "; ".join([choice.evidence.value, *done.breaks])
         rows.append(row)
-    heads = ["machines", "time", "cost", "x work", "time, 9 of 10", "cost, 9 of 10", "", "where it breaks"]
+    heads = ["machines", "time", "cost", "x work", "", "time, 9 of 10", "cost, 9 of 10", "where it breaks"]
     if not bare:
         heads = ["offer", *heads[:-1], "evidence; where it breaks"]
     return render.table(heads, rows, right=("machines", "time", "cost", "x work"))
@@ -327,7 +334,7 @@ def figure(answer: Answer) -> Figure:
             series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90,)))
             what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
             notes.append(
-                f"{name}: {choice.finish.machines} x{what or ' machine'}, "
+                f"{name}: {choice.finish.machines:,} x{what or ' machine'}, "
                 f"{duration(choice.finish.hours)}, {_usd(choice.finish.usd)}"
             )
     return Figure(

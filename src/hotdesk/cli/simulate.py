@@ -241,7 +241,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
     counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
     modes = told.mode
     return Figure(
-        title=f"{policy} on {pool.name}, window {window}: {runs.usd[0]:.2f} $, done after {finish:.1f} h",
+        title=f"{policy} on {pool.name}, window {window}: ${runs.usd[0]:.2f}, done after {finish:.1f} h",
         x_label="hours since the start",
         y_label="hours of work done",
         series=(
