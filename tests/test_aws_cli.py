@@ -9,11 +9,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.aws_desk import HOME, quick
+from hotdesk.core.model import Goal
+from tests.aws_desk import HOME, Laptop, quick
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -51,13 +51,13 @@ def refused(fake: FakeEc2, done: subprocess.CompletedProcess[str], code: int, *w
     """Three lines with those words, that exit code, and nothing that is paid for."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    said = [line for line in lines if not line.lstrip().startswith(("…", "✓", "✗", "?"))]
-    assert len(said) == 3, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+    assert [line.split()[0] for line in said] == ["✗", "why:", "fix:"], done.stderr
+    assert all(len(line) < 420 for line in said), done.stderr
     for word in words:
         assert word in "\n".join(said), done.stderr
     paid = [t for t in fake.get("things", crowd="0") if t["kind"] in {"instance", "volume", "snapshot"}]
-    assert paid == []
+    assert [t for t in paid if t["state"] != "terminated"] == []
     return "\n".join(said)
 
 
@@ -139,18 +139,27 @@ def test_no_capacity_anywhere(fake: FakeEc2, ask: Ask) -> None:
     """What was tried, when to try again, and what would be to be had now."""
     fake.post("capacity", region="*", zone="*", type="g4dn.xlarge", market="*", free=0)
     said = refused(fake, ask(*UP), 3, "us-west-2a", "us-west-2b", "min", "hotdesk")
-    assert "g4dn.xlarge" in said
+    assert "g4dn.xlarge (on-demand)" in said
+    assert "Not tried, and offered now: g4dn.xlarge in us-west-2" in said  # on spot, and bigger ones
+    assert "g4dn.2xlarge" in said
 
 
 def test_a_network_that_drops(fake: FakeEc2, ask: Ask) -> None:
     fake.post("lose", action="*", when="before", times=None)
-    refused(fake, ask("ls"), 0) if False else None
-    done = ask(*UP)
-    refused(fake, done, 7, "does not answer")
+    refused(fake, ask(*UP), 7, "AWS does not answer", "ping")
 
 
-def tried(rows: Any) -> list[str]:
-    return [str(row) for row in rows]
+def test_an_image_deleted_behind_our_back(fake: FakeEc2, ask: Ask, tmp_path: Path) -> None:
+    """1. Parked. 2. Somebody deregisters its image. 3. resume asks, and begins no empty desk."""
+    mine = Laptop(fake, tmp_path / "state")
+    assert mine.do(Goal.RUNNING) is None
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    image = next(r for r in mine.billed() if r["kind"] == "image")
+    mine.store.close()
+    fake.post("console", id=image["id"], do="deregister", with_snapshots=True)
+    said = refused(fake, ask("resume", "blue"), 5, "not to be found", "hotdesk up blue --fresh")
+    assert "Something else has deleted them" in said
 
 
 def test_a_price_that_aws_does_not_tell_is_from_the_own_table_and_dated(fake: FakeEc2, ask: Ask) -> None:

@@ -40,7 +40,7 @@ from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.money import Money
 from hotdesk.opening import Opening
-from hotdesk.questions import question, question_of
+from hotdesk.questions import not_tried, question, question_of
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
 from hotdesk.wishes import Wishes
@@ -373,7 +373,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             self.store.put(desk)
         tick: Tick = self._reconciler().settle(desk)
         if ask := tick.asks.get(desk.name):
-            raise question(ask)
+            raise question(not_tried(ask, desk, self.provider(desk.provider).offers))
         return self._view(desk, tick.seen.get(desk.name, Seen()))
 
     def _reconciler(self) -> Reconciler:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.core.errors import HotdeskError, Refused
-from hotdesk.core.model import Desk, Leftover, Survey, Value
+from hotdesk.core.model import Desk, Leftover, Phase, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Sweeper
 from hotdesk.core.steps import Row
 from hotdesk.store import Store
@@ -117,6 +117,23 @@ class Leaving:
         from hotdesk.leases import kept
 
         return kept(access, self.store.desk(name), self.clock)
+
+    def at_stake(self, name: str) -> list[str]:
+        """What would be lost with a desk's machine, in words: it lies on disks that are in no image."""
+        from hotdesk.connect import leave
+
+        desk = self.store.desk(name)
+        machine = self.survey(desk.provider).of(name).live if desk.provider != "local" else None
+        if machine is None or machine.phase is not Phase.READY or not machine.scratch_gib:
+            return []
+        try:
+            found = leave.scratch(self.access(name))
+        except HotdeskError as error:
+            return [f"whatever lies on its {machine.scratch_gib:.0f} GiB of instance store ({error.what})"]
+        return [
+            f"{s.path} ({s.used_gib:.1f} GiB: {', '.join(s.names)}{', …' * (len(s.names) == 5)})"
+            for s in found
+        ]
 
     def _delete_leftover(self, thing: Thing) -> str:
         """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""

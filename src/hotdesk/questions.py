@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
-from hotdesk.core.model import Desk, Want
+from hotdesk.core.model import Desk, Offer, Want
 from hotdesk.core.steps import Ask
 
 
@@ -24,6 +29,32 @@ def question_of(refused: Refused, what: str) -> HotdeskError:
     return question(
         Ask(what=what, why=refused.message, fix=refused.fix or "hotdesk doctor", kind=refused.kind)
     )
+
+
+def not_tried(ask: Ask, desk: Desk, find: Callable[[Want], Iterable[Offer]]) -> Ask:
+    """The question with what else there is: other types, zones and markets with the same GPU."""
+    if ask.kind not in OFFER_KINDS or not desk.offers:
+        return ask
+    want = replace(
+        desk.want, instance_type="", gpu=desk.offers[0].gpu or "none", gpu_count=0, market="cheapest", zone=""
+    )
+    tried = {offer.key for offer in desk.offers}
+    others: dict[tuple[str, str], Offer] = {}
+    with contextlib.suppress(HotdeskError, Refused):
+        for offer in find(want):
+            if offer.key not in tried:
+                others.setdefault((offer.instance_type, offer.market), offer)
+    if not others:
+        return ask
+    shown = [
+        f"{o.instance_type} in {o.zone or o.region} ({o.market}, ${o.usd_per_hour:.4g}/h)"
+        for o in list(others.values())[:3]
+    ]
+    first = next(iter(others.values()))
+    fix = ask.fix + (
+        f": --type {first.instance_type} --market {first.market}" if "# again" in ask.fix else ""
+    )
+    return replace(ask, why=f"{ask.why}. Not tried, and offered now: {', '.join(shown)}", fix=fix)
 
 
 def nothing_fits(desk: Desk, want: Want) -> NotAllowed:

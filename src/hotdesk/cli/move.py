@@ -15,8 +15,9 @@ from hotdesk.core.errors import Usage
 @options.name
 @options.hardware
 @options.over_budget
+@options.yes
 @options.dry_run
-def command(name: str, dry_run: bool, over_budget: bool, **given: Any) -> None:
+def command(name: str, yes: bool, dry_run: bool, over_budget: bool, **given: Any) -> None:
     """The same desk on other hardware: everything on it comes along.
 
     Write the code on a cheap machine, then `hotdesk move NAME --gpu L4` for the full data.
@@ -28,6 +29,7 @@ def command(name: str, dry_run: bool, over_budget: bool, **given: Any) -> None:
         if dry_run:
             options.show_plan(desks, desks.moved(name, want))
             return
+        options.agreed_to_lose(desks, name, yes)
         view = desks.move(name, want)
     place = render.at(view.instance_type, view.zone or view.region)
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -204,6 +205,13 @@ def agreed(question: str, yes: bool, again: str) -> None:
         raise Usage(question, "There is no terminal to ask at.", again)
     if not click.confirm(question, err=True):
         raise click.Abort
+
+
+def agreed_to_lose(desks: Hotdesk, name: str, yes: bool) -> None:
+    """Ask before a machine goes that holds what is in no image; of others nothing is asked."""
+    if not yes and (lost := desks.at_stake(name)):
+        again = shlex.join(["hotdesk", *sys.argv[1:], "--yes"])
+        agreed(f"This is in no image, and is lost: {'; '.join(map(render.safe, lost))}. Go on?", yes, again)
 
 
 def show_plan(desks: Hotdesk, desk: Any) -> None:

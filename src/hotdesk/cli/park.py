@@ -11,8 +11,9 @@ from hotdesk.core.model import Goal
 
 @click.command()
 @options.name_or_only
+@options.yes
 @options.dry_run
-def command(name: str | None, dry_run: bool) -> None:
+def command(name: str | None, yes: bool, dry_run: bool) -> None:
     """Save everything in a verified image, and stop paying.
 
     The machine is stopped, its whole disk is taken into an image, the image is read back; only then is the
@@ -23,6 +24,7 @@ def command(name: str | None, dry_run: bool) -> None:
         if dry_run:
             options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.PARKED))
             return
+        options.agreed_to_lose(desks, name, yes)
         view = desks.park(name)
         images = desks.survey(view.provider).of(name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")

@@ -64,7 +64,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
         if job is None:  # a dry run
             return
         watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
-        render.note(f"Job {job.number} on {name}: {job.words}")
+        render.note(f"Job {job.number} on {name}: {' '.join(job.words.split())}")
         if desks.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
             desks.up(name)
         if given["detach"]:

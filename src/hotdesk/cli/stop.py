@@ -11,8 +11,9 @@ from hotdesk.core.model import Goal
 
 @click.command()
 @options.name_or_only
+@options.yes
 @options.dry_run
-def command(name: str | None, dry_run: bool) -> None:
+def command(name: str | None, yes: bool, dry_run: bool) -> None:
     """Turn the machine off; its disk stays (and, in a cloud, is paid).
 
     To pay nothing but an image, use `hotdesk park`.
@@ -22,6 +23,7 @@ def command(name: str | None, dry_run: bool) -> None:
         if dry_run:
             options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.STOPPED))
             return
+        options.agreed_to_lose(desks, name, yes)
         view = desks.stop(name)
     stays = "Its disk stays where it is." if view.phase == "stopped" else ""
     render.echo(f"{render.style('○', 'yellow')} {name} is {view.state}. {stays}".rstrip())

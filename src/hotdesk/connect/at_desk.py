@@ -64,7 +64,8 @@ def _line(words: tuple[str, ...]) -> str:
     return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec python3 .hotdesk/{name} {shlex.join(words)}"
 
 
-def _run(access: Access, line: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_there(access: Access, line: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """One line of shell at the desk, without anything of the user's settings. Raises `Unreachable`."""
     try:
         done = subprocess.run(
             _argv(access, line), input=given, capture_output=True, timeout=_SECONDS, check=False
@@ -87,13 +88,13 @@ def _fix(access: Access) -> str:
 
 def ask(access: Access, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """One word with the runner. Raises `Unreachable` when the desk cannot be asked."""
-    done = _run(access, _line(words), given)
+    done = run_there(access, _line(words), given)
     if done.returncode == _ABSENT:
         name, text = packed_runner()
         file = f".hotdesk/{name}"
         place = f"umask 077; mkdir -p .hotdesk && cat > {file}.new && mv {file}.new {file}"
-        _checked(access, _run(access, place, text))
-        done = _run(access, _line(words), given)
+        _checked(access, run_there(access, place, text))
+        done = run_there(access, _line(words), given)
     return done
 
 

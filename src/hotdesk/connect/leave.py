@@ -7,11 +7,23 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.resources import files
+
+import msgspec
 
 from hotdesk.connect import ssh
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Desk, Value
 from hotdesk.core.ports import Access
+
+
+class Scratch(Value, frozen=True):
+    """A folder on a disk that ends with the run, and what is in it."""
+
+    path: str
+    used_gib: float
+    names: tuple[str, ...] = ()
+
 
 _WRITE = "umask 077; mkdir -p ~/.hotdesk && cat > ~/.hotdesk/{0}.new && mv ~/.hotdesk/{0}.new ~/.hotdesk/{0}"
 _SECONDS = 60.0
@@ -93,3 +105,16 @@ def _write(access: Access, name: str, text: str) -> None:
     raise Unreachable(
         f"{access.desk} could not be told when to end itself.", why, f"hotdesk up {access.desk}"
     )
+
+
+def scratch(access: Access) -> list[Scratch]:
+    """What lies on the machine's own disks, in no image. Raises `Unreachable`."""
+    from hotdesk.connect.at_desk import run_there
+
+    script = files("hotdesk.machine").joinpath("scratch.py").read_bytes()
+    done = run_there(access, "exec python3 -", script)
+    try:
+        return msgspec.json.decode(done.stdout, type=list[Scratch])
+    except msgspec.DecodeError as error:
+        why = done.stderr.decode("utf-8", "replace").strip() or str(error)
+        raise Unreachable(f"{access.desk} does not say what lies on its own disks.", why) from error

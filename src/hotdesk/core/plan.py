@@ -94,14 +94,15 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+    if ending := {m.id: m.reason for m in seen.machines if m.phase is Phase.ENDING}:
         for half in seen.leftovers:
             if half.of in ending:
                 step = Delete(id=half.id, why=half.why)
                 if past.begun(step.key, desk.since) >= TRIES:
                     return [gave_up(desk, f"deleting {half.of}", half.why)]
                 return [step]
-        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
+        why = next((reason for reason in ending.values() if reason), "its machine is ending")
+        return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
     if leave := left(desk, seen, past):
@@ -272,7 +273,12 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
+        onward = _launch(desk, seen, past, now)
+        if not onward:  # a job that waits for spot needs no disk
+            return prune(desk, seen)
+        # On one computer the old disk lies where the new one will be; elsewhere it only costs.
+        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {d.id for d in seen.disks}]
+        return [*old, *onward]
     return prune(desk, seen)
 
 
@@ -389,12 +395,30 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
             kind=Kind.UNSUPPORTED,
         )
     soonest = min(refusal.until for _, refusal in tried) - now
+    reasons: dict[str, list[Offer]] = {}
+    for offer, refusal in tried:
+        short = _SHORT.get(refusal.kind, "") if refusal.kind else ""
+        reasons.setdefault(short or refusal.message, []).append(offer)
+    again = f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware"
+    fixes = {refusal.fix for _, refusal in tried if refusal.kind is Kind.QUOTA and refusal.fix}
     return Ask(
         what=f"No machine for {desk.name} could be had.",
-        why="; ".join(f"{o.instance_type} in {o.zone}: {r.message}" for o, r in tried[:6]),
-        fix=f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware",
+        why="; ".join(f"{_places(offers)}: {reason}" for reason, offers in list(reasons.items())[:3]),
+        fix=min(fixes) if fixes and all(r.kind is Kind.QUOTA for _, r in tried) else again,
         kind=tried[0][1].kind,
     )
+
+
+#: A cloud's own words for these name one zone each, at length.
+_SHORT = {Kind.NO_CAPACITY: "sold out"}
+
+
+def _places(offers: list[Offer]) -> str:
+    """Which types were tried where, each named once."""
+    kinds = dict.fromkeys(f"{o.instance_type} ({o.market})" for o in offers)
+    zones = dict.fromkeys(o.zone or o.region for o in offers)
+    shown = [*list(zones)[:6], *([f"{len(zones) - 6} more zones"] if len(zones) > 6 else [])]
+    return f"{', '.join(list(kinds)[:4])} in {', '.join(shown)}"
 
 
 # ---- refusals ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Kind, Refused, Unreachable
 
 CODES: dict[str, Kind] = {
     # Sold out here and now. InsufficientInstanceCapacity has status 500 and is definite all the same.
@@ -133,6 +133,25 @@ def answers() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Within it, that AWS does not answer is said as `Unreachable`. For questions, which change nothing."""
+    from botocore import exceptions as boto
+
+    try:
+        yield
+    except (boto.HTTPClientError, boto.ConnectionError) as error:
+        raise unreachable(error) from error
+
+
+def unreachable(error: Exception) -> Unreachable:
+    return Unreachable(
+        "AWS does not answer.",
+        f"{type(error).__name__}: {error}",
+        "ping amazonaws.com   # is this computer online? Nothing was changed.",
+    )
+
+
 def code(error: BaseException) -> str:
     """EC2's code of an error; "" for one that is not an answer of AWS."""
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
@@ -164,7 +183,12 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
             f"The AWS credentials have expired ({name}).",
             "aws sso login   # or renew them as you got them",
         )
-    if name == "RequestExpired" or "expired" in said.lower() or "not yet current" in said.lower():
+    if name == "RequestExpired" and "signature" not in said.lower():  # EC2 says the same of both
+        return (
+            f"The session's credentials have expired, or this computer's clock is off: AWS says {name}.",
+            "aws sso login   # or renew them as you got them; the clock: sudo timedatectl set-ntp true",
+        )
+    if "expired" in said.lower() or "not yet current" in said.lower():
         return (
             f"AWS finds the request's time wrong: this computer's clock is off ({name}).",
             "sudo timedatectl set-ntp true",

@@ -75,6 +75,7 @@ def run_request(
         usd=offer.usd_per_hour,
         priced=_priced(offer),
         gpu=offer.gpu,
+        scratch=_scratch(offer),
         user=base.user,
         arch=base.arch,
         boot=base.boot,
@@ -123,6 +124,10 @@ def _priced(offer: Offer) -> str:
     return str(offer.price_time) if offer.source == SHIPPED and offer.price_time else ""
 
 
+def _scratch(offer: Offer) -> str:
+    return f"{offer.scratch_gib:.0f}" if offer.scratch_gib else ""
+
+
 def _disk(size_gib: int) -> dict[str, Any]:
     """A disk that outlives its machine, however that ends; `end` says otherwise when the work is safe."""
     return {"VolumeType": "gp3", "Encrypted": True, "VolumeSize": size_gib, "DeleteOnTermination": False}
@@ -160,6 +165,7 @@ def retype(account: Account, region: str, bare: str, offer: Offer, generation: i
         "moved": str(generation),
         "usd": str(offer.usd_per_hour),
         "gpu": offer.gpu,
+        "scratch": _scratch(offer),
         "priced": _priced(offer),
     }
     with answers():

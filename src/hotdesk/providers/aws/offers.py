@@ -64,7 +64,7 @@ def find_offers(
         )
     regions = [r for r in want.regions if r in enabled] or [account.home]
     patterns = _patterns(want)
-    keys = {f"aws-types-2/{region}/{','.join(patterns)}": region for region in regions}
+    keys = {f"aws-types-3/{region}/{','.join(patterns)}": region for region in regions}
     asked = {key: partial(_ask, account, region, patterns) for key, region in keys.items()}
     read = _kept(cache, now, Kept, asked)
     kept = {keys[key]: told for key, told in read.items() if isinstance(told, Kept)}
@@ -179,6 +179,7 @@ def as_offer(raw: Mapping[str, Any]) -> Offer | None:
         vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus", 0),
         memory_gib=raw.get("MemoryInfo", {}).get("SizeInMiB", 0) / 1024,
         arch=arch,
+        scratch_gib=float((raw.get("InstanceStorageInfo") or {}).get("TotalSizeInGB", 0)) * 1e9 / 2**30,
     )
 
 

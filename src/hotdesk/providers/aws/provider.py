@@ -21,7 +21,7 @@ from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, billing, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
-from hotdesk.providers.aws.errors import GONE, answers, code
+from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.settings import Settings
 
 NOTEBOOK_PORT = network.NOTEBOOK
@@ -75,10 +75,12 @@ class Aws:
     def offers(self, want: Want) -> Sequence[Offer]:
         from hotdesk.providers.aws.offers import find_offers
 
-        return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+        with reaching():
+            return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
-        wanted = tuple(regions) or self.account.regions()
+        with reaching():
+            wanted = tuple(regions) or self.account.regions()
         found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
@@ -155,16 +157,20 @@ class Aws:
         region, bare = split(instance.id)
         raw = self._machines.get(instance.id) or {}
         if not raw.get("PublicIpAddress"):
-            raw = dict(instances.describe(self.account, region, bare))
+            with reaching():
+                raw = dict(instances.describe(self.account, region, bare))
         host = raw.get("PublicIpAddress") or (raw.get("PrivateIpAddress") if self._private else None)
         if not host:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
         if not 0 <= self._clock.now() - self._admitted.get(region, -ADMITTED_SECONDS) < ADMITTED_SECONDS:
-            self._admit(region, raw)
+            with reaching():
+                self._admit(region, raw)
         keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
         known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
         if not known.exists():
-            instances.pin(known, keys.alias, instances.host_keys(self.account, region, bare))
+            with reaching():
+                shown = instances.host_keys(self.account, region, bare)
+            instances.pin(known, keys.alias, shown)
         return Access(
             desk=instance.desk,
             host=host,

@@ -8,6 +8,7 @@ from hotdesk.core.errors import Refused
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws.errors import code as error_code
 
 #: Family -> quota codes (on-demand, spot). Source: Service Quotas, Amazon EC2; names are asked at run time.
 _CODES = {
@@ -62,7 +63,8 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
     needed = int(offer.vcpus) or 4
     return Refused(
         no.kind,
-        f"{no.message} The quota is {name!r} ({code}{value}).",
+        f"the quota {name!r} ({code}{value}) has no room for {needed} vCPUs more"
+        f" ({error_code(no.__cause__ or no)})",
         fix=(
             f"aws service-quotas request-service-quota-increase --region {offer.region} --service-code ec2 "
             f"--quota-code {code} --desired-value {needed}"

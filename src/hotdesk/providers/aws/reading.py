@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account, side_by_side
-from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
 
 #: How long a region that held nothing of ours, or its free things, are not asked again by one process.
@@ -166,8 +166,4 @@ def _nothing_at_all(errors: list[Exception]) -> None:
     for error in errors:
         if isinstance(error, Refused):
             raise error
-    raise Unreachable(
-        "AWS does not answer.",
-        f"{type(errors[0]).__name__}: {errors[0]}",
-        "ping amazonaws.com   # is this computer online? Nothing was changed.",
-    ) from errors[0]
+    raise unreachable(errors[0]) from errors[0]

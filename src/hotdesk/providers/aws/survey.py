@@ -97,6 +97,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         disk_gib=float(size),
         disk_usd_per_month=size * GP3_USD,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
+        scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )

@@ -8,6 +8,7 @@ hotdesk:name        the name of the order: what a lost answer is found again by
 hotdesk:goal        running | parked
 hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
 hotdesk:priced      when that price was so, where AWS did not tell it (seconds since the epoch)
+hotdesk:scratch     GiB of instance store, which is in no image
 hotdesk:gpu         L4                      hotdesk:user    who to log in as
 hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
 hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images
