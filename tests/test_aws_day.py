@@ -72,8 +72,8 @@ def test_a_restored_disk_is_loaded_at_a_rate_when_that_is_asked_for(fake: FakeEc
     mine.work("monday")
     assert mine.do(Goal.PARKED) is None
     mine.want("blue", Goal.RUNNING, want=fast)
-    [launch] = plan(mine.store.desk("blue"), mine.aws.survey().of("blue"), mine.store.past(mine.store.desk("blue")),
-                    mine.time.now())  # fmt: skip
+    desk = mine.store.desk("blue")
+    [launch] = plan(desk, mine.aws.survey().of("blue"), mine.store.past(desk), mine.time.now())
     assert "is loaded at 300 MiB/s" in launch.why
     assert mine.settle() is None
     assert rates() == [300]
