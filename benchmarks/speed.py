@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 
 from benchmarks import gpubench  # noqa: E402
+from hotdesk.cli.bench_sent import LOADER, packed  # noqa: E402
 from hotdesk.core.finish import PER_HOUR, PER_SECOND, Billing, Burst, Startup, Work, finish  # noqa: E402
 from hotdesk.core.frontier import choose  # noqa: E402
 from hotdesk.core.interruptions import Spot, interrupted, lived  # noqa: E402
@@ -378,12 +379,12 @@ def steady() -> None:
     if importlib.util.find_spec("torch") is None:
         print("\n## The bench, repeated: skipped, torch is not installed")
         return
-    program = [sys.executable, "src/hotdesk/machine/bench.py", "--json", "--seconds-max", "25", "--workload"]
+    program = [sys.executable, "-c", LOADER, "--json", "--seconds-max", "25", "--workload"]
     rows = []
     for name in ("matmul", "copy"):
         runs = []
         for _ in range(3):
-            done = subprocess.run([*program, name], capture_output=True, check=True)
+            done = subprocess.run([*program, name], input=packed(), capture_output=True, check=True)
             runs.append(json.loads(done.stdout)["results"][0])
         wall = [run["result"]["items_per_s"] for run in runs]
         alone = [run["result"]["items_per_s_if_alone"] for run in runs]

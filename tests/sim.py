@@ -200,6 +200,7 @@ class Cloud(Truth):
             usd_per_hour=order.offer.usd_per_hour, started_at=self.time, image_id=order.image_id,
             stoppable=self.stoppable_spot or not spot, retypable=self.retypes and not spot,
             gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
+            disk_usd_per_month=0.8,
         )  # fmt: skip
         thing = self._add(machine, work, keeps_disk=spot)
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
@@ -216,7 +217,7 @@ class Cloud(Truth):
 
     def _halt(self, thing: Thing, reason: str, started_at: float) -> None:
         if thing.value.phase in {Phase.READY, Phase.PENDING} and thing.value.started_at == started_at:
-            self._change(thing, phase=Phase.STOPPING, reason=reason)
+            self._change(thing, phase=Phase.STOPPING, reason=reason, stopped_at=self.time)
             self._after(1.0, 20.0, partial(self._halted, thing))
 
     def _halted(self, thing: Thing) -> None:
@@ -262,7 +263,7 @@ class Cloud(Truth):
             if thing.value.name == order.name:
                 return thing.value.id
         source = self.find(order.source_id)
-        if source is None or isinstance(source.value, Image):
+        if source is None or isinstance(source.value, Image) or source.value.phase in GONE:
             raise Refused(Kind.BAD_REQUEST, f"there is no machine or disk {order.source_id}")
         if isinstance(source.value, Instance) and source.value.phase is not Phase.STOPPED:
             raise Refused(Kind.NOT_READY, "it is not stopped", seconds=5.0)
@@ -330,7 +331,9 @@ class Cloud(Truth):
             if not keep_disk:
                 self._destroy(thing)
                 thing.work = frozenset()
-            self._change(thing, phase=Phase.ENDING, reason="User initiated shutdown")
+            self._change(
+                thing, phase=Phase.ENDING, reason="User initiated shutdown", stopped_at=self._off(thing)
+            )
             self._after(2.0, 60.0, partial(self._ended, thing))
         else:
             self._destroy(thing)
@@ -338,6 +341,12 @@ class Cloud(Truth):
             self._change(thing, phase=Phase.ENDING)
             self._after(0.0, 10.0, partial(self._vanish, thing))
         return id_
+
+    def _off(self, thing: Thing) -> float:
+        """When a machine that is ended was turned off: now, or before that."""
+        machine = thing.value
+        assert isinstance(machine, Instance)
+        return machine.stopped_at if machine.phase in {Phase.STOPPED, Phase.STOPPING} else self.time
 
     def _ended(self, thing: Thing) -> None:
         machine = thing.value
@@ -371,7 +380,7 @@ class Cloud(Truth):
             self._halt(thing, "interrupted", thing.value.started_at)
             return
         thing.keeps_disk = True
-        self._change(thing, phase=Phase.ENDING, reason="interrupted")
+        self._change(thing, phase=Phase.ENDING, reason="interrupted", stopped_at=self._off(thing))
         self._after(2.0, 60.0, partial(self._ended, thing))
 
     def console_delete(self, id_: str) -> None:
@@ -380,6 +389,7 @@ class Cloud(Truth):
         if thing is None or thing.value.phase in GONE:
             return
         self.lost_by_choice = True
+        self.by_hand_at = self.clock.time
         before = self.given_up
         self.given_up = lambda desk: True
         self._delete(id_, thing.keeps_disk)

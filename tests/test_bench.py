@@ -22,21 +22,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from hotdesk.cli.bench_sent import LOADER, packed
 from hotdesk.core.errors import Unknown
-from hotdesk.machine import bench
+from hotdesk.machine.bench import machine, networks, timing, workloads
 from hotdesk.market import measured
 from tests.conftest import Command
 
-PROGRAM = Path(bench.__file__)
 _SECONDS = itertools.count()
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
 
 def run(*words: str, **more: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), "--json", *words],
+        [sys.executable, "-c", LOADER, "--json", *words],
+        input=packed(),
         capture_output=True,
-        text=True,
         timeout=120,
         env={**os.environ, **more},
     )
@@ -125,7 +125,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
 def test_the_interval_holds_the_median(seed: int) -> None:
     dice = random.Random(seed)
     times = [dice.lognormvariate(0, 0.3) for _ in range(dice.randrange(1, 60))]
-    low, high = bench.interval(times)
+    low, high = timing.interval(times)
     assert low <= statistics.median(times) <= high
 
 
@@ -133,7 +133,7 @@ def test_the_interval_covers_the_true_median_in_19_of_20() -> None:
     dice = random.Random(4)
     held = 0
     for _ in range(500):
-        low, high = bench.interval([dice.lognormvariate(0, 0.3) for _ in range(25)])
+        low, high = timing.interval([dice.lognormvariate(0, 0.3) for _ in range(25)])
         held += low <= 1 <= high
     assert held / 500 >= 0.93
 
@@ -161,7 +161,7 @@ def times(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_quiet_run_is_valid() -> None:
-    got = bench.report(times(), 8, "images", False, 30e9)
+    got = timing.report(times(), 8, "images", False, 30e9)
     assert got["conditions"]["valid"]
     assert got["result"]["items_per_s"] == pytest.approx(80)
     assert got["result"]["ci95_low"] == pytest.approx(8 / 0.102)
@@ -177,27 +177,27 @@ def test_a_quiet_run_is_valid() -> None:
     ],
 )
 def test_a_run_that_cannot_be_trusted_says_why(change: dict[str, Any], reason: str) -> None:
-    got = bench.report(times(**change), 8, "images", False, 0.0)
+    got = timing.report(times(**change), 8, "images", False, 0.0)
     assert not got["conditions"]["valid"]
     assert got["conditions"]["reasons"][0].startswith(reason)
 
 
 def test_others_do_harm_only_where_room_is_short() -> None:
-    none = bench.Processor(0, 0, 0, 0)
-    cores = 1 / bench.siblings()
-    full = bench.shared(none, bench.Processor(busy=cores * 100, own=cores * 80, stolen=0, total=100))
+    none = machine.Processor(0, 0, 0, 0)
+    cores = 1 / machine.siblings()
+    full = machine.shared(none, machine.Processor(busy=cores * 100, own=cores * 80, stolen=0, total=100))
     assert full["contended"]
     assert full["foreign"] == pytest.approx(0.2 * cores)
-    assert not bench.shared(none, bench.Processor(busy=cores * 60, own=cores * 5, stolen=0, total=100))[
+    assert not machine.shared(none, machine.Processor(busy=cores * 60, own=cores * 5, stolen=0, total=100))[
         "contended"
     ]
-    assert not bench.shared(none, bench.Processor(busy=cores * 99, own=cores * 96, stolen=0, total=100))[
+    assert not machine.shared(none, machine.Processor(busy=cores * 99, own=cores * 96, stolen=0, total=100))[
         "contended"
     ]
 
 
 def test_a_run_gets_faster_is_not_throttled() -> None:
-    assert bench.report(times(drift=-0.2), 8, "images", True, 0.0)["conditions"]["valid"]
+    assert timing.report(times(drift=-0.2), 8, "images", True, 0.0)["conditions"]["valid"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_the_batch_size_is_searched(fits: int, gain: float, start: int, best: in
     def rate(size: int) -> float:
         return gain ** math.log2(size) * 10 if size <= fits else 0.0
 
-    found, found_rate, curve = bench.search(rate, start, lambda size, rate: size >= 1024)
+    found, found_rate, curve = workloads.search(rate, start, lambda size, rate: size >= 1024)
     assert (found_rate == 0) == (fits == 0)
     if fits:
         assert found == best
@@ -224,13 +224,13 @@ def test_the_batch_size_is_searched(fits: int, gain: float, start: int, best: in
 def test_seconds_run_out_before_certainty_does() -> None:
     dice = random.Random(1)
     mark = time.monotonic()
-    got = bench.measure(lambda: time.sleep(dice.choice((0.01, 0.05))), bench.nothing, False, 1.0, 0.0)
+    got = timing.measure(lambda: time.sleep(dice.choice((0.01, 0.05))), timing.nothing, False, 1.0, 0.0)
     assert time.monotonic() - mark < 1.5
     assert got["blocks"] >= 3
 
 
 def test_the_disk_is_read(tmp_path: Path) -> None:
-    assert bench.disk_speed(tmp_path / "block", mib=2) > 1
+    assert workloads.disk_speed(tmp_path / "block", mib=2) > 1
 
 
 # --- with torch ---------------------------------------------------------------
@@ -244,9 +244,9 @@ def test_the_networks_are_what_they_are_called() -> None:
         return sum(p.numel() for net in nets for p in net.parameters())
 
     with torch.device("meta"):
-        assert count(*bench.vgg16(torch)) == 138_357_544 - 4097 * 1000 + 4097 * 2
-        assert count(bench.resnet50(torch)) == 25_557_032
-        assert count(bench.gpt2(torch, 1024)) == 124_439_808
+        assert count(*networks.vgg16(torch)) == 138_357_544 - 4097 * 1000 + 4097 * 2
+        assert count(networks.resnet50(torch)) == 25_557_032
+        assert count(networks.gpt2(torch, 1024)) == 124_439_808
 
 
 @needs_torch
@@ -388,3 +388,13 @@ def test_bad_words_are_answered_in_three_lines(
     assert done.returncode == status, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_program_travels_in_one_piece_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert packed() == packed(), "the same whenever its files are"
+    status, document = run(
+        "--cmd", script(tmp_path, "print('no step')"), "--seconds-max", "5", TMPDIR=str(tmp_path)
+    )
+    assert status == 1
+    assert document["problems"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.py"]

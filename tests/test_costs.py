@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from hotdesk.bills import lines, this_month
 from hotdesk.core.model import Image, Instance, Market, Offer, Phase, Seen
 from hotdesk.core.steps import (
     AnyStep,
@@ -23,7 +24,8 @@ from hotdesk.core.steps import (
     Stop,
     Verify,
 )
-from hotdesk.costs import HOURS_PER_MONTH, Charge, charges, compute_usd, lines, this_month
+from hotdesk.costs import charges, compute_usd
+from hotdesk.paid import HOURS_PER_MONTH, Charge
 from tests.conftest import Command
 
 HOUR = 3600.0
@@ -101,7 +103,10 @@ def test_a_lost_reply_hides_no_dollar() -> None:
     [charge] = [c for c in charges("blue", rows, DAY_0 + 50 * HOUR, Seen()) if c.kind == "compute"]
     assert charge.at_most
     assert charge.id == "i-1"
-    assert compute(rows[:3], 50) == pytest.approx(3 * 1.2)  # nothing runs any more: the stop had its effect
+    assert compute(rows[:3], 50) == pytest.approx(50 * 1.2)  # it is off now; since when, nobody can say
+    [charge] = [c for c in charges("blue", rows[:3], DAY_0 + 50 * HOUR, Seen()) if c.kind == "compute"]
+    assert charge.at_most
+    assert charge.usd_least(0, 1e12) == pytest.approx(2.9 * 1.2)  # from the login to the stop
 
 
 def test_a_repeated_launch_is_one_machine() -> None:

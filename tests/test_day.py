@@ -18,6 +18,7 @@ import pytest
 
 from hotdesk.providers.local import locks
 from tests.conftest import Command
+from tests.local_rig import wait_for
 
 LISTED = {
     "name",
@@ -306,6 +307,47 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
     assert hotdesk("start", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo", "in").stdout == "in\n"
     assert hotdesk("notebook", "blue", "--password").stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("verb", "whole"), [("park", False), ("park", True), ("up", True), ("down", False), ("down", True)]
+)
+def test_a_machine_whose_record_was_deleted_is_ended_before_its_disk_is_saved(
+    hotdesk: Command, tmp_path: Path, verb: str, whole: bool
+) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
+    [machine] = (tmp_path / "state" / "local" / "machines").iterdir()
+    shutil.rmtree(machine) if whole else (machine / "machine.json").unlink()
+    done = hotdesk(verb, "blue", *(["--yes"] if verb == "down" else []))
+    assert done.returncode == 0, done.stderr
+    if verb == "park":
+        left = [line for line in processes_of(tmp_path / "state") if "ender" not in line]
+        assert not left, "nothing writes on to a disk that was saved"
+        assert hotdesk("resume", "blue").returncode == 0
+    if verb != "down":
+        assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
+        assert hotdesk("down", "blue", "--yes").returncode == 0
+    assert wait_for(lambda: not processes_of(tmp_path / "state"))
+
+
+def test_what_is_written_from_outside_while_a_desk_is_parked_is_saved_too(
+    hotdesk: Command, tmp_path: Path
+) -> None:
+    """1. A desk is parked. 2. After its image was taken, an editor outside the desk saves a file there.
+    3. The disk is saved again before it goes."""
+    assert hotdesk("up", "blue").returncode == 0
+    state = tmp_path / "state"
+    park = start("park", "blue")
+    deadline = time.monotonic() + 60
+    while not list((state / "local" / "images").glob("*.manifest")):
+        assert time.monotonic() < deadline
+    (state / "local" / "disks" / "blue" / "home" / "late.txt").write_text("kept")
+    _, said = park.communicate(timeout=120)
+    assert park.returncode == 0, said
+    assert not list((state / "local" / "disks").iterdir())
+    assert hotdesk("resume", "blue").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat", "late.txt").stdout == "kept"
 
 
 @pytest.mark.parametrize("verb", ["down", "park"])

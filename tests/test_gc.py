@@ -97,6 +97,88 @@ def crowded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
             yield fake
 
 
+def test_everything_of_ours_that_is_left_and_nothing_of_theirs(crowded: object, home: Path) -> None:
+    """A crowded account: things with our tag of every kind, what descends from them, and look-alikes."""
+    from tests.aws_desk import HOME
+
+    (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\nregions = ["us-west-2"]\n')
+    ec2 = crowded.client("ec2", HOME)  # type: ignore[attr-defined]
+
+    def tagged(kind: str, *tags: tuple[str, str]) -> list[dict[str, object]]:
+        return [{"ResourceType": kind, "Tags": [{"Key": k, "Value": v} for k, v in tags]}]
+
+    ours = (("hotdesk", "1"), ("hotdesk:desk", "old"), ("hotdesk:name", "hotdesk-old-g1"))
+    base = next(i["ImageId"] for i in ec2.describe_images(Owners=["099720109477"])["Images"]
+                if i["Architecture"] == "x86_64")  # fmt: skip
+
+    def machine(spot: str, *tags: tuple[str, str]) -> str:
+        options = {"SpotInstanceType": spot, "InstanceInterruptionBehavior": "stop"}
+        market = {"MarketType": "spot", "SpotOptions": options}
+        made = ec2.run_instances(
+            ImageId=base, InstanceType="t3.micro", MinCount=1, MaxCount=1,
+            InstanceMarketOptions=market if spot else {},
+            TagSpecifications=[*tagged("instance", *tags), *tagged("spot-instances-request", *tags)]
+            if spot else tagged("instance", *tags),
+        ) if spot else ec2.run_instances(
+            ImageId=base, InstanceType="t3.micro", MinCount=1, MaxCount=1,
+            TagSpecifications=tagged("instance", *tags),
+        )  # fmt: skip
+        return str(made["Instances"][0]["InstanceId"])
+
+    alive = machine("", *ours)
+    again = machine("persistent", ("hotdesk", "1"), ("hotdesk:desk", "spotty"))
+    crowded.post("clock", advance=300)  # type: ignore[attr-defined]
+    address = ec2.allocate_address(TagSpecifications=tagged("elastic-ip", *ours))["AllocationId"]
+    template = ec2.create_launch_template(
+        LaunchTemplateName="hotdesk-old", LaunchTemplateData={"InstanceType": "t3.micro"},
+        TagSpecifications=tagged("launch-template", *ours),
+    )["LaunchTemplate"]["LaunchTemplateId"]  # fmt: skip
+    image = ec2.create_image(InstanceId=alive, Name="by hand")[
+        "ImageId"
+    ]  # no tag: only its description tells
+    crowded.post("clock", advance=900)  # type: ignore[attr-defined]
+    [snapshot] = [m["Ebs"]["SnapshotId"] for m in ec2.describe_images(ImageIds=[image])["Images"][0]
+                  ["BlockDeviceMappings"] if "Ebs" in m]  # fmt: skip
+    ec2.deregister_image(ImageId=image)
+    disk = ec2.create_volume(AvailabilityZone=f"{HOME}a", SnapshotId=snapshot, VolumeType="gp3")["VolumeId"]
+    # Look-alikes: other values of the mark, other spellings, our names, our desk's name without the mark.
+    theirs = [
+        ec2.allocate_address(TagSpecifications=tagged("elastic-ip", ("hotdesk", "0")))["AllocationId"],
+        ec2.allocate_address(TagSpecifications=tagged("elastic-ip", ("Hotdesk", "1")))["AllocationId"],
+        ec2.allocate_address(TagSpecifications=tagged("elastic-ip", ("hotdesk:desk", "old")))["AllocationId"],
+        ec2.create_volume(AvailabilityZone=f"{HOME}a", Size=9, VolumeType="gp3",
+                          TagSpecifications=tagged("volume", ("Name", "hotdesk-old-g1")))["VolumeId"],
+        ec2.create_volume(AvailabilityZone=f"{HOME}a", SnapshotId=snapshot, VolumeType="gp3",
+                          TagSpecifications=tagged("volume", ("owner", "alice")))["VolumeId"],
+    ]  # fmt: skip
+    crowded.post("clock", advance=300)  # type: ignore[attr-defined]
+    with Hotdesk() as desks:
+        found, unread = desks.leftovers()
+        assert unread == []
+        by = {t.id.partition("/")[2]: t for t in found}
+        assert not {*theirs} & by.keys()
+        request = next(t for t in found if t.kind == "spot request")
+        kinds = {by[i].kind: by[i] for i in (alive, address, template, snapshot, disk)}
+        assert kinds.keys() == {"machine", "address", "launch template", "snapshot", "disk"}
+        assert (by[address].safe, by[template].safe, request.safe) == (True, True, True)
+        assert (by[alive].safe, by[again].safe) == (False, False), "it runs: somebody may be at it"
+        assert (by[snapshot].safe, by[disk].safe) == (False, False), (
+            "perhaps the last copy of somebody's work"
+        )
+        assert by[address].usd_per_month == pytest.approx(3.65)
+        assert by[disk].usd_per_month > 0
+        assert by[disk].age_seconds is not None
+        assert all(t.why for t in found)
+        before = {r["id"] for r in crowded.get("things")}  # type: ignore[attr-defined]
+        done = desks.delete_leftovers(found)
+        assert set(done.values()) == {""}
+        gone = before - {r["id"] for r in crowded.get("things")}  # type: ignore[attr-defined]
+        assert gone == {address, template}
+        left, _ = desks.leftovers()
+        assert not [t for t in left if t.safe]
+        assert {*theirs} <= before
+
+
 def test_other_peoples_things_are_not_even_seen(crowded: object, home: Path) -> None:
     (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\nregions = ["us-west-2"]\n')
     rows = crowded.get("things")  # type: ignore[attr-defined]

@@ -134,6 +134,34 @@ def test_nobody_elses_processes_count(watch: Watch) -> None:
             busy.kill()
 
 
+@pytest.mark.parametrize(
+    ("group", "uid", "words", "mine"),
+    [
+        ("/user.slice/user-1000.slice/session-3.scope", 1000, "python train.py", True),
+        ("/system.slice/docker-1f2e.scope", 0, "python train.py", True),
+        ("/system.slice/ssh.service", 1000, "tmux new-session", True),  # an image without pam_systemd
+        ("/system.slice/ssh.service", 0, "python train.py", True),  # the same, with sudo
+        ("/system.slice/cron.service", 1000, "python train.py", True),
+        ("/system.slice/ssh.service", 0, "sshd: /usr/sbin/sshd -D", False),
+        ("/system.slice/cron.service", 0, "/usr/sbin/cron -f", False),
+        ("/system.slice/systemd-timesyncd.service", 100, "systemd-timesyncd", False),
+        ("/system.slice/hotdesk-jupyter.service", 1000, "python -m ipykernel_launcher", True),
+        ("/system.slice/hotdesk-jupyter.service", 1000, "python -m jupyterlab", False),
+        ("/init.scope", 0, "/sbin/init", False),
+        ("/", 0, "", False),
+    ],
+)
+def test_whose_processes_count_on_a_rented_machine(
+    tmp_path: Path, group: str, uid: int, words: str, mine: bool
+) -> None:
+    process = tmp_path / "77"
+    process.mkdir()
+    (process / "cgroup").write_text(f"0::{group}\n")
+    (process / "status").write_text(f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+    (process / "cmdline").write_text("\0".join([*words.split(), ""]))
+    assert Watch([], now=1000.0, proc=str(tmp_path))._is_mine("77") is mine
+
+
 # ---- when it is due ------------------------------------------------------------------------------------
 
 

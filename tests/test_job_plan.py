@@ -21,11 +21,14 @@ from hotdesk.connect.at_desk import packed_runner
 from hotdesk.connect.folder import listing
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import (
+    SILENT_SECONDS,
+    TAKEN_SECONDS,
     End,
     Fetch,
     Follow,
     Job,
     Look,
+    Pause,
     Ready,
     Record,
     Rest,
@@ -33,6 +36,7 @@ from hotdesk.core.jobs import (
     SeenJob,
     Settle,
     Start,
+    advice,
     interval_seconds,
     job_id,
     plan_jobs,
@@ -153,6 +157,23 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(
     else:
         assert isinstance(act, Start)
         assert (act.restore, act.attempt) == (restore, 3)
+
+
+def test_nothing_is_begun_on_a_machine_that_is_about_to_be_taken() -> None:
+    """A job that left in time, on the notice, waits for its next machine; a false alarm ends that."""
+    for asked, kind in ((-1.0, Start), (5.0, Pause), (TAKEN_SECONDS, Start)):
+        told = seen(phase="interrupted", attempt=1, asked_seconds=asked)
+        assert isinstance(plan_jobs(DESK, True, [ONE], told), kind)
+
+
+def test_a_job_that_never_writes_a_checkpoint_is_told_what_that_could_cost() -> None:
+    job = change(ONE, checkpoint="ckpt")
+    told = seen(alive=True, phase="running", seconds=7200.0, seconds_before=3600.0)[ONE.id]
+    assert advice(job, told) == ("nothing was written to ckpt so far: an interruption now would lose 60 min")
+    assert advice(job, change(told, seconds=SILENT_SECONDS)) == ""
+    assert advice(ONE, told) == ""  # nobody knows where it writes
+    writes = change(told, checkpoint_seconds=(4.0, 6.0, 5.0))
+    assert "a checkpoint takes 5.0 s" in advice(job, writes)
 
 
 @given(st.floats(0.01, 3600), st.floats(60, 1e6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
 from hotdesk.leaving import Limits, idle_words
 from tests.conftest import Command
+from tests.laptop import SPOT, a_desk, reach
+from tests.local_rig import tool
 
 DESK = Desk(name="blue", goal=Goal.RUNNING, since=0.0, created_at=0.0)
 
@@ -65,3 +68,52 @@ def test_the_budget(home: Path, usd: float, level: str, monkeypatch: pytest.Monk
             assert "--over-budget" in error.value.fix
         else:
             assert bool(desks.check_budget()) == (level == "warns")
+
+
+BUDGET = "[defaults]\nusd_per_month = 100\n"
+
+
+@tool("ssh")
+def test_every_verb_that_may_launch_asks_the_budget(hotdesk: Command, home: Path) -> None:
+    """up, resume, start, move and run, refused alike; what runs already is nobody's business."""
+    assert hotdesk("up", "blue").returncode == 0
+    (home / "hotdesk.toml").write_text(BUDGET)
+    with Hotdesk() as desks:
+        spent(desks, 130.0)
+    project = home / "project"
+    project.mkdir()
+    assert hotdesk("up", "blue").returncode == 0, "it runs: nothing is launched"
+    assert hotdesk("stop", "blue").returncode == 0
+    for words in (["up", "blue"], ["up", "other"], ["resume", "blue"], ["start", "blue"],
+                  ["move", "blue", "--type", "local.cpu"]):  # fmt: skip
+        done = hotdesk(*words)
+        assert done.returncode == 3, words
+        assert "$100.00" in done.stderr
+        assert "--over-budget" in done.stderr
+    (project / "hotdesk.toml").write_text(BUDGET)
+    os.chdir(project)
+    done = hotdesk("run", "blue", "--", "true")
+    assert (done.returncode, "--over-budget" in done.stderr) == (3, True), done.stderr
+    os.chdir(home)
+    with Hotdesk() as desks:
+        assert desks.store.desk("blue").goal is Goal.STOPPED, "a refused wish is not written down"
+        assert desks.store.find("other") is None
+    assert hotdesk("start", "blue", "--over-budget").returncode == 0
+    assert hotdesk("stop", "blue").returncode == 0
+    assert hotdesk("start", "blue").returncode == 3, "it was agreed to once"
+
+
+def test_a_watcher_launches_nothing_past_the_budget() -> None:
+    """A spot machine is taken back at night, and the month's money is gone."""
+    from hotdesk.core.steps import Ask
+
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, SPOT)
+    [machine] = cloud.machines()
+    cloud.interrupt(machine.value.id)
+    cloud.quiet()
+    no = Ask(what="spent", why="", fix="")
+    laptop.reconciler.may = lambda desk, step: no if isinstance(step, Launch) else None
+    assert laptop.settle("blue") == no
+    assert cloud.machines() == []
+    assert cloud.images("blue"), "its disk is saved all the same"

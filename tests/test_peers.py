@@ -1,11 +1,21 @@
 """How users of other tools have lost money or data, one test for each, and why it cannot happen here.
 
-Idleness judged by the browser (a running download was culled): tests/test_idle.py. A laptop that is off
-while the bill runs: tests/test_month.py. Keys of which one half is missing: tests/test_adopt.py. Ports open
-to the world: tests/test_security.py.
+What another file shows already is not shown again:
+
+* a running download was culled, because idleness was judged by the browser: tests/test_idle.py
+* the laptop was off and the bill ran on: tests/test_lease.py; a month of it: tests/test_month.py
+* a key file without its pair, a pair without its file, an empty file: tests/test_doctor_aws.py, test_keys.py
+* ports open to the world: tests/test_security.py, test_aws_trouble.py; disks that are not encrypted, metadata
+  that anybody can ask, roles that may do anything: tests/test_aws_faults.py
+* no notice of an interruption: tests/test_rig.py; recovery that began anew: tests/test_run.py
+* a command line that takes seconds: tests/test_doors.py; offers that take half a minute: benchmarks/offers.py
+* two computers that fight over one desk: tests/test_two_computers.py
 """
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +23,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Market, Seen, Want
 from hotdesk.core.steps import Bake, Launch, Prove
 from hotdesk.costs import charges
+from tests.conftest import Command
 from tests.laptop import HERE, SPOT, THERE, CrashAt, a_desk, reach, until
 from tests.sim import Crash
 
@@ -173,3 +184,74 @@ def test_a_killed_park_is_finished_by_the_next_command() -> None:
     until(laptop, Bake)
     assert laptop.settle("blue") is None
     laptop.check("blue", Goal.PARKED)
+
+
+def test_a_stopped_machine_comes_back_with_what_was_on_it() -> None:
+    """A stopped machine came back empty."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, HERE)
+    for _ in range(3):
+        reach(laptop, Goal.STOPPED)
+        reach(laptop, Goal.RUNNING)
+    [machine] = cloud.machines("blue")
+    assert cloud.acknowledged["blue"] <= machine.work
+    assert len(cloud.acknowledged["blue"]) >= 4
+    assert cloud.calls.count("launch") == 1
+
+
+def test_the_disk_of_a_stopped_machine_is_on_the_bill() -> None:
+    """A stopped machine was said to cost nothing, and its disk was paid for months."""
+    cloud, laptop = a_desk()
+    reach(laptop, Goal.RUNNING, HERE)
+    reach(laptop, Goal.STOPPED)
+    cloud.clock.time += 730 * 3600.0
+    bill = charges("blue", laptop.store.rows("blue"), cloud.clock.time, cloud.survey().of("blue"))
+    [disk] = [c for c in bill if c.kind == "disk"]
+    assert disk.going_on
+    assert disk.usd(0.0, cloud.clock.time) == pytest.approx(0.8, rel=0.01)  # the simulator's price a month
+
+
+def test_an_interruption_is_noticed_at_the_next_look() -> None:
+    """It took from two to twenty minutes until somebody noticed."""
+    for seed in range(10):
+        cloud, laptop = a_desk(seed, lag_seconds=0.0, seconds=0.0)
+        reach(laptop, Goal.RUNNING, SPOT)
+        [machine] = cloud.machines("blue")
+        began = cloud.clock.time
+        cloud.interrupt(machine.value.id)
+        while not any(isinstance(r.step, Bake) for r in laptop.store.rows("blue")):
+            laptop.clock.sleep(laptop.reconciler.tick().seconds or 0.0)
+        # A machine takes up to a minute to end in this cloud, and only then is its disk free.
+        assert cloud.clock.time - began < 75.0
+
+
+@pytest.mark.parametrize("words", [("ls",), ("costs",), ("gc",), ("offers", "--gpu", "L4", "--limit", "3")])
+def test_no_price_without_its_unit(hotdesk: Command, words: tuple[str, ...]) -> None:
+    """A price was shown without saying of what: an hour, a month, a machine or all of them."""
+    said = hotdesk(*words).stdout
+    for line in said.splitlines():
+        for price in re.findall(r"\$ ?\d[\d.,]*(?:\S*)(?: \S+){0,3}", line):
+            assert re.search(r"/h|/month|a month|an hour|spent|TOTAL|together|this month", price + line), line
+
+
+def test_the_group_goes_when_nothing_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Security groups, key pairs and addresses were left behind by every launch, and never deleted."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    from tests.aws_desk import HOME as REGION
+    from tests.aws_desk import Laptop as AwsLaptop
+    from tests.aws_desk import quick
+    from tests.fake_ec2.process import FakeEc2
+
+    with FakeEc2() as server:
+        for key, value in server.environment(REGION).items():
+            monkeypatch.setenv(key, value)
+        with quick(server):
+            mine = AwsLaptop(server, tmp_path)
+            assert mine.do(Goal.RUNNING) is None
+            assert mine.do(Goal.GONE) is None
+            mine.time.sleep(4000.0)  # a machine that ended is listed for an hour
+            assert mine.gc() == []
+            kinds = {"security-group", "key-pair", "elastic-ip", "volume", "snapshot", "image"}
+            left = [r for r in mine.things() if r["kind"] in kinds and r["tags"].get("hotdesk") == "1"]
+            assert left == []
+            mine.store.close()

@@ -20,7 +20,7 @@ from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
 from hotdesk.core.policy import Decision
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Move, Outcome, Row
-from hotdesk.core.zones import DOWN_SECONDS, FORGET_SECONDS, UNKNOWN_SECONDS, events, zones
+from hotdesk.core.zones import DOWN_SECONDS, FORGET_SECONDS, UNKNOWN_SECONDS, events, spells, zones
 from hotdesk.store import Store
 from hotdesk.world import SystemClock, state_folder
 from tests import test_run_ec2
@@ -103,6 +103,28 @@ def test_a_machine_that_we_ended_was_not_taken() -> None:
     past.bake(2100.0, "vol-1")
     past.launch(2200.0, B, "i-2")
     assert past.state(2300.0)[B.key] == (True, 1300.0)
+
+
+def test_zones_that_fall_often_are_noticed() -> None:
+    """The second solution of the programme is for such zones; it takes the falls that the journal shows."""
+    pytest.importorskip("numpy")
+    from hotdesk.core.policy import Terms
+    from hotdesk.jobs.table import semi_markov
+    from hotdesk.jobs.terms import unrest
+
+    past = Journal()
+    past.launch(0.0, A, "i-1")
+    past.bake(900.0, "vol-1")
+    past.launch(1000.0, B, "i-2")
+    assert spells(events(past.rows), 4600.0) == ((900.0, True), (3600.0, False))
+    rule = semi_markov(
+        Terms(
+            work_seconds=36000.0, deadline_seconds=72000.0, changeover_seconds=720.0,
+            usd_on_demand=1.0, usd_spot=0.3,
+        ),
+        keep=False,
+    )  # fmt: skip
+    assert unrest(rule, ((86400.0, False),)) < 0 < unrest(rule, ((600.0, True),) * 3)
 
 
 def test_another_region_costs_the_way_there() -> None:

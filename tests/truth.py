@@ -64,6 +64,7 @@ class Truth:
         self.lost_by_choice = False  # whether somebody ever gave work up, or deleted something by hand
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
+        self.by_hand_at = float("-inf")  # when somebody last deleted something in the console
 
     # ---- work, and its judge -----------------------------------------------------------------------------
 
@@ -84,7 +85,9 @@ class Truth:
                 at_stake -= other.work
         self.lost_by_choice |= self.given_up(desk)
         if at_stake:
-            if not self.given_up(desk):
+            # Another copy was deleted by hand a moment ago, and no listing could show that yet.
+            unseen = self.clock.time - self.by_hand_at <= self.lag_seconds + 60.0
+            if not self.given_up(desk) and not unseen:
                 self.violations.append(f"the last copy of {sorted(at_stake)} destroyed with {thing.value.id}")
             self.acknowledged[desk] -= at_stake
 

@@ -16,8 +16,10 @@ import msgspec
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
+    Kind,
     Missing,
     NeedsDecision,
+    NotAllowed,
     Refused,
     Unknown,
     Usage,
@@ -33,9 +35,10 @@ from hotdesk.core.model import (
     Want,
 )
 from hotdesk.core.ports import Access, Clock, Provider
-from hotdesk.core.steps import AnyStep, Row, Wait
+from hotdesk.core.steps import AnyStep, Ask, Launch, Row, Start, Wait
 from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
+from hotdesk.money import Money
 from hotdesk.opening import Opening
 from hotdesk.questions import not_tried, question, question_of
 from hotdesk.store import Store
@@ -51,10 +54,11 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Wishes, Leaving, Hearing, Opening):
+class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
     """Your desks. Use as a context manager, or `close()` it.
 
-    `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for.
+    `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_note` of
+    what its owner should know. `over_budget` agrees to launch past the month's budget.
     Every verb raises a `HotdeskError` unless the wanted state was seen.
     """
 
@@ -67,6 +71,8 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         on_row: Callable[[Row], None] = lambda row: None,
         on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
         on_busy: Callable[[str, str], None] = lambda desk, holder: None,
+        on_note: Callable[[str], None] = lambda text: None,
+        over_budget: bool = False,
     ) -> None:
         self.state = state or state_folder()
         self.store = Store(self.state)
@@ -74,6 +80,8 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_busy = on_busy
+        self.on_note = on_note
+        self.over_budget = over_budget
         self._config = config
         self._providers: dict[str, Provider] = {}
         self._heard = {}
@@ -330,6 +338,8 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
 
     def _pursue(self, desk: Desk) -> View:
         """Write the wish down, then act on it until it is so."""
+        if desk.goal is Goal.RUNNING and self._may_launch(desk):
+            desk = self.within_budget(desk)
         old = self.store.find(desk.name)
         changed = old is None or old.wish != desk.wish
         if changed:
@@ -341,6 +351,13 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
         self.on_busy(desk.name, self.store.holder(desk.name))
         with self.store.hold(desk.name, doing, wait=True):
             return self._settle(desk, changed)
+
+    def _may_launch(self, desk: Desk) -> bool:
+        """Whether a machine would be launched or started for it, as far as one look tells."""
+        if not self.config.defaults.usd_per_month:
+            return False
+        live = self.survey(desk.provider).of(desk.name).live
+        return not powered(live) or live.chosen_for < desk.generation  # type: ignore[union-attr]
 
     def _settle(self, desk: Desk, changed: bool) -> View:
         current = self.store.find(desk.name)
@@ -376,7 +393,18 @@ class Hotdesk(Wishes, Leaving, Hearing, Opening):
             on_row=self.on_row,
             on_wait=self.on_wait,
             on_gone=self._forget,
+            may=self._may,
         )
+
+    def _may(self, desk: Desk, step: AnyStep) -> Ask | None:
+        """What keeps a step from being taken: a launch past the month's budget, by whoever watches."""
+        if not isinstance(step, Launch | Start) or not self.config.defaults.usd_per_month:
+            return None
+        try:
+            self.within_budget(desk)
+        except NotAllowed as no:
+            return Ask(what=no.what, why=no.why, fix=f"hotdesk up {desk.name} --over-budget", kind=Kind.QUOTA)
+        return None
 
     def _forget(self, desk: Desk) -> None:
         from hotdesk.connect import editor

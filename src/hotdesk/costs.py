@@ -1,20 +1,19 @@
-"""The bill, from the journal: what each desk's machines, disks, images and addresses have cost.
+"""What was paid for, from the journal: each desk's machines, disks, images, addresses and copies.
 
-Where the journal cannot know when something ended (an interruption, a lost reply, a machine that ended
-itself), it is charged until the first row that shows that it had ended: at most, and said to be so.
-Transfer out of a cloud is in no journal and is not counted.
+The journal knows when each thing was asked for and when it was let go. Where it cannot know an end (an
+interruption, a lost reply, a machine that ended itself), a charge runs to the first row that shows that it
+had ended, and is said to be at most; `sure_from` and `sure_until` are what is certain of it. The truth, by
+the prices known, lies between. What goes out of a cloud to the internet is in no journal: it is not counted.
 """
 
 from __future__ import annotations
 
-import bisect
-import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hotdesk.core.model import Disk, Image, Market, Offer, Seen, Value
+from hotdesk.core.model import Instance, Offer, Phase, Seen
 from hotdesk.core.steps import (
     Bake,
-    BakeOrder,
+    Begin,
     Copy,
     Delete,
     Launch,
@@ -26,266 +25,434 @@ from hotdesk.core.steps import (
     Stop,
     Verify,
 )
+from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates
 
-HOURS_PER_MONTH = 730.0  # as the clouds count
-#: US dollars per GiB and month of a machine's own disk (EC2: gp3 in us-east-1; the price list differs by
-#: region by up to 20 %), and per hour of a machine's public address (EC2, since February 2024).
-DISK_USD = {"aws": 0.08}
-ADDRESS_USD = {"aws": 0.005}
-
-Prices = Mapping[str, Sequence[tuple[float, float]]]  # offer key -> (time, US dollars an hour), by time
+# ---- what is known of a thing ------------------------------------------------------------------------
 
 
-class Charge(Value, frozen=True):
-    """One thing that was paid for from `began` to `ended` (our clock)."""
+class _Span:
+    """From when to when something was there: at most, and for certain."""
 
-    desk: str
-    kind: str  # compute | disk | image | address
-    id: str
-    began: float
-    ended: float
-    usd_per_hour: float
-    offer: Offer | None = None  # of compute
-    at_most: bool = False  # its true end is not known, and was earlier
-    going_on: bool = False
+    def __init__(self, began: float) -> None:
+        self.maybe_ended = False  # it was asked to end, and no answer came
+        self.began, self.ended = began, float("inf")
+        self.first, self.last = float("inf"), float("-inf")
 
-    def usd(self, since: float, until: float, prices: Prices | None = None) -> float:
-        """What it cost between two times. Spot: each hour from its start at the price of that moment."""
-        low, high = max(since, self.began), min(until, self.ended)
-        if high <= low:
-            return 0.0
-        steps = prices.get(self.offer.key) if prices and self.offer else None
-        if not steps or self.offer is None or self.offer.market is not Market.SPOT:
-            return self.usd_per_hour * (high - low) / 3600
-        times, total = [at for at, _ in steps], 0.0
-        hour = int((low - self.began) // 3600)
-        while (start := self.began + hour * 3600) < high:
-            place = bisect.bisect_right(times, start) - 1
-            price = steps[place][1] if place >= 0 else self.usd_per_hour
-            total += price * (min(high, start + 3600) - max(low, start)) / 3600
-            hour += 1
-        return total
+    def surely(self, at: float) -> None:
+        """It was there then, whatever was thought before."""
+        if at > self.ended:
+            self.ended = float("inf")
+        self.first, self.last = min(self.first, at), max(self.last, at)
+
+    def end(self, at: float) -> None:
+        self.ended = max(self.began, min(self.ended, at))
+        self.last = min(self.last, self.ended)
+
+    @property
+    def sure(self) -> tuple[float, float]:
+        """From when to when it was there for certain; the same moment twice where nothing is."""
+        if self.last < self.first:
+            return self.began, self.began
+        return max(self.began, self.first), min(self.ended, self.last)
 
 
-class _Machine:
+class _Run(_Span):
+    """A machine that is on."""
+
+    def __init__(self, began: float, offer: Offer) -> None:
+        super().__init__(began)
+        self.offer = offer
+        self.answered = float("inf")  # it began by then
+
+
+class _Machine(_Span):
+    """A machine with its disk, which is paid from the one's beginning to the other's end."""
+
     def __init__(self, offer: Offer, disk_gib: float, began: float) -> None:
-        self.offer, self.disk_gib, self.made = offer, disk_gib, began
-        self.id = ""
-        self.on: float | None = began
-        self.maybe_off: float | None = None  # a stop that may have had its effect
-        self.runs: list[tuple[float, float, bool, Offer]] = []
-        self.gone: float | None = None
+        super().__init__(began)
+        self.offer, self.disk_gib, self.usd = offer, disk_gib, 0.0
+        self.id, self.generation = "", 0
+        self.on: _Run | None = _Run(began, offer)
+        self.runs: list[_Run] = [self.on]
 
-    def off(self, at: float, at_most: bool = False) -> None:
+    def start(self, at: float) -> None:
+        self.on = _Run(at, self.offer)
+        self.runs.append(self.on)
+
+    def off(self, at: float, ran_seconds: float | None = None) -> None:
+        """It is off by then; for how long it had run, where its cloud tells that."""
         if self.on is not None:
-            self.runs.append((self.on, max(at, self.on), at_most, self.offer))
-        self.on = self.maybe_off = None
+            if ran_seconds is not None:
+                if self.on.first <= self.on.began + ran_seconds:  # it had begun by then
+                    self.on.surely(min(at, self.on.began + ran_seconds))
+                at = min(at, self.on.answered + ran_seconds)
+            self.on.end(at)
+            self.on = None
+
+    def begun(self, at: float) -> None:
+        """The answer came that it is on."""
+        self.lives(at)
+        if self.on is not None:
+            self.on.answered = min(self.on.answered, at)
+
+    def lives(self, at: float) -> None:
+        """It was on, and so was there."""
+        self.surely(at)
+        if self.on is not None:
+            self.on.surely(at)
 
 
-def charges(desk: str, rows: Iterable[Row], now: float, seen: Seen | None = None) -> list[Charge]:
+class _Stored(_Span):
+    def __init__(self, began: float, gib: float) -> None:
+        super().__init__(began)
+        self.gib, self.usd = gib, 0.0
+        self.named = False  # whether its id is known, and so that it was made
+
+
+# ---- the journal -------------------------------------------------------------------------------------
+
+
+def charges(
+    desk: str,
+    rows: Iterable[Row],
+    now: float,
+    seen: Seen | None = None,
+    *,
+    rates: Mapping[str, Rates] = RATES,
+    provider: str = "",
+) -> list[Charge]:
     """Everything that one desk's rows (by id) have made and paid; `seen` is what there is of it now.
 
-    Without `seen`, whatever is not known to have ended is taken to go on.
+    Without `seen`, whatever is not known to have ended is taken to go on. `provider` is the desk's.
     """
-    machines: dict[str, _Machine] = {}  # by token, later by id too
-    stored: dict[str, tuple[str, float, float]] = {}  # id or name -> kind, began, US dollars a month
-    bill: list[Charge] = []
-    last: _Machine | None = None
-    unnamed: list[str] = []  # images whose ids are not known yet, by name
-    names: dict[str, str] = {}  # of an image: name -> id
-
-    def of(id_: str) -> _Machine | None:
-        if id_ in machines:
-            return machines[id_]
-        if last is not None and not last.id:  # the reply that would have named it was lost
-            last.id, machines[id_] = id_, last
-            return last
-        return None
-
-    def end(id_: str, at: float, usd_per_month: float) -> None:
-        if found := stored.pop(id_, None):
-            usd = usd_per_month or found[2]
-            bill.append(_stored(desk, found[0], id_, found[1], at, usd=usd))
-
+    fold = _Fold(desk, rates, provider)
     for row in rows:
-        if row.refused:
-            continue
-        at = row.ended_at or row.at
-        match row.step:
-            case Launch(order=order):
-                machine = machines.get(order.token)
-                if machine is None:
-                    for other in {id(m): m for m in machines.values()}.values():
-                        other.off(row.at, at_most=True)  # there are never two: it had ended by then
-                        other.gone = other.gone or row.at
-                    machine = machines[order.token] = _Machine(order.offer, order.disk_gib, row.at)
-                    last = machine
-                if row.done and row.outcome and row.outcome.id:
-                    machine.id = row.outcome.id
-                    machines[machine.id] = machine
-            case Start(id=id_) if (m := of(id_)) is not None:
-                m.on = row.at if m.on is None else m.on
-            case Stop(id=id_) if (m := of(id_)) is not None:
-                if row.done:
-                    m.off(at)
-                else:
-                    m.maybe_off = at
-            case Retype(id=id_, offer=offer) if (m := of(id_)) is not None:
-                m.off(row.at, at_most=True)  # it is off, whether or not a row says so
-                m.offer = offer
-            case Prove(id=id_) | Leave(id=id_) if (m := of(id_)) is not None:
-                if isinstance(row.step, Leave):
-                    m.off(row.at, at_most=True)
-            case Bake(order=bake):
-                if (m := of(bake.source_id)) is not None:
-                    m.off(row.at, at_most=True)
-                id_ = _made(row, bake)
-                names[bake.name] = id_
-                if id_ not in stored and not row.done and id_ not in unnamed:
-                    unnamed.append(id_)
-                stored.setdefault(id_, ("image", row.at, 0.0))
-            case Copy() if row.outcome and row.outcome.id:
-                stored.setdefault(row.outcome.id, ("image", row.at, 0.0))
-            case Verify(id=id_) if id_ not in stored and unnamed:
-                stored[id_] = stored.pop(unnamed.pop())  # the reply that would have named it was lost
-            case Delete(id=id_, keep_disk=keep, usd_per_month=usd):
-                if id_ in stored or id_ in names:
-                    if row.done:
-                        end(id_ if id_ in stored else names[id_], at, usd)
-                elif (m := machines.get(id_)) is not None:
-                    if row.done:
-                        m.off(at)
-                        m.gone = m.gone or (None if keep else at)
-                    else:
-                        m.maybe_off = at
-                elif usd and row.done and last is not None:  # a disk that its machine left behind
-                    last.gone = at
-    bill += _machines(desk, {id(m): m for m in machines.values()}.values(), now, seen)
-    bill += _still_there(desk, stored, now, seen)
+        if not row.refused:
+            fold.take(row)
+    bill = [*fold.machines_bill(now, seen), *fold.stored_bill(now, seen), *fold.copied]
     return sorted(bill, key=lambda c: (c.began, c.kind, c.id))
 
 
-def _made(row: Row, bake: BakeOrder) -> str:
-    return row.outcome.id if row.outcome and row.outcome.id else bake.name
+class _Fold:
+    """One desk's journal, row after row."""
+
+    def __init__(self, desk: str, rates: Mapping[str, Rates], provider: str) -> None:
+        self.desk, self.rates = desk, rates
+        self.every: list[_Machine] = []
+        self.machines: dict[str, _Machine] = {}  # by token, later by id too
+        self.disks: dict[str, _Machine] = {}  # those that outlived their machines, by id
+        self.stored: dict[str, _Stored] = {}  # by id, and by name until the id is known
+        self.copied: list[Charge] = []
+        self.provider = provider
+
+    @property
+    def last(self) -> _Machine | None:
+        return self.every[-1] if self.every else None
+
+    def of(self, id_: str) -> _Machine | None:
+        if id_ in self.machines:
+            return self.machines[id_]
+        if self.last is not None and not self.last.id:  # the reply that would have named it was lost
+            self.last.id, self.machines[id_] = id_, self.last
+            return self.last
+        return None
+
+    def _known(self, id_: str, usd_per_hour: float, at: float) -> _Machine | None:
+        """A machine that this journal speaks of; one that another computer launched, from now on."""
+        if (found := self.of(id_)) is not None or not usd_per_hour:
+            return found
+        offer = Offer(provider=self.provider, region="", zone="", instance_type="", usd_per_hour=usd_per_hour)
+        for other in self.every:
+            other.off(at)
+        machine = self.machines[id_] = _Machine(offer, 0.0, at)
+        machine.id = id_
+        self.every.append(machine)
+        return machine
+
+    def take(self, row: Row) -> None:
+        at = row.at if row.ended_at is None else row.ended_at
+        self._settle_doubts(row)
+        match row.step:
+            case Launch():
+                self._launch(row, row.step, at)
+            case Start(id=id_, usd_per_hour=usd, ran_seconds=ran) if m := self._known(id_, usd, row.at):
+                m.surely(row.at)
+                m.off(row.at, ran)  # it was off, whether or not a row says so
+                m.start(row.at)
+                if row.done:
+                    m.begun(at)
+            case Stop(id=id_) if (m := self.of(id_)) is not None:
+                m.lives(row.at)
+                if row.done:
+                    m.off(at)
+            case Retype(id=id_, offer=offer) if (m := self.of(id_)) is not None:
+                m.off(row.at)  # it is off, whether or not a row says so
+                m.offer = offer
+            case Prove(id=id_, usd_per_hour=usd) if (m := self._known(id_, usd, row.at)) is not None:
+                m.lives(row.at)
+            case Begin() if self.last is not None and row.done:
+                self.last.lives(row.at)
+            case Leave(id=id_, ran_seconds=ran) if (m := self.of(id_)) is not None:
+                m.off(row.at, ran)
+            case Bake() | Copy():
+                self._image(row, row.step, at)
+            case Verify(id=id_):
+                self._named(id_).surely(row.at)
+            case Delete():
+                self._delete(row, row.step, at)
+
+    def _launch(self, row: Row, step: Launch, at: float) -> None:
+        order = step.order
+        self.provider = order.offer.provider
+        self._not_there(row.at)
+        machine = self.machines.get(order.token)
+        if machine is None:
+            for other in self.every:
+                other.off(row.at)  # there are never two: it had ended by then
+            machine = self.machines[order.token] = _Machine(order.offer, order.disk_gib, row.at)
+            machine.generation = order.generation
+            self.every.append(machine)
+        if row.done and row.outcome and row.outcome.id:
+            machine.id = row.outcome.id
+            self.machines[machine.id] = machine
+            machine.begun(at)
+
+    def _image(self, row: Row, step: Bake | Copy, at: float) -> None:
+        source: _Machine | _Stored | None
+        if isinstance(step, Bake):
+            name = step.order.name
+            source = self.of(step.order.source_id) or self._disk(step.order.source_id, step.order.generation)
+            if source is not None:
+                source.off(row.at, step.ran_seconds)
+                source.surely(row.at)
+            gib = self._gib(source)
+        else:
+            name, source = step.name, self.stored.get(step.id)
+            gib = (source.gib if source else 0.0) or self._gib(self.last)
+        self._not_there(row.at, but=name)
+        id_ = row.outcome.id if row.outcome and row.outcome.id else ""
+        thing = self.stored.pop(name, None) or self.stored.get(id_) or _Stored(row.at, gib)
+        self.stored[id_ or name] = thing
+        if row.done:
+            thing.named = bool(id_)
+            thing.surely(at)
+        if isinstance(step, Copy) and row.done:
+            usd = gib * self._rates().copy_usd_per_gib
+            if usd:
+                self.copied.append(
+                    Charge(desk=self.desk, kind="transfer", id=id_ or name, began=at, ended=at,
+                           usd_per_hour=0.0, usd_once=usd, provider=self.provider)
+                )  # fmt: skip
+
+    def _named(self, id_: str) -> _Stored:
+        """The image of that id: perhaps one whose name alone is known, because a reply was lost."""
+        if id_ not in self.stored:
+            nameless = [(thing.ended, name) for name, thing in self.stored.items() if not thing.named]
+            self.stored[id_] = self.stored.pop(max(nameless)[1]) if nameless else _Stored(float("inf"), 0.0)
+        self.stored[id_].named = True
+        return self.stored[id_]
+
+    def _disk(self, id_: str, generation: int) -> _Machine | None:
+        """The machine from which a disk was left."""
+        if id_ not in self.disks:
+            found = [m for m in self.every if m.generation == generation and m.id not in {id_}]
+            if not found:
+                return None
+            self.disks[id_] = found[-1]
+        return self.disks[id_]
+
+    def _delete(self, row: Row, step: Delete, at: float) -> None:
+        thing: _Stored | _Machine | None
+        if step.id in self.machines or step.kind == "machine":
+            thing = self.of(step.id)
+        elif step.id in self.stored or step.kind == "image":
+            thing = self._named(step.id)
+        else:
+            thing = self.disks.get(step.id) or self.machines.get(step.of) or self._left_disk(step)
+        if thing is None:
+            return
+        thing.usd = step.usd_per_month or thing.usd
+        thing.surely(row.at)
+        if isinstance(thing, _Machine):
+            if step.ran_seconds is not None or row.done:
+                thing.off(at if row.done else row.at, step.ran_seconds)
+            if step.keep_disk:
+                return
+        if not row.done:
+            thing.maybe_ended = True
+            return
+        thing.end(at)
+
+    def _left_disk(self, step: Delete) -> _Machine | None:
+        """A disk that its machine left, and that nobody here has baked: the youngest that is still paid."""
+        off = [m for m in self.every if m.on is None and m.ended == float("inf")]
+        return off[-1] if off and step.usd_per_month and step.kind in {"disk", ""} else None
+
+    def _settle_doubts(self, row: Row) -> None:
+        """Before this step somebody looked: what was to end then, and is not spoken of again, had ended.
+
+        But for steps that save: they come first, and what is to go waits for them.
+        """
+        if isinstance(row.step, Bake | Verify | Copy):
+            return
+        about = getattr(row.step, "id", "")
+        for m in self.every:
+            if m.maybe_ended and m.id != about:
+                m.end(row.at)
+                m.off(row.at)
+            m.maybe_ended = False
+        for id_, thing in self.stored.items():
+            if thing.maybe_ended and id_ != about:
+                thing.end(row.at)
+            thing.maybe_ended = False
+
+    def _not_there(self, at: float, but: str = "") -> None:
+        """An image whose making was never answered, and which the look before this step did not show."""
+        for name, thing in self.stored.items():
+            if not thing.named and name != but:
+                thing.end(at)
+
+    def _rates(self) -> Rates:
+        return self.rates.get(self.provider, Rates())
+
+    def _gib(self, machine: _Machine | None) -> float:
+        """The size of a machine's disk at most, as far as the journal tells."""
+        return (machine.disk_gib if machine else 0.0) or self._rates().disk_gib
+
+    # ---- what it comes to ----------------------------------------------------------------------------
+
+    def machines_bill(self, now: float, seen: Seen | None) -> Iterator[Charge]:
+        there = {i.id: i for i in seen.machines} if seen else {}
+        for m in self.every:
+            shown = there.get(m.id)
+            going_on = self._see(m, shown, now, seen is not None)
+            rates = self.rates.get(m.offer.provider, Rates())
+            for run in m.runs:
+                more = going_on and run is m.runs[-1]
+                minute = min(run.began + rates.minimum_seconds, now) if run.first <= run.last else 0.0
+                yield self._charge(
+                    "compute",
+                    m.id,
+                    run,
+                    run.offer.usd_per_hour,
+                    more=more,
+                    offer=run.offer,
+                    ended_least=minute,
+                )
+                if usd := rates.address_usd_per_hour:
+                    yield self._charge("address", m.id, run, usd, more=more)
+            yield from self._disk_bill(m, shown, now, seen)
+
+    def _see(self, m: _Machine, shown: Instance | None, now: float, looked: bool) -> bool:
+        """Take in what is seen of a machine now; whether it goes on."""
+        if shown is not None:
+            m.surely(now)
+        if m.on is None:
+            return False
+        if not looked or (shown is not None and shown.phase not in {Phase.STOPPED, Phase.ENDING}):
+            if shown is not None or m.on.last >= m.on.first:
+                m.on.surely(now)
+            m.on.end(now)
+            return True
+        m.off(now, shown.ran_seconds if shown else None)
+        return False
+
+    def _disk_bill(
+        self, m: _Machine, shown: Instance | None, now: float, seen: Seen | None
+    ) -> Iterator[Charge]:
+        left = [d for d in seen.disks if d.instance_id == m.id or self.disks.get(d.id) is m] if seen else []
+        known = m.usd or (shown.disk_usd_per_month if shown else 0.0) or sum(d.usd_per_month for d in left)
+        rates = self.rates.get(m.offer.provider, Rates())
+        usd = (
+            known
+            or (m.disk_gib or (shown.disk_gib if shown else 0.0) or rates.disk_gib)
+            * rates.disk_usd_per_gib_month
+        )
+        stays = m.ended == float("inf")
+        if left:
+            m.surely(now)
+        m.end(now)
+        if not known and not m.disk_gib:
+            m.first = float("inf")  # its size is not known, so no dollar of it is certain
+        if usd:
+            more = stays and bool(shown or left or seen is None)
+            yield self._charge("disk", m.id, m, usd / HOURS_PER_MONTH, more=more)
+
+    def stored_bill(self, now: float, seen: Seen | None) -> Iterator[Charge]:
+        listed = {key: i for i in seen.images for key in (i.id, i.name)} if seen else {}
+        for id_, thing in self.stored.items():
+            shown = listed.get(id_)
+            going_on = thing.ended == float("inf") and (shown is not None or seen is None)
+            if thing.began == float("inf"):
+                continue  # another computer's
+            if shown is not None:
+                thing.surely(now)
+            thing.end(now)
+            known = (shown.usd_per_month if shown else 0.0) or thing.usd
+            if not known:
+                thing.first = float("inf")
+            if usd := known or thing.gib * self._rates().image_usd_per_gib_month:
+                yield self._charge("image", id_, thing, usd / HOURS_PER_MONTH, more=going_on)
+
+    def _charge(
+        self,
+        kind: str,
+        id_: str,
+        span: _Span,
+        usd_per_hour: float,
+        *,
+        more: bool,
+        offer: Offer | None = None,
+        ended_least: float = 0.0,
+    ) -> Charge:
+        low, high = span.sure
+        return Charge(
+            desk=self.desk,
+            kind=kind,
+            id=id_,
+            began=span.began,
+            ended=max(span.ended, ended_least),
+            usd_per_hour=usd_per_hour,
+            offer=offer,
+            sure_from=low,
+            sure_until=high,
+            going_on=more,
+            provider=self.provider,
+        )
 
 
-def _machines(desk: str, found: Iterable[_Machine], now: float, seen: Seen | None) -> Iterator[Charge]:
-    from hotdesk.core.model import Phase
+def of_others(desk: str, seen: Seen, bill: Sequence[Charge], now: float) -> list[Charge]:
+    """What is seen of a desk and is in no row of this journal: another computer made it, and it is paid.
 
-    on = {i.id for i in seen.machines if i.phase not in {Phase.STOPPED, Phase.ENDING}} if seen else set()
-    there = {i.id: i for i in seen.machines} if seen else {}
-    for m in found:
-        going_on = m.on is not None and (seen is None or m.id in on)
-        if m.on is not None and not going_on and m.maybe_off is not None:
-            m.off(m.maybe_off)
-        elif m.on is not None:
-            m.off(now, at_most=not going_on)
-        provider = m.offer.provider
-        for n, (began, ended, at_most, offer) in enumerate(m.runs):
-            more = going_on and n == len(m.runs) - 1
-            yield Charge(
-                desk=desk, kind="compute", id=m.id, began=began, ended=ended, offer=offer,
-                usd_per_hour=offer.usd_per_hour, at_most=at_most, going_on=more,
+    From its own cloud's time on: this computer knows nothing of what was there before.
+    """
+    known = {c.id for c in bill}
+    found = []
+    for m in seen.machines:
+        if m.id in known or not m.started_at:
+            continue
+        began = min(m.started_at, now)
+        offer = Offer(provider=m.provider, region=m.region, zone=m.zone, instance_type=m.instance_type,
+                      market=m.market, usd_per_hour=m.usd_per_hour)  # fmt: skip
+        ended = now if m.phase not in {Phase.STOPPED, Phase.ENDING} else max(began, m.stopped_at or began)
+        usd = {"compute": m.usd_per_hour, "disk": m.disk_usd_per_month / HOURS_PER_MONTH}
+        for kind, per_hour in usd.items():
+            end = ended if kind == "compute" else now
+            found.append(
+                Charge(desk=desk, kind=kind, id=m.id, began=began, ended=end, usd_per_hour=per_hour,
+                       provider=m.provider, offer=offer if kind == "compute" else None, going_on=end == now)
             )  # fmt: skip
-            if usd := ADDRESS_USD.get(provider):
-                yield Charge(desk=desk, kind="address", id=m.id, began=began, ended=ended,
-                             usd_per_hour=usd, at_most=at_most, going_on=more)  # fmt: skip
-        gib = m.disk_gib or (there[m.id].disk_gib if m.id in there else 0.0)
-        if usd := gib * DISK_USD.get(provider, 0.0):
-            stays = m.id in there or seen is None
-            ended = m.gone if m.gone is not None else now
-            yield _stored(desk, "disk", m.id, m.made, ended, usd=usd, going_on=m.gone is None and stays)
-
-
-def _still_there(
-    desk: str, stored: Mapping[str, tuple[str, float, float]], now: float, seen: Seen | None
-) -> Iterator[Charge]:
-    things: dict[str, Disk | Image] = {}
-    listed: list[Disk | Image] = [*seen.images, *seen.disks] if seen else []
-    for thing in listed:
-        things[thing.id] = thing
-        if isinstance(thing, Image):
-            things[thing.name] = thing
-    for id_, (kind, began, usd) in stored.items():
-        thing_ = things.get(id_)
-        month = thing_.usd_per_month if thing_ else usd
-        yield _stored(desk, kind, id_, began, now, usd=month, going_on=thing_ is not None)
-
-
-def _stored(
-    desk: str, kind: str, id_: str, began: float, ended: float, *, usd: float, going_on: bool = False
-) -> Charge:
-    """Something that is paid by the month."""
-    return Charge(
-        desk=desk, kind=kind, id=id_, began=began, ended=max(began, ended),
-        usd_per_hour=usd / HOURS_PER_MONTH, going_on=going_on,
-    )  # fmt: skip
+    for image in seen.images:
+        if not {image.id, image.name} & known and image.taken_at:
+            usd_per_hour = image.usd_per_month / HOURS_PER_MONTH
+            found.append(
+                Charge(desk=desk, kind="image", id=image.id, began=min(image.taken_at, now), ended=now,
+                       usd_per_hour=usd_per_hour, going_on=True, provider=image.provider)
+            )  # fmt: skip
+    return found
 
 
 def compute_usd(rows: Iterable[Row], now: float, running: bool) -> float:
     """Compute charges of one desk's rows, in US dollars. `running`: whether a machine of it is on now."""
     bill = charges("", rows, now, None if running else Seen())
     return sum(c.usd(0.0, now) for c in bill if c.kind == "compute")
-
-
-class Line(Value, frozen=True):
-    """What one desk cost in one day or month (UTC, as the clouds bill)."""
-
-    desk: str
-    period: str  # 2026-11-23 or 2026-11
-    compute: float = 0.0
-    disk: float = 0.0
-    image: float = 0.0
-    address: float = 0.0
-    left_on: float = 0.0  # what compute would have cost had the last machine never been turned off
-    at_most: bool = False
-
-    @property
-    def usd(self) -> float:
-        return self.compute + self.disk + self.image + self.address
-
-
-def lines(
-    bill: Sequence[Charge], now: float, *, by: str = "month", prices: Prices | None = None
-) -> list[Line]:
-    """The bill by desk and day or month, oldest first."""
-    found: list[Line] = []
-    for desk in sorted({c.desk for c in bill}):
-        mine = [c for c in bill if c.desk == desk]
-        first = min(c.began for c in mine)
-        compute = sorted((c for c in mine if c.kind == "compute"), key=lambda c: c.began)
-        for period, since, until in _periods(first, now, by):
-            part = [(c, c.usd(since, until, prices)) for c in mine]
-            usd = {k: sum(u for c, u in part if c.kind == k) for k in ("compute", "disk", "image", "address")}
-            left_on = usd["compute"]
-            for n, c in enumerate(compute):  # the gap after each run, at its price
-                end = compute[n + 1].began if n + 1 < len(compute) else now
-                low, high = max(c.ended, since), min(end, until)
-                left_on += c.usd_per_hour * max(0.0, high - low) / 3600
-            if any(usd.values()) or left_on:
-                at_most = any(c.at_most and u for c, u in part)
-                found.append(Line(desk=desk, period=period, left_on=left_on, at_most=at_most, **usd))
-    return sorted(found, key=lambda line: (line.period, line.desk))
-
-
-def _periods(since: float, until: float, by: str) -> Iterator[tuple[str, float, float]]:
-    start = datetime.datetime.fromtimestamp(since, datetime.UTC).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
-    if by == "month":
-        start = start.replace(day=1)
-    while start.timestamp() < until:
-        days = 32 if by == "month" else 1
-        end = start + datetime.timedelta(days=days)
-        if by == "month":
-            end = end.replace(day=1)
-        yield start.strftime("%Y-%m" if by == "month" else "%Y-%m-%d"), start.timestamp(), end.timestamp()
-        start = end
-
-
-def this_month(bill: Sequence[Charge], now: float) -> float:
-    """What was spent since the month began (UTC)."""
-    start = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(
-        day=1, hour=0, minute=0, second=0, microsecond=0
-    )
-    return sum(c.usd(start.timestamp(), now) for c in bill)

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError, NotAllowed, Refused
-from hotdesk.core.model import Desk, Phase, Seen, Survey, Value
-from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.model import Desk, Leftover, Phase, Survey, Value
+from hotdesk.core.ports import Access, Clock, Provider, Sweeper
 from hotdesk.core.steps import Row
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
-    from hotdesk.costs import Charge
     from hotdesk.leftovers import Thing
 
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
@@ -136,26 +135,11 @@ class Leaving:
             for s in found
         ]
 
-    def bill(self) -> list[Charge]:
-        """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.costs import charges
-
-        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
-        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
-        rows: dict[str, list[Row]] = {}
-        for row in self.store.rows(limit=10_000_000):
-            rows.setdefault(row.desk, []).append(row)
-        bill: list[Charge] = []
-        for name, mine in rows.items():
-            seen = surveys[known[name].provider].of(name) if name in known else Seen()
-            bill += charges(name, mine, now, seen)
-        return bill
-
     def _delete_leftover(self, thing: Thing) -> str:
         """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
         from hotdesk.core.steps import Delete, Outcome
 
-        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month)
+        step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month, kind=thing.kind)
         [row] = self.store.begin([(thing.desk, step)], self.clock.now())
         try:
             self.provider(thing.provider).delete(thing.id)
@@ -166,23 +150,6 @@ class Leaving:
             outcome = Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
         self.on_row(self.store.end(row, outcome, self.clock.now()))
         return outcome.message
-
-    def check_budget(self) -> str:
-        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
-        limit = self.config.defaults.usd_per_month
-        if not limit:
-            return ""
-        from hotdesk.costs import this_month
-
-        spent = this_month(self.bill(), self.clock.now())
-        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
-        if spent >= limit:
-            raise NotAllowed(
-                said,
-                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
-                "hotdesk costs   # or the same command with --over-budget",
-            )
-        return said if spent >= 0.8 * limit else ""
 
     def stay(self, name: str, seconds: float) -> None:
         """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
@@ -202,9 +169,15 @@ class Leaving:
             except HotdeskError as error:
                 unread.append(f"{provider} ({error.what})")
                 continue
-            unread += [f"{provider}/{region}" for region in survey.unread]
-            found += things(survey, self.store.desks(), self.clock.now())
+            swept, silent = self._swept(provider, survey)
+            unread += [f"{provider}/{region}" for region in sorted({*survey.unread, *silent})]
+            found += things(survey, self.store.desks(), self.clock.now(), swept)
         return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
+
+    def _swept(self, provider: str, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        """What no survey shows; and the regions that did not answer."""
+        cloud = self.provider(provider)
+        return cloud.sweep(survey) if isinstance(cloud, Sweeper) else ([], [])
 
     def delete_leftovers(self, found: Sequence[Thing]) -> dict[str, str]:
         """Delete what may go; by id, "" or the reason why it is still there.
@@ -215,7 +188,9 @@ class Leaving:
 
         done: dict[str, str] = {}
         for provider in sorted({t.provider for t in found if t.safe}):
-            now = things(self.survey(provider), self.store.desks(), self.clock.now())
+            survey = self.survey(provider)
+            swept, _ = self._swept(provider, survey)
+            now = things(survey, self.store.desks(), self.clock.now(), swept)
             safe = {t.id for t in now if t.safe}
             for thing in (t for t in found if t.safe and t.provider == provider):
                 needed = "it is needed, or gone, by now"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+import msgspec
 
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
 from hotdesk.core.plan import plan_gc
+from hotdesk.core.saving import last_copy
 from hotdesk.core.steps import Ask, Delete
 
 
@@ -28,8 +31,18 @@ def as_dict(thing: Thing) -> dict[str, object]:
     return {name: getattr(thing, name) for name in Thing.__struct_fields__}
 
 
-def things(survey: Survey, known: Iterable[Desk], now: float) -> list[Thing]:
-    """What a survey shows that no desk of these needs, or that none claims."""
+def things(
+    survey: Survey, known: Iterable[Desk], now: float, swept: Collection[Leftover] = ()
+) -> list[Thing]:
+    """What a survey shows that no desk of these needs, or that none claims.
+
+    `swept` is what no survey shows, and so what no desk's own tidying ever reaches.
+    """
+    known = list(known)
+    names = {desk.name for desk in known}
+    survey = msgspec.structs.replace(
+        survey, leftovers=(*survey.leftovers, *(t for t in swept if t.desk not in names))
+    )
     every: list[Instance | Disk | Image | Leftover] = [
         *survey.instances,
         *survey.disks,
@@ -48,12 +61,19 @@ def things(survey: Survey, known: Iterable[Desk], now: float) -> list[Thing]:
                 words = set(what.replace(",", " ").split())
                 asked = [by_id[w] for w in words if w in by_id]
                 found += [_thing(t, why, clock, safe=False, fix=fix) for t in asked]
+    for thing in swept:
+        if thing.desk in names:
+            safe = not last_copy(thing, survey.of(thing.desk))
+            fix = (
+                "" if safe else f"hotdesk show {thing.desk}   # is its work in there? Then delete it yourself"
+            )
+            found.append(_thing(thing, thing.why, clock, safe=safe, fix=fix))
     return found
 
 
 def _made_at(thing: Instance | Disk | Image | Leftover) -> float | None:
     match thing:
-        case Image(taken_at=at):
+        case Image(taken_at=at) | Disk(made_at=at) | Leftover(made_at=at):
             return at or None
         case Instance(started_at=at):
             return at or None

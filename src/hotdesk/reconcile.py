@@ -68,6 +68,7 @@ class Reconciler:
         on_row: Callable[[Row], None] = lambda row: None,
         on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
         on_gone: Callable[[Desk], None] = lambda desk: None,
+        may: Callable[[Desk, AnyStep], Ask | None] = lambda desk, step: None,
     ) -> None:
         self.store = store
         self.provider = provider
@@ -76,6 +77,7 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
+        self.may = may
         self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
@@ -114,8 +116,11 @@ class Reconciler:
                             asks[desk.name] = ask
                         case None:
                             acts.append((desk, step))
-                case _:
-                    acts += [(desk, step) for step in together(desk, steps)]
+                case [step, *_]:
+                    if no := self.may(desk, step):
+                        asks[desk.name] = no
+                    else:
+                        acts += [(desk, one) for one in together(desk, steps)]
         rows = self._act(acts, now)
         for name, wait in waits.items():
             self.on_wait(name, wait)

@@ -82,6 +82,7 @@ class Wishes:
             want=want,
             offers=offers,
             fresh=fresh,
+            over_budget=False,
             on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 

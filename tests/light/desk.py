@@ -24,8 +24,12 @@ address = "127.0.0.1/32"
 lag_seconds = 0.0
 poll_seconds = 0.2
 """
-#: The first -p that ssh is given is the one that it takes.
-_SSH = '#!/bin/sh\nexec {ssh} -p {port} "$@"\n'
+#: The first -p that ssh is given is the one that it takes. A local desk has a port of its own.
+_SSH = """\
+#!/bin/sh
+case "$* " in *" -p 22 "*) exec {ssh} -p {port} "$@" ;; esac
+exec {ssh} "$@"
+"""
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def environment(volume: Path, mark: str) -> dict[str, str]:
     return {
         "HOME": str(volume / "home"),
         "PATH": path,
-        "SHELL": "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh",
+        "SHELL": str(volume / "etc" / "bash"),
         "USER": "ubuntu",
         "LANG": "C.UTF-8",
         "TMUX_TMPDIR": f"/tmp/hdl-{mark}",

@@ -20,6 +20,13 @@ from tests.fake_ec2.process import ROOT
 from tests.fake_ec2.rig import Machines
 from tests.light.machine import PORT, end_all, environment
 
+#: What a whole system keeps in folders of its own is not to be looked for in this computer's.
+_SHELL = """\
+#!/bin/bash
+[ "$1" = -c ] || exec /bin/bash "$@"
+line=${{2//\\/var\\/lib\\/hotdesk/{lib}}}
+exec /bin/bash -c "${{line//\\/run\\/cloud-init/{lib}}}" "${{@:3}}"
+"""
 _HOST_KEYS = "-----BEGIN SSH HOST KEY KEYS-----\n{key} root@ip\n-----END SSH HOST KEY KEYS-----\n"
 
 
@@ -125,6 +132,9 @@ class LightMachines(Machines):
             made = asyncssh.generate_private_key("ssh-ed25519")
             made.write_private_key(str(key))
             key.with_suffix(".pub").write_text(made.export_public_key().decode())
+        shell = volume / "etc" / "bash"
+        shell.write_text(_SHELL.format(lib=str(volume / "lib").replace("/", "\\/")))
+        shell.chmod(0o755)
         path = environment(volume, "")["PATH"]
         (volume / "home" / ".profile").write_text(f"PATH={path}; export PATH\n")
 

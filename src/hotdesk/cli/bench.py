@@ -6,13 +6,13 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from hotdesk.cli import options, render
+from hotdesk.cli.bench_sent import LOADER, packed
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Usage
 
 _WORKLOADS = ("all", "copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2")
@@ -114,7 +114,7 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def _argv(given: dict[str, Any], about: dict[str, Any]) -> list[str]:
-    """The words behind `python bench.py`."""
+    """The words behind the program's name."""
     words = ["--json", "--about", msgspec.json.encode(about).decode()]
     for name in (
         "workload",
@@ -133,20 +133,12 @@ def _argv(given: dict[str, Any], about: dict[str, Any]) -> list[str]:
     return words
 
 
-def _script() -> Path:
-    found = importlib.util.find_spec("hotdesk.machine")
-    return (
-        Path(str(found.submodule_search_locations[0] if found and found.submodule_search_locations else ""))
-        / "bench.py"
-    )
-
-
 def _here(given: dict[str, Any]) -> dict[str, Any]:
     """Run on this computer, in a Python that has torch where one is found."""
     python = given["python"] or sys.executable
     if not given["cmd"] and not given["python"] and importlib.util.find_spec("torch") is None:
         python = shutil.which("python3") or python
-    return _ran([python, str(_script()), *_argv(given, {"provider": "local"})], None)
+    return _ran([python, "-c", LOADER, *_argv(given, {"provider": "local"})])
 
 
 def _at_desk(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -165,14 +157,14 @@ def _at_desk(name: str, given: dict[str, Any]) -> dict[str, Any]:
         "market": str(view.market),
     }
     given = {**given, "usd_per_hour": given["usd_per_hour"] or view.usd_per_hour}
-    words = [given["python"] or "python3", "-", *_argv(given, about)]
-    return _ran(ssh.command(access, words), _script().read_bytes())
+    words = [given["python"] or "python3", "-c", LOADER, *_argv(given, about)]
+    return _ran(ssh.command(access, words))
 
 
-def _ran(argv: list[str], program: bytes | None) -> dict[str, Any]:
-    """Its JSON document; what it says on the way goes to standard error as it comes."""
+def _ran(argv: list[str]) -> dict[str, Any]:
+    """The program's JSON document; what it says on the way goes to standard error as it comes."""
     try:
-        done = subprocess.run(argv, input=program, stdout=subprocess.PIPE, check=False)
+        done = subprocess.run(argv, input=packed(), stdout=subprocess.PIPE, check=False)
     except OSError as error:
         raise Missing(
             f"{argv[0]} cannot be started.",
@@ -215,13 +207,20 @@ def _list(runs: list[dict[str, Any]], as_json: bool) -> None:
                 f"{_short(result['items_per_s'])} {result['unit']}/s",
                 f"{_short(result['ci95_low'])} to {_short(result['ci95_high'])}",
                 f"{result['mfu']:.0%}" if result.get("mfu") else "",
-                "ok"
-                if conditions.get("valid")
-                else render.style("not used: " + "; ".join(conditions.get("reasons", [])), "yellow"),
+                "ok" if conditions.get("valid") else render.style(_why_not(run), "yellow"),
             ]
         )
     heads = ["workload", "machine", "rate", "95 %", "of peak", ""]
     render.echo(render.table(heads, rows, right=("rate", "of peak")))
+
+
+def _why_not(run: dict[str, Any]) -> str:
+    """Why a run is not used; beside other programs, what its processor time alone would come to."""
+    reasons = "; ".join(run["conditions"].get("reasons", []))
+    alone = run["result"].get("items_per_s_if_alone")
+    if not run["conditions"].get("contended") or not alone:
+        return f"not used: {reasons}"
+    return f"not used: alone about {_short(alone)} {run['result']['unit']}/s; {reasons}"
 
 
 def _compare(words: tuple[str, ...], as_json: bool) -> None:

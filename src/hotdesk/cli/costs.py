@@ -5,29 +5,45 @@ from __future__ import annotations
 import click
 import msgspec
 
-from hotdesk import costs
+from hotdesk import bills
 from hotdesk.api import Hotdesk
 from hotdesk.cli import options, render
 from hotdesk.core.model import SHIPPED
+from hotdesk.paid import HOURS_PER_MONTH, Charge, Prices
+
+_ABOUT_THEIRS = (
+    "AWS is up to a day behind, and knows a desk only where these are cost allocation tags:",
+    "  aws ce update-cost-allocation-tags-status --cost-allocation-tags-status \\",
+    "    TagKey=hotdesk,Status=Active TagKey=hotdesk:desk,Status=Active",
+)
 
 
 @click.command()
 @options.name_or_only
 @click.option("--by", type=click.Choice(["day", "month"]), default="month", show_default=True)
+@click.option("--compare", is_flag=True, help="This month, beside AWS's own bill ($0.01 for asking).")
+@options.yes
 @options.as_json
-def command(name: str | None, by: str, as_json: bool) -> None:
+def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: bool) -> None:
     """The bill, from the journal, in US dollars; of desks that are gone too.
 
-    A figure with "<" is at most: the machine ended by itself at a time that is not known. Transfer out of
-    the cloud is not counted, nor are taxes.
+    A figure with "<" is at most: something ended at a time that is not known. Spot is billed at the price of
+    each hour. What goes out of the cloud to the internet is not measured and not in it, nor are taxes.
     """
+    if compare:
+        question = "AWS takes $0.01 for each page of its bill that is asked for. Ask?"
+        options.agreed(question, yes, f"hotdesk costs {name or ''} --compare --yes")
     with Hotdesk() as desks:
         bill = [c for c in desks.bill() if name in (None, c.desk)]
+        prices = desks.spot_prices(bill)
         now, budget = desks.clock.now(), desks.config.defaults.usd_per_month
-    lines = costs.lines(bill, now, by=by)
-    spent = costs.this_month(bill, now)
+        theirs = desks.billed("aws", bills.month_began(now)) if compare else None
+    lines = bills.lines(bill, now, by=by, prices=prices)
+    spent = bills.this_month(bill, now, prices)
     monthly = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
-    monthly *= costs.HOURS_PER_MONTH
+    monthly *= HOURS_PER_MONTH
+    guessed = sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
+    compared = _compared(bill, now, prices, theirs, name) if theirs is not None else []
     if as_json:
         render.json(
             {
@@ -37,30 +53,59 @@ def command(name: str | None, by: str, as_json: bool) -> None:
                 "this_month_usd": spent,
                 "budget_usd": budget or None,
                 "stored_usd_per_month": monthly,
-                "not_counted": ["transfer", "tax"],
+                "not_counted": bills.NOT_COUNTED,
+                "at_launch_prices": guessed,
+                "compared": [dict(zip(("desk", "here", "aws"), row, strict=True)) for row in compared],
             }
         )
         return
     if not lines:
         render.echo("Nothing has been paid for.")
-        return
-    kinds = ("compute", "disk", "image", "address")
-    heads = [by.upper(), "DESK", *(k.upper() for k in kinds), "TOTAL $", "LEFT ON $"]
-    rows = [
-        [
-            line.period,
-            line.desk,
-            *(f"{getattr(line, kind):.2f}" for kind in kinds),
-            ("<" if line.at_most else "") + f"{line.usd:.2f}",
-            f"{line.left_on + line.disk + line.image + line.address:.2f}",
-        ]
-        for line in lines
-    ]
-    render.echo(render.table(heads, rows, right=heads[2:]))
-    share = f", {spent / budget:.0%} of {render.usd(budget)}" if budget else ""
-    render.echo(render.style(f"this month {render.usd(spent)}{share}", "dim"))
+    else:
+        _table(lines, by)
+        share = f", {spent / budget:.0%} of {render.usd(budget)}" if budget else ""
+        render.echo(render.style(f"this month {render.usd(spent)}{share}", "dim"))
     shipped = [c.offer.price_time for c in bill if c.offer and c.offer.source == SHIPPED]
     if old := [at for at in shipped if at]:
         render.echo(render.style(f"compute: {render.as_of(min(old))}", "dim"))
     if monthly:
         render.echo(render.style(f"images and disks: {render.usd(monthly)} a month", "dim"))
+    if guessed:
+        said = f"the spot prices of {', '.join(guessed)} are not known: billed at those of the launch"
+        render.echo(render.style(said, "dim"))
+    if theirs is not None:
+        render.echo("")
+        heads = ["THIS MONTH", "HERE $", "AWS $", "DIFFERENCE $"]
+        rows = [[desk or "(no desk)", f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}"] for desk, a, b in compared]
+        render.echo(render.table(heads, rows, right=heads[1:]))
+        for said in _ABOUT_THEIRS:
+            render.echo(render.style(said, "dim"))
+    if lines:
+        render.echo(render.style(f"US dollars; not counted: {', '.join(bills.NOT_COUNTED)}", "dim"))
+
+
+def _table(lines: list[bills.Line], by: str) -> None:
+    heads = [by.upper(), "DESK", *(k.upper() for k in bills.KINDS), "TOTAL $", "LEFT ON $"]
+    rows = [
+        [
+            line.period,
+            line.desk,
+            *(f"{getattr(line, kind):.2f}" for kind in bills.KINDS),
+            ("<" if line.at_most else "") + f"{line.usd:.2f}",
+            f"{line.left_on + line.usd - line.compute:.2f}",
+        ]
+        for line in lines
+    ]
+    render.echo(render.table(heads, rows, right=heads[2:]))
+
+
+def _compared(
+    bill: list[Charge], now: float, prices: Prices, theirs: dict[str, float], name: str | None
+) -> list[tuple[str, float, float]]:
+    """(desk, US dollars by us, by AWS) of this month, for all desks that either knows."""
+    on_aws = [c for c in bill if c.provider in {"aws", ""}]
+    desks = sorted({c.desk for c in on_aws} | set(theirs)) if name is None else [name]
+    return [
+        (desk, bills.this_month([c for c in on_aws if c.desk == desk], now, prices), theirs.get(desk, 0.0))
+        for desk in desks
+    ]

@@ -53,7 +53,7 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
                 render.usd(float(str(told["usd"]))) if told["usd"] else "",
                 str(told["attempts"] or ""),
                 render.ago(now - job.created_at),
-                render.safe(job.words),
+                render.safe(" ".join(job.words.split())),
             ]
         )
     render.echo(render.table(heads, rows, right=("JOB", "EXIT", "RAN", "COST", "TRIES", "ASKED")))

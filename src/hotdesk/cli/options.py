@@ -181,11 +181,20 @@ def wanted(base: Want, given: dict[str, Any]) -> Want | None:
     return msgspec.structs.replace(base, **{"initialization_rate": 0, **changes}) if changes else None
 
 
-def open_desks(live: Live | None = None) -> Hotdesk:
+over_budget = click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")
+
+
+def open_desks(live: Live | None = None, over_budget: bool = False) -> Hotdesk:
     """The façade, telling `live` what it does."""
     if live is None:
-        return Hotdesk()
-    return Hotdesk(on_row=live.row, on_wait=live.wait, on_busy=live.busy)
+        return Hotdesk(on_note=render.note, over_budget=over_budget)
+    return Hotdesk(
+        on_row=live.row,
+        on_wait=live.wait,
+        on_busy=live.busy,
+        on_note=render.note,
+        over_budget=over_budget,
+    )
 
 
 def say_frozen(desks: Hotdesk) -> None:

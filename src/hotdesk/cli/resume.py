@@ -15,6 +15,7 @@ from hotdesk.world import state_folder
 @click.command()
 @options.name_or_only
 @options.hardware
+@options.over_budget
 @options.fresh
 @options.dry_run
 @click.pass_context

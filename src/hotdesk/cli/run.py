@@ -45,6 +45,7 @@ _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 )
 @click.option("--deadline", type=click.FloatRange(0), metavar="HOURS", help="It must have ended by then.")
 @click.option("--budget", type=click.FloatRange(0), metavar="USD", help="It may be expected to cost so much.")
+@options.over_budget
 @click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
 @click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
 @plan_options
@@ -58,12 +59,12 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     """
     from hotdesk.jobs import watcher
 
-    with Live() as live, options.open_desks(live) as desks:
+    with Live() as live, options.open_desks(live, given.pop("over_budget")) as desks:
         job = _queued(desks, name, words, given, live)
         if job is None:  # a dry run
             return
         watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
-        render.note(f"Job {job.number} on {name}: {job.words}")
+        render.note(f"Job {job.number} on {name}: {' '.join(job.words.split())}")
         if desks.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
             desks.up(name)
         if given["detach"]:

@@ -10,8 +10,9 @@ from hotdesk.cli.resume import command as resume
 
 @click.command()
 @options.name_or_only
+@options.over_budget
 @options.dry_run
 @click.pass_context
-def command(ctx: click.Context, name: str | None, dry_run: bool) -> None:
+def command(ctx: click.Context, name: str | None, dry_run: bool, over_budget: bool) -> None:
     """Turn a stopped machine on again, and log into it."""
-    ctx.invoke(resume, name=name, dry_run=dry_run)
+    ctx.invoke(resume, name=name, dry_run=dry_run, over_budget=over_budget)

@@ -17,8 +17,8 @@ from hotdesk.core.model import Goal
 @click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
 @options.hardware
 @options.leaving
+@options.over_budget
 @options.public
-@click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")
 @options.fresh
 @options.dry_run
 def command(
@@ -36,8 +36,7 @@ def command(
     A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
     said only after a login over ssh and an answer from Jupyter.
     """
-    over_budget = given.pop("over_budget", False)
-    with Live() as live, options.open_desks(live) as desks:
+    with Live() as live, options.open_desks(live, given.pop("over_budget", False)) as desks:
         name = name or desks.only("desk")
         old = desks.store.find(name)
         base = old.want if old else desks.configured(name, provider)
@@ -45,8 +44,6 @@ def command(
         if dry_run:
             options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))
             return
-        if not over_budget and (warning := desks.check_budget()):
-            render.note(warning)
         if public:
             desks.can_be_public(
                 old.provider if old else desks.wanted(name, Goal.RUNNING, want, provider).provider

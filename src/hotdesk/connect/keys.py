@@ -100,6 +100,15 @@ def _pair(private: Path, comment: str) -> str:
     return text
 
 
+def write_public(private: Path) -> None:
+    """The public half of a key, anew from its private half. Raises `Damaged` when that cannot be read."""
+    half = " ".join(_keygen("-y", "-P", "", "-f", str(private)).split()[:2])
+    comment = _text(private.with_name(private.name + ".pub")).split()[2:] or [
+        f"hotdesk-{private.parent.name}"
+    ]
+    _write(private.with_name(private.name + ".pub"), f"{half} {comment[0]}\n")
+
+
 def _keygen(*args: str) -> str:
     try:
         done = subprocess.run(

@@ -51,6 +51,42 @@ def stay(access: Access, seconds: float) -> None:
     _write(access, "stay", f"{seconds:.0f}\n")
 
 
+class Told(Value, frozen=True):
+    """What a desk knows of its own end."""
+
+    units: dict[str, str]  # the services that watch over it, and what each is doing; none on a local desk
+    limits: dict[str, float]
+    age_seconds: float  # since it was told
+
+
+_ASK = (
+    "for u in hotdesk-idle hotdesk-agent; do "
+    '[ -e /etc/systemd/system/$u.service ] && echo "$u $(systemctl is-active $u)"; done; echo --; '
+    "f=~/.hotdesk/leave; [ -e $f ] && echo $(($(date +%s) - $(stat -c %Y $f))) && cat $f; true"
+)
+
+
+def ask(access: Access) -> Told:
+    """What is in force at the desk. Raises `Unreachable`."""
+    done = subprocess.run(
+        ssh.command(access, [_ASK]), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=_SECONDS, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        why = done.stderr.strip() or f"exit status {done.returncode}"
+        raise Unreachable(f"{access.desk} cannot be asked.", why, f"hotdesk doctor {access.desk}")
+    services, _, rest = done.stdout.partition("--\n")
+    age, _, text = rest.partition("\n")
+    try:
+        said = json.loads(text) if text.strip() else {}
+        limits = {str(k): float(v) for k, v in said.items() if isinstance(v, (int, float))}
+        seconds = float(age or 0)
+    except (ValueError, AttributeError):
+        limits, seconds = {}, 0.0
+    units = dict(line.split(" ", 1) for line in services.splitlines() if " " in line)
+    return Told(units=units, limits=limits, age_seconds=seconds)
+
+
 def _write(access: Access, name: str, text: str) -> None:
     why = ""
     try:

@@ -46,14 +46,26 @@ def left(desk: Desk, seen: Seen, past: Past) -> Leave | None:
     if any(i.id != proof.step.id for i in seen.machines):
         return None
     for machine in seen.instances:
+        ran = machine.ran_seconds
         if machine.id != proof.step.id or machine.started_at != proof.step.started_at:
             continue
         if ended_itself(machine):
-            return Leave(id=machine.id, started_at=machine.started_at, why=machine.reason)
-        if _turned_off(machine) and not _by_us(machine, past, desk.since):
+            return Leave(
+                id=machine.id,
+                started_at=machine.started_at,
+                why=machine.reason,
+                ran_seconds=ran,
+            )
+        if _turned_off(machine) and not _by_us(machine, past):
             goal = Goal.PARKED if machine.phase is Phase.ENDED else Goal.STOPPED
             why = "it was turned off elsewhere: in the console, or at another computer"
-            return Leave(id=machine.id, started_at=machine.started_at, goal=goal, why=why)
+            return Leave(
+                id=machine.id,
+                started_at=machine.started_at,
+                goal=goal,
+                why=why,
+                ran_seconds=ran,
+            )
     if parked := _parked_elsewhere(proof.step, seen, past):
         why = f"another computer has parked it: {parked.name} is newer than what is known here"
         return Leave(id=proof.step.id, started_at=proof.step.started_at, why=why)
@@ -65,10 +77,11 @@ def _turned_off(machine: Instance) -> bool:
     return machine.phase in {Phase.STOPPED, Phase.ENDED} and machine.reason.startswith("User initiated")
 
 
-def _by_us(machine: Instance, past: Past, since: float) -> bool:
+def _by_us(machine: Instance, past: Past) -> bool:
+    """Whether a step of ours turned it off since its last start, which is part of that step's key."""
     stop = Stop(id=machine.id, started_at=machine.started_at, why="").key
     ends = [Delete(id=machine.id, keep_disk=keep, why="").key for keep in (True, False)]
-    return any(past.begun(key, since) for key in (stop, *ends))
+    return any(past.begun(key, 0.0) for key in (stop, *ends))
 
 
 def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:

@@ -115,11 +115,18 @@ class Instance(Value, frozen=True):
     arch: str = "x86_64"
     gpu: str = ""
     disk_gib: float = 0.0
+    disk_usd_per_month: float = 0.0  # of its own disk, which is paid as long as it exists
+    stopped_at: float = 0.0  # when it was last turned off, where the cloud tells; 0: it does not
     scratch_gib: float = 0.0  # of disks that are in no image, and lose everything when it stops
     reason: str = ""  # why it is in this phase, in the cloud's words
     fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
+
+    @property
+    def ran_seconds(self) -> float | None:
+        """How long it ran since its last start, where it is off and the cloud tells; by the cloud's clock."""
+        return self.stopped_at - self.started_at if self.stopped_at > self.started_at else None
 
     @property
     def chosen_for(self) -> int:
@@ -141,6 +148,7 @@ class Disk(Value, frozen=True):
     started_at: float | None = None  # that machine's last start, where the cloud still tells
     size_gib: float = 0.0
     usd_per_month: float = 0.0
+    made_at: float = 0.0  # 0: the cloud does not tell
     arch: str = "x86_64"
 
 
@@ -179,7 +187,9 @@ class Leftover(Value, frozen=True):
     provider: str
     region: str
     desk: str = ""
+    generation: int = 0  # of a snapshot: of the machine whose disk it shows
     usd_per_month: float = 0.0
+    made_at: float = 0.0  # 0: the cloud does not tell
     why: str = ""
     of: str = ""  # the machine whose deletion somebody must take up again: it ends by itself no more
 
@@ -278,6 +288,7 @@ class Desk(Value, frozen=True):
     idle_minutes: float | None = None  # without work, after which the machine ends itself; 0: never
     lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
+    over_budget: bool = False  # the owner agreed to launch it past the month's budget
     on_demand_at: float = 0.0  # only spot is launched before (our clock): a job waits where there is none
     public: str = ""  # who may reach its Jupyter without a tunnel: nobody, "caller", or a range of addresses
 

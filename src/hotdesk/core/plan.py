@@ -17,13 +17,27 @@ from shlex import quote
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.leaving import left
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Phase, Seen, Survey
+from hotdesk.core.model import (
+    Desk,
+    Disk,
+    Goal,
+    Image,
+    Instance,
+    Leftover,
+    Market,
+    Offer,
+    Phase,
+    Seen,
+    Survey,
+)
 from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import (
     TRIES,
     delete_everything,
     finish,
     gave_up,
+    last_copy,
+    let_go,
     prune,
     refused,
     save,
@@ -80,14 +94,15 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if ending := {m.id for m in seen.machines if m.phase is Phase.ENDING}:
+    if ending := {m.id: m.reason for m in seen.machines if m.phase is Phase.ENDING}:
         for half in seen.leftovers:
             if half.of in ending:
                 step = Delete(id=half.id, why=half.why)
                 if past.begun(step.key, desk.since) >= TRIES:
                     return [gave_up(desk, f"deleting {half.of}", half.why)]
                 return [step]
-        return [Wait(seconds=seen.poll_seconds, why="a machine is ending; a disk may yet appear from it")]
+        why = next((reason for reason in ending.values() if reason), "its machine is ending")
+        return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)
     if leave := left(desk, seen, past):
@@ -123,7 +138,13 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
 
 
 def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    step = Start(id=live.id, started_at=live.started_at, why=live.reason or "the machine is off")
+    step = Start(
+        id=live.id,
+        started_at=live.started_at,
+        usd_per_hour=live.usd_per_hour,
+        ran_seconds=live.ran_seconds,
+        why=live.reason or "the machine is off",
+    )
     row = past.last.get(step.key)
     if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
@@ -148,6 +169,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         id=live.id,
         generation=live.generation,
         started_at=live.started_at,
+        usd_per_hour=live.usd_per_hour,
         why="up is said only after a login and an answer from Jupyter",
     )
     proof = past.last.get(step.key)
@@ -183,11 +205,8 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     if live.stoppable:
         stop = Stop(id=live.id, started_at=live.started_at, why=reason)
         return [stop, *save(live, desk, seen, past, now), *onward]
-    release = Delete(
-        id=live.id,
-        keep_disk=True,
-        why="a one-time spot machine cannot be stopped; its disk stays and is saved",
-    )
+    why = "a one-time spot machine cannot be stopped; its disk stays and is saved"
+    release = let_go(live, why, keep_disk=True)
     return [release, *onward]
 
 
@@ -228,9 +247,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
     )
     for twin in others:
         if past.made(twin) and twin.id not in past.proven:
-            return Delete(
-                id=twin.id, why=f"a late twin of {keep.id}: launched, and never reported to anybody"
-            )
+            return let_go(twin, f"a late twin of {keep.id}: launched, and never reported to anybody")
     ids = " and ".join(i.id for i in seen.machines)
     return Ask(
         what=f"Two machines claim to be {desk.name}: {ids}.",
@@ -256,7 +273,12 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
     if question := _missing_work(desk, seen, past):
         return [question]
     if desk.goal is Goal.RUNNING:
-        return _launch(desk, seen, past, now) or prune(desk, seen)  # a job that waits for spot needs no disk
+        onward = _launch(desk, seen, past, now)
+        if not onward:  # a job that waits for spot needs no disk
+            return prune(desk, seen)
+        # On one computer the old disk lies where the new one will be; elsewhere it only costs.
+        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {d.id for d in seen.disks}]
+        return [*old, *onward]
     return prune(desk, seen)
 
 
@@ -371,9 +393,7 @@ def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> li
                 return finish(copied, seen)
             if past.begun(copy.key, desk.since) >= TRIES:
                 return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
-            return [
-                Delete(id=copied.id, why=f"a failed copy: {copied.reason or 'it is not as it should be'}")
-            ]
+            return [let_go(copied, f"a failed copy: {copied.reason or 'it is not as it should be'}")]
     return [copy]
 
 
@@ -445,7 +465,8 @@ def plan_gc(survey: Survey, desks: Iterable[Desk], now: float) -> list[AnyStep]:
             continue
         steps += prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
         pruned = {s.id for s in steps if isinstance(s, Delete)}
-        things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
+        things: list[Instance | Disk | Image | Leftover] = [*seen.machines, *seen.disks, *seen.images]
+        things += [t for t in seen.leftovers if last_copy(t, seen)]
         pasted = quote(name)  # a tag may hold anything
         if kept := [t for t in things if t.id not in pruned]:
             what = ", ".join(f"{type(t).__name__.lower()} {t.id}" for t in kept)

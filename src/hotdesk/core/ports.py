@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from hotdesk.core.model import Instance, Offer, Survey, Value, Want
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Value, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 
 
@@ -75,6 +76,49 @@ class Retyper(Protocol):
 
         The offer is in the machine's own zone and market. Killed half way, the same again completes it.
         """
+        ...
+
+
+@runtime_checkable
+class Biller(Protocol):
+    """What a provider can do besides that knows what was really paid."""
+
+    def spot_prices(
+        self, offers: Sequence[Offer], since: float, until: float
+    ) -> Mapping[str, list[tuple[float, float]]]:
+        """By offer key: (time, US dollars an hour), by time, from the price on that held at `since`."""
+        ...
+
+    def billed(self, since: float, until: float) -> dict[str, float]:
+        """US dollars by desk, by the cloud's own bill of what carries our tag. May refuse (denied)."""
+        ...
+
+
+@runtime_checkable
+class Sweeper(Protocol):
+    """What a provider can do besides in whose cloud more may be left than a survey reads."""
+
+    def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        """What no desk needs and no survey shows, in every region; and the regions that did not answer."""
+        ...
+
+
+class KeyFiles(Value, frozen=True):
+    """The keys of one desk, as this computer has them."""
+
+    desk: str
+    public: str = ""  # "ssh-ed25519 AAAA…"; "" when there is none
+    private: bool = False  # whether the half that opens anything is here
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """What a provider can do besides that has an account which may be in order or not."""
+
+    def examine(
+        self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
+    ) -> Iterable[Finding]:
+        """What is wrong with the account for these desks. It changes nothing."""
         ...
 
 

@@ -21,11 +21,10 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
     began = source.started_at if source.started_at is not None else 0.0
     taken = [i for i in seen.images if _is_of(i, source)]
     if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
-        usd = source.usd_per_month if isinstance(source, Disk) else 0.0
         saved_why = f"its work is whole in {saved.name}"
-        return [Delete(id=source.id, why=saved_why, usd_per_month=usd), *prune(desk, seen)]
+        return [let_go(source, saved_why), *prune(desk, seen)]
     unfinished = [i for i in taken if usable(i, past)]
-    gone = Delete(id=source.id, why="once the image is verified, nothing is paid but the image")
+    gone = let_go(source, "once the image is verified, nothing is paid but the image")
     if unfinished:
         return [*finish(unfinished[0], seen), gone]
     attempt, tried = 0, 0
@@ -39,7 +38,8 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
             started_at=began,
             region=source.region,
         )
-        bake = Bake(order=order, why="the image is what the desk comes back from")
+        why = "the image is what the desk comes back from"
+        bake = Bake(order=order, ran_seconds=_ran(source, seen), why=why)
         row = past.last.get(bake.key)
         ended = row is not None and (row.refused or (row.done and order.name not in seen.names))
         failed = next((i for i in taken if i.name == order.name), None)
@@ -57,13 +57,20 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
             return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
         if failed is not None:
             why = f"a failed image: {failed.reason or 'it does not hold the disk'}"
-            return [Delete(id=failed.id, why=why, usd_per_month=failed.usd_per_month)]
+            return [let_go(failed, why)]
         if not ended:
             break
         attempt += 1
     if tried >= TRIES:
         return [_not_saved(desk, f"{tried} attempts to take an image failed", None)]
     return [bake, Verify(id=order.name, why="an image counts only after it was read back"), gone]
+
+
+def _ran(source: Instance | Disk, seen: Seen) -> float | None:
+    """How long the machine ran at last to which this disk belongs, as far as is seen."""
+    if isinstance(source, Instance):
+        return source.ran_seconds
+    return next((i.ran_seconds for i in seen.instances if i.id == source.instance_id), None)
 
 
 def finish(image: Image, seen: Seen) -> list[AnyStep]:
@@ -110,32 +117,52 @@ def _not_saved(desk: Desk, why: str, kind: Kind | None) -> Ask:
 
 def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     """What costs money and holds nothing that is not held better elsewhere."""
-    steps: list[AnyStep] = [Delete(id=t.id, why=t.why or f"a leftover {t.kind}") for t in seen.leftovers]
+    free = [t for t in seen.leftovers if not last_copy(t, seen)]
+    steps: list[AnyStep] = [let_go(t, t.why or f"a leftover {t.kind}") for t in free]
     newest = seen.newest
     if newest is None:
         failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
-        return [*steps, *(Delete(id=i.id, why="it failed, and you go on without it") for i in failed)]
+        return [*steps, *(let_go(i, "it failed, and you go on without it") for i in failed)]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and superseded(disk, newest):
             why = f"its work is whole in {newest.name}"
-            steps.append(Delete(id=disk.id, why=why, usd_per_month=disk.usd_per_month))
+            steps.append(let_go(disk, why))
     for image in seen.images:
         held = image.age <= newest.age or image.phase is Phase.FAILED
         if image.id != newest.id and held and image.phase is not Phase.ENDING:
             why = f"{newest.name} is as new or newer, and verified"
-            steps.append(Delete(id=image.id, why=why, usd_per_month=image.usd_per_month))
+            steps.append(let_go(image, why))
     return steps
+
+
+def last_copy(thing: Leftover, seen: Seen) -> bool:
+    """Whether somebody's work may be in it and nowhere else: a snapshot or disk without a newer image."""
+    if thing.kind not in {"snapshot", "disk"}:
+        return False
+    return seen.newest is None or seen.newest.generation < thing.generation
 
 
 def delete_everything(seen: Seen) -> list[AnyStep]:
     things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
-    doomed = [*(t.id for t in things if t.phase is not Phase.ENDING), *(t.id for t in seen.leftovers)]
+    doomed = [*(t for t in things if t.phase is not Phase.ENDING), *seen.leftovers]
     if things and not doomed:
         return [Wait(seconds=seen.poll_seconds, why=f"{things[0].id} is being deleted")]
-    stored: list[Disk | Image | Leftover] = [*seen.disks, *seen.images, *seen.leftovers]
-    usd = {t.id: t.usd_per_month for t in stored}
-    why = "you asked for it to be gone"
-    return [Delete(id=id_, why=why, usd_per_month=usd.get(id_, 0.0)) for id_ in doomed]
+    return [let_go(thing, "you asked for it to be gone") for thing in doomed]
+
+
+def let_go(thing: Instance | Disk | Image | Leftover, why: str, *, keep_disk: bool = False) -> Delete:
+    """The deletion of a thing, with all that a bill has to know of it: it is the last word on it."""
+    match thing:
+        case Instance():
+            usd, ran, kind = thing.disk_usd_per_month, thing.ran_seconds, "machine"
+        case Leftover():
+            usd, ran, kind = thing.usd_per_month, None, thing.kind
+        case _:
+            usd, ran, kind = thing.usd_per_month, None, type(thing).__name__.lower()
+    of = thing.instance_id if isinstance(thing, Disk) else ""
+    return Delete(
+        id=thing.id, keep_disk=keep_disk, usd_per_month=usd, ran_seconds=ran, kind=kind, of=of, why=why
+    )
 
 
 # ---- no for an answer --------------------------------------------------------------------------------

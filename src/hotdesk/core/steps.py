@@ -84,6 +84,8 @@ class Launch(Step, frozen=True, kw_only=True):
 class Start(Step, frozen=True, kw_only=True):
     id: str
     started_at: float  # the start before this one: each waking is another effect
+    usd_per_hour: float = 0.0  # what it costs from then on
+    ran_seconds: float | None = None  # from then until it was off, where the cloud tells
 
     @property
     def key(self) -> str:
@@ -114,6 +116,7 @@ class Retype(Step, frozen=True, kw_only=True):
 
 class Bake(Step, frozen=True, kw_only=True):
     order: BakeOrder
+    ran_seconds: float | None = None  # of the machine whose disk it is: see Start
 
     @property
     def key(self) -> str:
@@ -144,6 +147,9 @@ class Delete(Step, frozen=True, kw_only=True):
     id: str
     keep_disk: bool = False  # of a machine: its disk holds the only copy of the work
     usd_per_month: float = 0.0  # what it has cost until then: the bill's last word on it
+    ran_seconds: float | None = None  # of a machine that is off: see Start
+    kind: str = ""  # machine | disk | image | …: an id alone does not tell
+    of: str = ""  # the machine that left a disk, where the cloud still tells
 
     @property
     def key(self) -> str:
@@ -157,6 +163,7 @@ class Prove(Step, frozen=True, kw_only=True):
     id: str
     generation: int
     started_at: float
+    usd_per_hour: float = 0.0
 
     @property
     def key(self) -> str:
@@ -172,6 +179,7 @@ class Leave(Step, frozen=True, kw_only=True):
     id: str
     started_at: float
     goal: Goal = Goal.PARKED
+    ran_seconds: float | None = None  # see Start
 
     @property
     def key(self) -> str:

@@ -93,6 +93,22 @@ def zones(
     return tuple(found)
 
 
+def spells(seen: Events, now: float) -> tuple[tuple[float, bool], ...]:
+    """How long each machine or zone that was seen to be there stayed so, and whether it was seen to fall."""
+    found = []
+    for known in seen.values():
+        began: float | None = None
+        for at, there in known:
+            if there:
+                began = at if began is None else began
+            elif began is not None:
+                found.append((at - began, True))
+                began = None
+        if began is not None and now - began < FORGET_SECONDS:
+            found.append((now - began, False))
+    return tuple(found)
+
+
 def _state(known: Sequence[tuple[float, bool]], now: float) -> tuple[bool, float]:
     """Whether a zone has spot, and for how long that has been so; events in the order of time."""
     if not known:

@@ -26,7 +26,7 @@ from hotdesk.core.model import Desk, Instance, Market, Offer
 from hotdesk.core.policy import Decision
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import Launch
-from hotdesk.core.zones import events, zones
+from hotdesk.core.zones import events, spells, zones
 from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
 from hotdesk.store import Store
 
@@ -131,9 +131,10 @@ class Placing:
         region = at.region if at else ""
         if not region and last and isinstance(last.step, Launch):
             region = last.step.order.offer.region
+        seen = events(self.store.rows(limit=ROWS))
         known = zones(
             offers,
-            events(self.store.rows(limit=ROWS)),
+            seen,
             now,
             running=running,
             taken=taken,
@@ -141,7 +142,8 @@ class Placing:
             disk_gib=at.disk_gib if at else float(desk.want.disk_gib),
             refused=self.store.past(desk).refusals(now).keys(),
         )
-        return place(job, offers, known, now, **more)  # type: ignore[arg-type]
+        lasted = spells({o.key: seen.get(o.key, []) for o in offers if o.market is Market.SPOT}, now)
+        return place(job, offers, known, now, spells=lasted, **more)  # type: ignore[arg-type]
 
     def _offered(self, desk: Desk) -> tuple[Offer, ...]:
         """What the desk may run on, at prices of the last minutes."""

@@ -12,7 +12,17 @@ import msgspec
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.policy import Decision, Policy, Situation, Terms, UniformProgress, Zone, check, decide
+from hotdesk.core.policy import (
+    Decision,
+    Policy,
+    SemiMarkov,
+    Situation,
+    Terms,
+    UniformProgress,
+    Zone,
+    check,
+    decide,
+)
 
 #: From asking for a machine to a job that works: launch, boot, the image's blocks, the last checkpoint.
 CHANGEOVER_SECONDS = 720.0
@@ -107,12 +117,14 @@ def place(
     machine: str = "",
     ran_seconds: float = 0.0,
     starting_seconds: float = 0.0,
+    spells: Sequence[tuple[float, bool]] = (),
     policy: Callable[[Terms], Policy] = lambda terms: policy_of(terms),  # noqa: PLW0108 -- it is below
 ) -> tuple[tuple[Offer, ...], Decision | None]:
     """The offers in the order in which a job with a deadline should try them now, and the decision behind.
 
     `zones`: what is known of each spot offer, named by its key. `machine`: "on-demand", or the key of the
-    spot offer that it runs on. Where the decision is to wait, offers come in the order for the time after.
+    spot offer that it runs on. `spells`: how long spot was seen to last, and whether it then fell. Where the
+    decision is to wait, offers come in the order for the time after.
     """
     markets = {o.market for o in offers}
     if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
@@ -128,7 +140,10 @@ def place(
         ran_seconds=ran_seconds,
         starting_seconds=starting_seconds,
     )
-    decision = decide(policy(terms), terms, look)
+    rule = policy(terms)
+    if isinstance(rule, SemiMarkov):
+        look = msgspec.structs.replace(look, unrest=unrest(rule, spells))
+    decision = decide(rule, terms, look)
     if decision.action == "on-demand":  # spot now could make it late
         preferred = [o for o in offers if o.market is Market.ON_DEMAND]
     else:
@@ -142,6 +157,16 @@ def place(
         others, key=lambda o: (o.market is not Market.SPOT, ages.get(o.key, (True, 0.0))[0], o.usd_per_hour)
     )
     return (*said, *ranked), decision
+
+
+def unrest(rule: SemiMarkov, spells: Sequence[tuple[float, bool]]) -> float:
+    """What the rule has noticed of these zones by now: above zero, they fall more often than usual."""
+    found = 0.0
+    for seconds, fell in spells:
+        ticks = max(1, round(seconds / rule.tick))
+        for n in range(ticks):
+            found = float(rule.noticed(found, rule.tick, age=n * rule.tick, fell=fell and n == ticks - 1))
+    return found
 
 
 def latest(job: Job, offers: Sequence[Offer]) -> float:

@@ -26,7 +26,7 @@ import sys
 import time
 from typing import Any
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))
 WARN_SECONDS = 300.0
 CPU_SHARE = 0.05  # of one core, all processes of the desk together
 BYTES_PER_SECOND = 20_000.0  # written by them; what a silent browser tab causes is below 2 kB/s
@@ -172,10 +172,18 @@ class Watch:
         else:
             group = self._text(f"{pid}/cgroup").strip().rpartition("\n")[2].rpartition("::")[2]
             service = group.startswith("/system.slice/") and ".service" in group
-            if group in {"", "/", "/init.scope"} or (service and "hotdesk-jupyter" not in group):
+            # Without pam_systemd (a minimal image) whoever logs in stays in the ssh server's own group.
+            theirs = any(name in group for name in ("hotdesk-jupyter", "/ssh.service", "/sshd.service"))
+            if group in {"", "/", "/init.scope"} or (service and not theirs and not self._is_a_persons(pid)):
+                return False
+            if theirs and self._words(pid)[:1] in (["/usr/sbin/sshd"], ["sshd:"]):
                 return False
         words = self._words(pid)
         return not any("jupyterlab" in w or "jupyter_server" in w or "jupyter-lab" in w for w in words[:6])
+
+    def _is_a_persons(self, pid: str) -> bool:
+        [uid] = [line.split()[1] for line in self._text(f"{pid}/status").splitlines() if line[:4] == "Uid:"]
+        return 1000 <= int(uid) < 60000
 
     def _words(self, pid: str) -> list[str]:
         return self._text(f"{pid}/cmdline").split("\0")[:-1]

@@ -40,10 +40,11 @@ def write(file: str, value: dict[str, Any]) -> None:
 
 def place() -> str:
     """What tells one machine from the next that has the same disk."""
-    boot = ""
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read().strip()
-    return boot + os.environ.get("HOTDESK_MACHINE", "")
+    found = [os.environ.get("HOTDESK_MACHINE", "")]
+    for name in ("/proc/sys/kernel/random/boot_id", "/var/lib/cloud/data/instance-id"):
+        with contextlib.suppress(OSError), open(name, encoding="ascii") as file:
+            found.append(file.read().strip())
+    return " ".join(found)
 
 
 def locked(file: str) -> bool:

@@ -93,7 +93,10 @@ CODES: dict[str, Kind] = {
 #: Absent is success when something is deleted.
 GONE = frozenset(
     {
+        "InvalidAllocationID.NotFound",
         "InvalidInstanceID.NotFound",
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidSpotInstanceRequestID.NotFound",
         "InvalidVolume.NotFound",
         "InvalidSnapshot.NotFound",
         "InvalidAMIID.NotFound",

@@ -6,18 +6,19 @@ What a survey last showed is remembered to save questions, never to answer one t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Instance, Offer, Survey, Want
-from hotdesk.core.ports import Access, Clock, KeyRing
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
+from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
-from hotdesk.providers.aws import baking, instances, network, reading, tags
+from hotdesk.providers.aws import baking, billing, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
@@ -97,6 +98,30 @@ class Aws:
             poll_seconds=self.settings.poll_seconds,
             list_price=self._list_price,
         )
+
+    # ---- money ---------------------------------------------------------------------------------------
+
+    def spot_prices(
+        self, offers: Sequence[Offer], since: float, until: float
+    ) -> dict[str, list[tuple[float, float]]]:
+        return billing.spot_prices(self.account, offers, since, until)
+
+    def billed(self, since: float, until: float) -> dict[str, float]:
+        return billing.billed(self.account, since, until)
+
+    # ---- the account ---------------------------------------------------------------------------------
+
+    def examine(
+        self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
+    ) -> Iterable[Finding]:
+        from hotdesk.providers.aws.checkup import findings
+
+        return findings(self.account, desks, keys, survey, self._clock)
+
+    def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        from hotdesk.providers.aws.sweep import sweep
+
+        return sweep(self.account, self.account.regions(), survey)
 
     # ---- machines ------------------------------------------------------------------------------------
 
@@ -224,6 +249,12 @@ class Aws:
                     case "sg":
                         self._memory.free.pop(region, None)
                         change.delete_security_group(GroupId=bare)
+                    case "eipalloc":
+                        change.release_address(AllocationId=bare)
+                    case "sir":
+                        change.cancel_spot_instance_requests(SpotInstanceRequestIds=[bare])
+                    case "lt":
+                        change.delete_launch_template(LaunchTemplateId=bare)
                     case _:
                         raise Refused(
                             Kind.BAD_REQUEST, f"hotdesk makes nothing like {bare}, so it deletes none."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -68,6 +69,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    size = sum(found.sizes.get(volume, 0) for volume in held)
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
     usd, priced = tags.number(told, "usd"), tags.number(told, "priced") or None
     if not usd and not spot:  # launched where nobody knew it, or by somebody else
@@ -85,18 +87,26 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         market=Market.SPOT if spot else Market.ON_DEMAND,
         usd_per_hour=usd,
         price_time=priced,
-        started_at=_time(raw.get("LaunchTime")),
+        started_at=time_of(raw.get("LaunchTime")),
         image_id=told.get("image", ""),
         stoppable=not spot,
         retypable=not spot,
         retyped_for=tags.generation(told, "moved"),
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
-        disk_gib=float(sum(found.sizes.get(volume, 0) for volume in held)),
+        disk_gib=float(size),
+        disk_usd_per_month=size * GP3_USD,
+        stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
+
+
+def _turned_off(raw: Raw) -> float:
+    """When a machine was last turned off; EC2 tells in words: "User initiated (2026-11-23 12:00:00 GMT)"."""
+    told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", str(raw.get("StateTransitionReason") or ""))
+    return time_of(f"{told[1]}+00:00") if told else 0.0
 
 
 def _why(raw: Raw) -> str:
@@ -134,8 +144,9 @@ def _disks(found: Found) -> list[Disk]:
                 region=found.region,
                 zone=raw.get("AvailabilityZone", ""),
                 instance_id=qualified(found.region, source) if source else "",
-                started_at=_time(machine.get("LaunchTime")) if machine else None,
+                started_at=time_of(machine.get("LaunchTime")) if machine else None,
                 size_gib=float(raw["Size"]),
+                made_at=time_of(raw.get("CreateTime")),
                 usd_per_month=raw["Size"] * GP3_USD,
                 arch=told.get("arch") or "x86_64",
             )
@@ -165,7 +176,7 @@ def _image(found: Found, raw: Raw) -> Image | None:
         region=found.region,
         verified=told.get("verified") == "1",
         source_id=told.get("source", ""),
-        taken_at=_time(taken or raw.get("CreationDate")),
+        taken_at=time_of(taken or raw.get("CreationDate")),
         size_gib=size,
         usd_per_month=sum(map(_gib, parts)) * SNAPSHOT_USD if parts else size * SNAPSHOT_USD,
         arch=raw.get("Architecture", "x86_64"),
@@ -204,7 +215,7 @@ def _unregistered(found: Found) -> list[Image]:
                 provider=NAME,
                 region=found.region,
                 source_id=told.get("source", ""),
-                taken_at=_time(raw.get("StartTime")),
+                taken_at=time_of(raw.get("StartTime")),
                 size_gib=float(raw.get("VolumeSize", 0)),
                 usd_per_month=_gib(raw) * SNAPSHOT_USD,
                 arch=told.get("arch") or "x86_64",
@@ -236,6 +247,8 @@ def _leftovers(found: Found) -> list[Leftover]:
                 provider=NAME,
                 region=found.region,
                 desk=told.get("desk", ""),
+                generation=tags.generation(told),
+                made_at=time_of(raw.get("StartTime")),
                 usd_per_month=_gib(raw) * SNAPSHOT_USD,
                 why="a snapshot whose image is gone",
             )
@@ -262,6 +275,7 @@ def _keys(found: Found) -> list[Leftover]:
             provider=NAME,
             region=found.region,
             desk=tags.read(raw.get("Tags")).get("desk", ""),
+            made_at=time_of(raw.get("CreateTime")),
             why="the public key of a desk that has nothing else (it costs nothing)",
         )
         for raw in found.keys
@@ -279,7 +293,7 @@ def _progress(snapshots: list[Raw]) -> float | None:
     return sum(shares) / len(shares) if shares else None
 
 
-def _time(value: Any) -> float:
+def time_of(value: Any) -> float:
     """EC2's times, which boto3 gives as datetimes or, of images, as text."""
     if isinstance(value, datetime):
         return value.timestamp()

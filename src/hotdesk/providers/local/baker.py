@@ -76,6 +76,8 @@ class Baker:
             if not (self.folders.machine(source) / "prepared").exists():
                 self._bake_unused(machine, manifest)
                 return
+        else:
+            self._end_strays()
         taken = snapshot.capture(
             disk, self.folders.store, manifest, previous=self._previous(), progress=self.report
         )
@@ -87,6 +89,15 @@ class Baker:
             stored_bytes=taken.stored_bytes,
             note=taken.note,
         )
+
+    def _end_strays(self) -> None:
+        """The machine that used this disk may live, although somebody deleted its folder."""
+        from hotdesk.providers.local import processes
+
+        owner = records.read(self.folders.disk_record(self.picture.order.desk), records.Owner)
+        if owner is not None:
+            mark = records.mark_of(self.folders.machine(owner.machine))
+            processes.end_stray(self.folders.root.parent, owner.machine, mark)
 
     def _bake_unused(self, machine: records.Machine, manifest: Path) -> None:
         """A machine whose disk was never whole has exactly the content that it was ordered with."""

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from hotdesk.providers.local import clock, locks, records, spawn
 from hotdesk.providers.local.folders import Folders
 from hotdesk.providers.local.removing import remove_tree
@@ -65,7 +67,10 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
     if machine is not None:
         desk = machine.order.desk
         owner = records.read(folders.disk_record(desk), records.Owner)
-        if not ending.keep_disk and (owner is None or owner.machine == id_):
+        mine = owner is None or owner.machine == id_
+        if mine and not ending.keep_disk and _written_since(folders, id_, machine):
+            mine = False  # the disk stays, newer than its image: it is to be saved as it is now
+        if mine and not ending.keep_disk:
             gone = folders.trash / f"{id_}.disk"
             remove_tree(gone)
             with contextlib.suppress(FileNotFoundError):
@@ -86,24 +91,49 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
             empty.rmdir()
 
 
+def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool:
+    """Whether somebody has written to a stopped machine's disk since the image that is to replace it.
+
+    A desk's home is an ordinary folder here: an editor outside the desk may have it open.
+    """
+    desk = machine.order.desk
+    run, owner = records.read(folders.machine(id_) / "run.json", records.Run), folders.disk_record(desk)
+    taken: list[tuple[float, Path]] = []
+    for path in folders.images.glob("*.json"):
+        picture = records.read(path, records.Picture)
+        whole = picture is not None and picture.verified and picture.order.source_id == id_
+        if picture and run and whole and picture.taken_at > run.started_at:
+            taken.append((picture.taken_at, path.with_suffix(".manifest")))
+    if not taken:
+        return False
+    from hotdesk.providers.local import snapshot
+
+    taken_at, manifest = max(taken)
+    if not snapshot.changed(manifest, folders.disk(desk)):
+        return False
+    spawn.say(f"{folders.disk(desk)} was written to after {manifest.stem} was taken")
+    after = clock.after(taken_at)
+    records.write(owner, records.Owner(
+        desk=desk, machine=id_, generation=machine.order.generation, started_at=after
+    ))  # fmt: skip
+    return True
+
+
 def main() -> int:
     spawn.settle()
     folders, id_ = Folders.of(Path(sys.argv[1])), sys.argv[2]
     folder = folders.machine(id_)
     machine = records.read(folder / "machine.json", records.Machine)
-    if machine is not None:
-        deleted = (folder / "ending.json").exists()
-        for image in folders.images.glob("*.json") if deleted else ():
-            picture = records.read(image, records.Picture)
-            if picture and picture.order.source_id == id_ and picture.phase == "baking":
-                end_worker(image.with_suffix(".lock"), seconds=5.0)
-        stop(folder, machine.mark)
-        run = records.read(folder / "run.json", records.Run)
-        if run is not None and run.phase != "stopped":
-            records.write(folder / "run.json", records.Run(
-                started_at=run.started_at, phase="stopped", ssh_port=run.ssh_port,
-                notebook_port=run.notebook_port, reason=run.reason, fix=run.fix,
-            ))  # fmt: skip
+    deleted = (folder / "ending.json").exists()
+    for image in folders.images.glob("*.json") if deleted else ():
+        picture = records.read(image, records.Picture)
+        if picture and picture.order.source_id == id_ and picture.phase == "baking":
+            end_worker(image.with_suffix(".lock"), seconds=5.0)
+    stop(folder, machine.mark if machine else records.mark_of(folder))  # it may live without its record
+    run = records.read(folder / "run.json", records.Run)
+    if run is not None and run.phase != "stopped":
+        changed = msgspec.structs.replace(run, phase="stopped", progress=None)
+        records.write(folder / "run.json", changed)
     if (ending := records.read(folder / "ending.json", records.Ending)) is not None:
         delete(folders, id_, machine, ending)
     return 0

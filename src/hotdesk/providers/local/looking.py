@@ -96,7 +96,12 @@ def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, r
     ends = locks.alive(folder / "end.lock")
     run = records.read(folder / "run.json", records.Run)
     if (folder / "ending.json").exists():
-        return Phase.ENDING, None, "it is being deleted" if ends else "its deletion was interrupted", run
+        return (
+            Phase.ENDING,
+            None,
+            "deleting its machine, file by file" if ends else "its deletion was interrupted",
+            run,
+        )
     if ends:
         return Phase.STOPPING, None, "ending what runs at the desk", run
     if run is None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil
 
@@ -19,6 +20,7 @@ from hotdesk.providers.local import clock
 
 MARK = "HOTDESK_MACHINE"
 _POLITE_SECONDS = 5.0
+_STRAY_SECONDS = 15.0  # a supervisor's own limits add up to less
 _SHELLS = frozenset({"bash", "zsh", "fish", "sh", "dash", "ksh", "tmux", "screen"})
 
 
@@ -40,6 +42,21 @@ def marked(mark: str) -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark:
                 found.append(process)
     return found
+
+
+def end_stray(state: Path, id_: str, mark: str) -> None:
+    """End a machine of which nothing is written any more: its folder is gone, and it would live on unseen."""
+    words = ["hotdesk.providers.local.supervisor", str(state), id_]
+    strays = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.cmdline()[-3:] == words:
+                process.terminate()
+                strays.append(process)
+    for process in psutil.wait_procs(strays, timeout=_STRAY_SECONDS)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    end_all(mark)
 
 
 def descendants() -> list[psutil.Process]:

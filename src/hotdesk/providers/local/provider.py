@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import hashlib
 import os
 import platform
 import shlex
@@ -98,8 +97,7 @@ class Local:
                     folder.mkdir(mode=0o700, exist_ok=True)
                 except OSError as error:
                     self._nothing_was_made(folder, error)
-                place = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-                present = records.Machine(id=id_, order=order, keys=keys, mark=f"{id_}:{place}")
+                present = records.Machine(id=id_, order=order, keys=keys, mark=records.mark_of(folder))
                 try:
                     records.write(folder / "machine.json", present)
                 except OSError as error:
@@ -377,9 +375,19 @@ class Local:
 
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
         remove_tree(gone)
+        owner = records.read(self.folders.disk_record(desk), records.Owner)
         self.folders.disk(desk).rename(gone)
         self.folders.disk_record(desk).unlink(missing_ok=True)
-        return partial(remove_tree, gone)
+
+        def tidy() -> None:
+            if owner is not None:  # its machine may live, although somebody deleted its folder
+                from hotdesk.providers.local import processes
+
+                mark = records.mark_of(self.folders.machine(owner.machine))
+                processes.end_stray(self.folders.root.parent, owner.machine, mark)
+            remove_tree(gone)
+
+        return tidy
 
     def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
         """A definite no, when even the first record could not be written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -27,7 +28,12 @@ class Machine(Value, frozen=True):
     id: str
     order: LaunchOrder
     keys: Keys
-    mark: str  # stands in the environment of each of its processes, and of no others
+    mark: str  # see `mark_of`
+
+
+def mark_of(folder: Path) -> str:
+    """What stands in the environment of each process of the machine in that folder, and of no others."""
+    return f"{folder.name}:{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
 class Run(Value, frozen=True):

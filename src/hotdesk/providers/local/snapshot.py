@@ -3,6 +3,7 @@
     capture   everything below a disk into the store, and a manifest that says where
     verify    the image read back from the disk
     restore   the disk, exactly
+    changed   whether a disk is no longer as its manifest says
     forget    what no manifest needs any more
 
 Nothing half-written is ever taken for whole: packs and manifests appear under their names after their
@@ -17,6 +18,7 @@ and file flags on macOS.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,9 +27,18 @@ from hotdesk.providers.local.packs_file import Damaged
 from hotdesk.providers.local.snapshot_capture import Captured, Progress, Steps, capture
 from hotdesk.providers.local.snapshot_notes import forget_gone
 from hotdesk.providers.local.snapshot_restore import restore
-from hotdesk.providers.local.snapshot_tree import digests, load_manifest, missing, remove, rotten
+from hotdesk.providers.local.snapshot_tree import (
+    FOLDER_FLAGS,
+    Entry,
+    digests,
+    load_manifest,
+    missing,
+    remove,
+    rotten,
+    scan,
+)
 
-__all__ = ["Captured", "Progress", "capture", "forget", "remove", "restore", "verify"]
+__all__ = ["Captured", "Progress", "capture", "changed", "forget", "remove", "restore", "verify"]
 
 
 def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda fraction, what: None) -> None:
@@ -52,6 +63,29 @@ def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda frac
         if damage := missing(manifest, chunks):
             raise rotten(damage, store)
         progress(1.0, "verified")
+
+
+def changed(manifest_path: Path, disk: Path) -> bool:
+    """Whether a name, a size, a mode or a time below the disk is not what the manifest says.
+
+    No file is read. False where that cannot be said.
+    """
+    try:
+        manifest, _ = load_manifest(manifest_path)
+        root = os.open(disk, FOLDER_FLAGS)
+        try:
+            now = scan(root, lambda folders, entries, index, bits: None).entries
+        finally:
+            os.close(root)
+    except (OSError, Damaged):
+        return False
+    return [_looks(entry) for entry in now] != [_looks(entry) for entry in manifest.entries]
+
+
+def _looks(entry: Entry) -> tuple[object, ...]:
+    kind = "f" if entry.kind == "h" else entry.kind  # which of two names is the first is no difference
+    size = entry.size if entry.kind == "f" else 0
+    return (entry.parent, entry.name, kind, entry.mode, entry.mtime_ns, size, entry.target)
 
 
 def forget(store: Path, keep: Iterable[Path]) -> int:

@@ -1,0 +1,79 @@
+"""What is wrong, why, and how to mend it; as findings, which the doors show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hotdesk.core.errors import Damaged, HotdeskError, Newer
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk
+from hotdesk.store import Store
+from hotdesk.world import SystemClock, state_folder
+
+
+def findings(only: str | None = None) -> Iterator[Finding]:
+    """Everything worth saying, of this computer and of all desks (or of one); each thing once."""
+    said: set[tuple[str, str]] = set()
+    for found in _findings(only):
+        if (found.what, found.why) not in said:
+            said.add((found.what, found.why))
+            yield found
+
+
+def _findings(only: str | None) -> Iterator[Finding]:
+    from hotdesk.doctor import computer, desks
+
+    folder = state_folder()
+    yield from computer.findings(folder)
+    try:
+        from hotdesk.api import Hotdesk
+
+        with Hotdesk() as opened:
+            yield from desks.findings(opened, only)
+    except HotdeskError as error:
+        yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
+
+
+def mend(found: Finding) -> bool:
+    """Do what is safe to do about a finding; whether something was done."""
+    verb, _, path = found.mends.partition(" ")
+    match verb:
+        case "chmod":
+            target = Path(path)
+            target.chmod(0o700 if target.is_dir() else 0o600)
+        case "public":  # the half that can be made anew from the other
+            from hotdesk.connect.keys import write_public
+
+            write_public(Path(path))
+        case _:
+            return False
+    return True
+
+
+def adopt() -> list[Desk]:
+    """Make rows for desks that are seen and have none; the rows made.
+
+    A state file that cannot be read is set aside first, never deleted.
+    """
+    from hotdesk.api import Hotdesk
+
+    folder = state_folder()
+    try:
+        with Store(folder) as store:
+            store.desks()
+    except Newer:
+        raise
+    except Damaged:
+        stamp = int(SystemClock().now())
+        for file in (folder / "hotdesk.db", folder / "hotdesk.db-wal", folder / "hotdesk.db-shm"):
+            if file.exists():
+                file.rename(file.with_name(f"{file.name}.damaged-{stamp}"))
+    made = []
+    with Hotdesk() as desks:
+        for provider in desks.clouds():
+            for name, seen in desks.survey(provider).by_desk().items():
+                if desk := desks.adoptable(name, seen, provider):
+                    desks.store.put(desk)
+                    made.append(desk)
+    return made

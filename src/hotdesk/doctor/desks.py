@@ -1,0 +1,225 @@
+"""Desks: whether each is as it was asked for, answers, and can be entered; and what belongs to none."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Goal, Instance, Survey
+from hotdesk.core.ports import Examiner, KeyFiles
+from hotdesk.core.steps import Ask
+
+if TYPE_CHECKING:
+    from hotdesk.api import Hotdesk
+
+
+def findings(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
+    rows = desks.store.desks()
+    if only:
+        rows = [desks.store.desk(only)]
+    surveys: dict[str, Survey] = {}
+    for provider in sorted(desks.clouds()):
+        try:
+            surveys[provider] = desks.survey(provider)
+        except HotdeskError as error:
+            yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
+    for provider in sorted(desks.clouds()):
+        cloud = desks.provider(provider)
+        if isinstance(cloud, Examiner):
+            mine = [d for d in rows if d.provider == provider]
+            files = [_key_files(desks, d) for d in mine]
+            yield from cloud.examine(mine, files, surveys.get(provider))
+    for desk in rows:
+        yield from _halves(desks, desk)
+        if desk.provider in surveys:
+            yield from _desk(desks, desk, surveys[desk.provider])
+    if only is None:
+        for survey in surveys.values():
+            yield from _nobodys(survey, desks.store.desks(), desks.clock.now())
+
+
+def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
+    from hotdesk.core.plan import plan
+
+    seen = survey.of(desk.name)
+    if open_ := [r for r in desks.store.rows(desk.name) if r.outcome is None]:
+        yield Finding(
+            level="note",
+            what=f"{desk.name}: {len(open_)} steps never ended, the last: {open_[-1].step.key}.",
+            why="A command was killed, or is at work. Whatever it began is looked for before anything else.",
+            fix=f"hotdesk watch --once {desk.name}",
+        )
+    if desk.provider != "local" and desk.idle_minutes == 0 and seen.live is not None:
+        yield Finding(
+            level="note",
+            what=f"{desk.name} never ends itself when nothing works there.",
+            why=f"You said so (--idle never). It costs {seen.live.usd_per_hour:.4g} dollars an hour.",
+            fix=f"hotdesk up {desk.name} --idle 60",
+        )
+    if seen.live is not None and (lost := _lost_keys(desks, desk)):
+        yield Finding(
+            level="bad",
+            what=f"{desk.name} runs, and this computer has lost its {', '.join(lost)}.",
+            why=(
+                "They were made here and exist nowhere else, so nobody can log in to this machine any more. "
+                "Its files are whole: parked and resumed, the desk gets new keys (what runs there ends)."
+            ),
+            fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}",
+        )
+        return
+    if seen.live is not None and seen.live.open_to:
+        yield _open(desk, seen.live)
+    steps = plan(desk, seen, desks.store.past(desk), desks.clock.now())
+    match steps:
+        case []:
+            yield Finding(level="ok", what=f"{desk.name} is {desk.goal}, as you asked.")
+            if desk.goal is Goal.RUNNING:
+                yield from _watched(desks, desk)
+        case [Ask(what=what, why=why, fix=fix), *_]:
+            yield Finding(level="bad", what=what, why=why, fix=fix)
+        case [step, *_]:
+            verb = type(step).__name__.lower()
+            if desk.goal is Goal.RUNNING and verb == "prove":
+                yield from _answers(desks, desk)
+                yield from _watched(desks, desk)
+                return
+            yield Finding(
+                level="note",
+                what=f"{desk.name} is not {desk.goal} yet; next: {verb}.",
+                why=step.why,
+                fix=f"hotdesk watch --once {desk.name}",
+            )
+
+
+def _open(desk: Desk, machine: Instance) -> Finding:
+    """Who can reach Jupyter's port of a machine without a tunnel."""
+    who, private = ", ".join(machine.open_to), f"hotdesk notebook {desk.name} --private"
+    if not desk.public:
+        return Finding(
+            level="note",
+            what=f"{desk.name}: port 8888 of its network is open to {who}.",
+            why="It was opened for another desk, or by another computer. This one's Jupyter is not there.",
+            fix=private,
+        )
+    wide = [r for r in machine.open_to if int(r.partition("/")[2] or 128) < 24]
+    return Finding(
+        level="bad" if wide else "note",
+        what=f"{desk.name}'s Jupyter is open to {who}, with TLS and its password.",
+        why=f"You said so (--public). {', '.join(wide)} is many strangers."
+        if wide
+        else "You said so (--public).",
+        fix=private,
+    )
+
+
+def _key_files(desks: Hotdesk, desk: Desk) -> KeyFiles:
+    private = desks.state / "desks" / desk.name / "id_ed25519"
+    public = private.with_name(private.name + ".pub")
+    text = public.read_text("utf-8", "replace") if public.exists() else ""
+    return KeyFiles(desk=desk.name, public=text, private=private.exists())
+
+
+def _halves(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
+    """A private key whose public half is missing, or is another key's, and would be imported."""
+    private = desks.state / "desks" / desk.name / "id_ed25519"
+    if not private.exists():
+        return
+    said = subprocess.run(
+        ["ssh-keygen", "-y", "-P", "", "-f", str(private)], capture_output=True, text=True, check=False
+    )
+    if said.returncode:
+        yield Finding(
+            level="bad",
+            what=f"{desk.name}: its private key cannot be read.",
+            why=(said.stderr.strip().splitlines() or ["ssh-keygen does not say why"])[-1],
+            fix=f"mv {private} {private}.old && hotdesk park {desk.name} && hotdesk resume {desk.name}",
+        )
+        return
+    public = private.with_name(private.name + ".pub")
+    here = public.read_text("utf-8", "replace").split()[:2] if public.exists() else []
+    if here != said.stdout.split()[:2]:
+        yield Finding(
+            level="bad",
+            what=f"{public} is {'not the half of the private key beside it' if here else 'missing'}.",
+            why="The public half is what a new machine is given: with another one nobody could log in.",
+            fix="hotdesk doctor --fix   # writes it anew from the private half",
+            mends=f"public {private}",
+        )
+
+
+def _watched(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
+    """Whether the desk's own watch lives, and knows the limits that were said."""
+    from hotdesk.connect import leave
+
+    try:
+        told = leave.ask(desks.access(desk.name))
+    except (HotdeskError, Refused):
+        return  # that it does not answer is said elsewhere
+    if dead := sorted(unit for unit, state in told.units.items() if state != "active"):
+        yield Finding(
+            level="bad",
+            what=f"{desk.name}: {' and '.join(dead)} {'is' if len(dead) == 1 else 'are'} not running there.",
+            why="That is what ends the machine when nothing works there: without it, it is paid on and on.",
+            fix=f"hotdesk ssh {desk.name} -- sudo systemctl restart {' '.join(dead)}",
+        )
+    wanted = leave.limits(desk, desks.clock.now())
+    if {k: v for k, v in wanted.items() if k != "stop_seconds"} != {
+        k: v for k, v in told.limits.items() if k != "stop_seconds"
+    } or ("stop_seconds" in wanted) != ("stop_seconds" in told.limits):
+        yield Finding(
+            level="bad",
+            what=f"{desk.name} does not know when it is to end itself.",
+            why=f"It was told {told.limits or 'nothing'}; you asked for {wanted}.",
+            fix=f"hotdesk up {desk.name}   # tells it again",
+        )
+    elif desk.lease_hours and told.age_seconds > desk.lease_hours * 3600 / 2:
+        left = desk.lease_hours - told.age_seconds / 3600
+        yield Finding(
+            level="note",
+            what=f"{desk.name}: nobody renews its lease, which ends in {max(0.0, left):.1f} h.",
+            why="It is renewed while hotdesk watches, or has a terminal or notebook open there.",
+            fix=f"hotdesk watch --detach   # or: hotdesk up {desk.name}",
+        )
+
+
+def _lost_keys(desks: Hotdesk, desk: Desk) -> list[str]:
+    """What is missing of what a login needs: without one half of a key pair, the other is worth nothing."""
+    folder = desks.state / "desks" / desk.name
+    needed = {
+        "id_ed25519": "private key",
+        "known_hosts": "pinned host key",
+        "notebook-password": "notebook password",
+    }
+    return [what for name, what in needed.items() if not (folder / name).exists()]
+
+
+def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
+    from hotdesk.connect.prove import prove
+
+    try:
+        prove(desks.access(desk.name))
+    except Refused as refused:
+        fix = refused.fix or f"hotdesk up {desk.name}"
+        yield Finding(level="bad", what=f"{desk.name} does not answer.", why=refused.message, fix=fix)
+    except HotdeskError as error:
+        yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
+    else:
+        yield Finding(level="ok", what=f"{desk.name} answers: ssh and Jupyter.")
+
+
+def _nobodys(survey: Survey, desks: list[Desk], now: float) -> Iterator[Finding]:
+    from hotdesk.leftovers import things
+
+    for thing in things(survey, desks, now):
+        month = f", ${thing.usd_per_month:.2f} a month" if thing.usd_per_month else ""
+        whose = f" of {thing.desk}" if thing.desk else ""
+        word = "is not needed" if thing.safe else "belongs to no desk of this computer"
+        yield Finding(
+            level="note",
+            what=f"{survey.provider}: {thing.kind} {thing.id}{whose} {word}{month}.",
+            why=thing.why,
+            fix=thing.fix or "hotdesk gc --yes",
+        )

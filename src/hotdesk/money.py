@@ -1,0 +1,165 @@
+"""The part of the façade that is about money: the bill, the cloud's own bill, and the month's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
+from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
+from hotdesk.core.ports import Biller, Clock, Provider
+from hotdesk.core.steps import Row
+from hotdesk.paid import Charge
+from hotdesk.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.config import Config
+
+WARN_SHARE = 0.8  # of the month's budget
+Steps = list[tuple[float, float]]
+
+
+class Money:
+    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+
+    store: Store
+    clock: Clock
+    on_note: Callable[[str], None]
+    over_budget: bool
+
+    if TYPE_CHECKING:
+
+        @property
+        def config(self) -> Config: ...
+        def survey(self, provider: str) -> Survey: ...
+        def provider(self, name: str) -> Provider: ...
+
+    def bill(self) -> list[Charge]:
+        """Everything that was ever paid for the desks in the journal, those that are gone included."""
+        from hotdesk.costs import charges, of_others
+
+        now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
+        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
+        rows: dict[str, list[Row]] = {name: [] for name in known}
+        for row in self.store.rows(limit=10_000_000):
+            rows.setdefault(row.desk, []).append(row)
+        bill: list[Charge] = []
+        for name, mine in rows.items():
+            desk = known.get(name)
+            seen = surveys[desk.provider].of(name) if desk else Seen()
+            ours = charges(name, mine, now, seen, provider=desk.provider if desk else "")
+            bill += [*ours, *of_others(name, seen, ours, now)]
+        return bill
+
+    def spot_prices(self, bill: Sequence[Charge], *, ask: bool = True) -> dict[str, Steps]:
+        """What spot cost at each time that the bill speaks of, by offer key.
+
+        What a cloud has told is kept: it forgets after 90 days. Without `ask`, or where it does not answer,
+        only what is kept; a machine whose prices nobody knows is billed at its price when it was launched.
+        """
+        offers: dict[str, Offer] = {}
+        spans: dict[str, tuple[float, float]] = {}
+        for charge in bill:
+            if charge.offer is None or charge.offer.market is not Market.SPOT or not charge.offer.zone:
+                continue
+            key = charge.offer.key
+            offers[key] = charge.offer
+            low, high = spans.get(key, (charge.began, charge.ended))
+            spans[key] = min(low, charge.began), max(high, charge.ended)
+        prices: dict[str, Steps] = {}
+        missing: dict[str, list[Offer]] = {}
+        for key, offer in offers.items():
+            kept = self.store.cached(f"paid:{key}")
+            known = msgspec.json.decode(kept[1], type=_Kept) if kept else _Kept(since=0.0, until=0.0)
+            prices[key] = known.steps
+            low, high = spans[key]
+            if not (known.since <= low and high - 3600 <= known.until):
+                missing.setdefault(offer.provider, []).append(offer)
+        for provider, wanted in missing.items() if ask else ():
+            prices |= self._ask_prices(provider, wanted, spans, prices)
+        return {key: steps for key, steps in prices.items() if steps}
+
+    def _ask_prices(
+        self,
+        provider: str,
+        offers: Sequence[Offer],
+        spans: dict[str, tuple[float, float]],
+        known: dict[str, Steps],
+    ) -> dict[str, Steps]:
+        cloud, now = self.provider(provider), self.clock.now()
+        if not isinstance(cloud, Biller):
+            return {}
+        since = min(spans[offer.key][0] for offer in offers) - 3600
+        try:
+            told = cloud.spot_prices(offers, since, now)
+        except (Refused, HotdeskError, OSError):  # the bill goes on with what is known
+            return {}
+        merged: dict[str, Steps] = {}
+        for key, steps in told.items():
+            merged[key] = sorted({*known[key], *steps})
+            self.store.keep(
+                f"paid:{key}", msgspec.json.encode(_Kept(since=since, until=now, steps=merged[key])), now
+            )
+        return merged
+
+    # ---- the cloud's own bill ------------------------------------------------------------------------
+
+    def billed(self, provider: str, since: float) -> dict[str, float]:
+        """US dollars by desk since then, as the cloud itself bills them. It may cost money to ask.
+
+        Raises `Missing` where the cloud tells no such thing, `NotAllowed` where we may not ask.
+        """
+        cloud = self.provider(provider)
+        if not isinstance(cloud, Biller):
+            raise Missing(
+                f"{provider} has no bill of its own to compare with.",
+                "Nothing is paid there.",
+                "hotdesk costs",
+            )
+        try:
+            return cloud.billed(since, self.clock.now())
+        except Refused as no:
+            raise NotAllowed(
+                f"{provider} does not show its bill.",
+                no.message,
+                no.fix or "hotdesk costs   # from hotdesk's own journal",
+            ) from no
+
+    # ---- the budget ----------------------------------------------------------------------------------
+
+    def check_budget(self) -> str:
+        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
+        limit = self.config.defaults.usd_per_month
+        if not limit:
+            return ""
+        from hotdesk.bills import this_month
+
+        bill = self.bill()
+        spent = this_month(bill, self.clock.now(), self.spot_prices(bill, ask=False))
+        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
+        if spent >= limit:
+            raise NotAllowed(
+                said,
+                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
+                "hotdesk costs   # or the same command with --over-budget",
+            )
+        return said if spent >= WARN_SHARE * limit else ""
+
+    def within_budget(self, desk: Desk) -> Desk:
+        """The desk's row, where it may be launched this month; told once, that holds for the wish.
+
+        The one place that every verb passes which may lead to a launch. Raises `NotAllowed`.
+        """
+        if self.over_budget:
+            return msgspec.structs.replace(desk, over_budget=True)
+        if not desk.over_budget and (warning := self.check_budget()):
+            self.on_note(warning)
+        return desk
+
+
+class _Kept(msgspec.Struct):
+    since: float
+    until: float
+    steps: Steps = []

@@ -1,0 +1,90 @@
+"""What one thing costs: a charge, the rates of a cloud, and spot at the price of each hour."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+
+from hotdesk.core.model import Market, Offer, Value
+
+HOURS_PER_MONTH = 730.0  # as the clouds count
+UNSURE_SECONDS = 180.0  # what calls and listings take: an end known to within this is known
+
+
+class Rates(Value, frozen=True):
+    """What a cloud charges beside its machines, in US dollars, and how it counts."""
+
+    disk_usd_per_gib_month: float = 0.0
+    image_usd_per_gib_month: float = 0.0
+    address_usd_per_hour: float = 0.0
+    copy_usd_per_gib: float = 0.0  # from one region to another
+    minimum_seconds: float = 0.0  # of each start of a machine
+    disk_gib: float = 0.0  # a machine's disk, where nothing tells its size any more
+
+
+#: EC2: gp3 and snapshots in us-east-1 (other regions up to 50 % more), public addresses (since February
+#: 2024), transfer between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances").
+RATES = {
+    "aws": Rates(
+        disk_usd_per_gib_month=0.08,
+        image_usd_per_gib_month=0.05,
+        address_usd_per_hour=0.005,
+        copy_usd_per_gib=0.02,
+        minimum_seconds=60.0,
+        disk_gib=64.0,
+    )
+}
+
+Prices = Mapping[str, Sequence[tuple[float, float]]]  # offer key -> (time, US dollars an hour), by time
+
+
+class Charge(Value, frozen=True):
+    """One thing that was paid for from `began` to `ended` (our clock), or once."""
+
+    desk: str
+    kind: str  # compute | disk | image | address | transfer
+    id: str
+    began: float
+    ended: float
+    usd_per_hour: float
+    offer: Offer | None = None  # of compute
+    sure_from: float | None = None  # None: `began`
+    sure_until: float | None = None  # None: `ended`
+    going_on: bool = False
+    usd_once: float = 0.0  # paid when it began
+    provider: str = ""
+
+    @property
+    def is_spot(self) -> bool:
+        return self.offer is not None and self.offer.market is Market.SPOT
+
+    @property
+    def at_most(self) -> bool:
+        """Whether its true end is not known, and was earlier."""
+        return self.sure_until is not None and self.ended - self.sure_until > UNSURE_SECONDS
+
+    def usd(self, since: float, until: float, prices: Prices | None = None) -> float:
+        """What it cost between two times, at most. Spot: each hour from its start at the price of then."""
+        once = self.usd_once if since <= self.began < until else 0.0
+        return once + self._usd(max(since, self.began), min(until, self.ended), prices)
+
+    def usd_least(self, since: float, until: float, prices: Prices | None = None) -> float:
+        """What it has cost between two times for certain."""
+        low = self.began if self.sure_from is None else self.sure_from
+        high = self.ended if self.sure_until is None else self.sure_until
+        return self._usd(max(since, low), min(until, high), prices)
+
+    def _usd(self, low: float, high: float, prices: Prices | None) -> float:
+        if high <= low:
+            return 0.0
+        steps = prices.get(self.offer.key) if prices and self.offer else None
+        if not steps or not self.is_spot:
+            return self.usd_per_hour * (high - low) / 3600
+        times, total = [at for at, _ in steps], 0.0
+        hour = int((low - self.began) // 3600)
+        while (start := self.began + hour * 3600) < high:
+            place = bisect.bisect_right(times, start) - 1
+            price = steps[place][1] if place >= 0 else self.usd_per_hour
+            total += price * (min(high, start + 3600) - max(low, start)) / 3600
+            hour += 1
+        return total

@@ -1,0 +1,83 @@
+"""What AWS itself says about money: the spot prices of the past, and its own bill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Offer
+from hotdesk.providers.aws.account import Account, side_by_side
+from hotdesk.providers.aws.errors import answers
+
+CE_REGION = "us-east-1"  # Cost Explorer answers there, for all regions
+USD_PER_REQUEST = 0.01  # AWS Cost Management pricing, "Cost Explorer API"
+
+Steps = list[tuple[float, float]]
+
+
+def spot_prices(account: Account, offers: Sequence[Offer], since: float, until: float) -> dict[str, Steps]:
+    """By offer key: (time, US dollars an hour), by time; the price that held at `since` is the first.
+
+    AWS tells 90 days. A region that does not answer, or refuses, is missing.
+    """
+
+    def ask(offer: Offer) -> Steps:
+        with answers():
+            pages = (
+                account.ec2(offer.region)
+                .get_paginator("describe_spot_price_history")
+                .paginate(
+                    InstanceTypes=[offer.instance_type],
+                    AvailabilityZone=offer.zone,
+                    ProductDescriptions=["Linux/UNIX"],
+                    StartTime=datetime.fromtimestamp(since, UTC),
+                    EndTime=datetime.fromtimestamp(until, UTC),
+                )
+            )
+            rows = [row for page in pages for row in page["SpotPriceHistory"]]
+        return sorted((row["Timestamp"].timestamp(), float(row["SpotPrice"])) for row in rows)
+
+    told = side_by_side([lambda offer=offer: ask(offer) for offer in offers]) if offers else []  # type: ignore[misc]
+    return {
+        offer.key: steps
+        for offer, steps in zip(offers, told, strict=True)
+        if not isinstance(steps, Exception) and steps
+    }
+
+
+def billed(account: Account, since: float, until: float) -> dict[str, float]:
+    """US dollars by desk, by AWS's own bill of what carries our tag; "" for what names no desk.
+
+    Up to a day behind. Only whole days (UTC) can be asked, and each page of the answer costs $0.01. Raises
+    `Refused` (denied) without the permission ce:GetCostAndUsage.
+    """
+    ce = account.client("ce", CE_REGION, retry=False)
+    asked: dict[str, Any] = {
+        "TimePeriod": {"Start": _day(since), "End": _day(until + 86_400)},
+        "Granularity": "MONTHLY",
+        "Metrics": ["UnblendedCost"],
+        "Filter": {"Tags": {"Key": "hotdesk", "Values": ["1"]}},
+        "GroupBy": [{"Type": "TAG", "Key": "hotdesk:desk"}],
+    }
+    usd: dict[str, float] = {}
+    while True:
+        with answers():
+            page = ce.get_cost_and_usage(**asked)
+        for period in page["ResultsByTime"]:
+            for group in period.get("Groups", ()):
+                desk = group["Keys"][0].partition("$")[2]
+                cost = group["Metrics"]["UnblendedCost"]
+                if cost["Unit"] != "USD":
+                    raise Refused(
+                        Kind.BAD_REQUEST, f"The account is billed in {cost['Unit']}, not in US dollars."
+                    )
+                usd[desk] = usd.get(desk, 0.0) + float(cost["Amount"])
+        if not (token := page.get("NextPageToken")):
+            return usd
+        asked["NextPageToken"] = token
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")

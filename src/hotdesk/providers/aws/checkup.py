@@ -1,0 +1,353 @@
+"""Whether an account is in order: who we are, the clock, permissions, quotas, network, keys, images.
+
+It changes nothing: permissions are asked with DryRun, and EC2 then answers what it would have said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Phase, Survey
+from hotdesk.core.ports import Clock, KeyFiles
+from hotdesk.providers.aws import network, quotas, tags
+from hotdesk.providers.aws.account import Account, side_by_side, split
+from hotdesk.providers.aws.errors import answers, code, refusal
+
+SKEW_SECONDS, SKEW_FATAL_SECONDS = 60.0, 300.0  # AWS refuses signatures that are off by five minutes
+#: Ids of the right form that name nothing.
+_NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",
+            "snap": "snap-0123456789abcdef0", "sg": "sg-0123456789abcdef0"}  # fmt: skip
+
+
+def findings(
+    account: Account, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None, clock: Clock
+) -> Iterator[Finding]:
+    try:
+        with answers():
+            account.client("sts", account.home).get_caller_identity()
+    except Refused as no:
+        yield _bad("AWS does not know who we are.", no.message, no.fix or "aws sts get-caller-identity")
+        yield from _clock(account, clock)
+        return
+    except Exception as error:  # no network, an endpoint that is not there: said, and nothing else can be
+        yield _bad("AWS does not answer.", f"{type(error).__name__}: {error}", "ping amazonaws.com")
+        return
+    yield from _clock(account, clock)
+    regions = _regions(account, desks, survey)
+    checks: list[Callable[[], Iterable[Finding]]] = [
+        lambda: list(_permissions(account, regions[0], survey)),
+        lambda: list(_quotas(account, desks)),
+        *[lambda region=region: list(_network(account, region)) for region in regions],
+        *[lambda region=region: list(_keys(account, region, keys, survey)) for region in regions],
+        lambda: list(_images(account, desks, survey)),
+    ]
+    for found in side_by_side(checks):
+        if isinstance(found, Exception):
+            said = found if isinstance(found, Refused) else refusal(found)
+            why = said.message if said else f"{type(found).__name__}: {found}"
+            fix = said.fix if said and said.fix else "hotdesk iam"
+            yield _bad("AWS could not be examined to the end.", why, fix)
+        else:
+            yield from found
+
+
+def _bad(what: str, why: str, fix: str) -> Finding:
+    return Finding(level="bad", what=what, why=why, fix=fix)
+
+
+def _regions(account: Account, desks: Sequence[Desk], survey: Survey | None) -> list[str]:
+    """Where desks are or may be launched; the account's home, where there are none."""
+    found = [i.region for i in survey.instances if i.phase is not Phase.ENDED] if survey else []
+    found += [i.region for i in survey.images] if survey else []
+    for desk in desks:
+        found += [*desk.want.regions, *(o.region for o in desk.offers[:1])]
+    return list(dict.fromkeys(found)) or [account.home]
+
+
+# ---- the clock ---------------------------------------------------------------------------------------
+
+
+def _clock(account: Account, clock: Clock) -> Iterator[Finding]:
+    """Ours against the Date in AWS's answer, which comes with a refusal as well."""
+    before = clock.now()
+    try:
+        said = account.ec2(account.home).describe_regions(RegionNames=[account.home])
+    except Exception as error:
+        said = getattr(error, "response", None) or {}
+    after = clock.now()
+    date = said.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    if not date:
+        return
+    theirs = parsedate_to_datetime(date).timestamp()
+    # Their time is cut to the second, and was taken somewhere between our two.
+    skew = max(before - theirs - 1.0, theirs - after, 0.0)
+    if skew > SKEW_SECONDS:
+        ahead = "ahead of" if before > theirs else "behind"
+        yield Finding(
+            level="bad" if skew > SKEW_FATAL_SECONDS else "note",
+            what=f"This computer's clock is {skew:.0f} s {ahead} AWS's.",
+            why="AWS refuses requests whose time is off by more than five minutes.",
+            fix="sudo timedatectl set-ntp true",
+        )
+
+
+# ---- permissions -------------------------------------------------------------------------------------
+
+
+def _permissions(account: Account, region: str, survey: Survey | None) -> Iterator[Finding]:
+    """What we may not do, named; asked with DryRun, of our own things where there are any."""
+    ec2 = account.ec2_once(region)
+
+    def own(kind: str) -> str:
+        every: list[Instance | Disk | Image | Leftover] = []
+        if survey:
+            every = [*survey.instances, *survey.disks, *survey.images, *survey.leftovers]
+        here = [split(t.id)[1] for t in every if t.region == region and "/" in t.id]
+        return next((bare for bare in here if bare.startswith(f"{kind}-")), _NOTHING[kind])
+
+    machine, disk, image = own("i"), own("vol"), own("ami")
+    told = tags.of("doctor", "hotdesk-doctor")
+    asked: dict[str, dict[str, Any]] = {
+        "run_instances": {
+            "ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1,
+            "TagSpecifications": tags.specifications(["instance", "volume"], told),
+        },
+        "create_security_group": {
+            "GroupName": "hotdesk-doctor", "Description": "never made",
+            "TagSpecifications": tags.specifications(["security-group"], told),
+        },
+        "import_key_pair": {
+            "KeyName": "hotdesk-doctor", "PublicKeyMaterial": b"ssh-ed25519 AAAA",
+            "TagSpecifications": tags.specifications(["key-pair"], told),
+        },
+        "authorize_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
+        "stop_instances": {"InstanceIds": [machine]},
+        "start_instances": {"InstanceIds": [machine]},
+        "terminate_instances": {"InstanceIds": [machine]},
+        "modify_instance_attribute": {
+            "InstanceId": machine, "InstanceInitiatedShutdownBehavior": {"Value": "stop"}
+        },
+        "create_image": {
+            "InstanceId": machine, "Name": "hotdesk-doctor",
+            "TagSpecifications": tags.specifications(["image", "snapshot"], told),
+        },
+        "create_snapshot": {
+            "VolumeId": disk, "TagSpecifications": tags.specifications(["snapshot"], told)
+        },
+        "deregister_image": {"ImageId": image},
+        "delete_snapshot": {"SnapshotId": own("snap")},
+        "delete_volume": {"VolumeId": disk},
+    }  # fmt: skip
+    replies = side_by_side([lambda o=o, more=more: _may(ec2, o, more) for o, more in asked.items()])  # type: ignore[misc]
+    missing = [str(reply) for reply in replies if isinstance(reply, str) and reply]
+    if missing:
+        yield _bad(
+            f"These credentials may not do: {', '.join(f'ec2:{action}' for action in sorted(missing))}.",
+            f"Asked in {region} with DryRun, which does nothing.",
+            "hotdesk iam   # prints the policy that hotdesk needs",
+        )
+
+
+def _may(ec2: Any, operation: str, asked: dict[str, Any]) -> str:
+    """The action, when it is refused for want of permission; "" when it is allowed, or nobody can say."""
+    from botocore.exceptions import ClientError
+
+    try:
+        getattr(ec2, operation)(DryRun=True, **asked)
+    except ClientError as error:
+        if code(error) in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
+            return str(error.operation_name)
+    return ""
+
+
+# ---- quotas ------------------------------------------------------------------------------------------
+
+
+def _quotas(account: Account, desks: Sequence[Desk]) -> Iterator[Finding]:
+    """Families that are wanted and of which the account may not run even one."""
+    wanted: dict[tuple[str, str], Offer] = {}
+    for desk in desks:
+        for offer in desk.offers[:8]:
+            key = (offer.region, quotas.quota_code(offer.instance_type, offer.market))
+            if key not in wanted or offer.vcpus < wanted[key].vcpus:
+                wanted[key] = offer
+
+    def ask(region: str, quota: str) -> dict[str, Any]:
+        with answers():
+            client = account.client("service-quotas", region)
+            found: dict[str, Any] = client.get_service_quota(ServiceCode="ec2", QuotaCode=quota)["Quota"]
+            return found
+
+    replies = side_by_side([lambda k=k: ask(*k) for k in wanted]) if wanted else []  # type: ignore[misc]
+    for ((region, quota), offer), reply in zip(wanted.items(), replies, strict=True):
+        needed = offer.vcpus or 4
+        if isinstance(reply, Exception) or reply["Value"] >= needed:
+            continue
+        market = "spot" if offer.market is Market.SPOT else "on demand"
+        yield _bad(
+            f"No {offer.instance_type} can be had in {region} on {market}: the account's quota is "
+            f"{reply['Value']:g} vCPUs, and one takes {needed:g}.",
+            f"The quota is {reply.get('QuotaName') or quotas.family(offer.instance_type)!r} ({quota}). "
+            "New accounts have none for GPUs; asking takes hours to days.",
+            f"aws service-quotas request-service-quota-increase --region {region} --service-code ec2 "
+            f"--quota-code {quota} --desired-value {needed:g}",
+        )
+
+
+# ---- network -----------------------------------------------------------------------------------------
+
+
+def _network(account: Account, region: str) -> Iterator[Finding]:
+    try:
+        network.find_subnet(account, region, "")
+    except Refused as no:
+        if no.kind is Kind.BAD_REQUEST:  # (unsupported: there are subnets, in their own zones)
+            yield _bad(f"A machine in {region} would have no network.", no.message, no.fix)
+
+
+# ---- keys --------------------------------------------------------------------------------------------
+
+
+def _keys(
+    account: Account, region: str, keys: Sequence[KeyFiles], survey: Survey | None
+) -> Iterator[Finding]:
+    """Both halves of the trap of old: a key file without its pair in EC2, and a pair without its file.
+
+    Compared are the public halves, never names or fingerprints.
+    """
+    with answers():
+        pairs = account.ec2(region).describe_key_pairs(Filters=tags.OURS, IncludePublicKey=True)["KeyPairs"]
+    there: dict[str, list[str]] = {}
+    for pair in pairs:
+        desk = tags.read(pair.get("Tags")).get("desk", "")
+        there.setdefault(desk, []).append(_half(str(pair.get("PublicKey") or "")))
+    here = {k.desk: k for k in keys}
+    machines = survey.instances if survey else ()
+    running = {i.desk for i in machines if i.region == region and i.phase not in {Phase.ENDED, Phase.ENDING}}
+    for desk, halves in there.items():
+        mine = here.get(desk)
+        if desk not in here or (mine and mine.private and _half(mine.public) in halves):
+            continue
+        lost = "is not on this computer" if not (mine and mine.private) else "is another one than is here"
+        level = "bad" if desk in running else "note"
+        yield Finding(
+            level=level,
+            what=f"{desk}: the private half of its key pair in {region} {lost}.",
+            why=(
+                "AWS never had it, so nobody can log in with that pair. "
+                + (
+                    "The desk's files are whole: parked and resumed, it gets a new key."
+                    if desk in running
+                    else "The next launch imports the key that is here; the old pair costs nothing."
+                )
+            ),
+            fix=f"hotdesk park {desk} && hotdesk resume {desk}" if desk in running else "hotdesk gc --yes",
+        )
+    for desk in sorted(running & here.keys()):
+        if here[desk].private and desk not in there:
+            yield Finding(
+                level="note",
+                what=f"{desk}: its key is here, and the key pair is gone from {region}.",
+                why=(
+                    "Somebody deleted it there. The machine knows the key and lets you in; the next launch "
+                    "imports it again, so InvalidKeyPair.NotFound cannot happen."
+                ),
+                fix=f"hotdesk ssh {desk}   # works as before",
+            )
+
+
+def _half(public: str) -> str:
+    return " ".join(public.split()[:2])
+
+
+# ---- images ------------------------------------------------------------------------------------------
+
+
+def _images(account: Account, desks: Sequence[Desk], survey: Survey | None) -> Iterator[Finding]:
+    """Saved desks that no machine could be launched from any more, and base images that are going."""
+    by_region: dict[str, list[Image]] = {}
+    for image in survey.images if survey else ():
+        if image.phase is Phase.READY and split(image.id)[1].startswith("ami-"):
+            by_region.setdefault(image.region, []).append(image)
+    wants = {desk.name: desk for desk in desks}
+    for region, images in by_region.items():
+        with answers():
+            raw = {
+                found["ImageId"]: found
+                for found in account.ec2(region).describe_images(
+                    ImageIds=[split(i.id)[1] for i in images], IncludeDeprecated=True
+                )["Images"]
+            }
+        for image in images:
+            found = raw.get(split(image.id)[1])
+            if found is not None and (why := _unbootable(account, region, found, wants.get(image.desk))):
+                yield _bad(
+                    f"{image.desk}: nothing can be launched from its image {image.id} as it is.",
+                    why,
+                    f"hotdesk show {image.desk}   # its other images; or: hotdesk move {image.desk} --type …",
+                )
+    for desk in desks:
+        if desk.want.image:
+            yield from _base(account, desk)
+
+
+def _unbootable(account: Account, region: str, raw: dict[str, Any], desk: Desk | None) -> str:
+    """Why no machine of today starts from an image; "" when one does."""
+    parts = [
+        m["Ebs"]["SnapshotId"]
+        for m in raw.get("BlockDeviceMappings", ())
+        if m.get("Ebs", {}).get("SnapshotId")
+    ]
+    if not parts:
+        return "It refers to no snapshot: there is nothing in it."
+    try:
+        with answers():
+            account.ec2(region).describe_snapshots(SnapshotIds=parts)
+    except Refused as no:
+        if "NotFound" in code(no.__cause__ or no):
+            return f"The snapshot behind it is gone ({', '.join(parts)})."
+        raise
+    if not raw.get("EnaSupport"):
+        return "It lacks the ENA network driver, without which no current instance type starts."
+    if raw.get("VirtualizationType", "hvm") != "hvm":
+        return "It is paravirtual, and no current instance type is."
+    arch = str(raw.get("Architecture", ""))
+    if arch not in {"x86_64", "arm64"}:
+        return f"It is for {arch}, and there are no such machines any more."
+    if desk is not None and desk.offers and all(offer.arch != arch for offer in desk.offers):
+        return f"It is for {arch}, and all that {desk.name} wants is {desk.offers[0].arch}."
+    return ""
+
+
+def _base(account: Account, desk: Desk) -> Iterator[Finding]:
+    region = next((o.region for o in desk.offers), "") or next(iter(desk.want.regions), "") or account.home
+    with answers():
+        listed = account.ec2(region).describe_images(
+            Filters=[{"Name": "image-id", "Values": [desk.want.image]}], IncludeDeprecated=True
+        )["Images"]
+    fix = f"hotdesk move {desk.name} --image ami-…   # or none: hotdesk chooses the newest"
+    if not listed:
+        yield Finding(
+            level="note",
+            what=f"{desk.name} wants to begin with {desk.want.image}, which is not in {region} (any more).",
+            why="A desk that has an image of its own comes back from that; only a new one would need it.",
+            fix=fix,
+        )
+    elif (until := listed[0].get("DeprecationTime", "")) and until < _now_text(account):
+        yield Finding(
+            level="note",
+            what=f"{desk.want.image}, which {desk.name} began with, is deprecated since {until[:10]}.",
+            why="It still launches; its owner no longer mends it, and may withdraw it.",
+            fix=fix,
+        )
+
+
+def _now_text(account: Account) -> str:
+    """The cloud's own time, which is what its deprecations go by."""
+    said = account.ec2(account.home).describe_regions(RegionNames=[account.home])
+    date = said["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    return parsedate_to_datetime(date).strftime("%Y-%m-%dT%H:%M:%S") if date else ""

@@ -1,0 +1,107 @@
+"""What else may be left in an account: tagged things that hotdesk needs no more, and what descends from them.
+
+A survey reads what desks are made of. This reads the rest, once, for `hotdesk gc`: addresses, spot requests
+and launch templates with our tag; and snapshots and disks without it that come from things of ours (a
+snapshot that CreateImage made of our machine, a disk made of our snapshot), which costs money under no name.
+What is merely called like us, or carries other tags than the mark, is nobody's business here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from hotdesk.core.model import Leftover, Survey
+from hotdesk.providers.aws import tags
+from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
+from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.survey import GP3_USD, NAME, SNAPSHOT_USD, time_of
+
+ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)
+_MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (ami-[0-9a-f]+))?")
+
+
+def sweep(account: Account, regions: Iterable[str], survey: Survey) -> tuple[list[Leftover], list[str]]:
+    """Leftovers that no survey shows, and the regions that did not answer."""
+    regions = list(regions)
+    found: list[Leftover] = []
+    unread = []
+    replies = side_by_side([_region(account, region, survey) for region in regions])
+    for region, reply in zip(regions, replies, strict=True):
+        if isinstance(reply, Exception):
+            unread.append(region)
+        else:
+            found += reply
+    return found, unread
+
+
+def _region(account: Account, region: str, survey: Survey) -> Callable[[], list[Leftover]]:
+    def ask() -> list[Leftover]:
+        ec2 = account.ec2(region)
+
+        def pages(operation: str, key: str, **more: Any) -> list[Any]:
+            with answers():
+                if not ec2.can_paginate(operation):
+                    return list(getattr(ec2, operation)(**more)[key])
+                return [
+                    x for page in ec2.get_paginator(operation).paginate(**more) for x in page.get(key, ())
+                ]
+
+        left = []
+        for raw in pages("describe_addresses", "Addresses", Filters=tags.OURS):
+            why = "an address that hotdesk does not use"
+            left.append(_left(region, raw["AllocationId"], "address", raw, why, usd=ADDRESS_USD))
+        for raw in pages("describe_spot_instance_requests", "SpotInstanceRequests", Filters=tags.OURS):
+            if raw.get("Type") == "persistent" and raw["State"] in {"open", "active", "disabled"}:
+                why = "it would launch machines again by itself, and hotdesk makes none that do"
+                left.append(_left(region, raw["SpotInstanceRequestId"], "spot request", raw, why))
+        for raw in pages("describe_launch_templates", "LaunchTemplates", Filters=tags.OURS):
+            why = "hotdesk launches without templates"
+            left.append(_left(region, raw["LaunchTemplateId"], "launch template", raw, why))
+        return left + _descended(region, pages, survey)
+
+    return ask
+
+
+def _descended(region: str, pages: Callable[..., list[Any]], survey: Survey) -> list[Leftover]:
+    """Snapshots and disks that carry no tag at all, and come from things that carry ours."""
+    machines = {split(i.id)[1]: i for i in survey.instances if i.region == region}
+    images = {split(i.id)[1] for i in survey.images if i.region == region}
+    desks = {split(x.id)[1]: x.desk for x in survey.leftovers if x.kind == "snapshot" and x.region == region}
+    left = []
+    if machines:
+        of_images = [{"Name": "description", "Values": ["Created by CreateImage(*"]}]
+        for raw in pages("describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=of_images):
+            made = _MADE_BY_IMAGE.match(raw.get("Description") or "")
+            if made is None or raw.get("Tags") or made[1] not in machines or made[2] in images:
+                continue  # another's; or somebody has given it a name, and it is theirs
+            machine = machines[made[1]]
+            why = f"an untagged snapshot of our machine {made[1]}, whose image is gone"
+            usd = float(raw.get("VolumeSize", 0)) * SNAPSHOT_USD
+            found = _left(region, raw["SnapshotId"], "snapshot", raw, why, usd=usd)
+            left.append(replace(found, desk=machine.desk, generation=machine.generation))
+            desks[raw["SnapshotId"]] = machine.desk
+    if desks:
+        asked = [
+            {"Name": "snapshot-id", "Values": sorted(desks)},
+            {"Name": "status", "Values": ["available"]},
+        ]
+        for raw in pages("describe_volumes", "Volumes", Filters=asked):
+            if not raw.get("Tags"):
+                why = f"an untagged disk made of our snapshot {raw['SnapshotId']}, in use by nothing"
+                found = _left(region, raw["VolumeId"], "disk", raw, why, usd=raw["Size"] * GP3_USD)
+                # Whatever was written on it since is nowhere else.
+                left.append(replace(found, desk=desks[raw["SnapshotId"]], generation=10**9))
+    return left
+
+
+def _left(region: str, bare: str, kind: str, raw: Any, why: str, *, usd: float = 0.0) -> Leftover:
+    told = tags.read(raw.get("Tags"))
+    made = raw.get("CreateTime") or raw.get("StartTime")
+    return Leftover(
+        id=qualified(region, bare), kind=kind, provider=NAME, region=region, desk=told.get("desk", ""),
+        generation=tags.generation(told), usd_per_month=usd, made_at=time_of(made), why=why,
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""The doctor at an account: each finding says what, why and how; asking changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Goal
+from hotdesk.core.ports import KeyFiles
+from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.fake_ec2.process import FakeEc2
+
+pytest.importorskip("moto", reason="moto is not installed")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeEc2]:
+    with FakeEc2() as fake:
+        yield fake
+
+
+@pytest.fixture
+def mine(server: FakeEc2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    with quick(server) as fake:
+        laptop = Laptop(fake, tmp_path / "one")
+        laptop.aws._clock = Today(0.0)
+        yield laptop
+        laptop.store.close()
+
+
+class Today:
+    """This computer's clock, off by so much: what a web server says of the time is the real time."""
+
+    def __init__(self, error: float) -> None:
+        self.error = error
+
+    def now(self) -> float:
+        import time
+
+        return time.time() + self.error
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+def files(laptop: Laptop, desk: str = "blue") -> KeyFiles:
+    folder = laptop.folder / "desks" / desk
+    private, public = folder / "id_ed25519", folder / "id_ed25519.pub"
+    return KeyFiles(desk=desk, private=private.exists(), public=public.read_text() if public.exists() else "")
+
+
+def examine(laptop: Laptop, keys: KeyFiles | None = None) -> list[Finding]:
+    before = {(r["kind"], r["id"], r["state"]) for r in laptop.things(gone=True)}
+    desks = laptop.store.desks()
+    found = list(
+        laptop.aws.examine(desks, [keys or files(laptop, d.name) for d in desks], laptop.aws.survey())
+    )
+    assert {(r["kind"], r["id"], r["state"]) for r in laptop.things(gone=True)} == before, (
+        "it changed something"
+    )
+    assert all(f.what and f.why and f.fix for f in found)
+    return found
+
+
+def test_nothing_is_said_of_an_account_in_order(mine: Laptop) -> None:
+    assert examine(mine) == []
+    assert mine.do(Goal.RUNNING) is None
+    assert examine(mine) == []
+    assert mine.do(Goal.PARKED) is None
+    assert examine(mine) == []
+
+
+def test_missing_permissions_are_named(mine: Laptop) -> None:
+    assert mine.do(Goal.RUNNING) is None
+    for action in ("CreateImage", "RunInstances", "ImportKeyPair"):
+        mine.fake.post("refuse", action=action, code="UnauthorizedOperation", times=None)
+    [found] = examine(mine)
+    assert "ec2:CreateImage, ec2:ImportKeyPair, ec2:RunInstances" in found.what
+    assert found.fix.startswith("hotdesk iam")
+
+
+@pytest.mark.parametrize(("error", "level"), [(30.0, ""), (-120.0, "note"), (400.0, "bad")])
+def test_the_clock(mine: Laptop, error: float, level: str) -> None:
+    mine.aws._clock = Today(error)
+    found = examine(mine)
+    assert [f.level for f in found] == ([level] if level else [])
+    if found:
+        assert ("ahead" in found[0].what) == (error > 0)
+        assert f" {abs(error) - 1:.0f} s" in found[0].what or f" {abs(error):.0f} s" in found[0].what
+
+
+def test_a_quota_of_zero_comes_with_its_code_and_command(mine: Laptop) -> None:
+    mine.want("blue", Goal.RUNNING)
+    mine.fake.post("quota", type="g4dn.xlarge", market="on-demand", vcpus=0)
+    [found] = examine(mine)
+    assert "L-DB2E81BA" in found.why
+    assert "--quota-code L-DB2E81BA --desired-value 4" in found.fix
+    assert HOME in found.fix
+
+
+def test_no_network(mine: Laptop) -> None:
+    mine.want("blue", Goal.RUNNING)
+    mine.fake.post("network", default_vpc=False)
+    [found] = examine(mine)
+    assert "create-default-vpc" in found.fix
+
+
+def test_credentials(mine: Laptop) -> None:
+    mine.fake.post("refuse", service="sts", action="GetCallerIdentity", code="ExpiredCredentials", times=None)
+    [found] = examine(mine)
+    assert "who we are" in found.what
+    assert "aws sso login" in found.fix
+
+
+def test_the_pair_without_its_file_and_the_file_without_its_pair(mine: Laptop, tmp_path: Path) -> None:
+    """What fast.ai's scripts of 2017 tripped over, in both directions."""
+    assert mine.do(Goal.RUNNING) is None
+    whole = files(mine)
+    [lost] = examine(mine, replace(whole, private=False))
+    assert lost.level == "bad"
+    assert "not on this computer" in lost.what
+    assert lost.fix == "hotdesk park blue && hotdesk resume blue"
+    [other] = examine(mine, replace(whole, public="ssh-ed25519 AAAAnother"))
+    assert "another one" in other.what
+    for pair in mine.fake.client("ec2", HOME).describe_key_pairs()["KeyPairs"]:
+        mine.fake.client("ec2", HOME).delete_key_pair(KeyName=pair["KeyName"])
+    [gone] = examine(mine)
+    assert (gone.level, "imports it again" in gone.why) == ("note", True)
+    assert mine.do(Goal.PARKED) is None
+    assert mine.do(Goal.RUNNING) is None, "and so it is: nothing fails"
+    assert examine(mine) == []
+
+
+def test_an_image_that_nothing_starts_from(mine: Laptop) -> None:
+    assert mine.do(Goal.RUNNING) is None
+    assert mine.do(Goal.PARKED) is None
+    [image] = mine.things("image")
+    desk = mine.store.desk("blue")
+    mine.store.put(replace(desk, offers=(offer("g5g.xlarge", arch="arm64"),)))
+    [found] = examine(mine)
+    assert f"{HOME}/{image['id']}" in found.what
+    assert "x86_64" in found.why
+    mine.store.put(desk)
+    from hotdesk.providers.aws import checkup
+
+    said: Any = {"BlockDeviceMappings": [{"Ebs": {"SnapshotId": image["snapshots"][0]}}], "EnaSupport": True}
+    account = mine.aws.account
+    for change, words in (
+        ({"EnaSupport": False}, "ENA"),
+        ({"Architecture": "i386"}, "i386"),
+        ({"VirtualizationType": "paravirtual"}, "paravirtual"),
+        ({"BlockDeviceMappings": []}, "no snapshot"),
+        ({"BlockDeviceMappings": [{"Ebs": {"SnapshotId": "snap-0aaaaaaaaaaaaaaaa"}}]}, "is gone"),
+    ):
+        assert words in checkup._unbootable(account, HOME, said | {"Architecture": "x86_64"} | change, None)
+    assert checkup._unbootable(account, HOME, said | {"Architecture": "x86_64"}, None) == ""
+
+
+def test_a_base_image_that_is_gone(mine: Laptop) -> None:
+    mine.want("blue", Goal.PARKED)
+    desk = mine.store.desk("blue")
+    mine.store.put(replace(desk, want=replace(desk.want, image="ami-0123456789abcdef0")))
+    [found] = examine(mine)
+    assert (found.level, "ami-0123456789abcdef0" in found.what) == ("note", True)
