@@ -72,7 +72,7 @@ def moved(mine: Laptop) -> None:
 
 
 def retyped(mine: Laptop) -> None:
-    """(up, work,) move to another type in the same zone, work, park"""
+    """(up, work,) move to another type in the same zone, work"""
     assert mine.do(Goal.RUNNING) is None
     mine.boundaries.begin = mine.boundaries.count
     mine.work("monday")
@@ -82,7 +82,6 @@ def retyped(mine: Laptop) -> None:
     assert (after["id"], after["type"]) == (before["id"], "g5.xlarge")
     assert [r["kind"] for r in mine.things() if r["kind"] in {"image", "snapshot"}] == []
     mine.work("tuesday")
-    assert mine.do(Goal.PARKED) is None
 
 
 HISTORIES: dict[str, Callable[[Laptop], None]] = {
@@ -91,7 +90,8 @@ HISTORIES: dict[str, Callable[[Laptop], None]] = {
     "moved": moved,
     "retyped": retyped,
 }
-PARTS = 4
+PARTS = 2
+_whole: dict[tuple[str, float], Boundaries] = {}  # by history and lag: one on which nothing goes wrong
 READS = ("Describe", "Get", "survey")
 
 
@@ -130,8 +130,10 @@ def worth_a_crash(passed: Boundaries, *, lagging: bool) -> list[int]:
 def test_a_crash_at_every_call(
     fake: FakeEc2, tmp_path: Path, history: str, lag_seconds: float, part: int
 ) -> None:
-    whole = run(fake, tmp_path / "whole", history, lag_seconds)
-    assert whole.crashes == 0
-    for at in worth_a_crash(whole.boundaries, lagging=lag_seconds > 0)[part::PARTS]:
+    if (history, lag_seconds) not in _whole:
+        whole = run(fake, tmp_path / "whole", history, lag_seconds)
+        assert whole.crashes == 0
+        _whole[history, lag_seconds] = whole.boundaries
+    for at in worth_a_crash(_whole[history, lag_seconds], lagging=lag_seconds > 0)[part::PARTS]:
         crashed = run(fake, tmp_path / str(at), history, lag_seconds, at)
         assert crashed.crashes == 1, at

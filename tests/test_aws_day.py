@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.core.model import Goal, Market
+from hotdesk.core.model import Goal, Market, Want
+from hotdesk.core.plan import plan
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
@@ -55,3 +56,32 @@ def test_a_day_on_spot(fake: FakeEc2, tmp_path: Path) -> None:
     assert mine.do(Goal.PARKED) is None
     assert mine.do(Goal.RUNNING, spot) is None
     assert mine.do(Goal.GONE) is None
+
+
+def test_a_restored_disk_is_loaded_at_a_rate_when_that_is_asked_for(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. up: nothing is restored. 2. resume at a rate. 3. AWS has no more of it: said, with the way on."""
+    mine = Laptop(fake, tmp_path)
+    fast = Want(initialization_rate=300)
+
+    def rates() -> list[object]:
+        volumes = fake.client("ec2", HOME).describe_volumes()["Volumes"]
+        return [v.get("VolumeInitializationRate") for v in volumes]
+
+    assert mine.do(Goal.RUNNING, want=fast) is None
+    assert rates() == [None]
+    mine.work("monday")
+    assert mine.do(Goal.PARKED) is None
+    mine.want("blue", Goal.RUNNING, want=fast)
+    desk = mine.store.desk("blue")
+    [launch] = plan(desk, mine.aws.survey().of("blue"), mine.store.past(desk), mine.time.now())
+    assert "is loaded at 300 MiB/s" in launch.why
+    assert mine.settle() is None
+    assert rates() == [300]
+    assert mine.do(Goal.PARKED) is None
+    fake.post("refuse", action="RunInstances", code="InvalidParameterValue", status=400, times=1,
+              message="You have exceeded the volume initialization rate of this Region.")  # fmt: skip
+    asked = mine.do(Goal.RUNNING, want=fast)
+    assert asked is not None
+    assert "without --initialization-rate" in asked.fix
+    assert mine.do(Goal.RUNNING, want=Want()) is None
+    assert rates() == [None]

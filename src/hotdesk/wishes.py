@@ -61,13 +61,15 @@ class Wishes:
                 "A desk cannot change its cloud; its image would have to be carried over.",
                 f"hotdesk up another-name --provider {provider}",
             )
-        elif want and goal is Goal.RUNNING and self._has_machine(desk) and want != desk.want:
+        elif (
+            want and goal is Goal.RUNNING and self._has_machine(desk) and _lazily(want) != _lazily(desk.want)
+        ):
             raise Usage(
                 f"{name} has a machine already.",
                 "Its hardware is chosen when it is launched.",
                 f"hotdesk move {name} …   # the same desk on other hardware",
             )
-        asked, want = want, want or desk.want
+        asked, want = want, want or _lazily(desk.want)
         if goal is Goal.RUNNING:
             self._check_computer(desk.provider)
         offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
@@ -156,3 +158,8 @@ class Wishes:
 
     def _has_machine(self, desk: Desk) -> bool:
         return self.survey(desk.provider).of(desk.name).live is not None
+
+
+def _lazily(want: Want) -> Want:
+    """Without a provisioned load: it is paid anew each time, and so is asked for each time."""
+    return msgspec.structs.replace(want, initialization_rate=0)

@@ -75,6 +75,12 @@ def hardware(function: F) -> F:
             click.option("--region", "regions", multiple=True, help="May be given several times."),
             click.option("--zone", help="One zone and no other."),
             click.option(
+                "--initialization-rate",
+                type=click.IntRange(100, 300),
+                metavar="MIB/S",
+                help="Load a restored disk at once, at this rate; AWS bills it by size and rate.",
+            ),
+            click.option(
                 "--disk", "disk_gib", type=click.IntRange(1, 65536), metavar="GIB", help="Size of the disk."
             ),
             click.option("--image", help="A base image other than the usual one."),
@@ -179,7 +185,7 @@ def wanted(base: Want, given: dict[str, Any]) -> Want | None:
         changes |= {"gpu": model, "gpu_count": int(count or 0), "instance_type": ""}
     if "instance_type" in changes and "gpu" not in changes:
         changes |= {"gpu": "", "gpu_count": 0}
-    return msgspec.structs.replace(base, **changes) if changes else None
+    return msgspec.structs.replace(base, **{"initialization_rate": 0, **changes}) if changes else None
 
 
 over_budget = click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")

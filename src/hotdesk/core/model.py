@@ -59,6 +59,7 @@ class Want(Value, frozen=True):
     disk_gib: int = 0  # 0: as big as the image needs
     image: str = ""  # a base image other than the provider's own choice
     usd_per_hour_max: float | None = None
+    initialization_rate: int = 0  # MiB/s at which the next restored disk is loaded; 0: lazily, for nothing
 
 
 #: The source of an offer's price that its cloud was not able, or not allowed, to tell: see `price_time`.

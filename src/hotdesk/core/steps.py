@@ -30,6 +30,7 @@ class LaunchOrder(Value, frozen=True):
     image_id: str = ""  # the desk's own saved image; "" for a base image
     base_image: str = ""  # a base image the owner named; "" lets the provider choose
     disk_gib: int = 0
+    initialization_rate: int = 0  # MiB/s, of a disk that is restored from an image
 
     @property
     def token(self) -> str:
@@ -37,7 +38,8 @@ class LaunchOrder(Value, frozen=True):
         place = self.offer
         return _digest(
             (self.desk, self.born, self.generation, self.attempt, place.key, place.region, place.zone,
-             self.image_id, self.base_image, self.disk_gib)
+             self.image_id, self.base_image, self.disk_gib,
+             *([self.initialization_rate] if self.initialization_rate else []))
         )  # fmt: skip
 
     @property
