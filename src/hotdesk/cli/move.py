@@ -31,5 +31,7 @@ def command(name: str, yes: bool, dry_run: bool, over_budget: bool, **given: Any
             return
         options.agreed_to_lose(desks, name, yes)
         view = desks.move(name, want)
+        remarks = desks.remarks(name, view.gpu)
     place = render.at(view.instance_type, view.zone or view.region)
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
+    options.say_remarks(remarks)

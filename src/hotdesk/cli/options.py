@@ -7,8 +7,8 @@ import functools
 import re
 import shlex
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 import msgspec
@@ -19,6 +19,9 @@ from hotdesk.cli.live import Live
 from hotdesk.core.errors import HotdeskError, Unknown, Usage
 from hotdesk.core.model import Want
 from hotdesk.leaving import Limits
+
+if TYPE_CHECKING:
+    from hotdesk.connect.agent import Remark
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -146,6 +149,14 @@ def say_public(shown: Any) -> None:
         render.note(render.style(warning, "red", "bold", stream=sys.stderr))
     render.note("A browser does not know the certificate. It is the right one if its SHA-256 fingerprint is")
     render.note(f"  {shown.fingerprint}")
+
+
+def say_remarks(remarks: Iterable[Remark]) -> None:
+    """What a desk says of itself that its owner should know: a driver, files that are missing."""
+    for remark in remarks:
+        render.note(f"  {remark.topic}: {render.safe(remark.text)}.")
+        if remark.fix:
+            render.note("    " + render.style(render.safe(remark.fix), "yellow", stream=sys.stderr))
 
 
 def seconds_of(text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -65,7 +64,4 @@ def command(
         render.echo(f"  {render.style(call.ljust(width), 'cyan')}  {what}")
     if shown:
         options.say_public(shown)
-    for remark in remarks:
-        render.note(f"  {remark.topic}: {render.safe(remark.text)}.")
-        if remark.fix:
-            render.note("    " + render.style(render.safe(remark.fix), "yellow", stream=sys.stderr))
+    options.say_remarks(remarks)
