@@ -97,6 +97,15 @@ def no_watcher(hotdesk: Command) -> Iterator[None]:
     hotdesk("watch", "--stop")
 
 
+class Running(subprocess.Popen[bytes]):
+    """A command that ends with the test that began it, however that ends."""
+
+    def __del__(self) -> None:
+        if self.poll() is None:
+            self.kill()
+            self.wait()
+
+
 class Laptop:
     """`hotdesk run` in a process that can be killed, and the desk's supervisor, which can be killed too."""
 
@@ -105,9 +114,9 @@ class Laptop:
         self.environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
         self.log = home / "run.log"
 
-    def begin(self, folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    def begin(self, folder: Path, *words: str) -> Running:
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            return Running(
                 [sys.executable, "-m", "hotdesk", *words],
                 cwd=folder,
                 env=self.environment,
@@ -115,6 +124,13 @@ class Laptop:
                 stdout=log,
                 stderr=log,
             )
+
+    def wait(self, running: Running, seconds: float = SECONDS) -> int:
+        """Its exit status."""
+        try:
+            return running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it goes on after {seconds:.0f} s:\n{self.said()}") from None
 
     def interrupt(self) -> bool:
         """What a cloud does to a spot machine, without a word; whether there was one."""
@@ -210,7 +226,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(
             run = laptop.begin(project, "logs", "blue", "-f")
         laptop.attempt("blue", number + 2)
     laptop.disk("blue", "project", "go").touch()
-    assert run.wait(SECONDS) == 0, laptop.said()
+    assert laptop.wait(run) == 0, laptop.said()
     job = settled(hotdesk, 1)
     assert job["state"] == "done"
     assert int(str(job["attempts"])) > INTERRUPTIONS
@@ -334,7 +350,7 @@ def test_a_broken_checkpoint_does_not_cost_the_one_before(
     )
     laptop.until("torn\n")
     assert laptop.interrupt()
-    assert process.wait(SECONDS) == 0, laptop.said()
+    assert laptop.wait(process) == 0, laptop.said()
     assert "checkpoint 1 was put back" in laptop.said()
     assert "went on from whole 1" in laptop.said()
     # One more where the torn one was still taken for whole: the job lived on a moment without its machine.
@@ -345,6 +361,36 @@ def watcher(hotdesk: Command) -> str:
     """The watcher's process, as `ls` shows it."""
     found = re.search(r"process (\d+) watches over them", hotdesk("ls").stdout)
     return found.group(1) if found else ""
+
+
+OFF_AND_ON = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda number, frame: open("asked", "w").close())
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything at a desk hears of its stop
+if os.environ["HOTDESK_ATTEMPT"] != "1":
+    sys.exit(0 if os.path.exists("asked") else 3)
+print("working", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_a_machine_that_was_off_goes_on_with_its_job_at_once(
+    hotdesk: Command, home: Path, project: Path
+) -> None:
+    """1. The machine is turned off: the job is asked for a checkpoint. 2. On again, it is no machine that is
+    about to be taken, although it is the same one: the job begins anew."""
+    (project / "off.py").write_text(OFF_AND_ON)
+    laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
+    process = laptop.begin(project, "run", "blue", "--then", "stay", "--", "python", "off.py")
+    laptop.until("working\n")
+    assert hotdesk("stop", "blue").returncode == 0
+    laptop.wait(process)
+    assert hotdesk("start", "blue").returncode == 0
+    assert laptop.wait(laptop.begin(project, "logs", "blue", "-f")) == 0, laptop.said()
+    [job] = jobs(hotdesk)
+    assert (job["exit_status"], job["attempts"]) == (0, 2), job
 
 
 ON_NOTICE = """
@@ -371,7 +417,7 @@ def test_ctrl_c_ends_the_listening_and_nothing_else(hotdesk: Command, home: Path
     process = laptop.begin(project, "run", "blue", "--pull", "saved", "--", "python", "notice.py")
     laptop.until("listening\n")
     process.send_signal(signal.SIGINT)
-    assert process.wait(SECONDS) == 130
+    assert laptop.wait(process) == 130
     assert "hotdesk logs blue 1 -f" in laptop.said()
     before = watcher(hotdesk)
     assert before

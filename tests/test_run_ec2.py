@@ -114,7 +114,7 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     cloud.post("capacity", market="spot", free=-1)
     cloud.post("interrupt", id=second["id"], notice=False)
     assert machine(cloud, but=second["id"])["market"] == "on-demand"
-    assert run.wait(SECONDS) == 0, laptop.said()
+    assert laptop.wait(run, SECONDS) == 0, laptop.said()
     job = settled(desks, 1)
     assert (job["state"], job["attempts"], job["settled"]) == ("done", 3, True), laptop.said()
     assert hashlib.sha256((project / "out" / "weights.npy").read_bytes()).hexdigest() == expected
@@ -160,7 +160,7 @@ def test_ten_interruptions_change_no_bit(
         machine(cloud, but=taken["id"])
         running(cloud, number + 2)
     (disk(cloud) / "home" / "project" / "go").touch()
-    assert run.wait(SECONDS) == 0, laptop.said()
+    assert laptop.wait(run, SECONDS) == 0, laptop.said()
     job = settled(desks, 1)
     assert (job["state"], int(str(job["attempts"])) > interruptions) == ("done", True)
     assert hashlib.sha256((project / "out" / "weights.npy").read_bytes()).hexdigest() == expected

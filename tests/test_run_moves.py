@@ -247,7 +247,7 @@ def test_a_working_machine_is_changed_and_nothing_is_computed_twice(
         assert time.monotonic() < limit, laptop.said()
         time.sleep(0.05)
     (test_run_ec2.disk(cloud) / "home" / "project" / "go").touch()
-    assert run.wait(SECONDS) == 0, laptop.said()
+    assert laptop.wait(run, SECONDS) == 0, laptop.said()
     assert settled(desks, 1)["attempts"] == 3
     numbers = [int(n) for n in re.findall(r"^did (\d+)", laptop.said(), re.MULTILINE)]
     assert numbers == list(range(1, len(numbers) + 1))

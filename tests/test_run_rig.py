@@ -1,6 +1,6 @@
 """A long job on real machines: each instance of the fake EC2 is a whole Linux system with its own agent.
 
-HOTDESK_RIG=1 pytest tests/test_run_rig.py    as root
+pytest tests/test_run_rig.py    as root
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tests.test_run import Laptop
 from tests.test_run_ec2 import machine
 from tests.test_run_moves import COUNT
 
-base, fake = test_rig.base, test_rig.fake  # fixtures
+pytestmark = test_rig.pytestmark
+ground, fake = test_rig.ground, test_rig.fake  # fixtures
 SECONDS = 300.0
 
 
@@ -47,7 +48,7 @@ def test_a_run_on_real_machines_saves_on_notice_and_goes_on_elsewhere(
         assert (second["market"], second["zone"] != first["zone"]) == ("spot", True)
         os.chdir(folder)
         assert hotdesk("ssh", "blue", "--", "touch project/go", timeout=SECONDS).returncode == 0
-        assert run.wait(SECONDS) == 0, laptop.said()
+        assert laptop.wait(run, SECONDS) == 0, laptop.said()
     finally:
         hotdesk("watch", "--stop")
     numbers = [int(n) for n in re.findall(r"^did (\d+)", laptop.said(), re.MULTILINE)]

@@ -156,7 +156,7 @@ class Attempt:
             if (stopped or self.cancelled()) and kill_at is None and self.child.poll() is None:
                 # A job that stops is asked for a checkpoint first, if it has said how it wants to be asked.
                 if stopped and places.signal not in {None, signal.SIGTERM}:
-                    places.ask()
+                    places.ask(announced=False)
                 self.send(signal.SIGTERM)
                 kill_at = now + float(self.order.get("grace_seconds", 20.0))
             if kill_at is not None and now > kill_at:

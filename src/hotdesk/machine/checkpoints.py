@@ -51,10 +51,15 @@ class Checkpoints:
                     found[file] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
         return found
 
-    def ask(self) -> None:
-        """Tell the job to write one now."""
+    def ask(self, announced: bool = True) -> None:
+        """Tell the job to write one now.
+
+        `announced`: somebody said that this machine will be taken, so nothing more is begun on it. A machine
+        that is only being turned off may be on again, the same one, in a moment.
+        """
         self.asked_at = time.monotonic()
-        self.attempt.tell(asked_at=time.time(), asked_place=place())
+        if announced:
+            self.attempt.tell(asked_at=time.time(), asked_place=place())
         if self.signal is None or self.attempt.child is None:
             return
         for pid in programs(self.attempt.child.pid):
