@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.fake_ec2.process import FakeEc2
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -52,3 +56,24 @@ def hotdesk(home: Path) -> Iterator[Command]:
                 desks.down(desk.name)
     except HotdeskError:
         pass  # a test that damaged the state made no desk
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeEc2]:
+    """The fake EC2, one for a module: it takes a second to start."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    from tests.fake_ec2.process import FakeEc2
+
+    with FakeEc2() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
+    """It as new, with an account in the environment as a user has one."""
+    from tests.aws_desk import HOME, quick
+
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    with quick(server):
+        yield server

@@ -21,12 +21,6 @@ pytest.importorskip("moto", reason="moto is not installed")
 Ask = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
 @pytest.fixture
 def fake(server: FakeEc2) -> Iterator[FakeEc2]:
     with quick(server):

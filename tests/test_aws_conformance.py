@@ -54,12 +54,6 @@ class AwsRig:
         return held.get(name)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
 class TestAws(Conformance):
     @pytest.fixture
     def rig(self, server: FakeEc2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsRig]:

@@ -6,7 +6,7 @@ fake says exists, not what hotdesk believes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,12 +20,6 @@ pytest.importorskip("moto", reason="moto is not installed")
 ELSEWHERE = (offer("g5.xlarge", "us-west-2b", gpu="A10G"),)
 HERE = (offer("g5.xlarge", gpu="A10G"),)
 SPOT = (offer(market=Market.SPOT),)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.plan import plan
-from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.aws_desk import HOME, Laptop, offer
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
-@pytest.fixture
-def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
-    for key, value in server.environment(HOME).items():
-        monkeypatch.setenv(key, value)
-    with quick(server):
-        yield server
 
 
 def test_a_day_on_demand(fake: FakeEc2, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,6 @@ pytest.importorskip("moto", reason="moto is not installed")
 SPOT = (offer(market=Market.SPOT),)
 TWO = (offer(), offer(zone="us-west-2b"))
 Break = Callable[[pytest.MonkeyPatch], None]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -25,12 +25,6 @@ SERVICES = {"service-quotas": "servicequotas", "api.pricing": "pricing"}
 IN_OUR_NAME = {"iam:CreateServiceLinkedRole"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
 @pytest.fixture
 def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
     for key, value in server.environment(HOME).items():

@@ -21,20 +21,6 @@ ELSEWHERE = (offer("g5.xlarge", "us-west-2b", gpu="A10G"),)
 SPOT = (offer(market=Market.SPOT),)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
-@pytest.fixture
-def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
-    for key, value in server.environment(HOME).items():
-        monkeypatch.setenv(key, value)
-    with quick(server):
-        yield server
-
-
 @pytest.fixture
 def mine(fake: FakeEc2, tmp_path: Path) -> Iterator[Laptop]:
     laptop = Laptop(fake, tmp_path)

@@ -24,12 +24,6 @@ CONFIG = Config(defaults=Defaults(provider="aws"), aws=Settings(lag_seconds=0.0)
 SPOT = offer(market=Market.SPOT)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
 @pytest.fixture
 def mine(server: FakeEc2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
     for key, value in server.environment(HOME).items():

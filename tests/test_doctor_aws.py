@@ -18,12 +18,6 @@ from tests.fake_ec2.process import FakeEc2
 pytest.importorskip("moto", reason="moto is not installed")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    with FakeEc2() as fake:
-        yield fake
-
-
 @pytest.fixture
 def mine(server: FakeEc2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
     for key, value in server.environment(HOME).items():

@@ -29,7 +29,7 @@ from hotdesk.machine import public
 from hotdesk.opening import CALLER, who_may
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from tests.aws_desk import HOME, Laptop, quick
+from tests.aws_desk import HOME, Laptop
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
@@ -59,21 +59,6 @@ def test_a_desk_on_this_computer_is_opened_to_nobody(hotdesk: Command) -> None:
 
 
 # ---- the security group --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    pytest.importorskip("moto", reason="moto is not installed")
-    with FakeEc2() as fake:
-        yield fake
-
-
-@pytest.fixture
-def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
-    for key, value in server.environment(HOME).items():
-        monkeypatch.setenv(key, value)
-    with quick(server):
-        yield server
 
 
 def rules(fake: FakeEc2, port: int = 8888) -> set[str]:

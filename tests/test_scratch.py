@@ -62,13 +62,6 @@ def test_nothing_is_told_where_nothing_would_be_lost(tmp_path: Path, why: str) -
 # ---- at the command line -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    pytest.importorskip("moto", reason="moto is not installed")
-    with FakeEc2() as fake:
-        yield fake
-
-
 @pytest.fixture
 def ask(server: FakeEc2, hotdesk: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """The command line at the fake; `ssh` is answered by the file `desk-says`, which lies beside it."""
