@@ -17,6 +17,10 @@ from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.aws.network import NOTEBOOK, Group
 
+#: How EC2 says that a machine can be in no further group, and the quota's code.
+_FULL = frozenset({"SecurityGroupsPerInterfaceLimitExceeded", "SecurityGroupsPerInstanceLimitExceeded"})
+_GROUPS_PER_INTERFACE = "L-2AFB9258"
+
 _OVER = frozenset({"shutting-down", "terminated"})
 
 
@@ -51,8 +55,22 @@ def open_to(account: Account, region: str, bare: str, desk: str, who: Computer, 
     network.set_rules(change, group, NOTEBOOK, _own(who), own, listed=ranges)
     network.set_rules(change, group, NOTEBOOK, _wider(who), wider - own, listed=ranges)
     if not at_work:
+        _attach(change, region, bare, [*attached, group["GroupId"]])
+
+
+def _attach(change: Any, region: str, bare: str, groups: list[str]) -> None:
+    try:
         with answers():
-            change.modify_instance_attribute(InstanceId=bare, Groups=[*attached, group["GroupId"]])
+            change.modify_instance_attribute(InstanceId=bare, Groups=groups)
+    except Refused as no:
+        if code(no.__cause__ or no) not in _FULL:
+            raise
+        raise Refused(
+            Kind.QUOTA,
+            f"{bare} is in {len(groups) - 1} security groups already, and the account allows no more.",
+            fix=f"aws service-quotas request-service-quota-increase --region {region} --service-code vpc "
+            f"--quota-code {_GROUPS_PER_INTERFACE} --desired-value {len(groups)}",
+        ) from no
 
 
 def close(account: Account, region: str, bare: str, desk: str) -> None:
