@@ -22,7 +22,7 @@ import pytest
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
 from hotdesk.connect import public as connecting
-from hotdesk.core.errors import NotAllowed, Unreachable, Usage
+from hotdesk.core.errors import NeedsDecision, NotAllowed, Unreachable, Usage
 from hotdesk.core.model import Goal, Instance
 from hotdesk.core.ports import Access
 from hotdesk.doctor import Finding
@@ -289,6 +289,21 @@ def test_a_machine_in_no_other_group_is_closed_all_the_same(mine: Laptop, fake: 
     ec2.modify_instance_attribute(InstanceId=machine["id"], Groups=[group["GroupId"]])
     mine.publish(to="")
     assert mine.reached_by(*EVERYBODY) == []
+
+
+@pytest.mark.parametrize("seconds", [12.0, 90.0])
+def test_a_group_that_is_not_known_everywhere_yet(mine: Laptop, fake: FakeEc2, seconds: float) -> None:
+    """It is waited for, for a minute; and who is told that it is not there yet says the same again."""
+    fake.post("lag", group=seconds)
+    if seconds > 60.0:
+        with pytest.raises(NeedsDecision):
+            mine.publish()
+        assert mine.reached_by(*EVERYBODY) == []
+        mine.time.sleep(60.0)
+    assert mine.publish() == ("127.0.0.1/32",)
+    assert mine.reached_by(*EVERYBODY) == [US]
+    mine.publish(to="")
+    assert mine.groups() == ["hotdesk"]
 
 
 def test_a_group_of_that_name_that_is_not_ours(mine: Laptop, fake: FakeEc2) -> None:
