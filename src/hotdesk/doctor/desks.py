@@ -101,7 +101,7 @@ def _open(desk: Desk, machine: Instance) -> Finding:
         return Finding(
             level="note",
             what=f"{desk.name}: port 8888 of its machine is open to {who}.",
-            why="Another computer has opened it, or an older hotdesk for all desks of its network.",
+            why="Another computer opened it, or an older hotdesk all desks; or closing it was cut off.",
             fix=private,
         )
     wide = [r for r in machine.open_to if int(r.partition("/")[2] or 128) < 24]
