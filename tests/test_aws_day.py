@@ -29,6 +29,21 @@ def test_a_day_on_demand(fake: FakeEc2, tmp_path: Path) -> None:
     assert mine.do(Goal.GONE) is None
 
 
+def test_a_name_that_is_used_again(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. up, down. 2. up by the same name, while EC2 still lists the ended machine: nothing is missing."""
+    mine = Laptop(fake, tmp_path)
+    for text in ("monday", "tuesday"):
+        assert mine.do(Goal.RUNNING) is None
+        mine.work(text)
+        assert mine.do(Goal.GONE) is None
+        assert mine.aws.survey().instances != (), "an ended machine is listed for about an hour"
+    assert mine.do(Goal.RUNNING, (offer(market=Market.SPOT),)) is None
+    mine.fake.post("interrupt", id=mine.machines()[0]["id"])
+    mine.time.sleep(60.0)
+    assert mine.do(Goal.GONE) is None
+    assert mine.do(Goal.RUNNING) is None
+
+
 def test_a_day_on_spot(fake: FakeEc2, tmp_path: Path) -> None:
     """1. up on spot; 2. work; 3. park (it cannot be stopped); 4. resume on demand; 5. park; 6. spot again."""
     spot = (offer(market=Market.SPOT),)

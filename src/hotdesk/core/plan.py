@@ -284,7 +284,8 @@ def _without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[Any
 
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i)]
+    others = (i for i in seen.instances if not past.made(i) and not past.let_go(i))
+    known = [(i.generation, i.started_at, i.id) for i in others]
     if desk.fresh:  # said of what was lost until then
         known = []
     proof = past.proof
