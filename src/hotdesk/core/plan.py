@@ -298,7 +298,7 @@ def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
     if len(rivals) < 2:
         return None
     return Ask(
-        what=f"{desk.name} has left {len(rivals)} disks that are equally new: {' and '.join(sorted(rivals))}.",
+        what=f"{desk.name} has left {len(rivals)} disks, equally new: {' and '.join(sorted(rivals))}.",
         why="Its machine is gone, and an image of one of them would lack what is on the other.",
         fix=f"hotdesk show {desk.name}   # take what you need from them; hotdesk saves the one that is left",
         unsure=True,
