@@ -175,11 +175,11 @@ class Machine:
         with subprocess.Popen(self.words, env=self.environment, start_new_session=True) as process:
             try:
                 wait_for((self.root / "held").exists, 30)
+                (self.root / "hold").unlink()  # nobody else is to get stuck there
                 yield process
             finally:
                 os.killpg(process.pid, signal.SIGKILL)  # and what it began, as systemd does
-                for name in ("hold", "held"):
-                    (self.root / name).unlink(missing_ok=True)
+                (self.root / "held").unlink(missing_ok=True)
 
     def state(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads((self.root / "run/hotdesk/driver.json").read_text())

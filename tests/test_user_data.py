@@ -86,10 +86,27 @@ def test_a_first_boot_makes_new_host_keys_and_every_later_one_keeps_them() -> No
     assert "ssh_deletekeys: false" in files()["/etc/cloud/cloud.cfg.d/99-hotdesk.cfg"]
 
 
-def test_a_resumed_desk_is_told_to_write_nothing_over_what_is_there() -> None:
-    told = document(resumed=True)
-    assert "write_files" not in told
-    assert len(render(password_hash=HASH, resumed=True)) < 1024
+def test_a_resumed_desk_gets_this_hotdesks_programs_and_keeps_what_is_a_persons() -> None:
+    """Its image may be of an older hotdesk, whose set-up knew nothing of drivers, say."""
+    told = {f["path"]: f["content"] for f in document(resumed=True)["write_files"]}
+    assert {Path(path).name for path in told} == {
+        *("setup.sh", "agent.py", "idle.py", "driver.py"),
+        *(f"hotdesk-{name}.service" for name in ("agent", "idle", "warm", "driver")),
+    }
+    assert told.items() <= files().items()
+    assert document(resumed=True)["runcmd"] == [["sh", "/opt/hotdesk/setup.sh", "resumed"]]
+    assert HASH not in json.dumps(told), "its Jupyter has a password"
+
+
+def test_nothing_waits_for_a_driver_to_be_installed(set_up: SetUp) -> None:
+    unit = files()["/etc/systemd/system/hotdesk-driver.service"]
+    assert "Type=exec" in unit, "multi-user.target, and cloud-init after it, wait for a oneshot's end"
+    assert "WantedBy=multi-user.target" in unit, "at every boot: a move in place runs no user data"
+    for word in ("first", "resumed"):
+        done = set_up.run(word)
+        assert [line for line in done.splitlines() if "hotdesk-driver" in line and "enable" in line]
+        [start] = [line for line in done.splitlines() if "hotdesk-driver" in line and " start " in line]
+        assert "--no-block" in start
 
 
 def test_no_secret_is_in_it() -> None:

@@ -200,7 +200,7 @@ class Driver:
                 at = log.tell()
                 log.flush()
                 try:
-                    code = subprocess.run(
+                    code: int | None = subprocess.run(
                         words,
                         stdin=subprocess.DEVNULL,
                         stdout=log,
@@ -213,11 +213,13 @@ class Driver:
                     log.write(f"{error}\n".encode())
                     return False
                 except subprocess.TimeoutExpired:
-                    raise Unable(f"after {LIMIT_SECONDS:.0f} s it was not done with: {words[0]}") from None
+                    code = None
             with open(LOG, "rb") as said:
                 said.seek(at)
-                if code == 0 or not HELD.search(said.read()):
+                if code is not None and (code == 0 or not HELD.search(said.read())):
                     return code == 0
+            if time.monotonic() >= self.until:
+                raise Unable(f"after {LIMIT_SECONDS:.0f} s it was not done with: {words[0]}")
             time.sleep(PAUSE_SECONDS)
 
     def left(self) -> float:
