@@ -374,6 +374,19 @@ def test_cut_off_at_any_step_the_next_boot_goes_on(machine: Machine, step: str) 
     assert machine.report().driver.works
 
 
+def test_cut_off_and_moved_back_to_a_cpu_the_packages_are_mended(machine: Machine) -> None:
+    """1. cut off in the middle of a package; 2. the next machine has no GPU; its user wants to install."""
+    with machine.stuck_at(f"unpacking {DRIVER[1]}"):
+        pass
+    assert (machine.root / "cut-off").exists()
+    shutil.rmtree(machine.root / "sys/bus/pci/devices/0000:00:00.0")
+    assert machine.boot()["state"] == "none"
+    assert not (machine.root / "cut-off").exists()
+    assert machine.asked_for() == [], "and nothing else is done there"
+    assert machine.boot()["state"] == "none"
+    assert machine.did() == [], "nor ever again"
+
+
 # ---- when it cannot be -----------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from typing import Any
 ROOT = os.environ.get("HOTDESK_ROOT", "")
 RUN, LIB = f"{ROOT}/run/hotdesk", f"{ROOT}/var/lib/hotdesk"
 STATE, LOG, BRANCH = f"{RUN}/driver.json", f"{LIB}/driver.log", f"{LIB}/driver.branch"
+BEGUN = f"{LIB}/driver.begun"  # there for as long as it is at the packages
 LIMIT_SECONDS = float(os.environ.get("HOTDESK_LIMIT_SECONDS", "1500"))  # all of it; the unit's own is longer
 PAUSE_SECONDS = float(os.environ.get("HOTDESK_PAUSE_SECONDS", "5"))
 LOADS = 6  # so often is a driver loaded that the image brought: at boot others load it, too
@@ -64,10 +65,12 @@ class Driver:
 
     def see_to_it(self) -> None:
         """Look, and mend what is missing."""
-        if not self.devices:
-            return self.tell("none")
-        self.tell("looking", step="looking for a driver that works")
         try:
+            if not self.devices:
+                if os.path.exists(BEGUN):  # cut off, and moved back to a machine without a GPU
+                    self.mend()
+                return self.tell("none")
+            self.tell("looking", step="looking for a driver that works")
             there, version = shutil.which("nvidia-smi"), self.works()
             if there and not version:
                 self.load()
@@ -138,10 +141,9 @@ class Driver:
         """
         if "ID=ubuntu" not in text(f"{ROOT}/etc/os-release").splitlines():
             raise Unable("this image is not Ubuntu, and hotdesk knows no other's drivers", again=False)
-        open(LOG, "w").close()
-        self.step("mending what was cut off")
-        self.run("dpkg", "--configure", "-a")
-        self.apt("-f", "install")
+        for path in (LOG, BEGUN):
+            open(path, "w").close()
+        self.mend()
         self.step("reading the lists of packages")
         self.apt("update")
         if not shutil.which("ubuntu-drivers"):
@@ -162,8 +164,15 @@ class Driver:
                 self.unload()
                 self.load()
                 if version := self.works():
+                    os.unlink(BEGUN)
                     return version
         raise Unable(f"driver {branch} does not work" + (f": {self.said}" if self.said else ""))
+
+    def mend(self) -> None:
+        """Packages that were cut off in the middle, else nobody could install anything."""
+        self.step("mending what was cut off")
+        if self.run("dpkg", "--configure", "-a") and self.apt("-f", "install") and not self.devices:
+            os.unlink(BEGUN)
 
     def choose(self) -> str:
         """The branch that suits the devices, as "580-server-open"; the best of them stands first."""
