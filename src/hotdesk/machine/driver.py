@@ -26,7 +26,7 @@ from typing import Any
 ROOT = os.environ.get("HOTDESK_ROOT", "")
 RUN, LIB = f"{ROOT}/run/hotdesk", f"{ROOT}/var/lib/hotdesk"
 STATE, LOG, BRANCH = f"{RUN}/driver.json", f"{LIB}/driver.log", f"{LIB}/driver.branch"
-BEGUN = f"{LIB}/driver.begun"  # there for as long as it is at the packages
+BEGUN = f"{LIB}/driver.begun"  # there while it is at the packages, and afterwards if it was cut off there
 LIMIT_SECONDS = float(os.environ.get("HOTDESK_LIMIT_SECONDS", "1500"))  # all of it; the unit's own is longer
 PAUSE_SECONDS = float(os.environ.get("HOTDESK_PAUSE_SECONDS", "5"))
 LOADS = 6  # so often is a driver loaded that the image brought: at boot others load it, too
@@ -65,9 +65,10 @@ class Driver:
 
     def see_to_it(self) -> None:
         """Look, and mend what is missing."""
+        cut_off = os.path.exists(BEGUN)
         try:
             if not self.devices:
-                if os.path.exists(BEGUN):  # cut off, and moved back to a machine without a GPU
+                if cut_off:  # and moved back to a machine without a GPU
                     self.mend()
                 return self.tell("none")
             self.tell("looking", step="looking for a driver that works")
@@ -77,7 +78,7 @@ class Driver:
                 version = self.works()
             if there and not version and not os.path.exists(BRANCH):
                 version = self.patient()
-            if version:
+            if version and not cut_off:
                 return self.tell("works", version=version)
             return self.tell("installed", version=self.install())
         except Unable as no:
@@ -154,6 +155,7 @@ class Driver:
         with open(BRANCH, "w") as file:  # from now on it is ours, whenever this is cut off
             file.write(branch)
         driver = [f"nvidia-headless-no-dkms-{branch}", f"nvidia-utils-{branch.replace('-open', '')}"]
+        self.said = ""
         for doing, modules in (
             ("installing", [f"linux-modules-nvidia-{branch}-{kernel}"]),
             ("building", [f"linux-headers-{kernel}", f"nvidia-dkms-{branch}"]),
@@ -164,15 +166,16 @@ class Driver:
                 self.unload()
                 self.load()
                 if version := self.works():
-                    os.unlink(BEGUN)
                     return version
-        raise Unable(f"driver {branch} does not work" + (f": {self.said}" if self.said else ""))
+        raise Unable(
+            f"driver {branch} " + (f"does not work: {self.said}" if self.said else "was not to be had")
+        )
 
     def mend(self) -> None:
         """Packages that were cut off in the middle, else nobody could install anything."""
         self.step("mending what was cut off")
-        if self.run("dpkg", "--configure", "-a") and self.apt("-f", "install") and not self.devices:
-            os.unlink(BEGUN)
+        self.run("dpkg", "--configure", "-a")
+        self.apt("-f", "install")
 
     def choose(self) -> str:
         """The branch that suits the devices, as "580-server-open"; the best of them stands first."""
@@ -270,6 +273,8 @@ def main(words: list[str]) -> int:
         except BlockingIOError:
             return 0  # another one is at it
         Driver().see_to_it()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(BEGUN)
     return 0
 
 
