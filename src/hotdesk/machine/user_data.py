@@ -100,6 +100,9 @@ class _Lean(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Pass()]
         return self.generic_visit(node)
 
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module in {"__future__", "typing"} else node  # what types need
+
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node
