@@ -36,7 +36,7 @@ BUILT = [f"linux-headers-{KERNEL}", "nvidia-dkms-580-server-open"]
 MACHINE = r"""#!/bin/sh
 me=${0##*/}
 echo "$me $*" >> $M/did
-if [ -e $M/hold ] && echo "$me $*" | grep -q -- "$(cat $M/hold)"; then : > $M/held; sleep 600; fi
+if [ -e $M/hold ] && echo "$me $*" | grep -q -- "$(cat $M/hold)"; then : > $M/held; exec sleep 600; fi
 busy() {
   read -r n < $M/busy || return 1
   [ "$n" -gt 0 ] || return 1
@@ -59,7 +59,7 @@ apt-get)
     done
     : > $M/cut-off
     for p in $wanted; do
-      if [ -e $M/hold ] && [ "unpacking $p" = "$(cat $M/hold)" ]; then : > $M/held; sleep 600; fi
+      if [ -e $M/hold ] && [ "unpacking $p" = "$(cat $M/hold)" ]; then : > $M/held; exec sleep 600; fi
       : > $M/installed/$p
       case $p in
       ubuntu-drivers-common) ln -sf apt-get $M/bin/ubuntu-drivers;;
