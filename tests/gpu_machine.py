@@ -1,7 +1,7 @@
 """A made-up Ubuntu with a GPU, in which the real program of machine/driver.py runs.
 
-Stand-ins, which keep what was installed and loaded, are only the commands that would change this computer: the
-package manager, ubuntu-drivers, modprobe, nvidia-smi and systemctl.
+Stand-ins, which keep what was installed and loaded, are only the commands that would change this computer:
+the package manager, ubuntu-drivers, modprobe, nvidia-smi and systemctl.
 """
 
 from __future__ import annotations
