@@ -30,9 +30,13 @@ from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
+from tests.fake_ec2 import public_images
 from tests.fake_ec2.process import FakeEc2
+from tests.fake_ec2.public_images import public_id
 
 HOME = "us-west-2"
+#: Somebody's image with a data disk (/dev/sdf) beside the root disk.
+TWO_DISKS = public_id("ami", HOME, public_images.TWO_DISKS.name)
 FREE = {"key-pair", "security-group"}  # kinds that cost nothing
 
 
@@ -311,10 +315,10 @@ class Laptop:
             except Crash:
                 self.crash()
 
-    def work(self, text: str, name: str = "blue") -> None:
-        """Write something at the desk, and count on it from now on."""
+    def work(self, text: str, name: str = "blue", **more: str) -> None:
+        """Write something at the desk (or on another `device` of it), and count on it from now on."""
         [machine] = self.machines(name)
-        self.fake.post("write", id=machine["id"], name=text, text=text)
+        self.fake.post("write", id=machine["id"], name=text, text=text, **more)
         self.acknowledged.add(text)
 
     def gc(self) -> list[Ask]:
@@ -394,7 +398,7 @@ class Laptop:
         wanted = "running" if goal is Goal.RUNNING else "stopped"
         assert machine["state"] == wanted
         volumes = [r for r in rows if r["kind"] == "volume"]
-        assert [v["id"] for v in volumes] == machine["disks"], kinds
+        assert sorted(v["id"] for v in volumes) == sorted(machine["disks"]), kinds
         held = {work for v in volumes for work in (*v["work"], *v["unsynced"])}
         assert self.acknowledged <= held, "work was lost"
         assert len([r for r in rows if r["kind"] == "image"]) <= 1, kinds

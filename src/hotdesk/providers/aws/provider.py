@@ -71,6 +71,7 @@ class Aws:
         self._admitted: dict[str, float] = {}  # regions and groups that let this computer in, and since when
         self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter at all desks, as last surveyed
         self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
+        self._with: dict[str, tuple[str, ...]] = {}  # what is one with a disk or an image in the making
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -92,13 +93,15 @@ class Aws:
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         self._opened = tuple(f.region for f in found if notebooks.opened_for_all(f.groups, self._computer))
-        return surveying.survey(
+        shown = surveying.survey(
             found,
             unread,
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
             list_price=self._list_price,
         )
+        self._with = {d.id: d.parts for d in shown.disks} | {i.id: i.parts for i in shown.images}
+        return shown
 
     # ---- money ---------------------------------------------------------------------------------------
 
@@ -235,7 +238,7 @@ class Aws:
     # ---- images --------------------------------------------------------------------------------------
 
     def bake(self, order: BakeOrder) -> str:
-        return baking.bake(self.account, order)
+        return baking.bake(self.account, order, self._with.get(order.source_id))
 
     def verify(self, image_id: str) -> None:
         baking.verify(self.account, image_id, self._parts.get(image_id, ()))
@@ -249,6 +252,8 @@ class Aws:
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
         if "/" not in thing_id:
             return  # no id of anything here: as absent as can be
+        for part in self._with.get(thing_id, ()):  # what it is found by goes last
+            self.delete(part)
         region, bare = split(thing_id)
         change = self.account.ec2_once(region)
         kind = "key" if bare.startswith("key/") else bare.partition("-")[0]

@@ -10,6 +10,7 @@ from typing import Any
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
+from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_first, root_of, sizes_of
 from hotdesk.providers.aws.reading import Found, Raw
 
 NAME = "aws"
@@ -119,39 +120,67 @@ def _why(raw: Raw) -> str:
 
 
 def _disks(found: Found) -> list[Disk]:
-    """Volumes that outlived their machine, or are about to be let go by it."""
+    """Volumes that outlived their machine, or are about to be let go by it; one for each machine."""
     by_id = {i["InstanceId"]: i for i in found.instances}
     by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
-    disks = []
+    left = []
     for raw in found.volumes:
-        told = tags.read(raw.get("Tags"))
         attached = next(iter(raw.get("Attachments", ())), None)
-        machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
         if raw["State"] == "in-use" and attached:
+            machine = by_id.get(attached["InstanceId"])
             over = machine is not None and machine["State"]["Name"] == "terminated"
             if not over or attached.get("DeleteOnTermination"):
                 continue  # part of a machine, or about to go with one
         elif raw["State"] not in {"available", "error"}:
             continue
-        source = machine["InstanceId"] if machine else ""
-        disks.append(
-            Disk(
-                id=qualified(found.region, raw["VolumeId"]),
-                desk=told.get("desk", ""),
-                generation=tags.generation(told),
-                phase={"available": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING),
-                provider=NAME,
-                region=found.region,
-                zone=raw.get("AvailabilityZone", ""),
-                instance_id=qualified(found.region, source) if source else "",
-                started_at=time_of(machine.get("LaunchTime")) if machine else None,
-                size_gib=float(raw["Size"]),
-                made_at=time_of(raw.get("CreateTime")),
-                usd_per_month=raw["Size"] * GP3_USD,
-                arch=told.get("arch") or "x86_64",
-            )
-        )
-    return disks
+        left.append(raw)
+    saved = _saved_without(found)
+    made = []
+    for disks in by_machine(left):
+        root = disks.get(root_of(tags.read(next(iter(disks.values())).get("Tags"))))
+        held = saved.get(root["VolumeId"]) if root else None
+        alone = [disk for device, disk in disks.items() if held and device not in held and disk is not root]
+        made += [[disk for disk in disks.values() if disk not in alone], *([disk] for disk in alone)]
+    return [_disk(found, together, by_id, by_name) for together in made]
+
+
+def _saved_without(found: Found) -> dict[str, set[str]]:
+    """By a disk that is in a verified image: the devices that the image has of its machine."""
+    told = [tags.read(raw.get("Tags")) for raw in found.images]
+    whole = [t for t in told if t.get("verified") and t.get("disks") and not t.get("copied")]
+    return {t.get("source", "").partition("/")[2]: {*sizes_of(t)} for t in whole}
+
+
+def _disk(found: Found, volumes: list[Raw], by_id: dict[str, Raw], by_name: dict[str, Raw]) -> Disk:
+    """What is left of one machine: its root disk, where that is left, with the others."""
+    first, *others = sorted(volumes, key=lambda raw: device_of(raw) != root_of(tags.read(raw.get("Tags"))))
+    told = tags.read(first.get("Tags"))
+    attached = next(iter(first.get("Attachments", ())), None)
+    machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
+    source = machine["InstanceId"] if machine else ""
+    missing = {*devices(told)} - {device_of(raw) for raw in volumes}
+    states = {raw["State"] for raw in volumes}
+    return Disk(
+        id=qualified(found.region, first["VolumeId"]),
+        desk=told.get("desk", ""),
+        generation=tags.generation(told),
+        phase=Phase.FAILED
+        if "error" in states
+        else Phase.READY
+        if states == {"available"}
+        else Phase.PENDING,
+        provider=NAME,
+        region=found.region,
+        zone=first.get("AvailabilityZone", ""),
+        instance_id=qualified(found.region, source) if source else "",
+        started_at=time_of(machine.get("LaunchTime")) if machine else None,
+        size_gib=float(sum(raw["Size"] for raw in volumes)),
+        made_at=time_of(first.get("CreateTime")),
+        usd_per_month=sum(raw["Size"] for raw in volumes) * GP3_USD,
+        arch=told.get("arch") or "x86_64",
+        parts=tuple(qualified(found.region, raw["VolumeId"]) for raw in others),
+        lacks=", ".join(sorted(missing)),
+    )
 
 
 def _image(found: Found, raw: Raw) -> Image | None:
@@ -199,28 +228,37 @@ def _unregistered(found: Found) -> list[Image]:
         for i in found.images
         if i["State"] != "deregistered"
     }
-    images = []
-    for raw in found.snapshots:
+    orders: dict[str, list[Raw]] = {}
+    for raw in sorted(found.snapshots, key=root_first):
         told = tags.read(raw.get("Tags"))
-        if told.get("bake") != "disk" or told.get("name") in registered:
-            continue
-        phase = {"completed": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING)
+        if told.get("bake") == "disk" and told.get("name") not in registered:
+            orders.setdefault(told.get("name") or raw["SnapshotId"], []).append(raw)
+    images = []
+    for taken in orders.values():
+        told = tags.read(taken[0].get("Tags"))
+        states = {raw["State"] for raw in taken}
+        phase = Phase.READY if states == {"completed"} else Phase.PENDING
+        reasons = [
+            raw.get("StateMessage") or "the snapshot failed" for raw in taken if raw["State"] == "error"
+        ]
+        ids = [qualified(found.region, raw["SnapshotId"]) for raw in taken]
         images.append(
             Image(
-                id=qualified(found.region, raw["SnapshotId"]),
+                id=ids[0],
                 name=told.get("name", ""),
                 desk=told.get("desk", ""),
                 generation=tags.generation(told),
-                phase=phase,
+                phase=Phase.FAILED if reasons else phase,
                 provider=NAME,
                 region=found.region,
                 source_id=told.get("source", ""),
-                taken_at=time_of(raw.get("StartTime")),
-                size_gib=float(raw.get("VolumeSize", 0)),
-                usd_per_month=_gib(raw) * SNAPSHOT_USD,
+                taken_at=min(time_of(raw.get("StartTime")) for raw in taken),
+                size_gib=float(sum(raw.get("VolumeSize", 0) for raw in taken)),
+                usd_per_month=sum(map(_gib, taken)) * SNAPSHOT_USD,
                 arch=told.get("arch") or "x86_64",
-                progress=_progress([raw]) if phase is Phase.PENDING else None,
-                reason=str(raw.get("StateMessage") or "the snapshot failed") if phase is Phase.FAILED else "",
+                progress=_progress(taken) if phase is Phase.PENDING and not reasons else None,
+                reason=str(next(iter(reasons), "")),
+                parts=tuple(ids[1:]),
             )
         )
     return images
@@ -235,10 +273,13 @@ def _leftovers(found: Found) -> list[Leftover]:
         if "Ebs" in m
     }
     names = {tags.read(i.get("Tags")).get("name") or i.get("Name") for i in found.images}
+    verified = {told.get("name") for i in found.images if (told := tags.read(i.get("Tags"))).get("verified")}
     left = []
     for raw in found.snapshots:
         told = tags.read(raw.get("Tags"))
-        if raw["SnapshotId"] in kept or told.get("name") in names or told.get("bake") == "disk":
+        twice = told.get("bake") == "disk" and told.get("name") in verified  # a crash has had it taken again
+        in_the_making = told.get("name") in names or told.get("bake") == "disk"
+        if raw["SnapshotId"] in kept or (in_the_making and not twice):
             continue
         left.append(
             Leftover(
@@ -250,7 +291,7 @@ def _leftovers(found: Found) -> list[Leftover]:
                 generation=tags.generation(told),
                 made_at=time_of(raw.get("StartTime")),
                 usd_per_month=_gib(raw) * SNAPSHOT_USD,
-                why="a snapshot whose image is gone",
+                why="a snapshot that was taken twice" if twice else "a snapshot whose image is gone",
             )
         )
     left += _groups(found)
