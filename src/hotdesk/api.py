@@ -383,7 +383,6 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             from hotdesk.connect.prove import prove
 
             prove(access)
-            self.hear(access)
 
         return Reconciler(
             store=self.store,
@@ -393,6 +392,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             on_row=self.on_row,
             on_wait=self.on_wait,
             on_gone=self._forget,
+            on_proven=self.hear,
             may=self._may,
         )
 
