@@ -140,6 +140,7 @@ class Counted(Aws):
 _sessions: dict[tuple[str, str], Account] = {}  # by the fake's address
 _watchers: dict[str, Boundaries] = {}
 _direct: dict[tuple[str, str], Any] = {}  # the checker's own clients
+_making = threading.Lock()
 _made_keys: dict[str, dict[str, str]] = {}
 
 
@@ -250,7 +251,8 @@ class Laptop:
     def admitted(self, machine: Any) -> list[str]:
         """Who may reach a machine by ssh."""
         key = (self.fake.url, machine["region"])
-        ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
+        with _making:  # several desks are proven at once
+            ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
         found = ec2.describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]["Instances"][0]
         groups = ec2.describe_security_groups(GroupIds=[g["GroupId"] for g in found["SecurityGroups"]])
         rules = [rule for group in groups["SecurityGroups"] for rule in group["IpPermissions"]]
