@@ -396,3 +396,20 @@ def test_killed_while_steps_are_taken_side_by_side() -> None:
         assert len(cloud.machines()) == 8
         for name in EIGHT:
             laptop.check(name, Goal.RUNNING)
+
+
+@pytest.mark.parametrize(("look_seconds", "pause"), [(0.0, 8.0), (3.0, 5.0), (5.0, 4.0), (100.0, 4.0)])
+def test_a_wait_begins_with_the_look_and_is_never_less_than_half(look_seconds: float, pause: float) -> None:
+    class Slow(Cloud):
+        def survey(self, regions: object = ()) -> Survey:
+            found = replace(super().survey(), poll_seconds=8.0)
+            self.clock.sleep(look_seconds)
+            return found
+
+    laptop = Laptop(Slow())
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.reconciler.tick().seconds == 0.0
+    tick = laptop.reconciler.tick()
+    assert "starting" in tick.waits["blue"].why
+    assert tick.waits["blue"].seconds == 8.0
+    assert tick.seconds == pytest.approx(pause)
