@@ -50,7 +50,7 @@ def survey(
         images += _unregistered(region)
         leftovers += _leftovers(region)
     going = {qualified(r.region, raw["InstanceId"]) for r in found for raw in r.instances if _goes_whole(raw)}
-    things = [*instances, *disks, *images]
+    things: list[Instance | Disk | Image] = [*instances, *disks, *images]
     in_use = {t.desk for t in things if t.phase is not Phase.ENDED and t.id not in going}
     leftovers += [key for region in found for key in _keys(region) if key.desk not in in_use]
     return Survey(
