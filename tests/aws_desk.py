@@ -73,6 +73,8 @@ class Boundaries:
         self.at = set(at)
         self.count = 0
         self.labels: list[str] = []
+        self.moved = 0  # how often the journal has moved on, or time
+        self.at_labels: list[int] = []  # `moved`, at each of them
         self.begin = 0  # what came before is another history's business
         self.surveying = False
         self.dead = False
@@ -85,6 +87,7 @@ class Boundaries:
             self.count += 1
             assert self.count < 2000, "it never comes to an end"
             self.labels.append(label)
+            self.at_labels.append(self.moved)
             if self.count in self.at:
                 self.dead = True
                 raise Crash(f"{label}, boundary {self.count}")
@@ -202,8 +205,15 @@ class Laptop:
         if isinstance(self.aws, Counted):
             self.aws.boundaries = self.boundaries
         self.reconciler = Reconciler(
-            store=self.store, provider=lambda name: self.aws, clock=self.time, prove=self.prove
+            store=self.store,
+            provider=lambda name: self.aws,
+            clock=self.time,
+            prove=self.prove,
+            on_row=lambda row: self.moves_on(),
         )
+
+    def moves_on(self) -> None:
+        self.boundaries.moved += 1
 
     def crash(self) -> None:
         self.crashes += 1
@@ -225,7 +235,8 @@ class Laptop:
     # ---- the machines, as far as the fake does not do it itself --------------------------------------------
 
     def machines_boot(self) -> None:
-        """cloud-init writes the host key on the console: the one that the disk has, or a new one."""
+        """Time has passed. cloud-init writes the host key on the console: the disk's, or a new one."""
+        self.moves_on()
         machines = self.things("instance")
         alive = [m for m in machines if m["state"] in {"pending", "running", "stopping", "stopped"}]
         by_desk: dict[str, list[Any]] = {}
