@@ -26,6 +26,8 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
     newest = seen.newest
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not superseded(disk, newest):
+            if question := _several_disks(disk, desk, seen):
+                return [question]
             onward = launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
             return [*save(disk, desk, seen, past, now), *onward]
     for image in seen.images:  # its machine was deleted behind our back before it could be verified
@@ -44,9 +46,31 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
     return prune(desk, seen)
 
 
+def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
+    """A question, where an image of this disk would be taken for all the work of its generation.
+
+    A machine of several disks is gone, or two computers had one machine each: the image of one disk would be
+    the newest, and what is on the other would go as superseded by it.
+    """
+    rivals = [
+        d.id
+        for d in seen.disks
+        if d.generation == disk.generation and d.phase not in {Phase.ENDING, Phase.FAILED}
+    ]
+    if len(rivals) < 2:
+        return None
+    return Ask(
+        what=f"{desk.name} has left {len(rivals)} disks, equally new: {' and '.join(sorted(rivals))}.",
+        why="Its machine is gone, and an image of one of them would lack what is on the other.",
+        fix=f"hotdesk show {desk.name}   # take what you need from them; hotdesk saves the one that is left",
+        unsure=True,
+    )
+
+
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i)]
+    others = (i for i in seen.instances if not past.made(i) and not past.let_go(i))
+    known = [(i.generation, i.started_at, i.id) for i in others]
     if desk.fresh:  # said of what was lost until then
         known = []
     proof = past.proof

@@ -14,7 +14,8 @@ from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retyp
 
 
 class Past:
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self, rows: Iterable[Row] = (), earlier: Iterable[Row] = ()) -> None:
+        """`earlier`: what was done for desks of this name before this one, which their owner let go."""
         self.last: dict[str, Row] = {}  # by step key
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
@@ -25,8 +26,15 @@ class Past:
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
         self._launches: dict[int, Row] = {}
         self._refusals: dict[str, Outcome] = {}  # by offer key
+        self._let_go: set[str] = set()  # machines of earlier desks, by id and by name
         for row in rows:
             self.add(row)
+        for row in earlier:
+            match row.step:
+                case Launch(order=order):
+                    self._let_go.add(order.name)
+                case Prove(id=id_) | Delete(id=id_):
+                    self._let_go.add(id_)
 
     def add(self, row: Row) -> None:
         """Take in a row that was begun or has ended, in whatever order they come."""
@@ -77,6 +85,10 @@ class Past:
             isinstance(row.step, Launch) and row.step.order.name == instance.name
             for row in self._launches.values()
         )
+
+    def let_go(self, instance: Instance) -> bool:
+        """Whether that machine was an earlier desk's of this name, which was deleted at this computer."""
+        return instance.id in self._let_go or instance.name in self._let_go
 
     def powered(self, instance: Instance) -> bool:
         """Whether this computer was the last to launch or start it, as far as the journal knows."""
