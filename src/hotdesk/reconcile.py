@@ -272,6 +272,9 @@ class Reconciler:
         """Take steps: of one desk in this order, of different desks side by side where the cloud lets us."""
         if not acts:
             return ()
+        for provider, steps in self._by_provider(acts):
+            if isinstance(provider, Wide):
+                provider.expect([step for _, step in steps])
         # A clock may be set back: what is done for a desk is never written down as older than the wish.
         at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
         begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
@@ -287,8 +290,6 @@ class Reconciler:
             lanes: dict[str, list[tuple[Row, Desk]]] = {}
             for desk, row in some:
                 lanes.setdefault(desk.name, []).append((row, desk))
-            if len(lanes) > 1 and isinstance(provider, Wide):
-                provider.expect([row.step for _, row in some])
             abreast(
                 lanes.values(),
                 _at_once(provider),
