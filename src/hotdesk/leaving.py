@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
 
 
-def _has_aws_credentials() -> bool:
+def _can_ask_aws() -> bool:
     """Whether credentials lie where AWS's own tools look. (To load boto3 for that takes half a second.)"""
+    if not importlib.util.find_spec("boto3"):
+        return False
     if any(os.environ.get(key) for key in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN")):
         return True
     places = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
@@ -93,7 +96,7 @@ class Leaving:
 
         After the last `down`, or with a state folder that was lost, no desk's row says where to look.
         """
-        return self.clouds() | ({"aws"} if _has_aws_credentials() else set())
+        return self.clouds() | ({"aws"} if _can_ask_aws() else set())
 
     def renew(self, name: str) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""

@@ -21,6 +21,8 @@ from hotdesk.core.past import Past, holds_last_work
 from hotdesk.core.saving import TRIES, finish, gave_up, let_go, prune, refused, save, superseded, usable
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 
+PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was just made is listed by then
+
 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
@@ -105,7 +107,11 @@ def launch(
     if not after and (first := _the_last_one(desk, same, past, now)):
         return [first]
     if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
-        return [gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
+        why = f"Each machine ended before anybody could log in{_last_words(seen)}."
+        return [gave_up(desk, f"{TRIES} launches", why)]
+    if (times := past.put_off(since=desk.since)) >= PUT_OFF:
+        no = past.launch.outcome.message if past.launch and past.launch.outcome else ""
+        return [gave_up(desk, f"{times} launches", no)]
     waits = now < desk.on_demand_at
     offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
     offer = next((o for o in offers if not past.refusal(o.key, now)), None)
@@ -173,6 +179,13 @@ def _not_refused_before(desk: Desk, offer: Offer, image: Image | None, generatio
         if row is None or not row.refused:
             return step
         attempt += 1
+
+
+def _last_words(seen: Seen) -> str:
+    """What the cloud says of the machine that ended last."""
+    ended = [i for i in seen.instances if i.phase is Phase.ENDED and i.reason]
+    last = max(ended, key=lambda i: (i.generation, i.started_at), default=None)
+    return f": {last.reason.rstrip('.')}" if last else ""
 
 
 def _loading(order: LaunchOrder, image: Image | None) -> str:

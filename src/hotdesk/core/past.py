@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotdesk.core.errors import OFFER_KINDS
+from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.model import Image, Instance, Phase, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
@@ -78,6 +78,12 @@ class Past:
     def launched(self, since: float) -> int:
         """How many machines were really launched since then."""
         return sum(row.at >= since and row.done for row in self._launches.values())
+
+    def put_off(self, since: float) -> int:
+        """How many launches were refused since then, and since the last login, as too early."""
+        since = max(since, self.proof.at if self.proof else since)
+        refused = [r.outcome for r in self._launches.values() if r.at >= since and r.refused and r.outcome]
+        return sum(outcome.kind is Kind.NOT_READY for outcome in refused)
 
     def made(self, instance: Instance) -> bool:
         """Whether this journal ordered that machine: a name is one exact order."""
