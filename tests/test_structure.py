@@ -20,7 +20,8 @@ MAY = {
     "state_file": set(),
     "world": set(),
     "config": {"providers"},  # their settings
-    "reconcile": {"store"},
+    "reconcile": {"store", "abreast"},
+    "abreast": set(),
     "market": {"world"},
     "costs": {"paid"},
     "bills": {"paid"},

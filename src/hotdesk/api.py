@@ -383,7 +383,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             from hotdesk.connect.prove import prove
 
             prove(access)
-            self.hear(access)
+            self.listen(access)
 
         return Reconciler(
             store=self.store,
@@ -393,6 +393,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             on_row=self.on_row,
             on_wait=self.on_wait,
             on_gone=self._forget,
+            on_proven=self.write_down,
             may=self._may,
         )
 

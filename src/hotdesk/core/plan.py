@@ -97,6 +97,8 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                 if past.begun(step.key, desk.since) >= TRIES:
                     return [gave_up(desk, f"deleting {half.of}", half.why)]
                 return [step]
+        if desk.goal is Goal.GONE and seen.leftovers:  # what no machine needs need not wait for its end
+            return [let_go(thing, "you asked for it to be gone") for thing in seen.leftovers]
         why = next((reason for reason in ending.values() if reason), "its machine is ending")
         return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:

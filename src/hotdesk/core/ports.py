@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Value, Want
-from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 
 
 class Provider(Protocol):
@@ -76,6 +76,17 @@ class Retyper(Protocol):
 
         The offer is in the machine's own zone and market. Killed half way, the same again completes it.
         """
+        ...
+
+
+@runtime_checkable
+class Wide(Protocol):
+    """What a provider can do besides that takes steps of several desks at the same time, from threads."""
+
+    at_once: int  # how many
+
+    def expect(self, steps: Sequence[AnyStep]) -> None:
+        """Hear of steps before they are taken so, in the loop's thread: it alone may write things down."""
         ...
 
 

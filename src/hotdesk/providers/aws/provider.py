@@ -16,7 +16,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
-from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, billing, instances, network, notebooks, reading, tags
 from hotdesk.providers.aws import survey as surveying
@@ -37,6 +37,7 @@ class Aws:
     """EC2 under the three laws of a provider (hotdesk.core.ports)."""
 
     name = surveying.NAME
+    at_once = 8  # RunInstances is allowed about twice a second, and takes a few
 
     def __init__(
         self,
@@ -125,6 +126,14 @@ class Aws:
         return sweep(self.account, self.account.regions(), survey)
 
     # ---- machines ------------------------------------------------------------------------------------
+
+    def expect(self, steps: Sequence[AnyStep]) -> None:
+        for step in steps:
+            match step:
+                case Launch(order=order):
+                    self._will_make_in(order.offer.region)
+                case Copy(region=region):
+                    self._will_make_in(region)
 
     def launch(self, order: LaunchOrder) -> str:
         keys = self._keys(order.desk)

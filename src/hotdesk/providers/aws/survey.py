@@ -49,7 +49,9 @@ def survey(
         images += [i for i in (_image(region, raw) for raw in region.images) if i]
         images += _unregistered(region)
         leftovers += _leftovers(region)
-    in_use = {t.desk for group in (instances, disks, images) for t in group if t.phase is not Phase.ENDED}
+    going = {qualified(r.region, raw["InstanceId"]) for r in found for raw in r.instances if _goes_whole(raw)}
+    things: list[Instance | Disk | Image] = [*instances, *disks, *images]
+    in_use = {t.desk for t in things if t.phase is not Phase.ENDED and t.id not in going}
     leftovers += [key for region in found for key in _keys(region) if key.desk not in in_use]
     return Survey(
         provider=NAME,
@@ -101,6 +103,13 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
+
+
+def _goes_whole(raw: Raw) -> bool:
+    """Whether a machine is about to end with all its disks: nothing of it will be left to come back to."""
+    held = [m["Ebs"] for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    ending = raw["State"]["Name"] == "shutting-down"
+    return ending and bool(held) and all(disk.get("DeleteOnTermination") for disk in held)
 
 
 def _turned_off(raw: Raw) -> float:
