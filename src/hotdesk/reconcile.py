@@ -136,9 +136,7 @@ class Reconciler:
         if any(self._more_to_do(desk, step, seen[desk.name], now) for desk, step in acts):
             return Tick(0.0, seen, waits, asks, rows)
         pause = min((w.seconds for w in waits.values()), default=None)
-        if (
-            pause is not None
-        ):  # it began with the look; a cloud that answers slowly is left alone all the same
+        if pause is not None:  # it began with the look; a cloud that is slow is left alone all the same
             pause = min(pause, max(pause - (self.clock.now() - now), pause / 2))
         return Tick(pause, seen, waits, asks, rows)
 
