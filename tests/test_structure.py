@@ -22,7 +22,8 @@ MAY = {
     "config": {"providers"},  # their settings
     "reconcile": {"store"},
     "market": {"world"},
-    "costs": {"paid"},
+    "costs": {"lifetimes", "paid"},
+    "lifetimes": {"paid"},
     "bills": {"paid"},
     "paid": set(),
 }
