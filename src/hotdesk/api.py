@@ -48,6 +48,7 @@ from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.prices import Storing
     from hotdesk.jobs.run import Runs
     from hotdesk.reconcile import Reconciler, Tick
 
@@ -119,7 +120,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
                 self._providers[name] = Aws(
                     self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
-                    list_price=_list_price,
+                    list_price=_list_price, storing=_storing,
                 )  # fmt: skip
             else:
                 raise Usage(
@@ -449,6 +450,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _storing(region: str) -> Storing:
+    from hotdesk.market.table import shipped
+
+    return shipped("aws").storing(region)
 
 
 def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:

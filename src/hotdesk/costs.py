@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hotdesk.core.model import Instance, Offer, Phase, Seen
 from hotdesk.core.steps import Row
 from hotdesk.lifetimes import Lifetimes, Machine, Span
-from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates
+from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates, rates_of
 
 
 def charges(
@@ -47,7 +47,7 @@ class _Bill:
         for m in self.lives.every:
             shown = there.get(m.id)
             going_on = self._see(m, shown)
-            rates = self.lives.rates.get(m.offer.provider, Rates())
+            rates = rates_of(self.lives.rates, m.offer.provider, m.offer.region)
             for run in m.runs:
                 more = going_on and run is m.runs[-1]
                 minute = min(run.began + rates.minimum_seconds, now) if run.first <= run.last else 0.0
@@ -83,7 +83,7 @@ class _Bill:
         now, disks = self.now, self.seen.disks if self.seen else ()
         left = [d for d in disks if d.instance_id == m.id or self.lives.disks.get(d.id) is m]
         known = m.usd or (shown.disk_usd_per_month if shown else 0.0) or sum(d.usd_per_month for d in left)
-        rates = self.lives.rates.get(m.offer.provider, Rates())
+        rates = rates_of(self.lives.rates, m.offer.provider, m.offer.region)
         usd = (
             known
             or (m.disk_gib or (shown.disk_gib if shown else 0.0) or rates.disk_gib)
@@ -97,7 +97,7 @@ class _Bill:
             m.first = float("inf")  # its size is not known, so no dollar of it is certain
         if usd:
             more = stays and bool(shown or left or self.seen is None)
-            yield self._charge("disk", m.id, m, usd / HOURS_PER_MONTH, more=more)
+            yield self._charge("disk", m.id, m, usd / HOURS_PER_MONTH, more=more, price_time=rates.price_time)
 
     def stored(self) -> Iterator[Charge]:
         now, seen = self.now, self.seen
@@ -113,8 +113,10 @@ class _Bill:
             known = (shown.usd_per_month if shown else 0.0) or thing.usd
             if not known:
                 thing.first = float("inf")
-            if usd := known or thing.gib * self.lives.its_rates.image_usd_per_gib_month:
-                yield self._charge("image", id_, thing, usd / HOURS_PER_MONTH, more=going_on)
+            rates = rates_of(self.lives.rates, self.lives.provider, thing.region)
+            if usd := known or thing.gib * rates.image_usd_per_gib_month:
+                usd, when = usd / HOURS_PER_MONTH, rates.price_time
+                yield self._charge("image", id_, thing, usd, more=going_on, price_time=when)
 
     def _charge(
         self,
@@ -126,6 +128,7 @@ class _Bill:
         more: bool,
         offer: Offer | None = None,
         ended_least: float = 0.0,
+        price_time: float | None = None,
     ) -> Charge:
         low, high = span.sure
         return Charge(
@@ -140,6 +143,7 @@ class _Bill:
             sure_until=high,
             going_on=more,
             provider=self.lives.provider,
+            price_time=price_time,
         )
 
 

@@ -24,7 +24,7 @@ from hotdesk.core.steps import (
     Stop,
     Verify,
 )
-from hotdesk.paid import Charge, Rates
+from hotdesk.paid import Charge, Rates, rates_of
 
 # ---- what is known of a thing ------------------------------------------------------------------------
 
@@ -102,9 +102,11 @@ class Machine(Span):
 
 
 class Stored(Span):
-    def __init__(self, began: float, gib: float) -> None:
+    """An image."""
+
+    def __init__(self, began: float, gib: float, region: str = "") -> None:
         super().__init__(began)
-        self.gib, self.usd = gib, 0.0
+        self.gib, self.usd, self.region = gib, 0.0, region
         self.named = False  # whether its id is known, and so that it was made
 
 
@@ -198,18 +200,18 @@ class Lifetimes:
     def _image(self, row: Row, step: Bake | Copy, at: float) -> None:
         source: Machine | Stored | None
         if isinstance(step, Bake):
-            name = step.order.name
+            name, region = step.order.name, step.order.region
             source = self.of(step.order.source_id) or self._disk(step.order.source_id, step.order.generation)
             if source is not None:
                 source.off(row.at, step.ran_seconds)
                 source.surely(row.at)
             gib = self._gib(source)
         else:
-            name, source = step.name, self.stored.get(step.id)
+            name, region, source = step.name, step.region, self.stored.get(step.id)
             gib = (source.gib if source else 0.0) or self._gib(self.last)
         self._not_there(row.at, but=name)
         id_ = row.outcome.id if row.outcome and row.outcome.id else ""
-        thing = self.stored.pop(name, None) or self.stored.get(id_) or Stored(row.at, gib)
+        thing = self.stored.pop(name, None) or self.stored.get(id_) or Stored(row.at, gib, region)
         self.stored[id_ or name] = thing
         if row.done:
             thing.named = bool(id_)
@@ -292,7 +294,7 @@ class Lifetimes:
 
     @property
     def its_rates(self) -> Rates:
-        return self.rates.get(self.provider, Rates())
+        return rates_of(self.rates, self.provider)
 
     def _gib(self, machine: Machine | None) -> float:
         """The size of a machine's disk at most, as far as the journal tells."""

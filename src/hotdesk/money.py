@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,8 +10,8 @@ import msgspec
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
 from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
 from hotdesk.core.ports import Biller, Clock, Provider
-from hotdesk.core.steps import Row
-from hotdesk.paid import Charge
+from hotdesk.core.steps import Bake, Copy, Launch, Row
+from hotdesk.paid import RATES, Charge, Rates
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
@@ -45,13 +45,39 @@ class Money:
         rows: dict[str, list[Row]] = {name: [] for name in known}
         for row in self.store.rows(limit=10_000_000):
             rows.setdefault(row.desk, []).append(row)
+        rates = self._rates([row for mine in rows.values() for row in mine], surveys)
         bill: list[Charge] = []
         for name, mine in rows.items():
             desk = known.get(name)
             seen = surveys[desk.provider].of(name) if desk else Seen()
-            ours = charges(name, mine, now, seen, provider=desk.provider if desk else "")
+            ours = charges(name, mine, now, seen, rates=rates, provider=desk.provider if desk else "")
             bill += [*ours, *of_others(name, seen, ours, now)]
         return bill
+
+    def _rates(self, rows: Iterable[Row], in_use: Collection[str]) -> dict[str, Rates]:
+        """What each cloud charges, in each region that these rows speak of. A cloud `in_use` is asked."""
+        regions: dict[str, set[str]] = {}
+        for row in rows:
+            match row.step:
+                case Launch(order=order):
+                    regions.setdefault(order.offer.provider, set()).add(order.offer.region)
+                case Bake(order=bake):
+                    regions.setdefault("", set()).add(bake.region)
+                case Copy(region=region):
+                    regions.setdefault("", set()).add(region)
+        unsaid = regions.pop("", set())
+        rates = dict(RATES)
+        for provider in RATES.keys() & regions.keys():
+            cloud = self.provider(provider)
+            if isinstance(cloud, Biller):
+                told = cloud.storing(regions[provider] | unsaid, ask=provider in in_use)
+                rates |= {
+                    f"{provider}/{region}": msgspec.structs.replace(
+                        RATES[provider], **msgspec.structs.asdict(price)
+                    )
+                    for region, price in told.items()
+                }
+        return rates
 
     def spot_prices(self, bill: Sequence[Charge], *, ask: bool = True) -> dict[str, Steps]:
         """What spot cost at each time that the bill speaks of, by offer key.

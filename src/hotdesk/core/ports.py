@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Value, Want
+from hotdesk.core.prices import Storing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 
 
@@ -87,6 +88,10 @@ class Biller(Protocol):
         self, offers: Sequence[Offer], since: float, until: float
     ) -> Mapping[str, list[tuple[float, float]]]:
         """By offer key: (time, US dollars an hour), by time, from the price on that held at `since`."""
+        ...
+
+    def storing(self, regions: Iterable[str], *, ask: bool) -> Mapping[str, Storing]:
+        """What disks and images cost in these regions. Without `ask`: as far as that is known here."""
         ...
 
     def billed(self, since: float, until: float) -> dict[str, float]:

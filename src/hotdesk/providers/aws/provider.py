@@ -16,17 +16,21 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
+from hotdesk.core.prices import Storing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, billing, instances, network, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
+from hotdesk.providers.aws.listed import Storage
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.aws.survey import StoragePrice
 
 NOTEBOOK_PORT = network.NOTEBOOK
 ADMITTED_SECONDS = 60.0  # how long this computer's address is believed to be the same
 _BUSY = "aws-regions"
+UNPRICED = Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
 UserData = Callable[..., bytes]
@@ -48,12 +52,14 @@ class Aws:
         settings: Settings | None = None,
         account: Account | None = None,
         list_price: ListPrice = lambda region, instance_type: None,
+        storing: StoragePrice = lambda region: UNPRICED,
     ) -> None:
         """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet.
 
-        `list_price` is what is told where AWS does not tell a price.
+        `list_price` and `storing` are what is told where AWS does not tell a price.
         """
         self._list_price = list_price
+        self._storage = Storage(store, storing)
         self.state = state
         self.settings = settings or Settings()
         self.account = account or Account(self.settings)
@@ -76,7 +82,9 @@ class Aws:
         from hotdesk.providers.aws.offers import find_offers
 
         with reaching():
-            return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+            found = find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+        self._storage.forget()  # they were asked about beside the machines
+        return found
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         with reaching():
@@ -96,6 +104,7 @@ class Aws:
             unread,
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
+            storage=self._storage,
             list_price=self._list_price,
         )
 
@@ -105,6 +114,11 @@ class Aws:
         self, offers: Sequence[Offer], since: float, until: float
     ) -> dict[str, list[tuple[float, float]]]:
         return billing.spot_prices(self.account, offers, since, until)
+
+    def storing(self, regions: Iterable[str], *, ask: bool) -> dict[str, Storing]:
+        if ask:
+            self._storage.ask(self.account, self._clock.now())
+        return {region: self._storage(region) for region in regions}
 
     def billed(self, since: float, until: float) -> dict[str, float]:
         return billing.billed(self.account, since, until)
@@ -121,7 +135,7 @@ class Aws:
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
         from hotdesk.providers.aws.sweep import sweep
 
-        return sweep(self.account, self.account.regions(), survey)
+        return sweep(self.account, self.account.regions(), survey, self._storage)
 
     # ---- machines ------------------------------------------------------------------------------------
 
