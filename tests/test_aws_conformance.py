@@ -38,9 +38,7 @@ class AwsRig:
 
     def again(self) -> Provider:
         laptop = self.laptop
-        return Aws(
-            laptop.folder, laptop.store, keys=laptop.keys, clock=laptop.time, settings=laptop.settings
-        )
+        return Aws(laptop.folder, laptop.store, keys=laptop.keys, clock=laptop.time, settings=laptop.settings)
 
     def write(self, machine: Instance, name: str, text: str) -> None:
         bare = machine.id.partition("/")[2]

@@ -164,7 +164,8 @@ def shown(laptops: list[Laptop], cloud: Cloud) -> tuple[dict[str, float], dict[s
     most, least, second = ({"compute": 0.0, "disk": 0.0, "image": 0.0} for _ in range(3))
     for laptop in laptops:
         rows = laptop.store.rows("blue", limit=10**6)
-        for charge in charges("blue", rows, now, seen, rates=RATES, provider="sim"):
+        sighted = laptop.store.sighted("blue")
+        for charge in charges("blue", rows, now, seen, rates=RATES, provider="sim", sighted=sighted):
             most[charge.kind] += charge.usd(0.0, now + 1)
             least[charge.kind] += charge.usd_least(0.0, now + 1)
             second[charge.kind] += charge.usd_per_hour / 3600

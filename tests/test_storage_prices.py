@@ -1,4 +1,4 @@
-"""What disks and images cost in each region: asked of AWS itself, kept, and by the shipped table without it."""
+"""What disks and images cost in each region: asked of AWS itself, and by the shipped table without it."""
 
 from __future__ import annotations
 

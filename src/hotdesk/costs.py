@@ -7,8 +7,10 @@ is certain of it. What goes out of a cloud to the internet is in no journal: it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 
 from hotdesk.core.model import Instance, Offer, Phase, Seen
+from hotdesk.core.sightings import Sighting
 from hotdesk.core.steps import Row
 from hotdesk.lifetimes import Lifetimes, Machine, Span
 from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates, rates_of
@@ -22,17 +24,21 @@ def charges(
     *,
     rates: Mapping[str, Rates] = RATES,
     provider: str = "",
+    sighted: Sequence[Sighting] = (),
 ) -> list[Charge]:
     """Everything that one desk's rows (by id) have made and paid; `seen` is what there is of it now.
 
-    Without `seen`, whatever is not known to have ended is taken to go on. `provider` is the desk's.
+    Without `seen`, whatever is not known to have ended is taken to go on. `provider` is the desk's. `sighted`
+    is what looks have shown: they tell ends that no row tells, and what is in no row is paid too.
     """
     lives = Lifetimes(desk, rates, provider)
     for row in rows:
         if not row.refused:
             lives.take(row)
+    lives.witness(sighted)
     bill = _Bill(lives, now, seen)
-    return sorted([*bill.machines(), *bill.stored(), *lives.copied], key=lambda c: (c.began, c.kind, c.id))
+    every = [*bill.machines(), *bill.stored(), *lives.copied, *_others(desk, lives.others, now)]
+    return sorted(every, key=lambda c: (c.began, c.kind, c.id))
 
 
 class _Bill:
@@ -147,35 +153,54 @@ class _Bill:
         )
 
 
-def of_others(desk: str, seen: Seen, bill: Sequence[Charge], now: float) -> list[Charge]:
-    """What is seen of a desk and is in no row of this journal: another computer made it, and it is paid.
+def _others(desk: str, things: Iterable[Sighting], now: float) -> Iterator[Charge]:
+    """What was seen of a desk and is in no row: another computer made it, or it went before anybody acted.
 
-    From its own cloud's time on: this computer knows nothing of what was there before.
+    From its own cloud's time on; what was there before this computer ever looked is not known here.
     """
-    known = {c.id for c in bill}
-    found = []
-    for m in seen.machines:
-        if m.id in known or not m.started_at:
-            continue
-        began = min(m.started_at, now)
-        offer = Offer(provider=m.provider, region=m.region, zone=m.zone, instance_type=m.instance_type,
-                      market=m.market, usd_per_hour=m.usd_per_hour)  # fmt: skip
-        ended = now if m.phase not in {Phase.STOPPED, Phase.ENDING} else max(began, m.stopped_at or began)
-        usd = {"compute": m.usd_per_hour, "disk": m.disk_usd_per_month / HOURS_PER_MONTH}
-        for kind, per_hour in usd.items():
-            end = ended if kind == "compute" else now
-            found.append(
-                Charge(desk=desk, kind=kind, id=m.id, began=began, ended=end, usd_per_hour=per_hour,
-                       provider=m.provider, offer=offer if kind == "compute" else None, going_on=end == now)
-            )  # fmt: skip
-    for image in seen.images:
-        if not {image.id, image.name} & known and image.taken_at:
-            usd_per_hour = image.usd_per_month / HOURS_PER_MONTH
-            found.append(
-                Charge(desk=desk, kind="image", id=image.id, began=min(image.taken_at, now), ended=now,
-                       usd_per_hour=usd_per_hour, going_on=True, provider=image.provider)
-            )  # fmt: skip
-    return found
+    for thing in things:
+        if not thing.last:
+            continue  # it had ended before the first look
+        end, going_on = thing.gone or now, not thing.gone
+        if thing.usd_per_month:
+            yield Charge(
+                desk=desk,
+                kind="image" if thing.kind == "image" else "disk",
+                id=thing.id,
+                began=min(thing.made_at or thing.first, thing.first),
+                ended=end,
+                usd_per_hour=thing.usd_per_month / HOURS_PER_MONTH,
+                sure_from=thing.first,
+                sure_until=now if going_on else thing.last,
+                going_on=going_on,
+                provider=thing.provider,
+            )
+        for run in (run for run in thing.runs if run.on_first):
+            off = min(run.off_at or end, run.on_first + (inf if run.ran_seconds is None else run.ran_seconds))
+            yield Charge(
+                desk=desk,
+                kind="compute",
+                id=thing.id,
+                began=min(run.started_at, run.on_first),
+                ended=off,
+                usd_per_hour=thing.usd_per_hour,
+                offer=_offer(thing),
+                sure_from=run.on_first,
+                sure_until=min(off, run.on_last if run.off_at else now),
+                going_on=going_on and not run.off_at,
+                provider=thing.provider,
+            )
+
+
+def _offer(machine: Sighting) -> Offer:
+    return Offer(
+        provider=machine.provider,
+        region=machine.region,
+        zone=machine.zone,
+        instance_type=machine.instance_type,
+        market=machine.market,
+        usd_per_hour=machine.usd_per_hour,
+    )
 
 
 def compute_usd(rows: Iterable[Row], now: float, running: bool) -> float:

@@ -7,9 +7,10 @@ first row that shows that it had ended; `sure` is what is certain of it. The tru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hotdesk.core.model import Offer
+from hotdesk.core.sightings import SeenRun, Sighting
 from hotdesk.core.steps import (
     Bake,
     Begin,
@@ -24,7 +25,7 @@ from hotdesk.core.steps import (
     Stop,
     Verify,
 )
-from hotdesk.paid import Charge, Rates, rates_of
+from hotdesk.paid import UNSURE_SECONDS, Charge, Rates, rates_of
 
 # ---- what is known of a thing ------------------------------------------------------------------------
 
@@ -47,6 +48,15 @@ class Span:
         self.ended = max(self.began, min(self.ended, at))
         self.last = min(self.last, self.ended)
 
+    def witness(self, first: float, last: float, gone: float) -> None:
+        """What looks have shown: there for certain between the first two, and no more at the third (or 0)."""
+        if first and last >= first:
+            if last > self.ended + UNSURE_SECONDS:  # later than a listing may be behind
+                self.ended = float("inf")
+            self.first, self.last = min(self.first, first), max(self.last, min(last, self.ended))
+        if gone:
+            self.end(gone)
+
     @property
     def sure(self) -> tuple[float, float]:
         """From when to when it was there for certain; the same moment twice where nothing is."""
@@ -62,6 +72,13 @@ class Run(Span):
         super().__init__(began)
         self.offer = offer
         self.answered = float("inf")  # it began by then
+        self.started_at: float | None = None  # by its cloud's clock, where a step names it
+
+    def ran(self, at: float, seconds: float) -> None:
+        """For how long it ran, by its cloud's clock; it was off `at` some time, at the latest."""
+        if self.first <= self.began + seconds:  # it had begun by then
+            self.surely(min(at, self.began + seconds))
+        self.end(min(at, self.answered + seconds))
 
 
 class Machine(Span):
@@ -70,7 +87,7 @@ class Machine(Span):
     def __init__(self, offer: Offer, disk_gib: float, began: float) -> None:
         super().__init__(began)
         self.offer, self.disk_gib, self.usd = offer, disk_gib, 0.0
-        self.id, self.generation = "", 0
+        self.id, self.name, self.generation = "", "", 0
         self.on: Run | None = Run(began, offer)
         self.runs: list[Run] = [self.on]
 
@@ -82,10 +99,35 @@ class Machine(Span):
         """It is off by then; for how long it had run, where its cloud tells that."""
         if self.on is not None:
             if ran_seconds is not None:
-                if self.on.first <= self.on.began + ran_seconds:  # it had begun by then
-                    self.on.surely(min(at, self.on.began + ran_seconds))
-                at = min(at, self.on.answered + ran_seconds)
+                self.on.ran(at, ran_seconds)
             self.on.end(at)
+            self.on = None
+
+    def called(self, started_at: float) -> None:
+        """The last run is the one that its cloud says began then."""
+        if self.runs[-1].started_at is None and all(run.started_at != started_at for run in self.runs):
+            self.runs[-1].started_at = started_at
+
+    def witness_run(self, seen: SeenRun) -> None:
+        """What looks have shown of one run: of one that the journal speaks of, or of another."""
+        at = seen.on_first or seen.off_at
+        run = next((run for run in self.runs if run.started_at == seen.started_at), None)
+        nameless = [run for run in self.runs if run.started_at is None and run.began <= at]
+        if run is None and nameless:
+            run = nameless[-1]
+            run.started_at = seen.started_at
+        if run is None:
+            if not seen.on_first or any(other.began <= at <= other.ended for other in self.runs):
+                return  # it is in what is charged already
+            began = max((other.ended for other in self.runs if other.ended <= at), default=self.began)
+            run = Run(began, self.offer)
+            self.runs.append(run)
+            self.runs.sort(key=lambda run: run.began)
+        run.answered = min(run.answered, seen.on_first or run.answered)
+        run.witness(seen.on_first, seen.on_last, seen.off_at)
+        if seen.off_at and seen.ran_seconds is not None:
+            run.ran(seen.off_at, seen.ran_seconds)
+        if seen.off_at and run is self.on:
             self.on = None
 
     def begun(self, at: float) -> None:
@@ -123,6 +165,7 @@ class Lifetimes:
         self.disks: dict[str, Machine] = {}  # those that outlived their machines, by id
         self.stored: dict[str, Stored] = {}  # by id, and by name until the id is known
         self.copied: list[Charge] = []
+        self.others: list[Sighting] = []  # what is in no row: another computer's, or nobody acted on it
         self.provider = provider
 
     @property
@@ -155,24 +198,30 @@ class Lifetimes:
         match row.step:
             case Launch():
                 self._launch(row, row.step, at)
-            case Start(id=id_, usd_per_hour=usd, ran_seconds=ran) if m := self._known(id_, usd, row.at):
+            case Start(id=id_, usd_per_hour=usd, ran_seconds=ran, started_at=began) if m := self._known(
+                id_, usd, row.at
+            ):
                 m.surely(row.at)
+                m.called(began)
                 m.off(row.at, ran)  # it was off, whether or not a row says so
                 m.start(row.at)
                 if row.done:
                     m.begun(at)
-            case Stop(id=id_) if (m := self.of(id_)) is not None:
+            case Stop(id=id_, started_at=began) if (m := self.of(id_)) is not None:
                 m.lives(row.at)
+                m.called(began)
                 if row.done:
                     m.off(at)
             case Retype(id=id_, offer=offer) if (m := self.of(id_)) is not None:
                 m.off(row.at)  # it is off, whether or not a row says so
                 m.offer = offer
-            case Prove(id=id_, usd_per_hour=usd) if (m := self._known(id_, usd, row.at)) is not None:
+            case Prove(id=id_, usd_per_hour=usd, started_at=began) if m := self._known(id_, usd, row.at):
                 m.lives(row.at)
+                m.called(began)
             case Begin() if self.last is not None and row.done:
                 self.last.lives(row.at)
-            case Leave(id=id_, ran_seconds=ran) if (m := self.of(id_)) is not None:
+            case Leave(id=id_, ran_seconds=ran, started_at=began) if (m := self.of(id_)) is not None:
+                m.called(began)
                 m.off(row.at, ran)
             case Bake() | Copy():
                 self._image(row, row.step, at)
@@ -190,7 +239,7 @@ class Lifetimes:
             for other in self.every:
                 other.off(row.at)  # there are never two: it had ended by then
             machine = self.machines[order.token] = Machine(order.offer, order.disk_gib, row.at)
-            machine.generation = order.generation
+            machine.generation, machine.name = order.generation, order.name
             self.every.append(machine)
         if row.done and row.outcome and row.outcome.id:
             machine.id = row.outcome.id
@@ -291,6 +340,49 @@ class Lifetimes:
         for name, thing in self.stored.items():
             if not thing.named and name != but:
                 thing.end(at)
+
+    # ---- what was seen -------------------------------------------------------------------------------
+
+    def witness(self, things: Sequence[Sighting]) -> None:
+        """Take in what looks have shown, after all rows; what no row speaks of is in `others` then."""
+        by_name = {m.name: m for m in self.every if m.name}
+        ends: dict[int, list[Sighting]] = {}  # by machine: itself, and the disks that it left
+        for thing in (t for t in things if t.kind == "machine"):
+            m = self.machines.get(thing.id) or by_name.get(thing.name)
+            if m is None:
+                self.others.append(thing)
+                continue
+            self.machines[thing.id], m.id = m, m.id or thing.id
+            ends.setdefault(id(m), []).append(thing)
+            for run in thing.runs:
+                m.witness_run(run)
+        for thing in (t for t in things if t.kind == "disk"):
+            m = (
+                self.disks.get(thing.id)
+                or self.machines.get(thing.of)
+                or self._disk(thing.id, thing.generation)
+            )
+            if m is None:
+                self.others.append(thing)
+                continue
+            self.disks[thing.id] = m
+            ends.setdefault(id(m), []).append(thing)
+        for m in self.every:
+            seen = ends.get(id(m), [])
+            for thing in seen:
+                m.usd = m.usd or thing.usd_per_month
+                m.witness(thing.first, thing.last, 0.0)
+            if seen and all(thing.gone for thing in seen):
+                m.end(max(thing.gone for thing in seen))
+        for thing in (t for t in things if t.kind == "image"):
+            key = thing.id if thing.id in self.stored else thing.name
+            image = self.stored.get(key)
+            if image is None or image.began == float("inf"):
+                self.others.append(thing)
+                continue
+            self.stored[thing.id] = self.stored.pop(key)
+            image.usd = image.usd or thing.usd_per_month
+            image.witness(thing.first, thing.last, thing.gone)
 
     @property
     def its_rates(self) -> Rates:

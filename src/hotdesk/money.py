@@ -10,6 +10,7 @@ import msgspec
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
 from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
 from hotdesk.core.ports import Biller, Clock, Provider
+from hotdesk.core.sightings import Sighting
 from hotdesk.core.steps import Bake, Copy, Launch, Row
 from hotdesk.paid import RATES, Charge, Rates
 from hotdesk.store import Store
@@ -38,7 +39,7 @@ class Money:
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.costs import charges, of_others
+        from hotdesk.costs import charges
 
         now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
         surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
@@ -46,12 +47,22 @@ class Money:
         for row in self.store.rows(limit=10_000_000):
             rows.setdefault(row.desk, []).append(row)
         rates = self._rates([row for mine in rows.values() for row in mine], surveys)
+        seen_before: dict[str, list[Sighting]] = {name: [] for name in rows}
+        for thing in self.store.sighted():
+            seen_before.setdefault(thing.desk, []).append(thing)
         bill: list[Charge] = []
         for name, mine in rows.items():
             desk = known.get(name)
             seen = surveys[desk.provider].of(name) if desk else Seen()
-            ours = charges(name, mine, now, seen, rates=rates, provider=desk.provider if desk else "")
-            bill += [*ours, *of_others(name, seen, ours, now)]
+            bill += charges(
+                name,
+                mine,
+                now,
+                seen,
+                rates=rates,
+                provider=desk.provider if desk else "",
+                sighted=seen_before[name],
+            )
         return bill
 
     def _rates(self, rows: Iterable[Row], in_use: Collection[str]) -> dict[str, Rates]:
