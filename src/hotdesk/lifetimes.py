@@ -51,7 +51,7 @@ class Span:
     def witness(self, first: float, last: float, gone: float) -> None:
         """What looks have shown: there for certain between the first two, and no more at the third (or 0)."""
         if first and last >= first:
-            if last > self.ended + UNSURE_SECONDS:  # later than a listing may be behind
+            if first > self.ended or last > self.ended + UNSURE_SECONDS:  # no listing is so far behind
                 self.ended = float("inf")
             self.first, self.last = min(self.first, first), max(self.last, min(last, self.ended))
         if gone:
@@ -359,6 +359,7 @@ class Lifetimes:
         for thing in (t for t in things if t.kind == "disk"):
             m = (
                 self.disks.get(thing.id)
+                or self.machines.get(thing.id)
                 or self.machines.get(thing.of)
                 or self._disk(thing.id, thing.generation)
             )

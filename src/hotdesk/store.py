@@ -186,7 +186,8 @@ class Store:
         """
         if self._sighted is None:
             self._sighted = {thing.id: thing for thing in self.sighted()}
-        names = {desk.name for desk in self.desks()}
+        with self._complaints():
+            names = {name for (name,) in self._db.execute("SELECT name FROM desks")}
         if not (found := news(self._sighted, survey, names, before, after)):
             return
         with contextlib.suppress(HotdeskError), self._complaints(), self._transaction():
