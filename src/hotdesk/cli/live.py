@@ -13,6 +13,7 @@ from types import TracebackType
 from hotdesk.cli import render
 from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Wait
 
+ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before more of it is foretold
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _DOING = {
     "launch": "launching a machine",
@@ -46,6 +47,22 @@ def verb(row: Row) -> str:
     return _DOING.get(name, name)
 
 
+class Pace:
+    """How long something will still take, judged by how far it has come since it was first looked at."""
+
+    def __init__(self) -> None:
+        self.first: tuple[float, float] | None = None  # when, and how far it was
+
+    def left(self, progress: float | None, now: float) -> float | None:
+        """Seconds; None before there is something to go by."""
+        if progress is None:
+            return None
+        began, was = self.first = self.first or (now, progress)
+        if now - began < ENOUGH_SECONDS or progress - was < ENOUGH_SHARE:
+            return None
+        return (now - began) * (1 - progress) / (progress - was)
+
+
 class Live:
     """Hears of steps and waits, and shows them. A context manager: it leaves the terminal clean."""
 
@@ -55,6 +72,7 @@ class Live:
         self.drawn = 0.0
         self.frame = 0
         self.waiting: tuple[str, float] = ("", 0.0)
+        self.pace = Pace()
 
     def __enter__(self) -> Live:
         return self
@@ -87,7 +105,7 @@ class Live:
         text, since = self.waiting
         if text != wait.why:
             since = time.monotonic()
-            self.waiting = (wait.why, since)
+            self.waiting, self.pace = (wait.why, since), Pace()
             if not self.moving:
                 render.note(f"… {wait.why}")
         if not self.moving:
@@ -97,7 +115,9 @@ class Live:
         if wait.progress is not None:
             done = round(20 * wait.progress)
             bar = f" {'█' * done}{'░' * (20 - done)} {wait.progress:4.0%}"
-        self._draw(f"{wait.why}{bar}" + (f"  {seconds:.0f} s" if seconds >= 1 else ""))
+        left = self.pace.left(wait.progress, time.monotonic())
+        passed = f"  {seconds:.0f} s" if seconds >= 1 else ""
+        self._draw(f"{wait.why}{bar}{passed}" + (f", about {render.ago(left)} to go" if left else ""))
 
     def progress(self, what: str) -> Callable[[str], None] | None:
         """Shows how far a copying is; nothing in a pipe."""

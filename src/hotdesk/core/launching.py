@@ -1,0 +1,213 @@
+"""A desk without a machine: what of its work is saved first, and what is launched, from which image.
+
+Called by the planner (core/plan.py), and as pure as that.
+"""
+
+from __future__ import annotations
+
+from hotdesk.core.errors import OFFER_KINDS, Kind
+from hotdesk.core.model import (
+    Desk,
+    Disk,
+    Goal,
+    Image,
+    Instance,
+    Market,
+    Offer,
+    Phase,
+    Seen,
+)
+from hotdesk.core.past import Past, holds_last_work
+from hotdesk.core.saving import TRIES, finish, gave_up, let_go, prune, refused, save, superseded, usable
+from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
+
+
+def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
+    newest = seen.newest
+    for disk in seen.disks:
+        if disk.phase is not Phase.ENDING and not superseded(disk, newest):
+            onward = launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
+            return [*save(disk, desk, seen, past, now), *onward]
+    for image in seen.images:  # its machine was deleted behind our back before it could be verified
+        newer = newest is None or image.age > newest.age
+        if newer and not image.verified and usable(image, past):
+            return finish(image, seen)
+    if question := _missing_work(desk, seen, past):
+        return [question]
+    if desk.goal is Goal.RUNNING:
+        onward = launch(desk, seen, past, now)
+        if not onward:  # a job that waits for spot needs no disk
+            return prune(desk, seen)
+        # On one computer the old disk lies where the new one will be; elsewhere it only costs.
+        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {d.id for d in seen.disks}]
+        return [*old, *onward]
+    return prune(desk, seen)
+
+
+def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
+    """A question, when the newest work that we know of is neither on a disk nor in an image."""
+    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i)]
+    if desk.fresh:  # said of what was lost until then
+        known = []
+    proof = past.proof
+    if proof and isinstance(proof.step, Prove) and not (desk.fresh and proof.at < desk.since):
+        known.append((proof.step.generation, proof.step.started_at, proof.step.id))
+    if not known:
+        return None
+    generation, started_at, machine = max(known)
+    older = seen.newest
+    if older and holds_last_work(older, generation, started_at):
+        return None
+    return Ask(
+        what=f"The last work on {desk.name} is not to be found: {machine} is gone, and so is its disk.",
+        why=(
+            f"The newest image is {older.name}, from before that."
+            if older
+            else "There is no verified image of it either. Something else has deleted them."
+        ),
+        fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
+        unsure=True,
+    )
+
+
+def launch(
+    desk: Desk, seen: Seen, past: Past, now: float, after: Instance | Disk | None = None
+) -> list[AnyStep]:
+    """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
+    newest = seen.newest
+    same = [
+        i for i in seen.images if newest and i.verified and i.phase is Phase.READY and i.age == newest.age
+    ]
+    if not after and (first := _the_last_one(desk, same, past, now)):
+        return [first]
+    if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
+        return [gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
+    waits = now < desk.on_demand_at
+    offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
+    offer = next((o for o in offers if not past.refusal(o.key, now)), None)
+    if offer is None:
+        return [] if waits else [_nothing_to_launch(desk, past, now)]
+    image = next((i for i in same if i.region == offer.region), newest)
+    step = _not_refused_before(desk, offer, image, _generation(desk, seen, past), past)
+    if image and not after and image.region != offer.region:
+        return [*_bring(image, offer, desk, seen, past), step]
+    return [step]
+
+
+def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyStep | None:
+    """The launch before this one, to be sent again where nobody knows its outcome; or what its refusal asks.
+
+    `same`: the images that hold the newest work.
+    """
+    prior = past.launch
+    if prior is None or not isinstance(prior.step, Launch):
+        return None
+    order = prior.step.order
+    as_wanted = (
+        any(o.key == order.offer.key for o in desk.offers)
+        and order.generation >= desk.generation
+        and order.image_id in ({i.id for i in same} or {""})
+    )
+    if prior.unsure and as_wanted:
+        if past.begun(prior.step.key, desk.since) >= TRIES:
+            return gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")
+        why = "whether this was launched is unknown; the same order again cannot make two"
+        return Launch(order=order, why=why)
+    if prior.outcome is not None and prior.outcome.kind in OFFER_KINDS:
+        return None  # refused there: another offer may do
+    return refused(prior.step, desk, past, now)
+
+
+def _generation(desk: Desk, seen: Seen, past: Past) -> int:
+    """Higher than that of everything seen, and of everything that was launched and is not listed yet."""
+    things: list[Instance | Disk | Image] = [*seen.instances, *seen.disks, *seen.images]
+    generation = max([desk.generation, *(thing.generation + 1 for thing in things)])
+    prior = past.launch
+    if prior and isinstance(prior.step, Launch):
+        generation = max(generation, prior.step.order.generation + (0 if prior.refused else 1))
+    return generation
+
+
+def _not_refused_before(desk: Desk, offer: Offer, image: Image | None, generation: int, past: Past) -> Launch:
+    """A launch whose very words no cloud has refused: those it would refuse for ever."""
+    attempt = 0
+    while True:
+        order = LaunchOrder(
+            desk=desk.name,
+            born=desk.created_at,
+            generation=generation,
+            attempt=attempt,
+            offer=offer,
+            image_id=image.id if image else "",
+            base_image=desk.want.image,
+            disk_gib=desk.want.disk_gib,
+            initialization_rate=desk.want.initialization_rate if image else 0,
+        )
+        why = offer.why or f"{offer.instance_type} in {offer.zone} fits"
+        step = Launch(order=order, why=why + _loading(order, image))
+        row = past.last.get(step.key)
+        if row is None or not row.refused:
+            return step
+        attempt += 1
+
+
+def _loading(order: LaunchOrder, image: Image | None) -> str:
+    """How long a provisioned load takes at most, which the cloud bills by its size and its rate at once."""
+    if not (order.initialization_rate and image):
+        return ""
+    minutes = image.size_gib * 1024 / order.initialization_rate / 60
+    return (
+        f"; its disk of {image.size_gib:.0f} GiB is loaded at {order.initialization_rate} MiB/s, within"
+        f" {max(1.0, minutes):.0f} min, which the cloud bills at once"
+    )
+
+
+def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
+    name = f"{image.name}-{offer.region}"
+    why = f"{desk.name}'s image is in {image.region}, the machine will be in {offer.region}"
+    copy = Copy(id=image.id, region=offer.region, name=name, why=why)
+    for copied in seen.images:
+        if copied.name == name and copied.region == offer.region:
+            if usable(copied, past):
+                return finish(copied, seen)
+            if past.begun(copy.key, desk.since) >= TRIES:
+                return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
+            return [let_go(copied, f"a failed copy: {copied.reason or 'it is not as it should be'}")]
+    return [copy]
+
+
+def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
+    refusals = past.refusals(now)
+    tried = [(o, refusals[o.key]) for o in desk.offers if o.key in refusals]
+    if not tried:
+        return Ask(
+            what=f"No offer fits what {desk.name} wants.",
+            why="Nothing on the price list has that hardware within those limits.",
+            fix="hotdesk offers",
+            kind=Kind.UNSUPPORTED,
+        )
+    soonest = min(refusal.until for _, refusal in tried) - now
+    reasons: dict[str, list[Offer]] = {}
+    for offer, refusal in tried:
+        short = _SHORT.get(refusal.kind, "") if refusal.kind else ""
+        reasons.setdefault(short or refusal.message, []).append(offer)
+    again = f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware"
+    fixes = {refusal.fix for _, refusal in tried if refusal.kind is Kind.QUOTA and refusal.fix}
+    return Ask(
+        what=f"No machine for {desk.name} could be had.",
+        why="; ".join(f"{_places(offers)}: {reason}" for reason, offers in list(reasons.items())[:3]),
+        fix=min(fixes) if fixes and all(r.kind is Kind.QUOTA for _, r in tried) else again,
+        kind=tried[0][1].kind,
+    )
+
+
+#: A cloud's own words for these name one zone each, at length.
+_SHORT = {Kind.NO_CAPACITY: "sold out"}
+
+
+def _places(offers: list[Offer]) -> str:
+    """Which types were tried where, each named once."""
+    kinds = dict.fromkeys(f"{o.instance_type} ({o.market})" for o in offers)
+    zones = dict.fromkeys(o.zone or o.region for o in offers)
+    shown = [*list(zones)[:6], *([f"{len(zones) - 6} more zones"] if len(zones) > 6 else [])]
+    return f"{', '.join(list(kinds)[:4])} in {', '.join(shown)}"
