@@ -25,7 +25,7 @@ from hotdesk.core.steps import (
     Verify,
 )
 from hotdesk.costs import charges, compute_usd
-from hotdesk.paid import HOURS_PER_MONTH, Charge
+from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates
 from tests.conftest import Command
 
 HOUR = 3600.0
@@ -171,6 +171,16 @@ def test_disk_and_address_of_an_aws_machine() -> None:
     bill = charges("blue", rows, DAY_0 + 500 * HOUR, Seen())
     usd = {c.kind: c.usd(0, 1e12) for c in bill}
     assert usd == pytest.approx({"compute": 8.0, "address": 0.05, "disk": 100 * 0.08 / 10})
+
+
+def test_a_disk_costs_what_its_region_asks() -> None:
+    tokyo = Offer(provider="aws", region="ap-northeast-1", zone="ap-northeast-1a", instance_type="g6.xlarge")
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=tokyo, disk_gib=100)
+    rows = journal((0, Launch(order=order, why=""), "done", "i-1"), (73, END, "done", "i-1"))
+    rates = {**RATES, "aws/ap-northeast-1": Rates(disk_usd_per_gib_month=0.096, price_time=7.0)}
+    [disk] = [c for c in charges("blue", rows, DAY_0 + 99 * HOUR, Seen(), rates=rates) if c.kind == "disk"]
+    assert disk.usd(0, 1e12) == pytest.approx(100 * 0.096 / 10)
+    assert disk.price_time == 7.0
 
 
 def test_spot_is_billed_at_each_hours_price() -> None:
