@@ -134,6 +134,17 @@ def test_a_machine_that_ended_itself() -> None:
     assert charge.at_most
 
 
+def test_how_long_it_ran_is_certain_also_where_the_answer_to_its_launch_was_lost() -> None:
+    rows = journal(
+        (0, LAUNCH, "unknown", ""),
+        (0.1, Prove(id="i-1", generation=1, started_at=5, why=""), "done", "i-1"),
+        (5, Leave(id="i-1", started_at=5, ran_seconds=HOUR / 2, why="idle"), "done", "i-1"),
+    )
+    [charge] = charges("blue", rows, DAY_0 + 20 * HOUR, Seen())
+    assert charge.usd_least(0, 1e12) == pytest.approx(0.4 * 1.2)
+    assert charge.usd(0, 1e12) == pytest.approx(5 * 1.2)
+
+
 def test_an_image_costs_until_it_is_deleted_also_unseen() -> None:
     rows = journal(
         (0, LAUNCH, "done", "i-1"),
