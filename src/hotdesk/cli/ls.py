@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import click
 
 from hotdesk.api import Hotdesk
@@ -23,7 +25,7 @@ _MARKS = {
 def command(as_json: bool) -> None:
     """Your desks: what each is doing, what it costs now, and has cost."""
     with Hotdesk() as desks:
-        views = desks.ls()
+        views, others = desks.ls(), desks.others
         options.say_frozen(desks)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
@@ -43,6 +45,7 @@ def command(as_json: bool) -> None:
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))
+        _say_others(others)
         return
     heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "IDLE", "NEXT"]
     rows = []
@@ -63,6 +66,7 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(_fitting(heads, rows))
+    _say_others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
     if post:
@@ -74,6 +78,13 @@ def command(as_json: bool) -> None:
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
     if old := [view.price_time for view in views if view.price_time]:
         render.echo(render.style(f"* {render.as_of(min(old))}", "dim"))
+
+
+def _say_others(others: Mapping[str, Collection[str]]) -> None:
+    """Desks that are other people's, in the same account: named, and left alone."""
+    if others:
+        whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(others.items()))
+        render.echo(render.style(f"other people's in the same account: {render.safe(whose)}", "dim"))
 
 
 def place(view: View) -> str:

@@ -61,7 +61,7 @@ def news(
     listed = set()
     things: list[Instance | Disk | Image] = [*survey.instances, *survey.disks, *survey.images]
     for thing in things:
-        if thing.desk in desks:
+        if thing.desk in desks and not survey.is_others(thing):
             listed.add(thing.id)
             old = known.get(thing.id)
             new = _seen(old or _new(thing), thing, survey, before, after)

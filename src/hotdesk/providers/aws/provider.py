@@ -24,6 +24,7 @@ from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.listed import Storage
+from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import StoragePrice
 
@@ -69,6 +70,7 @@ class Aws:
         self._clock = clock
         self._busy = self._remembered()  # regions where something of ours is, or was about to be
         self._memory = reading.Memory()
+        self._me = ""  # who we are in this account, once it is known
         self._making: set[str] = set()  # those where this process asked for something
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
@@ -104,6 +106,7 @@ class Aws:
             unread,
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
+            owner=self._owner() if found else "",
             storage=self._storage,
             list_price=self._list_price,
         )
@@ -147,7 +150,7 @@ class Aws:
             resumed=bool(order.image_id),
         )
         self._memory.free.pop(order.offer.region, None)
-        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data)
+        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data, self._owner())
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
@@ -276,6 +279,15 @@ class Aws:
         except Refused as no:
             if code(no.__cause__ or no) not in GONE:
                 raise
+
+    # ---- who we are ----------------------------------------------------------------------------------
+
+    def _owner(self) -> str:
+        """Asked once; AWS must tell, or nobody would know whose things these are."""
+        if not self._me:
+            with reaching():
+                self._me = owner(self.account, self._store, self._clock.now())
+        return self._me
 
     # ---- which regions are worth reading at once ---------------------------------------------------------
 

@@ -35,6 +35,7 @@ def survey(
     *,
     lag_seconds: float,
     poll_seconds: float,
+    owner: str,
     storage: StoragePrice,
     list_price: ListPrice = lambda region, instance_type: None,
 ) -> Survey:
@@ -62,6 +63,7 @@ def survey(
         lag_seconds=lag_seconds,
         disks_throughout=True,
         poll_seconds=poll_seconds,
+        owner=owner,
     )
 
 
@@ -79,6 +81,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
         phase=phase,
         provider=NAME,
@@ -139,6 +142,7 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
             Disk(
                 id=qualified(found.region, raw["VolumeId"]),
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 phase={"available": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING),
                 provider=NAME,
@@ -171,6 +175,7 @@ def _image(found: Found, raw: Raw, stored: Storing) -> Image | None:
         id=qualified(found.region, raw["ImageId"]),
         name=told.get("name") or raw.get("Name", ""),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
         phase=phase,
         provider=NAME,
@@ -211,6 +216,7 @@ def _unregistered(found: Found, stored: Storing) -> list[Image]:
                 id=qualified(found.region, raw["SnapshotId"]),
                 name=told.get("name", ""),
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 phase=phase,
                 provider=NAME,
@@ -248,6 +254,7 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
                 provider=NAME,
                 region=found.region,
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 made_at=time_of(raw.get("StartTime")),
                 usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,

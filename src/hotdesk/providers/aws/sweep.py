@@ -73,7 +73,7 @@ def _descended(
     region: str, pages: Callable[..., list[Any]], survey: Survey, stored: Storing
 ) -> list[Leftover]:
     """Snapshots and disks that carry no tag at all, and come from things that carry ours."""
-    machines = {split(i.id)[1]: i for i in survey.instances if i.region == region}
+    machines = {split(i.id)[1]: i for i in survey.instances if i.region == region and not survey.is_others(i)}
     images = {split(i.id)[1] for i in survey.images if i.region == region}
     desks = {split(x.id)[1]: x.desk for x in survey.leftovers if x.kind == "snapshot" and x.region == region}
     left = []
