@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from hotdesk.core.model import Goal, Market, Phase
-from hotdesk.core.plan import plan_gc
+from hotdesk.core.model import Desk, Goal, Instance, Market, Phase, Survey
+from hotdesk.core.past import Past
+from hotdesk.core.plan import plan, plan_gc
+from hotdesk.core.steps import Ask
 from hotdesk.providers.aws.owner import name_of
 from hotdesk.providers.aws.settings import Settings
-from tests.aws_desk import Laptop, offer
+from tests.aws_desk import HOME, Laptop, offer
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
+from tests.sim import OFFERS
 
 pytest.importorskip("moto", reason="moto is not installed")
 
@@ -29,6 +32,23 @@ def both(fake: FakeEc2, tmp_path: Path) -> Iterator[tuple[Laptop, Laptop]]:
     yield alice, bob
     for each in (alice, bob):
         each.store.close()
+
+
+def test_another_owners_desk_is_left_alone_and_its_name_is_a_question() -> None:
+    theirs = Instance(id="i-1", name="n", desk="blue", generation=1, phase=Phase.READY, provider="sim",
+                      region="r1", zone="r1a", instance_type="cpu.small", owner="user/alice")  # fmt: skip
+    survey = Survey(provider="sim", instances=(theirs,), owner="user/bob")
+    assert survey.of("blue").ids == frozenset()
+    desk = Desk(name="blue", goal=Goal.RUNNING, since=9.0, created_at=9.0, provider="sim", offers=OFFERS)
+    [ask] = plan(desk, survey.of("blue"), Past(), 1e6)
+    assert isinstance(ask, Ask)
+    assert "user/alice" in ask.what
+    assert plan(replace(desk, goal=Goal.GONE), survey.of("blue"), Past(), 1e6) == []
+    for known in (
+        replace(survey, owner="user/alice"),
+        replace(survey, instances=(replace(theirs, owner=""),)),
+    ):
+        assert known.of("blue").ids == {"i-1"}
 
 
 def test_everything_that_is_made_says_whose_it_is(both: tuple[Laptop, Laptop]) -> None:
@@ -121,10 +141,23 @@ def test_an_arn_names_a_person(arn: str, name: str) -> None:
     assert name_of(arn) == name
 
 
-def test_ls_tells_of_other_peoples_desks(both: tuple[Laptop, Laptop], hotdesk: Command, home: Path) -> None:
+def test_ls_gc_and_doctor_tell_of_other_peoples_desks(
+    both: tuple[Laptop, Laptop], hotdesk: Command, home: Path
+) -> None:
     alice, _ = both
     assert alice.do(Goal.RUNNING) is None
     (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\n[aws]\nowner = "user/carol"\n')
-    said = hotdesk("ls", **alice.fake.environment("us-west-2"))
-    assert said.returncode == 0, said.stderr
-    assert "blue (user/alice)" in said.stdout + said.stderr
+    for word in ("ls", "gc", "doctor"):
+        said = hotdesk(word, **alice.fake.environment(HOME))
+        assert "blue (user/alice)" in said.stdout, said.stdout + said.stderr
+    assert [m["state"] for m in alice.machines()] == ["running"]
+
+
+def test_what_is_hers_is_not_on_his_bill(both: tuple[Laptop, Laptop]) -> None:
+    alice, bob = both
+    bob.want("blue", Goal.PARKED)
+    assert alice.do(Goal.RUNNING) is None
+    bob.reconciler.survey("aws")
+    alice.reconciler.survey("aws")
+    assert bob.store.sighted("blue") == []
+    assert [t.kind for t in alice.store.sighted("blue")] == ["machine"]

@@ -85,7 +85,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.over_budget = over_budget
         self._config = config
         self._providers: dict[str, Provider] = {}
-        self.others: dict[str, set[str]] = {}  # other owners' desks in the same clouds, as last listed
+        self.others: dict[str, set[str]] = {}  # other owners' desks in the same clouds, by all looks
         self._heard = {}
         self.public = {}
 
@@ -262,22 +262,20 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
     def survey(self, provider: str) -> Survey:
         """Everything of ours in one cloud. Raises `NotAllowed`, `Unreachable`."""
-        return self._reconciler().survey(provider)
+        found = self._reconciler().survey(provider)
+        for name, owners in found.others().items():
+            self.others.setdefault(name, set()).update(owners)
+        return found
 
     def ls(self) -> list[View]:
         """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
-        seen = {name: self.survey(name) for name in {d.provider for d in desks}}
-        surveys = {name: survey.by_desk() for name, survey in seen.items()}
+        surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
         self.close_behind_all()
         known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
         for name in self.clouds() - surveys.keys() - {"local"}:
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
-                seen[name] = self.survey(name)
-                surveys[name] = seen[name].by_desk()
-        for survey in seen.values():
-            for name, owners in survey.others().items():
-                self.others.setdefault(name, set()).update(owners)
+                surveys[name] = self.survey(name).by_desk()
         return known + [
             msgspec.structs.replace(self._view(desk, seen), elsewhere=True)
             for provider, by_desk in sorted(surveys.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-
 import click
 
 from hotdesk.api import Hotdesk
@@ -45,7 +43,7 @@ def command(as_json: bool) -> None:
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))
-        _say_others(others)
+        render.others(others)
         return
     heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "IDLE", "NEXT"]
     rows = []
@@ -66,7 +64,7 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(_fitting(heads, rows))
-    _say_others(others)
+    render.others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
     if post:
@@ -78,13 +76,6 @@ def command(as_json: bool) -> None:
         render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
     if old := [view.price_time for view in views if view.price_time]:
         render.echo(render.style(f"* {render.as_of(min(old))}", "dim"))
-
-
-def _say_others(others: Mapping[str, Collection[str]]) -> None:
-    """Desks that are other people's, in the same account: named, and left alone."""
-    if others:
-        whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(others.items()))
-        render.echo(render.style(f"other people's in the same account: {render.safe(whose)}", "dim"))
 
 
 def place(view: View) -> str:

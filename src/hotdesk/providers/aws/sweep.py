@@ -109,5 +109,6 @@ def _left(region: str, bare: str, kind: str, raw: Any, why: str, *, usd: float =
     made = raw.get("CreateTime") or raw.get("StartTime")
     return Leftover(
         id=qualified(region, bare), kind=kind, provider=NAME, region=region, desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told), usd_per_month=usd, made_at=time_of(made), why=why,
     )  # fmt: skip
