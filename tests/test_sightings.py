@@ -108,6 +108,22 @@ def test_a_machine_that_another_computer_ran_meanwhile_is_on_the_bill_of_whoever
     assert later.usd_least(0, 1e12) == pytest.approx(3 * 0.1, rel=0.02)
 
 
+def test_an_image_shows_that_its_machine_was_off_by_then() -> None:
+    """1. Seen running. 2. Another computer parks it after an hour. 3. A week on, its image is all there is."""
+    cloud, laptop = a_desk(lag_seconds=0.0, seconds=0.0, lists_ended=False)
+    reach(laptop, Goal.RUNNING, HERE)
+    [machine] = cloud.machines()
+    began = cloud.clock.time
+    cloud.clock.time += HOUR
+    other = Laptop(cloud)
+    reach(other, Goal.RUNNING, HERE)
+    reach(other, Goal.PARKED)
+    cloud.clock.time += 7 * 24 * HOUR
+    assert laptop.reconciler.survey("sim").of("blue").machines == ()
+    [run] = [c for c in bill(cloud, laptop) if c.kind == "compute" and c.id == machine.value.id]
+    assert run.ended - began == pytest.approx(HOUR, abs=300)
+
+
 # ---- what one look adds ------------------------------------------------------------------------------
 
 

@@ -130,6 +130,13 @@ class Machine(Span):
         if seen.off_at and run is self.on:
             self.on = None
 
+    def was_off(self, at: float) -> None:
+        """It was off then, by its cloud's clock: an image is taken of nothing that runs."""
+        before = [run for run in self.runs if run.started_at is not None and run.started_at < at]
+        if before:
+            run = max(before, key=lambda run: run.started_at or 0.0)
+            run.end(run.answered + at - (run.started_at or 0.0))
+
     def begun(self, at: float) -> None:
         """The answer came that it is on."""
         self.lives(at)
@@ -376,6 +383,8 @@ class Lifetimes:
             if seen and all(thing.gone for thing in seen):
                 m.end(max(thing.gone for thing in seen))
         for thing in (t for t in things if t.kind == "image"):
+            if m := self.machines.get(thing.of) or self.disks.get(thing.of):
+                m.was_off(thing.made_at)
             key = thing.id if thing.id in self.stored else thing.name
             image = self.stored.get(key)
             if image is None or image.began == float("inf"):
