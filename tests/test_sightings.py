@@ -109,7 +109,7 @@ def test_a_machine_that_another_computer_ran_meanwhile_is_on_the_bill_of_whoever
 
 
 def test_an_image_shows_that_its_machine_was_off_by_then() -> None:
-    """1. Seen running. 2. Another computer parks it after an hour. 3. A week on, its image is all there is."""
+    """1. Running. 2. Another computer parks it after an hour. 3. A week on, its image is all there is."""
     cloud, laptop = a_desk(lag_seconds=0.0, seconds=0.0, lists_ended=False)
     reach(laptop, Goal.RUNNING, HERE)
     [machine] = cloud.machines()

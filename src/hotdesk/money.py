@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from hotdesk.store import Store
 if TYPE_CHECKING:
     from hotdesk.config import Config
 
+ASKED_SECONDS = 3 * 86_400.0  # for so long a machine that went unseen is worth asking about
 WARN_SHARE = 0.8  # of the month's budget
 Steps = list[tuple[float, float]]
 
@@ -47,6 +49,7 @@ class Money:
         for row in self.store.rows(limit=10_000_000):
             rows.setdefault(row.desk, []).append(row)
         rates = self._rates([row for mine in rows.values() for row in mine], surveys)
+        self._ask_for_ends(surveys, now)
         seen_before: dict[str, list[Sighting]] = {name: [] for name in rows}
         for thing in self.store.sighted():
             seen_before.setdefault(thing.desk, []).append(thing)
@@ -64,6 +67,20 @@ class Money:
                 sighted=seen_before[name],
             )
         return bill
+
+    def _ask_for_ends(self, in_use: Collection[str], now: float) -> None:
+        """Of spot machines that ended lately and unseen, a cloud may still know when."""
+        for provider in in_use:
+            cloud = self.provider(provider)
+            unseen = {
+                thing.id: thing
+                for thing in self.store.sighted()
+                if thing.provider == provider and thing.ended_unseen and now - thing.gone < ASKED_SECONDS
+            }
+            if unseen and isinstance(cloud, Biller):
+                with contextlib.suppress(Refused, HotdeskError, OSError):
+                    told = cloud.ended(list(unseen))
+                    self.store.amend(unseen[id_].ran_until(at) for id_, at in told.items() if id_ in unseen)
 
     def _rates(self, rows: Iterable[Row], in_use: Collection[str]) -> dict[str, Rates]:
         """What each cloud charges, in each region that these rows speak of. A cloud `in_use` is asked."""

@@ -188,17 +188,21 @@ class Store:
             self._sighted = {thing.id: thing for thing in self.sighted()}
         with self._complaints():
             names = {name for (name,) in self._db.execute("SELECT name FROM desks")}
-        if not (found := news(self._sighted, survey, names, before, after)):
-            return
+        if found := news(self._sighted, survey, names, before, after):
+            self.amend(found)
+
+    def amend(self, things: Iterable[Sighting]) -> None:
+        """Write down more of what is known of things. Nothing is raised where it cannot be written."""
         with contextlib.suppress(HotdeskError), self._complaints(), self._transaction():
-            for thing in found:
+            for thing in things:
                 row = self._db.execute("SELECT body FROM sightings WHERE id = ?", (thing.id,)).fetchone()
                 known = merged(_sighting.decode(row[0]), thing) if row else thing
+                body = _encode(known)
                 self._db.execute(
-                    "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?)",
-                    (known.id, known.desk, _encode(known)),
+                    "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?)", (known.id, known.desk, body)
                 )
-                self._sighted[known.id] = known
+                if self._sighted is not None:
+                    self._sighted[known.id] = known
 
     # ---- jobs ----------------------------------------------------------------------------------------
 

@@ -90,6 +90,10 @@ class Biller(Protocol):
         """By offer key: (time, US dollars an hour), by time, from the price on that held at `since`."""
         ...
 
+    def ended(self, machines: Sequence[str]) -> Mapping[str, float]:
+        """When machines ended that are listed no more, by the cloud's clock, where it still tells."""
+        ...
+
     def storing(self, regions: Iterable[str], *, ask: bool) -> Mapping[str, Storing]:
         """What disks and images cost in these regions. Without `ask`: as far as that is known here."""
         ...

@@ -52,6 +52,18 @@ class Sighting(Value, frozen=True):
     market: Market = Market.ON_DEMAND
     runs: tuple[SeenRun, ...] = ()
 
+    @property
+    def ended_unseen(self) -> bool:
+        """Whether it is a spot machine that is no more, and nothing tells for how long it ran."""
+        lost = bool(self.gone and self.runs) and self.market is Market.SPOT
+        return lost and self.runs[-1].ran_seconds is None
+
+    def ran_until(self, at: float) -> Sighting:
+        """The same, when its last run ended at that time by the cloud's clock."""
+        last = self.runs[-1]
+        ran = replace(last, ran_seconds=at - last.started_at if at > last.started_at else None)
+        return replace(self, runs=(*self.runs[:-1], ran))
+
 
 def news(
     known: Mapping[str, Sighting], survey: Survey, desks: Collection[str], before: float, after: float

@@ -123,6 +123,9 @@ class Aws:
             self._storage.ask(self.account, self._clock.now())
         return {region: self._storage(region) for region in regions}
 
+    def ended(self, machines: Sequence[str]) -> dict[str, float]:
+        return billing.ended(self.account, machines)
+
     def billed(self, since: float, until: float) -> dict[str, float]:
         return billing.billed(self.account, since, until)
 
