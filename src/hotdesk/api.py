@@ -48,6 +48,7 @@ from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.prices import Storing
     from hotdesk.jobs.run import Runs
     from hotdesk.reconcile import Reconciler, Tick
 
@@ -84,6 +85,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.over_budget = over_budget
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self.others: dict[str, set[str]] = {}  # other owners' desks in the same clouds, by all looks
         self._heard = {}
         self.public = {}
 
@@ -119,7 +121,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
                 self._providers[name] = Aws(
                     self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
-                    list_price=_list_price,
+                    list_price=_list_price, storing=_storing,
                 )  # fmt: skip
             else:
                 raise Usage(
@@ -260,7 +262,10 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
     def survey(self, provider: str) -> Survey:
         """Everything of ours in one cloud. Raises `NotAllowed`, `Unreachable`."""
-        return self._reconciler().survey(provider)
+        found = self._reconciler().survey(provider)
+        for name, owners in found.others().items():
+            self.others.setdefault(name, set()).update(owners)
+        return found
 
     def ls(self) -> list[View]:
         """All desks, those that only other computers know after the others; one survey per cloud in use."""
@@ -450,6 +455,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _storing(region: str) -> Storing:
+    from hotdesk.market.table import shipped
+
+    return shipped("aws").storing(region)
 
 
 def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:

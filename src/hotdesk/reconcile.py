@@ -226,13 +226,16 @@ class Reconciler:
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
-            return self.provider(provider).survey()
+            before = self.clock.now()
+            survey = self.provider(provider).survey()
         except OSError as error:
             raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
+        self.store.witness(survey, before, self.clock.now())
+        return survey
 
     def _prove(
         self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]

@@ -23,7 +23,7 @@ _MARKS = {
 def command(as_json: bool) -> None:
     """Your desks: what each is doing, what it costs now, and has cost."""
     with Hotdesk() as desks:
-        views = desks.ls()
+        views, others = desks.ls(), desks.others
         options.say_frozen(desks)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
@@ -43,6 +43,7 @@ def command(as_json: bool) -> None:
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))
+        render.others(others)
         return
     heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "IDLE", "NEXT"]
     rows = []
@@ -63,6 +64,7 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(_fitting(heads, rows))
+    render.others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
     if post:

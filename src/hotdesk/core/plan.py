@@ -44,6 +44,7 @@ from hotdesk.core.steps import (
     AnyStep,
     Ask,
     Delete,
+    Launch,
     Prove,
     Retype,
     Start,
@@ -74,7 +75,20 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
+    if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
+        return [_anothers_name(desk, seen)]
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
+
+
+def _anothers_name(desk: Desk, seen: Seen) -> Ask:
+    """A question before the first machine of a desk whose name somebody else uses in the same account."""
+    whose = " and ".join(seen.others)
+    return Ask(
+        what=f"{desk.name} is already a desk of {whose} in this account.",
+        why="Theirs is left alone. If that is you with other credentials, [aws] in hotdesk.toml must say so: "
+        f'owner = "{seen.others[0]}".',
+        fix=f"hotdesk down {desk.name} && hotdesk up another-name",
+    )
 
 
 def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:

@@ -22,7 +22,9 @@ BASE_DISK_GIB = 64
 _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 
 
-def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: bytes, who: Computer) -> str:
+def launch(
+    account: Account, order: LaunchOrder, public_key: Path, user_data: bytes, who: Computer, *, owner: str
+) -> str:
     """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side."""
     offer = order.offer
     region = offer.region
@@ -34,7 +36,7 @@ def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: by
         lambda: network.ensure_key(account, region, order, public_key),
         lambda: find_base(account, order),
     )
-    request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data)
+    request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data, owner=owner)
     try:
         with answers():
             made = account.ec2_once(region).run_instances(**request)
@@ -64,7 +66,14 @@ def _network(account: Account, region: str, zone: str, who: Computer) -> tuple[s
 
 
 def run_request(
-    order: LaunchOrder, base: BaseImage, *, subnet: str, group: str, key: str, user_data: bytes
+    order: LaunchOrder,
+    base: BaseImage,
+    *,
+    subnet: str,
+    group: str,
+    key: str,
+    user_data: bytes,
+    owner: str = "",
 ) -> dict[str, Any]:
     """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
     offer, spot = order.offer, order.offer.market is Market.SPOT
@@ -74,6 +83,7 @@ def run_request(
         generation=order.generation,
         born=order.born,
         attempt=order.attempt,
+        owner=owner,
         goal="running",
         market=offer.market.value,
         usd=offer.usd_per_hour,
