@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
-from hotdesk.core.model import Desk, Offer, Want
+from hotdesk.core.model import Desk, Offer, Phase, Seen, Want
 from hotdesk.core.steps import Ask
+from hotdesk.views import powered
 
 
 def question(ask: Ask) -> HotdeskError:
@@ -29,6 +30,27 @@ def question_of(refused: Refused, what: str) -> HotdeskError:
     return question(
         Ask(what=what, why=refused.message, fix=refused.fix or "hotdesk doctor", kind=refused.kind)
     )
+
+
+def named(refused: Refused) -> HotdeskError:
+    """A no to what was named: its first sentence is what happened, the others why."""
+    what, stop, why = refused.message.partition(". ")
+    return NotAllowed(what + stop.strip(), why, refused.fix or "hotdesk offers")
+
+
+def still_paid(desk: Desk, seen: Seen) -> str:
+    """What goes on costing money while its owner is asked, and where the work is; "" where nothing is."""
+    machine, image = seen.live, seen.newest
+    if powered(machine) and machine is not None and machine.usd_per_hour:
+        return f"{desk.name}'s machine is on, for ${machine.usd_per_hour:.4g} an hour"
+    if machine is not None and machine.phase is Phase.STOPPED and machine.disk_usd_per_month:
+        month = machine.disk_usd_per_month
+        return f"{desk.name}'s machine is off; its disk has all the work, for ${month:.2f} a month"
+    if disk := next((d for d in seen.disks if d.usd_per_month), None):
+        return f"{desk.name}'s disk has all the work, for ${disk.usd_per_month:.2f} a month"
+    if image and image.usd_per_month:
+        return f"{desk.name}'s work is whole in its image, for ${image.usd_per_month:.2f} a month"
+    return ""
 
 
 def not_tried(ask: Ask, desk: Desk, find: Callable[[Want], Iterable[Offer]]) -> Ask:

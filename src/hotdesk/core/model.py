@@ -203,6 +203,8 @@ class Survey(Value, frozen=True):
     images: tuple[Image, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()  # regions that did not answer: nothing may be concluded about them
+    closed: str = ""  # why a region that may hold something does not let us look; waiting will not mend it
+    closed_fix: str = ""
     lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
     disks_throughout: bool = False  # a machine's disk is listed as long as it exists: none appears at its end
     poll_seconds: float = 5.0  # how often it is polite to look
@@ -227,6 +229,8 @@ class Survey(Value, frozen=True):
     def _seen(self, things: Mapping[str, Sequence[Value]]) -> Seen:
         return Seen(
             unread=self.unread,
+            closed=self.closed,
+            closed_fix=self.closed_fix,
             lag_seconds=self.lag_seconds,
             disks_throughout=self.disks_throughout,
             poll_seconds=self.poll_seconds,
@@ -242,6 +246,8 @@ class Seen(Value, frozen=True):
     images: tuple[Image, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()
+    closed: str = ""
+    closed_fix: str = ""
     lag_seconds: float = 0.0
     disks_throughout: bool = False
     poll_seconds: float = 5.0

@@ -91,9 +91,13 @@ class Aws:
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         who = network.computer_name()
         self._opened = tuple(f.region for f in found if any(network.has_opened(g, who) for g in f.groups))
+        silent = dict(unread)
+        # What is not ours to know now will not be so in a moment either: a person has to do something.
+        closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         return surveying.survey(
             found,
-            unread,
+            sorted(silent),
+            closed=(closed.message, closed.fix) if closed else ("", ""),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
             list_price=self._list_price,
@@ -127,13 +131,14 @@ class Aws:
 
     def launch(self, order: LaunchOrder) -> str:
         keys = self._keys(order.desk)
+        new = order.offer.region not in self._busy
         self._will_make_in(order.offer.region)
         data = self._user_data(
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             resumed=bool(order.image_id),
         )
         self._memory.free.pop(order.offer.region, None)
-        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data)
+        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data, new=new)
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
