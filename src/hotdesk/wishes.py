@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.errors import Refused, Usage
+from hotdesk.core.errors import Kind, Refused, Usage
 from hotdesk.core.leaving import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
-from hotdesk.questions import nothing_fits, question_of
+from hotdesk.questions import named, nothing_fits, question_of
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ class Wishes:
         try:
             offers = tuple(self.provider(provider).offers(want))
         except Refused as refused:
+            if refused.kind is Kind.BAD_REQUEST:  # it does say: there is no such thing
+                raise named(refused) from refused
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
         if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
             return offers
