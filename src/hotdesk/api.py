@@ -424,7 +424,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         view = self._view(desk, seen)
         if view.phase == "unknown":
             raise Unreachable(
-                f"{desk.name} is {view.state}.", f"{view.why}.", seen.closed_fix or "hotdesk ls"
+                f"{desk.name} is {view.state}.", f"{view.why.rstrip('.')}.", seen.closed_fix or "hotdesk ls"
             )
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(

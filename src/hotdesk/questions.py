@@ -32,10 +32,11 @@ def question_of(refused: Refused, what: str) -> HotdeskError:
     )
 
 
-def named(refused: Refused) -> HotdeskError:
-    """A no to what was named: its first sentence is what happened, the others why."""
+def named(refused: Refused, again: str) -> HotdeskError:
+    """A no to what was named: its first sentence is what happened, the others why; `again` is the command."""
     what, stop, why = refused.message.partition(". ")
-    return NotAllowed(what + stop.strip(), why, refused.fix or "hotdesk offers")
+    fix = (refused.fix or "hotdesk offers").replace("hotdesk up ", again, 1)
+    return NotAllowed(what + stop.strip(), why, fix)
 
 
 def still_paid(desk: Desk, seen: Seen) -> str:

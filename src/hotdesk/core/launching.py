@@ -50,9 +50,10 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
         if not onward:  # a job that waits for spot needs no disk
             return prune(desk, seen)
         # On one computer the old disk lies where the new one will be; elsewhere it only costs.
-        old = [s for s in prune(desk, seen) if isinstance(s, Delete)]
-        if not isinstance(onward[0], Ask):  # with no machine in sight nothing else is kept waiting either
-            old = [s for s in old if s.id in {d.id for d in seen.disks}]
+        over: list[Disk | Image] = [*seen.disks]
+        if newest and isinstance(onward[0], Ask):  # no machine is in sight: older work would go on costing
+            over += [i for i in seen.images if i.age < newest.age]
+        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {t.id for t in over}]
         return [*old, *onward]
     return prune(desk, seen)
 

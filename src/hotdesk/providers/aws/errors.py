@@ -156,7 +156,7 @@ def unreachable(error: Exception) -> Unreachable:
     return Unreachable(
         "AWS does not answer.",
         f"{type(error).__name__}: {error}",
-        "ping amazonaws.com   # is this computer online? Nothing was changed.",
+        "ping amazonaws.com   # is this computer online? Then the same command goes on",
     )
 
 
