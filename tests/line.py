@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 class Line:
     """`with Line(url) as line`: the same server at `line.url`, as long as the line holds.
 
-    `line.state` is "up", "hole" (requests vanish, nothing comes back) or "cut" (connections are refused).
-    `line.fail(state, at="StopInstances", after=False)`: from that request on it is in that state; `after`: the
-    request still arrives, and its answer is what is lost.
+    `line.state` is "up", "hole" (requests vanish, nothing comes back) or "cut" (nobody takes a call).
+    `line.fail(state, at="StopInstances", after=False)`: from that request on it is in that state; `after`:
+    the request still arrives, and its answer is what is lost.
     """
 
     def __init__(self, url: str) -> None:

@@ -375,7 +375,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         tick: Tick = self._reconciler().settle(desk)
         if ask := tick.asks.get(desk.name):
             ask = not_tried(ask, desk, self.provider(desk.provider).offers)
-            if meanwhile := still_paid(desk, tick.seen.get(desk.name, Seen())):
+            if meanwhile := still_paid(ask, desk, tick.seen.get(desk.name, Seen())):
                 ask = msgspec.structs.replace(ask, why=f"{ask.why.rstrip('.')}. Meanwhile {meanwhile}.")
             raise question(ask)
         return self._view(desk, tick.seen.get(desk.name, Seen()))

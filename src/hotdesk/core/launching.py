@@ -227,4 +227,5 @@ def _places(offers: list[Offer]) -> str:
     kinds = dict.fromkeys(f"{o.instance_type} ({o.market})" for o in offers)
     zones = dict.fromkeys(o.zone or o.region for o in offers)
     shown = [*list(zones)[:6], *([f"{len(zones) - 6} more zones"] if len(zones) > 6 else [])]
-    return f"{', '.join(list(kinds)[:4])} in {', '.join(shown)}"
+    types = [*list(kinds)[:4], *([f"{len(kinds) - 4} more"] if len(kinds) > 4 else [])]
+    return f"{', '.join(types)} in {', '.join(shown)}"
