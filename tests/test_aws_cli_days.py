@@ -26,7 +26,7 @@ pytestmark = NEEDED
 @pytest.mark.parametrize("market", [ON_DEMAND, SPOT], ids=["on-demand", "spot"])
 def test_terminated_in_the_console(cloud: FakeEc2, ask: Ask, market: tuple[str, ...]) -> None:
     """1. Work. 2. Somebody ends the machine in the console: its disk stays. 3. ls says so. 4. up: all is
-    there. 5. Ended again, and the disk deleted too: a question, and no empty desk. 6. --fresh agrees to one."""
+    there. 5. Ended again, and the disk deleted too: a question, no empty desk. 6. --fresh agrees to it."""
     well(ask(*market))
     well(ask("ssh", "blue", "--", "echo monday > work.txt"))
     console(cloud, only(cloud, "instance"), "terminate", "terminated")
