@@ -62,7 +62,6 @@ DROPS = [
     (ON_DEMAND, "RunInstances", True, {"instance": 1, "volume": 1}),
     (("park", "blue"), "CreateImage", False, {"snapshot": 1}),
     (("resume", "blue"), "RunInstances", False, {"instance": 1, "volume": 1, "snapshot": 1}),
-    (("park", "blue"), "TerminateInstances", True, {"snapshot": 1}),
 ]
 
 
