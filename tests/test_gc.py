@@ -189,3 +189,18 @@ def test_other_peoples_things_are_not_even_seen(crowded: object, home: Path) -> 
         assert (found, unread) == ([], [])
         desks.delete_leftovers(found)
     assert before <= {r["id"] for r in crowded.get("things")}  # type: ignore[attr-defined]
+
+
+def test_nothing_here_says_where_to_look(crowded: object, home: Path) -> None:
+    """1. A desk on AWS. 2. The state folder is lost, and no hotdesk.toml names the cloud. 3. gc finds it."""
+    ours = [{"Key": "hotdesk", "Value": "1"}, {"Key": "hotdesk:desk", "Value": "lost"}]
+    disk = crowded.client("ec2", "us-west-2").create_volume(  # type: ignore[attr-defined]
+        AvailabilityZone="us-west-2a", Size=500, TagSpecifications=[{"ResourceType": "volume", "Tags": ours}]
+    )["VolumeId"]
+    crowded.post("clock", advance=300)  # type: ignore[attr-defined]
+    assert not (home / "hotdesk.toml").exists()
+    with Hotdesk() as desks:
+        assert desks.clouds() == {"local"}
+        found, _ = desks.leftovers()
+    [thing] = [t for t in found if t.desk == "lost"]
+    assert (thing.id, thing.safe, thing.usd_per_month) == (f"us-west-2/{disk}", False, 40.0)

@@ -76,6 +76,36 @@ def test_a_gpu_that_is_not_there_and_a_tool_that_could_not_be_had(at: At) -> Non
     assert remarks["set-up"].fix.endswith("setup.sh first")
 
 
+def test_what_is_said_of_a_driver_while_the_machine_sees_to_it() -> None:
+    def said(works: bool, **install: Any) -> tuple[str, str]:
+        driver = agent.Driver(devices=1, works=works, said="580.95.05" if works else "no driver is loaded")
+        report = agent.Report(driver=driver, install=agent.Install(**install) if install else None)
+        [remark] = agent.remarks(report, "blue", "L4")
+        return remark.text, remark.fix
+
+    installing = {"state": "installing", "seconds": 40.4, "step": "installing driver 580-server-open"}
+    for works in (False, True):  # it may answer before all of it is there
+        text, fix = said(works, **installing)
+        assert text.startswith("being installed for 40 s (installing driver 580-server-open), which takes")
+        assert "jobs wait for it" in text
+        assert fix == "hotdesk show blue"
+    assert said(True, state="looking") == ("580.95.05", "")
+    assert said(False, state="looking")[1] == "hotdesk show blue"
+    assert said(True, state="works") == ("580.95.05", "")
+    assert said(True, state="installed", seconds=94.0) == ("580.95.05 (installed in 94 s)", "")
+    assert said(True, state="failed", why="no room") == ("580.95.05", ""), "mended by hand"
+    text, fix = said(False, state="failed", why="it may not", again=True, log=["E: No room"])
+    assert "the L4 cannot be used, and its driver could not be installed: it may not / E: No room." in text
+    assert fix == "hotdesk ssh blue -- sudo systemctl restart hotdesk-driver"
+    assert said(False, state="failed", why="it is too old")[1] == "hotdesk ssh blue -- nvidia-smi"
+    text, fix = said(False, state="works")
+    assert (text, "restart hotdesk-driver" in fix) == (
+        "the L4 cannot be used: no driver is loaded. The desk itself can",
+        True,
+    )
+    assert "ubuntu-drivers install --gpgpu" in said(False)[1], "an older desk, which cannot mend itself"
+
+
 def test_what_happened_at_the_desk_is_a_row_of_the_journal_and_only_once(at: At, tmp_path: Path) -> None:
     with Hotdesk(tmp_path / "state", config=Config()) as desks:
         desks.store.put(Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="aws"))

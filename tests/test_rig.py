@@ -113,6 +113,9 @@ class Day:
         assert "status: done" in status, status
         state = json.loads(self.at("sudo python3 /opt/hotdesk/agent.py ready"))
         assert state["ready"], state
+        # The watch over the GPU's driver has looked, at this boot, and has found nothing to do.
+        assert json.loads(self.at("cat /run/hotdesk/driver.json"))["state"] == "none"
+        assert self.at("systemctl show -P Result hotdesk-driver").strip() == "success"
         for tool in tools:
             assert self.at(f"command -v {tool}").strip().startswith("/usr/bin/")
         ask = (

@@ -7,7 +7,8 @@ import itertools
 import pytest
 from msgspec.structs import replace
 
-from hotdesk.core.errors import Kind
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.launching import PUT_OFF
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.steps import Ask, Delete, Launch, Outcome, Prove
@@ -53,6 +54,20 @@ def test_a_machine_that_stops_after_every_start_is_a_question() -> None:
     ask = laptop.settle("blue")
     assert ask
     assert "started 3 times" in ask.what
+
+
+def test_what_is_never_there_yet_is_a_question_and_no_endless_launch() -> None:
+    cloud, laptop = a_desk()
+    early = Refused(Kind.NOT_READY, "The group is not listed yet.", seconds=5)
+    cloud.script["launch"] = [early] * 100
+    laptop.want("blue", Goal.RUNNING, HERE)
+    ask = laptop.settle("blue")
+    assert ask
+    assert ask.why == early.message
+    assert len(cloud.script["launch"]) == 100 - PUT_OFF
+    laptop.want("blue", Goal.RUNNING, HERE)  # asked for again, and it is there by now
+    cloud.script.clear()
+    assert laptop.settle("blue") is None
 
 
 def test_a_desk_that_never_answers_is_a_question() -> None:

@@ -86,10 +86,22 @@ def test_a_first_boot_makes_new_host_keys_and_every_later_one_keeps_them() -> No
     assert "ssh_deletekeys: false" in files()["/etc/cloud/cloud.cfg.d/99-hotdesk.cfg"]
 
 
-def test_a_resumed_desk_is_told_to_write_nothing_over_what_is_there() -> None:
-    told = document(resumed=True)
-    assert "write_files" not in told
-    assert len(render(password_hash=HASH, resumed=True)) < 1024
+def test_a_resumed_desk_gets_this_hotdesks_programs_and_keeps_what_is_a_persons() -> None:
+    """Its image may be of an older hotdesk, whose set-up knew nothing of drivers, say."""
+    told = {f["path"]: f["content"] for f in document(resumed=True)["write_files"]}
+    assert {Path(path).name for path in told} == {
+        *("setup.sh", "agent.py", "idle.py", "driver.py"),
+        *(f"hotdesk-{name}.service" for name in ("agent", "idle", "warm", "driver")),
+    }
+    assert told.items() <= files().items()
+    assert document(resumed=True)["runcmd"] == [["sh", "/opt/hotdesk/setup.sh", "resumed"]]
+    assert HASH not in json.dumps(told), "its Jupyter has a password"
+
+
+def test_nothing_waits_for_a_driver_to_be_installed() -> None:
+    unit = files()["/etc/systemd/system/hotdesk-driver.service"]
+    assert "Type=exec" in unit, "multi-user.target, and cloud-init after it, wait for a oneshot's end"
+    assert "WantedBy=multi-user.target" in unit, "at every boot: a move in place runs no user data"
 
 
 def test_no_secret_is_in_it() -> None:
@@ -188,6 +200,13 @@ def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(set_up:
     assert "WorkingDirectory=/home/me" in unit
     assert "BEGIN SSH HOST KEY KEYS" in (set_up.root / "dev/console").read_text()
     assert [set_up.said(name) for name in ("failed", "lacking", "doing")] == ["", "", ""]
+
+
+def test_the_driver_is_seen_to_from_now_on_at_every_boot(set_up: SetUp) -> None:
+    for word in ("first", "resumed"):
+        done = [line for line in set_up.run(word).splitlines() if "hotdesk-driver" in line]
+        assert [line.split()[1] for line in done] == ["enable", "start"]
+        assert "--no-block" in done[1]
 
 
 def test_only_a_resumed_desk_reads_its_disk_ahead(set_up: SetUp) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +23,18 @@ if TYPE_CHECKING:
     from hotdesk.leftovers import Thing
 
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
+
+
+def _can_ask_aws() -> bool:
+    """Whether credentials lie where AWS's own tools look. (To load boto3 for that takes half a second.)"""
+    if not importlib.util.find_spec("boto3"):
+        return False
+    if any(os.environ.get(key) for key in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN")):
+        return True
+    places = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
+    return any(
+        Path(os.environ.get(key) or f"~/.aws/{name}").expanduser().exists() for key, name in places.items()
+    )
 
 
 class Limits(Value, frozen=True):
@@ -75,6 +90,13 @@ class Leaving:
         settings = self.config
         named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}
         return {"local", *(n for n in named if n), *(d.provider for d in self.store.desks())}
+
+    def clouds_in_sight(self) -> set[str]:
+        """The clouds where something of ours may be: those in use, and AWS where it can be asked.
+
+        After the last `down`, or with a state folder that was lost, no desk's row says where to look.
+        """
+        return self.clouds() | ({"aws"} if _can_ask_aws() else set())
 
     def renew(self, name: str) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
@@ -163,7 +185,7 @@ class Leaving:
 
         found: list[Thing] = []
         unread: list[str] = []
-        for provider in sorted(self.clouds()):
+        for provider in sorted(self.clouds_in_sight()):
             try:
                 survey = self.survey(provider)
             except HotdeskError as error:

@@ -141,7 +141,8 @@ class Store:
             if past is None or born != desk.created_at:
                 query = _ROW + "WHERE desk = ? AND at >= ? AND change <= ? ORDER BY id"
                 found = self._db.execute(query, (desk.name, desk.created_at, self._change))
-                past = Past(_row(columns) for columns in found)
+                before = self._db.execute(_ROW + "WHERE desk = ? AND at < ?", (desk.name, desk.created_at))
+                past = Past(map(_row, found), earlier=map(_row, before))
                 self._pasts[desk.name] = (desk.created_at, past)
             return past
 

@@ -37,6 +37,18 @@ class Driver(msgspec.Struct, frozen=True):
     said: str = ""
 
 
+class Install(msgspec.Struct, frozen=True):
+    """What the machine itself does about its NVIDIA driver (machine/driver.py)."""
+
+    state: str  # none, works, looking, installing, installed, failed
+    seconds: float = 0.0  # so far, or that it took
+    step: str = ""
+    version: str = ""
+    why: str = ""  # of a failure
+    again: bool = False  # another time it may work
+    log: list[str] = []
+
+
 class Warm(msgspec.Struct, frozen=True):
     """How far the files that were used last have been read on a disk from a snapshot."""
 
@@ -52,6 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     lacking: str = ""
     compared: Compared | None = None
     driver: Driver = Driver()
+    install: Install | None = None
     warm: Warm | None = None
     events: list[Event] = []
 
@@ -87,7 +100,7 @@ def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
     if said.compared and said.compared.same is not None:
         found.append(_files(said.compared, desk))
     if gpu and gpu != "none":
-        found.append(_driver(said.driver, desk, gpu))
+        found.append(_driver(said.driver, said.install, desk, gpu))
     if said.warm:
         found.append(_warm(said.warm))
     return found
@@ -106,18 +119,34 @@ def _files(seen: Compared, desk: str) -> Remark:
     return Remark("files", f"not as they were when the desk was parked: {'; '.join(parts)}", look)
 
 
-def _driver(seen: Driver, desk: str, gpu: str) -> Remark:
+def _driver(seen: Driver, done: Install | None, desk: str, gpu: str) -> Remark:
+    state = done.state if done else ""
+    if done and state == "installing":
+        text = f"being installed for {done.seconds:.0f} s ({done.step}), which takes some minutes"
+        return Remark("driver", f"{text}; jobs wait for it", f"hotdesk show {desk}")
     if seen.works:
-        return Remark("driver", seen.said)
+        took = f" (installed in {done.seconds:.0f} s)" if done and state == "installed" else ""
+        return Remark("driver", seen.said + took)
     if not seen.devices:
         return Remark(
             "driver",
             f"the machine was rented with a {gpu} and shows no NVIDIA device",
             f"hotdesk ssh {desk} -- lspci",
         )
+    if done and state == "looking":
+        return Remark("driver", "the machine is looking for one that works", f"hotdesk show {desk}")
+    text = f"the {gpu} cannot be used: {seen.said}. The desk itself can"
+    if done and state == "failed":
+        why = " / ".join([done.why, *done.log])
+        text = f"the {gpu} cannot be used, and its driver could not be installed: {why}. The desk itself can"
+        again = "sudo systemctl restart hotdesk-driver" if done.again else "nvidia-smi"
+        return Remark("driver", text, f"hotdesk ssh {desk} -- {again}")
+    if done:  # it worked at this boot's beginning
+        return Remark("driver", text, f"hotdesk ssh {desk} -- sudo systemctl restart hotdesk-driver")
+    # A machine that was set up before it could mend this by itself, and was moved without a new image.
     return Remark(
         "driver",
-        f"the {gpu} cannot be used: {seen.said}. The desk itself can",
+        text,
         f"hotdesk ssh {desk} -- 'sudo apt-get update && sudo apt-get install -y ubuntu-drivers-common && "
         "sudo ubuntu-drivers install --gpgpu && sudo reboot'",
     )

@@ -32,11 +32,15 @@ from hotdesk.core.saving import (
 )
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 
+PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was just made is listed by then
+
 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not superseded(disk, newest):
+            if question := _several_disks(disk, desk, seen):
+                return [question]
             onward = launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
             return [*save(disk, desk, seen, past, now), *onward]
     for image in seen.images:  # its machine was deleted behind our back before it could be verified
@@ -58,9 +62,31 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
     return prune(desk, seen)
 
 
+def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
+    """A question, where an image of this disk would be taken for all the work of its generation.
+
+    A machine of several disks is gone, or two computers had one machine each: the image of one disk would be
+    the newest, and what is on the other would go as superseded by it.
+    """
+    rivals = [
+        d.id
+        for d in seen.disks
+        if d.generation == disk.generation and d.phase not in {Phase.ENDING, Phase.FAILED}
+    ]
+    if len(rivals) < 2:
+        return None
+    return Ask(
+        what=f"{desk.name} has left {len(rivals)} disks, equally new: {' and '.join(sorted(rivals))}.",
+        why="Its machine is gone, and an image of one of them would lack what is on the other.",
+        fix=f"hotdesk show {desk.name}   # take what you need from them; hotdesk saves the one that is left",
+        unsure=True,
+    )
+
+
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    known = [(i.generation, i.started_at, i.id) for i in seen.instances if not past.made(i)]
+    others = (i for i in seen.instances if not past.made(i) and not past.let_go(i))
+    known = [(i.generation, i.started_at, i.id) for i in others]
     if desk.fresh:  # said of what was lost until then
         known = []
     proof = past.proof
@@ -98,7 +124,11 @@ def launch(
     if not after and (first := _the_last_one(desk, same, past, now)):
         return [first]
     if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
-        return [gave_up(desk, f"{TRIES} launches", "each machine ended before anybody could log in")]
+        why = f"Each machine ended before anybody could log in{_last_words(seen)}."
+        return [gave_up(desk, f"{TRIES} launches", why)]
+    if (times := past.put_off(since=desk.since)) >= PUT_OFF:
+        no = past.launch.outcome.message if past.launch and past.launch.outcome else ""
+        return [gave_up(desk, f"{times} launches", no)]
     waits = now < desk.on_demand_at
     offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
     offer = next((o for o in offers if not past.refusal(o.key, now)), None)
@@ -166,6 +196,13 @@ def _not_refused_before(desk: Desk, offer: Offer, image: Image | None, generatio
         if row is None or not row.refused:
             return step
         attempt += 1
+
+
+def _last_words(seen: Seen) -> str:
+    """What the cloud says of the machine that ended last."""
+    ended = [i for i in seen.instances if i.phase is Phase.ENDED and i.reason]
+    last = max(ended, key=lambda i: (i.generation, i.started_at), default=None)
+    return f": {last.reason.rstrip('.')}" if last else ""
 
 
 def _loading(order: LaunchOrder, image: Image | None) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hotdesk.core.errors import OFFER_KINDS
+from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.model import Image, Instance, Phase, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
 
 class Past:
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self, rows: Iterable[Row] = (), earlier: Iterable[Row] = ()) -> None:
+        """`earlier`: what was done for desks of this name before this one, which their owner let go."""
         self.last: dict[str, Row] = {}  # by step key
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
@@ -25,8 +26,15 @@ class Past:
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
         self._launches: dict[int, Row] = {}
         self._refusals: dict[str, Outcome] = {}  # by offer key
+        self._let_go: set[str] = set()  # machines of earlier desks, by id and by name
         for row in rows:
             self.add(row)
+        for row in earlier:
+            match row.step:
+                case Launch(order=order):
+                    self._let_go.add(order.name)
+                case Prove(id=id_) | Delete(id=id_):
+                    self._let_go.add(id_)
 
     def add(self, row: Row) -> None:
         """Take in a row that was begun or has ended, in whatever order they come."""
@@ -71,12 +79,22 @@ class Past:
         """How many machines were really launched since then."""
         return sum(row.at >= since and row.done for row in self._launches.values())
 
+    def put_off(self, since: float) -> int:
+        """How many launches were refused since then, and since the last login, as too early."""
+        since = max(since, self.proof.at if self.proof else since)
+        refused = [r.outcome for r in self._launches.values() if r.at >= since and r.refused and r.outcome]
+        return sum(outcome.kind is Kind.NOT_READY for outcome in refused)
+
     def made(self, instance: Instance) -> bool:
         """Whether this journal ordered that machine: a name is one exact order."""
         return any(
             isinstance(row.step, Launch) and row.step.order.name == instance.name
             for row in self._launches.values()
         )
+
+    def let_go(self, instance: Instance) -> bool:
+        """Whether that machine was an earlier desk's of this name, which was deleted at this computer."""
+        return instance.id in self._let_go or instance.name in self._let_go
 
     def powered(self, instance: Instance) -> bool:
         """Whether this computer was the last to launch or start it, as far as the journal knows."""

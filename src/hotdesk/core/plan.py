@@ -142,7 +142,7 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         started_at=live.started_at,
         usd_per_hour=live.usd_per_hour,
         ran_seconds=live.ran_seconds,
-        why=live.reason or "the machine is off",
+        why=f"the machine is off: {live.reason}" if live.reason else "the machine is off",
     )
     row = past.last.get(step.key)
     if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:

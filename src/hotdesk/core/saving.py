@@ -12,7 +12,6 @@ from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Ask, Bake, BakeOrder, Delete, Verify, Wait
 
 TRIES = 3  # of one step since the owner last asked, before asking the owner
-
 _HARMLESS_TO_REPEAT = frozenset({Kind.THROTTLED, Kind.NOT_READY})
 
 

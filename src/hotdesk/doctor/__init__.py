@@ -71,8 +71,14 @@ def adopt() -> list[Desk]:
                 file.rename(file.with_name(f"{file.name}.damaged-{stamp}"))
     made = []
     with Hotdesk() as desks:
-        for provider in desks.clouds():
-            for name, seen in desks.survey(provider).by_desk().items():
+        for provider in desks.clouds_in_sight():
+            try:
+                survey = desks.survey(provider)
+            except HotdeskError:
+                if provider in desks.clouds():
+                    raise
+                continue  # credentials that are not for this
+            for name, seen in survey.by_desk().items():
                 if desk := desks.adoptable(name, seen, provider):
                     desks.store.put(desk)
                     made.append(desk)

@@ -274,6 +274,16 @@ def driver() -> dict[str, Any]:
     return {"devices": found, "works": works, "said": said[:300]}
 
 
+def install() -> dict[str, Any] | None:
+    """How far driver.py is, or how it ended at this boot; None where it has not looked."""
+    told: dict[str, Any] | None = _read(f"{RUN}/driver.json")
+    if told and told["state"] in {"looking", "installing"}:
+        told["seconds"] = round(time.monotonic() - told["since"], 1)
+        if "driver.py" not in _text(f"/proc/{told['pid']}/cmdline"):
+            told.update(state="failed", why=f"it was cut off while {told['step']}", again=True)
+    return told
+
+
 def report() -> dict[str, Any]:
     """What hotdesk asks of a desk."""
     return {
@@ -282,6 +292,7 @@ def report() -> dict[str, Any]:
         "lacking": _text(f"{LIB}/lacking"),
         "compared": _read(f"{RUN}/compared.json"),
         "driver": driver(),
+        "install": install(),
         "warm": _read(f"{RUN}/warm.json"),
         "events": _read(f"{LIB}/events.json") or [],
     }

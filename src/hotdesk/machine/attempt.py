@@ -21,6 +21,8 @@ STOPPING_SECONDS = 0.4  # a machine that stops ends the job and us at about the 
 NOTICE_SECONDS = 300.0  # within which a machine is taken, once that was announced
 SHELLS = {"bash", "zsh", "sh", "dash"}
 RESERVE_BYTES = 65536  # given back when the disk is full, so that the end can still be written down
+DRIVER = os.path.join(os.environ.get("HOTDESK_RUN", "/run/hotdesk"), "driver.json")  # how far driver.py is
+DRIVER_SECONDS = 1900.0  # for which it is waited for; its unit gives it half an hour
 
 
 class Attempt:
@@ -51,9 +53,8 @@ class Attempt:
         before = self.status.get("seconds", 0.0)
         # What the attempts before have left: with a checkpoint folder, what was written there.
         kept = self.status.get("saved_seconds", 0.0) if self.order.get("checkpoint") else before
-        began, clock = time.time(), time.monotonic()
+        began = time.time()
         first = self.status.setdefault("started_at", began)
-        self.useful_since = clock - kept
         self.tell(
             phase="running",
             pid=os.getpid(),
@@ -63,7 +64,10 @@ class Attempt:
             asked_at=0.0,
         )
         try:
-            status, stopped = self.command(lock, clock, before)
+            gone = self.wait_for_driver()
+            clock = time.monotonic()
+            self.useful_since = clock - kept
+            status, stopped = gone or self.command(lock, clock, before)
         finally:
             os.close(lock)
         seconds = before + time.monotonic() - clock
@@ -95,6 +99,26 @@ class Attempt:
                 if not sure or os.getppid() == 0:
                     return
                 time.sleep(1.0)
+
+    def wait_for_driver(self) -> tuple[int, bool] | None:
+        """Return when no GPU driver is being installed here; how the attempt ended meanwhile, if it did."""
+        if not driver_at_work():
+            return None
+        until = time.monotonic() + DRIVER_SECONDS
+        self.say(b"hotdesk: the NVIDIA driver is being installed; the job begins when that is done\n")
+        while driver_at_work() and time.monotonic() < until:
+            if self.cancelled() or signal.SIGINT in self.signals:
+                return 143 if self.cancelled() else 130, False
+            if {signal.SIGTERM, signal.SIGHUP} & set(self.signals):
+                return 143, True
+            time.sleep(0.2)
+        told = read(DRIVER)
+        if told.get("version"):
+            self.say(f"hotdesk: NVIDIA driver {told['version']} after {told['seconds']:.0f} s\n".encode())
+        else:
+            why = told.get("why") or f"it was cut off while {told.get('step')}"
+            self.say(f"hotdesk: there is no NVIDIA driver: {why}; the job begins without\n".encode())
+        return None
 
     def argv(self) -> list[str]:
         again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
@@ -208,3 +232,15 @@ class Attempt:
             self.log.write(words)
         except OSError as error:  # the job goes on; what it says now is lost
             self.status["trouble"] = f"the log is cut: {error.strerror}"
+
+
+def driver_at_work() -> bool:
+    """Whether driver.py is at work at this boot: what it wrote down, and its process."""
+    told = read(DRIVER)
+    if told.get("state") not in {"looking", "installing"}:
+        return False
+    try:
+        with open(f"/proc/{told['pid']}/cmdline", "rb") as words:
+            return b"driver.py" in words.read()
+    except OSError:
+        return False

@@ -31,6 +31,7 @@ WARN_SECONDS = 300.0
 CPU_SHARE = 0.05  # of one core, all processes of the desk together
 BYTES_PER_SECOND = 20_000.0  # written by them; what a silent browser tab causes is below 2 kB/s
 NET_BYTES_PER_SECOND = 50_000.0  # of a rented machine as a whole
+DRIVER = os.environ.get("HOTDESK_RUN", "/run/hotdesk") + "/driver.json"  # how far driver.py is
 GPU_PERCENT = 5.0
 IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise
 
@@ -106,8 +107,10 @@ class Watch:
         now = time.time() if now is None else now
         seconds = now - self._looked_at if self._looked_at else 0.0
         found = [*self._processes(seconds), *self._kernels_at_work(), *self._gpu()]
-        if not self.mark and (rate := self._network(seconds)) > NET_BYTES_PER_SECOND:
-            found.append(f"{rate / 1000:.0f} kB/s over the network")
+        if not self.mark:
+            if (rate := self._network(seconds)) > NET_BYTES_PER_SECOND:
+                found.append(f"{rate / 1000:.0f} kB/s over the network")
+            found += self._driver()
         found += self._typing(now)
         self._looked_at = now
         if found:
@@ -258,6 +261,14 @@ class Watch:
             return [f"a GPU is {busiest:.0f} % in use"]
         except (OSError, ValueError, subprocess.SubprocessError):
             return []  # there is none, or it does not tell
+
+    def _driver(self) -> list[str]:
+        """An installation in a service of the system's, which a machine must not leave in the middle."""
+        with contextlib.suppress(OSError, ValueError, KeyError), open(DRIVER) as file:
+            told = json.load(file)
+            if told["state"] == "installing" and "driver.py" in self._text(f"{told['pid']}/cmdline"):
+                return ["the NVIDIA driver is being installed"]
+        return []
 
     def _network(self, seconds: float) -> float:
         total = 0.0

@@ -2,7 +2,8 @@
 
 Two documents. The first sets a bare image up: what a person needs at the prompt, JupyterLab as a service,
 the agent. The second is for a machine from a desk's own image, where all of that is there already and
-a new instance id would make cloud-init do everything again: it keeps the host keys and checks.
+a new instance id would make cloud-init do everything again: it keeps the host keys and checks. It brings
+hotdesk's own programs, for the image may be older than this hotdesk, and nothing that a person may change.
 
 No secret is in either: every process on the machine can read its user data, and so can everybody who may
 describe instances. Both are the same bytes for the same desk, or a repeated order would be another one.
@@ -38,11 +39,8 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
         "package_update": False,
         "package_upgrade": False,
     }
-    if resumed:
-        document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed"]]
-    else:
-        document["write_files"] = _files(password_hash)
-        document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "first"]]
+    document["write_files"] = _programs() + ([] if resumed else _files(password_hash))
+    document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]]
     # JSON is YAML, and leaves nothing to a quoting rule.
     packed = gzip.compress(f"#cloud-config\n{json.dumps(document, indent=1)}\n".encode(), 9, mtime=0)
     if len(packed) > LIMIT_BYTES:
@@ -50,16 +48,19 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
     return packed
 
 
-def _files(password_hash: str) -> list[dict[str, str]]:
+def _programs() -> list[dict[str, str]]:
+    units = {"agent": AGENT_UNIT, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
     return [
         _file("/opt/hotdesk/setup.sh", setup_script(), "0755"),
-        _file("/opt/hotdesk/agent.py", agent_source(), "0755"),
-        _file("/opt/hotdesk/idle.py", idle_source(), "0755"),
+        *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("agent", "idle", "driver")),
+        *(_file(f"/etc/systemd/system/hotdesk-{n}.service", unit, "0644") for n, unit in units.items()),
+    ]
+
+
+def _files(password_hash: str) -> list[dict[str, str]]:
+    return [
         _file("/opt/hotdesk/jupyter.py", jupyter.config(password_hash), "0644"),
         _file("/etc/systemd/system/hotdesk-jupyter.service", jupyter.unit(), "0644"),
-        _file("/etc/systemd/system/hotdesk-agent.service", AGENT_UNIT, "0644"),
-        _file("/etc/systemd/system/hotdesk-idle.service", IDLE_UNIT, "0644"),
-        _file("/etc/systemd/system/hotdesk-warm.service", WARM_UNIT, "0644"),
         # From now on this image is the desk's: every later boot keeps the keys, whatever its user data says.
         _file(
             "/etc/cloud/cloud.cfg.d/99-hotdesk.cfg",
@@ -74,24 +75,42 @@ def _file(path: str, text: str, permissions: str) -> dict[str, str]:
 
 
 @cache
+def source(name: str) -> str:
+    """A program for the machine, one file without dependencies; without comments, to be short."""
+    return _lean(Path(__file__).with_name(f"{name}.py").read_text("utf-8"))
+
+
 def agent_source() -> str:
-    """The agent, one file without dependencies; without comments, to be short."""
-    return _lean(Path(__file__).with_name("agent.py").read_text("utf-8"))
-
-
-@cache
-def idle_source() -> str:
-    """The watch over idleness and limits, one file without dependencies; without comments, to be short."""
-    return _lean(Path(__file__).with_name("idle.py").read_text("utf-8"))
+    """The agent."""
+    return source("agent")
 
 
 def _lean(source: str) -> str:
-    """The same program without comments and docstrings; the file's own stays, since it is the usage."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False):
+    """The same program without comments, docstrings and types; the file's own docstring is its usage."""
+    return "#!/usr/bin/env python3\n" + ast.unparse(_Lean().visit(ast.parse(source))) + "\n"
+
+
+class _Lean(ast.NodeTransformer):
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.visit_ClassDef(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:
+        if ast.get_docstring(node, clean=False):
             node.body = node.body[1:] or [ast.Pass()]
-    return "#!/usr/bin/env python3\n" + ast.unparse(tree) + "\n"
+        return self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module in {"__future__", "typing"} else node  # what types need
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return ast.fix_missing_locations(ast.copy_location(ast.Assign([node.target], node.value), node))
 
 
 IDLE_UNIT = """\
@@ -102,6 +121,23 @@ Description=hotdesk: ends this machine when nothing works here, or its time is o
 ExecStart=/usr/bin/python3 /opt/hotdesk/idle.py run
 Restart=on-failure
 RestartSec=30
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+#: Of the type that counts as started once it runs: multi-user.target waits for the start of what it wants,
+#: the end of cloud-init, Jupyter and "up" wait for that, and an installation takes minutes.
+DRIVER_UNIT = """\
+[Unit]
+Description=hotdesk: installs the NVIDIA driver where there is such a device and no driver
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=exec
+ExecStart=/usr/bin/python3 /opt/hotdesk/driver.py run
+RuntimeMaxSec=1800
 
 [Install]
 WantedBy=multi-user.target
@@ -220,9 +256,10 @@ doing "starting services"
 sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.service
 start() {{ systemctl "$@" >> $log 2>&1 || unable failed "services could not be started"; }}
 start daemon-reload
-start enable hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
+ours="hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service hotdesk-driver.service"
+start enable $ours
 # they wait for this script's end
-start start --no-block hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service
+start start --no-block $ours
 # A disk from a snapshot is slow where it was not read yet; a new machine has nothing to wait for.
 [ "${{1:-}}" = resumed ] && systemctl start --no-block hotdesk-warm.service
 rm -f $lib/doing

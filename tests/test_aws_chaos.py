@@ -1,0 +1,390 @@
+"""Random days of a desk on the fake EC2: refusals, lost answers, crashes, lag, spot, a hand in the console.
+
+What is checked is what the fake says exists, not what hotdesk believes. A seed is one history, except for the
+order of calls that are made side by side. `HOTDESK_AWS_DAYS=500 pytest tests/test_aws_chaos.py` lives more of
+them; `HOTDESK_AWS_DAY=123` lives that one alone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.model import Goal, Market
+from hotdesk.core.plan import plan_gc
+from hotdesk.core.steps import Ask, Delete, Prove
+from tests.aws_desk import FREE, HOME, Boundaries, Crash, Laptop, offer, quick
+from tests.fake_ec2.process import FakeEc2
+
+pytest.importorskip("moto", reason="moto is not installed")
+
+DAYS = int(os.environ.get("HOTDESK_AWS_DAYS", "16"))
+BATCHES = 4
+ABROAD = "us-east-1"
+OFFERS = (
+    offer(),
+    offer(zone="us-west-2b"),
+    offer("g5.xlarge", gpu="A10G"),
+    offer("g5.xlarge", "us-west-2b", gpu="A10G"),
+    offer(market=Market.SPOT, price=0.2),
+    offer("g5.xlarge", "us-west-2b", market=Market.SPOT, gpu="A10G", price=0.3),
+    offer(zone="us-east-1b"),
+)
+CHANGES = (
+    *("RunInstances", "StartInstances", "StopInstances", "TerminateInstances", "CreateImage"),
+    *("CreateSnapshot", "RegisterImage", "DeregisterImage", "DeleteVolume", "CopyImage", "CreateTags"),
+    "ModifyInstanceAttribute",
+)
+ALIVE = {"pending", "running", "stopping", "stopped"}
+
+
+class Dying(Boundaries):
+    """Kills the process at boundaries that chance chooses: the same ones for the same seed."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        super().__init__()
+        self.seed, self.share = seed, share
+
+    def pass_by(self, label: str) -> None:
+        with self._lock:
+            if self.dead:
+                raise Crash(label)
+            self.count += 1
+            if random.Random(f"{self.seed} {self.count}").random() < self.share:
+                self.dead = True
+                raise Crash(f"{label}, boundary {self.count}")
+
+
+class Day:
+    """One random day of one desk, at one computer or by turns at two."""
+
+    def __init__(self, seed: int, fake: FakeEc2, folder: Path) -> None:
+        self.random = rng = random.Random(f"a day on EC2 {seed}")
+        self.fake = fake
+        self.lag = rng.choice([0.0, 0.0, 4.0, 20.0])
+        self.faults = rng.random() < 0.7
+        dying = Dying(seed, rng.choice([0.0, 0.02, 0.05]))
+        self.laptops = [
+            Laptop(
+                fake,
+                folder / f"computer {n}",
+                dying,
+                lag_seconds=self.lag + 1 if self.lag else 0.0,
+                offers=tuple(rng.sample(OFFERS, len(OFFERS))),
+            )
+            for n in range(rng.choice([1, 1, 2]))
+        ]
+        self.dying, self.died = dying, dying.share
+        self.laptop = self.laptops[0]
+        self.acknowledged: set[str] = set()
+        self.lost: set[str] = set()  # by a hand in the console
+        self.taken = False  # whether a hand in the console ever deleted something that may hold work
+        self.written = 0
+        self.story: list[str] = []
+        for one in self.laptops[1:]:
+            one.booted = self.laptop.booted
+        self.laptop.open()
+
+    def say(self, text: str) -> None:
+        self.story.append(text)
+
+    # ---- a day -------------------------------------------------------------------------------------------
+
+    def live(self) -> None:
+        for _ in range(self.random.randrange(6, 18)):
+            happening = self.random.choice(
+                [self.command, self.command, self.look, self.look, self.look, self.look, self.work, self.work,
+                 self.interruption, self.console, self.trouble, self.trouble, self.time_passes, self.gc,
+                 self.other_computer]
+            )  # fmt: skip
+            try:
+                happening()
+            except Crash as crash:
+                self.say(f"  crash {crash}")
+                self.laptop.crash()
+            except Unreachable as error:
+                self.say(f"  {error}")
+            self.holds()
+        self.end()
+
+    def command(self) -> None:
+        goal = self.random.choice([*Goal, Goal.RUNNING, Goal.RUNNING, Goal.PARKED])
+        where = tuple(self.random.sample(OFFERS, 4)) if self.random.random() < 0.5 else ()
+        move = goal is Goal.RUNNING and self.random.random() < 0.3
+        self.say(f"want {goal} {[o.key for o in where]} {'move' if move else ''}")
+        self.laptop.want("blue", goal, where, move=move, fresh=False)
+
+    def look(self) -> None:
+        for _ in range(self.random.randrange(1, 25)):
+            tick = self.laptop.reconciler.tick({"blue"})
+            for row in tick.rows:
+                out = row.outcome
+                self.say(f"  {row.step.key} {out and (out.status, out.id, out.message[:150])}")
+            self.holds()
+            if tick.seconds is None:
+                self.say(f"  at rest {tick.asks}")
+                return
+            self.laptop.time.sleep(min(tick.seconds, 60.0))
+
+    def work(self) -> None:
+        """Only on a machine that this computer has shown to answer: nobody works anywhere else."""
+        desk = self.laptop.store.find("blue")
+        proof = self.laptop.store.past(desk).proof if desk else None
+        if desk is None or desk.goal is not Goal.RUNNING or proof is None or proof.at < desk.since:
+            return
+        assert isinstance(proof.step, Prove)
+        bare = proof.step.id.partition("/")[2]
+        if any(m["id"] == bare and m["state"] == "running" for m in self.laptop.machines()):
+            self.written += 1
+            text = f"work {self.written}"
+            self.say(f"{text} on {bare}")
+            self.fake.post("write", id=bare, name=text, text=text)
+            self.acknowledged.add(text)
+
+    def interruption(self) -> None:
+        for machine in self.laptop.machines():
+            if machine["market"] == "spot" and machine["state"] == "running":
+                self.say(f"AWS takes {machine['id']} back")
+                self.fake.post("interrupt", id=machine["id"], notice=self.random.random() < 0.5)
+
+    def console(self) -> None:
+        if self.random.random() > 0.4:
+            return
+        things = [t for t in self.laptop.things() if t["kind"] in {"instance", "volume", "snapshot", "image"}]
+        if not things:
+            return
+        thing = self.random.choice(things)
+        do = {
+            "instance": ["terminate", "stop", "shutdown"],
+            "volume": ["delete"],
+            "snapshot": ["delete"],
+            "image": ["deregister"],
+        }[thing["kind"]]
+        choice = self.random.choice(do)
+        if choice == "stop" and thing.get("market") == "spot":
+            return  # AWS refuses it of a one-time spot machine
+        if thing["kind"] == "instance" and thing["state"] not in ALIVE:
+            return
+        if thing["kind"] == "volume" and thing["attached_to"]:
+            return
+        if any(thing["id"] in image["snapshots"] for image in things if image["kind"] == "image"):
+            return  # AWS refuses that, too
+        if choice in {"stop", "shutdown"} and thing["state"] != "running":
+            return
+        more = {"with_snapshots": self.random.random() < 0.5} if choice == "deregister" else {}
+        self.fake.post("console", id=thing["id"], do=choice, **more)
+        self.say(f"in the console: {choice} {thing['kind']} {thing['id']} {more}")
+        if thing["kind"] != "instance":
+            self.taken = True
+            self.lost |= self.acknowledged - self.somewhere()
+
+    def trouble(self) -> None:
+        if not self.faults:
+            return
+        rng, what = (
+            self.random,
+            self.random.choice(["refuse", "refuse", "lose", "spoil", "capacity", "launch"]),
+        )
+        match what:
+            case "refuse":
+                codes = [
+                    "RequestLimitExceeded",
+                    "InternalError",
+                    "InsufficientInstanceCapacity",
+                    "Unavailable",
+                ]
+                action, code = rng.choice(CHANGES), rng.choice(codes)
+                if code.startswith("Insufficient"):
+                    action = rng.choice(["RunInstances", "StartInstances"])
+                self.fake.post(
+                    "refuse",
+                    action=action,
+                    code=code,
+                    status=503 if code == "Unavailable" else None,
+                    times=rng.randrange(1, 3),
+                )
+                self.say(f"trouble: {action} {code}")
+            case "lose":
+                action, when = rng.choice([*CHANGES, "Describe*"]), rng.choice(["before", "after"])
+                self.fake.post("lose", action=action, when=when, times=rng.randrange(1, 4))
+                self.say(f"trouble: the answer of {action} is lost, {when}")
+            case "spoil":
+                action = rng.choice(["CreateImage", "CreateImage", "RegisterImage", "CopyImage"])
+                how = rng.choice(["failed", "snapshot-error", "missing-disk", "short-disk", "wrong-source"])
+                self.fake.post("spoil", action=action, how=how)
+                self.say(f"trouble: {action} {how}")
+            case "launch":
+                code = rng.choice(
+                    ["Client.InternalError", "Server.InternalError", "Client.VolumeLimitExceeded"]
+                )
+                self.fake.post("spoil", action="RunInstances", code=code)
+                self.say(f"trouble: a launch ends with {code}")
+            case "capacity":
+                for pool in rng.sample(OFFERS, 3):
+                    self.fake.post(
+                        "capacity",
+                        zone=pool.zone,
+                        type=pool.instance_type,
+                        market=pool.market.value,
+                        free=rng.choice([0, 0, 1]),
+                    )
+                self.say("trouble: sold out in three pools")
+
+    def time_passes(self) -> None:
+        seconds = self.random.choice([10.0, 60.0, 700.0])
+        self.say(f"{seconds} s")
+        self.laptop.time.slept = 0.0
+        self.laptop.time.sleep(seconds)
+
+    def gc(self) -> None:
+        steps = plan_gc(self.laptop.aws.survey(), self.laptop.store.desks(), self.laptop.time.now())
+        for step in steps:
+            if isinstance(step, Delete):
+                self.say(f"gc: {step.key}")
+                try:
+                    self.laptop.aws.delete(step.id, keep_disk=step.keep_disk)
+                except Exception as error:  # as somebody sees who types it: it is still there
+                    self.say(f"  {error}")
+
+    def other_computer(self) -> None:
+        """Somebody goes on at another computer, once what was done here can be seen there."""
+        if len(self.laptops) > 1:
+            self.laptop.time.slept = 0.0
+            self.laptop.time.sleep(self.lag + 100)
+            self.laptop = self.random.choice(self.laptops)
+            now = float(self.fake.get("clock")["now"]) - 300.0
+            self.laptop.time.at = max(self.laptop.time.at, now)
+            self.laptop.open()
+            self.say(f"at computer {self.laptops.index(self.laptop)}")
+            self.command()
+
+    # ---- what must be so, always -------------------------------------------------------------------------
+
+    def somewhere(self) -> set[str]:
+        """All work that exists anywhere."""
+        held: set[str] = set()
+        for thing in self.laptop.things():
+            held |= {*thing.get("work", ()), *thing.get("unsynced", ())}
+        return held
+
+    def holds(self) -> None:
+        self.twin_free()
+        desk = self.laptop.store.find("blue")
+        if desk is None or desk.goal is Goal.GONE:
+            self.acknowledged &= self.somewhere()  # its owner has given it up
+        missing = self.acknowledged - self.lost - self.somewhere()
+        assert not missing, f"lost: {missing}"
+        for thing in self.laptop.things():
+            if thing["kind"] in {"instance", "volume", "snapshot", "image"}:
+                assert thing["tags"].get("hotdesk") == "1", f"without a tag: {thing}"
+                assert thing["tags"].get("hotdesk:desk") == "blue", thing
+
+    def twin_free(self) -> None:
+        for one in self.laptops:
+            assert one.twins == [], f"two machines for one desk: {one.twins}"
+        assert len(self.laptop.machines()) <= 1, "two machines for one desk"
+
+    def shown(self) -> None:
+        """Whatever costs money is in a survey: what `ls`, `costs` and `gc` are made of."""
+        survey = self.laptop.aws.survey()
+        every = (*survey.instances, *survey.disks, *survey.images, *survey.leftovers)
+        ids = {thing.id.partition("/")[2] for thing in every}
+        parts = {s for r in self.laptop.things("image") if r["id"] in ids for s in r["snapshots"]}
+        disks = {d for r in self.laptop.things("instance") if r["id"] in ids for d in r["disks"]}
+        paid = {t["id"] for t in self.laptop.things() if t["usd_per_hour"] > 0}
+        assert paid <= ids | parts | disks, f"billed and shown nowhere: {paid - ids - parts - disks}"
+
+    # ---- its end -----------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The faults are over; the owner says what is wanted, and answers what is asked."""
+        self.dying.share = 0.0
+        self.fake.delete("rules")
+        self.fake.delete("capacity")
+        self.laptop.time.slept = 0.0
+        self.laptop.time.sleep(self.lag + 1500.0)
+        self.shown()
+        goal = self.random.choice([Goal.RUNNING, Goal.PARKED, Goal.STOPPED, Goal.GONE])
+        for goal_now in (goal, Goal.RUNNING, Goal.PARKED, Goal.GONE):
+            self.say(f"in the end, want {goal_now}")
+            self.reach(goal_now)
+            self.work()
+        self.laptop.time.slept = 0.0
+        self.laptop.time.sleep(self.lag + 60.0)
+        assert self.laptop.gc() == [], "gc has a question, and there is no desk"
+        self.laptop.time.sleep(self.lag + 60.0)
+        assert self.laptop.gc() == []
+        left = [t for t in self.laptop.things() if t["usd_per_hour"] > 0 or t["kind"] in {"image", *FREE}]
+        assert left == [], f"left after down and gc: {left}"
+
+    def reach(self, goal: Goal) -> None:
+        fresh = False
+        asks: list[Ask] = []
+        for _ in range(6):
+            self.laptop.time.slept = 0.0
+            on_demand = tuple(o for o in OFFERS if o.market is Market.ON_DEMAND)
+            self.laptop.want("blue", goal, on_demand, fresh=fresh)
+            ask = self.laptop.settle("blue")
+            self.holds()
+            if ask is None:
+                break
+            self.say(f"  asked: {ask}")
+            fresh = "--fresh" in ask.fix
+            if fresh:
+                assert self.taken or len(self.laptops) > 1, f"nothing was lost, yet: {ask}"
+                self.acknowledged -= self.lost
+            asks.append(ask)
+            self.laptop.time.slept = 0.0
+            self.laptop.time.sleep(4000.0)  # sold out is not for ever
+        else:
+            raise AssertionError(f"asks without end: {asks[-1]}")
+        self.arrived(goal)
+
+    def arrived(self, goal: Goal) -> None:
+        """The goal is reached in truth: `Laptop.check`, knowing what the console took away."""
+        self.laptop.acknowledged = self.acknowledged - self.lost
+        off = goal in {Goal.PARKED, Goal.STOPPED} and not self.laptop.machines()
+        if off and not self.laptop.billed():
+            assert not self.laptop.acknowledged
+        else:
+            self.laptop.check("blue", Goal.PARKED if off else goal)
+        if goal is Goal.GONE:
+            self.acknowledged.clear()
+
+
+def live(seed: int, fake: FakeEc2) -> None:
+    with tempfile.TemporaryDirectory() as folder, quick(fake, regions=(HOME, ABROAD)):
+        day = Day(seed, fake, Path(folder))
+        if day.lag:
+            fake.post("lag", seconds=day.lag, vary=bool(seed % 2))
+        try:
+            day.live()
+        except BaseException as error:
+            story = "\n".join(day.story[-80:])
+            which = f"HOTDESK_AWS_DAY={seed} lag={day.lag} dying={day.died}"
+            raise AssertionError(f"{which}\n{story}\n{type(error).__name__}: {error}") from error
+        finally:
+            for one in day.laptops:
+                one.store.close()
+
+
+@pytest.fixture
+def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> FakeEc2:
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    return server
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_random_days_on_ec2(fake: FakeEc2, batch: int) -> None:
+    if only := os.environ.get("HOTDESK_AWS_DAY"):
+        if batch == 0:
+            live(int(only), fake)
+        return
+    for seed in range(batch, DAYS, BATCHES):
+        live(seed, fake)
