@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from hotdesk.core.errors import Kind
+from hotdesk.core.model import Desk, Goal
+from hotdesk.core.steps import Ask as Question
+from hotdesk.questions import not_tried
 from tests.aws_cli import (  # noqa: F401
     NEEDED,
     ON_DEMAND,
@@ -18,6 +23,7 @@ from tests.aws_cli import (  # noqa: F401
     told,
     well,
 )
+from tests.aws_desk import offer
 from tests.fake_ec2.process import FakeEc2
 
 pytestmark = NEEDED
@@ -156,14 +162,23 @@ def test_no_capacity_on_the_way_back(cloud: FakeEc2, ask: Ask) -> None:
     assert "launching g4dn.xlarge in us-west-2a, from its image: sold out" in done.stderr
     assert paid(cloud) == {"snapshot": 1}
     cloud.post("capacity", type="g4dn.*", market="*", free=0)
-    both = ("--gpu", "T4", "--market", "cheapest", "--region", "us-west-2", "--region", "us-east-1")
-    said = told(
-        ask("resume", "blue", *both, timeout=300), 3, "us-east-1", "more zones: sold out", "again in 10 min"
+    both = ("--type", "g4dn.xlarge", "--market", "cheapest", "--region", "us-west-2", "--region", "us-east-1")
+    said = told(ask("resume", "blue", *both, timeout=300), 3, "us-east-1", ": sold out", "again in 10 min")
+    assert (
+        "g4dn.xlarge (spot), g4dn.xlarge (on-demand) in " in said or "(on-demand), g4dn.xlarge (spot)" in said
     )
-    assert "(spot)" in said
-    assert "(on-demand)" in said
-    assert "Not tried, and offered now: " in said  # another GPU with as much memory
-    assert paid(cloud) == {"snapshot": 1}
+    assert "Not tried, and offered now: g4dn." in said
+    assert "instance" not in paid(cloud)
+
+
+def test_where_no_more_of_a_gpu_can_be_had_others_with_as_much_memory_are_named() -> None:
+    t4, l4 = replace(offer(), gpu_memory_gib=16.0), replace(offer("g6.xlarge", gpu="L4"), gpu_memory_gib=24.0)
+    small = replace(offer("g6f.large", gpu="L4"), gpu_memory_gib=3.0)
+    desk = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, offers=(t4,))
+    sold_out = Question(what="no", why="sold out", fix="hotdesk up blue   # again", kind=Kind.NO_CAPACITY)
+    said = not_tried(sold_out, desk, lambda want: [t4] if want.gpu == "T4" else [small, l4])
+    assert said.why == "sold out. Not tried, and offered now: g6.xlarge in us-west-2a (on-demand, $0.5/h)"
+    assert said.fix.endswith("--type g6.xlarge --market on-demand")
 
 
 def test_a_quota_of_zero_on_the_way_back_and_on_a_move(cloud: FakeEc2, ask: Ask) -> None:
