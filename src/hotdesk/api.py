@@ -266,9 +266,10 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
     def ls(self) -> list[View]:
         """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
-        surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
+        looks = {name: self.survey(name) for name in {d.provider for d in desks}}
+        surveys = {name: look.by_desk() for name, look in looks.items()}
         self.close_behind_all()
-        known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        known = [self._view(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
         for name in self.clouds() - surveys.keys() - {"local"}:
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
                 surveys[name] = self.survey(name).by_desk()
