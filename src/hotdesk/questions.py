@@ -36,7 +36,7 @@ def named(refused: Refused, again: str) -> HotdeskError:
     """A no to what was named: its first sentence is what happened, the others why; `again` is the command."""
     what, stop, why = refused.message.partition(". ")
     fix = (refused.fix or "hotdesk offers").replace("hotdesk up ", again, 1)
-    return NotAllowed(what + stop.strip(), why, fix)
+    return NotAllowed(what + stop.strip(), why or "Nothing was changed.", fix)
 
 
 def still_paid(ask: Ask, desk: Desk, seen: Seen) -> str:
