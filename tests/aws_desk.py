@@ -16,12 +16,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from hotdesk.api import Hotdesk
+from hotdesk.config import Config
 from hotdesk.connect.keys import desk_keys
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
+from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
@@ -293,6 +296,21 @@ class Laptop:
             raise Enough
         return asked
 
+    def publish(self, name: str = "blue", to: str = CALLER) -> tuple[str, ...]:
+        """`hotdesk notebook --public`, as far as AWS hears of it; "" is `--private`."""
+        while True:
+            try:
+                with Hotdesk(self.folder, config=Config(), clock=self.time) as desks:
+                    desks._providers["aws"] = self.aws
+                    desk = replace(desks.store.desk(name), public=to)
+                    desks.store.put(desk)
+                    if to:
+                        return desks._open(desk)
+                    desks._close(desk)
+                    return ()
+            except Crash:
+                self.crash()
+
     def work(self, text: str, name: str = "blue") -> None:
         """Write something at the desk, and count on it from now on."""
         [machine] = self.machines(name)
@@ -312,6 +330,16 @@ class Laptop:
                 self.crash()
 
     # ---- what is so in truth -----------------------------------------------------------------------------
+
+    def reached_by(self, *addresses: str, name: str = "blue", port: int = 8888) -> list[str]:
+        """Which of these addresses reach a port of the desk's machine, by the groups that it is in."""
+        [machine] = self.machines(name)
+        asks = {"id": machine["id"], "port": port}
+        return [a for a in addresses if self.fake.get("reach", **asks, **{"from": a})["open"]]
+
+    def groups(self) -> list[str]:
+        """Names of the security groups that hotdesk has made."""
+        return sorted(t["name"] for t in self.things("security-group") if "hotdesk" in t["tags"])
 
     def things(self, kind: str = "", gone: bool = False) -> list[Any]:
         rows = self.fake.get("things", gone="1" if gone else "0", crowd="0")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Goal, Market
+from hotdesk.opening import CALLER
 from tests.aws_desk import HOME, Boundaries, Enough, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
@@ -20,6 +21,7 @@ pytest.importorskip("moto", reason="moto is not installed")
 ELSEWHERE = (offer("g5.xlarge", "us-west-2b", gpu="A10G"),)
 HERE = (offer("g5.xlarge", gpu="A10G"),)
 SPOT = (offer(market=Market.SPOT),)
+US, THEM = "127.0.0.1", "198.51.100.7"
 
 
 @pytest.fixture
@@ -78,11 +80,28 @@ def retyped(mine: Laptop) -> None:
     mine.work("tuesday")
 
 
+def in_public(mine: Laptop) -> None:
+    """(up,) opened, opened to others instead, private, opened, down, gc"""
+    assert mine.do(Goal.RUNNING) is None
+    mine.boundaries.begin = mine.boundaries.count
+    for to, wanted in ((CALLER, [US]), (f"{THEM}/32", [THEM]), ("", []), (CALLER, [US])):
+        mine.publish(to=to)
+        assert mine.reached_by(US, THEM) == wanted
+        assert mine.groups() == ["hotdesk", *(["hotdesk-blue-notebook"] if wanted else [])]
+        if mine.crashes:
+            raise Enough
+    assert mine.do(Goal.GONE) is None
+    assert mine.groups() == ["hotdesk"]
+    assert mine.gc() == []
+    assert mine.groups() == []
+
+
 HISTORIES: dict[str, Callable[[Laptop], None]] = {
     "on-demand": on_demand,
     "spot": spot,
     "moved": moved,
     "retyped": retyped,
+    "in-public": in_public,
 }
 PARTS = 2
 _whole: dict[tuple[str, float], Boundaries] = {}  # by history and lag: one on which nothing goes wrong

@@ -11,9 +11,10 @@ import pytest
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Goal, Market
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import baking, instances, network, reading
+from hotdesk.providers.aws import baking, instances, network, notebooks, reading
 from hotdesk.providers.aws import errors as words
 from hotdesk.providers.aws import survey as surveying
+from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
@@ -158,6 +159,33 @@ def everything_goes(fake: FakeEc2, folder: Path) -> None:
     assert [t for t in mine.things() if t["kind"] in {"key-pair", "security-group"}] == []
 
 
+def opened_beside_another(fake: FakeEc2, folder: Path) -> None:
+    """1. two desks; 2. one is opened: the other is not; 3. it is parked, and nothing is left; 4. private."""
+    mine = laptop(fake, folder)
+    for name in ("green", "blue"):
+        assert mine.do(Goal.RUNNING, name=name) is None
+    mine.publish()
+    assert [mine.reached_by("127.0.0.1", name=name) for name in ("blue", "green")] == [["127.0.0.1"], []]
+    assert mine.do(Goal.PARKED) is None
+    assert mine.groups() == ["hotdesk"]
+    mine.publish("green")
+    mine.publish("green", to="")
+    assert mine.reached_by("127.0.0.1", name="green") == []
+    assert mine.groups() == ["hotdesk"]
+
+
+def two_of_one_name(fake: FakeEc2, folder: Path) -> None:
+    """Two laptops whose host names are equal connect by turns, each from its own address."""
+    one = laptop(fake, folder)
+    assert one.do(Goal.RUNNING) is None
+    other = laptop(fake, folder / "other", settings=Settings(address="203.0.113.7/32", lag_seconds=0.0))
+    for each in (other, one):
+        each.crash()
+        [machine] = each.aws.survey().instances
+        each.aws.access(machine)
+    assert one.reached_by("127.0.0.1", "203.0.113.7", port=22) == ["127.0.0.1", "203.0.113.7"]
+
+
 def only_the_callers_address(fake: FakeEc2, folder: Path) -> None:
     mine = laptop(fake, folder)
     assert mine.do(Goal.RUNNING) is None
@@ -262,7 +290,20 @@ def _sold_out_is_a_mystery(patch: pytest.MonkeyPatch) -> None:
 
 
 def _never_lets_anybody_in_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Aws, "_admit", lambda self, region, raw: None)
+    patch.setattr(Aws, "_admit", lambda self, region, desk, raw: None)
+
+
+def _one_group_for_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(notebooks, "group_name", lambda desk: network.GROUP)
+
+
+def _own_groups_are_nobodys(patch: pytest.MonkeyPatch) -> None:
+    real = surveying._groups
+    patch.setattr(surveying, "_groups", lambda found: [t for t in real(found) if not t.desk])
+
+
+def _named_by_the_host(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Computer, "name", property(lambda self: self.host))
 
 
 def _open_to_the_world(patch: pytest.MonkeyPatch) -> None:
@@ -316,6 +357,9 @@ FAULTS: dict[str, tuple[Break, Callable[[FakeEc2, Path], None]]] = {
     "sold out is not known to be definite": (_sold_out_is_a_mystery, sold_out),
     "the new address is not let in": (_never_lets_anybody_in_again, another_computer_moved),
     "the group is open to everybody": (_open_to_the_world, only_the_callers_address),
+    "one group opens all desks": (_one_group_for_all, opened_beside_another),
+    "the group of a desk that was opened is left behind": (_own_groups_are_nobodys, opened_beside_another),
+    "a computer is known by its host name": (_named_by_the_host, two_of_one_name),
     "an old image counts as the newest work": (_image_is_always_fresh, woken_and_parked_again),
     "key pairs are left behind": (_keys_are_nobodys, everything_goes),
     "the security group is left behind": (_groups_are_nobodys, everything_goes),

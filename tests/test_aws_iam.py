@@ -12,6 +12,7 @@ import pytest
 
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Market, Want
+from hotdesk.opening import CALLER
 from hotdesk.providers.aws.iam import actions, policy
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
@@ -41,6 +42,9 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     with pytest.raises(Refused):
         mine.aws.offers(Want(instance_type="g5.xlrage"))
     assert mine.do(Goal.RUNNING) is None
+    for to in (CALLER, "198.51.100.0/24", ""):
+        mine.publish(to=to)
+    mine.publish()
     assert mine.do(Goal.STOPPED) is None
     assert mine.do(Goal.RUNNING) is None
     assert mine.do(Goal.RUNNING, (offer("g5.xlarge", gpu="A10G"),), move=True) is None
@@ -74,6 +78,21 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     assert done <= actions(), "done and not allowed"
     # A snapshot is deleted with its image, which needs the permission and is no request of its own.
     assert actions() - done <= IN_OUR_NAME | {"ec2:DeleteSnapshot"}, "allowed and never done"
+
+
+def test_opening_a_desk_needs_no_permission_that_an_older_policy_lacks(fake: FakeEc2, tmp_path: Path) -> None:
+    """Whoever has attached the policy before desks had groups of their own need not attach it again."""
+    mine = Laptop(fake, tmp_path)
+    assert mine.do(Goal.RUNNING) is None
+    before = fake.get("log")[-1]["number"] + 1
+    mine.publish()
+    mine.publish(to="")
+    mine.store.close()
+    rows = [r for r in fake.get("log", since=before) if r["service"] == "ec2"]
+    assert {r["action"] for r in rows if not r["action"].startswith("Describe")} == {
+        *("CreateSecurityGroup", "AuthorizeSecurityGroupIngress"),
+        *("ModifyInstanceAttribute", "DeleteSecurityGroup"),
+    }
 
 
 def sweep_once(laptop: Laptop, fake: FakeEc2) -> None:

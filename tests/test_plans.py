@@ -1,7 +1,7 @@
 """Golden cases of the planner: what is wanted, seen and past go in, steps come out (tests/plans/*.toml).
 
 A case is a table of a few lines: `desk` (goal and what differs from an ordinary one), `machine`, `disk`,
-`image` (one or a list, with what differs), `past` (lines like "launch g1 | done | SECONDS AGO"),
+`image`, `leftover` (one or a list, with what differs), `past` (lines like "launch g1 | done | SECONDS AGO"),
 `lag_seconds`, `unread`. `steps` is what must come out, each by its kind and what it is about: "wait",
 "launch r1a g2", "stop i-1", "ask WORDS". A machine was started at 1000 and an image taken at 2000, by the
 cloud's clock; ours reads 100000.
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Seen
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan
 from hotdesk.core.steps import (
@@ -78,6 +78,10 @@ def disk(**more: Any) -> Disk:
     return Disk(desk="blue", provider="sim", region="r1", zone="r1a", **more)
 
 
+def leftover(**more: Any) -> Leftover:
+    return Leftover(provider="sim", region="r1", **{"id": "sg-1", "kind": "security group", **more})
+
+
 def launch(generation: int = 1, zone: str = "r1a", image_id: str = "") -> Launch:
     order = LaunchOrder(
         desk="blue", born=1.0, generation=generation, attempt=0, offer=PLACES[zone], image_id=image_id
@@ -110,7 +114,8 @@ def step(words: list[str]) -> tuple[AnyStep, str]:
         case ["verify", id_]:
             return Verify(id=id_, why="w"), id_
         case ["delete", id_]:
-            return Delete(id=id_, why="w"), id_
+            kind = "security group" if id_.startswith("sg-") else ""
+            return Delete(id=id_, kind=kind, why="w"), id_
         case ["release", id_]:
             return Delete(id=id_, keep_disk=True, why="w"), id_
         case ["copy", id_]:
@@ -183,6 +188,7 @@ def test_plan(name: str) -> None:
         instances=tuple(machine(**named(m, names)) for m in things(case, "machine")),
         disks=tuple(disk(**d) for d in things(case, "disk")),
         images=tuple(image(**named(i, names)) for i in things(case, "image")),
+        leftovers=tuple(leftover(**t) for t in things(case, "leftover")),
         unread=tuple(case.get("unread", ())),
         lag_seconds=case.get("lag_seconds", 0.0),
     )

@@ -210,6 +210,7 @@ def test_a_day_on_real_machines(
     assert kinds == ["image", "snapshot"], "parked, and only the image is paid"
     assert machines(fake) == [], "no machine is left"
     assert rules(fake, 8888) == [], "nobody is let in where nothing runs"
+    assert [t["name"] for t in fake.get("things", kind="security-group") if t["tags"]] == ["hotdesk"]
 
     resumed = day.does("resume", "--type", "g5.xlarge", "--market", "spot")
     assert resumed.startswith("● blue is up")
@@ -240,10 +241,14 @@ def test_a_day_on_real_machines(
 
 
 def rules(fake: FakeEc2, port: int) -> list[str]:
-    groups = fake.client().describe_security_groups(Filters=[{"Name": "group-name", "Values": ["hotdesk"]}])
-    [group] = groups["SecurityGroups"]
+    """Who is let in at a port by any group of ours."""
+    groups = fake.client().describe_security_groups(Filters=[{"Name": "tag:hotdesk", "Values": ["1"]}])
     return [
-        r["CidrIp"] for rule in group["IpPermissions"] if rule["FromPort"] == port for r in rule["IpRanges"]
+        r["CidrIp"]
+        for group in groups["SecurityGroups"]
+        for rule in group["IpPermissions"]
+        if rule["FromPort"] == port
+        for r in rule["IpRanges"]
     ]
 
 

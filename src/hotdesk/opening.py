@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError, Refused, Usage
-from hotdesk.core.model import Desk, Goal, Phase, Survey, Value
+from hotdesk.core.errors import HotdeskError, Kind, Refused, Usage
+from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Value
 from hotdesk.questions import question_of
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
-    from hotdesk.core.ports import Access, Provider
+    from collections.abc import Iterator
+
+    from hotdesk.core.ports import Access, Clock, Opener, Provider
 
 CALLER = "caller"  # the address from which hotdesk is called, whatever it is by then
 EVERYBODY = "everybody"
 _WORLD = "0.0.0.0/0"
+_PATIENCE_SECONDS = 60.0  # for what a cloud has just made to be known to it
 
 
 class Public(Value, frozen=True):
@@ -62,11 +65,21 @@ def who_may(to: str) -> str:
     return str(network)
 
 
+@contextlib.contextmanager
+def _allowed(region: str) -> Iterator[None]:
+    """Within it, a cloud's no is said as one."""
+    try:
+        yield
+    except Refused as refused:
+        raise question_of(refused, f"{region} does not let hotdesk change who may connect.") from refused
+
+
 class Opening:
     """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
 
     state: Path
     store: Store
+    clock: Clock
     public: dict[str, Public]  # what was opened here, by desk
 
     if TYPE_CHECKING:
@@ -77,9 +90,7 @@ class Opening:
 
     def can_be_public(self, provider: str) -> None:
         """Raises `Usage` for a cloud whose desks cannot be opened."""
-        from hotdesk.core.ports import Opener
-
-        if not isinstance(self.provider(provider), Opener):
+        if self._opener(provider) is None:
             raise Usage(
                 f"A desk of {provider} cannot be opened to other computers.",
                 "Its Jupyter listens on this computer's own loopback, and only there.",
@@ -93,11 +104,11 @@ class Opening:
         """
         from hotdesk.connect import public
 
-        desk, to = self.store.desk(name), who_may(to)
+        desk = msgspec.structs.replace(self.store.desk(name), public=who_may(to))
         self.can_be_public(desk.provider)
         access = self.access(name)
-        self.store.put(msgspec.structs.replace(desk, public=to))
-        open_to = self._open_and_close(desk)
+        self.store.put(desk)
+        open_to = self._open(desk)
         shown = public.open_at(access)
         self._pin(name, shown.certificate)
         public.probe(access, shown.certificate)
@@ -113,59 +124,87 @@ class Opening:
         desk = self.store.desk(name)
         if desk.public:
             self.publish(name, EVERYBODY if desk.public == _WORLD else desk.public)
+        else:
+            self.close_behind(desk)
 
     def hide(self, name: str) -> None:
         """Jupyter through the ssh tunnel only. Harmless where it is so already."""
         from hotdesk.connect import public
 
-        desk = self.store.desk(name)
-        self.store.put(msgspec.structs.replace(desk, public=""))
-        self._open_and_close(desk)
-        machine = self.survey(desk.provider).of(name).live
+        desk = msgspec.structs.replace(self.store.desk(name), public="")
+        self.store.put(desk)
+        machine = self._close(desk)
         if machine is not None and machine.phase is Phase.READY and desk.provider != "local":
             public.close_at(self.access(name))
 
     def close_behind(self, desk: Desk) -> None:
-        """A desk that was opened has been parked or deleted: nobody is let in for it any more."""
-        if desk.public:
-            with contextlib.suppress(HotdeskError):  # the next one sees to it as well
-                self._open_and_close(desk)
+        """A desk that was opened has been left: nobody is let in at a machine that is off but stays.
+
+        (What opened one that is gone is a leftover of its desk, and the planner's.)
+        """
+        with contextlib.suppress(HotdeskError):  # the next command sees to it as well
+            self._each_its_own(desk.provider)
+            if desk.public and desk.goal is Goal.STOPPED:
+                self._close(desk)
 
     def close_behind_all(self) -> None:
-        """The same for desks that another process has parked: the watcher, or a machine that ended itself."""
-        from hotdesk.core.ports import Opener
+        """What an older hotdesk opened for all desks at once is closed, and each desk has its own."""
+        for provider in {desk.provider for desk in self.store.desks()}:
+            with contextlib.suppress(HotdeskError):
+                self._each_its_own(provider)
 
+    # ---- who is let in by the cloud --------------------------------------------------------------------
+
+    def _open(self, desk: Desk) -> tuple[str, ...]:
+        """Let in at the desk's machine whom its owner wants let in; who that is."""
+        machine = self.survey(desk.provider).of(desk.name).live
+        self._each_its_own(desk.provider)
+        return self._let_in(desk, machine) if machine else ()
+
+    def _close(self, desk: Desk) -> Instance | None:
+        """Let nobody in at the desk's machine, which is returned."""
+        machine = self.survey(desk.provider).of(desk.name).live
+        self._each_its_own(desk.provider)
+        provider = self._opener(desk.provider)
+        if machine and provider:
+            with _allowed(machine.region):
+                provider.close_notebook(machine)
+        return machine
+
+    def _each_its_own(self, provider: str) -> None:
+        """Desks that were opened when one rule opened them all: each is opened by itself, and that closed."""
+        opener = self._opener(provider)
+        regions = opener.opened_for_all() if opener else ()
+        if not opener or not regions:
+            return
+        seen = self.survey(provider).by_desk()
         for desk in self.store.desks():
-            if desk.public and desk.goal is not Goal.RUNNING:
-                provider = self.provider(desk.provider)
-                if isinstance(provider, Opener) and provider.opened():
-                    self.close_behind(desk)
+            machine = seen[desk.name].live if desk.provider == provider and desk.name in seen else None
+            if desk.public and desk.goal is Goal.RUNNING and machine and machine.region in regions:
+                self._let_in(desk, machine)
+        for region in regions:
+            with _allowed(region):
+                opener.close_for_all(region)
 
-    def _open_and_close(self, desk: Desk) -> tuple[str, ...]:
-        """Let in whom this computer's desks in that region want let in, and nobody else."""
+    def _let_in(self, desk: Desk, machine: Instance) -> tuple[str, ...]:
+        provider = self._opener(desk.provider)
+        assert provider is not None
+        own = desk.public == CALLER
+        until = self.clock.now() + _PATIENCE_SECONDS
+        with _allowed(machine.region):
+            while True:
+                try:
+                    return provider.open_notebook(machine, own, [] if own else [desk.public])
+                except Refused as no:  # made moments ago, and not yet known everywhere
+                    if no.kind is not Kind.NOT_READY or self.clock.now() >= until:
+                        raise
+                    self.clock.sleep(no.seconds)
+
+    def _opener(self, provider: str) -> Opener | None:
         from hotdesk.core.ports import Opener
 
-        provider = self.provider(desk.provider)
-        if not isinstance(provider, Opener):
-            return ()
-        seen = self.survey(desk.provider).by_desk()
-        at = {name: thing.live.region for name, thing in seen.items() if thing.live}
-        known = [d for d in self.store.desks() if d.provider == desk.provider and d.public]
-        wanted: dict[str, set[str]] = {region: set() for region in provider.opened()}
-        if desk.name in at:
-            wanted.setdefault(at[desk.name], set())
-        for one in known:
-            if one.goal is Goal.RUNNING and one.name in at:
-                wanted.setdefault(at[one.name], set()).add(one.public)
-        opened: dict[str, tuple[str, ...]] = {}
-        for region, to in wanted.items():
-            try:
-                opened[region] = provider.open_notebooks(region, CALLER in to, sorted(to - {CALLER}))
-            except Refused as refused:
-                raise question_of(
-                    refused, f"{region} does not let hotdesk change who may connect."
-                ) from refused
-        return opened.get(at.get(desk.name, ""), ())
+        cloud = self.provider(provider)
+        return cloud if isinstance(cloud, Opener) else None
 
     def _pin(self, name: str, certificate: str) -> None:
         """Kept beside the desk's keys: what `curl --cacert` or a browser may be given."""

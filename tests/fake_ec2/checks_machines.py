@@ -132,3 +132,46 @@ def a_group_in_use_stays(cloud: Cloud) -> None:
     cloud.ec2.terminate_instances(InstanceIds=[instance_id])
     cloud.pass_time(60)
     cloud.ec2.delete_security_group(GroupId=group)
+
+
+@check(moto="not refused")
+def an_interface_has_five_groups_at_most(cloud: Cloud) -> None:
+    made = [
+        cloud.ec2.create_security_group(GroupName=f"desk-{next(cloud.numbers)}", Description="x")["GroupId"]
+        for _ in range(6)
+    ]
+    instance_id = cloud.running(SecurityGroupIds=made[:1])
+    cloud.ec2.modify_instance_attribute(InstanceId=instance_id, Groups=made[:5])
+    assert {g["GroupId"] for g in cloud.machine(instance_id)["SecurityGroups"]} == set(made[:5])
+    refused(
+        lambda: cloud.ec2.modify_instance_attribute(InstanceId=instance_id, Groups=made),
+        "SecurityGroupsPerInterfaceLimitExceeded",
+    )
+    assert len(cloud.machine(instance_id)["SecurityGroups"]) == 5, "all or nothing"
+
+
+@check(moto="not refused")
+def a_group_is_of_the_machines_own_network(cloud: Cloud) -> None:
+    """(Two networks may each have a group of one name; one network may not.)"""
+    elsewhere = cloud.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    name = f"desk-{next(cloud.numbers)}"
+    make = cloud.ec2.create_security_group
+    here = make(GroupName=name, Description="x")["GroupId"]
+    there = make(GroupName=name, Description="x", VpcId=elsewhere)["GroupId"]
+    refused(lambda: make(GroupName=name, Description="x"), "InvalidGroup.Duplicate")
+    instance_id = cloud.running(SecurityGroupIds=[here])
+    refused(
+        lambda: cloud.ec2.modify_instance_attribute(InstanceId=instance_id, Groups=[here, there]),
+        "InvalidParameter",
+    )
+
+
+@check(moto="not refused")
+def a_group_goes_when_its_machine_was_let_go(cloud: Cloud) -> None:
+    names = [f"desk-{next(cloud.numbers)}" for _ in range(2)]
+    groups = [cloud.ec2.create_security_group(GroupName=n, Description="x")["GroupId"] for n in names]
+    instance_id = cloud.running(SecurityGroupIds=groups)
+    refused(lambda: cloud.ec2.delete_security_group(GroupId=groups[1]), "DependencyViolation")
+    cloud.ec2.modify_instance_attribute(InstanceId=instance_id, Groups=groups[:1])
+    cloud.ec2.delete_security_group(GroupId=groups[1])
+    refused(lambda: cloud.ec2.delete_security_group(GroupId=groups[0]), "DependencyViolation")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.fake_ec2 import catalogue, crowd, ledger, machine, market, quotas
+from tests.fake_ec2 import catalogue, crowd, ledger, machine, market, network, quotas
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.filters import iso, seconds_of
 from tests.fake_ec2.registration import drop_image
@@ -281,6 +281,13 @@ def show_things(world: World, ask: Ask) -> Any:
     return rows
 
 
+def show_reach(world: World, ask: Ask) -> Any:
+    """Whether a packet `from` an address reaches a `port` of the machine `id`, and through which groups."""
+    instance = find_instance(world, ask)
+    through = network.lets_in(world, instance, ask["from"], int(ask["port"]))
+    return {"open": bool(through), "through": network.group_rows(world, instance.region, through)}
+
+
 def show_costs(world: World, ask: Ask) -> Any:
     """Money so far and now, all and per value of a `tag` (things without it are under '')."""
     tag = ask.get("tag", "hotdesk:desk")
@@ -337,5 +344,6 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("DELETE", "log"): clear_log,
     ("GET", "things"): show_things,
     ("GET", "costs"): show_costs,
+    ("GET", "reach"): show_reach,
     ("POST", "crowd"): add_crowd,
 }

@@ -76,7 +76,8 @@ def delete_security_group(world: World, call: Call) -> dict[str, Any]:
             "CannotDelete", f"the specified group: {group.id} name: default cannot be deleted by a user"
         )
     call.dry_run()
-    if group.id in groups_in_use(world, call.region):
+    spare = {g.id for eni in backend.enis.values() for g in eni.group_set}
+    if group.id in {*groups_in_use(world, call.region), *spare}:
         raise Problem("DependencyViolation", f"resource {group.id} has a dependent object")
     for other in (g for groups in backend.groups.values() for g in groups.values() if g.id != group.id):
         for rule in [*other.ingress_rules, *other.egress_rules]:
@@ -154,10 +155,13 @@ def subnet_of(world: World, region: str, subnet_id: str | None, zone: str | None
     raise Problem("MissingInput", f"No default subnet for availability zone: '{zone}'.")
 
 
+GROUPS_PER_INTERFACE = 5  # unless the account's quota is raised
+
+
 def resolve_groups(world: World, region: str, ids: list[str], names: list[str], vpc_id: str) -> list[str]:
     """Ids of the groups a launch names; the default group of the network when it names none."""
     backend = world.moto(region)
-    found = []
+    found: list[str] = []
     for group_id in ids:
         group = backend.get_security_group_from_id(group_id)
         if group is None:
@@ -178,7 +182,34 @@ def resolve_groups(world: World, region: str, ids: list[str], names: list[str], 
     if not found:
         default = backend.get_default_security_group(vpc_id)
         found = [default.id] if default else []
+    found = list(dict.fromkeys(found))
+    if len(found) > GROUPS_PER_INTERFACE:
+        raise Problem(
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.",
+        )
     return found
+
+
+def lets_in(world: World, instance: Instance, address: str, port: int) -> list[str]:
+    """The groups through which a packet from that address reaches a port of a machine; none: it does not."""
+    if instance.state != "running" or not instance.public_ip:
+        return []
+    backend, sender = world.moto(instance.region), ipaddress.ip_address(address)
+    return [
+        group_id
+        for group_id in instance.groups
+        if (group := backend.get_security_group_from_id(group_id))
+        and any(_matches(rule, sender, port) for rule in group.ingress_rules)
+    ]
+
+
+def _matches(rule: Any, sender: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> bool:
+    every = rule.ip_protocol == "-1"
+    if not every and not (rule.ip_protocol == "tcp" and int(rule.from_port) <= port <= int(rule.to_port)):
+        return False
+    named = rule.cidr_ipv4 or rule.cidr_ipv6  # (a rule may name another group instead)
+    return named is not None and sender in ipaddress.ip_network(named)
 
 
 def group_rows(world: World, region: str, ids: list[str]) -> list[dict[str, str]]:

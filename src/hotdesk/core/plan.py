@@ -54,6 +54,9 @@ from hotdesk.core.steps import (
 #: Why a machine cannot become what is wanted, although another machine may well be it.
 _ANOTHER_MACHINE = OFFER_KINDS | {Kind.BAD_REQUEST}
 
+#: Leftovers that cost nothing and open nothing, as long as no machine uses them.
+FREE = frozenset({"security group"})
+
 TRIES_DONE = 10  # of one step that is said to be done, and never shows
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
 
@@ -75,7 +78,7 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
-    steps = _steps(desk, seen, past, now)
+    steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
 
 
@@ -257,6 +260,18 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
 
 
 # ---- refusals ----------------------------------------------------------------------------------------
+
+
+def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
+    """Whether a step is left to the next command: it would delete what costs nothing, and the cloud will not.
+
+    (Something of another's may use it, or deleting it is not allowed.) Saving, and all that is paid, goes on.
+    """
+    if not isinstance(step, Delete) or step.kind not in FREE:
+        return False
+    tried, row = past.begun(step.key, desk.since), past.last.get(step.key)
+    not_now = row and row.refused and row.outcome and row.outcome.kind is not Kind.NOT_READY
+    return tried >= TRIES or bool(tried and not_now)
 
 
 def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnyStep:

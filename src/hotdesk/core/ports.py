@@ -126,15 +126,24 @@ class Examiner(Protocol):
 class Opener(Protocol):
     """What a provider may also do: let others reach a desk's Jupyter without a tunnel."""
 
-    def opened(self) -> Sequence[str]:
-        """Regions where this computer has let somebody in, as last surveyed."""
+    def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        """Let this computer's address (`caller`) and these ranges reach this one machine's Jupyter.
+
+        What this computer let in besides is taken back; what others did stays. Who is let in, as ranges.
+        May refuse.
+        """
         ...
 
-    def open_notebooks(self, region: str, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
-        """Let in this computer's address (`caller`) and these ranges; take back what it opened else.
+    def close_notebook(self, instance: Instance) -> None:
+        """Let nobody reach this machine's Jupyter, whoever let them in. May refuse."""
+        ...
 
-        Who is let in, as ranges. Rules of other computers stay. May refuse.
-        """
+    def opened_for_all(self) -> Sequence[str]:
+        """Regions where an older hotdesk at this computer opened all desks at once, as last surveyed."""
+        ...
+
+    def close_for_all(self, region: str) -> None:
+        """Take that back. May refuse."""
         ...
 
 

@@ -100,8 +100,8 @@ def _open(desk: Desk, machine: Instance) -> Finding:
     if not desk.public:
         return Finding(
             level="note",
-            what=f"{desk.name}: port 8888 of its network is open to {who}.",
-            why="It was opened for another desk, or by another computer. This one's Jupyter is not there.",
+            what=f"{desk.name}: port 8888 of its machine is open to {who}.",
+            why="Another computer opened it, or an older hotdesk all desks; or closing it was cut off.",
             fix=private,
         )
     wide = [r for r in machine.open_to if int(r.partition("/")[2] or 128) < 24]

@@ -13,7 +13,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Clock, KeyFiles
-from hotdesk.providers.aws import network, quotas, tags
+from hotdesk.providers.aws import network, notebooks, quotas, tags
 from hotdesk.providers.aws.account import Account, side_by_side, split
 from hotdesk.providers.aws.errors import answers, code, refusal
 
@@ -42,6 +42,7 @@ def findings(
         lambda: list(_permissions(account, regions[0], survey)),
         lambda: list(_quotas(account, desks)),
         *[lambda region=region: list(_network(account, region)) for region in regions],
+        lambda: list(_groups(desks, survey)),
         *[lambda region=region: list(_keys(account, region, keys, survey)) for region in regions],
         lambda: list(_images(account, desks, survey)),
     ]
@@ -125,6 +126,8 @@ def _permissions(account: Account, region: str, survey: Survey | None) -> Iterat
             "TagSpecifications": tags.specifications(["key-pair"], told),
         },
         "authorize_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
+        "revoke_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
+        "delete_security_group": {"GroupId": own("sg")},
         "stop_instances": {"InstanceIds": [machine]},
         "start_instances": {"InstanceIds": [machine]},
         "terminate_instances": {"InstanceIds": [machine]},
@@ -207,6 +210,23 @@ def _network(account: Account, region: str) -> Iterator[Finding]:
     except Refused as no:
         if no.kind is Kind.BAD_REQUEST:  # (unsupported: there are subnets, in their own zones)
             yield _bad(f"A machine in {region} would have no network.", no.message, no.fix)
+
+
+def _groups(desks: Sequence[Desk], survey: Survey | None) -> Iterator[Finding]:
+    """Groups of desks that were opened, which could not be deleted behind them."""
+    names = {desk.name for desk in desks}
+    for left in survey.leftovers if survey else ():
+        if left.kind == "security group" and left.desk in names:
+            region, bare = split(left.id)
+            yield Finding(
+                level="note",
+                what=f"{left.desk}: the security group that opened its Jupyter is still there "
+                f"({notebooks.group_name(left.desk)}, {bare}).",
+                why="No machine of ours uses it, so it opens nothing, and it costs nothing. The next command "
+                "deletes it, unless something else uses it.",
+                fix=f"aws ec2 describe-network-interfaces --region {region} "
+                f"--filters Name=group-id,Values={bare}   # what uses it",
+            )
 
 
 # ---- keys --------------------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ CODES: dict[str, Kind] = {
     "AMIQuotaExceeded": Kind.QUOTA,
     "AttachmentLimitExceeded": Kind.QUOTA,
     "ResourceCountLimitExceeded": Kind.QUOTA,
+    "SecurityGroupLimitExceeded": Kind.QUOTA,
+    "SecurityGroupsPerInstanceLimitExceeded": Kind.QUOTA,
+    "SecurityGroupsPerInterfaceLimitExceeded": Kind.QUOTA,
     "ConcurrentSnapshotLimitExceeded": Kind.THROTTLED,
     "ConcurrentCreateImageNoRebootLimitExceeded": Kind.THROTTLED,
     # This offer cannot do it, another may.

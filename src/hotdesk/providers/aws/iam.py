@@ -73,7 +73,7 @@ def policy() -> dict[str, Any]:
                     }
                 },
             ),
-            _allow(
+            _allow(  # (ModifyInstanceAttribute also puts our machines into our groups: both are)
                 "ChangeAndDeleteWhatIsTagged",
                 [
                     *("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags", "ec2:DeleteKeyPair"),

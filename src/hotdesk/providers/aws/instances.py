@@ -12,6 +12,7 @@ from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import network, quotas, reading, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
+from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.aws.images import BaseImage, find_base
 
@@ -22,7 +23,13 @@ _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOS
 
 
 def launch(
-    account: Account, order: LaunchOrder, public_key: Path, user_data: bytes, *, new: bool = False
+    account: Account,
+    order: LaunchOrder,
+    public_key: Path,
+    user_data: bytes,
+    who: Computer,
+    *,
+    new: bool = False,
 ) -> str:
     """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side.
 
@@ -35,7 +42,7 @@ def launch(
         split(order.image_id)
     _, (subnet, group), key, base, _ = all_of(
         lambda: account.ec2_once(region),
-        lambda: _network(account, region, offer.zone),
+        lambda: _network(account, region, offer.zone, who),
         lambda: network.ensure_key(account, region, order, public_key),
         lambda: find_base(account, order),
         lambda: reading.may_read(account, region) if new else None,
@@ -57,7 +64,7 @@ def launch(
     return qualified(region, made["Instances"][0]["InstanceId"])
 
 
-def _network(account: Account, region: str, zone: str) -> tuple[str, str]:
+def _network(account: Account, region: str, zone: str, who: Computer) -> tuple[str, str]:
     """Subnet and security group of a zone, the latter open to the caller."""
     (subnet, vpc), groups, cidr = all_of(
         lambda: network.find_subnet(account, region, zone),
@@ -65,7 +72,7 @@ def _network(account: Account, region: str, zone: str) -> tuple[str, str]:
         lambda: network.callers_address(account, region),
     )
     group = network.ensure_group(account, region, vpc, groups)
-    network.admit(account, region, group, cidr, network.computer_name())
+    network.admit(account, region, group, cidr, who)
     return subnet, group["GroupId"]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,15 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import answers, code
 
 GROUP = "hotdesk"
+SHARED = {"name": GROUP}  # its tags: it is no desk's own
 SSH = 22
 NOTEBOOK = 8888
+
+Group = Mapping[str, Any]  # a security group, as EC2 describes it
 
 
 def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
@@ -63,25 +66,35 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
     )
 
 
-def find_groups(account: Account, region: str) -> list[dict[str, Any]]:
-    """Every security group called `hotdesk` in a region."""
+def find_groups(account: Account, region: str, *names: str) -> list[Group]:
+    """Every security group of these names in a region; unless named, those called `hotdesk`."""
     with answers():
         found = account.ec2(region).describe_security_groups(
-            Filters=[{"Name": "group-name", "Values": [GROUP]}]
+            Filters=[{"Name": "group-name", "Values": list(names or (GROUP,))}]
         )
     return list(found["SecurityGroups"])
 
 
 def ensure_group(
-    account: Account, region: str, vpc: str, groups: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any]:
-    """The VPC's group called `hotdesk`, out of those found; made when there is none."""
+    account: Account,
+    region: str,
+    vpc: str,
+    groups: Sequence[Group],
+    *,
+    told: tags.Tags = SHARED,
+    said: str = "hotdesk: ssh from the addresses of the desks' owners only",
+) -> Group:
+    """The VPC's group of that name, out of those found; made when there is none.
+
+    `told`: its tags, the name among them; `said`: what a console shows of it.
+    """
+    name = told["name"]
     here = [g for g in groups if g["VpcId"] == vpc]
     if here:
         if not tags.is_ours(here[0].get("Tags")):
             raise Refused(
                 Kind.BAD_REQUEST,
-                f"{here[0]['GroupId']} in {region} is named {GROUP} and was not made by hotdesk.",
+                f"{here[0]['GroupId']} in {region} is named {name} and was not made by hotdesk.",
                 fix=f"aws ec2 create-tags --region {region} --resources {here[0]['GroupId']} "
                 "--tags Key=hotdesk,Value=1   # if hotdesk may use it",
             )
@@ -89,14 +102,14 @@ def ensure_group(
     try:
         with answers():
             made = account.ec2_once(region).create_security_group(
-                GroupName=GROUP,
-                Description="hotdesk: ssh from the addresses of the desks' owners only",
+                GroupName=name,
+                Description=said,
                 VpcId=vpc,
-                TagSpecifications=tags.specifications(["security-group"], {"name": GROUP}),
+                TagSpecifications=tags.specifications(["security-group"], told),
             )
     except Refused as no:
         if code(no.__cause__ or no) == "InvalidGroup.Duplicate":  # another command was faster
-            listed = [g for g in find_groups(account, region) if g["VpcId"] == vpc]
+            listed = [g for g in find_groups(account, region, name) if g["VpcId"] == vpc]
             if listed:
                 return listed[0]
             raise Refused(Kind.NOT_READY, "The security group was made moments ago and is not listed yet.",
@@ -105,49 +118,31 @@ def ensure_group(
     return {"GroupId": made["GroupId"], "VpcId": vpc, "IpPermissions": []}
 
 
-def admit(account: Account, region: str, group: Mapping[str, Any], cidr: str, who: str) -> None:
+def admit(account: Account, region: str, group: Group, cidr: str, who: Computer) -> None:
     """Let `cidr` connect by ssh, and take back what was opened before for the same computer (`who`).
 
-    Where it has opened Jupyter's port for itself, that follows its address, too.
+    A rule under its bare host name is of an older hotdesk: ours, where it is for our own address, and then
+    called by our name from now on; else perhaps another computer's of that name, and left to it for a while.
     """
-    change = account.ec2_once(region)
-    _set(change, group, SSH, f"hotdesk: {who}", {cidr})
-    mine = _notebooks(who)
-    if any(r.get("Description") == mine for r in _ranges(group, NOTEBOOK)):
-        _set(change, group, NOTEBOOK, mine, {cidr})
+    change, listed = account.ec2_once(region), ranges(group, SSH)
+    old = [r for r in listed if r.get("Description") == f"hotdesk: {who.host}"]
+    taken = [r for r in old if cidr_of(r) == cidr or who.outlived_the_old]
+    for rule in taken:
+        revoke(change, group, SSH, rule)
+    kept = [r for r in listed if r not in taken]
+    set_rules(change, group, SSH, f"hotdesk: {who.name}", {cidr}, listed=kept)
 
 
-def open_notebooks(
-    account: Account,
-    region: str,
-    groups: Sequence[Mapping[str, Any]],
-    *,
-    own: set[str],
-    wider: set[str],
-    who: str,
-) -> None:
-    """Let exactly these reach Jupyter's port on behalf of `who`: its own address, and wider ranges."""
-    for group in (g for g in groups if tags.is_ours(g.get("Tags"))):
-        change = account.ec2_once(region)
-        _set(change, group, NOTEBOOK, _notebooks(who), own)
-        _set(change, group, NOTEBOOK, f"{_notebooks(who)} wider", wider - own)
-
-
-def open_to(groups: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def open_to(groups: Sequence[Group]) -> tuple[str, ...]:
     """The ranges that can reach Jupyter's port through these groups, whoever let them in."""
-    return tuple(sorted({_cidr(r) for group in groups for r in _ranges(group, NOTEBOOK)}))
+    return tuple(sorted({cidr_of(r) for group in groups for r in ranges(group, NOTEBOOK)}))
 
 
-def has_opened(group: Mapping[str, Any], who: str) -> bool:
-    """Whether this computer has let anybody reach Jupyter's port."""
-    return any(str(r.get("Description", "")).startswith(_notebooks(who)) for r in _ranges(group, NOTEBOOK))
+# ---- rules -------------------------------------------------------------------------------------------
 
 
-def _notebooks(who: str) -> str:
-    return f"hotdesk: {who} notebooks"
-
-
-def _ranges(group: Mapping[str, Any], port: int) -> list[Mapping[str, Any]]:
+def ranges(group: Group, port: int) -> list[Mapping[str, Any]]:
+    """Who may reach a port through a group, one by one, as EC2 describes them."""
     return [
         r
         for rule in group.get("IpPermissions", ())
@@ -156,14 +151,21 @@ def _ranges(group: Mapping[str, Any], port: int) -> list[Mapping[str, Any]]:
     ]
 
 
-def _cidr(listed: Mapping[str, Any]) -> str:
+def cidr_of(listed: Mapping[str, Any]) -> str:
     return str(listed.get("CidrIp") or listed["CidrIpv6"])
 
 
-def _set(change: Any, group: Mapping[str, Any], port: int, mine: str, wanted: set[str]) -> None:
-    """Of the rules of this port that are described as `mine`, exactly the wanted ones. Others' rules stay."""
-    ranges = _ranges(group, port)
-    for cidr in sorted(wanted - {_cidr(r) for r in ranges}):
+def set_rules(
+    change: Any,
+    group: Group,
+    port: int,
+    mine: str,
+    wanted: set[str],
+    *,
+    listed: Sequence[Mapping[str, Any]],
+) -> None:
+    """Of a port's rules that are `listed` and described as `mine`, exactly the wanted ones; others stay."""
+    for cidr in sorted(wanted - {cidr_of(r) for r in listed}):
         try:
             with answers():
                 change.authorize_security_group_ingress(
@@ -172,20 +174,24 @@ def _set(change: Any, group: Mapping[str, Any], port: int, mine: str, wanted: se
         except Refused as no:
             if code(no.__cause__ or no) != "InvalidPermission.Duplicate":
                 raise
-    for old in (r for r in ranges if r.get("Description") == mine and _cidr(r) not in wanted):
-        try:
-            with answers():
-                change.revoke_security_group_ingress(
-                    GroupId=group["GroupId"], IpPermissions=[_rule(_cidr(old), mine, port)]
-                )
-        except Refused as no:
-            if code(no.__cause__ or no) != "InvalidPermission.NotFound":
-                raise
+    for old in (r for r in listed if r.get("Description") == mine and cidr_of(r) not in wanted):
+        revoke(change, group, port, old)
+
+
+def revoke(change: Any, group: Group, port: int, listed: Mapping[str, Any]) -> None:
+    """Take one rule back, whosever it is. One that is gone is taken back already."""
+    rule = _rule(cidr_of(listed), str(listed.get("Description") or ""), port)
+    try:
+        with answers():
+            change.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule])
+    except Refused as no:
+        if code(no.__cause__ or no) != "InvalidPermission.NotFound":
+            raise
 
 
 def _rule(cidr: str, description: str, port: int) -> dict[str, Any]:
     six = ":" in cidr
-    place = {"CidrIpv6" if six else "CidrIp": cidr, "Description": description}
+    place = {"CidrIpv6" if six else "CidrIp": cidr, **({"Description": description} if description else {})}
     return {
         "IpProtocol": "tcp",
         "FromPort": port,
@@ -285,8 +291,3 @@ def _ask(url: str) -> str:
             fix='address = "203.0.113.7/32"   # under [aws] in hotdesk.toml: your address',
             seconds=10,
         ) from error
-
-
-def computer_name() -> str:
-    """What this computer's rules in the group are called (EC2 allows few characters in a description)."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:60] or "computer"

@@ -18,9 +18,10 @@ from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.machine.user_data import render
-from hotdesk.providers.aws import baking, billing, instances, network, reading, tags
+from hotdesk.providers.aws import baking, billing, instances, network, notebooks, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
+from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.settings import Settings
 
@@ -66,8 +67,9 @@ class Aws:
         self._making: set[str] = set()  # those where this process asked for something
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
-        self._admitted: dict[str, float] = {}  # regions whose group lets this computer in, and since when
-        self._opened: tuple[str, ...] = ()  # regions where it has opened Jupyter's port, as last surveyed
+        self._computer = Computer(state, clock)
+        self._admitted: dict[str, float] = {}  # regions and groups that let this computer in, and since when
+        self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter at all desks, as last surveyed
         self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -89,8 +91,7 @@ class Aws:
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
-        who = network.computer_name()
-        self._opened = tuple(f.region for f in found if any(network.has_opened(g, who) for g in f.groups))
+        self._opened = tuple(f.region for f in found if notebooks.opened_for_all(f.groups, self._computer))
         silent = dict(unread)
         # What is not ours to know now will not be so in a moment either: a person has to do something.
         closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
@@ -138,7 +139,8 @@ class Aws:
             resumed=bool(order.image_id),
         )
         self._memory.free.pop(order.offer.region, None)
-        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data, new=new)
+        key = Path(keys.user_key_path + ".pub")
+        made = instances.launch(self.account, order, key, data, self._computer, new=new)
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
@@ -167,9 +169,8 @@ class Aws:
         host = raw.get("PublicIpAddress") or (raw.get("PrivateIpAddress") if self._private else None)
         if not host:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
-        if not 0 <= self._clock.now() - self._admitted.get(region, -ADMITTED_SECONDS) < ADMITTED_SECONDS:
-            with reaching():
-                self._admit(region, raw)
+        with reaching():
+            self._admit(region, instance.desk, raw)
         keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
         known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
         if not known.exists():
@@ -192,29 +193,50 @@ class Aws:
         """Whether the owner chose the network, which may then be one without public addresses."""
         return bool(self.settings.vpc or self.settings.subnet)
 
-    def _admit(self, region: str, raw: dict[str, Any]) -> None:
-        """Let this computer's present address in, where it has changed since the launch."""
-        mine = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
-        for group in network.find_groups(self.account, region):
-            if group["GroupId"] in mine:
+    def _admit(self, region: str, desk: str, raw: dict[str, Any]) -> None:
+        """Let this computer's present address in, where it has changed since it was last looked at."""
+        names = {network.GROUP, notebooks.group_name(desk)}
+        through = {
+            g["GroupId"]: g["GroupName"] for g in raw.get("SecurityGroups", ()) if g["GroupName"] in names
+        }
+        now = self._clock.now()
+        looked = {group_id if name != network.GROUP else region for group_id, name in through.items()} | {
+            region
+        }
+        if all(0 <= now - self._admitted.get(key, -ADMITTED_SECONDS) < ADMITTED_SECONDS for key in looked):
+            return
+        for group in network.find_groups(self.account, region, *sorted({*through.values()})):
+            if group["GroupId"] in through:
                 cidr = network.callers_address(self.account, region)
-                network.admit(self.account, region, group, cidr, network.computer_name())
+                let_in = network.admit if group["GroupName"] == network.GROUP else notebooks.follow
+                let_in(self.account, region, group, cidr, self._computer)
                 self._memory.free.pop(region, None)
-        self._admitted[region] = self._clock.now()
+        self._admitted |= dict.fromkeys(looked, self._clock.now())
 
     # ---- Jupyter without a tunnel ----------------------------------------------------------------------
 
-    def opened(self) -> Sequence[str]:
+    def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        region, bare = split(instance.id)
+        own = {network.callers_address(self.account, region)} if caller else set()
+        self._memory.free.pop(region, None)
+        notebooks.open_to(
+            self.account, region, bare, instance.desk, self._computer, own=own, wider=set(wider)
+        )
+        self._memory.free.pop(region, None)
+        return tuple(sorted({*own, *wider}))
+
+    def close_notebook(self, instance: Instance) -> None:
+        region, bare = split(instance.id)
+        self._memory.free.pop(region, None)
+        notebooks.close(self.account, region, bare, instance.desk)
+
+    def opened_for_all(self) -> Sequence[str]:
         return self._opened
 
-    def open_notebooks(self, region: str, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
-        own = {network.callers_address(self.account, region)} if caller else set()
-        groups = network.find_groups(self.account, region)
+    def close_for_all(self, region: str) -> None:
+        notebooks.close_for_all(self.account, region, self._computer)
         self._memory.free.pop(region, None)
-        network.open_notebooks(
-            self.account, region, groups, own=own, wider=set(wider), who=network.computer_name()
-        )
-        return tuple(sorted({*own, *wider}))
+        self._opened = tuple(r for r in self._opened if r != region)
 
     # ---- images --------------------------------------------------------------------------------------
 

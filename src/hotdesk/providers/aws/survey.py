@@ -235,7 +235,7 @@ def _unregistered(found: Found) -> list[Image]:
 
 
 def _leftovers(found: Found) -> list[Leftover]:
-    """Snapshots whose image is gone, and the security group where no machine uses it."""
+    """Snapshots whose image is gone, and security groups that no machine uses."""
     kept = {
         m["Ebs"].get("SnapshotId")
         for i in found.images
@@ -261,17 +261,34 @@ def _leftovers(found: Found) -> list[Leftover]:
                 why="a snapshot whose image is gone",
             )
         )
-    if all(i["State"]["Name"] == "terminated" for i in found.instances):
-        left += [
+    left += _groups(found)
+    return left
+
+
+def _groups(found: Found) -> list[Leftover]:
+    """Security groups that no machine uses: the shared one, and those through which a Jupyter was reached.
+
+    One of a desk that has a machine here is shown as nobody's: another command may be about to attach it.
+    """
+    here = [i for i in found.instances if i["State"]["Name"] != "terminated"]
+    used = {g["GroupId"] for i in here for g in i.get("SecurityGroups", ())}
+    at_work = {tags.read(i.get("Tags")).get("desk", "") for i in here}
+    left = []
+    for raw in found.groups:
+        desk = tags.read(raw.get("Tags")).get("desk", "")
+        if raw["GroupId"] in used or (here and not desk):
+            continue
+        let = f"a security group that opened {desk}'s Jupyter, and no machine uses it"
+        left.append(
             Leftover(
                 id=qualified(found.region, raw["GroupId"]),
                 kind="security group",
                 provider=NAME,
                 region=found.region,
-                why="a security group that no machine uses (it costs nothing)",
+                desk="" if desk in at_work else desk,
+                why=f"{let if desk else 'a security group that no machine uses'} (it costs nothing)",
             )
-            for raw in found.groups
-        ]
+        )
     return left
 
 

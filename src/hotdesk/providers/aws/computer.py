@@ -1,0 +1,70 @@
+"""Which computer this is, to the rules in a security group: its host name, and an id that no other has.
+
+Two laptops may well have one name ("MacBook-Pro.local", "localhost"): by that alone each would take the
+other's address back at every connect. The id is made once and kept beside the desks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import socket
+from functools import cached_property
+from pathlib import Path
+
+from hotdesk.core.ports import Clock
+
+#: How long rules without an id are left to other computers of this name, which may run an older hotdesk.
+#: (From when this computer got its id: EC2 does not tell how old a rule is.)
+GRACE_SECONDS = 30 * 86400.0
+
+
+class Computer:
+    """This computer, as its rules are called. Nothing is read or written before it is asked for."""
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self._file = state / "computer"
+        self._clock = clock
+
+    @property
+    def host(self) -> str:
+        """Its host name, in the few characters that EC2 allows in a description."""
+        return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:60] or "computer"
+
+    @property
+    def name(self) -> str:
+        """What its rules are called: `laptop-4f2a`."""
+        return f"{self.host}-{self._made[0]}"
+
+    @property
+    def outlived_the_old(self) -> bool:
+        """Whether rules under its bare host name are nobody's by now: see `GRACE_SECONDS`."""
+        return self._clock.now() - self._made[1] >= GRACE_SECONDS
+
+    @cached_property
+    def _made(self) -> tuple[str, float]:
+        """The id, and when it was made. Of two processes that make it at once, one wins, for both."""
+        if known := self._read():
+            return known
+        made = secrets.token_hex(2), self._clock.now()
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = self._file.with_name(f"computer.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{made[0]} {made[1]:.0f}\n")
+        try:
+            os.link(new, self._file)
+        except OSError:  # another process was faster; or the file is damaged, or there are no links here
+            if not self._read():
+                new.replace(self._file)
+        finally:
+            new.unlink(missing_ok=True)
+        return self._read() or made
+
+    def _read(self) -> tuple[str, float] | None:
+        with contextlib.suppress(OSError, ValueError):
+            word, at = self._file.read_text("ascii").split()
+            if re.fullmatch(r"[0-9a-f]{4}", word):
+                return word, float(at)
+        return None
