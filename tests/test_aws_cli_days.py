@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -24,7 +26,7 @@ from tests.aws_cli import (  # noqa: F401
     well,
 )
 from tests.aws_desk import offer
-from tests.fake_ec2.process import FakeEc2
+from tests.fake_ec2.process import ROOT, FakeEc2
 
 pytestmark = NEEDED
 
@@ -84,9 +86,9 @@ def test_a_clock_that_is_off(cloud: FakeEc2, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forward"])
-def test_a_clock_that_jumps_between_commands(cloud: FakeEc2, ask: Ask, hours: int) -> None:
+def test_a_clock_that_jumps_between_commands(cloud: FakeEc2, ask: Ask, tmp_path: Path, hours: int) -> None:
     """By an hour, between up and park, and back again before resume."""
-    off = {"PYTHONPATH": f"{shifted()}", "SHIFT_SECONDS": str(3600 * hours)}
+    off = {"PYTHONPATH": shifted(tmp_path / "shifted"), "SHIFT_SECONDS": str(3600 * hours)}
     well(ask(*ON_DEMAND))
     well(ask("park", "blue", **off))
     assert paid(cloud) == {"snapshot": 1}
@@ -97,15 +99,9 @@ def test_a_clock_that_jumps_between_commands(cloud: FakeEc2, ask: Ask, hours: in
     assert paid(cloud) == {}
 
 
-def shifted() -> str:
+def shifted(folder: Path) -> str:
     """A folder whose `sitecustomize` moves the clock of a process by SHIFT_SECONDS."""
-    import tempfile
-    from pathlib import Path
-
-    from tests.fake_ec2.process import ROOT
-
-    folder = Path(tempfile.gettempdir()) / "hotdesk-shifted"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         "import os, time\n"
         "real, by = time.time, float(os.environ.get('SHIFT_SECONDS', 0))\n"
