@@ -162,11 +162,12 @@ class Reconciler:
             try:
                 tick = self.tick({desk.name})
                 failed = 0
-            except Unreachable:
+            except Unreachable as error:
                 failed += 1
                 if failed >= PATIENCE:
                     raise
                 tick = Tick(2.0**failed)
+                self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
             if any(isinstance(row.step, Leave) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself: it is wanted parked
             if tick.seconds is None:

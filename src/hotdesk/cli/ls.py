@@ -15,6 +15,7 @@ _MARKS = {
     "stopped": ("○", "yellow"),
     "parked": ("◍", "blue"),
     "saving": ("◐", "blue"),
+    "unknown": ("?", "yellow"),
 }
 
 
@@ -34,9 +35,9 @@ def command(as_json: bool) -> None:
             post = sent.desk if (sent := away(desks.store)) else ""
     for view in views:
         if view.left:
-            render.note(
-                f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
-            )
+            render.note(left_words(view))
+        if view.phase == "unknown":
+            render.note(f"{view.name} cannot be seen, and may cost money: {render.safe(view.why)}")
     if as_json:
         render.json([row(view) for view in views])
         return
@@ -120,6 +121,17 @@ def row(view: View) -> dict[str, object]:
         "open_to": list(view.open_to),
         "elsewhere": view.elsewhere,
     }
+
+
+def left_words(view: View) -> str:
+    """What became of a desk whose machine was turned off by somebody else, and is not there to be used."""
+    if view.why.startswith(("idle ", "its lease ", "deadline:")):
+        how = f"has ended itself ({view.why})"
+    else:
+        how = "was turned off, by itself or in the console"
+    if view.phase in {"saving", "stopped", "parked"}:
+        return f"{view.name} {how}; it is being parked: hotdesk log -f {view.name}"
+    return f"{view.name} {how}, and its disk is gone: hotdesk up {view.name}"
 
 
 def open_words(view: View) -> str:

@@ -69,6 +69,11 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
+        if seen.closed:
+            what = (
+                f"{regions} does not let hotdesk look. Whatever {desk.name} has there stays, and is paid for."
+            )
+            return [Ask(what=what, why=seen.closed, fix=seen.closed_fix, kind=Kind.DENIED)]
         return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
@@ -104,7 +109,7 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if ending := {m.id: m.reason for m in seen.machines if m.phase is Phase.ENDING}:
+    if ending := {m.id: m for m in seen.machines if m.phase is Phase.ENDING}:
         for half in seen.leftovers:
             if half.of in ending:
                 step = Delete(id=half.id, why=half.why)
@@ -113,7 +118,8 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                 return [step]
         if desk.goal is Goal.GONE and seen.leftovers:  # what no machine needs need not wait for its end
             return [let_go(thing, "you asked for it to be gone") for thing in seen.leftovers]
-        why = next((reason for reason in ending.values() if reason), "its machine is ending")
+        machine = next((m for m in ending.values() if m.reason), next(iter(ending.values())))
+        why = machine.reason or f"{machine.instance_type} in {machine.zone} is being ended"
         return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)

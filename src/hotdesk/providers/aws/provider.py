@@ -74,6 +74,7 @@ class Aws:
         self._memory = reading.Memory()
         self._me = ""  # who we are in this account, once it is known
         self._making: set[str] = set()  # those where this process asked for something
+        self._unproven: set[str] = set()  # those of them that nobody here has wholly read yet
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
         self._computer = Computer(state, clock)
@@ -95,6 +96,7 @@ class Aws:
         with reaching():
             wanted = tuple(regions) or self.account.regions()
         found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
+        self._unproven -= {f.region for f in found if f.region in self._busy}
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}
@@ -103,9 +105,13 @@ class Aws:
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         self._opened = tuple(f.region for f in found if notebooks.opened_for_all(f.groups, self._computer))
+        silent = dict(unread)
+        # What is not ours to know now will not be so in a moment either: a person has to do something.
+        closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         return surveying.survey(
             found,
-            unread,
+            sorted(silent),
+            closed=(closed.message, closed.fix) if closed else ("", ""),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
             owner=self._owner() if found else "",
@@ -164,7 +170,8 @@ class Aws:
         )
         self._memory.free.pop(order.offer.region, None)
         key = Path(keys.user_key_path + ".pub")
-        made = instances.launch(self.account, order, key, data, self._computer, owner=self._owner())
+        new = order.offer.region in self._unproven
+        made = instances.launch(self.account, order, key, data, self._computer, owner=self._owner(), new=new)
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
@@ -327,6 +334,8 @@ class Aws:
 
     def _will_make_in(self, region: str) -> None:
         self._making.add(region)
+        if region not in self._busy:
+            self._unproven.add(region)
         self._remember(self._busy | {region})
 
     def _remember(self, busy: set[str]) -> None:

@@ -38,8 +38,9 @@ def survey(
     owner: str,
     storage: StoragePrice,
     list_price: ListPrice = lambda region, instance_type: None,
+    closed: tuple[str, str] = ("", ""),
 ) -> Survey:
-    """What was found, in the core's words."""
+    """What was found, in the core's words. `closed`: why a region does not let us look, and what to do."""
     instances: list[Instance] = []
     disks: list[Disk] = []
     images: list[Image] = []
@@ -62,6 +63,8 @@ def survey(
         images=tuple(images),
         leftovers=tuple(leftovers),
         unread=tuple(unread),
+        closed=closed[0],
+        closed_fix=closed[1],
         lag_seconds=lag_seconds,
         disks_throughout=True,
         poll_seconds=poll_seconds,
@@ -123,11 +126,16 @@ def _turned_off(raw: Raw) -> float:
 
 
 def _why(raw: Raw) -> str:
-    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence."""
+    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence.
+
+    That its user asked for it is no news while it happens; afterwards it tells who has ended a machine.
+    """
     reason = raw.get("StateReason") or {}
     if reason.get("Code") == "Server.SpotInstanceTermination":
         return "AWS took the spot machine back"
     text = str(reason.get("Message") or raw.get("StateTransitionReason") or "")
+    if raw["State"]["Name"] in {"stopping", "shutting-down"} and "ser initiated" in text:
+        return ""
     return text.removeprefix(f"{reason.get('Code')}: ")
 
 
