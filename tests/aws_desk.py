@@ -24,6 +24,7 @@ from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
+from hotdesk.market.table import shipped
 from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
@@ -80,6 +81,8 @@ class Boundaries:
         self.at = set(at)
         self.count = 0
         self.labels: list[str] = []
+        self.moved = 0  # how often the journal has moved on, or time
+        self.at_labels: list[int] = []  # `moved`, at each of them
         self.begin = 0  # what came before is another history's business
         self.surveying = False
         self.dead = False
@@ -92,6 +95,7 @@ class Boundaries:
             self.count += 1
             assert self.count < 2000, "it never comes to an end"
             self.labels.append(label)
+            self.at_labels.append(self.moved)
             if self.count in self.at:
                 self.dead = True
                 raise Crash(f"{label}, boundary {self.count}")
@@ -147,6 +151,7 @@ class Counted(Aws):
 _sessions: dict[tuple[str, str], Account] = {}  # by the fake's address
 _watchers: dict[str, Boundaries] = {}
 _direct: dict[tuple[str, str], Any] = {}  # the checker's own clients
+_making = threading.Lock()
 _made_keys: dict[str, dict[str, str]] = {}
 
 
@@ -203,13 +208,21 @@ class Laptop:
         _watchers[self.fake.url] = self.boundaries
         self.store = Store(self.folder)
         self.aws = self.provider_class(
-            self.folder, self.store, keys=self.keys, clock=self.time, settings=self.settings, account=account
-        )
+            self.folder, self.store, keys=self.keys, clock=self.time, settings=self.settings, account=account,
+            storing=shipped().storing,
+        )  # fmt: skip
         if isinstance(self.aws, Counted):
             self.aws.boundaries = self.boundaries
         self.reconciler = Reconciler(
-            store=self.store, provider=lambda name: self.aws, clock=self.time, prove=self.prove
+            store=self.store,
+            provider=lambda name: self.aws,
+            clock=self.time,
+            prove=self.prove,
+            on_row=lambda row: self.moves_on(),
         )
+
+    def moves_on(self) -> None:
+        self.boundaries.moved += 1
 
     def crash(self) -> None:
         self.crashes += 1
@@ -231,7 +244,8 @@ class Laptop:
     # ---- the machines, as far as the fake does not do it itself --------------------------------------------
 
     def machines_boot(self) -> None:
-        """cloud-init writes the host key on the console: the one that the disk has, or a new one."""
+        """Time has passed. cloud-init writes the host key on the console: the disk's, or a new one."""
+        self.moves_on()
         machines = self.things("instance")
         alive = [m for m in machines if m["state"] in {"pending", "running", "stopping", "stopped"}]
         by_desk: dict[str, list[Any]] = {}
@@ -257,7 +271,8 @@ class Laptop:
     def admitted(self, machine: Any) -> list[str]:
         """Who may reach a machine by ssh."""
         key = (self.fake.url, machine["region"])
-        ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
+        with _making:  # several desks are proven at once
+            ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
         found = ec2.describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]["Instances"][0]
         groups = ec2.describe_security_groups(GroupIds=[g["GroupId"] for g in found["SecurityGroups"]])
         rules = [rule for group in groups["SecurityGroups"] for rule in group["IpPermissions"]]
@@ -269,6 +284,7 @@ class Laptop:
         self, name: str, goal: Goal, offers: tuple[Offer, ...] = (), *, move: bool = False, **fields: Any
     ) -> None:
         """Type a command: it changes the desk's row and nothing else."""
+        self.moves_on()
         now = self.time.now()
         desk = self.store.find(name) or Desk(
             name=name, goal=goal, since=now, created_at=now, provider="aws", offers=self.offers
@@ -308,6 +324,7 @@ class Laptop:
                     desks._providers["aws"] = self.aws
                     desk = replace(desks.store.desk(name), public=to)
                     desks.store.put(desk)
+                    self.moves_on()
                     if to:
                         return desks._open(desk)
                     desks._close(desk)

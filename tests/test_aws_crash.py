@@ -124,16 +124,23 @@ def run(fake: FakeEc2, folder: Path, history: str, lag_seconds: float, *at: int)
 def worth_a_crash(passed: Boundaries, *, lagging: bool) -> list[int]:
     """The boundaries that can differ: before each call, and after each that changes something.
 
-    A question changes nothing in the cloud, so that dying after it is dying before the next call. With a
-    lag, only what changes something is repeated. Of a row of surveys the first stands for all.
+    A question changes nothing in the cloud, so that dying after it is dying before the next call. Any two
+    boundaries are one where between them nothing was sent that changes something, nothing was written and no
+    time has passed. With a lag, only what changes something is repeated. Of a row of surveys the first stands
+    for all.
     """
-    chosen, labels = [], passed.labels
+    chosen, labels, changes = [], passed.labels, 0
+    known: set[tuple[int, int]] = set()
     for number, label in enumerate(labels, start=1):
         when, call = label.split()
         is_read = call.startswith(READS)
         again = call == "survey" and number > 2 and labels[number - 2].endswith("survey")
+        state = passed.at_labels[number - 1], changes
         if number > passed.begin and not (is_read and (when == "after" or lagging)) and not again:
-            chosen.append(number)
+            if state not in known:
+                chosen.append(number)
+            known.add(state)
+        changes += when == "before" and not is_read  # what was sent; its answer alone changes nothing
     return chosen
 
 

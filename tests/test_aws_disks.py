@@ -177,7 +177,7 @@ def test_the_root_disk_is_missing(fake: FakeEc2, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_comes_back_is_not_taken_for_saved(fake: FakeEc2, tmp_path: Path) -> None:
-    """1. The data disk is in use elsewhere. 2. --fresh. 3. It is back before the root disk is deleted: saved."""
+    """1. The data disk is in use elsewhere. 2. --fresh. 3. It is back before the root disk goes: saved."""
     mine = at_work(fake, tmp_path)
     end_in_the_console(mine)
     ec2 = fake.client("ec2", HOME)

@@ -378,3 +378,28 @@ def test_a_desk_comes_back_in_another_region(fake: FakeEc2, tmp_path: Path) -> N
         assert "monday" in volume["work"]
         assert mine.do(Goal.GONE) is None
         mine.store.close()
+
+
+@pytest.mark.parametrize("market", Market)
+def test_a_key_pair_goes_while_its_machine_ends_unless_the_work_is_still_to_be_saved(
+    fake: FakeEc2, tmp_path: Path, market: Market
+) -> None:
+    """1. blue is to be gone: its key is not kept for its machine's end. 2. green is parked: its key stays."""
+    with quick(fake):
+        mine = Laptop(fake, tmp_path, offers=(offer(market=market),))
+        for name in ("blue", "green"):
+            assert mine.do(Goal.RUNNING, name=name) is None
+        mine.want("blue", Goal.GONE)
+        if market is Market.SPOT:  # its disk stays when it ends, and is listed as nobody's only then
+            mine.want("green", Goal.PARKED)
+        mine.reconciler.tick()
+        mine.reconciler.tick()
+        states = {m["tags"]["hotdesk:desk"]: m["state"] for m in mine.things("instance")}
+        assert states == {
+            "blue": "shutting-down",
+            "green": "shutting-down" if market is Market.SPOT else "running",
+        }
+        assert [k["tags"]["hotdesk:desk"] for k in mine.things("key-pair")] == ["green"]
+        seen = mine.aws.survey()
+        assert [t for t in seen.leftovers if t.kind == "key pair"] == []
+        mine.store.close()

@@ -39,7 +39,7 @@ def tell(story: str) -> None:
     if story == "days":
         from tests.test_chaos import live
 
-        for seed in range(int(os.environ.get("HOTDESK_HUNT", "150"))):
+        for seed in range(int(os.environ.get("HOTDESK_HUNT", "600"))):
             live(seed)
     elif story == "crash":
         from hotdesk.core.model import Market

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,11 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Busy, Kind, Missing, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Survey
 from hotdesk.core.ports import Access
-from hotdesk.core.steps import Ask, Launch, Prove, Row, Wait
+from hotdesk.core.steps import AnyStep, Ask, Launch, LaunchOrder, Prove, Row, Wait
 from hotdesk.reconcile import PATIENCE, Reconciler, watch
 from hotdesk.store import Store
 from tests.laptop import Laptop
-from tests.sim import Cloud, Faults, offers
+from tests.sim import Cloud, Crash, Faults, offers
 from tests.truth import Clock, Thing
 
 
@@ -284,3 +286,130 @@ def test_watching_leaves_alone_what_another_command_holds_and_outlives_a_dead_ne
     assert [t.value.desk for t in cloud.machines()] == ["blue"]
     laptop.check("blue", Goal.RUNNING)
     laptop.store.close()
+
+
+class WideCloud(Cloud):
+    """It takes eight steps at once, and none of them ends before all of one kind are on their way."""
+
+    at_once = 8
+
+    def __init__(self, *meet: str, **more: object) -> None:
+        super().__init__(**more)  # type: ignore[arg-type]
+        self.turn = threading.Lock()
+        self.meeting = {what: threading.Barrier(8) for what in meet}
+        self.heard: list[AnyStep] = []
+
+    def expect(self, steps: Sequence[AnyStep]) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.heard += steps
+
+    def meet(self, what: str) -> None:
+        if what in self.meeting:
+            self.meeting[what].wait(60.0)
+
+    def launch(self, order: LaunchOrder) -> str:
+        self.meet("launch")
+        with self.turn:
+            return super().launch(order)
+
+    def access(self, instance: Instance) -> Access:
+        self.meet("access")
+        with self.turn:
+            return super().access(instance)
+
+    def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        with self.turn:
+            super().delete(thing_id, keep_disk=keep_disk)
+
+
+EIGHT = [f"desk-{number}" for number in range(8)]
+
+
+def all_settled(laptop: Laptop) -> None:
+    while (seconds := laptop.reconciler.tick().seconds) is not None:
+        laptop.clock.sleep(seconds)
+
+
+def test_steps_and_logins_of_different_desks_are_taken_at_the_same_time() -> None:
+    cloud = WideCloud("launch", "access", lag_seconds=10.0)
+    laptop = Laptop(cloud)
+    told: list[tuple[str, type, bool]] = []
+
+    def on_row(row: Row) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        told.append((row.desk, type(row.step), row.done))
+
+    proven: list[str] = []
+    laptop.reconciler.on_row = on_row
+    laptop.reconciler.on_proven = lambda access: proven.append(access.desk)
+    for name in EIGHT:
+        laptop.want(name, Goal.RUNNING, offers())
+    rows = laptop.reconciler.tick().rows
+    assert [(r.desk, r.done) for r in rows] == [(name, True) for name in EIGHT], "in the order of the desks"
+    assert cloud.heard == [r.step for r in rows]
+    cloud.quiet()  # all are ready at once
+    all_settled(laptop)
+    assert sorted(proven) == EIGHT
+    for name in EIGHT:
+        laptop.check(name, Goal.RUNNING)
+        steps = [(step, done) for desk, step, done in told if desk == name]
+        assert steps == [(Launch, False), (Launch, True), (Prove, False), (Prove, True)]
+
+
+def test_a_refusal_of_one_desk_is_not_the_others() -> None:
+    cloud = WideCloud(lag_seconds=10.0)
+    cloud.sold_out = {o.key for o in offers(kind="gpu.big")}
+    laptop = Laptop(cloud)
+    for name in EIGHT:
+        laptop.want(name, Goal.RUNNING, offers(kind="gpu.big" if name == "desk-3" else "cpu.small"))
+    rows = laptop.reconciler.tick().rows
+    assert [r.desk for r in rows if r.refused] == ["desk-3"]
+    assert all(r.done for r in rows if r.desk != "desk-3")
+
+
+def test_killed_while_steps_are_taken_side_by_side() -> None:
+    """1. Eight launches are on their way. 2. The process dies. 3. What had no answer is repeated."""
+    for at in range(1, 17):
+        cloud = WideCloud("launch", lag_seconds=10.0)
+        laptop = Laptop(cloud)
+        for name in EIGHT:
+            laptop.want(name, Goal.RUNNING, offers())
+        passed: list[str] = []
+
+        def die(label: str, at: int = at, passed: list[str] = passed) -> None:
+            if label.endswith("launch"):
+                passed.append(label)
+                if len(passed) >= at:  # of a process that has died nothing goes on
+                    raise Crash(label)
+
+        cloud.boundary = die
+        with pytest.raises(Crash):
+            laptop.reconciler.tick()
+        cloud.boundary, cloud.meeting = lambda label: None, {}
+        rows = laptop.store.rows()
+        assert len(rows) == 8
+        assert len([r for r in rows if r.outcome is None]) >= 8 - passed[: at - 1].count("after launch")
+        assert all(r.done for r in rows if r.outcome)
+        laptop.crash()
+        all_settled(laptop)
+        assert all(r.outcome is not None for r in laptop.store.rows())
+        assert len(cloud.machines()) == 8
+        for name in EIGHT:
+            laptop.check(name, Goal.RUNNING)
+
+
+@pytest.mark.parametrize(("look_seconds", "pause"), [(0.0, 8.0), (3.0, 5.0), (5.0, 4.0), (100.0, 4.0)])
+def test_a_wait_begins_with_the_look_and_is_never_less_than_half(look_seconds: float, pause: float) -> None:
+    class Slow(Cloud):
+        def survey(self, regions: object = ()) -> Survey:
+            found = replace(super().survey(), poll_seconds=8.0)
+            self.clock.sleep(look_seconds)
+            return found
+
+    laptop = Laptop(Slow())
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.reconciler.tick().seconds == 0.0
+    tick = laptop.reconciler.tick()
+    assert "starting" in tick.waits["blue"].why
+    assert tick.waits["blue"].seconds == 8.0
+    assert tick.seconds == pytest.approx(pause)

@@ -20,9 +20,11 @@ MAY = {
     "state_file": set(),
     "world": set(),
     "config": {"providers"},  # their settings
-    "reconcile": {"store"},
+    "reconcile": {"store", "abreast"},
+    "abreast": set(),
     "market": {"world"},
-    "costs": {"paid"},
+    "costs": {"lifetimes", "paid"},
+    "lifetimes": {"paid"},
     "bills": {"paid"},
     "paid": set(),
 }

@@ -43,15 +43,23 @@ class Hearing:
 
     def hear(self, access: Access) -> None:
         """Ask a desk's agent. What has happened there since somebody last asked goes into the journal."""
+        self.listen(access)
+        self.write_down(access)
+
+    def listen(self, access: Access) -> None:
+        """Ask a desk's agent, and only remember what it says: from any thread, for several desks at once."""
         from hotdesk.connect import agent
 
         if not access.notebook_here and (said := agent.report(access)):
             self._heard[access.desk] = said
-            self._write_down(access.desk, said.events)
 
-    def _write_down(self, name: str, events: list[agent.Event]) -> None:
+    def write_down(self, access: Access) -> None:
+        """Bring into the journal what was last heard of a desk's past."""
+        name = access.desk
+        if (said := self._heard.get(name)) is None:
+            return
         known = self.store.past(self.store.desk(name)).last
-        new = [Told(id=e.id, at=e.at, why=e.what) for e in events]
+        new = [Told(id=e.id, at=e.at, why=e.what) for e in said.events]
         for step in (s for s in new if s.key not in known):
             [row] = self.store.begin([(name, step)], self.clock.now())
             self.on_row(self.store.end(row, Outcome(status="done", id=step.id), self.clock.now()))

@@ -11,16 +11,18 @@ row, and the planner reads rows. Killed at any point, the next call of `tick` go
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from msgspec.structs import replace
 
+from hotdesk.abreast import abreast
 from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
-from hotdesk.core.model import Desk, Goal, Seen, Survey
+from hotdesk.core.model import Desk, Goal, Instance, Seen, Survey
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan, together
-from hotdesk.core.ports import Clock, Prover, Provider, Retyper
+from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Wide
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
@@ -42,6 +44,8 @@ from hotdesk.core.steps import (
     Wait,
 )
 from hotdesk.store import Store
+
+T = TypeVar("T")
 
 PATIENCE = 5  # surveys that may fail in a row before a person is told
 
@@ -68,6 +72,7 @@ class Reconciler:
         on_row: Callable[[Row], None] = lambda row: None,
         on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
         on_gone: Callable[[Desk], None] = lambda desk: None,
+        on_proven: Callable[[Access], None] = lambda access: None,
         may: Callable[[Desk, AnyStep], Ask | None] = lambda desk, step: None,
     ) -> None:
         self.store = store
@@ -77,6 +82,7 @@ class Reconciler:
         self.on_row = on_row
         self.on_wait = on_wait
         self.on_gone = on_gone
+        self.on_proven = on_proven
         self.may = may
         self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
 
@@ -92,6 +98,7 @@ class Reconciler:
         acts: list[tuple[Desk, AnyStep]] = []
         waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
+        proofs: list[tuple[Desk, Prove]] = []
         for desk in desks:
             if desk.name in waits:
                 continue
@@ -109,24 +116,29 @@ class Reconciler:
                 case [Ask() as ask, *_]:
                     asks[desk.name] = ask
                 case [Prove() as step, *_]:
-                    match self._prove(desk, seen[desk.name], step):
-                        case Wait() as wait:
-                            waits[desk.name] = wait
-                        case Ask() as ask:
-                            asks[desk.name] = ask
-                        case None:
-                            acts.append((desk, step))
+                    proofs.append((desk, step))
                 case [step, *_]:
                     if no := self.may(desk, step):
                         asks[desk.name] = no
                     else:
                         acts += [(desk, one) for one in together(desk, steps)]
+        for desk, proof, found in self._prove(proofs, seen):
+            match found:
+                case Wait() as wait:
+                    waits[desk.name] = wait
+                case Ask() as ask:
+                    asks[desk.name] = ask
+                case None:
+                    acts.append((desk, proof))
         rows = self._act(acts, now)
         for name, wait in waits.items():
             self.on_wait(name, wait)
         if any(self._more_to_do(desk, step, seen[desk.name], now) for desk, step in acts):
             return Tick(0.0, seen, waits, asks, rows)
-        return Tick(min((w.seconds for w in waits.values()), default=None), seen, waits, asks, rows)
+        pause = min((w.seconds for w in waits.values()), default=None)
+        if pause is not None:  # it began with the look; a cloud that is slow is left alone all the same
+            pause = min(pause, max(pause - (self.clock.now() - now), pause / 2))
+        return Tick(pause, seen, waits, asks, rows)
 
     def _more_to_do(self, desk: Desk, step: AnyStep, seen: Seen, now: float) -> bool:
         """Whether to look again after a step. A proof changes nothing in the cloud: the look still holds."""
@@ -150,11 +162,12 @@ class Reconciler:
             try:
                 tick = self.tick({desk.name})
                 failed = 0
-            except Unreachable:
+            except Unreachable as error:
                 failed += 1
                 if failed >= PATIENCE:
                     raise
                 tick = Tick(2.0**failed)
+                self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
             if any(isinstance(row.step, Leave) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself: it is wanted parked
             if tick.seconds is None:
@@ -214,19 +227,40 @@ class Reconciler:
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
-            return self.provider(provider).survey()
+            before = self.clock.now()
+            survey = self.provider(provider).survey()
         except OSError as error:
             raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
+        self.store.witness(survey, before, self.clock.now())
+        return survey
 
-    def _prove(self, desk: Desk, seen: Seen, step: Prove) -> Wait | Ask | None:
-        """None when the desk answers. It changes nothing, so only success is worth a row."""
-        machine = next(i for i in seen.machines if i.id == step.id)
+    def _prove(
+        self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]
+    ) -> list[tuple[Desk, Prove, Wait | Ask | None]]:
+        """None for each desk that answers. It changes nothing, so only success is worth a row."""
+        answers: dict[str, Callable[[], Access]] = {}
+
+        def log_in(provider: Provider, machine: Instance) -> Access:
+            access = provider.access(machine)
+            self.prove(access)
+            return access
+
+        def end(job: tuple[Provider, Instance], answer: Callable[[], Access]) -> None:
+            answers[job[1].desk] = answer
+
+        for provider, some in self._by_provider(proofs):
+            machines = [next(i for i in seen[d.name].machines if i.id == step.id) for d, step in some]
+            lanes = [[(provider, machine)] for machine in machines]
+            abreast(lanes, _at_once(provider), take=lambda job: log_in(*job), end=end)
+        return [(d, step, self._proven(d, seen[d.name], answers[d.name])) for d, step in proofs]
+
+    def _proven(self, desk: Desk, seen: Seen, answer: Callable[[], Access]) -> Wait | Ask | None:
         try:
-            self.prove(self.provider(desk.provider).access(machine))
+            self.on_proven(answer())
         except Refused as no:
             if no.kind in {Kind.NOT_READY, Kind.THROTTLED}:
                 return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
@@ -237,23 +271,47 @@ class Reconciler:
         return None
 
     def _act(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
+        """Take steps: of one desk in this order, of different desks side by side where the cloud lets us."""
         if not acts:
             return ()
+        for provider, steps in self._by_provider(acts):
+            if isinstance(provider, Wide):
+                provider.expect([step for _, step in steps])
         # A clock may be set back: what is done for a desk is never written down as older than the wish.
         at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
         begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
-        ended = []
-        for row, (desk, step) in zip(begun, acts, strict=True):
-            self.on_row(row)
-            ended.append(self.store.end(row, self._attempt(desk, step), self.clock.now()))
-            self.on_row(ended[-1])
-        return tuple(ended)
+        ended: dict[int, Row] = {}
 
-    def _attempt(self, desk: Desk, step: AnyStep) -> Outcome:
+        def end(job: tuple[Row, Desk], answer: Callable[[], str]) -> None:
+            row, desk = job
+            ended[row.id] = self.store.end(row, self._outcome(desk, row.step, answer), self.clock.now())
+            self.on_row(ended[row.id])
+
+        rows = [(desk, row) for row, (desk, _) in zip(begun, acts, strict=True)]
+        for provider, some in self._by_provider(rows):
+            lanes: dict[str, list[tuple[Row, Desk]]] = {}
+            for desk, row in some:
+                lanes.setdefault(desk.name, []).append((row, desk))
+            abreast(
+                lanes.values(),
+                _at_once(provider),
+                start=lambda job: self.on_row(job[0]),
+                take=lambda job, provider=provider: _take(provider, job[0].step),  # type: ignore[misc]
+                end=end,
+            )
+        return tuple(ended[row.id] for row in begun)
+
+    def _by_provider(self, some: Iterable[tuple[Desk, T]]) -> list[tuple[Provider, list[tuple[Desk, T]]]]:
+        groups: dict[str, list[tuple[Desk, T]]] = {}
+        for desk, what in some:
+            groups.setdefault(desk.provider, []).append((desk, what))
+        return [(self.provider(name), group) for name, group in groups.items()]
+
+    def _outcome(self, desk: Desk, step: AnyStep, answer: Callable[[], str]) -> Outcome:
         if isinstance(step, Leave):
             return self._leave(desk, step)
         try:
-            return Outcome(status="done", id=_take(self.provider(desk.provider), step))
+            return Outcome(status="done", id=answer())
         except Refused as no:
             until = self.clock.now() + no.seconds
             return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
@@ -284,6 +342,10 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
     return False
 
 
+def _at_once(provider: Provider) -> int:
+    return provider.at_once if isinstance(provider, Wide) else 1
+
+
 def _take(provider: Provider, step: AnyStep) -> str:
     """Take a step; the id of what it is about."""
     match step:
@@ -305,9 +367,9 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.verify(id_)
         case Delete(id=id_, keep_disk=keep_disk):
             provider.delete(id_, keep_disk=keep_disk)
-        case Prove(id=id_):
-            pass  # it was proven before it was written down
-        case Wait() | Ask() | Leave() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
+        case Prove(id=id_) | Leave(id=id_):
+            pass  # it was proven before it was written down; a desk's row is changed by the loop alone
+        case Wait() | Ask() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
             raise AssertionError(step)
     return id_
 

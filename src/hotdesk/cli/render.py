@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
@@ -111,6 +111,13 @@ def usd(amount: float, digits: int = 2) -> str:
 
 def per_hour(amount: float) -> str:
     return f"${amount:,.4g}/h" if amount else "free"
+
+
+def others(desks: Mapping[str, Collection[str]]) -> None:
+    """Say which desks are other people's, in the same account: they are left alone."""
+    if desks:
+        whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(desks.items()))
+        echo(style(f"other people's in the same account, left alone: {safe(whose)}", "dim"))
 
 
 def as_of(time: float) -> str:

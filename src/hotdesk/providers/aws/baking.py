@@ -21,7 +21,7 @@ from hotdesk.providers.aws.images import describe
 
 _FAILED = frozenset({"failed", "error", "invalid"})
 #: What an image says of itself as its machine did.
-_KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys")
+_KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys", "owner")
 
 
 def bake(account: Account, order: BakeOrder, parts: Sequence[str] | None = None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_first, root_of, sizes_of
@@ -15,9 +16,8 @@ from hotdesk.providers.aws.reading import Found, Raw
 
 NAME = "aws"
 
-#: US dollars per GiB and month (us-east-1; other regions differ by up to 50 %): what a survey estimates with.
-GP3_USD = 0.08
-SNAPSHOT_USD = 0.05
+#: What disks and images cost in a region.
+StoragePrice = Callable[[str], Storing]
 
 _MACHINE = {
     "pending": Phase.PENDING,
@@ -36,21 +36,26 @@ def survey(
     *,
     lag_seconds: float,
     poll_seconds: float,
+    owner: str,
+    storage: StoragePrice,
     list_price: ListPrice = lambda region, instance_type: None,
+    closed: tuple[str, str] = ("", ""),
 ) -> Survey:
-    """What was found, in the core's words."""
+    """What was found, in the core's words. `closed`: why a region does not let us look, and what to do."""
     instances: list[Instance] = []
     disks: list[Disk] = []
     images: list[Image] = []
     leftovers: list[Leftover] = []
     for region in found:
-        machines = [_instance(region, raw, list_price) for raw in region.instances]
-        instances += machines
-        disks += _disks(region)
-        images += [i for i in (_image(region, raw) for raw in region.images) if i]
-        images += _unregistered(region)
-        leftovers += _leftovers(region)
-    in_use = {t.desk for group in (instances, disks, images) for t in group if t.phase is not Phase.ENDED}
+        usd = storage(region.region)
+        instances += [_instance(region, raw, usd, list_price) for raw in region.instances]
+        disks += _disks(region, usd)
+        images += [i for i in (_image(region, raw, usd) for raw in region.images) if i]
+        images += _unregistered(region, usd)
+        leftovers += _leftovers(region, usd)
+    going = {qualified(r.region, raw["InstanceId"]) for r in found for raw in r.instances if _goes_whole(raw)}
+    things: list[Instance | Disk | Image] = [*instances, *disks, *images]
+    in_use = {t.desk for t in things if t.phase is not Phase.ENDED and t.id not in going}
     leftovers += [key for region in found for key in _keys(region) if key.desk not in in_use]
     return Survey(
         provider=NAME,
@@ -59,13 +64,16 @@ def survey(
         images=tuple(images),
         leftovers=tuple(leftovers),
         unread=tuple(unread),
+        closed=closed[0],
+        closed_fix=closed[1],
         lag_seconds=lag_seconds,
         disks_throughout=True,
         poll_seconds=poll_seconds,
+        owner=owner,
     )
 
 
-def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
+def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
@@ -79,6 +87,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
         phase=phase,
         provider=NAME,
@@ -96,12 +105,19 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
         disk_gib=float(size),
-        disk_usd_per_month=size * GP3_USD,
+        disk_usd_per_month=size * stored.disk_usd_per_gib_month,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
+
+
+def _goes_whole(raw: Raw) -> bool:
+    """Whether a machine is about to end with all its disks: nothing of it will be left to come back to."""
+    held = [m["Ebs"] for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
+    ending = raw["State"]["Name"] == "shutting-down"
+    return ending and bool(held) and all(disk.get("DeleteOnTermination") for disk in held)
 
 
 def _turned_off(raw: Raw) -> float:
@@ -111,15 +127,20 @@ def _turned_off(raw: Raw) -> float:
 
 
 def _why(raw: Raw) -> str:
-    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence."""
+    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence.
+
+    That its user asked for it is no news while it happens; afterwards it tells who has ended a machine.
+    """
     reason = raw.get("StateReason") or {}
     if reason.get("Code") == "Server.SpotInstanceTermination":
         return "AWS took the spot machine back"
     text = str(reason.get("Message") or raw.get("StateTransitionReason") or "")
+    if raw["State"]["Name"] in {"stopping", "shutting-down"} and "ser initiated" in text:
+        return ""
     return text.removeprefix(f"{reason.get('Code')}: ")
 
 
-def _disks(found: Found) -> list[Disk]:
+def _disks(found: Found, stored: Storing) -> list[Disk]:
     """Volumes that outlived their machine, or are about to be let go by it; one for each machine."""
     by_id = {i["InstanceId"]: i for i in found.instances}
     by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
@@ -141,7 +162,7 @@ def _disks(found: Found) -> list[Disk]:
         held = saved.get(root["VolumeId"]) if root else None
         alone = [disk for device, disk in disks.items() if held and device not in held and disk is not root]
         made += [[disk for disk in disks.values() if disk not in alone], *([disk] for disk in alone)]
-    return [_disk(found, together, by_id, by_name) for together in made]
+    return [_disk(found, together, stored, by_id, by_name) for together in made]
 
 
 def _saved_without(found: Found) -> dict[str, set[str]]:
@@ -151,7 +172,13 @@ def _saved_without(found: Found) -> dict[str, set[str]]:
     return {t.get("source", "").partition("/")[2]: {*sizes_of(t)} for t in whole}
 
 
-def _disk(found: Found, volumes: list[Raw], by_id: dict[str, Raw], by_name: dict[str, Raw]) -> Disk:
+def _disk(
+    found: Found,
+    volumes: list[Raw],
+    stored: Storing,
+    by_id: dict[str, Raw],
+    by_name: dict[str, Raw],
+) -> Disk:
     """What is left of one machine: its root disk, where that is left, with the others."""
     first, *others = sorted(volumes, key=lambda raw: device_of(raw) != root_of(tags.read(raw.get("Tags"))))
     told = tags.read(first.get("Tags"))
@@ -160,15 +187,13 @@ def _disk(found: Found, volumes: list[Raw], by_id: dict[str, Raw], by_name: dict
     source = machine["InstanceId"] if machine else ""
     missing = {*devices(told)} - {device_of(raw) for raw in volumes}
     states = {raw["State"] for raw in volumes}
+    ready = Phase.READY if states == {"available"} else Phase.PENDING
     return Disk(
         id=qualified(found.region, first["VolumeId"]),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
-        phase=Phase.FAILED
-        if "error" in states
-        else Phase.READY
-        if states == {"available"}
-        else Phase.PENDING,
+        phase=Phase.FAILED if "error" in states else ready,
         provider=NAME,
         region=found.region,
         zone=first.get("AvailabilityZone", ""),
@@ -176,14 +201,14 @@ def _disk(found: Found, volumes: list[Raw], by_id: dict[str, Raw], by_name: dict
         started_at=time_of(machine.get("LaunchTime")) if machine else None,
         size_gib=float(sum(raw["Size"] for raw in volumes)),
         made_at=time_of(first.get("CreateTime")),
-        usd_per_month=sum(raw["Size"] for raw in volumes) * GP3_USD,
+        usd_per_month=sum(raw["Size"] for raw in volumes) * stored.disk_usd_per_gib_month,
         arch=told.get("arch") or "x86_64",
         parts=tuple(qualified(found.region, raw["VolumeId"]) for raw in others),
         lacks=", ".join(sorted(missing)),
     )
 
 
-def _image(found: Found, raw: Raw) -> Image | None:
+def _image(found: Found, raw: Raw, stored: Storing) -> Image | None:
     told = tags.read(raw.get("Tags"))
     if raw["State"] == "deregistered":
         return None
@@ -199,6 +224,7 @@ def _image(found: Found, raw: Raw) -> Image | None:
         id=qualified(found.region, raw["ImageId"]),
         name=told.get("name") or raw.get("Name", ""),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
         phase=phase,
         provider=NAME,
@@ -207,7 +233,7 @@ def _image(found: Found, raw: Raw) -> Image | None:
         source_id=told.get("source", ""),
         taken_at=time_of(taken or raw.get("CreationDate")),
         size_gib=size,
-        usd_per_month=sum(map(_gib, parts)) * SNAPSHOT_USD if parts else size * SNAPSHOT_USD,
+        usd_per_month=(sum(map(_gib, parts)) if parts else size) * stored.image_usd_per_gib_month,
         arch=raw.get("Architecture", "x86_64"),
         progress=_progress(parts) if phase is Phase.PENDING else None,
         reason=reason if phase is Phase.FAILED else "",
@@ -221,7 +247,7 @@ def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
     return list(listed.values())
 
 
-def _unregistered(found: Found) -> list[Image]:
+def _unregistered(found: Found, stored: Storing) -> list[Image]:
     """Snapshots of disks that were left: images in the making, until they are registered."""
     registered = {
         tags.read(i.get("Tags")).get("name") or i.get("Name")
@@ -247,6 +273,7 @@ def _unregistered(found: Found) -> list[Image]:
                 id=ids[0],
                 name=told.get("name", ""),
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 phase=Phase.FAILED if reasons else phase,
                 provider=NAME,
@@ -254,7 +281,7 @@ def _unregistered(found: Found) -> list[Image]:
                 source_id=told.get("source", ""),
                 taken_at=min(time_of(raw.get("StartTime")) for raw in taken),
                 size_gib=float(sum(raw.get("VolumeSize", 0) for raw in taken)),
-                usd_per_month=sum(map(_gib, taken)) * SNAPSHOT_USD,
+                usd_per_month=sum(map(_gib, taken)) * stored.image_usd_per_gib_month,
                 arch=told.get("arch") or "x86_64",
                 progress=_progress(taken) if phase is Phase.PENDING and not reasons else None,
                 reason=str(next(iter(reasons), "")),
@@ -264,7 +291,7 @@ def _unregistered(found: Found) -> list[Image]:
     return images
 
 
-def _leftovers(found: Found) -> list[Leftover]:
+def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
     """Snapshots whose image is gone, and security groups that no machine uses."""
     kept = {
         m["Ebs"].get("SnapshotId")
@@ -288,9 +315,10 @@ def _leftovers(found: Found) -> list[Leftover]:
                 provider=NAME,
                 region=found.region,
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 made_at=time_of(raw.get("StartTime")),
-                usd_per_month=_gib(raw) * SNAPSHOT_USD,
+                usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,
                 why="a snapshot that was taken twice" if twice else "a snapshot whose image is gone",
             )
         )
