@@ -371,6 +371,15 @@ class Laptop:
         mine = [m for m in self.things("instance") if m["tags"].get("hotdesk:desk") == name]
         return [m for m in mine if m["state"] in alive]
 
+    def on_devices(self, name: str = "blue") -> dict[str, list[str]]:
+        """What is on each disk of a desk's machine."""
+        work = {v["id"]: [*v["work"], *v["unsynced"]] for v in self.things("volume")}
+        [machine] = self.machines(name)
+        key = (self.fake.url, machine["region"])
+        ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
+        found = ec2.describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]["Instances"][0]
+        return {m["DeviceName"]: work[m["Ebs"]["VolumeId"]] for m in found["BlockDeviceMappings"]}
+
     def billed(self, name: str = "blue") -> list[Any]:
         """Everything of a desk that exists, free things left out."""
         rows = self.things()

@@ -97,7 +97,7 @@ def in_public(mine: Laptop) -> None:
 
 
 def two_disks(mine: Laptop) -> None:
-    """(up on spot, with two disks, work on both,) taken back, resumed on demand, ended in the console, parked"""
+    """(up on spot, with two disks, work on both,) taken back, resumed on demand, ended by hand, parked"""
     assert mine.do(Goal.RUNNING, SPOT, want=Want(image=TWO_DISKS)) is None
     mine.work("monday")
     mine.work("monday's data", device="/dev/sdf")

@@ -71,9 +71,7 @@ def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
     rivals = [
         d.id
         for d in seen.disks
-        if d.generation == disk.generation
-        and d.phase not in {Phase.ENDING, Phase.FAILED}
-        and not superseded(d, seen.newest)
+        if d.generation == disk.generation and d.phase not in {Phase.ENDING, Phase.FAILED}
     ]
     if len(rivals) < 2:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -155,21 +155,24 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
         elif raw["State"] not in {"available", "error"}:
             continue
         left.append(raw)
-    saved = _saved_without(found)
-    made = []
-    for disks in by_machine(left):
-        root = disks.get(root_of(tags.read(next(iter(disks.values())).get("Tags"))))
-        held = saved.get(root["VolumeId"]) if root else None
-        alone = [disk for device, disk in disks.items() if held and device not in held and disk is not root]
-        made += [[disk for disk in disks.values() if disk not in alone], *([disk] for disk in alone)]
-    return [_disk(found, together, stored, by_id, by_name) for together in made]
-
-
-def _saved_without(found: Found) -> dict[str, set[str]]:
-    """By a disk that is in a verified image: the devices that the image has of its machine."""
     told = [tags.read(raw.get("Tags")) for raw in found.images]
-    whole = [t for t in told if t.get("verified") and t.get("disks") and not t.get("copied")]
-    return {t.get("source", "").partition("/")[2]: {*sizes_of(t)} for t in whole}
+    saved = {t.get("source", "").partition("/")[2]: {*sizes_of(t)} for t in told if t.get("verified")}
+    return [_disk(found, _in_order(disks, saved), stored, by_id, by_name) for disks in by_machine(left)]
+
+
+def _in_order(disks: Mapping[str, Raw], saved: Mapping[str, set[str]]) -> list[Raw]:
+    """What one machine left, with the disk first by which all are known: its root disk.
+
+    `saved`: devices that verified images hold, by the disk that each was asked for. Where an image was taken
+    while a disk was not to be found, and now that is back, all are known by that disk: by one that is in the
+    image they would go as saved.
+    """
+    asked = {device: saved[disk["VolumeId"]] for device, disk in disks.items() if disk["VolumeId"] in saved}
+    whole = {device for device, held in asked.items() if held >= disks.keys()}
+    held = set().union(*asked.values())
+    root = root_of(tags.read(next(iter(disks.values())).get("Tags")))
+    first = min(disks, key=lambda device: (device not in whole, device in held, device != root, device))
+    return [disks[first], *(disk for device, disk in disks.items() if device != first)]
 
 
 def _disk(
@@ -179,8 +182,8 @@ def _disk(
     by_id: dict[str, Raw],
     by_name: dict[str, Raw],
 ) -> Disk:
-    """What is left of one machine: its root disk, where that is left, with the others."""
-    first, *others = sorted(volumes, key=lambda raw: device_of(raw) != root_of(tags.read(raw.get("Tags"))))
+    """What is left of one machine: the disk that it is known by, and the others."""
+    first, *others = volumes
     told = tags.read(first.get("Tags"))
     attached = next(iter(first.get("Attachments", ())), None)
     machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
