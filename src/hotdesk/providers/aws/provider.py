@@ -115,7 +115,7 @@ class Aws:
             closed=(closed.message, closed.fix) if closed else ("", ""),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
-            owner=self._owner() if found else "",
+            owner=self._owner() if found or not unread else "",
             storage=self._storage,
             list_price=self._list_price,
         )
