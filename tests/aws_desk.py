@@ -31,9 +31,13 @@ from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
+from tests.fake_ec2 import public_images
 from tests.fake_ec2.process import FakeEc2
+from tests.fake_ec2.public_images import public_id
 
 HOME = "us-west-2"
+#: Somebody's image with a data disk (/dev/sdf) beside the root disk.
+TWO_DISKS = public_id("ami", HOME, public_images.TWO_DISKS.name)
 FREE = {"key-pair", "security-group"}  # kinds that cost nothing
 
 
@@ -328,10 +332,10 @@ class Laptop:
             except Crash:
                 self.crash()
 
-    def work(self, text: str, name: str = "blue") -> None:
-        """Write something at the desk, and count on it from now on."""
+    def work(self, text: str, name: str = "blue", **more: str) -> None:
+        """Write something at the desk (or on another `device` of it), and count on it from now on."""
         [machine] = self.machines(name)
-        self.fake.post("write", id=machine["id"], name=text, text=text)
+        self.fake.post("write", id=machine["id"], name=text, text=text, **more)
         self.acknowledged.add(text)
 
     def gc(self) -> list[Ask]:
@@ -366,6 +370,15 @@ class Laptop:
         alive = {"pending", "running", "stopping", "stopped"}
         mine = [m for m in self.things("instance") if m["tags"].get("hotdesk:desk") == name]
         return [m for m in mine if m["state"] in alive]
+
+    def on_devices(self, name: str = "blue") -> dict[str, list[str]]:
+        """What is on each disk of a desk's machine."""
+        work = {v["id"]: [*v["work"], *v["unsynced"]] for v in self.things("volume")}
+        [machine] = self.machines(name)
+        key = (self.fake.url, machine["region"])
+        ec2 = _direct[key] = _direct.get(key) or self.fake.client("ec2", machine["region"])
+        found = ec2.describe_instances(InstanceIds=[machine["id"]])["Reservations"][0]["Instances"][0]
+        return {m["DeviceName"]: work[m["Ebs"]["VolumeId"]] for m in found["BlockDeviceMappings"]}
 
     def billed(self, name: str = "blue") -> list[Any]:
         """Everything of a desk that exists, free things left out."""
@@ -411,7 +424,7 @@ class Laptop:
         wanted = "running" if goal is Goal.RUNNING else "stopped"
         assert machine["state"] == wanted
         volumes = [r for r in rows if r["kind"] == "volume"]
-        assert [v["id"] for v in volumes] == machine["disks"], kinds
+        assert sorted(v["id"] for v in volumes) == sorted(machine["disks"]), kinds
         held = {work for v in volumes for work in (*v["work"], *v["unsynced"])}
         assert self.acknowledged <= held, "work was lost"
         assert len([r for r in rows if r["kind"] == "image"]) <= 1, kinds

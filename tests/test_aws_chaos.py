@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.errors import Unreachable
-from hotdesk.core.model import Goal, Market
+from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.steps import Ask, Delete, Prove
-from tests.aws_desk import FREE, HOME, Boundaries, Crash, Laptop, offer, quick
+from tests.aws_desk import FREE, HOME, TWO_DISKS, Boundaries, Crash, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -75,10 +75,15 @@ class Day:
                 folder / f"computer {n}",
                 dying,
                 lag_seconds=self.lag + 1 if self.lag else 0.0,
-                offers=tuple(rng.sample(OFFERS, len(OFFERS))),
+                offers=tuple(rng.sample(OFFERS, len(OFFERS)))
+                if seed % 3 != 2
+                else tuple(o for o in OFFERS if o.region == HOME),
             )
             for n in range(rng.choice([1, 1, 2]))
         ]
+        self.two_disks = seed % 3 == 2
+        self.offers = tuple(o for o in OFFERS if o.region == HOME) if self.two_disks else OFFERS
+        self.want = Want(image=TWO_DISKS) if self.two_disks else Want()
         self.dying, self.died = dying, dying.share
         self.laptop = self.laptops[0]
         self.acknowledged: set[str] = set()
@@ -114,10 +119,10 @@ class Day:
 
     def command(self) -> None:
         goal = self.random.choice([*Goal, Goal.RUNNING, Goal.RUNNING, Goal.PARKED])
-        where = tuple(self.random.sample(OFFERS, 4)) if self.random.random() < 0.5 else ()
+        where = tuple(self.random.sample(self.offers, 4)) if self.random.random() < 0.5 else ()
         move = goal is Goal.RUNNING and self.random.random() < 0.3
         self.say(f"want {goal} {[o.key for o in where]} {'move' if move else ''}")
-        self.laptop.want("blue", goal, where, move=move, fresh=False)
+        self.laptop.want("blue", goal, where, move=move, fresh=False, want=self.want)
 
     def look(self) -> None:
         for _ in range(self.random.randrange(1, 25)):
@@ -143,8 +148,13 @@ class Day:
             self.written += 1
             text = f"work {self.written}"
             self.say(f"{text} on {bare}")
-            self.fake.post("write", id=bare, name=text, text=text)
+            on_data = self.two_disks and self.written % 2 == 0 and self.with_data(bare)
+            more = {"device": "/dev/sdf"} if on_data else {}
+            self.fake.post("write", id=bare, name=text, text=text, **more)
             self.acknowledged.add(text)
+
+    def with_data(self, bare: str) -> bool:
+        return any(len(m["disks"]) == 2 for m in self.laptop.machines() if m["id"] == bare)
 
     def interruption(self) -> None:
         for machine in self.laptop.machines():
@@ -295,6 +305,7 @@ class Day:
         every = (*survey.instances, *survey.disks, *survey.images, *survey.leftovers)
         ids = {thing.id.partition("/")[2] for thing in every}
         parts = {s for r in self.laptop.things("image") if r["id"] in ids for s in r["snapshots"]}
+        parts |= {part.partition("/")[2] for t in (*survey.disks, *survey.images) for part in t.parts}
         disks = {d for r in self.laptop.things("instance") if r["id"] in ids for d in r["disks"]}
         paid = {t["id"] for t in self.laptop.things() if t["usd_per_hour"] > 0}
         assert paid <= ids | parts | disks, f"billed and shown nowhere: {paid - ids - parts - disks}"
@@ -327,8 +338,8 @@ class Day:
         asks: list[Ask] = []
         for _ in range(6):
             self.laptop.time.slept = 0.0
-            on_demand = tuple(o for o in OFFERS if o.market is Market.ON_DEMAND)
-            self.laptop.want("blue", goal, on_demand, fresh=fresh)
+            on_demand = tuple(o for o in self.offers if o.market is Market.ON_DEMAND)
+            self.laptop.want("blue", goal, on_demand, fresh=fresh, want=self.want)
             ask = self.laptop.settle("blue")
             self.holds()
             if ask is None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.core.model import Goal, Market
+from hotdesk.core.model import Goal, Market, Want
 from hotdesk.opening import CALLER
-from tests.aws_desk import HOME, Boundaries, Enough, Laptop, offer, quick
+from tests.aws_desk import HOME, TWO_DISKS, Boundaries, Enough, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -96,11 +96,27 @@ def in_public(mine: Laptop) -> None:
     assert mine.groups() == []
 
 
+def two_disks(mine: Laptop) -> None:
+    """(up on spot, with two disks, work on both,) taken back, resumed on demand, ended by hand, parked"""
+    assert mine.do(Goal.RUNNING, SPOT, want=Want(image=TWO_DISKS)) is None
+    mine.work("monday")
+    mine.work("monday's data", device="/dev/sdf")
+    mine.fake.post("interrupt", id=mine.machines()[0]["id"])
+    mine.time.sleep(180.0)
+    mine.boundaries.begin = mine.boundaries.count
+    assert mine.do(Goal.RUNNING, ELSEWHERE) is None
+    mine.work("tuesday's data", device="/dev/sdf")
+    mine.fake.post("console", id=mine.machines()[0]["id"], do="terminate")
+    mine.time.sleep(60.0)
+    assert mine.do(Goal.PARKED) is None
+
+
 HISTORIES: dict[str, Callable[[Laptop], None]] = {
     "on-demand": on_demand,
     "spot": spot,
     "moved": moved,
     "retyped": retyped,
+    "two disks": two_disks,
     "in-public": in_public,
 }
 PARTS = 2

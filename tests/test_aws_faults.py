@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Goal, Market
+from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import baking, instances, network, notebooks, reading
+from hotdesk.providers.aws import baking, disks, instances, network, notebooks, reading
 from hotdesk.providers.aws import errors as words
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.aws_desk import HOME, TWO_DISKS, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -74,6 +74,18 @@ def interrupted(fake: FakeEc2, folder: Path) -> None:
     fake.post("interrupt", id=mine.machines()[0]["id"])
     mine.time.sleep(180.0)
     assert mine.do(Goal.RUNNING) is None
+
+
+def taken_back_with_two_disks(fake: FakeEc2, folder: Path) -> None:
+    """1. A spot machine with two disks is taken back. 2. Each is where it was, on the next."""
+    mine = laptop(fake, folder, offers=SPOT)
+    assert mine.do(Goal.RUNNING, want=Want(image=TWO_DISKS)) is None
+    mine.work("monday")
+    mine.work("monday's data", device="/dev/sdf")
+    fake.post("interrupt", id=mine.machines()[0]["id"])
+    mine.time.sleep(180.0)
+    assert mine.do(Goal.RUNNING) is None
+    assert mine.on_devices() == {"/dev/sda1": ["monday"], "/dev/sdf": ["monday's data"]}
 
 
 def parked_on_spot(fake: FakeEc2, folder: Path) -> None:
@@ -276,6 +288,37 @@ def _snapshot_without_looking(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(baking, "all_of", blind)
 
 
+def _the_root_disk_alone(patch: pytest.MonkeyPatch) -> None:
+    def alone(account: Any, region: str, volume: Any) -> dict[str, Any]:
+        return {"/dev/sda1": volume}
+
+    patch.setattr(baking, "_of_one_machine", alone)
+    patch.setattr(Aws, "bake", lambda self, order: baking.bake(self.account, order))
+
+
+def _one_disk_for_the_other(patch: pytest.MonkeyPatch) -> None:
+    real = baking._snapshot
+    other = {"/dev/sda1": "/dev/sdf", "/dev/sdf": "/dev/sda1"}
+
+    def swapped(account: Any, region: str, device: str, volume: Any, made: Any) -> str:
+        return real(account, region, other[device], volume, made)
+
+    patch.setattr(baking, "_snapshot", swapped)
+
+
+def _nothing_written_down_of_disks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(disks, "written", lambda made_from: "")
+
+
+def _each_disk_by_itself(patch: pytest.MonkeyPatch) -> None:
+    real = surveying.by_machine
+
+    def each(volumes: Any) -> Any:
+        return [{device: disk} for left in real(volumes) for device, disk in left.items()]
+
+    patch.setattr(surveying, "by_machine", each)
+
+
 def _disks_not_surveyed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(surveying, "_disks", lambda *args: [])
 
@@ -352,6 +395,10 @@ FAULTS: dict[str, tuple[Break, Callable[[FakeEc2, Path], None]]] = {
     "an image is marked without being read": (_verified_unseen, parked_in_a_short_disk),
     "the disk of a spot machine is not kept": (_disk_is_not_kept, parked_on_spot),
     "a snapshot without looking for one first": (_snapshot_without_looking, baked_twice),
+    "of two disks, the image is of the one": (_the_root_disk_alone, taken_back_with_two_disks),
+    "of two disks, each is taken for the other": (_one_disk_for_the_other, taken_back_with_two_disks),
+    "nobody wrote down which disk is which": (_nothing_written_down_of_disks, taken_back_with_two_disks),
+    "two disks of one machine are seen as of two": (_each_disk_by_itself, taken_back_with_two_disks),
     "disks are left out of the survey": (_disks_not_surveyed, interrupted),
     "a silent region is taken for an empty one": (_silence_is_emptiness, one_region_silent),
     "sold out is not known to be definite": (_sold_out_is_a_mystery, sold_out),

@@ -10,7 +10,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import account, network, quotas, tags
-from hotdesk.providers.aws.baking import expected_disks
+from hotdesk.providers.aws.disks import sizes_of
 from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
 from hotdesk.providers.aws.images import login_user
 from hotdesk.providers.aws.offers import as_offer
@@ -172,8 +172,8 @@ def test_the_first_user_follows_from_the_distribution(name: str, user: str) -> N
 
 
 def test_what_an_image_must_hold_is_read_from_its_tags() -> None:
-    assert expected_disks({"disks": "/dev/sda1=100,/dev/sdf=50"}) == {"/dev/sda1": 100, "/dev/sdf": 50}
-    assert expected_disks({}) == {}
+    assert sizes_of({"disks": "/dev/sda1=100,/dev/sdf=50"}) == {"/dev/sda1": 100, "/dev/sdf": 50}
+    assert sizes_of({}) == {}
 
 
 def test_a_fraction_of_a_gpu_is_a_fraction_and_other_makers_gpus_are_no_offer() -> None:

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.launching import PUT_OFF
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase
-from hotdesk.core.plan import plan_gc
-from hotdesk.core.steps import Ask, Delete, Launch, Outcome, Prove
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen
+from hotdesk.core.past import Past
+from hotdesk.core.plan import plan, plan_gc
+from hotdesk.core.steps import AnyStep, Ask, Bake, Delete, Launch, Outcome, Prove
 from tests.laptop import HERE, SPOT, THERE, CrashAt, Laptop, a_desk, reach, until
 from tests.sim import OFFERS, Cloud, Crash, offers
 
@@ -314,3 +315,39 @@ def test_the_simulator_itself_objects() -> None:
     assert "launched without work" in cloud.violations.pop()
     cloud.launch(replace(order, attempt=9))
     assert any("two machines" in v for v in cloud.violations)
+
+
+# ---- disks that are left -------------------------------------------------------------------------------
+
+
+def left_disk(id_: str, **more: object) -> Disk:
+    disk = Disk(id=id_, desk="blue", generation=1, phase=Phase.READY, provider="sim", region="r1")
+    return replace(disk, **more)
+
+
+def of(*disks: Disk, fresh: bool = False, **more: object) -> AnyStep:
+    desk = Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, provider="sim", fresh=fresh)
+    return plan(desk, Seen(disks=disks, **more), Past(), 100.0)[0]  # type: ignore[arg-type]
+
+
+def test_disks_of_two_machines_are_a_question() -> None:
+    """Two computers had a machine each of the same generation: no image holds both."""
+    ask = of(left_disk("disk-1"), left_disk("disk-2"))
+    assert isinstance(ask, Ask)
+    assert "disk-1 and disk-2" in ask.what
+    assert isinstance(of(left_disk("disk-1"), left_disk("disk-2", generation=2)), Bake)
+    saved = Image(
+        id="image-1", name="one", desk="blue", generation=1, phase=Phase.READY, provider="sim", region="r1",
+        verified=True, source_id="disk-1", taken_at=50.0,
+    )  # fmt: skip
+    again = of(left_disk("disk-1"), left_disk("disk-2"), images=(saved,))
+    assert isinstance(again, Ask), "an image of the other would be newer, and the first would go as older"
+
+
+def test_a_machine_of_which_a_disk_is_missing_is_a_question() -> None:
+    part = left_disk("disk-1", lacks="/dev/sdf")
+    ask = of(part)
+    assert isinstance(ask, Ask)
+    assert "/dev/sdf is missing" in ask.what
+    assert ask.unsure
+    assert isinstance(of(part, fresh=True), Bake), "its owner said to go on without it"

@@ -15,7 +15,7 @@ from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.filters import iso, seconds_of
 from tests.fake_ec2.registration import drop_image
 from tests.fake_ec2.rules import Rule
-from tests.fake_ec2.snapshots import drop_snapshot
+from tests.fake_ec2.snapshots import drop_snapshot, refuse_in_use
 from tests.fake_ec2.things import Image, Instance, Snapshot, Volume
 from tests.fake_ec2.world import World
 
@@ -223,6 +223,7 @@ def console_action(world: World, ask: Ask) -> Any:
     elif isinstance(thing, Image) and do == "deregister":
         drop_image(world, thing, bool(ask.get("with_snapshots")))
     elif isinstance(thing, Snapshot) and do == "delete":
+        refuse_in_use(world, thing)
         drop_snapshot(world, thing)
     elif isinstance(thing, Volume) and do == "delete":
         from tests.fake_ec2.disks import drop_volume

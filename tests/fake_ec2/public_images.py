@@ -37,6 +37,25 @@ class Public:
     age_days: float = 30.0
     extra: tuple[tuple[str, str], ...] = ()  # instance-store devices in the mapping
     description: str = ""
+    data: tuple[tuple[str, int], ...] = ()  # disks beside the root disk: device, GiB
+    tpm: str | None = None
+
+
+#: Somebody's own, which no parameter leads to: a disk with data beside the root disk.
+TWO_DISKS = Public(
+    "",
+    "lab/cuda-with-data-20261001",
+    "444455556666",
+    None,
+    "x86_64",
+    "/dev/sda1",
+    65,
+    "uefi",
+    55.0,
+    description="Ubuntu 24.04 with a data disk",
+    data=(("/dev/sdf", 50),),
+    tpm="v2.0",
+)
 
 
 def _deep_learning() -> list[Public]:
@@ -121,7 +140,7 @@ def _plain() -> list[Public]:
     return rows
 
 
-PUBLISHED = (*_deep_learning(), *_plain())
+PUBLISHED = (*_deep_learning(), *_plain(), TWO_DISKS)
 
 
 def public_id(prefix: str, region: str, name: str) -> str:
@@ -134,41 +153,44 @@ def parameters(region: str) -> dict[str, str]:
     for row in PUBLISHED:
         if row.parameter not in newest or row.age_days < newest[row.parameter].age_days:
             newest[row.parameter] = row
-    return {name: public_id("ami", region, row.name) for name, row in newest.items()}
+    return {name: public_id("ami", region, row.name) for name, row in newest.items() if name}
 
 
 def seed_images(world: World, region: Region) -> None:
     """Put the published images into a region, with the snapshots they stand on."""
     now = world.clock.now()
     for row in PUBLISHED:
-        image_id, snapshot_id = (public_id(p, region.name, row.name) for p in ("ami", "snap"))
-        born = now - row.age_days * DAY
-        region.snapshots[snapshot_id] = Snapshot(
-            id=snapshot_id,
-            region=region.name,
-            owner=row.owner,
-            created=born,
-            states=[(born, "completed")],
-            volume_id="vol-ffffffff",
-            volume_size_gib=row.size_gib,
-            used_gib=row.size_gib * 0.7,
-            encrypted=False,
-            kms_key=None,
-            description="",
-            started=born,
-            done=born,
-            public=True,
-        )
-        ebs = {
-            "SnapshotId": snapshot_id,
-            "VolumeSize": row.size_gib,
-            "VolumeType": "gp3",
-            "Iops": 3000,
-            "Throughput": 125,
-            "Encrypted": False,
-            "DeleteOnTermination": True,
-        }
-        mappings: list[dict[str, object]] = [{"DeviceName": row.root_device, "Ebs": ebs}]
+        image_id, born = public_id("ami", region.name, row.name), now - row.age_days * DAY
+        mappings: list[dict[str, object]] = []
+        for device, size_gib in ((row.root_device, row.size_gib), *row.data):
+            of = row.name if device == row.root_device else f"{row.name} {device}"
+            snapshot_id = public_id("snap", region.name, of)
+            region.snapshots[snapshot_id] = Snapshot(
+                id=snapshot_id,
+                region=region.name,
+                owner=row.owner,
+                created=born,
+                states=[(born, "completed")],
+                volume_id="vol-ffffffff",
+                volume_size_gib=size_gib,
+                used_gib=size_gib * 0.7,
+                encrypted=False,
+                kms_key=None,
+                description="",
+                started=born,
+                done=born,
+                public=True,
+            )
+            ebs = {
+                "SnapshotId": snapshot_id,
+                "VolumeSize": size_gib,
+                "VolumeType": "gp3",
+                "Iops": 3000,
+                "Throughput": 125,
+                "Encrypted": False,
+                "DeleteOnTermination": True,
+            }
+            mappings.append({"DeviceName": device, "Ebs": ebs})
         mappings += [{"DeviceName": device, "VirtualName": name} for device, name in row.extra]
         region.images[image_id] = Image(
             id=image_id,
@@ -182,6 +204,7 @@ def seed_images(world: World, region: Region) -> None:
             root_device=row.root_device,
             mappings=mappings,
             boot_mode=row.boot_mode,
+            tpm=row.tpm,
             imds="v2.0",
             alias=row.alias,
             public=True,

@@ -151,6 +151,11 @@ def needed_by(world: World, snapshot: Snapshot) -> str | None:
     return None
 
 
+def refuse_in_use(world: World, snapshot: Snapshot) -> None:
+    if image := needed_by(world, snapshot):
+        raise Problem("InvalidSnapshot.InUse", f"The snapshot {snapshot.id} is currently in use by {image}")
+
+
 def drop_snapshot(world: World, snapshot: Snapshot) -> None:
     snapshot.gone = world.clock.now()
     snapshot.become("deleted", snapshot.gone)
@@ -164,8 +169,7 @@ def delete_snapshot(world: World, call: Call) -> dict[str, Any]:
     if snapshot.owner != ACCOUNT:
         raise Problem("AuthFailure", "Not authorized for snapshot.", 403)
     call.dry_run()
-    if image := needed_by(world, snapshot):
-        raise Problem("InvalidSnapshot.InUse", f"The snapshot {snapshot.id} is currently in use by {image}")
+    refuse_in_use(world, snapshot)
     drop_snapshot(world, snapshot)
     return {}
 

@@ -39,7 +39,7 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
     newest = seen.newest
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not superseded(disk, newest):
-            if question := _several_disks(disk, desk, seen):
+            if question := _several_disks(disk, desk, seen) or _not_whole(disk, desk, past):
                 return [question]
             onward = launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
             return [*save(disk, desk, seen, past, now), *onward]
@@ -65,8 +65,8 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
 def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
     """A question, where an image of this disk would be taken for all the work of its generation.
 
-    A machine of several disks is gone, or two computers had one machine each: the image of one disk would be
-    the newest, and what is on the other would go as superseded by it.
+    Two computers had one machine each, or nobody knows which disk of its machine was which: the image of one
+    would be the newest, and what is on the other would go as superseded by it.
     """
     rivals = [
         d.id
@@ -79,6 +79,19 @@ def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
         what=f"{desk.name} has left {len(rivals)} disks, equally new: {' and '.join(sorted(rivals))}.",
         why="Its machine is gone, and an image of one of them would lack what is on the other.",
         fix=f"hotdesk show {desk.name}   # take what you need from them; hotdesk saves the one that is left",
+        unsure=True,
+    )
+
+
+def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
+    """A question, where a machine has left some of its disks, and nobody said to go on without the others."""
+    agreed = desk.fresh and not (past.proof and past.proof.at >= desk.since)
+    if agreed or not disk.lacks:
+        return None
+    return Ask(
+        what=f"Not all disks of {desk.name} are to be found: {disk.id} is left, and {disk.lacks} is missing.",
+        why="Its machine is gone. Something else has deleted the disk, or has it in use.",
+        fix=f"hotdesk up {desk.name} --fresh   # go on without it",
         unsure=True,
     )
 

@@ -137,7 +137,7 @@ class Instance(Value, frozen=True):
 
 
 class Disk(Value, frozen=True):
-    """A disk that outlived its machine. (A machine's own disk is part of the machine.)"""
+    """A disk that outlived its machine, and those that it had beside it. (A machine's own is part of it.)"""
 
     id: str
     desk: str
@@ -153,6 +153,8 @@ class Disk(Value, frozen=True):
     copy_usd: float = 0.0  # what it costs at most to have its work in another region
     made_at: float = 0.0  # 0: the cloud does not tell
     arch: str = "x86_64"
+    parts: tuple[str, ...] = ()  # the machine's other disks, which are saved and deleted with this one
+    lacks: str = ""  # which of its machine's disks are not to be found
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
 
@@ -177,6 +179,7 @@ class Image(Value, frozen=True):
     kind: Kind | None = None  # when FAILED: what sort of failure, where the cloud tells
     reason: str = ""
     note: str = ""  # what it could not capture, said plainly
+    parts: tuple[str, ...] = ()  # what else it is made of while it is in the making, and is deleted with it
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
     @property

@@ -1,7 +1,7 @@
 """The desk's own images: baked from a machine or a disk, read back, copied into another region.
 
-A stopped machine becomes an image in one call. A disk that outlived its machine takes two: a snapshot
-(which the survey shows as an image in the making) and, once that is complete, its registration.
+A stopped machine becomes an image in one call. Disks that outlived their machine take a snapshot each (which
+the survey shows as one image in the making) and, once those are complete, their registration as one image.
 """
 
 from __future__ import annotations
@@ -9,22 +9,29 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import BakeOrder
-from hotdesk.providers.aws import tags
+from hotdesk.providers.aws import disks, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split
-from hotdesk.providers.aws.errors import answers, code
+from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.aws.images import describe
 
 _FAILED = frozenset({"failed", "error", "invalid"})
+#: What an image says of itself as its machine did.
+_KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys", "owner")
 
 
-def bake(account: Account, order: BakeOrder) -> str:
-    """Begin an image of a stopped machine, or of a disk that was left; its id."""
+def bake(account: Account, order: BakeOrder, parts: Sequence[str] | None = None) -> str:
+    """Begin an image of a stopped machine, or of a disk that was left; its id.
+
+    `parts`: the other disks that its machine was seen to have left, where anybody has looked: those and no
+    others are waited for.
+    """
     _, bare = split(order.source_id)
-    return _bake_machine(account, order) if bare.startswith("i-") else _bake_disk(account, order)
+    return _bake_machine(account, order) if bare.startswith("i-") else _bake_disks(account, order, parts)
 
 
 def _bake_machine(account: Account, order: BakeOrder) -> str:
@@ -41,16 +48,16 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
         raise Refused(
             Kind.NOT_READY, f"{bare} is {machine['State']['Name']}: an image now would miss its last writes."
         )
-    sizes = {v["VolumeId"]: v["Size"] for v in volumes}
-    disks = {
-        m["DeviceName"]: sizes[m["Ebs"]["VolumeId"]]
+    listed_gib = {v["VolumeId"]: v["Size"] for v in volumes}
+    sizes = {
+        m["DeviceName"]: listed_gib[m["Ebs"]["VolumeId"]]
         for m in machine.get("BlockDeviceMappings", ())
-        if m["Ebs"]["VolumeId"] in sizes
+        if m["Ebs"]["VolumeId"] in listed_gib
     }
-    if len(disks) != len(machine.get("BlockDeviceMappings", ())) or not disks:
+    if len(sizes) != len(machine.get("BlockDeviceMappings", ())) or not sizes:
         raise Refused(Kind.NOT_READY, f"Not every disk of {bare} is listed yet.")
     told = tags.read(machine.get("Tags"))
-    made = _tags(order, told, disks)
+    made = _tags(order, told, sizes)
     try:
         with answers():
             image = account.ec2_once(region).create_image(
@@ -65,41 +72,100 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
     return qualified(region, image["ImageId"])
 
 
-def _bake_disk(account: Account, order: BakeOrder) -> str:
-    """Begin a snapshot. It becomes an image when `verify` finds it complete: see `register`."""
+def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None) -> str:
+    """Begin a snapshot of the disk, and of those that its machine had beside it.
+
+    They become an image when `verify` finds them complete: see `register`.
+    """
     region, bare = split(order.source_id)
     ec2 = account.ec2(region)
-    mine = [{"Name": "tag:hotdesk:name", "Values": [order.name]}]
-    with answers():  # snapshots have no names of their own, so one of this order is looked for first
+    with answers():  # snapshots have no names of their own, so those of this order are looked for first
         volumes, snapshots, registered = all_of(
             lambda: ec2.describe_volumes(VolumeIds=[bare])["Volumes"],
-            lambda: ec2.describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"],
+            lambda: _named(account, region, order.name),
             lambda: ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [order.name]}])[
                 "Images"
             ],
         )
     if registered:
         return qualified(region, registered[0]["ImageId"])
-    if snapshots:
+    if snapshots:  # whichever of them a crash has prevented, `register` takes
         return qualified(region, snapshots[0]["SnapshotId"])
-    volume = volumes[0]
-    if volume["State"] != "available":
-        raise Refused(Kind.NOT_READY, f"{bare} is {volume['State']}: its machine has not let go of it yet.")
+    told = tags.read(volumes[0].get("Tags"))
+    found, unlisted = _of_one_machine(account, region, volumes[0]), set[str]()
+    root = disks.root_of(told)
+    if root not in found:
+        raise Refused(
+            Kind.UNSUPPORTED,
+            f"{bare} is not the disk that its machine started from, and that one is gone.",
+            fix=f"aws ec2 delete-volume --region {region} --volume-id {bare}   # when you need it no more",
+        )
+    if parts is not None:
+        seen = {bare, *(split(part)[1] for part in parts)}
+        found = {d: v for d, v in found.items() if v["VolumeId"] in seen or v["State"] == "available"}
+        unlisted = seen - {v["VolumeId"] for v in found.values()}
+    if unlisted:
+        raise Refused(Kind.NOT_READY, f"{', '.join(sorted(unlisted))} was just seen, and is not listed.")
+    made = _tags(order, told, {device: volume["Size"] for device, volume in found.items()})
+    return _begin(account, region, found, made)[root]
+
+
+def _of_one_machine(account: Account, region: str, volume: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Device -> volume of what is left of the machine that had this volume."""
     told = tags.read(volume.get("Tags"))
-    made = _tags(order, told, {told.get("root") or "/dev/sda1": volume["Size"]})
+    if not disks.devices(told):
+        return {disks.root_of(told): volume}
+    mine = [*tags.OURS, {"Name": "tag:hotdesk:name", "Values": [told.get("name", "")]}]
+    with answers():
+        listed = account.ec2(region).describe_volumes(Filters=mine)["Volumes"]
+    left = [v for v in listed if v["State"] not in {"deleting", "deleted"}]
+    known = {disks.device_of(volume): volume}  # it was asked for by its id: a listing may be behind
+    return {**next((d for d in disks.by_machine(left) if "" not in d), {}), **known}
+
+
+def _begin(
+    account: Account, region: str, volumes: Mapping[str, Mapping[str, Any]], made: tags.Tags
+) -> dict[str, str]:
+    """Begin a snapshot of each volume, side by side; their ids by device.
+
+    Raises `Refused` only where there is none of them now: what is made of some is not a definite no.
+    """
+    for volume in volumes.values():
+        if volume["State"] != "available":
+            why = f"{volume['VolumeId']} is {volume['State']}: its machine has not let go of it yet."
+            raise Refused(Kind.NOT_READY, why)
+    begun: dict[str, str] = {}
+    answered = side_by_side([partial(_snapshot, account, region, d, v, made) for d, v in volumes.items()])
+    for device, answer in zip(volumes, answered, strict=True):
+        if not isinstance(answer, Exception):
+            begun[device] = qualified(region, answer)
+        elif isinstance(answer, Refused) and not all(isinstance(a, Refused) for a in answered):
+            raise RuntimeError(f"not every disk has a snapshot yet: {answer.message}") from answer
+        else:
+            raise answer
+    return begun
+
+
+def _snapshot(account: Account, region: str, device: str, volume: Mapping[str, Any], made: tags.Tags) -> str:
     with answers():
         snapshot = account.ec2_once(region).create_snapshot(
-            VolumeId=bare,
-            Description=f"hotdesk: {order.desk}",
-            TagSpecifications=tags.specifications(["snapshot"], {**made, "bake": "disk"}),
+            VolumeId=volume["VolumeId"],
+            Description=f"hotdesk: {made['desk']}",
+            TagSpecifications=tags.specifications(["snapshot"], {**made, "bake": "disk", "device": device}),
         )
-    return qualified(region, snapshot["SnapshotId"])
+    return str(snapshot["SnapshotId"])
 
 
-def _tags(order: BakeOrder, told: tags.Tags, disks: Mapping[str, int]) -> tags.Tags:
-    kept = {
-        key: told[key] for key in ("arch", "boot", "root", "user", "gpu", "keys", "owner") if told.get(key)
-    }
+def _named(account: Account, region: str, name: str) -> list[Any]:
+    """The snapshots of one order, oldest first, that of the root disk before all."""
+    mine = [{"Name": "tag:hotdesk:name", "Values": [name]}]
+    with answers():
+        listed = account.ec2(region).describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"]
+    return sorted(listed, key=disks.root_first)
+
+
+def _tags(order: BakeOrder, told: tags.Tags, sizes: Mapping[str, int]) -> tags.Tags:
+    kept = {key: told[key] for key in _KEPT if told.get(key)}
     return tags.of(
         order.desk,
         order.name,
@@ -109,7 +175,7 @@ def _tags(order: BakeOrder, told: tags.Tags, disks: Mapping[str, int]) -> tags.T
         goal="parked",
         source=order.source_id,
         started=order.started_at or "",
-        disks=",".join(f"{device}={size}" for device, size in sorted(disks.items())),
+        disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
         **kept,
     )
 
@@ -130,20 +196,30 @@ def _already(account: Account, region: str, name: str, no: Refused) -> str:
 
 
 def register(account: Account, snapshot_id: str) -> None:
-    """Make an image of a completed snapshot of a disk; the image counts only once it is verified itself."""
+    """Make one image of the completed snapshots of a machine's disks; it counts only once it is verified.
+
+    A snapshot that a crash has prevented is taken first, and the image is made at a later call.
+    """
     region, bare = split(snapshot_id)
     with answers():
         snapshot = account.ec2(region).describe_snapshots(SnapshotIds=[bare])["Snapshots"][0]
     told = tags.read(snapshot.get("Tags"))
-    if snapshot["State"] != "completed":
-        if snapshot["State"] == "error":
-            raise Refused(
-                Kind.ROTTEN, f"{bare} failed: {snapshot.get('StateMessage') or 'AWS gives no reason'}."
-            )
-        raise Refused(Kind.NOT_READY, f"{bare} is at {snapshot.get('Progress') or '0%'}.")
-    root = told.get("root") or "/dev/sda1"
-    disk = {"SnapshotId": bare, "VolumeType": "gp3", "DeleteOnTermination": True}
-    boot = {"BootMode": told["boot"]} if told.get("boot") else {}
+    root, wanted = disks.root_of(told), disks.sizes_of(told)
+    taken = {told.get("device") or root: snapshot}
+    if len(wanted) > 1:
+        for other in _named(account, region, told["name"]):
+            taken.setdefault(tags.read(other.get("Tags")).get("device", root), other)
+    if missing := sorted({root, *wanted} - {*taken}):
+        _take_missing(account, region, missing, told)
+        return
+    for one in taken.values():
+        if one["State"] == "error":
+            why = f"{one['SnapshotId']} failed: {one.get('StateMessage') or 'AWS gives no reason'}."
+            raise Refused(Kind.ROTTEN, why)
+        if one["State"] != "completed":
+            raise Refused(Kind.NOT_READY, f"{one['SnapshotId']} is at {one.get('Progress') or '0%'}.")
+    kept = {k: v for k, v in told.items() if k not in {"bake", "device"}}
+    more = {"BootMode": told.get("boot"), "TpmSupport": told.get("tpm")}
     try:
         with answers():
             account.ec2_once(region).register_image(
@@ -154,14 +230,40 @@ def register(account: Account, snapshot_id: str) -> None:
                 VirtualizationType="hvm",
                 EnaSupport=True,
                 ImdsSupport="v2.0",
-                BlockDeviceMappings=[{"DeviceName": root, "Ebs": disk}],
-                TagSpecifications=tags.specifications(
-                    ["image"], {k: v for k, v in told.items() if k != "bake"}
-                ),
-                **boot,
+                BlockDeviceMappings=[
+                    {
+                        "DeviceName": device,
+                        "Ebs": {
+                            "SnapshotId": one["SnapshotId"],
+                            "VolumeType": "gp3",
+                            "DeleteOnTermination": True,
+                        },
+                    }
+                    for device, one in sorted(taken.items())
+                ],
+                TagSpecifications=tags.specifications(["image"], kept),
+                **{name: value for name, value in more.items() if value},
             )
     except Refused as no:
         _already(account, region, told["name"], no)
+
+
+def _take_missing(account: Account, region: str, missing: Sequence[str], told: tags.Tags) -> None:
+    """Take the snapshots that an order still lacks. Raises `Refused` (rotten) where their disks are gone."""
+    lost = Refused(Kind.ROTTEN, f"{told['name']} lacks {', '.join(missing)}, and its disks are gone.")
+    try:
+        with answers():
+            source = split(told["source"])[1]
+            [volume] = account.ec2(region).describe_volumes(VolumeIds=[source])["Volumes"]
+    except Refused as no:
+        if code(no.__cause__ or no) not in GONE:
+            raise
+        raise lost from no
+    found = _of_one_machine(account, region, volume)
+    if not found.keys() >= set(missing):
+        raise lost
+    made = {k: v for k, v in told.items() if k not in {"bake", "device"}}
+    _begin(account, region, {device: found[device] for device in missing}, made)
 
 
 def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
@@ -186,7 +288,7 @@ def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
             raise Refused(Kind.ROTTEN, f"{bare} is {image['State']}: {_reason(image)}")
         raise Refused(Kind.NOT_READY, f"{bare} is {image['State']}.")
     held = {m["DeviceName"]: m["Ebs"] for m in image.get("BlockDeviceMappings", ()) if "Ebs" in m}
-    wanted = expected_disks(told)
+    wanted = disks.sizes_of(told)
     if not wanted:
         raise Refused(Kind.ROTTEN, f"{bare} does not say which disks it must hold.")
     if told.get("source", "").partition("/")[2].startswith("i-") and not told.get("copied"):
@@ -257,12 +359,6 @@ def copy(account: Account, image_id: str, region: str, name: str) -> str:
     except Refused as no:
         return qualified(region, _already(account, region, name, no))
     return qualified(region, made["ImageId"])
-
-
-def expected_disks(told: tags.Tags) -> dict[str, int]:
-    """Device -> GiB, as written down when the image was asked for."""
-    pairs = [part.partition("=") for part in told.get("disks", "").split(",") if part]
-    return {device: int(size) for device, _, size in pairs if size.isdecimal()}
 
 
 def _reason(image: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import tags
+from hotdesk.providers.aws import disks, tags
 from hotdesk.providers.aws.account import Account, split
 from hotdesk.providers.aws.errors import answers, code
 
@@ -35,7 +35,9 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     user: str
     keys: str = ""  # which launch made its host keys; "" when it has none yet
+    tpm: str = ""
     more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
+    parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
 
 
 def find_base(account: Account, order: LaunchOrder) -> BaseImage:
@@ -60,10 +62,11 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
             f"{found.id} is an image for {found.arch}, and {order.offer.instance_type} is {arch}.",
             fix=f"hotdesk offers   # choose a type with {found.arch}, or another image",
         )
-    if found.more and order.offer.market is Market.SPOT:
+    if found.more and order.offer.market is Market.SPOT and not disks.tells_apart(found.parts):
         raise Refused(
             Kind.UNSUPPORTED,
-            f"{found.id} has {len(found.more) + 1} disks, and an interrupted spot machine is saved from one.",
+            f"{found.id} has {len(found.more) + 1} disks that cannot be told apart once a spot machine is"
+            " taken back: two are empty or from one snapshot, or there are too many.",
         )
     if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
         raise Refused(
@@ -133,6 +136,11 @@ def _base(image: Mapping[str, Any]) -> BaseImage:
         for m in image.get("BlockDeviceMappings", ())
         if "Ebs" in m
     }
+    made_from = {
+        str(m.get("DeviceName")): str(m["Ebs"].get("SnapshotId") or "")
+        for m in image.get("BlockDeviceMappings", ())
+        if "Ebs" in m
+    }
     told = tags.read(image.get("Tags"))
     return BaseImage(
         id=image["ImageId"],
@@ -140,10 +148,12 @@ def _base(image: Mapping[str, Any]) -> BaseImage:
         root=root,
         size_gib=int(sizes.get(root) or 0),
         boot=str(image.get("BootMode") or ""),
+        tpm=str(image.get("TpmSupport") or ""),
         user=told.get("user")
         or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
         keys=told.get("keys", ""),
         more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
+        parts=disks.written(made_from) if len(made_from) > 1 else "",
     )
 
 

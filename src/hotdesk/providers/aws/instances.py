@@ -105,7 +105,9 @@ def run_request(
         user=base.user,
         arch=base.arch,
         boot=base.boot,
+        tpm=base.tpm,
         root=base.root,
+        parts=base.parts,
         keys=base.keys or order.name,
         image=order.image_id,
     )

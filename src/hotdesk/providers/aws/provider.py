@@ -81,6 +81,7 @@ class Aws:
         self._admitted: dict[str, float] = {}  # regions and groups that let this computer in, and since when
         self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter at all desks, as last surveyed
         self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
+        self._with: dict[str, tuple[str, ...]] = {}  # what is one with a disk or an image in the making
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class Aws:
         silent = dict(unread)
         # What is not ours to know now will not be so in a moment either: a person has to do something.
         closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
-        return surveying.survey(
+        shown = surveying.survey(
             found,
             sorted(silent),
             closed=(closed.message, closed.fix) if closed else ("", ""),
@@ -118,6 +119,8 @@ class Aws:
             storage=self._storage,
             list_price=self._list_price,
         )
+        self._with = {d.id: d.parts for d in shown.disks} | {i.id: i.parts for i in shown.images}
+        return shown
 
     # ---- money ---------------------------------------------------------------------------------------
 
@@ -272,7 +275,7 @@ class Aws:
     # ---- images --------------------------------------------------------------------------------------
 
     def bake(self, order: BakeOrder) -> str:
-        return baking.bake(self.account, order)
+        return baking.bake(self.account, order, self._with.get(order.source_id))
 
     def verify(self, image_id: str) -> None:
         baking.verify(self.account, image_id, self._parts.get(image_id, ()))
@@ -286,6 +289,8 @@ class Aws:
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
         if "/" not in thing_id:
             return  # no id of anything here: as absent as can be
+        for part in self._with.get(thing_id, ()):  # what it is found by goes last
+            self.delete(part)
         region, bare = split(thing_id)
         change = self.account.ec2_once(region)
         kind = "key" if bare.startswith("key/") else bare.partition("-")[0]

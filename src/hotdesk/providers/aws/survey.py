@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, S
 from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
+from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_first, root_of, sizes_of
 from hotdesk.providers.aws.reading import Found, Raw
 
 NAME = "aws"
@@ -141,41 +142,75 @@ def _why(raw: Raw) -> str:
 
 
 def _disks(found: Found, stored: Storing) -> list[Disk]:
-    """Volumes that outlived their machine, or are about to be let go by it."""
+    """Volumes that outlived their machine, or are about to be let go by it; one for each machine."""
     by_id = {i["InstanceId"]: i for i in found.instances}
     by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
-    disks = []
+    left = []
     for raw in found.volumes:
-        told = tags.read(raw.get("Tags"))
         attached = next(iter(raw.get("Attachments", ())), None)
-        machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
         if raw["State"] == "in-use" and attached:
+            machine = by_id.get(attached["InstanceId"])
             over = machine is not None and machine["State"]["Name"] == "terminated"
             if not over or attached.get("DeleteOnTermination"):
                 continue  # part of a machine, or about to go with one
         elif raw["State"] not in {"available", "error"}:
             continue
-        source = machine["InstanceId"] if machine else ""
-        disks.append(
-            Disk(
-                id=qualified(found.region, raw["VolumeId"]),
-                desk=told.get("desk", ""),
-                owner=told.get("owner", ""),
-                generation=tags.generation(told),
-                phase={"available": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING),
-                provider=NAME,
-                region=found.region,
-                zone=raw.get("AvailabilityZone", ""),
-                instance_id=qualified(found.region, source) if source else "",
-                started_at=time_of(machine.get("LaunchTime")) if machine else None,
-                size_gib=float(raw["Size"]),
-                made_at=time_of(raw.get("CreateTime")),
-                usd_per_month=raw["Size"] * stored.disk_usd_per_gib_month,
-                copy_usd=raw["Size"] * stored.copy_usd_per_gib,
-                arch=told.get("arch") or "x86_64",
-            )
-        )
-    return disks
+        left.append(raw)
+    told = [tags.read(raw.get("Tags")) for raw in found.images]
+    saved = {t.get("source", "").partition("/")[2]: {*sizes_of(t)} for t in told if t.get("verified")}
+    return [_disk(found, _in_order(disks, saved), stored, by_id, by_name) for disks in by_machine(left)]
+
+
+def _in_order(disks: Mapping[str, Raw], saved: Mapping[str, set[str]]) -> list[Raw]:
+    """What one machine left, with the disk first by which all are known: its root disk.
+
+    `saved`: devices that verified images hold, by the disk that each was asked for. Where an image was taken
+    while a disk was not to be found, and now that is back, all are known by that disk: by one that is in the
+    image they would go as saved.
+    """
+    asked = {device: saved[disk["VolumeId"]] for device, disk in disks.items() if disk["VolumeId"] in saved}
+    whole = {device for device, held in asked.items() if held >= disks.keys()}
+    held = set().union(*asked.values())
+    root = root_of(tags.read(next(iter(disks.values())).get("Tags")))
+    first = min(disks, key=lambda device: (device not in whole, device in held, device != root, device))
+    return [disks[first], *(disk for device, disk in disks.items() if device != first)]
+
+
+def _disk(
+    found: Found,
+    volumes: list[Raw],
+    stored: Storing,
+    by_id: dict[str, Raw],
+    by_name: dict[str, Raw],
+) -> Disk:
+    """What is left of one machine: the disk that it is known by, and the others."""
+    first, *others = volumes
+    told = tags.read(first.get("Tags"))
+    attached = next(iter(first.get("Attachments", ())), None)
+    machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
+    source = machine["InstanceId"] if machine else ""
+    missing = {*devices(told)} - {device_of(raw) for raw in volumes}
+    states = {raw["State"] for raw in volumes}
+    ready = Phase.READY if states == {"available"} else Phase.PENDING
+    return Disk(
+        id=qualified(found.region, first["VolumeId"]),
+        desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
+        generation=tags.generation(told),
+        phase=Phase.FAILED if "error" in states else ready,
+        provider=NAME,
+        region=found.region,
+        zone=first.get("AvailabilityZone", ""),
+        instance_id=qualified(found.region, source) if source else "",
+        started_at=time_of(machine.get("LaunchTime")) if machine else None,
+        size_gib=float(sum(raw["Size"] for raw in volumes)),
+        made_at=time_of(first.get("CreateTime")),
+        usd_per_month=sum(raw["Size"] for raw in volumes) * stored.disk_usd_per_gib_month,
+        copy_usd=sum(raw["Size"] for raw in volumes) * stored.copy_usd_per_gib,
+        arch=told.get("arch") or "x86_64",
+        parts=tuple(qualified(found.region, raw["VolumeId"]) for raw in others),
+        lacks=", ".join(sorted(missing)),
+    )
 
 
 def _image(found: Found, raw: Raw, stored: Storing) -> Image | None:
@@ -225,29 +260,38 @@ def _unregistered(found: Found, stored: Storing) -> list[Image]:
         for i in found.images
         if i["State"] != "deregistered"
     }
-    images = []
-    for raw in found.snapshots:
+    orders: dict[str, list[Raw]] = {}
+    for raw in sorted(found.snapshots, key=root_first):
         told = tags.read(raw.get("Tags"))
-        if told.get("bake") != "disk" or told.get("name") in registered:
-            continue
-        phase = {"completed": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING)
+        if told.get("bake") == "disk" and told.get("name") not in registered:
+            orders.setdefault(told.get("name") or raw["SnapshotId"], []).append(raw)
+    images = []
+    for taken in orders.values():
+        told = tags.read(taken[0].get("Tags"))
+        states = {raw["State"] for raw in taken}
+        phase = Phase.READY if states == {"completed"} else Phase.PENDING
+        reasons = [
+            raw.get("StateMessage") or "the snapshot failed" for raw in taken if raw["State"] == "error"
+        ]
+        ids = [qualified(found.region, raw["SnapshotId"]) for raw in taken]
         images.append(
             Image(
-                id=qualified(found.region, raw["SnapshotId"]),
+                id=ids[0],
                 name=told.get("name", ""),
                 desk=told.get("desk", ""),
                 owner=told.get("owner", ""),
                 generation=tags.generation(told),
-                phase=phase,
+                phase=Phase.FAILED if reasons else phase,
                 provider=NAME,
                 region=found.region,
                 source_id=told.get("source", ""),
-                taken_at=time_of(raw.get("StartTime")),
-                size_gib=float(raw.get("VolumeSize", 0)),
-                usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,
+                taken_at=min(time_of(raw.get("StartTime")) for raw in taken),
+                size_gib=float(sum(raw.get("VolumeSize", 0) for raw in taken)),
+                usd_per_month=sum(map(_gib, taken)) * stored.image_usd_per_gib_month,
                 arch=told.get("arch") or "x86_64",
-                progress=_progress([raw]) if phase is Phase.PENDING else None,
-                reason=str(raw.get("StateMessage") or "the snapshot failed") if phase is Phase.FAILED else "",
+                progress=_progress(taken) if phase is Phase.PENDING and not reasons else None,
+                reason=str(next(iter(reasons), "")),
+                parts=tuple(ids[1:]),
             )
         )
     return images
@@ -262,10 +306,13 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
         if "Ebs" in m
     }
     names = {tags.read(i.get("Tags")).get("name") or i.get("Name") for i in found.images}
+    verified = {told.get("name") for i in found.images if (told := tags.read(i.get("Tags"))).get("verified")}
     left = []
     for raw in found.snapshots:
         told = tags.read(raw.get("Tags"))
-        if raw["SnapshotId"] in kept or told.get("name") in names or told.get("bake") == "disk":
+        twice = told.get("bake") == "disk" and told.get("name") in verified  # a crash has had it taken again
+        in_the_making = told.get("name") in names or told.get("bake") == "disk"
+        if raw["SnapshotId"] in kept or (in_the_making and not twice):
             continue
         left.append(
             Leftover(
@@ -278,7 +325,7 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
                 generation=tags.generation(told),
                 made_at=time_of(raw.get("StartTime")),
                 usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,
-                why="a snapshot whose image is gone",
+                why="a snapshot that was taken twice" if twice else "a snapshot whose image is gone",
             )
         )
     left += _groups(found)

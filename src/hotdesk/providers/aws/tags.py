@@ -12,6 +12,9 @@ hotdesk:scratch     GiB of instance store, which is in no image
 hotdesk:gpu         L4                      hotdesk:user    who to log in as
 hotdesk:arch        x86_64                  hotdesk:boot    boot mode, where the image has one
 hotdesk:root        /dev/sda1               hotdesk:started the source's last start, on images
+hotdesk:tpm         v2.0, where the image has it
+hotdesk:parts       /dev/sda1=0abc,/dev/sdf=0def   which disk was made from which snapshot: see disks.py
+hotdesk:device      /dev/sdf                of a snapshot: at which device its disk was
 hotdesk:keys        the launch that made the machine's ssh host keys: what they are pinned under
 hotdesk:image       the desk's own image that a machine was launched from
 hotdesk:source      what an image was taken from

@@ -1,0 +1,82 @@
+"""Which of a machine's disks is which, once the machine is gone.
+
+RunInstances gives all disks of a launch the same tags, and a volume that is detached says no more at which
+device it was. What it does say for ever is the snapshot that it was made from; and an image has a snapshot
+for each device. So the launch writes down devices with snapshots (`hotdesk:parts`), in the very call that
+makes the disks. A tag that is written on each volume later would be missing where a machine is taken back
+before anybody has looked at it; the image may be deregistered by then; and sizes can be equal, or be changed,
+where a snapshot is exact.
+
+Disks that cannot be told apart so (two that are made empty, or from one snapshot) stay a question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hotdesk.providers.aws import tags
+
+Raw = Mapping[str, Any]
+
+LONGEST = 256  # characters of a tag's value
+ROOT = "/dev/sda1"  # where no tag says it
+
+
+def written(snapshots: Mapping[str, str]) -> str:
+    """Devices with the snapshots they are made from, for a tag; "" where a tag does not hold them."""
+    text = ",".join(f"{device}={snap.removeprefix('snap-')}" for device, snap in sorted(snapshots.items()))
+    return text if len(text) <= LONGEST else ""
+
+
+def devices(told: tags.Tags) -> dict[str, str]:
+    """Device -> snapshot of the disks that a launch made; empty where it made one, or did not write that."""
+    pairs = [part.partition("=") for part in told.get("parts", "").split(",") if part]
+    return {device: f"snap-{snap}" if snap else "" for device, _, snap in pairs}
+
+
+def tells_apart(parts: str) -> bool:
+    """Whether each disk of a launch with that tag will be known by its snapshot."""
+    snapshots = [*devices({"parts": parts}).values()]
+    return bool(snapshots) and len({*snapshots}) == len(snapshots)
+
+
+def device_of(volume: Raw) -> str:
+    """At which device of its machine a volume was; "" where that is not known."""
+    made_from = volume.get("SnapshotId") or ""
+    wanted = devices(tags.read(volume.get("Tags")))
+    fitting = [device for device, snapshot in wanted.items() if snapshot == made_from]
+    return fitting[0] if len(fitting) == 1 else ""
+
+
+def sizes_of(told: tags.Tags) -> dict[str, int]:
+    """Device -> GiB of the disks in an image, as written down when it was asked for."""
+    pairs = [part.partition("=") for part in told.get("disks", "").split(",") if part]
+    return {device: int(size) for device, _, size in pairs if size.isdecimal()}
+
+
+def root_of(told: tags.Tags) -> str:
+    return told.get("root") or ROOT
+
+
+def by_machine(volumes: Iterable[Raw]) -> list[dict[str, Raw]]:
+    """The volumes of each launch by their device. One whose device is not known is by itself, under ""."""
+    launches: dict[str, dict[str, Raw]] = {}
+    alone: list[dict[str, Raw]] = []
+    for volume in volumes:
+        name, device = tags.read(volume.get("Tags")).get("name", ""), device_of(volume)
+        if device and name and device not in launches.get(name, {}):
+            launches.setdefault(name, {})[device] = volume
+        else:
+            alone.append({"": volume})
+    return [*launches.values(), *alone]
+
+
+def root_first(snapshot: Raw) -> tuple[bool, str, str]:
+    """Sorts the snapshots of one order: that of the root disk before all, the oldest of each disk first."""
+    told = tags.read(snapshot.get("Tags"))
+    return (
+        told.get("device", root_of(told)) != root_of(told),
+        str(snapshot["StartTime"]),
+        snapshot["SnapshotId"],
+    )
