@@ -6,6 +6,7 @@ What a survey last showed is remembered to save questions, never to answer one t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ class Aws:
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         self._opened = tuple(f.region for f in found if notebooks.opened_for_all(f.groups, self._computer))
+        me = ""
+        # Where nothing is to be told apart it is not needed yet, and where nothing answers it cannot be had.
+        with contextlib.nullcontext() if found else contextlib.suppress(Refused):
+            me = self._owner() if found or not unread else ""
         silent = dict(unread)
         # What is not ours to know now will not be so in a moment either: a person has to do something.
         closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
@@ -115,7 +120,7 @@ class Aws:
             closed=(closed.message, closed.fix) if closed else ("", ""),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
-            owner=self._owner() if found or not unread else "",
+            owner=me,
             storage=self._storage,
             list_price=self._list_price,
         )
