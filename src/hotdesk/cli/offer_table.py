@@ -130,7 +130,7 @@ def line(
         (place.zone if spot is not None else "") or place.region,
         "-" if ms is None else f"{ms:.0f}",
         BANDS[band] if band is not None and spot is not None else "",
-        "" if math.isnan(time) else render.ago(now - time),
+        "" if math.isnan(time) else render.duration(now - time, 1),
     ]
 
 
@@ -173,7 +173,7 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
                 offer.zone or "any",
                 "-" if ms is None else f"{ms:.0f}",
                 "" if band is None else BANDS[band],
-                "" if offer.price_time is None else render.ago(now - offer.price_time),
+                "" if offer.price_time is None else render.duration(now - offer.price_time, 1),
                 render.safe(offer.source),
             ]
         )

@@ -62,6 +62,8 @@ def show(
         lines.append("No plan finishes this job.")
     elif answer.cheapest is None:
         lines.append("No plan keeps the deadline and the budget in 9 of 10 cases.")
+    if plans:
+        lines += _wrapped(_priced(answer, plans, document, bare=bare))
     if bare and plans and answer.plans[0].finish.hours:
         lines += _wrapped(_truth(document, answer, job))
     if desk and answer.knee:
@@ -88,6 +90,28 @@ def show(
         document["spot_worth_below_share_of_on_demand"] = share
         notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
     return Shown("\n".join(lines), document, notes)
+
+
+def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *, bare: bool) -> list[str]:
+    """Which price was taken: the machine's own, or that of each answer, with its market and place."""
+    if bare:
+        offer = plans[0].offer
+        document["usd_per_hour"], document["market"] = offer.usd_per_hour, offer.market.value
+        market = "on spot" if offer.market is Market.SPOT else "on-demand"
+        more = "--usd-per-hour says another; --on GPU, where the work was timed, compares what can be rented"
+        return ["", f"Price: {render.per_hour(offer.usd_per_hour)} a machine, {market}, no region's. {more}."]
+    named: dict[str, list[str]] = {}
+    for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
+        if choice:
+            offer = choice.offer
+            market = "on spot" if offer.market is Market.SPOT else "on-demand"
+            thing = f"{offer.instance_type} {market}"
+            place = offer.zone or offer.region
+            priced = f"{render.at(thing, place) if place else thing}, {render.per_hour(offer.usd_per_hour)}"
+            named.setdefault(priced, []).append(name)
+    return (
+        ["", *(f"{' and '.join(names)}: {priced} each" for priced, names in named.items())] if named else []
+    )
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
@@ -143,13 +167,11 @@ def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:
         "as_in_2022": "spot as recorded in 2022",
         "over_traces": "your traces",
     }
-    lines = [
-        f"{names}, on spot: {duration(choice.finish.hours)} by the formula; lived through {LIVES} times:"
-    ]
+    lines = [f"{names}, on spot: {_time(choice.finish.hours)} by the formula; lived through {LIVES} times:"]
     for kind, head in heads.items():
         if kind in told:
             mean, low, high = told[kind]["hours"]
-            lines.append(f"  {head:26}{duration(mean):>9}  {duration(low)} to {duration(high)} in 9 of 10")
+            lines.append(f"  {head:26}{_time(mean):>9}  {_time(low)} to {_time(high)} in 9 of 10")
     return lines
 
 
@@ -220,11 +242,11 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
         done = choice.finish
         row = [
             f"{done.machines:,}",
-            duration(done.hours),
+            _time(done.hours),
             _usd(done.usd),
             f"{done.multiplier:.2f}",
             render.style(", ".join(is_answer), "green", "bold"),
-            f"{duration(done.hours_low)} to {duration(done.hours_high)}",
+            f"{_time(done.hours_low)} to {_time(done.hours_high)}",
             f"{_usd(done.usd_low)} to {_usd(done.usd_high)}",
             "; ".join(done.breaks),
         ]
@@ -335,7 +357,7 @@ def figure(answer: Answer) -> Figure:
             what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
             notes.append(
                 f"{name}: {choice.finish.machines:,} x{what or ' machine'}, "
-                f"{duration(choice.finish.hours)}, {_usd(choice.finish.usd)}"
+                f"{_time(choice.finish.hours)}, {_usd(choice.finish.usd)}"
             )
     return Figure(
         title="What finishing the job costs",
@@ -348,13 +370,8 @@ def figure(answer: Answer) -> Figure:
     )
 
 
-def duration(hours: float) -> str:
-    """Hours in the unit that reads best."""
-    if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
-    if hours < 1.5:
-        return f"{hours * 60:.3g} min"
-    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} d"
+def _time(hours: float) -> str:
+    return render.duration(hours * 3600)
 
 
 def _usd(amount: float) -> str:

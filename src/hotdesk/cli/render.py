@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -127,9 +128,13 @@ def size(gib: float) -> str:
     return f"{gib * 2**20:.0f} KiB"
 
 
-def ago(seconds: float) -> str:
-    """How long ago, in one unit."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+def duration(seconds: float, digits: int = 3) -> str:
+    """A length of time in the unit that reads best: to so many significant digits, and never less than whole
+    seconds, minutes, hours or days. One digit says how long ago something was."""
+    said = unit = ""
+    for size, most, unit in ((1, 60, "s"), (60, 90, "min"), (3600, 48, "h"), (86400, math.inf, "d")):  # noqa: B007
+        amount = max(seconds, 0.0) / size
+        said = f"{amount:.{max(0, digits - len(str(int(amount))))}f}"
+        if float(said) < most:
+            break
+    return f"{said.rstrip('0').rstrip('.') if '.' in said else said} {unit}"

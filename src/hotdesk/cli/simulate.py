@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli import render
-from hotdesk.core.errors import Missing
+from hotdesk.core.errors import Missing, Usage
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
@@ -21,9 +21,7 @@ _HOURS = click.FloatRange(min=0)
 
 
 @click.command()
-@click.option(
-    "--traces", required=True, type=click.Path(path_type=Path), help="A folder of recorded traces, or one."
-)
+@click.option("--traces", type=click.Path(path_type=Path), help="A folder of recorded traces, or one.")
 @click.option(
     "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
 )
@@ -60,7 +58,7 @@ _HOURS = click.FloatRange(min=0)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     *,
-    traces: Path,
+    traces: Path | None,
     policy: str,
     work: float,
     deadline: float,
@@ -79,6 +77,13 @@ def command(
 
     Traces are JSON files as of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
     """
+    if traces is None:
+        raise Usage(
+            "It is not said over which traces to simulate.",
+            "A trace tells when spot was there: a JSON file, as in github.com/skypilot-org/spot-traces.",
+            "git clone https://github.com/skypilot-org/spot-traces && hotdesk simulate --traces "
+            "spot-traces/availability/1-node/aws-02-15-2023",
+        )
     check_numpy()
     from hotdesk.core.policy import Terms
     from hotdesk.jobs.study import pools, study
@@ -205,7 +210,6 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
     Bars are `solid` where there is room for it: in a file.
     """
     from hotdesk.charts import Figure, Series
-    from hotdesk.core.errors import Usage
     from hotdesk.core.policy import ON_DEMAND, SPOT
     from hotdesk.jobs.study import story
 

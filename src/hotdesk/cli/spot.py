@@ -188,7 +188,7 @@ def _known(
                     return None
                 raise
             time, history = old
-            render.note(f"{error.what} These prices were kept {render.ago(now - time)} ago.")
+            render.note(f"{error.what} These prices were kept {render.duration(now - time, 1)} ago.")
             return history, history.span[0], time, "what your account said before"
 
 
