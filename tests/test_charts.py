@@ -136,9 +136,9 @@ def test_ticks_are_within_the_axis_evenly_apart_and_few(low: float, size: float,
     ("low", "high", "expected"),
     [
         (MARCH, MARCH + 3600, "00:15"),
-        (MARCH, MARCH + 3 * DAY, "Mar 2"),
-        (MARCH, MARCH + 30 * DAY, "Mar 12"),
-        (MARCH, MARCH + 365 * DAY, "Jul 2020"),
+        (MARCH, MARCH + 3 * DAY, "2020-03-02"),
+        (MARCH, MARCH + 30 * DAY, "2020-03-12"),
+        (MARCH, MARCH + 365 * DAY, "2020-07"),
         (MARCH, MARCH + 3650 * DAY, "2024"),
     ],
 )
@@ -147,7 +147,7 @@ def test_time_ticks_are_round_and_in_utc(low: float, high: float, expected: str)
     labels = [label for _, label in axis.ticks(8)]
     assert expected in labels
     assert 2 <= len(labels) <= 10
-    assert "UTC, 2020" in axis.name()
+    assert axis.name() == ("time (UTC, 2020-03-01)" if high - low < DAY else "time (UTC)")
 
 
 def test_log_ticks_are_labelled_as_people_write_them() -> None:
@@ -185,10 +185,50 @@ def test_a_page_needs_no_other_address_and_cannot_be_broken_by_a_label(tmp_path:
 def test_a_page_draws_each_series_where_its_values_are(tmp_path: Path) -> None:
     points = Series(label="p", x=(0.0, 5.0, 10.0), y=(0.0, 10.0, 5.0), kind="scatter")
     save(figure(points, x_is_time=False), tmp_path / "p.html")
-    found = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4"/>', (tmp_path / "p.html").read_text())
+    found = re.findall(
+        r'translate\(([\d.]+) ([\d.]+)\)" d="[^"]+" data-point', (tmp_path / "p.html").read_text()
+    )
     (x0, y0), (x1, y1), (x2, y2) = [(float(a), float(b)) for a, b in found][:3]
     assert x1 - x0 == pytest.approx(x2 - x1)
     assert y0 - y1 == pytest.approx(2 * (y0 - y2), rel=0.01)
+
+
+def test_a_page_is_drawn_twice_for_desk_and_phone_and_every_letter_is_within(tmp_path: Path) -> None:
+    save(figure(price("a"), price("b", 0.5), marks=(("under $0.4", 0.4),)), tmp_path / "p.html")
+    page = (tmp_path / "p.html").read_text()
+    widths = [int(w) for w in re.findall(r'viewBox="0 0 (\d+) \d+"', page)]
+    assert max(widths) > 2 * min(widths)
+    assert "@media(max-width:600px){.wide{display:none}.narrow{display:block}}" in page
+    for width, chart in zip(widths, page.split('<div class="chart')[1:], strict=True):
+        labels = re.findall(r'<text x="([\d.]+)" [^>]*text-anchor="middle">([^<]+)<', chart)
+        spans = sorted((float(x) - 3.6 * len(said), float(x) + 3.6 * len(said)) for x, said in labels)
+        assert len(spans) >= 2
+        assert spans[0][0] >= 0
+        assert spans[-1][1] <= width
+        assert all(before[1] < after[0] for before, after in pairwise(spans))
+
+
+def test_points_differ_in_shape_and_a_crowd_stays_behind(tmp_path: Path) -> None:
+    one = Series(label="one", x=(1.0,), y=(1.0,), kind="scatter")
+    other = Series(label="other", x=(2.0,), y=(2.0,), kind="scatter")
+    many = Series(label="many", x=tuple(map(float, range(9))), y=tuple(map(float, range(9))), kind="scatter")
+    save(figure(one, other, many, x_is_time=False), tmp_path / "p.html")
+    chart = (tmp_path / "p.html").read_text().split("<body>")[1].split("</svg>")[0]
+    shapes = re.findall(r'd="([^"]+)" data-point', chart)
+    assert len(set(shapes)) == 2
+    assert chart.rindex(" many") < chart.index("data-point=")
+
+
+def test_an_axis_that_does_not_begin_at_zero_says_so() -> None:
+    assert "$/h (not from zero)" in text(figure(price(level=0.9)))
+    assert "not from zero" not in text(figure(price(level=0.0)))
+    assert "not from zero" not in text(figure(price(level=0.9), y_log=True))
+
+
+def test_a_title_too_long_for_a_line_goes_on_in_the_next() -> None:
+    drawn = text(figure(price(), title="the finding " * 8), width=60)
+    assert drawn.count("finding") == 8
+    assert max(map(len, drawn.splitlines())) <= 60
 
 
 def test_svg_and_png_are_what_their_names_say_and_repeatable(tmp_path: Path) -> None:
@@ -203,7 +243,9 @@ def test_svg_and_png_are_what_their_names_say_and_repeatable(tmp_path: Path) -> 
         save(drawn, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     words = " ".join(ET.parse(tmp_path / "one.svg").getroot().itertext())
-    assert all(word in words for word in ("$a$", "band", "spot price", "on-demand $0.90", "$/h", "UTC, 2020"))
+    assert all(
+        word in words for word in ("$a$", "band", "spot price", "on-demand $0.90", "$/h", "UTC", "2020-03-12")
+    )
     png = (tmp_path / "one.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20]) > int.from_bytes(png[20:24]) > 400

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from itertools import pairwise
 from string import ascii_lowercase
+from textwrap import wrap
 
 from hotdesk.charts.figure import Axis, Figure, Series, thinned
 
@@ -37,7 +38,8 @@ def text(figure: Figure, *, width: int = 80, height: int = 20, colour: bool = Fa
     for _, value in figure.marks:
         canvas.dash(value)
 
-    lines = [_clip(figure.title, width), _clip(" " * (left + 1) + figure.y_label, width)]
+    title = wrap(_clip(figure.title, 3 * width), width) or [""]
+    lines = [*title, _clip(" " * (left + 1) + y.name(), width)]
     for row, cells in enumerate(canvas.lines(colour)):
         label = labels.get(row, "")
         lines.append(f"{label:>{left}} {'┤' if label else '│'}{cells}".rstrip())
@@ -173,7 +175,7 @@ def _row(axis: Axis, value: float, height: int) -> int:
 def _x_axis(x: Axis, left: int, width: int) -> list[str]:
     """The rule with its ticks, their labels, and what they count."""
     rule, labels, free = ["─"] * width, [" "] * (width + left + 2), 0
-    for value, label in x.ticks(max(2, width // 12)):
+    for value, label in x.ticks(max(2, width // (14 if x.time else 12))):
         column = round(x.place(value) * (width - 1))
         start = min(max(left + 2 + column - len(label) // 2, 0), len(labels) - len(label))
         if start < free:

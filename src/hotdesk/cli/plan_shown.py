@@ -328,46 +328,59 @@ def _lost(row: Lost) -> dict[str, Any]:
 def figure(answer: Answer) -> Figure:
     """Cost against time on log axes: every plan, the front with its band, and the answers."""
     front = [c for c in answer.front if c.finish.usd > 0]
+    per, unit = _unit([c.hours_p90 for c in front])
     cost = tuple(c.finish.usd for c in front)
     series = [
         Series(
-            label="best time for the money",
+            label="best time for the money, 9 of 10 cases",
             kind="band",
             x=cost,
-            y=tuple(c.hours_p90 for c in front),
-            low=tuple(c.finish.hours_low for c in front),
-            high=tuple(c.finish.hours_high for c in front),
+            y=tuple(c.hours_p90 * per for c in front),
+            low=tuple(c.finish.hours_low * per for c in front),
+            high=tuple(c.finish.hours_high * per for c in front),
         ),
     ]
     beaten = [c for c in answer.plans if c.finish.usd > 0 and c not in front][:2000]
     if beaten:
-        series.insert(
-            0,
+        series.append(
             Series(
                 label="beaten by another",
                 kind="scatter",
                 x=tuple(c.finish.usd for c in beaten),
-                y=tuple(c.hours_p90 for c in beaten),
+                y=tuple(c.hours_p90 * per for c in beaten),
             ),
         )
-    notes = []
+    named: dict[Choice, list[str]] = {}
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
         if choice is not None and choice.finish.usd > 0:
-            series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90,)))
-            what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
-            notes.append(
-                f"{name}: {choice.finish.machines:,} x{what or ' machine'}, "
-                f"{_time(choice.finish.hours)}, {_usd(choice.finish.usd)}"
-            )
+            named.setdefault(choice, []).append(name)
+    notes = []
+    for choice, names in named.items():
+        name = " and ".join(names)
+        series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90 * per,)))
+        what = f"{choice.finish.machines:,} machine{'s' * (choice.finish.machines > 1)}"
+        if choice.offer.provider != "any":
+            spot = " on spot" if choice.offer.market is Market.SPOT else ""
+            what = f"{choice.finish.machines:,} x {choice.offer.instance_type}{spot}"
+        notes.append(f"{name}: {what}, {_time(choice.finish.hours)}, {_usd(choice.finish.usd)}")
+    ends = [f"{_usd(c.finish.usd)} in {_time(c.finish.hours)}" for c in named]
+    found = " or ".join(dict.fromkeys((ends[0], ends[-1]))) if ends else "no plan keeps the limits"
     return Figure(
-        title="What finishing the job costs",
+        title=f"To finish this job: {found}",
         x_label="dollars",
-        y_label="hours, door to door: done by then in 9 of 10 cases",
+        y_label=f"{unit} until it is done",
         series=tuple(series),
         x_log=True,
         y_log=True,
         notes=tuple(notes),
     )
+
+
+def _unit(hours: Sequence[float]) -> tuple[float, str]:
+    """How many of a unit make an hour, and the unit: minutes or days where all would be read so."""
+    if hours and max(hours) <= 5:
+        return 60.0, "minutes"
+    return (1 / 24, "days") if hours and min(hours) >= 48 else (1.0, "hours")
 
 
 def _time(hours: float) -> str:

@@ -243,6 +243,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
 
     hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
     counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
+    whole_usd = render.usd(whole * terms.usd_on_demand)
     modes = told.mode
     return Figure(
         title=f"{policy} on {pool.name}, window {window}: ${runs.usd[0]:.2f}, done after {finish:.1f} h",
@@ -257,7 +258,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
             strip([m == SPOT for m in modes], -2 * step, "on spot"),
             strip([m == ON_DEMAND for m in modes], -3 * step, "on-demand"),
         ),
-        notes=(f"{hours_used}, {counted}.",),
+        notes=(f"{hours_used}, {counted}. All on-demand: {whole_usd}.",),
     )
 
 
