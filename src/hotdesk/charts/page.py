@@ -59,8 +59,8 @@ def _chart(sheet: Sheet, figure: Figure, kept: list[Series], x: Axis, y: Axis) -
     return f"""<div class="chart {sheet.name}" data-box="{box}">
 <svg viewBox="0 0 {sheet.width} {sheet.height}" role="img" aria-label="{escape(_summary(figure))}">
 {_frame(sheet, x, y)}
-{_marks(sheet, figure, y)}
 {chr(10).join(_series(sheet, n, kept[n], x, y) for n in order)}
+{_marks(sheet, figure, y)}
 <line class="cross" {ends} visibility="hidden"/></svg>
 <div class="tip" hidden></div></div>
 """
@@ -214,7 +214,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.4 system-ui,s
 main{max-width:1100px;margin:0 auto;padding:1rem}h1{font-size:1.15rem;margin:0 0 .5rem}
 .chart{position:relative}.narrow{display:none}svg{width:100%;height:auto;display:block}
 @media(max-width:600px){.wide{display:none}.narrow{display:block}}
-svg text{font-size:12px;fill:var(--soft)}.grid{stroke:var(--grid)}
+svg text{font-size:12px;fill:var(--soft);paint-order:stroke;stroke:var(--paper);stroke-width:4px}.grid{stroke:var(--grid)}
 .mark{stroke:var(--soft);stroke-dasharray:5 4}.cross{stroke:var(--soft)}
 path{fill:none;stroke:var(--c);stroke-width:2}circle{fill:var(--c)}polygon{fill:var(--c);opacity:.2}
 path[data-point]{fill:var(--c);stroke:var(--paper);stroke-width:1}.many{opacity:.5}

@@ -62,6 +62,8 @@ def _draw(axes: Any, figure: Figure) -> None:
             va="bottom",
             fontsize=8,
             color="#333333",
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     axes.set_title(fill(figure.title, 84), loc="left", fontsize=12, fontweight="bold")
     for axis, one, about in ((x, axes.xaxis, 6 if x.time else 9), (y, axes.yaxis, 6)):
