@@ -76,15 +76,16 @@ def test_a_step_stays_level_until_the_next_point() -> None:
     assert 0.4 < (min(between) - min(c for _, c in curve)) / width < 0.6  # x=10 of 0 to 20: the middle
 
 
-def test_without_colour_every_curve_carries_its_letter_and_with_colour_none_does() -> None:
+def test_every_curve_carries_its_letter_with_colour_and_without() -> None:
     lines = figure(price("zone-1", 0.2), price("zone-2", 0.4), price("zone-3", 0.6))
     plain = text(lines, width=80)
     body = "\n".join(plain.splitlines()[2:20])
     assert all(letter in body for letter in "abc")
     assert "a zone-1   b zone-2   c zone-3" in plain
     painted = text(lines, width=80, colour=True)
-    assert len(set(re.findall(r"\x1b\[\d+m", painted))) >= 4  # three colours and the end of one
+    assert len(set(re.findall(r"\x1b\[[\d;]+m", painted))) >= 4  # three colours and the end of one
     assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
 
 
 def test_labels_from_elsewhere_cannot_write_on_the_terminal() -> None:
@@ -297,3 +298,43 @@ def test_drawing_for_a_terminal_loads_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
     assert done.stdout.strip() == "[]"
+
+
+def _contrast(colour: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Of two sRGB colours, 0 to 255, after WCAG 2.2."""
+
+    def light(rgb: tuple[float, ...]) -> float:
+        linear = [v / 3294.6 if v <= 10.3 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in rgb]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05
+
+    ends = sorted((light(colour), light(other)))
+    return ends[1] / ends[0]
+
+
+def _xterm(number: int) -> tuple[float, ...]:
+    """The 256 colours from 16 on: a cube of six steps, then greys."""
+    if number >= 232:
+        return (8 + 10 * (number - 232),) * 3
+    steps = (0, 95, 135, 175, 215, 255)
+    return tuple(steps[(number - 16) // n % 6] for n in (36, 6, 1))
+
+
+def test_a_terminals_colours_are_read_on_white_and_on_black() -> None:
+    from hotdesk.charts.terminal import _COLOURS
+    from hotdesk.cli.render import _CODES
+
+    words = {int(code.rpartition(";")[2]) for code in _CODES.values() if code.startswith("38;5;")}
+    assert len(words) == 5
+    for one in words | set(_COLOURS):
+        assert _contrast(_xterm(one), (255, 255, 255)) >= 3, one
+        assert _contrast(_xterm(one), (0, 0, 0)) >= 3, one
+
+
+def test_a_pictures_colours_stand_out_from_its_paper() -> None:
+    from hotdesk.charts.figure import DARK, LIGHT
+
+    for palette, paper in ((LIGHT, "#ffffff"), (DARK, "#161616")):
+        behind = tuple(bytes.fromhex(paper[1:]))
+        assert len(set(palette)) == len(palette) == 8
+        for colour in palette:
+            assert _contrast(tuple(bytes.fromhex(colour[1:])), behind) >= 2.9, colour

@@ -68,3 +68,14 @@ def test_a_plan_says_which_price_it_took(hotdesk: Command) -> None:
     assert "Price: $0.3/h a machine, on spot" in spot
     named = hotdesk("plan", "--work-hours", "4", "--on", "V100", "--offer", "p3.2xlarge:V100:3.06").stdout
     assert "p3.2xlarge on-demand, $3.06/h each" in " ".join(named.split())
+
+
+def test_a_sentence_is_broken_between_words_and_a_table_below_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "columns", lambda stream=None: 44)
+    shown = render.table(["a", "why"], [["x" * 10, "one two three four five six seven"]], broken=True)
+    lines = shown.splitlines()
+    assert all(len(line) <= 44 for line in lines)
+    assert "…" not in shown
+    assert lines[2].startswith(" " * 12)
+    assert render.wrapped("one two\nthree", 7) == ["one two", "three"]
+    assert "…" in render.table(["a", "why"], [["x" * 30, "one two three four"]], broken=True)

@@ -214,7 +214,8 @@ body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.4 system-ui,s
 main{max-width:1100px;margin:0 auto;padding:1rem}h1{font-size:1.15rem;margin:0 0 .5rem}
 .chart{position:relative}.narrow{display:none}svg{width:100%;height:auto;display:block}
 @media(max-width:600px){.wide{display:none}.narrow{display:block}}
-svg text{font-size:12px;fill:var(--soft);paint-order:stroke;stroke:var(--paper);stroke-width:4px}.grid{stroke:var(--grid)}
+svg text{font-size:12px;fill:var(--soft);paint-order:stroke;stroke:var(--paper);stroke-width:4px}
+.grid{stroke:var(--grid)}
 .mark{stroke:var(--soft);stroke-dasharray:5 4}.cross{stroke:var(--soft)}
 path{fill:none;stroke:var(--c);stroke-width:2}circle{fill:var(--c)}polygon{fill:var(--c);opacity:.2}
 path[data-point]{fill:var(--c);stroke:var(--paper);stroke-width:1}.many{opacity:.5}

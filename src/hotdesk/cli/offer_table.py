@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -86,7 +85,7 @@ def fitted(
 
 def paragraph(text: str, *styles: str) -> None:
     """A sentence or two, broken between words where the terminal ends; one line in a pipe."""
-    for part in textwrap.wrap(text, render.columns(), break_long_words=False, break_on_hyphens=False):
+    for part in render.wrapped(text, render.columns()):
         render.echo(render.style(part, *styles) if styles else part)
 
 

@@ -99,7 +99,8 @@ def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *
         document["usd_per_hour"], document["market"] = offer.usd_per_hour, offer.market.value
         market = "on spot" if offer.market is Market.SPOT else "on-demand"
         more = "--usd-per-hour says another; --on GPU, where the work was timed, compares what can be rented"
-        return ["", f"Price: {render.per_hour(offer.usd_per_hour)} a machine, {market}, no region's. {more}."]
+        price = f"{render.per_hour(offer.usd_per_hour)} a machine, {market}, of no type and region"
+        return ["", f"Price: {price}. {more}."]
     named: dict[str, list[str]] = {}
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
         if choice:
@@ -116,9 +117,7 @@ def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
     """Sentences broken between words, where the terminal is narrower than they are."""
-    from textwrap import wrap
-
-    return [piece for line in lines for piece in wrap(line, render.columns()) or [""]]
+    return [piece for line in lines for piece in render.wrapped(line, render.columns()) or [""]]
 
 
 def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
@@ -257,8 +256,23 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
         rows.append(row)
     heads = ["machines", "time", "cost", "x work", "", "time, 9 of 10", "cost, 9 of 10", "where it breaks"]
     if not bare:
-        heads = ["offer", *heads[:-1], "evidence; where it breaks"]
-    return render.table(heads, rows, right=("machines", "time", "cost", "x work"))
+        heads = ["offer", *heads[:-1], "evidence"]
+    from hotdesk.cli.offer_table import fitted
+
+    right = ("machines", "time", "cost", "x work")
+    spare = ("cost, 9 of 10", "x work", "time, 9 of 10")
+    last, width = heads[-1], render.columns()
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+        spared = fitted(heads, rows, width, spare)[2]
+    else:  # the last column may be broken
+        room = min(render.NARROWEST, max(map(render.width, (last, *(row[-1] for row in rows)))))
+        spared = fitted(heads[:-1], [row[:-1] for row in rows], width - room - 2, spare)[2]
+    kept = [n for n, head in enumerate(heads) if head not in spared]
+    rows = [[row[n] for n in kept] for row in rows]
+    text = render.table([heads[n] for n in kept], rows, right=right, broken=True)
+    left = render.style(f"No room here for {'; '.join(spared)}.", "dim")
+    return f"{text}\n{left}" if spared else text
 
 
 def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
@@ -281,7 +295,7 @@ def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
         names = list(dict.fromkeys(types))
         others = f" and {len(names) - 1} more types" if len(names) > 1 else ""
         rows.append([names[0] + others, "", "", why])
-    text = render.table(["offer", "GPU", "$/h", "why"], rows, right=("$/h",))
+    text = render.table(["offer", "GPU", "$/h", "why"], rows, right=("$/h",), broken=True)
     left = max(len(beaten) - most, 0) + max(len(reasons) - most, 0)
     return text + (f"\n… and {left} more: --json" if left else "")
 

@@ -102,7 +102,9 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
         [a["gpu"], f"{a['rate']:.4g}/s", f"{a['low']:.4g} to {a['high']:.4g}", a["evidence"], a["why"]]
         for a in answers
     ]
-    render.echo(render.table(["GPU", "rate", "9 of 10", "evidence", "why"], rows, right=("rate",)))
+    render.echo(
+        render.table(["GPU", "rate", "9 of 10", "evidence", "why"], rows, right=("rate",), broken=True)
+    )
     for line in shared["notes"]:
         render.note(f"note: {line}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli import render
+from hotdesk.cli.offer_table import fitted, paragraph
 from hotdesk.core.errors import Missing, Usage
 
 if TYPE_CHECKING:
@@ -171,15 +172,19 @@ def _print(found: Study, figure: Figure | None) -> None:
         ]
         for row in found.per_trace
     ]
-    render.echo(render.table(heads, rows, right=heads[1:]))
+    right = heads[1:]
+    heads, rows, spared = fitted(heads, rows, render.columns(), ("CUTS", "DEAR H", "RUNS"))
+    render.echo(render.table(heads, rows, right=right))
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
     render.echo()
     for line in _summary(found):
-        render.echo(line)
+        paragraph(line)
     legend = (
         "COST, OPTIMUM (knowing the future) and UNIFORM (Uniform Progress) are shares of what the work alone"
         " costs on-demand."
     )
-    render.echo(render.style(legend, "dim"))
+    paragraph(legend, "dim")
 
 
 def _summary(found: Study) -> list[str]:
