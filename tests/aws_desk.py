@@ -24,6 +24,7 @@ from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
+from hotdesk.market.table import shipped
 from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
@@ -203,8 +204,9 @@ class Laptop:
         _watchers[self.fake.url] = self.boundaries
         self.store = Store(self.folder)
         self.aws = self.provider_class(
-            self.folder, self.store, keys=self.keys, clock=self.time, settings=self.settings, account=account
-        )
+            self.folder, self.store, keys=self.keys, clock=self.time, settings=self.settings, account=account,
+            storing=shipped().storing,
+        )  # fmt: skip
         if isinstance(self.aws, Counted):
             self.aws.boundaries = self.boundaries
         self.reconciler = Reconciler(

@@ -48,7 +48,8 @@ class Faults:
 
 OFFERS = tuple(
     Offer(provider="sim", region=region, zone=f"{region}{zone}", instance_type=kind, market=market,
-          usd_per_hour=usd * (0.4 if market is Market.SPOT else 1.0), gpu=gpu, gpu_count=float(bool(gpu)))
+          usd_per_hour=usd * (0.4 if market is Market.SPOT else 1.0), gpu=gpu, gpu_count=float(bool(gpu)),
+          vcpus=4, memory_gib=16.0)
     for region, zone in (("r1", "a"), ("r1", "b"), ("r2", "a"))
     for kind, gpu, usd in (("cpu.small", "", 0.1), ("gpu.big", "L4", 1.0))
     for market in Market
@@ -104,6 +105,7 @@ class Cloud(Truth):
             for o in OFFERS
             if want.instance_type in {"", o.instance_type}
             and want.gpu in {"", o.gpu or "none"}
+            and want.gpu_count in {0, o.gpu_count}
             and want.market in {"cheapest", o.market}
             and (not want.regions or o.region in want.regions)
             and want.zone in {"", o.zone}

@@ -10,6 +10,7 @@ import pytest
 
 from hotdesk.core.model import Instance, Survey
 from hotdesk.core.ports import Provider
+from hotdesk.market.table import shipped
 from hotdesk.providers.aws.provider import Aws
 from tests.aws_desk import HOME, Laptop, quick
 from tests.conformance import UNSETTLED, Conformance
@@ -38,7 +39,10 @@ class AwsRig:
 
     def again(self) -> Provider:
         laptop = self.laptop
-        return Aws(laptop.folder, None, keys=laptop.keys, clock=laptop.time, settings=laptop.settings)
+        return Aws(
+            laptop.folder, None, keys=laptop.keys, clock=laptop.time, settings=laptop.settings,
+            storing=shipped().storing,
+        )  # fmt: skip
 
     def write(self, machine: Instance, name: str, text: str) -> None:
         bare = machine.id.partition("/")[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +277,7 @@ def _snapshot_without_looking(patch: pytest.MonkeyPatch) -> None:
 
 
 def _disks_not_surveyed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(surveying, "_disks", lambda found: [])
+    patch.setattr(surveying, "_disks", lambda *args: [])
 
 
 def _silence_is_emptiness(patch: pytest.MonkeyPatch) -> None:
@@ -313,10 +313,10 @@ def _open_to_the_world(patch: pytest.MonkeyPatch) -> None:
 def _image_is_always_fresh(patch: pytest.MonkeyPatch) -> None:
     real = surveying._image
 
-    def fresh(found: Any, raw: Mapping[str, Any]) -> Any:
+    def fresh(*args: Any) -> Any:
         from msgspec.structs import replace
 
-        image = real(found, raw)
+        image = real(*args)
         return replace(image, taken_at=4e9) if image else None
 
     patch.setattr(surveying, "_image", fresh)
@@ -327,7 +327,7 @@ def _keys_are_nobodys(patch: pytest.MonkeyPatch) -> None:
 
 
 def _groups_are_nobodys(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(surveying, "_leftovers", lambda found: [])
+    patch.setattr(surveying, "_leftovers", lambda *args: [])
 
 
 def _moved_before_it_is(patch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,24 @@ def test_a_day_on_spot_is_billed_as_the_cloud_bills_it(mine: Laptop) -> None:
         assert this_month(bill, now, prices) == pytest.approx(sum(ours.values()))
 
 
+def test_a_machine_that_vanished_unseen_is_paid_until_its_spot_request_says(mine: Laptop) -> None:
+    """1. On spot. 2. Terminated in the console after two hours. 3. Nobody looks for a day."""
+    assert mine.do(Goal.RUNNING, (SPOT,)) is None
+    [machine] = mine.machines()
+    mine.reconciler.survey("aws")
+    hours(mine, 2.0)
+    mine.fake.post("console", id=machine["id"], do="terminate")
+    hours(mine, 24.0)
+    with Hotdesk(mine.folder, config=CONFIG, clock=mine.time) as desks:
+        assert desks.survey("aws").of("blue").instances == ()
+        [run] = [c for c in desks.bill() if c.kind == "compute"]
+        assert run.ended - run.began == pytest.approx(2 * 3600, abs=120)
+        assert not run.at_most
+        mine.fake.delete("log")
+        desks.bill()
+        assert not mine.fake.get("log", action="DescribeSpotInstanceRequests"), "told once, it is known"
+
+
 def test_without_the_permission_it_says_which(mine: Laptop) -> None:
     mine.fake.post("refuse", action="GetCostAndUsage", service="ce", code="UnauthorizedOperation")
     with (

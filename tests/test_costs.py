@@ -25,7 +25,7 @@ from hotdesk.core.steps import (
     Verify,
 )
 from hotdesk.costs import charges, compute_usd
-from hotdesk.paid import HOURS_PER_MONTH, Charge
+from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates
 from tests.conftest import Command
 
 HOUR = 3600.0
@@ -134,6 +134,17 @@ def test_a_machine_that_ended_itself() -> None:
     assert charge.at_most
 
 
+def test_how_long_it_ran_is_certain_also_where_the_answer_to_its_launch_was_lost() -> None:
+    rows = journal(
+        (0, LAUNCH, "unknown", ""),
+        (0.1, Prove(id="i-1", generation=1, started_at=5, why=""), "done", "i-1"),
+        (5, Leave(id="i-1", started_at=5, ran_seconds=HOUR / 2, why="idle"), "done", "i-1"),
+    )
+    [charge] = charges("blue", rows, DAY_0 + 20 * HOUR, Seen())
+    assert charge.usd_least(0, 1e12) == pytest.approx(0.4 * 1.2)
+    assert charge.usd(0, 1e12) == pytest.approx(5 * 1.2)
+
+
 def test_an_image_costs_until_it_is_deleted_also_unseen() -> None:
     rows = journal(
         (0, LAUNCH, "done", "i-1"),
@@ -171,6 +182,16 @@ def test_disk_and_address_of_an_aws_machine() -> None:
     bill = charges("blue", rows, DAY_0 + 500 * HOUR, Seen())
     usd = {c.kind: c.usd(0, 1e12) for c in bill}
     assert usd == pytest.approx({"compute": 8.0, "address": 0.05, "disk": 100 * 0.08 / 10})
+
+
+def test_a_disk_costs_what_its_region_asks() -> None:
+    tokyo = Offer(provider="aws", region="ap-northeast-1", zone="ap-northeast-1a", instance_type="g6.xlarge")
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=tokyo, disk_gib=100)
+    rows = journal((0, Launch(order=order, why=""), "done", "i-1"), (73, END, "done", "i-1"))
+    rates = {**RATES, "aws/ap-northeast-1": Rates(disk_usd_per_gib_month=0.096, price_time=7.0)}
+    [disk] = [c for c in charges("blue", rows, DAY_0 + 99 * HOUR, Seen(), rates=rates) if c.kind == "disk"]
+    assert disk.usd(0, 1e12) == pytest.approx(100 * 0.096 / 10)
+    assert disk.price_time == 7.0
 
 
 def test_spot_is_billed_at_each_hours_price() -> None:

@@ -42,8 +42,18 @@ def test_the_aws_command_line_works(fake: FakeEc2, cloud: Cloud, tmp_path: Path)
     made = aws("ec2", "run-instances", *order)["Instances"][0]["InstanceId"]
     assert aws("ec2", "run-instances", *order)["Instances"][0]["InstanceId"] == made
     cloud.pass_time(60)
-    found = aws("ec2", "describe-instances", "--query", "Reservations[].Instances[].State.Name")
-    assert found == ["running"]
+    state = "Reservations[].Instances[].State.Name"
+    assert aws("ec2", "describe-instances", "--query", state) == ["running"]
+    aws("ec2", "stop-instances", "--instance-ids", made)
+    cloud.pass_time(60)
+    assert aws("ec2", "describe-instances", "--instance-ids", made, "--query", state) == ["stopped"]
+    image = aws("ec2", "create-image", "--instance-id", made, "--name", "evening")["ImageId"]
+    cloud.pass_time(600)
+    listed = aws("ec2", "describe-images", "--owners", "self")["Images"]
+    assert [(i["ImageId"], i["Name"], i["State"]) for i in listed] == [(image, "evening", "available")]
+    aws("ec2", "terminate-instances", "--instance-ids", made)
+    cloud.pass_time(60)
+    assert aws("ec2", "describe-instances", "--query", state) == ["terminated"]
 
 
 def test_the_catalogue_comes_through_whole(cloud: Cloud) -> None:

@@ -250,3 +250,18 @@ def test_latency_is_added_and_calls_run_side_by_side(fake: FakeEc2, cloud: Cloud
     begun = time.monotonic()
     cloud.ec2.describe_regions()
     assert time.monotonic() - begun >= 0.4
+
+
+def test_the_documentation_names_every_control() -> None:
+    from tests.fake_ec2.control import CONTROLS
+
+    text = (Path(__file__).parents[1] / "docs" / "aws.md").read_text()
+    said = text[text.index("### The control address") : text.index("### Money")]
+    posts, gets = said.split("| GET |")
+    for method, name in CONTROLS:
+        if method == "POST":
+            assert f"| `{name}` |" in posts, name
+        elif method == "GET" and name:
+            assert f"| `{name}` |" in gets, name
+        elif name:
+            assert f"{method} /_fake/{name}" in said or f"{method} " in said, (method, name)

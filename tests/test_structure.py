@@ -23,7 +23,8 @@ MAY = {
     "reconcile": {"store", "abreast"},
     "abreast": set(),
     "market": {"world"},
-    "costs": {"paid"},
+    "costs": {"lifetimes", "paid"},
+    "lifetimes": {"paid"},
     "bills": {"paid"},
     "paid": set(),
 }

@@ -1,6 +1,9 @@
 """`hotdesk` and `python -m hotdesk`."""
 
+import os
 import sys
+
+INTERRUPTED = 130  # Ctrl-C
 
 
 def main() -> None:
@@ -11,7 +14,12 @@ def main() -> None:
         return
     from hotdesk.cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if status == INTERRUPTED:  # questions that nobody answers any more are not waited for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from hotdesk.core.errors import (
     NotAllowed,
     Refused,
     Unknown,
+    Unreachable,
     Usage,
 )
 from hotdesk.core.leaving import left
@@ -40,7 +41,7 @@ from hotdesk.hearing import Hearing
 from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.money import Money
 from hotdesk.opening import Opening
-from hotdesk.questions import not_tried, question, question_of
+from hotdesk.questions import not_tried, question, question_of, still_paid
 from hotdesk.store import Store
 from hotdesk.views import View, powered, view_of
 from hotdesk.wishes import Wishes
@@ -48,6 +49,7 @@ from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.prices import Storing
     from hotdesk.jobs.run import Runs
     from hotdesk.reconcile import Reconciler, Tick
 
@@ -84,6 +86,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.over_budget = over_budget
         self._config = config
         self._providers: dict[str, Provider] = {}
+        self.others: dict[str, set[str]] = {}  # other owners' desks in the same clouds, by all looks
         self._heard = {}
         self.public = {}
 
@@ -119,7 +122,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
                 self._providers[name] = Aws(
                     self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
-                    list_price=_list_price,
+                    list_price=_list_price, storing=_storing,
                 )  # fmt: skip
             else:
                 raise Usage(
@@ -260,14 +263,18 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
     def survey(self, provider: str) -> Survey:
         """Everything of ours in one cloud. Raises `NotAllowed`, `Unreachable`."""
-        return self._reconciler().survey(provider)
+        found = self._reconciler().survey(provider)
+        for name, owners in found.others().items():
+            self.others.setdefault(name, set()).update(owners)
+        return found
 
     def ls(self) -> list[View]:
         """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
-        surveys = {name: self.survey(name).by_desk() for name in {d.provider for d in desks}}
+        looks = {name: self.survey(name) for name in {d.provider for d in desks}}
+        surveys = {name: look.by_desk() for name, look in looks.items()}
         self.close_behind_all()
-        known = [self._view(d, surveys[d.provider].get(d.name, Seen())) for d in desks]
+        known = [self._view(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
         for name in self.clouds() - surveys.keys() - {"local"}:
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
                 surveys[name] = self.survey(name).by_desk()
@@ -373,7 +380,10 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             self.store.put(desk)
         tick: Tick = self._reconciler().settle(desk)
         if ask := tick.asks.get(desk.name):
-            raise question(not_tried(ask, desk, self.provider(desk.provider).offers))
+            ask = not_tried(ask, desk, self.provider(desk.provider).offers)
+            if meanwhile := still_paid(ask, desk, tick.seen.get(desk.name, Seen())):
+                ask = msgspec.structs.replace(ask, why=f"{ask.why.rstrip('.')}. Meanwhile {meanwhile}.")
+            raise question(ask)
         return self._view(desk, tick.seen.get(desk.name, Seen()))
 
     def _reconciler(self) -> Reconciler:
@@ -419,6 +429,10 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         if machine is not None and machine.phase is Phase.READY:
             return machine
         view = self._view(desk, seen)
+        if view.phase == "unknown":
+            raise Unreachable(
+                f"{desk.name} is {view.state}.", f"{view.why.rstrip('.')}.", seen.closed_fix or "hotdesk ls"
+            )
         verb = "resume" if view.phase == "parked" else "up"
         raise NeedsDecision(
             f"{desk.name} is {view.state}.",
@@ -450,6 +464,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)
+
+
+def _storing(region: str) -> Storing:
+    from hotdesk.market.table import shipped
+
+    return shipped("aws").storing(region)
 
 
 def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:

@@ -62,7 +62,7 @@ def things(
                 asked = [by_id[w] for w in words if w in by_id]
                 found += [_thing(t, why, clock, safe=False, fix=fix) for t in asked]
     for thing in swept:
-        if thing.desk in names:
+        if thing.desk in names and not survey.is_others(thing):
             safe = not last_copy(thing, survey.of(thing.desk))
             fix = (
                 "" if safe else f"hotdesk show {thing.desk}   # is its work in there? Then delete it yourself"

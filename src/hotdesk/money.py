@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,13 +11,15 @@ import msgspec
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
 from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
 from hotdesk.core.ports import Biller, Clock, Provider
-from hotdesk.core.steps import Row
-from hotdesk.paid import Charge
+from hotdesk.core.sightings import Sighting
+from hotdesk.core.steps import Bake, Copy, Launch, Row
+from hotdesk.paid import RATES, Charge, Rates
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
 
+ASKED_SECONDS = 3 * 86_400.0  # for so long a machine that went unseen is worth asking about
 WARN_SHARE = 0.8  # of the month's budget
 Steps = list[tuple[float, float]]
 
@@ -38,20 +41,71 @@ class Money:
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.costs import charges, of_others
+        from hotdesk.costs import charges
 
         now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
         surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
         rows: dict[str, list[Row]] = {name: [] for name in known}
         for row in self.store.rows(limit=10_000_000):
             rows.setdefault(row.desk, []).append(row)
+        rates = self._rates([row for mine in rows.values() for row in mine], surveys)
+        self._ask_for_ends(surveys, now)
+        seen_before: dict[str, list[Sighting]] = {name: [] for name in rows}
+        for thing in self.store.sighted():
+            seen_before.setdefault(thing.desk, []).append(thing)
         bill: list[Charge] = []
         for name, mine in rows.items():
             desk = known.get(name)
             seen = surveys[desk.provider].of(name) if desk else Seen()
-            ours = charges(name, mine, now, seen, provider=desk.provider if desk else "")
-            bill += [*ours, *of_others(name, seen, ours, now)]
+            bill += charges(
+                name,
+                mine,
+                now,
+                seen,
+                rates=rates,
+                provider=desk.provider if desk else "",
+                sighted=seen_before[name],
+            )
         return bill
+
+    def _ask_for_ends(self, in_use: Collection[str], now: float) -> None:
+        """Of spot machines that ended lately and unseen, a cloud may still know when."""
+        for provider in in_use:
+            cloud = self.provider(provider)
+            unseen = {
+                thing.id: thing
+                for thing in self.store.sighted()
+                if thing.provider == provider and thing.ended_unseen and now - thing.gone < ASKED_SECONDS
+            }
+            if unseen and isinstance(cloud, Biller):
+                with contextlib.suppress(Refused, HotdeskError, OSError):
+                    told = cloud.ended(list(unseen))
+                    self.store.amend(unseen[id_].ran_until(at) for id_, at in told.items() if id_ in unseen)
+
+    def _rates(self, rows: Iterable[Row], in_use: Collection[str]) -> dict[str, Rates]:
+        """What each cloud charges, in each region that these rows speak of. A cloud `in_use` is asked."""
+        regions: dict[str, set[str]] = {}
+        for row in rows:
+            match row.step:
+                case Launch(order=order):
+                    regions.setdefault(order.offer.provider, set()).add(order.offer.region)
+                case Bake(order=bake):
+                    regions.setdefault("", set()).add(bake.region)
+                case Copy(region=region):
+                    regions.setdefault("", set()).add(region)
+        unsaid = regions.pop("", set())
+        rates = dict(RATES)
+        for provider in RATES.keys() & regions.keys():
+            cloud = self.provider(provider)
+            if isinstance(cloud, Biller):
+                told = cloud.storing(regions[provider] | unsaid, ask=provider in in_use)
+                rates |= {
+                    f"{provider}/{region}": msgspec.structs.replace(
+                        RATES[provider], **msgspec.structs.asdict(price)
+                    )
+                    for region, price in told.items()
+                }
+        return rates
 
     def spot_prices(self, bill: Sequence[Charge], *, ask: bool = True) -> dict[str, Steps]:
         """What spot cost at each time that the bill speaks of, by offer key.

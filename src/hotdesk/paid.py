@@ -20,10 +20,12 @@ class Rates(Value, frozen=True):
     copy_usd_per_gib: float = 0.0  # from one region to another
     minimum_seconds: float = 0.0  # of each start of a machine
     disk_gib: float = 0.0  # a machine's disk, where nothing tells its size any more
+    price_time: float | None = None  # of disks and images: when that was so, where the cloud did not tell it
 
 
-#: EC2: gp3 and snapshots in us-east-1 (other regions up to 50 % more), public addresses (since February
-#: 2024), transfer between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances").
+#: EC2: gp3 and snapshots in us-east-1, public addresses (everywhere the same, since February 2024), transfer
+#: between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances"). `money.py` adds
+#: what disks and images cost in each region, as `aws/REGION`.
 RATES = {
     "aws": Rates(
         disk_usd_per_gib_month=0.08,
@@ -34,6 +36,12 @@ RATES = {
         disk_gib=64.0,
     )
 }
+
+
+def rates_of(rates: Mapping[str, Rates], provider: str, region: str = "") -> Rates:
+    """What a cloud charges in that region, as far as that is known."""
+    return rates.get(f"{provider}/{region}") or rates.get(provider) or Rates()
+
 
 Prices = Mapping[str, Sequence[tuple[float, float]]]  # offer key -> (time, US dollars an hour), by time
 
@@ -52,6 +60,7 @@ class Charge(Value, frozen=True):
     sure_until: float | None = None  # None: `ended`
     going_on: bool = False
     usd_once: float = 0.0  # paid when it began
+    price_time: float | None = None  # of a disk or an image: see `Rates`
     provider: str = ""
 
     @property

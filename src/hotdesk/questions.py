@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
-from hotdesk.core.model import Desk, Offer, Want
+from hotdesk.core.model import Desk, Offer, Phase, Seen, Want
 from hotdesk.core.steps import Ask
+from hotdesk.views import powered
 
 
 def question(ask: Ask) -> HotdeskError:
@@ -31,6 +32,30 @@ def question_of(refused: Refused, what: str) -> HotdeskError:
     )
 
 
+def named(refused: Refused, again: str) -> HotdeskError:
+    """A no to what was named: its first sentence is what happened, the others why; `again` is the command."""
+    what, stop, why = refused.message.partition(". ")
+    fix = (refused.fix or "hotdesk offers").replace("hotdesk up ", again, 1)
+    return NotAllowed(what + stop.strip(), why or "Nothing was changed.", fix)
+
+
+def still_paid(ask: Ask, desk: Desk, seen: Seen) -> str:
+    """What goes on costing money while its owner is asked, and where the work is; "" where nothing is."""
+    machine, image = seen.live, seen.newest
+    if powered(machine) and machine is not None and machine.usd_per_hour:
+        return f"{desk.name}'s machine is on, for ${machine.usd_per_hour:.4g} an hour"
+    if machine is not None and machine.phase is Phase.STOPPED and machine.disk_usd_per_month:
+        month = machine.disk_usd_per_month
+        return f"{desk.name}'s machine is off; its disk has all the work, for ${month:.2f} a month"
+    if ask.kind is None:  # it may be the work itself that is asked about
+        return ""
+    if disk := next((d for d in seen.disks if d.usd_per_month), None):
+        return f"{desk.name}'s disk has all the work, for ${disk.usd_per_month:.2f} a month"
+    if image and image.usd_per_month:
+        return f"{desk.name}'s work is whole in its image, for ${image.usd_per_month:.2f} a month"
+    return ""
+
+
 def not_tried(ask: Ask, desk: Desk, find: Callable[[Want], Iterable[Offer]]) -> Ask:
     """The question with what else there is: other types, zones and markets with the same GPU."""
     if ask.kind not in OFFER_KINDS or not desk.offers:
@@ -39,22 +64,33 @@ def not_tried(ask: Ask, desk: Desk, find: Callable[[Want], Iterable[Offer]]) -> 
         desk.want, instance_type="", gpu=desk.offers[0].gpu or "none", gpu_count=0, market="cheapest", zone=""
     )
     tried = {offer.key for offer in desk.offers}
+    first = desk.offers[0]
     others: dict[tuple[str, str], Offer] = {}
-    with contextlib.suppress(HotdeskError, Refused):
-        for offer in find(want):
-            if offer.key not in tried:
-                others.setdefault((offer.instance_type, offer.market), offer)
+    # The same GPU; and where there is no more of it, other ones with as much memory.
+    for wish in (want, replace(want, gpu="", gpu_count=int(first.gpu_count) or 1))[: 2 if first.gpu else 1]:
+        if not others:
+            others = _others(wish, find, tried, first.gpu_memory_gib)
     if not others:
         return ask
     shown = [
         f"{o.instance_type} in {o.zone or o.region} ({o.market}, ${o.usd_per_hour:.4g}/h)"
         for o in list(others.values())[:3]
     ]
-    first = next(iter(others.values()))
-    fix = ask.fix + (
-        f": --type {first.instance_type} --market {first.market}" if "# again" in ask.fix else ""
-    )
+    best = next(iter(others.values()))
+    fix = ask.fix + (f": --type {best.instance_type} --market {best.market}" if "# again" in ask.fix else "")
     return replace(ask, why=f"{ask.why}. Not tried, and offered now: {', '.join(shown)}", fix=fix)
+
+
+def _others(
+    want: Want, find: Callable[[Want], Iterable[Offer]], tried: set[str], memory_gib: float
+) -> dict[tuple[str, str], Offer]:
+    """What else is offered, the best of each type and market, whose GPU has at least that memory."""
+    others: dict[tuple[str, str], Offer] = {}
+    with contextlib.suppress(HotdeskError, Refused):
+        for offer in find(want):
+            if offer.key not in tried and offer.gpu_memory_gib >= memory_gib:
+                others.setdefault((offer.instance_type, offer.market), offer)
+    return others
 
 
 def nothing_fits(desk: Desk, want: Want) -> NotAllowed:

@@ -162,11 +162,12 @@ class Reconciler:
             try:
                 tick = self.tick({desk.name})
                 failed = 0
-            except Unreachable:
+            except Unreachable as error:
                 failed += 1
                 if failed >= PATIENCE:
                     raise
                 tick = Tick(2.0**failed)
+                self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
             if any(isinstance(row.step, Leave) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself: it is wanted parked
             if tick.seconds is None:
@@ -226,13 +227,16 @@ class Reconciler:
     def survey(self, provider: str) -> Survey:
         """One look at a cloud. Raises `NotAllowed`, `Unreachable`."""
         try:
-            return self.provider(provider).survey()
+            before = self.clock.now()
+            survey = self.provider(provider).survey()
         except OSError as error:
             raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
+        self.store.witness(survey, before, self.clock.now())
+        return survey
 
     def _prove(
         self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]

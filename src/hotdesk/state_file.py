@@ -43,6 +43,10 @@ MIGRATIONS = (
     );
     CREATE INDEX jobs_desk ON jobs (desk, settled);
     """,
+    """
+    CREATE TABLE sightings (id TEXT PRIMARY KEY, desk TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+    CREATE INDEX sightings_desk ON sightings (desk);
+    """,
 )
 
 _CANNOT_WRITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")

@@ -20,8 +20,9 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, job_id
-from hotdesk.core.model import Desk
+from hotdesk.core.model import Desk, Survey
 from hotdesk.core.past import Past
+from hotdesk.core.sightings import Sighting, merged, news
 from hotdesk.core.steps import AnyStep, Outcome, Row
 from hotdesk.state_file import StateFile
 
@@ -29,6 +30,7 @@ _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(AnyStep)
 _outcome = msgspec.json.Decoder(Outcome)
 _job = msgspec.json.Decoder(Job)
+_sighting = msgspec.json.Decoder(Sighting)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 KEPT = frozenset({"@watch"})  # locks that are no desk's
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
@@ -42,6 +44,7 @@ class Store:
         self.folder = folder
         self._pasts: dict[str, tuple[float, Past]] = {}
         self._change = 0
+        self._sighted: dict[str, Sighting] | None = None  # as this process knows it
         if folder:
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -167,6 +170,40 @@ class Store:
         with self._complaints():
             found = self._db.execute(_ROW + "WHERE change > ? ORDER BY change", (change,)).fetchall()
             return (found[-1][-1] if found else change), [_row(columns) for columns in found]
+
+    # ---- what was seen -------------------------------------------------------------------------------
+
+    def sighted(self, desk: str | None = None) -> list[Sighting]:
+        """What looks have shown of a desk, or of all, those that are gone included."""
+        where, values = ("WHERE desk = ?", (desk,)) if desk is not None else ("", ())
+        with self._complaints():
+            found = self._db.execute(f"SELECT body FROM sightings {where} ORDER BY id", values).fetchall()
+            return [_sighting.decode(body) for (body,) in found]
+
+    def witness(self, survey: Survey, before: float, after: float) -> None:
+        """Take in what a look has shown of the desks here; it is written down where it is news.
+
+        Nothing is raised where it cannot be written: a look is worth more than its record.
+        """
+        if self._sighted is None:
+            self._sighted = {thing.id: thing for thing in self.sighted()}
+        with self._complaints():
+            names = {name for (name,) in self._db.execute("SELECT name FROM desks")}
+        if found := news(self._sighted, survey, names, before, after):
+            self.amend(found)
+
+    def amend(self, things: Iterable[Sighting]) -> None:
+        """Write down more of what is known of things. Nothing is raised where it cannot be written."""
+        with contextlib.suppress(HotdeskError), self._complaints(), self._transaction():
+            for thing in things:
+                row = self._db.execute("SELECT body FROM sightings WHERE id = ?", (thing.id,)).fetchone()
+                known = merged(_sighting.decode(row[0]), thing) if row else thing
+                body = _encode(known)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?)", (known.id, known.desk, body)
+                )
+                if self._sighted is not None:
+                    self._sighted[known.id] = known
 
     # ---- jobs ----------------------------------------------------------------------------------------
 

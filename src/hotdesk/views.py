@@ -14,7 +14,7 @@ class View(Value, frozen=True):
 
     name: str
     goal: Goal
-    phase: str  # of its machine; without one: parked, lost (a machine is gone, unsaved) or none
+    phase: str  # of its machine; without one: parked, saving, none; unknown where it cannot be looked for
     provider: str
     region: str = ""
     zone: str = ""
@@ -42,7 +42,7 @@ class View(Value, frozen=True):
         """The phase as it stands in a sentence: "blue is …"."""
         if self.phase == "none":
             return "gone" if self.goal is Goal.GONE else "without a machine"
-        return {"ready": "up"}.get(self.phase, self.phase)
+        return {"ready": "up", "unknown": "not to be seen now"}.get(self.phase, self.phase)
 
 
 def view_of(
@@ -76,7 +76,7 @@ def view_of(
         ssh=_ssh_line(access) if access else "",
         image=image.id if image else "",
         image_time=image.taken_at if image else None,
-        why=machine.reason if machine else "",
+        why=machine.reason if machine else _unseen(seen),
         holder=holder,
         since=desk.since,
         idle=idle,
@@ -93,9 +93,16 @@ def powered(machine: Instance | None) -> bool:
 def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
     if machine is not None:
         return str(machine.phase)
+    if seen.unread:
+        return "unknown"
     if any(d.phase is not Phase.ENDING for d in seen.disks):
         return "saving"
     return "parked" if image else "saving" if seen.images else "none"
+
+
+def _unseen(seen: Seen) -> str:
+    """Why nothing can be said of a desk."""
+    return seen.closed or (f"{', '.join(seen.unread)} did not answer" if seen.unread else "")
 
 
 def _ssh_line(access: Access) -> str:

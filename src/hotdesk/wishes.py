@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.errors import Refused, Usage
+from hotdesk.core.errors import Kind, Refused, Usage
 from hotdesk.core.leaving import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
-from hotdesk.questions import nothing_fits, question_of
+from hotdesk.questions import named, nothing_fits, question_of
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Wishes:
         asked, want = want, want or _lazily(desk.want)
         if goal is Goal.RUNNING:
             self._check_computer(desk.provider)
-        offers = self._offers(desk.provider, want) if goal is Goal.RUNNING else desk.offers
+        again = f"hotdesk up {name} "
+        offers = self._offers(desk.provider, want, again) if goal is Goal.RUNNING else desk.offers
         if asked and goal is Goal.RUNNING and not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
@@ -91,7 +92,7 @@ class Wishes:
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
         machines = self.survey(desk.provider).of(name).machines
         newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
-        offers = self._offers(desk.provider, want)
+        offers = self._offers(desk.provider, want, f"hotdesk move {name} ")
         if not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
@@ -145,10 +146,12 @@ class Wishes:
             fields |= {"disk_gib": 0, "image": ""}
         return Want(**{**fields, "regions": settings.regions or regions})
 
-    def _offers(self, provider: str, want: Want) -> tuple[Offer, ...]:
+    def _offers(self, provider: str, want: Want, again: str = "hotdesk up ") -> tuple[Offer, ...]:
         try:
             offers = tuple(self.provider(provider).offers(want))
         except Refused as refused:
+            if refused.kind is Kind.BAD_REQUEST:  # it does say: there is no such thing
+                raise named(refused, again) from refused
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
         if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
             return offers

@@ -12,6 +12,7 @@ from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.world import World
 
 HOME_REGIONS = {"us-east-1", "eu-central-1", "ap-south-1"}  # the service lives in these only
+SNAPSHOTS = {"snapshot": prices.USD_PER_SNAPSHOT_GIB_MONTH, "archive": 0.0125}
 USAGE_PREFIX = {"us-east-1": "", "us-east-2": "USE2-", "us-west-2": "USW2-", "eu-west-1": "EU-"}
 
 
@@ -44,17 +45,43 @@ def attributes(kind: str, region: str) -> dict[str, str]:
     return row
 
 
+def stored_attributes(kind: str, region: str) -> dict[str, str]:
+    """Of a disk or of snapshots, as the same service lists them."""
+    family = "Storage Snapshot" if kind in SNAPSHOTS else "Storage"
+    usage = {"snapshot": "EBS:SnapshotUsage", "archive": "EBS:SnapshotArchiveStorage"}
+    row = {
+        "servicecode": "AmazonEC2",
+        "productFamily": family,
+        "regionCode": region,
+        "location": catalogue.LONG_NAMES.get(region, region),
+        "locationType": "AWS Region",
+        "usagetype": USAGE_PREFIX.get(region, region.upper() + "-")
+        + usage.get(kind, f"EBS:VolumeUsage.{kind}"),
+    }
+    return row | ({"storageMedia": "Amazon S3"} if kind in SNAPSHOTS else {"volumeApiName": kind})
+
+
+def usd_of(kind: str, region: str) -> float:
+    """An hour of a machine, or a GiB and month of what is stored."""
+    if kind in catalogue.TYPES:
+        return prices.on_demand(kind, region)
+    month = SNAPSHOTS.get(kind) or prices.USD_PER_GIB_MONTH[kind]
+    return round(month * prices.region_factor(region), 6)
+
+
 def product(kind: str, region: str, wanted: dict[str, str]) -> str:
+    machine = kind in catalogue.TYPES
+    of_what = f"On Demand Linux {kind} Instance Hour" if machine else f"GB-month of {kind}"
     sku = f"{int(prices.unit('sku', kind, region) * 36**12):x}".upper()[:16]
     term = f"{sku}.JRTCKXETXF"
     rate = {
         "rateCode": f"{term}.6YS6EN2CT7",
-        "unit": "Hrs",
+        "unit": "Hrs" if machine else "GB-Mo",
         "beginRange": "0",
         "endRange": "Inf",
-        "description": f"${prices.on_demand(kind, region):.4f} per On Demand Linux {kind} Instance Hour",
+        "description": f"${usd_of(kind, region):.4f} per {of_what}",
         "appliesTo": [],
-        "pricePerUnit": {"USD": f"{prices.on_demand(kind, region):.10f}"},
+        "pricePerUnit": {"USD": f"{usd_of(kind, region):.10f}"},
     }
     offer = {
         "offerTermCode": "JRTCKXETXF",
@@ -67,7 +94,11 @@ def product(kind: str, region: str, wanted: dict[str, str]) -> str:
         "serviceCode": "AmazonEC2",
         "version": "20261101000000",
         "publicationDate": "2026-11-01T00:00:00Z",
-        "product": {"productFamily": "Compute Instance", "sku": sku, "attributes": wanted},
+        "product": {
+            "productFamily": wanted.get("productFamily", "Compute Instance"),
+            "sku": sku,
+            "attributes": {k: v for k, v in wanted.items() if k != "productFamily"},
+        },
         "terms": {"OnDemand": {term: offer}},
     }
     return json.dumps(document)
@@ -106,11 +137,13 @@ def get_products(world: World, call: Call) -> dict[str, Any]:
     found: list[tuple[str, str, dict[str, str]]] = []
     for region in places:
         sold = catalogue.offered(region)
-        kinds = [fixed["instanceType"]] if "instanceType" in fixed else sorted(sold)
-        for kind in kinds:
-            if kind not in sold:
-                continue
-            row = attributes(kind, region)
+        if fixed.get("productFamily", "").startswith("Storage"):
+            stored = (*prices.USD_PER_GIB_MONTH, *SNAPSHOTS)
+            rows = [(kind, stored_attributes(kind, region)) for kind in stored]
+        else:
+            kinds = [fixed["instanceType"]] if "instanceType" in fixed else sorted(sold)
+            rows = [(kind, attributes(kind, region)) for kind in kinds if kind in sold]
+        for kind, row in rows:
             if all(meets(row.get(c["Field"]), c) for c in conditions):
                 found.append((kind, region, row))
     size, start = min(int(call.get("MaxResults") or 100), 100), int(call.get("NextToken") or 0)

@@ -70,6 +70,8 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         render.echo(render.style(f"compute: {render.as_of(min(old))}", "dim"))
     if monthly:
         render.echo(render.style(f"images and disks: {render.usd(monthly)} a month", "dim"))
+    if old := [c.price_time for c in bill if c.price_time]:
+        render.echo(render.style(f"images and disks: {render.as_of(min(old))}", "dim"))
     if guessed:
         said = f"the spot prices of {', '.join(guessed)} are not known: billed at those of the launch"
         render.echo(render.style(said, "dim"))

@@ -22,6 +22,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     """
     with Hotdesk() as desks:
         found, unread = desks.leftovers()
+        others = desks.others
         done = desks.delete_leftovers(found) if yes and not dry_run else {}
     if as_json:
         render.json(
@@ -61,6 +62,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
                     render.echo(f"? {render.safe(t.id)}: " + render.style(t.fix, "cyan"))
         else:
             render.echo("Nothing is left over.")
+        render.others(others)
         for what in unread:
             render.note(f"{what} did not answer: what is there is not known.")
     if unread or any(done.values()):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from hotdesk.cli import render
-from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Wait
+from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Verify, Wait
 
 ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before more of it is foretold
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -44,7 +44,18 @@ def verb(row: Row) -> str:
             return f"moving job {id_.partition('-')[0]} to {to.partition('/')[2]}"
         case Delete(id=id_, keep_disk=keep):
             return f"ending {id_}, keeping its disk" if keep else f"deleting {id_}"
+        case Verify(id=id_) if "/snap-" in id_:
+            return "making the saved disk an image"
     return _DOING.get(name, name)
+
+
+def reason(row: Row) -> str:
+    """Why a step is taken, without what the step's own words say already: a terminal is narrow."""
+    why = row.step.why
+    if isinstance(row.step, Launch):
+        offer = row.step.order.offer
+        why = why.removeprefix(f"{offer.instance_type} in {offer.zone}").lstrip(": ") or why
+    return why
 
 
 class Pace:
@@ -91,7 +102,7 @@ class Live:
         self._clear()
         seconds = (row.ended_at or row.at) - row.at
         took = render.style(f" ({seconds:.1f} s)", "dim", stream=sys.stderr) if seconds >= 1 else ""
-        why = render.style(f" — {row.step.why}", "dim", stream=sys.stderr) if row.step.why else ""
+        why = render.style(f" — {reason(row)}", "dim", stream=sys.stderr) if row.step.why else ""
         mark = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "unknown": ("?", "yellow")}
         sign, colour = mark[row.outcome.status]
         text = verb(row)

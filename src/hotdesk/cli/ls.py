@@ -15,6 +15,7 @@ _MARKS = {
     "stopped": ("○", "yellow"),
     "parked": ("◍", "blue"),
     "saving": ("◐", "blue"),
+    "unknown": ("?", "yellow"),
 }
 
 
@@ -23,7 +24,7 @@ _MARKS = {
 def command(as_json: bool) -> None:
     """Your desks: what each is doing, what it costs now, and has cost."""
     with Hotdesk() as desks:
-        views = desks.ls()
+        views, others = desks.ls(), desks.others
         options.say_frozen(desks)
         now = desks.clock.now()
         watcher = desks.store.holder("@watch").partition(" ")[0]
@@ -34,15 +35,16 @@ def command(as_json: bool) -> None:
             post = sent.desk if (sent := away(desks.store)) else ""
     for view in views:
         if view.left:
-            render.note(
-                f"{view.name} has ended itself ({view.why}); it is being parked: hotdesk log -f {view.name}"
-            )
+            render.note(left_words(view))
+        if view.phase == "unknown":
+            render.note(f"{view.name} cannot be seen, and may cost money: {render.safe(view.why)}")
     if as_json:
         render.json([row(view) for view in views])
         return
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))
+        render.others(others)
         return
     heads = ["", "NAME", "PHASE", "WHERE", "TYPE", "$/H", "COST", "SINCE", "IDLE", "NEXT"]
     rows = []
@@ -63,6 +65,7 @@ def command(as_json: bool) -> None:
             ]
         )
     render.echo(_fitting(heads, rows))
+    render.others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
     if post:
@@ -118,6 +121,17 @@ def row(view: View) -> dict[str, object]:
         "open_to": list(view.open_to),
         "elsewhere": view.elsewhere,
     }
+
+
+def left_words(view: View) -> str:
+    """What became of a desk whose machine was turned off by somebody else, and is not there to be used."""
+    if view.why.startswith(("idle ", "its lease ", "deadline:")):
+        how = f"has ended itself ({view.why})"
+    else:
+        how = "was turned off, by itself or in the console"
+    if view.phase in {"saving", "stopped", "parked"}:
+        return f"{view.name} {how}; it is being parked: hotdesk log -f {view.name}"
+    return f"{view.name} {how}, and its disk is gone: hotdesk up {view.name}"
 
 
 def open_words(view: View) -> str:

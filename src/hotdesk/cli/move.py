@@ -12,17 +12,18 @@ from hotdesk.core.errors import Usage
 
 
 @click.command()
-@options.name
+@options.name_or_only
 @options.hardware
 @options.over_budget
 @options.yes
 @options.dry_run
-def command(name: str, yes: bool, dry_run: bool, over_budget: bool, **given: Any) -> None:
+def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **given: Any) -> None:
     """The same desk on other hardware: everything on it comes along.
 
     Write the code on a cheap machine, then `hotdesk move NAME --gpu L4` for the full data.
     """
     with Live() as live, options.open_desks(live, over_budget) as desks:
+        name = name or desks.only()
         want = options.wanted(desks.store.desk(name).want, given)
         if want is None:
             raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TextIO
 
 #: Of the 256 colours those that are read on white paper and on black: a theme's own yellow and cyan are not.
@@ -157,6 +157,13 @@ def usd(amount: float, digits: int = 2) -> str:
 
 def per_hour(amount: float) -> str:
     return f"${amount:,.4g}/h" if amount else "free"
+
+
+def others(desks: Mapping[str, Collection[str]]) -> None:
+    """Say which desks are other people's, in the same account: they are left alone."""
+    if desks:
+        whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(desks.items()))
+        echo(style(f"other people's in the same account, left alone: {safe(whose)}", "dim"))
 
 
 def as_of(time: float) -> str:

@@ -30,6 +30,7 @@ def notebook_url(access: Access, folder: Path) -> str:
             made.stderr.strip().splitlines()[-1] if made.stderr.strip() else "ssh gives no reason.",
             f"hotdesk up {access.desk}",
         )
+    memory.touch(0o600)  # as everything beside it: the doctor looks after that
     memory.write_text(str(port))
     return _url(port)
 

@@ -18,7 +18,18 @@ from hotdesk.core.model import (
     Seen,
 )
 from hotdesk.core.past import Past, holds_last_work
-from hotdesk.core.saving import TRIES, finish, gave_up, let_go, prune, refused, save, superseded, usable
+from hotdesk.core.saving import (
+    TRIES,
+    finish,
+    gave_up,
+    last_copy,
+    let_go,
+    prune,
+    refused,
+    save,
+    superseded,
+    usable,
+)
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 
 PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was just made is listed by then
@@ -43,7 +54,10 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
         if not onward:  # a job that waits for spot needs no disk
             return prune(desk, seen)
         # On one computer the old disk lies where the new one will be; elsewhere it only costs.
-        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {d.id for d in seen.disks}]
+        over: list[Disk | Image] = [*seen.disks]
+        if newest and isinstance(onward[0], Ask):  # no machine is in sight: older work would go on costing
+            over += [i for i in seen.images if i.age < newest.age]
+        old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {t.id for t in over}]
         return [*old, *onward]
     return prune(desk, seen)
 
@@ -84,13 +98,16 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     older = seen.newest
     if older and holds_last_work(older, generation, started_at):
         return None
+    why = (
+        f"The newest image is {older.name}, from before that."
+        if older
+        else "There is no verified image of it either. Something else has deleted them."
+    )
+    if kept := [t.id for t in seen.leftovers if last_copy(t, seen)]:
+        why = f"{why} What is left may hold it, and is paid for: {', '.join(kept)}."
     return Ask(
         what=f"The last work on {desk.name} is not to be found: {machine} is gone, and so is its disk.",
-        why=(
-            f"The newest image is {older.name}, from before that."
-            if older
-            else "There is no verified image of it either. Something else has deleted them."
-        ),
+        why=why,
         fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
         unsure=True,
     )
@@ -247,4 +264,5 @@ def _places(offers: list[Offer]) -> str:
     kinds = dict.fromkeys(f"{o.instance_type} ({o.market})" for o in offers)
     zones = dict.fromkeys(o.zone or o.region for o in offers)
     shown = [*list(zones)[:6], *([f"{len(zones) - 6} more zones"] if len(zones) > 6 else [])]
-    return f"{', '.join(list(kinds)[:4])} in {', '.join(shown)}"
+    types = [*list(kinds)[:4], *([f"{len(kinds) - 4} more"] if len(kinds) > 4 else [])]
+    return f"{', '.join(types)} in {', '.join(shown)}"

@@ -122,6 +122,7 @@ class Instance(Value, frozen=True):
     fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
+    owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
     @property
     def ran_seconds(self) -> float | None:
@@ -150,6 +151,7 @@ class Disk(Value, frozen=True):
     usd_per_month: float = 0.0
     made_at: float = 0.0  # 0: the cloud does not tell
     arch: str = "x86_64"
+    owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
 
 class Image(Value, frozen=True):
@@ -172,6 +174,7 @@ class Image(Value, frozen=True):
     kind: Kind | None = None  # when FAILED: what sort of failure, where the cloud tells
     reason: str = ""
     note: str = ""  # what it could not capture, said plainly
+    owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
     @property
     def age(self) -> tuple[int, float]:
@@ -192,6 +195,7 @@ class Leftover(Value, frozen=True):
     made_at: float = 0.0  # 0: the cloud does not tell
     why: str = ""
     of: str = ""  # the machine whose deletion somebody must take up again: it ends by itself no more
+    owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
 
 class Survey(Value, frozen=True):
@@ -203,17 +207,41 @@ class Survey(Value, frozen=True):
     images: tuple[Image, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()  # regions that did not answer: nothing may be concluded about them
+    closed: str = ""  # why a region that may hold something does not let us look; waiting will not mend it
+    closed_fix: str = ""
     lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
     disks_throughout: bool = False  # a machine's disk is listed as long as it exists: none appears at its end
     poll_seconds: float = 5.0  # how often it is polite to look
+    owner: str = ""  # who looks, where the cloud is shared
 
     def by_desk(self) -> dict[str, Seen]:
-        """The same, sorted by desk; one pass, so that a thousand desks cost one survey."""
+        """The same, sorted by desk; one pass, so that a thousand desks cost one survey.
+
+        What is another owner's is nobody's business here: of a desk of that name only the owners are told.
+        """
         by_desk: dict[str, dict[str, list[Value]]] = {}
         for kind in ("instances", "disks", "images", "leftovers"):
             for thing in getattr(self, kind):
-                by_desk.setdefault(thing.desk, {}).setdefault(kind, []).append(thing)
-        return {desk: self._seen(things) for desk, things in by_desk.items()}
+                if not self.is_others(thing):
+                    by_desk.setdefault(thing.desk, {}).setdefault(kind, []).append(thing)
+        others = self.others()
+        return {
+            desk: self._seen(by_desk.get(desk, {}), others.get(desk, ()))
+            for desk in [*by_desk, *(name for name in others if name not in by_desk)]
+        }
+
+    def is_others(self, thing: Instance | Disk | Image | Leftover) -> bool:
+        """Whether it is another owner's, by its tag."""
+        return thing.owner not in {"", self.owner}
+
+    def others(self) -> dict[str, tuple[str, ...]]:
+        """Desks that other owners have in this cloud, and whose they are."""
+        found: dict[str, set[str]] = {}
+        things: list[Instance | Disk | Image] = [*self.instances, *self.disks, *self.images]
+        for thing in things:
+            if self.is_others(thing) and thing.phase is not Phase.ENDED:
+                found.setdefault(thing.desk, set()).add(thing.owner)
+        return {desk: tuple(sorted(owners)) for desk, owners in found.items()}
 
     def of(self, desk: str) -> Seen:
         """What is seen of one desk, which may be nothing."""
@@ -224,9 +252,12 @@ class Survey(Value, frozen=True):
         """What is seen of a desk that has nothing here."""
         return self._seen({})
 
-    def _seen(self, things: Mapping[str, Sequence[Value]]) -> Seen:
+    def _seen(self, things: Mapping[str, Sequence[Value]], others: tuple[str, ...] = ()) -> Seen:
         return Seen(
+            others=others,
             unread=self.unread,
+            closed=self.closed,
+            closed_fix=self.closed_fix,
             lag_seconds=self.lag_seconds,
             disks_throughout=self.disks_throughout,
             poll_seconds=self.poll_seconds,
@@ -242,9 +273,12 @@ class Seen(Value, frozen=True):
     images: tuple[Image, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()
+    closed: str = ""
+    closed_fix: str = ""
     lag_seconds: float = 0.0
     disks_throughout: bool = False
     poll_seconds: float = 5.0
+    others: tuple[str, ...] = ()  # other owners who have a desk of this name in the same cloud
 
     @property
     def machines(self) -> tuple[Instance, ...]:

@@ -44,6 +44,7 @@ from hotdesk.core.steps import (
     AnyStep,
     Ask,
     Delete,
+    Launch,
     Prove,
     Retype,
     Start,
@@ -68,13 +69,31 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
+        if seen.closed:
+            what = (
+                f"{regions} does not let hotdesk look. Whatever {desk.name} has there stays, and is paid for."
+            )
+            return [Ask(what=what, why=seen.closed, fix=seen.closed_fix, kind=Kind.DENIED)]
         return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
+    if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
+        return [_anothers_name(desk, seen)]
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
+
+
+def _anothers_name(desk: Desk, seen: Seen) -> Ask:
+    """A question before the first machine of a desk whose name somebody else uses in the same account."""
+    whose = " and ".join(seen.others)
+    return Ask(
+        what=f"{desk.name} is already a desk of {whose} in this account.",
+        why="Theirs is left alone. If that is you with other credentials, [aws] in hotdesk.toml must say so: "
+        f'owner = "{seen.others[0]}".',
+        fix=f"hotdesk down {desk.name} && hotdesk up another-name",
+    )
 
 
 def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
@@ -90,7 +109,7 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if ending := {m.id: m.reason for m in seen.machines if m.phase is Phase.ENDING}:
+    if ending := {m.id: m for m in seen.machines if m.phase is Phase.ENDING}:
         for half in seen.leftovers:
             if half.of in ending:
                 step = Delete(id=half.id, why=half.why)
@@ -99,7 +118,8 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                 return [step]
         if desk.goal is Goal.GONE and seen.leftovers:  # what no machine needs need not wait for its end
             return [let_go(thing, "you asked for it to be gone") for thing in seen.leftovers]
-        why = next((reason for reason in ending.values() if reason), "its machine is ending")
+        machine = next((m for m in ending.values() if m.reason), next(iter(ending.values())))
+        why = machine.reason or f"{machine.instance_type} in {machine.zone} is being ended"
         return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
         return delete_everything(seen)

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Value, Want
+from hotdesk.core.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 
 
@@ -98,6 +99,14 @@ class Biller(Protocol):
         self, offers: Sequence[Offer], since: float, until: float
     ) -> Mapping[str, list[tuple[float, float]]]:
         """By offer key: (time, US dollars an hour), by time, from the price on that held at `since`."""
+        ...
+
+    def ended(self, machines: Sequence[str]) -> Mapping[str, float]:
+        """When machines ended that are listed no more, by the cloud's clock, where it still tells."""
+        ...
+
+    def storing(self, regions: Iterable[str], *, ask: bool) -> Mapping[str, Storing]:
+        """What disks and images cost in these regions. Without `ask`: as far as that is known here."""
         ...
 
     def billed(self, since: float, until: float) -> dict[str, float]:

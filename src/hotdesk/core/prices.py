@@ -19,6 +19,14 @@ PINNED_NEARNESS = 0.995
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d+|[a-z]{2}-[a-z]+(?:-[a-z]+)?(?=-[a-z]$)")
 
 
+class Storing(Value, frozen=True):
+    """What a GiB costs for a month in one region, in US dollars: on a disk, and in an image."""
+
+    disk_usd_per_gib_month: float
+    image_usd_per_gib_month: float
+    price_time: float | None = None  # when that was so, where it is not from its own cloud
+
+
 class Share(Value, frozen=True, omit_defaults=False):
     """How much of the time a price was strictly under a given one."""
 

@@ -51,7 +51,8 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
         ):
             return [_not_saved(desk, failed.reason, failed.kind)]
         if stop := refused(bake, desk, past, now):
-            return [_not_saved(desk, stop.why, stop.kind) if isinstance(stop, Ask) else stop]
+            first = row.outcome.fix if row and row.outcome else ""
+            return [_not_saved(desk, stop.why, stop.kind, first) if isinstance(stop, Ask) else stop]
         if failed is not None and failed.phase is Phase.ENDING:
             return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
         if failed is not None:
@@ -102,11 +103,15 @@ def usable(image: Image, past: Past) -> bool:
     return image.phase not in {Phase.FAILED, Phase.ENDING} and not rotten
 
 
-def _not_saved(desk: Desk, why: str, kind: Kind | None) -> Ask:
+def _not_saved(desk: Desk, why: str, kind: Kind | None, first: str = "") -> Ask:
+    """`first`: what has to be done before it can be saved, as a command with a remark."""
+    then = f"hotdesk park {desk.name}"
     return Ask(
         what=f"{desk.name} could not be saved. Nothing was deleted: its disk is as you left it.",
         why=why,
-        fix=f"hotdesk park {desk.name}   # once that is mended; or: hotdesk resume {desk.name}",
+        fix=f"{first}{'; ' if '#' in first else '   # '}then: {then}"
+        if first
+        else f"{then}   # once that is mended; or: hotdesk resume {desk.name}",
         kind=kind,
     )
 
@@ -177,12 +182,33 @@ def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | N
     if row.outcome.kind in _HARMLESS_TO_REPEAT:
         return Wait(seconds=left, why=row.outcome.message)
     return Ask(
-        what=f"{desk.name}: {desk.provider} refused to {step.key.split(':')[0]}.",
+        what=f"{desk.name}: {_WHO.get(desk.provider, desk.provider)} does not let hotdesk {_doing(step)}.",
         why=row.outcome.message,
         fix=row.outcome.fix or f"hotdesk log {desk.name}",
         kind=row.outcome.kind,
         unsure=row.outcome.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
     )
+
+
+#: Clouds by the names that people know.
+_WHO = {"aws": "AWS", "aliyun": "Alibaba Cloud", "local": "this computer"}
+_DOING = {
+    "launch": "launch a machine",
+    "start": "start its machine",
+    "stop": "stop its machine",
+    "retype": "change its machine's type",
+    "bake": "take an image",
+    "verify": "read its image back",
+    "copy": "copy its image",
+}
+
+
+def _doing(step: AnyStep) -> str:
+    """A step as it stands in a sentence: "does not let hotdesk …"."""
+    if isinstance(step, Delete):
+        return f"delete {step.id}"
+    kind = step.key.partition(":")[0]
+    return _DOING.get(kind, kind)
 
 
 def gave_up(desk: Desk, what: str, why: str) -> Ask:

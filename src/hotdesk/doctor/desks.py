@@ -39,6 +39,13 @@ def findings(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
     if only is None:
         for survey in surveys.values():
             yield from _nobodys(survey, desks.store.desks(), desks.clock.now())
+            if others := survey.others():
+                whose = ", ".join(f"{name} ({' and '.join(who)})" for name, who in sorted(others.items()))
+                yield Finding(
+                    level="ok",
+                    what=f"Other people's desks in the same account are left alone: {whose}.",
+                    why=f'Here it is {survey.owner}. If they are yours too: owner = "…" under [aws].',
+                )
 
 
 def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.model import Market, Offer, Value
+from hotdesk.core.prices import Storing
 
 
 class Machine(Value, frozen=True):
@@ -100,6 +101,13 @@ class _Advice(Value, frozen=True):
     saving_percent_and_band: dict[str, dict[str, tuple[int, int]]]
 
 
+class _Storage(Value, frozen=True):
+    source: str
+    time: str
+    disk_usd_per_gib_month: dict[str, float]  # gp3, by region
+    image_usd_per_gib_month: dict[str, float]  # snapshots
+
+
 class Table(Value, frozen=True):
     """The file itself."""
 
@@ -110,6 +118,7 @@ class Table(Value, frozen=True):
     on_demand: tuple[_Prices, ...]
     advice: _Advice
     retired: dict[str, _Gone]
+    storage: _Storage
 
     @property
     def time(self) -> float:
@@ -165,6 +174,15 @@ class Table(Value, frozen=True):
             if gone := self.retired.get(name):
                 found |= {(name, region): price for region, price in gone.usd.items()}
         return found
+
+    def storing(self, region: str) -> Storing:
+        """What disks and images cost there; where it does not say, as much as in its dearest region."""
+        disks, images = self.storage.disk_usd_per_gib_month, self.storage.image_usd_per_gib_month
+        return Storing(
+            disk_usd_per_gib_month=disks.get(region) or max(disks.values()),
+            image_usd_per_gib_month=images.get(region) or max(images.values()),
+            price_time=_day(self.storage.time),
+        )
 
     def _machine(self, name: str, row: _Type | _Gone) -> Machine:
         return Machine(

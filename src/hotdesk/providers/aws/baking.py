@@ -97,7 +97,9 @@ def _bake_disk(account: Account, order: BakeOrder) -> str:
 
 
 def _tags(order: BakeOrder, told: tags.Tags, disks: Mapping[str, int]) -> tags.Tags:
-    kept = {key: told[key] for key in ("arch", "boot", "root", "user", "gpu", "keys") if told.get(key)}
+    kept = {
+        key: told[key] for key in ("arch", "boot", "root", "user", "gpu", "keys", "owner") if told.get(key)
+    }
     return tags.of(
         order.desk,
         order.name,

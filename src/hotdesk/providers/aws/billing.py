@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Offer
-from hotdesk.providers.aws.account import Account, side_by_side
+from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import answers
 
 CE_REGION = "us-east-1"  # Cost Explorer answers there, for all regions
@@ -44,6 +45,35 @@ def spot_prices(account: Account, offers: Sequence[Offer], since: float, until: 
         offer.key: steps
         for offer, steps in zip(offers, told, strict=True)
         if not isinstance(steps, Exception) and steps
+    }
+
+
+def ended(account: Account, machines: Sequence[str]) -> dict[str, float]:
+    """When spot machines ended, by AWS's clock: a request is listed for days after its machine is not.
+
+    A region that does not answer, and a machine whose request is listed no more, are missing.
+    """
+    by_region: dict[str, list[str]] = {}
+    for id_ in machines:
+        region, bare = split(id_)
+        by_region.setdefault(region, []).append(bare)
+
+    def ask(region: str, ids: list[str]) -> list[Any]:
+        with answers():
+            pages = (
+                account.ec2(region)
+                .get_paginator("describe_spot_instance_requests")
+                .paginate(Filters=[{"Name": "instance-id", "Values": ids}])
+            )
+            return [row for page in pages for row in page["SpotInstanceRequests"]]
+
+    told = side_by_side([partial(ask, region, ids) for region, ids in by_region.items()]) if by_region else []
+    return {
+        qualified(region, row["InstanceId"]): row["Status"]["UpdateTime"].timestamp()
+        for region, rows in zip(by_region, told, strict=True)
+        if not isinstance(rows, Exception)
+        for row in rows
+        if row["State"] == "closed" or str(row["Status"]["Code"]).startswith("instance-terminated")
     }
 
 

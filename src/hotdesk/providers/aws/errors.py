@@ -62,6 +62,8 @@ CODES: dict[str, Kind] = {
     "ExpiredToken": Kind.DENIED,
     "ExpiredTokenException": Kind.DENIED,
     "RequestExpired": Kind.DENIED,
+    "RequestTimeTooSkewed": Kind.DENIED,
+    "RequestInTheFuture": Kind.DENIED,
     "OptInRequired": Kind.DENIED,
     "PendingVerification": Kind.DENIED,
     "Blocked": Kind.DENIED,
@@ -92,6 +94,12 @@ CODES: dict[str, Kind] = {
     "IncorrectSpotRequestState": Kind.NOT_READY,
     "IdempotentParameterMismatch": Kind.MISMATCH,
 }
+
+#: Of these, AWS's own words hold no more than that.
+_SOLD_OUT = frozenset({"InsufficientInstanceCapacity", "Server.InsufficientInstanceCapacity"})
+
+#: The signature's time is too far from AWS's.
+_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 
 #: Absent is success when something is deleted.
 GONE = frozenset(
@@ -151,7 +159,7 @@ def unreachable(error: Exception) -> Unreachable:
     return Unreachable(
         "AWS does not answer.",
         f"{type(error).__name__}: {error}",
-        "ping amazonaws.com   # is this computer online? Nothing was changed.",
+        "ping amazonaws.com   # is this computer online? Then the same command goes on",
     )
 
 
@@ -179,6 +187,8 @@ def refusal(error: BaseException) -> Refused | None:
 
 def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     message = f"{said or 'AWS gives no reason'} ({name})"
+    if name in _SOLD_OUT:  # AWS says it in two sentences, once for each zone that is tried
+        return f"sold out ({name})", ""
     if kind is not Kind.DENIED:
         return message, ""
     if name in {"ExpiredToken", "ExpiredTokenException"}:
@@ -191,7 +201,7 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
             f"The session's credentials have expired, or this computer's clock is off: AWS says {name}.",
             "aws sso login   # or renew them as you got them; the clock: sudo timedatectl set-ntp true",
         )
-    if "expired" in said.lower() or "not yet current" in said.lower():
+    if name in _CLOCK or "expired" in said.lower() or "not yet current" in said.lower():
         return (
             f"AWS finds the request's time wrong: this computer's clock is off ({name}).",
             "sudo timedatectl set-ntp true",
@@ -203,13 +213,19 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     if name in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
         missing = missing_action(said) or action
         return (
-            f"These credentials may not do {missing}. {said.split(' Encoded ', maxsplit=1)[0]}".strip(),
+            f"These credentials may not do {missing}. {_plainly(said)}".strip(),
             "hotdesk iam   # prints the policy that hotdesk needs",
         )
     return (
         f"AWS does not accept the credentials: {message}",
         "aws configure   # then: aws sts get-caller-identity",
     )
+
+
+def _plainly(said: str) -> str:
+    """What AWS adds to a missing permission: who, on what and why, without what it says before and after."""
+    said = said.split(" Encoded ", maxsplit=1)[0]
+    return said.removeprefix("You are not authorized to perform this operation.").strip()
 
 
 def missing_action(said: str) -> str:

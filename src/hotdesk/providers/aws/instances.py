@@ -10,7 +10,7 @@ from typing import Any
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import network, quotas, tags
+from hotdesk.providers.aws import network, quotas, reading, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
 from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import answers, code
@@ -22,19 +22,33 @@ BASE_DISK_GIB = 64
 _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 
 
-def launch(account: Account, order: LaunchOrder, public_key: Path, user_data: bytes, who: Computer) -> str:
-    """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side."""
+def launch(
+    account: Account,
+    order: LaunchOrder,
+    public_key: Path,
+    user_data: bytes,
+    who: Computer,
+    *,
+    owner: str,
+    new: bool = False,
+) -> str:
+    """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side.
+
+    In a region that is `new` to this computer, that it can be looked at is made sure of first: a machine
+    that nobody sees would be paid for.
+    """
     offer = order.offer
     region = offer.region
     if order.image_id:  # before anything is made for it
         split(order.image_id)
-    _, (subnet, group), key, base = all_of(
+    _, (subnet, group), key, base, _ = all_of(
         lambda: account.ec2_once(region),
         lambda: _network(account, region, offer.zone, who),
         lambda: network.ensure_key(account, region, order, public_key),
         lambda: find_base(account, order),
+        lambda: reading.may_read(account, region) if new else None,
     )
-    request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data)
+    request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data, owner=owner)
     try:
         with answers():
             made = account.ec2_once(region).run_instances(**request)
@@ -64,7 +78,14 @@ def _network(account: Account, region: str, zone: str, who: Computer) -> tuple[s
 
 
 def run_request(
-    order: LaunchOrder, base: BaseImage, *, subnet: str, group: str, key: str, user_data: bytes
+    order: LaunchOrder,
+    base: BaseImage,
+    *,
+    subnet: str,
+    group: str,
+    key: str,
+    user_data: bytes,
+    owner: str = "",
 ) -> dict[str, Any]:
     """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
     offer, spot = order.offer, order.offer.market is Market.SPOT
@@ -74,6 +95,7 @@ def run_request(
         generation=order.generation,
         born=order.born,
         attempt=order.attempt,
+        owner=owner,
         goal="running",
         market=offer.market.value,
         usd=offer.usd_per_hour,

@@ -1,13 +1,12 @@
 """Offers: what EC2 sells now, where, and for how much, asked from EC2 itself.
 
 Types and zones from DescribeInstanceTypes and DescribeInstanceTypeOfferings, spot prices from
-DescribeSpotPriceHistory (of this moment), on-demand prices from the Price List API. Types and on-demand
-prices change seldom and are kept for a day; spot prices are asked each time.
+DescribeSpotPriceHistory (of this moment), on-demand prices from the Price List API (listed.py). Types and
+on-demand prices change seldom and are kept for a day; spot prices are asked each time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -21,9 +20,9 @@ from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import SHIPPED, Market, Offer, Want
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, all_of, side_by_side
 from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.listed import kept_answers, list_prices
 
 NAME = "aws"
-KEPT_SECONDS = 86400.0
 
 #: Types that are asked about when no type is named, as patterns of DescribeInstanceTypes.
 GPU_PATTERNS = ("g*", "p*")
@@ -32,9 +31,6 @@ CPU_PATTERNS = (
     *("t3.large", "t3.xlarge", "m7i.large", "m7i.xlarge", "m7i.2xlarge", "m6i.large", "m6i.xlarge"),
     *("c7i.xlarge", "c7i.2xlarge", "c7i.4xlarge", "c6i.xlarge", "r7i.xlarge"),
 )
-
-#: The Price List API is answered in a few regions only (AWS Price List API reference, endpoints).
-PRICING_REGION = "us-east-1"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -66,14 +62,14 @@ def find_offers(
     patterns = _patterns(want)
     keys = {f"aws-types-3/{region}/{','.join(patterns)}": region for region in regions}
     asked = {key: partial(_ask, account, region, patterns) for key, region in keys.items()}
-    read = _kept(cache, now, Kept, asked)
+    read = kept_answers(cache, now, Kept, asked)
     kept = {keys[key]: told for key, told in read.items() if isinstance(told, Kept)}
     if not kept:
         raise next(told for told in read.values() if isinstance(told, Exception))
     rows = [(region, offer) for region, told in kept.items() for offer in told.types if _fits(offer, want)]
     if want.instance_type and not any(kept[region].zones.get(offer.instance_type) for region, offer in rows):
         raise _not_sold(account, want, list(kept))
-    prices = _on_demand(account, sorted({offer.instance_type for _, offer in rows}), cache, now)
+    prices = list_prices(account, sorted({offer.instance_type for _, offer in rows}), cache, now)
     spot = _spot(account, rows, now) if want.market != "on-demand" else {}
     offers = []
     for region, offer in rows:
@@ -234,66 +230,3 @@ def _spot(account: Account, rows: Iterable[tuple[str, Offer]], now: float) -> di
             if key not in found or row["Timestamp"] > found[key][0]:
                 found[key] = (row["Timestamp"], float(row["SpotPrice"]))
     return {key: price for key, (_, price) in found.items()}
-
-
-def _on_demand(
-    account: Account, types: list[str], cache: Cache | None, now: float
-) -> dict[tuple[str, str], float]:
-    """On-demand prices by region and type; those that the Price List API does not tell are missing."""
-
-    keys = {f"aws-price/{name}": name for name in types}
-    asked = {key: partial(_list_price, account, name) for key, name in keys.items()}
-    prices: dict[tuple[str, str], float] = {}
-    for key, told in _kept(cache, now, dict[str, float], asked).items():
-        if not isinstance(told, Exception):
-            prices |= {(region, keys[key]): usd for region, usd in told.items()}
-    return prices
-
-
-def _list_price(account: Account, instance_type: str) -> dict[str, float]:
-    wanted = {"instanceType": instance_type, "operatingSystem": "Linux", "tenancy": "Shared",
-              "preInstalledSw": "NA", "capacitystatus": "Used"}  # fmt: skip
-    with answers():
-        pages = (
-            account.client("pricing", PRICING_REGION)
-            .get_paginator("get_products")
-            .paginate(
-                ServiceCode="AmazonEC2",
-                Filters=[
-                    {"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()
-                ],
-            )
-        )
-        rows = [
-            msgspec.json.decode(row) if isinstance(row, str) else row
-            for page in pages
-            for row in page["PriceList"]
-        ]
-    prices: dict[str, float] = {}
-    for row in rows:
-        region = row["product"]["attributes"].get("regionCode", "")
-        for term in row.get("terms", {}).get("OnDemand", {}).values():
-            for dimension in term["priceDimensions"].values():
-                usd = float(dimension["pricePerUnit"].get("USD", 0))
-                if usd > 0:
-                    prices[region] = usd
-    return prices
-
-
-def _kept(
-    cache: Cache | None, now: float, of: Any, questions: Mapping[str, Callable[[], Any]]
-) -> dict[str, Any]:
-    """Answers by key, from the cache while they are young; the others are asked side by side and kept."""
-    found: dict[str, Any] = {}
-    for key in questions if cache else ():
-        kept = cache.cached(key) if cache else None
-        if kept and 0 <= now - kept[0] < KEPT_SECONDS:
-            with contextlib.suppress(msgspec.DecodeError):  # of another version
-                found[key] = msgspec.json.decode(kept[1], type=of)
-    missing = [key for key in questions if key not in found]
-    replies = side_by_side([questions[key] for key in missing]) if missing else []
-    for key, reply in zip(missing, replies, strict=True):
-        found[key] = reply
-        if cache and not isinstance(reply, Exception):
-            cache.keep(key, msgspec.json.encode(reply), now)
-    return found

@@ -16,6 +16,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
+from hotdesk.core.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, billing, instances, network, notebooks, reading, tags
@@ -23,11 +24,15 @@ from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
 from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
+from hotdesk.providers.aws.listed import Storage
+from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.aws.survey import StoragePrice
 
 NOTEBOOK_PORT = network.NOTEBOOK
 ADMITTED_SECONDS = 60.0  # how long this computer's address is believed to be the same
 _BUSY = "aws-regions"
+UNPRICED = Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
 UserData = Callable[..., bytes]
@@ -50,12 +55,14 @@ class Aws:
         settings: Settings | None = None,
         account: Account | None = None,
         list_price: ListPrice = lambda region, instance_type: None,
+        storing: StoragePrice = lambda region: UNPRICED,
     ) -> None:
         """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet.
 
-        `list_price` is what is told where AWS does not tell a price.
+        `list_price` and `storing` are what is told where AWS does not tell a price.
         """
         self._list_price = list_price
+        self._storage = Storage(store, storing)
         self.state = state
         self.settings = settings or Settings()
         self.account = account or Account(self.settings)
@@ -65,7 +72,9 @@ class Aws:
         self._clock = clock
         self._busy = self._remembered()  # regions where something of ours is, or was about to be
         self._memory = reading.Memory()
+        self._me = ""  # who we are in this account, once it is known
         self._making: set[str] = set()  # those where this process asked for something
+        self._unproven: set[str] = set()  # those of them that nobody here has wholly read yet
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
         self._computer = Computer(state, clock)
@@ -79,12 +88,15 @@ class Aws:
         from hotdesk.providers.aws.offers import find_offers
 
         with reaching():
-            return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+            found = find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+        self._storage.forget()  # they were asked about beside the machines
+        return found
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         with reaching():
             wanted = tuple(regions) or self.account.regions()
         found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
+        self._unproven -= {f.region for f in found if f.region in self._busy}
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}
@@ -93,11 +105,17 @@ class Aws:
         self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         self._opened = tuple(f.region for f in found if notebooks.opened_for_all(f.groups, self._computer))
+        silent = dict(unread)
+        # What is not ours to know now will not be so in a moment either: a person has to do something.
+        closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         return surveying.survey(
             found,
-            unread,
+            sorted(silent),
+            closed=(closed.message, closed.fix) if closed else ("", ""),
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
+            owner=self._owner() if found or not unread else "",
+            storage=self._storage,
             list_price=self._list_price,
         )
 
@@ -107,6 +125,14 @@ class Aws:
         self, offers: Sequence[Offer], since: float, until: float
     ) -> dict[str, list[tuple[float, float]]]:
         return billing.spot_prices(self.account, offers, since, until)
+
+    def storing(self, regions: Iterable[str], *, ask: bool) -> dict[str, Storing]:
+        if ask:
+            self._storage.ask(self.account, self._clock.now())
+        return {region: self._storage(region) for region in regions}
+
+    def ended(self, machines: Sequence[str]) -> dict[str, float]:
+        return billing.ended(self.account, machines)
 
     def billed(self, since: float, until: float) -> dict[str, float]:
         return billing.billed(self.account, since, until)
@@ -123,7 +149,7 @@ class Aws:
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
         from hotdesk.providers.aws.sweep import sweep
 
-        return sweep(self.account, self.account.regions(), survey)
+        return sweep(self.account, self.account.regions(), survey, self._storage)
 
     # ---- machines ------------------------------------------------------------------------------------
 
@@ -143,7 +169,9 @@ class Aws:
             resumed=bool(order.image_id),
         )
         self._memory.free.pop(order.offer.region, None)
-        made = instances.launch(self.account, order, Path(keys.user_key_path + ".pub"), data, self._computer)
+        key = Path(keys.user_key_path + ".pub")
+        new = order.offer.region in self._unproven
+        made = instances.launch(self.account, order, key, data, self._computer, owner=self._owner(), new=new)
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
@@ -293,10 +321,21 @@ class Aws:
             if code(no.__cause__ or no) not in GONE:
                 raise
 
+    # ---- who we are ----------------------------------------------------------------------------------
+
+    def _owner(self) -> str:
+        """Asked once; AWS must tell, or nobody would know whose things these are."""
+        if not self._me:
+            with reaching():
+                self._me = owner(self.account, self._store, self._clock.now())
+        return self._me
+
     # ---- which regions are worth reading at once ---------------------------------------------------------
 
     def _will_make_in(self, region: str) -> None:
         self._making.add(region)
+        if region not in self._busy:
+            self._unproven.add(region)
         self._remember(self._busy | {region})
 
     def _remember(self, busy: set[str]) -> None:

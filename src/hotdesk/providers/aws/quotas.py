@@ -52,12 +52,13 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
         if offer.market is Market.SPOT
         else f"Running On-Demand {family(offer.instance_type)} instances"
     )
-    value = ""
+    value, allowed = "", 0
     try:  # the name and the value are nice to have: a no is a no without them
         quota = account.client("service-quotas", offer.region).get_service_quota(
             ServiceCode="ec2", QuotaCode=code
         )["Quota"]
         name, value = quota.get("QuotaName") or name, f", {quota['Value']:g} vCPUs in {offer.region}"
+        allowed = int(quota["Value"])
     except Exception:
         pass
     needed = int(offer.vcpus) or 4
@@ -67,7 +68,7 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
         f" ({error_code(no.__cause__ or no)})",
         fix=(
             f"aws service-quotas request-service-quota-increase --region {offer.region} --service-code ec2 "
-            f"--quota-code {code} --desired-value {needed}"
+            f"--quota-code {code} --desired-value {allowed + needed}"
         ),
         seconds=no.seconds,
     )

@@ -71,8 +71,8 @@ def look(
     busy: Iterable[str],
     memory: Memory,
     now: float,
-) -> tuple[list[Found], list[str]]:
-    """Read the regions; what was found, and those that did not answer. `busy` ones are read in full at once.
+) -> tuple[list[Found], dict[str, Exception]]:
+    """Read the regions; what was found, and why others did not answer. `busy` ones are read in full at once.
 
     What `memory` holds is asked again only some time later. What this computer makes itself is in `busy`
     before it is made, so that is never missed; whoever makes or deletes what is free forgets it there.
@@ -94,11 +94,21 @@ def look(
     if silent and len(silent) == len(regions):
         _nothing_at_all(list(silent.values()))
     # A region that an organisation's policy closes to us holds nothing that we could have made there.
-    unread = [
-        r for r, e in silent.items() if not (r in rest and isinstance(e, Refused) and e.kind is Kind.DENIED)
-    ]
+    unread = {
+        r: e
+        for r, e in silent.items()
+        if not (r in rest and isinstance(e, Refused) and e.kind is Kind.DENIED)
+    }
     found = [f for f in [*read.values(), *more.values()] if isinstance(f, Found)]
-    return found, sorted(unread)
+    return found, unread
+
+
+def may_read(account: Account, region: str) -> None:
+    """Return when a region can be read. Raises `Refused` where it does not let us, which is best known before
+    something is made there."""
+    for answer in side_by_side(list(_questions(account, region).values())):
+        if isinstance(answer, Refused):
+            raise answer
 
 
 def _read(

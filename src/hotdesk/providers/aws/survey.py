@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.reading import Found, Raw
 
 NAME = "aws"
 
-#: US dollars per GiB and month (us-east-1; other regions differ by up to 50 %): what a survey estimates with.
-GP3_USD = 0.08
-SNAPSHOT_USD = 0.05
+#: What disks and images cost in a region.
+StoragePrice = Callable[[str], Storing]
 
 _MACHINE = {
     "pending": Phase.PENDING,
@@ -35,20 +35,23 @@ def survey(
     *,
     lag_seconds: float,
     poll_seconds: float,
+    owner: str,
+    storage: StoragePrice,
     list_price: ListPrice = lambda region, instance_type: None,
+    closed: tuple[str, str] = ("", ""),
 ) -> Survey:
-    """What was found, in the core's words."""
+    """What was found, in the core's words. `closed`: why a region does not let us look, and what to do."""
     instances: list[Instance] = []
     disks: list[Disk] = []
     images: list[Image] = []
     leftovers: list[Leftover] = []
     for region in found:
-        machines = [_instance(region, raw, list_price) for raw in region.instances]
-        instances += machines
-        disks += _disks(region)
-        images += [i for i in (_image(region, raw) for raw in region.images) if i]
-        images += _unregistered(region)
-        leftovers += _leftovers(region)
+        usd = storage(region.region)
+        instances += [_instance(region, raw, usd, list_price) for raw in region.instances]
+        disks += _disks(region, usd)
+        images += [i for i in (_image(region, raw, usd) for raw in region.images) if i]
+        images += _unregistered(region, usd)
+        leftovers += _leftovers(region, usd)
     going = {qualified(r.region, raw["InstanceId"]) for r in found for raw in r.instances if _goes_whole(raw)}
     things: list[Instance | Disk | Image] = [*instances, *disks, *images]
     in_use = {t.desk for t in things if t.phase is not Phase.ENDED and t.id not in going}
@@ -60,13 +63,16 @@ def survey(
         images=tuple(images),
         leftovers=tuple(leftovers),
         unread=tuple(unread),
+        closed=closed[0],
+        closed_fix=closed[1],
         lag_seconds=lag_seconds,
         disks_throughout=True,
         poll_seconds=poll_seconds,
+        owner=owner,
     )
 
 
-def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
+def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
@@ -80,6 +86,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
         phase=phase,
         provider=NAME,
@@ -97,7 +104,7 @@ def _instance(found: Found, raw: Raw, list_price: ListPrice) -> Instance:
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
         disk_gib=float(size),
-        disk_usd_per_month=size * GP3_USD,
+        disk_usd_per_month=size * stored.disk_usd_per_gib_month,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
@@ -119,15 +126,20 @@ def _turned_off(raw: Raw) -> float:
 
 
 def _why(raw: Raw) -> str:
-    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence."""
+    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence.
+
+    That its user asked for it is no news while it happens; afterwards it tells who has ended a machine.
+    """
     reason = raw.get("StateReason") or {}
     if reason.get("Code") == "Server.SpotInstanceTermination":
         return "AWS took the spot machine back"
     text = str(reason.get("Message") or raw.get("StateTransitionReason") or "")
+    if raw["State"]["Name"] in {"stopping", "shutting-down"} and "ser initiated" in text:
+        return ""
     return text.removeprefix(f"{reason.get('Code')}: ")
 
 
-def _disks(found: Found) -> list[Disk]:
+def _disks(found: Found, stored: Storing) -> list[Disk]:
     """Volumes that outlived their machine, or are about to be let go by it."""
     by_id = {i["InstanceId"]: i for i in found.instances}
     by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
@@ -147,6 +159,7 @@ def _disks(found: Found) -> list[Disk]:
             Disk(
                 id=qualified(found.region, raw["VolumeId"]),
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 phase={"available": Phase.READY, "error": Phase.FAILED}.get(raw["State"], Phase.PENDING),
                 provider=NAME,
@@ -156,14 +169,14 @@ def _disks(found: Found) -> list[Disk]:
                 started_at=time_of(machine.get("LaunchTime")) if machine else None,
                 size_gib=float(raw["Size"]),
                 made_at=time_of(raw.get("CreateTime")),
-                usd_per_month=raw["Size"] * GP3_USD,
+                usd_per_month=raw["Size"] * stored.disk_usd_per_gib_month,
                 arch=told.get("arch") or "x86_64",
             )
         )
     return disks
 
 
-def _image(found: Found, raw: Raw) -> Image | None:
+def _image(found: Found, raw: Raw, stored: Storing) -> Image | None:
     told = tags.read(raw.get("Tags"))
     if raw["State"] == "deregistered":
         return None
@@ -179,6 +192,7 @@ def _image(found: Found, raw: Raw) -> Image | None:
         id=qualified(found.region, raw["ImageId"]),
         name=told.get("name") or raw.get("Name", ""),
         desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told),
         phase=phase,
         provider=NAME,
@@ -187,7 +201,7 @@ def _image(found: Found, raw: Raw) -> Image | None:
         source_id=told.get("source", ""),
         taken_at=time_of(taken or raw.get("CreationDate")),
         size_gib=size,
-        usd_per_month=sum(map(_gib, parts)) * SNAPSHOT_USD if parts else size * SNAPSHOT_USD,
+        usd_per_month=(sum(map(_gib, parts)) if parts else size) * stored.image_usd_per_gib_month,
         arch=raw.get("Architecture", "x86_64"),
         progress=_progress(parts) if phase is Phase.PENDING else None,
         reason=reason if phase is Phase.FAILED else "",
@@ -201,7 +215,7 @@ def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
     return list(listed.values())
 
 
-def _unregistered(found: Found) -> list[Image]:
+def _unregistered(found: Found, stored: Storing) -> list[Image]:
     """Snapshots of disks that were left: images in the making, until they are registered."""
     registered = {
         tags.read(i.get("Tags")).get("name") or i.get("Name")
@@ -219,6 +233,7 @@ def _unregistered(found: Found) -> list[Image]:
                 id=qualified(found.region, raw["SnapshotId"]),
                 name=told.get("name", ""),
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 phase=phase,
                 provider=NAME,
@@ -226,7 +241,7 @@ def _unregistered(found: Found) -> list[Image]:
                 source_id=told.get("source", ""),
                 taken_at=time_of(raw.get("StartTime")),
                 size_gib=float(raw.get("VolumeSize", 0)),
-                usd_per_month=_gib(raw) * SNAPSHOT_USD,
+                usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,
                 arch=told.get("arch") or "x86_64",
                 progress=_progress([raw]) if phase is Phase.PENDING else None,
                 reason=str(raw.get("StateMessage") or "the snapshot failed") if phase is Phase.FAILED else "",
@@ -235,7 +250,7 @@ def _unregistered(found: Found) -> list[Image]:
     return images
 
 
-def _leftovers(found: Found) -> list[Leftover]:
+def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
     """Snapshots whose image is gone, and security groups that no machine uses."""
     kept = {
         m["Ebs"].get("SnapshotId")
@@ -256,9 +271,10 @@ def _leftovers(found: Found) -> list[Leftover]:
                 provider=NAME,
                 region=found.region,
                 desk=told.get("desk", ""),
+                owner=told.get("owner", ""),
                 generation=tags.generation(told),
                 made_at=time_of(raw.get("StartTime")),
-                usd_per_month=_gib(raw) * SNAPSHOT_USD,
+                usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,
                 why="a snapshot whose image is gone",
             )
         )

@@ -15,21 +15,24 @@ from typing import Any
 from msgspec.structs import replace
 
 from hotdesk.core.model import Leftover, Survey
+from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.survey import GP3_USD, NAME, SNAPSHOT_USD, time_of
+from hotdesk.providers.aws.survey import NAME, StoragePrice, time_of
 
 ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)
 _MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (ami-[0-9a-f]+))?")
 
 
-def sweep(account: Account, regions: Iterable[str], survey: Survey) -> tuple[list[Leftover], list[str]]:
+def sweep(
+    account: Account, regions: Iterable[str], survey: Survey, storage: StoragePrice
+) -> tuple[list[Leftover], list[str]]:
     """Leftovers that no survey shows, and the regions that did not answer."""
     regions = list(regions)
     found: list[Leftover] = []
     unread = []
-    replies = side_by_side([_region(account, region, survey) for region in regions])
+    replies = side_by_side([_region(account, region, survey, storage(region)) for region in regions])
     for region, reply in zip(regions, replies, strict=True):
         if isinstance(reply, Exception):
             unread.append(region)
@@ -38,7 +41,7 @@ def sweep(account: Account, regions: Iterable[str], survey: Survey) -> tuple[lis
     return found, unread
 
 
-def _region(account: Account, region: str, survey: Survey) -> Callable[[], list[Leftover]]:
+def _region(account: Account, region: str, survey: Survey, stored: Storing) -> Callable[[], list[Leftover]]:
     def ask() -> list[Leftover]:
         ec2 = account.ec2(region)
 
@@ -61,14 +64,16 @@ def _region(account: Account, region: str, survey: Survey) -> Callable[[], list[
         for raw in pages("describe_launch_templates", "LaunchTemplates", Filters=tags.OURS):
             why = "hotdesk launches without templates"
             left.append(_left(region, raw["LaunchTemplateId"], "launch template", raw, why))
-        return left + _descended(region, pages, survey)
+        return left + _descended(region, pages, survey, stored)
 
     return ask
 
 
-def _descended(region: str, pages: Callable[..., list[Any]], survey: Survey) -> list[Leftover]:
+def _descended(
+    region: str, pages: Callable[..., list[Any]], survey: Survey, stored: Storing
+) -> list[Leftover]:
     """Snapshots and disks that carry no tag at all, and come from things that carry ours."""
-    machines = {split(i.id)[1]: i for i in survey.instances if i.region == region}
+    machines = {split(i.id)[1]: i for i in survey.instances if i.region == region and not survey.is_others(i)}
     images = {split(i.id)[1] for i in survey.images if i.region == region}
     desks = {split(x.id)[1]: x.desk for x in survey.leftovers if x.kind == "snapshot" and x.region == region}
     left = []
@@ -80,7 +85,7 @@ def _descended(region: str, pages: Callable[..., list[Any]], survey: Survey) -> 
                 continue  # another's; or somebody has given it a name, and it is theirs
             machine = machines[made[1]]
             why = f"an untagged snapshot of our machine {made[1]}, whose image is gone"
-            usd = float(raw.get("VolumeSize", 0)) * SNAPSHOT_USD
+            usd = float(raw.get("VolumeSize", 0)) * stored.image_usd_per_gib_month
             found = _left(region, raw["SnapshotId"], "snapshot", raw, why, usd=usd)
             left.append(replace(found, desk=machine.desk, generation=machine.generation))
             desks[raw["SnapshotId"]] = machine.desk
@@ -92,7 +97,8 @@ def _descended(region: str, pages: Callable[..., list[Any]], survey: Survey) -> 
         for raw in pages("describe_volumes", "Volumes", Filters=asked):
             if not raw.get("Tags"):
                 why = f"an untagged disk made of our snapshot {raw['SnapshotId']}, in use by nothing"
-                found = _left(region, raw["VolumeId"], "disk", raw, why, usd=raw["Size"] * GP3_USD)
+                usd = raw["Size"] * stored.disk_usd_per_gib_month
+                found = _left(region, raw["VolumeId"], "disk", raw, why, usd=usd)
                 # Whatever was written on it since is nowhere else.
                 left.append(replace(found, desk=desks[raw["SnapshotId"]], generation=10**9))
     return left
@@ -103,5 +109,6 @@ def _left(region: str, bare: str, kind: str, raw: Any, why: str, *, usd: float =
     made = raw.get("CreateTime") or raw.get("StartTime")
     return Leftover(
         id=qualified(region, bare), kind=kind, provider=NAME, region=region, desk=told.get("desk", ""),
+        owner=told.get("owner", ""),
         generation=tags.generation(told), usd_per_month=usd, made_at=time_of(made), why=why,
     )  # fmt: skip

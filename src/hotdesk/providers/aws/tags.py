@@ -17,6 +17,7 @@ hotdesk:image       the desk's own image that a machine was launched from
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
 hotdesk:moved       4                       the desk's generation that a machine was given its type for
+hotdesk:owner       user/alice              whose it is: see owner.py
 hotdesk:verified    1                       read back and found whole
 """
 

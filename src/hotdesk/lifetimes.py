@@ -1,0 +1,403 @@
+"""From when to when each of a desk's things was there, by the journal: machines, disks, images, copies.
+
+The journal knows when each thing was asked for and when it was let go. Where it cannot know an end (an
+interruption, a lost reply, a machine that ended itself), the thing is taken to have been there until the
+first row that shows that it had ended; `sure` is what is certain of it. The truth lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hotdesk.core.model import Offer
+from hotdesk.core.sightings import SeenRun, Sighting
+from hotdesk.core.steps import (
+    Bake,
+    Begin,
+    Copy,
+    Delete,
+    Launch,
+    Leave,
+    Prove,
+    Retype,
+    Row,
+    Start,
+    Stop,
+    Verify,
+)
+from hotdesk.paid import UNSURE_SECONDS, Charge, Rates, rates_of
+
+# ---- what is known of a thing ------------------------------------------------------------------------
+
+
+class Span:
+    """From when to when something was there: at most, and for certain."""
+
+    def __init__(self, began: float) -> None:
+        self.maybe_ended = False  # it was asked to end, and no answer came
+        self.began, self.ended = began, float("inf")
+        self.first, self.last = float("inf"), float("-inf")
+
+    def surely(self, at: float) -> None:
+        """It was there then, whatever was thought before."""
+        if at > self.ended:
+            self.ended = float("inf")
+        self.first, self.last = min(self.first, at), max(self.last, at)
+
+    def end(self, at: float) -> None:
+        self.ended = max(self.began, min(self.ended, at))
+        self.last = min(self.last, self.ended)
+
+    def witness(self, first: float, last: float, gone: float) -> None:
+        """What looks have shown: there for certain between the first two, and no more at the third (or 0)."""
+        if first and last >= first:
+            if first > self.ended or last > self.ended + UNSURE_SECONDS:  # no listing is so far behind
+                self.ended = float("inf")
+            self.first, self.last = min(self.first, first), max(self.last, min(last, self.ended))
+        if gone:
+            self.end(gone)
+
+    @property
+    def sure(self) -> tuple[float, float]:
+        """From when to when it was there for certain; the same moment twice where nothing is."""
+        if self.last < self.first:
+            return self.began, self.began
+        return max(self.began, self.first), min(self.ended, self.last)
+
+
+class Run(Span):
+    """A machine that is on."""
+
+    def __init__(self, began: float, offer: Offer) -> None:
+        super().__init__(began)
+        self.offer = offer
+        self.answered = float("inf")  # it began by then
+        self.started_at: float | None = None  # by its cloud's clock, where a step names it
+
+    def ran(self, at: float, seconds: float) -> None:
+        """For how long it ran, by its cloud's clock; it was off `at` some time, at the latest."""
+        if self.first <= self.began + seconds:  # it had begun by then
+            self.surely(min(at, self.began + seconds))
+        self.end(min(at, self.answered + seconds))
+
+
+class Machine(Span):
+    """A machine with its disk, which is paid from the one's beginning to the other's end."""
+
+    def __init__(self, offer: Offer, disk_gib: float, began: float) -> None:
+        super().__init__(began)
+        self.offer, self.disk_gib, self.usd = offer, disk_gib, 0.0
+        self.id, self.name, self.generation = "", "", 0
+        self.on: Run | None = Run(began, offer)
+        self.runs: list[Run] = [self.on]
+
+    def start(self, at: float) -> None:
+        self.on = Run(at, self.offer)
+        self.runs.append(self.on)
+
+    def off(self, at: float, ran_seconds: float | None = None) -> None:
+        """It is off by then; for how long it had run, where its cloud tells that."""
+        if self.on is not None:
+            if ran_seconds is not None:
+                self.on.ran(at, ran_seconds)
+            self.on.end(at)
+            self.on = None
+
+    def called(self, started_at: float) -> None:
+        """The last run is the one that its cloud says began then."""
+        if self.runs[-1].started_at is None and all(run.started_at != started_at for run in self.runs):
+            self.runs[-1].started_at = started_at
+
+    def witness_run(self, seen: SeenRun) -> None:
+        """What looks have shown of one run: of one that the journal speaks of, or of another."""
+        at = seen.on_first or seen.off_at
+        run = next((run for run in self.runs if run.started_at == seen.started_at), None)
+        nameless = [run for run in self.runs if run.started_at is None and run.began <= at]
+        if run is None and nameless:
+            run = nameless[-1]
+            run.started_at = seen.started_at
+        if run is None:
+            if not seen.on_first or any(other.began <= at <= other.ended for other in self.runs):
+                return  # it is in what is charged already
+            began = max((other.ended for other in self.runs if other.ended <= at), default=self.began)
+            run = Run(began, self.offer)
+            self.runs.append(run)
+            self.runs.sort(key=lambda run: run.began)
+        run.answered = min(run.answered, seen.on_first or run.answered)
+        run.witness(seen.on_first, seen.on_last, seen.off_at)
+        if seen.off_at and seen.ran_seconds is not None:
+            run.ran(seen.off_at, seen.ran_seconds)
+        if seen.off_at and run is self.on:
+            self.on = None
+
+    def was_off(self, at: float) -> None:
+        """It was off then, by its cloud's clock: an image is taken of nothing that runs."""
+        before = [run for run in self.runs if run.started_at is not None and run.started_at < at]
+        if before:
+            run = max(before, key=lambda run: run.started_at or 0.0)
+            run.end(run.answered + at - (run.started_at or 0.0))
+
+    def begun(self, at: float) -> None:
+        """The answer came that it is on."""
+        self.lives(at)
+        if self.on is not None:
+            self.on.answered = min(self.on.answered, at)
+
+    def lives(self, at: float) -> None:
+        """It was on, and so was there."""
+        self.surely(at)
+        if self.on is not None:
+            self.on.surely(at)
+
+
+class Stored(Span):
+    """An image."""
+
+    def __init__(self, began: float, gib: float, region: str = "") -> None:
+        super().__init__(began)
+        self.gib, self.usd, self.region = gib, 0.0, region
+        self.named = False  # whether its id is known, and so that it was made
+
+
+# ---- the journal -------------------------------------------------------------------------------------
+
+
+class Lifetimes:
+    """One desk's journal, row after row."""
+
+    def __init__(self, desk: str, rates: Mapping[str, Rates], provider: str) -> None:
+        self.desk, self.rates = desk, rates
+        self.every: list[Machine] = []
+        self.machines: dict[str, Machine] = {}  # by token, later by id too
+        self.disks: dict[str, Machine] = {}  # those that outlived their machines, by id
+        self.stored: dict[str, Stored] = {}  # by id, and by name until the id is known
+        self.copied: list[Charge] = []
+        self.others: list[Sighting] = []  # what is in no row: another computer's, or nobody acted on it
+        self.provider = provider
+
+    @property
+    def last(self) -> Machine | None:
+        return self.every[-1] if self.every else None
+
+    def of(self, id_: str) -> Machine | None:
+        if id_ in self.machines:
+            return self.machines[id_]
+        if self.last is not None and not self.last.id:  # the reply that would have named it was lost
+            self.last.id, self.machines[id_] = id_, self.last
+            return self.last
+        return None
+
+    def _known(self, id_: str, usd_per_hour: float, at: float) -> Machine | None:
+        """A machine that this journal speaks of; one that another computer launched, from now on."""
+        if (found := self.of(id_)) is not None or not usd_per_hour:
+            return found
+        offer = Offer(provider=self.provider, region="", zone="", instance_type="", usd_per_hour=usd_per_hour)
+        for other in self.every:
+            other.off(at)
+        machine = self.machines[id_] = Machine(offer, 0.0, at)
+        machine.id = id_
+        self.every.append(machine)
+        return machine
+
+    def take(self, row: Row) -> None:
+        at = row.at if row.ended_at is None else row.ended_at
+        self._settle_doubts(row)
+        match row.step:
+            case Launch():
+                self._launch(row, row.step, at)
+            case Start(id=id_, usd_per_hour=usd, ran_seconds=ran, started_at=began) if m := self._known(
+                id_, usd, row.at
+            ):
+                m.surely(row.at)
+                m.called(began)
+                m.off(row.at, ran)  # it was off, whether or not a row says so
+                m.start(row.at)
+                if row.done:
+                    m.begun(at)
+            case Stop(id=id_, started_at=began) if (m := self.of(id_)) is not None:
+                m.lives(row.at)
+                m.called(began)
+                if row.done:
+                    m.off(at)
+            case Retype(id=id_, offer=offer) if (m := self.of(id_)) is not None:
+                m.off(row.at)  # it is off, whether or not a row says so
+                m.offer = offer
+            case Prove(id=id_, usd_per_hour=usd, started_at=began) if m := self._known(id_, usd, row.at):
+                m.lives(row.at)
+                m.called(began)
+            case Begin() if self.last is not None and row.done:
+                self.last.lives(row.at)
+            case Leave(id=id_, ran_seconds=ran, started_at=began) if (m := self.of(id_)) is not None:
+                m.called(began)
+                m.off(row.at, ran)
+            case Bake() | Copy():
+                self._image(row, row.step, at)
+            case Verify(id=id_):
+                self._named(id_).surely(row.at)
+            case Delete():
+                self._delete(row, row.step, at)
+
+    def _launch(self, row: Row, step: Launch, at: float) -> None:
+        order = step.order
+        self.provider = order.offer.provider
+        self._not_there(row.at)
+        machine = self.machines.get(order.token)
+        if machine is None:
+            for other in self.every:
+                other.off(row.at)  # there are never two: it had ended by then
+            machine = self.machines[order.token] = Machine(order.offer, order.disk_gib, row.at)
+            machine.generation, machine.name = order.generation, order.name
+            self.every.append(machine)
+        if row.done and row.outcome and row.outcome.id:
+            machine.id = row.outcome.id
+            self.machines[machine.id] = machine
+            machine.begun(at)
+
+    def _image(self, row: Row, step: Bake | Copy, at: float) -> None:
+        source: Machine | Stored | None
+        if isinstance(step, Bake):
+            name, region = step.order.name, step.order.region
+            source = self.of(step.order.source_id) or self._disk(step.order.source_id, step.order.generation)
+            if source is not None:
+                source.off(row.at, step.ran_seconds)
+                source.surely(row.at)
+            gib = self._gib(source)
+        else:
+            name, region, source = step.name, step.region, self.stored.get(step.id)
+            gib = (source.gib if source else 0.0) or self._gib(self.last)
+        self._not_there(row.at, but=name)
+        id_ = row.outcome.id if row.outcome and row.outcome.id else ""
+        thing = self.stored.pop(name, None) or self.stored.get(id_) or Stored(row.at, gib, region)
+        self.stored[id_ or name] = thing
+        if row.done:
+            thing.named = bool(id_)
+            thing.surely(at)
+        if isinstance(step, Copy) and row.done:
+            usd = gib * self.its_rates.copy_usd_per_gib
+            if usd:
+                self.copied.append(
+                    Charge(desk=self.desk, kind="transfer", id=id_ or name, began=at, ended=at,
+                           usd_per_hour=0.0, usd_once=usd, provider=self.provider)
+                )  # fmt: skip
+
+    def _named(self, id_: str) -> Stored:
+        """The image of that id: perhaps one whose name alone is known, because a reply was lost."""
+        if id_ not in self.stored:
+            nameless = [(thing.ended, name) for name, thing in self.stored.items() if not thing.named]
+            self.stored[id_] = self.stored.pop(max(nameless)[1]) if nameless else Stored(float("inf"), 0.0)
+        self.stored[id_].named = True
+        return self.stored[id_]
+
+    def _disk(self, id_: str, generation: int) -> Machine | None:
+        """The machine from which a disk was left."""
+        if id_ not in self.disks:
+            found = [m for m in self.every if m.generation == generation and m.id not in {id_}]
+            if not found:
+                return None
+            self.disks[id_] = found[-1]
+        return self.disks[id_]
+
+    def _delete(self, row: Row, step: Delete, at: float) -> None:
+        thing: Stored | Machine | None
+        if step.id in self.machines or step.kind == "machine":
+            thing = self.of(step.id)
+        elif step.id in self.stored or step.kind == "image":
+            thing = self._named(step.id)
+        else:
+            thing = self.disks.get(step.id) or self.machines.get(step.of) or self._left_disk(step)
+        if thing is None:
+            return
+        thing.usd = step.usd_per_month or thing.usd
+        thing.surely(row.at)
+        if isinstance(thing, Machine):
+            if step.ran_seconds is not None or row.done:
+                thing.off(at if row.done else row.at, step.ran_seconds)
+            if step.keep_disk:
+                return
+        if not row.done:
+            thing.maybe_ended = True
+            return
+        thing.end(at)
+
+    def _left_disk(self, step: Delete) -> Machine | None:
+        """A disk that its machine left, and that nobody here has baked: the youngest that is still paid."""
+        off = [m for m in self.every if m.on is None and m.ended == float("inf")]
+        return off[-1] if off and step.usd_per_month and step.kind in {"disk", ""} else None
+
+    def _settle_doubts(self, row: Row) -> None:
+        """Before this step somebody looked: what was to end then, and is not spoken of again, had ended.
+
+        But for steps that save: they come first, and what is to go waits for them.
+        """
+        if isinstance(row.step, Bake | Verify | Copy):
+            return
+        about = getattr(row.step, "id", "")
+        for m in self.every:
+            if m.maybe_ended and m.id != about:
+                m.end(row.at)
+                m.off(row.at)
+            m.maybe_ended = False
+        for id_, thing in self.stored.items():
+            if thing.maybe_ended and id_ != about:
+                thing.end(row.at)
+            thing.maybe_ended = False
+
+    def _not_there(self, at: float, but: str = "") -> None:
+        """An image whose making was never answered, and which the look before this step did not show."""
+        for name, thing in self.stored.items():
+            if not thing.named and name != but:
+                thing.end(at)
+
+    # ---- what was seen -------------------------------------------------------------------------------
+
+    def witness(self, things: Sequence[Sighting]) -> None:
+        """Take in what looks have shown, after all rows; what no row speaks of is in `others` then."""
+        by_name = {m.name: m for m in self.every if m.name}
+        ends: dict[int, list[Sighting]] = {}  # by machine: itself, and the disks that it left
+        for thing in (t for t in things if t.kind == "machine"):
+            m = self.machines.get(thing.id) or by_name.get(thing.name)
+            if m is None:
+                self.others.append(thing)
+                continue
+            self.machines[thing.id], m.id = m, m.id or thing.id
+            ends.setdefault(id(m), []).append(thing)
+            for run in thing.runs:
+                m.witness_run(run)
+        for thing in (t for t in things if t.kind == "disk"):
+            m = (
+                self.disks.get(thing.id)
+                or self.machines.get(thing.id)
+                or self.machines.get(thing.of)
+                or self._disk(thing.id, thing.generation)
+            )
+            if m is None:
+                self.others.append(thing)
+                continue
+            self.disks[thing.id] = m
+            ends.setdefault(id(m), []).append(thing)
+        for m in self.every:
+            seen = ends.get(id(m), [])
+            for thing in seen:
+                m.usd = m.usd or thing.usd_per_month
+                m.witness(thing.first, thing.last, 0.0)
+            if seen and all(thing.gone for thing in seen):
+                m.end(max(thing.gone for thing in seen))
+        for thing in (t for t in things if t.kind == "image"):
+            if m := self.machines.get(thing.of) or self.disks.get(thing.of):
+                m.was_off(thing.made_at)
+            key = thing.id if thing.id in self.stored else thing.name
+            image = self.stored.get(key)
+            if image is None or image.began == float("inf"):
+                self.others.append(thing)
+                continue
+            self.stored[thing.id] = self.stored.pop(key)
+            image.usd = image.usd or thing.usd_per_month
+            image.witness(thing.first, thing.last, thing.gone)
+
+    @property
+    def its_rates(self) -> Rates:
+        return rates_of(self.rates, self.provider)
+
+    def _gib(self, machine: Machine | None) -> float:
+        """The size of a machine's disk at most, as far as the journal tells."""
+        return (machine.disk_gib if machine else 0.0) or self.its_rates.disk_gib

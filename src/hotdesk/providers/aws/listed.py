@@ -1,0 +1,140 @@
+"""The Price List API: what EC2 asks for machines, disks and snapshots in each region. Kept for a day.
+
+One question tells the price of one thing in every region. Disks and snapshots are asked about beside the
+machines of an offer, so that whoever launches something knows what its disk costs there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.prices import Storing
+from hotdesk.providers.aws.account import Account, Cache, side_by_side
+from hotdesk.providers.aws.errors import answers
+
+KEPT_SECONDS = 86400.0
+
+#: The Price List API is answered in a few regions only (AWS Price List API reference, endpoints).
+PRICING_REGION = "us-east-1"
+
+#: What is stored: the product's fields, and how its usage type ends. (A prefix names the region; the same
+#: families also hold what is archived, and what stands in a customer's own building.)
+_STORED = {
+    "disk": ({"productFamily": "Storage", "volumeApiName": "gp3"}, "EBS:VolumeUsage.gp3"),
+    "image": ({"productFamily": "Storage Snapshot", "storageMedia": "Amazon S3"}, "EBS:SnapshotUsage"),
+}
+_KEYS = {f"aws-stored/{kind}": kind for kind in _STORED}
+
+
+def list_prices(
+    account: Account, types: list[str], cache: Cache | None, now: float
+) -> dict[tuple[str, str], float]:
+    """On-demand prices by region and type; those that the Price List API does not tell are missing."""
+    keys = {f"aws-price/{name}": name for name in types}
+    asked = {key: partial(_of_machine, account, name) for key, name in keys.items()} | _of_storage(account)
+    prices: dict[tuple[str, str], float] = {}
+    for key, told in kept_answers(cache, now, dict[str, float], asked).items():
+        if not isinstance(told, Exception) and key in keys:
+            prices |= {(region, keys[key]): usd for region, usd in told.items()}
+    return prices
+
+
+class Storage:
+    """What disks and images cost in each region: as AWS told it last, else by `shipped`."""
+
+    def __init__(self, cache: Cache | None, shipped: Callable[[str], Storing]) -> None:
+        self._cache, self._shipped = cache, shipped
+        self._told: dict[str, dict[str, float]] | None = None
+
+    def ask(self, account: Account, now: float) -> None:
+        """Have AWS tell it, unless it has within a day. Where it does not answer, what was known holds."""
+        kept_answers(self._cache, now, dict[str, float], _of_storage(account))
+        self.forget()
+
+    def forget(self) -> None:
+        """Read anew what is kept: somebody has asked."""
+        self._told = None
+
+    def __call__(self, region: str) -> Storing:
+        """Nothing is asked here: what is kept is read once, until somebody asks."""
+        if self._told is None:
+            self._told = {kind: self._kept(key) for key, kind in _KEYS.items()}
+        told = {f"{kind}_usd_per_gib_month": by.get(region, 0.0) for kind, by in self._told.items()}
+        if all(told.values()):
+            return Storing(**told)
+        known = self._shipped(region)
+        return msgspec.structs.replace(known, **{field: usd for field, usd in told.items() if usd})
+
+    def _kept(self, key: str) -> dict[str, float]:
+        if self._cache and (kept := self._cache.cached(key)):
+            with contextlib.suppress(msgspec.DecodeError):  # of another version
+                return msgspec.json.decode(kept[1], type=dict[str, float])
+        return {}
+
+
+def _of_storage(account: Account) -> dict[str, Callable[[], dict[str, float]]]:
+    return {key: partial(_by_region, account, *_STORED[kind]) for key, kind in _KEYS.items()}
+
+
+def _of_machine(account: Account, instance_type: str) -> dict[str, float]:
+    wanted = {"instanceType": instance_type, "operatingSystem": "Linux", "tenancy": "Shared",
+              "preInstalledSw": "NA", "capacitystatus": "Used"}  # fmt: skip
+    return _by_region(account, wanted)
+
+
+def _by_region(account: Account, wanted: Mapping[str, str], usage: str = "") -> dict[str, float]:
+    """What a product of these fields costs, by region; of those whose usage type ends so."""
+    with answers():
+        pages = (
+            account.client("pricing", PRICING_REGION)
+            .get_paginator("get_products")
+            .paginate(
+                ServiceCode="AmazonEC2",
+                Filters=[
+                    {"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()
+                ],
+            )
+        )
+        rows = [
+            msgspec.json.decode(row) if isinstance(row, str) else row
+            for page in pages
+            for row in page["PriceList"]
+        ]
+    prices: dict[str, float] = {}
+    for row in rows:
+        region = row["product"]["attributes"].get("regionCode", "")
+        if not row["product"]["attributes"].get("usagetype", "").endswith(usage):
+            continue
+        for term in row.get("terms", {}).get("OnDemand", {}).values():
+            for dimension in term["priceDimensions"].values():
+                usd = float(dimension["pricePerUnit"].get("USD", 0))
+                if usd > 0:
+                    prices[region] = usd
+    return prices
+
+
+def kept_answers(
+    cache: Cache | None, now: float, of: Any, questions: Mapping[str, Callable[[], Any]]
+) -> dict[str, Any]:
+    """Answers by key, from the cache while they are young; the others are asked side by side and kept.
+
+    An exception stands where a question was not answered.
+    """
+    found: dict[str, Any] = {}
+    for key in questions if cache else ():
+        kept = cache.cached(key) if cache else None
+        if kept and 0 <= now - kept[0] < KEPT_SECONDS:
+            with contextlib.suppress(msgspec.DecodeError):  # of another version
+                found[key] = msgspec.json.decode(kept[1], type=of)
+    missing = [key for key in questions if key not in found]
+    replies = side_by_side([questions[key] for key in missing]) if missing else []
+    for key, reply in zip(missing, replies, strict=True):
+        found[key] = reply
+        if cache and not isinstance(reply, Exception):
+            cache.keep(key, msgspec.json.encode(reply), now)
+    return found

@@ -1,0 +1,45 @@
+"""Who is at work in an account: what everything made is tagged with, so that colleagues' desks stay theirs.
+
+It is a person's name in the account, and no secret: `root`, `user/alice`, `role/Admins/alice@example.com`.
+AWS is asked once for each access key (sts:GetCallerIdentity, which nobody can be denied); its answer is kept.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.aws.account import Account, Cache
+from hotdesk.providers.aws.errors import answers
+
+#: Names of role sessions that a tool made up, another each time, or a machine's: there the role is who it is.
+_MADE_UP = re.compile(
+    r"(botocore-session|aws-cli|awscli|aws-sdk|boto|session|i)-[0-9a-z-]*\d[0-9a-z-]*", re.I
+)
+
+
+def owner(account: Account, cache: Cache | None, now: float) -> str:
+    """Who we are: as hotdesk.toml says, else as AWS does. Raises `Refused` where AWS does not know us."""
+    if account.settings.owner:
+        return account.settings.owner
+    with answers():
+        credentials = account.session.get_credentials()
+    key = f"aws-owner/{credentials.access_key}" if credentials else ""
+    if key and cache and (kept := cache.cached(key)):
+        return kept[1].decode()
+    with answers():
+        arn = str(account.client("sts", account.home).get_caller_identity()["Arn"])
+    if not (found := name_of(arn)):
+        raise Refused(Kind.DENIED, f"AWS calls us {arn!r}, which names nobody.")
+    if key and cache:
+        cache.keep(key, found.encode(), now)
+    return found
+
+
+def name_of(arn: str) -> str:
+    """The person in an ARN of STS; without the session's name where a tool made that up."""
+    who = arn.split(":", 5)[-1]
+    if who.startswith("assumed-role/"):
+        _, role, session = who.split("/", 2)
+        return f"role/{role}" if _MADE_UP.fullmatch(session) else f"role/{role}/{session}"
+    return who
