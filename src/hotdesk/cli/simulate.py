@@ -76,7 +76,13 @@ def command(
 ) -> None:
     """What a policy would have cost: over recorded traces, against all on-demand and the omniscient optimum.
 
-    Traces are JSON files as of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
+    \b
+    hotdesk simulate --traces FOLDER --work 48 --deadline 56
+    hotdesk simulate --traces FOLDER --zones together --window 7 --plot run.html
+
+    semi-markov knows how long spot stays and stays away; uniform-progress keeps to the straight line; greedy
+    takes spot whenever it is there; on-demand never does; optimum knows the future. Traces are JSON files as
+    of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
     """
     if traces is None:
         raise Usage(

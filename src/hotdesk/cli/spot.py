@@ -120,9 +120,9 @@ def command(
         render.note(note + ".")
     if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
         render.note(
-            f"On-demand is unknown in {', '.join(unpriced)}: no zone there can be told to be pinned to it."
+            f"On-demand is unknown in {', '.join(unpriced)}, and so is whether spot is pinned to it there."
         )
-        render.note("  --on-demand USD says it")
+        render.note(f"  hotdesk spot {' '.join(instance_types)} --on-demand USD")
     if as_json:
         render.json(
             {
