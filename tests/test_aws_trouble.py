@@ -9,7 +9,7 @@ import pytest
 
 from hotdesk.core.errors import Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Goal, Market, Want
-from hotdesk.core.steps import LaunchOrder
+from hotdesk.core.steps import Copy, LaunchOrder
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
@@ -372,6 +372,8 @@ def test_a_desk_comes_back_in_another_region(fake: FakeEc2, tmp_path: Path) -> N
         assert mine.do(Goal.PARKED) is None
         mine.want("blue", Goal.RUNNING, (offer(zone="us-east-1b"),))
         assert mine.settle() is None
+        [copied] = [r.step for r in mine.store.rows("blue") if isinstance(r.step, Copy) and r.done]
+        assert "it costs $0.78 at most" in copied.why, "39 of 64 GiB are written, at $0.02 to leave Oregon"
         [machine] = mine.machines()
         assert machine["zone"] == "us-east-1b"
         volume = next(v for v in mine.things("volume") if v["id"] in machine["disks"])

@@ -105,3 +105,4 @@ def test_a_region_that_nobody_priced_costs_as_much_as_the_dearest() -> None:
     known, unknown = shipped().storing("eu-central-1"), shipped().storing("mx-central-1")
     assert (known.disk_usd_per_gib_month, known.image_usd_per_gib_month) == (0.0952, 0.054)
     assert (unknown.disk_usd_per_gib_month, unknown.image_usd_per_gib_month) == (0.152, 0.068)
+    assert (known.copy_usd_per_gib, unknown.copy_usd_per_gib) == (0.02, 0.147)

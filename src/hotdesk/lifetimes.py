@@ -273,7 +273,8 @@ class Lifetimes:
             thing.named = bool(id_)
             thing.surely(at)
         if isinstance(step, Copy) and row.done:
-            usd = gib * self.its_rates.copy_usd_per_gib
+            leaves = source.region if isinstance(source, Stored) else ""
+            usd = gib * rates_of(self.rates, self.provider, leaves).copy_usd_per_gib
             if usd:
                 self.copied.append(
                     Charge(desk=self.desk, kind="transfer", id=id_ or name, began=at, ended=at,

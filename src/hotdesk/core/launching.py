@@ -136,9 +136,10 @@ def launch(
         return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
     step = _not_refused_before(desk, offer, image, _generation(desk, seen, past), past)
-    if image and not after and image.region != offer.region:
-        return [*_bring(image, offer, desk, seen, past), step]
-    return [step]
+    work = after or image
+    if work is None or work.region == offer.region:
+        return [step]
+    return [*_bring(work, offer, desk, seen, past), step]
 
 
 def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyStep | None:
@@ -216,10 +217,16 @@ def _loading(order: LaunchOrder, image: Image | None) -> str:
     )
 
 
-def _bring(image: Image, offer: Offer, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
-    name = f"{image.name}-{offer.region}"
-    why = f"{desk.name}'s image is in {image.region}, the machine will be in {offer.region}"
-    copy = Copy(id=image.id, region=offer.region, name=name, why=why)
+def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
+    """Have the image where the machine will be. Of work that is in no image yet: the outlook only."""
+    image = work if isinstance(work, Image) else None
+    why = f"{desk.name}'s image is in {work.region}, the machine will be in {offer.region}"
+    if work.copy_usd:  # copies between regions are made without a promise (EC2 user guide, "Copy an AMI")
+        why += f"; it costs ${work.copy_usd:.2f} at most, once, and no time is promised"
+    name = f"{image.name}-{offer.region}" if image else ""
+    copy = Copy(id=work.id, region=offer.region, name=name, why=why)
+    if image is None:
+        return [copy]
     for copied in seen.images:
         if copied.name == name and copied.region == offer.region:
             if usable(copied, past):

@@ -20,11 +20,12 @@ _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d+|[a-z]{2}-[a-z]+(?:-[a-z]+)?(?=-[
 
 
 class Storing(Value, frozen=True):
-    """What a GiB costs for a month in one region, in US dollars: on a disk, and in an image."""
+    """What a GiB costs in a region, in US dollars: for a month on a disk or in an image, and to leave it."""
 
     disk_usd_per_gib_month: float
     image_usd_per_gib_month: float
-    price_time: float | None = None  # when that was so, where it is not from its own cloud
+    copy_usd_per_gib: float = 0.0  # once, for a copy in another region
+    price_time: float | None = None  # of a month: when that was so, where it is not from its own cloud
 
 
 class Share(Value, frozen=True, omit_defaults=False):

@@ -106,6 +106,7 @@ class _Storage(Value, frozen=True):
     time: str
     disk_usd_per_gib_month: dict[str, float]  # gp3, by region
     image_usd_per_gib_month: dict[str, float]  # snapshots
+    copy_usd_per_gib: dict[str, float]  # to another region, by the one that it leaves
 
 
 class Table(Value, frozen=True):
@@ -177,10 +178,14 @@ class Table(Value, frozen=True):
 
     def storing(self, region: str) -> Storing:
         """What disks and images cost there; where it does not say, as much as in its dearest region."""
-        disks, images = self.storage.disk_usd_per_gib_month, self.storage.image_usd_per_gib_month
+
+        def there(usd: dict[str, float]) -> float:
+            return usd.get(region) or max(usd.values())
+
         return Storing(
-            disk_usd_per_gib_month=disks.get(region) or max(disks.values()),
-            image_usd_per_gib_month=images.get(region) or max(images.values()),
+            disk_usd_per_gib_month=there(self.storage.disk_usd_per_gib_month),
+            image_usd_per_gib_month=there(self.storage.image_usd_per_gib_month),
+            copy_usd_per_gib=there(self.storage.copy_usd_per_gib),
             price_time=_day(self.storage.time),
         )
 

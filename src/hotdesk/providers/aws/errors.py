@@ -23,6 +23,7 @@ CODES: dict[str, Kind] = {
     "InsufficientFreeAddressesInSubnet": Kind.NO_CAPACITY,
     "InsufficientCapacityOnHost": Kind.NO_CAPACITY,
     "InsufficientCapacity": Kind.NO_CAPACITY,
+    "InsufficientVolumeCapacity": Kind.NO_CAPACITY,  # its zone has no room for the disk
     "InsufficientAddressCapacity": Kind.NO_CAPACITY,
     "UnfulfillableCapacity": Kind.NO_CAPACITY,
     "SpotMaxPriceTooLow": Kind.NO_CAPACITY,

@@ -93,7 +93,6 @@ def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
             Kind.BAD_REQUEST,
             f"There is no image {ami} in {region} that this account may use.",
             fix=f"aws ec2 describe-images --region {region} --image-ids {ami}",
-            seconds=30,
         )
     image: Mapping[str, Any] = found[0]
     return image

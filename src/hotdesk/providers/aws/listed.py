@@ -65,9 +65,9 @@ class Storage:
         if self._told is None:
             self._told = {kind: self._kept(key) for key, kind in _KEYS.items()}
         told = {f"{kind}_usd_per_gib_month": by.get(region, 0.0) for kind, by in self._told.items()}
-        if all(told.values()):
-            return Storing(**told)
         known = self._shipped(region)
+        if all(told.values()):
+            known = msgspec.structs.replace(known, price_time=None)
         return msgspec.structs.replace(known, **{field: usd for field, usd in told.items() if usd})
 
     def _kept(self, key: str) -> dict[str, float]:

@@ -143,7 +143,8 @@ def _hint(account: Account, region: str) -> Callable[[], bool]:
     def ask() -> bool:
         with answers():
             keys = [{"Name": "key", "Values": [tags.MARK]}]
-            return bool(account.ec2(region).describe_tags(Filters=keys, MaxResults=5)["Tags"])
+            told = account.ec2(region).describe_tags(Filters=keys, MaxResults=5)
+            return bool(told["Tags"] or told.get("NextToken"))  # a page may be empty, and the next one not
 
     return ask
 

@@ -105,6 +105,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         gpu=told.get("gpu", ""),
         disk_gib=float(size),
         disk_usd_per_month=size * stored.disk_usd_per_gib_month,
+        copy_usd=size * stored.copy_usd_per_gib,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
@@ -170,6 +171,7 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
                 size_gib=float(raw["Size"]),
                 made_at=time_of(raw.get("CreateTime")),
                 usd_per_month=raw["Size"] * stored.disk_usd_per_gib_month,
+                copy_usd=raw["Size"] * stored.copy_usd_per_gib,
                 arch=told.get("arch") or "x86_64",
             )
         )
@@ -202,6 +204,7 @@ def _image(found: Found, raw: Raw, stored: Storing) -> Image | None:
         taken_at=time_of(taken or raw.get("CreationDate")),
         size_gib=size,
         usd_per_month=(sum(map(_gib, parts)) if parts else size) * stored.image_usd_per_gib_month,
+        copy_usd=(sum(map(_gib, parts)) if parts else size) * stored.copy_usd_per_gib,
         arch=raw.get("Architecture", "x86_64"),
         progress=_progress(parts) if phase is Phase.PENDING else None,
         reason=reason if phase is Phase.FAILED else "",
