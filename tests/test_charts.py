@@ -76,15 +76,16 @@ def test_a_step_stays_level_until_the_next_point() -> None:
     assert 0.4 < (min(between) - min(c for _, c in curve)) / width < 0.6  # x=10 of 0 to 20: the middle
 
 
-def test_without_colour_every_curve_carries_its_letter_and_with_colour_none_does() -> None:
+def test_every_curve_carries_its_letter_with_colour_and_without() -> None:
     lines = figure(price("zone-1", 0.2), price("zone-2", 0.4), price("zone-3", 0.6))
     plain = text(lines, width=80)
     body = "\n".join(plain.splitlines()[2:20])
     assert all(letter in body for letter in "abc")
     assert "a zone-1   b zone-2   c zone-3" in plain
     painted = text(lines, width=80, colour=True)
-    assert len(set(re.findall(r"\x1b\[\d+m", painted))) >= 4  # three colours and the end of one
+    assert len(set(re.findall(r"\x1b\[[\d;]+m", painted))) >= 4  # three colours and the end of one
     assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
 
 
 def test_labels_from_elsewhere_cannot_write_on_the_terminal() -> None:
@@ -136,9 +137,9 @@ def test_ticks_are_within_the_axis_evenly_apart_and_few(low: float, size: float,
     ("low", "high", "expected"),
     [
         (MARCH, MARCH + 3600, "00:15"),
-        (MARCH, MARCH + 3 * DAY, "Mar 2"),
-        (MARCH, MARCH + 30 * DAY, "Mar 12"),
-        (MARCH, MARCH + 365 * DAY, "Jul 2020"),
+        (MARCH, MARCH + 3 * DAY, "2020-03-02"),
+        (MARCH, MARCH + 30 * DAY, "2020-03-12"),
+        (MARCH, MARCH + 365 * DAY, "2020-07"),
         (MARCH, MARCH + 3650 * DAY, "2024"),
     ],
 )
@@ -147,7 +148,7 @@ def test_time_ticks_are_round_and_in_utc(low: float, high: float, expected: str)
     labels = [label for _, label in axis.ticks(8)]
     assert expected in labels
     assert 2 <= len(labels) <= 10
-    assert "UTC, 2020" in axis.name()
+    assert axis.name() == ("time (UTC, 2020-03-01)" if high - low < DAY else "time (UTC)")
 
 
 def test_log_ticks_are_labelled_as_people_write_them() -> None:
@@ -185,10 +186,50 @@ def test_a_page_needs_no_other_address_and_cannot_be_broken_by_a_label(tmp_path:
 def test_a_page_draws_each_series_where_its_values_are(tmp_path: Path) -> None:
     points = Series(label="p", x=(0.0, 5.0, 10.0), y=(0.0, 10.0, 5.0), kind="scatter")
     save(figure(points, x_is_time=False), tmp_path / "p.html")
-    found = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4"/>', (tmp_path / "p.html").read_text())
+    found = re.findall(
+        r'translate\(([\d.]+) ([\d.]+)\)" d="[^"]+" data-point', (tmp_path / "p.html").read_text()
+    )
     (x0, y0), (x1, y1), (x2, y2) = [(float(a), float(b)) for a, b in found][:3]
     assert x1 - x0 == pytest.approx(x2 - x1)
     assert y0 - y1 == pytest.approx(2 * (y0 - y2), rel=0.01)
+
+
+def test_a_page_is_drawn_twice_for_desk_and_phone_and_every_letter_is_within(tmp_path: Path) -> None:
+    save(figure(price("a"), price("b", 0.5), marks=(("under $0.4", 0.4),)), tmp_path / "p.html")
+    page = (tmp_path / "p.html").read_text()
+    widths = [int(w) for w in re.findall(r'viewBox="0 0 (\d+) \d+"', page)]
+    assert max(widths) > 2 * min(widths)
+    assert "@media(max-width:600px){.wide{display:none}.narrow{display:block}}" in page
+    for width, chart in zip(widths, page.split('<div class="chart')[1:], strict=True):
+        labels = re.findall(r'<text x="([\d.]+)" [^>]*text-anchor="middle">([^<]+)<', chart)
+        spans = sorted((float(x) - 3.6 * len(said), float(x) + 3.6 * len(said)) for x, said in labels)
+        assert len(spans) >= 2
+        assert spans[0][0] >= 0
+        assert spans[-1][1] <= width
+        assert all(before[1] < after[0] for before, after in pairwise(spans))
+
+
+def test_points_differ_in_shape_and_a_crowd_stays_behind(tmp_path: Path) -> None:
+    one = Series(label="one", x=(1.0,), y=(1.0,), kind="scatter")
+    other = Series(label="other", x=(2.0,), y=(2.0,), kind="scatter")
+    many = Series(label="many", x=tuple(map(float, range(9))), y=tuple(map(float, range(9))), kind="scatter")
+    save(figure(one, other, many, x_is_time=False), tmp_path / "p.html")
+    chart = (tmp_path / "p.html").read_text().split("<body>")[1].split("</svg>")[0]
+    shapes = re.findall(r'd="([^"]+)" data-point', chart)
+    assert len(set(shapes)) == 2
+    assert chart.rindex(" many") < chart.index("data-point=")
+
+
+def test_an_axis_that_does_not_begin_at_zero_says_so() -> None:
+    assert "$/h (not from zero)" in text(figure(price(level=0.9)))
+    assert "not from zero" not in text(figure(price(level=0.0)))
+    assert "not from zero" not in text(figure(price(level=0.9), y_log=True))
+
+
+def test_a_title_too_long_for_a_line_goes_on_in_the_next() -> None:
+    drawn = text(figure(price(), title="the finding " * 8), width=60)
+    assert drawn.count("finding") == 8
+    assert max(map(len, drawn.splitlines())) <= 60
 
 
 def test_svg_and_png_are_what_their_names_say_and_repeatable(tmp_path: Path) -> None:
@@ -203,7 +244,9 @@ def test_svg_and_png_are_what_their_names_say_and_repeatable(tmp_path: Path) -> 
         save(drawn, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     words = " ".join(ET.parse(tmp_path / "one.svg").getroot().itertext())
-    assert all(word in words for word in ("$a$", "band", "spot price", "on-demand $0.90", "$/h", "UTC, 2020"))
+    assert all(
+        word in words for word in ("$a$", "band", "spot price", "on-demand $0.90", "$/h", "UTC", "2020-03-12")
+    )
     png = (tmp_path / "one.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20]) > int.from_bytes(png[20:24]) > 400
@@ -255,3 +298,43 @@ def test_drawing_for_a_terminal_loads_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
     assert done.stdout.strip() == "[]"
+
+
+def _contrast(colour: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Of two sRGB colours, 0 to 255, after WCAG 2.2."""
+
+    def light(rgb: tuple[float, ...]) -> float:
+        linear = [v / 3294.6 if v <= 10.3 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in rgb]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05
+
+    ends = sorted((light(colour), light(other)))
+    return ends[1] / ends[0]
+
+
+def _xterm(number: int) -> tuple[float, ...]:
+    """The 256 colours from 16 on: a cube of six steps, then greys."""
+    if number >= 232:
+        return (8 + 10 * (number - 232),) * 3
+    steps = (0, 95, 135, 175, 215, 255)
+    return tuple(steps[(number - 16) // n % 6] for n in (36, 6, 1))
+
+
+def test_a_terminals_colours_are_read_on_white_and_on_black() -> None:
+    from hotdesk.charts.terminal import _COLOURS
+    from hotdesk.cli.render import _CODES
+
+    words = {int(code.rpartition(";")[2]) for code in _CODES.values() if code.startswith("38;5;")}
+    assert len(words) == 5
+    for one in words | set(_COLOURS):
+        assert _contrast(_xterm(one), (255, 255, 255)) >= 3, one
+        assert _contrast(_xterm(one), (0, 0, 0)) >= 3, one
+
+
+def test_a_pictures_colours_stand_out_from_its_paper() -> None:
+    from hotdesk.charts.figure import DARK, LIGHT
+
+    for palette, paper in ((LIGHT, "#ffffff"), (DARK, "#161616")):
+        behind = tuple(bytes.fromhex(paper[1:]))
+        assert len(set(palette)) == len(palette) == 8
+        for colour in palette:
+            assert _contrast(tuple(bytes.fromhex(colour[1:])), behind) >= 2.9, colour

@@ -131,7 +131,7 @@ def test_the_table_for_people(hotdesk: Command) -> None:
         "knee",
         "fastest",
         "Why the others lost",
-        "What finishing the job costs",
+        "To finish this job: $",
         "hotdesk move",
     ):
         assert said in done.stdout

@@ -78,7 +78,7 @@ def test_the_terminal_shows_a_plot_a_table_and_a_sentence(tmp_path: Path) -> Non
     assert re.search(
         r"^Take spot, p2\.xlarge in us-east-1[abc]: \$0\.\d+/h on average", done.stdout, re.MULTILINE
     )
-    assert "Not drawn, for it is pinned at on-demand: us-east-1f." in done.stdout
+    assert "Not drawn, as spot costs what on-demand does there: us-east-1f." in done.stdout
     assert "Weighted by time" in done.stdout
     assert "p2.xlarge is retired; nearest today: g4dn.xlarge" in done.stderr
     assert max(map(len, done.stdout.splitlines()[:20])) <= 110

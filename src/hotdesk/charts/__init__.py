@@ -5,7 +5,7 @@
     save(figure, Path("price.svg"))  # .png .svg .html
 
 Colours are told apart by colour-blind eyes, and never carry a meaning alone: lines also differ in dashes,
-and a terminal without colour shows each series' letter on its line.
+and a terminal shows each series' letter on its line.
 """
 
 from __future__ import annotations

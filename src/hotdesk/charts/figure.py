@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
+from msgspec.structs import replace
+
 from hotdesk.core.model import Value
 
 Kind = Literal["line", "step", "scatter", "band"]
 
 #: Told apart by colour-blind eyes (after Okabe and Ito, Color Universal Design, 2008), by day and by night.
-LIGHT = ("#0072b2", "#d55e00", "#009e73", "#b8558f", "#b07800", "#2a9fd8", "#5b5b5b", "#7a5cc4")
-DARK = ("#56b4e9", "#f0883e", "#2cc295", "#e58cc0", "#e8c547", "#8ab8ff", "#b8b8b8", "#b9a3ff")
+LIGHT = ("#0072b2", "#d55e00", "#009e73", "#b8558f", "#333333", "#b09000", "#7a5cc4", "#2a9fd8")
+DARK = ("#56b4e9", "#f0883e", "#2cc295", "#e58cc0", "#e6e6e6", "#f0e442", "#9d8cff", "#8ab8ff")
 #: The second sign beside colour: on and off lengths of a stroke.
 DASHES = ((), (7, 3), (2, 2), (8, 2, 2, 2), (12, 3), (4, 2), (1, 3), (8, 2, 2, 2, 2, 2))
+
+#: Points of a scatter that are many: they make a background, and few ones stand out from it.
+CROWD = 6
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _TIME_STEPS = (
@@ -56,7 +61,8 @@ class Series(Value, frozen=True):
 
 
 class Figure(Value, frozen=True):
-    """One drawing: series over two axes. Times are seconds since the epoch and shown in UTC."""
+    """One drawing: series over two axes. Times are seconds since the epoch and shown in UTC, as ISO 8601
+    writes them: every reader takes them for the same day."""
 
     title: str
     x_label: str
@@ -74,7 +80,10 @@ class Figure(Value, frozen=True):
         ys = [v for s in self.series for part in (s.y, s.low, s.high) for v in _ends(part, self.y_log)]
         ys += _ends([value for _, value in self.marks], self.y_log)
         x = Axis.around(xs, log=self.x_log, time=self.x_is_time, label=self.x_label, exact=True)
-        return x, Axis.around(ys, log=self.y_log, label=self.y_label)
+        y = Axis.around(ys, log=self.y_log, label=self.y_label)
+        if y.low > 0 and not y.log:  # heights would deceive whoever does not look at the ticks
+            y = replace(y, label=f"{y.label} (not from zero)".lstrip())
+        return x, y
 
 
 class Axis(Value, frozen=True):
@@ -119,11 +128,11 @@ class Axis(Value, frozen=True):
         return math.isfinite(value) and not (self.log and value <= 0)
 
     def name(self) -> str:
-        """The axis's label; a time axis says that it is UTC, and in which years."""
+        """The axis's label; a time axis says that it is UTC, and of which day where its ticks cannot."""
         if not self.time:
             return self.label
-        first, last = (datetime.fromtimestamp(v, UTC).year for v in (self.low, self.high))
-        return f"{self.label} (UTC, {first if first == last else f'{first} to {last}'})".lstrip()
+        first, last = (f"{datetime.fromtimestamp(v, UTC):%Y-%m-%d}" for v in (self.low, self.high))
+        return f"{self.label} (UTC{f', {first}' if first == last else ''})".lstrip()
 
     def ticks(self, about: int) -> list[tuple[float, str]]:
         """Round values with their labels: no more than roughly `about` of them."""
@@ -237,7 +246,7 @@ def _time_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
             return _clock_ticks(low, high, step)
     for days in _DAY_STEPS:
         if days * DAY >= rough:
-            return _steps(low, high, days * DAY, lambda t: f"{t:%b} {t.day}")
+            return _steps(low, high, days * DAY, lambda t: f"{t:%Y-%m-%d}")
     months = next((m for m in _MONTH_STEPS if m * _MONTH_SECONDS >= rough), _MONTH_STEPS[-1])
     return _month_ticks(low, high, months)
 
@@ -248,7 +257,7 @@ def _clock_ticks(low: float, high: float, step: int) -> list[tuple[float, str]]:
 
     def label(t: datetime) -> str:
         midnight = t.hour == t.minute == t.second == 0
-        return f"{t:%b} {t.day}" if midnight and len(days) > 1 else t.strftime(clock)
+        return f"{t:%Y-%m-%d}" if midnight and len(days) > 1 else t.strftime(clock)
 
     return _steps(low, high, step, label)
 
@@ -264,6 +273,6 @@ def _month_ticks(low: float, high: float, months: int) -> list[tuple[float, str]
     month = (start.year * 12 + start.month - 1) // months * months
     while (at := datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)).timestamp() <= high:
         if at.timestamp() >= low:
-            found.append((at.timestamp(), str(at.year) if months >= 12 else f"{at:%b %Y}"))
+            found.append((at.timestamp(), str(at.year) if months >= 12 else f"{at:%Y-%m}"))
         month += months
     return found

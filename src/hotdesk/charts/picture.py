@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from textwrap import fill
 from typing import Any
 
-from hotdesk.charts.figure import DASHES, LIGHT, Figure, Series, thinned
+from hotdesk.charts.figure import CROWD, DASHES, LIGHT, Figure, Series, thinned
 from hotdesk.core.errors import Missing
 
 #: Thinner than a pixel: what is left out cannot be seen.
@@ -61,9 +62,11 @@ def _draw(axes: Any, figure: Figure) -> None:
             va="bottom",
             fontsize=8,
             color="#333333",
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
-    axes.set_title(figure.title, loc="left", fontsize=12, fontweight="bold")
-    for axis, one, about in ((x, axes.xaxis, 9), (y, axes.yaxis, 6)):
+    axes.set_title(fill(figure.title, 84), loc="left", fontsize=12, fontweight="bold")
+    for axis, one, about in ((x, axes.xaxis, 6 if x.time else 9), (y, axes.yaxis, 6)):
         if axis.log:
             one._set_axes_scale("log")
         ticks = axis.ticks(about)
@@ -90,8 +93,19 @@ def _series(axes: Any, series: Series, number: int) -> None:
         "linestyle": (0, dash) if dash else "-",
     }
     if series.kind == "scatter":
-        marker = "osD^vPX*"[number % 8]
-        axes.scatter(series.x, series.y, s=28, color=colour, marker=marker, label=series.label, zorder=3)
+        marker, crowd = "osD^vPX*"[number % 8], len(series.x) > CROWD
+        axes.scatter(
+            series.x,
+            series.y,
+            s=10 if crowd else 64,
+            color=colour,
+            alpha=0.5 if crowd else 1.0,
+            marker=marker,
+            linewidth=0 if crowd else 1,
+            edgecolor="none" if crowd else "white",
+            label=series.label,
+            zorder=2.5 if crowd else 4,
+        )
         return
     if series.kind == "band":
         axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.2, linewidth=0)

@@ -6,12 +6,13 @@ import math
 import unicodedata
 from itertools import pairwise
 from string import ascii_lowercase
+from textwrap import wrap
 
 from hotdesk.charts.figure import Axis, Figure, Series, thinned
 
 #: Bits of the braille block (U+2800) by row and column of a dot in its cell.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-_COLOURS = (36, 33, 32, 35, 34, 31, 37, 96)  # the basic ones, which every theme keeps readable
+_COLOURS = (32, 166, 29, 170, 244, 136, 99, 31)  # of the 256, those that are read on white and on black
 _DASH, _POINT, _SWATCH = "╌", "●", "━"
 _LETTERS = ascii_lowercase + ascii_lowercase.upper()
 
@@ -19,14 +20,14 @@ _LETTERS = ascii_lowercase + ascii_lowercase.upper()
 def text(figure: Figure, *, width: int = 80, height: int = 20, colour: bool = False) -> str:
     """The figure in at most `width` cells a line; `height` counts the lines between title and legend.
 
-    Without colour, a curve among several carries its letter, which the legend explains.
+    A curve among several carries its letter, which the legend explains: not all eyes tell colours apart.
     """
     width, height = max(width, 30), max(height, 6)
     x, y = figure.axes()
     labels = {_row(y, value, height - 2): label for value, label in y.ticks(max(3, (height - 2) // 4))}
     left = max(map(_cells, labels.values()), default=0)
     canvas = _Canvas(width - left - 2, height - 2, x, y)
-    lettered = not colour and len(figure.series) > 1
+    lettered = len(figure.series) > 1
     # bands lie under curves, curves under points
     order = sorted(
         range(len(figure.series)),
@@ -37,12 +38,13 @@ def text(figure: Figure, *, width: int = 80, height: int = 20, colour: bool = Fa
     for _, value in figure.marks:
         canvas.dash(value)
 
-    lines = [_clip(figure.title, width), _clip(" " * (left + 1) + figure.y_label, width)]
+    title = wrap(_clip(figure.title, 3 * width), width) or [""]
+    lines = [*title, _clip(" " * (left + 1) + y.name(), width)]
     for row, cells in enumerate(canvas.lines(colour)):
         label = labels.get(row, "")
         lines.append(f"{label:>{left}} {'┤' if label else '│'}{cells}".rstrip())
     lines += [*_x_axis(x, left, canvas.width), *_legend(figure, width, colour, lettered)]
-    lines += [_clip(note, width) for note in figure.notes]
+    lines += [line for note in figure.notes for line in wrap(_clip(note, 4 * width), width)]
     if not any(canvas.drew):
         lines.append("(nothing to draw: no finite values)")
     return "\n".join(line.rstrip() for line in lines if line.strip())
@@ -104,7 +106,7 @@ class _Canvas:
                 bits, owner = self.bits[row][column], self.owner[row][column]
                 cell = self.over.get((row, column)) or (chr(0x2800 + bits) if bits else " ")
                 if colour and owner != current:
-                    cells.append("\x1b[0m" if owner < 0 else f"\x1b[{_COLOURS[owner % len(_COLOURS)]}m")
+                    cells.append("\x1b[0m" if owner < 0 else f"\x1b[38;5;{_COLOURS[owner % len(_COLOURS)]}m")
                     current = owner
                 cells.append(cell)
             found.append("".join(cells).rstrip() + ("\x1b[0m" if current >= 0 else ""))
@@ -173,7 +175,7 @@ def _row(axis: Axis, value: float, height: int) -> int:
 def _x_axis(x: Axis, left: int, width: int) -> list[str]:
     """The rule with its ticks, their labels, and what they count."""
     rule, labels, free = ["─"] * width, [" "] * (width + left + 2), 0
-    for value, label in x.ticks(max(2, width // 12)):
+    for value, label in x.ticks(max(2, width // (14 if x.time else 12))):
         column = round(x.place(value) * (width - 1))
         start = min(max(left + 2 + column - len(label) // 2, 0), len(labels) - len(label))
         if start < free:
@@ -194,7 +196,7 @@ def _legend(figure: Figure, width: int, colour: bool, lettered: bool) -> list[st
         if lettered:
             swatch = _letter(n) + (" ░" if series.kind == "band" else "")
         label = _clip(series.label, width - 6)
-        paint = f"\x1b[{_COLOURS[n % len(_COLOURS)]}m{swatch}\x1b[0m" if colour else swatch
+        paint = f"\x1b[38;5;{_COLOURS[n % len(_COLOURS)]}m{swatch}\x1b[0m" if colour else swatch
         entries.append((_cells(swatch) + 1 + _cells(label), f"{paint} {label}"))
     for label, value in figure.marks:
         # a mark's own name often ends in its value already

@@ -42,7 +42,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
                     render.safe(t.id),
                     render.safe(t.desk),
                     f"{t.provider}/{t.region}",
-                    render.ago(t.age_seconds) if t.age_seconds is not None else "",
+                    render.duration(t.age_seconds, 1) if t.age_seconds is not None else "",
                     f"{t.usd_per_month:.2f}",
                     render.safe(f"not deleted: {done[t.id]}" if done.get(t.id) else t.why),
                 ]

@@ -49,10 +49,10 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
                 job.desk,
                 render.style(state, _COLOURS.get(state, "dim")),
                 "" if told["exit_status"] is None else str(told["exit_status"]),
-                duration(float(str(told["seconds"]))) if told["attempts"] else "",
+                render.duration(float(str(told["seconds"]))) if told["attempts"] else "",
                 render.usd(float(str(told["usd"]))) if told["usd"] else "",
                 str(told["attempts"] or ""),
-                render.ago(now - job.created_at),
+                render.duration(now - job.created_at, 1),
                 render.safe(" ".join(job.words.split())),
             ]
         )
@@ -101,11 +101,3 @@ def state(job: Job, seen: SeenJob | None) -> str:
     if seen is None:
         return "waiting"
     return "running" if seen.alive else "ended" if seen.over else "interrupted"
-
-
-def duration(seconds: float) -> str:
-    """How long, in the two largest units."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    return f"{minutes} min" if hours == 0 else f"{hours} h {minutes % 60:02} min"

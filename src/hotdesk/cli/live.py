@@ -128,7 +128,7 @@ class Live:
             bar = f" {'█' * done}{'░' * (20 - done)} {wait.progress:4.0%}"
         left = self.pace.left(wait.progress, time.monotonic())
         passed = f"  {seconds:.0f} s" if seconds >= 1 else ""
-        self._draw(f"{wait.why}{bar}{passed}" + (f", about {render.ago(left)} to go" if left else ""))
+        self._draw(f"{wait.why}{bar}{passed}" + (f", about {render.duration(left, 1)} to go" if left else ""))
 
     def progress(self, what: str) -> Callable[[str], None] | None:
         """Shows how far a copying is; nothing in a pipe."""

@@ -28,6 +28,11 @@ def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
         if as_json and not follow:
             render.json([as_dict(r) for r in rows])
             return
+        if not rows and not follow:
+            if name:
+                desks.store.desk(name)
+            render.note("Nothing was done yet; the first step is written down by: hotdesk up")
+            return
         while True:
             for row in rows:
                 _print(row, as_json)

@@ -59,7 +59,7 @@ def command(as_json: bool) -> None:
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
                 f"{view.usd_per_hour:.4g}" + ("*" if view.price_time else ""),
                 f"{view.cost_usd:.2f}",
-                "" if view.elsewhere else render.ago(now - view.since),
+                "" if view.elsewhere else render.duration(now - view.since, 1),
                 "?" if view.elsewhere else view.idle,
                 render.style(_next(view), "cyan"),
             ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -86,7 +85,7 @@ def fitted(
 
 def paragraph(text: str, *styles: str) -> None:
     """A sentence or two, broken between words where the terminal ends; one line in a pipe."""
-    for part in textwrap.wrap(text, render.columns(), break_long_words=False, break_on_hyphens=False):
+    for part in render.wrapped(text, render.columns()):
         render.echo(render.style(part, *styles) if styles else part)
 
 
@@ -130,7 +129,7 @@ def line(
         (place.zone if spot is not None else "") or place.region,
         "-" if ms is None else f"{ms:.0f}",
         BANDS[band] if band is not None and spot is not None else "",
-        "" if math.isnan(time) else render.ago(now - time),
+        "" if math.isnan(time) else render.duration(now - time, 1),
     ]
 
 
@@ -173,7 +172,7 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
                 offer.zone or "any",
                 "-" if ms is None else f"{ms:.0f}",
                 "" if band is None else BANDS[band],
-                "" if offer.price_time is None else render.ago(now - offer.price_time),
+                "" if offer.price_time is None else render.duration(now - offer.price_time, 1),
                 render.safe(offer.source),
             ]
         )

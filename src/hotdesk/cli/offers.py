@@ -284,7 +284,7 @@ def _footer(
             "Broken rows left out: " + "; ".join(f"{n}: {why}" for why, n in catalog.dropped.items()) + "."
         )
     sources = sorted({catalog.sources[catalog.source[row]] for row in rows})
-    when = "" if known.time is None else f", gathered {render.ago(now - known.time)} ago"
+    when = "" if known.time is None else f", gathered {render.duration(now - known.time, 1)} ago"
     lines.append(f"From: {render.safe('; '.join(sources))}{when}.")
     if not latency:
         lines.append("MS is the time to the region and back: hotdesk regions measures it.")

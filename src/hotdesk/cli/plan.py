@@ -30,13 +30,23 @@ _SHOWN_LOST = 12
 @click.option("--took", metavar="TIME", help='The same as a time: "48 min", "3.5 h"; with --on GPU.')
 @click.option("--on", "reference", metavar="GPU", default="", help="Where --work-hours was seen or guessed.")
 @click.option("--items", type=float, help="Items in all (or in an epoch), with rates given by --from.")
-@click.option("--epochs", type=float, default=1.0, show_default=True)
+@click.option("--epochs", type=float, default=1.0, show_default=True, help="How often all items are seen.")
 @click.option(
     "--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate, items/s; repeat it."
 )
-@click.option("--family", type=click.Choice([f.value for f in Family]), default="other", show_default=True)
 @click.option(
-    "--precision", type=click.Choice([p.value for p in Precision]), default="fp16", show_default=True
+    "--family",
+    type=click.Choice([f.value for f in Family]),
+    default="other",
+    show_default=True,
+    help="Kind of network.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice([p.value for p in Precision]),
+    default="fp16",
+    show_default=True,
+    help="How it multiplies.",
 )
 @click.option("--memory-gib", type=float, default=0.0, help="Needed on the GPU.")
 @click.option("--machines", default="", metavar="N,N,…", help="Numbers of machines: 1,10,100 or 1..1000.")
@@ -47,13 +57,15 @@ _SHOWN_LOST = 12
 )
 @click.option("--startup-minutes", type=float, help="Ordered to first step, without the data.")
 @click.option("--data-gib", type=float, default=0.0, help="Data to bring to each machine.")
-@click.option("--data-files", type=int, default=0)
+@click.option("--data-files", type=int, default=0, help="In so many files: small ones take longer.")
 @click.option("--data-region", default="", help="The region where the data lies.")
-@click.option("--data-mib-per-second", type=float, default=100.0, show_default=True)
+@click.option(
+    "--data-mib-per-second", type=float, default=100.0, show_default=True, help="How fast it comes."
+)
 @click.option("--out-gib", type=float, default=0.0, help="Results to bring away (paid by the GiB).")
 @click.option("--storage-usd", type=float, default=0.0, help="Images, volumes and snapshots kept meanwhile.")
-@click.option("--deadline-hours", type=float, help="From now.")
-@click.option("--budget-usd", type=float)
+@click.option("--deadline-hours", type=float, help="From now, kept in 9 of 10 cases.")
+@click.option("--budget-usd", type=float, help="Dollars at most, in 9 of 10 cases.")
 @click.option("--usd-per-hour", type=float, help="The price of a machine, without offers; 1 if not given.")
 @click.option(
     "--offer", "words", multiple=True, metavar="TYPE:GPU[xN]:USD[:spot]", help="An offer; repeat it."
@@ -63,13 +75,23 @@ _SHOWN_LOST = 12
 )
 @click.option("--gpu", multiple=True, help="Of the catalogue's offers, those with this GPU; repeat it.")
 @click.option("--region", "regions", multiple=True, help="... in this region (us-*); repeat it.")
-@click.option("--market", type=click.Choice(["", "on-demand", "spot"]), default="", metavar="MARKET")
+@click.option(
+    "--market",
+    type=click.Choice(["", "on-demand", "spot"]),
+    default="",
+    metavar="MARKET",
+    help="on-demand or spot.",
+)
 @click.option("--max-usd", type=float, help="Dollars an hour at most.")
 @click.option("--workload", default="", help="The job is like this measured workload: hotdesk bench list.")
 @click.option("--desk-rate", type=float, help="Items/s at the desk at hand: from how many items to move.")
 @click.option("--desk-usd", type=float, default=0.0, help="What the desk at hand costs an hour.")
 @click.option(
-    "--billing", type=click.Choice(["second", "minute", "hour"]), default="second", show_default=True
+    "--billing",
+    type=click.Choice(["second", "minute", "hour"]),
+    default="second",
+    show_default=True,
+    help="What is begun is paid.",
 )
 @click.option("--minimum-seconds", type=float, help="Paid at least; 60 by the second, else one unit.")
 @click.option("--quota", type=int, default=0, help="Machines that the account allows.")
@@ -78,14 +100,19 @@ _SHOWN_LOST = 12
     "--interruptions-per-hour", type=float, default=0.4, show_default=True, help="Of a spot machine."
 )
 @click.option("--wait-minutes", type=float, default=36.0, show_default=True, help="For a new spot machine.")
-@click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True)
+@click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="What saving takes.")
 @click.option("--no-checkpoints", is_flag=True, help="The job saves nothing: a loss starts it again.")
 @click.option("--notice-seconds", type=float, default=0.0, help="Warning in which the job saves itself.")
 @click.option(
     "--traces", type=click.Path(path_type=Path), help="Also live through spot as recorded in these traces."
 )
 @click.option(
-    "--plot", "picture", is_flag=False, flag_value="-", metavar="[FILE]", help="Draw; .svg .png .html."
+    "--plot",
+    "picture",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Draw here, or into FILE: .svg .png .html.",
 )
 @options.as_json
 def command(**given: Any) -> None:

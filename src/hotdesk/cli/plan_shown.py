@@ -62,6 +62,8 @@ def show(
         lines.append("No plan finishes this job.")
     elif answer.cheapest is None:
         lines.append("No plan keeps the deadline and the budget in 9 of 10 cases.")
+    if plans:
+        lines += _wrapped(_priced(answer, plans, document, bare=bare))
     if bare and plans and answer.plans[0].finish.hours:
         lines += _wrapped(_truth(document, answer, job))
     if desk and answer.knee:
@@ -90,11 +92,32 @@ def show(
     return Shown("\n".join(lines), document, notes)
 
 
+def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *, bare: bool) -> list[str]:
+    """Which price was taken: the machine's own, or that of each answer, with its market and place."""
+    if bare:
+        offer = plans[0].offer
+        document["usd_per_hour"], document["market"] = offer.usd_per_hour, offer.market.value
+        market = "on spot" if offer.market is Market.SPOT else "on-demand"
+        more = "--usd-per-hour says another; --on GPU, where the work was timed, compares what can be rented"
+        price = f"{render.per_hour(offer.usd_per_hour)} a machine, {market}, of no type and region"
+        return ["", f"Price: {price}. {more}."]
+    named: dict[str, list[str]] = {}
+    for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
+        if choice:
+            offer = choice.offer
+            market = "on spot" if offer.market is Market.SPOT else "on-demand"
+            thing = f"{offer.instance_type} {market}"
+            place = offer.zone or offer.region
+            priced = f"{render.at(thing, place) if place else thing}, {render.per_hour(offer.usd_per_hour)}"
+            named.setdefault(priced, []).append(name)
+    return (
+        ["", *(f"{' and '.join(names)}: {priced} each" for priced, names in named.items())] if named else []
+    )
+
+
 def _wrapped(lines: Sequence[str]) -> list[str]:
     """Sentences broken between words, where the terminal is narrower than they are."""
-    from textwrap import wrap
-
-    return [piece for line in lines for piece in wrap(line, render.columns()) or [""]]
+    return [piece for line in lines for piece in render.wrapped(line, render.columns()) or [""]]
 
 
 def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
@@ -143,13 +166,11 @@ def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:
         "as_in_2022": "spot as recorded in 2022",
         "over_traces": "your traces",
     }
-    lines = [
-        f"{names}, on spot: {duration(choice.finish.hours)} by the formula; lived through {LIVES} times:"
-    ]
+    lines = [f"{names}, on spot: {_time(choice.finish.hours)} by the formula; lived through {LIVES} times:"]
     for kind, head in heads.items():
         if kind in told:
             mean, low, high = told[kind]["hours"]
-            lines.append(f"  {head:26}{duration(mean):>9}  {duration(low)} to {duration(high)} in 9 of 10")
+            lines.append(f"  {head:26}{_time(mean):>9}  {_time(low)} to {_time(high)} in 9 of 10")
     return lines
 
 
@@ -220,11 +241,11 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
         done = choice.finish
         row = [
             f"{done.machines:,}",
-            duration(done.hours),
+            _time(done.hours),
             _usd(done.usd),
             f"{done.multiplier:.2f}",
             render.style(", ".join(is_answer), "green", "bold"),
-            f"{duration(done.hours_low)} to {duration(done.hours_high)}",
+            f"{_time(done.hours_low)} to {_time(done.hours_high)}",
             f"{_usd(done.usd_low)} to {_usd(done.usd_high)}",
             "; ".join(done.breaks),
         ]
@@ -235,8 +256,23 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
         rows.append(row)
     heads = ["machines", "time", "cost", "x work", "", "time, 9 of 10", "cost, 9 of 10", "where it breaks"]
     if not bare:
-        heads = ["offer", *heads[:-1], "evidence; where it breaks"]
-    return render.table(heads, rows, right=("machines", "time", "cost", "x work"))
+        heads = ["offer", *heads[:-1], "evidence"]
+    from hotdesk.cli.offer_table import fitted
+
+    right = ("machines", "time", "cost", "x work")
+    spare = ("cost, 9 of 10", "x work", "time, 9 of 10")
+    last, width = heads[-1], render.columns()
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+        spared = fitted(heads, rows, width, spare)[2]
+    else:  # the last column may be broken
+        room = min(render.NARROWEST, max(map(render.width, (last, *(row[-1] for row in rows)))))
+        spared = fitted(heads[:-1], [row[:-1] for row in rows], width - room - 2, spare)[2]
+    kept = [n for n, head in enumerate(heads) if head not in spared]
+    rows = [[row[n] for n in kept] for row in rows]
+    text = render.table([heads[n] for n in kept], rows, right=right, broken=True)
+    left = render.style(f"No room here for {'; '.join(spared)}.", "dim")
+    return f"{text}\n{left}" if spared else text
 
 
 def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
@@ -259,7 +295,7 @@ def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
         names = list(dict.fromkeys(types))
         others = f" and {len(names) - 1} more types" if len(names) > 1 else ""
         rows.append([names[0] + others, "", "", why])
-    text = render.table(["offer", "GPU", "$/h", "why"], rows, right=("$/h",))
+    text = render.table(["offer", "GPU", "$/h", "why"], rows, right=("$/h",), broken=True)
     left = max(len(beaten) - most, 0) + max(len(reasons) - most, 0)
     return text + (f"\n… and {left} more: --json" if left else "")
 
@@ -306,41 +342,47 @@ def _lost(row: Lost) -> dict[str, Any]:
 def figure(answer: Answer) -> Figure:
     """Cost against time on log axes: every plan, the front with its band, and the answers."""
     front = [c for c in answer.front if c.finish.usd > 0]
+    per, unit = _unit([c.hours_p90 for c in front])
     cost = tuple(c.finish.usd for c in front)
     series = [
         Series(
-            label="best time for the money",
+            label="best time for the money, 9 of 10 cases",
             kind="band",
             x=cost,
-            y=tuple(c.hours_p90 for c in front),
-            low=tuple(c.finish.hours_low for c in front),
-            high=tuple(c.finish.hours_high for c in front),
+            y=tuple(c.hours_p90 * per for c in front),
+            low=tuple(c.finish.hours_low * per for c in front),
+            high=tuple(c.finish.hours_high * per for c in front),
         ),
     ]
     beaten = [c for c in answer.plans if c.finish.usd > 0 and c not in front][:2000]
     if beaten:
-        series.insert(
-            0,
+        series.append(
             Series(
                 label="beaten by another",
                 kind="scatter",
                 x=tuple(c.finish.usd for c in beaten),
-                y=tuple(c.hours_p90 for c in beaten),
+                y=tuple(c.hours_p90 * per for c in beaten),
             ),
         )
-    notes = []
+    named: dict[Choice, list[str]] = {}
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):
         if choice is not None and choice.finish.usd > 0:
-            series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90,)))
-            what = "" if choice.offer.provider == "any" else f" {choice.offer.instance_type}"
-            notes.append(
-                f"{name}: {choice.finish.machines:,} x{what or ' machine'}, "
-                f"{duration(choice.finish.hours)}, {_usd(choice.finish.usd)}"
-            )
+            named.setdefault(choice, []).append(name)
+    notes = []
+    for choice, names in named.items():
+        name = " and ".join(names)
+        series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90 * per,)))
+        what = f"{choice.finish.machines:,} machine{'s' * (choice.finish.machines > 1)}"
+        if choice.offer.provider != "any":
+            spot = " on spot" if choice.offer.market is Market.SPOT else ""
+            what = f"{choice.finish.machines:,} x {choice.offer.instance_type}{spot}"
+        notes.append(f"{name}: {what}, {_time(choice.finish.hours)}, {_usd(choice.finish.usd)}")
+    ends = [f"{_usd(c.finish.usd)} in {_time(c.finish.hours)}" for c in named]
+    found = " or ".join(dict.fromkeys((ends[0], ends[-1]))) if ends else "no plan keeps the limits"
     return Figure(
-        title="What finishing the job costs",
+        title=f"To finish this job: {found}",
         x_label="dollars",
-        y_label="hours, door to door: done by then in 9 of 10 cases",
+        y_label=f"{unit} until it is done",
         series=tuple(series),
         x_log=True,
         y_log=True,
@@ -348,13 +390,15 @@ def figure(answer: Answer) -> Figure:
     )
 
 
-def duration(hours: float) -> str:
-    """Hours in the unit that reads best."""
-    if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
-    if hours < 1.5:
-        return f"{hours * 60:.3g} min"
-    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} d"
+def _unit(hours: Sequence[float]) -> tuple[float, str]:
+    """How many of a unit make an hour, and the unit: minutes or days where all would be read so."""
+    if hours and max(hours) <= 5:
+        return 60.0, "minutes"
+    return (1 / 24, "days") if hours and min(hours) >= 48 else (1.0, "hours")
+
+
+def _time(hours: float) -> str:
+    return render.duration(hours * 3600)
 
 
 def _usd(amount: float) -> str:

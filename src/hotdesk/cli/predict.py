@@ -18,10 +18,8 @@ from hotdesk.core.speed import Family, predictor, utilisation
 @click.command(name="predict")
 @click.option("--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate; repeat it.")
 @click.argument("more", nargs=-1, metavar="[GPU=RATE ...]")
-@click.option("--to", "targets", multiple=True, required=True, metavar="GPU", help="The GPU asked about.")
-@click.option(
-    "--family", type=click.Choice([f.value for f in Family]), required=True, help="Kind of network."
-)
+@click.option("--to", "targets", multiple=True, metavar="GPU", help="The GPU asked about; repeat it.")
+@click.option("--family", type=click.Choice([f.value for f in Family]), help="Kind of network.")
 @click.option(
     "--precision",
     type=click.Choice([p.value for p in Precision]),
@@ -48,6 +46,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
     """
     from hotdesk.market import gpus
 
+    _complete(given["family"], targets, [*measured, *more] or given["workload"])
     family, precision = Family(given["family"]), Precision(given["precision"])
     memory_gib, gflop_per_item = given["memory_gib"], given["gflop_per_item"]
     for name, value in (("--memory-gib", memory_gib), ("--gflop-per-item", gflop_per_item)):
@@ -103,9 +102,26 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
         [a["gpu"], f"{a['rate']:.4g}/s", f"{a['low']:.4g} to {a['high']:.4g}", a["evidence"], a["why"]]
         for a in answers
     ]
-    render.echo(render.table(["GPU", "rate", "9 of 10", "evidence", "why"], rows, right=("rate",)))
+    render.echo(
+        render.table(["GPU", "rate", "9 of 10", "evidence", "why"], rows, right=("rate",), broken=True)
+    )
     for line in shared["notes"]:
         render.note(f"note: {line}")
+
+
+def _complete(family: str | None, targets: Sequence[str], known: object) -> None:
+    """Raises `Usage` that names all that is missing at once, with a command to paste."""
+    needs = {
+        "--from GPU=RATE (a rate that was measured)": known,
+        "--to GPU (the one asked about)": targets,
+        f"--family ({', '.join(f.value for f in Family)})": family,
+    }
+    if missing := [need for need, there in needs.items() if not there]:
+        raise Usage(
+            f"{'Nothing' if len(missing) == len(needs) else 'Not enough'} is said of the job to predict.",
+            f"Still needed: {'; '.join(missing)}.",
+            "hotdesk predict --from V100=833 --to A100 --family cnn",
+        )
 
 
 def rates(given: Sequence[str], notes: list[str]) -> list[tuple[Gpu, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -10,7 +11,17 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TextIO
 
-_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+#: Of the 256 colours those that are read on white paper and on black: a theme's own yellow and cyan are not.
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "38;5;160",
+    "green": "38;5;28",
+    "yellow": "38;5;136",
+    "blue": "38;5;33",
+    "cyan": "38;5;31",
+}
+NARROWEST = 24  # a last column with less room than that is cut, not broken
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -19,7 +30,7 @@ def colourful(stream: TextIO) -> bool:
 
 
 def style(text: str, *names: str, stream: TextIO | None = None) -> str:
-    """The text in that style, where its stream shows styles; in basic colours, which suit every theme."""
+    """The text in that style, where its stream shows styles; in colours that are read on light and dark."""
     if not text or not colourful(stream or sys.stdout):
         return text
     return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
@@ -43,10 +54,23 @@ def safe(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
-    """Aligned columns; `right` names those to align right. The last column is cut to the terminal's width."""
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), broken: bool = False
+) -> str:
+    """Aligned columns; `right` names those to align right. The last column is cut to the terminal's width, or
+    goes on below itself where it is to be `broken`."""
     cells = [[style(head, "bold") for head in heads], *rows]
     sizes = [max(width(row[n]) for row in cells) for n in range(len(heads))]
+    before = sum(sizes[:-1]) + 2 * (len(sizes) - 1)
+    room = columns() - before
+    if broken and room >= NARROWEST:
+        sizes[-1] = min(sizes[-1], room)
+        cells = [
+            piece
+            for row in cells
+            for n, last in enumerate(wrapped(row[-1], room) or [""])
+            for piece in [[*(row[:-1] if n == 0 else [""] * (len(row) - 1)), last]]
+        ]
     lines = []
     for row in cells:
         padded = [
@@ -79,16 +103,38 @@ def echo(text: str = "") -> None:
     print(text, flush=True)
 
 
+def wrapped(text: str, size: int) -> list[str]:
+    """The text in lines of at most `size` cells, broken between words; a longer word stays whole."""
+    lines: list[str] = []
+    for part in text.splitlines():
+        first = len(lines)
+        for word in part.split():
+            if len(lines) > first and width(lines[-1]) + 1 + width(word) <= size:
+                lines[-1] += " " + word
+            else:
+                lines.append(word)
+    return lines
+
+
 def note(text: str) -> None:
-    """Something beside the answer: it goes to standard error, so that pipes carry answers only."""
-    print(text, file=sys.stderr, flush=True)
+    """Something beside the answer: it goes to standard error, so that pipes carry answers only.
+
+    On a terminal a sentence is broken between words. What is indented is a command to paste, or
+    aligned, and stays as it is.
+    """
+    broken = not text.startswith((" ", "\n")) and width(text) > columns(sys.stderr)
+    for line in wrapped(text, columns(sys.stderr)) if broken else [text]:
+        print(line, file=sys.stderr, flush=True)
 
 
 def error(what: str, why: str = "", fix: str = "") -> None:
     """What happened, why, and what to do next; three lines on standard error."""
-    note(style("✗ ", "red", "bold", stream=sys.stderr) + style(what, "bold", stream=sys.stderr))
-    if why:
-        note(f"  why: {why}")
+    first, *more = wrapped(what, columns(sys.stderr) - 2) or [""]
+    note(style("✗ ", "red", "bold", stream=sys.stderr) + style(first, "bold", stream=sys.stderr))
+    for line in more:
+        note("  " + style(line, "bold", stream=sys.stderr))
+    for n, line in enumerate(wrapped(why, columns(sys.stderr) - 7)):
+        note(f"  {'why: ' if n == 0 else '     '}{line}")
     if fix:
         note("  fix: " + style(fix, "cyan", stream=sys.stderr))
 
@@ -134,9 +180,13 @@ def size(gib: float) -> str:
     return f"{gib * 2**20:.0f} KiB"
 
 
-def ago(seconds: float) -> str:
-    """How long ago, in one unit."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+def duration(seconds: float, digits: int = 3) -> str:
+    """A length of time in the unit that reads best: to so many significant digits, and never less than whole
+    seconds, minutes, hours or days. One digit says how long ago something was."""
+    said = unit = ""
+    for size, most, unit in ((1, 60, "s"), (60, 90, "min"), (3600, 48, "h"), (86400, math.inf, "d")):  # noqa: B007
+        amount = max(seconds, 0.0) / size
+        said = f"{amount:.{max(0, digits - len(str(int(amount))))}f}"
+        if float(said) < most:
+            break
+    return f"{said.rstrip('0').rstrip('.') if '.' in said else said} {unit}"

@@ -120,7 +120,6 @@ def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
 def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> dict[str, Any]:
     """The options of `hotdesk plan` for this job: what --job says, then what is known without it."""
     from hotdesk.cli.plan import command as plan
-    from hotdesk.cli.plan_shown import duration
     from hotdesk.jobs.terms import known_run
 
     about = dict(plan.make_context("plan", shlex.split(ask.about)).params)
@@ -145,7 +144,11 @@ def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[
     elif run is not None and run.result is not None:
         hours = about["work_hours"] = run.result.seconds / 3600
         reference = reference or _machine_at(desks, run.desk, run.result.at)
-        render.note(f"Job {run.number} took {duration(hours)}" + (reference and f" on {reference}") + ".")
+        render.note(
+            f"Job {run.number} took {render.duration(hours * 3600)}"
+            + (reference and f" on {reference}")
+            + "."
+        )
     else:
         raise Usage(
             "Nobody knows how long this job takes.",
@@ -309,9 +312,9 @@ def _place(offer: Offer) -> str:
 
 
 def _figures(choice: Choice) -> str:
-    from hotdesk.cli.plan_shown import duration
 
     done = choice.finish
-    time = f"{duration(done.hours)} ({duration(done.hours_low)} to {duration(done.hours_high)})"
+    time, low, high = (render.duration(3600 * h) for h in (done.hours, done.hours_low, done.hours_high))
+    time = f"{time} ({low} to {high})"
     cost = f"{render.usd(done.usd)} ({render.usd(done.usd_low)} to {render.usd(done.usd_high)})"
     return f"{time}, {cost}" if done.usd_high else time

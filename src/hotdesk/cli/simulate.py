@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli import render
-from hotdesk.core.errors import Missing
+from hotdesk.cli.offer_table import fitted, paragraph
+from hotdesk.core.errors import Missing, Usage
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
@@ -21,9 +22,7 @@ _HOURS = click.FloatRange(min=0)
 
 
 @click.command()
-@click.option(
-    "--traces", required=True, type=click.Path(path_type=Path), help="A folder of recorded traces, or one."
-)
+@click.option("--traces", type=click.Path(path_type=Path), help="A folder of recorded traces, or one.")
 @click.option(
     "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
 )
@@ -60,7 +59,7 @@ _HOURS = click.FloatRange(min=0)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     *,
-    traces: Path,
+    traces: Path | None,
     policy: str,
     work: float,
     deadline: float,
@@ -77,8 +76,21 @@ def command(
 ) -> None:
     """What a policy would have cost: over recorded traces, against all on-demand and the omniscient optimum.
 
-    Traces are JSON files as of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
+    \b
+    hotdesk simulate --traces FOLDER --work 48 --deadline 56
+    hotdesk simulate --traces FOLDER --zones together --window 7 --plot run.html
+
+    semi-markov knows how long spot stays and stays away; uniform-progress keeps to the straight line; greedy
+    takes spot whenever it is there; on-demand never does; optimum knows the future. Traces are JSON files as
+    of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
     """
+    if traces is None:
+        raise Usage(
+            "It is not said over which traces to simulate.",
+            "A trace tells when spot was there: a JSON file, as in github.com/skypilot-org/spot-traces.",
+            "git clone https://github.com/skypilot-org/spot-traces && hotdesk simulate --traces "
+            "spot-traces/availability/1-node/aws-02-15-2023",
+        )
     check_numpy()
     from hotdesk.core.policy import Terms
     from hotdesk.jobs.study import pools, study
@@ -166,15 +178,19 @@ def _print(found: Study, figure: Figure | None) -> None:
         ]
         for row in found.per_trace
     ]
-    render.echo(render.table(heads, rows, right=heads[1:]))
+    right = heads[1:]
+    heads, rows, spared = fitted(heads, rows, render.columns(), ("CUTS", "DEAR H", "RUNS"))
+    render.echo(render.table(heads, rows, right=right))
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
     render.echo()
     for line in _summary(found):
-        render.echo(line)
+        paragraph(line)
     legend = (
         "COST, OPTIMUM (knowing the future) and UNIFORM (Uniform Progress) are shares of what the work alone"
         " costs on-demand."
     )
-    render.echo(render.style(legend, "dim"))
+    paragraph(legend, "dim")
 
 
 def _summary(found: Study) -> list[str]:
@@ -205,7 +221,6 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
     Bars are `solid` where there is room for it: in a file.
     """
     from hotdesk.charts import Figure, Series
-    from hotdesk.core.errors import Usage
     from hotdesk.core.policy import ON_DEMAND, SPOT
     from hotdesk.jobs.study import story
 
@@ -239,6 +254,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
 
     hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
     counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
+    whole_usd = render.usd(whole * terms.usd_on_demand)
     modes = told.mode
     return Figure(
         title=f"{policy} on {pool.name}, window {window}: ${runs.usd[0]:.2f}, done after {finish:.1f} h",
@@ -253,7 +269,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
             strip([m == SPOT for m in modes], -2 * step, "on spot"),
             strip([m == ON_DEMAND for m in modes], -3 * step, "on-demand"),
         ),
-        notes=(f"{hours_used}, {counted}.",),
+        notes=(f"{hours_used}, {counted}. All on-demand: {whole_usd}.",),
     )
 
 

@@ -120,9 +120,9 @@ def command(
         render.note(note + ".")
     if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
         render.note(
-            f"On-demand is unknown in {', '.join(unpriced)}: no zone there can be told to be pinned to it."
+            f"On-demand is unknown in {', '.join(unpriced)}, and so is whether spot is pinned to it there."
         )
-        render.note("  --on-demand USD says it")
+        render.note(f"  hotdesk spot {' '.join(instance_types)} --on-demand USD")
     if as_json:
         render.json(
             {
@@ -188,7 +188,7 @@ def _known(
                     return None
                 raise
             time, history = old
-            render.note(f"{error.what} These prices were kept {render.ago(now - time)} ago.")
+            render.note(f"{error.what} These prices were kept {render.duration(now - time, 1)} ago.")
             return history, history.span[0], time, "what your account said before"
 
 
@@ -333,13 +333,21 @@ def _figure(
     highest = max(zone.max for zone in _drawn(zones))
     near = tuple(mark for mark in marks if mark[1] <= 1.5 * highest)  # a far one would flatten the curves
     far = [f"{label}: above this picture." for label, level in marks if level > 1.5 * highest]
-    pinned = [zone.zone for zone in zones if zone.pinned] if len(series) < len(zones) else []
+    pinned = (
+        [f"{zone.instance_type} {zone.zone}" if several else zone.zone for zone in zones if zone.pinned]
+        if len(series) < len(zones)
+        else []
+    )
     left = len(zones) - len(series) - len(pinned)
-    notes = [f"The {_DRAWN} cheapest zones; {left} more are in the table."] if left > 0 else []
+    notes = (
+        [f"The {_DRAWN} cheapest zones{' of all types' * several}; {left} more are in the table."]
+        if left > 0
+        else []
+    )
     if pinned:
-        notes.append(f"Not drawn, for it is pinned at on-demand: {', '.join(pinned)}.")
+        notes.append(f"Not drawn, as spot costs what on-demand does there: {', '.join(pinned)}.")
     return Figure(
-        title=f"Spot price of {', '.join(sorted({zone.instance_type for zone in zones}))}",
+        title=_title(zones),
         x_label="time",
         y_label="$/h",
         series=tuple(series),
@@ -350,9 +358,31 @@ def _figure(
 
 
 def _drawn(zones: list[ZonePrices]) -> list[ZonePrices]:
-    """The zones worth a curve: the cheapest that have a market, or whatever there is."""
-    market = [zone for zone in zones if not zone.pinned] or zones
-    return sorted(market, key=lambda zone: zone.mean_usd_per_hour)[:_DRAWN]
+    """The zones worth a curve: the cheapest of each type that have a market, or whatever there is."""
+    market = sorted([zone for zone in zones if not zone.pinned] or zones, key=_mean)
+    rank = {
+        id(zone): sum(z.instance_type == zone.instance_type for z in market[:n])
+        for n, zone in enumerate(market)
+    }
+    return sorted(sorted(market, key=lambda zone: rank[id(zone)])[:_DRAWN], key=_mean)
+
+
+def _mean(zone: ZonePrices) -> float:
+    return zone.mean_usd_per_hour
+
+
+def _title(zones: list[ZonePrices]) -> str:
+    """What the picture shows: where each type was cheapest, and at what price."""
+    best: dict[str, ZonePrices] = {}
+    for zone in _drawn(zones):
+        best.setdefault(zone.instance_type, zone)
+    if len(best) == 1:
+        (zone,) = best.values()
+        return (
+            f"{zone.instance_type} on spot: ${_mean(zone):.3g}/h on average in {zone.zone}, the cheapest zone"
+        )
+    told = [f"{zone.instance_type} ${_mean(zone):.3g}/h ({zone.zone})" for zone in best.values()]
+    return f"Spot, on average in the cheapest zone: {', '.join(told)}"
 
 
 def _moment(text: str, option: str) -> float:

@@ -7,6 +7,7 @@ import subprocess
 import msgspec
 
 from hotdesk.connect import ssh
+from hotdesk.core.gpu import a_gpu
 from hotdesk.core.ports import Access
 
 _SECONDS = 60.0
@@ -130,7 +131,7 @@ def _driver(seen: Driver, done: Install | None, desk: str, gpu: str) -> Remark:
     if not seen.devices:
         return Remark(
             "driver",
-            f"the machine was rented with a {gpu} and shows no NVIDIA device",
+            f"the machine was rented with {a_gpu(gpu)} and shows no NVIDIA device",
             f"hotdesk ssh {desk} -- lspci",
         )
     if done and state == "looking":

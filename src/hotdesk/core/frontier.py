@@ -276,4 +276,4 @@ def _name(choice: Choice) -> str:
 
 
 def _faster(times: float) -> str:
-    return f"{times:.1f} times faster" if times >= 1.05 else "as fast"
+    return f"{times:,.{0 if times >= 10 else 1}f} times faster" if times >= 1.05 else "as fast"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from hotdesk.core.errors import NotAllowed
@@ -28,6 +29,14 @@ _SAID = {"RTX PRO Server 6000": "RTX PRO 6000", "RTX PRO Server 4500": "RTX PRO 
 def gpu_name(name: str) -> str:
     """A GPU's name as people say it, from a cloud's own."""
     return _SAID.get(name.strip(), name.strip())
+
+
+def a_gpu(name: str) -> str:
+    """The name behind its article, as it is spoken: "an A10G", "a T4", "an RTX 3090", "a Quadro"."""
+    name = gpu_name(name)
+    word = re.split(r"[ -]", name, maxsplit=1)[0]
+    spelt = re.search(r"[a-z]{2}", word) is None  # letter by letter: A10G, RTX; not Titan
+    return f"{'an' if name[:1].upper() in ('AEFHILMNORSX' if spelt else 'AEIO') else 'a'} {name}"
 
 
 class Gpu(Value, frozen=True):

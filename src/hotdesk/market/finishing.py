@@ -12,7 +12,7 @@ import msgspec
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
 from hotdesk.core.finish import PER_SECOND, Billing, Startup, Work, data_hours
 from hotdesk.core.frontier import Speed, Terms
-from hotdesk.core.gpu import Gpu, Precision
+from hotdesk.core.gpu import Gpu, Precision, a_gpu
 from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.speed import Evidence, Family, predictor
@@ -73,11 +73,10 @@ def speeds(job: Job) -> Callable[[Offer], Speed]:
                 why_not="no speed was measured on this CPU: --from TYPE=RATE, or hotdesk bench there"
             )
         if predict is None:
-            return Speed(why_not=f"no speed was measured on any GPU: hotdesk bench on a {offer.gpu}")
+            return Speed(why_not=f"no speed was measured on any GPU: hotdesk bench on {a_gpu(offer.gpu)}")
         if offer.gpu_count < 1:
-            return Speed(
-                why_not=f"{offer.gpu_count:g} of a {offer.gpu}: parts of GPUs are not predicted, measure it"
-            )
+            part = f"{offer.gpu_count:g} of {a_gpu(offer.gpu)}"
+            return Speed(why_not=f"{part}: parts of GPUs are not predicted, measure it")
         try:
             got = predict(_find(offer.gpu, offer.gpu_memory_gib))
         except HotdeskError as error:

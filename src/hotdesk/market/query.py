@@ -15,6 +15,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.gpu import a_gpu
 from hotdesk.core.model import Market, Value
 from hotdesk.market.catalog import MARKETS, Catalog, Place
 from hotdesk.market.table import Machine, Retired
@@ -241,7 +242,7 @@ def _gpu(text: str, models: Sequence[str], retired: Mapping[str, Retired]) -> Ca
         if gone:
             today = sorted({name for r in gone for name in r.nearest})[:3]
             raise Unknown(
-                f"No cloud rents out a {base} any more.",
+                f"No cloud rents out {a_gpu(base)} any more.",
                 f"It was in {', '.join(sorted(r.machine.instance_type for r in gone)[:3])}.",
                 f"hotdesk offers {' '.join(today)}",
             )
