@@ -393,6 +393,19 @@ def test_a_machine_that_was_off_goes_on_with_its_job_at_once(
     assert (job["exit_status"], job["attempts"]) == (0, 2), job
 
 
+@pytest.mark.usefixtures("no_watcher")
+def test_results_that_were_never_made_keep_no_machine(hotdesk: Command, home: Path, project: Path) -> None:
+    """A job that fails has made no results: what there is comes, the rest is named, the desk is parked."""
+    assert hotdesk("up", "blue").returncode == 0
+    os.chdir(project)
+    failed = hotdesk("run", "blue", "--pull", "no/such/", "--pull", "out", "--", "mkdir out; exit 3")
+    assert failed.returncode == 3, failed.stderr
+    assert "no/such/ not fetched: there is no such thing in its folder" in failed.stderr
+    assert (project / "out").is_dir()
+    assert only_job(hotdesk)["why"].startswith("no/such/ not fetched")
+    assert json.loads(hotdesk("ls", "--json").stdout)[0]["phase"] == "parked"
+
+
 ON_NOTICE = """
 import os, signal, sys, time
 def save(number, frame):

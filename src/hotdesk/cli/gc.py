@@ -10,7 +10,7 @@ from hotdesk.cli import options, render
 
 
 @click.command()
-@options.yes
+@click.option("--yes", "-y", is_flag=True, help="Delete what may go.")
 @click.option("--dry-run", is_flag=True, help="Only show what would go; this is what it does without --yes.")
 @options.as_json
 @click.pass_context

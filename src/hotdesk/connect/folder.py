@@ -15,6 +15,10 @@ from hotdesk.core.errors import Unreachable
 from hotdesk.core.ports import Access
 
 Progress = Callable[[str], None]
+PARTIAL = 23  # rsync's exit status where some were copied, and others could not be
+#: How it names what does not exist, whatever language the desk speaks: 2 is ENOENT.
+_ABSENT = re.compile(r'(?:link_stat|change_dir) "(.*)" failed: .*\(2\)$')
+_HANGS_UP = " (32)"  # EPIPE: the desk's side has nothing to send, and ends before ours
 _SHARE = re.compile(rb"(\d+)% +(\S+/s) +(\d+:\d+:\d+)")  # rsync --info=progress2
 
 
@@ -72,12 +76,30 @@ def push(
     _complain(done, f"{folder.name} could not be copied to {access.desk}.", access)
 
 
-def pull(access: Access, sources: list[str], target: Path, *, on_progress: Progress | None = None) -> None:
-    """Copy files and folders, relative to the desk's home, into a folder here: each file whole or not."""
+def pull(
+    access: Access, sources: list[str], target: Path, *, on_progress: Progress | None = None
+) -> list[str]:
+    """Copy files and folders, relative to the desk's home, into a folder here: each file whole or not.
+
+    Those of `sources` that do not exist at the desk; all others are here then. Raises `Unreachable`.
+    """
     target.mkdir(parents=True, exist_ok=True)
     argv = [*_rsync(access, on_progress), "--", *(f"{_host(access)}:{s}" for s in sources), f"{target}/"]
     done = _copy(argv, b"", on_progress)
-    _complain(done, f"The results could not be copied from {access.desk}.", access)
+    told = [
+        line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.startswith("rsync: ")
+    ]
+    absent = [found[1] for line in told if (found := _ABSENT.search(line))]
+    others = [line for line in told if not _ABSENT.search(line) and not line.endswith(_HANGS_UP)]
+    if done.returncode != PARTIAL or others:
+        _complain(done, f"The results could not be copied from {access.desk}.", access)
+    return [s for s in sources if any(path.endswith(f"/{part}") for path in absent for part in _parts(s))]
+
+
+def _parts(path: str) -> list[str]:
+    """A path and the folders that it is in: rsync names the first that is missing."""
+    words = path.strip("/").split("/")
+    return ["/".join(words[:length]) for length in range(1, len(words) + 1)]
 
 
 def _copy(argv: list[str], given: bytes, on_progress: Progress | None) -> subprocess.CompletedProcess[bytes]:

@@ -267,8 +267,15 @@ class Runs:
 
     def _fetch(self, job: Job) -> None:
         sources = [f"{job.folder}/{name}" for name in job.pull]
-        folder.pull(self._reach(job.desk), sources, Path(job.pull_to), on_progress=self.progress)
-        self.store.put_job(job.number, pulled=True)
+        absent = folder.pull(self._reach(job.desk), sources, Path(job.pull_to), on_progress=self.progress)
+        result = job.result
+        if absent and result:  # a job that failed has made none: no reason to keep its machine
+            names = " and ".join(
+                name for name, source in zip(job.pull, sources, strict=True) if source in absent
+            )
+            why = f"{names} not fetched: there is no such thing in its folder"
+            result = msgspec.structs.replace(result, why=f"{result.why}; {why}" if result.why else why)
+        self.store.put_job(job.number, pulled=True, result=result)
 
     def _keep_log(self, job: Job, seen: SeenJob | None) -> None:
         """The end of a job's log, here: it can be read when the desk is parked or gone."""
