@@ -95,13 +95,17 @@ class Machine(Span):
         self.on = Run(at, self.offer)
         self.runs.append(self.on)
 
-    def off(self, at: float, ran_seconds: float | None = None) -> None:
-        """It is off by then; for how long it had run, where its cloud tells that."""
-        if self.on is not None:
-            if ran_seconds is not None:
-                self.on.ran(at, ran_seconds)
-            self.on.end(at)
-            self.on = None
+    def off(self, at: float, ran_seconds: float | None = None, started_at: float | None = None) -> None:
+        """It is off by then; for how long it had run since that start, where its cloud tells both."""
+        run, self.on = self.on, None
+        if run is None:
+            return
+        if None not in (started_at, run.started_at) and started_at != run.started_at:
+            # Started anew at another computer: the cloud tells of that run, before which this one ended.
+            run.end(run.answered + (started_at or 0.0) - (run.started_at or 0.0))
+        elif ran_seconds is not None:
+            run.ran(at, ran_seconds)
+        run.end(at)
 
     def called(self, started_at: float) -> None:
         """The last run is the one that its cloud says began then."""
@@ -210,7 +214,7 @@ class Lifetimes:
             ):
                 m.surely(row.at)
                 m.called(began)
-                m.off(row.at, ran)  # it was off, whether or not a row says so
+                m.off(row.at, ran, began)  # it was off, whether or not a row says so
                 m.start(row.at)
                 if row.done:
                     m.begun(at)
@@ -229,7 +233,7 @@ class Lifetimes:
                 self.last.lives(row.at)
             case Leave(id=id_, ran_seconds=ran, started_at=began) if (m := self.of(id_)) is not None:
                 m.called(began)
-                m.off(row.at, ran)
+                m.off(row.at, ran, began)
             case Bake() | Copy():
                 self._image(row, row.step, at)
             case Verify(id=id_):
@@ -259,7 +263,7 @@ class Lifetimes:
             name, region = step.order.name, step.order.region
             source = self.of(step.order.source_id) or self._disk(step.order.source_id, step.order.generation)
             if source is not None:
-                source.off(row.at, step.ran_seconds)
+                source.off(row.at, step.ran_seconds, step.order.started_at or None)
                 source.surely(row.at)
             gib = self._gib(source)
         else:

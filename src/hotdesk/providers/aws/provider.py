@@ -180,6 +180,7 @@ class Aws:
         key = Path(keys.user_key_path + ".pub")
         new = order.offer.region in self._unproven
         made = instances.launch(self.account, order, key, data, self._computer, owner=self._owner(), new=new)
+        self._unproven.discard(order.offer.region)
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
