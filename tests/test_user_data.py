@@ -76,7 +76,7 @@ def test_cloud_init_itself_finds_the_document_valid(resumed: bool, tmp_path: Pat
 @pytest.mark.parametrize("resumed", [False, True])
 def test_it_fits_into_what_ec2_takes_and_is_the_same_every_time(resumed: bool) -> None:
     packed = render(password_hash=HASH, resumed=resumed)
-    assert len(packed) < LIMIT_BYTES * 0.9
+    assert len(packed) < LIMIT_BYTES * 0.95  # another computer's zlib may pack a few percent worse
     assert packed == render(password_hash=HASH, resumed=resumed)
 
 
