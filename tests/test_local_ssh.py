@@ -317,7 +317,12 @@ def test_the_end_of_input_is_control_d_in_a_terminal(rig: LocalRig, desk: Instan
     assert "whole" in done.stdout
 
 
-def test_a_background_job_does_not_hold_the_terminal(rig: LocalRig, desk: Instance) -> None:
+@pytest.mark.parametrize("term", ["xterm", ""])
+def test_a_background_job_does_not_hold_the_terminal(
+    rig: LocalRig, desk: Instance, monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    """Nor that of a client which does not know what it is: cron has no TERM."""
+    monkeypatch.setenv("TERM", term)
     began = time.monotonic()
     done = rig.ssh(desk, "trap '' HUP; sleep 43 & echo started", flags=["-tt"])
     assert "started" in done.stdout

@@ -39,11 +39,10 @@ async def serve(
     if process.subsystem:
         process.exit(127)
         return
-    argv = (
-        [shell, "-c", process.command] if process.command else [shell, *([] if process.term_type else ["-s"])]
-    )
+    terminal = process.term_type is not None  # "": a client that does not know what it is (cron, say)
+    argv = [shell, "-c", process.command] if process.command else [shell, *([] if terminal else ["-s"])]
     try:
-        if process.term_type:
+        if terminal:
             status = await _in_terminal(process, argv, env, home)
         else:
             status = await _in_pipes(process, argv, env, home)
