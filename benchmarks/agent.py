@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from hotdesk.machine.user_data import agent_source, idle_source
+from hotdesk.machine.user_data import source
 
 WATCH = """
 import sys, time; sys.path.insert(0, sys.argv[1]); import idle
@@ -61,8 +61,8 @@ def main() -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "agent.py").write_text(agent_source())
-        (Path(folder) / "idle.py").write_text(idle_source())
+        (Path(folder) / "agent.py").write_text(source("agent"))
+        (Path(folder) / "idle.py").write_text(source("idle"))
         environment = {
             **os.environ,
             "HOTDESK_IMDS": f"http://127.0.0.1:{server.server_port}",

@@ -14,7 +14,7 @@ from hotdesk.config import Config
 from hotdesk.connect import agent
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
-from hotdesk.machine.user_data import agent_source
+from hotdesk.machine.user_data import source
 
 
 class At:
@@ -24,7 +24,7 @@ class At:
         self.lib, self.run = folder / "lib", folder / "run"
         for part in (self.lib, self.run):
             part.mkdir()
-        (folder / "agent.py").write_text(agent_source())
+        (folder / "agent.py").write_text(source("agent"))
         shell = folder / "ssh"
         told = {"LIB": self.lib, "RUN": self.run, "PCI": folder / "pci", "CLOUD": folder / "no",
                 "JUPYTER": "http://127.0.0.1:9/api"}  # fmt: skip

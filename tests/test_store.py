@@ -162,8 +162,13 @@ def test_a_past_that_was_kept_up_to_date_equals_one_read_anew(happened: list[tup
 
 def folded(past: Past) -> dict[str, object]:
     """All that a planner can ask of a past."""
-    told = {key: value for key, value in vars(past).items() if key != "_recent"}
-    return {**told, "refusals": past.refusals(7.0), "undated": {r.id for r in past.undated(20.0)}}
+    told = {key: value for key, value in vars(past).items() if key not in {"_recent", "_earlier"}}
+    return {
+        **told,
+        "_gone": past._gone,
+        "refusals": past.refusals(7.0),
+        "undated": {r.id for r in past.undated(20.0)},
+    }
 
 
 # ---- a file that cannot serve -----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from hotdesk.connect import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
 from hotdesk.machine import agent, jupyter
-from hotdesk.machine.user_data import LIMIT_BYTES, TOOLS, agent_source, render, setup_script
+from hotdesk.machine.user_data import LIMIT_BYTES, TOOLS, render, setup_script, source
 from tests.local_rig import wait_for
 
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"
@@ -297,7 +297,7 @@ def test_jupyters_configuration_is_one_that_it_reads(tmp_path: Path) -> None:
 
 def test_the_agent_is_one_file_of_the_standard_library(tmp_path: Path) -> None:
     path = tmp_path / "agent.py"
-    path.write_text(agent_source())
+    path.write_text(source("agent"))
     done = subprocess.run([sys.executable, "-I", "-S", str(path)], capture_output=True, text=True)
     assert done.returncode == 2
     assert "manifest" in done.stdout
@@ -401,7 +401,7 @@ class AgentRun:
         self.home = folder / "home"
         (self.home / ".hotdesk").mkdir(parents=True)
         path = folder / "agent.py"
-        path.write_text(agent_source())
+        path.write_text(source("agent"))
         self.environment = {
             **os.environ,
             "HOTDESK_IMDS": url,

@@ -70,13 +70,10 @@ class Money:
 
     def _ask_for_ends(self, in_use: Collection[str], now: float) -> None:
         """Of spot machines that ended lately and unseen, a cloud may still know when."""
+        lately = [t for t in self.store.sighted() if t.ended_unseen and now - t.gone < ASKED_SECONDS]
         for provider in in_use:
             cloud = self.provider(provider)
-            unseen = {
-                thing.id: thing
-                for thing in self.store.sighted()
-                if thing.provider == provider and thing.ended_unseen and now - thing.gone < ASKED_SECONDS
-            }
+            unseen = {thing.id: thing for thing in lately if thing.provider == provider}
             if unseen and isinstance(cloud, Biller):
                 with contextlib.suppress(Refused, HotdeskError, OSError):
                     told = cloud.ended(list(unseen))

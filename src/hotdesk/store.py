@@ -13,6 +13,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -144,10 +145,15 @@ class Store:
             if past is None or born != desk.created_at:
                 query = _ROW + "WHERE desk = ? AND at >= ? AND change <= ? ORDER BY id"
                 found = self._db.execute(query, (desk.name, desk.created_at, self._change))
-                before = self._db.execute(_ROW + "WHERE desk = ? AND at < ?", (desk.name, desk.created_at))
-                past = Past(map(_row, found), earlier=map(_row, before))
+                past = Past(map(_row, found), earlier=partial(self._before, desk.name, desk.created_at))
                 self._pasts[desk.name] = (desk.created_at, past)
             return past
+
+    def _before(self, name: str, born: float) -> list[Row]:
+        """What was done for desks of that name before."""
+        with self._complaints():
+            found = self._db.execute(_ROW + "WHERE desk = ? AND at < ?", (name, born))
+            return [_row(columns) for columns in found]
 
     def rows(self, desk: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest `limit` rows with ids above `after`, oldest first; of one desk or of all."""
@@ -185,10 +191,10 @@ class Store:
 
         Nothing is raised where it cannot be written: a look is worth more than its record.
         """
-        if self._sighted is None:
-            self._sighted = {thing.id: thing for thing in self.sighted()}
         with self._complaints():
             names = {name for (name,) in self._db.execute("SELECT name FROM desks")}
+        if self._sighted is None:
+            self._sighted = {thing.id: thing for name in names for thing in self.sighted(name)}
         if found := news(self._sighted, survey, names, before, after):
             self.amend(found)
 

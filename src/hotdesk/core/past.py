@@ -6,7 +6,8 @@ was begun, and again when it ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.model import Image, Instance, Phase, Seen
@@ -14,8 +15,11 @@ from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retyp
 
 
 class Past:
-    def __init__(self, rows: Iterable[Row] = (), earlier: Iterable[Row] = ()) -> None:
-        """`earlier`: what was done for desks of this name before this one, which their owner let go."""
+    def __init__(self, rows: Iterable[Row] = (), earlier: Callable[[], Iterable[Row]] = tuple) -> None:
+        """`earlier`: what was done for desks of this name before this one, which their owner let go.
+
+        It may be long, and is asked for only where a machine is seen that this desk did not make.
+        """
         self.last: dict[str, Row] = {}  # by step key
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
@@ -26,15 +30,9 @@ class Past:
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
         self._launches: dict[int, Row] = {}
         self._refusals: dict[str, Outcome] = {}  # by offer key
-        self._let_go: set[str] = set()  # machines of earlier desks, by id and by name
+        self._earlier = earlier
         for row in rows:
             self.add(row)
-        for row in earlier:
-            match row.step:
-                case Launch(order=order):
-                    self._let_go.add(order.name)
-                case Prove(id=id_) | Delete(id=id_):
-                    self._let_go.add(id_)
 
     def add(self, row: Row) -> None:
         """Take in a row that was begun or has ended, in whatever order they come."""
@@ -94,7 +92,19 @@ class Past:
 
     def let_go(self, instance: Instance) -> bool:
         """Whether that machine was an earlier desk's of this name, which was deleted at this computer."""
-        return instance.id in self._let_go or instance.name in self._let_go
+        return instance.id in self._gone or instance.name in self._gone
+
+    @cached_property
+    def _gone(self) -> frozenset[str]:
+        """The machines of earlier desks, by id and by name."""
+        found = set()
+        for row in self._earlier():
+            match row.step:
+                case Launch(order=order):
+                    found.add(order.name)
+                case Prove(id=id_) | Delete(id=id_):
+                    found.add(id_)
+        return frozenset(found)
 
     def powered(self, instance: Instance) -> bool:
         """Whether this computer was the last to launch or start it, as far as the journal knows."""

@@ -80,11 +80,6 @@ def source(name: str) -> str:
     return _lean(Path(__file__).with_name(f"{name}.py").read_text("utf-8"))
 
 
-def agent_source() -> str:
-    """The agent."""
-    return source("agent")
-
-
 def _lean(source: str) -> str:
     """The same program without comments, docstrings and types; the file's own docstring is its usage."""
     return "#!/usr/bin/env python3\n" + ast.unparse(_Lean().visit(ast.parse(source))) + "\n"

@@ -83,9 +83,7 @@ def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None)
         volumes, snapshots, registered = all_of(
             lambda: ec2.describe_volumes(VolumeIds=[bare])["Volumes"],
             lambda: _named(account, region, order.name),
-            lambda: ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [order.name]}])[
-                "Images"
-            ],
+            lambda: _registered(account, region, order.name),
         )
     if registered:
         return qualified(region, registered[0]["ImageId"])
@@ -186,13 +184,16 @@ def _already(account: Account, region: str, name: str, no: Refused) -> str:
         raise no
     if named := re.search(r"\bami-[0-9a-f]+\b", no.message):
         return named.group()
-    with answers():
-        found = account.ec2(region).describe_images(
-            Owners=["self"], Filters=[{"Name": "name", "Values": [name]}]
-        )
-    if found["Images"]:
-        return str(found["Images"][0]["ImageId"])
+    if found := _registered(account, region, name):
+        return str(found[0]["ImageId"])
     raise RuntimeError(f"an image named {name} exists in {region} and is not listed yet")
+
+
+def _registered(account: Account, region: str, name: str) -> list[Any]:
+    """Our images of that name: at most one."""
+    mine = [{"Name": "name", "Values": [name]}]
+    with answers():
+        return list(account.ec2(region).describe_images(Owners=["self"], Filters=mine)["Images"])
 
 
 def register(account: Account, snapshot_id: str) -> None:
@@ -218,7 +219,6 @@ def register(account: Account, snapshot_id: str) -> None:
             raise Refused(Kind.ROTTEN, why)
         if one["State"] != "completed":
             raise Refused(Kind.NOT_READY, f"{one['SnapshotId']} is at {one.get('Progress') or '0%'}.")
-    kept = {k: v for k, v in told.items() if k not in {"bake", "device"}}
     more = {"BootMode": told.get("boot"), "TpmSupport": told.get("tpm")}
     try:
         with answers():
@@ -241,7 +241,7 @@ def register(account: Account, snapshot_id: str) -> None:
                     }
                     for device, one in sorted(taken.items())
                 ],
-                TagSpecifications=tags.specifications(["image"], kept),
+                TagSpecifications=tags.specifications(["image"], _of_the_order(told)),
                 **{name: value for name, value in more.items() if value},
             )
     except Refused as no:
@@ -262,8 +262,12 @@ def _take_missing(account: Account, region: str, missing: Sequence[str], told: t
     found = _of_one_machine(account, region, volume)
     if not found.keys() >= set(missing):
         raise lost
-    made = {k: v for k, v in told.items() if k not in {"bake", "device"}}
-    _begin(account, region, {device: found[device] for device in missing}, made)
+    _begin(account, region, {device: found[device] for device in missing}, _of_the_order(told))
+
+
+def _of_the_order(told: tags.Tags) -> tags.Tags:
+    """A snapshot's tags without what is true of its own disk alone."""
+    return {k: v for k, v in told.items() if k not in {"bake", "device"}}
 
 
 def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
