@@ -405,7 +405,7 @@ def run() -> None:
         for note in glob.glob(f"{glob.escape(home)}/AWS-*-THIS-MACHINE.txt"):  # of another machine
             with contextlib.suppress(OSError):
                 os.unlink(note)
-    metadata, heeded = Metadata(), set[str]()
+    metadata, heeded = Metadata(), set()
     seconds = 0.0  # until it is known whether this machine can be taken: only spot machines are
     while not stop:
         with contextlib.suppress(OSError, ValueError):
@@ -422,29 +422,26 @@ def run() -> None:
 
 
 def main(words: list[str]) -> int:
-    match words:
-        case ["run"]:
-            run()
-        case ["ready"]:
-            lacks = missing()
-            print(
-                json.dumps({"ready": not lacks, "missing": lacks, "compared": _read(f"{RUN}/compared.json")})
-            )
-            return 1 if lacks else 0
-        case ["report"]:
-            print(json.dumps(report()))
-        case ["manifest"]:
-            _write(f"{LIB}/manifest.json", manifest(homes()))
-            _write(f"{LIB}/used.json", used([*homes(), *PROGRAMS], time.time()))
-            os.sync()
-        case ["compare"]:
-            before = _read(f"{LIB}/manifest.json")
-            print(json.dumps(compare(before, manifest(homes())) if before else {"same": None}))
-        case ["warm"]:
-            warm(_read(f"{LIB}/used.json") or [])
-        case _:
-            print(__doc__)
-            return 2
+    if words == ["run"]:
+        run()
+    elif words == ["ready"]:
+        lacks = missing()
+        print(json.dumps({"ready": not lacks, "missing": lacks, "compared": _read(f"{RUN}/compared.json")}))
+        return 1 if lacks else 0
+    elif words == ["report"]:
+        print(json.dumps(report()))
+    elif words == ["manifest"]:
+        _write(f"{LIB}/manifest.json", manifest(homes()))
+        _write(f"{LIB}/used.json", used([*homes(), *PROGRAMS], time.time()))
+        os.sync()
+    elif words == ["compare"]:
+        before = _read(f"{LIB}/manifest.json")
+        print(json.dumps(compare(before, manifest(homes())) if before else {"same": None}))
+    elif words == ["warm"]:
+        warm(_read(f"{LIB}/used.json") or [])
+    else:
+        print(__doc__)
+        return 2
     return 0
 
 

@@ -406,19 +406,18 @@ def homes() -> list[str]:
 
 def main(words: list[str]) -> int:
     watch = Watch(homes(), idle_minutes=IDLE_MINUTES)
-    match words:
-        case ["look"]:
-            watch.look()
-            time.sleep(1.0)
-            print(json.dumps({"works": watch.look(), "due": watch.due()}))
-        case ["run"]:
-            while not (reason := watch.turn()):
-                time.sleep(LOOK_SECONDS)
-            print(f"hotdesk: {reason}", flush=True)
-            subprocess.run(["shutdown", "-h", "now", f"hotdesk: {reason}"], check=False)
-        case _:
-            print(__doc__)
-            return 2
+    if words == ["look"]:
+        watch.look()
+        time.sleep(1.0)
+        print(json.dumps({"works": watch.look(), "due": watch.due()}))
+    elif words == ["run"]:
+        while not (reason := watch.turn()):
+            time.sleep(LOOK_SECONDS)
+        print(f"hotdesk: {reason}", flush=True)
+        subprocess.run(["shutdown", "-h", "now", f"hotdesk: {reason}"], check=False)
+    else:
+        print(__doc__)
+        return 2
     return 0
 
 

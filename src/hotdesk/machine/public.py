@@ -149,29 +149,29 @@ def _systemctl(*words: str) -> None:
 
 
 def main(words: list[str]) -> int:
-    match words:
-        case ["on", name, port]:
-            if shutil.which("openssl") is None:
-                print("openssl is not installed here, and a certificate cannot be made", file=sys.stderr)
-                return 1
-            pem = certificate(name)
-            with open(UNIT, "w") as file:
-                file.write(_UNIT.format(port=int(port)))
+    if words[:1] == ["on"] and len(words) == 3:
+        name, port = words[1], int(words[2])
+        if shutil.which("openssl") is None:
+            print("openssl is not installed here, and a certificate cannot be made", file=sys.stderr)
+            return 1
+        pem = certificate(name)
+        with open(UNIT, "w") as file:
+            file.write(_UNIT.format(port=port))
+        _systemctl("daemon-reload")
+        _systemctl("enable", "hotdesk-public.service")
+        _systemctl("restart", "hotdesk-public.service")
+        wait_for_it(outward(), port)
+        print(json.dumps({"certificate": pem, "fingerprint": fingerprint(pem)}))
+    elif words == ["off"]:
+        if os.path.exists(UNIT):
+            _systemctl("disable", "--now", "hotdesk-public.service")
+            os.unlink(UNIT)
             _systemctl("daemon-reload")
-            _systemctl("enable", "hotdesk-public.service")
-            _systemctl("restart", "hotdesk-public.service")
-            wait_for_it(outward(), int(port))
-            print(json.dumps({"certificate": pem, "fingerprint": fingerprint(pem)}))
-        case ["off"]:
-            if os.path.exists(UNIT):
-                _systemctl("disable", "--now", "hotdesk-public.service")
-                os.unlink(UNIT)
-                _systemctl("daemon-reload")
-        case ["serve", port]:
-            asyncio.run(serve(outward(), int(port), ("127.0.0.1", int(port))))
-        case _:
-            print(__doc__)
-            return 2
+    elif words[:1] == ["serve"] and len(words) == 2:
+        asyncio.run(serve(outward(), int(words[1]), ("127.0.0.1", int(words[1]))))
+    else:
+        print(__doc__)
+        return 2
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 MODEL = "Instance Storage"
@@ -24,7 +25,7 @@ def written(blocks: Path, mounts: str) -> list[dict[str, object]]:
     seen: set[str] = set()
     for line in mounts.splitlines():
         source, path = [part.encode().decode("unicode_escape") for part in line.split()[:2]]
-        name = source.removeprefix("/dev/mapper/").removeprefix("/dev/")
+        name = re.sub("^/dev/(mapper/)?", "", source)
         if not source.startswith("/dev/") or name not in devices or name in seen:
             continue
         seen.add(name)  # the same disk may be seen at several places

@@ -111,7 +111,7 @@ def main() -> int:
         problems.append(error.args)
     document = {
         "results": results,
-        "problems": [dict(zip(("what", "why", "fix"), (*p, "", "")[:3], strict=True)) for p in problems],
+        "problems": [_problem(*p) for p in problems],
     }
     if given.json:
         print(json.dumps(document, indent=1))
@@ -127,6 +127,10 @@ def main() -> int:
     for problem in problems if not given.json else []:
         print("\n".join(part for part in problem if part), file=sys.stderr)
     return 0 if results else 1
+
+
+def _problem(what: str, why: str = "", fix: str = "") -> dict[str, str]:
+    return {"what": what, "why": why, "fix": fix}
 
 
 def run_all(

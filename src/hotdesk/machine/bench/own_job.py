@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 from .machine import Sorry, number, processor, shared
@@ -98,7 +97,8 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
 
 def per_step(seen: list[tuple[float, float]]) -> list[float]:
     """Seconds per step between sightings, the first sixth left out as warming up."""
-    gaps = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(seen) if b[1] > a[1]]
+    pairs = [(seen[i - 1], seen[i]) for i in range(1, len(seen))]
+    gaps = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairs if b[1] > a[1]]
     return gaps[max(1, len(gaps) // 6) :] or gaps
 
 
