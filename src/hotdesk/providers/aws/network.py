@@ -82,7 +82,7 @@ def ensure_group(
     groups: Sequence[Group],
     *,
     told: tags.Tags = SHARED,
-    said: str = "hotdesk: ssh from the addresses of the desks' owners only",
+    said: str = "hotdesk: ssh from the addresses of the owners of desks only",
 ) -> Group:
     """The VPC's group of that name, out of those found; made when there is none.
 
