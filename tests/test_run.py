@@ -21,7 +21,9 @@ from pathlib import Path
 import pytest
 
 from hotdesk.providers.local import locks
+from hotdesk.providers.local.variables import of_desk
 from tests.conftest import Command
+from tests.light.machine import environment
 from tests.local_rig import needs, tool
 
 pytestmark = [tool("ssh"), tool("rsync"), tool("git")]
@@ -187,11 +189,16 @@ def settled(hotdesk: Command, number: int, seconds: float = SECONDS) -> dict[str
         time.sleep(0.5)
 
 
-def weights_of(folder: Path, home: Path, *words: str) -> str:
-    """The digest of the weights after an uninterrupted run, here, without any desk."""
+def weights_of(folder: Path, home: Path, *words: str, rented: bool = False) -> str:
+    """The digest of the weights after an uninterrupted run without any desk.
+
+    In the very environment of a process at the desk: what picks a kernel of the linear algebra changes bits.
+    """
     alone = home / "alone"
     alone.mkdir()
-    subprocess.run([sys.executable, str(folder / "train.py"), *words], cwd=alone, check=True, timeout=120)
+    there = environment(alone, "") if rented else of_desk(alone, "", "", os.environ, gpu=False)
+    argv = [sys.executable, str(folder / "train.py"), *words]
+    subprocess.run(argv, cwd=alone, env=there, check=True, timeout=120)
     return hashlib.sha256((alone / "out" / "weights.npy").read_bytes()).hexdigest()
 
 

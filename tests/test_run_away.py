@@ -41,7 +41,7 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     there. 3. With them it gets a watcher, and this computer has none any more. 4. Blue's machine is taken.
     The job goes on, ends, blue is parked. 5. The watcher comes home with all of it."""
     pytest.importorskip("numpy")
-    expected = weights_of(project, home, "40", "5", "0")
+    expected = weights_of(project, home, "40", "5", "0", rented=True)
     assert desks("watch", "--stop", "--on", "tower").returncode == 4
     assert desks("up", "tower", "--type", "t3.micro", "--market", "on-demand").returncode == 0
     assert desks("up", "blue", "--type", "g4dn.xlarge", "--market", "spot").returncode == 0

@@ -94,7 +94,7 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     goes on in another. 3. That is taken without a word, and no zone has spot: on-demand. 4. It ends, its
     results come, the desk is parked: one image and nothing else. 5. The weights are those of a quiet run."""
     pytest.importorskip("numpy")
-    expected = weights_of(project, home, "40", "5", "0")
+    expected = weights_of(project, home, "40", "5", "0", rented=True)
     laptop = Laptop(home)
     up = desks("up", "blue", "--type", "g4dn.xlarge", "--market", "cheapest")
     assert up.returncode == 0, up.stderr
@@ -132,7 +132,7 @@ def test_ten_interruptions_change_no_bit(
     `hotdesk run` and the watcher are killed with it; the next command goes on. 3. The same weights."""
     pytest.importorskip("numpy")
     dice = random.Random(7)
-    expected = weights_of(project, home, "60", "5", "0")
+    expected = weights_of(project, home, "60", "5", "0", rented=True)
     laptop = Laptop(home)
     assert desks("up", "blue", "--type", "g4dn.xlarge", "--market", "spot").returncode == 0
     cloud.post("clock", pace=0.002)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from hotdesk.providers.local.processes import MARK
 
-#: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries.
+#: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries, and
+#: what changes a program's numbers, so that it computes at the desk what it computes beside it (docs/run.md).
 _LET_IN = re.compile(
     r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|USER|LOGNAME|SHELL|COLORTERM|LD_LIBRARY_PATH"
     r"|(?i:(https?|ftp|all|no)_proxy)"
@@ -24,6 +25,9 @@ _LET_IN = re.compile(
     r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_CAINFO"
     r"|NIX_SSL_CERT_FILE|AWS_CA_BUNDLE|HTTPLIB2_CA_CERTS|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
     r"|CUDA_.*|NVIDIA_.*|NCCL_.*|OMP_.*|MKL_.*|PYTORCH_.*"
+    r"|OPENBLAS_.*|GOTO_NUM_THREADS|BLIS_.*|VECLIB_.*|ACCELERATE_.*|NUMEXPR_.*|NPY_.*|ATEN_.*"
+    r"|KMP_.*|GOMP_.*|DNNL_.*|ONEDNN_.*|CUBLAS_.*|CUDNN_.*|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
+    r"|TF_(ENABLE_ONEDNN_OPTS|DETERMINISTIC_OPS|CUDNN_DETERMINISTIC)|XLA_FLAGS|JAX_.*|PYTHONHASHSEED"
 )
 _SOCKET_PATH_LIMIT = 100  # bytes: macOS allows 104 for a socket's whole path, Linux 108
 
