@@ -20,7 +20,7 @@ from hotdesk.connect.prove import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance
 from hotdesk.core.ports import Access
-from tests.local_rig import LocalRig, rig_in, tool
+from tests.local_rig import LocalRig, needs, rig_in, tool
 
 pytestmark = tool("ssh")
 
@@ -228,10 +228,22 @@ def changed(access: Access, **changes: Any) -> Access:
     return msgspec.structs.replace(access, **changes)
 
 
+@pytest.fixture
+def no_cloud_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rented machine's /run/cloud-init is its own; here it is this computer's, which may have one."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/bash\nexec {needs("ssh")} "${{@//\\/run\\/cloud-init/no-cloud-init}}"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ssh.parent), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("no_cloud_init")
 def test_the_proof_works_through_ssh_alone(rig: LocalRig, desk: Instance) -> None:
     prove(changed(rig.provider.access(desk), notebook_here=False))
 
 
+@pytest.mark.usefixtures("no_cloud_init")
 @pytest.mark.parametrize("here", [True, False])
 def test_what_is_missing_is_said(rig: LocalRig, desk: Instance, here: bool, tmp_path: Path) -> None:
     access = changed(rig.provider.access(desk), notebook_here=here)
