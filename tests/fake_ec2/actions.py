@@ -66,6 +66,7 @@ def load() -> None:
         pricing,
         quotas,
         registration,
+        routes,
         snapshots,
         tags,
         types,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.fake_ec2 import catalogue, crowd, ledger, machine, market, network, quotas
+from tests.fake_ec2 import catalogue, crowd, ledger, machine, market, network, quotas, routes
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.filters import iso, seconds_of
 from tests.fake_ec2.registration import drop_image
@@ -286,7 +286,11 @@ def show_reach(world: World, ask: Ask) -> Any:
     """Whether a packet `from` an address reaches a `port` of the machine `id`, and through which groups."""
     instance = find_instance(world, ask)
     through = network.lets_in(world, instance, ask["from"], int(ask["port"]))
-    return {"open": bool(through), "through": network.group_rows(world, instance.region, through)}
+    return {
+        "open": bool(through),
+        "through": network.group_rows(world, instance.region, through),
+        "no_way": routes.no_way(world, instance, ask["from"]),
+    }
 
 
 def show_costs(world: World, ask: Ask) -> Any:

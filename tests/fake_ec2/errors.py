@@ -60,6 +60,8 @@ def not_found(kind: str, ids: Iterable[str] | str) -> Problem:
             return Problem("InvalidKeyPair.NotFound", f"The key pair '{listed}' does not exist")
         case "subnet":
             return Problem("InvalidSubnetID.NotFound", f"The subnet ID '{listed}' does not exist")
+        case "vpc":
+            return Problem("InvalidVpcID.NotFound", f"The vpc ID '{listed}' does not exist")
     return Problem("InvalidID", f"The ID '{listed}' is not valid")
 
 

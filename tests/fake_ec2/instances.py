@@ -123,7 +123,7 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
         row |= {
             "SubnetId": instance.subnet_id,
             "VpcId": instance.vpc_id,
-            "PrivateIpAddress": instance.private_ip,
+            "PrivateIpAddress": instance.private_ip or None,
             "PublicIpAddress": public,
             "SecurityGroups": network.group_rows(world, region, instance.groups),
             "NetworkInterfaces": [network.interface_row(world, instance, region)],

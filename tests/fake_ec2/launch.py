@@ -245,7 +245,7 @@ def build(  # noqa: PLR0917
             "InstanceMetadataTags": metadata.get("InstanceMetadataTags") or "disabled",
         },
         private_ip=order.get("PrivateIpAddress") or network.private_address(world, region, subnet.cidr_block),
-        wants_public_ip=bool(public),
+        wants_public_ip=bool(public and subnet.cidr_block),
         mac=mac,
         eni_id=world.new_id("eni"),
         eni_tags=tags_for(specs, "network-interface"),

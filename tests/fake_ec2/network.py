@@ -192,8 +192,13 @@ def resolve_groups(world: World, region: str, ids: list[str], names: list[str], 
 
 
 def lets_in(world: World, instance: Instance, address: str, port: int) -> list[str]:
-    """The groups through which a packet from that address reaches a port of a machine; none: it does not."""
-    if instance.state != "running" or not instance.public_ip:
+    """The groups through which a packet from that address reaches a port of a machine; none: it does not.
+
+    Of a machine in a subnet that no packet gets into there are none either.
+    """
+    from tests.fake_ec2 import routes
+
+    if instance.state != "running" or not instance.public_ip or routes.no_way(world, instance, address):
         return []
     backend, sender = world.moto(instance.region), ipaddress.ip_address(address)
     return [
@@ -222,6 +227,8 @@ def group_rows(world: World, region: str, ids: list[str]) -> list[dict[str, str]
 
 
 def private_address(world: World, region: str, cidr: str) -> str:
+    if not cidr:  # a subnet for IPv6 only
+        return ""
     taken = {i.private_ip for i in world.region(region).instances.values() if i.state != "terminated"}
     network = ipaddress.IPv4Network(cidr, strict=False)
     for _ in range(10_000):

@@ -87,6 +87,8 @@ class World:
         self.log: deque[dict[str, Any]] = deque(maxlen=50_000)
         self.quota_requests: list[tuple[str, dict[str, Any]]] = []
         self.groups_visible: dict[str, float] = {}  # security group: from when reads show it
+        self.default_made: set[str] = set()  # regions whose default network was made by hand
+        self.blocked: dict[str, dict[str, Any]] = {}  # by region: VPC Block Public Access, see routes.py
         self.cursors: dict[str, Any] = {}  # price histories that are being paged through
         self.calls = 0
         from moto.core.base_backend import BackendDict
@@ -115,15 +117,14 @@ class World:
 
         backend = ec2_backends[ACCOUNT][region]
         if "describe_security_groups" not in vars(backend):
-            from tests.fake_ec2.network import let_groups_lag
+            from tests.fake_ec2 import network, routes
 
-            let_groups_lag(self, backend)
-        if not self.settings.default_vpc:
-            for vpc in [v for v in backend.vpcs.values() if v.is_default in (True, "true")]:
-                backend.vpcs.pop(vpc.id)
-                for zone in backend.subnets.values():
-                    for subnet in [s for s in zone.values() if s.vpc_id == vpc.id]:
-                        zone.pop(subnet.id)
+            network.let_groups_lag(self, backend)
+            routes.connect_default(backend)
+        if not self.settings.default_vpc and region not in self.default_made:
+            from tests.fake_ec2 import routes
+
+            routes.drop_default(backend)
         return backend
 
     # ── making and finding ───────────────────────────────────────────────────────────────────────────────

@@ -22,9 +22,9 @@ def policy() -> dict[str, Any]:
                 [
                     *("ec2:DescribeAvailabilityZones", "ec2:DescribeImages", "ec2:DescribeInstances"),
                     *("ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes"),
-                    *("ec2:DescribeKeyPairs", "ec2:DescribeRegions", "ec2:DescribeSecurityGroups"),
+                    *("ec2:DescribeKeyPairs", "ec2:DescribeRegions", "ec2:DescribeRouteTables"),
                     *("ec2:DescribeSnapshots", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets"),
-                    *("ec2:DescribeAddresses", "ec2:DescribeLaunchTemplates"),
+                    *("ec2:DescribeAddresses", "ec2:DescribeSecurityGroups", "ec2:DescribeLaunchTemplates"),
                     *("ec2:DescribeSpotInstanceRequests", "ec2:DescribeTags", "ec2:DescribeVolumes"),
                     *("pricing:GetProducts", "servicequotas:GetServiceQuota"),
                 ],

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws import subnets, tags
+from hotdesk.providers.aws.account import Account, all_of
 from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import answers, code
 
@@ -33,7 +33,8 @@ Group = Mapping[str, Any]  # a security group, as EC2 describes it
 def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
     """Subnet and VPC to launch into: the configured ones, else the zone's default subnet.
 
-    Raises `Refused` (unsupported) when only this zone lacks one, (bad-request) when no zone has one.
+    Only one from which a machine can be reached: see subnets.py. Raises `Refused` (unsupported) when only
+    this zone lacks one, (bad-request) when no zone has one.
     """
     settings = account.settings
     ask: dict[str, Any]
@@ -42,17 +43,28 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
     else:
         where = {"vpc-id": settings.vpc} if settings.vpc else {"default-for-az": "true"}
         ask = {"Filters": [{"Name": name, "Values": [value]} for name, value in where.items()]}
-    with answers():
-        subnets = account.ec2(region).describe_subnets(**ask)["Subnets"]
-    here = [s for s in subnets if s["AvailabilityZone"] == zone]
+
+    def listed() -> list[Any]:
+        with answers():
+            return list(account.ec2(region).describe_subnets(**ask)["Subnets"])
+
+    found, routes = all_of(listed, lambda: subnets.find_routes(account, region, settings.vpc))
+    checked = [(s, subnets.unreachable(region, s, routes)) for s in found]
+    usable = [s for s, why in checked if why is None]
+    here = [s for s in usable if s["AvailabilityZone"] == zone]
     if here:  # the lowest id: a repeated order must go to the same subnet
         chosen = min(here, key=lambda s: str(s["SubnetId"]))
         return chosen["SubnetId"], chosen["VpcId"]
-    if subnets:
-        zones = ", ".join(sorted({s["AvailabilityZone"] for s in subnets}))
-        raise Refused(
-            Kind.UNSUPPORTED, f"There is no subnet in {zone}; there are subnets in {zones}.", seconds=3600
-        )
+    cut_off = [why for s, why in checked if why and s["AvailabilityZone"] == zone]
+    if usable:
+        zones = ", ".join(sorted({s["AvailabilityZone"] for s in usable}))
+        said, fix = f"There is no subnet in {zone}; there are subnets in {zones}.", ""
+        if cut_off:
+            said, fix = f"A machine in {zone} could not be reached: {cut_off[0].what}.", cut_off[0].fix
+        raise Refused(Kind.UNSUPPORTED, said, fix=fix, seconds=3600)
+    for why in [*cut_off, *(why for _, why in checked if why)]:
+        what = f"A machine in {region} could not be reached: {why.what}."
+        raise Refused(Kind.BAD_REQUEST, what, fix=why.fix)
     if settings.vpc or settings.subnet:
         raise Refused(
             Kind.BAD_REQUEST,
