@@ -109,6 +109,6 @@ def _ssh_line(access: Access) -> str:
     from hotdesk.connect import ssh
 
     try:
-        return shlex.join(ssh.ssh(access))
+        return shlex.join(ssh.printed(access))
     except HotdeskError:  # there is no ssh on this computer
         return ""

@@ -30,12 +30,12 @@ def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: b
         access = desks.access(name)
         keeping = desks.keeping(name, access)
     if only_print:
-        render.echo(shlex.join(ssh.ssh(access)))
+        render.echo(shlex.join(ssh.printed(access)))
         return
     if words:
         argv = ssh.command(access, words, tty=sys.stdin.isatty() and sys.stdout.isatty())
     else:
-        argv = ssh.ssh(access) if no_tmux or not sys.stdin.isatty() else ssh.terminal(access)
+        argv = ssh.shell(access) if no_tmux or not sys.stdin.isatty() else ssh.terminal(access)
     with keeping:  # its lease is renewed for as long as this terminal is open
         status = ssh.run(argv)
     ctx.exit(status)

@@ -11,7 +11,6 @@ from hotdesk.core.gpu import a_gpu
 from hotdesk.core.ports import Access
 
 _SECONDS = 60.0
-_QUIET = ("BatchMode=yes", "ConnectTimeout=10", "ClearAllForwardings=yes", "RemoteCommand=none")
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -80,8 +79,7 @@ class Remark(msgspec.Struct, frozen=True):
 
 def report(access: Access) -> Report | None:
     """What the desk's agent says; None where it has none, or an older one, or cannot be asked now."""
-    settings = (part for setting in _QUIET for part in ("-o", setting))
-    argv = [*ssh.ssh(access, *settings), "--", "python3 /opt/hotdesk/agent.py report"]
+    argv = ssh.question(access, "python3 /opt/hotdesk/agent.py report")
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False

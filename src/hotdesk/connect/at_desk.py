@@ -23,16 +23,6 @@ _RUNNER = ("runner", "attempt", "checkpoints", "job_files")
 _MAIN = b"import sys\nfrom hotdesk.machine import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # the exit status that says: there is no runner here
 _SECONDS = 60.0
-_QUIET = (
-    "BatchMode=yes",
-    "IdentityAgent=none",
-    "UpdateHostKeys=no",
-    "ClearAllForwardings=yes",
-    "RemoteCommand=none",
-    "RequestTTY=no",
-    "ConnectTimeout=10",
-    "ServerAliveCountMax=2",
-)
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -54,11 +44,6 @@ def packed_runner() -> tuple[str, bytes]:
     return f"runner-{digest}.py", packed.getvalue()
 
 
-def _argv(access: Access, line: str) -> list[str]:
-    settings = (part for setting in _QUIET for part in ("-o", setting))
-    return [*ssh.ssh(access, *settings), "--", line]
-
-
 def _line(words: tuple[str, ...]) -> str:
     name, _ = packed_runner()
     return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec python3 .hotdesk/{name} {shlex.join(words)}"
@@ -68,7 +53,7 @@ def run_there(access: Access, line: str, given: bytes = b"") -> subprocess.Compl
     """One line of shell at the desk, without anything of the user's settings. Raises `Unreachable`."""
     try:
         done = subprocess.run(
-            _argv(access, line), input=given, capture_output=True, timeout=_SECONDS, check=False
+            ssh.question(access, line), input=given, capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise Unreachable(
@@ -157,7 +142,7 @@ def follow(
     """
     words = ("log", id_, str(offset), *(["-f"] if to_the_end else []))
     with subprocess.Popen(
-        _argv(access, _line(words)),
+        ssh.question(access, _line(words)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

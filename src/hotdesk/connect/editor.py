@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hotdesk.connect import ssh
+from hotdesk.connect import ssh, ssh_options
 from hotdesk.core.ports import Access
 
 
@@ -12,9 +12,8 @@ def write_host(access: Access, state: Path) -> Path:
     """The desk as a host named by its alias; the pattern of the files that hold all such hosts."""
     folder = state / "ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
-    lines = [f"Host {access.alias}", f"    HostName {access.host}", f"    Port {access.port}"]
-    lines += [f"    User {access.user}"]
-    lines += [f"    {key} {value}" for key, _, value in (o.partition("=") for o in ssh.options(access)[1::2])]
+    lines = [f"Host {access.alias}", f"    Port {access.port}", f"    User {access.user}"]
+    lines += [f"    {line}" for line in ssh_options.lines(access, ssh.program("ssh"))]
     _write(folder / f"{access.desk}.conf", "\n".join(lines) + "\n")
     return folder / "*.conf"
 

@@ -69,7 +69,7 @@ _ASK = (
 def ask(access: Access) -> Told:
     """What is in force at the desk. Raises `Unreachable`."""
     done = subprocess.run(
-        ssh.command(access, [_ASK]), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        ssh.question(access, _ASK), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -91,7 +91,7 @@ def _write(access: Access, name: str, text: str) -> None:
     why = ""
     try:
         done = subprocess.run(
-            ssh.command(access, [_WRITE.format(name)]),
+            ssh.question(access, _WRITE.format(name)),
             input=text.encode(),
             capture_output=True,
             timeout=_SECONDS,

@@ -9,6 +9,7 @@ import subprocess
 import threading
 
 from hotdesk.connect import ssh
+from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
 
@@ -39,25 +40,6 @@ def prove(access: Access) -> None:
     _ask_notebook(access, mark)
 
 
-def _ssh(access: Access, *words: str) -> list[str]:
-    """The owner's ssh, for one question: it asks nothing back and leaves nothing open."""
-    settings = [
-        "BatchMode=yes",
-        "IdentityAgent=none",
-        "UpdateHostKeys=no",
-        "ControlMaster=no",
-        "ControlPath=none",
-        "ClearAllForwardings=yes",
-        "PermitLocalCommand=no",
-        "RemoteCommand=none",
-        "RequestTTY=no",
-        f"ConnectTimeout={int(_LOGIN_SECONDS) // 2}",
-    ]
-    if access.notebook_here:
-        settings += ["ProxyCommand=none", "ProxyJump=none"]  # no way round leads to this computer's loopback
-    return ssh.ssh(access, *(part for setting in settings for part in ("-o", setting)), *words)
-
-
 def _run(argv: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(
@@ -72,7 +54,9 @@ def _log_in(access: Access) -> str:
     nonce = secrets.token_hex(16)
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
-    done = _run([*_ssh(access), command if access.notebook_here else f"{_SET_UP}; {command}"], _LOGIN_SECONDS)
+    done = _run(
+        ssh.question(access, command if access.notebook_here else f"{_SET_UP}; {command}"), _LOGIN_SECONDS
+    )
     lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines()]
     for line in lines:
         said, _, mark = line.partition(" ")
@@ -134,7 +118,7 @@ def _ask_through_ssh(access: Access) -> tuple[int, str]:
     """The same from the desk's own loopback, over one more ssh connection; no port is opened here."""
     target = f"127.0.0.1:{access.notebook_port}"
     request = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
-    argv = _ssh(access, "-W", target)
+    argv = ssh.ssh(access, "-W", target, use=Use.QUESTION)
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as client:

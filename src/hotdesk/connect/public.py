@@ -66,7 +66,7 @@ def probe(access: Access, certificate: str) -> None:
 
 
 def _run(access: Access, line: str, given: bytes = b"") -> bytes:
-    argv = ssh.command(access, [line])
+    argv = ssh.question(access, line)
     try:
         done = subprocess.run(argv, input=given, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:

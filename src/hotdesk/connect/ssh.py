@@ -1,7 +1,8 @@
 """Command lines for the computer's own ssh and rsync, and one way to run them.
 
-The user's ssh configuration, agent and jump hosts keep working; added to them are the desk's own key and
-its one known host key, under an alias, so that a changed address is harmless and a changed key is not.
+The user's agent and jump hosts keep working; what decides which desk is reached, and what happens there, is
+pinned before their settings are read (`ssh_options`). The one known host key stands under the desk's alias,
+so that a changed address is harmless and a changed key is not.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from hotdesk.connect import ssh_options
+from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Missing, Unknown, Unreachable
 from hotdesk.core.ports import Access
 
@@ -38,36 +41,41 @@ def program(name: str) -> str:
 
 
 def options(access: Access) -> list[str]:
-    """What ssh, scp, sftp and `rsync -e` need to know to reach exactly this desk."""
-    settings = {
-        "IdentityFile": _quoted(access.key_path),
-        "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": _quoted(access.known_hosts_path),
-        "GlobalKnownHostsFile": "/dev/null",
-        "HostKeyAlias": access.alias,
-        "StrictHostKeyChecking": "yes",
-        "CheckHostIP": "no",
-        "ServerAliveInterval": "15",
-        "LogLevel": "ERROR",
-    }
-    return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+    """What scp, sftp and `rsync -e` need to reach exactly this desk (`ssh_options`); the port goes extra."""
+    return ssh_options.words(ssh_options.settings(access, Use.COPY))
 
 
-def ssh(access: Access, *extra: str) -> list[str]:
+def ssh(access: Access, *extra: str, use: Use, changed: Mapping[str, str] | None = None) -> list[str]:
     """An ssh command line up to and including the destination."""
+    pinned = ssh_options.settings(access, use) | dict(changed or {})
     user_at = f"{access.user}@{access.host}"
-    return [program("ssh"), *options(access), "-p", str(access.port), *extra, user_at]
+    return [program("ssh"), *ssh_options.words(pinned), "-p", str(access.port), *extra, user_at]
 
 
 def terminal(access: Access) -> list[str]:
     """A terminal at the desk that survives a lost connection."""
-    return [*ssh(access, "-t"), _TERMINAL]
+    return [*ssh(access, use=Use.SESSION, changed={"RequestTTY": "yes"}), _TERMINAL]
+
+
+def shell(access: Access) -> list[str]:
+    """A login shell at the desk; in a terminal where we are in one."""
+    return ssh(access, use=Use.SESSION)
 
 
 def command(access: Access, words: Sequence[str], *, tty: bool = False) -> list[str]:
-    """One command at the desk. A single word is a shell line; several are taken to the letter."""
+    """A person's command at the desk. A single word is a shell line; several are taken to the letter."""
     line = words[0] if len(words) == 1 else shlex.join(words)
-    return [*ssh(access, *(["-t"] if tty else [])), "--", line]
+    return [*ssh(access, use=Use.SESSION, changed={"RequestTTY": "yes" if tty else "no"}), "--", line]
+
+
+def question(access: Access, line: str) -> list[str]:
+    """A shell line of hotdesk's own at the desk: it asks nothing back, and waits ten seconds at most."""
+    return [*ssh(access, use=Use.QUESTION), "--", line]
+
+
+def printed(access: Access) -> list[str]:
+    """The command line that a person may copy and complete."""
+    return ssh(access, use=Use.PRINTED)
 
 
 def copy(access: Access, sources: Sequence[str], target: str, *, push: bool, progress: bool) -> list[str]:
@@ -87,7 +95,7 @@ def copy(access: Access, sources: Sequence[str], target: str, *, push: bool, pro
 
 def make_folder(access: Access, folder: str) -> None:
     """Make a folder at the desk, in its home. Raises `Unreachable` when it cannot be made."""
-    words = command(access, ["mkdir", "-p", "--", folder])
+    words = question(access, shlex.join(["mkdir", "-p", "--", folder]))
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unreachable(
@@ -121,19 +129,22 @@ def run(argv: Sequence[str]) -> int:
 def tunnel(access: Access, here: int) -> list[str]:
     """An ssh in the background that makes the desk's Jupyter answer on our own loopback."""
     forward = f"127.0.0.1:{here}:127.0.0.1:{access.notebook_port}"
-    return ssh(access, "-f", "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward)
+    # Its own -L must survive, so the person's forwards cannot be cleared here.
+    return ssh(
+        access,
+        "-f",
+        "-N",
+        "-L",
+        forward,
+        use=Use.TUNNEL,
+        changed={"ControlMaster": "no", "ClearAllForwardings": "no"},
+    )
 
 
 def _rsync_has_progress2() -> bool:
     said = subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=False).stdout
     version = said.partition("version ")[2].split(".", 2)[:2]
     return [int(part) for part in version if part.isdigit()] >= [3, 1]
-
-
-def _quoted(path: str) -> str:
-    """A path as an ssh option: ssh splits options at blanks, and expands %."""
-    escaped = path.replace("%", "%%")
-    return f'"{escaped}"' if any(c.isspace() for c in escaped) else escaped
 
 
 def is_terminal() -> bool:

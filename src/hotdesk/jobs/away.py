@@ -61,7 +61,7 @@ class Post:
 
     def line(self, line: str, given: bytes = b"", seconds: float = 60.0) -> str:
         """A shell line at the desk; what it says. Raises `Unreachable` with its last words."""
-        argv = ssh.command(self.access, [f"cd {THERE} && {line}"])
+        argv = ssh.question(self.access, f"cd {THERE} && {line}")
         try:
             done = subprocess.run(argv, input=given, capture_output=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
