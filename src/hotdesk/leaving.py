@@ -192,7 +192,8 @@ class Leaving:
                 unread.append(f"{provider} ({error.what})")
                 continue
             swept, silent = self._swept(provider, survey)
-            unread += [f"{provider}/{region}" for region in sorted({*survey.unread, *silent})]
+            zones = {machine.zone for machine in survey.hidden}
+            unread += [f"{provider}/{region}" for region in sorted({*survey.unread, *zones, *silent})]
             found += things(survey, self.store.desks(), self.clock.now(), swept)
         return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
 

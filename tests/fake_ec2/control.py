@@ -169,6 +169,23 @@ def set_regions(world: World, ask: Ask) -> Any:
     return sorted(enabled)
 
 
+def set_outage(world: World, ask: Ask) -> Any:
+    """A zone goes out of service; DELETE: all are back."""
+    zone = ask["zone"]
+    if zone not in catalogue.zones(zone[:-1]):
+        raise KeyError(f"unknown zone: {zone}")
+    world.zones_out.add(zone)
+    set_capacity(world, {"zone": zone, "free": 0})
+    return sorted(world.zones_out)
+
+
+def end_outage(world: World, ask: Ask) -> Any:
+    capacity = world.settings.capacity
+    world.settings.capacity = [row for row in capacity if row["zone"] not in world.zones_out]
+    world.zones_out.clear()
+    return []
+
+
 def set_network(world: World, ask: Ask) -> Any:
     world.settings.default_vpc = bool(ask.get("default_vpc", world.settings.default_vpc))
     if "addresses" in ask:
@@ -341,6 +358,8 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("POST", "spot-price"): set_spot_price,
     ("POST", "regions"): set_regions,
     ("POST", "network"): set_network,
+    ("POST", "outage"): set_outage,
+    ("DELETE", "outage"): end_outage,
     ("POST", "interrupt"): interrupt,
     ("POST", "console"): console_action,
     ("POST", "machine"): set_machine,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from tests.fake_ec2 import outage
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.errors import Problem, missing, not_found
 from tests.fake_ec2.filters import keep, page, tag_list
@@ -278,6 +279,8 @@ def table_of(backend: Any, subnet: Any) -> Any:
 
 def no_way(world: World, instance: Instance, address: str) -> str:
     """Why no packet gets from that address to a machine, as far as its subnet goes; "" if one does."""
+    if why := outage.no_way(world, instance.zone):
+        return why
     region = instance.region
     subnet = next((s for s in every_subnet(world, region) if s.id == instance.subnet_id), None)
     if subnet is None:

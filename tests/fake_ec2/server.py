@@ -15,7 +15,7 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from tests.fake_ec2 import actions, control, wire
+from tests.fake_ec2 import actions, control, outage, wire
 from tests.fake_ec2.actions import Call
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.listener import Reply
@@ -98,6 +98,7 @@ class Application:
         world = self.world
         if refusal := world.rules.refusal(call):
             raise refusal
+        outage.refuse(world, call)
         if call.service in REGIONAL:
             world.check_region(call.region)
         answer = actions.TABLE.get((call.service, call.action))

@@ -88,6 +88,7 @@ class World:
         self.quota_requests: list[tuple[str, dict[str, Any]]] = []
         self.groups_visible: dict[str, float] = {}  # security group: from when reads show it
         self.default_made: set[str] = set()  # regions whose default network was made by hand
+        self.zones_out: set[str] = set()  # zones that are out of service, see outage.py
         self.blocked: dict[str, dict[str, Any]] = {}  # by region: VPC Block Public Access, see routes.py
         self.cursors: dict[str, Any] = {}  # price histories that are being paged through
         self.calls = 0

@@ -204,6 +204,15 @@ class Leftover(Value, frozen=True):
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
 
+class Hidden(Value, frozen=True):
+    """A machine that is there, and of which its cloud tells nothing now (its zone is out of service)."""
+
+    id: str
+    desk: str
+    zone: str  # or the region, where that is all that is known
+    owner: str = ""
+
+
 class Survey(Value, frozen=True):
     """Everything with our tag, in one look."""
 
@@ -213,6 +222,7 @@ class Survey(Value, frozen=True):
     images: tuple[Image, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     unread: tuple[str, ...] = ()  # regions that did not answer: nothing may be concluded about them
+    hidden: tuple[Hidden, ...] = ()  # in regions that did: nothing may be concluded about desks of these
     closed: str = ""  # why a region that may hold something does not let us look; waiting will not mend it
     closed_fix: str = ""
     lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
@@ -226,7 +236,7 @@ class Survey(Value, frozen=True):
         What is another owner's is nobody's business here: of a desk of that name only the owners are told.
         """
         by_desk: dict[str, dict[str, list[Value]]] = {}
-        for kind in ("instances", "disks", "images", "leftovers"):
+        for kind in ("instances", "disks", "images", "leftovers", "hidden"):
             for thing in getattr(self, kind):
                 if not self.is_others(thing):
                     by_desk.setdefault(thing.desk, {}).setdefault(kind, []).append(thing)
@@ -236,7 +246,7 @@ class Survey(Value, frozen=True):
             for desk in [*by_desk, *(name for name in others if name not in by_desk)]
         }
 
-    def is_others(self, thing: Instance | Disk | Image | Leftover) -> bool:
+    def is_others(self, thing: Instance | Disk | Image | Leftover | Hidden) -> bool:
         """Whether it is another owner's, by its tag."""
         return thing.owner not in {"", self.owner}
 
@@ -247,6 +257,9 @@ class Survey(Value, frozen=True):
         for thing in things:
             if self.is_others(thing) and thing.phase is not Phase.ENDED:
                 found.setdefault(thing.desk, set()).add(thing.owner)
+        for machine in self.hidden:
+            if self.is_others(machine):
+                found.setdefault(machine.desk, set()).add(machine.owner)
         return {desk: tuple(sorted(owners)) for desk, owners in found.items()}
 
     def of(self, desk: str) -> Seen:
@@ -259,9 +272,11 @@ class Survey(Value, frozen=True):
         return self._seen({})
 
     def _seen(self, things: Mapping[str, Sequence[Value]], others: tuple[str, ...] = ()) -> Seen:
+        hidden = {machine.zone for machine in things.get("hidden", ())}  # type: ignore[attr-defined]
+        things = {kind: group for kind, group in things.items() if kind != "hidden"}
         return Seen(
             others=others,
-            unread=self.unread,
+            unread=(*self.unread, *sorted(hidden)),
             closed=self.closed,
             closed_fix=self.closed_fix,
             lag_seconds=self.lag_seconds,

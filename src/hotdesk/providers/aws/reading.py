@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.aws import tags
+from hotdesk.providers.aws import outage, tags
 from hotdesk.providers.aws.account import Account, side_by_side
 from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
@@ -28,8 +28,12 @@ Raw = Mapping[str, Any]
 class Found:
     """What one region answered, as EC2 tells it."""
 
-    def __init__(self, region: str, answers_: Mapping[str, list[Any]]) -> None:
+    def __init__(
+        self, region: str, answers_: Mapping[str, list[Any]], lost: Mapping[str, tags.Tags] | None = None
+    ) -> None:
+        """`lost`: the tags of machines that nobody can read now, by their id: see outage.py."""
         self.region = region
+        self.lost = lost or {}
         self.instances: list[Raw] = [i for r in answers_["reservations"] for i in r["Instances"]]
         self.volumes: list[Raw] = answers_["volumes"]
         self.images: list[Raw] = answers_["images"]
@@ -46,9 +50,8 @@ class Found:
 
     @property
     def is_empty(self) -> bool:
-        return not (
-            self.instances or self.volumes or self.images or self.snapshots or self.keys or self.groups
-        )
+        told = (self.instances, self.volumes, self.images, self.snapshots, self.keys, self.groups, self.lost)
+        return not any(told)
 
 
 def parts(image: Raw) -> list[str]:
@@ -63,6 +66,9 @@ class Memory:
     def __init__(self) -> None:
         self.quiet: dict[str, float] = {}  # regions that held nothing, and when they said so
         self.free: dict[str, tuple[float, dict[str, list[Any]]]] = {}  # when, and the answers
+        self.lost: dict[
+            str, frozenset[str]
+        ] = {}  # machines that could not be read at the last look, by region
 
 
 def look(
@@ -84,8 +90,8 @@ def look(
         r for r in regions if r not in set(full) and not 0 <= now - memory.quiet.get(r, 0.0) < QUIET_SECONDS
     ]
     known = {r: told for r, (at, told) in memory.free.items() if 0 <= now - at < QUIET_SECONDS}
-    read, tagged = _read(account, full, known, hints=rest)
-    more, _ = _read(account, [r for r in rest if tagged.get(r) is True], known)
+    read, tagged = _read(account, full, known, memory, hints=rest)
+    more, _ = _read(account, [r for r in rest if tagged.get(r) is True], known, memory)
     for region, answer in {**read, **more}.items():
         if region not in known and isinstance(answer, Found):
             memory.free[region] = now, {"keys": answer.keys, "groups": answer.groups}
@@ -115,6 +121,7 @@ def _read(
     account: Account,
     regions: list[str],
     known: Mapping[str, dict[str, list[Any]]],
+    memory: Memory,
     hints: Iterable[str] = (),
 ) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
     """Read regions in full, and ask others whether they hold anything; all in one volley."""
@@ -134,9 +141,31 @@ def _read(
             by_region.setdefault(region, {})[what] = reply
     read: dict[str, Found | Exception] = {}
     for region, told in by_region.items():
+        lost = _without_a_zone(account, region, told, memory)
         failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
-        read[region] = failed or Found(region, {**known.get(region, {}), **told})
+        read[region] = failed or Found(region, {**known.get(region, {}), **told}, lost)
     return read, hinted
+
+
+def _without_a_zone(
+    account: Account, region: str, told: dict[str, Any], memory: Memory
+) -> Mapping[str, tags.Tags]:
+    """Where nothing but machines could not be read, that may be one zone: those of the others are put in.
+
+    What it returns are the tags of the machines that nobody can read now.
+    """
+    failed = told.get("reservations")
+    alone = not any(isinstance(told[what], Exception) for what in told if what != "reservations")
+    if not (isinstance(failed, Exception) and alone and outage.may_be(failed)):
+        memory.lost.pop(region, None)
+        return {}
+    try:
+        partly = outage.around(account, region, memory.lost.get(region, frozenset()))
+    except Exception:  # then it is the region: `failed` stands
+        return {}
+    memory.lost[region] = frozenset(partly.lost)
+    told["reservations"] = partly.reservations
+    return partly.lost
 
 
 def _hint(account: Account, region: str) -> Callable[[], bool]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from hotdesk.core.model import Disk, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
@@ -55,7 +55,9 @@ def survey(
         leftovers += _leftovers(region, usd)
     going = {qualified(r.region, raw["InstanceId"]) for r in found for raw in r.instances if _goes_whole(raw)}
     things: list[Instance | Disk | Image] = [*instances, *disks, *images]
+    hidden = [machine for region in found for machine in _hidden(region)]
     in_use = {t.desk for t in things if t.phase is not Phase.ENDED and t.id not in going}
+    in_use |= {machine.desk for machine in hidden}
     leftovers += [key for region in found for key in _keys(region) if key.desk not in in_use]
     return Survey(
         provider=NAME,
@@ -64,6 +66,7 @@ def survey(
         images=tuple(images),
         leftovers=tuple(leftovers),
         unread=tuple(unread),
+        hidden=tuple(hidden),
         closed=closed[0],
         closed_fix=closed[1],
         lag_seconds=lag_seconds,
@@ -112,6 +115,22 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
+
+
+def _hidden(found: Found) -> list[Hidden]:
+    """Machines that nobody can read now. Their disks, which can be read, tell their zone."""
+    zones = {
+        a["InstanceId"]: raw["AvailabilityZone"] for raw in found.volumes for a in raw.get("Attachments", ())
+    }
+    return [
+        Hidden(
+            id=qualified(found.region, bare),
+            desk=told.get("desk", ""),
+            owner=told.get("owner", ""),
+            zone=zones.get(bare, found.region),
+        )
+        for bare, told in found.lost.items()
+    ]
 
 
 def _goes_whole(raw: Raw) -> bool:
@@ -337,6 +356,8 @@ def _groups(found: Found) -> list[Leftover]:
 
     One of a desk that has a machine here is shown as nobody's: another command may be about to attach it.
     """
+    if found.lost:  # nobody knows what those use
+        return []
     here = [i for i in found.instances if i["State"]["Name"] != "terminated"]
     used = {g["GroupId"] for i in here for g in i.get("SecurityGroups", ())}
     at_work = {tags.read(i.get("Tags")).get("desk", "") for i in here}

@@ -1,0 +1,82 @@
+"""Machines of the zones that still answer, while another zone of the region does not.
+
+"If you describe instances in the rare case where an Availability Zone is experiencing a service disruption
+and you specify instance IDs that are in the affected zone, or do not specify any instance IDs at all, the
+call fails. If you describe instances and specify only instance IDs that are in an unaffected zone, the call
+works normally." (EC2 API reference, DescribeInstances.) The ids are learned from their tags.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Refused
+from hotdesk.providers.aws import tags
+from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws.errors import answers, code
+
+
+class Partly(msgspec.Struct, frozen=True):
+    """What could be read of a region's machines, and the tags of those that nobody can read now."""
+
+    reservations: list[Any]
+    lost: dict[str, tags.Tags]
+
+
+def may_be(error: Exception) -> bool:
+    """Whether an error may be that of one zone: AWS answered, and blames itself."""
+    status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return not isinstance(error, Refused) and status >= 500
+
+
+def around(account: Account, region: str, suspects: frozenset[str]) -> Partly:
+    """Ask for the region's machines by their ids, without those that bring the question down.
+
+    `suspects` did so a moment ago: they are asked apart, so that the others need one question. Raises what
+    EC2 says where tags cannot be read either: then it is not one zone.
+    """
+    told = _tagged(account, region)
+    found: dict[str, Any] = {}
+    for ids in ([i for i in told if i not in suspects], [i for i in told if i in suspects]):
+        _ask(account, region, ids, found)
+    lost = {i: told[i] for i in told if i not in found}
+    return Partly([r for r in found.values() if r is not None], lost)
+
+
+def _ask(account: Account, region: str, ids: list[str], found: dict[str, Any]) -> None:
+    """Fill `found`, by halves where one of them cannot be read. None: there is no such machine any more."""
+    if not ids:
+        return
+    try:
+        with answers():  # (once: a zone that is down does not come up between two tries)
+            listed = account.ec2_once(region).describe_instances(InstanceIds=ids)["Reservations"]
+    except Exception as error:
+        gone = code(error.__cause__ or error) == "InvalidInstanceID.NotFound"
+        if not gone and not may_be(error):
+            raise
+        if len(ids) > 1:
+            half = len(ids) // 2
+            _ask(account, region, ids[:half], found)
+            _ask(account, region, ids[half:], found)
+        elif gone:
+            found[ids[0]] = None
+        return
+    found |= dict.fromkeys(ids)
+    found |= {i["InstanceId"]: {**r, "Instances": [i]} for r in listed for i in r["Instances"]}
+
+
+def _tagged(account: Account, region: str) -> dict[str, tags.Tags]:
+    """The tags of every machine of ours, by its id."""
+    wanted = {"resource-type": ["instance"], "key": [tags.MARK, f"{tags.MARK}:*"]}
+    page: dict[str, Any] = {"Filters": [{"Name": name, "Values": values} for name, values in wanted.items()]}
+    raw: dict[str, list[dict[str, str]]] = {}
+    while True:
+        with answers():
+            answer = account.ec2(region).describe_tags(**page)
+        for row in answer["Tags"]:
+            raw.setdefault(row["ResourceId"], []).append({"Key": row["Key"], "Value": row["Value"]})
+        if not answer.get("NextToken"):
+            return {bare: tags.read(told) for bare, told in raw.items() if tags.is_ours(told)}
+        page["NextToken"] = answer["NextToken"]
