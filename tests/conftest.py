@@ -66,6 +66,9 @@ def server() -> Iterator[FakeEc2]:
 
     with FakeEc2() as fake:
         yield fake
+        from tests.aws_members import unlisted
+
+        unlisted(fake)  # whatever hotdesk has sent is known, with its limit
 
 
 @pytest.fixture

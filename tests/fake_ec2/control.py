@@ -285,6 +285,11 @@ def show_log(world: World, ask: Ask) -> Any:
     return [e for e in world.log if e["number"] >= since and action in (None, e["action"])]
 
 
+def show_members(world: World, ask: Ask) -> Any:
+    """Which members of which operations hotdesk has sent since the server began."""
+    return [dict(zip(("service", "action", "member"), row, strict=True)) for row in sorted(world.sent)]
+
+
 def clear_log(world: World, ask: Ask) -> Any:
     world.log.clear()
     return {"next": world.calls}
@@ -366,6 +371,7 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("POST", "write"): write_work,
     ("GET", "log"): show_log,
     ("DELETE", "log"): clear_log,
+    ("GET", "members"): show_members,
     ("GET", "things"): show_things,
     ("GET", "costs"): show_costs,
     ("GET", "reach"): show_reach,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -11,12 +10,12 @@ from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
 from tests.fake_ec2.errors import Problem, missing
 from tests.fake_ec2.instances import reservation_row
+from tests.fake_ec2.limits import refuse_user_data
 from tests.fake_ec2.machine import begin, end
 from tests.fake_ec2.things import Attachment, Image, Instance, SpotRequest
 from tests.fake_ec2.world import ACCOUNT, World, check_tag_kinds, tags_for
 
 TAGGABLE = {"instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu"}
-USER_DATA_BYTES = 16_384
 
 
 @action("RunInstances")
@@ -85,13 +84,8 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
     check_fit(image, kind)
     if order.get("KeyName") and order["KeyName"] not in world.moto(region).key_pairs:
         raise Problem("InvalidKeyPair.NotFound", f"The key pair '{order['KeyName']}' does not exist")
-    data = order.get("UserData") or ""
-    try:
-        size = len(base64.b64decode(data, validate=True))
-    except ValueError as bad:
-        raise Problem("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data.") from bad
-    if size > USER_DATA_BYTES:
-        raise Problem("InvalidParameterValue", "User data is limited to 16384 bytes")
+    if no := refuse_user_data(order.get("UserData") or "", "userData"):  # (a template's is checked here)
+        raise no
     check_tag_kinds(order.get("TagSpecifications"), TAGGABLE)
     nics = order.get("NetworkInterfaces") or []
     if nics and (order.get("SubnetId") or order.get("SecurityGroupIds")):

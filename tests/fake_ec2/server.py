@@ -15,12 +15,14 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from tests.fake_ec2 import actions, control, outage, wire
+from tests.fake_ec2 import actions, control, limits, outage, wire
 from tests.fake_ec2.actions import Call
 from tests.fake_ec2.errors import Problem
+from tests.fake_ec2.limits import leaves
 from tests.fake_ec2.listener import Reply
 from tests.fake_ec2.world import World
 
+MODELLED = {"ec2", *wire.JSON_SERVICES}
 REGIONAL = {"ec2", "ssm", "servicequotas"}  # services that refuse a region that is not enabled
 
 
@@ -58,6 +60,8 @@ class Application:
                 entry["params"] = {
                     k: v for k, v in (call.raw or call.params).items() if k not in {"Action", "Version"}
                 }
+                if "hotdesk" in environ.get("HTTP_USER_AGENT", ""):
+                    world.sent |= {(call.service, call.action, path) for path in leaves(call.params)}
                 if world.rules.first("lose", call, when="before"):
                     entry["lost"] = "before"
                     return None
@@ -101,6 +105,8 @@ class Application:
         outage.refuse(world, call)
         if call.service in REGIONAL:
             world.check_region(call.region)
+        if call.service in MODELLED:
+            limits.check(call)
         answer = actions.TABLE.get((call.service, call.action))
         if answer is not None:
             return wire.write_result(call, answer(world, call))

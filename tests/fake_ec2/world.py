@@ -69,6 +69,7 @@ class World:
             "pace": pace,
             "addresses": addresses,
         }
+        self.sent: set[tuple[str, str, str]] = set()  # members of requests of hotdesk, over all resets
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
