@@ -16,7 +16,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import BakeOrder, LaunchOrder
@@ -43,6 +43,9 @@ class Faults:
     broken: float = 0.0  # a started machine stops by itself
     unread: float = 0.0  # a region does not answer a survey
     unreachable: float = 0.0  # nothing answers a survey
+    busy: float = (
+        0.0  # "too many requests", or a failure of its own whose outcome is unknown; steps and looks
+    )
     seconds: float = 0.0
 
 
@@ -119,6 +122,8 @@ class Cloud(Truth):
         if self.looks > self.looks_max:
             raise Stuck(f"{self.looks} looks; the last calls were {self.calls[-6:]}")
         self._pass()
+        if self._befalls(self.faults.busy):
+            raise Refused(Kind.THROTTLED, "too many requests", seconds=0.0)
         if self._befalls(self.faults.unreachable):
             raise Unreachable("The cloud does not answer.")
         unread = tuple(r for r in ("r1", "r2") if self._befalls(self.faults.unread))
@@ -407,6 +412,8 @@ class Cloud(Truth):
             raise fault
         if fault == "never":
             raise ConnectionError("the request got lost")
+        if fault == "failing":
+            raise Failing("the cloud failed to do it")
         if fault == "idle":  # said to be done
             self.calls.append(operation)
             return ""
@@ -419,6 +426,8 @@ class Cloud(Truth):
         self.boundary(f"after {operation}")
         if fault == "lost":
             raise ConnectionError("the reply got lost")
+        if fault == "failed":
+            raise Failing("the cloud failed to answer, and had done it")
         return id_
 
     def _late(self, effect: Callable[[], str]) -> None:
@@ -431,6 +440,9 @@ class Cloud(Truth):
             return self.fault_at[self._acts]
         if scripted := self.script.get(operation):
             return scripted.pop(0)
+        if self._befalls(self.faults.busy):
+            busy = Refused(Kind.THROTTLED, "too many requests", seconds=0.0)
+            return self.random.choice([busy, busy, "failing", "failed"])
         if self._befalls(self.faults.lost):
             return "lost"
         if self._befalls(self.faults.never):

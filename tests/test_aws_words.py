@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import account, network, quotas, tags
@@ -44,11 +44,7 @@ def test_sold_out_is_definite_although_its_status_is_a_servers_failure() -> None
 @pytest.mark.parametrize(
     "error",
     [
-        said("InternalError", 500),
-        said("Unavailable", 503),
-        said("ServiceUnavailable", 503),
         said("RequestTimeout", 400),
-        said("503", 503),
         boto.ReadTimeoutError(endpoint_url="https://ec2"),
         boto.ConnectionClosedError(endpoint_url="https://ec2"),
         boto.EndpointConnectionError(endpoint_url="https://ec2"),
@@ -60,6 +56,34 @@ def test_what_says_nothing_about_the_outcome_is_not_taken_for_a_no(error: Except
     assert refusal(error) is None
     with pytest.raises(type(error)), answers():
         raise error
+
+
+@pytest.mark.parametrize("code", ["InternalError", "Unavailable", "ServiceUnavailable", "503"])
+def test_a_servers_failure_is_asked_again_and_of_a_change_its_outcome_is_unknown(code: str) -> None:
+    assert refusal(said(code, 503)) is None
+    with pytest.raises(Failing, match="RunInstances"), answers():
+        raise said(code, 503)
+    assert refused(said(code, 503, action="DescribeInstances")).kind is Kind.THROTTLED
+
+
+@pytest.mark.parametrize(
+    ("policy", "named"),
+    [
+        ("a service control policy", "A service control policy denies ec2:RunInstances"),
+        ("an identity-based policy", "An identity-based policy denies ec2:RunInstances"),
+        ("a permissions boundary", "A permissions boundary denies ec2:RunInstances"),
+        ("", "These credentials may not do ec2:RunInstances"),
+    ],
+)
+def test_an_explicit_deny_is_not_a_missing_permission(policy: str, named: str) -> None:
+    """What `hotdesk iam` prints helps where a permission is missing, and not where a policy denies it."""
+    deny = f"with an explicit deny in {policy}." if policy else "because no identity-based policy allows it."
+    text = (
+        f"User: arn:aws:iam::1:user/me is not authorized to perform: ec2:RunInstances on resource: x {deny}"
+    )
+    no = refused(said("UnauthorizedOperation", 403, text))
+    assert named in no.message
+    assert ("hotdesk iam" in no.fix) is (policy == "")
 
 
 def test_an_unknown_code_with_a_400_status_is_a_no() -> None:

@@ -38,6 +38,7 @@ class Day:
             broken=chance(0.4), unread=chance(0.1), unreachable=chance(0.1),
             seconds=rng.choice([0.0, 2.0, 15.0]),
         )  # fmt: skip
+        faults.busy = random.Random(f"busy day {seed}").choice([0.0, 0.0, 0.2, 0.6])
         self.crashes = chance(0.05)
         self.cloud = Cloud(
             seed=seed,

@@ -7,9 +7,10 @@ import itertools
 import pytest
 from msgspec.structs import replace
 
+from hotdesk.core.backoff import MOST_SECONDS
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.launching import PUT_OFF
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Scope, Seen
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan, plan_gc
 from hotdesk.core.steps import AnyStep, Ask, Bake, Delete, Launch, Outcome, Prove
@@ -55,6 +56,83 @@ def test_a_machine_that_stops_after_every_start_is_a_question() -> None:
     ask = laptop.settle("blue")
     assert ask
     assert "started 3 times" in ask.what
+
+
+BUSY = Refused(Kind.THROTTLED, "too many requests", seconds=0.0)
+OPERATIONS = ["launch", "start", "stop", "bake", "verify", "copy", "delete", "retype"]
+
+
+@pytest.mark.parametrize("fault", [BUSY, "failing", "failed"], ids=str)
+def test_a_cloud_that_is_too_busy_is_waited_for_longer_each_time(fault: Refused | str) -> None:
+    """Twenty times in a row for each step, which is more than any step is tried; the wish comes true."""
+    for operation in OPERATIONS:
+        cloud, laptop = a_desk(lag_seconds=0.0, seconds=0.0)
+        cloud.script[operation] = [fault] * 20
+        asked: list[float] = []
+
+        def note(label: str, cloud: Cloud = cloud, of: str = operation, asked: list[float] = asked) -> None:
+            if label == f"before {of}":
+                asked.append(cloud.clock.time)
+
+        cloud.boundary = note
+        reach(laptop, Goal.RUNNING, HERE)
+        reach(laptop, Goal.STOPPED)
+        reach(laptop, Goal.RUNNING)
+        reach(laptop, Goal.RUNNING, offers(kind="gpu.big", region="r1"), move=True)
+        reach(laptop, Goal.PARKED)
+        reach(laptop, Goal.RUNNING, THERE)
+        reach(laptop, Goal.GONE)
+        assert cloud.violations == []
+        if fault == "failed":  # what had its effect is seen, and not asked again
+            assert len(cloud.script[operation]) in range(10, 20)
+        else:
+            assert cloud.script[operation] == []
+            waits = [b - a for a, b in itertools.pairwise(sorted({*asked[:20]}))]
+            assert len(waits) >= 9, "it was asked for again at once"
+            longer = [min(MOST_SECONDS, 2.0**times) / 2 for times in range(1, len(waits) + 1)]
+            assert all(map(float.__ge__, waits, longer)), f"{operation} was asked for again after {waits}"
+
+
+def test_looks_that_are_put_off_end_no_verb_and_are_fewer_each_time() -> None:
+    cloud, laptop = a_desk(lag_seconds=0.0, seconds=0.0)
+    cloud.faults.busy = 1.0
+    laptop.want("blue", Goal.RUNNING, HERE)
+    for _ in range(40):
+        tick = laptop.reconciler.tick()
+        assert "too many requests" in tick.waits["blue"].why
+        assert tick.seconds
+        laptop.clock.sleep(tick.seconds)
+    assert tick.seconds > 60.0
+    cloud.faults.busy = 0.0
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.RUNNING)
+
+
+def test_a_refusal_is_believed_of_every_offer_that_it_speaks_of_and_of_no_other() -> None:
+    """A quota of r1 for machines like this one: its other zone is not asked, the other region is."""
+    for scope, asked in (
+        (Scope(provider="sim", region="r1"), ["r1a", "r2a"]),
+        (Scope(provider="sim", region="r1", types=("gpu.*",)), ["r1a", "r1b"]),
+        (Scope(provider="sim", region="r1", vcpus=5), ["r1a", "r1b"]),
+        (Scope(provider="sim", region="r1", market=Market.SPOT), ["r1a", "r1b"]),
+        (Scope(provider="sim", zone="r1b"), ["r1a", "r2a"]),
+    ):
+        cloud, laptop = a_desk(lag_seconds=0.0)
+        cloud.script["launch"] = [Refused(Kind.DENIED, "a policy denies it", seconds=900.0, scope=scope)]
+        reach(laptop, Goal.RUNNING, offers())
+        rows = laptop.store.rows("blue")
+        assert [r.step.order.offer.zone for r in rows if isinstance(r.step, Launch)] == asked
+
+
+def test_whoever_asks_again_has_mended_what_a_person_can_mend() -> None:
+    cloud, laptop = a_desk(lag_seconds=0.0)
+    whole = Scope(provider="sim")
+    cloud.script["launch"] = [Refused(Kind.DENIED, "a policy", fix="allow it", seconds=900.0, scope=whole)]
+    laptop.want("blue", Goal.RUNNING, offers())
+    ask = laptop.settle("blue")
+    assert ask is not None
+    assert (ask.kind, ask.fix) == (Kind.DENIED, "allow it")
+    reach(laptop, Goal.RUNNING)
 
 
 def test_what_is_never_there_yet_is_a_question_and_no_endless_launch() -> None:

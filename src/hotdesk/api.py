@@ -363,7 +363,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         """Whether a machine would be launched or started for it, as far as one look tells."""
         if not self.config.defaults.usd_per_month:
             return False
-        live = self.survey(desk.provider).of(desk.name).live
+        live = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name).live
         return not powered(live) or live.chosen_for < desk.generation  # type: ignore[union-attr]
 
     def _settle(self, desk: Desk, changed: bool) -> View:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -15,9 +15,11 @@ from hotdesk.questions import question_of
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hotdesk.core.ports import Access, Clock, Opener, Provider
+
+T = TypeVar("T")
 
 CALLER = "caller"  # the address from which hotdesk is called, whatever it is by then
 EVERYBODY = "everybody"
@@ -85,6 +87,7 @@ class Opening:
     if TYPE_CHECKING:
 
         def survey(self, provider: str) -> Survey: ...
+        def patiently(self, name: str, ask: Callable[[], T]) -> T: ...
         def provider(self, name: str) -> Provider: ...
         def access(self, name: str) -> Access: ...
 
@@ -157,13 +160,13 @@ class Opening:
 
     def _open(self, desk: Desk) -> tuple[str, ...]:
         """Let in at the desk's machine whom its owner wants let in; who that is."""
-        machine = self.survey(desk.provider).of(desk.name).live
+        machine = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name).live
         self._each_its_own(desk.provider)
         return self._let_in(desk, machine) if machine else ()
 
     def _close(self, desk: Desk) -> Instance | None:
         """Let nobody in at the desk's machine, which is returned."""
-        machine = self.survey(desk.provider).of(desk.name).live
+        machine = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name).live
         self._each_its_own(desk.provider)
         provider = self._opener(desk.provider)
         if machine and provider:
@@ -196,9 +199,10 @@ class Opening:
                 try:
                     return provider.open_notebook(machine, own, [] if own else [desk.public])
                 except Refused as no:  # made moments ago, and not yet known everywhere
-                    if no.kind is not Kind.NOT_READY or self.clock.now() >= until:
+                    wait = no.kind in {Kind.NOT_READY, Kind.THROTTLED}
+                    if not wait or self.clock.now() >= until:
                         raise
-                    self.clock.sleep(no.seconds)
+                    self.clock.sleep(max(no.seconds, 2.0))
 
     def _opener(self, provider: str) -> Opener | None:
         from hotdesk.core.ports import Opener

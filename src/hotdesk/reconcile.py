@@ -18,7 +18,17 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from hotdesk.abreast import abreast
-from hotdesk.core.errors import Busy, HotdeskError, Kind, NotAllowed, Refused, Unreachable
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import (
+    Busy,
+    Failing,
+    HotdeskError,
+    Kind,
+    NotAllowed,
+    Overloaded,
+    Refused,
+    Unreachable,
+)
 from hotdesk.core.model import Desk, Goal, Instance, Seen, Survey
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan, together
@@ -85,6 +95,9 @@ class Reconciler:
         self.on_proven = on_proven
         self.may = may
         self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
+        self._put_off: dict[
+            str, int
+        ] = {}  # by cloud, or desk: how often in a row it was too busy to be asked
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
         """One look, and one step per desk (of all desks, or of those named, which the caller holds).
@@ -112,7 +125,8 @@ class Reconciler:
                         self.on_gone(desk)
                         self.store.remove(desk.name)
                 case [Wait() as wait, *_]:
-                    waits[desk.name] = wait
+                    times = self._put_off.get(desk.provider, 0) if seen[desk.name].unread else 0
+                    waits[desk.name] = self._longer(wait, desk.provider, times, now)
                 case [Ask() as ask, *_]:
                     asks[desk.name] = ask
                 case [Prove() as step, *_]:
@@ -147,7 +161,8 @@ class Reconciler:
     def settle(self, desk: Desk) -> Tick:
         """Tick until this desk is as wanted or a person must choose; the last tick.
 
-        Raises `Busy` when somebody changes the desk's goal meanwhile.
+        A cloud that is too busy is waited for, for as long as it takes. Raises `Busy` when somebody changes
+        the desk's goal meanwhile, and `Unreachable` when the cloud does not answer: the goal stands.
         """
         failed = 0
         while True:
@@ -165,7 +180,7 @@ class Reconciler:
             except Unreachable as error:
                 failed += 1
                 if failed >= PATIENCE:
-                    raise
+                    raise _goal_stands(error, desk) from error
                 tick = Tick(2.0**failed)
                 self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
             if any(isinstance(row.step, Leave) and row.done for row in tick.rows):
@@ -214,10 +229,15 @@ class Reconciler:
         for name in sorted(providers):
             try:
                 survey = self.survey(name)
+            except Overloaded as busy:  # it does answer, if only that: the verb goes on
+                times = self._put_off[name] = self._put_off.get(name, 0) + 1
+                unseen[name] = self._longer(Wait(seconds=0.0, why=busy.why), name, times, self.clock.now())
+                continue
             except (NotAllowed, Unreachable) as error:
                 errors.append(error)
                 unseen[name] = Wait(seconds=30.0, why=error.what)
                 continue
+            self._put_off[name] = self._put_off.get(name, 0) + 1 if survey.unread else 0
             by_desk = survey.by_desk()
             seen |= {d.name: by_desk.get(d.name, survey.nothing) for d in desks if d.provider == name}
         if errors and len(errors) == len(providers):
@@ -232,11 +252,19 @@ class Reconciler:
         except OSError as error:
             raise Unreachable(f"{provider} does not answer.", str(error), "hotdesk doctor") from error
         except Refused as refused:
+            if refused.kind is Kind.THROTTLED:
+                raise Overloaded(
+                    f"{provider} is too busy to answer.", refused.message, "hotdesk ls   # again in a minute"
+                ) from refused
             raise NotAllowed(
                 f"{provider} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
         self.store.witness(survey, before, self.clock.now())
         return survey
+
+    def _longer(self, wait: Wait, who: str, times: int, now: float) -> Wait:
+        """The wait, made longer with each time in a row that `who` was too busy."""
+        return replace(wait, seconds=max(wait.seconds, backoff(times, f"{who}/{now}"))) if times else wait
 
     def _prove(
         self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]
@@ -259,10 +287,14 @@ class Reconciler:
         return [(d, step, self._proven(d, seen[d.name], answers[d.name])) for d, step in proofs]
 
     def _proven(self, desk: Desk, seen: Seen, answer: Callable[[], Access]) -> Wait | Ask | None:
+        times = self._put_off.pop(desk.name, 0) + 1
         try:
             self.on_proven(answer())
         except Refused as no:
-            if no.kind in {Kind.NOT_READY, Kind.THROTTLED}:
+            if no.kind is Kind.THROTTLED:
+                self._put_off[desk.name] = times
+                return self._longer(Wait(seconds=0.0, why=no.message), desk.name, times, self.clock.now())
+            if no.kind is Kind.NOT_READY:
                 return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
             fix = no.fix or f"hotdesk doctor {desk.name}"
             return Ask(what=f"{desk.name} runs and cannot be used.", why=no.message, fix=fix, kind=no.kind)
@@ -313,10 +345,23 @@ class Reconciler:
         try:
             return Outcome(status="done", id=answer())
         except Refused as no:
-            until = self.clock.now() + no.seconds
-            return Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix, until=until)
+            now = self.clock.now()
+            seconds = no.seconds
+            if no.kind is Kind.THROTTLED:
+                seconds = max(seconds, self._left_alone(desk, now))
+            return Outcome(
+                status="refused", kind=no.kind, message=no.message, fix=no.fix, until=now + seconds,
+                scope=no.scope,
+            )  # fmt: skip
+        except Failing as failing:
+            until = (now := self.clock.now()) + self._left_alone(desk, now)
+            return Outcome(status="unknown", kind=Kind.THROTTLED, message=str(failing), until=until)
         except Exception as error:  # whatever it was: the request may have had its effect
             return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+    def _left_alone(self, desk: Desk, now: float) -> float:
+        """Seconds until the next step of a desk, for one of which the cloud was just too busy."""
+        return backoff(self.store.past(desk).put_off_times + 1, f"{desk.name}/{now}")
 
     def _leave(self, desk: Desk, step: Leave) -> Outcome:
         """Change the wish, unless its owner has just said something else."""
@@ -340,6 +385,14 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
         case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
             return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
     return False
+
+
+def _goal_stands(error: Unreachable, desk: Desk) -> Unreachable:
+    """The same error, with what becomes of the wish as its last line."""
+    fix = (
+        f"hotdesk watch {desk.name}   # goes on as soon as it answers: {desk.name} is still to be {desk.goal}"
+    )
+    return Unreachable(error.what, error.why, fix)
 
 
 def _at_once(provider: Provider) -> int:

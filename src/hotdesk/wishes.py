@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from hotdesk.core.errors import Kind, Refused, Usage
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import Kind, Overloaded, Refused, Usage
 from hotdesk.core.leaving import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
+from hotdesk.core.steps import Wait
 from hotdesk.questions import named, nothing_fits, question_of
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+
+T = TypeVar("T")
 
 
 class Wishes:
@@ -22,6 +27,7 @@ class Wishes:
 
     store: Store
     clock: Clock
+    on_wait: Callable[[str, Wait], None]
 
     if TYPE_CHECKING:
 
@@ -73,7 +79,10 @@ class Wishes:
         if goal is Goal.RUNNING:
             self._check_computer(desk.provider)
         again = f"hotdesk up {name} "
-        offers = self._offers(desk.provider, want, again) if goal is Goal.RUNNING else desk.offers
+        offers = desk.offers
+        if goal is Goal.RUNNING:
+            chosen = want
+            offers = self.patiently(name, lambda: self._offers(desk.provider, chosen, again))
         if asked and goal is Goal.RUNNING and not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
@@ -90,9 +99,10 @@ class Wishes:
     def moved(self, name: str, want: Want) -> Desk:
         """The desk's row as a move would write it."""
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
-        machines = self.survey(desk.provider).of(name).machines
+        machines = self.patiently(name, lambda: self.survey(desk.provider)).of(name).machines
         newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
-        offers = self._offers(desk.provider, want, f"hotdesk move {name} ")
+        again = f"hotdesk move {name} "
+        offers = self.patiently(name, lambda: self._offers(desk.provider, want, again))
         if not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
@@ -152,6 +162,10 @@ class Wishes:
         except Refused as refused:
             if refused.kind is Kind.BAD_REQUEST:  # it does say: there is no such thing
                 raise named(refused, again) from refused
+            if refused.kind is Kind.THROTTLED:
+                raise Overloaded(
+                    f"{provider} is too busy to answer.", refused.message, f"{again}  # again in a minute"
+                ) from refused
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
         if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
             return offers
@@ -160,7 +174,20 @@ class Wishes:
         return ranked(want, offers, self.store, self.clock.now())
 
     def _has_machine(self, desk: Desk) -> bool:
-        return self.survey(desk.provider).of(desk.name).live is not None
+        survey = self.patiently(desk.name, lambda: self.survey(desk.provider))
+        return survey.of(desk.name).live is not None
+
+    def patiently(self, name: str, ask: Callable[[], T]) -> T:
+        """What `ask` tells of a desk, asked again and again, later each time, while its cloud is too busy."""
+        times = 0
+        while True:
+            try:
+                return ask()
+            except Overloaded as busy:
+                times += 1
+                wait = Wait(seconds=backoff(times, f"{name}/{self.clock.now()}"), why=busy.why)
+            self.on_wait(name, wait)
+            self.clock.sleep(wait.seconds)
 
 
 def _lazily(want: Want) -> Want:

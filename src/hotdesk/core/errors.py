@@ -7,6 +7,7 @@
     ├── NeedsDecision              5  going on could lose money or work: a person must choose
     ├── Busy                       6  another command holds the desk, or changed its goal meanwhile
     ├── Unreachable                7  the cloud or the desk does not answer
+    │   └── Overloaded             7  … the cloud says that it is too busy to answer: asked again, it will
     ├── Missing                    8  this computer lacks something (ssh, space, a package, a free port)
     └── Damaged                    9  hotdesk's own state or configuration cannot be read
         └── Newer                  9  … because a newer hotdesk wrote it
@@ -16,11 +17,16 @@ the goal stands and the next command goes on.
 
 `Refused` is not for people: it is how a provider says a *definite* no to the loop, which writes it
 into the journal and lets the planner decide. Anything else that a provider raises means that the
-outcome is unknown.
+outcome is unknown; of `Failing`, that the same request may be sent again after a while.
 """
 
+from __future__ import annotations
+
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from hotdesk.core.model import Scope
 
 
 class HotdeskError(Exception):
@@ -62,6 +68,10 @@ class Unreachable(HotdeskError):
     exit_code = 7
 
 
+class Overloaded(Unreachable):
+    pass
+
+
 class Missing(HotdeskError):
     exit_code = 8
 
@@ -97,12 +107,27 @@ OFFER_KINDS = frozenset({Kind.NO_CAPACITY, Kind.QUOTA, Kind.UNSUPPORTED})
 class Refused(Exception):
     """A provider's definite no: nothing was made or changed by the call that raised it."""
 
-    def __init__(self, kind: Kind, message: str, *, fix: str = "", seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        fix: str = "",
+        seconds: float = 600.0,
+        scope: Scope | None = None,
+    ) -> None:
         super().__init__(kind, message)
         self.kind = kind
         self.message = message
         self.fix = fix
         self.seconds = seconds  # how long to believe it: after that the same may be asked again
+        self.scope = scope  # of a launch: every offer that it would be said of as well
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
+
+
+class Failing(Exception):
+    """The cloud failed on its own side (a 5xx answer to a change): the outcome is unknown.
+
+    It may be asked again after a while."""

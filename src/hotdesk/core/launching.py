@@ -144,7 +144,7 @@ def launch(
         return [gave_up(desk, f"{times} launches", no)]
     waits = now < desk.on_demand_at
     offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
-    offer = next((o for o in offers if not past.refusal(o.key, now)), None)
+    offer = next((o for o in offers if not past.refusal(o, now, desk.since)), None)
     if offer is None:
         return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
@@ -174,7 +174,7 @@ def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyS
             return gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")
         why = "whether this was launched is unknown; the same order again cannot make two"
         return Launch(order=order, why=why)
-    if prior.outcome is not None and prior.outcome.kind in OFFER_KINDS:
+    if prior.outcome is not None and prior.outcome.of_offer:
         return None  # refused there: another offer may do
     return refused(prior.step, desk, past, now)
 
@@ -251,7 +251,7 @@ def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, 
 
 
 def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
-    refusals = past.refusals(now)
+    refusals = past.refused(desk.offers, now, desk.since)
     tried = [(o, refusals[o.key]) for o in desk.offers if o.key in refusals]
     if not tried:
         return Ask(
@@ -266,12 +266,13 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
         short = _SHORT.get(refusal.kind, "") if refusal.kind else ""
         reasons.setdefault(short or refusal.message, []).append(offer)
     again = f"hotdesk up {desk.name}   # again in {max(1, round(soonest / 60))} min, or with other hardware"
-    fixes = {refusal.fix for _, refusal in tried if refusal.kind is Kind.QUOTA and refusal.fix}
+    fixes = [refusal.fix for _, refusal in tried if refusal.fix]
+    waiting_helps = any(refusal.kind is Kind.NO_CAPACITY or not refusal.fix for _, refusal in tried)
     return Ask(
         what=f"No machine for {desk.name} could be had.",
         why="; ".join(f"{_places(offers)}: {reason}" for reason, offers in list(reasons.items())[:3]),
-        fix=min(fixes) if fixes and all(r.kind is Kind.QUOTA for _, r in tried) else again,
-        kind=tried[0][1].kind,
+        fix=again if waiting_helps or not fixes else fixes[0],
+        kind=next((r.kind for _, r in tried if r.kind in OFFER_KINDS), tried[0][1].kind),
     )
 
 

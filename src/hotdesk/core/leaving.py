@@ -81,7 +81,7 @@ def _by_us(machine: Instance, past: Past) -> bool:
     """Whether a step of ours turned it off since its last start, which is part of that step's key."""
     stop = Stop(id=machine.id, started_at=machine.started_at, why="").key
     ends = [Delete(id=machine.id, keep_disk=keep, why="").key for keep in (True, False)]
-    return any(past.begun(key, 0.0) for key in (stop, *ends))
+    return any(past.ever_begun(key) for key in (stop, *ends))
 
 
 def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:

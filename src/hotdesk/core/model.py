@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -90,6 +91,27 @@ class Offer(Value, frozen=True):
     def key(self) -> str:
         """The pool it is taken from: what a "sold out" speaks of."""
         return f"{self.provider}/{self.zone or self.region}/{self.instance_type}/{self.market}"
+
+
+class Scope(Value, frozen=True):
+    """Which offers a refusal is said of: a quota speaks of a whole region, a policy of one type there."""
+
+    provider: str
+    region: str = ""  # "": every one
+    zone: str = ""
+    market: Market | None = None
+    types: tuple[str, ...] = ()  # patterns of instance types, such as "g*"; (): all
+    vcpus: float = 0.0  # offers with as many, or more
+
+    def covers(self, offer: Offer) -> bool:
+        return (
+            offer.provider == self.provider
+            and self.region in {"", offer.region}
+            and self.zone in {"", offer.zone}
+            and self.market in {None, offer.market}
+            and (not self.types or any(fnmatchcase(offer.instance_type, p) for p in self.types))
+            and offer.vcpus >= self.vcpus
+        )
 
 
 class Instance(Value, frozen=True):

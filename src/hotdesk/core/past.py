@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
-from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.model import Image, Instance, Phase, Seen
+from hotdesk.core.errors import Kind
+from hotdesk.core.model import Image, Instance, Offer, Phase, Scope, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
 
@@ -29,7 +29,12 @@ class Past:
         self._recent: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
         self._launches: dict[int, Row] = {}
-        self._refusals: dict[str, Outcome] = {}  # by offer key
+        self._refusals: dict[str, Row] = {}  # by offer key
+        self._scopes: dict[Scope, Row] = {}  # of refusals that speak of more than one offer
+        self._too_busy: set[int] = set()  # rows that the cloud was too busy for
+        self._put_off: dict[
+            int, Row
+        ] = {}  # the latest rows, as far as the cloud was too busy for all of them
         self._earlier = earlier
         for row in rows:
             self.add(row)
@@ -47,9 +52,11 @@ class Past:
                 self._launches[row.id] = row
                 self.launch = _later(self.launch, row)
                 self.power = _later(self.power, row)
-                if row.refused and row.outcome and row.outcome.kind in OFFER_KINDS:
-                    known = self._refusals.get(order.offer.key, row.outcome)
-                    self._refusals[order.offer.key] = max(known, row.outcome, key=lambda o: o.until)
+                if row.refused and row.outcome and row.outcome.of_offer:
+                    key = order.offer.key
+                    self._refusals[key] = _longer(self._refusals.get(key), row)
+                    if scope := row.outcome.scope:
+                        self._scopes[scope] = _longer(self._scopes.get(scope), row)
             case Start(id=id_):
                 self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
                 self.power = _later(self.power, row)
@@ -57,21 +64,61 @@ class Past:
                 self.proof = _later(self.proof, row)
                 self.proven.add(id_)
 
+        if row.outcome and row.outcome.kind is Kind.THROTTLED:
+            self._put_off[row.id] = row
+            self._too_busy.add(row.id)
+        elif row.outcome:
+            self._put_off = {id_: r for id_, r in self._put_off.items() if id_ > row.id}
+
+    @property
+    def put_off_times(self) -> int:
+        """How many steps in a row the cloud was too busy for, up to the last one that ended."""
+        return len(self._put_off)
+
+    def too_busy(self, since: float, now: float) -> Outcome | None:
+        """The last answer since then, while it asks to be left alone for longer."""
+        row = max(self._put_off.values(), key=lambda r: r.id, default=None)
+        waits = row is not None and row.at >= since and row.outcome and row.outcome.until > now
+        return row.outcome if row and waits else None
+
     def undated(self, now: float) -> list[Row]:
         """Steps whose end was never written down, or, by a clock that was set back since, is yet to come."""
         return [r for r in self._recent.values() if r.ended_at is None or r.ended_at > now]
 
-    def refusal(self, offer_key: str, now: float) -> Outcome | None:
-        """Why this offer was refused, while that is still to be believed."""
-        outcome = self._refusals.get(offer_key)
-        return outcome if outcome and outcome.until > now else None
+    def refusal(self, offer: Offer, now: float, since: float = 0.0) -> Outcome | None:
+        """Why this offer was refused, while that is still to be believed.
+
+        What a person can mend at once (a permission) is believed only if it was said since then: whoever
+        asks again has mended it.
+        """
+        own = self._refusals.get(offer.key)
+        for row in [*([own] if own else []), *(r for s, r in self._scopes.items() if s.covers(offer))]:
+            outcome = row.outcome
+            if outcome and outcome.until > now and (outcome.kind is not Kind.DENIED or row.at >= since):
+                return outcome
+        return None
+
+    def refused(self, offers: Iterable[Offer], now: float, since: float = 0.0) -> dict[str, Outcome]:
+        """The refusals of these offers that are still to be believed, by offer key."""
+        found = {offer.key: self.refusal(offer, now, since) for offer in offers}
+        return {key: outcome for key, outcome in found.items() if outcome}
 
     def refusals(self, now: float) -> dict[str, Outcome]:
-        return {key: outcome for key, outcome in self._refusals.items() if outcome.until > now}
+        """What was refused lately, by the key of the offer that was asked for."""
+        known = {key: row.outcome for key, row in self._refusals.items()}
+        return {key: outcome for key, outcome in known.items() if outcome and outcome.until > now}
 
     def begun(self, key: str, since: float) -> int:
-        """How often a step of this key was begun since then; "start:ID" counts every start of a machine."""
-        return sum(at >= since for at in self._begun.get(key, {}).values())
+        """How often a step of this key was begun since then; "start:ID" counts every start of a machine.
+
+        Without those for which the cloud was too busy: they say nothing about the step.
+        """
+        begun = self._begun.get(key, {})
+        return sum(at >= since and id_ not in self._too_busy for id_, at in begun.items())
+
+    def ever_begun(self, key: str) -> bool:
+        """Whether a step of this key may ever have had an effect."""
+        return key in self._begun
 
     def launched(self, since: float) -> int:
         """How many machines were really launched since then."""
@@ -136,6 +183,12 @@ class Past:
 
 def _later(known: Row | None, row: Row) -> Row:
     return row if known is None or row.id >= known.id else known
+
+
+def _longer(known: Row | None, row: Row) -> Row:
+    """Whichever refusal is to be believed for longer."""
+    until = [r.outcome.until if r and r.outcome else 0.0 for r in (known, row)]
+    return known if known and until[0] > until[1] else row
 
 
 def _shows(row: Row, seen: Seen) -> bool:

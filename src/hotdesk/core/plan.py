@@ -79,6 +79,8 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
+    if busy := past.too_busy(desk.since, now):
+        return [Wait(seconds=busy.until - now, why=busy.message)]
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
@@ -236,7 +238,7 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
     """
     if not live.retypable or desk.want.disk_gib > live.disk_gib:
         return None
-    offers = [o for o in desk.offers if not past.refusal(o.key, now)]
+    offers = [o for o in desk.offers if not past.refusal(o, now, desk.since)]
     for offer in offers:
         here = (offer.zone, offer.market, offer.arch) == (live.zone, live.market, live.arch)
         if not here or offer.usd_per_hour > offers[0].usd_per_hour:

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import msgspec
 
-from hotdesk.core.errors import Kind
-from hotdesk.core.model import Goal, Offer, Value
+from hotdesk.core.errors import OFFER_KINDS, Kind
+from hotdesk.core.model import Goal, Offer, Scope, Value
 
 
 def _digest(value: object) -> str:
@@ -275,7 +275,13 @@ class Outcome(Value, frozen=True):
     kind: Kind | None = None
     message: str = ""
     fix: str = ""
-    until: float = 0.0  # a refusal is believed until then (our clock)
+    until: float = 0.0  # a refusal is believed until then, and nothing is asked before (our clock)
+    scope: Scope | None = None  # of a refused launch: every offer that it is said of
+
+    @property
+    def of_offer(self) -> bool:
+        """Whether a refusal speaks of an offer, so that another one may well succeed."""
+        return self.kind in OFFER_KINDS or self.scope is not None
 
 
 class Row(Value, frozen=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from hotdesk.core.errors import OFFER_KINDS
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.policy import Zone
 from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
@@ -45,7 +44,7 @@ def events(rows: Iterable[Row]) -> Events:
                 taken(row.desk, row.at)  # nobody has ended the one before
                 note(order.offer.key, at, True)
                 running[row.desk] = (order.offer.key, row.outcome.id if row.outcome else "")
-            case Launch(order=order) if row.refused and row.outcome and row.outcome.kind in OFFER_KINDS:
+            case Launch(order=order) if row.refused and row.outcome and row.outcome.of_offer:
                 note(order.offer.key, at, False)
             case Bake(order=bake) if row.desk in running and bake.source_id != running[row.desk][1]:
                 taken(row.desk, row.at)  # only a disk was left

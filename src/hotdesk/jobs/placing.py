@@ -97,7 +97,7 @@ class Placing:
         )
         if decision is None:
             return act
-        refused = self.store.past(desk).refusals(self.clock.now())
+        refused = self.store.past(desk).refused(offers, self.clock.now())
         there = tuple(o for o in offers if o.market is not machine.market and o.key not in refused)
         if leave := leave_machine(job, told, machine, decision, there):
             whole = tuple(o for o in offers if o.market is machine.market)
@@ -115,7 +115,7 @@ class Placing:
             return act  # it is being left, for what was decided then
         offers, decision = self._decide(desk, job, None)
         self._write(desk, job, offers, decision)
-        refused = self.store.past(desk).refusals(self.clock.now())
+        refused = self.store.past(desk).refused(offers, self.clock.now())
         spot = [o for o in offers if o.market is Market.SPOT and o.key not in refused]
         if decision is not None and (decision.action == "wait" or (decision.action == "spot" and not spot)):
             return Ready(why=decision.why, waits=True)
@@ -140,7 +140,7 @@ class Placing:
             taken=taken,
             region=region,
             disk_gib=at.disk_gib if at else float(desk.want.disk_gib),
-            refused=self.store.past(desk).refusals(now).keys(),
+            refused=self.store.past(desk).refused(offers, now).keys(),
         )
         lasted = spells({o.key: seen.get(o.key, []) for o in offers if o.market is Market.SPOT}, now)
         return place(job, offers, known, now, spells=lasted, **more)  # type: ignore[arg-type]

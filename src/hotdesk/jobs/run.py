@@ -180,7 +180,7 @@ class Runs:
             self.settle(name)
         except NotAllowed:
             desk = self.store.desk(name)
-            refused = self.store.past(desk).refusals(self.clock.now())
+            refused = self.store.past(desk).refused(desk.offers, self.clock.now())
             if self.store.past(desk).proof is None or any(o.key not in refused for o in desk.offers):
                 raise
             return False

@@ -1,8 +1,9 @@
 """The account: credentials the way every AWS tool finds them, clients by region, calls side by side.
 
-boto3 is imported on first use. There is one Session, and per region one client that retries (for
+boto3 is imported on first use. There is one Session, and per region one client that asks a second time (for
 reading) and one that does not (for what changes something: an unknown outcome must reach the journal,
-and "sold out" must reach the planner at once instead of being asked again in silence).
+and "sold out" must reach the planner at once instead of being asked again in silence). Waiting for a cloud
+that is too busy is the loop's business, which says so and waits longer each time.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Account:
                 from botocore.config import Config
 
                 config = Config(
-                    retries={"mode": "standard", "total_max_attempts": 3 if retry else 1},
+                    retries={"mode": "standard", "total_max_attempts": 2 if retry else 1},
                     connect_timeout=5,
                     read_timeout=30,
                     max_pool_connections=16,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.aws import disks, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split
@@ -184,7 +184,11 @@ def _already(account: Account, region: str, name: str, no: Refused) -> str:
         raise no
     if named := re.search(r"\bami-[0-9a-f]+\b", no.message):
         return named.group()
-    if found := _registered(account, region, name):
+    try:
+        found = _registered(account, region, name)
+    except Refused as busy:  # it was taken: no refusal to look it up may be taken for a no to that
+        raise Failing(f"the image named {name} exists, and cannot be looked up: {busy.message}") from busy
+    if found:
         return str(found[0]["ImageId"])
     raise RuntimeError(f"an image named {name} exists in {region} and is not listed yet")
 

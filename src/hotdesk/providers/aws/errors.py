@@ -1,7 +1,8 @@
 """What EC2's error codes mean to the loop: the one table, and the words a person gets.
 
 A code in the table is a *definite* no: nothing was made or changed. What is not in it is a no as well when
-the cloud answered with a 4xx status; a lost connection or a 5xx answer says nothing about the outcome and
+the cloud answered with a 4xx status. A 5xx answer to a question is as good as "too many requests": it may be
+asked again. To a change it says nothing about the outcome (`Failing`), as little as a lost connection, which
 is passed on as it came. Codes: the EC2 API reference's list of error codes, and (for those marked) what
 accounts met in practice.
 """
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 
 CODES: dict[str, Kind] = {
     # Sold out here and now. InsufficientInstanceCapacity has status 500 and is definite all the same.
@@ -122,19 +123,23 @@ GONE = frozenset(
 #: Statuses in the 400s that still say nothing about the outcome.
 _UNKNOWN = frozenset({"RequestTimeout", "RequestTimeoutException"})
 
+#: How the names of what changes nothing begin.
+_QUESTIONS = ("Describe", "Get", "List")
+
 #: How long each kind of no is believed, in seconds.
 _SECONDS = {
     Kind.NO_CAPACITY: 600.0,
     Kind.QUOTA: 3600.0,
     Kind.UNSUPPORTED: 86400.0,
-    Kind.THROTTLED: 5.0,
+    Kind.THROTTLED: 0.0,  # the loop knows how often in a row it was said
     Kind.NOT_READY: 5.0,
 }
 
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Within it, a definite no of AWS is raised as `Refused`. Everything else passes unchanged."""
+    """Within it, a definite no of AWS is raised as `Refused`, and as `Failing` that it failed to do what was
+    asked, and may have done it. Everything else passes unchanged."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -142,6 +147,8 @@ def answers() -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         if no := refusal(error):
             raise no from error
+        if _status(error) >= 500:
+            raise Failing(f"AWS failed to answer {error.operation_name}: {code(error)}") from error
         raise
 
 
@@ -169,19 +176,27 @@ def code(error: BaseException) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
+def _status(error: BaseException) -> int:
+    """The HTTP status of an answer of AWS; 0 where there is none."""
+    response = getattr(error, "response", None)
+    told = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return int(told.get("HTTPStatusCode", 0) or 0)
+
+
 def refusal(error: BaseException) -> Refused | None:
     """The definite no in an error of boto3, or None when the outcome is unknown."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return _before_asking(error)
     name, said = code(error), str(response.get("Error", {}).get("Message", "")).strip()
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+    action, status = str(getattr(error, "operation_name", "")), _status(error)
     kind = CODES.get(name)
     if kind is None and 400 <= status < 500 and name not in _UNKNOWN:
         kind = Kind.BAD_REQUEST
+    if kind is None and status >= 500 and action.startswith(_QUESTIONS):
+        kind, said = Kind.THROTTLED, said or f"AWS failed to answer {action}"
     if kind is None:
         return None
-    action = str(getattr(error, "operation_name", ""))
     message, fix = _words(kind, name, said, action)
     return Refused(kind, message, fix=fix, seconds=_SECONDS.get(kind, 600.0))
 
@@ -190,8 +205,18 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     message = f"{said or 'AWS gives no reason'} ({name})"
     if name in _SOLD_OUT:  # AWS says it in two sentences, once for each zone that is tried
         return f"sold out ({name})", ""
+    if kind is Kind.THROTTLED:
+        return f"AWS is too busy to answer {action or 'this'}: {message}", ""
     if kind is not Kind.DENIED:
         return message, ""
+    if name == "AuthFailure.ServiceLinkedRoleCreationNotPermitted":
+        return (
+            f"The account's first spot machine needs a role that these credentials may not make ({name}).",
+            (
+                "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+                "   # by an administrator, once; or: --market on-demand"
+            ),
+        )
     if name in {"ExpiredToken", "ExpiredTokenException"}:
         return (
             f"The AWS credentials have expired ({name}).",
@@ -213,6 +238,14 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
         return message, "https://console.aws.amazon.com/support   # AWS must release the account first"
     if name in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
         missing = missing_action(said) or action
+        if policy := denying_policy(said):
+            return (
+                f"{policy} denies {missing} here. {_plainly(said)}".strip(),
+                (
+                    "hotdesk offers   # another region or type; or have whoever keeps the policy allow"
+                    f" {missing} there"
+                ),
+            )
         return (
             f"These credentials may not do {missing}. {_plainly(said)}".strip(),
             "hotdesk iam   # prints the policy that hotdesk needs",
@@ -227,6 +260,17 @@ def _plainly(said: str) -> str:
     """What AWS adds to a missing permission: who, on what and why, without what it says before and after."""
     said = said.split(" Encoded ", maxsplit=1)[0]
     return said.removeprefix("You are not authorized to perform this operation.").strip()
+
+
+def denying_policy(said: str) -> str:
+    """The kind of policy whose explicit deny a message speaks of; "" where a permission is only missing.
+
+    Source: IAM user guide, "Troubleshoot access denied error messages".
+    """
+    found = re.search(r"with an explicit deny in (an? [a-z -]*?(?:policy|boundary))", said)
+    if found:
+        return found.group(1)[0].upper() + found.group(1)[1:]
+    return "A policy" if "explicit deny" in said else ""
 
 
 def missing_action(said: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import network, quotas, reading, tags
+from hotdesk.providers.aws import network, quotas, reading, scopes, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
 from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import answers, code
@@ -41,13 +41,16 @@ def launch(
     region = offer.region
     if order.image_id:  # before anything is made for it
         split(order.image_id)
-    _, (subnet, group), key, base, _ = all_of(
-        lambda: account.ec2_once(region),
-        lambda: _network(account, region, offer.zone, who),
-        lambda: network.ensure_key(account, region, order, public_key),
-        lambda: find_base(account, order),
-        lambda: reading.may_read(account, region) if new else None,
-    )
+    try:
+        _, (subnet, group), key, base, _ = all_of(
+            lambda: account.ec2_once(region),
+            lambda: _network(account, region, offer.zone, who),
+            lambda: network.ensure_key(account, region, order, public_key),
+            lambda: find_base(account, order),
+            lambda: reading.may_read(account, region) if new else None,
+        )
+    except Refused as no:
+        raise scopes.of_its_surroundings(no, order) from no.__cause__
     request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data, owner=owner)
     try:
         with answers():
@@ -60,8 +63,8 @@ def launch(
             again = f"hotdesk resume {order.desk}   # without --initialization-rate: loaded lazily"
             raise Refused(Kind.BAD_REQUEST, no.message, fix=again, seconds=no.seconds) from no
         if no.kind is Kind.QUOTA:
-            raise quotas.explained(account, order, no) from no
-        raise
+            no = quotas.explained(account, order, no)
+        raise scopes.of_the_launch(no, why, order.offer) from no.__cause__
     return qualified(region, made["Instances"][0]["InstanceId"])
 
 
@@ -176,8 +179,11 @@ def _earlier(account: Account, order: LaunchOrder, no: Refused) -> str:
     """What this token launched before, with arguments that have changed since (a newer base image, say)."""
     region = order.offer.region
     mine = [{"Name": "tag:hotdesk:name", "Values": [order.name]}]
-    with answers():
-        found = account.ec2(region).describe_instances(Filters=mine)["Reservations"]
+    try:
+        with answers():
+            found = account.ec2(region).describe_instances(Filters=mine)["Reservations"]
+    except Refused as busy:  # a machine of this order exists: no refusal of it may be taken for a no
+        raise Failing(f"{order.name} was launched before, and cannot be looked up: {busy.message}") from busy
     if found:
         return qualified(region, found[0]["Instances"][0]["InstanceId"])
     raise RuntimeError(f"{order.name} was launched before and is not listed yet: {no.message}")

@@ -179,7 +179,15 @@ class Aws:
         self._memory.free.pop(order.offer.region, None)
         key = Path(keys.user_key_path + ".pub")
         new = order.offer.region in self._unproven
-        made = instances.launch(self.account, order, key, data, self._computer, owner=self._owner(), new=new)
+        owner = self._owner()
+        try:
+            made = instances.launch(self.account, order, key, data, self._computer, owner=owner, new=new)
+        except Refused as no:
+            if new and no.kind is Kind.DENIED and no.scope:  # nothing of ours is there that would be missed
+                self._making.discard(order.offer.region)
+                self._unproven.discard(order.offer.region)
+                self._remember(self._busy - {order.offer.region})
+            raise
         self._unproven.discard(order.offer.region)
         self._admitted[order.offer.region] = self._clock.now()
         return made

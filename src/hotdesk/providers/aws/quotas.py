@@ -10,6 +10,16 @@ from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import code as error_code
 
+#: Limits that are counted in vCPUs, by family and market (EC2 user guide, "EC2 On-Demand instance limits").
+_IN_VCPUS = frozenset(
+    {
+        "VcpuLimitExceeded",
+        "InstanceLimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "SpotInstanceCountExceeded",
+    }
+)
+
 #: Family -> quota codes (on-demand, spot). Source: Service Quotas, Amazon EC2; names are asked at run time.
 _CODES = {
     "G and VT": ("L-DB2E81BA", "L-3819A6DF"),
@@ -23,34 +33,60 @@ _CODES = {
 }
 
 
+#: On spot the newest P types have a quota of their own, and the older ones share one (EC2 user guide, "Spot
+#: Instance quotas"). Of P6 nothing is written there; it is no older P.
+_NEW_P_SPOT, _OLD_P = "L-C4BD4855", ("p2", "p3", "p4")
+
+_WORDS = {"G and VT": ("g", "gr", "vt"), "P": ("p",), "Inf": ("inf",), "Trn": ("trn",), "DL": ("dl",),
+          "X": ("x",), "F": ("f",)}  # fmt: skip
+_STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
+
+
 def family(instance_type: str) -> str:
     """The family whose quota an instance type counts against."""
     letters = re.match(r"[a-z]+", instance_type)
     word = letters.group() if letters else ""
-    for family_, words in {"G and VT": ("g", "gr", "vt"), "P": ("p",), "Inf": ("inf",), "Trn": ("trn",),
-                           "DL": ("dl",), "X": ("x",), "F": ("f",)}.items():  # fmt: skip
-        if word in words:
-            return family_
-    return "Standard (A, C, D, H, I, M, R, T, Z)"
+    return next((family_ for family_, words in _WORDS.items() if word in words), _STANDARD)
 
 
 def quota_code(instance_type: str, market: Market) -> str:
     """The quota's code in Service Quotas. On-demand and spot are counted apart."""
     on_demand, spot = _CODES[family(instance_type)]
+    if market is Market.SPOT and _new_p(instance_type):
+        return _NEW_P_SPOT
     return spot if market is Market.SPOT else on_demand
+
+
+def counted_with(instance_type: str, market: Market) -> tuple[str, ...]:
+    """Patterns of the instance types that count against the same quota."""
+    name = family(instance_type)
+    if name == "P" and market is Market.SPOT:
+        return ("p[5-9]*",) if _new_p(instance_type) else tuple(f"{p}*" for p in _OLD_P)
+    if name == _STANDARD:
+        return (*(f"{letter}[0-9]*" for letter in "acdhimrtz"), f"{instance_type.partition('.')[0]}.*")
+    return tuple(f"{word}[0-9]*" for word in _WORDS[name])
+
+
+def _new_p(instance_type: str) -> bool:
+    return family(instance_type) == "P" and not instance_type.startswith(_OLD_P)
 
 
 def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
     """The same no, with the quota's name, its code, its value and the command that asks for more."""
     offer = order.offer
+    why = error_code(no.__cause__ or no)
+    if why not in _IN_VCPUS:
+        fix = (
+            f"https://console.aws.amazon.com/servicequotas/home?region={offer.region}   # ask for more there"
+        )
+        return _caused(Refused(no.kind, no.message, fix=fix, seconds=no.seconds), no)
     code = quota_code(offer.instance_type, offer.market)
-    kind = (
-        "All G and VT" if family(offer.instance_type) == "G and VT" else f"All {family(offer.instance_type)}"
-    )
+    of_p = ("P5" if _new_p(offer.instance_type) else "P4, P3 and P2") if code != "L-417A185B" else ""
+    counted = family(offer.instance_type)
     name = (
-        f"{kind} Spot Instance Requests"
+        f"All {of_p if counted == 'P' else counted} Spot Instance Requests"
         if offer.market is Market.SPOT
-        else f"Running On-Demand {family(offer.instance_type)} instances"
+        else f"Running On-Demand {counted} instances"
     )
     value, allowed = "", 0
     try:  # the name and the value are nice to have: a no is a no without them
@@ -62,13 +98,23 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
     except Exception:
         pass
     needed = int(offer.vcpus) or 4
-    return Refused(
+    explained_ = Refused(
         no.kind,
-        f"the quota {name!r} ({code}{value}) has no room for {needed} vCPUs more"
-        f" ({error_code(no.__cause__ or no)})",
+        f"the quota {name!r} ({code}{value}) has no room for {needed} vCPUs more ({why})",
         fix=(
             f"aws service-quotas request-service-quota-increase --region {offer.region} --service-code ec2 "
             f"--quota-code {code} --desired-value {allowed + needed}"
         ),
         seconds=no.seconds,
     )
+    return _caused(explained_, no)
+
+
+def in_vcpus(why: str) -> bool:
+    """Whether a code of EC2 speaks of a quota that is counted in vCPUs."""
+    return why in _IN_VCPUS
+
+
+def _caused(new: Refused, no: Refused) -> Refused:
+    new.__cause__ = no.__cause__
+    return new

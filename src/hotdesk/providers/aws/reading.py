@@ -203,7 +203,8 @@ def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any
 
 
 def _nothing_at_all(errors: list[Exception]) -> None:
-    for error in errors:
-        if isinstance(error, Refused):
-            raise error
+    """Raise what explains it best: what a person has to mend, else that AWS is busy, else its silence."""
+    refused = [error for error in errors if isinstance(error, Refused)]
+    for error in sorted(refused, key=lambda no: no.kind is Kind.THROTTLED):
+        raise error
     raise unreachable(errors[0]) from errors[0]

@@ -1,0 +1,71 @@
+"""Of which other offers a refused launch would be said as well: they need not be asked for.
+
+And which no speaks of one offer only, although its code may mean the whole account: a policy that denies a
+region or a type, a permission that only spot needs.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Market, Offer, Scope
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.aws import quotas
+from hotdesk.providers.aws.errors import missing_action
+
+_NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+
+
+def of_the_launch(no: Refused, why: str, offer: Offer) -> Refused:
+    """The refusal of RunInstances (`why`: its code), with its scope; the same one where it has none."""
+    if quotas.in_vcpus(why):
+        scope = Scope(
+            provider=offer.provider,
+            region=offer.region,
+            market=offer.market,
+            types=quotas.counted_with(offer.instance_type, offer.market),
+            vcpus=offer.vcpus,
+        )
+        return _scoped(no, scope)
+    if no.kind is Kind.QUOTA:
+        return _scoped(no, Scope(provider=offer.provider, region=offer.region))
+    if why == _NO_SPOT_ROLE:
+        return _scoped(no, Scope(provider=offer.provider, market=Market.SPOT))
+    if no.kind is Kind.DENIED and "explicit deny" in no.message:
+        return _scoped(no, _denied(no.message, offer))
+    return no
+
+
+def of_its_surroundings(no: Refused, order: LaunchOrder) -> Refused:
+    """The refusal of what a machine needs around it: it speaks of the whole region, unless of the order."""
+    offer = order.offer
+    of_region = (no.kind is Kind.DENIED and "explicit deny" in no.message) or no.kind is Kind.QUOTA
+    # What the region lacks (a default VPC, an image of that name) another one may have.
+    of_region |= no.kind is Kind.BAD_REQUEST and not order.image_id and offer.region in no.message
+    return _scoped(no, Scope(provider=offer.provider, region=offer.region)) if of_region else no
+
+
+def _denied(said: str, offer: Offer) -> Scope:
+    """What an explicit deny of ec2:RunInstances speaks of, by the resource that it names.
+
+    Of an instance it may mean its type, its region or its market, so that only this very combination is
+    believed to be denied.
+    """
+    here = Scope(provider=offer.provider, region=offer.region)
+    resource = re.search(r"arn:aws[a-z-]*:ec2:[^:]*:[^:]*:([a-z-]+)/", said)
+    kind = resource.group(1) if resource else "instance"
+    if missing_action(said) not in {"ec2:RunInstances", ""}:
+        return here
+    if kind == "subnet":
+        return Scope(provider=offer.provider, region=offer.region, zone=offer.zone)
+    if kind in {"instance", "spot-instances-request"}:
+        return Scope(
+            provider=offer.provider, region=offer.region, types=(offer.instance_type,), market=offer.market
+        )
+    return here
+
+
+def _scoped(no: Refused, scope: Scope) -> Refused:
+    seconds = max(no.seconds, 3600.0) if no.kind is Kind.DENIED else no.seconds
+    return Refused(no.kind, no.message, fix=no.fix, seconds=seconds, scope=scope)
