@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import pty
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hotdesk.core.model import Instance
@@ -91,11 +94,159 @@ def test_a_silent_job_in_tmux_is_work_and_an_open_shell_is_not(
     try:
         wait_for(lambda: quiet(watch), 30)
         rig.ssh(desk, "tmux new-session -d -s job 'sleep 1000'")
-        assert any("sleep runs in a terminal" in w for w in works(watch))
+        assert any("sleep 1000 runs in a terminal" in w for w in works(watch))
         rig.ssh(desk, "tmux kill-session -t job; tmux new-session -d -s shown 'less /etc/hostname'")
         wait_for(lambda: quiet(watch), 30)
     finally:
         rig.ssh(desk, "tmux kill-server", check=False)
+
+
+@contextlib.contextmanager
+def in_a_terminal(rig: LocalRig, desk: Instance, line: str, keys: str = "") -> Iterator[None]:
+    """A command in the foreground of a terminal at the desk; and what is typed there."""
+    rig.ssh(desk, f"tmux new-session -d -s seen -x 80 -y 24 {shlex.quote(line)}")
+    pane = rig.ssh(desk, "tmux list-panes -t seen -F '#{pane_pid}'").stdout
+    if keys:
+        rig.ssh(desk, f"sleep 1; tmux send-keys -t seen {shlex.quote(keys)} Enter")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in [(first := psutil.Process(int(pane))), *first.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
+#: They read keys: by leaving line mode or echo, or in a read of their terminal.
+PROMPTS = {
+    "python": "python3 -i",
+    "python, of a script": "python3 -q -X dev -i x.py",
+    "pdb": "python3 -m pdb x.py",
+    "a breakpoint in a script": "python3 stops.py",
+    "ipython": "python3 -m IPython --simple-prompt",
+    "ipython, with colours": "python3 -m IPython",
+    "a password": "python3 -c 'import getpass; getpass.getpass()'",
+    "read": "bash -c 'read x'",
+    "sh": "sh",
+    "bash": "bash --norc",
+    "cat": "cat",
+    "su": "su",
+    "sudo": "sudo -s",
+    "a terminal in a terminal": "script -qc 'bash --norc' /dev/null",
+    "psql's kind": "python3 -c 'import readline; input(1)'",
+    "less": "less /etc/hostname",
+    "a pager of something that is over": "seq 100000 | less",
+    "vim": "vim",
+    "top": "top -d 0.5",
+    "watch": "watch -n 0.5 date",
+    "tail": "tail -f /etc/hostname",
+    "vmstat": "vmstat 1",
+}
+
+
+@tool("tmux")
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_prompt_that_nobody_types_at_is_no_work(
+    rig: LocalRig, desk: Instance, watch: Watch, name: str
+) -> None:
+    line = PROMPTS[name]
+    program = next(word for word in line.split() if word != "seq" and not word.isdigit() and word != "|")
+    if rig.ssh(desk, f"command -v {program}", check=False).returncode:
+        pytest.skip(f"no {program} here")
+    rig.write(desk, "x.py", "print(1)\n")
+    rig.write(desk, "stops.py", "breakpoint()\nprint(1)\n")
+    with in_a_terminal(rig, desk, line):
+        time.sleep(1.0)
+        assert rig.ssh(desk, "tmux has-session -t seen", check=False).returncode == 0, "it has ended"
+        assert wait_for(lambda: quiet(watch), 30), works(watch)
+
+
+#: They wait, use nothing, and work.
+WORKING = {
+    "a script": ("python3 waits.py", "", "python3 waits.py runs in a terminal"),
+    "a cell": ("python3 -m IPython", "%run waits.py", "python3 -m IPython runs in a terminal"),
+    "a pipe whose first end is gone": ("bash --norc", "true | sleep 999", "sleep 999 runs in a terminal"),
+    "as another user": ("su -c 'sleep 999'", "", "sleep 999"),
+    "a terminal in a terminal": ("script -qc 'sleep 999' /dev/null", "", "sleep 999 runs in a terminal"),
+}
+
+
+@tool("tmux")
+@pytest.mark.parametrize("name", WORKING)
+def test_what_waits_in_a_terminal_and_reads_no_keys_is_work(
+    rig: LocalRig, desk: Instance, watch: Watch, name: str
+) -> None:
+    line, keys, said = WORKING[name]
+    if rig.ssh(desk, f"command -v {line.split()[0]}", check=False).returncode:
+        pytest.skip(f"no {line.split()[0]} here")
+    rig.write(desk, "waits.py", "import time\ntime.sleep(999)\n")
+    with in_a_terminal(rig, desk, line, keys):
+        wait_for(lambda: [w for w in works(watch) if said in w], 30)
+        time.sleep(2.0)  # it is past its start
+        assert [w for w in works(watch) if said in w]
+
+
+def test_an_upload_that_hardly_computes_is_work(rig: LocalRig, desk: Instance, watch: Watch) -> None:
+    """It writes to no file, and what it reads is in memory already."""
+    rig.ssh(desk, "head -c 300000 /dev/zero > big")
+    sends = (
+        "import socket, time\n"
+        "a, b = socket.socketpair()\n"
+        "while True:\n"
+        "    with open('big', 'rb', buffering=0) as file:\n"
+        "        while part := file.read(10000):\n"
+        "            a.send(part), b.recv(10000), time.sleep(0.2)\n"
+    )
+    rig.write(desk, "sends.py", sends)
+    with at_the_desk(rig, desk, "exec python3 sends.py"):
+        assert wait_for(lambda: [w for w in works(watch) if "written or read" in w], 30)
+        time.sleep(2.0)
+        assert any("written or read" in w for w in works(watch))
+
+
+def process(proc: Path, pid: int, *, parent: int = 1, own: int = 0, reaped: int = 0) -> None:
+    """One of a made-up rented machine's, with processor time in ticks."""
+    folder = proc / str(pid)
+    folder.mkdir(exist_ok=True)
+    (folder / "cgroup").write_text("0::/user.slice/user-1000.slice/session-3.scope\n")
+    (folder / "cmdline").write_text(f"worker{pid}\0")
+    rest = ["S", parent, pid, pid, 0, -1, *[0] * 5, own, 0, reaped, 0, *[0] * 4, 77]
+    (folder / "stat").write_text(f"{pid} (worker) {' '.join(map(str, rest))}\n")
+
+
+def test_the_time_of_a_child_that_has_ended_is_counted_once(tmp_path: Path) -> None:
+    """1. A child has computed for an hour. 2. It waits. 3. It ends: its time is its parent's now."""
+    hour = 3600 * os.sysconf("SC_CLK_TCK")
+    process(tmp_path, 10)
+    process(tmp_path, 11, parent=10, own=hour)
+    watch = Watch([], now=1000.0, proc=str(tmp_path))
+    watch.look(1000.0)
+    assert watch.look(1030.0) == []
+    shutil.rmtree(tmp_path / "11")
+    process(tmp_path, 10, reaped=hour)
+    assert watch.look(1060.0) == []
+    process(tmp_path, 10, reaped=hour * 2)  # and of children that came and went between two looks, it is
+    assert watch.look(1090.0) == ["120.00 cores in use, most by worker10"]
+
+
+def test_a_kernel_that_nobody_joined_is_work_for_some_minutes(watch: Watch) -> None:
+    """It was begun over REST: Jupyter calls it "starting" until somebody speaks with it."""
+    [(server, _)] = watch._servers()
+    at = json.loads(Path(server).read_text())
+    url, who = f"http://127.0.0.1:{at['port']}/api/kernels", {"Authorization": f"token {at['token']}"}
+    made = urllib.request.Request(url, data=b"{}", headers=who)
+    with urllib.request.urlopen(made, timeout=60) as answer:
+        kernel = json.loads(answer.read())["id"]
+    now = time.time()
+    try:
+        [(_, [told])] = watch._servers()
+        assert told["execution_state"] == "starting"
+        assert "a notebook's kernel is starting" in watch._kernels_at_work(now)
+        assert "a notebook's kernel is starting" in watch._kernels_at_work(now + 170)
+        assert watch._kernels_at_work(now + 200) == []
+    finally:
+        gone = urllib.request.Request(f"{url}/{kernel}", method="DELETE", headers=who)
+        urllib.request.urlopen(gone, timeout=60).close()
 
 
 def test_an_executing_kernel_is_work_and_a_waiting_one_is_not(

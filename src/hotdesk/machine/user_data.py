@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
 def _programs() -> list[dict[str, str]]:
     units = {"agent": AGENT_UNIT, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
     return [
-        _file("/opt/hotdesk/setup.sh", setup_script(), "0755"),
+        _file("/opt/hotdesk/setup.sh", re.sub(r"(?m)^ *# .*\n", "", setup_script()), "0755"),
         *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("agent", "idle", "driver")),
         *(_file(f"/etc/systemd/system/hotdesk-{n}.service", unit, "0644") for n, unit in units.items()),
     ]
@@ -76,13 +77,27 @@ def _file(path: str, text: str, permissions: str) -> dict[str, str]:
 
 @cache
 def source(name: str) -> str:
-    """A program for the machine, one file without dependencies; without comments, to be short."""
+    """A program for the machine, one file without dependencies; without comments, to be short.
+
+    What it imports from a module beside it becomes a part of it.
+    """
     return _lean(Path(__file__).with_name(f"{name}.py").read_text("utf-8"))
 
 
 def _lean(source: str) -> str:
-    """The same program without comments, docstrings and types; the file's own docstring is its usage."""
-    return "#!/usr/bin/env python3\n" + ast.unparse(_Lean().visit(ast.parse(source))) + "\n"
+    """The same program without comments, docstrings and types; the file's own docstring is its usage.
+
+    One space is enough of an indent: what is written line by line has no string of several lines.
+    """
+    text = ast.unparse(_Lean().visit(ast.parse(source)))
+    return (
+        "#!/usr/bin/env python3\n" + re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), text) + "\n"
+    )
+
+
+def _only_types(node: ast.stmt) -> bool:
+    """Whether it imports what only types need."""
+    return isinstance(node, ast.ImportFrom) and node.module in {"__future__", "typing"}
 
 
 class _Lean(ast.NodeTransformer):
@@ -95,8 +110,13 @@ class _Lean(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Pass()]
         return self.generic_visit(node)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if node.module in {"__future__", "typing"} else node  # what types need
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.stmt] | None:
+        if node.module and node.module.startswith("hotdesk.machine."):
+            beside = ast.parse(
+                Path(__file__).with_name(f"{node.module.rpartition('.')[2]}.py").read_text("utf-8")
+            )
+            return [_Lean().visit(part) for part in beside.body[1:] if not _only_types(part)]
+        return None if _only_types(node) else node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
