@@ -31,10 +31,8 @@ class Past:
         self._launches: dict[int, Row] = {}
         self._refusals: dict[str, Row] = {}  # by offer key
         self._scopes: dict[Scope, Row] = {}  # of refusals that speak of more than one offer
-        self._too_busy: set[int] = set()  # rows that the cloud was too busy for
-        self._put_off: dict[
-            int, Row
-        ] = {}  # the latest rows, as far as the cloud was too busy for all of them
+        self._too_busy: dict[int, Row] = {}  # rows that the cloud was too busy for
+        self._answered: set[int] = set()  # rows with any other outcome
         self._earlier = earlier
         for row in rows:
             self.add(row)
@@ -65,10 +63,17 @@ class Past:
                 self.proven.add(id_)
 
         if row.outcome and row.outcome.kind is Kind.THROTTLED:
-            self._put_off[row.id] = row
-            self._too_busy.add(row.id)
+            self._too_busy[row.id] = row
+            self._answered.discard(row.id)
         elif row.outcome:
-            self._put_off = {id_: r for id_, r in self._put_off.items() if id_ > row.id}
+            self._answered.add(row.id)
+            self._too_busy.pop(row.id, None)
+
+    @property
+    def _put_off(self) -> list[Row]:
+        """The latest rows, as far as the cloud was too busy for all of them; in whatever order they ended."""
+        answered = max(self._answered, default=0) if self._too_busy else 0
+        return [row for id_, row in self._too_busy.items() if id_ > answered]
 
     @property
     def put_off_times(self) -> int:
@@ -77,7 +82,7 @@ class Past:
 
     def too_busy(self, since: float, now: float) -> Outcome | None:
         """The last answer since then, while it asks to be left alone for longer."""
-        row = max(self._put_off.values(), key=lambda r: r.id, default=None)
+        row = max(self._put_off, key=lambda r: r.id, default=None)
         waits = row is not None and row.at >= since and row.outcome and row.outcome.until > now
         return row.outcome if row and waits else None
 
@@ -186,9 +191,12 @@ def _later(known: Row | None, row: Row) -> Row:
 
 
 def _longer(known: Row | None, row: Row) -> Row:
-    """Whichever refusal is to be believed for longer."""
-    until = [r.outcome.until if r and r.outcome else 0.0 for r in (known, row)]
-    return known if known and until[0] > until[1] else row
+    """Whichever refusal is to be believed for longer; of equals the later, in whatever order read."""
+
+    def until(of: Row) -> tuple[float, int]:
+        return (of.outcome.until if of.outcome else 0.0, of.id)
+
+    return known if known and until(known) > until(row) else row
 
 
 def _shows(row: Row, seen: Seen) -> bool:
