@@ -14,6 +14,7 @@ from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.opening import CALLER
 from hotdesk.providers.aws.iam import actions, policy
+from hotdesk.providers.aws.images import describe
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
@@ -70,6 +71,9 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     assert last.do(Goal.GONE, name="green") is None
     fake.post("spoil", action="CreateImage", how="failed")
     last.gc()
+    assert last.aws.retained([], everywhere=True) == ([], [])
+    with pytest.raises(Refused, match="no image"):
+        describe(last.aws.account, HOME, "ami-0123456789abcdef0")
     sweep_once(last, fake)
 
     calls = {(row["service"], row["action"]) for row in fake.get("log") if row["service"] != "_fake"}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.core.errors import HotdeskError, Refused
-from hotdesk.core.model import Desk, Leftover, Phase, Survey, Value
-from hotdesk.core.ports import Access, Clock, Provider, Sweeper
+from hotdesk.core.model import Desk, Leftover, Phase, Retained, Survey, Value
+from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
 from hotdesk.core.steps import Row
 from hotdesk.store import Store
 
@@ -196,6 +196,26 @@ class Leaving:
             unread += [f"{provider}/{region}" for region in sorted({*survey.unread, *zones, *silent})]
             found += things(survey, self.store.desks(), self.clock.now(), swept)
         return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
+
+    def retained(self, ids: Sequence[str] | None = None) -> tuple[list[Retained], list[str]]:
+        """What clouds keep, and bill, although it was deleted: of things of these ids, or all that is ours.
+
+        And the regions that do not tell. What no cloud can be asked about is left out.
+        """
+        found: list[Retained] = []
+        unread: list[str] = []
+        seen = [s for s in self.store.sighted() if ids is None or s.id in ids]
+        for provider in sorted(self.clouds_in_sight() if ids is None else {s.provider for s in seen}):
+            cloud = self.provider(provider)
+            if isinstance(cloud, Retainer):
+                mine = {s.id for s in seen if s.provider == provider}
+                try:
+                    kept, silent = cloud.retained(mine, everywhere=ids is None)
+                except (HotdeskError, Refused):
+                    kept, silent = [], [provider]
+                found += kept
+                unread += silent
+        return sorted(found, key=lambda r: (r.region, r.kind, r.id)), unread
 
     def _swept(self, provider: str, survey: Survey) -> tuple[list[Leftover], list[str]]:
         """What no survey shows; and the regions that did not answer."""

@@ -186,6 +186,16 @@ def end_outage(world: World, ask: Ask) -> Any:
     return []
 
 
+def set_retention(world: World, ask: Ask) -> Any:
+    """The Recycle Bin keeps what is deleted in a `region` for so many `days`: images, snapshots and volumes,
+    or those `kinds`."""
+    kinds = ask.get("kinds", ["image", "snapshot", "volume"])
+    if not {*kinds} <= {"image", "snapshot", "volume"}:
+        raise KeyError(f"{kinds} are not image, snapshot, volume")
+    world.retention[ask["region"]] = dict.fromkeys(kinds, float(ask["days"]))
+    return world.retention
+
+
 def set_network(world: World, ask: Ask) -> Any:
     world.settings.default_vpc = bool(ask.get("default_vpc", world.settings.default_vpc))
     if "addresses" in ask:
@@ -365,6 +375,7 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("POST", "network"): set_network,
     ("POST", "outage"): set_outage,
     ("DELETE", "outage"): end_outage,
+    ("POST", "recycle"): set_retention,
     ("POST", "interrupt"): interrupt,
     ("POST", "console"): console_action,
     ("POST", "machine"): set_machine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.fake_ec2 import snapshots
+from tests.fake_ec2 import hidden_images, snapshots
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.filters import iso, keep, page, tag_list
@@ -75,6 +75,9 @@ def image_row(world: World, image: Image) -> dict[str, Any]:
         "SourceInstanceId": image.source_instance,
         "SourceImageId": image.source_image[0] if image.source_image else None,
         "SourceImageRegion": image.source_image[1] if image.source_image else None,
+        "ImageAllowed": hidden_images.allowed(world, image)
+        if hidden_images.mode(world, image.region) == "audit-mode"
+        else None,
         "DeregistrationProtection": image.deregistration_protection,
         "Tags": tag_list(world.seen_tags(image)),
     }
@@ -84,6 +87,7 @@ def image_row(world: World, image: Image) -> dict[str, Any]:
 def describe_images(world: World, call: Call) -> dict[str, Any]:
     wanted = call.get("ImageIds")
     found: list[Image] = world.listed(call.region, "image", wanted)
+    found = hidden_images.shown(world, call, found)
     owners = set(call.get("Owners") or [])
     if owners:
         ids = {ACCOUNT if o == "self" else o for o in owners}

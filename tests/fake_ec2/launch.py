@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.fake_ec2 import catalogue, market, network, quotas
+from tests.fake_ec2 import catalogue, hidden_images, market, network, quotas
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
 from tests.fake_ec2.errors import Problem, missing
@@ -78,6 +78,7 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
 
         image_id = lookup(world, region, image_id.removeprefix("resolve:ssm:"))
     image = world.image(region, image_id)
+    hidden_images.refuse_launch(world, image)
     if image.state != "available":
         raise Problem("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
     catalogue.check_type(kind, region)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fake_ec2 import prices
+from tests.fake_ec2 import prices, recycle
 from tests.fake_ec2.things import Address, Image, Instance, Snapshot, Thing, Volume
 from tests.fake_ec2.world import ACCOUNT, World
 
@@ -15,8 +15,10 @@ PUBLIC = prices.USD_PER_ADDRESS_HOUR
 
 def usd_per_hour(world: World, thing: Thing) -> float:
     """What it costs now."""
-    if thing.gone is not None or thing.owner != ACCOUNT:
+    if thing.owner != ACCOUNT:
         return 0.0
+    if thing.gone is not None:
+        return still_usd_per_hour(thing) if recycle.until(world, thing) is not None else 0.0
     if isinstance(thing, Instance):
         if thing.state not in {"pending", "running"}:
             return 0.0
@@ -53,7 +55,8 @@ def usd_so_far(world: World, thing: Thing) -> float:
         return 0.0
     now = world.clock.now()
     if not isinstance(thing, Instance):
-        return still_usd_per_hour(thing) * ((thing.gone or now) - thing.created) / HOUR
+        until = recycle.billed_until(world, thing) or now
+        return still_usd_per_hour(thing) * (until - thing.created) / HOUR
     total = 0.0
     for begun, ended in thing.runs:
         assert begun is not None

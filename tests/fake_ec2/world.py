@@ -90,6 +90,8 @@ class World:
         self.groups_visible: dict[str, float] = {}  # security group: from when reads show it
         self.default_made: set[str] = set()  # regions whose default network was made by hand
         self.zones_out: set[str] = set()  # zones that are out of service, see outage.py
+        self.allowed: dict[str, dict[str, Any]] = {}  # by region: Allowed AMIs, see hidden_images.py
+        self.retention: dict[str, dict[str, float]] = {}  # by region: days by kind of thing, see recycle.py
         self.blocked: dict[str, dict[str, Any]] = {}  # by region: VPC Block Public Access, see routes.py
         self.cursors: dict[str, Any] = {}  # price histories that are being paged through
         self.calls = 0

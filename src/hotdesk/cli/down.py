@@ -28,5 +28,8 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
             have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
             what = have.get(view.phase, f"its {view.phase} machine with everything on it")
             options.agreed(f"Delete {name} for good ({what})?", yes, f"hotdesk down {name} --yes")
+        had = [thing.id for thing in desks.store.sighted(name)]
         desks.down(name)
-    render.echo(f"{name} is gone, and nothing is left of it.")
+        kept, unread = desks.retained(had)
+    render.echo(f"{name} is gone." if kept or unread else f"{name} is gone, and nothing is left of it.")
+    render.retained(kept, unread)

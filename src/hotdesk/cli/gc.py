@@ -22,6 +22,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     """
     with Hotdesk() as desks:
         found, unread = desks.leftovers()
+        kept, dark = desks.retained()
         others = desks.others
         done = desks.delete_leftovers(found) if yes and not dry_run else {}
     if as_json:
@@ -30,6 +31,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
                 "things": [{**leftovers.as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
                 "usd_per_month": sum(t.usd_per_month for t in found),
                 "unread": unread,
+                "retained": [{name: getattr(r, name) for name in r.__struct_fields__} for r in kept],
             }
         )
     else:
@@ -63,6 +65,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
         else:
             render.echo("Nothing is left over.")
         render.others(others)
+        render.retained(kept, dark)
         for what in unread:
             render.note(f"{what} did not answer: what is there is not known.")
     if unread or any(done.values()):

@@ -9,7 +9,10 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from hotdesk.core.model import Retained
 
 #: Of the 256 colours those that are read on white paper and on black: a theme's own yellow and cyan are not.
 _CODES = {
@@ -164,6 +167,26 @@ def others(desks: Mapping[str, Collection[str]]) -> None:
     if desks:
         whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(desks.items()))
         echo(style(f"other people's in the same account, left alone: {safe(whose)}", "dim"))
+
+
+def retained(kept: Collection[Retained], unread: Collection[str]) -> None:
+    """Say what a cloud keeps, and bills, although it was deleted; and where that is not known."""
+    from datetime import UTC, datetime
+
+    for region in sorted({r.region for r in kept}):
+        here = [r for r in kept if r.region == region]
+        kinds = [(kind, sum(r.kind == kind for r in here)) for kind in ("image", "snapshot", "disk")]
+        what = " and ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds if n)
+        until = datetime.fromtimestamp(max(r.until for r in here), UTC)
+        note(
+            f"The Recycle Bin of {region} keeps {what} until {until:%Y-%m-%d}, and bills them until then: "
+            "a retention rule of the account says so, and nobody can delete them earlier."
+        )
+    if unread:
+        note(
+            f"Whether the Recycle Bin of {', '.join(unread)} keeps, and bills, what was deleted is not known "
+            "(hotdesk iam prints the policy that lets hotdesk look)."
+        )
 
 
 def as_of(time: float) -> str:

@@ -226,6 +226,15 @@ class Leftover(Value, frozen=True):
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
 
+class Retained(Value, frozen=True):
+    """Something that was deleted, and that its cloud keeps and bills until a time (by the cloud's clock)."""
+
+    id: str
+    kind: str
+    region: str
+    until: float
+
+
 class Hidden(Value, frozen=True):
     """A machine that is there, and of which its cloud tells nothing now (its zone is out of service)."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Value, Want
+from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Value, Want
 from hotdesk.core.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 
@@ -120,6 +120,18 @@ class Sweeper(Protocol):
 
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
         """What no desk needs and no survey shows, in every region; and the regions that did not answer."""
+        ...
+
+
+@runtime_checkable
+class Retainer(Protocol):
+    """What a provider can do besides whose cloud may keep, and bill, what was deleted."""
+
+    def retained(self, ids: Collection[str], *, everywhere: bool) -> tuple[list[Retained], list[str]]:
+        """What is kept of things of these ids, and regions that do not tell.
+
+        `everywhere`: in all regions, and also what is ours by its name.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.aws import disks, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import GONE, answers, code
-from hotdesk.providers.aws.images import describe
+from hotdesk.providers.aws.images import usable
 
 _FAILED = frozenset({"failed", "error", "invalid"})
 #: What an image says of itself as its machine did.
@@ -197,7 +197,9 @@ def _registered(account: Account, region: str, name: str) -> list[Any]:
     """Our images of that name: at most one."""
     mine = [{"Name": "name", "Values": [name]}]
     with answers():
-        return list(account.ec2(region).describe_images(Owners=["self"], Filters=mine)["Images"])
+        return list(
+            account.ec2(region).describe_images(Owners=["self"], Filters=mine, IncludeDisabled=True)["Images"]
+        )
 
 
 def register(account: Account, snapshot_id: str) -> None:
@@ -284,7 +286,7 @@ def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
         register(account, image_id)
         return
     asked: list[Callable[[], Any]] = [
-        lambda: describe(account, region, bare),
+        lambda: usable(account, region, bare),
         lambda: _snapshots(account, region, bare, parts),
     ]
     image, known = side_by_side(asked)
@@ -348,7 +350,7 @@ def _snapshots(account: Account, region: str, ami: str, ids: Sequence[str]) -> l
 def copy(account: Account, image_id: str, region: str, name: str) -> str:
     """Begin a copy into another region, under that name; its id."""
     home, bare = split(image_id)
-    image = describe(account, home, bare)
+    image = usable(account, home, bare)
     told = tags.read(image.get("Tags"))
     # The same work under another name: generation, source and time are the original's.
     kept = {k: v for k, v in told.items() if k != "verified"}

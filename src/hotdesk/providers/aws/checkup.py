@@ -16,6 +16,7 @@ from hotdesk.core.ports import Clock, KeyFiles
 from hotdesk.providers.aws import network, notebooks, quotas, tags
 from hotdesk.providers.aws.account import Account, side_by_side, split
 from hotdesk.providers.aws.errors import answers, code, refusal
+from hotdesk.providers.aws.images import enabling
 
 SKEW_SECONDS, SKEW_FATAL_SECONDS = 60.0, 300.0  # AWS refuses signatures that are off by five minutes
 #: Ids of the right form that name nothing.
@@ -299,11 +300,20 @@ def _images(account: Account, desks: Sequence[Desk], survey: Survey | None) -> I
             raw = {
                 found["ImageId"]: found
                 for found in account.ec2(region).describe_images(
-                    ImageIds=[split(i.id)[1] for i in images], IncludeDeprecated=True
+                    ImageIds=[split(i.id)[1] for i in images],
+                    IncludeDeprecated=True,
+                    IncludeDisabled=True,
                 )["Images"]
             }
         for image in images:
             found = raw.get(split(image.id)[1])
+            if found is not None and found["State"] == "disabled":
+                yield _bad(
+                    f"{image.desk}: nothing can be launched from its image {image.id}.",
+                    "Somebody has disabled it. What is in it is kept, and is paid as before.",
+                    enabling(region, found["ImageId"]),
+                )
+                continue
             if found is not None and (why := _unbootable(account, region, found, wants.get(image.desk))):
                 yield _bad(
                     f"{image.desk}: nothing can be launched from its image {image.id} as it is.",

@@ -26,6 +26,8 @@ def policy() -> dict[str, Any]:
                     *("ec2:DescribeSnapshots", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets"),
                     *("ec2:DescribeAddresses", "ec2:DescribeSecurityGroups", "ec2:DescribeLaunchTemplates"),
                     *("ec2:DescribeSpotInstanceRequests", "ec2:DescribeTags", "ec2:DescribeVolumes"),
+                    *("ec2:GetAllowedImagesSettings", "ec2:ListImagesInRecycleBin"),
+                    *("ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin"),
                     *("pricing:GetProducts", "servicequotas:GetServiceQuota"),
                 ],
                 "*",

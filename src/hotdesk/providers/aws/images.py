@@ -50,9 +50,9 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
         home, ami = split(order.image_id)
         if home != region:
             raise Refused(Kind.BAD_REQUEST, f"The image is in {home} and the machine would be in {region}.")
-        image = describe(account, region, ami)
+        image = usable(account, region, ami)
     elif order.base_image:
-        image = describe(account, region, order.base_image)
+        image = usable(account, region, order.base_image)
     else:
         image = _newest(account, region, arch, gpu=order.offer.gpu not in {"", "none"})
     found = _base(image)
@@ -78,10 +78,11 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
 
 
 def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
-    """DescribeImages of one id. Raises `Refused` with words for a person when there is none."""
+    """DescribeImages of one id, disabled ones too. Raises `Refused` with words for a person when there is
+    none."""
     try:
         with answers():
-            found = account.ec2(region).describe_images(ImageIds=[ami])["Images"]
+            found = account.ec2(region).describe_images(ImageIds=[ami], IncludeDisabled=True)["Images"]
     except Refused as no:
         if code(no.__cause__ or no) in {
             "InvalidAMIID.NotFound",
@@ -92,13 +93,49 @@ def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
         else:
             raise
     if not found:
-        raise Refused(
+        raise _hidden(account, region) or Refused(
             Kind.BAD_REQUEST,
             f"There is no image {ami} in {region} that this account may use.",
             fix=f"aws ec2 describe-images --region {region} --image-ids {ami}",
         )
     image: Mapping[str, Any] = found[0]
     return image
+
+
+def usable(account: Account, region: str, ami: str) -> Mapping[str, Any]:
+    """An image from which something can be made. Raises `Refused` (bad-request) for a disabled one too."""
+    image = describe(account, region, ami)
+    if image["State"] == "disabled":
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"Somebody has disabled the image {ami} in {region}: what is in it is kept, and no machine "
+            "starts from it.",
+            fix=enabling(region, ami),
+        )
+    return image
+
+
+def enabling(region: str, ami: str) -> str:
+    """The command that makes a disabled image usable again."""
+    return f"aws ec2 enable-image --region {region} --image-id {ami}"
+
+
+def _hidden(account: Account, region: str) -> Refused | None:
+    """The words for an image that is not to be found where Allowed AMIs may hide it; else None."""
+    try:
+        with answers():
+            told = account.ec2(region).get_allowed_images_settings()
+    except Exception:  # not allowed to ask, or unknown to this boto3: then it is what it seems
+        return None
+    if told.get("State") != "enabled":
+        return None
+    return Refused(
+        Kind.BAD_REQUEST,
+        f"The image is not to be found in {region}, where the account's setting Allowed AMIs hides all "
+        "images but those of certain owners.",
+        fix=f"aws ec2 get-allowed-images-settings --region {region}   # an administrator adds the owner: "
+        "amazon (GPU images), 099720109477 (Canonical's Ubuntu)",
+    )
 
 
 def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[str, Any]:
@@ -118,7 +155,7 @@ def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[s
             Owners=[owner], Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
         )["Images"]
     if not found:
-        raise Refused(
+        raise _hidden(account, region) or Refused(
             Kind.BAD_REQUEST,
             f"{region} publishes no {'GPU' if gpu else 'Ubuntu'} image for {arch}.",
             fix="hotdesk up --image ami-…   # name one yourself",

@@ -7,7 +7,7 @@ What a survey last showed is remembered to save questions, never to answer one t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Instance, Leftover, Offer, Survey, Want
+from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
@@ -158,6 +158,12 @@ class Aws:
         from hotdesk.providers.aws.sweep import sweep
 
         return sweep(self.account, self.account.regions(), survey, self._storage)
+
+    def retained(self, ids: Collection[str], *, everywhere: bool) -> tuple[list[Retained], list[str]]:
+        from hotdesk.providers.aws.recycle import retained
+
+        regions = self.account.regions() if everywhere else {split(i)[0] for i in ids if "/" in i}
+        return retained(self.account, regions, ids, named=everywhere)
 
     # ---- machines ------------------------------------------------------------------------------------
 

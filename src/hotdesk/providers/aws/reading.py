@@ -195,7 +195,7 @@ def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any
     return {
         "reservations": all_pages("describe_instances", "Reservations"),
         "volumes": all_pages("describe_volumes", "Volumes"),
-        "images": all_pages("describe_images", "Images", Owners=["self"]),
+        "images": all_pages("describe_images", "Images", Owners=["self"], IncludeDisabled=True),
         "snapshots": all_pages("describe_snapshots", "Snapshots", OwnerIds=["self"]),
         "keys": all_pages("describe_key_pairs", "KeyPairs"),
         "groups": all_pages("describe_security_groups", "SecurityGroups"),

@@ -27,7 +27,13 @@ _MACHINE = {
     "shutting-down": Phase.ENDING,
     "terminated": Phase.ENDED,
 }
-_IMAGE = {"available": Phase.READY, "pending": Phase.PENDING, "transient": Phase.PENDING}
+#: A disabled image holds what it held: it is kept and counted, and whoever wants to launch it is told.
+_IMAGE = {
+    "available": Phase.READY,
+    "disabled": Phase.READY,
+    "pending": Phase.PENDING,
+    "transient": Phase.PENDING,
+}
 
 
 def survey(
