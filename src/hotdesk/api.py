@@ -395,6 +395,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             prove(access)
             self.listen(access)
 
+        def proven(access: Access) -> None:
+            from hotdesk.connect import editor
+
+            self.write_down(access)
+            editor.refresh_host(access, self.state)
+
         return Reconciler(
             store=self.store,
             provider=self.provider,
@@ -403,7 +409,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             on_row=self.on_row,
             on_wait=self.on_wait,
             on_gone=self._forget,
-            on_proven=self.write_down,
+            on_proven=proven,
             may=self._may,
         )
 
@@ -418,11 +424,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         return None
 
     def _forget(self, desk: Desk) -> None:
-        from hotdesk.connect import editor
+        from hotdesk.connect import editor, tunnel
         from hotdesk.connect.keys import forget_keys
 
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
+        tunnel.forget(self.state / "desks" / desk.name)
 
     def _machine(self, desk: Desk, seen: Seen) -> Instance:
         machine = seen.live

@@ -18,6 +18,12 @@ def write_host(access: Access, state: Path) -> Path:
     return folder / "*.conf"
 
 
+def refresh_host(access: Access, state: Path) -> None:
+    """Write the host anew where an editor knows the desk: a resumed machine has another address."""
+    if (state / "ssh" / f"{access.desk}.conf").exists():
+        write_host(access, state)
+
+
 def forget_host(state: Path, desk: str) -> None:
     (state / "ssh" / f"{desk}.conf").unlink(missing_ok=True)
 

@@ -126,21 +126,6 @@ def run(argv: Sequence[str]) -> int:
     return 128 - status if status < 0 else status
 
 
-def tunnel(access: Access, here: int) -> list[str]:
-    """An ssh in the background that makes the desk's Jupyter answer on our own loopback."""
-    forward = f"127.0.0.1:{here}:127.0.0.1:{access.notebook_port}"
-    # Its own -L must survive, so the person's forwards cannot be cleared here.
-    return ssh(
-        access,
-        "-f",
-        "-N",
-        "-L",
-        forward,
-        use=Use.TUNNEL,
-        changed={"ControlMaster": "no", "ClearAllForwardings": "no"},
-    )
-
-
 def _rsync_has_progress2() -> bool:
     said = subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=False).stdout
     version = said.partition("version ")[2].split(".", 2)[:2]

@@ -96,8 +96,8 @@ def settings(access: Access, use: Use) -> dict[str, str]:
     if use in {Use.QUESTION, Use.COPY, Use.TUNNEL}:
         pinned |= {"ForwardAgent": "no", "ForwardX11": "no"}
         if here:
-            # Elsewhere an agent may be needed on the way: with "none", the ssh that ProxyJump starts finds
-            # none either, for it inherits an environment without SSH_AUTH_SOCK.
+            # Elsewhere the way may need one. From OpenSSH 10.5 on, "none" also takes it from the ssh that
+            # ProxyJump starts: SSH_AUTH_SOCK is unset before the connection is made, not after.
             pinned["IdentityAgent"] = "none"
     if use is Use.TUNNEL:
         pinned |= {"SessionType": "none", "StdinNull": "yes", "ForkAfterAuthentication": "yes"}

@@ -1,45 +1,242 @@
-"""An address on this computer at which a desk's Jupyter answers."""
+"""An address on this computer at which a desk's Jupyter answers.
+
+Through an ssh in the background, where the desk's loopback is not ours. That something listens on a port does
+not say what it is, so a tunnel is believed for two reasons: its ssh answers on a control socket in the desk's
+own folder, after a login with the desk's pinned host key; and what answers through it takes a token that only
+the desk's owner can read at the desk.
+
+desks/<desk>/tunnel        the local port, which stays the desk's for bookmarks and open tabs; where it led
+desks/<desk>/tunnel.ssh    the control socket, there while the tunnel is
+desks/<desk>/tunnel.lock
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import http.client
+import json
+import os
+import shlex
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from hotdesk.connect import ssh
+from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Unreachable
+from hotdesk.core.loopback import usual_port
 from hotdesk.core.ports import Access
+
+_SOCKET = "tunnel.ssh"  # relative, with the desk's folder as working directory: a socket's path must be short
+_LOGIN_SECONDS = 90.0  # somebody may have to type a second factor for a jump host
+_CONTROL_SECONDS = 10.0
+_END_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
+#: What each Jupyter server of the desk's owner writes about itself, its token included; mode 0600.
+_SERVERS = (
+    'for d in "$JUPYTER_RUNTIME_DIR" ~/.local/share/jupyter/runtime; do '
+    'for f in "$d"/jpserver-*.json; do [ -r "$f" ] && cat "$f"; done; done; true'
+)
 
 
 def notebook_url(access: Access, folder: Path) -> str:
     """Jupyter's address; through a background ssh tunnel unless the desk's loopback is ours.
 
-    A tunnel that still answers is used again: its port is remembered in `folder`. Raises `Unreachable`.
+    A tunnel that leads to this desk is used again, and a new one has the old one's port where that is free.
+    Raises `Unreachable` when there is no tunnel, or when this desk's Jupyter does not answer through it.
     """
     if access.notebook_here:
         return _url(access.notebook_port)
-    memory = folder / "tunnel"
-    if is_open(folder):
-        return _url(int(memory.read_text()))
-    port = _free_port()
-    made = subprocess.run(ssh.tunnel(access, port), capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        raise Unreachable(
-            f"No tunnel to {access.desk} could be opened.",
-            made.stderr.strip().splitlines()[-1] if made.stderr.strip() else "ssh gives no reason.",
-            f"hotdesk up {access.desk}",
-        )
-    memory.touch(0o600)  # as everything beside it: the doctor looks after that
-    memory.write_text(str(port))
+    with _alone(folder):
+        port, led_to = _remembered(folder)
+        if led_to == _place(access) and _runs(folder) and not _stranger(access, folder, port):
+            return _url(port)
+        close(folder)
+        port = _open(access, folder, port)
+        if why := _stranger(access, folder, port):
+            close(folder)
+            raise Unreachable(
+                f"{access.desk}'s Jupyter does not answer through the tunnel.",
+                why,
+                f"hotdesk doctor {access.desk}",
+            )
     return _url(port)
 
 
 def is_open(folder: Path) -> bool:
-    """Whether the tunnel that is remembered there still answers."""
+    """Whether the desk's tunnel is there and its ssh has not lost the desk."""
+    return _runs(folder)
+
+
+def close(folder: Path) -> None:
+    """End the desk's tunnel; its port stays remembered. Harmless where there is none."""
+    if not (folder / _SOCKET).exists():
+        return
+    with socket.socket() as held:
+        held.settimeout(_END_SECONDS)
+        with contextlib.suppress(OSError):
+            held.connect(("127.0.0.1", _remembered(folder)[0]))
+        if _control(folder, "exit").returncode == 0:
+            with contextlib.suppress(OSError):
+                held.recv(1)  # until its ssh has ended: its port is free then
+    (folder / _SOCKET).unlink(missing_ok=True)  # of an ssh that was killed
+
+
+def forget(folder: Path) -> None:
+    """The same for a desk that is gone."""
+    close(folder)
+    for name in ("tunnel", "tunnel.lock"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there is more in it, or nothing at all
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One command at a time opens a desk's tunnel."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(folder / "tunnel.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _remembered(folder: Path) -> tuple[int, str]:
+    """The port of the desk's last tunnel, 0 for none, and where it led."""
     with contextlib.suppress(OSError, ValueError):
-        return _listens(int((folder / "tunnel").read_text()))
-    return False
+        port, _, led_to = (folder / "tunnel").read_text().partition(" ")
+        return int(port), led_to
+    return 0, ""
+
+
+def _place(access: Access) -> str:
+    return f"{access.host} {access.port} {access.notebook_port}"
+
+
+# ---- the ssh in the background -----------------------------------------------------------------------
+
+
+def _open(access: Access, folder: Path, remembered: int) -> int:
+    """A new tunnel; its port here, which is remembered from now on."""
+    argv = ssh.ssh(access, "-f", "-N", use=Use.TUNNEL, changed={"ControlPath": _SOCKET})
+    # A file and no pipe: older clients keep their standard error open in the background.
+    with tempfile.TemporaryFile() as said:
+        try:
+            status = subprocess.run(
+                argv,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                timeout=_LOGIN_SECONDS,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise _no_tunnel(access, f"the login took more than {_LOGIN_SECONDS:.0f} s") from None
+        said.seek(0)
+        words = said.read().decode("utf-8", "replace").strip().splitlines()
+    if status != 0:
+        raise _no_tunnel(access, words[-1] if words else "ssh gives no reason.")
+    why = ""
+    for port in dict.fromkeys((remembered, usual_port(str(folder)), _free_port(), _free_port())):
+        if not port or _listens(port):
+            continue
+        forward = f"127.0.0.1:{port}:127.0.0.1:{access.notebook_port}"
+        done = _control(folder, "forward", "-L", forward)
+        if done.returncode == 0:
+            memory = folder / "tunnel"
+            memory.touch(0o600)  # as everything beside it: the doctor looks after that
+            memory.write_text(f"{port} {_place(access)}")
+            return port
+        why = (done.stderr.strip().splitlines() or [""])[-1]
+    close(folder)
+    raise _no_tunnel(access, why or "no port of this computer's loopback is free.")
+
+
+def _no_tunnel(access: Access, why: str) -> Unreachable:
+    return Unreachable(f"No tunnel to {access.desk} could be opened.", why, f"hotdesk up {access.desk}")
+
+
+def _runs(folder: Path) -> bool:
+    return (folder / _SOCKET).exists() and _control(folder, "check").returncode == 0
+
+
+def _control(folder: Path, word: str, *extra: str) -> subprocess.CompletedProcess[str]:
+    """Tell the ssh in the background something. Nothing of the person's settings: it asks no host."""
+    return _over_socket(folder, "-O", word, *extra, "desk")
+
+
+def _over_socket(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    # Where the socket leads nowhere, ssh would connect by itself: to nothing, so.
+    argv = [ssh.program("ssh"), "-F", "/dev/null", "-S", _SOCKET, "-o", "ProxyCommand=false", *words]
+    try:
+        return subprocess.run(
+            argv,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_CONTROL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 255, "", "the tunnel's ssh does not answer")
+
+
+# ---- who answers -------------------------------------------------------------------------------------
+
+
+def _stranger(access: Access, folder: Path, port: int) -> str:
+    """Why what answers on that port is not this desk's Jupyter; "" where it is."""
+    said = _over_socket(folder, "desk", shlex.join(["sh", "-c", _SERVERS]))
+    if said.returncode != 0:
+        return (said.stderr.strip().splitlines() or ["The tunnel has lost the desk."])[-1]
+    tokens = [s["token"] for s in _servers(said.stdout) if s.get("port") == access.notebook_port]
+    if not tokens:
+        return f"No Jupyter of its owner's says that it serves port {access.notebook_port} there."
+    why = ""
+    for token in tokens:
+        try:
+            status = _ask(port, str(token))
+        except (OSError, http.client.HTTPException) as error:
+            why = f"{error or type(error).__name__}"
+            continue
+        if status == 200:
+            return ""
+        why = f"what answers does not know the desk's own token: it says {status}"
+    return f"{why[:1].upper()}{why[1:]}."
+
+
+def _servers(text: str) -> Iterator[dict[str, object]]:
+    """The objects of a text that holds one after another."""
+    decoder, at = json.JSONDecoder(), text.find("{")
+    while at >= 0:
+        try:
+            found, at = decoder.raw_decode(text, at)
+        except ValueError:
+            at += 1
+        else:
+            if isinstance(found, dict) and found.get("token"):
+                yield found
+        at = text.find("{", at)
+
+
+def _ask(port: int, token: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+    try:
+        headers = {"Authorization": f"token {token}", "Connection": "close"}
+        connection.request("GET", "/api/status", headers=headers)
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status
+    finally:
+        connection.close()
 
 
 def _url(port: int) -> str:
