@@ -68,7 +68,7 @@ def test_no_credentials(fake: FakeEc2, ask: Ask, monkeypatch: pytest.MonkeyPatch
     ("code", "words"),
     [
         ("ExpiredCredentials", ("have expired", "aws sso login")),
-        ("InvalidCredentials", ("does not accept the credentials", "aws sts get-caller-identity")),
+        ("InvalidCredentials", ("does not accept the credentials", "aws configure list")),
         ("RequestExpired", ("clock is off", "timedatectl")),
     ],
 )

@@ -42,7 +42,7 @@ def test_without_credentials_it_says_how_to_get_some(
         Account(Settings()).regions()
     assert no.value.kind is Kind.DENIED
     assert "No AWS credentials" in no.value.message
-    assert no.value.fix.startswith("aws configure")
+    assert no.value.fix.startswith("aws login")
     with pytest.raises(Refused, match="nobody"):
         Account(Settings(profile="nobody")).regions()
 

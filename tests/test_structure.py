@@ -13,7 +13,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 #: What a part of hotdesk may import of hotdesk, besides itself and core. The doors may import everything.
 MAY = {
     "core": set(),
-    "providers": {"machine"},
+    "aws_session": set(),
+    "providers": {"machine", "aws_session"},
     "machine": set(),
     "connect": set(),
     "store": {"state_file"},
@@ -22,7 +23,7 @@ MAY = {
     "config": {"providers"},  # their settings
     "reconcile": {"store", "abreast"},
     "abreast": set(),
-    "market": {"world"},
+    "market": {"world", "aws_session"},
     "costs": {"lifetimes", "paid"},
     "lifetimes": {"paid"},
     "bills": {"paid"},

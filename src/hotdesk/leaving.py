@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.aws_session import has_credentials
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Desk, Leftover, Phase, Retained, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
@@ -25,16 +23,12 @@ if TYPE_CHECKING:
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
 
 
-def _can_ask_aws() -> bool:
-    """Whether credentials lie where AWS's own tools look. (To load boto3 for that takes half a second.)"""
-    if not importlib.util.find_spec("boto3"):
-        return False
-    if any(os.environ.get(key) for key in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN")):
-        return True
-    places = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
-    return any(
-        Path(os.environ.get(key) or f"~/.aws/{name}").expanduser().exists() for key, name in places.items()
-    )
+class Unread(Value, frozen=True):
+    """A cloud, or a region of one, whose things are not known now."""
+
+    where: str
+    what: str = ""  # why it could not even be asked; "": it gave no answer
+    fix: str = ""
 
 
 class Limits(Value, frozen=True):
@@ -92,11 +86,11 @@ class Leaving:
         return {"local", *(n for n in named if n), *(d.provider for d in self.store.desks())}
 
     def clouds_in_sight(self) -> set[str]:
-        """The clouds where something of ours may be: those in use, and AWS where it can be asked.
+        """The clouds where something of ours may be: those in use, and AWS where it has credentials.
 
         After the last `down`, or with a state folder that was lost, no desk's row says where to look.
         """
-        return self.clouds() | ({"aws"} if _can_ask_aws() else set())
+        return self.clouds() | ({"aws"} if has_credentials() else set())
 
     def renew(self, name: str) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
@@ -179,21 +173,22 @@ class Leaving:
 
         leave.stay(self.access(name), seconds)
 
-    def leftovers(self) -> tuple[list[Thing], list[str]]:
-        """What no desk needs, the dearest first; and the regions and clouds that did not answer."""
+    def leftovers(self) -> tuple[list[Thing], list[Unread]]:
+        """What no desk needs, the dearest first; and the regions and clouds that could not be looked at."""
         from hotdesk.leftovers import things
 
         found: list[Thing] = []
-        unread: list[str] = []
+        unread: list[Unread] = []
         for provider in sorted(self.clouds_in_sight()):
             try:
                 survey = self.survey(provider)
             except HotdeskError as error:
-                unread.append(f"{provider} ({error.what})")
+                unread.append(Unread(provider, " ".join(w for w in (error.what, error.why) if w), error.fix))
                 continue
             swept, silent = self._swept(provider, survey)
             zones = {machine.zone for machine in survey.hidden}
-            unread += [f"{provider}/{region}" for region in sorted({*survey.unread, *zones, *silent})]
+            silent = [*survey.unread, *zones, *silent]
+            unread += [Unread(f"{provider}/{region}") for region in sorted(set(silent))]
             found += things(survey, self.store.desks(), self.clock.now(), swept)
         return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
 

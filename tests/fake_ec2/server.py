@@ -15,7 +15,7 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from tests.fake_ec2 import actions, control, limits, outage, wire
+from tests.fake_ec2 import actions, control, limits, outage, roles, wire
 from tests.fake_ec2.actions import Call
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.limits import leaves
@@ -110,6 +110,8 @@ class Application:
         answer = actions.TABLE.get((call.service, call.action))
         if answer is not None:
             return wire.write_result(call, answer(world, call))
+        if call.service == "sts":
+            roles.check(world, call)
         if call.service == "ec2":
             world.moto(call.region)  # with or without its default network, as set
         try:

@@ -95,6 +95,7 @@ class World:
         self.blocked: dict[str, dict[str, Any]] = {}  # by region: VPC Block Public Access, see routes.py
         self.cursors: dict[str, Any] = {}  # price histories that are being paged through
         self.calls = 0
+        self.codes: set[str] = set()  # of MFA devices, that were used
         from moto.core.base_backend import BackendDict
 
         BackendDict.reset()

@@ -18,7 +18,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     """What is left in every cloud and region that no desk of yours needs: what it costs, and why it may go.
 
     Nothing is deleted without --yes, and then only what holds nothing that is not held elsewhere. What has
-    no tag of hotdesk's is not even looked at. Exits with 5 when a cloud or a region did not answer.
+    no tag of hotdesk's is not even looked at. Exits with 5 when a cloud or a region could not be looked at.
     """
     with Hotdesk() as desks:
         found, unread = desks.leftovers()
@@ -30,7 +30,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
             {
                 "things": [{**leftovers.as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
                 "usd_per_month": sum(t.usd_per_month for t in found),
-                "unread": unread,
+                "unread": [f"{u.where} ({u.what})" if u.what else u.where for u in unread],
                 "retained": [{name: getattr(r, name) for name in r.__struct_fields__} for r in kept],
             }
         )
@@ -62,11 +62,17 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
             for t in found:
                 if not t.safe and t.fix:
                     render.echo(f"? {render.safe(t.id)}: " + render.style(t.fix, "cyan"))
-        else:
-            render.echo("Nothing is left over.")
+        elif all(u.where == "local" or "/" in u.where for u in unread):
+            render.echo(
+                "Nothing is left over." if not unread else "Nothing is left over where we could look."
+            )
         render.others(others)
         render.retained(kept, dark)
-        for what in unread:
-            render.note(f"{what} did not answer: what is there is not known.")
+        for u in unread:
+            if u.what:
+                render.note(f"{u.where} was not looked at: {render.safe(u.what)}")
+                render.note("  " + render.style(u.fix, "cyan"))
+            else:
+                render.note(f"{u.where} did not answer: what is there is not known.")
     if unread or any(done.values()):
         ctx.exit(5)

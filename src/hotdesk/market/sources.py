@@ -6,16 +6,15 @@ A source gives rows and says nothing else; a row that it cannot read it leaves o
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from hotdesk.core.errors import Missing, Unreachable, Usage
+from hotdesk.aws_session import boto, has_credentials, none_found, open_session
+from hotdesk.core.errors import NotAllowed, Refused, Unreachable, Usage
 from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.prices import region_of
@@ -39,45 +38,26 @@ _PLAIN = {
 }
 
 
-def has_aws_account() -> bool:
-    """Whether credentials lie where AWS's tools look for them; asks nobody."""
-    if any(
-        os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
-    ):
-        return True
-    named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE"), os.environ.get("AWS_CONFIG_FILE")
-    usual = Path.home() / ".aws"
-    files = [Path(named[0] or usual / "credentials"), Path(named[1] or usual / "config")]
-    return any(file.is_file() for file in files)
-
-
 class Aws:
     """One account's questions about types and prices. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        """Raises `Missing` without boto3, `Unreachable` without credentials."""
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError
-        except ImportError as error:
-            raise Missing(
-                "Live prices of AWS need boto3, which is not installed.",
-                "Without it there are the public files and the shipped table.",
-                "pip install 'hotdesk[aws]'",
-            ) from error
+        """Raises `Missing` without boto3, `NotAllowed` where the credentials need something."""
         import threading
+
+        try:
+            with answers("for credentials"):
+                self._session = open_session()
+        except Refused as no:
+            raise NotAllowed("AWS cannot be asked for prices.", no.message, no.fix) from no
+        if self._session.get_credentials() is None:
+            none = none_found()
+            raise NotAllowed("AWS cannot be asked for prices.", none.message, none.fix)
+        from botocore.config import Config
 
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], Any] = {}
         self._config = Config(connect_timeout=4, read_timeout=20, retries={"total_max_attempts": 3})
-        try:
-            self._session = boto3.Session()
-            signed = self._session.get_credentials() is not None
-        except BotoCoreError as error:
-            raise Unreachable("AWS credentials cannot be read.", str(error), "aws configure") from error
-        if not signed:
-            raise Unreachable("There are no AWS credentials.", "Nobody can be asked.", "aws configure")
         self.home = self._session.region_name or PRICING_REGION
 
     def client(self, service: str, region: str) -> Any:
@@ -230,7 +210,7 @@ def price_history(
         f"aws ec2 describe-spot-price-history --output json --instance-types {names} > p.json"
         f" && hotdesk spot {names} --history p.json"
     )
-    if not has_aws_account():
+    if not has_credentials():
         raise Unreachable(
             "There is no AWS account here to ask for prices.", "A history can also be read from a file.", how
         )
@@ -293,14 +273,13 @@ def side_by_side(ask: Callable[[str], T], items: Sequence[str], at_once: int = A
 @contextlib.contextmanager
 def answers(question: str) -> Iterator[None]:
     """botocore's many complaints as one kind: this question has no answer."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    e = boto()
     try:
         yield
-    except ClientError as error:
+    except e.ClientError as error:
         code = error.response.get("Error", {}).get("Code", "?")
         raise Unreachable(f"AWS does not answer {question}: {code}.", str(error), "hotdesk doctor") from error
-    except (BotoCoreError, OSError) as error:
+    except (e.BotoCoreError, OSError) as error:
         raise Unreachable(f"AWS does not answer {question}.", str(error), "hotdesk doctor") from error
 
 

@@ -93,8 +93,9 @@ def refreshed(
 
     The account is asked about `regions`, or about all that are enabled when there are none.
     """
+    from hotdesk.aws_session import has_credentials
     from hotdesk.market.public import ADVISOR_URL
-    from hotdesk.market.sources import LIVE, has_aws_account
+    from hotdesk.market.sources import LIVE
 
     advisor_url = advisor_url or ADVISOR_URL
     notes: list[str] = []
@@ -108,7 +109,7 @@ def refreshed(
         files.append(_advice(body, advisor_url, now))
 
     jobs: dict[str, Callable[[], None]] = {"the public spot advisor": advisor}
-    if has_aws_account():
+    if has_credentials():
         jobs["your AWS account"] = lambda: _account(
             answers, told, notes, now=now, progress=progress, regions=regions
         )

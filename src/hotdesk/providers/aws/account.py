@@ -8,12 +8,14 @@ that is too busy is the loop's business, which says so and waits longer each tim
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.aws_session import open_session
+from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.settings import Settings
 
@@ -26,6 +28,9 @@ T = TypeVar("T")
 
 #: US dollars an hour on demand by region and type, and when that was so; None where it is not known.
 ListPrice = Callable[[str, str], "tuple[float, float] | None"]
+
+#: So long before their end botocore no longer uses credentials that it cannot renew.
+MANDATORY_SECONDS = 600
 
 #: Where the account-wide services live when nothing else is configured.
 HOME = "us-east-1"
@@ -97,21 +102,46 @@ class Account:
         self._session: boto3.Session | None = None
         self._clients: dict[tuple[str, str, bool], Any] = {}
         self._lock = threading.RLock()
+        self._tries = 0  # at opening a session, that failed
+        self._failure: Refused | Missing | None = None  # how the last one ended
         self._regions: tuple[str, ...] = ()
 
     @property
     def session(self) -> boto3.Session:
+        return self._open(self._tries)
+
+    def _open(self, tries: int) -> boto3.Session:
+        """The one session. Who counted `tries`, and then waited for another's, shares how that one ended: a
+        person is not asked, and a helper program not run, once for each region."""
         with self._lock:
             if self._session is None:
-                import boto3
-
-                with answers():
-                    self._session = boto3.Session(profile_name=self.settings.profile or None)
+                if self._tries != tries and self._failure:
+                    raise self._failure
+                try:
+                    self._session = open_session(self.settings.profile)
+                except (Refused, Missing) as no:
+                    self._failure, self._tries = no, self._tries + 1
+                    raise
             return self._session
+
+    def renew(self) -> None:
+        """Begin a new session where the credentials are nearly over and do not renew themselves: a role that
+        wants an MFA code. Raises as `session` does."""
+        with self._lock:
+            found: Any = self._session.get_credentials() if self._session else None
+            if getattr(found, "method", "") != "assume-role":
+                return
+            with contextlib.suppress(Exception):  # it may be one that renews itself
+                found.get_frozen_credentials()
+            if found.refresh_needed(MANDATORY_SECONDS):
+                self._session = None
+                self._clients.clear()
+                assert self.session
 
     @property
     def home(self) -> str:
-        """The region asked about the account as a whole."""
+        """The region asked about the account as a whole: hotdesk.toml's first, else AWS_REGION,
+        AWS_DEFAULT_REGION or the profile's, else us-east-1."""
         return self.settings.regions[0] if self.settings.regions else self.session.region_name or HOME
 
     def client(self, service: str, region: str, *, retry: bool = True) -> Any:
@@ -119,6 +149,7 @@ class Account:
         key = (service, region, retry)
         if found := self._clients.get(key):
             return found
+        tries = self._tries
         with self._lock:  # making a client is not thread-safe in boto3, using one is
             if key not in self._clients:
                 from botocore.config import Config
@@ -131,7 +162,7 @@ class Account:
                     user_agent_extra="hotdesk",
                 )
                 with answers():
-                    self._clients[key] = self.session.client(service, region_name=region, config=config)
+                    self._clients[key] = self._open(tries).client(service, region_name=region, config=config)
             return self._clients[key]
 
     def ec2(self, region: str) -> Any:

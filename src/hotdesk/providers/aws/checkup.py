@@ -15,7 +15,7 @@ from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Of
 from hotdesk.core.ports import Clock, KeyFiles
 from hotdesk.providers.aws import network, notebooks, quotas, tags
 from hotdesk.providers.aws.account import Account, side_by_side, split
-from hotdesk.providers.aws.errors import answers, code, refusal
+from hotdesk.providers.aws.errors import answers, code, refusal, unreachable
 from hotdesk.providers.aws.images import enabling
 
 SKEW_SECONDS, SKEW_FATAL_SECONDS = 60.0, 300.0  # AWS refuses signatures that are off by five minutes
@@ -35,7 +35,8 @@ def findings(
         yield from _clock(account, clock)
         return
     except Exception as error:  # no network, an endpoint that is not there: said, and nothing else can be
-        yield _bad("AWS does not answer.", f"{type(error).__name__}: {error}", "ping amazonaws.com")
+        silent = unreachable(error)
+        yield _bad(silent.what, silent.why, silent.fix)
         return
     yield from _clock(account, clock)
     regions = _regions(account, desks, survey)

@@ -9,11 +9,12 @@ accounts met in practice.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from hotdesk.aws_session import boto, complaint
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 
 CODES: dict[str, Kind] = {
@@ -140,11 +141,10 @@ _SECONDS = {
 def answers() -> Iterator[None]:
     """Within it, a definite no of AWS is raised as `Refused`, and as `Failing` that it failed to do what was
     asked, and may have done it. Everything else passes unchanged."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    e = boto()
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (e.BotoCoreError, e.ClientError) as error:
         if no := refusal(error):
             raise no from error
         if _status(error) >= 500:
@@ -155,20 +155,54 @@ def answers() -> Iterator[None]:
 @contextmanager
 def reaching() -> Iterator[None]:
     """Within it, that AWS does not answer is said as `Unreachable`. For questions, which change nothing."""
-    from botocore import exceptions as boto
-
+    e = boto()
     try:
         yield
-    except (boto.HTTPClientError, boto.ConnectionError) as error:
+    except (e.HTTPClientError, e.ConnectionError) as error:
         raise unreachable(error) from error
 
 
 def unreachable(error: Exception) -> Unreachable:
+    """What keeps AWS's answer from us, in words: only where it may be the network is that said."""
+    e, why = boto(), f"{type(error).__name__}: {error}"
+    if isinstance(error, e.SSLError):
+        return Unreachable(
+            "AWS's certificate is not accepted here.",
+            why,
+            "export AWS_CA_BUNDLE=FILE   # where a firewall of yours opens TLS: with its certificate in it",
+        )
+    if isinstance(error, e.ProxyConnectionError):
+        return Unreachable("The proxy does not answer.", why, "env | grep -i _proxy   # who says to use it")
+    if isinstance(error, e.EndpointConnectionError):
+        url = str(error.kwargs.get("endpoint_url", ""))
+        if named := next(
+            (n for n, v in os.environ.items() if "AWS_ENDPOINT_URL" in n and v and v in url), ""
+        ):
+            return Unreachable("What stands in for AWS does not answer.", why, f"unset {named}")
+        if (region := _region_of(url)) and region not in _known_regions():
+            return Unreachable(
+                f"AWS has no region {region} that boto3 knows.",
+                why,
+                "aws configure list   # says where the region comes from",
+            )
     return Unreachable(
         "AWS does not answer.",
-        f"{type(error).__name__}: {error}",
+        why,
         "ping amazonaws.com   # is this computer online? Then the same command goes on",
     )
+
+
+def _region_of(url: str) -> str:
+    found = re.search(r"//[a-z0-9.-]+?\.([a-z]{2,4}(?:-[a-z]+)+-\d+)\.", url)
+    return found.group(1) if found else ""
+
+
+def _known_regions() -> set[str]:
+    import boto3
+
+    session = boto3.Session(region_name="us-east-1")
+    partitions = session.get_available_partitions()
+    return {region for part in partitions for region in session.get_available_regions("ec2", part)}
 
 
 def code(error: BaseException) -> str:
@@ -220,12 +254,12 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     if name in {"ExpiredToken", "ExpiredTokenException"}:
         return (
             f"The AWS credentials have expired ({name}).",
-            "aws sso login   # or renew them as you got them",
+            "aws sso login   # or: aws login; renew them as you got them",
         )
     if name == "RequestExpired" and "signature" not in said.lower():  # EC2 says the same of both
         return (
             f"The session's credentials have expired, or this computer's clock is off: AWS says {name}.",
-            "aws sso login   # or renew them as you got them; the clock: sudo timedatectl set-ntp true",
+            "aws sso login   # or: aws login; for the clock: sudo timedatectl set-ntp true",
         )
     if name in _CLOCK or "expired" in said.lower() or "not yet current" in said.lower():
         return (
@@ -252,7 +286,7 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
         )
     return (
         f"AWS does not accept the credentials: {message}",
-        "aws configure   # then: aws sts get-caller-identity",
+        "aws configure list   # which they are; others with: aws login, aws sso login or aws configure",
     )
 
 
@@ -281,26 +315,9 @@ def missing_action(said: str) -> str:
 
 def _before_asking(error: BaseException) -> Refused | None:
     """Errors of boto3 itself, raised before anything was sent."""
-    import botocore.exceptions as boto
-
-    if isinstance(error, boto.NoCredentialsError):
-        return Refused(
-            Kind.DENIED,
-            "No AWS credentials were found: neither in the environment nor in ~/.aws.",
-            fix="aws configure   # or: aws configure sso",
-        )
-    if isinstance(error, boto.ProfileNotFound):
-        return Refused(Kind.DENIED, f"{error}.", fix="aws configure list-profiles")
-    lapsed: tuple[Any, ...] = (
-        boto.TokenRetrievalError,
-        boto.SSOTokenLoadError,
-        boto.UnauthorizedSSOTokenError,
-        boto.CredentialRetrievalError,
-    )
-    if isinstance(error, lapsed):
-        return Refused(Kind.DENIED, f"The AWS credentials cannot be renewed: {error}", fix="aws sso login")
-    if isinstance(error, boto.PartialCredentialsError | boto.ConfigParseError | boto.InvalidConfigError):
-        return Refused(Kind.DENIED, f"The AWS configuration is broken: {error}", fix="aws configure")
-    if isinstance(error, boto.ParamValidationError | boto.InvalidRegionError | boto.NoRegionError):
+    if said := complaint(error):
+        return said
+    e = boto()
+    if isinstance(error, e.ParamValidationError | e.InvalidRegionError | e.NoRegionError):
         return Refused(Kind.BAD_REQUEST, str(error))
     return None

@@ -1,0 +1,233 @@
+"""One AWS session, found and kept as the aws command line does it; and its complaints in a person's words.
+
+boto3 is imported on first use. A role that wants an MFA code is asked about once: its session lies in
+~/.aws/cli/cache, where the aws command line keeps it and looks for it as well. (AWS takes each code once,
+so a tool that asks at every command fails at the second within half a minute.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hotdesk.core.errors import Kind, Missing, Refused
+
+if TYPE_CHECKING:
+    import boto3
+
+INSTALL = 'pip install "hotdesk[aws]"'
+WHO = "aws sts get-caller-identity"
+
+#: Variables that say that there are credentials, or where.
+_TOLD = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_FILES = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
+
+#: The providers of botocore whose sessions the aws command line keeps in its cache.
+_KEPT = ("assume-role", "assume-role-with-web-identity")
+
+#: What AWS says of a time or a load, and not of who asks: it is passed on as it came.
+_PASSING = frozenset(
+    {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
+)
+
+
+def has_credentials() -> bool:
+    """Whether credentials lie where AWS's own tools look. Asks nobody, and loads nothing."""
+    if any(os.environ.get(name) for name in _TOLD):
+        return True
+    return any(
+        Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser().is_file()
+        for variable, name in _FILES.items()
+    )
+
+
+def boto() -> Any:
+    """botocore's errors. Raises `Missing` where boto3 is not installed."""
+    try:
+        import boto3  # noqa: F401
+        from botocore import exceptions
+    except ModuleNotFoundError as error:
+        raise Missing("AWS needs boto3, which is not installed here.", f"{error}.", INSTALL) from None
+    return exceptions
+
+
+def open_session(profile: str = "") -> boto3.Session:
+    """A session whose credentials are at hand, or which has none at all.
+
+    Its region is AWS_REGION, else AWS_DEFAULT_REGION, else the profile's: so do the aws command line
+    (version 2) and the other SDKs. boto3 by itself does not read the first (boto3 issue 2574).
+
+    Raises `Refused` (denied) where the credentials need something, `Missing` without a package that they
+    need, and what botocore raises where AWS does not answer.
+    """
+    errors = boto()
+    import boto3
+
+    session = None
+    try:
+        session = boto3.Session(
+            profile_name=profile or None, region_name=os.environ.get("AWS_REGION") or None
+        )
+        _share_with_the_command_line(session, profile)
+        if found := session.get_credentials():
+            found.get_frozen_credentials()  # a role is taken on here, once, and not by each thread
+    except errors.MissingDependencyException as error:
+        what = "The AWS credentials need awscrt, which is not installed here."
+        raise Missing(what, str(error), INSTALL) from error
+    except errors.ClientError as error:
+        if no := _of_a_role(error, profile):
+            raise no from error
+        raise
+    except (errors.HTTPClientError, errors.ConnectionError, Refused):
+        raise
+    except Exception as error:  # also of a helper program or a file that is not as it should be
+        raise complaint(error, profile, _helper(session)) or _unreadable(error, profile) from error
+    return session
+
+
+def _share_with_the_command_line(session: boto3.Session, profile: str) -> None:
+    """Keep a role's session where the aws command line keeps it (awscli: customizations/assumerole.py)."""
+    from botocore.credentials import JSONFileCache
+
+    chain = session._session.get_component("credential_provider")
+    for name in _KEPT:
+        chain.get_provider(name).cache = JSONFileCache(str(Path("~/.aws/cli/cache").expanduser()))
+    chain.get_provider("assume-role")._prompter = lambda question: _ask(question, profile)
+
+
+def _ask(question: str, profile: str) -> str:
+    """The MFA code, from whoever sits at this terminal."""
+    import getpass
+
+    with contextlib.suppress(EOFError):
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            return getpass.getpass(question)
+    raise _denied(
+        "The role of this AWS profile wants an MFA code, and there is nobody at a terminal here to give it.",
+        f"{_with(WHO, profile)}   # at a terminal; hotdesk then uses the session that it keeps",
+    )
+
+
+def _helper(session: boto3.Session | None) -> str:
+    """The program that the profile gets its credentials from; "" for none."""
+    try:
+        return str(session._session.get_scoped_config().get("credential_process", "")) if session else ""
+    except Exception:  # the configuration itself may be what cannot be read
+        return ""
+
+
+# ---- in words ----------------------------------------------------------------------------------------
+
+
+def _with(command: str, profile: str) -> str:
+    return f"{command} --profile {profile}" if profile else command
+
+
+def _denied(message: str, fix: str) -> Refused:
+    return Refused(Kind.DENIED, message, fix=fix)
+
+
+def none_found(profile: str = "") -> Refused:
+    return _denied(
+        "No AWS credentials were found: neither in the environment nor in ~/.aws.",
+        f"{_with('aws login', profile)}   # or: aws configure sso; or, with an access key: aws configure",
+    )
+
+
+def complaint(error: BaseException, profile: str = "", helper: str = "") -> Refused | None:
+    """What botocore says of credentials before it asks AWS for anything; None when it speaks of other things.
+
+    `helper`: the `credential_process` of the profile.
+    """
+    e = boto()
+    match error:
+        case e.NoCredentialsError() | e.NoAuthTokenError():
+            return none_found(profile)
+        case e.ProfileNotFound():
+            return _denied(f"{error}.", "aws configure list-profiles")
+        case e.LoginInsufficientPermissions():
+            allow = "an administrator must allow signin:CreateOAuth2Token first"
+            return _denied(
+                f"These credentials may not use `aws login`: {error}",
+                f"{_with('aws login', profile)}   # {allow}",
+            )
+        case e.LoginError():
+            return _denied(
+                f"The session of `aws login` is not there, or is over: {error}", _with("aws login", profile)
+            )
+        case e.SSOError() | e.TokenRetrievalError():
+            return _denied(
+                f"The SSO session is not there, or is over: {error}", _with("aws sso login", profile)
+            )
+        case e.RefreshWithMFAUnsupportedError():
+            return _denied(
+                "The session of this AWS profile's role is over, and a new one wants an MFA code.",
+                f"{_with(WHO, profile)}   # at a terminal; hotdesk then uses the session that it keeps",
+            )
+        case e.CredentialRetrievalError() if helper or "custom-process" in str(error):
+            return _process(str(error), helper)
+        case e.CredentialRetrievalError() | e.MetadataRetrievalError():
+            return _denied(f"The AWS credentials cannot be renewed: {error}", _with(WHO, profile))
+        case e.MissingDependencyException():
+            return _denied(f"The AWS credentials need a package that is not installed here: {error}", INSTALL)
+        case (
+            e.PartialCredentialsError()
+            | e.ConfigParseError()
+            | e.ConfigNotFound()
+            | e.InvalidConfigError()
+            | e.UnknownCredentialError()
+            | e.UnknownTokenProviderError()
+            | e.InvalidIMDSEndpointError()
+            | e.InvalidIMDSEndpointModeError()
+        ):
+            return _denied(
+                f"The AWS configuration is broken: {error}",
+                f"{_with('aws configure list', profile)}   # says what is set where; aws configure mends it",
+            )
+        case OSError() | ValueError() | LookupError() | TypeError() | AttributeError() if helper:
+            return _process(_plain(error), helper)
+    return None
+
+
+def _plain(error: BaseException) -> str:
+    """What is wrong with a helper program, or with what it printed."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return f"what it printed is not the JSON document that AWS's tools expect ({error})"
+
+
+def _process(why: str, helper: str) -> Refused:
+    run = f"{helper}   # " if helper else "aws configure list   # names the profile; "
+    return _denied(
+        f"The credential_process of this AWS profile gave no credentials: {why.strip()}",
+        f"{run}it must print the credentials as JSON",
+    )
+
+
+def _unreadable(error: BaseException, profile: str) -> Refused:
+    return _denied(
+        f"The AWS credentials cannot be read: {type(error).__name__}: {error}", _with(WHO, profile)
+    )
+
+
+def _of_a_role(error: Any, profile: str) -> Refused | None:
+    """AWS's no to a request for a role's session; None where it says nothing of who asks."""
+    told = error.response.get("Error", {})
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+    code, said = str(told.get("Code", "")), str(told.get("Message", "")).strip()
+    if not 400 <= status < 500 or code in _PASSING:
+        return None
+    what = f"AWS gives no session for this profile ({error.operation_name}): {said or code}"
+    if "one time pass" in said:
+        return _denied(what, f"{_with(WHO, profile)}   # with the next code: each can be used once")
+    return _denied(what, f"{_with(WHO, profile)}   # says the same as long as it is so")
