@@ -409,6 +409,24 @@ def test_the_profile_of_hotdesk_toml_is_in_the_command_to_paste(ask: Ask, home: 
     assert fix.startswith("aws sts get-caller-identity --profile work ")
 
 
+def test_a_watcher_takes_a_new_session_before_the_old_one_is_over(
+    ask: Ask, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore renews a role's session by itself, but not one that wants a code."""
+    codes = iter(["222222", "333333"])
+    monkeypatch.setattr(aws_session, "_ask", lambda question, profile: next(codes))
+    configured(home, MFA)
+    account = Account(Settings())
+    before = account.ec2(REGION)
+    account.renew()
+    assert account.ec2(REGION) is before
+    shutil.rmtree(home / ".aws" / "cli")
+    monkeypatch.setattr("hotdesk.providers.aws.account.MANDATORY_SECONDS", 86400)
+    account.renew()
+    assert account.ec2(REGION) is not before
+    assert next(codes, None) is None
+
+
 # ---- other sessions ----------------------------------------------------------------------------------
 
 

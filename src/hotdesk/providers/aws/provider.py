@@ -96,6 +96,7 @@ class Aws:
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         with reaching():
+            self.account.renew()
             wanted = tuple(regions) or self.account.regions()
         found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
         self._unproven -= {f.region for f in found if f.region in self._busy}
