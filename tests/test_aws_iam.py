@@ -106,7 +106,9 @@ def sweep_once(laptop: Laptop, fake: FakeEc2) -> None:
     before = fake.get("log")[-1]["number"] + 1
     ec2.allocate_address(TagSpecifications=with_tags("elastic-ip"))
     ec2.create_launch_template(
-        LaunchTemplateName="x", LaunchTemplateData={}, TagSpecifications=with_tags("launch-template")
+        LaunchTemplateName="x",
+        LaunchTemplateData={"InstanceType": "t3.micro"},
+        TagSpecifications=with_tags("launch-template"),
     )
     made = fake.get("log", since=before)
     left, unread = laptop.aws.sweep(laptop.aws.survey())

@@ -13,6 +13,9 @@ from hotdesk.core.errors import Kind
 from hotdesk.core.model import Image, Instance, Offer, Phase, Scope, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
+#: Refusals that a person can mend at once.
+_MENDED = frozenset({Kind.DENIED, Kind.BAD_REQUEST})
+
 
 class Past:
     def __init__(self, rows: Iterable[Row] = (), earlier: Callable[[], Iterable[Row]] = tuple) -> None:
@@ -93,13 +96,13 @@ class Past:
     def refusal(self, offer: Offer, now: float, since: float = 0.0) -> Outcome | None:
         """Why this offer was refused, while that is still to be believed.
 
-        What a person can mend at once (a permission) is believed only if it was said since then: whoever
-        asks again has mended it.
+        What a person can mend at once (a permission, a network) is believed only if it was said since then:
+        whoever asks again has mended it.
         """
         own = self._refusals.get(offer.key)
         for row in [*([own] if own else []), *(r for s, r in self._scopes.items() if s.covers(offer))]:
             outcome = row.outcome
-            if outcome and outcome.until > now and (outcome.kind is not Kind.DENIED or row.at >= since):
+            if outcome and outcome.until > now and (outcome.kind not in _MENDED or row.at >= since):
                 return outcome
         return None
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.errors import Refused
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account
-from hotdesk.providers.aws.errors import answers, code
+from hotdesk.providers.aws.errors import CODES, answers, code
 
 
 class Partly(msgspec.Struct, frozen=True):
@@ -26,9 +25,11 @@ class Partly(msgspec.Struct, frozen=True):
 
 
 def may_be(error: Exception) -> bool:
-    """Whether an error may be that of one zone: AWS answered, and blames itself."""
-    status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return not isinstance(error, Refused) and status >= 500
+    """Whether an error may be that of one zone: AWS answered, and blames itself without saying for what."""
+    answer = error.__cause__ or error
+    told = getattr(answer, "response", None) or {}
+    status = int(told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+    return status >= 500 and code(answer) not in CODES
 
 
 def around(account: Account, region: str, suspects: frozenset[str]) -> Partly:
