@@ -16,6 +16,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from hotdesk.core.descent import extended
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
@@ -82,6 +83,7 @@ class Cloud(Truth):
         stoppable_spot: bool = False,
         retypes: bool = True,
         disks_throughout: bool = False,
+        lines: bool = True,  # whether things say what they come from; those of earlier versions do not
         boundary: Callable[[str], None] = lambda label: None,
     ) -> None:
         super().__init__(clock or Clock(), seed, lag_seconds, offset_seconds)
@@ -90,6 +92,7 @@ class Cloud(Truth):
         self.stoppable_spot = stoppable_spot
         self.retypes = retypes
         self.disks_throughout = disks_throughout
+        self.lines = lines
         self.boundary = boundary
         self.script: dict[str, list[Refused | str]] = {}  # by operation: what befalls its next calls
         self.fault_at: dict[int, Refused | str] = {}  # by the number of the call that changes something
@@ -166,6 +169,14 @@ class Cloud(Truth):
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
         self._call("delete", lambda: self._delete(thing_id, keep_disk))
 
+    def delete_saved(self, machine_id: str, started_at: float) -> None:
+        self._call("delete", lambda: self._delete_saved(machine_id, started_at))
+
+    def doom(self, thing_id: str) -> None:
+        self._pass()
+        if thing := self.find(thing_id):
+            self._change(thing, doomed=True)
+
     def access(self, instance: Instance) -> Access:
         thing = self.find(instance.id)
         if thing is None or thing.value.phase is not Phase.READY:
@@ -208,6 +219,7 @@ class Cloud(Truth):
             stoppable=self.stoppable_spot or not spot, retypable=self.retypes and not spot,
             gpu=order.offer.gpu, disk_gib=order.disk_gib or 8,
             disk_usd_per_month=0.8,
+            line=(extended(image.value) if image else ()) if self.lines else None,  # type: ignore[arg-type]
         )  # fmt: skip
         thing = self._add(machine, work, keeps_disk=spot)
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
@@ -277,11 +289,22 @@ class Cloud(Truth):
         image = Image(
             id=self._id("m"), name=order.name, desk=order.desk, generation=order.generation,
             phase=Phase.PENDING, provider=self.name, region=order.region, source_id=order.source_id,
-            taken_at=self.time, size_gib=8, usd_per_month=0.4,
+            taken_at=self.time, size_gib=8, usd_per_month=0.4, started_at=order.started_at or None,
+            final=isinstance(source.value, Disk), image_id=source.value.image_id,
+            line=source.value.line,
+            machine=source.value.machine if isinstance(source.value, Disk) else source.value.name,
         )  # fmt: skip
+        if not self.lines:
+            image = replace(image, machine="", image_id="", final=False)
         thing = self._add(image, source.work)
+        self._after(0.0, 8.0, partial(self._dated, thing))
         self._after(5.0, 300.0, partial(self._finish, thing))
         return image.id
+
+    def _dated(self, thing: Thing) -> None:
+        """EC2 dates an image by its own making of it, which is some time after it was asked for."""
+        if thing.there and thing.value.phase is Phase.PENDING:
+            self._change(thing, taken_at=self.time)
 
     def _finish(self, thing: Thing) -> None:
         if not thing.there or thing.value.phase is not Phase.PENDING:
@@ -329,6 +352,14 @@ class Cloud(Truth):
         self._after(5.0, 300.0, partial(self._finish, thing))
         return copied.id
 
+    def _delete_saved(self, id_: str, started_at: float) -> str:
+        thing = self.find(id_)
+        machine = thing.value if thing is not None else None
+        saved = isinstance(machine, Instance) and (machine.phase, machine.started_at)
+        if saved and saved[0] not in GONE and saved != (Phase.STOPPED, started_at):
+            raise Refused(Kind.NOT_READY, f"{id_} was started again", seconds=5.0)
+        return self._delete(id_, False)
+
     def _delete(self, id_: str, keep_disk: bool) -> str:
         thing = self.find(id_)
         if thing is None or thing.value.phase in GONE:
@@ -363,6 +394,7 @@ class Cloud(Truth):
                 id=self._id("d"), desk=machine.desk, generation=machine.generation, phase=Phase.READY,
                 provider=self.name, region=machine.region, zone=machine.zone, instance_id=machine.id,
                 started_at=machine.started_at if self.random.random() < 0.7 else None, usd_per_month=0.8,
+                machine=machine.name if self.lines else "", image_id=machine.image_id, line=machine.line,
             )  # fmt: skip
             self._add(disk, thing.work)
         thing.work = frozenset()

@@ -354,15 +354,15 @@ def _open_to_the_world(patch: pytest.MonkeyPatch) -> None:
 
 
 def _image_is_always_fresh(patch: pytest.MonkeyPatch) -> None:
-    real = surveying._image
+    real = surveying.image_of
 
     def fresh(*args: Any) -> Any:
         from msgspec.structs import replace
 
         image = real(*args)
-        return replace(image, taken_at=4e9) if image else None
+        return replace(image, taken_at=4e9, started_at=None) if image else None
 
-    patch.setattr(surveying, "_image", fresh)
+    patch.setattr(surveying, "image_of", fresh)
 
 
 def _keys_are_nobodys(patch: pytest.MonkeyPatch) -> None:

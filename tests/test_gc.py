@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.api import Hotdesk
+from hotdesk.core.descent import mark
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey
 from hotdesk.leftovers import things
 from tests.conftest import Command
@@ -24,7 +25,9 @@ def survey(**kinds: object) -> Survey:
 
 
 def test_an_older_image_may_go_and_the_newest_may_not() -> None:
-    found = things(survey(images=(image("old"), image("new", generation=2))), [], 10_000.0)
+    old = image("old", machine="blue-g1-aa", started_at=900.0, line=())
+    new = image("new", generation=2, machine="blue-g2-bb", started_at=1900.0, line=(mark(old),))
+    found = things(survey(images=(old, new)), [], 10_000.0)
     assert [(t.id, t.safe, t.usd_per_month, t.age_seconds) for t in found] == [
         ("old", True, 2.0, 9000.0),
         ("new", False, 2.0, 8000.0),

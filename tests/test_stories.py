@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk.core.backoff import MOST_SECONDS
+from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.launching import PUT_OFF
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Scope, Seen
@@ -412,8 +413,12 @@ def test_disks_of_two_machines_are_a_question() -> None:
     """Two computers had a machine each of the same generation: no image holds both."""
     ask = of(left_disk("disk-1"), left_disk("disk-2"))
     assert isinstance(ask, Ask)
-    assert "disk-1 and disk-2" in ask.what
-    assert isinstance(of(left_disk("disk-1"), left_disk("disk-2", generation=2)), Bake)
+    assert "disk disk-1" in ask.what
+    assert "disk disk-2" in ask.what
+    later = left_disk("disk-2", generation=2)
+    assert isinstance(of(left_disk("disk-1"), later), Ask), "a later number is no descent"
+    saved = marked("disk-1", FINAL)
+    assert isinstance(of(left_disk("disk-1"), replace(later, line=(saved,))), Bake)
     saved = Image(
         id="image-1", name="one", desk="blue", generation=1, phase=Phase.READY, provider="sim", region="r1",
         verified=True, source_id="disk-1", taken_at=50.0,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.core.descent import own
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -139,15 +140,17 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         want: Want | None = None,
         provider: str | None = None,
         fresh: bool = False,
+        origin: str = "",
         limits: Limits | None = None,
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
         `want` replaces what the desk wanted until now; a running machine that does not fit is an error
         (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
-        where the newest work is not to be found.
+        where the newest work is not to be found; `origin` chooses, where several things have work under
+        the desk's name, the image or disk that it goes on from.
         """
-        desk = self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh)
+        desk = self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh, origin=origin)
         if limits:
             desk = limits.of(desk, self.clock.now())
         view = self._pursue(desk)
@@ -184,16 +187,20 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.republish(name)
         return view
 
-    def down(self, name: str) -> None:
-        """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once."""
+    def down(self, name: str) -> tuple[str, ...]:
+        """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once.
+
+        What was begun by another computer under the same name is not of this desk: it stays, and is named.
+        """
         if self.store.find(name) is None and self.store.rows(name, limit=1):
             with self.store.hold(
                 name, f"making {name} gone"
             ):  # it was; the journal remembers it, and no lock
-                return
+                return ()
         desk = self.store.desk(name)
-        self._pursue(self.wanted(name, Goal.GONE))
+        view = self._pursue(self.wanted(name, Goal.GONE))
         self.close_behind(desk)
+        return view.kept
 
     def settle(self, name: str) -> View:
         """Go on with what was last asked of the desk, until it is so."""
@@ -454,6 +461,8 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             with contextlib.suppress(HotdeskError, Refused, OSError):  # it went away between two looks
                 access = self.provider(desk.provider).access(machine)
         now = self.clock.now()
+        past = self.store.past(desk)
+        seen = own(desk, seen, past)
         return view_of(
             desk,
             seen,
@@ -461,7 +470,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             cost_usd=self._cost(desk, powered(machine)),
             holder=self.store.holder(desk.name),
             idle=idle_words(desk, now),
-            left=left(desk, seen, self.store.past(desk)) is not None,
+            left=left(desk, seen, past) is not None,
         )
 
     def _cost(self, desk: Desk, running: bool) -> float:

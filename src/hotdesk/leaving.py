@@ -189,7 +189,7 @@ class Leaving:
             zones = {machine.zone for machine in survey.hidden}
             silent = [*survey.unread, *zones, *silent]
             unread += [Unread(f"{provider}/{region}") for region in sorted(set(silent))]
-            found += things(survey, self.store.desks(), self.clock.now(), swept)
+            found += things(survey, self.store.desks(), self.clock.now(), swept, self.store.past)
         return sorted(found, key=lambda t: (not t.safe, -t.usd_per_month, t.id)), unread
 
     def retained(self, ids: Sequence[str] | None = None) -> tuple[list[Retained], list[str]]:
@@ -228,7 +228,7 @@ class Leaving:
         for provider in sorted({t.provider for t in found if t.safe}):
             survey = self.survey(provider)
             swept, _ = self._swept(provider, survey)
-            now = things(survey, self.store.desks(), self.clock.now(), swept)
+            now = things(survey, self.store.desks(), self.clock.now(), swept, self.store.past)
             safe = {t.id for t in now if t.safe}
             for thing in (t for t in found if t.safe and t.provider == provider):
                 needed = "it is needed, or gone, by now"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
+from hotdesk.core.past import Past
 from hotdesk.core.plan import plan_gc
 from hotdesk.core.saving import last_copy
 from hotdesk.core.steps import Ask, Delete
@@ -32,7 +33,11 @@ def as_dict(thing: Thing) -> dict[str, object]:
 
 
 def things(
-    survey: Survey, known: Iterable[Desk], now: float, swept: Collection[Leftover] = ()
+    survey: Survey,
+    known: Iterable[Desk],
+    now: float,
+    swept: Collection[Leftover] = (),
+    past: Callable[[Desk], Past] = lambda desk: Past(),
 ) -> list[Thing]:
     """What a survey shows that no desk of these needs, or that none claims.
 
@@ -53,7 +58,7 @@ def things(
     found = []
     # A cloud's clock is its own; its youngest moment is the best guess at what it shows now.
     clock = max([now, *(t for t in map(_made_at, every) if t is not None)])
-    for step in plan_gc(survey, known, now):
+    for step in plan_gc(survey, known, now, past):
         match step:
             case Delete(id=id_, why=why) if id_ in by_id:
                 found.append(_thing(by_id[id_], why, clock, safe=True))

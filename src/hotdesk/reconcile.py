@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from hotdesk.abreast import abreast
 from hotdesk.core.backoff import backoff
+from hotdesk.core.descent import own
 from hotdesk.core.errors import (
     Busy,
     Failing,
@@ -32,7 +33,7 @@ from hotdesk.core.errors import (
 from hotdesk.core.model import Desk, Goal, Instance, Seen, Survey
 from hotdesk.core.past import Past
 from hotdesk.core.plan import plan, together
-from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Wide
+from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Shared, Wide
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
@@ -383,7 +384,8 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
             ours = past.launch is not None and all(past.made(i) for i in seen.instances)
             return not (seen.disks_throughout and ours and now - past.made_at >= seen.lag_seconds)
         case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
-            return past.launch.step.order.generation > (seen.newest.generation if seen.newest else 0)
+            newest = own(desk, seen, past).newest
+            return past.launch.step.order.generation > (newest.generation if newest else 0)
     return False
 
 
@@ -418,7 +420,11 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.retype(id_, offer, generation)
         case Verify(id=id_):
             provider.verify(id_)
-        case Delete(id=id_, keep_disk=keep_disk):
+        case Delete(id=id_, started_at=float(started_at)) if isinstance(provider, Shared):
+            provider.delete_saved(id_, started_at)
+        case Delete(id=id_, keep_disk=keep_disk, for_good=for_good):
+            if for_good and isinstance(provider, Shared):
+                provider.doom(id_)
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_) | Leave(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone

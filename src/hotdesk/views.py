@@ -6,6 +6,7 @@ import shlex
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen, Value
+from hotdesk.core.plan import described
 from hotdesk.core.ports import Access
 
 
@@ -36,6 +37,8 @@ class View(Value, frozen=True):
     open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
     elsewhere: bool = False  # this computer has no row of it: another has
     left: bool = False  # its machine has ended itself, and what is left is to be parked
+    kept: tuple[str, ...] = ()  # what else holds work under its name, from another beginning, in words
+    in_use: str = ""  # the machine of somebody else's that has its disk
 
     @property
     def state(self) -> str:
@@ -58,6 +61,7 @@ def view_of(
     """A desk's row and what is seen of it. `access`: how to reach its machine, when it can be reached."""
     machine, image = seen.live, seen.newest
     stored: list[Disk | Image] = [*seen.disks, *seen.images]
+    stored += [t for t in seen.strays if not isinstance(t, Instance)]
     return View(
         name=desk.name,
         goal=desk.goal,
@@ -82,7 +86,15 @@ def view_of(
         idle=idle,
         open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,
+        kept=tuple(described(t) for t in _beside(seen)),
+        in_use=next((d.held_by for d in seen.disks if d.held_by), ""),
     )
+
+
+def _beside(seen: Seen) -> list[Instance | Disk | Image]:
+    """What holds work of another beginning: all that is not this desk's, or, undecided, every end."""
+    every: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
+    return [*seen.strays, *(t for t in every if t.id in seen.rivals)]
 
 
 def powered(machine: Instance | None) -> bool:
@@ -95,13 +107,15 @@ def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
         return str(machine.phase)
     if seen.unread:
         return "unknown"
-    if any(d.phase is not Phase.ENDING for d in seen.disks):
+    if any(d.phase is not Phase.ENDING and not d.held_by for d in seen.disks):
         return "saving"
     return "parked" if image else "saving" if seen.images else "none"
 
 
 def _unseen(seen: Seen) -> str:
-    """Why nothing can be said of a desk."""
+    """Why nothing can be said of a desk, or used of it."""
+    if held := next((d for d in seen.disks if d.held_by), None):
+        return f"its disk {held.id} is in use at {held.held_by}"
     return seen.closed or (f"{', '.join(seen.unread)} did not answer" if seen.unread else "")
 
 

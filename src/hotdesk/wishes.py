@@ -43,6 +43,8 @@ class Wishes:
         want: Want | None = None,
         provider: str | None = None,
         fresh: bool = False,
+        *,
+        origin: str = "",
     ) -> Desk:
         """The desk's row as this wish would write it; nothing is written yet."""
         # A wish is newer than all that was done for earlier ones, even where the clock was set back.
@@ -92,6 +94,7 @@ class Wishes:
             want=want,
             offers=offers,
             fresh=fresh,
+            origin=origin,
             over_budget=False,
             on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )

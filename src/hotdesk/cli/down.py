@@ -27,9 +27,16 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
             view = desks.show(name)
             have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
             what = have.get(view.phase, f"its {view.phase} machine with everything on it")
+            what += f"; beside it {' and '.join(view.kept)}" if view.kept else ""
             options.agreed(f"Delete {name} for good ({what})?", yes, f"hotdesk down {name} --yes")
         had = [thing.id for thing in desks.store.sighted(name)]
-        desks.down(name)
+        beside = desks.down(name)
         kept, unread = desks.retained(had)
-    render.echo(f"{name} is gone." if kept or unread else f"{name} is gone, and nothing is left of it.")
+    more = kept or unread or beside
+    render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it.")
     render.retained(kept, unread)
+    if beside:
+        render.echo("What another computer began under its name stays, and is paid for:")
+        for what in beside:
+            render.echo(f"  {render.safe(what)}")
+        render.echo(f"  {render.style('hotdesk gc', 'cyan')}  what it is, and how it can go")

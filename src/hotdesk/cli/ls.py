@@ -38,6 +38,8 @@ def command(as_json: bool) -> None:
             render.note(left_words(view))
         if view.phase == "unknown":
             render.note(f"{view.name} cannot be seen, and may cost money: {render.safe(view.why)}")
+        for words in kept_words(view):
+            render.note(words)
     if as_json:
         render.json([row(view) for view in views])
         return
@@ -120,7 +122,16 @@ def row(view: View) -> dict[str, object]:
         "idle": view.idle,
         "open_to": list(view.open_to),
         "elsewhere": view.elsewhere,
+        "kept": list(view.kept),
     }
+
+
+def kept_words(view: View) -> list[str]:
+    """What holds work of another beginning under a desk's name, or cannot be had just now."""
+    words = [f"{view.name}: another beginning's {what} is kept: hotdesk gc" for what in view.kept]
+    if view.in_use:
+        words.append(f"{view.name}: {view.why}: hotdesk up {view.name}")
+    return [render.safe(text) for text in words]
 
 
 def left_words(view: View) -> str:

@@ -64,6 +64,14 @@ fresh = click.option(
     "--fresh", is_flag=True, help="Go on from what is left, although the newest work is not to be found."
 )
 
+origin = click.option(
+    "--from",
+    "origin",
+    default="",
+    metavar="ID",
+    help="Go on from this image or disk, where several things hold work under this name.",
+)
+
 
 def hardware(function: F) -> F:
     """What the machine shall be."""

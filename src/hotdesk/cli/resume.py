@@ -17,6 +17,7 @@ from hotdesk.world import state_folder
 @options.hardware
 @options.over_budget
 @options.fresh
+@options.origin
 @options.dry_run
 @click.pass_context
 def command(ctx: click.Context, /, name: str | None, **given: Any) -> None:

@@ -36,6 +36,7 @@ def command(name: str | None, as_json: bool) -> None:
         "price": price if view.instance_type else "",
         "cost": f"{render.usd(view.cost_usd)} so far" if view.cost_usd else "",
         "image": view.image,
+        "beside": ", ".join(view.kept),
         "notebook": view.notebook,
         "password": f"in {password}" if view.notebook else "",
         "open to": ", ".join(view.open_to),

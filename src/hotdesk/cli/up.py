@@ -19,6 +19,7 @@ from hotdesk.core.model import Goal
 @options.over_budget
 @options.public
 @options.fresh
+@options.origin
 @options.dry_run
 def command(
     name: str | None,
@@ -26,6 +27,7 @@ def command(
     provider: str | None,
     limits: Any,
     fresh: bool,
+    origin: str,
     dry_run: bool,
     public: str | None = None,
     **given: Any,
@@ -41,13 +43,13 @@ def command(
         base = old.want if old else desks.configured(name, provider)
         want = options.wanted(base, given)
         if dry_run:
-            options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh))
+            options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin))
             return
         if public:
             desks.can_be_public(
                 old.provider if old else desks.wanted(name, Goal.RUNNING, want, provider).provider
             )
-        view = desks.up(name, want=want, provider=provider, fresh=fresh, limits=limits)
+        view = desks.up(name, want=want, provider=provider, fresh=fresh, origin=origin, limits=limits)
         shown = desks.publish(name, public) if public else desks.public.get(name)
         remarks = desks.remarks(name, view.gpu)
     gpu = f", {view.gpu}" if view.gpu else ""

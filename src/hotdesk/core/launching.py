@@ -5,6 +5,7 @@ Called by the planner (core/plan.py), and as pure as that.
 
 from __future__ import annotations
 
+from hotdesk.core.descent import holds, holds_proven
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.model import (
     Desk,
@@ -17,11 +18,12 @@ from hotdesk.core.model import (
     Phase,
     Seen,
 )
-from hotdesk.core.past import Past, holds_last_work
+from hotdesk.core.past import Past
 from hotdesk.core.saving import (
     TRIES,
     finish,
     gave_up,
+    in_use,
     last_copy,
     let_go,
     prune,
@@ -38,13 +40,21 @@ PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
     for disk in seen.disks:
-        if disk.phase is not Phase.ENDING and not superseded(disk, newest):
+        if disk.phase is not Phase.ENDING and not superseded(disk, seen):
+            if disk.held_by:
+                if _agreed(desk, past):
+                    continue
+                fresh = f"hotdesk up {desk.name} --fresh"
+                again = f"hotdesk up {desk.name}   # or without it, which stays: {fresh}"
+                return [in_use(disk, desk, then=again)]
+            if unused := _never_used(disk, desk, seen, past):
+                return [unused]
             if question := _several_disks(disk, desk, seen) or _not_whole(disk, desk, past):
                 return [question]
             onward = launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
             return [*save(disk, desk, seen, past, now), *onward]
     for image in seen.images:  # its machine was deleted behind our back before it could be verified
-        newer = newest is None or image.age > newest.age
+        newer = newest is None or not holds(seen, newest, image)
         if newer and not image.verified and usable(image, past):
             return finish(image, seen)
     if question := _missing_work(desk, seen, past):
@@ -56,7 +66,7 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
         # On one computer the old disk lies where the new one will be; elsewhere it only costs.
         over: list[Disk | Image] = [*seen.disks]
         if newest and isinstance(onward[0], Ask):  # no machine is in sight: older work would go on costing
-            over += [i for i in seen.images if i.age < newest.age]
+            over += [i for i in seen.images if i.age != newest.age]
         old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {t.id for t in over}]
         return [*old, *onward]
     return prune(desk, seen)
@@ -83,10 +93,22 @@ def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
     )
 
 
+def _agreed(desk: Desk, past: Past) -> bool:
+    """Whether its owner said to go on without what is missing now."""
+    return desk.fresh and not (past.proof and past.proof.at >= desk.since)
+
+
+def _never_used(disk: Disk, desk: Desk, seen: Seen, past: Past) -> Delete | None:
+    """The end of a disk whose machine the cloud ended before it ran: what is on it is no work of anybody."""
+    machine = next((i for i in seen.instances if i.id == disk.instance_id), None)
+    if machine is None or not machine.never_ran or machine.id in past.proven:
+        return None
+    return let_go(disk, f"{machine.id} ended before it ran ({machine.reason.rstrip('.')}): it holds no work")
+
+
 def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
     """A question, where a machine has left some of its disks, and nobody said to go on without the others."""
-    agreed = desk.fresh and not (past.proof and past.proof.at >= desk.since)
-    if agreed or not disk.lacks:
+    if _agreed(desk, past) or not disk.lacks:
         return None
     return Ask(
         what=f"Not all disks of {desk.name} are to be found: {disk.id} is left, and {disk.lacks} is missing.",
@@ -98,23 +120,32 @@ def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
 
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    others = (i for i in seen.instances if not past.made(i) and not past.let_go(i))
-    known = [(i.generation, i.started_at, i.id) for i in others]
+    # What its owner asked to be gone, at whatever computer, is not lost; nor is what nobody ever had.
+    others = (
+        i
+        for i in seen.instances
+        if not past.made(i) and not past.let_go(i) and not i.doomed and not i.never_ran
+    )
+    known = [
+        Prove(id=i.id, name=i.name, generation=i.generation, started_at=i.started_at, why="") for i in others
+    ]
     if desk.fresh:  # said of what was lost until then
         known = []
     proof = past.proof
     if proof and isinstance(proof.step, Prove) and not (desk.fresh and proof.at < desk.since):
-        known.append((proof.step.generation, proof.step.started_at, proof.step.id))
+        ended = next((i for i in seen.instances if i.id == proof.step.id), None)
+        known += [] if ended and ended.doomed else [proof.step]
     if not known:
         return None
-    generation, started_at, machine = max(known)
-    older = seen.newest
-    if older and holds_last_work(older, generation, started_at):
+    last = max(known, key=lambda p: (p.generation, p.started_at, p.id))
+    machine, older = last.id, seen.newest
+    if holds_proven(seen, older, last):
         return None
     why = (
         f"The newest image is {older.name}, from before that."
         if older
-        else "There is no verified image of it either. Something else has deleted them."
+        else "There is no verified image of it either. Something else has deleted them, or another computer "
+        "of yours (hotdesk down)."
     )
     if kept := [t.id for t in seen.leftovers if last_copy(t, seen)]:
         why = f"{why} What is left may hold it, and is paid for: {', '.join(kept)}."
@@ -181,7 +212,7 @@ def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyS
 
 def _generation(desk: Desk, seen: Seen, past: Past) -> int:
     """Higher than that of everything seen, and of everything that was launched and is not listed yet."""
-    things: list[Instance | Disk | Image] = [*seen.instances, *seen.disks, *seen.images]
+    things: list[Instance | Disk | Image] = [*seen.instances, *seen.disks, *seen.images, *seen.strays]
     generation = max([desk.generation, *(thing.generation + 1 for thing in things)])
     prior = past.launch
     if prior and isinstance(prior.step, Launch):
@@ -236,17 +267,28 @@ def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, 
     why = f"{desk.name}'s image is in {work.region}, the machine will be in {offer.region}"
     if work.copy_usd:  # copies between regions are made without a promise (EC2 user guide, "Copy an AMI")
         why += f"; it costs ${work.copy_usd:.2f} at most, once, and no time is promised"
-    name = f"{image.name}-{offer.region}" if image else ""
-    copy = Copy(id=work.id, region=offer.region, name=name, why=why)
     if image is None:
-        return [copy]
-    for copied in seen.images:
-        if copied.name == name and copied.region == offer.region:
+        return [Copy(id=work.id, region=offer.region, name="", why=why)]
+    attempt, tried = 0, 0
+    while True:
+        # Another name for each attempt: EC2 answers a request that it knows with what it made then, also
+        # where that failed or was deleted long ago.
+        name = f"{image.name}-{offer.region}{f'-{attempt}' if attempt else ''}"
+        copy = Copy(id=work.id, region=offer.region, name=name, why=why)
+        row = past.last.get(copy.key)
+        tried += past.begun(copy.key, desk.since)
+        copied = next((i for i in seen.images if i.name == name and i.region == offer.region), None)
+        if copied is not None and copied.phase is not Phase.ENDING:
             if usable(copied, past):
                 return finish(copied, seen)
-            if past.begun(copy.key, desk.since) >= TRIES:
+            if tried >= TRIES:
                 return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
             return [let_go(copied, f"a failed copy: {copied.reason or 'it is not as it should be'}")]
+        if copied is None and not (row and row.done):
+            break
+        attempt += 1
+    if tried >= TRIES:
+        return [gave_up(desk, f"copying {image.name} to {offer.region}", f"{tried} copies came to nothing")]
     return [copy]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hotdesk.core.descent import holds_proven
 from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Seen
-from hotdesk.core.past import Past, holds_last_work
+from hotdesk.core.past import Past
 from hotdesk.core.steps import Bake, Copy, Delete, Leave, Prove, Stop
 
 #: How the reason of a machine's end begins when the watch at the desk has ended it (machine/idle.py),
@@ -87,7 +88,7 @@ def _by_us(machine: Instance, past: Past) -> bool:
 def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
     """An image with all that was done on the machine that we knew, which no step of ours has made."""
     newest = seen.newest
-    if newest is None or not holds_last_work(newest, proof.generation, proof.started_at):
+    if newest is None or not holds_proven(seen, newest, proof):
         return None
     ours = {row.step.order.name for row in past.last.values() if isinstance(row.step, Bake)}
     ours |= {row.step.name for row in past.last.values() if isinstance(row.step, Copy)}

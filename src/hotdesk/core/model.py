@@ -130,7 +130,8 @@ class Instance(Value, frozen=True):
     usd_per_hour: float = 0.0
     price_time: float | None = None  # when that was the price, where it is not from its own cloud
     started_at: float = 0.0  # its last start: an image taken before this misses work
-    image_id: str = ""  # what it was launched from
+    image_id: str = ""  # the desk's own image that it was launched from
+    line: tuple[str, ...] | None = None  # the saves that it comes from (descent.py); None: not known
     stoppable: bool = True  # a one-time spot machine can only be ended, which leaves its disk
     retypable: bool = False  # whether it can be given another type while it is off
     retyped_for: int = 0  # the desk's generation for which it was last given another type; 0: never
@@ -145,6 +146,9 @@ class Instance(Value, frozen=True):
     fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
+    computer: str = ""  # the computer that launched it, where that is written down
+    never_ran: bool = False  # the cloud ended it before it ran: nobody has worked on its disk
+    doomed: bool = False  # its owner asked for it to be gone, here or at another computer
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
     @property
@@ -168,7 +172,10 @@ class Disk(Value, frozen=True):
     provider: str
     region: str
     zone: str = ""
-    instance_id: str = ""  # the machine it came from
+    instance_id: str = ""  # the machine it came from, where the cloud still tells
+    machine: str = ""  # … and its name, which is told for ever
+    image_id: str = ""  # the desk's own image that it was made from
+    line: tuple[str, ...] | None = None  # of its machine
     started_at: float | None = None  # that machine's last start, where the cloud still tells
     size_gib: float = 0.0
     usd_per_month: float = 0.0
@@ -177,6 +184,8 @@ class Disk(Value, frozen=True):
     arch: str = "x86_64"
     parts: tuple[str, ...] = ()  # the machine's other disks, which are saved and deleted with this one
     lacks: str = ""  # which of its machine's disks are not to be found
+    held_by: str = ""  # another machine that has it in use: it is neither gone nor to be had
+    doomed: bool = False  # its owner asked for it to be gone, here or at another computer
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
 
@@ -192,6 +201,11 @@ class Image(Value, frozen=True):
     region: str
     verified: bool = False  # read back and found whole; kept with the image, so every computer sees it
     source_id: str = ""  # the instance or disk it was taken from
+    machine: str = ""  # the name of the machine whose work it holds
+    started_at: float | None = None  # that machine's last start when it was ordered, where that is known
+    final: bool = False  # taken of a disk whose machine had ended: no start can have come after it
+    image_id: str = ""  # the desk's own image that its machine was launched from
+    line: tuple[str, ...] | None = None  # of its machine
     taken_at: float = 0.0
     size_gib: float = 0.0
     usd_per_month: float = 0.0
@@ -202,6 +216,7 @@ class Image(Value, frozen=True):
     reason: str = ""
     note: str = ""  # what it could not capture, said plainly
     parts: tuple[str, ...] = ()  # what else it is made of while it is in the making, and is deleted with it
+    doomed: bool = False  # its owner asked for it to be gone, here or at another computer
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 
     @property
@@ -219,6 +234,8 @@ class Leftover(Value, frozen=True):
     region: str
     desk: str = ""
     generation: int = 0  # of a snapshot: of the machine whose disk it shows
+    machine: str = ""  # of a snapshot or disk: the machine whose work may be in it
+    started_at: float | None = None  # that machine's last start before; None: not known
     usd_per_month: float = 0.0
     made_at: float = 0.0  # 0: the cloud does not tell
     why: str = ""
@@ -258,6 +275,7 @@ class Survey(Value, frozen=True):
     closed_fix: str = ""
     lag_seconds: float = 0.0  # how long a change may take to show in a survey of this cloud
     disks_throughout: bool = False  # a machine's disk is listed as long as it exists: none appears at its end
+    linear: bool = False  # one computer makes all of it: a later generation comes from every earlier one
     poll_seconds: float = 5.0  # how often it is polite to look
     owner: str = ""  # who looks, where the cloud is shared
 
@@ -312,6 +330,7 @@ class Survey(Value, frozen=True):
             closed_fix=self.closed_fix,
             lag_seconds=self.lag_seconds,
             disks_throughout=self.disks_throughout,
+            linear=self.linear,
             poll_seconds=self.poll_seconds,
             **{kind: tuple(group) for kind, group in things.items()},  # type: ignore[arg-type]
         )
@@ -329,8 +348,12 @@ class Seen(Value, frozen=True):
     closed_fix: str = ""
     lag_seconds: float = 0.0
     disks_throughout: bool = False
+    linear: bool = False
     poll_seconds: float = 5.0
     others: tuple[str, ...] = ()  # other owners who have a desk of this name in the same cloud
+    strays: tuple[Instance | Disk | Image, ...] = ()  # of another beginning under this name: see descent.py
+    spares: tuple[Disk, ...] = ()  # … and of machines launched here that nobody was told of
+    rivals: tuple[str, ...] = ()  # ends of which nobody here can tell which one the desk goes on from
 
     @property
     def machines(self) -> tuple[Instance, ...]:
@@ -345,12 +368,17 @@ class Seen(Value, frozen=True):
     @property
     def ids(self) -> frozenset[str]:
         """Ids of all that exists."""
-        return frozenset(t.id for group in (self.machines, self.disks, self.images) for t in group)
+        return frozenset(
+            t.id
+            for group in (self.machines, self.disks, self.images, self.strays, self.spares)
+            for t in group
+        )
 
     @property
     def names(self) -> frozenset[str]:
         """Names of all that was ever made under a chosen name and is still listed, ended machines too."""
-        return frozenset([*(i.name for i in self.instances), *(i.name for i in self.images)])
+        named = [t for t in self.strays if not isinstance(t, Disk)]
+        return frozenset(t.name for t in (*self.instances, *self.images, *named))
 
     @property
     def newest(self) -> Image | None:
@@ -371,6 +399,7 @@ class Desk(Value, frozen=True):
     offers: tuple[Offer, ...] = ()  # candidates, best first, chosen when the goal was asked for
     generation: int = 1  # its machine must be at least of this generation: `move` raises it
     fresh: bool = False  # the owner agreed to begin with an empty desk although images are missing
+    origin: str = ""  # the image or disk that the owner chose where several have work: its id
     idle_minutes: float | None = None  # without work, after which the machine ends itself; 0: never
     lease_hours: float = 0.0  # for which it runs on without any hotdesk renewing it; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), whatever it does then; 0: none
@@ -381,7 +410,7 @@ class Desk(Value, frozen=True):
     @property
     def wish(self) -> tuple[object, ...]:
         """What its owner wants: two commands of one wish can share the work, others change its mind."""
-        return (self.goal, self.want, self.generation, self.fresh)
+        return (self.goal, self.want, self.generation, self.fresh, self.origin)
 
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Image, Instance, Offer, Phase, Scope, Seen
+from hotdesk.core.model import Instance, Offer, Phase, Scope, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
 
 #: Refusals that a person can mend at once.
@@ -64,6 +64,7 @@ class Past:
             case Prove(id=id_) if row.done:
                 self.proof = _later(self.proof, row)
                 self.proven.add(id_)
+                self.proven |= {step.name} - {""}
 
         if row.outcome and row.outcome.kind is Kind.THROTTLED:
             self._too_busy[row.id] = row
@@ -138,6 +139,30 @@ class Past:
         refused = [r.outcome for r in self._launches.values() if r.at >= since and r.refused and r.outcome]
         return sum(outcome.kind is Kind.NOT_READY for outcome in refused)
 
+    @property
+    def recent_machines(self) -> list[frozenset[str]]:
+        """The machines that were launched or logged into here, the latest first: how each may be called."""
+        found: list[tuple[float, int, tuple[str, ...]]] = []
+        for row in self._launches.values():
+            if not row.refused and isinstance(row.step, Launch):
+                found.append((row.at, row.id, (row.step.order.name, row.outcome.id if row.outcome else "")))
+        if self.proof and isinstance(self.proof.step, Prove):
+            found.append((self.proof.at, self.proof.id, (self.proof.step.id, self.proof.step.name)))
+        return [_keys(*names) for _, _, names in sorted(found, reverse=True)]
+
+    @property
+    def machines(self) -> frozenset[str]:
+        """All machines that this journal ordered for the desk, by what tells them apart."""
+        rows = [r for r in self._launches.values() if not r.refused and isinstance(r.step, Launch)]
+        return frozenset[str]().union(
+            *(_keys(r.step.order.name, r.outcome.id if r.outcome else "") for r in rows)  # type: ignore[union-attr]
+        )
+
+    @property
+    def in_use(self) -> frozenset[str]:
+        """The machines that somebody was told of at this computer: what tells them from others."""
+        return _keys(*self.proven)
+
     def made(self, instance: Instance) -> bool:
         """Whether this journal ordered that machine: a name is one exact order."""
         return any(
@@ -189,6 +214,10 @@ class Past:
         return lagging
 
 
+def _keys(*names: str) -> frozenset[str]:
+    return frozenset(name.rpartition("-")[2] for name in names if name)
+
+
 def _later(known: Row | None, row: Row) -> Row:
     return row if known is None or row.id >= known.id else known
 
@@ -236,11 +265,3 @@ def _shows(row: Row, seen: Seen) -> bool:
             gone = all(i.id != id_ or i.phase in {Phase.ENDING, Phase.ENDED} for i in seen.instances)
             return gone and id_ not in {t.id for g in (seen.disks, seen.images, seen.leftovers) for t in g}
     return True
-
-
-def holds_last_work(image: Image, generation: int, started_at: float) -> bool:
-    """Whether an image holds all that was done on a machine of this generation, last started then.
-
-    Both times are the cloud's own. An image from before the last start lacks what came after it.
-    """
-    return image.generation > generation or (image.generation == generation and image.taken_at > started_at)

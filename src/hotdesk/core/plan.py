@@ -11,10 +11,14 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from itertools import takewhile
 from shlex import quote
 
+from msgspec.structs import replace
+
+from hotdesk.core.descent import own
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.launching import launch, without_machine
 from hotdesk.core.leaving import left
@@ -81,6 +85,7 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
     if busy := past.too_busy(desk.since, now):
         return [Wait(seconds=busy.until - now, why=busy.message)]
+    seen = own(desk, seen, past)
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
@@ -124,14 +129,19 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         why = machine.reason or f"{machine.instance_type} in {machine.zone} is being ended"
         return [Wait(seconds=seen.poll_seconds, why=why)]
     if desk.goal is Goal.GONE:
-        return delete_everything(seen)
+        return delete_everything(desk, seen)
     if leave := left(desk, seen, past):
         return [leave]
     if len(seen.machines) > 1:
         return [_settle_twins(desk, seen, past)]
+    if seen.rivals and (desk.goal is Goal.RUNNING or seen.machines or seen.disks):
+        return [_several_ends(desk, seen)]
     live = seen.live
     if live is None:
-        return without_machine(desk, seen, past, now)
+        steps = [] if seen.rivals else without_machine(desk, seen, past, now)
+        running = [t for t in seen.strays if isinstance(t, Instance)]
+        launches = any(isinstance(step, Launch) for step in steps[:1])
+        return [_anothers_machine(desk, running[0])] if running and launches else steps
     if live.phase in {Phase.PENDING, Phase.STOPPING}:
         doing = "starting" if live.phase is Phase.PENDING else "stopping"
         return [
@@ -189,6 +199,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         id=live.id,
         generation=live.generation,
         started_at=live.started_at,
+        name=live.name,
         usd_per_hour=live.usd_per_hour,
         why="up is said only after a login and an answer from Jupyter",
     )
@@ -280,6 +291,55 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
 # ---- refusals ----------------------------------------------------------------------------------------
 
 
+def _kept(desk: Desk, thing: Instance | Disk | Image) -> Ask:
+    pasted = f"hotdesk up {desk.name} --from {thing.id}   # goes on from that one; what is here now stays"
+    if isinstance(thing, Instance):
+        pasted = f"hotdesk park {desk.name}   # at the computer that it was begun at"
+    return Ask(
+        what=f"{desk.name}: {type(thing).__name__.lower()} {thing.id}",
+        why=f"Work from another beginning of {desk.name}, which is nowhere else.",
+        fix=pasted,
+    )
+
+
+# ---- several beginnings under one name ------------------------------------------------------------------
+
+
+def _several_ends(desk: Desk, seen: Seen) -> Ask:
+    """A question, where nothing tells which of several the desk goes on from."""
+    things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
+    ends = sorted((t for t in things if t.id in seen.rivals), key=lambda t: (t.generation, t.id))
+    last = next((t for t in reversed(ends) if not isinstance(t, Instance)), ends[-1])
+    return Ask(
+        what=f"{desk.name} has work from {len(ends)} beginnings: {', '.join(map(described, ends))}.",
+        why="None of them descends from another, so none holds the others' work, and all are kept.",
+        fix=f"hotdesk up {desk.name} --from {last.id}   # goes on from that one; the others stay",
+        unsure=True,
+    )
+
+
+def _anothers_machine(desk: Desk, machine: Instance) -> Ask:
+    where = f" at {machine.computer}" if machine.computer else " at another computer"
+    there = f"hotdesk park {desk.name}   # there; its work is kept beside this one's"
+    return Ask(
+        what=f"A machine that was begun{where} runs as {desk.name} too: {machine.id}.",
+        why=f"It does not descend from the {desk.name} of this computer, and a desk has one machine.",
+        fix=f"{there}. Then here: hotdesk up {desk.name}",
+        unsure=True,
+    )
+
+
+def described(thing: Instance | Disk | Image) -> str:
+    """A thing that holds work, in a few words: what it is and what it costs."""
+    kind = {Instance: "machine", Disk: "disk", Image: "image"}[type(thing)]
+    if isinstance(thing, Instance):
+        return f"{kind} {thing.id}"
+    held = f", in use at {thing.held_by}" if isinstance(thing, Disk) and thing.held_by else ""
+    at = thing.taken_at if isinstance(thing, Image) else thing.made_at
+    of = f" of {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" if at > 0 else ""
+    return f"{kind} {thing.id}{of} ({thing.size_gib:.3g} GiB, ${thing.usd_per_month:.2f} a month{held})"
+
+
 def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
     """Whether a step is left to the next command: it would delete what costs nothing, and the cloud will not.
 
@@ -307,18 +367,26 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
 # ---- things of nobody --------------------------------------------------------------------------------
 
 
-def plan_gc(survey: Survey, desks: Iterable[Desk], now: float) -> list[AnyStep]:
+def plan_gc(
+    survey: Survey, desks: Iterable[Desk], now: float, past: Callable[[Desk], Past] = lambda desk: Past()
+) -> list[AnyStep]:
     """What in a survey belongs to no desk of this computer, and what may be done about it.
 
     A `Delete` holds nothing that is not held elsewhere. An `Ask` may be somebody's only copy, or somebody's
-    running machine (a second computer's desk looks just like that): only a person may decide.
+    running machine (a second computer's desk looks just like that): only a person may decide. `past` tells
+    what a desk of this computer goes on from: what began elsewhere under its name is asked about too.
     """
-    known = {desk.name for desk in desks}
+    known = {desk.name: desk for desk in desks}
     steps: list[AnyStep] = []
     for name, seen in sorted(survey.by_desk().items()):
         if name in known:
+            steps += [_kept(known[name], thing) for thing in own(known[name], seen, past(known[name])).strays]
             continue
-        steps += prune(Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0), seen)
+        nobodys = Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0)
+        mine = own(nobodys, seen, Past())
+        # Whoever has its machine goes on from that; what is beside it is a question as well.
+        ends = mine.rivals or tuple(t.id for t in mine.strays)
+        steps += prune(nobodys, replace(seen, rivals=ends))
         pruned = {s.id for s in steps if isinstance(s, Delete)}
         things: list[Instance | Disk | Image | Leftover] = [*seen.machines, *seen.disks, *seen.images]
         things += [t for t in seen.leftovers if last_copy(t, seen)]

@@ -81,6 +81,25 @@ class Retyper(Protocol):
 
 
 @runtime_checkable
+class Shared(Protocol):
+    """What a provider can do besides whose cloud other computers change at the same time."""
+
+    def doom(self, thing_id: str) -> None:
+        """Write on it that its owner asked for it to be gone: it then shows as `doomed`, also while it goes.
+
+        What is already absent is success.
+        """
+        ...
+
+    def delete_saved(self, machine_id: str, started_at: float) -> None:
+        """Delete a machine with its disk, whose work is in an image as of that start.
+
+        Raises `Refused` (not-ready) where it is not off, or was started since: then nothing is changed.
+        """
+        ...
+
+
+@runtime_checkable
 class Wide(Protocol):
     """What a provider can do besides that takes steps of several desks at the same time, from threads."""
 

@@ -6,6 +6,7 @@ there, verified.
 
 from __future__ import annotations
 
+from hotdesk.core.descent import holds
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Seen
 from hotdesk.core.past import Past
@@ -21,9 +22,9 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
     taken = [i for i in seen.images if _is_of(i, source)]
     if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
         saved_why = f"its work is whole in {saved.name}"
-        return [let_go(source, saved_why), *prune(desk, seen)]
+        return [let_go(source, saved_why, saved=True), *prune(desk, seen)]
     unfinished = [i for i in taken if usable(i, past)]
-    gone = let_go(source, "once the image is verified, nothing is paid but the image")
+    gone = let_go(source, "once the image is verified, nothing is paid but the image", saved=True)
     if unfinished:
         return [*finish(unfinished[0], seen), gone]
     attempt, tried = 0, 0
@@ -84,16 +85,28 @@ def finish(image: Image, seen: Seen) -> list[AnyStep]:
 
 
 def _is_of(image: Image, source: Instance | Disk) -> bool:
-    """Whether an image shows this source as it is now, and not as it was before its last start."""
+    """Whether an image shows this source as it is now, and not as it was before its last start.
+
+    An image is ordered of one start of a machine that is off. Another start since means that somebody else
+    had it running: the image may have been taken of a machine at work, whatever time it bears.
+    """
     if image.source_id == source.id:
-        return isinstance(source, Disk) or image.taken_at > source.started_at
+        return isinstance(source, Disk) or _since_start(image, source.started_at)
     if isinstance(source, Disk) and source.started_at is not None:
-        return image.source_id == source.instance_id and image.taken_at > source.started_at
+        return image.source_id == source.instance_id and _since_start(image, source.started_at)
     return False
 
 
-def superseded(disk: Disk, newest: Image | None) -> bool:
-    return newest is not None and (newest.generation > disk.generation or _is_of(newest, disk))
+def _since_start(image: Image, started_at: float) -> bool:
+    if image.started_at is not None:
+        return image.started_at == started_at
+    return image.taken_at > started_at  # it does not say which start: made where nobody else starts machines
+
+
+def superseded(disk: Disk, seen: Seen) -> bool:
+    """Whether the newest image has all that is on a disk."""
+    newest = seen.newest
+    return newest is not None and (_is_of(newest, disk) or holds(seen, newest, disk))
 
 
 def usable(image: Image, past: Past) -> bool:
@@ -123,39 +136,80 @@ def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     """What costs money and holds nothing that is not held better elsewhere."""
     free = [t for t in seen.leftovers if not last_copy(t, seen)]
     steps: list[AnyStep] = [let_go(t, t.why or f"a leftover {t.kind}") for t in free]
+    why = "its machine was launched here, and nobody was ever told of it"
+    steps += [let_go(disk, why) for disk in seen.spares if disk.phase is not Phase.ENDING]
     newest = seen.newest
     if newest is None:
         failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
         return [*steps, *(let_go(i, "it failed, and you go on without it") for i in failed)]
     for disk in seen.disks:
-        if disk.phase is not Phase.ENDING and superseded(disk, newest):
+        if disk.phase is not Phase.ENDING and not disk.held_by and superseded(disk, seen):
             why = f"its work is whole in {newest.name}"
             steps.append(let_go(disk, why))
     for image in seen.images:
-        held = image.age <= newest.age or image.phase is Phase.FAILED
-        if image.id != newest.id and held and image.phase is not Phase.ENDING:
-            why = f"{newest.name} is as new or newer, and verified"
-            steps.append(let_go(image, why))
+        if image.id == newest.id or image.phase is Phase.ENDING:
+            continue
+        if image.phase is Phase.FAILED:
+            if not seen.rivals:
+                steps.append(let_go(image, f"it failed, and {newest.name} is verified"))
+        elif holder := _holder(image, newest, seen):
+            steps.append(let_go(image, f"its work is whole in {holder.name}, which is verified"))
     return steps
 
 
+def _holder(image: Image, newest: Image, seen: Seen) -> Image | None:
+    """A verified image that makes this one needless; of copies, the newest stays."""
+    for other in (newest, *seen.images):
+        if other.id == image.id or other.phase is not Phase.READY or not holds(seen, other, image):
+            continue
+        if other.id == newest.id or not holds(seen, image, other):
+            return other
+    return None
+
+
 def last_copy(thing: Leftover, seen: Seen) -> bool:
-    """Whether somebody's work may be in it and nowhere else: a snapshot or disk without a newer image."""
+    """Whether somebody's work may be in it and nowhere else: a snapshot or disk that no image holds."""
     if thing.kind not in {"snapshot", "disk"}:
         return False
-    return seen.newest is None or seen.newest.generation < thing.generation
+    return not any(holds(seen, i, thing) for i in seen.images if i.phase is Phase.READY)
 
 
-def delete_everything(seen: Seen) -> list[AnyStep]:
+def delete_everything(desk: Desk, seen: Seen) -> list[AnyStep]:
+    """Nothing of the desk is left; what began elsewhere under its name (`seen.strays`) is not of it."""
     things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
-    doomed = [*(t for t in things if t.phase is not Phase.ENDING), *seen.leftovers]
+    held = [d for d in seen.disks if d.held_by]
+    doomed = [*(t for t in things if t.phase is not Phase.ENDING and t not in held), *seen.leftovers]
+    if held and not doomed and len(held) == len(things):
+        return [in_use(held[0], desk, then=f"hotdesk down {desk.name} --yes")]
     if things and not doomed:
         return [Wait(seconds=seen.poll_seconds, why=f"{things[0].id} is being deleted")]
-    return [let_go(thing, "you asked for it to be gone") for thing in doomed]
+    return [let_go(thing, "you asked for it to be gone", for_good=True) for thing in doomed]
 
 
-def let_go(thing: Instance | Disk | Image | Leftover, why: str, *, keep_disk: bool = False) -> Delete:
-    """The deletion of a thing, with all that a bill has to know of it: it is the last word on it."""
+def in_use(disk: Disk, desk: Desk, then: str) -> Ask:
+    """A question about a disk that another machine has."""
+    volume = disk.id.rpartition("/")[2]
+    detach = f"aws ec2 detach-volume --region {disk.region} --volume-id {volume}"
+    return Ask(
+        what=f"A disk of {desk.name} is in use at {disk.held_by}: {disk.id}.",
+        why="It is attached to a machine that is not this desk's, so hotdesk can neither save nor delete it.",
+        fix=f"{detach} && {then}" if desk.provider == "aws" else then,
+        unsure=True,
+    )
+
+
+def let_go(
+    thing: Instance | Disk | Image | Leftover,
+    why: str,
+    *,
+    keep_disk: bool = False,
+    saved: bool = False,
+    for_good: bool = False,
+) -> Delete:
+    """The deletion of a thing, with all that a bill has to know of it: it is the last word on it.
+
+    `saved`: its work is in an image, as of its last start, and it goes only if that is still its last.
+    """
     match thing:
         case Instance():
             usd, ran, kind = thing.disk_usd_per_month, thing.ran_seconds, "machine"
@@ -164,9 +218,11 @@ def let_go(thing: Instance | Disk | Image | Leftover, why: str, *, keep_disk: bo
         case _:
             usd, ran, kind = thing.usd_per_month, None, type(thing).__name__.lower()
     of = thing.instance_id if isinstance(thing, Disk) else ""
+    started_at = thing.started_at if saved and isinstance(thing, Instance) else None
     return Delete(
-        id=thing.id, keep_disk=keep_disk, usd_per_month=usd, ran_seconds=ran, kind=kind, of=of, why=why
-    )
+        id=thing.id, keep_disk=keep_disk, usd_per_month=usd, ran_seconds=ran, kind=kind, of=of,
+        started_at=started_at, for_good=for_good, why=why,
+    )  # fmt: skip
 
 
 # ---- no for an answer --------------------------------------------------------------------------------

@@ -134,11 +134,11 @@ class Verify(Step, frozen=True, kw_only=True):
 class Copy(Step, frozen=True, kw_only=True):
     id: str  # an image
     region: str  # where a copy shall be
-    name: str
+    name: str  # another for each attempt: a cloud answers the same request with what it made then
 
     @property
     def key(self) -> str:
-        return f"copy:{self.id}:{self.region}"
+        return f"copy:{self.id}:{self.name}"
 
 
 class Delete(Step, frozen=True, kw_only=True):
@@ -150,6 +150,8 @@ class Delete(Step, frozen=True, kw_only=True):
     ran_seconds: float | None = None  # of a machine that is off: see Start
     kind: str = ""  # machine | disk | image | …: an id alone does not tell
     of: str = ""  # the machine that left a disk, where the cloud still tells
+    started_at: float | None = None  # of a machine that is saved: it goes only if that is its last start
+    for_good: bool = False  # its owner asked for the desk to be gone, and no other computer shall miss it
 
     @property
     def key(self) -> str:
@@ -163,6 +165,7 @@ class Prove(Step, frozen=True, kw_only=True):
     id: str
     generation: int
     started_at: float
+    name: str = ""  # of the machine
     usd_per_hour: float = 0.0
 
     @property

@@ -38,7 +38,7 @@ def findings(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
             yield from _desk(desks, desk, surveys[desk.provider])
     if only is None:
         for survey in surveys.values():
-            yield from _nobodys(survey, desks.store.desks(), desks.clock.now())
+            yield from _nobodys(survey, desks)
             if others := survey.others():
                 whose = ", ".join(f"{name} ({' and '.join(who)})" for name, who in sorted(others.items()))
                 yield Finding(
@@ -217,16 +217,25 @@ def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
         yield Finding(level="ok", what=f"{desk.name} answers: ssh and Jupyter.")
 
 
-def _nobodys(survey: Survey, desks: list[Desk], now: float) -> Iterator[Finding]:
+def _nobodys(survey: Survey, desks: Hotdesk) -> Iterator[Finding]:
     from hotdesk.leftovers import things
 
-    for thing in things(survey, desks, now):
+    known = {desk.name for desk in desks.store.desks()}
+    for thing in things(survey, desks.store.desks(), desks.clock.now(), past=desks.store.past):
         month = f", ${thing.usd_per_month:.2f} a month" if thing.usd_per_month else ""
         whose = f" of {thing.desk}" if thing.desk else ""
         word = "is not needed" if thing.safe else "belongs to no desk of this computer"
+        if thing.desk in known and not thing.safe:
+            word = f"is kept: it holds work of another beginning{_age(thing.age_seconds)}"
         yield Finding(
             level="note",
             what=f"{survey.provider}: {thing.kind} {thing.id}{whose} {word}{month}.",
             why=thing.why,
             fix=thing.fix or "hotdesk gc --yes",
         )
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f", {seconds / 86400:.0f} days old" if seconds > 2 * 86400 else f", {seconds / 3600:.1f} h old"

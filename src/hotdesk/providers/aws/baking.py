@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.aws import disks, tags
@@ -21,7 +22,7 @@ from hotdesk.providers.aws.images import usable
 
 _FAILED = frozenset({"failed", "error", "invalid"})
 #: What an image says of itself as its machine did.
-_KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys", "owner")
+_KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys", "owner", "image", "line", "computer")
 
 
 def bake(account: Account, order: BakeOrder, parts: Sequence[str] | None = None) -> str:
@@ -54,6 +55,8 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
         for m in machine.get("BlockDeviceMappings", ())
         if m["Ebs"]["VolumeId"] in listed_gib
     }
+    if order.started_at and _second(machine.get("LaunchTime")) != int(order.started_at):
+        raise Refused(Kind.NOT_READY, f"{bare} was started again since it was looked at.", seconds=5.0)
     if len(sizes) != len(machine.get("BlockDeviceMappings", ())) or not sizes:
         raise Refused(Kind.NOT_READY, f"Not every disk of {bare} is listed yet.")
     told = tags.read(machine.get("Tags"))
@@ -70,6 +73,11 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
     except Refused as no:
         return qualified(region, _already(account, region, order.name, no))
     return qualified(region, image["ImageId"])
+
+
+def _second(launched: Any) -> int:
+    """EC2's LaunchTime, which changes with every start, in whole seconds."""
+    return int(launched.timestamp()) if launched else 0
 
 
 def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None) -> str:
@@ -105,6 +113,12 @@ def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None)
     if unlisted:
         raise Refused(Kind.NOT_READY, f"{', '.join(sorted(unlisted))} was just seen, and is not listed.")
     made = _tags(order, told, {device: volume["Size"] for device, volume in found.items()})
+    others = [v["VolumeId"] for v in found.values() if v["VolumeId"] != bare]
+    if others:  # each of them is in it, whichever an earlier image was taken of
+        held = [marked(volume, FINAL) for volume in others]
+        made["line"] = tags.line([*(tags.line_of(told) or ()), *held])
+    if disks.devices(told).keys() - found.keys():  # of a part only: what is missing is not in it
+        made.pop("machine", None)
     return _begin(account, region, found, made)[root]
 
 
@@ -172,6 +186,7 @@ def _tags(order: BakeOrder, told: tags.Tags, sizes: Mapping[str, int]) -> tags.T
         attempt=order.attempt,
         goal="parked",
         source=order.source_id,
+        machine=told.get("name", ""),
         started=order.started_at or "",
         disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
         **kept,

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
@@ -37,6 +38,7 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     keys: str = ""  # which launch made its host keys; "" when it has none yet
     tpm: str = ""
     more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
+    line: tuple[str, ...] = ()  # of a desk's own: the saves that it comes from, with itself (core/descent.py)
     parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
 
 
@@ -190,8 +192,18 @@ def _base(image: Mapping[str, Any]) -> BaseImage:
         or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
         keys=told.get("keys", ""),
         more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
+        line=_line(told),
         parts=disks.written(made_from) if len(made_from) > 1 else "",
     )
+
+
+def _line(told: tags.Tags) -> tuple[str, ...]:
+    """The line of what is launched from an image with these tags; empty for one that is no desk's."""
+    source = told.get("source", "")
+    if not source:
+        return ()
+    started = tags.number(told, "started") if source.partition("/")[2].startswith("i-") else FINAL
+    return (*(tags.line_of(told) or ()), marked(told.get("machine") or source, started))
 
 
 def login_user(name: str, description: str = "") -> str:

@@ -51,7 +51,9 @@ def launch(
         )
     except Refused as no:
         raise scopes.of_its_surroundings(no, order) from no.__cause__
-    request = run_request(order, base, subnet=subnet, group=group, key=key, user_data=user_data, owner=owner)
+    request = run_request(
+        order, base, subnet=subnet, group=group, key=key, user_data=user_data, owner=owner, computer=who.name
+    )
     try:
         with answers():
             made = account.ec2_once(region).run_instances(**request)
@@ -89,6 +91,7 @@ def run_request(
     key: str,
     user_data: bytes,
     owner: str = "",
+    computer: str = "",
 ) -> dict[str, Any]:
     """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
     offer, spot = order.offer, order.offer.market is Market.SPOT
@@ -113,6 +116,8 @@ def run_request(
         parts=base.parts,
         keys=base.keys or order.name,
         image=order.image_id,
+        line=tags.line(base.line),
+        computer=computer,
     )
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if spot else [])]
     size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))

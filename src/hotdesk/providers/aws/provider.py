@@ -15,7 +15,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Want
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
@@ -27,6 +27,7 @@ from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.listed import Storage
 from hotdesk.providers.aws.owner import owner
+from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import StoragePrice
 
@@ -82,6 +83,7 @@ class Aws:
         self._admitted: dict[str, float] = {}  # regions and groups that let this computer in, and since when
         self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter at all desks, as last surveyed
         self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
+        self._desks: dict[str, str] = {}  # of machines, disks and images: whose they are, as last surveyed
         self._with: dict[str, tuple[str, ...]] = {}  # what is one with a disk or an image in the making
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -125,6 +127,8 @@ class Aws:
             storage=self._storage,
             list_price=self._list_price,
         )
+        every: list[Instance | Disk | Image] = [*shown.instances, *shown.disks, *shown.images]
+        self._desks = {thing.id: thing.desk for thing in every}
         self._with = {d.id: d.parts for d in shown.disks} | {i.id: i.parts for i in shown.images}
         return shown
 
@@ -304,6 +308,45 @@ class Aws:
     def copy(self, image_id: str, region: str, name: str) -> str:
         self._will_make_in(region)
         return baking.copy(self.account, image_id, region, name)
+
+    # ---- beside other computers ------------------------------------------------------------------------
+
+    def doom(self, thing_id: str) -> None:
+        region, bare = split(thing_id)
+        if bare.partition("-")[0] not in {"i", "ami", "vol", "snap"}:
+            return
+        mappings = (self._machines.get(thing_id) or {}).get("BlockDeviceMappings", ())
+        parts = [m["Ebs"]["VolumeId"] for m in mappings if m["Ebs"].get("VolumeId") in self._disks]
+        more = [split(part)[1] for part in self._with.get(thing_id, ())]
+        self._write_gone(region, [bare, *parts, *more])
+        # A machine that was parked has ended, and stays listed for an hour: its work is not missed either.
+        desk = self._desks.get(thing_id)
+        for machine_id, raw in self._machines.items():
+            ended = raw["State"]["Name"] == "terminated" and tags.read(raw.get("Tags")).get("goal") != "gone"
+            if ended and desk and self._desks.get(machine_id) == desk:
+                self._write_gone(split(machine_id)[0], [split(machine_id)[1]])
+
+    def _write_gone(self, region: str, resources: list[str]) -> None:
+        goal = [{"Key": "hotdesk:goal", "Value": "gone"}]
+        with contextlib.suppress(Refused), answers():  # a remark for others: what it is about may be gone
+            self.account.ec2_once(region).create_tags(Resources=resources, Tags=goal)
+
+    def delete_saved(self, machine_id: str, started_at: float) -> None:
+        region, bare = split(machine_id)
+        try:
+            machine = instances.describe(self.account, region, bare)
+        except Refused as no:
+            if code(no.__cause__ or no) not in GONE:
+                raise
+            return
+        state = machine["State"]["Name"]
+        if state in {"shutting-down", "terminated"}:
+            return
+        if state != "stopped" or time_of(machine.get("LaunchTime")) != started_at:
+            why = f"{bare} is {state}, and was started again since its image was ordered."
+            raise Refused(Kind.NOT_READY, why, seconds=5.0)
+        self._machines[machine_id] = dict(machine)
+        self.delete(machine_id)
 
     # ---- deleting ------------------------------------------------------------------------------------
 

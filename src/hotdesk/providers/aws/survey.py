@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any
 
 from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
-from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_first, root_of, sizes_of
+from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of
 from hotdesk.providers.aws.reading import Found, Raw
+from hotdesk.providers.aws.saved import gib, image_of, time_of, unregistered
 
 NAME = "aws"
 
@@ -27,13 +26,16 @@ _MACHINE = {
     "shutting-down": Phase.ENDING,
     "terminated": Phase.ENDED,
 }
-#: A disabled image holds what it held: it is kept and counted, and whoever wants to launch it is told.
-_IMAGE = {
-    "available": Phase.READY,
-    "disabled": Phase.READY,
-    "pending": Phase.PENDING,
-    "transient": Phase.PENDING,
-}
+#: State reasons of a machine that ended before it ran.
+_LAUNCH_FAILED = frozenset(
+    {
+        "Client.InternalError",
+        "Client.InvalidSnapshot.NotFound",
+        "Client.InvalidParameterCombination",
+        "Client.VolumeLimitExceeded",
+        "Server.InsufficientInstanceCapacity",
+    }
+)
 
 
 def survey(
@@ -56,8 +58,8 @@ def survey(
         usd = storage(region.region)
         instances += [_instance(region, raw, usd, list_price) for raw in region.instances]
         disks += _disks(region, usd)
-        images += [i for i in (_image(region, raw, usd) for raw in region.images) if i]
-        images += _unregistered(region, usd)
+        images += [i for i in (image_of(region, raw, usd) for raw in region.images) if i]
+        images += unregistered(region, usd)
         leftovers += _leftovers(region, usd)
     going = {qualified(r.region, raw["InstanceId"]) for r in found for raw in r.instances if _goes_whole(raw)}
     things: list[Instance | Disk | Image] = [*instances, *disks, *images]
@@ -108,6 +110,10 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         price_time=priced,
         started_at=time_of(raw.get("LaunchTime")),
         image_id=told.get("image", ""),
+        line=tags.line_of(told),
+        computer=told.get("computer", ""),
+        never_ran=phase is Phase.ENDED and _never_ran(raw),
+        doomed=told.get("goal") == "gone",
         stoppable=not spot,
         retypable=not spot,
         retyped_for=tags.generation(told, "moved"),
@@ -137,6 +143,16 @@ def _hidden(found: Found) -> list[Hidden]:
         )
         for bare, told in found.lost.items()
     ]
+
+
+def _never_ran(raw: Raw) -> bool:
+    """Whether EC2 ended a machine on its way up: a key that it may not use, a full account, its own fault.
+
+    (EC2 user guide, "Instance launch issues": it goes from pending to terminated at once, and the
+    code of the state reason tells why; a machine that has run ends with other codes.)
+    """
+    code = str((raw.get("StateReason") or {}).get("Code") or "")
+    return code in _LAUNCH_FAILED and not str(raw.get("StateTransitionReason") or "").startswith("User ")
 
 
 def _goes_whole(raw: Raw) -> bool:
@@ -170,20 +186,28 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
     """Volumes that outlived their machine, or are about to be let go by it; one for each machine."""
     by_id = {i["InstanceId"]: i for i in found.instances}
     by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
-    left = []
+    left, held = [], []
     for raw in found.volumes:
         attached = next(iter(raw.get("Attachments", ())), None)
         if raw["State"] == "in-use" and attached:
             machine = by_id.get(attached["InstanceId"])
-            over = machine is not None and machine["State"]["Name"] == "terminated"
-            if not over or attached.get("DeleteOnTermination"):
+            name = tags.read(raw.get("Tags")).get("name", "")
+            if attached["InstanceId"] in found.lost:
+                continue  # part of a machine that nobody can read now
+            if machine is None or tags.read(machine.get("Tags")).get("name", "") != name:
+                held.append(raw)  # somebody has put it into another machine
+                continue
+            if machine["State"]["Name"] != "terminated" or attached.get("DeleteOnTermination"):
                 continue  # part of a machine, or about to go with one
         elif raw["State"] not in {"available", "error"}:
             continue
         left.append(raw)
+    names = {tags.read(raw.get("Tags")).get("name", "") for raw in left}
+    elsewhere = [raw for raw in held if tags.read(raw.get("Tags")).get("name", "") not in names]
     told = [tags.read(raw.get("Tags")) for raw in found.images]
     saved = {t.get("source", "").partition("/")[2]: {*sizes_of(t)} for t in told if t.get("verified")}
-    return [_disk(found, _in_order(disks, saved), stored, by_id, by_name) for disks in by_machine(left)]
+    groups = [*by_machine(left), *by_machine(elsewhere)]
+    return [_disk(found, _in_order(disks, saved), stored, by_name, held) for disks in groups]
 
 
 def _in_order(disks: Mapping[str, Raw], saved: Mapping[str, set[str]]) -> list[Raw]:
@@ -202,19 +226,19 @@ def _in_order(disks: Mapping[str, Raw], saved: Mapping[str, set[str]]) -> list[R
 
 
 def _disk(
-    found: Found,
-    volumes: list[Raw],
-    stored: Storing,
-    by_id: dict[str, Raw],
-    by_name: dict[str, Raw],
+    found: Found, volumes: list[Raw], stored: Storing, by_name: dict[str, Raw], held: list[Raw]
 ) -> Disk:
     """What is left of one machine: the disk that it is known by, and the others."""
     first, *others = volumes
     told = tags.read(first.get("Tags"))
-    attached = next(iter(first.get("Attachments", ())), None)
-    machine = by_id.get(attached["InstanceId"]) if attached else by_name.get(told.get("name") or "?")
+    machine = by_name.get(told.get("name") or "?")
     source = machine["InstanceId"] if machine else ""
     missing = {*devices(told)} - {device_of(raw) for raw in volumes}
+    at = {
+        device_of(raw): _holder(raw)
+        for raw in held
+        if tags.read(raw.get("Tags")).get("name") == told.get("name")
+    }
     states = {raw["State"] for raw in volumes}
     ready = Phase.READY if states == {"available"} else Phase.PENDING
     return Disk(
@@ -227,6 +251,11 @@ def _disk(
         region=found.region,
         zone=first.get("AvailabilityZone", ""),
         instance_id=qualified(found.region, source) if source else "",
+        machine=told.get("name", ""),
+        image_id=told.get("image", ""),
+        line=tags.line_of(told),
+        doomed=told.get("goal") == "gone",
+        held_by=_holder(first) if first in held else "",
         started_at=time_of(machine.get("LaunchTime")) if machine else None,
         size_gib=float(sum(raw["Size"] for raw in volumes)),
         made_at=time_of(first.get("CreateTime")),
@@ -234,92 +263,13 @@ def _disk(
         copy_usd=sum(raw["Size"] for raw in volumes) * stored.copy_usd_per_gib,
         arch=told.get("arch") or "x86_64",
         parts=tuple(qualified(found.region, raw["VolumeId"]) for raw in others),
-        lacks=", ".join(sorted(missing)),
+        lacks=", ".join(f"{d} (in use at {at[d]})" if d in at else d for d in sorted(missing)),
     )
 
 
-def _image(found: Found, raw: Raw, stored: Storing) -> Image | None:
-    told = tags.read(raw.get("Tags"))
-    if raw["State"] == "deregistered":
-        return None
-    phase = _IMAGE.get(raw["State"], Phase.FAILED)
-    parts = _snapshots_of(found, raw, told)
-    size = float(sum(m["Ebs"].get("VolumeSize", 0) for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m))
-    bad = next((s for s in parts if s["State"] == "error"), None)
-    reason = str((raw.get("StateReason") or {}).get("Message") or "")
-    if bad is not None:
-        phase, reason = Phase.FAILED, str(bad.get("StateMessage") or f"{bad['SnapshotId']} failed")
-    taken = told.get("taken") if told.get("copied") else None
-    return Image(
-        id=qualified(found.region, raw["ImageId"]),
-        name=told.get("name") or raw.get("Name", ""),
-        desk=told.get("desk", ""),
-        owner=told.get("owner", ""),
-        generation=tags.generation(told),
-        phase=phase,
-        provider=NAME,
-        region=found.region,
-        verified=told.get("verified") == "1",
-        source_id=told.get("source", ""),
-        taken_at=time_of(taken or raw.get("CreationDate")),
-        size_gib=size,
-        usd_per_month=(sum(map(_gib, parts)) if parts else size) * stored.image_usd_per_gib_month,
-        copy_usd=(sum(map(_gib, parts)) if parts else size) * stored.copy_usd_per_gib,
-        arch=raw.get("Architecture", "x86_64"),
-        progress=_progress(parts) if phase is Phase.PENDING else None,
-        reason=reason if phase is Phase.FAILED else "",
-    )
-
-
-def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
-    """The snapshots that an image refers to, and, while it refers to none yet, those of its name."""
-    ids = [m["Ebs"].get("SnapshotId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
-    listed = {s["SnapshotId"]: s for key in (*ids, told.get("name", "")) for s in found.parts.get(key, ())}
-    return list(listed.values())
-
-
-def _unregistered(found: Found, stored: Storing) -> list[Image]:
-    """Snapshots of disks that were left: images in the making, until they are registered."""
-    registered = {
-        tags.read(i.get("Tags")).get("name") or i.get("Name")
-        for i in found.images
-        if i["State"] != "deregistered"
-    }
-    orders: dict[str, list[Raw]] = {}
-    for raw in sorted(found.snapshots, key=root_first):
-        told = tags.read(raw.get("Tags"))
-        if told.get("bake") == "disk" and told.get("name") not in registered:
-            orders.setdefault(told.get("name") or raw["SnapshotId"], []).append(raw)
-    images = []
-    for taken in orders.values():
-        told = tags.read(taken[0].get("Tags"))
-        states = {raw["State"] for raw in taken}
-        phase = Phase.READY if states == {"completed"} else Phase.PENDING
-        reasons = [
-            raw.get("StateMessage") or "the snapshot failed" for raw in taken if raw["State"] == "error"
-        ]
-        ids = [qualified(found.region, raw["SnapshotId"]) for raw in taken]
-        images.append(
-            Image(
-                id=ids[0],
-                name=told.get("name", ""),
-                desk=told.get("desk", ""),
-                owner=told.get("owner", ""),
-                generation=tags.generation(told),
-                phase=Phase.FAILED if reasons else phase,
-                provider=NAME,
-                region=found.region,
-                source_id=told.get("source", ""),
-                taken_at=min(time_of(raw.get("StartTime")) for raw in taken),
-                size_gib=float(sum(raw.get("VolumeSize", 0) for raw in taken)),
-                usd_per_month=sum(map(_gib, taken)) * stored.image_usd_per_gib_month,
-                arch=told.get("arch") or "x86_64",
-                progress=_progress(taken) if phase is Phase.PENDING and not reasons else None,
-                reason=str(next(iter(reasons), "")),
-                parts=tuple(ids[1:]),
-            )
-        )
-    return images
+def _holder(volume: Raw) -> str:
+    """The machine that a volume is attached to."""
+    return next((str(a["InstanceId"]) for a in volume.get("Attachments", ())), "")
 
 
 def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
@@ -348,8 +298,10 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
                 desk=told.get("desk", ""),
                 owner=told.get("owner", ""),
                 generation=tags.generation(told),
+                machine=told.get("machine") or told.get("source", ""),
+                started_at=tags.number(told, "started") or None,
                 made_at=time_of(raw.get("StartTime")),
-                usd_per_month=_gib(raw) * stored.image_usd_per_gib_month,
+                usd_per_month=gib(raw) * stored.image_usd_per_gib_month,
                 why="a snapshot that was taken twice" if twice else "a snapshot whose image is gone",
             )
         )
@@ -399,23 +351,3 @@ def _keys(found: Found) -> list[Leftover]:
         )
         for raw in found.keys
     ]
-
-
-def _gib(snapshot: Raw) -> float:
-    """What is paid of a snapshot at most: its full size where EC2 tells it, else the disk's."""
-    whole = snapshot.get("FullSnapshotSizeInBytes")
-    return whole / 2**30 if whole else float(snapshot.get("VolumeSize", 0))
-
-
-def _progress(snapshots: list[Raw]) -> float | None:
-    shares = [float(str(s.get("Progress") or "0").rstrip("%") or 0) / 100 for s in snapshots]
-    return sum(shares) / len(shares) if shares else None
-
-
-def time_of(value: Any) -> float:
-    """EC2's times, which boto3 gives as datetimes or, of images, as text."""
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, str) and value:
-        return datetime.fromisoformat(value).timestamp()
-    return 0.0

@@ -19,7 +19,8 @@ from hotdesk.core.prices import Storing
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.survey import NAME, StoragePrice, time_of
+from hotdesk.providers.aws.saved import time_of
+from hotdesk.providers.aws.survey import NAME, StoragePrice
 
 ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)
 _MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (ami-[0-9a-f]+))?")
@@ -87,7 +88,9 @@ def _descended(
             why = f"an untagged snapshot of our machine {made[1]}, whose image is gone"
             usd = float(raw.get("VolumeSize", 0)) * stored.image_usd_per_gib_month
             found = _left(region, raw["SnapshotId"], "snapshot", raw, why, usd=usd)
-            left.append(replace(found, desk=machine.desk, generation=machine.generation))
+            # Of which start it is, nobody knows: the last one is the most that it can show.
+            of = {"machine": machine.name, "started_at": machine.started_at}
+            left.append(replace(found, desk=machine.desk, generation=machine.generation, **of))
             desks[raw["SnapshotId"]] = machine.desk
     if desks:
         asked = [

@@ -5,7 +5,7 @@ hotdesk:desk        blue
 hotdesk:generation  3
 hotdesk:born        the desk's creation (this computer's clock), which tells desks of one name apart
 hotdesk:name        the name of the order: what a lost answer is found again by
-hotdesk:goal        running | parked
+hotdesk:goal        running | parked | gone (its owner has asked for that, and it may be on its way)
 hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
 hotdesk:priced      when that price was so, where AWS did not tell it (seconds since the epoch)
 hotdesk:scratch     GiB of instance store, which is in no image
@@ -16,7 +16,12 @@ hotdesk:tpm         v2.0, where the image has it
 hotdesk:parts       /dev/sda1=0abc,/dev/sdf=0def   which disk was made from which snapshot: see disks.py
 hotdesk:device      /dev/sdf                of a snapshot: at which device its disk was
 hotdesk:keys        the launch that made the machine's ssh host keys: what they are pinned under
-hotdesk:image       the desk's own image that a machine was launched from
+hotdesk:image       the desk's own image that a machine was launched from, also on images of that machine
+hotdesk:line        0badc0de@rvqk2g,…       the saves that a machine comes from: of each, the end of the name
+                                            of the machine that was saved, and its start (base 36); `-`:
+                                            none. Disks and images have their machine's. See core/descent.py
+hotdesk:machine     the name of the machine whose work an image or a snapshot holds
+hotdesk:computer    laptop                  the computer that launched a machine: its key opens it
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
 hotdesk:moved       4                       the desk's generation that a machine was given its type for
@@ -55,6 +60,49 @@ def listed(tags: Tags) -> list[dict[str, str]]:
     """For the API."""
     ours = [{"Key": f"hotdesk:{key}", "Value": value[:256]} for key, value in sorted(tags.items())]
     return [{"Key": MARK, "Value": "1"}, {"Key": "Name", "Value": tags.get("name", MARK)[:256]}, *ours]
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_LONGEST = 256  # characters of a tag's value: the latest fourteen saves
+NONE = "-"
+
+
+def line(marks: Sequence[str]) -> str:
+    """A line as a tag; of a long one the latest steps, whose images may still be there."""
+    steps: list[str] = []
+    for mark in reversed(marks):
+        machine, _, started = mark.partition("@")
+        steps.insert(0, f"{machine}@{_base36(float(started))}")
+        if len(",".join(steps)) > _LONGEST:
+            del steps[0]
+            break
+    return ",".join(steps) or NONE
+
+
+def line_of(tags: Tags) -> tuple[str, ...] | None:
+    """The line that a tag tells; None where there is no such tag, as on things of earlier versions."""
+    if not (text := tags.get("line", "")):
+        return None
+    pairs = [step.partition("@") for step in text.split(",") if step != NONE]
+    return tuple(f"{machine}@{_number36(started)!r}" for machine, _, started in pairs)
+
+
+def _base36(seconds: float) -> str:
+    if seconds == float("inf"):
+        return ""
+    number, text = max(0, int(seconds)), ""
+    while number or not text:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+    return text
+
+
+def _number36(text: str) -> float:
+    """Seconds; of what is no number (somebody has changed the tag), a time before every start."""
+    try:
+        return float(int(text, 36)) if text else float("inf")
+    except ValueError:
+        return float("-inf")
 
 
 def specifications(kinds: Sequence[str], tags: Tags) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def survey(folders: Folders) -> Survey:
         disks=tuple(_disks(folders, machines)),
         images=tuple(_images(folders)),
         leftovers=tuple(_leftovers(folders, machines)),
+        linear=True,
         lag_seconds=0.0,
         poll_seconds=0.1,
     )

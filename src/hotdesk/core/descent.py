@@ -1,0 +1,218 @@
+"""Which copy holds whose work: by descent, never by counting.
+
+Every machine carries its *line*: the saves that it comes from, each as the machine that was saved and that
+machine's start (`mark`). An image carries the line of its machine, and is itself the next mark. So one thing
+holds the work of another exactly if the other is on its line, whatever generation either has: a number does
+not tell a desk that went on from one that was begun anew with --fresh, or made under the same name by a
+computer that did not see the first.
+
+Things from before lines were written down are followed by what they do say: the image that a machine was
+launched from, the machine that an image shows. What is not known is not assumed: it is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec.structs import replace
+
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Seen
+from hotdesk.core.past import Past
+from hotdesk.core.steps import Prove
+
+Holder = Instance | Disk | Image
+
+#: Of a machine that has ended: no start of it can come after that.
+FINAL = math.inf
+
+
+def key(name: str) -> str:
+    """What tells a machine from all others of its desk: the end of its name, or of its id."""
+    return name.rpartition("-")[2]
+
+
+def mark(image: Image) -> str:
+    """An image as a step of the line of whatever is launched from it: its machine, and that one's start."""
+    return marked(image.machine or image.source_id, _shows(image))
+
+
+def marked(machine: str, started_at: float) -> str:
+    return f"{key(machine)}@{started_at!r}"
+
+
+def extended(image: Image) -> tuple[str, ...]:
+    """The line of a machine that is launched from an image."""
+    return (*(image.line or ()), mark(image))
+
+
+def _parsed(line: Iterable[str] | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for step in line or ():
+        machine, _, started = step.partition("@")
+        found[machine] = max(found.get(machine, -math.inf), float(started))
+    return found
+
+
+def _shows(image: Image) -> float:
+    """The last start of its machine whose work is in an image."""
+    if image.final:
+        return FINAL
+    if image.started_at is not None:
+        return image.started_at
+    return math.nextafter(image.taken_at, -math.inf)  # it does not say: whatever began before it was taken
+
+
+def _needs(thing: Holder | Leftover) -> float:
+    """The start of its machine up to which another must hold the work, to hold all of this."""
+    match thing:
+        case Image(started_at=None):
+            return _shows(thing)
+        case Disk(started_at=None) | Leftover(started_at=None):
+            return FINAL
+    assert thing.started_at is not None
+    return thing.started_at
+
+
+def _keys(thing: Holder | Leftover) -> frozenset[str]:
+    """By what a thing's machine may be called on another's line."""
+    match thing:
+        case Instance():
+            known = [thing.name, thing.id]
+        case Disk():
+            known = [thing.machine, thing.instance_id, thing.id]
+        case Image():
+            known = [thing.machine, thing.source_id]
+        case Leftover():
+            known = [thing.machine]
+    return frozenset(key(part) for part in known if part)
+
+
+class Descent:
+    """What descends from what, in one look at a desk."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._linear = seen.linear
+        self._by_id: dict[str, Holder] = {}
+        for group in (seen.instances, seen.disks, seen.images, seen.strays):
+            self._by_id |= {thing.id: thing for thing in group}
+        self._histories: dict[str, Mapping[str, float]] = {}
+
+    def history(self, thing: Holder) -> Mapping[str, float]:
+        """Machines whose work is in it, each with the last start whose work that is."""
+        if thing.id not in self._histories:
+            self._histories[thing.id] = {}  # whatever tags say, nothing descends from itself
+            own = thing.started_at if isinstance(thing, Instance) else FINAL
+            own = _shows(thing) if isinstance(thing, Image) else own
+            found = _parsed(thing.line)
+            parents = [thing.image_id, *([thing.source_id] if isinstance(thing, Image) else [])]
+            for parent in (self._by_id[p] for p in parents if p in self._by_id):
+                if parent is not thing:
+                    # A machine goes on after it was saved; what is in the image is said by the image.
+                    skip = _keys(parent) if isinstance(parent, Instance | Disk) else frozenset[str]()
+                    for machine, until in self.history(parent).items():
+                        if machine not in skip:
+                            found[machine] = max(found.get(machine, -math.inf), until)
+            parts = {key(part) for part in thing.parts} if isinstance(thing, Disk) else frozenset[str]()
+            for machine in _keys(thing) | parts:
+                found[machine] = max(found.get(machine, -math.inf), own)
+            self._histories[thing.id] = found
+        return self._histories[thing.id]
+
+    def reaches(self, thing: Holder, earlier: Holder | Leftover) -> bool:
+        """Whether all the work of one thing is in another, as far as its line tells."""
+        if self._linear and thing.generation != earlier.generation:
+            return thing.generation > earlier.generation
+        return self.holds_start(thing, _keys(earlier), _needs(earlier))
+
+    def holds_start(self, thing: Holder, keys: Collection[str], started_at: float) -> bool:
+        """Whether it holds the work of a machine, by any of these names, up to that start."""
+        history = self.history(thing)
+        return any(history.get(machine, -math.inf) >= started_at for machine in keys)
+
+    def goes_on(self, thing: Holder, earlier: Holder) -> bool:
+        """Whether a thing has all the work of another, and more."""
+        return self.reaches(thing, earlier) and not self.reaches(earlier, thing)
+
+    def related(self, one: Holder, other: Holder) -> bool:
+        return self.reaches(one, other) or self.reaches(other, one)
+
+
+def holds(seen: Seen, image: Image | None, thing: Holder | Leftover) -> bool:
+    """Whether a verified image makes another copy of somebody's work needless."""
+    return image is not None and image.verified and Descent(seen).reaches(image, thing)
+
+
+def holds_proven(seen: Seen, image: Image | None, proof: Prove) -> bool:
+    """Whether an image holds all that was done on the machine of a login."""
+    if image is None:
+        return False
+    if image.line is None and image.generation > proof.generation:
+        return True  # from before lines were written down: nothing is deleted for believing it
+    keys = {key(part) for part in (proof.id, proof.name) if part}
+    if image.generation > proof.generation and seen.linear:
+        return True
+    return Descent(seen).holds_start(image, keys, proof.started_at)
+
+
+def own(desk: Desk, seen: Seen, past: Past) -> Seen:
+    """What is seen of a desk without what belongs to another beginning under its name (`strays`).
+
+    The desk goes on from what this computer last worked on; one that knows none of it goes on from the only
+    end there is. Where there are several, they are `rivals`: only a person can choose.
+    """
+    if seen.linear or seen.strays or seen.spares or seen.rivals:
+        return seen
+    descent = Descent(seen)
+    things: list[Holder] = [*seen.machines, *seen.disks, *seen.images]
+    whole = [t for t in things if t.phase is not Phase.FAILED]
+    ends = [t for t in whole if not any(descent.goes_on(o, t) for o in whole)]
+    groups: list[list[Holder]] = []
+    for end in ends:  # copies of one image are one end
+        same = next((g for g in groups if descent.reaches(g[0], end)), None)
+        groups.append([end]) if same is None else same.append(end)
+    made = past.machines
+    if desk.goal is Goal.GONE:
+        # Whatever this computer has worked on goes, begun anew or not; where it knows nothing, everything.
+        known = frozenset[str]().union(made, past.in_use)
+        chosen = [t for t in whole if descent.history(t).keys() & known] if known else whole
+    elif len(groups) < 2:
+        return seen
+    elif (found := _chosen(desk, groups, past, descent, whole)) is None:
+        return replace(seen, rivals=tuple(sorted(g[0].id for g in groups)))
+    else:
+        chosen = found
+
+    def ours(thing: Holder) -> bool:
+        failed = thing.phase is Phase.FAILED and bool(_keys(thing) & made or not made)
+        return failed or any(descent.related(thing, one) for one in chosen)
+
+    # Whose twins are is settled by the planner.
+    twins = seen.machines if len(seen.machines) > 1 and desk.goal is not Goal.GONE else ()
+    strays = [t for t in things if t not in twins and not ours(t)]
+    spares = [t for t in strays if isinstance(t, Disk) and made & _keys(t) and not _keys(t) & past.in_use]
+    gone = {t.id for t in strays}
+    return replace(
+        seen,
+        instances=tuple(i for i in seen.instances if i.id not in gone),
+        disks=tuple(d for d in seen.disks if d.id not in gone),
+        images=tuple(i for i in seen.images if i.id not in gone),
+        strays=tuple(t for t in strays if t not in spares),
+        spares=tuple(spares),
+    )
+
+
+def _chosen(
+    desk: Desk, groups: list[list[Holder]], past: Past, descent: Descent, things: list[Holder]
+) -> list[Holder] | None:
+    """The end that a desk goes on from; None where nobody can know."""
+    if desk.origin:
+        named = [t for t in things if t.id == desk.origin]
+        if named and (found := [g for g in groups if any(descent.reaches(t, named[0]) for t in g)]):
+            return found[0] if len(found) == 1 else named
+    for keys in past.recent_machines:
+        found = [g for g in groups if any(descent.history(t).keys() & keys for t in g)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    running = [g for g in groups if any(isinstance(t, Instance) for t in g)]
+    return running[0] if len(running) == 1 else None
