@@ -14,7 +14,7 @@ from typing import Any
 from hotdesk.core.model import Retained
 from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.survey import time_of
+from hotdesk.providers.aws.saved import time_of
 
 #: What is kept: the question, the answer's list, a row's id, and what it is to a person.
 _KINDS = (
