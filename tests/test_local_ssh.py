@@ -129,6 +129,30 @@ def test_a_command_that_stops_reading_does_not_hang(rig: LocalRig, desk: Instanc
     assert rig.ssh(desk, "head -c 3", text="abc" * 1_000_000).stdout == "abc"
 
 
+def test_a_command_ends_when_its_reader_has_gone(rig: LocalRig, desk: Instance) -> None:
+    """Once it hung: the client throws away what comes, and the server waited for it to be wanted."""
+    access = rig.provider.access(desk)
+    argv = ["ssh", *ssh_options(access), "-p", str(access.port), f"{access.user}@127.0.0.1"]
+    with subprocess.Popen(
+        [*argv, "yes; echo after >&2; exit 3"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stderr is not None
+        assert client.stdout.read(4) == b"y\ny\n"
+        client.stdout.close()
+        assert client.stderr.read() == b"after\n", "what it says elsewhere is still heard"
+        assert client.wait(60) == 3
+    wait_for(lambda: not any("yes" in words for words in commands(rig, desk)))
+
+
+def test_a_signal_does_not_look_like_a_lost_connection(rig: LocalRig, desk: Instance) -> None:
+    assert rig.ssh(desk, "kill -9 $$", check=False).returncode == 137
+    assert rig.ssh(desk, "sh -c 'kill -TERM $$'", check=False).returncode == 143
+
+
 def test_a_client_that_stops_listening_leaves_no_trouble(rig: LocalRig, desk: Instance) -> None:
     # Once a BrokenPipeError of a closed channel, in the server.
     access = rig.provider.access(desk)

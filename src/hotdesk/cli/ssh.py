@@ -22,9 +22,10 @@ def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: b
 
     A terminal is in tmux where the desk has it: a dropped connection loses nothing, and the same command
     comes back to it. A single word is a shell line ('ls | wc -l'); several are taken to the letter. Exits
-    with the command's own status.
+    with the command's own status: 128 + n where signal n ended it, and 255 only where the connection is lost.
     """
     from hotdesk.connect import ssh
+    from hotdesk.core import shell
 
     with Hotdesk() as desks:
         access = desks.access(name)
@@ -33,7 +34,8 @@ def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: b
         render.echo(shlex.join(ssh.printed(access)))
         return
     if words:
-        argv = ssh.command(access, words, tty=sys.stdin.isatty() and sys.stdout.isatty())
+        line = words[0] if len(words) == 1 else shlex.join(words)
+        argv = ssh.command(access, [shell.told(line)], tty=sys.stdin.isatty() and sys.stdout.isatty())
     else:
         argv = ssh.shell(access) if no_tmux or not sys.stdin.isatty() else ssh.terminal(access)
     with keeping:  # its lease is renewed for as long as this terminal is open

@@ -15,6 +15,7 @@ import msgspec
 
 import hotdesk
 from hotdesk.connect import ssh
+from hotdesk.core import shell
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.ports import Access
@@ -112,6 +113,7 @@ def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:
         "command": job.command,
         "resume_command": job.resume_command,
         "folder": job.folder,
+        "before": shell.before(" ".join((*job.command, *job.resume_command))),
         "checkpoint": job.checkpoint,
         "signal": job.signal,
         "grace_seconds": job.grace_seconds,
@@ -130,7 +132,7 @@ def notice(access: Access) -> None:
 
 def has(access: Access, folder: str, word: str) -> bool:
     """Whether a program of that name can be run at the desk."""
-    return ask(access, "have", folder, word).returncode == 0
+    return ask(access, "have", folder, word, shell.before(word)).returncode == 0
 
 
 def follow(

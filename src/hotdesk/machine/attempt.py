@@ -127,7 +127,8 @@ class Attempt:
         if os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK):
             shell = "/bin/sh"
         # A login shell: the desk's own PATH, as in a terminal there.
-        line = words[0] if len(words) == 1 else 'exec "$@"'
+        line = words[0] if len(words) == 1 else '"$@"\nexit' if self.order.get("before") else 'exec "$@"'
+        line = self.order.get("before", "") + line
         return [shell, "-lc", line, "hotdesk", *(words if len(words) > 1 else [])]
 
     def command(self, lock: int, clock: float, before: float) -> tuple[int, bool]:

@@ -146,12 +146,12 @@ def notice() -> int:
     return 0
 
 
-def have(folder: str, word: str) -> int:
+def have(folder: str, word: str, before: str = "") -> int:
     if "/" in word:
         place = os.path.join(HOME, folder, os.path.expanduser(word))
         return 0 if os.access(place, os.X_OK) else 127
     shell = os.environ.get("SHELL") or "/bin/sh"
-    line = 'command -v "$1" >/dev/null 2>&1'
+    line = before + 'command -v "$1" >/dev/null 2>&1'
     return 0 if subprocess.run([shell, "-lc", line, "sh", word]).returncode == 0 else 127
 
 

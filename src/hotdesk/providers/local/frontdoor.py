@@ -13,6 +13,8 @@ import asyncssh
 from hotdesk.core.ports import Keys
 from hotdesk.providers.local import session
 
+#: Clients tell servers of OpenSSH's kind, and only those, when nobody reads a command's output any more.
+VERSION = "OpenSSH_compatible_hotdesk"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -33,6 +35,7 @@ async def open_door(
                 lambda: _Door(Path(keys.user_key_path + ".pub")),
                 host="127.0.0.1",
                 port=candidate,
+                server_version=VERSION,
                 server_host_keys=[keys.host_key_path],
                 process_factory=serve,
                 sftp_factory=files,

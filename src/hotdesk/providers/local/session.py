@@ -14,7 +14,7 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,11 +51,8 @@ async def serve(
             process.stderr.write(f"hotdesk: {error}\n".encode())
         status = 126
     with contextlib.suppress(OSError):
-        if status < 0:
-            name = signal.Signals(-status).name.removeprefix("SIG")
-            process.exit_with_signal(name)
-        else:
-            process.exit(status)
+        # A signal's own message would be more exact, but stock ssh makes 255 of it, "the connection is lost".
+        process.exit(128 - status if status < 0 else status)
 
 
 def _from_client(process: asyncssh.SSHServerProcess[bytes]) -> dict[str, str]:
@@ -110,8 +107,9 @@ async def _in_terminal(
     os.close(slave)
     ended = _keep(child)
     listening = asyncio.create_task(_input(process, master, child.pid, terminal=True))
-    speaking = asyncio.create_task(_output(master, process.stdout))
+    speaking = asyncio.create_task(_output(os.dup(master), process.stdout))
     hang_up = asyncio.create_task(process.channel.wait_closed())
+    _when_unread(process, lambda: _send_group(child.pid, signal.SIGHUP))
     try:
         await asyncio.wait({ended, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
@@ -209,6 +207,8 @@ async def _in_pipes(
         asyncio.create_task(_output(err_fd, process.stderr)),
     ]
     hang_up = asyncio.create_task(process.channel.wait_closed())
+    # The client's reader has gone: so has the command's, which learns of it as it does in a pipe.
+    _when_unread(process, speaking[0].cancel)
     try:
         # Pipes first, status second: a command that has ended may not have been heard to its end.
         whole = asyncio.create_task(_all_ended(*speaking, ended))
@@ -220,8 +220,6 @@ async def _in_pipes(
         return ended.result()
     finally:
         await _cancel(listening, *speaking, hang_up)
-        for fd in (out_fd, err_fd):
-            os.close(fd)
 
 
 async def _all_ended(*tasks: asyncio.Task[None] | asyncio.Task[int]) -> None:
@@ -285,15 +283,34 @@ async def _input(process: asyncssh.SSHServerProcess[bytes], fd: int, leader: int
 
 
 async def _output(fd: int, writer: asyncssh.SSHWriter[bytes]) -> None:
-    """From the command to the client, until all of the command's ends are closed."""
+    """From the command to the client, until all of the command's ends are closed. Closes our end."""
     import asyncssh
 
-    while data := await _read(fd):
-        try:
-            writer.write(data)
-            await writer.drain()
-        except (OSError, asyncssh.Error):
-            return  # nobody listens any more; the hang-up is on its way
+    try:
+        while data := await _read(fd):
+            try:
+                writer.write(data)
+                await writer.drain()
+            except (OSError, asyncssh.Error):
+                return  # nobody listens any more; the hang-up is on its way
+    finally:
+        os.close(fd)
+
+
+def _when_unread(process: asyncssh.SSHServerProcess[bytes], act: Callable[[], object]) -> None:
+    """Act when the client says that nobody reads the command's output any more.
+
+    The message is OpenSSH's (PROTOCOL, 2.1: eow@openssh.com), sent to servers that call themselves so
+    (`frontdoor.VERSION`). asyncssh 2.24 hands a channel's requests to methods named after them, and has none
+    for this one.
+    """
+
+    def eow(packet: asyncssh.packet.SSHPacket) -> bool:
+        packet.check_end()
+        act()
+        return True
+
+    setattr(process.channel, "_process_eow_at_openssh_dot_com_request", eow)  # noqa: B010 - not its own
 
 
 async def _read(fd: int) -> bytes:
