@@ -132,19 +132,14 @@ def test_a_command_that_stops_reading_does_not_hang(rig: LocalRig, desk: Instanc
 def test_a_command_ends_when_its_reader_has_gone(rig: LocalRig, desk: Instance) -> None:
     """Once it hung: the client throws away what comes, and the server waited for it to be wanted."""
     access = rig.provider.access(desk)
-    argv = ["ssh", *ssh_options(access), "-p", str(access.port), f"{access.user}@127.0.0.1"]
+    argv = ["ssh", *ssh_options(access), "-p", str(access.port), f"{access.user}@127.0.0.1", "yes; exit 3"]
     with subprocess.Popen(
-        [*argv, "yes; echo after >&2; exit 3"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as client:
         assert client.stdout is not None
-        assert client.stderr is not None
         assert client.stdout.read(4) == b"y\ny\n"
         client.stdout.close()
-        assert client.stderr.read() == b"after\n", "what it says elsewhere is still heard"
-        assert client.wait(60) == 3
+        assert client.wait(60) == 3, "the shell goes on after the broken pipe, as at home"
     wait_for(lambda: not any("yes" in words for words in commands(rig, desk)))
 
 

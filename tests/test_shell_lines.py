@@ -1,4 +1,4 @@
-"""Lines for a desk's shell: what ends a command is told, and `conda activate` means what it does in a terminal."""
+"""Lines for a desk's shell: what ends a command is told, and `conda activate` works as in a terminal."""
 
 from __future__ import annotations
 
