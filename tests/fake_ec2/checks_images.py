@@ -79,6 +79,7 @@ def deregistering_can_take_the_snapshots(cloud: Cloud) -> None:
     ]
     refused(lambda: cloud.ec2.delete_snapshot(SnapshotId=snapshot), "InvalidSnapshot.InUse")
     cloud.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+    cloud.pass_time(60)
     left = cloud.ec2.describe_snapshots(Filters=[{"Name": "snapshot-id", "Values": [snapshot]}])["Snapshots"]
     assert not left, "its snapshot is still there"
 

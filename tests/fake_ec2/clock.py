@@ -25,9 +25,11 @@ DURATIONS = {
     "copy": 60.0,  # a snapshot on its way to another region
     "interruption-notice": 120.0,  # spot: warning to termination
     "relaunch": 90.0,  # a persistent spot request starts its next machine
+    "linger": 10.0,  # a deleted volume, snapshot or image stays listed (DescribeImages: "a short interval")
+    "untag": 600.0,  # a terminated instance keeps its tags ("a short while", says the guide)
     "forget": 3600.0,  # a terminated instance stays listed
 }
-NEVER_PACED = {"forget"}
+NEVER_PACED = {"forget", "untag"}
 
 
 class Clock:

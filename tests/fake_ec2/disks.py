@@ -153,7 +153,7 @@ def make_volume(world: World, region: str, zone: str, disk: dict[str, Any], tags
 
 def drop_volume(world: World, volume: Volume) -> None:
     now = world.clock.now()
-    volume.become("deleted", now)
+    volume.become("deleting", now)
     volume.gone = now
     if world.rig:
         world.rig.call("forget", volume.id)

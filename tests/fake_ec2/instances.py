@@ -55,7 +55,10 @@ def state_row(state: str) -> dict[str, Any]:
 
 
 def instance_row(world: World, instance: Instance, region: str, everything: bool = False) -> dict[str, Any]:
-    """As DescribeInstances shows it now; `everything`: as the launch answers, tags included at once."""
+    """As DescribeInstances shows it now; `everything`: as the launch answers, tags included at once.
+
+    Its disks are not there before it runs for the first time (aws-sdk-php issue 2804).
+    """
     state = instance.state if everything else world.seen_state(instance)
     gone = state == "terminated"
     public = instance.public_ip if state in {"pending", "running"} or instance.address_id else None
@@ -113,7 +116,7 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
                     "DeleteOnTermination": a.delete_on_termination,
                 },
             }
-            for a in instance.disks.values()
+            for a in (instance.disks.values() if state != "pending" or instance.runs else ())
         ],
         "Tags": tag_list(instance.tags if everything else world.seen_tags(instance)),
         "_reservation": instance.reservation,
@@ -277,7 +280,8 @@ def modify_instance_attribute(world: World, call: Call) -> dict[str, Any]:
         pass
     elif call.get("BlockDeviceMappings"):
         for mapping in call.get("BlockDeviceMappings"):
-            attachment = instance.disks.get(mapping.get("DeviceName") or "")
+            attached = instance.disks if instance.state != "pending" or instance.runs else {}
+            attachment = attached.get(mapping.get("DeviceName") or "")
             if attachment is None:
                 raise Problem(
                     "InvalidInstanceAttributeValue",

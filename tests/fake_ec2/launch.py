@@ -168,7 +168,8 @@ def exact_order(call: Call) -> str:
 
 
 def repeated(world: World, call: Call, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """What the same order made before; raises IdempotentParameterMismatch for another order."""
+    """What the same order made before; raises IdempotentParameterMismatch for another order,
+    IdempotentInstanceTerminated where nothing of it is left."""
     key = token_key(call, plan)
     past = world.region(call.region).tokens.get(key) if key else None
     if past is None:
@@ -180,6 +181,12 @@ def repeated(world: World, call: Call, plan: dict[str, Any]) -> dict[str, Any] |
             "request(s).",
         )
     machines = [world.region(call.region).instances[i] for i in past[1]]
+    if not any(machine.alive for machine in machines):  # since January 2025: boto3 issue 4406
+        raise Problem(
+            "IdempotentInstanceTerminated",
+            "The client token you have provided is associated with a terminated instance. Please use a "
+            "different client token.",
+        )
     return reservation_row(world, call.region, machines, everything=True)
 
 

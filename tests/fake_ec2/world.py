@@ -152,6 +152,8 @@ class World:
 
     def seen_tags(self, thing: Thing) -> dict[str, str]:
         now = self.clock.now()
+        if isinstance(thing, Instance) and thing.gone and now - thing.gone > self.clock.takes("untag"):
+            return {}
         return {k: v for k, v in thing.tags.items() if thing.tags_visible.get(k, 0.0) <= now}
 
     def visible(self, thing: Thing) -> bool:
@@ -160,17 +162,23 @@ class World:
             return False
         if isinstance(thing, Instance):
             return thing.gone is None or now - thing.gone <= self.clock.takes("forget")
+        if isinstance(thing, Volume | Snapshot | Image):
+            return thing.gone is None or now - thing.gone < self.clock.takes("linger")
         return thing.gone is None
 
     def seen_state(self, thing: Thing) -> str:
         return thing.state_at(self.clock.now() - self.settings.lag.state)
 
-    def find(self, region: str, kind: str, thing_id: str) -> Any:
-        """The thing, or the NotFound of its kind: also while it is still invisible."""
+    def find(self, region: str, kind: str, thing_id: str, *, listed: bool = False) -> Any:
+        """The thing, or the NotFound of its kind: also while it is still invisible.
+
+        What was deleted is found in listings for a while, and by nothing else.
+        """
         if not str(thing_id).startswith(PREFIX[kind]):
             raise malformed(kind, thing_id)
         thing = self.region(region).kinds()[kind].get(thing_id)
-        if thing is None or not self.visible(thing):
+        over = thing is not None and thing.gone is not None and not isinstance(thing, Instance)
+        if thing is None or not self.visible(thing) or (over and not listed):
             raise not_found("spot-request" if kind == "spot-instances-request" else kind, thing_id)
         return thing
 
@@ -195,7 +203,7 @@ class World:
             lost = []
             for thing_id in ids:
                 try:
-                    self.find(region, kind, thing_id)
+                    self.find(region, kind, thing_id, listed=True)
                 except Problem as problem:
                     if problem.code.endswith("Malformed"):
                         raise

@@ -96,6 +96,7 @@ CODES: dict[str, Kind] = {
     "IncorrectInstanceState": Kind.NOT_READY,
     "IncorrectSpotRequestState": Kind.NOT_READY,
     "IdempotentParameterMismatch": Kind.MISMATCH,
+    "IdempotentInstanceTerminated": Kind.MISMATCH,  # what the token made is no more (since January 2025)
 }
 
 #: Of these, AWS's own words hold no more than that.
@@ -134,6 +135,7 @@ _SECONDS = {
     Kind.UNSUPPORTED: 86400.0,
     Kind.THROTTLED: 0.0,  # the loop knows how often in a row it was said
     Kind.NOT_READY: 5.0,
+    Kind.MISMATCH: 0.0,  # the same would be refused for ever, and another name is another order
 }
 
 

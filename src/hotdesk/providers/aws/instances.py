@@ -237,13 +237,18 @@ def end(
     *,
     keep_disk: bool,
 ) -> None:
-    """Terminate a machine; its disk stays or goes with it. One that is gone is ended already."""
+    """Terminate a machine; its disk stays or goes with it. One that is gone is ended already.
+
+    Raises `Refused` (not-ready) for the seconds in which EC2 does not know a new machine's disks yet.
+    """
     try:
         if known is None:
             with answers():
                 known = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"][0][
                     "Instances"
                 ][0]
+        if known["State"]["Name"] == "pending" and not keep_disk and not known.get("BlockDeviceMappings"):
+            known = _with_its_disks(account, region, bare)
         if known["State"]["Name"] not in {"shutting-down", "terminated"}:
             _disk_ends_with_it(account, region, bare, known, ours, ends=not keep_disk)
         with answers():
@@ -251,6 +256,18 @@ def end(
     except Refused as no:
         if code(no.__cause__ or no) != "InvalidInstanceID.NotFound":
             raise
+
+
+def _with_its_disks(account: Account, region: str, bare: str) -> Mapping[str, Any]:
+    """A starting machine as it is now. EC2 names its disks a moment after the machine itself, and until then
+    nothing can have them deleted with it: they would be left, and be taken for the desk's work."""
+    with answers():
+        [found] = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"]
+    machine: Mapping[str, Any] = found["Instances"][0]
+    if machine["State"]["Name"] == "pending" and not machine.get("BlockDeviceMappings"):
+        why = f"{bare} is starting, and its disks are not attached yet: ended now, it would leave them."
+        raise Refused(Kind.NOT_READY, why, seconds=5)
+    return machine
 
 
 def _disk_ends_with_it(

@@ -358,6 +358,7 @@ class Aws:
         region, bare = split(thing_id)
         change = self.account.ec2_once(region)
         kind = "key" if bare.startswith("key/") else bare.partition("-")[0]
+        with_it: list[str] = []
         try:
             with answers():
                 match kind:
@@ -367,7 +368,12 @@ class Aws:
                     case "vol":
                         change.delete_volume(VolumeId=bare)
                     case "ami":
-                        change.deregister_image(ImageId=bare, DeleteAssociatedSnapshots=True)
+                        told = change.deregister_image(ImageId=bare, DeleteAssociatedSnapshots=True)
+                        with_it = [
+                            one["SnapshotId"]
+                            for one in told.get("DeleteSnapshotResults", ())
+                            if one.get("ReturnCode") == "success"
+                        ]
                     case "snap":
                         change.delete_snapshot(SnapshotId=bare)
                     case "key":
@@ -389,6 +395,8 @@ class Aws:
         except Refused as no:
             if code(no.__cause__ or no) not in GONE:
                 raise
+        if kind in {"vol", "ami", "snap"}:  # it may be listed for a while
+            self._memory.deleted |= dict.fromkeys([bare, *with_it], self._clock.now())
 
     # ---- who we are ----------------------------------------------------------------------------------
 

@@ -19,6 +19,10 @@ from hotdesk.providers.aws.tags import OURS
 #: How long a region that held nothing of ours, or its free things, are not asked again by one process.
 QUIET_SECONDS = 20.0
 
+#: How long EC2 may list what it has agreed to delete: "a short interval" (DescribeImages). For so long the
+#: process that deleted it leaves it out; what is listed then is shown, as what was not deleted after all.
+LINGERS_SECONDS = 120.0
+
 #: What is free, and so is asked no more often than that by the same process.
 FREE = ("keys", "groups")
 
@@ -69,6 +73,17 @@ class Memory:
         self.lost: dict[
             str, frozenset[str]
         ] = {}  # machines that could not be read at the last look, by region
+        self.deleted: dict[str, float] = {}  # disks, snapshots and images, by EC2's id, and when
+
+    def without_deleted(self, told: Mapping[str, list[Any]], now: float) -> dict[str, list[Any]]:
+        """What a region answered, less what it lists although it is deleted."""
+        self.deleted = {x: at for x, at in self.deleted.items() if 0 <= now - at < LINGERS_SECONDS}
+        ids = {"volumes": "VolumeId", "snapshots": "SnapshotId", "images": "ImageId"}
+        kept = {
+            what: [x for x in told[what] if x[key] not in self.deleted and x["State"] != "deregistered"]
+            for what, key in ids.items()
+        }
+        return {**told, **kept}
 
 
 def look(
@@ -90,8 +105,8 @@ def look(
         r for r in regions if r not in set(full) and not 0 <= now - memory.quiet.get(r, 0.0) < QUIET_SECONDS
     ]
     known = {r: told for r, (at, told) in memory.free.items() if 0 <= now - at < QUIET_SECONDS}
-    read, tagged = _read(account, full, known, memory, hints=rest)
-    more, _ = _read(account, [r for r in rest if tagged.get(r) is True], known, memory)
+    read, tagged = _read(account, full, known, memory, now=now, hints=rest)
+    more, _ = _read(account, [r for r in rest if tagged.get(r) is True], known, memory, now=now)
     for region, answer in {**read, **more}.items():
         if region not in known and isinstance(answer, Found):
             memory.free[region] = now, {"keys": answer.keys, "groups": answer.groups}
@@ -122,6 +137,8 @@ def _read(
     regions: list[str],
     known: Mapping[str, dict[str, list[Any]]],
     memory: Memory,
+    *,
+    now: float,
     hints: Iterable[str] = (),
 ) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
     """Read regions in full, and ask others whether they hold anything; all in one volley."""
@@ -143,7 +160,8 @@ def _read(
     for region, told in by_region.items():
         lost = _without_a_zone(account, region, told, memory)
         failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
-        read[region] = failed or Found(region, {**known.get(region, {}), **told}, lost)
+        whole = {**known.get(region, {}), **told}
+        read[region] = failed or Found(region, memory.without_deleted(whole, now), lost)
     return read, hinted
 
 

@@ -22,6 +22,7 @@ from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.survey import NAME, StoragePrice
 
+FILTER_VALUES = 200  # EC2 refuses a filter of more: FilterLimitExceeded
 ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)
 _MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (ami-[0-9a-f]+))?")
 
@@ -92,9 +93,10 @@ def _descended(
             of = {"machine": machine.name, "started_at": machine.started_at}
             left.append(replace(found, desk=machine.desk, generation=machine.generation, **of))
             desks[raw["SnapshotId"]] = machine.desk
-    if desks:
+    ids = sorted(desks)
+    for first in range(0, len(ids), FILTER_VALUES):
         asked = [
-            {"Name": "snapshot-id", "Values": sorted(desks)},
+            {"Name": "snapshot-id", "Values": ids[first : first + FILTER_VALUES]},
             {"Name": "status", "Values": ["available"]},
         ]
         for raw in pages("describe_volumes", "Volumes", Filters=asked):
