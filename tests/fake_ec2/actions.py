@@ -63,6 +63,7 @@ def load() -> None:
         market,
         network,
         parameters,
+        plan,
         power,
         pricing,
         quotas,

@@ -196,6 +196,11 @@ def set_retention(world: World, ask: Ask) -> Any:
     return world.retention
 
 
+def set_account(world: World, ask: Ask) -> Any:
+    world.settings.free_plan = bool(ask.get("free_plan", world.settings.free_plan))
+    return {"free_plan": world.settings.free_plan}
+
+
 def set_network(world: World, ask: Ask) -> Any:
     world.settings.default_vpc = bool(ask.get("default_vpc", world.settings.default_vpc))
     if "addresses" in ask:
@@ -375,6 +380,7 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("POST", "network"): set_network,
     ("POST", "outage"): set_outage,
     ("DELETE", "outage"): end_outage,
+    ("POST", "account"): set_account,
     ("POST", "recycle"): set_retention,
     ("POST", "interrupt"): interrupt,
     ("POST", "console"): console_action,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.fake_ec2 import catalogue, hidden_images, market, network, quotas
+from tests.fake_ec2 import plan as free_plan
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
 from tests.fake_ec2.errors import Problem, missing
@@ -82,6 +83,7 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
     if image.state != "available":
         raise Problem("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
     catalogue.check_type(kind, region)
+    free_plan.refuse(world, kind)
     check_fit(image, kind)
     if order.get("KeyName") and order["KeyName"] not in world.moto(region).key_pairs:
         raise Problem("InvalidKeyPair.NotFound", f"The key pair '{order['KeyName']}' does not exist")

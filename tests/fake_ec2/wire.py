@@ -24,7 +24,7 @@ from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.listener import Reply
 
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
-JSON_SERVICES = {"ssm": "1.1", "pricing": "1.1", "servicequotas": "1.1", "ce": "1.1"}
+JSON_SERVICES = {"ssm": "1.1", "pricing": "1.1", "servicequotas": "1.1", "ce": "1.1", "freetier": "1.0"}
 XML = "text/xml;charset=UTF-8"
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 SPACE = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'

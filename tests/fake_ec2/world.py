@@ -49,6 +49,7 @@ class Settings:
     lag: Lag = field(default_factory=Lag)
     latency_seconds: float = 0.0
     default_vpc: bool = True
+    free_plan: bool = False
     enabled_regions: set[str] = field(default_factory=lambda: set(catalogue.ALWAYS_ENABLED))
     quotas: dict[str, float] = field(default_factory=dict)  # by code, and by "region/code"
     capacity: list[dict[str, Any]] = field(default_factory=list)  # rows: zone, type, market, free

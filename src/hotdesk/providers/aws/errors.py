@@ -99,6 +99,12 @@ CODES: dict[str, Kind] = {
     "IdempotentInstanceTerminated": Kind.MISMATCH,  # what the token made is no more (since January 2025)
 }
 
+#: What those can do whose account is on the Free plan: see free_plan.py.
+FREE_PLAN = (
+    "hotdesk up --type m7i-flex.large --market on-demand   # or upgrade the plan, for GPUs too: "
+    "https://console.aws.amazon.com/billing/home#/account"
+)
+
 #: Of these, AWS's own words hold no more than that.
 _SOLD_OUT = frozenset({"InsufficientInstanceCapacity", "Server.InsufficientInstanceCapacity"})
 
@@ -226,7 +232,7 @@ def refusal(error: BaseException) -> Refused | None:
         return _before_asking(error)
     name, said = code(error), str(response.get("Error", {}).get("Message", "")).strip()
     action, status = str(getattr(error, "operation_name", "")), _status(error)
-    kind = CODES.get(name)
+    kind = _by_its_words(name, said) or CODES.get(name)
     if kind is None and 400 <= status < 500 and name not in _UNKNOWN:
         kind = Kind.BAD_REQUEST
     if kind is None and status >= 500 and action.startswith(_QUESTIONS):
@@ -237,12 +243,31 @@ def refusal(error: BaseException) -> Refused | None:
     return Refused(kind, message, fix=fix, seconds=_SECONDS.get(kind, 600.0))
 
 
+def _by_its_words(name: str, said: str) -> Kind | None:
+    """What a code means that stands for several things, where the words tell."""
+    if name == "InvalidParameterCombination" and "instance type is not eligible for Free Tier" in said:
+        return Kind.UNSUPPORTED
+    if name == "OptInRequired" and "marketplace" in said.lower():  # of an image, not of a region
+        return Kind.BAD_REQUEST
+    return None
+
+
 def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     message = f"{said or 'AWS gives no reason'} ({name})"
     if name in _SOLD_OUT:  # AWS says it in two sentences, once for each zone that is tried
         return f"sold out ({name})", ""
     if kind is Kind.THROTTLED:
         return f"AWS is too busy to answer {action or 'this'}: {message}", ""
+    if "eligible for Free Tier" in said:  # said of types and of images
+        what = "image" if "image" in said else "type"
+        return f"This account is on AWS's Free plan, and that does not start this {what} ({name}).", FREE_PLAN
+    if name == "OptInRequired" and kind is Kind.BAD_REQUEST:
+        found = re.search(r"https?://\S+", said)
+        place = found.group().rstrip(".") if found else "https://aws.amazon.com/marketplace"
+        return (
+            f"The image is sold in AWS Marketplace, and this account has not accepted its terms ({name}).",
+            f"{place}   # subscribe there; some products cost money by the hour, and forbid images of them",
+        )
     if kind is not Kind.DENIED:
         return message, ""
     if name == "AuthFailure.ServiceLinkedRoleCreationNotPermitted":

@@ -29,6 +29,7 @@ def policy() -> dict[str, Any]:
                     *("ec2:GetAllowedImagesSettings", "ec2:ListImagesInRecycleBin"),
                     *("ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin"),
                     *("pricing:GetProducts", "servicequotas:GetServiceQuota"),
+                    "freetier:GetAccountPlanState",
                 ],
                 "*",
             ),

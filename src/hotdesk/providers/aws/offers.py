@@ -18,6 +18,7 @@ import msgspec
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import SHIPPED, Market, Offer, Want
+from hotdesk.providers.aws import free_plan
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, all_of, side_by_side
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.listed import kept_answers, list_prices
@@ -29,6 +30,7 @@ GPU_PATTERNS = ("g*", "p*")
 #: For a desk without a GPU: ordinary machines that a person could work on.
 CPU_PATTERNS = (
     *("t3.large", "t3.xlarge", "m7i.large", "m7i.xlarge", "m7i.2xlarge", "m6i.large", "m6i.xlarge"),
+    "m7i-flex.large",  # the largest that an account on the Free plan starts
     *("c7i.xlarge", "c7i.2xlarge", "c7i.4xlarge", "c6i.xlarge", "r7i.xlarge"),
 )
 
@@ -38,6 +40,7 @@ class Kept(msgspec.Struct, frozen=True):
 
     types: list[Offer]
     zones: dict[str, list[str]]
+    free: list[str] = []  # types that an account on the Free plan starts
 
 
 def find_offers(
@@ -60,8 +63,9 @@ def find_offers(
         )
     regions = [r for r in want.regions if r in enabled] or [account.home]
     patterns = _patterns(want)
-    keys = {f"aws-types-3/{region}/{','.join(patterns)}": region for region in regions}
+    keys = {f"aws-types-4/{region}/{','.join(patterns)}": region for region in regions}
     asked = {key: partial(_ask, account, region, patterns) for key, region in keys.items()}
+    free = free_plan.on_it(account, cache, now)
     read = kept_answers(cache, now, Kept, asked)
     kept = {keys[key]: told for key, told in read.items() if isinstance(told, Kept)}
     if not kept:
@@ -69,6 +73,12 @@ def find_offers(
     rows = [(region, offer) for region, told in kept.items() for offer in told.types if _fits(offer, want)]
     if want.instance_type and not any(kept[region].zones.get(offer.instance_type) for region, offer in rows):
         raise _not_sold(account, want, list(kept))
+    if free and rows:
+        eligible = [(region, offer) for region, offer in rows if offer.instance_type in kept[region].free]
+        if not eligible:
+            wanted = want.instance_type or ", ".join(sorted({offer.gpu or "that" for _, offer in rows})[:4])
+            raise free_plan.refused(wanted, sorted({t for told in kept.values() for t in told.free}))
+        rows = eligible
     prices = list_prices(account, sorted({offer.instance_type for _, offer in rows}), cache, now)
     spot = _spot(account, rows, now) if want.market != "on-demand" else {}
     offers = []
@@ -137,7 +147,8 @@ def _ask(account: Account, region: str, patterns: tuple[str, ...]) -> Kept:
         if row["Location"] in zones:
             sold.setdefault(row["InstanceType"], []).append(row["Location"])
     offers = [offer for raw in types if (offer := as_offer(raw))]
-    return Kept(types=offers, zones={name: sorted(places) for name, places in sold.items()})
+    free = [raw["InstanceType"] for raw in types if raw.get("FreeTierEligible")]
+    return Kept(types=offers, zones={name: sorted(places) for name, places in sold.items()}, free=free)
 
 
 def _zones(account: Account, region: str) -> set[str]:

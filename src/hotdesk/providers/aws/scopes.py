@@ -12,7 +12,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Market, Offer, Scope
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import quotas
-from hotdesk.providers.aws.errors import missing_action
+from hotdesk.providers.aws.errors import FREE_PLAN, missing_action
 
 _NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 
@@ -30,6 +30,8 @@ def of_the_launch(no: Refused, why: str, offer: Offer) -> Refused:
         return _scoped(no, scope)
     if no.kind is Kind.QUOTA:
         return _scoped(no, Scope(provider=offer.provider, region=offer.region))
+    if no.fix == FREE_PLAN and no.kind is Kind.UNSUPPORTED:
+        return _scoped(no, Scope(provider=offer.provider, types=(offer.instance_type,)))
     if why == _NO_SPOT_ROLE:
         return _scoped(no, Scope(provider=offer.provider, market=Market.SPOT))
     if no.kind is Kind.DENIED and "explicit deny" in no.message:

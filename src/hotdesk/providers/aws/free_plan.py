@@ -1,0 +1,47 @@
+"""Accounts on AWS's Free plan (opened since July 2025 and not upgraded): few types start there.
+
+RunInstances refuses every other one as "not eligible for Free Tier". Which are eligible is told by
+DescribeInstanceTypes (FreeTierEligible), and the plan itself by GetAccountPlanState.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.aws.account import Account, Cache
+from hotdesk.providers.aws.errors import FREE_PLAN, answers
+from hotdesk.providers.aws.listed import KEPT_SECONDS
+
+REGION = "us-east-1"  # the service has no other
+_KEY = "aws-plan"
+
+
+def on_it(account: Account, cache: Cache | None, now: float) -> bool:
+    """Whether the account is on the Free plan; False also where nobody can say.
+
+    That it is not is believed for a day. That it is, is asked each time: it may have been upgraded since.
+    """
+    kept = cache.cached(_KEY) if cache else None
+    if kept and 0 <= now - kept[0] < KEPT_SECONDS:
+        return False
+    free = False
+    try:
+        with answers():
+            told = account.client("freetier", REGION, retry=False).get_account_plan_state()
+        free = told.get("accountPlanType") == "FREE"
+    except Exception:  # no permission, an older boto3, another partition: then a launch would tell
+        free = False
+    if not free and cache:
+        cache.keep(_KEY, b"other", now)
+    return free
+
+
+def refused(wanted: str, eligible: Sequence[str]) -> Refused:
+    """The words for a wish that no type of the Free plan meets."""
+    also = f": {', '.join(eligible)}" if eligible else ""
+    return Refused(
+        Kind.BAD_REQUEST,
+        f"This account is on AWS's Free plan, which starts its own few types only{also}. {wanted} is none.",
+        fix=FREE_PLAN,
+    )
