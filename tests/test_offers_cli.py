@@ -343,6 +343,79 @@ def test_an_account_gives_live_prices_of_every_zone(tmp_path: Path, cloud: Any, 
     assert {row["region"] for row in found} == {"us-west-2", "us-east-1"}
 
 
+def listed_and_spot(done: subprocess.CompletedProcess[str]) -> tuple[set[str], set[str]]:
+    """The regions of rows that the price list told, and of those of the spot price history."""
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return tuple(  # type: ignore[return-value]
+        {row["region"] for row in found if row["source"] == source}
+        for source in ("GetProducts", "DescribeSpotPriceHistory")
+    )
+
+
+def test_a_price_list_that_answers_slowly_costs_no_region_and_no_spot_row(
+    tmp_path: Path, cloud: Any, server: Server
+) -> None:
+    """AWS takes ten questions at once and five a second. What it did not tell in time is said, also from the
+    cache, and asked for next time; what it told is not asked for again that day."""
+    env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url}
+    enabled = {r["RegionName"] for r in cloud.client("ec2", "us-east-1").describe_regions()["Regions"]}
+    cloud.delete("log")
+    done = online(tmp_path, "--json", "--market", "spot", **env)
+    listed, spot = listed_and_spot(done)
+    assert spot == enabled
+    assert "gave nothing" not in done.stderr
+    asked = cloud.get("log?action=GetProducts")
+    assert len([r for r in asked if r["code"]]) <= len(asked) // 10, "it was asked too fast"
+    listed, spot = listed_and_spot(online(tmp_path, "--json", **env))
+    assert spot == enabled
+    assert len(listed) >= 3
+    cached = online(tmp_path, "--offline", **env)
+    missing = len(enabled - listed)
+    assert f"on-demand prices of {missing} regions" in cached.stderr
+    with Store(tmp_path) as store:  # a minute later
+        store.keep("offers-tried", b"", time.time() - 100)
+    cloud.delete("log")
+    more, spot = listed_and_spot(online(tmp_path, "--json", **env))
+    assert spot == enabled
+    assert more > listed
+
+
+def test_a_named_gpu_is_asked_about_by_its_types(tmp_path: Path, cloud: Any, server: Server) -> None:
+    env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url}
+    cloud.delete("log")
+    done = online(tmp_path, "--gpu", "T4", "--json", **env)
+    listed, spot = listed_and_spot(done)
+    assert listed >= spot
+    assert len(listed) > 10
+    assert "on-demand prices of" not in done.stderr, "none of them is missing that matters here"
+    asked = cloud.get("log?action=GetProducts")
+    assert len(asked) <= 8
+    assert not [r for r in asked if r["code"]]
+    cloud.delete("log")
+    with Store(tmp_path) as store:
+        store.keep("offers-tried", b"", time.time() - 100)
+    online(tmp_path, "--gpu", "T4", "--refresh", "--json", **env)
+    assert cloud.get("log?action=GetProducts") == [], "the same day"
+
+
+def test_a_price_list_that_is_denied_costs_its_own_prices_only(
+    tmp_path: Path, cloud: Any, server: Server
+) -> None:
+    env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url}
+    cloud.post("refuse", action="GetProducts", code="AccessDeniedException", status=400, times=None)
+    try:
+        done = online(tmp_path, "--json", **env)
+    finally:
+        cloud.delete("rules")
+    listed, spot = listed_and_spot(done)
+    assert not listed
+    assert len(spot) > 10
+    shown = {row["source"] for row in json.loads(done.stdout) if row["market"] == "on-demand"}
+    assert all("shipped table of 20" in source for source in shown)
+    assert "on-demand prices of" in done.stderr
+
+
 def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, server: Server) -> None:
     env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     done = online(tmp_path, "g6.xlarge", **env)

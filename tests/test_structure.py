@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAY = {
     "core": set(),
     "aws_session": set(),
-    "providers": {"machine", "aws_session"},
+    "providers": {"machine", "aws_session", "pacing"},
     "machine": set(),
     "connect": set(),
     "store": {"state_file"},
@@ -23,7 +23,8 @@ MAY = {
     "config": {"providers"},  # their settings
     "reconcile": {"store", "abreast"},
     "abreast": set(),
-    "market": {"world", "aws_session"},
+    "market": {"world", "aws_session", "pacing"},
+    "pacing": set(),
     "costs": {"lifetimes", "paid"},
     "lifetimes": {"paid"},
     "bills": {"paid"},

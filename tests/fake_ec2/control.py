@@ -113,6 +113,15 @@ def add_rule(what: str) -> Callable[[World, Ask], Any]:
     return add
 
 
+def set_throttle(world: World, ask: Ask) -> Any:
+    """A token bucket of real time for an `action`: `size` calls at once, then `per_second`; size 0: none."""
+    rules = world.rules
+    rules.throttles = [r for r in rules.throttles if r.action != ask.get("action", "*")]
+    if size := float(ask.pop("size", 0)):
+        rules.throttles.append(Rule(what="throttle", **ask, times=None, size=size, tokens=size))
+    return [vars(r) for r in rules.throttles]
+
+
 def show_rules(world: World, ask: Ask) -> Any:
     return [vars(r) for r in world.rules.rows]
 
@@ -369,6 +378,8 @@ CONTROLS: dict[tuple[str, str], Callable[[World, Ask], Any]] = {
     ("POST", "lose"): add_rule("lose"),
     ("POST", "delay"): add_rule("delay"),
     ("POST", "spoil"): add_rule("spoil"),
+    ("POST", "throttle"): set_throttle,
+    ("GET", "throttle"): lambda world, ask: [vars(r) for r in world.rules.throttles],
     ("GET", "rules"): show_rules,
     ("DELETE", "rules"): drop_rules,
     ("OPTIONS", "rules"): fields_of_a_rule,

@@ -30,7 +30,7 @@ ARN = "arn:aws:iam::123456789012:user/hotdesk"
 class Rule:
     """Matches a call by action, region, zone, instance type, market (globs) and text; counts itself down."""
 
-    what: str  # refuse | lose | delay | spoil
+    what: str  # refuse | lose | delay | spoil | throttle
     action: str = "*"
     service: str = "*"
     region: str = "*"
@@ -46,6 +46,9 @@ class Rule:
     when: str = "after"  # lose: before | after the effect
     seconds: float = 0.0
     how: str = ""  # spoil: failed | missing-disk | short-disk | stuck | snapshot-error | wrong-source
+    size: float = 0.0  # throttle: so many calls at once, and then per_second, in real time
+    per_second: float = 0.0
+    tokens: float = 0.0
     hits: int = 0
 
     def meets(self, call: Call, zone: str | None, market: str, instance_type: str) -> bool:
@@ -74,6 +77,12 @@ class Rule:
 @dataclass
 class Rules:
     rows: list[Rule] = field(default_factory=list)
+    # AWS Billing user guide, "Using the AWS Price List Query API", quotas: by account.
+    throttles: list[Rule] = field(
+        default_factory=lambda: [
+            Rule(what="throttle", action="GetProducts", times=None, size=10, per_second=5, tokens=10)
+        ]
+    )
 
     def add(self, what: str, **fields: Any) -> Rule:
         rule = Rule(what=what, **fields)
@@ -88,6 +97,21 @@ class Rules:
                 continue
             if rule.meets(call, zone, market, kind) and rule.count():
                 return rule
+        return None
+
+    def throttled(self, call: Call, now: float) -> Problem | None:
+        """A refusal of what goes past a token bucket of AWS. `now` is real time: that is what it counts."""
+        for rule in self.throttles:
+            if not rule.meets(call, *facts(call)):
+                continue
+            rule.tokens = min(rule.size, rule.tokens + (now - rule.seconds) * rule.per_second)
+            rule.seconds = now
+            if rule.tokens < 1:
+                rule.hits += 1
+                if call.service == "ec2":
+                    return Problem("RequestLimitExceeded", "Request limit exceeded.")
+                return Problem("ThrottlingException", "Rate exceeded", 400)
+            rule.tokens -= 1
         return None
 
     def refusal(self, call: Call) -> Problem | None:

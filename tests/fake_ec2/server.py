@@ -65,6 +65,8 @@ class Application:
                 if world.rules.first("lose", call, when="before"):
                     entry["lost"] = "before"
                     return None
+                if too_fast := world.rules.throttled(call, begun):
+                    raise too_fast
                 reply = self.effect(call, environ, body)
             except Problem as problem:
                 entry["code"] = problem.code

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hotdesk.store import Store
 
 SHOWN = 25
+AGAIN_SECONDS = 60.0  # after which prices that were not told in time are asked for again
 
 
 @click.command()
@@ -97,13 +99,13 @@ def command(
 
     now = SystemClock().now()
     with open_store() as store:
-        known = _known(store, now, refresh=refresh, offline=offline)
+        query = Query(types=_todays(instance_types), **filters)
+        known = _known(store, now, query, refresh=refresh, offline=offline)
         latency = latencies(store)
         refused = frozenset() if everything else _refused(store, now)
     for note in known.notes:
         render.note(note + ".")
     gone = shipped().gone()
-    query = Query(types=_todays(instance_types), **filters)
     if sort == "latency" and not latency:
         render.note("No latency is known yet, so the order is by price. Measure it: hotdesk regions")
     found = search(
@@ -183,17 +185,25 @@ def _todays(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
-    """The catalogue; asked anew where it is old and asking is polite."""
+def _known(store: Store, now: float, query: Query, *, refresh: bool, offline: bool) -> Known:
+    """The catalogue; asked anew where it is old, or lacks prices that are asked for, and asking is polite."""
     from hotdesk.market import stock
+    from hotdesk.market.query import named_types
 
     known = stock.known(store)
-    if (
-        offline
-        or "HOTDESK_OFFLINE" in os.environ
-        or not (refresh or (known.is_old(now) and stock.due(store, now)))
-    ):
-        return known
+    names = named_types(query, known.catalog.machines)
+    old = known.is_old(now) and stock.due(store, now)
+    lacks = stock.is_lacking(store, known, names, now) and stock.due(store, now, AGAIN_SECONDS)
+    if not (offline or "HOTDESK_OFFLINE" in os.environ) and (refresh or old or lacks):
+        known = _refreshed(store, now, query, known, refresh=refresh)
+        names = named_types(query, known.catalog.machines)
+    return known._replace(notes=(*known.notes, *stock.notes_on_lacks(store, known, names, now)))
+
+
+def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh: bool) -> Known:
+    from hotdesk.market import stock
+    from hotdesk.market.query import named_types
+
     loud = sys.stderr.isatty()
 
     def progress(text: str) -> None:
@@ -207,7 +217,9 @@ def _known(store: Store, now: float, *, refresh: bool, offline: bool) -> Known:
             store,
             now,
             progress=progress if loud else lambda text: None,
-            limit_seconds=120.0 if refresh else 20.0,
+            limit_seconds=180.0 if refresh else stock.LIMIT_SECONDS,
+            list_seconds=100.0 if refresh else stock.LIST_SECONDS,
+            names=partial(named_types, query),
             regions=load(config_files()).defaults.regions,
             advisor_url=os.environ.get("HOTDESK_ADVISOR_URL", ""),  # somebody's mirror of the public file
         )

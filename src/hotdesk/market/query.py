@@ -6,15 +6,16 @@ two filters that contradict each other, and how a name that nobody knows gets it
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import NamedTuple
 
-from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.errors import HotdeskError, Unknown, Usage
 from hotdesk.core.gpu import a_gpu
 from hotdesk.core.model import Market, Value
 from hotdesk.market.catalog import MARKETS, Catalog, Place
@@ -216,6 +217,19 @@ def _types(catalog: Catalog, wanted: Sequence[str], retired: Mapping[str, Retire
         " ".join(wanted),
         machine=lambda m: m.instance_type in exact or any(fnmatchcase(m.instance_type, s) for s in shapes),
     )
+
+
+def named_types(query: Query, machines: Collection[Machine]) -> frozenset[str]:
+    """The types that a question names, by name or by their GPU; none where it names no GPU and no type."""
+    if query.types:
+        return frozenset(m.instance_type for m in machines if m.instance_type in query.types)
+    models = sorted({machine.gpu for machine in machines if machine.gpu})
+    found: set[str] = set()
+    for text in (t for words in query.gpu for t in words.split(",") if t.strip()):
+        with contextlib.suppress(HotdeskError):
+            check = _gpu(text, models, {})
+            found |= {machine.instance_type for machine in machines if machine.gpu and check(machine)}
+    return frozenset(found)
 
 
 def _gpus(catalog: Catalog, wanted: Sequence[str], retired: Mapping[str, Retired]) -> _Filter:

@@ -19,14 +19,15 @@ from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.prices import region_of
 from hotdesk.market.table import Machine
+from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 
 T = TypeVar("T")
 
 PRICING_REGION = "us-east-1"  # the Price List API answers in few regions, for all of them
 AT_ONCE = 8
 _LINUX = "Linux/UNIX"
-_SPOT = "DescribeSpotPriceHistory"
-_LISTED = "GetProducts"
+SPOT = _SPOT = "DescribeSpotPriceHistory"
+LISTED = _LISTED = "GetProducts"
 #: Sources that ask the account itself.
 LIVE = (_SPOT, _LISTED)
 #: What the price list calls an ordinary Linux machine, without a licence and paid by use.
@@ -57,14 +58,24 @@ class Aws:
 
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], Any] = {}
-        self._config = Config(connect_timeout=4, read_timeout=20, retries={"total_max_attempts": 3})
+        self._config = Config(
+            connect_timeout=4, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3}
+        )
         self.home = self._session.region_name or PRICING_REGION
 
     def client(self, service: str, region: str) -> Any:
+        from botocore.config import Config
+
         with self._lock:  # making a client is not thread-safe in boto3, using one is
             key = (service, region)
             if key not in self._clients:
-                self._clients[key] = self._session.client(service, region, config=self._config)
+                if service == "pricing":
+                    many = self._config.merge(
+                        Config(retries={"mode": "standard", "total_max_attempts": PRICE_LIST_ATTEMPTS})
+                    )
+                    self._clients[key] = keep_pace(self._session.client(service, region, config=many))
+                else:
+                    self._clients[key] = self._session.client(service, region, config=self._config)
             return self._clients[key]
 
     def regions(self) -> list[str]:
@@ -122,10 +133,18 @@ class Aws:
 
     def on_demand(self, region: str) -> dict[str, float]:
         """On-demand $/h by instance type in a region, from the Price List API."""
-        filters = [{"Type": "TERM_MATCH", "Field": f, "Value": v} for f, v in _PLAIN.items()]
-        filters.append({"Type": "TERM_MATCH", "Field": "regionCode", "Value": region})
-        found: dict[str, float] = {}
-        with answers(f"GetProducts of {region}"):
+        return {name: price for name, _, price in self._products(f"of {region}", regionCode=region)}
+
+    def on_demand_of(self, instance_type: str) -> dict[str, float]:
+        """On-demand $/h of a type by region: one page, and so one request."""
+        rows = self._products(f"of {instance_type}", instanceType=instance_type)
+        return {region: price for _, region, price in rows}
+
+    def _products(self, what: str, **wanted: str) -> list[tuple[str, str, float]]:
+        """(type, region, $/h) of all ordinary Linux machines with these fields."""
+        filters = [{"Type": "TERM_MATCH", "Field": f, "Value": v} for f, v in {**_PLAIN, **wanted}.items()]
+        found: list[tuple[str, str, float]] = []
+        with answers(f"GetProducts {what}"):
             pages = (
                 self.client("pricing", PRICING_REGION)
                 .get_paginator("get_products")
@@ -134,14 +153,13 @@ class Aws:
             for page in pages:
                 for row in page["PriceList"]:
                     with contextlib.suppress(KeyError, ValueError, TypeError, msgspec.DecodeError):
-                        name, price = _listed(row)
-                        if price > 0:
-                            found[name] = price
+                        if (product := _listed(row))[2] > 0:
+                            found.append(product)
         return found
 
 
-def aws_region(account: Aws, region: str, machines: dict[str, Machine], now: float) -> list[Offer]:
-    """Everything one region sells: spot prices zone by zone, on-demand for every zone that has a GPU type."""
+def aws_spot(account: Aws, region: str, machines: dict[str, Machine], now: float) -> list[Offer]:
+    """A region's spot prices, zone by zone."""
     rows: list[Offer] = []
     for name, zone, price, changed in account.spot_now(region, now):
         if machine := machines.get(name):
@@ -155,17 +173,24 @@ def aws_region(account: Aws, region: str, machines: dict[str, Machine], now: flo
                     source=_SPOT,
                 )
             )
-    listed = account.on_demand(region)
-    zones = account.zones(region)
-    for name, price in listed.items():
+    return rows
+
+
+def aws_listed(
+    region: str,
+    listed: dict[str, tuple[float, float]],
+    zones: dict[str, list[str]],
+    machines: dict[str, Machine],
+) -> Iterator[Offer]:
+    """A region's on-demand rows, in every zone for a GPU type. `listed`: $/h by type, and since when."""
+    for name, (price, time) in listed.items():
         if machine := machines.get(name):
             places = zones.get(name, ()) if machine.gpu else ("",) if zones.get(name) else ()
-            rows += [
-                machine.offer(region=region, zone=zone, usd_per_hour=price, price_time=now, source=_LISTED)
-                for zone in places
-                if region_of(zone) == region or not zone
-            ]
-    return rows
+            for zone in places:
+                if region_of(zone) == region or not zone:
+                    yield machine.offer(
+                        region=region, zone=zone, usd_per_hour=price, price_time=time, source=_LISTED
+                    )
 
 
 def as_machine(raw: dict[str, Any]) -> Machine | None:
@@ -283,7 +308,7 @@ def answers(question: str) -> Iterator[None]:
         raise Unreachable(f"AWS does not answer {question}.", str(error), "hotdesk doctor") from error
 
 
-def _listed(row: str | dict[str, Any]) -> tuple[str, float]:
+def _listed(row: str | dict[str, Any]) -> tuple[str, str, float]:
     document = msgspec.json.decode(row) if isinstance(row, str) else row
     prices = [
         float(dimension["pricePerUnit"]["USD"])
@@ -291,7 +316,8 @@ def _listed(row: str | dict[str, Any]) -> tuple[str, float]:
         for dimension in term["priceDimensions"].values()
         if dimension.get("unit", "Hrs") == "Hrs"
     ]
-    return document["product"]["attributes"]["instanceType"], max(prices)
+    product = document["product"]["attributes"]
+    return product["instanceType"], product.get("regionCode", ""), max(prices)
 
 
 def _utc(moment: float) -> datetime:

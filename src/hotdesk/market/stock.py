@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,7 +16,9 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Market, Offer
+from hotdesk.market import pricelist
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
+from hotdesk.market.pricelist import Lacks
 from hotdesk.market.table import Machine, shipped
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ KEY = f"offers-{FORM}"  # another form of the catalogue is another key
 FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
 LIMIT_SECONDS = 60.0
+LIST_SECONDS = 15.0  # of them for a price list, which answers slowly: what it did not tell comes next time
 
 
 class Cache(Protocol):
@@ -39,6 +43,7 @@ class Known(NamedTuple):
     catalog: Catalog
     time: float | None  # when it was gathered; None: it is only the shipped table
     notes: tuple[str, ...] = ()
+    lacks: Lacks = Lacks()  # what was not got when it was gathered
 
     def is_old(self, now: float) -> bool:
         return self.time is None or not 0 <= now - self.time < FRESH_SECONDS
@@ -55,7 +60,7 @@ def known(cache: Cache) -> Known:
     kept = cache.cached(KEY)
     if kept:
         try:
-            return Known(Catalog.unpack(kept[1]), kept[0])
+            return Known(Catalog.unpack(kept[1]), kept[0], lacks=pricelist.read_lacks(cache))
         except ValueError as error:
             note = f"the cached prices were damaged ({error}) and were passed over"
             return Known(_table_only(), None, (note,))
@@ -74,10 +79,25 @@ def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str
     return found
 
 
-def due(cache: Cache, now: float) -> bool:
+def due(cache: Cache, now: float, quiet_seconds: float = QUIET_SECONDS) -> bool:
     """Whether asking again is polite: not so soon after every source failed."""
     tried = cache.cached("offers-tried")
-    return not tried or not 0 <= now - tried[0] < QUIET_SECONDS
+    return not tried or not 0 <= now - tried[0] < quiet_seconds
+
+
+def is_lacking(cache: Cache, known: Known, names: Collection[str], now: float) -> bool:
+    """Whether on-demand prices are missing that the account could tell: of the types named, or of regions."""
+    if not known.lacks.listed:
+        return False
+    if not 0 < len(names) <= pricelist.NAMED_MAX:
+        return True
+    return any(pricelist.kept(cache, pricelist.type_key(name), now) is None for name in names)
+
+
+def notes_on_lacks(cache: Cache, known: Known, names: Collection[str], now: float) -> tuple[str, ...]:
+    """A line for each kind of price that is missing, now or since it was gathered."""
+    day = datetime.fromtimestamp(shipped().time, UTC).strftime("%-d %B %Y")
+    return known.lacks.notes(f"hotdesk's own table of {day}", listed=is_lacking(cache, known, names, now))
 
 
 def refreshed(
@@ -87,20 +107,23 @@ def refreshed(
     progress: Callable[[str], None] = lambda text: None,
     advisor_url: str = "",
     regions: Sequence[str] = (),
+    names: Callable[[Collection[Machine]], Collection[str]] = lambda machines: (),
     limit_seconds: float = LIMIT_SECONDS,
+    list_seconds: float = LIST_SECONDS,
 ) -> Known:
     """Ask every source that there is, keep what they say, and return it with a line for each that failed.
 
-    The account is asked about `regions`, or about all that are enabled when there are none.
+    The account is asked about `regions`, or about all that are enabled when there are none; for on-demand
+    prices of the types that `names` picks out of all there are, where it picks any. Its price list answers
+    slowly: what it did not tell in time is the shipped table's, said in `lacks`, and asked for next time.
     """
     from hotdesk.aws_session import has_credentials
     from hotdesk.market.public import ADVISOR_URL
-    from hotdesk.market.sources import LIVE
+    from hotdesk.market.sources import LISTED, LIVE, SPOT, aws_listed
 
     advisor_url = advisor_url or ADVISOR_URL
     notes: list[str] = []
-    answers: dict[str, list[Offer]] = {}
-    told: dict[str, list[Machine]] = {}
+    heard = _Heard()
     files: list[tuple[Advice, _File]] = []
     cache.keep("offers-tried", b"", now)
     body = _cached_file(cache, advisor_url)
@@ -108,10 +131,14 @@ def refreshed(
     def advisor() -> None:
         files.append(_advice(body, advisor_url, now))
 
+    before = known(cache).catalog
+    keys = [pricelist.region_key(region) for region in before.regions]
+    keys += [pricelist.type_key(machine.instance_type) for machine in before.machines]
+    listed = {key for key in keys if pricelist.kept(cache, key, now)}
     jobs: dict[str, Callable[[], None]] = {"the public spot advisor": advisor}
     if has_credentials():
         jobs["your AWS account"] = lambda: _account(
-            answers, told, notes, now=now, progress=progress, regions=regions
+            heard, listed, names, now=now, progress=progress, regions=regions, list_seconds=list_seconds
         )
     faults = _side_by_side(jobs, progress, limit_seconds)
     notes += [f"{name} gave nothing: {fault}" for name, fault in faults.items()]
@@ -121,10 +148,31 @@ def refreshed(
     elif file:
         notes.append("the public spot advisor cannot be reached; what it said before is used")
     table = shipped()
-    live = [offer for rows in list(answers.values()) for offer in rows]
-    before = known(cache).catalog  # what the account said earlier of regions that are silent now
+    for key, usd in list(heard.listed.items()):
+        cache.keep(key, msgspec.json.encode(usd), now)
+    answers, by_name = dict(heard.spot), {machine.instance_type: machine for machine in heard.machines}
+    live = [offer for rows in answers.values() for offer in rows]
+    whole: set[str] = set()  # regions of which the price list has told everything within a day
+    of_types = {name: pricelist.kept(cache, pricelist.type_key(name), now) for name in by_name}
+    for region, zones in dict(heard.zones).items():
+        prices = {
+            n: (told.usd[region], told.time) for n, told in of_types.items() if told and region in told.usd
+        }
+        if told := pricelist.kept(cache, pricelist.region_key(region), now):
+            prices = {name: (usd, told.time) for name, usd in told.usd.items()} | prices
+            whole.add(region)
+        live += aws_listed(region, prices, zones, by_name)
+    late = {r: f"no answer within {limit_seconds:g} s" for r in heard.regions if r not in answers}
+    lacks = Lacks(listed=[r for r in heard.regions if r not in whole], silent=late | dict(heard.silent))
     for row in range(len(before)):
-        if before.sources[before.source[row]] in LIVE and (offer := before.offer(row)).region not in answers:
+        # what the account said earlier of what is silent now
+        source = before.sources[before.source[row]]
+        if source not in LIVE:
+            continue
+        offer = before.offer(row)
+        if (source == SPOT and offer.region not in answers) or (
+            source == LISTED and offer.region not in whole and _is_young(offer, now)
+        ):
             live.append(offer)
     bands = dict(table.bands())
     estimates: list[Offer] = []
@@ -132,7 +180,7 @@ def refreshed(
         bands |= advice.bands
         estimates = list(_estimates([*live, *table.offers()], advice, file.time))
     machines = {machine.instance_type: machine for machine in table.machines()}
-    machines |= {machine.instance_type: machine for machine in told.get("machines", ())}
+    machines |= by_name
     catalog = build(
         [live, estimates, table.offers()],
         machines=machines.values(),
@@ -145,7 +193,24 @@ def refreshed(
     if not answers and not advice:
         return known(cache)._replace(notes=tuple(notes))
     cache.keep(KEY, catalog.pack(), now)
-    return Known(catalog, now, tuple(notes))
+    pricelist.keep_lacks(cache, lacks, now)
+    return Known(catalog, now, tuple(notes), lacks)
+
+
+def _is_young(offer: Offer, now: float) -> bool:
+    return offer.price_time is not None and 0 <= now - offer.price_time < pricelist.KEPT_SECONDS
+
+
+class _Heard:
+    """What an account has told so far: filled by several threads, read when time is up."""
+
+    def __init__(self) -> None:
+        self.regions: list[str] = []
+        self.machines: list[Machine] = []
+        self.spot: dict[str, list[Offer]] = {}
+        self.zones: dict[str, dict[str, list[str]]] = {}
+        self.listed: dict[str, dict[str, float]] = {}
+        self.silent: dict[str, str] = {}  # regions, and why
 
 
 def _table_only() -> Catalog:
@@ -213,31 +278,41 @@ def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
 
 
 def _account(
-    answers: dict[str, list[Offer]],
-    told: dict[str, list[Machine]],
-    notes: list[str],
+    heard: _Heard,
+    listed: Collection[str],
+    names: Callable[[Collection[Machine]], Collection[str]],
     *,
     now: float,
     progress: Callable[[str], None],
     regions: Sequence[str],
+    list_seconds: float,
 ) -> None:
-    from hotdesk.market.sources import Aws, aws_region, side_by_side
+    """Spot prices of all regions first: a price list that answers slowly, or not at all, costs none."""
+    from hotdesk.market.sources import Aws, aws_spot, side_by_side
 
     account = Aws()
     enabled = account.regions()
     wanted = [region for region in enabled if region in regions] or enabled
-    machines = account.machines()
-    told["machines"] = machines
-    by_name = {machine.instance_type: machine for machine in machines}
+    heard.machines = account.machines()
+    by_name = {machine.instance_type: machine for machine in heard.machines}
+    heard.regions = sorted(wanted, key=lambda region: region != account.home)
 
     def ask(region: str) -> None:
         try:
-            answers[region] = aws_region(account, region, by_name, now)
-            progress(f"{region}: {len(answers[region])} prices")
+            heard.zones[region] = account.zones(region)
+            heard.spot[region] = aws_spot(account, region, by_name, now)
+            progress(f"{region}: {len(heard.spot[region])} spot prices")
         except HotdeskError as error:
-            notes.append(f"{region} gave nothing: {error.what}")
+            heard.silent[region] = error.what.rstrip(".")
+
+    def told(key: str, usd: dict[str, float]) -> None:
+        heard.listed[key] = usd
+        progress(f"{key.partition('/')[2]}: {len(usd)} on-demand prices")
 
     side_by_side(ask, wanted)
+    until = perf_counter() + list_seconds
+    chosen = names(heard.machines)
+    pricelist.ask(account, listed, heard.regions, chosen, told=told, until=until)
 
 
 def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[Offer]:

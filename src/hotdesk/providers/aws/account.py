@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hotdesk.aws_session import open_session
 from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.settings import Settings
 
@@ -154,15 +155,17 @@ class Account:
             if key not in self._clients:
                 from botocore.config import Config
 
+                attempts = PRICE_LIST_ATTEMPTS if service == "pricing" else 2
                 config = Config(
-                    retries={"mode": "standard", "total_max_attempts": 2 if retry else 1},
+                    retries={"mode": "standard", "total_max_attempts": attempts if retry else 1},
                     connect_timeout=5,
                     read_timeout=30,
                     max_pool_connections=16,
                     user_agent_extra="hotdesk",
                 )
                 with answers():
-                    self._clients[key] = self._open(tries).client(service, region_name=region, config=config)
+                    made = self._open(tries).client(service, region_name=region, config=config)
+                self._clients[key] = keep_pace(made) if service == "pricing" else made
             return self._clients[key]
 
     def ec2(self, region: str) -> Any:
