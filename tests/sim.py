@@ -172,6 +172,11 @@ class Cloud(Truth):
     def delete_saved(self, machine_id: str, started_at: float) -> None:
         self._call("delete", lambda: self._delete_saved(machine_id, started_at))
 
+    def report(self, machine_id: str) -> None:
+        thing = self.find(machine_id)
+        if thing and isinstance(thing.value, Instance) and not thing.value.reported:
+            self._change(thing, reported=True)
+
     def doom(self, thing_id: str) -> None:
         self._pass()
         if thing := self.find(thing_id):

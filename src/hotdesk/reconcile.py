@@ -285,9 +285,15 @@ class Reconciler:
             machines = [next(i for i in seen[d.name].machines if i.id == step.id) for d, step in some]
             lanes = [[(provider, machine)] for machine in machines]
             abreast(lanes, _at_once(provider), take=lambda job: log_in(*job), end=end)
-        return [(d, step, self._proven(d, seen[d.name], answers[d.name])) for d, step in proofs]
+        found = []
+        for desk, step in proofs:
+            machine = next(i for i in seen[desk.name].machines if i.id == step.id)
+            found.append((desk, step, self._proven(desk, machine, seen[desk.name], answers[desk.name])))
+        return found
 
-    def _proven(self, desk: Desk, seen: Seen, answer: Callable[[], Access]) -> Wait | Ask | None:
+    def _proven(
+        self, desk: Desk, machine: Instance, seen: Seen, answer: Callable[[], Access]
+    ) -> Wait | Ask | None:
         times = self._put_off.pop(desk.name, 0) + 1
         try:
             self.on_proven(answer())
@@ -295,6 +301,9 @@ class Reconciler:
             if no.kind is Kind.THROTTLED:
                 self._put_off[desk.name] = times
                 return self._longer(Wait(seconds=0.0, why=no.message), desk.name, times, self.clock.now())
+            denied = no.kind is Kind.NOT_READY and "Permission denied" in no.message
+            if denied and not self.store.past(desk).made(machine):
+                return _anothers_key(desk, machine)
             if no.kind is Kind.NOT_READY:
                 return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
             fix = no.fix or f"hotdesk doctor {desk.name}"
@@ -397,6 +406,17 @@ def _goal_stands(error: Unreachable, desk: Desk) -> Unreachable:
     return Unreachable(error.what, error.why, fix)
 
 
+def _anothers_key(desk: Desk, machine: Instance) -> Ask:
+    """Why this computer is not let in, where another launched the machine."""
+    there = machine.computer or "another computer"
+    return Ask(
+        what=f"{desk.name} is up, and only {there} can log in.",
+        why=f"Its machine ({machine.id}) was launched there, and the key for it never leaves that computer.",
+        fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}   # use it here; what runs there ends",
+        kind=Kind.DENIED,
+    )
+
+
 def _at_once(provider: Provider) -> int:
     return provider.at_once if isinstance(provider, Wide) else 1
 
@@ -426,6 +446,8 @@ def _take(provider: Provider, step: AnyStep) -> str:
             if for_good and isinstance(provider, Shared):
                 provider.doom(id_)
             provider.delete(id_, keep_disk=keep_disk)
+        case Prove(id=id_) if isinstance(provider, Shared):
+            provider.report(id_)
         case Prove(id=id_) | Leave(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone
         case Wait() | Ask() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py

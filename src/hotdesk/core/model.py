@@ -147,6 +147,7 @@ class Instance(Value, frozen=True):
     progress: float | None = None  # 0..1 while pending
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
     computer: str = ""  # the computer that launched it, where that is written down
+    reported: bool = False  # somebody was told that it can be used, here or at another computer
     never_ran: bool = False  # the cloud ended it before it ran: nobody has worked on its disk
     doomed: bool = False  # its owner asked for it to be gone, here or at another computer
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so

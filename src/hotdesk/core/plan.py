@@ -63,6 +63,7 @@ _ANOTHER_MACHINE = OFFER_KINDS | {Kind.BAD_REQUEST}
 FREE = frozenset({"security group"})
 
 TRIES_DONE = 10  # of one step that is said to be done, and never shows
+TWIN_SECONDS = 300.0  # for which a machine that another computer launched too is left to it to withdraw
 PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
 
 
@@ -133,7 +134,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if leave := left(desk, seen, past):
         return [leave]
     if len(seen.machines) > 1:
-        return [_settle_twins(desk, seen, past)]
+        return [_settle_twins(desk, seen, past, now)]
     if seen.rivals and (desk.goal is Goal.RUNNING or seen.machines or seen.disks):
         return [_several_ends(desk, seen)]
     live = seen.live
@@ -268,17 +269,26 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
     return None
 
 
-def _settle_twins(desk: Desk, seen: Seen, past: Past) -> AnyStep:
+def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
     """Two machines under one name: only one that nobody can have worked on may go by itself.
 
-    Of two that two computers launched at once the older stays: it is the one that may be in use by now.
+    Of two that two computers launched at once the one stays of which somebody was told, else the older. Both
+    computers see it so: the other's is the other's to withdraw, and is waited for.
     """
+
+    def told(machine: Instance) -> bool:
+        return machine.reported or machine.id in past.proven
+
     keep, *others = sorted(
-        seen.machines, key=lambda i: (i.id in past.proven, i.generation, -i.started_at, i.id), reverse=True
+        seen.machines, key=lambda i: (told(i), i.generation, -i.started_at, i.id), reverse=True
     )
     for twin in others:
-        if past.made(twin) and twin.id not in past.proven:
+        if past.made(twin) and not told(twin):
             return let_go(twin, f"a late twin of {keep.id}: launched, and never reported to anybody")
+    launched = past.launch.ended_at or past.launch.at if past.launch else None
+    if launched and now - launched < TWIN_SECONDS and past.made(keep) and not any(map(told, others)):
+        why = f"another computer launched {desk.name} at the same moment, and withdraws its machine"
+        return Wait(seconds=seen.poll_seconds, why=why)
     ids = " and ".join(i.id for i in seen.machines)
     return Ask(
         what=f"Two machines claim to be {desk.name}: {ids}.",

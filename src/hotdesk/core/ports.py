@@ -91,6 +91,10 @@ class Shared(Protocol):
         """
         ...
 
+    def report(self, machine_id: str) -> None:
+        """Write on a machine that somebody is told of it: it then shows as `reported`."""
+        ...
+
     def delete_saved(self, machine_id: str, started_at: float) -> None:
         """Delete a machine with its disk, whose work is in an image as of that start.
 

@@ -331,6 +331,14 @@ class Aws:
         with contextlib.suppress(Refused), answers():  # a remark for others: what it is about may be gone
             self.account.ec2_once(region).create_tags(Resources=resources, Tags=goal)
 
+    def report(self, machine_id: str) -> None:
+        if tags.read((self._machines.get(machine_id) or {}).get("Tags")).get("reported") == "1":
+            return
+        region, bare = split(machine_id)
+        told = [{"Key": "hotdesk:reported", "Value": "1"}]
+        with contextlib.suppress(Refused), answers():  # without it, two computers ask where one would do
+            self.account.ec2_once(region).create_tags(Resources=[bare], Tags=told)
+
     def delete_saved(self, machine_id: str, started_at: float) -> None:
         region, bare = split(machine_id)
         try:

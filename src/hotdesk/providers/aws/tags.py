@@ -21,6 +21,7 @@ hotdesk:line        0badc0de@rvqk2g,…       the saves that a machine comes fro
                                             of the machine that was saved, and its start (base 36); `-`:
                                             none. Disks and images have their machine's. See core/descent.py
 hotdesk:machine     the name of the machine whose work an image or a snapshot holds
+hotdesk:reported    1                       a login to the machine was proven, and its owner told
 hotdesk:computer    laptop                  the computer that launched a machine: its key opens it
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
