@@ -125,7 +125,7 @@ def told(done: Done, code: int, *words: str) -> str:
     said = [line for line in done.stderr.splitlines() if line.strip()][-3:]
     assert [line.split()[0] for line in said] == ["✗", "why:", "fix:"], done.stderr
     command = said[2].removeprefix("  fix: ").split("#")[0].split()
-    assert command[0] in {"hotdesk", "aws", "sudo", "ping"}, done.stderr
+    assert command[0] in {"hotdesk", "aws", "sudo", "ping", "unset"}, done.stderr
     text = "\n".join(said)
     for word in words:
         assert word in text, done.stderr

@@ -6,6 +6,7 @@ cloud's clock. A `Laptop` can crash before and after every call that it makes, a
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -437,13 +438,19 @@ def served(tags: dict[str, str]) -> int:
 
 
 def host_key(lineage: str) -> str:
-    digest = hashlib.sha256(lineage.encode()).hexdigest()
-    return f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5{digest}"
+    key = hashlib.sha256(lineage.encode()).digest()
+    blob = b"".join(len(part).to_bytes(4) + part for part in (b"ssh-ed25519", key))
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
 
 
 def console(lineage: str) -> str:
-    keys = f"-----BEGIN SSH HOST KEY KEYS-----\n{host_key(lineage)} root@ip\n-----END SSH HOST KEY KEYS-----"
-    return f"[    0.0] Linux\n{keys}\ncloud-init finished\n"
+    """Two blocks, as on a real machine; a line of the kernel stands in the middle of the second key."""
+    whole = (
+        f"-----BEGIN SSH HOST KEY KEYS-----\n{host_key(lineage)} root@ip\n-----END SSH HOST KEY KEYS-----\n"
+    )
+    half = whole.index("AAAA") + 40
+    cut = f"{whole[:half]}[   31.337203] NET: Registered PF_VSOCK protocol family\n{whole[half:]}"
+    return f"[    0.0] Linux\n{whole}{cut}cloud-init finished\n"
 
 
 @contextmanager

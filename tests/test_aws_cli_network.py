@@ -98,11 +98,11 @@ def test_silence_ends_with_ctrl_c_and_the_same_command_goes_on(
     assert paid(cloud) == {"snapshot": 1}
 
 
-def test_without_a_network_every_verb_ends_with_seven(cloud: FakeEc2, ask: Ask, line: Line) -> None:
+def test_with_nobody_at_the_endpoint_every_verb_ends_with_seven(cloud: FakeEc2, ask: Ask, line: Line) -> None:
     well(ask(*ON_DEMAND))
     line.mend("cut")
     for words in (("park", "blue"), ("ls",), ("ssh", "blue", "--", "true"), ("up", "green", "--gpu", "T4")):
-        told(ask(*words), 7, "AWS does not answer", "is this computer online?")
+        told(ask(*words), 7, "What stands in for AWS does not answer", "AWS_ENDPOINT_URL")
     line.mend()
     assert paid(cloud) == {"instance": 1, "volume": 1}
     well(ask("down", "blue", "--yes"))

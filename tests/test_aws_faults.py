@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import baking, disks, instances, network, notebooks, reading
+from hotdesk.providers.aws import baking, disks, hostkeys, instances, network, notebooks, reading
 from hotdesk.providers.aws import errors as words
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.computer import Computer
@@ -385,6 +386,13 @@ def _first_key_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(instances, "host_keys", lambda *args: ["ssh-ed25519 AAAAsomebodyelse"])
 
 
+def _half_a_key_is_believed(patch: pytest.MonkeyPatch) -> None:
+    def careless(text: str) -> list[str]:
+        return re.findall(r"ssh-ed25519 AAAA[A-Za-z0-9+/=]+", text)[-1:]
+
+    patch.setattr(hostkeys, "on_console", careless)
+
+
 FAULTS: dict[str, tuple[Break, Callable[[FakeEc2, Path], None]]] = {
     "a random token for each launch": (_request(_without_a_token), launched_twice),
     "disks deleted with their machine": (_request(_disks_go_with_the_machine), interrupted),
@@ -412,6 +420,7 @@ FAULTS: dict[str, tuple[Break, Callable[[FakeEc2, Path], None]]] = {
     "the security group is left behind": (_groups_are_nobodys, everything_goes),
     "a machine says that it was moved, and was not": (_moved_before_it_is, moved_within_the_zone),
     "any host key is pinned": (_first_key_is_believed, parked),
+    "half a host key is pinned": (_half_a_key_is_believed, parked),
 }
 
 

@@ -202,6 +202,48 @@ def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(set_up:
     assert [set_up.said(name) for name in ("failed", "lacking", "doing")] == ["", "", ""]
 
 
+def test_one_dead_list_of_packages_costs_nothing_that_the_others_have(set_up: SetUp) -> None:
+    """The Deep Learning image brings lists of NVIDIA's and Docker's, whose keys have expired before."""
+    body = (set_up.tools / "apt-get").read_text().removeprefix("#!/bin/sh\n")
+    set_up.tool("apt-get", f'case "$*" in *" update") exit 100;; esac; {body}')
+    did = set_up.run()
+    assert "install --no-install-recommends tmux htop screen git rsync" in did
+    assert "pip install" in did
+    assert [set_up.said(name) for name in ("failed", "lacking")] == ["", ""]
+
+
+def test_no_service_is_started_anew_for_a_package() -> None:
+    """needrestart would take cloud-final, whose script this is, for one of those (Launchpad 2059337)."""
+    assert "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1" in setup_script()
+
+
+def test_jupyter_sees_the_torch_of_the_deep_learning_image(set_up: SetUp) -> None:
+    """Its /opt/pytorch is a venv, and one that is made of a venv does not see its packages."""
+    set_up.tool("python3", f'exec {sys.executable} "$@"')
+    pytorch = set_up.root / "opt/pytorch"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(pytorch)], check=True)
+    [packages] = pytorch.glob("lib/python3*/site-packages")
+    for name in ("torch", "jupyterlab"):  # the latter, so that nothing is fetched
+        (packages / name).mkdir()
+        (packages / name / "__init__.py").write_text(f"where = {str(packages)!r}\n")
+    assert "pip install" not in set_up.run()
+    assert set_up.said("failed") == ""
+    ask = "import torch, sys; assert sys.prefix != sys.base_prefix; print(torch.where)"
+    python = str(set_up.root / "opt/hotdesk/venv/bin/python")
+    assert subprocess.run([python, "-c", ask], capture_output=True, text=True).stdout.strip() == str(packages)
+
+
+def test_a_python_of_the_image_that_makes_no_environment_is_passed_over(set_up: SetUp) -> None:
+    (set_up.root / "opt/pytorch/bin").mkdir(parents=True)
+    broken = set_up.root / "opt/pytorch/bin/python"
+    broken.write_text(
+        '#!/bin/sh\nfor v; do :; done; mkdir -p "$v/bin"; cp /bin/false "$v/bin/python"; exit 1\n'
+    )
+    broken.chmod(0o755)
+    assert "pip install -q --no-compile jupyterlab" in set_up.run()
+    assert set_up.said("failed") == ""
+
+
 def test_the_driver_is_seen_to_from_now_on_at_every_boot(set_up: SetUp) -> None:
     for word in ("first", "resumed"):
         done = [line for line in set_up.run(word).splitlines() if "hotdesk-driver" in line]

@@ -187,6 +187,14 @@ WantedBy=multi-user.target
 """
 
 
+#: Where an environment keeps packages; and a Python its own, if it is one of an environment.
+_PACKAGES = 'import sysconfig as s; print(s.get_path("purelib"))'
+_OWN_PACKAGES = (
+    "import sys, sysconfig as s; "
+    'print(*{s.get_path(n) for n in ("purelib", "platlib") if sys.prefix != sys.base_prefix}, sep="\\n")'
+)
+
+
 def setup_script() -> str:
     """Brings a machine into shape; may run any number of times. Fetches only what is missing.
 
@@ -200,7 +208,7 @@ def setup_script() -> str:
 # Written by hotdesk. Safe to run again: what is there is left as it is.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 lib=/var/lib/hotdesk log=/var/lib/hotdesk/setup.log
 mkdir -p /run/hotdesk $lib
 rm -f $lib/failed $lib/lacking
@@ -233,8 +241,9 @@ if command -v apt-get >/dev/null 2>&1; then
 fi
 packages() {{
   if command -v apt-get >/dev/null 2>&1; then
-    apt-get -q -o DPkg::Lock::Timeout=300 update && \\
-      apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
+    # one list that is dead, of somebody else's, costs nothing that the others have
+    apt-get -q -o DPkg::Lock::Timeout=300 update
+    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
   else
     dnf -q -y install "$@"
   fi
@@ -250,12 +259,14 @@ fi
 venv=/opt/hotdesk/venv
 has_jupyter() {{ "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null; }}
 if ! has_jupyter; then
-  base=/usr/bin/python3
-  for python in /opt/pytorch/bin/python /usr/bin/python3; do
-    if "$python" -c 'import jupyterlab' 2>/dev/null; then base=$python; break; fi
-  done
   doing "making a Python environment"
-  [ -x "$venv/bin/python" ] || "$base" -m venv --system-site-packages "$venv" >> $log 2>&1
+  for base in /opt/pytorch/bin/python /usr/bin/python3; do
+    [ -x "$venv/bin/python" ] && break
+    "$base" -m venv --system-site-packages "$venv" >> $log 2>&1 || {{ rm -rf "$venv"; continue; }}
+    # what is made of a venv sees the packages of its Python, and not those of the venv
+    own=$("$base" -c '{_OWN_PACKAGES}')
+    [ -z "$own" ] || echo "$own" > "$("$venv/bin/python" -c '{_PACKAGES}')/hotdesk.pth"
+  done
   for attempt in first second last; do
     has_jupyter && break
     doing "installing JupyterLab ($attempt attempt)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import network, quotas, reading, scopes, tags
+from hotdesk.providers.aws import hostkeys, network, quotas, reading, scopes, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
 from hotdesk.providers.aws.computer import Computer
 from hotdesk.providers.aws.errors import answers, code
@@ -18,8 +17,6 @@ from hotdesk.providers.aws.images import BaseImage, find_base
 
 #: A base image is often full when it comes: Python packages for deep learning need this much beside it.
 BASE_DISK_GIB = 64
-
-_HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 
 
 def launch(
@@ -315,13 +312,7 @@ def host_keys(account: Account, region: str, bare: str) -> list[str]:
     """
     with answers():
         console = account.ec2(region).get_console_output(InstanceId=bare, Latest=True).get("Output") or ""
-    blocks = _HOST_KEYS.findall(console)
-    lines = blocks[-1].splitlines() if blocks else []
-    keys = [
-        " ".join(found.group(1, 2))
-        for line in lines
-        if (found := re.search(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) (AAAA[A-Za-z0-9+/=]+)", line))
-    ]
+    keys = hostkeys.on_console(console)
     if not keys:
         raise Refused(
             Kind.NOT_READY, f"{bare} has not shown its host key yet: it is still booting.", seconds=5

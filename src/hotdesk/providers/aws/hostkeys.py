@@ -1,0 +1,53 @@
+"""The host keys that a machine wrote on its console, among whatever else was written there at the same time.
+
+A serial console has many writers: a line of the kernel may stand in the middle of a key. What is left of it
+looks like a key to a careless reader, and one that was pinned would keep everybody out for good.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+_BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+_KEY = re.compile(r"(?<!\S)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (AAAA[A-Za-z0-9+/]+=*)(?!\S)")
+
+#: How many bytes a public key of each kind has, where they all have the same (RFC 8709, RFC 5656).
+_BYTES = {
+    "ssh-ed25519": 51,
+    "ecdsa-sha2-nistp256": 104,
+    "ecdsa-sha2-nistp384": 136,
+    "ecdsa-sha2-nistp521": 172,
+}
+
+
+def on_console(text: str) -> list[str]:
+    """The whole keys of the last block that holds any, as `type base64`; [] where none does.
+
+    cloud-init writes a block at a machine's first boot, and hotdesk's set-up another.
+    """
+    for block in reversed(_BLOCK.findall(text)):
+        keys = [f"{kind} {key}" for kind, key in _KEY.findall(block) if is_whole(kind, key)]
+        if keys:
+            return list(dict.fromkeys(keys))  # a marker may be cut as well, and two blocks look like one
+    return []
+
+
+def is_whole(kind: str, key: str) -> bool:
+    """Whether this is a key of that kind from its first byte to its last (RFC 4253, section 6.6)."""
+    try:
+        data = base64.b64decode(key, validate=True)
+    except ValueError:
+        return False
+    fields, rest = [], data
+    while len(rest) >= 4:
+        size = int.from_bytes(rest[:4])
+        fields.append(rest[4 : 4 + size])
+        if len(fields[-1]) != size:
+            return False
+        rest = rest[4 + size :]
+    if rest or not fields or fields[0] != kind.encode():
+        return False
+    if kind == "ssh-rsa":  # the exponent, and a modulus of at least 1,024 bits
+        return len(fields) == 3 and len(fields[2]) >= 128
+    return len(fields) >= 2 and len(data) == _BYTES.get(kind, len(data))
