@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk.api import Hotdesk
 from hotdesk.providers.local import locks
 from hotdesk.providers.local.variables import of_desk
 from tests.conftest import Command
@@ -397,6 +398,32 @@ def test_a_machine_that_was_off_goes_on_with_its_job_at_once(
     assert hotdesk("start", "blue").returncode == 0
     assert laptop.wait(laptop.begin(project, "logs", "blue", "-f")) == 0, laptop.said()
     [job] = jobs(hotdesk)
+    assert (job["exit_status"], job["attempts"]) == (0, 2), job
+
+
+@pytest.mark.usefixtures("no_watcher")
+@pytest.mark.parametrize(
+    ("leave", "back"), [("park", "resume"), ("park", "up"), ("stop", "start"), ("park", "")]
+)
+def test_a_parked_job_goes_on_whoever_brings_its_desk_back(
+    hotdesk: Command, home: Path, project: Path, leave: str, back: str
+) -> None:
+    """1. A job runs; its desk is parked, and its watcher has nothing more to do. 2. The desk is resumed, by a
+    command or from Python. 3. Nobody does anything else: the job goes on, and ends."""
+    (project / "off.py").write_text(OFF_AND_ON)
+    laptop = Laptop(home)
+    process = laptop.begin(project, "run", "blue", "--then", "stay", "--", "python", "off.py")
+    laptop.until("working\n")
+    assert hotdesk(leave, "blue", "--yes").returncode == 0
+    laptop.wait(process)
+    hotdesk("watch", "--stop")
+    assert jobs(hotdesk)[0]["state"] == "waiting"
+    if back:
+        assert hotdesk(back, "blue").returncode == 0
+    else:
+        with Hotdesk() as desks:
+            desks.resume("blue")
+    job = settled(hotdesk, 1)
     assert (job["exit_status"], job["attempts"]) == (0, 2), job
 
 

@@ -358,6 +358,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         changed = old is None or old.wish != desk.wish
         if changed:
             self.store.put(desk)
+        try:
+            return self._held(desk, changed)
+        finally:
+            self._go_on_with_jobs(desk)
+
+    def _held(self, desk: Desk, changed: bool) -> View:
         doing = f"making {desk.name} {desk.goal}"
         with self.store.hold(desk.name, doing) as mine:
             if mine:
@@ -365,6 +371,14 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.on_busy(desk.name, self.store.holder(desk.name))
         with self.store.hold(desk.name, doing, wait=True):
             return self._settle(desk, changed)
+
+    def _go_on_with_jobs(self, desk: Desk) -> None:
+        """A desk that is wanted running goes on with its jobs, whoever wants it: a watcher sees to that."""
+        running = desk.goal is Goal.RUNNING and self.store.folder is not None
+        if running and any(job.result is None for job in self.store.jobs(desk.name, unsettled=True)):
+            from hotdesk.jobs import watcher
+
+            watcher.ask_for(self.store, forever=False)
 
     def _may_launch(self, desk: Desk) -> bool:
         """Whether a machine would be launched or started for it, as far as one look tells."""
