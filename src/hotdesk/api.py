@@ -167,30 +167,40 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         """A stopped desk, running again."""
         return self.resume(name)
 
-    def stop(self, name: str) -> View:
-        """The machine off, its disk kept (and paid)."""
-        self.store.desk(name)
+    def stop(self, name: str, *, anyway: bool = False) -> View:
+        """The machine off, its disk kept (and paid).
+
+        Where something works at the desk this raises `NeedsDecision`, as do `park`, `move` and `down`, unless
+        it is to be done `anyway`; `at_work` says what that is.
+        """
+        self.may_end(name, "stop", anyway)
         return self._left(self._pursue(self.wanted(name, Goal.STOPPED)))
 
-    def park(self, name: str) -> View:
-        """Everything in one verified image, and nothing else left to pay."""
-        self.store.desk(name)
+    def park(self, name: str, *, anyway: bool = False) -> View:
+        """Everything in one verified image, and nothing else left to pay. `anyway`: as of `stop`."""
+        self.may_end(name, "park", anyway)
         return self._left(self._pursue(self.wanted(name, Goal.PARKED)))
 
     def _left(self, view: View) -> View:
         self.close_behind(self.store.desk(view.name))
         return view
 
-    def move(self, name: str, want: Want) -> View:
-        """The same desk on other hardware: with another type in its zone, else parked and resumed there."""
-        view = self._pursue(self.moved(name, want))
+    def move(self, name: str, want: Want, *, anyway: bool = False) -> View:
+        """The same desk on other hardware: with another type in its zone, else parked and resumed there.
+
+        `anyway`: as of `stop`.
+        """
+        desk = self.moved(name, want)
+        self.may_end(name, "move", anyway)
+        view = self._pursue(desk)
         self.republish(name)
         return view
 
-    def down(self, name: str) -> tuple[str, ...]:
+    def down(self, name: str, *, anyway: bool = False) -> tuple[str, ...]:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once.
 
         What was begun by another computer under the same name is not of this desk: it stays, and is named.
+        `anyway`: as of `stop`.
         """
         if self.store.find(name) is None and self.store.rows(name, limit=1):
             with self.store.hold(
@@ -198,6 +208,8 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             ):  # it was; the journal remembers it, and no lock
                 return ()
         desk = self.store.desk(name)
+        if desk.goal is not Goal.GONE:
+            self.may_end(name, "down", anyway)
         view = self._pursue(self.wanted(name, Goal.GONE))
         self.close_behind(desk)
         return view.kept
@@ -247,6 +259,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             settle=self.settle,
             on_row=self.on_row,
             progress=progress,
+            works=lambda desk: self.at_work(desk.name).asks,
         )
 
     def reached(self, desk: Desk) -> Access | None:
@@ -361,7 +374,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         try:
             return self._held(desk, changed)
         finally:
-            self._go_on_with_jobs(desk)
+            self.go_on_with_jobs(desk)
 
     def _held(self, desk: Desk, changed: bool) -> View:
         doing = f"making {desk.name} {desk.goal}"
@@ -371,14 +384,6 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.on_busy(desk.name, self.store.holder(desk.name))
         with self.store.hold(desk.name, doing, wait=True):
             return self._settle(desk, changed)
-
-    def _go_on_with_jobs(self, desk: Desk) -> None:
-        """A desk that is wanted running goes on with its jobs, whoever wants it: a watcher sees to that."""
-        running = desk.goal is Goal.RUNNING and self.store.folder is not None
-        if running and any(job.result is None for job in self.store.jobs(desk.name, unsettled=True)):
-            from hotdesk.jobs import watcher
-
-            watcher.ask_for(self.store, forever=False)
 
     def _may_launch(self, desk: Desk) -> bool:
         """Whether a machine would be launched or started for it, as far as one look tells."""

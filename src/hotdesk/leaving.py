@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hotdesk.aws_session import has_credentials
-from hotdesk.core.errors import HotdeskError, Refused
-from hotdesk.core.model import Desk, Leftover, Phase, Retained, Survey, Value
+from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused
+from hotdesk.core.model import Desk, Goal, Leftover, Phase, Retained, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
 from hotdesk.core.steps import Row
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.connect.at_work import AtWork
     from hotdesk.leftovers import Thing
 
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
@@ -106,7 +107,7 @@ class Leaving:
         A desk that another command holds is its work. What stops one desk does not stop the next.
         """
         from hotdesk.core.leaving import ended_alone, left
-        from hotdesk.core.model import Goal, is_name
+        from hotdesk.core.model import is_name
 
         done = []
         for provider in sorted(self.clouds()):
@@ -150,6 +151,43 @@ class Leaving:
             f"{s.path} ({s.used_gib:.1f} GiB: {', '.join(s.names)}{', …' * (len(s.names) == 5)})"
             for s in found
         ]
+
+    def at_work(self, name: str) -> AtWork:
+        """What would end with a desk's machine: what works there, what is not saved, what is open.
+
+        Nothing where no machine is on. One that cannot be asked is said to be so among what works. Jobs that
+        wait for their turn end only with the desk itself, and are not in it.
+        """
+        from hotdesk.connect import at_work
+
+        desk = self.store.desk(name)
+        machine = self.survey(desk.provider).of(name).live
+        if machine is None or machine.phase is not Phase.READY:
+            return at_work.AtWork()
+        try:
+            found = at_work.ask(self.provider(desk.provider).access(machine))
+        except (HotdeskError, Refused) as error:
+            said = error.why or error.what if isinstance(error, HotdeskError) else error.message
+            why = f" ({said.rstrip('.')})" if said else ""
+            return at_work.AtWork(works=(f"something may: it cannot be asked{why}",))
+        words = {f"job {job.number} runs": job.words for job in self.store.jobs(name, unsettled=True)}
+        works = (f"{work} ({words[work]})" if work in words else work for work in found.works)
+        return msgspec.structs.replace(found, works=tuple(works))
+
+    def may_end(self, name: str, verb: str, anyway: bool = False) -> None:
+        """Raises `NeedsDecision`, which lists it, where work would end with a desk's machine."""
+        self.store.desk(name)
+        if not anyway and (asks := self.at_work(name).asks):
+            fix = f"hotdesk {verb} {name} --yes   # from Python: anyway=True"
+            raise NeedsDecision(f"{name} is at work: {'; '.join(asks)}.", "That would end.", fix)
+
+    def go_on_with_jobs(self, desk: Desk) -> None:
+        """A desk that is wanted running goes on with its jobs, whoever wants it: a watcher sees to that."""
+        running = desk.goal is Goal.RUNNING and self.store.folder is not None
+        if running and any(job.result is None for job in self.store.jobs(desk.name, unsettled=True)):
+            from hotdesk.jobs import watcher
+
+            watcher.ask_for(self.store, forever=False)
 
     def _delete_leftover(self, thing: Thing) -> str:
         """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""

@@ -22,15 +22,16 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
         known = desks.store.find(name)
         if dry_run:
             options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.GONE))
+            options.show_work(desks, name)
             return
         if known is not None and known.goal is not Goal.GONE:
             view = desks.show(name)
             have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
             what = have.get(view.phase, f"its {view.phase} machine with everything on it")
             what += f"; beside it {' and '.join(view.kept)}" if view.kept else ""
-            options.agreed(f"Delete {name} for good ({what})?", yes, f"hotdesk down {name} --yes")
+            options.agreed_to_end(desks, name, yes, f"Delete {name} for good ({what})?")
         had = [thing.id for thing in desks.store.sighted(name)]
-        beside = desks.down(name)
+        beside = desks.down(name, anyway=True)
         kept, unread = desks.retained(had)
     more = kept or unread or beside
     render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it.")

@@ -29,9 +29,11 @@ def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **giv
             raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")
         if dry_run:
             options.show_plan(desks, desks.moved(name, want))
+            options.show_work(desks, name)
             return
-        options.agreed_to_lose(desks, name, yes)
-        view = desks.move(name, want)
+        desks.moved(name, want)  # what cannot be is said before anything is asked
+        options.agreed_to_end(desks, name, yes)
+        view = desks.move(name, want, anyway=True)
         remarks = desks.remarks(name, view.gpu)
     place = render.at(view.instance_type, view.zone or view.region)
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")

@@ -16,7 +16,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli import render
 from hotdesk.cli.live import Live
-from hotdesk.core.errors import HotdeskError, Unknown, Usage
+from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Want
 from hotdesk.leaving import Limits
 
@@ -239,11 +239,40 @@ def agreed(question: str, yes: bool, again: str) -> None:
         raise click.Abort
 
 
-def agreed_to_lose(desks: Hotdesk, name: str, yes: bool) -> None:
-    """Ask before a machine goes that holds what is in no image; of others nothing is asked."""
-    if not yes and (lost := desks.at_stake(name)):
-        again = shlex.join(["hotdesk", *sys.argv[1:], "--yes"])
-        agreed(f"This is in no image, and is lost: {'; '.join(map(render.safe, lost))}. Go on?", yes, again)
+def agreed_to_end(desks: Hotdesk, name: str, yes: bool, deleted: str = "") -> None:
+    """Ask before a machine ends at which something works, or that holds what is in no image.
+
+    `deleted`: the question about what goes for good besides, which is always asked. Raises `NeedsDecision`
+    where work would end and nobody can be asked, `Usage` where only that question is open.
+    """
+    if yes:
+        return
+    work, lost = desks.at_work(name), [] if deleted else desks.at_stake(name)
+    if work.open:
+        render.note(f"Open at {name}, and ended with it: {render.safe('; '.join(work.open))}.")
+    found = [f"{name} is at work: {'; '.join(work.works)}."] if work.works else []
+    found += [f"Not saved: {'; '.join(work.unsaved)}."] if work.unsaved else []
+    found += [f"This is in no image, and is lost: {'; '.join(lost)}."] if lost else []
+    words = sys.argv[1:]
+    words.insert(words.index("--") if "--" in words else len(words), "--yes")
+    again = shlex.join(["hotdesk", *words])
+    if found and not sys.stdin.isatty():
+        why = "That would end, and there is no terminal to ask at."
+        raise NeedsDecision(render.safe(" ".join(found)), why, again)
+    if found or deleted:
+        agreed(" ".join([*map(render.safe, found), deleted or "End that?"]), yes, again)
+
+
+def show_work(desks: Hotdesk, name: str) -> None:
+    """What a dry run says of the work that would end."""
+    work = desks.at_work(name) if desks.store.find(name) else None
+    for words, what in (
+        ("at work there, and asked about", work and work.works),
+        ("not saved there, and asked about", work and work.unsaved),
+        ("open there, and ended with it", work and work.open),
+    ):
+        if what:
+            render.echo(f"  {words}: {render.safe('; '.join(what))}")
 
 
 def show_plan(desks: Hotdesk, desk: Any) -> None:

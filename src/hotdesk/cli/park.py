@@ -23,9 +23,10 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
         name = name or desks.only()
         if dry_run:
             options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.PARKED))
+            options.show_work(desks, name)
             return
-        options.agreed_to_lose(desks, name, yes)
-        view = desks.park(name)
+        options.agreed_to_end(desks, name, yes)
+        view = desks.park(name, anyway=True)
         images = desks.survey(view.provider).of(name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")
     size = next((f", {render.size(i.size_gib)}" for i in images if i.id == view.image), "")

@@ -200,6 +200,11 @@ def report(job: Job) -> int:
     if result.exit_status is None:
         render.error(f"Job {job.number} did not end: {result.why}.", "", f"hotdesk jobs {job.desk}")
         return 5
+    if job.stayed:
+        render.note(
+            f"{job.desk} stays up, for something works there: {render.safe(job.stayed)}. "
+            f"When that is done: hotdesk park {job.desk}"
+        )
     word = "✓" if result.exit_status == 0 else f"✗ exit status {result.exit_status}:"
     why = f" ({result.why})" if result.why else ""
     render.note(f"{word} job {job.number} ran for {took}{again}{why}")

@@ -103,13 +103,15 @@ def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any
             ask.yes,
             f"hotdesk run {name} --plan {ask.answer} --yes …",
         )
+    if live and not stays:
+        options.agreed_to_end(desks, name, ask.yes)
     return Chosen(row=row, work_seconds=choice.work_hours * 3600, move=bool(live and not stays))
 
 
 def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
     """The desk, running where the plan has it."""
     if chosen.move:
-        desks.move(name, chosen.row.want)
+        desks.move(name, chosen.row.want, anyway=True)  # `choose` has asked
     else:
         desks.up(name, want=chosen.row.want, provider=chosen.row.provider)
 

@@ -22,9 +22,10 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
         name = name or desks.only()
         if dry_run:
             options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.STOPPED))
+            options.show_work(desks, name)
             return
-        options.agreed_to_lose(desks, name, yes)
-        view = desks.stop(name)
+        options.agreed_to_end(desks, name, yes)
+        view = desks.stop(name, anyway=True)
     stays = "Its disk stays where it is." if view.phase == "stopped" else ""
     render.echo(f"{render.style('○', 'yellow')} {name} is {view.state}. {stays}".rstrip())
     render.echo(f"  {render.style(f'hotdesk start {name}', 'cyan')}  turn it on again")

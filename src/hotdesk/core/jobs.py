@@ -63,6 +63,7 @@ class Job(Value, frozen=True):
     result: Result | None = None
     pulled: bool = False
     settled: bool = False  # nothing is left to do for it
+    stayed: str = ""  # what else worked at the desk at its end, for which the desk was left up
 
     @property
     def words(self) -> str:

@@ -35,7 +35,7 @@ from hotdesk.core.jobs import (
 )
 from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
-from hotdesk.core.steps import Begin, Move, Outcome, Row
+from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
 from hotdesk.costs import compute_usd
 from hotdesk.jobs.placing import Placing
 from hotdesk.store import Store
@@ -53,7 +53,8 @@ def kept_log(store: Store, job: Job) -> Path | None:
 class Runs:
     """The jobs of all desks. `access` says how to reach a desk that runs, None for one that does not.
 
-    `live` is a desk's machine, and `offers` what it could run on, at prices of now.
+    `live` is a desk's machine, and `offers` what it could run on, at prices of now. `works` says what would
+    end with a desk's machine.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Runs:
         offers: Callable[[Desk], Sequence[Offer]] = lambda desk: desk.offers,
         on_row: Callable[[Row], None] = lambda row: None,
         progress: Callable[[str], None] | None = None,
+        works: Callable[[Desk], Sequence[str]] = lambda desk: (),
     ) -> None:
         self.store = store
         self.clock = clock
@@ -75,6 +77,7 @@ class Runs:
         self.placing = Placing(store, clock, live, offers)
         self.on_row = on_row
         self.progress = progress
+        self.works = works
 
     # ---- thinking ------------------------------------------------------------------------------------
 
@@ -293,9 +296,19 @@ class Runs:
     def _settle(self, job: Job, goal: Goal | None) -> None:
         desk = self.store.find(job.desk)
         alone = len(self.store.jobs(job.desk, unsettled=True)) == 1  # none was asked for since we looked
+        stayed = ""
         if desk is not None and goal is not None and alone and desk.goal is Goal.RUNNING:
-            self.store.put(msgspec.structs.replace(desk, goal=goal, since=self.clock.now()))
-        self.store.put_job(job.number, settled=True)
+            if stayed := "; ".join(self.works(desk)):
+                self._note(job, f"job {job.number} is over, and {desk.name} stays up: {stayed}")
+            else:
+                self.store.put(msgspec.structs.replace(desk, goal=goal, since=self.clock.now()))
+        self.store.put_job(job.number, settled=True, stayed=stayed)
+
+    def _note(self, job: Job, why: str) -> None:
+        """A line in the desk's journal."""
+        step = Told(id=f"{job.id}-stays", at=self.clock.now(), why=why)
+        (row,) = self.store.begin([(job.desk, step)], self.clock.now())
+        self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
 
     # ---- listening -----------------------------------------------------------------------------------
 

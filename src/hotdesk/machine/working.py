@@ -23,6 +23,7 @@ import os
 import subprocess
 import termios
 import time
+from typing import Any
 
 LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))
 CPU_SHARE = 0.05  # of one core, all processes of the desk together
@@ -79,6 +80,7 @@ class Work:
         self._looked_at = 0.0
         self._mine: dict[tuple[int, str], bool] = {}  # by process and its start
         self.there: dict[tuple[int, str], Process] = {}
+        self.prompts: set[int] = set()  # what is in the foreground of a terminal, and does not work
         self._net = 0.0
         self._kernels: dict[str, str] = {}
 
@@ -153,11 +155,13 @@ class Work:
         for p in self.there.values():
             if p.terminal and p.group == p.front and p.state != "Z":
                 groups.setdefault((p.terminal, p.front), []).append(p)
-        found = []
+        found, self.prompts = [], set()
         for members in groups.values():
             leader = min(members, key=lambda p: (p.pid != p.group, p.pid))
             if self._is_job(str(leader.pid), leader.comm, self._reads_keys(members)):
                 found.append(f"{self.called(leader.pid)} runs in a terminal")
+            else:
+                self.prompts.add(leader.pid)
         return found
 
     def _reads_keys(self, members: list[Process]) -> bool | None:
@@ -278,33 +282,42 @@ class Work:
                 begins = state in {"starting", "restarting"} and now - _time(last) < STARTING_SECONDS
                 known = f"{server}{kernel.get('id')}"
                 if state == "busy" or begins:
-                    found.append(f"a notebook's kernel is {state}")
+                    found.append(f"{kernel.get('notebook') or 'a notebook'}'s kernel is {state}")
                 elif self._kernels.get(known, last) != last:
                     found.append("a notebook's kernel has answered")
                 self._kernels[known] = last
         return found
 
-    def _servers(self) -> list[tuple[str, list[dict[str, str]]]]:
+    def _servers(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The kernels of each Jupyter server that answers."""
+        told = ((path, self._ask(server, "api/kernels")) for path, server in self._written_down())
+        return [(path, kernels) for path, kernels in told if kernels is not None]
+
+    def _written_down(self) -> list[tuple[str, dict[str, Any]]]:
+        """What Jupyter servers have written down about themselves; some have ended since."""
+        homes = [f"{home}/.local/share/jupyter/runtime" for home in self.homes]
+        found = []
+        for folder in [self.runtime] if self.runtime else homes:
+            for path in glob.glob(f"{glob.escape(folder)}/jpserver-*.json"):
+                with contextlib.suppress(OSError, ValueError), open(path) as file:
+                    found.append((path, json.load(file)))
+        return found
+
+    def _ask(self, server: dict[str, Any], what: str) -> Any:
+        """A Jupyter server's answer; None where there is none."""
         import http.client
 
-        folders = (
-            [self.runtime] if self.runtime else [f"{h}/.local/share/jupyter/runtime" for h in self.homes]
-        )
-        found = []
-        for path in (p for folder in folders for p in glob.glob(f"{glob.escape(folder)}/jpserver-*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
-                with open(path) as file:
-                    server = json.load(file)
-                call = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=5)
-                try:
-                    words = {"Authorization": f"token {server['token']}"}
-                    call.request("GET", f"{server['base_url']}api/kernels", headers=words)
-                    answer = call.getresponse()
-                    if answer.status == 200:
-                        found.append((path, json.loads(answer.read())))
-                finally:
-                    call.close()
-        return found
+        with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
+            call = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=5)
+            try:
+                words = {"Authorization": f"token {server['token']}"}
+                call.request("GET", f"{server['base_url']}{what}", headers=words)
+                answer = call.getresponse()
+                if answer.status == 200:
+                    return json.loads(answer.read())
+            finally:
+                call.close()
+        return None
 
     def _gpu(self) -> list[str]:
         ask = ["nvidia-smi", "--format=csv,noheader,nounits"]

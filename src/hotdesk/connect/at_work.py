@@ -1,0 +1,42 @@
+"""Asking a desk what works there, before its machine is ended (machine/ending.py)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hotdesk.connect.at_desk import run_there
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.model import Value
+from hotdesk.core.ports import Access
+from hotdesk.machine.user_data import source
+
+
+class AtWork(Value, frozen=True):
+    """What would end with a desk's machine, in words."""
+
+    works: tuple[str, ...] = ()
+    unsaved: tuple[str, ...] = ()  # changes that are in no file, as far as their program tells
+    open: tuple[str, ...] = ()  # prompts, waiting kernels and detached programs that do nothing just now
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """What nobody ends without being asked."""
+        return (*self.works, *self.unsaved)
+
+
+_WORDS = '"$HOTDESK_MACHINE" "$JUPYTER_RUNTIME_DIR"'
+#: As root where that needs no password: only root sees what another user's programs do.
+_ROOT = f'sudo -n true 2>/dev/null && exec sudo -n "$(command -v python3)" - {_WORDS}; '
+
+
+def ask(access: Access) -> AtWork:
+    """What works at a desk, looked at for two seconds. Raises `Unreachable`, within a minute."""
+    line = f"exec python3 - {_WORDS}"
+    done = run_there(access, line if access.notebook_here else _ROOT + line, source("ending").encode())
+    try:
+        return msgspec.json.decode(done.stdout, type=AtWork)
+    except msgspec.DecodeError as error:
+        why = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [str(error)]
+        raise Unreachable(
+            f"{access.desk} does not say what works there.", why[0], f"hotdesk show {access.desk}"
+        ) from error

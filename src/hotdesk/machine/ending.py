@@ -1,0 +1,185 @@
+"""What would end with a desk's machine: asked at the desk before a person, or a job's end, ends it.
+
+Runs there (`python3 - MARK RUNTIME`), as root where that is possible, with the standard library only. It goes
+by the same definition as the watch that ends idle desks, and says besides what that watch has no use for:
+programs that have computed for long and rest just now, changes that are not saved, and what is open and does
+nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import pwd
+import subprocess
+import sys
+import time
+from typing import Any
+
+from hotdesk.machine.working import _SHOWING, Process, Work, _names, _time
+
+SECONDS = 2.0  # over which it looks
+LONG_SECONDS, LONG_SHARE = 30.0, 0.2  # of processor time, and of its life: a program that computes for long
+OPENED_SECONDS = 20.0  # in which a notebook that is opened makes its kernel speak
+SAVED_SECONDS = 3.0  # what ran so shortly before a save may be in it
+_EDITORS = _names("vi vim nvim view vimdiff nano emacs hx micro")
+#: What is there wherever somebody logs in.
+_USUAL = _names(
+    "sh bash rbash dash zsh fish ksh tcsh csh xonsh nu elvish tmux screen zellij ssh sshd sshd-session login",
+    "su sudo systemd (sd-pam) dbus-daemon dbus-broker ssh-agent gpg-agent sftp-server cron agetty script",
+    "node",
+)
+_VIM_DIRTY = 1007  # where a swap file says whether it holds changes that are not in the file (vim: memline.c)
+
+
+class Ending(Work):
+    """One look over two seconds, at what works and at what is open."""
+
+    def __init__(self, homes: list[str], **more: Any) -> None:
+        super().__init__(homes, **more)
+        self.silent: list[str] = []
+        self.kernels: list[dict[str, Any]] = []
+        self.unsaved: list[str] = []
+
+    def report(self) -> dict[str, list[str]]:
+        self.look()
+        time.sleep(SECONDS)
+        found = [w for w in self.look() if w != "somebody types"]
+        below = self._below_prompts()
+        found += self._long(below) if not found else []
+        works = [*dict.fromkeys([*found, *self.silent])]
+        rests = [o for o in self._open(below) if not any(w.startswith(o) for w in works)]
+        unsaved = [*self.unsaved, *self._in_vim()]
+        return {"works": works, "unsaved": [*dict.fromkeys(unsaved)], "open": [*dict.fromkeys(rests)]}
+
+    # ---- processes -------------------------------------------------------------------------------------
+
+    def _below_prompts(self) -> set[int]:
+        """Processes of Jupyter's kernels and of prompts: whether those work is known already."""
+        kernels = {p.pid for p in self.there.values() if self._kernel_of(p)}
+        parents = {p.pid: p.parent for p in self.there.values()}
+        return {pid for pid in parents if any(one in kernels | self.prompts for one in _line(pid, parents))}
+
+    def _kernel_of(self, p: Process) -> str:
+        """The id of the kernel that a process is; "" for none."""
+        with contextlib.suppress(OSError):
+            for word in self._words(p.pid):
+                name = os.path.basename(word)
+                if name.startswith("kernel-") and name.endswith(".json"):
+                    return name[7:-5]
+        return ""
+
+    def _age(self, key: tuple[int, str]) -> float:
+        up = float(self._text("uptime").split()[0])
+        return max(0.0, up - int(key[1]) / float(os.sysconf("SC_CLK_TCK")))
+
+    def _long(self, below: set[int]) -> list[str]:
+        """Programs that have computed for long, or hold a GPU's memory, and may only wait for a moment."""
+        found = []
+        holds = self._on_gpu()
+        for key, p in self.there.items():
+            if p.pid in below or p.comm in _USUAL or p.state == "Z":
+                continue
+            age = self._age(key)
+            if p.own >= LONG_SECONDS and p.own >= LONG_SHARE * age:
+                found.append(f"{self.called(p.pid)} has computed for {max(1, p.own // 60):.0f} min")
+            elif p.pid in holds:
+                found.append(f"{self.called(p.pid)} holds {holds[p.pid]} of a GPU's memory")
+        return found
+
+    def _on_gpu(self) -> dict[int, str]:
+        ask = ["nvidia-smi", "--format=csv,noheader", "--query-compute-apps=pid,used_memory"]
+        with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+            said = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True)
+            rows = (line.split(",") for line in said.stdout.splitlines())
+            return {int(pid): size.strip() for pid, size in rows}
+        return {}
+
+    def _in_vim(self) -> list[str]:
+        """Files with changes that are not saved, as an editor of vim's kind has them in its swap file."""
+        found = []
+        for p in (
+            p for p in self.there.values() if p.comm.partition(".")[0] in {"vi", "vim", "nvim", "view"}
+        ):
+            for fd in glob.glob(f"{self.proc}/{p.pid}/fd/*"):
+                with contextlib.suppress(OSError):
+                    name = os.path.basename(os.readlink(fd))
+                    if name[-4:-1] == ".sw":
+                        with open(fd, "rb") as file:
+                            file.seek(_VIM_DIRTY)
+                            if file.read(1) == b"\x55":
+                                shown = name[:-4].rpartition("%")[2]
+                                found.append(f"{shown.lstrip('.') or 'a new text'} in {p.comm}: not saved")
+        return found
+
+    def _open(self, below: set[int]) -> list[str]:
+        """Programs that wait for keys or for something else, and kernels that wait for a cell."""
+        found = []
+        for key, p in sorted(self.there.items()):
+            if p.state == "Z" or self._kernel_of(p) or p.comm in (_USUAL | _SHOWING) - _EDITORS:
+                continue
+            if p.pid in self.prompts:
+                found.append(f"{self.called(p.pid)} in a terminal")
+            elif p.pid not in below and not p.terminal and self._age(key) > 60:
+                found.append(self.called(p.pid))
+        idle = [k for k in self.kernels if k.get("execution_state") == "idle"]
+        return found + [f"the kernel of {k.get('notebook') or 'no notebook'}" for k in idle]
+
+    # ---- Jupyter ---------------------------------------------------------------------------------------
+
+    def _servers(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The kernels, each with its notebook; what has run in one and was not saved since; who is silent.
+
+        Jupyter's REST interface does not know what a browser has not sent yet: all it tells is when a kernel
+        was last active, and when a file was last written.
+        """
+        found, self.kernels, self.unsaved, self.silent = [], [], [], []
+        for path, server in self._written_down():
+            kernels = self._ask(server, "api/kernels")
+            if kernels is None:
+                if os.path.exists(f"{self.proc}/{server.get('pid')}"):
+                    self.silent.append(f"Jupyter at port {server.get('port')} does not answer")
+                continue
+            sessions = self._ask(server, "api/sessions") or []
+            names = {s["kernel"]["id"]: s["path"] for s in sessions if s.get("kernel")}
+            for kernel in kernels:
+                kernel["notebook"] = names.get(kernel.get("id"), "")
+                if kernel["notebook"] and kernel.get("execution_state") == "idle":
+                    self._saved(server, kernel)
+            self.kernels += kernels
+            found.append((path, kernels))
+        return found
+
+    def _saved(self, server: dict[str, Any], kernel: dict[str, Any]) -> None:
+        import urllib.parse
+
+        ran = _time(kernel.get("last_activity", ""))
+        began = [
+            time.time() - self._age(k) for k, p in self.there.items() if self._kernel_of(p) == kernel["id"]
+        ]
+        if not began or ran < began[0] + OPENED_SECONDS:
+            return  # opened, and nothing else
+        name = urllib.parse.quote(kernel["notebook"])
+        file = self._ask(server, f"api/contents/{name}?content=0") or {}
+        if file.get("type") == "notebook" and ran > _time(file.get("last_modified", "")) + SAVED_SECONDS:
+            self.unsaved.append(f"{kernel['notebook']}: something ran in it after it was last saved")
+
+
+def _line(pid: int, parents: dict[int, int]) -> list[int]:
+    """A process and those above it."""
+    line = [pid]
+    while parents.get(line[-1], 0) not in {0, *line}:
+        line.append(parents[line[-1]])
+    return line
+
+
+def main(mark: str = "", runtime: str = "") -> None:
+    people = (p for p in pwd.getpwall() if 1000 <= p.pw_uid < 60000 and os.path.isdir(p.pw_dir))
+    homes = [os.path.expanduser("~")] if mark else sorted({p.pw_dir for p in people})
+    os.write(1, json.dumps(Ending(homes, mark=mark, runtime=runtime).report()).encode())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
