@@ -22,6 +22,7 @@ from hotdesk.connect.at_work import AtWork
 from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.model import Instance, Want
 from hotdesk.machine.ending import Ending
+from hotdesk.machine.user_data import source
 from hotdesk.providers.local import locks
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
@@ -47,7 +48,7 @@ def desk(rig: LocalRig) -> Instance:
 
 
 def said(rig: LocalRig, desk: Instance) -> AtWork:
-    return at_work.ask(rig.provider.access(desk))
+    return at_work.ask(rig.provider.access(desk), source("ending"))
 
 
 # ---- what a desk says ----------------------------------------------------------------------------------

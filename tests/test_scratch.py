@@ -67,7 +67,11 @@ def ask(server: FakeEc2, hotdesk: Ask, tmp_path: Path, monkeypatch: pytest.Monke
     """The command line at the fake; `ssh` is answered by the file `desk-says`, which lies beside it."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "ssh").write_text(f"#!/bin/sh\ncat > {programs}/heard\ncat {programs}/desk-says\n")
+    (programs / "ssh").write_text(
+        f"#!/bin/sh\ncat > {programs}/asked\n"
+        f"grep -q 'class Ending' {programs}/asked && echo '{{}}' && exit\n"  # nothing works there
+        f"mv {programs}/asked {programs}/heard\ncat {programs}/desk-says\n"
+    )
     (programs / "ssh").chmod(0o755)
     config = tmp_path / "hotdesk.toml"
     config.write_text('[aws]\nlag_seconds = 0.0\npoll_seconds = 0.1\naddress = "127.0.0.1/32"\n')
@@ -92,7 +96,7 @@ def test_parking_names_what_would_be_lost_and_asks(server: FakeEc2, ask: Ask, tm
     says.write_text('[{"path": "/opt/dlami/nvme", "used_gib": 12.5, "names": ["imagenet", "tmp"]}]')
     for verb in (["park", "blue"], ["stop", "blue"], ["move", "blue", "--type", "g5.xlarge"]):
         done = ask(*verb)
-        assert done.returncode == 2, done.stderr
+        assert done.returncode == 5, done.stderr
         assert "/opt/dlami/nvme (12.5 GiB: imagenet, tmp)" in done.stderr
         assert f"hotdesk {' '.join(verb)} --yes" in done.stderr
     assert b"Instance Storage" in (tmp_path / "programs" / "heard").read_bytes()
@@ -106,7 +110,8 @@ def test_a_desk_that_does_not_answer_is_asked_about_too(server: FakeEc2, ask: As
     a_desk(server, tmp_path)
     (tmp_path / "programs" / "ssh").write_text("#!/bin/sh\necho no route >&2\nexit 255\n")
     done = ask("park", "blue")
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 5, done.stderr
+    assert "something may: it cannot be asked (no route)" in done.stderr
     assert "whatever lies on its 116 GiB of instance store" in done.stderr
 
 

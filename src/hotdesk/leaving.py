@@ -159,13 +159,14 @@ class Leaving:
         wait for their turn end only with the desk itself, and are not in it.
         """
         from hotdesk.connect import at_work
+        from hotdesk.machine.user_data import source
 
         desk = self.store.desk(name)
         machine = self.survey(desk.provider).of(name).live
         if machine is None or machine.phase is not Phase.READY:
             return at_work.AtWork()
         try:
-            found = at_work.ask(self.provider(desk.provider).access(machine))
+            found = at_work.ask(self.provider(desk.provider).access(machine), source("ending"))
         except (HotdeskError, Refused) as error:
             said = error.why or error.what if isinstance(error, HotdeskError) else error.message
             why = f" ({said.rstrip('.')})" if said else ""

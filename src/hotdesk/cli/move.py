@@ -20,7 +20,8 @@ from hotdesk.core.errors import Usage
 def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **given: Any) -> None:
     """The same desk on other hardware: everything on it comes along.
 
-    Write the code on a cheap machine, then `hotdesk move NAME --gpu L4` for the full data.
+    Write the code on a cheap machine, then `hotdesk move NAME --gpu L4` for the full data. Asks first where
+    something works there.
     """
     with Live() as live, options.open_desks(live, over_budget) as desks:
         name = name or desks.only()

@@ -17,7 +17,7 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
     """Save everything in a verified image, and stop paying.
 
     The machine is stopped, its whole disk is taken into an image, the image is read back; only then is the
-    machine deleted. Should anything fail before that, nothing is.
+    machine deleted. Should anything fail before that, nothing is. Asks first where something works there.
     """
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only()

@@ -16,7 +16,7 @@ from hotdesk.core.model import Goal
 def command(name: str | None, yes: bool, dry_run: bool) -> None:
     """Turn the machine off; its disk stays (and, in a cloud, is paid).
 
-    To pay nothing but an image, use `hotdesk park`.
+    To pay nothing but an image, use `hotdesk park`. Asks first where something works there.
     """
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only()

@@ -8,7 +8,6 @@ from hotdesk.connect.at_desk import run_there
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
-from hotdesk.machine.user_data import source
 
 
 class AtWork(Value, frozen=True):
@@ -29,10 +28,13 @@ _WORDS = '"$HOTDESK_MACHINE" "$JUPYTER_RUNTIME_DIR"'
 _ROOT = f'sudo -n true 2>/dev/null && exec sudo -n "$(command -v python3)" - {_WORDS}; '
 
 
-def ask(access: Access) -> AtWork:
-    """What works at a desk, looked at for two seconds. Raises `Unreachable`, within a minute."""
+def ask(access: Access, program: str) -> AtWork:
+    """What works at a desk, looked at for two seconds. Raises `Unreachable`, within a minute.
+
+    `program`: machine/ending.py, as it is sent.
+    """
     line = f"exec python3 - {_WORDS}"
-    done = run_there(access, line if access.notebook_here else _ROOT + line, source("ending").encode())
+    done = run_there(access, line if access.notebook_here else _ROOT + line, program.encode())
     try:
         return msgspec.json.decode(done.stdout, type=AtWork)
     except msgspec.DecodeError as error:
