@@ -52,6 +52,8 @@ def test_console_actions(fake: FakeEc2, cloud: Cloud) -> None:
     image = cloud.ec2.create_image(InstanceId=instance_id, Name="mine", NoReboot=True)["ImageId"]
     cloud.pass_time(3600)
     fake.post("console", id=image, do="deregister", with_snapshots=True)
+    assert cloud.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "deregistered"
+    cloud.pass_time(60)
     refused(lambda: cloud.ec2.describe_images(ImageIds=[image]), "InvalidAMIID.NotFound")
     fake.post("console", id=instance_id, do="terminate")
     cloud.pass_time(60)

@@ -22,6 +22,7 @@ class Call:
     params: dict[str, Any]
     access_key: str = ""
     raw: dict[str, str] = field(default_factory=dict)  # the query parameters as sent (EC2)
+    request_id: str = ""
 
     def get(self, name: str, default: Any = None) -> Any:
         value = self.params.get(name)

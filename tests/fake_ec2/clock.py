@@ -8,6 +8,7 @@ used with a clock that is advanced by hand.
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,12 @@ class Clock:
 
     def takes(self, what: str) -> float:
         return self.durations[what] * (1.0 if what in NEVER_PACED else self.pace)
+
+    def second(self, at: float) -> float:
+        """The whole second in which that was, as EC2 tells times of machines and images; paced as all is, or
+        whole lives would pass within one."""
+        unit = min(1.0, self.pace)
+        return math.floor(at / unit + 1e-6) * unit
 
     def set(self, at: float) -> None:
         self._told, self._real = at, time.time()

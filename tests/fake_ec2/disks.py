@@ -193,6 +193,7 @@ def volume_row(world: World, volume: Volume) -> dict[str, Any]:
         "Throughput": volume.throughput,
         "Encrypted": volume.encrypted,
         "KmsKeyId": volume.kms_key,
+        "SseType": "sse-ebs" if volume.encrypted else None,
         "MultiAttachEnabled": False,
         "VolumeInitializationRate": volume.initialization_rate,
         "Attachments": attachment_row(world, volume),

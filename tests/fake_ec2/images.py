@@ -53,7 +53,7 @@ def image_row(world: World, image: Image) -> dict[str, Any]:
         "State": world.seen_state(image),
         "StateReason": {"Code": reason[0], "Message": reason[1]} if reason else None,
         "Architecture": image.architecture,
-        "CreationDate": iso(image.created),
+        "CreationDate": iso(world.clock.second(image.created)),
         "DeprecationTime": image.deprecation,
         "OwnerId": image.owner,
         "ImageOwnerAlias": image.alias,

@@ -77,8 +77,8 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
         "ClientToken": instance.token,
         "KeyName": instance.key_name,
         "AmiLaunchIndex": instance.launch_index,
-        "LaunchTime": stamp(instance.launched),
-        "UsageOperationUpdateTime": stamp(instance.created),
+        "LaunchTime": stamp(world.clock.second(instance.launched)),
+        "UsageOperationUpdateTime": stamp(world.clock.second(instance.created)),
         "Placement": {
             "AvailabilityZone": instance.zone,
             "AvailabilityZoneId": catalogue.zones(region).get(instance.zone),
@@ -87,6 +87,16 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
         },
         "Architecture": instance.architecture,
         "BootMode": instance.boot_mode,
+        "CurrentInstanceBootMode": "uefi" if (instance.boot_mode or "").startswith("uefi") else "legacy-bios",
+        "ProductCodes": [],
+        "MaintenanceOptions": {"AutoRecovery": "default", "RebootMigration": "default"},
+        "NetworkPerformanceOptions": {"BandwidthWeighting": "default"},
+        "IamInstanceProfile": {"Arn": instance.profile} if instance.profile else None,
+        "PrivateDnsNameOptions": {
+            "HostnameType": "ip-name",
+            "EnableResourceNameDnsARecord": False,
+            "EnableResourceNameDnsAAAARecord": False,
+        },
         "RootDeviceName": instance.root_device,
         "RootDeviceType": "ebs",
         "VirtualizationType": "hvm",
@@ -112,7 +122,7 @@ def instance_row(world: World, instance: Instance, region: str, everything: bool
                 "Ebs": {
                     "VolumeId": a.volume_id,
                     "Status": "attached",
-                    "AttachTime": stamp(a.since),
+                    "AttachTime": stamp(world.clock.second(a.since)),
                     "DeleteOnTermination": a.delete_on_termination,
                 },
             }
@@ -338,6 +348,12 @@ def get_console_output(world: World, call: Call) -> dict[str, Any]:
     if not call.get("InstanceId"):
         raise missing("InstanceId")
     instance = world.instance(call.region, call.get("InstanceId"))
+    if call.get("Latest") and catalogue.TYPES[instance.type].get("Hypervisor") == "xen":
+        raise Problem(
+            "UnsupportedOperation",
+            "This instance type does not support retrieving the latest console logs. Please make your "
+            "request without the 'Latest' parameter.",
+        )
     text = world.rig.ask("console", instance.id) if world.rig else None
     if text is None:
         text = instance.console

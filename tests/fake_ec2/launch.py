@@ -98,7 +98,7 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
         )
     first = nics[0] if nics else {}
     subnet_id = order.get("SubnetId") or first.get("SubnetId")
-    zone = (order.get("Placement") or {}).get("AvailabilityZone")
+    zone = (order.get("Placement") or {}).get("AvailabilityZone") or None  # "" is not given
     if zone and zone not in catalogue.zones(region):
         raise Problem("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
     subnet = network.subnet_of(world, region, subnet_id, zone)

@@ -7,11 +7,14 @@ refusal, the effect, and a reply lost after. Whatever is answered is in the log.
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 import time
 import traceback
+import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -20,8 +23,12 @@ from tests.fake_ec2.actions import Call
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.limits import leaves
 from tests.fake_ec2.listener import Reply
+from tests.fake_ec2.motos import MOTOS
 from tests.fake_ec2.world import World
 
+OTHERS = {"sts", "iam", "s3"}  # services that are wholly moto's
+NAMESPACE = re.compile(rb'xmlns="http://ec2[^"]*"')
+REQUEST = re.compile(rb"(<request(?:Id|ID)>)[^<]*", re.IGNORECASE)
 MODELLED = {"ec2", *wire.JSON_SERVICES}
 REGIONAL = {"ec2", "ssm", "servicequotas"}  # services that refuse a region that is not enabled
 
@@ -41,6 +48,8 @@ class Application:
         if call is None:  # not signed, or a service that speaks REST: moto knows
             with self.world.lock:
                 return self.ask_moto(environ, body)
+        which = f"{self.world.seed} {self.world.calls} {call.action}"
+        call.request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, which))
         return self.answer(call, environ, body)
 
     def answer(self, call: Call, environ: dict[str, Any], body: bytes) -> Reply | None:
@@ -77,6 +86,7 @@ class Application:
                 entry["code"] = "InternalError"
                 reply = wire.write_problem(call, Problem("InternalError", f"The fake failed: {crash!r}"))
             entry["status"] = reply[0]
+            reply[1]["x-amzn-RequestId"] = call.request_id
             entry["seconds"] = round(time.monotonic() - begun, 6)
             world.clock.settle()  # what takes no time has happened when the answer arrives
             if world.rules.first("lose", call, when="after"):
@@ -114,8 +124,14 @@ class Application:
             return wire.write_result(call, answer(world, call))
         if call.service == "sts":
             roles.check(world, call)
+        if call.action not in MOTOS if call.service == "ec2" else call.service not in OTHERS:
+            raise missing_here(call)
         if call.service == "ec2":
             world.moto(call.region)  # with or without its default network, as set
+            body = urlencode(call.raw).encode()
+            form = "application/x-www-form-urlencoded; charset=utf-8"
+            environ |= {"REQUEST_METHOD": "POST", "QUERY_STRING": "", "CONTENT_TYPE": form}
+            environ["CONTENT_LENGTH"] = str(len(body))
         try:
             status, headers, content = self.ask_moto(environ, body)
         except NotImplementedError as hole:
@@ -123,6 +139,9 @@ class Application:
         # moto's holes are HTML pages, some with status 500, which clients retry: say what is missing.
         if status in {404, 500, 501} and b"<!doctype" in content[:200].lower():
             raise missing_here(call)
+        if call.service == "ec2":  # moto's name space and its one request id are not EC2's
+            content = NAMESPACE.sub(wire.SPACE.encode(), content, count=1)
+            content = REQUEST.sub(rb"\g<1>" + call.request_id.encode(), content)
         return status, headers, content
 
     def ask_moto(self, environ: dict[str, Any], body: bytes) -> Reply:

@@ -71,11 +71,12 @@ def finish_later(world: World, snapshot: Snapshot, real: Any = None) -> None:
 
 
 def progress(world: World, snapshot: Snapshot) -> str:
-    """'0%' to '99%' while pending, '100%' once completed."""
+    """'' at first, to '99%' while pending, '100%' once completed."""
     if snapshot.state == "completed":
         return "100%"
     span = max(snapshot.done - snapshot.started, 1e-9)
-    return f"{min(99, int(100 * (world.clock.now() - snapshot.started) / span))}%"
+    share = min(99, int(100 * (world.clock.now() - snapshot.started) / span))
+    return f"{share}%" if share else ""
 
 
 def snapshot_row(world: World, snapshot: Snapshot) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def snapshot_row(world: World, snapshot: Snapshot) -> dict[str, Any]:
         "Encrypted": snapshot.encrypted,
         "KmsKeyId": snapshot.kms_key,
         "StorageTier": "standard",
+        "SseType": "sse-ebs" if snapshot.encrypted else None,
         "FullSnapshotSizeInBytes": int(snapshot.used_gib * 2**30) if completed else None,
         "Tags": tag_list(world.seen_tags(snapshot)),
     }

@@ -21,7 +21,7 @@ def type_xml(name: str) -> str:
 @action("DescribeInstanceTypes")
 def describe_instance_types(world: World, call: Call) -> dict[str, Any]:
     names, token = catalogue.type_page(call.params, call.region)
-    return wire.join_members("DescribeInstanceTypes", "instanceTypeSet", [type_xml(n) for n in names], token)
+    return wire.join_members("instanceTypeSet", [type_xml(n) for n in names], token)
 
 
 @action("DescribeInstanceTypeOfferings")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from xml.sax.saxutils import escape
 from moto.core.parse import EC2QueryParser
 from moto.core.utils import get_service_model
 
-from tests.fake_ec2.actions import Call
+from tests.fake_ec2.actions import TABLE, Call
 from tests.fake_ec2.errors import Problem
 from tests.fake_ec2.listener import Reply
 
@@ -28,12 +29,16 @@ JSON_SERVICES = {"ssm": "1.1", "pricing": "1.1", "servicequotas": "1.1", "ce": "
 XML = "text/xml;charset=UTF-8"
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 SPACE = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
-REQUEST_ID = "7a62c49f-347e-4fc4-9331-6e8e00000000"
+FROM_ZERO = re.compile(r"(.*?)\.0(\..*)?")
 
 
 def read_call(headers: dict[str, str], body: bytes) -> Call | None:
     """The request as a Call; None if it is not an AWS request that says what it wants."""
-    found = CREDENTIAL.search(headers.get("HTTP_AUTHORIZATION", ""))
+    query = headers.get("QUERY_STRING", "")
+    signed = (
+        headers.get("HTTP_AUTHORIZATION") or f"Credential={dict(parse_qsl(query)).get('X-Amz-Credential')}"
+    )
+    found = CREDENTIAL.search(signed)
     if not found:
         return None
     access_key, region, service = found.groups()
@@ -45,10 +50,45 @@ def read_call(headers: dict[str, str], body: bytes) -> Call | None:
         except ValueError:
             params = {}
         return Call(service, action, region, params, access_key)
-    raw = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    words = parse_qsl(query, keep_blank_values=True)  # a GET says the same as a POST
+    words += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+    raw = {key: value for key, value in words if not key.startswith("X-Amz-")}
     if "Action" not in raw:
         return None
-    return Call(service, raw["Action"], region, {}, access_key, raw)
+    return Call(service, raw["Action"], region, {}, access_key, counted_from_one(raw))
+
+
+def counted_from_one(raw: dict[str, str]) -> dict[str, str]:
+    """Lists whose members some clients (libcloud) count from 0: EC2 reads those too."""
+    lists = {found[1] for key in raw if (found := FROM_ZERO.fullmatch(key))}
+    for name in lists:
+        moved: dict[str, str] = {}
+        for key, value in raw.items():
+            number, dot, rest = key.removeprefix(f"{name}.").partition(".")
+            inside = key.startswith(f"{name}.") and number.isdecimal()
+            moved[f"{name}.{int(number) + 1}{dot}{rest}" if inside else key] = value
+        raw = moved
+    return raw
+
+
+# ── what is opaque: tokens of pages ──────────────────────────────────────────────────────────────────────
+
+
+def hidden(token: str) -> str:
+    """A page's token as EC2 gives it: nothing that a client could count with."""
+    return base64.urlsafe_b64encode(
+        f"{hashlib.sha256(token.encode()).hexdigest()[:24]}:{token}".encode()
+    ).decode()
+
+
+def shown(token: str) -> str:
+    try:
+        inner = base64.urlsafe_b64decode(token.encode()).decode().partition(":")[2]
+    except ValueError:
+        inner = ""
+    if not inner or hidden(inner) != token:
+        raise Problem("InvalidNextToken", "The specified NextToken is not valid.")
+    return inner
 
 
 def parse_params(call: Call) -> None:
@@ -64,15 +104,19 @@ def parse_params(call: Call) -> None:
             call.params = EC2QueryParser(model).parse({"values": call.raw})  # type: ignore[typeddict-item]
         except ValueError as bad:
             raise Problem("InvalidParameterValue", str(bad)) from bad
+    ours = (call.service, call.action) in TABLE
+    if ours and isinstance(call.params.get("NextToken"), str) and call.params["NextToken"]:
+        call.params["NextToken"] = shown(call.params["NextToken"])
 
 
 def write_result(call: Call, result: dict[str, Any] | None) -> Reply:
+    if result and result.get("NextToken"):
+        result = result | {"NextToken": hidden(result["NextToken"])}
     if call.service in JSON_SERVICES:
         return 200, _json_headers(call), json.dumps(result or {}).encode()
-    ready = (result or {}).get("__xml__")
-    if ready is not None:  # a body that was serialized earlier, piece by piece
-        return 200, {"Content-Type": XML}, ready
-    text = f"{HEAD}<{call.action}Response {SPACE}><requestId>{REQUEST_ID}</requestId>"
+    text = f"{HEAD}<{call.action}Response {SPACE}><requestId>{call.request_id}</requestId>"
+    if result and "__xml__" in result:  # serialized earlier, piece by piece
+        return 200, {"Content-Type": XML}, f"{text}{result['__xml__']}</{call.action}Response>".encode()
     shape = get_service_model("ec2").operation_model(call.action).output_shape
     inner = writer(shape)(result) if result is not None and shape is not None else "<return>true</return>"
     return 200, {"Content-Type": XML}, f"{text}{inner}</{call.action}Response>".encode()
@@ -136,13 +180,13 @@ def write_problem(call: Call, problem: Problem) -> Reply:
     if call.service == "ec2":
         body = (
             f"{HEAD}<Response><Errors><Error><Code>{code}</Code>"
-            f"<Message>{text}</Message></Error></Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
+            f"<Message>{text}</Message></Error></Errors><RequestID>{call.request_id}</RequestID></Response>"
         )
         return problem.status, {"Content-Type": XML}, body.encode()
-    if call.service in {"sts", "iam"}:
+    if call.raw:  # it was asked in the query protocol, so it is answered in XML: sts, iam, cloudformation …
         body = (
             f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{text}</Message></Error>"
-            f"<RequestId>{REQUEST_ID}</RequestId></ErrorResponse>"
+            f"<RequestId>{call.request_id}</RequestId></ErrorResponse>"
         )
         return problem.status, {"Content-Type": "text/xml"}, body.encode()
     answer = json.dumps({"__type": problem.code, "message": problem.message})
@@ -159,10 +203,6 @@ def serialize_member(action: str, list_name: str, row: dict[str, Any]) -> str:
     return f"<item>{writer(output.members[list_name].member)(row)}</item>"
 
 
-def join_members(action: str, set_name: str, members: list[str], token: str | None) -> dict[str, Any]:
-    tail = f"<nextToken>{escape(token)}</nextToken>" if token else ""
-    body = (
-        f"{HEAD}<{action}Response {SPACE}><requestId>{REQUEST_ID}</requestId>"
-        f"<{set_name}>{''.join(members)}</{set_name}>{tail}</{action}Response>"
-    )
-    return {"__xml__": body.encode()}
+def join_members(set_name: str, members: list[str], token: str | None) -> dict[str, Any]:
+    tail = f"<nextToken>{escape(hidden(token))}</nextToken>" if token else ""
+    return {"__xml__": f"<{set_name}>{''.join(members)}</{set_name}>{tail}"}

@@ -310,14 +310,26 @@ def host_keys(account: Account, region: str, bare: str) -> list[str]:
     The console comes through AWS's own API and only root can write there, so that nobody between us and
     the machine can put in another key. Raises `Refused` (not-ready) until they are there.
     """
-    with answers():
-        console = account.ec2(region).get_console_output(InstanceId=bare, Latest=True).get("Output") or ""
-    keys = hostkeys.on_console(console)
+    keys = hostkeys.on_console(_console(account, region, bare))
     if not keys:
         raise Refused(
             Kind.NOT_READY, f"{bare} has not shown its host key yet: it is still booting.", seconds=5
         )
     return keys
+
+
+def _console(account: Account, region: str, bare: str) -> str:
+    """What is on a machine's console now; of types before Nitro, what was there a while after it started."""
+    ec2 = account.ec2(region)
+    try:
+        with answers():
+            shown = ec2.get_console_output(InstanceId=bare, Latest=True)
+    except Refused as no:
+        if code(no.__cause__ or no) != "UnsupportedOperation":
+            raise
+        with answers():
+            shown = ec2.get_console_output(InstanceId=bare)
+    return str(shown.get("Output") or "")
 
 
 def pin(path: Path, alias: str, keys: list[str]) -> None:
