@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotdesk.connect.at_desk import packed_runner
-from hotdesk.connect.folder import listing
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import (
     SILENT_SECONDS,
@@ -48,7 +47,6 @@ from hotdesk.core.zones import zones
 from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
 from hotdesk.store import Store
-from tests.local_rig import tool
 
 DESK = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0)
 ONE = Job(id="1-a", number=1, desk="blue", command=("python", "train.py"), created_at=2.0)
@@ -298,25 +296,7 @@ def test_a_job_costs_what_its_desk_costs_while_it_runs(tmp_path: Path) -> None:
     assert (result.exit_status, result.seconds, round(result.usd, 6)) == (0, 990.0, 1.0)
 
 
-# ---- the folder and the runner ----------------------------------------------------------------------
-
-
-@tool("git")
-def test_gitignore_holds_in_a_repository_and_outside_of_one(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    for name in (".gitignore", "a.py", "b.log", "keep.log", "deep/c.log", "deep/ö d.py"):
-        (tmp_path / name).write_text("*.log\n!keep.log\n" if name == ".gitignore" else "x")
-    names = {b".gitignore", b"a.py", b"keep.log", "deep/ö d.py".encode()}
-    outside = listing(tmp_path)
-    assert outside is not None
-    assert set(outside.split(b"\0")) - {b""} == names
-    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
-    subprocess.run(["git", "-C", str(tmp_path), "add", "a.py"], check=True)
-    inside = listing(tmp_path)
-    assert inside is not None
-    assert set(inside.split(b"\0")) - {b""} == names
-    (tmp_path / "a.py").unlink()  # git still knows it
-    assert b"a.py" not in (listing(tmp_path) or b"")
+# ---- the runner ------------------------------------------------------------------------------------
 
 
 Runner = Callable[..., str]

@@ -436,6 +436,7 @@ def test_results_that_were_never_made_keep_no_machine(hotdesk: Command, home: Pa
     assert failed.returncode == 3, failed.stderr
     assert "no/such/ not fetched: there is no such thing in its folder" in failed.stderr
     assert (project / "out").is_dir()
+    assert not list(project.glob(".hotdesk*"))
     assert only_job(hotdesk)["why"].startswith("no/such/ not fetched")
     assert json.loads(hotdesk("ls", "--json").stdout)[0]["phase"] == "parked"
 
@@ -514,7 +515,7 @@ def test_ctrl_c_while_files_are_copied_leaves_no_half_of_one(
     there = laptop.disk("blue", "project")
     limit = time.monotonic() + SECONDS
     first = laptop.begin(project, *argv)
-    while not list(there.glob(".big.bin.*")):
+    while not list(laptop.disk("blue").glob(".hotdesk/copying/*/big.bin.*")):
         assert time.monotonic() < limit, laptop.said()
         time.sleep(0.001)
     first.send_signal(signal.SIGINT)
@@ -523,7 +524,7 @@ def test_ctrl_c_while_files_are_copied_leaves_no_half_of_one(
     assert not (there / "big.bin").exists()
     assert jobs(hotdesk) == []
     second = laptop.begin(project, *argv)
-    while not list((project / "out").glob(".big.bin.*")):
+    while not list(project.glob(".hotdesk-copying/*/temp/big.bin.*")):
         assert time.monotonic() < limit, laptop.said()
         time.sleep(0.001)
     second.send_signal(signal.SIGINT)
@@ -534,3 +535,4 @@ def test_ctrl_c_while_files_are_copied_leaves_no_half_of_one(
     assert settled(hotdesk, 1)["state"] == "done"
     assert fetched.stat().st_size == size
     assert [p.name for p in (project / "out").iterdir()] == ["big.bin"]
+    assert not list(project.glob(".hotdesk*")), "nothing is left of what was on its way"

@@ -37,15 +37,18 @@ def test_the_planned_machine_is_opened_and_the_job_runs_there(hotdesk: Command, 
     """1. Nobody knows the job's size: nothing is opened. 2. It is said, with the machine it is meant for: the
     desk is opened there. 3. The second time both are known from the first."""
     words = ("--", sys.executable, "train.py")
-    unknown = hotdesk("run", "blue", "--plan", "knee", *words)
+    asked = hotdesk("run", "blue", "--plan", "knee", *words)
+    assert (asked.returncode, "There is no desk blue" in asked.stderr) == (5, True), asked.stderr
+    unknown = hotdesk("run", "blue", "--yes", "--plan", "knee", *words)
     assert unknown.returncode == 2
     assert "how long this job takes" in unknown.stderr
-    nowhere = hotdesk("run", "blue", "--plan", "knee", "--work", "1", *words)
+    nowhere = hotdesk("run", "blue", "--yes", "--plan", "knee", "--work", "1", *words)
     assert "on which machine" in nowhere.stderr
     assert "blue" not in hotdesk("ls").stdout
 
     about = ("--job", "--took '1 min' --on local.cpu")
-    first = hotdesk("run", "blue", "--plan", "knee", *about, "--then", "stay", "--pull", "out.txt", *words)
+    given = (*about, "--then", "stay", "--pull", "out.txt")
+    first = hotdesk("run", "blue", "--yes", "--plan", "knee", *given, *words)
     assert first.returncode == 0, first.stderr
     assert first.stdout == "trained\n", "only the job speaks on standard output"
     assert "→ cheapest and fastest and knee  local.cpu in local, free  1.2 min" in first.stderr
@@ -65,11 +68,11 @@ def test_what_belongs_to_a_plan_is_refused_without_one(hotdesk: Command, project
     assert done.returncode == 2
     assert "belong to --plan" in done.stderr
     many = hotdesk(
-        "run", "blue", "--plan", "knee", "--job", "--took 1h --on V100 --machines 1,10", "--", "true"
+        "run", "blue", "--yes", "--plan", "knee", "--job", "--took 1h --on V100 --machines 1,10", "--", "true"
     )
     assert many.returncode == 2
     assert "A desk is one machine" in many.stderr
-    wrong = hotdesk("run", "blue", "--plan", "knee", "--job", "--tok 1h", "--", "true")
+    wrong = hotdesk("run", "blue", "--yes", "--plan", "knee", "--job", "--tok 1h", "--", "true")
     assert wrong.returncode == 2
     assert "--took" in wrong.stderr
 
@@ -113,6 +116,7 @@ def test_a_dry_run_shows_the_answer_and_the_launch(hotdesk: Command, cloud: Any)
 
 @pytest.mark.usefixtures("project")
 def test_nobody_pays_unasked(hotdesk: Command, cloud: Any) -> None:
+    Path("hotdesk.toml").write_text("[desks.red]\nusd_per_hour_max = 1000.0\n")  # its name is known
     done = planned(hotdesk, cloud, "fastest")
     assert done.returncode == 2
     assert "no terminal to ask at" in done.stderr
@@ -128,7 +132,7 @@ def test_a_deadline_leaves_on_demand_as_the_way_out_and_an_impossible_budget_is_
     free, due = (
         planned(hotdesk, cloud, "cheapest", "--dry-run", *more) for more in ((), ("--deadline", "400"))
     )
-    assert "spot" in due.stderr.splitlines()[0]
+    assert "spot" in due.stderr.splitlines()[1]
     assert "(on-demand, $" in due.stdout
     assert "(on-demand, $" not in free.stdout
     poor = planned(hotdesk, cloud, "fastest", "--dry-run", "--budget", "1")

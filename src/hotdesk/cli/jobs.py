@@ -82,6 +82,7 @@ def row(job: Job, seen: SeenJob | None) -> dict[str, object]:
         "checkpoints": result.checkpoints if result else seen.checkpoints if seen else 0,
         "checkpoint_seconds": result.checkpoint_seconds if result else median,
         "last_line": seen.last_line if seen else "",
+        "fetched": job.fetched,
         "asked_at": job.created_at,
         "ended_at": result.at if result else None,
         "then": str(job.then or "stay"),

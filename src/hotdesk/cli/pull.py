@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import os
+from pathlib import Path
 
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options
+from hotdesk.cli import folder_shown, options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import Unknown
 
 
 @click.command()
@@ -19,26 +22,40 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
 
     Each SOURCE is at the desk, relative to its home; all of them arrive in this folder, or in the FOLDER here
     that --to names (made when it is not there). As with rsync, `results` arrives as a folder, `results/` as
-    what is in it.
+    what is in it. A file here that is newer than the desk's stays; the desk's arrives as NAME.from-DESK.
 
     \b
     hotdesk pull blue results
     hotdesk pull blue results log.txt --to ~/from-blue
     """
-    from pathlib import Path
+    from hotdesk.connect import copying
 
-    from hotdesk.connect import ssh
-    from hotdesk.core.errors import Missing
-
+    if said := copying.check():
+        render.note(said)
     home = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
     there = [source.removeprefix(home).removeprefix("~/") for source in sources]
     with Hotdesk() as desks:
         access = desks.access(name)
-    try:
-        Path(target).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Missing(
-            f"{target} cannot be a folder here.", error.strerror or str(error), "ls -ld ."
-        ) from None
-    argv = ssh.copy(access, there, f"{target.rstrip('/') or '/'}/", push=False, progress=sys.stderr.isatty())
-    ssh.copied(ssh.run(argv), name)
+    with Live() as live:
+        shown = live.progress(f"copying from {name}")
+        arrived = copying.pull(access, there, Path(target), may_replace=_older, on_progress=shown)
+    placed = arrived.placed
+    if placed.came:
+        size = render.size(placed.bytes / 2**30)
+        render.note(f"{folder_shown.count(len(placed.came), 'file')} ({size}) in {render.safe(target)}")
+    for here, beside in placed.beside.items():
+        render.note(
+            f"{render.safe(here)} here is newer, or of another kind, and stays; "
+            f"{name}'s is {render.safe(beside)}"
+        )
+    if arrived.absent:
+        raise Unknown(
+            "Not everything was copied: there is no "
+            f"{' and no '.join(render.safe(source) for source in arrived.absent)} at {name}.",
+            "A SOURCE is relative to the desk's home.",
+            f"hotdesk ssh {name} -- ls -la",
+        )
+
+
+def _older(name: str, here: os.stat_result, came: os.stat_result) -> bool:
+    return here.st_mtime <= came.st_mtime

@@ -2,46 +2,78 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options
-from hotdesk.core.errors import Unknown
+from hotdesk.cli import folder_shown, options, render
+from hotdesk.cli.live import Live
+from hotdesk.core.errors import NeedsDecision, Unknown, Usage
 
 
 @click.command()
 @options.name
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--to", "target", default="", metavar="FOLDER", help="Where at the desk; its home otherwise.")
-def command(name: str, sources: tuple[str, ...], target: str) -> None:
+@click.option("--all", "everything", is_flag=True, help="All that is in a folder, also what git ignores.")
+def command(name: str, sources: tuple[str, ...], target: str, everything: bool) -> None:
     """Copy files and folders to the desk. Again copies only what changed.
 
     Each SOURCE is here; all of them arrive in the desk's home, or in the FOLDER there that --to names (made
-    when it is not there). As with rsync, `data` arrives as a folder, `data/` as what is in it.
+    when it is not there). As with rsync, `data` arrives as a folder, `data/` as what is in it. Of a folder
+    goes what git and .hotdeskignore do not leave out in it, without .git; what is named here always goes.
 
     \b
     hotdesk push blue train.py data
     hotdesk push blue data --to projects/one
     """
-    from pathlib import Path
+    from hotdesk.connect import copying
 
-    from hotdesk.connect import ssh
-
-    for source in sources:
-        if not source or not (Path(source).exists() or Path(source).is_symlink()):
-            raise Unknown(
-                f"There is no {source or 'file without a name'} here.",
-                "What is pushed is on this computer; where it goes at the desk is said with --to.",
-                f"hotdesk push {name} SOURCE... --to FOLDER",
-            )
+    if said := copying.check():
+        render.note(said)
+    given = [_of(name, source, everything) for source in sources]
     here = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
     target = target.removeprefix(here).removeprefix("~/")
     with Hotdesk() as desks:
         access = desks.access(name)
-    if target:
-        ssh.make_folder(access, target)
-        target = f"{target.rstrip('/')}/"
-    argv = ssh.copy(access, sources, target, push=True, progress=sys.stderr.isatty())
-    ssh.copied(ssh.run(argv), name)
+    with Live() as live:
+        sent = copying.push(access, given, target, on_progress=live.progress(f"copying to {name}"))
+    for link in sent.kept:
+        render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
+
+
+def _of(desk: str, source: str, everything: bool) -> tuple[Path, list[str]]:
+    """A source as a folder here, and the names below it that go."""
+    path = Path(source)
+    if not source or not (path.exists() or path.is_symlink()):
+        raise Unknown(
+            f"There is no {source or 'file without a name'} here.",
+            "What is pushed is on this computer; where it goes at the desk is said with --to.",
+            f"hotdesk push {desk} SOURCE... --to FOLDER",
+        )
+    inside = source.endswith(("/", "/.")) or path.name in {"", ".."}
+    if not path.is_dir() or (path.is_symlink() and not inside):
+        if not (path.is_file() or path.is_symlink() or path.is_fifo()):
+            raise Usage(f"{source} is a socket or a device.", "It cannot be copied.", f"ls -l {source}")
+        return path.parent.absolute(), [path.name]
+    return _of_folder(desk, path, inside, everything)
+
+
+def _of_folder(desk: str, path: Path, inside: bool, everything: bool) -> tuple[Path, list[str]]:
+    from hotdesk.connect.folder import contents
+
+    in_git = ".git" in path.resolve().parts  # named like any other folder, it goes like one
+    found = contents(path, everything=everything or in_git)
+    folder_shown.note(found, desk)
+    if not found.names:
+        if found.ignored or found.hotdesk_ignored:
+            raise NeedsDecision(
+                f"Nothing of {path} would be copied.",
+                "All that is in it is left out.",
+                f"hotdesk push {desk} --all {path}",
+            )
+        return path.resolve().parent, [] if inside else [path.resolve().name]
+    if inside:
+        return found.folder, list(found.names)
+    return found.folder.parent, [f"{found.folder.name}/{name}" for name in found.names]

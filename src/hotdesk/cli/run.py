@@ -4,25 +4,54 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli import options, render, run_planned
+from hotdesk.cli import options, render, run_checked, run_planned
 from hotdesk.cli.live import Live
 from hotdesk.cli.run_planned import plan_options
-from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.errors import Unknown
 from hotdesk.core.model import Desk, Goal
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
+    from hotdesk.connect.folder import Contents
     from hotdesk.core.jobs import Job
+    from hotdesk.core.ports import Access
 
 _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+class _Command(click.Command):
+    """Options end where the job's own command begins, with or without `--`: what follows is the job's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        valued = {
+            name: not (param.is_flag or param.count)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+            for name in param.opts
+        }
+        names, place = 0, 0
+        while place < len(args) and args[place] != "--":
+            word = args[place]
+            if not word.startswith("-") or word == "-":
+                names += 1
+                if names == 2:
+                    args = [*args[:place], "--", *args[place:]]
+                    break
+            elif word not in valued and word.partition("=")[0] not in valued:
+                break  # click says so
+            place += 2 if valued.get(word) else 1
+        if names == 0 and place < len(args) and args[place] == "--":
+            raise click.UsageError("The desk's name is missing before '--'.", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Command)
 @options.name
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("--resume-command", metavar="LINE", help="After an interruption, run this instead.")
@@ -48,14 +77,15 @@ _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 @options.over_budget
 @click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
 @click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
+@click.option("--all", is_flag=True, help="Copy everything, also what git ignores.")
 @plan_options
 @click.pass_context
 def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
     """Run a long job at a desk: hotdesk run blue -- python train.py
 
-    The current folder is copied there (not what .gitignore names), the command begins and is listened to.
-    It goes on without this computer; Ctrl-C only ends the listening. After an interruption it is begun again.
-    Exits with the command's own status.
+    The current folder is copied there (not what git or .hotdeskignore leaves out), the command begins and is
+    listened to. It goes on without this computer; Ctrl-C only ends the listening. After an interruption it is
+    begun again. Exits with the command's own status.
     """
     from hotdesk.jobs import watcher
 
@@ -85,10 +115,12 @@ def _queued(
     from hotdesk.core.jobs import Job
 
     here = Path.cwd()
-    if here in {Path.home(), Path(here.anchor)} and not given["no_push"]:
-        raise Usage(
-            f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
-        )
+    run_checked.options(given)
+    run_checked.place(here, given)
+    if not (given["plan"] and given["plan"].dry_run):
+        run_checked.known_desk(desks, name, words, given["yes"])
+    if not given["no_push"]:
+        run_checked.goods(name, here, words, given)
     line = words[0] if len(words) == 1 else shlex.join(words)
     if given["plan"]:
         chosen = run_planned.choose(desks, name, line, given["plan"], given)
@@ -107,15 +139,9 @@ def _queued(
     if not given["no_push"]:
         if any(job.folder == plain and job.result is None for job in waiting):
             target = f"{plain}-{max(job.number for job in waiting) + 1}"
-        like, shown = plain if target != plain else "", live.progress(f"copying {here.name} to {name}")
-        try:
-            folder.push(access, here, target, on_progress=shown, like=like)
-        except KeyboardInterrupt:
-            render.note(
-                f"\nThe copying was stopped, and nothing was begun. {name} runs on: hotdesk park {name}\n"
-                "The same command again copies only what is missing."
-            )
-            raise SystemExit(130) from None
+        like = plain if target != plain else ""
+        found = folder.contents(here, everything=given["all"])  # anew: a launch may have taken minutes
+        _push(access, found, target, like, live.progress(f"copying {here.name} to {name}"))
     program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
     if program and not at_desk.has(access, target, program):
         raise Unknown(
@@ -144,6 +170,24 @@ def _queued(
             budget_usd=given["budget"],
         )
     )
+
+
+def _push(
+    access: Access, found: Contents, target: str, like: str, shown: Callable[[str], None] | None
+) -> None:
+    from hotdesk.connect import copying
+
+    name = access.desk
+    try:
+        sent = copying.push(access, [(found.folder, found.names)], target, on_progress=shown, like=like)
+    except KeyboardInterrupt:
+        render.note(
+            f"\nThe copying was stopped, and nothing was begun. {name} runs on: hotdesk park {name}\n"
+            "The same command again copies only what is missing."
+        )
+        raise SystemExit(130) from None
+    for link in sent.kept:
+        render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
 
 
 def _agreed(desks: Hotdesk, desk: str | Desk, line: str, given: dict[str, Any]) -> tuple[float, float | None]:
@@ -208,4 +252,6 @@ def report(job: Job) -> int:
     word = "✓" if result.exit_status == 0 else f"✗ exit status {result.exit_status}:"
     why = f" ({result.why})" if result.why else ""
     render.note(f"{word} job {job.number} ran for {took}{again}{why}")
+    for line in job.fetched:
+        render.note(render.safe(line))
     return result.exit_status

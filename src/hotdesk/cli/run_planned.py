@@ -36,7 +36,7 @@ def plan_options(function: F) -> F:
     )
     @click.option("--job", "about", default="", metavar="WORDS", help="Of the plan: as for `hotdesk plan`.")
     @click.option("--provider", help="Of a new desk's plan: where, unless hotdesk.toml says otherwise.")
-    @click.option("-y", "--yes", is_flag=True, help="Do not ask before the plan's machine is launched.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask: make the desk, launch the plan's machine.")
     @options.dry_run
     @functools.wraps(function)
     def call(
@@ -48,14 +48,14 @@ def plan_options(function: F) -> F:
         dry_run: bool,
         **more: Any,
     ) -> Any:
-        if answer is None and (about or provider or yes or dry_run):
+        if answer is None and (about or provider or dry_run):
             raise Usage(
-                "--job, --provider, --yes and --dry-run belong to --plan.",
+                "--job, --provider and --dry-run belong to --plan.",
                 "Without it a run takes the desk as it is.",
                 "hotdesk run NAME --plan knee --dry-run -- python train.py",
             )
         ask = Ask(answer=answer, about=about, provider=provider, yes=yes, dry_run=dry_run) if answer else None
-        return function(*args, plan=ask, **more)
+        return function(*args, plan=ask, yes=yes, **more)
 
     return cast(F, call)
 

@@ -1,144 +1,342 @@
-"""A project's folder, copied to a desk as git sees it: what .gitignore names stays here."""
+"""What a project's folder holds, as git itself decides: one rule for `run` and for `push` of a folder.
+
+Each repository is asked by itself, so that a clone or a submodule inside a project follows its own rules.
+`.hotdeskignore` leaves out more, in the syntax of `.gitignore`, and git evaluates it too. Nothing below a
+`.git` is part of a project. Empty folders are, although git does not keep them: programs write there.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import stat
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hotdesk.connect import ssh
-from hotdesk.core.errors import Unreachable
-from hotdesk.core.ports import Access
+from hotdesk.core.errors import Missing, NeedsDecision
+from hotdesk.core.model import Value
 
-Progress = Callable[[str], None]
-PARTIAL = 23  # rsync's exit status where some were copied, and others could not be
-#: How it names what does not exist, whatever language the desk speaks: 2 is ENOENT.
-_ABSENT = re.compile(r'(?:link_stat|change_dir) "(.*)" failed: .*\(2\)$')
-_HANGS_UP = " (32)"  # EPIPE: the desk's side has nothing to send, and ends before ours
-_SHARE = re.compile(rb"(\d+)% +(\S+/s) +(\d+:\d+:\d+)")  # rsync --info=progress2
+IGNORE = ".hotdeskignore"
+#: Where files from a desk lie until they are whole. It never belongs to a project.
+ARRIVING = ".hotdesk-copying"
+_RULES = {".git", ".gitignore", IGNORE}
+#: A repository of somebody else is read without running anything that its settings name.
+_SAFE = ("safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null")
+#: What would make git speak of another repository than the one it is asked about (git hooks set these).
+_ELSEWHERE = {
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR",
+    "GIT_NAMESPACE", "GIT_CONFIG", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS", "GIT_INTERNAL_SUPER_PREFIX", "GIT_SHALLOW_FILE",
+}  # fmt: skip
 
 
-def listing(folder: Path) -> bytes | None:
-    """The folder's files, each ended by a zero byte: all but what .gitignore names, at any depth.
+class Contents(Value, frozen=True):
+    """What goes to a desk from a folder. Names are relative to it; bytes that are no UTF-8 are surrogates."""
 
-    git itself is asked, for nobody else knows all its rules; also where the folder is in no repository.
-    None when this computer has no git.
+    folder: Path
+    names: tuple[str, ...]  # files, links and empty folders, by name
+    bytes: int = 0
+    ignored: tuple[str, ...] = ()  # by git; a whole folder counts once and ends with a slash
+    hotdesk_ignored: tuple[str, ...] = ()  # by .hotdeskignore
+    unfit: tuple[str, ...] = ()  # sockets and devices
+    outward: tuple[str, ...] = ()  # links out of the folder: they go, and may lead nowhere at the desk
+    repositories: int = 0  # whose .git stays here
+    rule: str = ""  # what a person should know of how this was decided
+
+
+def contents(folder: Path, *, everything: bool = False) -> Contents:
+    """The folder's files: all but what git ignores there; with `everything`, all but sockets and devices.
+
+    A folder that a repository above it ignores, or that is in no repository, is a project of its own: its own
+    `.gitignore` files hold. Raises `Missing` where rules are to be followed and this computer has no git, and
+    `NeedsDecision` where git cannot read a repository.
     """
+    folder = Path(os.path.realpath(folder))
+    if everything:
+        return _described(folder, _walk(folder))
     if shutil.which("git") is None:
+        return _without_git(folder)
+    seen = _Seen()
+    names = list(_of_project(folder, "", seen))
+    kept, hotdesk_ignored = _by_hotdeskignore(folder, seen.root or folder, names)
+    found = _described(folder, kept)
+    return Contents(
+        folder=folder,
+        names=found.names,
+        bytes=found.bytes,
+        ignored=tuple(sorted(n for n in seen.ignored if not _arriving(n))),
+        hotdesk_ignored=tuple(sorted(hotdesk_ignored)),
+        unfit=found.unfit,
+        outward=found.outward,
+        repositories=seen.repositories,
+        rule=seen.rule,
+    )
+
+
+def _without_git(folder: Path) -> Contents:
+    ruled = any((above / ".git").exists() for above in (folder, *folder.parents))
+    if ruled or any(_RULES & {*folders, *files} for _, folders, files in os.walk(folder)):
+        raise Missing(
+            "This computer has no git.",
+            f"git decides which files of {folder.name or folder} belong to it; no other rule is guessed.",
+            "sudo apt-get install git   # or the same command with --all: everything goes",
+        )
+    found = _described(folder, _walk(folder))
+    return Contents(
+        folder=folder,
+        names=found.names,
+        bytes=found.bytes,
+        unfit=found.unfit,
+        outward=found.outward,
+        rule="this computer has no git, and nothing there says what to leave out: everything goes",
+    )
+
+
+# ---- as git sees it ----------------------------------------------------------------------------------
+
+
+class _Seen:
+    """What is noticed on the way through a project and the repositories in it."""
+
+    def __init__(self) -> None:
+        self.ignored: list[str] = []
+        self.repositories = 0
+        self.root: Path | None = None  # of the repository that the project is in
+        self.rule = ""
+
+
+def _of_project(folder: Path, prefix: str, seen: _Seen) -> Iterator[str]:
+    """Names below `folder`, each with `prefix`, of its repository and of those inside it."""
+    root = _root(folder)
+    if (folder / ".git").exists():
+        seen.repositories += 1
+    if prefix and root != folder:  # a submodule that has lost its repository
+        root = None
+    above = _ignored_above(folder) if root and root != folder else ""
+    tracked = _ls(folder, "--cached") if root else []
+    if root and not above:
+        if not prefix:
+            seen.root = root
+        yield from _listed(folder, prefix, tracked, (), seen)
+        return
+    if above:
+        seen.rule = seen.rule or f"{folder.name} is ignored by {above}, so only its own .gitignore holds"
+    with tempfile.TemporaryDirectory(prefix="hotdesk-") as empty:
+        _git(Path(empty), "init", "-q", "--template=", ".")
+        yield from _listed(
+            folder, prefix, tracked, (f"--git-dir={empty}/.git", f"--work-tree={folder}"), seen
+        )
+
+
+def _listed(
+    folder: Path, prefix: str, tracked: list[str], where: tuple[str, ...], seen: _Seen
+) -> Iterator[str]:
+    others = _ls(folder, "--others", "--exclude-standard", where=where)
+    away = _ignored(folder, where)
+    seen.ignored += [prefix + name for name in away]
+    real = _Real(folder)
+    inner = set()
+    for name in sorted({*tracked, *others}):
+        kind = real.kind(name.rstrip("/"))
+        if kind is None or not stat.S_ISDIR(kind):
+            if kind is not None:
+                yield prefix + name
+        elif name.endswith("/") or (folder / name / ".git").exists() or _is_submodule(folder, name):
+            inner.add(
+                name.rstrip("/")
+            )  # else a file that git knows is a folder now: `others` has what is in it
+    empty = _empty_folders(folder, inner | {name.rstrip("/") for name in away if name.endswith("/")})
+    yield from (prefix + name for name in _not_ignored(folder, empty, where))
+    for name in sorted(inner):
+        yield from _of_project(folder / name, f"{prefix}{name}/", seen)
+
+
+def _root(folder: Path) -> Path | None:
+    """The top of the repository that the folder is in, None in no repository. Raises `NeedsDecision`."""
+    done = _ask(folder, "rev-parse", "--show-toplevel")
+    if done.returncode == 0:
+        return Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
+    if b"not a git repository" in done.stderr or b"must be run in a work tree" in done.stderr:
         return None
-    asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = _git(folder, *asked)
-    if listed is None:
-        with tempfile.TemporaryDirectory(prefix="hotdesk-") as empty:
-            if _git(Path(empty), "init", "-q") is None:
-                return None
-            listed = _git(folder, f"--git-dir={empty}/.git", f"--work-tree={folder}", *asked)
-    if listed is None:
-        return None
-    kept = [n for n in sorted(set(listed.split(b"\0"))) if n and _exists(folder, n)]
-    return b"".join(name + b"\0" for name in kept)
+    raise _unread(folder, done)
 
 
-def _exists(folder: Path, name: bytes) -> bool:
-    path = folder / name.decode("utf-8", "surrogateescape")
-    return path.exists() or path.is_symlink()
+def _ignored_above(folder: Path) -> str:
+    """The line of a rule above the folder that ignores it, as FILE:LINE:PATTERN; "" when there is none."""
+    done = _ask(folder, "check-ignore", "--no-index", "-v", ".")
+    return os.fsdecode(done.stdout).partition("\t")[0] if done.returncode == 0 else ""
 
 
-def _git(folder: Path, *words: str) -> bytes | None:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+def _is_submodule(folder: Path, name: str) -> bool:
+    done = _ask(folder, "--literal-pathspecs", "ls-files", "-s", "-z", "--", name)
+    return done.stdout.startswith(b"160000 ")
 
 
-def push(
-    access: Access, folder: Path, target: str, *, on_progress: Progress | None = None, like: str = ""
-) -> None:
-    """Copy the folder's files to `target`, relative to the desk's home; again copies only what changed.
-
-    A file there is the old one or the whole new one: what is stopped half-way lies in `.hotdesk-partial`
-    beside it, where the next copying goes on. Nothing is deleted there. What lies unchanged in `like`, a
-    folder beside it, is copied at the desk itself. Raises `Missing` without rsync, `Unreachable` when it does
-    not arrive.
-    """
-    argv = [*_rsync(access, on_progress), "-r"]
-    names = listing(folder)
-    if names is None:
-        argv += ["--filter=:- .gitignore", "--exclude=.git/"]
-    else:
-        argv += ["--from0", "--files-from=-"]
-    if like:
-        argv += [f"--copy-dest=../{like}"]
-    argv += ["--", f"{folder}/", f"{_host(access)}:{target}/"]
-    done = _copy(argv, names or b"", on_progress)
-    _complain(done, f"{folder.name} could not be copied to {access.desk}.", access)
+def _not_ignored(folder: Path, names: list[str], where: tuple[str, ...]) -> list[str]:
+    if not names:
+        return []
+    ignored = _matched(folder, names, where)
+    return [name for name in names if name not in ignored]
 
 
-def pull(
-    access: Access, sources: list[str], target: Path, *, on_progress: Progress | None = None
-) -> list[str]:
-    """Copy files and folders, relative to the desk's home, into a folder here: each file whole or not.
-
-    Those of `sources` that do not exist at the desk; all others are here then. Raises `Unreachable`.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    argv = [*_rsync(access, on_progress), "--", *(f"{_host(access)}:{s}" for s in sources), f"{target}/"]
-    done = _copy(argv, b"", on_progress)
-    told = [
-        line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.startswith("rsync: ")
-    ]
-    absent = [found[1] for line in told if (found := _ABSENT.search(line))]
-    others = [line for line in told if not _ABSENT.search(line) and not line.endswith(_HANGS_UP)]
-    if done.returncode != PARTIAL or others:
-        _complain(done, f"The results could not be copied from {access.desk}.", access)
-    return [s for s in sources if any(path.endswith(f"/{part}") for path in absent for part in _parts(s))]
+def _matched(folder: Path, names: Iterable[str], where: tuple[str, ...] = ()) -> set[str]:
+    """Those of these names that git's rules there ignore, tracked or not."""
+    given = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)  # ./: else :name would be magic
+    done = _ask(folder, *where, "check-ignore", "--no-index", "-z", "--stdin", given=given)
+    if done.returncode not in {0, 1}:
+        raise _unread(folder, done)
+    return {os.fsdecode(name[2:]) for name in done.stdout.split(b"\0") if name}
 
 
-def _parts(path: str) -> list[str]:
-    """A path and the folders that it is in: rsync names the first that is missing."""
-    words = path.strip("/").split("/")
-    return ["/".join(words[:length]) for length in range(1, len(words) + 1)]
+def _ignored(folder: Path, where: tuple[str, ...]) -> list[str]:
+    """What git ignores; of a folder that is ignored itself, only that."""
+    listed = sorted(_ls(folder, "--others", "--ignored", "--exclude-standard", "--directory", where=where))
+    pairs = zip(listed, [*listed[1:], ""], strict=False)  # one that only holds such is named before them
+    return [name for name, after in pairs if not (name.endswith("/") and after.startswith(name))]
 
 
-def _copy(argv: list[str], given: bytes, on_progress: Progress | None) -> subprocess.CompletedProcess[bytes]:
-    """Run rsync, telling how far it is; it ends with us."""
-    with (
-        tempfile.TemporaryFile() as names,
-        tempfile.TemporaryFile() as words,
-    ):
-        names.write(given)
-        names.seek(0)
-        with subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=words) as client:
-            assert client.stdout is not None
-            try:
-                while said := os.read(client.stdout.fileno(), 4096):
-                    found = _SHARE.findall(said)
-                    if on_progress and found:
-                        share, speed, left = (part.decode() for part in found[-1])
-                        on_progress(f"{share} %, {speed}, {left} left")
-            except BaseException:
-                client.terminate()
-                raise
-        words.seek(0)
-        return subprocess.CompletedProcess(argv, client.returncode, b"", words.read())
+def _ls(folder: Path, *words: str, where: tuple[str, ...] = ()) -> list[str]:
+    listed = _git(folder, *where, "ls-files", "-z", *words)
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
-def _rsync(access: Access, on_progress: Progress | None) -> list[str]:
-    from shlex import join
-
-    shell = join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
-    shown = ["--info=progress2"] if on_progress else []
-    return [ssh.program("rsync"), "-a", "-z", "-s", "--partial-dir=.hotdesk-partial", *shown, "-e", shell]
-
-
-def _host(access: Access) -> str:
-    host = f"[{access.host}]" if ":" in access.host else access.host
-    return f"{access.user}@{host}"
-
-
-def _complain(done: subprocess.CompletedProcess[bytes], what: str, access: Access) -> None:
+def _git(folder: Path, *words: str) -> bytes:
+    done = _ask(folder, *words)
     if done.returncode != 0:
-        words = [w for w in done.stderr.decode("utf-8", "replace").splitlines() if w.strip()]
-        raise Unreachable(what, words[0] if words else "rsync gives no reason.", f"hotdesk ssh {access.desk}")
+        raise _unread(folder, done)
+    return done.stdout
+
+
+def _ask(folder: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    environment = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
+    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
+    settings = [part for setting in _SAFE for part in ("-c", setting)]
+    argv = ["git", "-C", str(folder), *settings, *words]
+    return subprocess.run(argv, input=given, capture_output=True, env=environment, check=False)
+
+
+def _unread(folder: Path, done: subprocess.CompletedProcess[bytes]) -> NeedsDecision:
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return NeedsDecision(
+        f"git cannot say which files of {folder.name} belong to it.",
+        said[0] if said else f"It ended with {done.returncode}.",
+        f"git -C {folder} status   # or the same command with --all: everything goes",
+    )
+
+
+# ---- .hotdeskignore ----------------------------------------------------------------------------------
+
+
+def _by_hotdeskignore(folder: Path, root: Path, names: list[str]) -> tuple[list[str], set[str]]:
+    """The names that stay, and those that a .hotdeskignore leaves out: one in the folder, in a folder in it,
+    or above it up to the repository's top.
+
+    git is asked in an empty repository that holds nothing but these files as its .gitignore files: so their
+    rules reach into repositories inside the project, and are not mixed with git's own.
+    """
+    below = {name for name in names if name.rpartition("/")[2] == IGNORE}
+    if (folder / IGNORE).is_file():
+        below.add(IGNORE)
+    inside = folder.relative_to(root) if folder.is_relative_to(root) else Path()
+    above = [root.joinpath(*inside.parts[:depth]) / IGNORE for depth in range(len(inside.parts))]
+    above = [file for file in above if file.is_file()]
+    if not below and not above:
+        return names, set()
+    with tempfile.TemporaryDirectory(prefix="hotdesk-") as empty:
+        top = Path(empty)
+        _git(top, "init", "-q", "--template=", ".")
+        for file in [*above, *(folder / name for name in below)]:
+            rules = top / file.relative_to(root).parent / ".gitignore"
+            rules.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, rules)
+        for name in names:  # of an empty folder git has to see that it is one
+            if stat.S_ISDIR(os.lstat(folder / name).st_mode):
+                (top / inside / name).mkdir(parents=True, exist_ok=True)
+        (top / inside).mkdir(parents=True, exist_ok=True)
+        mine = ("-c", "core.excludesFile=/dev/null")
+        if inside.parts and _matched(top, [inside.as_posix()], mine):  # it was asked for by name
+            for file in above:
+                (top / file.relative_to(root).parent / ".gitignore").unlink()
+        prefix = f"{inside.as_posix()}/" if inside.parts else ""
+        out = _matched(top, [prefix + name for name in names], mine)
+        out = {name.removeprefix(prefix) for name in out}
+    return [name for name in names if name not in out], out
+
+
+# ---- the folder itself -------------------------------------------------------------------------------
+
+
+class _Real:
+    """What stands under a name, not looked for through a link on the way there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folders: dict[str, bool] = {"": True}
+
+    def kind(self, name: str) -> int | None:
+        """Its mode; None where there is no such thing."""
+        if not self._is_folder(name.rpartition("/")[0]):
+            return None
+        try:
+            return os.lstat(self.folder / name).st_mode
+        except OSError:
+            return None
+
+    def _is_folder(self, name: str) -> bool:
+        if name not in self.folders:
+            mode = self.kind(name)
+            self.folders[name] = mode is not None and stat.S_ISDIR(mode)
+        return self.folders[name]
+
+
+def _empty_folders(folder: Path, but: set[str]) -> list[str]:
+    """Folders without anything in them, not looked for in those of `but`."""
+    found = []
+    for at, folders, files in os.walk(folder):
+        inside = os.path.relpath(at, folder)
+        prefix = "" if inside == "." else f"{inside}/"
+        if not folders and not files and prefix:
+            found.append(inside)
+        folders[:] = [n for n in folders if prefix + n not in but and n not in {".git", ARRIVING}]
+    return found
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Everything: files, links, and folders in which nothing is."""
+    for at, folders, files in os.walk(folder):
+        inside = os.path.relpath(at, folder)
+        prefix = "" if inside == "." else f"{inside}/"
+        if not folders and not files and prefix:
+            yield inside
+        links = [n for n in folders if (Path(at) / n).is_symlink()]
+        folders[:] = [n for n in folders if n not in links and n != ARRIVING]
+        yield from (prefix + name for name in (*files, *links))
+
+
+def _arriving(name: str) -> bool:
+    return ARRIVING in name.split("/")
+
+
+def _described(folder: Path, names: Iterable[str]) -> Contents:
+    kept, unfit, outward, size = [], [], [], 0
+    for name in sorted({n for n in names if not _arriving(n)}, key=os.fsencode):
+        try:
+            told = os.lstat(folder / name)
+        except OSError:  # it went away just now
+            continue
+        if stat.S_ISSOCK(told.st_mode) or stat.S_ISBLK(told.st_mode) or stat.S_ISCHR(told.st_mode):
+            unfit.append(name)
+            continue
+        kept.append(name)
+        if stat.S_ISREG(told.st_mode):
+            size += told.st_size
+        elif stat.S_ISLNK(told.st_mode) and _leads_out(name, str((folder / name).readlink())):
+            outward.append(name)
+    return Contents(folder=folder, names=tuple(kept), bytes=size, unfit=tuple(unfit), outward=tuple(outward))
+
+
+def _leads_out(name: str, to: str) -> bool:
+    way = os.path.normpath(Path(name).parent / to)
+    return to.startswith("/") or way == ".." or way.startswith("../")

@@ -1,4 +1,4 @@
-"""Command lines for the computer's own ssh and rsync, and one way to run them.
+"""Command lines for the computer's own ssh, and one way to run them.
 
 The user's agent and jump hosts keep working; what decides which desk is reached, and what happens there, is
 pinned before their settings are read (`ssh_options`). The one known host key stands under the desk's alias,
@@ -15,17 +15,13 @@ from collections.abc import Mapping, Sequence
 
 from hotdesk.connect import ssh_options
 from hotdesk.connect.ssh_options import Use
-from hotdesk.core.errors import Missing, Unknown, Unreachable
+from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 
 #: At the desk: tmux where there is tmux, so that work survives a dropped connection; else a login shell.
 _TERMINAL = (
     'command -v tmux >/dev/null 2>&1 && exec tmux new-session -A -s desk || exec "${SHELL:-/bin/sh}" -l'
 )
-
-
-_NO_CONNECTION = {10, 12, 30, 35, 255}  # exit statuses, of rsync(1) and ssh(1)
-_NO_SPACE = 11
 
 
 def program(name: str) -> str:
@@ -78,21 +74,6 @@ def printed(access: Access) -> list[str]:
     return ssh(access, use=Use.PRINTED)
 
 
-def copy(access: Access, sources: Sequence[str], target: str, *, push: bool, progress: bool) -> list[str]:
-    """rsync where this computer has it, else scp; a remote path is relative to the desk's home."""
-    at = f"{access.user}@{access.host}"
-    host = f"[{at.partition('@')[2]}]" if ":" in access.host else access.host
-    remote = f"{access.user}@{host}:"
-    marked = [s if push else remote + s for s in sources]
-    goal = remote + target if push else target
-    if shutil.which("rsync"):
-        shell = shlex.join([program("ssh"), *options(access), "-p", str(access.port)])
-        shown = ["--info=progress2"] if progress and _rsync_has_progress2() else []
-        # -s: names with blanks or wildcards arrive as they are, unseen by the desk's shell
-        return ["rsync", "-a", "-z", "-s", "--partial", *shown, "-e", shell, "--", *marked, goal]
-    return [program("scp"), "-r", "-p", *options(access), "-P", str(access.port), "--", *marked, goal]
-
-
 def make_folder(access: Access, folder: str) -> None:
     """Make a folder at the desk, in its home. Raises `Unreachable` when it cannot be made."""
     words = question(access, shlex.join(["mkdir", "-p", "--", folder]))
@@ -105,31 +86,10 @@ def make_folder(access: Access, folder: str) -> None:
         )
 
 
-def copied(status: int, desk: str) -> None:
-    """Raise, unless a copy went well: rsync's and scp's own words are on the terminal already."""
-    if status == 0:
-        return
-    why = (
-        f"The reason stands above; what was copied is whole, and the same command goes on (status {status})."
-    )
-    what = f"Not everything was copied ({desk})."
-    if status in _NO_CONNECTION:
-        raise Unreachable(what, why, f"hotdesk doctor {desk}")
-    if status == _NO_SPACE:
-        raise Missing(what, why, "df -h . && " + f"hotdesk ssh {desk} -- df -h .")
-    raise Unknown(what, why, f"hotdesk ssh {desk} -- ls -la")
-
-
 def run(argv: Sequence[str]) -> int:
     """Run a command in the foreground with our terminal; its exit status (128 + n for signal n)."""
     status = subprocess.run(argv, check=False).returncode
     return 128 - status if status < 0 else status
-
-
-def _rsync_has_progress2() -> bool:
-    said = subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=False).stdout
-    version = said.partition("version ")[2].split(".", 2)[:2]
-    return [int(part) for part in version if part.isdigit()] >= [3, 1]
 
 
 def is_terminal() -> bool:

@@ -62,6 +62,7 @@ class Job(Value, frozen=True):
     cancelled: bool = False
     result: Result | None = None
     pulled: bool = False
+    fetched: tuple[str, ...] = ()  # what came, and what here was not replaced, in words
     settled: bool = False  # nothing is left to do for it
     stayed: str = ""  # what else worked at the desk at its end, for which the desk was left up
 

@@ -20,10 +20,12 @@ from pathlib import Path
 import msgspec
 
 import hotdesk
-from hotdesk.connect import ssh
+from hotdesk.connect import copying, ssh
+from hotdesk.connect.folder import contents
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job
 from hotdesk.core.ports import Access
+from hotdesk.jobs import results
 from hotdesk.store import Store
 
 THERE = ".hotdesk/watcher"
@@ -75,25 +77,30 @@ class Post:
         desk = self.access.desk
         return Unreachable(f"{desk} cannot be a watcher's post yet.", why, f"hotdesk ssh {desk}")
 
-    def copy(self, sources: list[Path], target: str = "") -> None:
-        argv = ssh.copy(
-            self.access, [str(s) for s in sources], f"{THERE}/{target}", push=True, progress=False
-        )
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise self._failed((done.stderr.strip().splitlines() or ["Nothing was copied."])[-1])
+    def copy(self, source: Path, target: str = "") -> None:
+        """A folder, whole, into `target` there."""
+        found = contents(source, everything=True)
+        names = [f"{source.name}/{name}" for name in found.names]
+        try:
+            copying.push(self.access, [(source.parent, names)], f"{THERE}/{target}".rstrip("/"))
+        except HotdeskError as error:
+            raise self._failed(error.why or error.what) from error
 
     def fetch(self, source: str, target: Path) -> bool:
         """Copy from there; whether there was anything."""
-        argv = ssh.copy(self.access, [f"{THERE}/{source}"], f"{target}/", push=False, progress=False)
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        return done.returncode == 0
+        try:
+            found = copying.pull(
+                self.access, [f"{THERE}/{source}"], target, may_replace=lambda name, here, came: True
+            )
+        except HotdeskError:
+            return False
+        return not found.absent
 
     def set_up(self) -> None:
         """hotdesk and what it needs, there; nothing is installed where all is there already."""
         ssh.make_folder(self.access, f"{THERE}/lib")
         self.line("chmod 700 . && rm -rf lib/hotdesk")
-        self.copy([Path(hotdesk.__file__).parent], "lib/")
+        self.copy(Path(hotdesk.__file__).parent, "lib/")
         needs = [*NEEDS[""], *(need for cloud in sorted(self.clouds) for need in NEEDS.get(cloud, ()))]
         modules = ", ".join(need.partition(">")[0] for need in needs)
         for python in ("venv/bin/python", "python3"):
@@ -154,7 +161,7 @@ def send(
         state = Path(folder) / "state"
         last = _excerpt(store, names, state, f"{home}/pulled")
         post.line("rm -rf state pulled && mkdir -m 700 state pulled")
-        post.copy([state])
+        post.copy(state)
     post.run("-m", "hotdesk", "watch", "--detach")
     sent = Away(desk=post.access.desk, last_row=last, names=names)
     new = store.folder / f"{FILE}.new"
@@ -248,11 +255,13 @@ def _take_over(store: Store, here: Job, there: Job, folder: Path) -> Job:
     if log.exists():
         (store.folder / "jobs").mkdir(mode=0o700, exist_ok=True)
         shutil.copyfile(log, store.folder / "jobs" / log.name)
-    fetched = folder / "pulled" / here.id
+    fetched, words = folder / "pulled" / here.id, there.fetched
     if there.pulled and fetched.is_dir():
-        shutil.copytree(fetched, here.pull_to, dirs_exist_ok=True)
+        now = there.result.at if there.result else here.created_at
+        words = results.take(here, fetched, began=results.began(store, here), now=now, state=store.folder)
     return store.put_job(
         here.number,
+        fetched=words,
         result=there.result,
         pulled=there.pulled,
         settled=there.settled,

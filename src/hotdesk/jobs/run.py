@@ -12,8 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.connect import at_desk, folder
-from hotdesk.core.errors import Busy, HotdeskError, NotAllowed, Unreachable
+from hotdesk.connect import at_desk
+from hotdesk.core.errors import (
+    Busy,
+    HotdeskError,
+    Missing,
+    NeedsDecision,
+    NotAllowed,
+    Unknown,
+    Unreachable,
+)
 from hotdesk.core.jobs import (
     AnyAct,
     End,
@@ -37,6 +45,7 @@ from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
 from hotdesk.costs import compute_usd
+from hotdesk.jobs import results
 from hotdesk.jobs.placing import Placing
 from hotdesk.store import Store
 
@@ -269,16 +278,28 @@ class Runs:
         )
 
     def _fetch(self, job: Job) -> None:
-        sources = [f"{job.folder}/{name}" for name in job.pull]
-        absent = folder.pull(self._reach(job.desk), sources, Path(job.pull_to), on_progress=self.progress)
-        result = job.result
-        if absent and result:  # a job that failed has made none: no reason to keep its machine
-            names = " and ".join(
-                name for name, source in zip(job.pull, sources, strict=True) if source in absent
+        why, fetched = "", tuple[str, ...]()
+        access = self._reach(job.desk)
+        try:
+            found = results.fetch(
+                access,
+                job,
+                began=results.began(self.store, job),
+                now=self.clock.now(),
+                state=self.store.folder,
+                on_progress=self.progress,
             )
-            why = f"{names} not fetched: there is no such thing in its folder"
+        except (Missing, NeedsDecision, Unknown) as error:  # not for want of a connection: waiting is no help
+            again = f"hotdesk pull {job.desk} {job.folder}/{job.pull[0]}"
+            why = f"results not fetched: {error.what} {error.why} They are at {job.desk}: {again}"
+        else:
+            fetched = found.words
+            if found.absent:  # a job that failed has made none: no reason to keep its machine
+                why = f"{' and '.join(found.absent)} not fetched: there is no such thing in its folder"
+        result = job.result
+        if why and result:
             result = msgspec.structs.replace(result, why=f"{result.why}; {why}" if result.why else why)
-        self.store.put_job(job.number, pulled=True, result=result)
+        self.store.put_job(job.number, pulled=True, fetched=fetched, result=result)
 
     def _keep_log(self, job: Job, seen: SeenJob | None) -> None:
         """The end of a job's log, here: it can be read when the desk is parked or gone."""

@@ -1,0 +1,48 @@
+"""What goes to a desk from a folder, and what stays here, in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotdesk.cli import render
+from hotdesk.connect.folder import Contents
+
+_NAMES = 3
+
+
+def note(found: Contents, desk: str) -> None:
+    """Say it, before anything is launched or sent."""
+    if found.rule:
+        render.note(f"{render.safe(found.rule)}.")
+    render.note(line(found, desk))
+
+
+def line(found: Contents, desk: str) -> str:
+    """How many files go, and everything that stays, with a count of each kind."""
+    stays = [".git"] if found.repositories == 1 else []
+    if found.repositories > 1:
+        stays = [f"{found.repositories} .git folders"]
+    for names, why in (
+        (found.ignored, "that git ignores"),
+        (found.hotdesk_ignored, "by .hotdeskignore"),
+        (found.unfit, "that cannot be copied"),
+    ):
+        if names:
+            stays.append(f"{len(names)} {why} ({_some(names)})")
+    size = f" ({render.size(found.bytes / 2**30)})" if found.bytes >= 1024 else ""
+    go = "goes" if len(found.names) == 1 else "go"
+    text = f"{found.folder.name or found.folder}: {count(len(found.names), 'file')}{size} {go} to {desk}"
+    text += f"; left out: {', '.join(stays)}" if stays else ""
+    if out := found.outward:
+        lead = "link leads" if len(out) == 1 else "links lead"
+        text += f"; {len(out)} {lead} out of the folder ({_some(out)})"
+    return render.safe(text)
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = [render.safe(name) for name in names[:_NAMES]]
+    return ", ".join([*shown, "…"] if len(names) > _NAMES else shown)

@@ -1,0 +1,320 @@
+"""Files on their way to a desk and from one: each is the old one or the whole new one, whatever happens.
+
+With rsync, where both sides have one that is new enough; else with tar over ssh, which sends all of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import ipaddress
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from hotdesk.connect import at_desk, placing, ssh, tar
+from hotdesk.connect.folder import ARRIVING
+from hotdesk.connect.tar import NOT_EMPTY, complain, parts, plain
+from hotdesk.core.errors import Busy, Missing
+from hotdesk.core.model import Value
+from hotdesk.core.ports import Access
+
+Progress = Callable[[str], None]
+#: The first rsync that has every option used here. Apple's openrsync, and its rsync 2.6.9, lack several.
+NEEDED = (3, 1)
+DAYS = 6  # that what was interrupted is kept for the next copying
+_PARTIAL = ".hotdesk-partial"  # beside a file at a desk: how far it has come
+_SOME, _VANISHED = 23, 24  # rsync's exit statuses
+#: How rsync names what does not exist, whatever language the desk speaks: 2 is ENOENT.
+_ABSENT = re.compile(r'(?:link_stat|change_dir) "(.*)" failed: .*\(2\)$')
+_IN_THE_WAY = re.compile(r"could not make way for new symlink: (.*)$")
+_HANGS_UP = " (32)"  # EPIPE: one side ended before the other
+_SHARE = re.compile(rb"(\d+)% +(\S+/s) +(\d+:\d+:\d+)")  # rsync --info=progress2
+
+
+class Sent(Value, frozen=True):
+    kept: tuple[str, ...] = ()  # links here, and folders with something in them at the desk: those stayed
+
+
+class Arrived:
+    """What came from a desk: `came` and `beside` by their names in the folder here."""
+
+    def __init__(self, placed: placing.Placed, absent: list[str]) -> None:
+        self.placed = placed
+        self.absent = absent  # of the sources: there is no such thing at the desk
+
+
+# ---- before anything is launched ---------------------------------------------------------------------
+
+
+@cache
+def rsync() -> str:
+    """The path of this computer's rsync; "" where it has none that knows the options used here."""
+    found = shutil.which("rsync")
+    if found is None:
+        return ""
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+    told = re.match(r"rsync\s+version v?(\d+)\.(\d+)", said)
+    return found if told and (int(told[1]), int(told[2])) >= NEEDED else ""
+
+
+def check() -> str:
+    """How this computer copies, in words where it is not the usual way. Raises `Missing` when it cannot."""
+    ssh.program("ssh")
+    if rsync():
+        return ""
+    ssh.program("tar")
+    lacks = "an rsync that is too old" if shutil.which("rsync") else "no rsync"
+    return (
+        f"This computer has {lacks}: files go by tar, all of them each time (rsync 3.1 sends what changed)."
+    )
+
+
+# ---- to a desk ---------------------------------------------------------------------------------------
+
+
+def push(
+    access: Access,
+    given: Sequence[tuple[Path, Sequence[str]]],
+    target: str,
+    *,
+    on_progress: Progress | None = None,
+    like: str = "",
+) -> Sent:
+    """Copy what is named, below each folder, into `target` at the desk: relative to its home, made if absent.
+
+    What is there already and equal is not sent again. Nothing is deleted there; a folder there that is a link
+    to one stays a link. What was interrupted goes on where it was. What lies unchanged in `like`, a folder
+    beside `target`, is copied at the desk itself. Raises `Unreachable`, `Missing`, `NeedsDecision`.
+    """
+    key = hashlib.sha256(os.fsencode(target)).hexdigest()[:12]
+    folders = {part for _, names in given for name in names for part in parts(name)[:-1]}
+    home, able, links = _prepared(access, target, key, sorted(folders))
+    if not (rsync() and able):
+        return Sent(kept=tar.push(access, given, target, key))
+    options = [*_rsync(access, on_progress), "--specials", "--ignore-missing-args"]
+    options += [f"--temp-dir={home}/.hotdesk/copying/{key}", f"--partial-dir={_PARTIAL}"]
+    kept: list[str] = []
+    # Through a link that is a folder at the desk goes a copying of its own: --keep-dirlinks fails with ELOOP
+    # in rsync 3.5.0, and without it the link would be replaced by a folder.
+    for link in ["", *sorted(links)]:
+        some = [
+            f"{str(folder.absolute() / link).lstrip('/')}/./{name[len(link) :].lstrip('/')}"
+            for folder, names in given
+            for name in names
+            if link == max((at for at in links if name.startswith(f"{at}/")), key=len, default="")
+        ]
+        if some:
+            argv = [*options, f"--copy-dest=../{like}"] if like and not link else options
+            to = f"{target or '.'}/{link}".rstrip("/")
+            argv = [*argv, "--from0", "--files-from=-", "--", "/", f"{_host(access)}:{plain(to)}/"]
+            kept += [f"{link}/{name}".lstrip("/") for name in _send(access, argv, some, on_progress)]
+    return Sent(kept=tuple(sorted(kept)))
+
+
+def _send(access: Access, argv: list[str], names: list[str], on_progress: Progress | None) -> list[str]:
+    """Copy these; the links among them that are folders with something in them at the desk: those stayed."""
+    done = _run(argv, b"".join(os.fsencode(name) + b"\0" for name in names), on_progress)
+    told = _complaints(done)
+    if done.returncode == _SOME:
+        stays = {os.fsdecode(found[1]) for line in told if (found := _IN_THE_WAY.search(line))}
+        links = {name.partition("/./")[2] for name in names if Path(f"/{name}").is_symlink()}
+        mine = [line for line in told if NOT_EMPTY not in line and not _IN_THE_WAY.search(line)]
+        if stays and stays <= links and not mine:
+            return sorted(stays)
+    if done.returncode != _VANISHED:
+        complain(done.returncode, told, "Not everything was copied", access)
+    return []
+
+
+def _prepared(access: Access, target: str, key: str, folders: Sequence[str]) -> tuple[str, bool, list[str]]:
+    """Make `target`, and a place for what is on its way: the desk's home, whether rsync is there, and those
+    of `folders` that are links to folders there.
+
+    What was interrupted there more than `DAYS` ago is cleared away.
+    """
+    at, place, old = shlex.quote(plain(target)), f".hotdesk/copying/{key}", f"-mtime +{DAYS}"
+    line = f"""cd && mkdir -p -- {at} {place} && printf %s {at} > {place}/target || exit 1
+exec 2>/dev/null
+printf '%s\\0' "$(pwd -P)" "$(command -v rsync)"
+(cd {at} && xargs -0 sh -c 'for d; do test -L "$d" && test -d "$d" && printf "%s\\0" "$d"; done' sh)
+find .hotdesk/copying -mindepth 2 -maxdepth 2 -type f ! -name target -mmin +60 -exec rm -f {{}} +
+find .hotdesk/copying -mindepth 1 -maxdepth 1 ! -name {key} {old} | while read -r old; do
+  find "$(cat "$old/target")" -type d -name {_PARTIAL} {old} -exec rm -rf {{}} +
+  rm -rf "$old"
+done
+exit 0"""
+    done = at_desk.run_there(access, line, b"".join(b"./" + os.fsencode(f) + b"\0" for f in folders))
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        complain(1, said, f"The folder {target} could not be made", access)
+    home, program, *links = (os.fsdecode(part) for part in done.stdout.split(b"\0")[:-1])
+    return home, program != "", [link.removeprefix("./") for link in links]
+
+
+# ---- from a desk -------------------------------------------------------------------------------------
+
+
+def pull(
+    access: Access,
+    sources: Sequence[str],
+    target: Path,
+    *,
+    below: str = "",
+    may_replace: placing.Replace,
+    on_progress: Progress | None = None,
+) -> Arrived:
+    """Copy files and folders of a desk into a folder here, made if need be.
+
+    `sources` are relative to the desk's home; as with rsync, `results` comes as a folder, `results/` as what
+    is in it. With `below`, a folder there, they are relative to that, and come under their whole names.
+    All of it arrives beside the files here, and takes their places when it is whole: see `placing.place`.
+    The same again goes on where it was interrupted. Raises `Unreachable`, `Missing`, `Busy`.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Missing(
+            f"{target} cannot be a folder here.", error.strerror or str(error), "ls -ld ."
+        ) from None
+    target = target.resolve()
+    key = hashlib.sha256(repr((below, sorted(sources))).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    with arriving(target, f"{access.desk}-{key}") as folder:
+        tree = folder / "tree"
+        tree.mkdir(exist_ok=True)
+        if rsync() and _rsync_there(access):
+            marked = [f"{below.rstrip('/')}/./{source}" for source in sources] if below else list(sources)
+            argv = [*_rsync(access, on_progress), *(["-R"] if below else [])]
+            missing = _pull_rsync(access, argv, marked, folder, on_progress)
+            whole = [f"{below}/{source}" if below else source for source in sources]
+            absent = [
+                source
+                for source, path in zip(sources, whole, strict=True)
+                if any(gone == part or gone.endswith(f"/{part}") for gone in missing for part in parts(path))
+            ]
+        else:
+            shutil.rmtree(tree, ignore_errors=True)
+            tree.mkdir()
+            absent = tar.pull(access, sources, tree, below)
+        mine = [part for s in sources for part in (parts(s) if below else [s.rstrip("/").rpartition("/")[2]])]
+        placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
+    return Arrived(placed, absent)
+
+
+def _rsync_there(access: Access) -> bool:
+    return at_desk.run_there(access, "command -v rsync").returncode == 0
+
+
+def _pull_rsync(
+    access: Access, argv: list[str], sources: Sequence[str], folder: Path, on_progress: Progress | None
+) -> list[str]:
+    """Copy into `folder`/tree what is not in the folder above; the paths that do not exist at the desk."""
+    temp, target = folder / "temp", folder.parents[1]
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir()
+    argv = [*argv, f"--temp-dir={temp}", f"--partial-dir={folder / 'partial'}"]
+    argv += [f"--compare-dest={target}", "--delete", f"--exclude={_PARTIAL}/"]
+    argv += ["--", *(f"{_host(access)}:{plain(s)}" for s in sources), f"{folder / 'tree'}/"]
+    done = _run(argv, b"", on_progress)
+    told = _complaints(done)
+    missing = [found[1] for line in told if (found := _ABSENT.search(line))]
+    others = [line for line in told if not _ABSENT.search(line)]
+    if done.returncode not in {_SOME, _VANISHED} or others:
+        complain(done.returncode, others or told, f"Not everything was copied from {access.desk}", access)
+    return missing
+
+
+@contextmanager
+def arriving(target: Path, key: str) -> Iterator[Path]:
+    """A place in `target` for what is on its way, held; it is gone after a copying that went well."""
+    place = target / ARRIVING
+    folder = place / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise Missing(f"Nothing can be written to {target}.", why, f"ls -ld {target}") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(
+                f"The same is being copied to {target} already.",
+                "Another command is at it.",
+                "wait for it, and look again",
+            ) from None
+        os.utime(folder)
+        now = folder.stat().st_mtime
+        for other in place.iterdir():
+            if now - other.stat().st_mtime > DAYS * 86400:
+                shutil.rmtree(other, ignore_errors=True)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+        if not any(place.iterdir()):
+            place.rmdir()
+    finally:
+        os.close(lock)
+
+
+# ---- rsync -------------------------------------------------------------------------------------------
+
+
+def _rsync(access: Access, on_progress: Progress | None) -> list[str]:
+    """What both directions have in common.
+
+    Owners are the desk's, and here the person's. Holes stay holes, hard links stay links. -s: names reach the
+    other side to the letter, unseen by its shell.
+    """
+    shell = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
+    shown = ["--info=progress2"] if on_progress else []
+    packed = [] if _loopback(access.host) else ["-z"]
+    return [rsync(), "-rlptHSs", *packed, *shown, "-e", shell]
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host(access: Access) -> str:
+    host = f"[{access.host}]" if ":" in access.host else access.host
+    return f"{access.user}@{host}"
+
+
+def _run(argv: list[str], given: bytes, on_progress: Progress | None) -> subprocess.CompletedProcess[bytes]:
+    """Run rsync, telling how far it is; it ends with us."""
+    with (
+        tempfile.TemporaryFile() as names,
+        tempfile.TemporaryFile() as words,
+    ):
+        names.write(given)
+        names.seek(0)
+        with subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=words) as client:
+            assert client.stdout is not None
+            try:
+                while said := os.read(client.stdout.fileno(), 4096):
+                    found = _SHARE.findall(said)
+                    if on_progress and found:
+                        share, speed, left = (part.decode() for part in found[-1])
+                        on_progress(f"{share} %, {speed}, {left} left")
+            except BaseException:
+                client.terminate()
+                raise
+        words.seek(0)
+        return subprocess.CompletedProcess(argv, client.returncode, b"", words.read())
+
+
+def _complaints(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    """What rsync says is wrong, without its own last words."""
+    lines = [os.fsdecode(line) for line in done.stderr.splitlines() if line.strip()]
+    return [line for line in lines if not line.startswith("rsync error: ") and not line.endswith(_HANGS_UP)]

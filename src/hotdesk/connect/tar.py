@@ -1,0 +1,159 @@
+"""The way that needs no rsync: tar over ssh, all of it each time. And what both ways say when they fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from hotdesk.connect import at_desk, placing, ssh
+from hotdesk.connect.ssh_options import Use
+from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Unreachable
+from hotdesk.core.ports import Access
+
+NOT_EMPTY = "cannot delete non-empty directory: "
+_NO_SPACE = 11  # rsync's exit statuses
+_NO_CONNECTION = {10, 12, 30, 35, 255}
+_FULL = re.compile(r"\((?:28|122)\)|No space left|Disk quota")
+_ABSENT = 44  # the exit status of a line of ours at the desk
+
+
+def push(
+    access: Access, given: Sequence[tuple[Path, Sequence[str]]], target: str, key: str
+) -> tuple[str, ...]:
+    """Copy what is named, below each folder, into `target`; it takes its place when all of it is there.
+
+    The links here that are folders at the desk: those stayed.
+    """
+    at, kept = f".hotdesk/copying/{key}", list[str]()
+    for folder, names in given:
+        argv = [ssh.program("tar"), *_sparse(), "-C", str(folder), "-cf", "-"]
+        argv += ["--no-recursion", "--null", "-T", "-"]
+        line = f"cd && rm -rf {at}/tree && mkdir -p {at}/tree && exec tar -xpf - -C {at}/tree"
+        every = sorted({part for name in names for part in parts(name)})  # folders bring their permissions
+        _piped(access, argv, line, b"".join(b"./" + os.fsencode(n) + b"\0" for n in every))
+        words = ["-", f"{at}/tree", plain(target)]
+        put = f"cd && python3 {shlex.join(words)} && rm -rf {at}/tree"
+        done = at_desk.run_there(access, put, Path(placing.__file__).read_bytes())
+        said = done.stderr.decode("utf-8", "replace").splitlines()
+        complain(done.returncode, said[-1:], "Not everything was copied", access)
+        for name in (os.fsdecode(n) for n in done.stdout.split(b"\0") if n):
+            if not (folder / name).is_symlink():
+                complain(1, [f"could not make way for {name}"], "Not everything was copied", access)
+            kept.append(name)
+    return tuple(kept)
+
+
+def _there(access: Access, line: str) -> list[str]:
+    return [*ssh.ssh(access, use=Use.COPY), "--", line]
+
+
+def _piped(access: Access, argv: list[str], line: str, names: bytes) -> None:
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as words:
+        given.write(names)
+        given.seek(0)
+        with (
+            subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=words) as packer,
+            subprocess.Popen(
+                _there(access, line), stdin=packer.stdout, stdout=subprocess.DEVNULL, stderr=words
+            ) as client,
+        ):
+            assert packer.stdout is not None
+            packer.stdout.close()
+            try:
+                client.wait()
+            except BaseException:
+                packer.terminate()
+                client.terminate()
+                raise
+        words.seek(0)
+        said = words.read().decode("utf-8", "replace").splitlines()
+    complain(client.returncode or packer.returncode, said, "Not everything was copied", access)
+
+
+def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> list[str]:
+    """Copy files and folders into `tree`, a folder here; those that do not exist at the desk."""
+    absent = []
+    for source in sources:
+        at, name = (below, source) if below else (source, ".")
+        if not below and not source.endswith("/"):
+            at, slash, name = source.rpartition("/")
+            at = at or slash
+        at, name = shlex.quote(plain(at)), shlex.quote(f"./{name.rstrip('/')}")
+        line = (
+            f"cd && cd -- {at} 2>/dev/null && {{ test -e {name} || test -L {name}; }} || exit {_ABSENT}; "
+            f"tar --version 2>/dev/null | grep -q GNU && exec tar -cSf - {name} || exec tar -cf - {name}"
+        )
+        unpack = [ssh.program("tar"), "-xpf", "-", "-C", str(tree)]
+        with tempfile.TemporaryFile() as words:
+            with (
+                subprocess.Popen(
+                    _there(access, line),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words,
+                ) as client,
+                subprocess.Popen(
+                    unpack, stdin=client.stdout, stdout=subprocess.DEVNULL, stderr=words
+                ) as unpacker,
+            ):  # fmt: skip
+                assert client.stdout is not None
+                client.stdout.close()
+                try:
+                    unpacker.wait()
+                    client.wait()
+                except BaseException:
+                    client.terminate()
+                    unpacker.terminate()
+                    raise
+            words.seek(0)
+            said = words.read().decode("utf-8", "replace").splitlines()
+        if client.returncode == _ABSENT:
+            absent.append(source)
+        else:
+            what = f"Not everything was copied from {access.desk}"
+            complain(client.returncode or unpacker.returncode, said, what, access)
+    return absent
+
+
+@cache
+def _sparse() -> tuple[str, ...]:
+    """GNU tar keeps holes when it is told to; others do so by themselves, or cannot."""
+    said = subprocess.run(["tar", "--version"], capture_output=True, text=True, check=False).stdout
+    return ("-S",) if "GNU" in said else ()
+
+
+# ---- both ways ----------------------------------------------------------------------------------------
+
+
+def plain(path: str) -> str:
+    """A path that nobody takes for an option, or for another computer's."""
+    return path if path.startswith("/") else f"./{path}"
+
+
+def parts(path: str) -> list[str]:
+    """A path and the folders that it is in, the outermost first."""
+    words = path.strip("/").split("/")
+    return ["/".join(words[:length]) for length in range(1, len(words) + 1)]
+
+
+def complain(status: int, said: Sequence[str], what: str, access: Access) -> None:
+    """Raise, unless it went well."""
+    if status == 0:
+        return
+    why = next((w for w in said if w.strip()), f"No reason is given (status {status}).")
+    desk = access.desk
+    if status == _NO_SPACE or any(_FULL.search(line) for line in said):
+        raise Missing(f"{what}: a disk is full ({desk}).", why, f"df -h . && hotdesk ssh {desk} -- df -h .")
+    if status in _NO_CONNECTION:
+        raise Unreachable(f"{what}: {desk} does not answer.", why, f"hotdesk doctor {desk}")
+    if any(NOT_EMPTY in line or "could not make way" in line for line in said):
+        raise NeedsDecision(
+            f"{what}: at {desk} a folder is where a file should go.",
+            f"{why}. Nothing is deleted there.",
+            f"hotdesk ssh {desk}   # give one of them another name",
+        )
+    raise Unknown(f"{what} ({desk}).", f"{why} What was copied is whole.", f"hotdesk ssh {desk} -- ls -la")

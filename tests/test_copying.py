@@ -1,0 +1,303 @@
+"""Files on their way to a real local desk and back, over real ssh, rsync and tar: whole, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotdesk.connect import copying, placing
+from hotdesk.connect.folder import contents
+from hotdesk.core.errors import NeedsDecision
+from hotdesk.core.ports import Access
+from tests.local_rig import rig_in, tool
+
+pytestmark = [tool("ssh"), tool("rsync"), tool("git")]
+
+KILLS = int(os.environ.get("HOTDESK_KILLS", "6"))
+MIB = 1 << 20
+
+
+def always(name: str, here: os.stat_result, came: os.stat_result) -> bool:
+    return True
+
+
+def never(name: str, here: os.stat_result, came: os.stat_result) -> bool:
+    return False
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    with rig_in(tmp_path_factory.mktemp("state")) as rig:
+        yield rig.provider.access(rig.up("blue"))
+
+
+@pytest.fixture
+def there(desk: Access) -> Path:
+    """The desk's home, as this computer sees it: empty."""
+    home = Path(desk.home)
+    for path in home.iterdir():
+        if path.name not in {".hotdesk", ".ssh"} and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+    return home
+
+
+@pytest.fixture(params=["rsync", "tar"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "tar":
+        monkeypatch.setattr(copying, "rsync", lambda: "")
+    return str(request.param)
+
+
+def a_tree(folder: Path) -> None:
+    """What a user expects to arrive as it is."""
+    (folder / "deep" / "empty").mkdir(parents=True)
+    (folder / "deep").chmod(0o750)
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o700)
+    for name in ("#x", ";y", "-rf", "a\nb", "deep/\udcff 'q\"", "deep/ö", ":(top)z"):
+        (folder / name).write_text(name, errors="surrogateescape")
+    (folder / "link").symlink_to("deep/ö")
+    (folder / "deep" / "out").symlink_to("/nowhere")
+    (folder / "two").hardlink_to(folder / "run.sh")
+    with (folder / "holes").open("wb") as file:
+        file.seek(64 * MIB)
+        file.write(b"end")
+    for path in (folder / "run.sh", folder / "deep" / "ö"):
+        os.utime(path, ns=(10**18, 10**18))
+
+
+def told(folder: Path) -> dict[str, object]:
+    """Everything about a tree that has to be the same elsewhere."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        seen = path.lstat()
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = str(path.readlink())
+        elif path.is_dir():
+            found[str(path.relative_to(folder))] = oct(seen.st_mode)
+        else:
+            digest = hash(path.read_bytes())
+            found[str(path.relative_to(folder))] = (digest, oct(seen.st_mode), int(seen.st_mtime))
+    return found
+
+
+def test_a_tree_arrives_and_returns_as_it_is(desk: Access, there: Path, tmp_path: Path, way: str) -> None:
+    here, back = tmp_path / "here", tmp_path / "back"
+    here.mkdir()
+    a_tree(here)
+    copying.push(desk, [(here, contents(here).names)], "in a 'place'")
+    assert told(there / "in a 'place'") == told(here)
+    arrived = copying.pull(desk, ["in a 'place'"], back, may_replace=never)
+    assert told(back / "in a 'place'") == told(here)
+    assert [p.name for p in back.iterdir()] == ["in a 'place'"], "nothing of the way is left"
+    assert arrived.absent == []
+    assert arrived.placed.beside == {}
+    for folder in (there / "in a 'place'", back / "in a 'place'"):
+        assert folder.joinpath("holes").stat().st_blocks < 1000, f"holes are holes ({way})"
+        assert folder.joinpath("two").stat().st_ino == folder.joinpath("run.sh").stat().st_ino
+    again = copying.pull(desk, ["in a 'place'/"], back / "in a 'place'", may_replace=never)
+    assert {**again.placed.came, **again.placed.beside} == {}, "what is the same stays"
+
+
+def test_what_is_here_stays_and_the_desks_comes_beside(
+    desk: Access, there: Path, tmp_path: Path, way: str
+) -> None:
+    assert way
+    for name, text in (("p/results/a", "desk"), ("p/results/deep/b", "desk"), ("p/results/c/d", "desk")):
+        (there / name).parent.mkdir(parents=True, exist_ok=True)
+        (there / name).write_text(text)
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (tmp_path / "results", elsewhere):
+        folder.mkdir()
+    (tmp_path / "results" / "a").write_text("mine, and longer")
+    (tmp_path / "results" / "c").write_text("a file where the desk has a folder")
+    (tmp_path / "results" / "deep").symlink_to(elsewhere)
+    arrived = copying.pull(desk, ["results/", "none"], tmp_path, below="p", may_replace=never)
+    assert arrived.absent == ["none"]
+    assert (tmp_path / "results" / "a").read_text() == "mine, and longer"
+    assert (tmp_path / "results" / "a.from-blue").read_text() == "desk"
+    assert (tmp_path / "results" / "c.from-blue" / "d").read_text() == "desk"
+    assert (tmp_path / "results" / "deep.from-blue" / "b").read_text() == "desk"
+    assert not list(elsewhere.iterdir()), "no link is followed: the desk could have sent it"
+    assert arrived.placed.beside == {
+        f"results/{name}": f"results/{name}.from-blue" for name in ("a", "c", "deep")
+    }
+    again = copying.pull(desk, ["results/"], tmp_path, below="p", may_replace=never)
+    assert sorted(p.name for p in (tmp_path / "results").iterdir() if "-2" in p.name) == [
+        "c.from-blue-2", "deep.from-blue-2",
+    ], again.placed.beside  # fmt: skip
+
+
+def test_a_result_that_is_a_link_here_is_filled_where_it_leads(
+    desk: Access, there: Path, tmp_path: Path
+) -> None:
+    (there / "p" / "results").mkdir(parents=True)
+    (there / "p" / "results" / "a").write_text("desk")
+    (tmp_path / "big").mkdir()
+    (tmp_path / "results").symlink_to("big")
+    copying.pull(desk, ["results"], tmp_path, below="p", may_replace=never)
+    assert (tmp_path / "big" / "a").read_text() == "desk"
+
+
+def test_a_folder_at_the_desk_outlives_a_link_here_and_a_link_there_a_folder(
+    desk: Access, there: Path, tmp_path: Path, way: str
+) -> None:
+    assert way
+    here = tmp_path / "here"
+    (here / "logs").mkdir(parents=True)
+    (here / "logs" / "l").write_text("new")
+    (here / "data").symlink_to("../outside")
+    (there / "p" / "data").mkdir(parents=True)
+    (there / "p" / "data" / "d").write_text("kept")
+    (there / "scratch").mkdir()
+    (there / "p" / "logs").symlink_to("../scratch")
+    (here / "logs" / "deep" / "er").mkdir(parents=True)
+    (here / "logs" / "deep" / "er" / "m").write_text("new")
+    (there / "more").mkdir()
+    (there / "scratch" / "deep").symlink_to(there / "more")
+    sent = copying.push(desk, [(here, contents(here).names)], "p")
+    assert sent.kept == ("data",)
+    assert (there / "p" / "data" / "d").read_text() == "kept"
+    assert (there / "scratch" / "l").read_text() == "new"
+    assert (there / "more" / "er" / "m").read_text() == "new"
+    assert (there / "p" / "logs").is_symlink()
+    (there / "p" / "script").mkdir()
+    (there / "p" / "script" / "s").write_text("kept")
+    (here / "script").write_text("a file now")
+    with pytest.raises(NeedsDecision, match="a folder is where a file should go"):
+        copying.push(desk, [(here, contents(here).names)], "p")
+    assert (there / "p" / "script" / "s").read_text() == "kept"
+
+
+def test_what_goes_away_meanwhile_is_no_failure(desk: Access, there: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    copying.push(desk, [(tmp_path, ["a", "an-editors-temporary-file"])], "p")
+    assert [p.name for p in (there / "p").iterdir()] == ["a"]
+
+
+def test_nothing_is_packed_on_the_way_to_this_computer(desk: Access) -> None:
+    assert "-z" not in copying._rsync(desk, None)
+    away = Access(**{f: getattr(desk, f) for f in desk.__struct_fields__} | {"host": "198.51.100.7"})
+    assert "-z" in copying._rsync(away, None)
+
+
+def test_an_rsync_that_lacks_options_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "rsync"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for said, used in (
+        ("openrsync: protocol version 29\nrsync version 2.6.9 compatible", False),
+        ("rsync  version 2.6.9  protocol version 29", False),
+        ("rsync  version 3.0.9  protocol version 30", False),
+        ("rsync  version 3.1.0  protocol version 31", True),
+        ("rsync  version v3.4.1  protocol version 32", True),
+    ):
+        fake.write_text(f"#!/bin/sh\ncat <<'.'\n{said}\n.\n")
+        fake.chmod(0o755)
+        copying.rsync.cache_clear()
+        assert bool(copying.rsync()) is used, said
+        assert ("tar" in copying.check()) is not used
+    copying.rsync.cache_clear()
+
+
+PUSH_OR_PULL = """
+import sys
+from pathlib import Path
+import msgspec
+from hotdesk.connect import copying
+from hotdesk.core.ports import Access
+
+access = msgspec.json.decode(sys.argv[2].encode(), type=Access)
+folder = Path(sys.argv[3])
+if sys.argv[1] == "push":
+    copying.push(access, [(folder, ["big", "small"])], "project")
+else:
+    copying.pull(access, ["big", "small"], folder, below="project", may_replace=lambda *_: True)
+"""
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+@pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGKILL])
+def test_killed_at_any_moment_each_file_is_old_or_new_and_whole(
+    desk: Access, there: Path, tmp_path: Path, verb: str, signals: signal.Signals
+) -> None:
+    """HOTDESK_KILLS=50: the full number. The whole process group is hit, as by Ctrl-C or a closed lid."""
+    import msgspec
+
+    chance = random.Random(f"{verb}{signals}")
+    here = tmp_path / "here"
+    source, target = (here, there / "project") if verb == "push" else (there / "project", here)
+    for folder in (source, target):
+        folder.mkdir()
+    old = {"big": chance.randbytes(24 * MIB), "small": b"old"}
+    for name, body in old.items():
+        (target / name).write_bytes(body)
+        os.utime(target / name, (1, 1))
+    argv = [sys.executable, "-c", PUSH_OR_PULL, verb, msgspec.json.encode(desk).decode(), str(here)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    cut = 0
+    for number in range(KILLS):
+        new = {"big": chance.randbytes(40 * MIB), "small": f"new {number}".encode()}
+        for name, body in new.items():
+            (source / name).write_bytes(body)
+        with subprocess.Popen(
+            argv,
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            time.sleep(chance.uniform(0.2, 1.6))
+            with_group = os.getpgid(process.pid)
+            if process.poll() is None:
+                os.killpg(with_group, signals)
+                cut += 1
+            process.wait()
+        limit = time.monotonic() + 20
+        while subprocess.run(["pgrep", "-g", str(with_group)], capture_output=True).stdout:
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        time.sleep(0.3)  # what goes on at the desk has ended, or has put its file there
+        for name, body in new.items():
+            assert (target / name).read_bytes() in {old[name], body}, (number, name)
+        old = {name: (target / name).read_bytes() for name in old}
+    subprocess.run(argv, env=environment, check=True, timeout=60)
+    assert {name: (target / name).read_bytes() for name in new} == new
+    assert sorted(p.name for p in target.iterdir()) == ["big", "small"], "nothing of the way is left"
+    assert cut, "some were cut off"
+
+
+def test_what_was_interrupted_long_ago_is_cleared_away(desk: Access, there: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    copying.push(desk, [(tmp_path, ["a"])], "once")
+    [key] = {p.parent for p in (there / ".hotdesk" / "copying").glob("*/target") if "once" in p.read_text()}
+    partial = there / "once" / "deep" / ".hotdesk-partial"
+    partial.mkdir(parents=True)
+    (partial / "big").write_text("half")
+    (key / "big.Xy12Zz").write_text("half")
+    ago = time.time() - 10 * 86400
+    for path in (partial, key):
+        os.utime(path, (ago, ago))
+    copying.push(desk, [(tmp_path, ["a"])], "another")
+    assert not partial.exists()
+    assert not key.exists()
+    assert (there / "once" / "a").exists()
+    left = tmp_path / ".hotdesk-copying" / "green-0"
+    left.mkdir(parents=True)
+    os.utime(left, (ago, ago))
+    copying.pull(desk, ["once/a"], tmp_path, may_replace=always)
+    assert not (tmp_path / ".hotdesk-copying").exists()
+
+
+def test_placing_needs_no_more_than_old_pythons_have() -> None:
+    import ast
+
+    ast.parse(Path(placing.__file__).read_text(), feature_version=(3, 8))
