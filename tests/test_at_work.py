@@ -9,24 +9,33 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hotdesk.api import Hotdesk
 from hotdesk.connect import at_work
 from hotdesk.connect.at_work import AtWork
 from hotdesk.core.errors import NeedsDecision
-from hotdesk.core.model import Instance, Want
+from hotdesk.core.jobs import Job, Result
+from hotdesk.core.model import Desk, Goal, Instance, Want
+from hotdesk.jobs import watcher
+from hotdesk.jobs.run import Runs
 from hotdesk.machine.ending import Ending
+from hotdesk.machine.idle import Watch
 from hotdesk.machine.user_data import source
+from hotdesk.machine.working import Work
 from hotdesk.providers.local import locks
+from hotdesk.store import Store
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
 from tests.test_idle import at_the_desk, in_a_terminal
+from tests.truth import Clock
 
 pytestmark = [tool("ssh"), tool("tmux"), pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")]
 
@@ -104,6 +113,62 @@ def test_what_has_computed_for_long_may_only_rest(tmp_path: Path, monkeypatch: p
     found = Ending([], proc=str(tmp_path)).report()
     assert found["works"] == ["python train.py has computed for 30 min"]
     assert found["open"] == ["python served.py"]
+
+
+def test_who_is_a_prompt() -> None:
+    """Programs in a terminal that leave line mode or echo, or read a line, are prompts; one that
+    sleeps works. A kernel that nobody joined works for some minutes after its start."""
+    for code, reads in (
+        ("import tty; tty.setraw(0); print('ready'); time.sleep(60)", True),
+        ("print('ready'); sys.stdin.readline()", True),
+        ("import getpass; print('ready'); getpass.getpass('')", True),
+        ("print('ready'); time.sleep(60)", False),
+    ):
+        pid, leader = pty.fork()
+        if pid == 0:
+            os.execv(sys.executable, [sys.executable, "-c", f"import sys, time; {code}"])
+        try:
+            while b"ready" not in os.read(leader, 4000):
+                pass
+            time.sleep(0.3)  # from the word to the read
+            work = Work([], mark="nobody")
+            work._mine[(pid, work._stat(str(pid))[1][19])] = True
+            found = work._processes(0.0)
+            assert [pid in work.prompts, not found] == [reads, reads], (code, found)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(leader)
+    work = Work([], mark="nobody")
+    kernel = {"id": "k", "execution_state": "starting", "last_activity": "1970-01-01T00:10:00.5Z"}
+    work._servers = lambda: [("server", [kernel])]  # type: ignore[method-assign]
+    assert work._kernels_at_work(600.0 + 170) == ["a notebook's kernel is starting"]
+    assert work._kernels_at_work(600.0 + 190) == []
+
+
+def test_nothing_ends_without_a_warning() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        watch = Watch([home], mark="nobody", idle_minutes=10.0, now=1000.0)
+        assert [watch.turn(2000.0), watch.turn(2030.0)] == ["", "idle for 10 minutes"]
+
+
+def test_a_desk_with_a_job_that_runs_again_gets_a_watcher() -> None:
+    """Whoever wants the desk running: the command line, Python, or a plan."""
+    with tempfile.TemporaryDirectory() as folder, Hotdesk(Path(folder)) as desks:
+        begun: list[bool] = []
+        real, watcher.ask_for = watcher.ask_for, lambda store, forever: begun.append(forever) or ""
+        try:
+            desk = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0)
+            desks.store.put(desk)
+            desks.go_on_with_jobs(desk)
+            assert begun == []
+            desks.store.queue(Job(id="", number=0, desk="blue", command=("true",), created_at=2.0))
+            desks.go_on_with_jobs(replace(desk, goal=Goal.PARKED))
+            assert begun == []
+            desks.go_on_with_jobs(desk)
+            assert begun == [False]
+        finally:
+            watcher.ask_for = real
 
 
 # ---- Jupyter -------------------------------------------------------------------------------------------
@@ -271,6 +336,52 @@ def test_a_machine_that_cannot_be_asked_is_said_to_be_so(working: Command, tmp_p
 
 
 # ---- the end of a run ----------------------------------------------------------------------------------
+
+
+def over(store: Store, works: tuple[str, ...], *, more: bool = False) -> Runs:
+    """A desk whose job is over, with another behind it or not; and its loop."""
+    store.put(Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0))
+    result = Result(exit_status=0, why="", at=5.0)
+    for done in (True, *([False] if more else [])):
+        store.queue(
+            Job(
+                id="",
+                number=0,
+                desk="blue",
+                command=("true",),
+                created_at=2.0,
+                result=result if done else None,
+            )
+        )
+    return Runs(
+        store=store,
+        clock=Clock(),
+        access=lambda desk: None,
+        settle=lambda name: None,
+        works=lambda desk: works,
+    )
+
+
+def test_the_end_of_a_job_ends_nothing_else() -> None:
+    """1. A job is over. 2. A notebook works at its desk: the desk stays, and the job says why. 3. None does:
+    the desk is wanted parked."""
+    with Store(None) as store:
+        assert over(store, ("train.ipynb's kernel is busy",)).round(["blue"])
+        [job] = store.jobs()
+        assert (job.settled, job.stayed) == (True, "train.ipynb's kernel is busy")
+        assert store.desk("blue").goal is Goal.RUNNING
+        assert "stays up: train.ipynb's kernel is busy" in store.rows("blue")[-1].step.why
+    with Store(None) as store:
+        assert over(store, ()).round(["blue"])
+        [job] = store.jobs()
+        assert (job.settled, job.stayed) == (True, "")
+        assert store.desk("blue").goal is Goal.PARKED
+
+
+def test_nobody_looks_where_the_desk_is_not_left() -> None:
+    with Store(None) as store:
+        assert over(store, ("never asked",), more=True).round(["blue"])
+        assert [job.stayed for job in store.jobs()] == ["", ""]
 
 
 @tool("rsync")

@@ -371,9 +371,41 @@ def test_it_warns_first_and_takes_it_back(tmp_path: Path, monkeypatch: pytest.Mo
     told(tmp_path, "stay", "3600", 1302)
     assert watch.turn(1303) == ""
     assert not list(tmp_path.glob("THIS-DESK*"))
-    assert watch.turn(1302 + 3601) == "idle for 10 minutes"
+    assert watch.turn(1302 + 3601) == ""  # nobody has looked, and so nobody has warned: that comes first
+    assert len(list(tmp_path.glob("THIS-DESK*"))) == 1
+    assert watch.turn(1302 + 3631) == "idle for 10 minutes"
     os.close(leader)
     os.close(terminal)
+
+
+@pytest.mark.parametrize(
+    ("limit", "postpones"),
+    [("lease_seconds", "hotdesk stay 2h"), ("stop_seconds", "hotdesk up NAME --until 2h")],
+)
+def test_what_ends_work_warns_first_and_says_what_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, postpones: str
+) -> None:
+    """1. Something works. 2. Five minutes before a lease or the hard end everybody is told how that is
+    postponed. 3. Nobody does: it ends, and the reason names what was at work."""
+    watch = Watch([str(tmp_path)], mark="nobody", now=1000.0)
+    monkeypatch.setattr(watch, "_processes", lambda seconds: ["python train.py runs in a terminal"])
+    told(tmp_path, "leave", json.dumps({"idle_minutes": 10, limit: 3600}), 1000)
+    assert watch.turn(1000 + 3299) == ""
+    assert not list(tmp_path.glob("THIS-DESK*"))
+    assert watch.turn(1000 + 3301) == ""
+    [note] = tmp_path.glob("THIS-DESK*")
+    assert postpones in note.read_text()
+    assert watch.turn(1000 + 3599) == ""
+    assert watch.turn(1000 + 3601).endswith("; python train.py runs in a terminal")
+
+
+def test_a_machine_that_slept_past_its_end_warns_before_it_acts(tmp_path: Path) -> None:
+    told(tmp_path, "leave", '{"lease_seconds": 3600}', 1000)
+    watch = Watch([str(tmp_path)], mark="nobody", now=1000.0)
+    assert watch.turn(1030) == ""
+    assert watch.turn(90_000) == ""  # it woke up just now
+    assert list(tmp_path.glob("THIS-DESK*"))
+    assert watch.turn(90_030).startswith("its lease has ended")
 
 
 def test_it_costs_next_to_nothing() -> None:

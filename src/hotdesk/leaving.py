@@ -60,7 +60,8 @@ def idle_words(desk: Desk, now: float) -> str:
     if desk.lease_hours:
         words.append(f"lease {desk.lease_hours:g} h")
     if desk.stop_at:
-        words.append(f"ends in {max(0.0, desk.stop_at - now) / 3600:.1f} h")
+        left = max(0.0, desk.stop_at - now)
+        words.append(f"ends in {left / 3600:.1f} h" if left >= 3600 else f"ends in {left / 60:.0f} min")
     return ", ".join(words)
 
 

@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-from hotdesk.machine.working import _SHOWING, Process, Work, _names, _time
+from hotdesk.machine.working import _SHOWING, TYPES, Process, Work, _names, _time
 
 SECONDS = 2.0  # over which it looks
 LONG_SECONDS, LONG_SHARE = 30.0, 0.2  # of processor time, and of its life: a program that computes for long
@@ -46,7 +46,7 @@ class Ending(Work):
     def report(self) -> dict[str, list[str]]:
         self.look()
         time.sleep(SECONDS)
-        found = [w for w in self.look() if w != "somebody types"]
+        found = [w for w in self.look() if w != TYPES]
         below = self._below_prompts()
         found += self._long(below) if not found else []
         works = [*dict.fromkeys([*found, *self.silent])]

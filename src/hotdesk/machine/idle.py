@@ -3,11 +3,11 @@
 
 idle.py run         look every half minute; warn in every terminal; then shut this machine down
 idle.py look        one line of JSON: what works here just now
-
-The owner's limits lie in ~/.hotdesk/leave, as JSON in seconds from that file's own time, so that only
-this machine's clock counts: idle_minutes (0: never), lease_seconds, stop_seconds. ~/.hotdesk/stay holds
-the seconds for which nothing but `stop_seconds` ends the desk.
 """
+
+# The owner's limits lie in ~/.hotdesk/leave, as JSON in seconds from that file's own time, so that only
+# this machine's clock counts: idle_minutes (0: never), lease_seconds, stop_seconds. ~/.hotdesk/stay holds
+# the seconds for which nothing but `stop_seconds` ends the desk.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from hotdesk.machine.working import LOOK_SECONDS, Work
+from hotdesk.machine.working import LOOK_SECONDS, TYPES, Work
 
 WARN_SECONDS = 300.0
 IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise
@@ -87,26 +87,26 @@ class Watch(Work):
         due = self.due(now)
         if due is None and not self._note:
             return ""  # nothing can end this desk: nothing needs to be known
-        self.look(now)
+        works = [work for work in self.look(now) if work != TYPES]
         due = self.due(now)
-        if due and now >= due[0]:
+        if due and now >= due[0] and self._warned:  # never without a warning: then it is for the next look
             self._unwarn()
-            return due[1]
+            return due[1] + (f"; {works[0]}" if works else "")
         lead = WARN_SECONDS
         if due and due[1].startswith("idle"):
             lead = min(lead, (due[0] - self.worked_at) / 2)
         if due and now >= due[0] - lead:
             self._warn(due, now)
-        elif self._note:
+        elif self._warned:
             self._unwarn()
             self.tell("hotdesk: somebody works here again; this desk stays.")
         return ""
 
     def _warn(self, due: tuple[float, str], now: float) -> None:
-        clock = time.strftime("%H:%M:%S", time.localtime(due[0]))
-        text = (
-            f"hotdesk: this desk saves itself and stops at {clock} ({due[1]}). `hotdesk stay 2h` postpones."
-        )
+        clock = time.strftime("%H:%M:%S", time.localtime(max(due[0], now + LOOK_SECONDS)))
+        longer = "up NAME --until" if due[1].startswith("deadline") else "stay"
+        text = f"hotdesk: this desk saves itself and stops at {clock} ({due[1]}). "
+        text += f"`hotdesk {longer} 2h` postpones."
         if self._warned == text:
             return
         self._unwarn()

@@ -32,6 +32,7 @@ NET_BYTES_PER_SECOND = 50_000.0  # of a rented machine as a whole
 DRIVER = os.environ.get("HOTDESK_RUN", "/run/hotdesk") + "/driver.json"  # how far driver.py is
 GPU_PERCENT = 5.0
 STARTING_SECONDS = 180.0  # of a kernel
+TYPES = "somebody types"
 
 _TICKS = float(os.sysconf("SC_CLK_TCK"))
 
@@ -363,7 +364,7 @@ class Work:
         for path in self._terminals():
             with contextlib.suppress(OSError):
                 last = max(last, os.stat(path).st_atime)
-        return ["somebody types"] if -8 <= now - last < LOOK_SECONDS + 8 and last > self.began else []
+        return [TYPES] if -8 <= now - last < LOOK_SECONDS + 8 and last > self.began else []
 
     def _terminals(self) -> set[str]:
         """The terminals of the desk's processes."""
