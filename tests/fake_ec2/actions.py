@@ -54,6 +54,7 @@ def load() -> None:
     """Fill the table: each file enters what it answers."""
     from tests.fake_ec2 import (  # noqa: F401
         addresses,
+        attributes,
         billing,
         disks,
         hidden_images,

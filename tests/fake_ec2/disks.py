@@ -75,6 +75,7 @@ def resolve_disk(world: World, region: str, device: str, ebs: dict[str, Any]) ->
             f"{snapshot.volume_size_gib}GB",
         )
     kind = ebs.get("VolumeType") or "gp2"
+    check_size(kind, int(size))
     iops, mibps = check_speed(kind, int(size), ebs.get("Iops"), ebs.get("Throughput"))
     rate = ebs.get("VolumeInitializationRate")
     if rate is not None and not 100 <= int(rate) <= 300:
@@ -97,6 +98,18 @@ def resolve_disk(world: World, region: str, device: str, ebs: dict[str, Any]) ->
         "delete": True if delete is None else bool(delete),
         "rate": int(rate) if rate is not None else None,
     }
+
+
+SIZES = {  # GiB, by the EBS user guide
+    "gp2": (1, 16_384), "gp3": (1, 65_536), "io1": (4, 16_384), "io2": (4, 65_536),
+    "st1": (125, 16_384), "sc1": (125, 16_384), "standard": (1, 1024),
+}  # fmt: skip
+
+
+def check_size(kind: str, size: int) -> None:
+    least, most = SIZES.get(kind, (1, 65_536))
+    if not least <= size <= most:
+        raise bad_value(size, "volumeSize", f"Volume size must be from {least} to {most} GiB for {kind}.")
 
 
 def check_speed(kind: str, size: int, iops: int | None, mibps: int | None) -> tuple[int | None, int | None]:
@@ -334,6 +347,7 @@ def modify_volume(world: World, call: Call) -> dict[str, Any]:
     size, kind = int(call.get("Size") or volume.size_gib), call.get("VolumeType") or volume.type
     if size < volume.size_gib:
         raise bad_value(size, "size", "New size cannot be smaller than existing size")
+    check_size(kind, size)
     iops, mibps = check_speed(kind, size, call.get("Iops"), call.get("Throughput"))
     call.dry_run()
     row = {
@@ -349,6 +363,11 @@ def modify_volume(world: World, call: Call) -> dict[str, Any]:
         "StartTime": stamp(world.clock.now()),
     }
     volume.size_gib, volume.type, volume.iops, volume.throughput = size, kind, iops, mibps
+    volume.modification = row | {
+        "ModificationState": "completed",
+        "Progress": 100,
+        "EndTime": row["StartTime"],
+    }
     return {"VolumeModification": row}
 
 

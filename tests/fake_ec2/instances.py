@@ -243,6 +243,18 @@ def describe_instance_attribute(world: World, call: Call) -> dict[str, Any]:
             answer["SourceDestCheck"] = {"Value": True}
         case "blockDeviceMapping":
             answer["BlockDeviceMappings"] = instance_row(world, instance, call.region)["BlockDeviceMappings"]
+        case "kernel":
+            answer["KernelId"] = {}
+        case "ramdisk":
+            answer["RamdiskId"] = {}
+        case "productCodes":
+            answer["ProductCodes"] = []
+        case "sriovNetSupport":
+            answer["SriovNetSupport"] = {"Value": "simple"}
+        case "enaSupport":
+            answer["EnaSupport"] = {"Value": True}
+        case "enclaveOptions":
+            answer["EnclaveOptions"] = {"Enabled": False}
         case "groupSet":
             answer["Groups"] = network.group_rows(world, call.region, instance.groups)
         case other:

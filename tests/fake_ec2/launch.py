@@ -9,7 +9,7 @@ from tests.fake_ec2 import catalogue, hidden_images, market, network, quotas
 from tests.fake_ec2 import plan as free_plan
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
-from tests.fake_ec2.errors import Problem, missing
+from tests.fake_ec2.errors import Problem, bad_value, missing
 from tests.fake_ec2.instances import reservation_row
 from tests.fake_ec2.limits import refuse_user_data
 from tests.fake_ec2.machine import begin, end
@@ -97,6 +97,17 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
             "Network interfaces and an instance-level subnet ID may not be specified on the same request",
         )
     first = nics[0] if nics else {}
+    if len(nics) > 1 and any(nic.get("AssociatePublicIpAddress") for nic in nics):
+        raise Problem(
+            "InvalidParameterCombination",
+            "The associatePublicIPAddress parameter cannot be specified when launching with multiple network "
+            "interfaces.",
+        )
+    check_cores(kind, order.get("CpuOptions") or {})
+    if (order.get("HibernationOptions") or {}).get("Configured"):
+        raise Problem(
+            "UnsupportedHibernationConfiguration", f"The image '{image.id}' is not supported for hibernation."
+        )
     subnet_id = order.get("SubnetId") or first.get("SubnetId")
     zone = (order.get("Placement") or {}).get("AvailabilityZone") or None  # "" is not given
     if zone and zone not in catalogue.zones(region):
@@ -142,9 +153,23 @@ def check_fit(image: Image, kind: str) -> None:
         )
 
 
+def check_cores(kind: str, options: dict[str, Any]) -> None:
+    """As many cores, and threads on each, as the type may be launched with."""
+    info = catalogue.TYPES[kind]["VCpuInfo"]
+    for name, allowed in (("CoreCount", "ValidCores"), ("ThreadsPerCore", "ValidThreadsPerCore")):
+        value, valid = options.get(name), info.get(allowed) or []
+        if value is not None and int(value) not in valid:
+            raise bad_value(value, name, f"{kind} allows {', '.join(map(str, valid)) or 'no choice'}.")
+
+
 def check_spot(order: dict[str, Any]) -> None:
     options = (order.get("InstanceMarketOptions") or {}).get("SpotOptions") or {}
     behavior = options.get("InstanceInterruptionBehavior") or "terminate"
+    if order.get("InstanceInitiatedShutdownBehavior") == "stop":
+        raise Problem(
+            "InvalidParameterCombination",
+            "The shutdown behavior 'stop' is not supported for Spot Instances.",  # ansible issue 63246
+        )
     persistent = options.get("SpotInstanceType") == "persistent"
     if behavior != "terminate" and not persistent:
         raise Problem(

@@ -13,12 +13,8 @@ from tests.fake_ec2.filters import keep, page, stamp, tag_list
 from tests.fake_ec2.things import Instance
 from tests.fake_ec2.world import ACCOUNT, World, tags_for
 
-PUBLIC_RANGES = {  # a few of the blocks that AWS uses, so that addresses look right and lead nowhere
-    "us-east-1": "54.160.0.0/12",
-    "us-west-2": "54.200.0.0/14",
-    "eu-west-1": "54.72.0.0/13",
-    "ap-northeast-1": "54.248.0.0/15",
-}
+ADDRESSES = "127.0.0.0/8"  # loopback: whatever logs in there reaches this computer and nobody's else
+BELOW = 65_536  # those are in use by all kinds of things
 
 
 def groups_in_use(world: World, region: str) -> dict[str, str]:
@@ -242,9 +238,10 @@ def private_address(world: World, region: str, cidr: str) -> str:
 
 def public_address(world: World, region: str) -> str:
     taken = {i.public_ip for r in world.regions.values() for i in r.instances.values()}
-    network = ipaddress.IPv4Network(world.settings.addresses or PUBLIC_RANGES.get(region, "3.64.0.0/12"))
+    network = ipaddress.IPv4Network(world.settings.addresses or ADDRESSES)
+    first = BELOW if network.is_loopback and network.num_addresses > 2 * BELOW else 2
     for _ in range(10_000):
-        address = str(network[world.chance.randrange(2, network.num_addresses - 1)])
+        address = str(network[world.chance.randrange(first, network.num_addresses - 1)])
         if address not in taken:
             return address
     raise Problem("InsufficientAddressCapacity", "Insufficient addresses.")

@@ -42,6 +42,11 @@ def request_state(world: World, machine: Instance, state: str, status: str) -> N
 @action("StopInstances")
 def stop_instances(world: World, call: Call) -> dict[str, Any]:
     machines = named(world, call)
+    if call.get("Hibernate"):  # no image here is made ready for it
+        raise Problem(
+            "UnsupportedHibernationConfiguration",
+            f"The instance '{machines[0].id}' is not configured for hibernation.",
+        )
     for machine in machines:
         if machine.market == "spot" and one_time_spot(world, machine):
             raise Problem(

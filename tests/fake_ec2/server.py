@@ -7,6 +7,7 @@ refusal, the effect, and a reply lost after. Whatever is answered is in the log.
 from __future__ import annotations
 
 import io
+import ipaddress
 import re
 import sys
 import threading
@@ -86,6 +87,8 @@ class Application:
                 entry["code"] = "InternalError"
                 reply = wire.write_problem(call, Problem("InternalError", f"The fake failed: {crash!r}"))
             entry["status"] = reply[0]
+            for name in [n for n in reply[1] if n.lower() == "x-amzn-requestid"]:  # moto has one for all
+                del reply[1][name]
             reply[1]["x-amzn-RequestId"] = call.request_id
             entry["seconds"] = round(time.monotonic() - begun, 6)
             world.clock.settle()  # what takes no time has happened when the answer arrives
@@ -128,7 +131,7 @@ class Application:
             raise missing_here(call)
         if call.service == "ec2":
             world.moto(call.region)  # with or without its default network, as set
-            body = urlencode(call.raw).encode()
+            body = urlencode({key: canonical(key, value) for key, value in call.raw.items()}).encode()
             form = "application/x-www-form-urlencoded; charset=utf-8"
             environ |= {"REQUEST_METHOD": "POST", "QUERY_STRING": "", "CONTENT_TYPE": form}
             environ["CONTENT_LENGTH"] = str(len(body))
@@ -158,6 +161,13 @@ class Application:
             if hasattr(parts, "close"):
                 parts.close()
         return heard["status"], heard["headers"], content
+
+
+def canonical(key: str, value: str) -> str:
+    """A rule's block without its host bits, as EC2 keeps it (botocore, IpRange.CidrIp)."""
+    if not key.endswith((".CidrIp", ".CidrIpv6")):
+        return value
+    return str(ipaddress.ip_network(value, strict=False))
 
 
 def missing_here(call: Call) -> Problem:

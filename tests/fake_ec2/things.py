@@ -110,6 +110,7 @@ class Volume(Thing):
     kms_key: str | None
     snapshot_id: str | None
     initialization_rate: int | None = None
+    modification: dict[str, Any] | None = None  # the last, as ModifyVolume answered
     attached_to: str | None = None
     device: str | None = None
     attached: float = 0.0
@@ -155,6 +156,7 @@ class Image(Thing):
     deregistration_protection: str = "disabled"
     virtualization: str = "hvm"
     last_launched: float | None = None
+    shared_with: set[str] = field(default_factory=set)  # accounts that may launch it
 
 
 @dataclass(kw_only=True)
