@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import asyncssh
@@ -19,9 +19,9 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 async def open_door(
-    keys: Keys, environment: Mapping[str, str], home: Path, port: int
+    keys: Keys, environment: Mapping[str, str], home: Path, ports: Sequence[int]
 ) -> asyncssh.SSHAcceptor:
-    """A server on 127.0.0.1: on `port` where that is free, else on any. `0` means any."""
+    """A server on 127.0.0.1: on the first of these ports that is free, else on any. `0` means any."""
 
     async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
         await session.serve(process, environment, home)
@@ -29,7 +29,7 @@ async def open_door(
     def files(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
         return _Files(channel, home)
 
-    for candidate in (port, 0) if port else (0,):
+    for candidate in (*filter(None, ports), 0):
         try:
             return await asyncssh.create_server(
                 lambda: _Door(Path(keys.user_key_path + ".pub")),

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from hotdesk.machine.jupyter import pinned, theirs
+
 MARK_HEADER = "X-Hotdesk-Machine"
 
 # Keys of Jupyter Server 2 and later. (`c.NotebookApp.*` is silently ignored by `jupyter lab`.)
 _CONFIG = """\
 # Written at each start of the machine.
-import os, secrets, threading
+import os, sys, threading
 
 def _follow(fd):
     # The other end closes when the machine's supervisor ends, however it ends.
@@ -24,27 +26,31 @@ def _follow(fd):
 
 threading.Thread(target=_follow, args=({lifeline},), daemon=True).start()
 
+if {plain}:
+    from jupyter_core.paths import jupyter_config_dir
+    for _kind in ("settings", "workspaces"):
+        _place = os.path.join(jupyter_config_dir(), "lab", _kind.replace("settings", "user-settings"))
+        os.environ["JUPYTERLAB_" + _kind.upper() + "_DIR"] = _place
+    os.environ["JUPYTER_NO_CONFIG"] = "1"
+
 c = get_config()
-c.ServerApp.ip = "127.0.0.1"
-c.ServerApp.port = {port}
-c.ServerApp.port_retries = 0
-c.ServerApp.open_browser = False
-c.ServerApp.allow_root = True
 c.ServerApp.root_dir = {home!r}
 c.ServerApp.quit_button = False
-c.ServerApp.cookie_secret_file = {cookie!r}
 c.ServerApp.terminado_settings = {{"shell_command": [{shell!r}]}}
-c.ServerApp.tornado_settings = {{"headers": {{{header!r}: {mark!r}}}}}
-c.IdentityProvider.token = secrets.token_hex(32)  # for the watch over idleness: its file is the owner's alone
-c.PasswordIdentityProvider.hashed_password = {hashed!r}
-c.PasswordIdentityProvider.password_required = True
-c.PasswordIdentityProvider.allow_password_change = False
-c.KernelSpecManager.ensure_native_kernel = False
 c.KernelSpecManager.allowed_kernelspecs = {{"python3"}}
 c.MultiKernelManager.default_kernel_name = "python3"
-c.LabApp.extension_manager = "readonly"
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.handlers.announcements.NeverCheckForUpdate"
+{theirs}{pinned}
+c.ServerApp.allow_root = True
+c.ServerApp.cookie_secret_file = {cookie!r}
+_settings = c.ServerApp.get("tornado_settings", {{}})
+_settings = dict(_settings) if isinstance(_settings, dict) else {{}}
+_settings["headers"] = {{**_settings.get("headers", {{}}), {header!r}: {mark!r}}}
+c.ServerApp.tornado_settings = _settings
+c.PasswordIdentityProvider.password_required = True
+c.KernelSpecManager.ensure_native_kernel = False
+c.LabApp.extension_manager = "readonly"
 """
 
 # One optional check of the schema library builds a grammar when it is imported: 1.0 of the 2.4 seconds of
@@ -87,18 +93,23 @@ def _write(path: Path, settings: object) -> None:
 
 
 def write_config(
-    path: Path, *, disk: Path, port: int, hashed: str, mark: str, shell: str, lifeline: int
+    path: Path, *, disk: Path, port: int, hashed: str, mark: str, shell: str, lifeline: int, plain: bool
 ) -> None:
-    """The server's settings, readable by their owner only: the password's hash is among them."""
+    """The server's settings, readable by their owner only: the password's hash is among them.
+
+    `plain` leaves out the settings of the owner's home: one that keeps Jupyter from starting must not keep
+    the desk.
+    """
     text = _CONFIG.format(
         lifeline=lifeline,
-        port=port,
         home=str(disk / "home"),
-        cookie=str(path.with_name("cookie_secret")),
+        cookie=str(disk / "jupyter" / "cookie_secret"),  # goes along in images: a login outlives a park
         shell=shell,
         header=MARK_HEADER,
         mark=mark,
-        hashed=hashed.strip(),
+        plain=plain,
+        theirs=theirs("jupyter_config", "jupyter_server_config", "jupyter_lab_config"),
+        pinned=pinned(port, hashed.strip()),
     )
     path.unlink(missing_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

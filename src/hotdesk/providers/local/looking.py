@@ -109,7 +109,7 @@ def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, r
         return Phase.STOPPED, None, "its launch was interrupted", run
     if lives:
         if run.phase == "ready":
-            return Phase.READY, None, "", run
+            return Phase.READY, None, run.reason, run
         if run.phase in {"stopping", "stopped"}:
             return Phase.STOPPING, None, run.reason, run
         return Phase.PENDING, run.progress, run.reason or "the machine is starting", run

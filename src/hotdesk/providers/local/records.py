@@ -48,6 +48,13 @@ class Run(Value, frozen=True):
     fix: str = ""  # where its owner must do something before the next start
 
 
+class Ports(Value, frozen=True):
+    """Where a desk was last reached. It lies on the disk, so that a resumed desk has the same address."""
+
+    ssh: int = 0
+    notebook: int = 0
+
+
 class Owner(Value, frozen=True):
     """Whose disk a disk is."""
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.loopback import usual_port
 from hotdesk.providers.local import clock, hardware, jupyter, locks, python_env, records, spawn, variables
 from hotdesk.providers.local.folders import Folders
 from hotdesk.providers.local.looking import last_line
@@ -35,6 +36,9 @@ T = TypeVar("T")
 
 _JUPYTER_SECONDS = 180.0  # its first start on a cold disk of a busy computer takes more than ten
 _PORTS_TRIED = 4
+_AGAIN_SECONDS, _AGAIN_SECONDS_MAX = 1.0, 60.0  # before Jupyter is started again: each time twice as long
+_LEAVE_OUT_AFTER = 2  # short lives: the settings of the home may be why
+_LASTED_SECONDS = 60.0  # a Jupyter that ran for so long has no trouble with its start
 _STATUS_SECONDS = 0.2
 _LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))  # between two looks at what works here
 
@@ -56,6 +60,8 @@ class Machine:
         self.machine, self.run = machine, run
         self.desk = machine.order.desk
         self.disk = self.folders.disk(self.desk)
+        self._short_lives = 0  # how many starts of Jupyter in a row have not lasted
+        self._config = self.folder / "jupyter_config.py"
         self.stop = asyncio.Event()
         self._leaving = ""  # why the desk ends by itself
         self._told = 0.0
@@ -84,28 +90,27 @@ class Machine:
                 self.disk, self.desk, self.machine.mark, os.environ, gpu=gpu
             )
             # The server needs no environment of the desk before its first kernel: both are made at once.
-            await self._start_jupyter()
+            await self._start_jupyter(*self._ports("notebook"))
             making = asyncio.create_task(asyncio.to_thread(self._prepare_python))
             try:
                 from hotdesk.providers.local import frontdoor
 
                 self._door = await frontdoor.open_door(
-                    self.machine.keys, self._environment, self.disk / "home", self.run.ssh_port
+                    self.machine.keys, self._environment, self.disk / "home", self._ports("ssh")
                 )
                 self.tell(ssh_port=self._door.get_port())
             finally:
                 await making
             self.tell(progress=0.8, reason="Jupyter is starting")
             await self._unless_stopped(self._jupyter_answers())
-            self.tell(phase="ready", progress=None, reason="")
+            self._keep_ports()
+            self.tell(phase="ready", progress=None, reason=self._left_out())
             spawn.say(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}")
-            assert self._server is not None
             watching = asyncio.create_task(self._watch())
             try:
-                status = await self._unless_stopped(self._server.wait())
+                await self._unless_stopped(self._keep_jupyter())
             finally:
                 watching.cancel()
-            raise Stopped(f"Jupyter ended by itself ({_status(status)})")
         finally:
             self.tell(phase="stopping", progress=None)
             await self._end()
@@ -186,9 +191,8 @@ class Machine:
 
     # ---- Jupyter -------------------------------------------------------------------------------------
 
-    async def _start_jupyter(self) -> None:
-        port = _free_port(self.run.notebook_port)
-        config = self.folder / "jupyter_config.py"
+    async def _start_jupyter(self, *preferred: int) -> None:
+        port, config = _free_port(*preferred), self._config
         jupyter.write_config(
             config,
             disk=self.disk,
@@ -197,6 +201,7 @@ class Machine:
             mark=self.machine.mark,
             shell=self._environment["SHELL"],
             lifeline=self._lifeline,
+            plain=self._short_lives >= _LEAVE_OUT_AFTER,
         )
         log = os.open(
             self.folder / "jupyter.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
@@ -218,12 +223,54 @@ class Machine:
                 if tried == _PORTS_TRIED:
                     break
                 tried += 1
-                self.tell(notebook_port=0)
-                await self._start_jupyter()
+                self._short_lives += 1
+                await self._start_jupyter(*(self._ports("notebook") if tried < _PORTS_TRIED else ()))
             if await jupyter.answers(self.run.notebook_port, self.machine.mark):
                 return
             await asyncio.sleep(0.05)
         raise Stopped(f"Jupyter does not start: {last_line(self.folder / 'jupyter.log')}")
+
+    async def _keep_jupyter(self) -> None:
+        """Start Jupyter again whenever it ends, as systemd does on a rented machine. The rest goes on."""
+        pause = _AGAIN_SECONDS
+        while True:
+            assert self._server is not None
+            began = clock.ticks()
+            status = await self._server.wait()
+            self._short_lives += 1
+            if clock.ticks() - began > _LASTED_SECONDS:
+                pause, self._short_lives = _AGAIN_SECONDS, 0
+            last = last_line(self.folder / "jupyter.log")
+            spawn.say(f"Jupyter ended ({_status(status)}), again in {pause:.0f} s; its last words: {last}")
+            self.tell(reason=f"its Jupyter ended by itself ({_status(status)}) and is started again")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _AGAIN_SECONDS_MAX)
+            await self._start_jupyter(self.run.notebook_port)
+            while self._server.returncode is None:
+                if await jupyter.answers(self.run.notebook_port, self.machine.mark):
+                    self._keep_ports()
+                    self.tell(reason=self._left_out())
+                    break
+                await asyncio.sleep(0.1)
+
+    def _left_out(self) -> str:
+        if self._short_lives < _LEAVE_OUT_AFTER:
+            return ""
+        return "its Jupyter runs without the settings in its home: with them it did not start"
+
+    # ---- its ports -----------------------------------------------------------------------------------
+
+    def _ports(self, which: str) -> tuple[int, int, int]:
+        """Where this desk's last run was reached, on this machine or an earlier one; else its usual port."""
+        remembered = records.read(self.disk / "jupyter" / "ports.json", records.Ports) or records.Ports()
+        there = getattr(remembered, which)  # whoever works at the desk may have written anything
+        usual = usual_port(str(self.folders.root), self.desk, which)
+        return getattr(self.run, f"{which}_port"), there if 1024 <= there < 65536 else 0, usual
+
+    def _keep_ports(self) -> None:
+        ports = records.Ports(ssh=self.run.ssh_port, notebook=self.run.notebook_port)
+        with contextlib.suppress(OSError):
+            records.write(self.disk / "jupyter" / "ports.json", ports, durable=False)
 
     # ---- its end -------------------------------------------------------------------------------------
 
@@ -240,9 +287,9 @@ class Machine:
         variables.clear_up(self.disk, self.machine.mark)
 
 
-def _free_port(preferred: int) -> int:
-    """A port of the loopback that nobody listens on: the preferred one where that is free."""
-    for port in (preferred, 0) if preferred else (0,):
+def _free_port(*preferred: int) -> int:
+    """A port of the loopback that nobody listens on: the first of the preferred ones that is free."""
+    for port in (*filter(None, preferred), 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

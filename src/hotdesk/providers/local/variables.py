@@ -59,6 +59,7 @@ def of_desk(disk: Path, desk: str, mark: str, outside: Mapping[str, str], *, gpu
         "XDG_RUNTIME_DIR": str(disk / "run"),
         "TMUX_TMPDIR": str(tmux_folder(disk, mark)),
         "JUPYTER_CONFIG_DIR": str(disk / "jupyter" / "config"),
+        "JUPYTER_CONFIG_PATH": str(home / ".jupyter"),  # where their own settings are at a rented machine
         "JUPYTER_DATA_DIR": str(disk / "jupyter" / "data"),
         "JUPYTER_RUNTIME_DIR": str(disk / "jupyter" / "runtime"),
         "JUPYTER_PREFER_ENV_PATH": "0",  # else the kernel of hotdesk's own environment would come first
