@@ -36,6 +36,7 @@ KEYS = {
     "package_update": bool,
     "package_upgrade": bool,
     "write_files": list,
+    "bootcmd": list,
     "runcmd": list,
 }
 FILE_KEYS = {"path", "owner", "permissions", "content"}
@@ -62,6 +63,24 @@ def test_the_document_holds_only_keys_that_cloud_init_knows(resumed: bool) -> No
         assert file["path"].startswith("/")
     for words in told["runcmd"]:
         assert all(isinstance(word, str) for word in words)
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_host_keys_are_shown_again_at_each_later_boot(tmp_path: Path, shown: bool) -> None:
+    """Not before cloud-init has shown them at the first: an image's own keys are replaced before that."""
+    for folder in ("sem", "ssh"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 AAAA me\n")
+    if shown:
+        (tmp_path / "sem/config_keys_to_console").touch()
+    [[shell, option, script]] = document(resumed=False)["bootcmd"]
+    for path, ours in {"/var/lib/cloud/instance/sem": "sem", "/etc/ssh": "ssh", "/dev/console": "c"}.items():
+        assert path in script
+        script = script.replace(path, str(tmp_path / ours))
+    assert subprocess.run([shell, option, script], check=False).returncode == 0
+    told = (tmp_path / "c").read_text().splitlines() if (tmp_path / "c").exists() else []
+    marks = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
+    assert told == ([marks[0], "ssh-ed25519 AAAA me", marks[1]] if shown else [])
 
 
 @pytest.mark.parametrize("resumed", [False, True])

@@ -58,6 +58,13 @@ TWO_DISKS = Public(
 )
 
 
+# AWS's release notes of the images of July and October 2026, "supported_ec2_instances"
+SUPPORTED = {
+    "x86_64": "G4dn, G5, G6, Gr6, G6e, G7, P4d, P4de, P5, P5e, P5en, P6",
+    "arm64": "G5g, P6e-GB200, P6e-GB300",
+}
+
+
 def _deep_learning() -> list[Public]:
     rows = []
     store = (("/dev/sdb", "ephemeral0"), ("/dev/sdc", "ephemeral1"))
@@ -82,7 +89,7 @@ def _deep_learning() -> list[Public]:
                         mode,
                         age,
                         store if root == "/dev/sda1" else (),
-                        "Supported EC2 instances: G4dn, G5, G6, Gr6, G6e, G7e, P4d, P4de, P5, P5e, P5en, P6",
+                        f"Supported EC2 instances: {SUPPORTED[arch]}",
                     )
                 )
         rows.append(

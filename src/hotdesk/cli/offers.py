@@ -280,6 +280,8 @@ def _footer(
     lines = [f"Prices in USD an hour, billed {BILLING}."]
     if any(catalog.machine_of(row).burstable for row in rows):
         lines.append("* burstable: full speed only for a while, then a fraction of it.")
+    if any(0 < catalog.machine_of(row).gpu_count < 1 for row in rows):
+        lines.append("A slice of a GPU needs NVIDIA's GRID driver: bring an image that has it, by --image.")
     if any(catalog.market[row] for row in rows):
         lines.append("TAKEN: the share of spot machines taken away in a month, as the cloud publishes it.")
     if any(estimated(catalog, row) for row in rows):

@@ -145,6 +145,7 @@ class Instance(Value, frozen=True):
     reason: str = ""  # why it is in this phase, in the cloud's words
     fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
+    proves_within: float = 0.0  # seconds from its start to a login, where it needs longer than others
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
     computer: str = ""  # the computer that launched it, where that is written down
     reported: bool = False  # somebody was told that it can be used, here or at another computer

@@ -211,7 +211,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         return [step]  # it was up, and another computer has changed its machine: when that began is not known
     power = past.power
     began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
-    if now - began > PROVE_SECONDS:
+    if now - began > (live.proves_within or PROVE_SECONDS):
         return [
             Ask(
                 what=f"{desk.name} has been running for {int(now - began) // 60} minutes and cannot be used.",

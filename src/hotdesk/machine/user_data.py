@@ -27,6 +27,14 @@ LIMIT_BYTES = 16384
 #: What must be there at the prompt: command -> package, where the names differ.
 TOOLS = {"tmux": "tmux", "htop": "htop", "screen": "screen", "git": "git", "rsync": "rsync"}
 
+#: cloud-init shows the host keys on the console once, at a machine's first boot. At each later one they are
+#: shown again, so that a computer that was not there can know the desk; not before, when they may yet change.
+_SHOW_KEYS = (
+    "[ ! -e /var/lib/cloud/instance/sem/config_keys_to_console ] || {\n"
+    "echo -----BEGIN SSH HOST KEY KEYS-----\ncat /etc/ssh/ssh_host_*_key.pub\n"
+    "echo -----END SSH HOST KEY KEYS-----\n} > /dev/console 2>/dev/null || true"
+)
+
 
 def render(*, password_hash: str, resumed: bool) -> bytes:
     """The document, as gzip. Raises `ValueError` when it would not fit into EC2's 16 KiB."""
@@ -41,6 +49,7 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
         "package_upgrade": False,
     }
     document["write_files"] = _programs() + ([] if resumed else _files(password_hash))
+    document["bootcmd"] = [["sh", "-c", _SHOW_KEYS]]
     document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]]
     # JSON is YAML, and leaves nothing to a quoting rule.
     packed = gzip.compress(f"#cloud-config\n{json.dumps(document, indent=1)}\n".encode(), 9, mtime=0)

@@ -11,7 +11,7 @@ from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import disks, tags
+from hotdesk.providers.aws import disks, hardware, tags
 from hotdesk.providers.aws.account import Account, split
 from hotdesk.providers.aws.errors import answers, code
 
@@ -21,7 +21,7 @@ CPU_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{debi
 _DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
 #: Asked where the parameter is not published: owner and name, the newest wins.
 _BY_NAME = {
-    True: ("amazon", "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"),
+    True: ("amazon", "Deep Learning {graviton}Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"),
     False: ("099720109477", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{debian}-server-*"),
 }
 
@@ -56,7 +56,9 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
     elif order.base_image:
         image = usable(account, region, order.base_image)
     else:
-        image = _newest(account, region, arch, gpu=order.offer.gpu not in {"", "none"})
+        offer = order.offer
+        gpu = offer.gpu not in {"", "none"} and hardware.has_image_with_driver(offer.instance_type)
+        image = _newest(account, region, arch, gpu=gpu)
     found = _base(image)
     if found.arch != arch:
         raise Refused(
@@ -151,7 +153,11 @@ def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[s
         if no.kind is not Kind.BAD_REQUEST:  # ParameterNotFound: look for it by its name instead
             raise
     owner, pattern = _BY_NAME[gpu]
-    wanted = {"name": pattern.format(debian=debian), "architecture": arch, "state": "available"}
+    wanted = {
+        "name": pattern.format(debian=debian, graviton="ARM64 " if arch == "arm64" else ""),
+        "architecture": arch,
+        "state": "available",
+    }
     with answers():
         found = account.ec2(region).describe_images(
             Owners=[owner], Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]

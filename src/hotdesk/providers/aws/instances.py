@@ -312,9 +312,7 @@ def host_keys(account: Account, region: str, bare: str) -> list[str]:
     """
     keys = hostkeys.on_console(_console(account, region, bare))
     if not keys:
-        raise Refused(
-            Kind.NOT_READY, f"{bare} has not shown its host key yet: it is still booting.", seconds=5
-        )
+        raise Refused(Kind.NOT_READY, f"{bare} has not shown its host key on its console yet.", seconds=5)
     return keys
 
 

@@ -18,7 +18,7 @@ import msgspec
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.gpu import gpu_name
 from hotdesk.core.model import SHIPPED, Market, Offer, Want
-from hotdesk.providers.aws import free_plan
+from hotdesk.providers.aws import free_plan, hardware
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, all_of, side_by_side
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.listed import kept_answers, list_prices
@@ -51,6 +51,13 @@ def find_offers(
 
     Raises `Refused` (bad-request) when a named type does not exist or is sold in none of the regions.
     """
+    if hardware.family(want.instance_type) in hardware.SLICES and not want.image:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{want.instance_type} has a slice of a GPU. Only NVIDIA's GRID driver can use it, and no public"
+            " image has that.",
+            fix="hotdesk up --gpu L4   # a whole one; or the same with --image ami-…, yours with that driver",
+        )
     enabled = account.regions()
     unknown = [r for r in want.regions if r not in enabled]
     if unknown and len(unknown) == len(want.regions):
@@ -113,6 +120,8 @@ def _fits(offer: Offer, want: Want) -> bool:
         return offer.instance_type == want.instance_type
     if want.gpu in {"", "none"} and not want.gpu_count:
         return not offer.gpu
+    if hardware.family(offer.instance_type) in hardware.SLICES and not want.image:
+        return False
     return (
         bool(offer.gpu)
         and (want.gpu in {"", "none"} or offer.gpu.lower() == want.gpu.lower())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.prices import Storing
-from hotdesk.providers.aws import network, tags
+from hotdesk.providers.aws import hardware, network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of
 from hotdesk.providers.aws.reading import Found, Raw
@@ -117,6 +117,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         doomed=told.get("goal") == "gone",
         stoppable=not spot,
         retypable=not spot,
+        proves_within=hardware.proves_within(raw["InstanceType"]),
         retyped_for=tags.generation(told, "moved"),
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
