@@ -17,14 +17,15 @@ from hotdesk.providers.aws.iam import actions, policy
 from hotdesk.providers.aws.images import describe
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.fake_ec2.keys import NEEDED
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 
 #: Names of services in IAM, where they differ from what the requests say.
 SERVICES = {"service-quotas": "servicequotas", "api.pricing": "pricing"}
-#: What AWS does in our name, at an account's first spot machine.
-IN_OUR_NAME = {"iam:CreateServiceLinkedRole"}
+#: What AWS does in our name: at an account's first spot machine, and with a key of the customer's.
+IN_OUR_NAME = {"iam:CreateServiceLinkedRole", *NEEDED}
 
 
 @pytest.fixture
@@ -82,6 +83,28 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     assert done <= actions(), "done and not allowed"
     # A snapshot is deleted with its image, which needs the permission and is no request of its own.
     assert actions() - done <= IN_OUR_NAME | {"ec2:DeleteSnapshot"}, "allowed and never done"
+
+
+def test_with_a_key_of_the_customers_the_policy_is_enough(fake: FakeEc2, tmp_path: Path) -> None:
+    """1. Without KMS: the machine ends on its way up, and the answer names the key. 2. With it: up.
+    3. Stopped, and the key is taken away: the machine is off again, and that is said as well."""
+    fake.post("account", ebs_key="customer", may=sorted(actions() - NEEDED))
+    mine = Laptop(fake, tmp_path)
+    asked = mine.do(Goal.RUNNING)
+    assert asked is not None
+    assert "kms:CreateGrant" in asked.why
+    assert "hotdesk iam" in asked.why
+    fake.post("account", may=sorted(actions()))
+    assert mine.do(Goal.RUNNING, (offer(zone=f"{HOME}b"),)) is None
+    assert len([m for m in mine.machines() if m["state"] == "running"]) == 1
+    assert mine.do(Goal.STOPPED) is None
+    fake.post("account", may=[])
+    asked = mine.do(Goal.RUNNING)
+    assert asked is not None
+    assert asked.what == "blue was started and stopped again."  # once, and not three times for a minute each
+    assert "kms:CreateGrant" in asked.why
+    assert asked.fix.startswith("hotdesk iam")
+    mine.store.close()
 
 
 def test_opening_a_desk_needs_no_permission_that_an_older_policy_lacks(fake: FakeEc2, tmp_path: Path) -> None:

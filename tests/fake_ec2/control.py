@@ -206,8 +206,11 @@ def set_retention(world: World, ask: Ask) -> Any:
 
 
 def set_account(world: World, ask: Ask) -> Any:
-    world.settings.free_plan = bool(ask.get("free_plan", world.settings.free_plan))
-    return {"free_plan": world.settings.free_plan}
+    settings = world.settings
+    settings.free_plan = bool(ask.get("free_plan", settings.free_plan))
+    settings.ebs_key = ask.get("ebs_key", settings.ebs_key)
+    settings.may = frozenset(ask.get("may", settings.may))
+    return {"free_plan": settings.free_plan, "ebs_key": settings.ebs_key, "may": sorted(settings.may)}
 
 
 def set_network(world: World, ask: Ask) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.fake_ec2 import catalogue, hidden_images, market, network, quotas
+from tests.fake_ec2 import catalogue, hidden_images, keys, market, network, quotas
 from tests.fake_ec2 import plan as free_plan
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
@@ -302,11 +302,10 @@ def build(  # noqa: PLR0917
             world, order, instance, tags_for(specs, "spot-instances-request")
         ).id
     begin(world, instance, first=True)
-    if spoil := world.rules.first("spoil", call):  # accepted, and then it does not come up: a key, a limit
-        why = (
-            spoil.code or "Client.InternalError",
-            spoil.message or "Client.InternalError: Client error on launch",
-        )
+    spoil = world.rules.first("spoil", call)
+    if spoil or keys.may_not_use(world, instance):  # accepted, and then it does not come up: a key, a limit
+        code, message = keys.REFUSED
+        why = (spoil.code or code, spoil.message or message) if spoil else keys.REFUSED
         world.clock.after(world.clock.takes("pending") / 2, lambda: end(world, instance, why))
     return instance
 

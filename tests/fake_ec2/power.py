@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from tests.fake_ec2 import market, quotas
+from tests.fake_ec2 import keys, market, quotas
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.errors import Problem, missing
 from tests.fake_ec2.instances import state_row
@@ -96,6 +97,9 @@ def start_instances(world: World, call: Call) -> dict[str, Any]:
         if before == "stopped":
             begin(world, machine, first=False)
             request_state(world, machine, "active", "fulfilled")
+            if keys.may_not_use(world, machine):
+                later = partial(stop, world, machine, keys.REFUSED)
+                world.clock.after(world.clock.takes("pending") / 2, later)
         rows.append(change(machine, before))
     return {"StartingInstances": rows}
 

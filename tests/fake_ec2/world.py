@@ -50,6 +50,8 @@ class Settings:
     latency_seconds: float = 0.0
     default_vpc: bool = True
     free_plan: bool = False
+    ebs_key: str = "aws"  # or "customer": what encrypts disks by default
+    may: frozenset[str] = frozenset()  # actions that a policy of the caller allows, where that is asked
     enabled_regions: set[str] = field(default_factory=lambda: set(catalogue.ALWAYS_ENABLED))
     quotas: dict[str, float] = field(default_factory=dict)  # by code, and by "region/code"
     capacity: list[dict[str, Any]] = field(default_factory=list)  # rows: zone, type, market, free

@@ -10,10 +10,16 @@ from typing import Any
 
 TAGGED = {"StringEquals": {"aws:ResourceTag/hotdesk": "1"}}
 TAGGING = {"StringEquals": {"aws:RequestTag/hotdesk": "1"}}
+#: A key is used by EC2 only, in our name (EC2 user guide, "Requirements for EBS encryption").
+THROUGH_EC2 = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com"}}
+FOR_AWS = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 
 def policy() -> dict[str, Any]:
-    """The policy. Every action in it is used, and no other is (a test compares it with real traffic)."""
+    """The policy. Every action in it is used, and no other is (a test compares it with real traffic).
+
+    What AWS does in our name is no traffic of ours: it uses a KMS key, makes a role for spot machines.
+    """
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -88,6 +94,17 @@ def policy() -> dict[str, Any]:
                 ],
                 "*",
                 TAGGED,
+            ),
+            # Where disks are encrypted with a key of the customer's; AWS's own needs nothing of this.
+            _allow("KeyOfTheDisks", ["kms:CreateGrant"], "*", {**THROUGH_EC2, **FOR_AWS}),
+            _allow(
+                "UseOfThatKey",
+                [
+                    *("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"),
+                    *("kms:ReEncryptFrom", "kms:ReEncryptTo"),
+                ],
+                "*",
+                THROUGH_EC2,
             ),
             _allow(
                 "FirstSpotMachine",

@@ -26,6 +26,11 @@ _MACHINE = {
     "shutting-down": Phase.ENDING,
     "terminated": Phase.ENDED,
 }
+#: What EC2 calls "Client error on launch" (AWS knowledge center: encrypted-volumes-stops-immediately).
+KEY_REFUSED = (
+    "Client error on launch (Client.InternalError), mostly a KMS key for its disks that is disabled, or that "
+    "these credentials may not use for EC2: `hotdesk iam` prints what they need, kms:CreateGrant among it"
+)
 #: State reasons of a machine that ended before it ran.
 _LAUNCH_FAILED = frozenset(
     {
@@ -115,6 +120,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         reported=told.get("reported") == "1",
         never_ran=phase is Phase.ENDED and _never_ran(raw),
         doomed=told.get("goal") == "gone",
+        fix="hotdesk iam   # prints the policy that hotdesk needs" if _key_refused(raw) else "",
         stoppable=not spot,
         retypable=not spot,
         proves_within=hardware.proves_within(raw["InstanceType"]),
@@ -157,6 +163,10 @@ def _never_ran(raw: Raw) -> bool:
     return code in _LAUNCH_FAILED and not str(raw.get("StateTransitionReason") or "").startswith("User ")
 
 
+def _key_refused(raw: Raw) -> bool:
+    return (raw.get("StateReason") or {}).get("Code") == "Client.InternalError"
+
+
 def _goes_whole(raw: Raw) -> bool:
     """Whether a machine is about to end with all its disks: nothing of it will be left to come back to."""
     held = [m["Ebs"] for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
@@ -178,6 +188,8 @@ def _why(raw: Raw) -> str:
     reason = raw.get("StateReason") or {}
     if reason.get("Code") == "Server.SpotInstanceTermination":
         return "AWS took the spot machine back"
+    if _key_refused(raw):
+        return KEY_REFUSED
     text = str(reason.get("Message") or raw.get("StateTransitionReason") or "")
     if raw["State"]["Name"] in {"stopping", "shutting-down"} and "ser initiated" in text:
         return ""
