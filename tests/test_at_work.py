@@ -389,6 +389,7 @@ def test_a_job_that_ends_leaves_a_desk_up_at_which_something_else_works(working:
     """The job's own status is what the command ends with; why the desk stays is said, and written down."""
     project = home / "project"
     project.mkdir()
+    (project / "notes").touch()
     os.chdir(project)
     done = working("run", "blue", "--", "exit 3")
     assert done.returncode == 3, done.stderr
