@@ -8,17 +8,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
+from hotdesk.core.descent import key
 from hotdesk.core.errors import Kind, Refused, Unreachable
-from hotdesk.core.model import Desk, Goal, Image, Market, Offer, Phase
+from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Access
-from hotdesk.core.steps import Ask, Outcome, Prove, Row
+from hotdesk.core.steps import Ask, LaunchOrder, Outcome, Prove, Row
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
 from tests.sim import Cloud, Crash, Faults, offers
-from tests.truth import Clock
+from tests.truth import Clock, Thing
 
 
 class Journal(Store):
@@ -74,9 +76,37 @@ class LaptopClock:
         self.true.sleep(seconds)
 
 
+class Sight:
+    """The cloud as a computer sees it that looks at some of its regions only."""
+
+    def __init__(self, cloud: Cloud, regions: tuple[str, ...]) -> None:
+        self._cloud, self._regions = cloud, regions
+
+    def survey(self) -> Survey:
+        return self._cloud.survey(self._regions)
+
+    def launch(self, order: LaunchOrder) -> str:
+        self._cloud.in_sight = self._sees
+        try:
+            return self._cloud.launch(order)
+        finally:
+            self._cloud.in_sight = lambda unit: True
+
+    def _sees(self, unit: int) -> bool:
+        holders = [t for t in self._cloud.things.values() if unit in t.work and t.holds]
+        return any(t.value.region in self._regions for t in holders) or not holders
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cloud, name)
+
+
 class Laptop:
-    def __init__(self, cloud: Cloud, folder: Path | None = None, deaf: float = 0.0) -> None:
+    def __init__(
+        self, cloud: Cloud, folder: Path | None = None, deaf: float = 0.0, regions: tuple[str, ...] = ()
+    ) -> None:
+        """`regions`: those that this computer looks at; all, where none is named."""
         self.cloud = cloud
+        self.sight = Sight(cloud, regions) if regions else cloud
         self.clock = LaptopClock(cloud.clock)
         self.deaf = deaf  # how often a desk does not answer a login at first
         self.store = Journal(folder, self.boundary)
@@ -84,7 +114,7 @@ class Laptop:
 
     def open(self) -> None:
         self.reconciler = Reconciler(
-            store=self.store, provider=lambda name: self.cloud, clock=self.clock, prove=self._prove
+            store=self.store, provider=lambda name: self.sight, clock=self.clock, prove=self._prove
         )
 
     def crash(self) -> None:
@@ -146,6 +176,17 @@ class Laptop:
         if machine := self.proven(name):
             self.cloud.work(machine)
 
+    def births(self, name: str, things: list[Thing]) -> set[int]:
+        """The beginning that this computer's desk goes on from, where there are several."""
+        if len({t.birth for t in things}) < 2:
+            return set()
+        past = Store.past(self.store, self.store.desk(name))
+        for names in past.recent_machines:
+            for thing in self.cloud.things.values():
+                if isinstance(thing.value, Instance) and names & {key(thing.value.id), key(thing.value.name)}:
+                    return {thing.birth}
+        return set()
+
     # ---- what must be so ---------------------------------------------------------------------------------
 
     def check(self, name: str, goal: Goal) -> None:
@@ -154,6 +195,11 @@ class Laptop:
         assert cloud.violations == []
         billed = [t for t in cloud.billed(name) if t.value.phase is not Phase.ENDING]
         acknowledged = cloud.acknowledged.get(name, set())
+        assert acknowledged == cloud.kept(acknowledged), "work was lost"
+        if goal is not Goal.GONE and (births := self.births(name, billed)):
+            # What began elsewhere under this name is kept beside it, and is none of this desk's.
+            billed = [t for t in billed if t.birth in births]
+            acknowledged = {unit for unit in acknowledged if cloud.births[unit] in births}
         if goal is Goal.GONE:
             cloud.quiet()
             left = [t.value for t in cloud.billed(name)]

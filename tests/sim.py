@@ -100,6 +100,8 @@ class Cloud(Truth):
         self.calls: list[str] = []
         self.looks = 0
         self.looks_max = 10**9
+        self.in_sight: Callable[[int], bool] = lambda unit: True  # whether who acts could see that work
+        self._copies: dict[tuple[str, str, str], str] = {}
         self._tokens: dict[str, tuple[LaunchOrder, str]] = {}
         self._acts = 0
 
@@ -209,9 +211,15 @@ class Cloud(Truth):
         work = image.work if image else frozenset()
         for other in self.machines(order.desk):
             self.violations.append(f"two machines: {order.name} beside {other.value.id}")
-        if missing := self.acknowledged.get(order.desk, set()) - work:
+        birth = image.birth if image else self._numbers
+        missing = self.acknowledged.get(order.desk, set()) - work
+        if image:  # what was begun elsewhere under this name is not to be expected in it
+            missing = {unit for unit in missing if self.births[unit] == birth}
+        missing = {unit for unit in missing if self.in_sight(unit)}
+        if missing:
+            birth = self._numbers  # another beginning, from wherever it goes on
             if self.given_up(order.desk):
-                self.acknowledged[order.desk] -= missing
+                self.acknowledged[order.desk] -= missing - self.kept(missing)
                 self.lost_by_choice = True
             else:
                 self.violations.append(f"{order.name} launched without work {sorted(missing)}")
@@ -226,7 +234,11 @@ class Cloud(Truth):
             disk_usd_per_month=0.8,
             line=(extended(image.value) if image else ()) if self.lines else None,  # type: ignore[arg-type]
         )  # fmt: skip
-        thing = self._add(machine, work, keeps_disk=spot)
+        thing = self._add(machine, work, keeps_disk=spot, birth=birth)
+        if self.script.get("ended"):  # the cloud ends it on its way up, and its disk stays
+            thing.keeps_disk = True
+            self._change(thing, phase=Phase.ENDING, never_ran=True, **self.script["ended"].pop(0))
+            self._after(2.0, 9.0, partial(self._ended, thing))
         self._after(3.0, 40.0, partial(self._boot, thing, machine.started_at))
         self._tokens[order.token] = (order, machine.id)
         return machine.id
@@ -287,6 +299,8 @@ class Cloud(Truth):
             if thing.value.name == order.name:
                 return thing.value.id
         source = self.find(order.source_id)
+        if source and isinstance(source.value, Disk) and source.value.held_by:
+            raise Refused(Kind.NOT_READY, f"it is in use at {source.value.held_by}", seconds=5.0)
         if source is None or isinstance(source.value, Image) or source.value.phase in GONE:
             raise Refused(Kind.BAD_REQUEST, f"there is no machine or disk {order.source_id}")
         if isinstance(source.value, Instance) and source.value.phase is not Phase.STOPPED:
@@ -301,7 +315,7 @@ class Cloud(Truth):
         )  # fmt: skip
         if not self.lines:
             image = replace(image, machine="", image_id="", final=False)
-        thing = self._add(image, source.work)
+        thing = self._add(image, source.work, birth=source.birth)
         self._after(0.0, 8.0, partial(self._dated, thing))
         self._after(5.0, 300.0, partial(self._finish, thing))
         return image.id
@@ -347,13 +361,16 @@ class Cloud(Truth):
         for thing in self.images():
             if thing.value.name == name and thing.value.region == region:
                 return thing.value.id
+        if known := self._copies.get((id_, region, name)):
+            return known  # the same request is answered as it was then, whatever became of that
         source = self.find(id_)
         if source is None or not isinstance(source.value, Image) or source.value.phase is not Phase.READY:
             raise Refused(Kind.BAD_REQUEST, f"there is no image {id_}")
         copied = replace(
             source.value, id=self._id("m"), name=name, region=region, phase=Phase.PENDING, verified=False
         )
-        thing = self._add(copied, source.work, sound=source.sound)
+        thing = self._add(copied, source.work, sound=source.sound, birth=source.birth)
+        self._copies[id_, region, name] = copied.id
         self._after(5.0, 300.0, partial(self._finish, thing))
         return copied.id
 
@@ -369,6 +386,8 @@ class Cloud(Truth):
         thing = self.find(id_)
         if thing is None or thing.value.phase in GONE:
             return id_
+        if isinstance(thing.value, Disk) and thing.value.held_by:
+            raise Refused(Kind.NOT_READY, f"{id_} is in use at {thing.value.held_by}", seconds=5.0)
         if isinstance(thing.value, Instance):
             thing.keeps_disk = keep_disk
             if not keep_disk:
@@ -401,7 +420,7 @@ class Cloud(Truth):
                 started_at=machine.started_at if self.random.random() < 0.7 else None, usd_per_month=0.8,
                 machine=machine.name if self.lines else "", image_id=machine.image_id, line=machine.line,
             )  # fmt: skip
-            self._add(disk, thing.work)
+            self._add(disk, thing.work, birth=thing.birth)
         thing.work = frozenset()
         if self.lists_ended:
             self._change(thing, phase=Phase.ENDED)
@@ -426,6 +445,18 @@ class Cloud(Truth):
         thing.keeps_disk = True
         self._change(thing, phase=Phase.ENDING, reason="interrupted", stopped_at=self._off(thing))
         self._after(2.0, 60.0, partial(self._ended, thing))
+
+    def lend(self, id_: str, to: str = "i-rescue") -> None:
+        """Somebody puts a disk that was left into another machine of theirs."""
+        thing = self.find(id_)
+        assert thing is not None
+        assert isinstance(thing.value, Disk)
+        self._change(thing, held_by=to, phase=Phase.PENDING)
+
+    def give_back(self, id_: str) -> None:
+        thing = self.find(id_)
+        assert thing is not None
+        self._change(thing, held_by="", phase=Phase.READY)
 
     def console_delete(self, id_: str) -> None:
         """Somebody deletes a thing in the cloud's own console; work that is lost by that is theirs."""

@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -37,6 +38,7 @@ class Thing:
     there: bool = True
     sound: bool = True  # of an image: whether it holds what it says
     keeps_disk: bool = False
+    birth: int = 0  # what was begun together: of one birth, later work comes from earlier
     made_at: float = 0.0
     ended_at: float = float("inf")
     versions: list[tuple[float, Instance | Disk | Image | None]] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Truth:
         self.offset_seconds = offset_seconds
         self.things: dict[str, Thing] = {}
         self.acknowledged: dict[str, set[int]] = {}  # by desk
+        self.births: dict[int, int] = {}  # of each unit of work: the birth of the machine that it was done on
         self.given_up: Callable[[str], bool] = lambda desk: False  # the owner agreed to lose a desk's work
         self.violations: list[str] = []
         self.lost_by_choice = False  # whether somebody ever gave work up, or deleted something by hand
@@ -75,6 +78,7 @@ class Truth:
         assert thing.value.phase is Phase.READY
         self._numbers += 1
         thing.work |= {self._numbers}
+        self.births[self._numbers] = thing.birth
         self.acknowledged.setdefault(thing.value.desk, set()).add(self._numbers)
 
     def _destroy(self, thing: Thing) -> None:
@@ -90,6 +94,10 @@ class Truth:
             if not self.given_up(desk) and not unseen:
                 self.violations.append(f"the last copy of {sorted(at_stake)} destroyed with {thing.value.id}")
             self.acknowledged[desk] -= at_stake
+
+    def kept(self, units: set[int]) -> set[int]:
+        """Those of some units of work that could be had back from somewhere."""
+        return {unit for unit in units if any(unit in t.work and t.holds for t in self.things.values())}
 
     # ---- looking ---------------------------------------------------------------------------------------
 
@@ -160,7 +168,7 @@ class Truth:
     def _id(self, letter: str) -> str:
         return f"{letter}-{self.random.getrandbits(32):08x}"
 
-    def _add(self, value: Instance | Disk | Image, work: frozenset[int], **more: bool) -> Thing:
+    def _add(self, value: Instance | Disk | Image, work: frozenset[int], **more: Any) -> Thing:
         thing = Thing(value, work, made_at=self.clock.time, versions=[(float("-inf"), None)], **more)
         self.things[value.id] = thing
         self._show(thing, value)

@@ -93,6 +93,13 @@ def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
     )
 
 
+def _kept_beside(machine: Instance, seen: Seen) -> bool:
+    """Whether the work of a machine that another computer had is in what is kept of another beginning."""
+    images = [t for t in seen.strays if isinstance(t, Image) and t.phase is Phase.READY]
+    disks = [t for t in seen.strays if isinstance(t, Disk)]
+    return any(holds(seen, i, machine) for i in images) or any(d.instance_id == machine.id for d in disks)
+
+
 def _agreed(desk: Desk, past: Past) -> bool:
     """Whether its owner said to go on without what is missing now."""
     return desk.fresh and not (past.proof and past.proof.at >= desk.since)
@@ -103,7 +110,7 @@ def _never_used(disk: Disk, desk: Desk, seen: Seen, past: Past) -> Delete | None
     machine = next((i for i in seen.instances if i.id == disk.instance_id), None)
     if machine is None or not machine.never_ran or machine.id in past.proven:
         return None
-    return let_go(disk, f"{machine.id} ended before it ran ({machine.reason.rstrip('.')}): it holds no work")
+    return let_go(disk, f"{machine.id} ended before it ran: its disk holds no work")
 
 
 def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
@@ -125,6 +132,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
         i
         for i in seen.instances
         if not past.made(i) and not past.let_go(i) and not i.doomed and not i.never_ran
+        if not _kept_beside(i, seen)
     )
     known = [
         Prove(id=i.id, name=i.name, generation=i.generation, started_at=i.started_at, why="") for i in others
@@ -167,6 +175,8 @@ def launch(
     ]
     if not after and (first := _the_last_one(desk, same, past, now)):
         return [first]
+    if failed := _failed_at_once(desk, seen, past):
+        return [failed]
     if past.launched(since=desk.since) >= TRIES and not (past.proof and past.proof.at >= desk.since):
         why = f"Each machine ended before anybody could log in{_last_words(seen)}."
         return [gave_up(desk, f"{TRIES} launches", why)]
@@ -208,6 +218,24 @@ def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyS
     if prior.outcome is not None and prior.outcome.of_offer:
         return None  # refused there: another offer may do
     return refused(prior.step, desk, past, now)
+
+
+def _failed_at_once(desk: Desk, seen: Seen, past: Past) -> Ask | None:
+    """A question, where the cloud ended this command's last launch for a cause that the next would meet."""
+    prior = past.launch
+    if prior is None or prior.at < desk.since or not isinstance(prior.step, Launch):
+        return None
+    name = prior.step.order.name
+    machine = next((i for i in seen.instances if i.name == name and i.never_ran and i.fix), None)
+    if machine is None:
+        return None
+    return Ask(
+        what=f"The machine of {desk.name} was launched, and ended before it ran: {machine.id}.",
+        why=machine.reason,
+        fix=machine.fix,
+        kind=Kind.DENIED,
+        unsure=True,  # its disk may be listed later than its end
+    )
 
 
 def _generation(desk: Desk, seen: Seen, past: Past) -> int:

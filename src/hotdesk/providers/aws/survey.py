@@ -120,7 +120,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         reported=told.get("reported") == "1",
         never_ran=phase is Phase.ENDED and _never_ran(raw),
         doomed=told.get("goal") == "gone",
-        fix="hotdesk iam   # prints the policy that hotdesk needs" if _key_refused(raw) else "",
+        fix=_fix(raw),
         stoppable=not spot,
         retypable=not spot,
         proves_within=hardware.proves_within(raw["InstanceType"]),
@@ -165,6 +165,16 @@ def _never_ran(raw: Raw) -> bool:
 
 def _key_refused(raw: Raw) -> bool:
     return (raw.get("StateReason") or {}).get("Code") == "Client.InternalError"
+
+
+def _fix(raw: Raw) -> str:
+    """What has to be done before the same launch or start can go better; "" where it may by itself."""
+    code = str((raw.get("StateReason") or {}).get("Code") or "")
+    if _key_refused(raw):
+        return "hotdesk iam   # prints the policy that hotdesk needs"
+    if code == "Client.VolumeLimitExceeded":
+        return "hotdesk gc   # or ask AWS for a higher limit of EBS storage in this region"
+    return "hotdesk doctor" if code.startswith("Client.") and code in _LAUNCH_FAILED else ""
 
 
 def _goes_whole(raw: Raw) -> bool:
