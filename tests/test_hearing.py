@@ -29,7 +29,11 @@ class At:
         told = {"LIB": self.lib, "RUN": self.run, "PCI": folder / "pci", "CLOUD": folder / "no",
                 "JUPYTER": "http://127.0.0.1:9/api"}  # fmt: skip
         settings = " ".join(f"HOTDESK_{name}={value}" for name, value in told.items())
-        shell.write_text(f"#!/bin/sh\nexec env {settings} {sys.executable} {folder}/agent.py report\n")
+        self.question = agent._ASK
+        for path, here in (("/opt/hotdesk", folder), ("/etc/systemd/system", folder)):
+            self.question = self.question.replace(path, str(here))
+        (folder / "python3").symlink_to(sys.executable)
+        shell.write_text(f"#!/bin/sh\nexport {settings} PATH={folder}:$PATH\n{self.question}\n")
         shell.chmod(0o755)
         patch.setattr(agent.ssh, "program", lambda name: str(shell))
         self.access = Access(desk="blue", host="h", port=22, user="me", key_path="/k", known_hosts_path="/h",
@@ -126,3 +130,51 @@ def test_a_desk_without_an_agent_says_nothing(at: At, tmp_path: Path) -> None:
     assert agent.report(at.access) is None
     (tmp_path / "agent.py").write_text("print('not JSON')")
     assert agent.report(at.access) is None
+
+
+# ---- whether anything there ends the machine -----------------------------------------------------------
+
+
+def watched(folder: Path, state: str) -> None:
+    """The idle watch as it is sent, and a service manager that says what it does."""
+    (folder / "idle.py").write_text(source("idle"))
+    (folder / "hotdesk-idle.service").touch()
+    (folder / "systemctl").write_text(f"#!/bin/sh\necho {state}\n")
+    (folder / "systemctl").chmod(0o755)
+    (folder / "sleep").symlink_to("/bin/true")
+
+
+def test_an_idle_watch_that_is_active_is_not_spoken_of(at: At, tmp_path: Path) -> None:
+    watched(tmp_path, "active")
+    assert "idle watch" not in at.says()
+
+
+@pytest.mark.parametrize("state", ["failed", "activating", "inactive"])
+def test_one_that_is_not_is_said_and_what_that_means(at: At, tmp_path: Path, state: str) -> None:
+    watched(tmp_path, state)
+    remark = at.says()["idle watch"]
+    assert remark.text.startswith(f"NOT ACTIVE (hotdesk-idle is {state}). Nothing there ends this machine")
+    assert "it is paid for until you park it" in remark.text
+    assert remark.fix == "hotdesk ssh blue -- sudo systemctl restart hotdesk-idle"
+
+
+def test_one_that_the_machines_python_cannot_run_is_said_also_where_the_agent_is_silent(
+    at: At, tmp_path: Path
+) -> None:
+    """A service may show as active for the moment in which its program fails."""
+    old = next(iter(sorted(Path.home().glob(".pyenv/versions/3.[67].*/bin/python3"))), None)
+    watched(tmp_path, "active")
+    (tmp_path / "python3").unlink()
+    if old:
+        (tmp_path / "python3").symlink_to(old)
+    else:
+        body = '[ "$1" = -V ] && echo Python 3.7.16 && exit; echo SyntaxError: invalid syntax >&2; exit 1'
+        (tmp_path / "python3").write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "python3").chmod(0o755)
+    report = agent.report(at.access)
+    assert report is not None
+    [remark] = agent.remarks(report, "blue", "L4")
+    assert remark.topic == "idle watch"
+    assert "its python3 is Python 3." in remark.text
+    assert "a notice that AWS takes it back is not heeded" in remark.text
+    assert remark.fix.startswith("hotdesk park blue")

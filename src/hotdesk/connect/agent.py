@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 
 import msgspec
@@ -67,6 +68,9 @@ class Report(msgspec.Struct, frozen=True):
     install: Install | None = None
     warm: Warm | None = None
     events: list[Event] = []
+    silent: bool = False  # there is an agent, and it could not be run
+    idle: str = "active"  # what the service that ends an idle machine is doing
+    python: str = ""  # the machine's own, where it does not run that service's program
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -77,32 +81,72 @@ class Remark(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
+#: What the idle watch does (it is given some seconds to begin), whether its program runs at all (without
+#: words it says how it is used, with status 2), and what the agent says. Plain sh: there may be no Python.
+_ASK = (
+    "if [ -e /etc/systemd/system/hotdesk-idle.service ]; then for i in 1 2 3 4 5; do "
+    "s=$(systemctl is-active hotdesk-idle); [ active = $s ] && break; sleep 1; done; "
+    "python3 /opt/hotdesk/idle.py >/dev/null 2>&1; "
+    '[ $? = 2 ] && echo "idle $s" || echo "idle $s $(python3 -V 2>&1)"; fi; '
+    "exec python3 /opt/hotdesk/agent.py report"
+)
+
+
 def report(access: Access) -> Report | None:
-    """What the desk's agent says; None where it has none, or an older one, or cannot be asked now."""
-    argv = ssh.question(access, "python3 /opt/hotdesk/agent.py report")
+    """What the desk's agent says, and whether the idle watch is active; None where it has neither, or an
+    older agent, or cannot be asked now."""
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+            ssh.question(access, _ASK),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
         )
-        return msgspec.json.decode(done.stdout, type=Report) if done.returncode == 0 else None
-    except (subprocess.TimeoutExpired, OSError, msgspec.DecodeError):
+    except (subprocess.TimeoutExpired, OSError):
         return None
+    first, _, rest = done.stdout.partition(b"\n")
+    words = first.decode("utf-8", "replace").split(" ", 2)
+    watched = words[0] == "idle"
+    said = None
+    with contextlib.suppress(msgspec.DecodeError):
+        if done.returncode == 0:
+            said = msgspec.json.decode(rest if watched else done.stdout, type=Report)
+    if not watched:
+        return said
+    return msgspec.structs.replace(
+        said or Report(silent=True), idle=words[1] or "gone", python=words[2] if len(words) > 2 else ""
+    )
 
 
 def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
     """A report in words. `gpu`: what the machine was rented with."""
     found = []
+    if said.idle != "active" or said.python:
+        found.append(_unwatched(said, desk))
     if said.lacking:
         first, *last = said.lacking.splitlines()
         again = f"hotdesk ssh {desk} -- sudo sh /opt/hotdesk/setup.sh first"
         found.append(Remark("set-up", " / ".join([first, *last[-2:]]), again))
     if said.compared and said.compared.same is not None:
         found.append(_files(said.compared, desk))
-    if gpu and gpu != "none":
+    if gpu and gpu != "none" and not said.silent:
         found.append(_driver(said.driver, said.install, desk, gpu))
     if said.warm:
         found.append(_warm(said.warm))
     return found
+
+
+def _unwatched(said: Report, desk: str) -> Remark:
+    """Nothing on the machine ends it: it is paid for until somebody says so."""
+    why = f"hotdesk-idle is {said.idle}"
+    fix = f"hotdesk ssh {desk} -- sudo systemctl restart hotdesk-idle"
+    if said.python:
+        why = f"its python3 is {said.python}, and that needs 3.8 or later"
+        fix = f"hotdesk park {desk}   # when you leave; an image with a newer Python ends by itself"
+    more = "" if not said.silent else ", and a notice that AWS takes it back is not heeded"
+    text = f"NOT ACTIVE ({why}). Nothing there ends this machine, idle or past its lease and hours"
+    return Remark("idle watch", f"{text}{more}: it is paid for until you park it", fix)
 
 
 def _files(seen: Compared, desk: str) -> Remark:
