@@ -115,6 +115,8 @@ class Application:
     def effect(self, call: Call, environ: dict[str, Any], body: bytes) -> Reply:
         """What the call does, by us or by moto; raises the Problem that refuses it."""
         world = self.world
+        if not call.access_key:
+            raise Problem("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
         if refusal := world.rules.refusal(call):
             raise refusal
         outage.refuse(world, call)
@@ -135,6 +137,10 @@ class Application:
             form = "application/x-www-form-urlencoded; charset=utf-8"
             environ |= {"REQUEST_METHOD": "POST", "QUERY_STRING": "", "CONTENT_TYPE": form}
             environ["CONTENT_LENGTH"] = str(len(body))
+            scope = (
+                f"{call.access_key}/20260101/{call.region}/ec2/aws4_request"  # moto finds the service there
+            )
+            environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}, Signature=0"
         try:
             status, headers, content = self.ask_moto(environ, body)
         except NotImplementedError as hole:

@@ -39,8 +39,11 @@ def read_call(headers: dict[str, str], body: bytes) -> Call | None:
         headers.get("HTTP_AUTHORIZATION") or f"Credential={dict(parse_qsl(query)).get('X-Amz-Credential')}"
     )
     found = CREDENTIAL.search(signed)
+    words = parse_qsl(query, keep_blank_values=True)  # a GET says the same as a POST
+    words += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+    raw = {key: value for key, value in words if not key.startswith("X-Amz-")}
     if not found:
-        return None
+        return signed_as_of_old(raw)
     access_key, region, service = found.groups()
     target = headers.get("HTTP_X_AMZ_TARGET", "")
     if target:
@@ -50,12 +53,21 @@ def read_call(headers: dict[str, str], body: bytes) -> Call | None:
         except ValueError:
             params = {}
         return Call(service, action, region, params, access_key)
-    words = parse_qsl(query, keep_blank_values=True)  # a GET says the same as a POST
-    words += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
-    raw = {key: value for key, value in words if not key.startswith("X-Amz-")}
     if "Action" not in raw:
         return None
     return Call(service, raw["Action"], region, {}, access_key, counted_from_one(raw))
+
+
+def signed_as_of_old(raw: dict[str, str]) -> Call | None:
+    """Signature version 2, which names neither service nor region: EC2 as ec2.amazonaws.com has it. A request
+    for an action that nobody has signed is one of EC2 too, which refuses it; web identities have no key."""
+    action = raw.pop("Action", "")
+    if not action or action.startswith("AssumeRoleWith"):
+        return None
+    key = raw.pop("AWSAccessKeyId", "")
+    for name in ("Signature", "SignatureMethod", "SignatureVersion", "Timestamp", "Expires"):
+        raw.pop(name, None)
+    return Call("ec2", action, "us-east-1", {}, key, counted_from_one({"Action": action, **raw}))
 
 
 def counted_from_one(raw: dict[str, str]) -> dict[str, str]:

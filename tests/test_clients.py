@@ -1,0 +1,225 @@
+"""Clients that nobody here wrote, against the fake EC2: what they do on a real account, they do here.
+
+boto3 1.44: resources through a whole day, the 18 waiters of what there is. The other 25 are of things that
+the fake does not have (VPN, NAT, exports, bundles): UnsupportedOperation.
+
+aws 1.46: `aws ec2 wait` for machines, disks, snapshots, images, keys, groups, spot and networks: all of them.
+
+ansible 12.3.0, amazon.aws 10.1.2: all 35 tasks, with no change where they are repeated. `ec2_snapshot_info`
+without an owner fails, and has to: it asks attributes of everybody's snapshots, which only an owner may see.
+
+apache-libcloud 3.9.1: all 37 steps. It signs by version 2, in GET requests, and counts lists from 0.
+
+SkyPilot: not here. It wants a catalogue that is downloaded, and policies of IAM that moto does not take.
+
+ansible and libcloud are not among hotdesk's requirements. `python -m venv F && F/bin/pip install -r
+tests/clients/requirements.txt`, then `HOTDESK_CLIENTS=F` has them run; without it they are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
+pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
+
+from tests.fake_ec2.checks import DEEP
+from tests.fake_ec2.process import FakeEc2
+
+HERE = Path(__file__).with_name("clients")
+BIN = Path(sys.executable).parent
+OWN = Path(os.environ.get("HOTDESK_CLIENTS", "/nowhere")) / "bin"
+SOON = {"Delay": 1, "MaxAttempts": 60}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[FakeEc2]:
+    """With a clock that runs: a machine boots in 0.15 s."""
+    with FakeEc2() as server:
+        yield server
+
+
+@pytest.fixture
+def fake(running: FakeEc2) -> FakeEc2:
+    running.post("reset")
+    return running
+
+
+@pytest.fixture
+def image(fake: FakeEc2) -> str:
+    return str(fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"])
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    return file.with_suffix(".pub")
+
+
+def a_bit_of_everything(fake: FakeEc2, image: str) -> dict[str, dict[str, Any]]:
+    """One of each kind that can be waited for: {waiter of boto3: what it is asked}."""
+    ec2 = fake.client()
+    order = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    up, off, over = (ec2.run_instances(**order)["Instances"][0]["InstanceId"] for _ in range(3))
+    spot = ec2.run_instances(**order, InstanceMarketOptions={"MarketType": "spot"})["Instances"][0]
+    for machine in (up, off, over):
+        ec2.get_waiter("instance_running").wait(InstanceIds=[machine], WaiterConfig=SOON)
+    ec2.stop_instances(InstanceIds=[off])
+    ec2.terminate_instances(InstanceIds=[over])
+    zone = ec2.describe_instances(InstanceIds=[up])["Reservations"][0]["Instances"][0]["Placement"]
+    free, gone = (
+        ec2.create_volume(AvailabilityZone=zone["AvailabilityZone"], Size=5)["VolumeId"] for _ in range(2)
+    )
+    used = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [up]}])["Volumes"][0]
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=[off], WaiterConfig=SOON)
+    ec2.get_waiter("volume_available").wait(VolumeIds=[gone], WaiterConfig=SOON)
+    ec2.delete_volume(VolumeId=gone)
+    made = ec2.create_image(InstanceId=off, Name="baked", NoReboot=True)["ImageId"]
+    snapshot = ec2.create_snapshot(VolumeId=free)["SnapshotId"]
+    group = ec2.create_security_group(GroupName="mine", Description="x")["GroupId"]
+    ec2.create_key_pair(KeyName="mine")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
+    return {
+        "instance_exists": {"InstanceIds": [up]},
+        "instance_running": {"InstanceIds": [up]},
+        "instance_status_ok": {"InstanceIds": [up]},
+        "system_status_ok": {"InstanceIds": [up]},
+        "instance_stopped": {"InstanceIds": [off]},
+        "instance_terminated": {"InstanceIds": [over]},
+        "image_exists": {"ImageIds": [made]},
+        "image_available": {"ImageIds": [made]},
+        "snapshot_completed": {"SnapshotIds": [snapshot]},
+        "volume_available": {"VolumeIds": [free]},
+        "volume_in_use": {"VolumeIds": [used["VolumeId"]]},
+        "volume_deleted": {"VolumeIds": [gone]},
+        "key_pair_exists": {"KeyNames": ["mine"]},
+        "security_group_exists": {"GroupIds": [group]},
+        "spot_instance_request_fulfilled": {"SpotInstanceRequestIds": [spot["SpotInstanceRequestId"]]},
+        "vpc_available": {"VpcIds": [vpc]},
+        "subnet_available": {"SubnetIds": [subnet]},
+        "internet_gateway_exists": {"InternetGatewayIds": [gateway]},
+    }
+
+
+def test_the_waiters_of_boto3(fake: FakeEc2, image: str) -> None:
+    ec2 = fake.client()
+    for waiter, asked in a_bit_of_everything(fake, image).items():
+        ec2.get_waiter(waiter).wait(**asked, WaiterConfig=SOON)
+
+
+@pytest.mark.skipif(not (BIN / "aws").exists(), reason="no aws: pip install awscli")
+def test_the_waits_of_the_aws_command_line(fake: FakeEc2, image: str, tmp_path: Path) -> None:
+    """Each is over at its first look: else it would sleep for 15 seconds."""
+    known = a_bit_of_everything(fake, image)
+    ec2 = fake.client()
+    for waiter, asked in known.items():
+        ec2.get_waiter(waiter).wait(**asked, WaiterConfig=SOON)
+
+    def wait(waiter: str) -> tuple[str, int, str]:
+        [(member, values)] = known[waiter].items()
+        option = "--" + re.sub(r"(?<!^)(?=[A-Z])", "-", member).lower()
+        words = ["ec2", "wait", waiter.replace("_", "-"), option, *values]
+        environment = {**os.environ, **fake.environment("us-east-1"), "HOME": str(tmp_path)}
+        run = subprocess.run(
+            [BIN / "aws", *words], env=environment, capture_output=True, text=True, timeout=300
+        )
+        return waiter, run.returncode, run.stderr
+
+    with ThreadPoolExecutor(3) as threads:
+        wrong = [row for row in threads.map(wait, [w for w in known if "gateway" not in w]) if row[1]]
+    assert wrong == []
+
+
+def test_the_resources_of_boto3(fake: FakeEc2, image: str) -> None:
+    import boto3  # type: ignore[import-untyped]
+
+    ec2 = boto3.resource(
+        "ec2", "us-east-1", endpoint_url=fake.url, aws_access_key_id="AKIAFAKEFAKEFAKEFAKE",
+        aws_secret_access_key="x",
+    )  # fmt: skip
+    group = ec2.create_security_group(GroupName="mine", Description="x")
+    group.authorize_ingress(IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="10.0.0.0/8")
+    group.reload()
+    assert group.ip_permissions[0]["IpRanges"] == [{"CidrIp": "10.0.0.0/8"}]
+    pair = ec2.create_key_pair(KeyName="mine")
+    [machine] = ec2.create_instances(
+        ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, KeyName="mine",
+        SecurityGroupIds=[group.id],
+    )  # fmt: skip
+    machine.wait_until_running(WaiterConfig=SOON)
+    machine.create_tags(Tags=[{"Key": "role", "Value": "x"}])
+    machine.reload()
+    assert machine.state["Name"] == "running"
+    assert [i.id for i in ec2.instances.filter(Filters=[{"Name": "tag:role", "Values": ["x"]}])] == [
+        machine.id
+    ]
+    assert [v.size for v in machine.volumes.all()]
+    assert machine.image.id == image
+    assert machine.vpc.is_default
+    for attribute in ("kernel", "ramdisk", "productCodes", "sriovNetSupport", "enaSupport", "enclaveOptions"):
+        machine.describe_attribute(Attribute=attribute)
+    volume = ec2.create_volume(AvailabilityZone=machine.placement["AvailabilityZone"], Size=5)
+    fake.client().get_waiter("volume_available").wait(VolumeIds=[volume.id], WaiterConfig=SOON)
+    volume.attach_to_instance(InstanceId=machine.id, Device="/dev/sdf")
+    snapshot = volume.create_snapshot(Description="mine")
+    snapshot.wait_until_completed(WaiterConfig=SOON)
+    snapshot.describe_attribute(Attribute="createVolumePermission")
+    machine.stop()
+    machine.wait_until_stopped(WaiterConfig=SOON)
+    baked = machine.create_image(Name="baked")
+    baked.wait_until_exists(WaiterConfig=SOON)
+    fake.client().get_waiter("image_available").wait(ImageIds=[baked.id], WaiterConfig=SOON)
+    baked.modify_attribute(LaunchPermission={"Add": [{"UserId": "123456789013"}]})
+    shared = baked.describe_attribute(Attribute="launchPermission")["LaunchPermissions"]
+    assert shared == [{"UserId": "123456789013"}]
+    machine.start()
+    machine.wait_until_running(WaiterConfig=SOON)
+    volume.detach_from_instance()
+    volume.delete()
+    machine.terminate()
+    machine.wait_until_terminated(WaiterConfig=SOON)
+    baked.deregister()
+    snapshot.delete()
+    pair.delete()
+    group.delete()
+
+
+@pytest.mark.skipif(not (OWN / "ansible-playbook").exists(), reason="HOTDESK_CLIENTS names no ansible")
+def test_ansible(fake: FakeEc2, image: str, key: Path, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        **fake.environment("us-east-1"),
+        "HOME": str(tmp_path),
+        "AWS_REGION": "us-east-1",
+    }
+    words = ["-i", "localhost,", "-e", f"ansible_python_interpreter={OWN / 'python'}"]
+    words += ["-e", f"image={image}", "-e", f"pubkey={key}", str(HERE / "ansible.yml")]
+    run = subprocess.run(
+        [OWN / "ansible-playbook", *words], env=environment, capture_output=True, text=True, timeout=900
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+@pytest.mark.skipif(
+    not list(OWN.parent.glob("lib/*/site-packages/libcloud")), reason="HOTDESK_CLIENTS: no libcloud"
+)
+def test_libcloud(fake: FakeEc2, image: str, key: Path) -> None:
+    words = [OWN / "python", HERE / "libcloud_day.py", fake.url, image, key]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    steps = json.loads(run.stdout)
+    assert [step for step in steps if not step[1]] == []
+    assert len(steps) == 37
