@@ -314,9 +314,11 @@ def test_each_command_reaches_its_own_desk_whatever_the_person_has_set(
         assert output(ssh.question(access, "echo $HOTDESK_DESK")) == desk.desk
         prove.prove(access)
         (tmp_path / "file").write_text(desk.desk)
-        copying = ssh.copy(access, [str(tmp_path / "file")], "copied", push=True, progress=False)
-        assert subprocess.run(copying, timeout=60, check=False).returncode == 0
-        assert desks.rig.read(desk, "copied") == desk.desk
+        shell = shlex.join(["ssh", *ssh.options(access), "-p", str(access.port)])
+        scp = ["scp", "-q", *ssh.options(access), "-P", str(access.port)]
+        for argv in [scp, *([["rsync", "-e", shell]] if shutil.which("rsync") else [])]:
+            output([*argv, str(tmp_path / "file"), f"{access.user}@{access.host}:copied-{argv[0]}"])
+            assert desks.rig.read(desk, f"copied-{argv[0]}") == desk.desk
     given = subprocess.run(
         ssh.command(desks.access(desks.green), ["cat"]), input=b"read", capture_output=True, timeout=60
     )
@@ -336,6 +338,15 @@ def test_an_editor_reaches_its_desk_by_the_host_file(desks: Desks, config: Path,
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         assert (said.stdout.strip(), said.returncode) == (desk.desk, 0), said.stderr
+
+
+def test_an_editor_s_host_follows_a_desk_to_another_address(desks: Desks, tmp_path: Path) -> None:
+    access = desks.access(desks.blue)
+    editor.refresh_host(access, tmp_path)
+    assert not (tmp_path / "ssh").exists(), "no editor knows it"
+    editor.write_host(access, tmp_path)
+    editor.refresh_host(msgspec.structs.replace(access, host="203.0.113.9"), tmp_path)
+    assert "HostName 203.0.113.9" in (tmp_path / "ssh" / "blue.conf").read_text()
 
 
 def test_a_jump_host_is_entered_with_the_person_s_agent(

@@ -93,7 +93,15 @@ def _write(path: Path, settings: object) -> None:
 
 
 def write_config(
-    path: Path, *, disk: Path, port: int, hashed: str, mark: str, shell: str, lifeline: int, plain: bool
+    path: Path,
+    *,
+    disk: Path,
+    port: int,
+    hashed: str,
+    mark: str,
+    shell: str,
+    lifeline: int,
+    plain: bool = False,
 ) -> None:
     """The server's settings, readable by their owner only: the password's hash is among them.
 
