@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,25 @@ def test_what_comes_in_from_outside() -> None:
     assert not {"PYTHONPATH", "PIP_TARGET", "DISPLAY", "CUDA_VISIBLE_DEVICES"} & set(inside)
     assert inside["HOME"] == "/s/disks/blue/home"
     assert variables.of_desk(Path("/s"), "blue", "m:1", {}, gpu=False)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_the_documentation_names_what_comes_in_and_what_does_not() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "run.md").read_text()
+    section = text.split("## Which variables reach a desk")[1].split("\n## ")[0]
+    table, _, outside = section.partition("Everything else stays out:")
+    outside = outside.partition("A **rented desk**")[0]
+
+    def named(part: str) -> set[str]:
+        return {name.replace("*", "X") for name in re.findall(r"`([A-Z][A-Z_]+\*?)`", part)}
+
+    def let_in(name: str) -> bool:
+        return variables.of_desk(Path("/s"), "blue", "m:1", {name: "kept"}, gpu=True).get(name) == "kept"
+
+    desks_own = {"USER", "SHELL", "PATH"}
+    assert {"OPENBLAS_X", "MKL_X", "OMP_X", "CUDA_VISIBLE_DEVICES"} <= named(table)
+    assert [name for name in named(table) - desks_own if not let_in(name)] == []
+    assert len(named(outside)) >= 5
+    assert [name for name in named(outside) if let_in(name)] == []
 
 
 def test_an_owner_s_mirror_holds_at_the_desk(tmp_path: Path) -> None:

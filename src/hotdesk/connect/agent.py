@@ -82,13 +82,13 @@ class Remark(msgspec.Struct, frozen=True):
 
 
 #: What the idle watch does (it is given some seconds to begin), whether its program runs at all (without
-#: words it says how it is used, with status 2), and what the agent says. Plain sh: there may be no Python.
+#: words it says how it is used, with status 2), and what the agent says. In sh, whatever the login shell.
 _ASK = (
-    "if [ -e /etc/systemd/system/hotdesk-idle.service ]; then for i in 1 2 3 4 5; do "
+    "exec sh -c 'if [ -e /etc/systemd/system/hotdesk-idle.service ]; then for i in 1 2 3 4 5; do "
     "s=$(systemctl is-active hotdesk-idle); [ active = $s ] && break; sleep 1; done; "
     "python3 /opt/hotdesk/idle.py >/dev/null 2>&1; "
     '[ $? = 2 ] && echo "idle $s" || echo "idle $s $(python3 -V 2>&1)"; fi; '
-    "exec python3 /opt/hotdesk/agent.py report"
+    "exec python3 /opt/hotdesk/agent.py report'"
 )
 
 
