@@ -392,6 +392,31 @@ def test_rows_of_other_shapes_and_a_bare_list(tmp_path: Path) -> None:
     assert read(path).pools[0].prices[0] == 0.25
 
 
+def ways(rows: list[dict[str, object]]) -> dict[str, bytes]:
+    """A history of several pages, as the tools that people have write it."""
+    pages = [{"NextToken": "a", "SpotPriceHistory": rows[:7]}, {"SpotPriceHistory": rows[7:]}]
+    whole = json.dumps({"SpotPriceHistory": rows}, indent=1)
+    seconds = [r | {"Timestamp": at(str(r["Timestamp"])[:19])} for r in rows]
+    return {
+        "a row a line": "\n".join(map(json.dumps, rows)).encode(),
+        "page after page": "\n".join(map(json.dumps, pages)).encode(),
+        "a list of pages": json.dumps(pages).encode(),
+        "UTF-8 with its mark": whole.encode("utf-8-sig"),
+        "UTF-16, as PowerShell writes it": whole.encode("utf-16"),
+        "times in seconds": json.dumps(seconds).encode(),
+    }
+
+
+@pytest.mark.parametrize("way", ways([]))
+def test_each_way_of_writing_a_history_gives_all_its_rows(tmp_path: Path, way: str) -> None:
+    rows = [row(at("2020-01-01") + n * 3600, f"0.{n + 10}") for n in range(20)]
+    path = tmp_path / "h.json"
+    path.write_bytes(ways(rows)[way])
+    history = read(path)
+    assert len(history.pools[0].times) == 20
+    assert (history.notes, history.dropped) == ((), {})
+
+
 def test_offsets_and_clock_changes_are_moments_in_utc(tmp_path: Path) -> None:
     """The night Berlin's clocks go back: 02:30 happens twice, an hour apart, and the offset tells which."""
     rows = [

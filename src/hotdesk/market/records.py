@@ -5,6 +5,7 @@ Broken rows cost themselves and are counted by reason; a file that was cut short
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,8 +70,13 @@ def read(path: Path, *, products: Sequence[str] = LINUX) -> History:
                 document = _decoder.decode(body)
                 yield from document if isinstance(document, list) else document.SpotPriceHistory
             except (msgspec.DecodeError, UnicodeDecodeError):
-                found, note = _salvage(body, file.name, dropped)
-                notes.extend(note)
+                text = _text(body)
+                values = _values(text)
+                if values is not None:
+                    yield from _converted((row for value in values for row in _rows(value)), dropped)
+                    continue
+                found, note = _salvage(text, file.name, dropped)
+                notes.append(note)
                 yield from found
 
     history = gather(rows(), products=products, dropped=dropped)
@@ -126,11 +132,59 @@ def gather(
     return History(tuple(pools), {reason: n for reason, n in dropped.items() if n})
 
 
-def _salvage(body: bytes, name: str, dropped: Counter[str]) -> tuple[list[_Row], list[str]]:
-    """The usable rows of a file that does not decode as a whole, and what is to be said about it."""
+def _text(body: bytes) -> str:
+    """A file as text: PowerShell writes UTF-16, and many an editor on Windows marks UTF-8."""
+    marked = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    form = next((form for mark, form in marked.items() if body.startswith(mark)), "utf-8")
+    return body.decode(form, "replace")
+
+
+def _values(text: str) -> list[Any] | None:
+    """The JSON values that a text consists of, one after the other (`jq -c`, `cat` of pages); None where
+    anything else stands between or after them."""
     import json
 
-    text = body.decode("utf-8", "replace")
+    decoder, place, found = json.JSONDecoder(), 0, []
+    while rest := text[place : place + 1]:
+        if rest.isspace():
+            place += 1
+            continue
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except ValueError:
+            return None
+        found.append(value)
+    return found
+
+
+def _rows(value: Any) -> Iterator[Any]:
+    """What may be rows in a JSON value: a row, a page of them, or lists of either."""
+    match value:
+        case {"SpotPrice": _}:
+            yield value
+        case dict():
+            lists = [inner for inner in value.values() if isinstance(inner, list)]
+            for inner in lists:
+                yield from _rows(inner)
+            if not lists:
+                yield value
+        case list():
+            for inner in value:
+                yield from _rows(inner)
+
+
+def _converted(raw: Iterable[Any], dropped: Counter[str]) -> Iterator[_Row]:
+    for row in raw:
+        try:
+            yield msgspec.convert(row, _Row, strict=False)  # a time may be in seconds since 1970
+        except msgspec.ValidationError:
+            dropped["not a price row"] += 1
+
+
+def _salvage(text: str, name: str, dropped: Counter[str]) -> tuple[list[_Row], str]:
+    """The usable rows of a file that is no JSON as a whole, and what is to be said about it."""
+    import json
+
     decoder = json.JSONDecoder()
     place, rows, seen = text.find("["), [], 0
     while place >= 0 and (place := text.find("{", place)) >= 0:
@@ -145,11 +199,7 @@ def _salvage(body: bytes, name: str, dropped: Counter[str]) -> tuple[list[_Row],
             rows.append(msgspec.convert(raw, _Row))
         except msgspec.ValidationError:
             dropped["not a price row"] += 1
-    try:
-        json.loads(text)
-        return rows, []
-    except ValueError:
-        return rows, [f"{name} is cut short or damaged: {seen} whole rows were still found in it"]
+    return rows, f"{name} is cut short or damaged: {seen} whole rows were still found in it"
 
 
 def gather_raw(rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> History:
