@@ -118,6 +118,20 @@ def test_a_retired_type_is_answered_with_what_is_nearest_today(tmp_path: Path) -
     assert {row["instance_type"] for row in json.loads(done.stdout)} == {"g4dn.xlarge", "g6.xlarge"}
 
 
+def test_what_is_known_and_has_no_price_is_not_called_unknown(tmp_path: Path) -> None:
+    for asked, named in (
+        (["--gpu", "H200"], "No price of --gpu H200 is known here."),
+        (["g6f.xlarge"], "No price of g6f.xlarge is known here."),
+        (["trn2.48xlarge"], "hotdesk does not cover trn2.48xlarge."),
+        (["p6e-gb200.36xlarge"], "There is no instance type 'p6e-gb200.36xlarge'."),
+    ):
+        done = run(tmp_path, *asked)
+        assert done.returncode == 4
+        assert named in done.stderr
+        if "No price" in named:
+            assert f"hotdesk offers {' '.join(asked)} --refresh" in done.stderr
+
+
 def test_csv_has_the_same_rows_as_json(tmp_path: Path) -> None:
     done = run(tmp_path, "--gpu", "T4", "--csv")
     table = list(csv.DictReader(io.StringIO(done.stdout)))

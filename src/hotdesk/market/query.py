@@ -194,6 +194,11 @@ def _filters(catalog: Catalog, query: Query, retired: Mapping[str, Retired]) -> 
     return found
 
 
+#: What is no GPU, by how the names of its instance types begin (EC2, "Accelerated computing").
+_OTHER_CHIPS = {"trn": "AWS Trainium", "inf": "AWS Inferentia", "dl": "Gaudi or Qualcomm chips",
+                "vt": "video transcoders", "f": "FPGAs"}  # fmt: skip
+
+
 def _types(catalog: Catalog, wanted: Sequence[str], retired: Mapping[str, Retired]) -> _Filter:
     known = {machine.instance_type for machine in catalog.machines}
     for name in wanted:
@@ -205,10 +210,18 @@ def _types(catalog: Catalog, wanted: Sequence[str], retired: Mapping[str, Retire
                 f"It was {_shape(gone.machine)}; no region offers it any more.",
                 f"hotdesk offers {' '.join(gone.nearest)}",
             )
+        if chips := next((what for word, what in _OTHER_CHIPS.items() if re.match(rf"{word}\d", name)), ""):
+            raise Unknown(
+                f"hotdesk does not cover {name}.",
+                f"It computes on {chips}; the images and the driver here are for NVIDIA's GPUs.",
+                "hotdesk offers --gpu-memory 24..",
+            )
         near = nearest(name, sorted(known))
         raise Unknown(
             f"There is no instance type {name!r}.",
-            f"Nearest: {', '.join(near)}." if near else "No instance type is known at all.",
+            f"Nearest: {', '.join(near)}. A type that AWS has added since is known after --refresh."
+            if near
+            else "No instance type is known at all.",
             f"hotdesk offers {near[0]}" if near else "hotdesk offers --refresh",
         )
     exact = frozenset(wanted)
@@ -330,6 +343,8 @@ def _explain(catalog: Catalog, filters: Sequence[_Filter]) -> None:
         raise Unknown("No offer is known yet.", "Neither the cache nor the shipped table has one.", _REFRESH)
     for alone in filters:
         if not _matching(catalog, [alone]):
+            if alone.machine and (priceless := [m for m in catalog.machines if alone.machine(m)]):
+                raise _without_price(alone.words, priceless)
             raise Usage(
                 f"Nothing fits {alone.words}.",
                 "No known offer does, whatever the other filters say.",
@@ -346,6 +361,20 @@ def _explain(catalog: Catalog, filters: Sequence[_Filter]) -> None:
         "Nothing fits all of these filters.",
         f"{_closest(catalog, filters)} fits some offers once it is left out.",
         "hotdesk offers " + " ".join(f.words for f in filters if f.words != _closest(catalog, filters)),
+    )
+
+
+def _without_price(words: str, machines: Sequence[Machine]) -> Unknown:
+    """Of hardware that is known, and that no source here tells a price of."""
+    from hotdesk.aws_session import has_credentials
+
+    shown = ", ".join(f"{m.instance_type} ({_shape(m)})" for m in machines[:2])
+    more = f", and {len(machines) - 2} more types" if len(machines) > 2 else ""
+    again = f"hotdesk offers {words} --refresh"
+    return Unknown(
+        f"No price of {words} is known here.",
+        f"It is {shown}{more}. hotdesk's own table has no price of it; an AWS account tells it.",
+        again if has_credentials() else f"aws configure   # then: {again}",
     )
 
 
