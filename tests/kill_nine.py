@@ -61,7 +61,8 @@ class Run:
         return [sys.executable, "-m", "hotdesk", verb, NAME, *self.extra(verb)]
 
     def extra(self, verb: str) -> list[str]:
-        return {"down": ["--yes"], "move": ["--type", "local.cpu"]}.get(verb, [])
+        more = {"down": ["--yes"], "park": ["--yes"], "stop": ["--yes"]}  # a desk that died cannot be asked
+        return {**more, "move": ["--type", "local.cpu", "--yes"]}.get(verb, [])
 
     def hotdesk(self, *words: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "hotdesk", *words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -79,7 +80,8 @@ def test_from_up_to_down(hotdesk: Command, tmp_path: Path) -> None:
     assert desk["notebook"] == url
     assert urllib.request.urlopen(url).status == 200
     assert (
-        subprocess.run([*str(desk["ssh"]).split(), "echo", "hello"], capture_output=True).stdout == b"hello\n"
+        subprocess.run([*shlex.split(str(desk["ssh"])), "echo", "hello"], capture_output=True).stdout
+        == b"hello\n"
     )
 
     (tmp_path / "a b.txt").write_text("kept")
@@ -303,7 +305,8 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
         assert done.returncode == 5, done.stderr
         fixes = ("hotdesk stop blue && hotdesk start blue", "hotdesk park blue && hotdesk resume blue")
         assert any(fix in done.stderr + done.stdout for fix in fixes)
-    assert hotdesk("stop", "blue").returncode == 0
+    assert hotdesk("stop", "blue").returncode == 5  # nobody can look at what works there
+    assert hotdesk("stop", "blue", "--yes").returncode == 0
     assert hotdesk("start", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo", "in").stdout == "in\n"
     assert hotdesk("notebook", "blue", "--password").stdout.strip()
@@ -397,7 +400,7 @@ def test_a_disk_deleted_behind_our_back_is_never_taken_for_an_empty_one(
         hotdesk("stop", "blue")
     shutil.rmtree(tmp_path / "state" / "local" / "disks" / "blue")
     for verb in ("park",) if running else ("up", "park"):
-        done = hotdesk(verb, "blue")
+        done = hotdesk(verb, "blue", *(["--yes"] if running else []))
         assert done.returncode == 5, done.stderr
         assert "hotdesk up blue --fresh" in done.stderr
     up = hotdesk("up", "blue", "--fresh")

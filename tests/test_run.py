@@ -393,7 +393,8 @@ def test_a_machine_that_was_off_goes_on_with_its_job_at_once(
     assert hotdesk("up", "blue").returncode == 0
     process = laptop.begin(project, "run", "blue", "--then", "stay", "--", "python", "off.py")
     laptop.until("working\n")
-    assert hotdesk("stop", "blue").returncode == 0
+    assert hotdesk("stop", "blue").returncode == 5  # the job is named, and nobody is there to say yes
+    assert hotdesk("stop", "blue", "--yes").returncode == 0
     laptop.wait(process)
     assert hotdesk("start", "blue").returncode == 0
     assert laptop.wait(laptop.begin(project, "logs", "blue", "-f")) == 0, laptop.said()
@@ -412,6 +413,7 @@ def test_a_parked_job_goes_on_whoever_brings_its_desk_back(
     command or from Python. 3. Nobody does anything else: the job goes on, and ends."""
     (project / "off.py").write_text(OFF_AND_ON)
     laptop = Laptop(home)
+    assert hotdesk("up", "blue").returncode == 0
     process = laptop.begin(project, "run", "blue", "--then", "stay", "--", "python", "off.py")
     laptop.until("working\n")
     assert hotdesk(leave, "blue", "--yes").returncode == 0
