@@ -32,13 +32,16 @@ CONNECTING = ["GetConsoleOutput"]
 
 SERVICES = {"GetParameter": "ssm"}
 #: Asked only beside the verbs above, in other tests: prices that are nice to have, a quota's name after a
-#: refusal, what gc sweeps, another address of this computer (tests/test_aws_trouble.py), AWS's own doing.
+#: refusal, what gc sweeps, another address of this computer (tests/test_aws_trouble.py), AWS's own doing; and
+#: what an older policy lacks, without which all goes on as before (tests/test_aws_subnets.py and others).
 ELSEWHERE = {
     *("pricing:GetProducts", "servicequotas:GetServiceQuota", "ec2:DescribeSpotPriceHistory"),
     *("ec2:DescribeAddresses", "ec2:DescribeLaunchTemplates", "ec2:DescribeSpotInstanceRequests"),
     *("ec2:CancelSpotInstanceRequests", "ec2:DeleteLaunchTemplate", "ec2:ReleaseAddress"),
     *("ec2:DeleteSecurityGroup", "ec2:DeleteSnapshot", "ec2:RevokeSecurityGroupIngress"),
     *("iam:CreateServiceLinkedRole", *NEEDED),
+    *("ec2:DescribeRouteTables", "ec2:GetAllowedImagesSettings", "freetier:GetAccountPlanState"),
+    *("ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin"),
 }
 
 

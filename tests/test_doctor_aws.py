@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Goal
 from hotdesk.core.ports import KeyFiles
+from hotdesk.providers.aws.dry_run import _SAMPLE_KEY
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 
@@ -120,7 +121,7 @@ def test_the_pair_without_its_file_and_the_file_without_its_pair(mine: Laptop, t
     assert lost.level == "bad"
     assert "not on this computer" in lost.what
     assert lost.fix == "hotdesk park blue && hotdesk resume blue"
-    [other] = examine(mine, replace(whole, public="ssh-ed25519 AAAAnother"))
+    [other] = examine(mine, replace(whole, public=_SAMPLE_KEY))
     assert "another one" in other.what
     for pair in mine.fake.client("ec2", HOME).describe_key_pairs()["KeyPairs"]:
         mine.fake.client("ec2", HOME).delete_key_pair(KeyName=pair["KeyName"])
@@ -162,3 +163,62 @@ def test_a_base_image_that_is_gone(mine: Laptop) -> None:
     mine.store.put(replace(desk, want=replace(desk.want, image="ami-0123456789abcdef0")))
     [found] = examine(mine)
     assert (found.level, "ami-0123456789abcdef0" in found.what) == ("note", True)
+
+
+def test_the_doctor_asks_with_the_very_requests_of_a_launch(
+    mine: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What EC2 refuses of a launch, a dry run of other words never shows: here, an apostrophe."""
+    from hotdesk.providers.aws import network
+
+    mine.want("blue", Goal.RUNNING)
+    assert examine(mine) == []
+    monkeypatch.setattr(network, "group_request", _with_an_apostrophe(network.group_request))
+    found = examine(mine)
+    assert {f.what for f in found} == {f"A launch in {HOME} would be refused."}
+    assert "InvalidParameterValue" in found[0].why
+    asked = mine.do(Goal.RUNNING)
+    assert asked is not None
+    assert "InvalidParameterValue" in asked.why
+
+
+def _with_an_apostrophe(request: Any) -> Any:
+    return lambda *words, **more: {**request(*words, **more), "Description": "the desks' owners"}
+
+
+@pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "ImportKeyPair"])
+def test_the_dry_run_of_a_launch_differs_from_it_by_what_is_not_made_yet_only(
+    mine: Laptop, action: str
+) -> None:
+    mine.want("blue", Goal.RUNNING)
+    examine(mine)
+    [dry, *_] = mine.fake.get("log", action=action)
+    assert mine.do(Goal.RUNNING) is None
+    real = mine.fake.get("log", action=action)[-1]
+    told, asked = _fixed(real["params"]), _fixed(dry["params"])
+    assert asked.pop("DryRun") == "true"
+    assert asked == told
+
+
+def _fixed(params: dict[str, str]) -> dict[str, str]:
+    """A request without what a launch makes or draws anew: its group, its key and its token."""
+    drawn = ("ClientToken", "KeyName", "PublicKeyMaterial", "UserData", "SecurityGroupId", "GroupId")
+    fixed = {}
+    for key, value in params.items():
+        if key.endswith(".Key") and "Tag." in key:
+            fixed[f"{key.partition('.Tag.')[0]}: {value}"] = params.get(key.removesuffix("Key") + "Value", "")
+        elif ".Tag." not in key and key.split(".")[0] not in drawn and ".SecurityGroupId." not in key:
+            fixed[key] = value
+    return {k: v for k, v in fixed.items() if not v.startswith("hotdesk-blue-")}
+
+
+def test_an_image_that_is_hidden_and_a_free_plan_are_said_before_a_launch(mine: Laptop) -> None:
+    mine.want("blue", Goal.RUNNING)
+    mine.fake.post("account", free_plan=True)
+    [found] = examine(mine)
+    assert "Free plan" in found.why
+    assert "upgrade the plan" in found.fix
+    mine.fake.post("account", free_plan=False)
+    mine.fake.client("ec2", HOME).enable_allowed_images_settings(AllowedImagesSettingsState="enabled")
+    [found] = examine(mine)
+    assert "Allowed AMIs" in found.why

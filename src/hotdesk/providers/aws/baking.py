@@ -60,16 +60,10 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
     if len(sizes) != len(machine.get("BlockDeviceMappings", ())) or not sizes:
         raise Refused(Kind.NOT_READY, f"Not every disk of {bare} is listed yet.")
     told = tags.read(machine.get("Tags"))
-    made = _tags(order, told, sizes)
+    made = image_tags(order, told, sizes)
     try:
         with answers():
-            image = account.ec2_once(region).create_image(
-                InstanceId=bare,
-                Name=order.name,
-                NoReboot=True,  # it is stopped: nothing is buffered, and nothing may start it
-                Description=f"hotdesk: {order.desk}",
-                TagSpecifications=tags.specifications(["image", "snapshot"], made),
-            )
+            image = account.ec2_once(region).create_image(**image_request(order, bare, made))
     except Refused as no:
         return qualified(region, _already(account, region, order.name, no))
     return qualified(region, image["ImageId"])
@@ -78,6 +72,17 @@ def _bake_machine(account: Account, order: BakeOrder) -> str:
 def _second(launched: Any) -> int:
     """EC2's LaunchTime, which changes with every start, in whole seconds."""
     return int(launched.timestamp()) if launched else 0
+
+
+def image_request(order: BakeOrder, bare: str, made: tags.Tags) -> dict[str, Any]:
+    """The arguments of CreateImage."""
+    return {
+        "InstanceId": bare,
+        "Name": order.name,
+        "NoReboot": True,  # it is stopped: nothing is buffered, and nothing may start it
+        "Description": f"hotdesk: {order.desk}",
+        "TagSpecifications": tags.specifications(["image", "snapshot"], made),
+    }
 
 
 def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None) -> str:
@@ -112,7 +117,7 @@ def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None)
         unlisted = seen - {v["VolumeId"] for v in found.values()}
     if unlisted:
         raise Refused(Kind.NOT_READY, f"{', '.join(sorted(unlisted))} was just seen, and is not listed.")
-    made = _tags(order, told, {device: volume["Size"] for device, volume in found.items()})
+    made = image_tags(order, told, {device: volume["Size"] for device, volume in found.items()})
     others = [v["VolumeId"] for v in found.values() if v["VolumeId"] != bare]
     if others:  # each of them is in it, whichever an earlier image was taken of
         held = [marked(volume, FINAL) for volume in others]
@@ -161,11 +166,18 @@ def _begin(
 def _snapshot(account: Account, region: str, device: str, volume: Mapping[str, Any], made: tags.Tags) -> str:
     with answers():
         snapshot = account.ec2_once(region).create_snapshot(
-            VolumeId=volume["VolumeId"],
-            Description=f"hotdesk: {made['desk']}",
-            TagSpecifications=tags.specifications(["snapshot"], {**made, "bake": "disk", "device": device}),
+            **snapshot_request(volume["VolumeId"], device, made)
         )
     return str(snapshot["SnapshotId"])
+
+
+def snapshot_request(volume: str, device: str, made: tags.Tags) -> dict[str, Any]:
+    """The arguments of CreateSnapshot, for a disk whose image is registered later."""
+    return {
+        "VolumeId": volume,
+        "Description": f"hotdesk: {made['desk']}",
+        "TagSpecifications": tags.specifications(["snapshot"], {**made, "bake": "disk", "device": device}),
+    }
 
 
 def _named(account: Account, region: str, name: str) -> list[Any]:
@@ -176,7 +188,7 @@ def _named(account: Account, region: str, name: str) -> list[Any]:
     return sorted(listed, key=disks.root_first)
 
 
-def _tags(order: BakeOrder, told: tags.Tags, sizes: Mapping[str, int]) -> tags.Tags:
+def image_tags(order: BakeOrder, told: tags.Tags, sizes: Mapping[str, int]) -> tags.Tags:
     kept = {key: told[key] for key in _KEPT if told.get(key)}
     return tags.of(
         order.desk,

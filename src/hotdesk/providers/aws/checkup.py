@@ -11,21 +11,25 @@ from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
-from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Phase, Survey
+from hotdesk.core.model import Desk, Image, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Clock, KeyFiles
 from hotdesk.providers.aws import network, notebooks, quotas, tags
 from hotdesk.providers.aws.account import Account, side_by_side, split
+from hotdesk.providers.aws.dry_run import Launcher, refusals
 from hotdesk.providers.aws.errors import answers, code, refusal, unreachable
 from hotdesk.providers.aws.images import enabling
 
 SKEW_SECONDS, SKEW_FATAL_SECONDS = 60.0, 300.0  # AWS refuses signatures that are off by five minutes
-#: Ids of the right form that name nothing.
-_NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",
-            "snap": "snap-0123456789abcdef0", "sg": "sg-0123456789abcdef0"}  # fmt: skip
 
 
 def findings(
-    account: Account, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None, clock: Clock
+    account: Account,
+    desks: Sequence[Desk],
+    keys: Sequence[KeyFiles],
+    survey: Survey | None,
+    *,
+    clock: Clock,
+    launcher: Launcher,
 ) -> Iterator[Finding]:
     try:
         with answers():
@@ -41,7 +45,7 @@ def findings(
     yield from _clock(account, clock)
     regions = _regions(account, desks, survey)
     checks: list[Callable[[], Iterable[Finding]]] = [
-        lambda: list(_permissions(account, regions[0], survey)),
+        lambda: list(refusals(account, regions[0], survey, desks=desks, keys=keys, launcher=launcher)),
         lambda: list(_quotas(account, desks)),
         *[lambda region=region: list(_network(account, region)) for region in regions],
         lambda: list(_groups(desks, survey)),
@@ -98,77 +102,6 @@ def _clock(account: Account, clock: Clock) -> Iterator[Finding]:
         )
 
 
-# ---- permissions -------------------------------------------------------------------------------------
-
-
-def _permissions(account: Account, region: str, survey: Survey | None) -> Iterator[Finding]:
-    """What we may not do, named; asked with DryRun, of our own things where there are any."""
-    ec2 = account.ec2_once(region)
-
-    def own(kind: str) -> str:
-        every: list[Instance | Disk | Image | Leftover] = []
-        if survey:
-            every = [*survey.instances, *survey.disks, *survey.images, *survey.leftovers]
-        here = [split(t.id)[1] for t in every if t.region == region and "/" in t.id]
-        return next((bare for bare in here if bare.startswith(f"{kind}-")), _NOTHING[kind])
-
-    machine, disk, image = own("i"), own("vol"), own("ami")
-    told = tags.of("doctor", "hotdesk-doctor")
-    asked: dict[str, dict[str, Any]] = {
-        "run_instances": {
-            "ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1,
-            "TagSpecifications": tags.specifications(["instance", "volume"], told),
-        },
-        "create_security_group": {
-            "GroupName": "hotdesk-doctor", "Description": "never made",
-            "TagSpecifications": tags.specifications(["security-group"], told),
-        },
-        "import_key_pair": {
-            "KeyName": "hotdesk-doctor", "PublicKeyMaterial": b"ssh-ed25519 AAAA",
-            "TagSpecifications": tags.specifications(["key-pair"], told),
-        },
-        "authorize_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
-        "revoke_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
-        "delete_security_group": {"GroupId": own("sg")},
-        "stop_instances": {"InstanceIds": [machine]},
-        "start_instances": {"InstanceIds": [machine]},
-        "terminate_instances": {"InstanceIds": [machine]},
-        "modify_instance_attribute": {
-            "InstanceId": machine, "InstanceInitiatedShutdownBehavior": {"Value": "stop"}
-        },
-        "create_image": {
-            "InstanceId": machine, "Name": "hotdesk-doctor",
-            "TagSpecifications": tags.specifications(["image", "snapshot"], told),
-        },
-        "create_snapshot": {
-            "VolumeId": disk, "TagSpecifications": tags.specifications(["snapshot"], told)
-        },
-        "deregister_image": {"ImageId": image},
-        "delete_snapshot": {"SnapshotId": own("snap")},
-        "delete_volume": {"VolumeId": disk},
-    }  # fmt: skip
-    replies = side_by_side([lambda o=o, more=more: _may(ec2, o, more) for o, more in asked.items()])  # type: ignore[misc]
-    missing = [str(reply) for reply in replies if isinstance(reply, str) and reply]
-    if missing:
-        yield _bad(
-            f"These credentials may not do: {', '.join(f'ec2:{action}' for action in sorted(missing))}.",
-            f"Asked in {region} with DryRun, which does nothing.",
-            "hotdesk iam   # prints the policy that hotdesk needs",
-        )
-
-
-def _may(ec2: Any, operation: str, asked: dict[str, Any]) -> str:
-    """The action, when it is refused for want of permission; "" when it is allowed, or nobody can say."""
-    from botocore.exceptions import ClientError
-
-    try:
-        getattr(ec2, operation)(DryRun=True, **asked)
-    except ClientError as error:
-        if code(error) in {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}:
-            return str(error.operation_name)
-    return ""
-
-
 # ---- quotas ------------------------------------------------------------------------------------------
 
 
@@ -210,7 +143,7 @@ def _network(account: Account, region: str) -> Iterator[Finding]:
     try:
         network.find_subnet(account, region, "")
     except Refused as no:
-        if no.kind is Kind.BAD_REQUEST:  # (unsupported: there are subnets, in their own zones)
+        if no.kind is Kind.BAD_REQUEST:
             yield _bad(f"A machine in {region} would have no network.", no.message, no.fix)
 
 

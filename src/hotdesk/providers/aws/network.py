@@ -24,6 +24,7 @@ from hotdesk.providers.aws.errors import answers, code
 
 GROUP = "hotdesk"
 SHARED = {"name": GROUP}  # its tags: it is no desk's own
+SAID = "hotdesk: ssh from the addresses of the owners of desks only"
 SSH = 22
 NOTEBOOK = 8888
 
@@ -31,7 +32,7 @@ Group = Mapping[str, Any]  # a security group, as EC2 describes it
 
 
 def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
-    """Subnet and VPC to launch into: the configured ones, else the zone's default subnet.
+    """Subnet and VPC to launch into: the configured ones, else the zone's default subnet; in any zone for "".
 
     Only one from which a machine can be reached: see subnets.py. Raises `Refused` (unsupported) when only
     this zone lacks one, (bad-request) when no zone has one.
@@ -51,7 +52,7 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
     found, routes = all_of(listed, lambda: subnets.find_routes(account, region, settings.vpc))
     checked = [(s, subnets.unreachable(region, s, routes)) for s in found]
     usable = [s for s, why in checked if why is None]
-    here = [s for s in usable if s["AvailabilityZone"] == zone]
+    here = [s for s in usable if zone in {"", s["AvailabilityZone"]}]
     if here:  # the lowest id: a repeated order must go to the same subnet
         chosen = min(here, key=lambda s: str(s["SubnetId"]))
         return chosen["SubnetId"], chosen["VpcId"]
@@ -87,6 +88,16 @@ def find_groups(account: Account, region: str, *names: str) -> list[Group]:
     return list(found["SecurityGroups"])
 
 
+def group_request(vpc: str, told: tags.Tags = SHARED, said: str = SAID) -> dict[str, Any]:
+    """The arguments of CreateSecurityGroup."""
+    return {
+        "GroupName": told["name"],
+        "Description": said,
+        "VpcId": vpc,
+        "TagSpecifications": tags.specifications(["security-group"], told),
+    }
+
+
 def ensure_group(
     account: Account,
     region: str,
@@ -94,7 +105,7 @@ def ensure_group(
     groups: Sequence[Group],
     *,
     told: tags.Tags = SHARED,
-    said: str = "hotdesk: ssh from the addresses of the owners of desks only",
+    said: str = SAID,
 ) -> Group:
     """The VPC's group of that name, out of those found; made when there is none.
 
@@ -113,12 +124,7 @@ def ensure_group(
         return here[0]
     try:
         with answers():
-            made = account.ec2_once(region).create_security_group(
-                GroupName=name,
-                Description=said,
-                VpcId=vpc,
-                TagSpecifications=tags.specifications(["security-group"], told),
-            )
+            made = account.ec2_once(region).create_security_group(**group_request(vpc, told, said))
     except Refused as no:
         if code(no.__cause__ or no) == "InvalidGroup.Duplicate":  # another command was faster
             listed = [g for g in find_groups(account, region, name) if g["VpcId"] == vpc]
@@ -181,7 +187,7 @@ def set_rules(
         try:
             with answers():
                 change.authorize_security_group_ingress(
-                    GroupId=group["GroupId"], IpPermissions=[_rule(cidr, mine, port)]
+                    GroupId=group["GroupId"], IpPermissions=[rule_request(cidr, mine, port)]
                 )
         except Refused as no:
             if code(no.__cause__ or no) != "InvalidPermission.Duplicate":
@@ -192,7 +198,7 @@ def set_rules(
 
 def revoke(change: Any, group: Group, port: int, listed: Mapping[str, Any]) -> None:
     """Take one rule back, whosever it is. One that is gone is taken back already."""
-    rule = _rule(cidr_of(listed), str(listed.get("Description") or ""), port)
+    rule = rule_request(cidr_of(listed), str(listed.get("Description") or ""), port)
     try:
         with answers():
             change.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule])
@@ -201,7 +207,7 @@ def revoke(change: Any, group: Group, port: int, listed: Mapping[str, Any]) -> N
             raise
 
 
-def _rule(cidr: str, description: str, port: int) -> dict[str, Any]:
+def rule_request(cidr: str, description: str, port: int) -> dict[str, Any]:
     six = ":" in cidr
     place = {"CidrIpv6" if six else "CidrIp": cidr, **({"Description": description} if description else {})}
     return {
@@ -221,19 +227,23 @@ def key_name(desk: str, public: str) -> str:
     return f"hotdesk-{desk}-{hashlib.sha256(blob).hexdigest()[:12]}"
 
 
+def key_request(order: LaunchOrder, public: str) -> dict[str, Any]:
+    """The arguments of ImportKeyPair."""
+    name = key_name(order.desk, public)
+    return {
+        "KeyName": name,
+        "PublicKeyMaterial": public.encode(),
+        "TagSpecifications": tags.specifications(["key-pair"], tags.of(order.desk, name, born=order.born)),
+    }
+
+
 def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_path: Path) -> str:
     """Import the desk's public key; its name. One that is there already is the same key, by its name."""
     public = public_key_path.read_text("ascii").strip()
     name = key_name(order.desk, public)
     try:
         with answers():
-            account.ec2_once(region).import_key_pair(
-                KeyName=name,
-                PublicKeyMaterial=public.encode(),
-                TagSpecifications=tags.specifications(
-                    ["key-pair"], tags.of(order.desk, name, born=order.born)
-                ),
-            )
+            account.ec2_once(region).import_key_pair(**key_request(order, public))
     except Refused as no:
         if code(no.__cause__ or no) != "InvalidKeyPair.Duplicate":
             raise

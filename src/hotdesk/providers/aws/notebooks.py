@@ -28,6 +28,19 @@ def group_name(desk: str) -> str:
     return f"hotdesk-{desk}-notebook"
 
 
+def group_request(vpc: str, desk: str, born: str) -> dict[str, Any]:
+    """The arguments of CreateSecurityGroup."""
+    return network.group_request(vpc, _told(desk, born), _said(desk))
+
+
+def _told(desk: str, born: str) -> tags.Tags:
+    return tags.of(desk, group_name(desk), born=born)
+
+
+def _said(desk: str) -> str:
+    return f"hotdesk: who may reach the Jupyter of {desk} without a tunnel"
+
+
 def open_to(account: Account, region: str, bare: str, desk: str, who: Computer, *, own: set[str],
             wider: set[str]) -> None:  # fmt: skip
     """Let exactly these reach the machine's Jupyter on behalf of `who`: its own address, and wider ranges.
@@ -42,8 +55,7 @@ def open_to(account: Account, region: str, bare: str, desk: str, who: Computer, 
     )
     if machine["State"]["Name"] in _OVER:
         raise Refused(Kind.NOT_READY, f"{bare} is {machine['State']['Name']}.")
-    told = tags.of(desk, name, born=tags.read(machine.get("Tags")).get("born", ""))
-    said = f"hotdesk: who may reach the Jupyter of {desk} without a tunnel"
+    told, said = _told(desk, tags.read(machine.get("Tags")).get("born", "")), _said(desk)
     group = network.ensure_group(account, region, machine["VpcId"], groups, told=told, said=said)
     attached = [g["GroupId"] for g in machine["SecurityGroups"]]
     at_work = group["GroupId"] in attached

@@ -156,8 +156,13 @@ class Aws:
         self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
     ) -> Iterable[Finding]:
         from hotdesk.providers.aws.checkup import findings
+        from hotdesk.providers.aws.dry_run import Launcher
 
-        return findings(self.account, desks, keys, survey, self._clock)
+        data = self._user_data(password_hash="argon2:$argon2id$v=19$" + "x" * 80, resumed=False)
+        with contextlib.suppress(Exception):  # who we are is said there
+            self._owner()
+        launcher = Launcher(user_data=data, computer=self._computer, owner=self._me)
+        return findings(self.account, desks, keys, survey, clock=self._clock, launcher=launcher)
 
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
         from hotdesk.providers.aws.sweep import sweep

@@ -1,0 +1,190 @@
+"""What AWS would refuse: asked with DryRun, which does nothing, by the very requests that are sent later.
+
+Each request is made by the function that makes the real one, so that what is refused then (a permission, a
+character in a description) is refused here as well. What is not there yet is named by something of its kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import OFFER_KINDS, Kind, Refused
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Survey
+from hotdesk.core.ports import KeyFiles
+from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.providers.aws import baking, instances, network, notebooks
+from hotdesk.providers.aws.account import Account, side_by_side, split
+from hotdesk.providers.aws.computer import Computer
+from hotdesk.providers.aws.errors import code, refusal
+from hotdesk.providers.aws.images import find_base
+
+#: Ids of the right form that name nothing.
+_NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",
+            "snap": "snap-0123456789abcdef0", "sg": "sg-0123456789abcdef0"}  # fmt: skip
+_DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+#: That it would have worked, or that what it names is there already.
+_WELL = frozenset({"DryRunOperation", "InvalidGroup.Duplicate", "InvalidKeyPair.Duplicate"})
+#: A public key of the right form, where a desk has none yet.
+_SAMPLE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+
+Request = dict[str, Any]
+
+
+class Launcher(msgspec.Struct, frozen=True):
+    """What a launch of this computer sends besides its order."""
+
+    user_data: bytes
+    computer: Computer
+    owner: str
+
+
+def refusals(
+    account: Account,
+    region: str,
+    survey: Survey | None,
+    *,
+    desks: Sequence[Desk],
+    keys: Sequence[KeyFiles],
+    launcher: Launcher,
+) -> Iterator[Finding]:
+    """What we may not do, named, and what a launch would be refused for; asked of our own things if any."""
+    ec2 = account.ec2_once(region)
+    order = _order(region, desks)
+    launch, unready = _launch(account, order, keys, launcher)
+    asked = [*launch, *_on_what_there_is(region, survey, order)]
+    replies = side_by_side([_asking(ec2, operation, request) for operation, request in asked])
+    noes = {number: no for number, no in enumerate(replies) if getattr(no, "response", None)}
+    missing = {str(getattr(no, "operation_name", "")) for no in noes.values() if code(no) in _DENIED}  # type: ignore[arg-type]
+    if missing:
+        yield _bad(
+            f"These credentials may not do: {', '.join(f'ec2:{action}' for action in sorted(missing))}.",
+            f"Asked in {region} with DryRun, which does nothing.",
+            "hotdesk iam   # prints the policy that hotdesk needs",
+        )
+    for number, no in noes.items():
+        said = refusal(no) if number < len(launch) and isinstance(no, Exception) else None
+        if said is None or not isinstance(no, Exception) or code(no) in _DENIED | _WELL:
+            continue
+        # Quotas are asked about by themselves.
+        if said.kind not in {*OFFER_KINDS, Kind.THROTTLED} or said.fix:
+            yield _would_refuse(region, said)
+    if unready:
+        yield _would_refuse(region, unready)
+
+
+def _would_refuse(region: str, no: Refused) -> Finding:
+    why = f"{no.message} Asked in {region} with the request of a launch, which made nothing."
+    return _bad(f"A launch in {region} would be refused.", why, no.fix or "hotdesk up --dry-run")
+
+
+def _bad(what: str, why: str, fix: str) -> Finding:
+    return Finding(level="bad", what=what, why=why, fix=fix)
+
+
+def _asking(ec2: Any, operation: str, request: Request) -> Callable[[], None]:
+    return lambda: getattr(ec2, operation)(DryRun=True, **request)
+
+
+# ---- what a launch sends -----------------------------------------------------------------------------
+
+
+def _order(region: str, desks: Sequence[Desk]) -> LaunchOrder:
+    """The launch of a desk of that region, or of any small one."""
+    for desk in desks:
+        for offer in desk.offers:
+            if offer.region == region:
+                want = desk.want
+                return LaunchOrder(
+                    desk=desk.name, born=desk.created_at, generation=1, attempt=0, offer=offer,
+                    base_image=want.image, disk_gib=want.disk_gib,
+                )  # fmt: skip
+    small = Offer(provider="aws", region=region, zone="", instance_type="t3.micro", market=Market.ON_DEMAND)
+    return LaunchOrder(desk="doctor", born=1.0, generation=1, attempt=0, offer=small)
+
+
+def _launch(
+    account: Account, order: LaunchOrder, keys: Sequence[KeyFiles], launcher: Launcher
+) -> tuple[list[tuple[str, Request]], Refused | None]:
+    """The requests of a launch, as far as they can be made; and why there is no image to launch."""
+    region = order.offer.region
+    public = next((k.public for k in keys if k.desk == order.desk and k.public), _SAMPLE_KEY).strip()
+    asked = [("import_key_pair", network.key_request(order, public))]
+    try:
+        subnet, vpc = network.find_subnet(account, region, order.offer.zone)
+    except Refused:  # said by itself
+        return asked, None
+    groups = network.find_groups(account, region, network.GROUP, "default")
+    here = {g["GroupName"]: g["GroupId"] for g in groups if g["VpcId"] == vpc}
+    group = here.get(network.GROUP) or here.get("default", "")
+    rule = {"GroupId": group or _NOTHING["sg"], "IpPermissions": [_rule(account, region, launcher)]}
+    asked += [
+        ("create_security_group", network.group_request(vpc)),
+        ("create_security_group", notebooks.group_request(vpc, order.desk, str(order.born))),
+        ("authorize_security_group_ingress", rule),
+    ]
+    try:
+        base = find_base(account, order)
+    except Refused as no:
+        named = order.base_image or order.image_id  # of these, what is wrong is said by itself
+        return asked, no if no.kind is Kind.BAD_REQUEST and not named else None
+    request = instances.run_request(
+        order, base, subnet=subnet, group=group, key=network.key_name(order.desk, public),
+        user_data=launcher.user_data, owner=launcher.owner, computer=launcher.computer.name,
+    )  # fmt: skip
+    request["ClientToken"] = request["ClientToken"][::-1]  # a launch's own is answered as that launch was
+    imported = account.ec2(region).describe_key_pairs(
+        Filters=[{"Name": "key-name", "Values": [request["KeyName"]]}]
+    )
+    if not imported["KeyPairs"]:  # a launch imports it first
+        del request["KeyName"]
+    return [*asked, ("run_instances", request)], None
+
+
+def _rule(account: Account, region: str, launcher: Launcher) -> Request:
+    """The rule that lets this computer in."""
+    address = "203.0.113.7/32"
+    with contextlib.suppress(Refused):  # that it is not known is said by a launch
+        address = network.callers_address(account, region)
+    return network.rule_request(address, f"hotdesk: {launcher.computer.name}", network.SSH)
+
+
+# ---- what is done to what there is -------------------------------------------------------------------
+
+
+def _on_what_there_is(region: str, survey: Survey | None, order: LaunchOrder) -> list[tuple[str, Request]]:
+    """The other requests that change something, about things of ours where there are any."""
+    every: list[Instance | Disk | Image | Leftover] = []
+    if survey:
+        every = [*survey.instances, *survey.disks, *survey.images, *survey.leftovers]
+    here = [split(t.id)[1] for t in every if t.region == region and "/" in t.id]
+
+    def own(kind: str) -> str:
+        return next((bare for bare in here if bare.startswith(f"{kind}-")), _NOTHING[kind])
+
+    machine, disk, image = own("i"), own("vol"), own("ami")
+    baked = BakeOrder(
+        desk=order.desk, born=order.born, generation=1, attempt=0, source_id=f"{region}/{machine}",
+        started_at=1.0, region=region,
+    )  # fmt: skip
+    made = baking.image_tags(baked, {}, {"/dev/sda1": 64})
+    asked: dict[str, Request] = {
+        "revoke_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
+        "delete_security_group": {"GroupId": own("sg")},
+        "stop_instances": {"InstanceIds": [machine]},
+        "start_instances": {"InstanceIds": [machine]},
+        "terminate_instances": {"InstanceIds": [machine]},
+        "modify_instance_attribute": {
+            "InstanceId": machine, "InstanceInitiatedShutdownBehavior": {"Value": "stop"}
+        },
+        "create_image": baking.image_request(baked, machine, made),
+        "create_snapshot": baking.snapshot_request(disk, "/dev/sda1", made),
+        "deregister_image": {"ImageId": image},
+        "delete_snapshot": {"SnapshotId": own("snap")},
+        "delete_volume": {"VolumeId": disk},
+    }  # fmt: skip
+    return list(asked.items())
