@@ -184,6 +184,23 @@ def test_what_goes_away_meanwhile_is_no_failure(desk: Access, there: Path, tmp_p
     assert [p.name for p in (there / "p").iterdir()] == ["a"]
 
 
+def test_what_cannot_be_read_there_costs_nothing_else(
+    desk: Access, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An rsync at the desk that complains at its end as it does of another owner's file."""
+    (there / "p" / "results").mkdir(parents=True)
+    (there / "p" / "results" / "a").write_text("a")
+    said = 'rsync: [sender] send_files failed to open "/b": Permission denied (13)'
+    fake = there / "p" / "rsync"
+    fake.write_text(f"#!/bin/sh\nrsync \"$@\" || exit $?\necho '{said}' >&2\nexit 23\n")
+    fake.chmod(0o755)
+    before = copying._rsync
+    monkeypatch.setattr(copying, "_rsync", lambda *words: [*before(*words), f"--rsync-path={fake}"])
+    arrived = copying.pull(desk, ["results"], tmp_path, below="p", may_replace=never)
+    assert (tmp_path / "results" / "a").read_text() == "a"
+    assert arrived.failed == [said]
+
+
 def test_nothing_is_packed_on_the_way_to_this_computer(desk: Access) -> None:
     assert "-z" not in copying._rsync(desk, None)
     away = Access(**{f: getattr(desk, f) for f in desk.__struct_fields__} | {"host": "198.51.100.7"})
@@ -265,7 +282,10 @@ def test_killed_at_any_moment_each_file_is_old_or_new_and_whole(
         while subprocess.run(["pgrep", "-g", str(with_group)], capture_output=True).stdout:
             assert time.monotonic() < limit
             time.sleep(0.05)
-        time.sleep(0.3)  # what goes on at the desk has ended, or has put its file there
+        time.sleep(0.3)
+        while list(there.glob(".hotdesk/copying/*/*.??????")):  # the desk's side has heard of it
+            assert time.monotonic() < limit + 20
+            time.sleep(0.05)
         for name, body in new.items():
             assert (target / name).read_bytes() in {old[name], body}, (number, name)
         old = {name: (target / name).read_bytes() for name in old}

@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,27 @@ def test_without_git_no_other_rule_is_guessed(place: Path, monkeypatch: pytest.M
             contents(place / "project")
         assert len(contents(place / "project", everything=True).names) == 3
         (place / "project" / name).unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize("everything", [True, False])
+def test_what_may_not_be_read_is_told_and_not_left_out_silently(
+    monkeypatch: pytest.MonkeyPatch, everything: bool
+) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
+        folder = Path(name)
+        folder.chmod(0o777)
+        for file in ("a.py", "secret", "private/x", "tmp/y", "held"):
+            put(folder, file)
+        put(folder, ".gitignore", "tmp/\n")
+        put(folder, ".hotdeskignore", "held\n")
+        for closed in ("secret", "private", "tmp", "held"):
+            (folder / closed).chmod(0)
+        os.seteuid(12345)
+        try:
+            found = contents(folder, everything=everything)
+        finally:
+            os.seteuid(0)
+        told = {"private", "secret", "tmp", "held"} if everything else {"private", "secret"}
+        assert set(found.unreadable) == told

@@ -62,6 +62,8 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
     for job in jobs:
         if (known := seen.get(job.id)) and job.result is None and (said := advice(job, known)):
             render.echo(render.style(f"job {job.number}: {said}", "dim"))
+        for line in job.fetched if name else ():
+            render.echo(render.style(f"job {job.number}: {render.safe(line)}", "dim"))
 
 
 def row(job: Job, seen: SeenJob | None) -> dict[str, object]:

@@ -48,6 +48,12 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
             f"{render.safe(here)} here is newer, or of another kind, and stays; "
             f"{name}'s is {render.safe(beside)}"
         )
+    if arrived.failed:
+        raise Unknown(
+            f"Not everything could be read at {name}; the rest is here.",
+            render.safe(arrived.failed[0]),
+            f"hotdesk ssh {name} -- ls -la",
+        )
     if arrived.absent:
         raise Unknown(
             "Not everything was copied: there is no "

@@ -13,7 +13,7 @@ import click
 from hotdesk.cli import options, render, run_checked, run_planned
 from hotdesk.cli.live import Live
 from hotdesk.cli.run_planned import plan_options
-from hotdesk.core.errors import Unknown
+from hotdesk.core.errors import HotdeskError, Unknown
 from hotdesk.core.model import Desk, Goal
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def _queued(
         _push(access, found, target, like, live.progress(f"copying {here.name} to {name}"))
     program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
     if program and not at_desk.has(access, target, program):
+        render.note(f"Nothing was begun, and {name} runs on: hotdesk park {name}")
         raise Unknown(
             f"There is no command {program!r} at {name}.",
             "It is neither on the desk's PATH nor in the folder that was copied.",
@@ -186,6 +187,9 @@ def _push(
             "The same command again copies only what is missing."
         )
         raise SystemExit(130) from None
+    except HotdeskError:
+        render.note(f"Nothing was begun, and {name} runs on: hotdesk park {name}")
+        raise
     for link in sent.kept:
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hotdesk.connect import at_desk, placing, ssh, tar
 from hotdesk.connect.folder import ARRIVING
-from hotdesk.connect.tar import NOT_EMPTY, complain, parts, plain
+from hotdesk.connect.tar import NOT_EMPTY, complain, is_full, parts, plain
 from hotdesk.core.errors import Busy, Missing
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -46,9 +46,10 @@ class Sent(Value, frozen=True):
 class Arrived:
     """What came from a desk: `came` and `beside` by their names in the folder here."""
 
-    def __init__(self, placed: placing.Placed, absent: list[str]) -> None:
+    def __init__(self, placed: placing.Placed, absent: list[str], failed: list[str]) -> None:
         self.placed = placed
         self.absent = absent  # of the sources: there is no such thing at the desk
+        self.failed = failed  # why some of it stayed there, in the words of rsync or tar
 
 
 # ---- before anything is launched ---------------------------------------------------------------------
@@ -192,7 +193,7 @@ def pull(
         if rsync() and _rsync_there(access):
             marked = [f"{below.rstrip('/')}/./{source}" for source in sources] if below else list(sources)
             argv = [*_rsync(access, on_progress), *(["-R"] if below else [])]
-            missing = _pull_rsync(access, argv, marked, folder, on_progress)
+            missing, failed = _pull_rsync(access, argv, marked, folder, on_progress)
             whole = [f"{below}/{source}" if below else source for source in sources]
             absent = [
                 source
@@ -202,10 +203,10 @@ def pull(
         else:
             shutil.rmtree(tree, ignore_errors=True)
             tree.mkdir()
-            absent = tar.pull(access, sources, tree, below)
+            absent, failed = tar.pull(access, sources, tree, below)
         mine = [part for s in sources for part in (parts(s) if below else [s.rstrip("/").rpartition("/")[2]])]
         placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
-    return Arrived(placed, absent)
+    return Arrived(placed, absent, failed)
 
 
 def _rsync_there(access: Access) -> bool:
@@ -214,8 +215,9 @@ def _rsync_there(access: Access) -> bool:
 
 def _pull_rsync(
     access: Access, argv: list[str], sources: Sequence[str], folder: Path, on_progress: Progress | None
-) -> list[str]:
-    """Copy into `folder`/tree what is not in the folder above; the paths that do not exist at the desk."""
+) -> tuple[list[str], list[str]]:
+    """Copy into `folder`/tree what is not in the folder above; the paths that do not exist at the desk, and
+    why others could not be read there."""
     temp, target = folder / "temp", folder.parents[1]
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
@@ -226,9 +228,9 @@ def _pull_rsync(
     told = _complaints(done)
     missing = [found[1] for line in told if (found := _ABSENT.search(line))]
     others = [line for line in told if not _ABSENT.search(line)]
-    if done.returncode not in {_SOME, _VANISHED} or others:
+    if done.returncode not in {_SOME, _VANISHED} or is_full(others):
         complain(done.returncode, others or told, f"Not everything was copied from {access.desk}", access)
-    return missing
+    return missing, others
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Contents(Value, frozen=True):
     ignored: tuple[str, ...] = ()  # by git; a whole folder counts once and ends with a slash
     hotdesk_ignored: tuple[str, ...] = ()  # by .hotdeskignore
     unfit: tuple[str, ...] = ()  # sockets and devices
+    unreadable: tuple[str, ...] = ()  # files and folders that this user may not read
     outward: tuple[str, ...] = ()  # links out of the folder: they go, and may lead nowhere at the desk
     repositories: int = 0  # whose .git stays here
     rule: str = ""  # what a person should know of how this was decided
@@ -69,6 +70,7 @@ def contents(folder: Path, *, everything: bool = False) -> Contents:
         ignored=tuple(sorted(n for n in seen.ignored if not _arriving(n))),
         hotdesk_ignored=tuple(sorted(hotdesk_ignored)),
         unfit=found.unfit,
+        unreadable=tuple(sorted({*found.unreadable, *seen.unreadable})),
         outward=found.outward,
         repositories=seen.repositories,
         rule=seen.rule,
@@ -89,6 +91,7 @@ def _without_git(folder: Path) -> Contents:
         names=found.names,
         bytes=found.bytes,
         unfit=found.unfit,
+        unreadable=found.unreadable,
         outward=found.outward,
         rule="this computer has no git, and nothing there says what to leave out: everything goes",
     )
@@ -102,6 +105,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.ignored: list[str] = []
+        self.unreadable: list[str] = []
         self.repositories = 0
         self.root: Path | None = None  # of the repository that the project is in
         self.rule = ""
@@ -147,7 +151,9 @@ def _listed(
             inner.add(
                 name.rstrip("/")
             )  # else a file that git knows is a folder now: `others` has what is in it
-    empty = _empty_folders(folder, inner | {name.rstrip("/") for name in away if name.endswith("/")})
+    but = inner | {name.rstrip("/") for name in away if name.endswith("/")}
+    empty, unreadable = _empty_folders(folder, but)
+    seen.unreadable += [prefix + name for name in _not_ignored(folder, unreadable, where)]
     yield from (prefix + name for name in _not_ignored(folder, empty, where))
     for name in sorted(inner):
         yield from _of_project(folder / name, f"{prefix}{name}/", seen)
@@ -219,6 +225,7 @@ def _ask(folder: Path, *words: str, given: bytes = b"") -> subprocess.CompletedP
 
 def _unread(folder: Path, done: subprocess.CompletedProcess[bytes]) -> NeedsDecision:
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    said = [line for line in said if line.startswith(("fatal:", "error:"))] or said
     return NeedsDecision(
         f"git cannot say which files of {folder.name} belong to it.",
         said[0] if said else f"It ended with {done.returncode}.",
@@ -291,21 +298,26 @@ class _Real:
         return self.folders[name]
 
 
-def _empty_folders(folder: Path, but: set[str]) -> list[str]:
-    """Folders without anything in them, not looked for in those of `but`."""
-    found = []
-    for at, folders, files in os.walk(folder):
+def _empty_folders(folder: Path, but: set[str]) -> tuple[list[str], list[str]]:
+    """Folders without anything in them, and those that cannot be read, not looked for in those of `but`."""
+    found, unreadable = list[str](), list[str]()
+
+    def failed(error: OSError) -> None:
+        unreadable.append(os.path.relpath(error.filename, folder))
+
+    for at, folders, files in os.walk(folder, onerror=failed):
         inside = os.path.relpath(at, folder)
         prefix = "" if inside == "." else f"{inside}/"
         if not folders and not files and prefix:
             found.append(inside)
         folders[:] = [n for n in folders if prefix + n not in but and n not in {".git", ARRIVING}]
-    return found
+    return found, unreadable
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Everything: files, links, and folders in which nothing is."""
-    for at, folders, files in os.walk(folder):
+    """Everything: files, links, and folders in which nothing is, or nothing that may be read."""
+    failed: list[str] = []
+    for at, folders, files in os.walk(folder, onerror=lambda error: failed.append(str(error.filename))):
         inside = os.path.relpath(at, folder)
         prefix = "" if inside == "." else f"{inside}/"
         if not folders and not files and prefix:
@@ -313,6 +325,7 @@ def _walk(folder: Path) -> Iterator[str]:
         links = [n for n in folders if (Path(at) / n).is_symlink()]
         folders[:] = [n for n in folders if n not in links and n != ARRIVING]
         yield from (prefix + name for name in (*files, *links))
+    yield from (os.path.relpath(name, folder) for name in failed)
 
 
 def _arriving(name: str) -> bool:
@@ -320,7 +333,7 @@ def _arriving(name: str) -> bool:
 
 
 def _described(folder: Path, names: Iterable[str]) -> Contents:
-    kept, unfit, outward, size = [], [], [], 0
+    kept, unfit, unreadable, outward, size = [], [], [], [], 0
     for name in sorted({n for n in names if not _arriving(n)}, key=os.fsencode):
         try:
             told = os.lstat(folder / name)
@@ -330,11 +343,20 @@ def _described(folder: Path, names: Iterable[str]) -> Contents:
             unfit.append(name)
             continue
         kept.append(name)
+        if not stat.S_ISLNK(told.st_mode) and not os.access(folder / name, os.R_OK, effective_ids=True):
+            unreadable.append(name)
         if stat.S_ISREG(told.st_mode):
             size += told.st_size
         elif stat.S_ISLNK(told.st_mode) and _leads_out(name, str((folder / name).readlink())):
             outward.append(name)
-    return Contents(folder=folder, names=tuple(kept), bytes=size, unfit=tuple(unfit), outward=tuple(outward))
+    return Contents(
+        folder=folder,
+        names=tuple(kept),
+        bytes=size,
+        unfit=tuple(unfit),
+        unreadable=tuple(unreadable),
+        outward=tuple(outward),
+    )
 
 
 def _leads_out(name: str, to: str) -> bool:

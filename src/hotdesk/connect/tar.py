@@ -20,6 +20,7 @@ NOT_EMPTY = "cannot delete non-empty directory: "
 _NO_SPACE = 11  # rsync's exit statuses
 _NO_CONNECTION = {10, 12, 30, 35, 255}
 _FULL = re.compile(r"\((?:28|122)\)|No space left|Disk quota")
+_SOME = {1, 2}  # GNU tar: a file changed, or could not be read; all others are in the archive
 _ABSENT = 44  # the exit status of a line of ours at the desk
 
 
@@ -76,9 +77,10 @@ def _piped(access: Access, argv: list[str], line: str, names: bytes) -> None:
     complain(client.returncode or packer.returncode, said, "Not everything was copied", access)
 
 
-def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> list[str]:
-    """Copy files and folders into `tree`, a folder here; those that do not exist at the desk."""
-    absent = []
+def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> tuple[list[str], list[str]]:
+    """Copy files and folders into `tree`, a folder here; those that do not exist at the desk, and why others
+    could not be read there."""
+    absent, failed = list[str](), list[str]()
     for source in sources:
         at, name = (below, source) if below else (source, ".")
         if not below and not source.endswith("/"):
@@ -113,10 +115,12 @@ def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> list
             said = words.read().decode("utf-8", "replace").splitlines()
         if client.returncode == _ABSENT:
             absent.append(source)
+        elif client.returncode in _SOME and unpacker.returncode == 0:
+            failed += said
         else:
             what = f"Not everything was copied from {access.desk}"
             complain(client.returncode or unpacker.returncode, said, what, access)
-    return absent
+    return absent, failed
 
 
 @cache
@@ -140,13 +144,18 @@ def parts(path: str) -> list[str]:
     return ["/".join(words[:length]) for length in range(1, len(words) + 1)]
 
 
+def is_full(said: Sequence[str]) -> bool:
+    """Whether these words tell of a disk, or a quota, that is full."""
+    return any(_FULL.search(line) for line in said)
+
+
 def complain(status: int, said: Sequence[str], what: str, access: Access) -> None:
     """Raise, unless it went well."""
     if status == 0:
         return
     why = next((w for w in said if w.strip()), f"No reason is given (status {status}).")
     desk = access.desk
-    if status == _NO_SPACE or any(_FULL.search(line) for line in said):
+    if status == _NO_SPACE or is_full(said):
         raise Missing(f"{what}: a disk is full ({desk}).", why, f"df -h . && hotdesk ssh {desk} -- df -h .")
     if status in _NO_CONNECTION:
         raise Unreachable(f"{what}: {desk} does not answer.", why, f"hotdesk doctor {desk}")

@@ -38,6 +38,7 @@ class Put(msgspec.Struct, frozen=True):
 class Fetched(Value, frozen=True):
     words: tuple[str, ...]  # what came, and what stayed, for a person
     absent: tuple[str, ...] = ()  # of what was asked for: the job has not made it
+    failed: str = ""  # why some of it could not be read at the desk
 
 
 def began(store: Store, job: Job) -> float:
@@ -73,7 +74,8 @@ def fetch(
             on_progress=on_progress,
         )
         _note(known, job, arrived.placed, now)
-    return Fetched(words=_words(job, arrived.placed), absent=tuple(arrived.absent))
+    failed = _shown(arrived.failed[0]) if arrived.failed else ""
+    return Fetched(words=_words(job, arrived.placed), absent=tuple(arrived.absent), failed=failed)
 
 
 def take(job: Job, source: Path, *, began: float, now: float, state: Path | None) -> tuple[str, ...]:

@@ -296,6 +296,8 @@ class Runs:
             fetched = found.words
             if found.absent:  # a job that failed has made none: no reason to keep its machine
                 why = f"{' and '.join(found.absent)} not fetched: there is no such thing in its folder"
+            if found.failed:
+                why += f"{'; ' if why else ''}not all results could be read there: {found.failed}"
         result = job.result
         if why and result:
             result = msgspec.structs.replace(result, why=f"{result.why}; {why}" if result.why else why)
