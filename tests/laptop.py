@@ -16,7 +16,7 @@ from hotdesk.core.descent import key
 from hotdesk.core.errors import Kind, Refused, Unreachable
 from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Access
-from hotdesk.core.steps import Ask, LaunchOrder, Outcome, Prove, Row
+from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
 from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
 from tests.sim import Cloud, Crash, Faults, offers
@@ -86,11 +86,12 @@ class Sight:
         return self._cloud.survey(self._regions)
 
     def launch(self, order: LaunchOrder) -> str:
-        self._cloud.in_sight = self._sees
+        before = self._cloud.sees
+        self._cloud.in_sight, self._cloud.sees = self._sees, self._regions
         try:
             return self._cloud.launch(order)
         finally:
-            self._cloud.in_sight = lambda unit: True
+            self._cloud.in_sight, self._cloud.sees = (lambda unit: True), before
 
     def _sees(self, unit: int) -> bool:
         holders = [t for t in self._cloud.things.values() if unit in t.work and t.holds]
@@ -106,6 +107,7 @@ class Laptop:
     ) -> None:
         """`regions`: those that this computer looks at; all, where none is named."""
         self.cloud = cloud
+        self.regions = regions or cloud.sees
         self.sight = Sight(cloud, regions) if regions else cloud
         self.clock = LaptopClock(cloud.clock)
         self.deaf = deaf  # how often a desk does not answer a login at first
@@ -131,7 +133,7 @@ class Laptop:
     # ---- what a person does ------------------------------------------------------------------------------
 
     def want(
-        self, name: str, goal: Goal, where: tuple[Offer, ...] = (), *, move: bool = False, fresh: bool = False
+        self, name: str, goal: Goal, where: tuple[Offer, ...] = (), *, move: bool = False, **more: Any
     ) -> None:
         """Type a command: it changes the desk's row and nothing else."""
         now = self.clock.now()
@@ -143,7 +145,12 @@ class Laptop:
             generation = max([generation, *(m.value.chosen_for + 1 for m in self.cloud.machines(name))])
         self.store.put(
             replace(
-                desk, goal=goal, since=now, offers=where or desk.offers, generation=generation, fresh=fresh
+                desk,
+                goal=goal,
+                since=now,
+                offers=where or desk.offers,
+                generation=generation,
+                **{"fresh": False, "origin": "", **more},
             )
         )
 
@@ -176,6 +183,13 @@ class Laptop:
         if machine := self.proven(name):
             self.cloud.work(machine)
 
+    def begun_here(self, name: str) -> set[int]:
+        """The beginnings of which this computer has launched or entered a machine."""
+        names = {r.step.order.name for r in self.store.rows(name) if isinstance(r.step, Launch)}
+        names |= {r.step.id for r in self.store.rows(name) if isinstance(r.step, Prove)}
+        things = [t for t in self.cloud.things.values() if isinstance(t.value, Instance)]
+        return {t.birth for t in things if {t.value.id, t.value.name} & names}
+
     def births(self, name: str, things: list[Thing]) -> set[int]:
         """The beginning that this computer's desk goes on from, where there are several."""
         if len({t.birth for t in things}) < 2:
@@ -202,10 +216,12 @@ class Laptop:
             acknowledged = {unit for unit in acknowledged if cloud.births[unit] in births}
         if goal is Goal.GONE:
             cloud.quiet()
-            left = [t.value for t in cloud.billed(name)]
+            ours = self.begun_here(name)
+            left = [t.value for t in cloud.billed(name) if not ours or t.birth in ours]
             assert left == [], "something was left behind"
             assert self.store.find(name) is None
-            cloud.acknowledged.pop(name, None)
+            kept = {unit for unit in acknowledged if ours and cloud.births[unit] not in ours}
+            cloud.acknowledged[name] = kept
             return
         desk = self.store.desk(name)
         assert desk.goal is goal

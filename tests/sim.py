@@ -101,6 +101,7 @@ class Cloud(Truth):
         self.looks = 0
         self.looks_max = 10**9
         self.in_sight: Callable[[int], bool] = lambda unit: True  # whether who acts could see that work
+        self.sees: tuple[str, ...] = ("r1", "r2")  # the regions that who acts looks at
         self._copies: dict[tuple[str, str, str], str] = {}
         self._tokens: dict[str, tuple[LaunchOrder, str]] = {}
         self._acts = 0
@@ -209,7 +210,7 @@ class Cloud(Truth):
         if order.image_id and (image is None or image.value.region != order.offer.region):
             raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} in {order.offer.region}")
         work = image.work if image else frozenset()
-        for other in self.machines(order.desk):
+        for other in (m for m in self.machines(order.desk) if m.value.region in self.sees):
             self.violations.append(f"two machines: {order.name} beside {other.value.id}")
         birth = image.birth if image else self._numbers
         missing = self.acknowledged.get(order.desk, set()) - work

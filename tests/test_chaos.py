@@ -6,6 +6,7 @@ Each seed is one history, to the letter. `HOTDESK_DAYS=3000 pytest tests/test_ch
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 
@@ -14,11 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from hotdesk.core.errors import Unreachable
-from hotdesk.core.model import Goal, Instance, Market, Offer
+from hotdesk.core.errors import Refused, Unreachable
+from hotdesk.core.model import Disk, Goal, Instance, Market, Offer, Phase
 from hotdesk.core.steps import Ask
 from tests.laptop import CrashAt, Laptop
 from tests.sim import OFFERS, Cloud, Crash, Faults, offers
+from tests.truth import Thing
 
 DAYS = int(os.environ.get("HOTDESK_DAYS", "240"))
 BATCHES = 8
@@ -50,7 +52,7 @@ class Day:
             boundary=self.boundary,
         )
         self.cloud.given_up = self.given_up
-        self.laptops = [Laptop(self.cloud, deaf=chance(0.5)) for _ in range(rng.choice([1, 1, 1, 2]))]
+        self.laptops = [Laptop(self.cloud, deaf=chance(0.5)) for _ in range(rng.choice([1, 1, 2, 3]))]
         self.laptop = self.laptops[0]
         self.story: list[str] = []
 
@@ -68,7 +70,8 @@ class Day:
         for _ in range(self.random.randrange(5, 30)):
             happening = self.random.choice(
                 [self.command, self.command, self.look, self.look, self.look, self.look, self.work, self.work,
-                 self.interruption, self.console, self.market, self.time_passes, self.other_laptop]
+                 self.interruption, self.console, self.market, self.time_passes, self.other_laptop,
+                 self.rescue]
             )  # fmt: skip
             try:
                 happening()
@@ -80,10 +83,21 @@ class Day:
 
     def command(self) -> None:
         goal = self.random.choice([*Goal, Goal.RUNNING, Goal.RUNNING, Goal.PARKED])
-        where = self.random.sample(OFFERS, 3) if self.random.random() < 0.5 else ()
+        known = [o for o in OFFERS if o.region in self.laptop.regions]
+        where = self.random.sample(known, 3) if self.random.random() < 0.5 else []
+        if len(known) < len(OFFERS) and self.laptop.store.find("blue") is None:
+            where = known[:3]  # a new desk takes what this computer knows of
         move = goal is Goal.RUNNING and self.random.random() < 0.3
         self.story.append(f"want {goal} {[o.key for o in where]} {'move' if move else ''}")
-        self.laptop.want("blue", goal, tuple(where), move=move)
+        fresh = self.random.random() < 0.1
+        self.laptop.want("blue", goal, tuple(where), move=move, fresh=fresh)
+
+    def rescue(self) -> None:
+        """A disk that was left is put into another machine of somebody's, or comes back from there."""
+        disks = [t.value for t in self.cloud.billed("blue") if isinstance(t.value, Disk)]
+        for disk in (d for d in disks if d.phase is not Phase.ENDING):
+            self.story.append(f"{'back' if disk.held_by else 'in use elsewhere'}: {disk.id}")
+            (self.cloud.give_back if disk.held_by else self.cloud.lend)(disk.id)
 
     def look(self) -> None:
         for _ in range(self.random.randrange(1, 40)):
@@ -146,6 +160,9 @@ class Day:
         self.cloud.faults = Faults(seconds=self.cloud.faults.seconds)
         self.cloud.sold_out = set()
         self.laptop.deaf = 0.0
+        for thing in self.cloud.billed("blue"):
+            if isinstance(thing.value, Disk) and thing.value.held_by:
+                self.cloud.give_back(thing.value.id)
         self.cloud.clock.time += self.cloud.lag_seconds + 100
         goal = self.random.choice([Goal.RUNNING, Goal.PARKED, Goal.STOPPED, Goal.GONE])
         for goal_now in (goal, Goal.RUNNING, Goal.PARKED, Goal.GONE):
@@ -157,12 +174,14 @@ class Day:
     def reach(self, goal: Goal) -> None:
         fresh = False
         asks: list[Ask] = []
+        origin = ""
         for _ in range(5):
-            self.laptop.want("blue", goal, offers(market=Market.ON_DEMAND), fresh=fresh)
+            self.laptop.want("blue", goal, offers(market=Market.ON_DEMAND), fresh=fresh, origin=origin)
             ask = self.laptop.settle("blue")
             assert self.cloud.violations == []
             if ask is None:
                 return
+            origin = ask.fix.partition("--from ")[2].split(" ")[0]
             fresh = "--fresh" in ask.fix
             if fresh:
                 assert self.cloud.lost_by_choice or len(self.laptops) > 1, f"nothing was lost, yet: {ask}"
@@ -171,8 +190,57 @@ class Day:
         raise AssertionError(f"asks without end: {asks[-1]}")
 
 
-def live(seed: int) -> None:
-    day = Day(seed)
+class WideDay(Day):
+    """A day of two or three computers that look at different regions, and so make desks of one name."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        rng = self.random
+        wide: list[tuple[str, ...]] = [(), ("r1",), ("r2",)]
+        self.laptops = [Laptop(self.cloud, regions=rng.choice(wide)) for _ in range(rng.choice([2, 3]))]
+        self.laptop = self.laptops[0]
+        self.cloud.is_theirs = self.is_theirs
+
+    def is_theirs(self, thing: Thing) -> bool:
+        """`down` is said of what this computer has begun or used; where it knows nothing, of everything."""
+        begun = self.laptop.begun_here("blue")
+        return not begun or thing.birth in begun
+
+    def console(self) -> None:
+        """Another computer starts a machine that is off, whatever is being made of it, and works there."""
+        off = [t.value.id for t in self.cloud.machines("blue") if t.value.phase is Phase.STOPPED]
+        if off:
+            self.story.append(f"started elsewhere: {off[0]}")
+            with contextlib.suppress(Refused):
+                self.cloud._power(off[0], True)
+            self.cloud.clock.time += 60.0
+            self.cloud._advance()
+            if (thing := self.cloud.find(off[0])) and thing.value.phase is Phase.READY:
+                self.cloud.work(off[0])
+        else:
+            self.other_laptop()
+
+    def end(self) -> None:
+        """Whatever was begun where: all of it can be had back, and each computer comes to an end or asks."""
+        self.crashes = 0.0
+        self.cloud.faults = Faults(seconds=self.cloud.faults.seconds)
+        for thing in self.cloud.billed("blue"):
+            if isinstance(thing.value, Disk) and thing.value.held_by:
+                self.cloud.give_back(thing.value.id)
+        for laptop in self.laptops * 2:
+            self.laptop = laptop
+            self.cloud.clock.time += self.cloud.lag_seconds + 1000
+            where = tuple(o for o in offers(market=Market.ON_DEMAND) if o.region in laptop.regions)
+            laptop.want("blue", self.random.choice([Goal.RUNNING, Goal.PARKED]), where)
+            laptop.settle("blue")
+            self.work()
+            assert self.cloud.violations == []
+            acknowledged = self.cloud.acknowledged.get("blue", set())
+            assert self.cloud.kept(acknowledged) == acknowledged
+
+
+def live(seed: int, kind: type[Day] = Day) -> None:
+    day = kind(seed)
     try:
         day.live()
     except Exception as error:
@@ -187,6 +255,12 @@ def test_random_days(batch: int) -> None:
         return
     for seed in range(batch, DAYS, BATCHES):
         live(seed)
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_random_days_of_computers_that_see_different_regions(batch: int) -> None:
+    for seed in range(batch, DAYS // 2, BATCHES):
+        live(seed, WideDay)
 
 
 class AnyDay(RuleBasedStateMachine):

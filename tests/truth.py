@@ -63,6 +63,7 @@ class Truth:
         self.acknowledged: dict[str, set[int]] = {}  # by desk
         self.births: dict[int, int] = {}  # of each unit of work: the birth of the machine that it was done on
         self.given_up: Callable[[str], bool] = lambda desk: False  # the owner agreed to lose a desk's work
+        self.is_theirs: Callable[[Thing], bool] = lambda thing: True  # whether who acts may give it up
         self.violations: list[str] = []
         self.lost_by_choice = False  # whether somebody ever gave work up, or deleted something by hand
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -91,7 +92,7 @@ class Truth:
         if at_stake:
             # Another copy was deleted by hand a moment ago, and no listing could show that yet.
             unseen = self.clock.time - self.by_hand_at <= self.lag_seconds + 60.0
-            if not self.given_up(desk) and not unseen:
+            if not (self.given_up(desk) and self.is_theirs(thing)) and not unseen:
                 self.violations.append(f"the last copy of {sorted(at_stake)} destroyed with {thing.value.id}")
             self.acknowledged[desk] -= at_stake
 
