@@ -92,6 +92,15 @@ def test_a_first_spot_machine_without_its_role_is_launched_on_demand(mine: Lapto
     assert "create-service-linked-role" in no.fix
 
 
+def test_a_type_that_the_account_may_not_start_is_asked_for_once(mine: Laptop, fake: FakeEc2) -> None:
+    said = "The specified instance type is not eligible for Free Tier."
+    rule = {"action": "RunInstances", "type": "g4dn.*", "code": "InvalidParameterCombination"}
+    fake.post("refuse", **rule, message=said, times=None)
+    offers = (offer(), offer(zone="us-west-2b"), offer(market=Market.SPOT), offer("m7i.large", gpu=""))
+    assert mine.do(Goal.RUNNING, offers) is None
+    assert asked(mine) == [offers[0].key, offers[3].key]
+
+
 def test_what_a_region_lacks_another_may_have(fake: FakeEc2, tmp_path: Path) -> None:
     with quick(fake, regions=(HOME, "us-east-2")):
         mine = Laptop(fake, tmp_path)

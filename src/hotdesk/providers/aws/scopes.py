@@ -32,6 +32,8 @@ def of_the_launch(no: Refused, why: str, offer: Offer) -> Refused:
         return _scoped(no, Scope(provider=offer.provider, region=offer.region))
     if no.fix == FREE_PLAN and no.kind is Kind.UNSUPPORTED:
         return _scoped(no, Scope(provider=offer.provider, types=(offer.instance_type,)))
+    if "Free plan" in no.message:  # which is said of a type, wherever it would be
+        return _scoped(no, Scope(provider=offer.provider, types=(offer.instance_type,)))
     if why == _NO_SPOT_ROLE:
         return _scoped(no, Scope(provider=offer.provider, market=Market.SPOT))
     if no.kind is Kind.DENIED and "explicit deny" in no.message:
