@@ -37,7 +37,10 @@ def program(name: str) -> str:
 
 
 def options(access: Access) -> list[str]:
-    """What scp, sftp and `rsync -e` need to reach exactly this desk (`ssh_options`); the port goes extra."""
+    """What the ssh of `rsync -e` needs to reach exactly this desk (`ssh_options`); the port goes extra.
+
+    Not for scp and sftp: ssh takes no -s after a SessionType, and the person's own may be any.
+    """
     return ssh_options.words(ssh_options.settings(access, Use.COPY))
 
 

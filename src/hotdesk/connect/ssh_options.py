@@ -1,4 +1,4 @@
-"""The one list of options that stands before everything that runs ssh, scp or rsync.
+"""The one list of options that stands before everything that runs ssh or rsync.
 
 A person's own ssh settings are read after it, and for most keywords the first value counts (ssh_config(5)):
 what is pinned here holds whatever `Host *` says. Pinned is what decides which machine answers, how it proves
@@ -23,7 +23,7 @@ class Use(StrEnum):
     """What a connection is for."""
 
     QUESTION = "question"  # hotdesk asks something; nobody watches
-    COPY = "copy"  # rsync, scp
+    COPY = "copy"  # rsync
     SESSION = "session"  # a person's command or terminal
     TUNNEL = "tunnel"  # stays in the background, and is told what to forward by its control socket
     PRINTED = "printed"  # a command line for the person to complete: their own -L and -N must work
