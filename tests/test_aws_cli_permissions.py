@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hotdesk.providers.aws.iam import actions
 from tests.aws_cli import NEEDED, ON_DEMAND, SPOT, Ask, as_new, ask, cloud, lit, paid, told, well  # noqa: F401
-from tests.fake_ec2.keys import NEEDED
+from tests.fake_ec2.keys import NEEDED as OF_KEYS
 from tests.fake_ec2.process import FakeEc2
 
 pytestmark = NEEDED
@@ -39,7 +39,7 @@ ELSEWHERE = {
     *("ec2:DescribeAddresses", "ec2:DescribeLaunchTemplates", "ec2:DescribeSpotInstanceRequests"),
     *("ec2:CancelSpotInstanceRequests", "ec2:DeleteLaunchTemplate", "ec2:ReleaseAddress"),
     *("ec2:DeleteSecurityGroup", "ec2:DeleteSnapshot", "ec2:RevokeSecurityGroupIngress"),
-    *("iam:CreateServiceLinkedRole", *NEEDED),
+    *("iam:CreateServiceLinkedRole", *OF_KEYS),
     *("ec2:DescribeRouteTables", "ec2:GetAllowedImagesSettings", "freetier:GetAccountPlanState"),
     *("ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin"),
 }
