@@ -405,3 +405,14 @@ def test_a_key_pair_goes_while_its_machine_ends_unless_the_work_is_still_to_be_s
         seen = mine.aws.survey()
         assert [t for t in seen.leftovers if t.kind == "key pair"] == []
         mine.store.close()
+
+
+def test_a_stop_that_skips_the_shutdown_loses_what_was_not_written(mine: Laptop, fake: FakeEc2) -> None:
+    """So does EC2; the machine's agent says it at the next boot (tests/test_user_data.py)."""
+    assert mine.do(Goal.RUNNING) is None
+    [machine] = mine.machines()
+    fake.post("write", id=machine["id"], name="monday", text="kept", flush=True)
+    fake.post("write", id=machine["id"], name="tuesday", text="still in memory")
+    fake.client("ec2", HOME).stop_instances(InstanceIds=[machine["id"]], SkipOsShutdown=True)
+    fake.post("clock", advance=60)
+    assert [list(v["work"]) for v in mine.things("volume")] == [["monday"]]

@@ -393,6 +393,47 @@ def test_a_manifest_that_ran_out_of_time_says_so(tmp_path: Path) -> None:
     assert agent.manifest([str(tmp_path)], limit_seconds=-1.0)["whole"] is False
 
 
+def test_a_boot_that_ended_without_a_shutdown_is_told_by_the_next(tmp_path: Path) -> None:
+    """1. A shutdown as it should be. 2. A stop that skips it. 3. And one as it should be again."""
+
+    imports = "from hotdesk.machine import agent\nfrom hotdesk.machine.agent import *"
+
+    def machine(words: str, boot: str) -> None:
+        own = {"HOTDESK_LIB": str(tmp_path), "HOTDESK_BOOT": boot, "HOTDESK_HOMES": str(tmp_path / "home")}
+        command = [sys.executable, "-c", f"{imports}\n{words}"]
+        subprocess.run(
+            command,
+            env={**os.environ, **own, "HOTDESK_HOMES": str(tmp_path / "home")},
+            check=True,
+            timeout=60,
+        )
+
+    def unclean() -> bool:
+        return json.loads((tmp_path / "boot.json").read_text())["clean"] is False
+
+    (tmp_path / "home").mkdir()
+    up = "began(); agent._write(f'{LIB}/clean.json', '')"
+    for boot, shut_down, before_was_cut_off in (("a", True, False), ("b", False, False), ("c", True, True)):
+        machine(up, boot)
+        machine(up, boot)  # the agent starts again in the same boot
+        assert unclean() is before_was_cut_off, boot
+        if shut_down:
+            machine("main(['manifest'])", boot)
+    machine(up, "d")
+    assert unclean() is False
+
+
+def test_after_a_shutdown_that_was_skipped_files_are_not_called_as_they_were() -> None:
+    from hotdesk.connect.agent import Compared, Report, remarks
+
+    same = Compared(same=True, whole=True)
+    [well] = remarks(Report(compared=same), "blue", "")
+    assert "as they were" in well.text
+    [cut] = remarks(Report(compared=same, unclean=True), "blue", "")
+    assert "was not shut down" in cut.text
+    assert "as they were" not in cut.text
+
+
 class Imds(http.server.BaseHTTPRequestHandler):
     """The metadata service, version 2: no answer without a token, and tokens run out."""
 

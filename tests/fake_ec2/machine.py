@@ -109,6 +109,12 @@ def sync(world: World, instance: Instance) -> None:
         volume.unsynced = {}
 
 
+def cut_off(world: World, instance: Instance) -> None:
+    """The machine ends without a shutdown of its system: what it had not written is lost."""
+    for attachment in instance.disks.values():
+        world.region(instance.region).volumes[attachment.volume_id].unsynced = {}
+
+
 def stop(world: World, instance: Instance, reason: tuple[str, str]) -> None:
     """Stopping, then stopped: disks stay, the public address goes."""
     now = world.clock.now()

@@ -9,7 +9,7 @@ from tests.fake_ec2 import keys, market, quotas
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.errors import Problem, missing
 from tests.fake_ec2.instances import state_row
-from tests.fake_ec2.machine import begin, end, one_time_spot, stop
+from tests.fake_ec2.machine import begin, cut_off, end, one_time_spot, stop
 from tests.fake_ec2.things import Instance
 from tests.fake_ec2.world import World
 
@@ -68,6 +68,8 @@ def stop_instances(world: World, call: Call) -> dict[str, Any]:
     for machine in machines:
         before = machine.state
         if before == "running":
+            if call.get("SkipOsShutdown") or call.get("Force"):
+                cut_off(world, machine)
             stop(world, machine, USER)
             request_state(world, machine, "disabled", "instance-stopped-by-user")
         rows.append(change(machine, before))
@@ -119,6 +121,8 @@ def terminate_instances(world: World, call: Call) -> dict[str, Any]:
     for machine in machines:
         before = machine.state
         if machine.alive:
+            if call.get("SkipOsShutdown") or call.get("Force"):
+                cut_off(world, machine)
             request = world.region(call.region).spot_requests.get(machine.spot_request_id or "")
             if request:
                 request.status, request.updated = "instance-terminated-by-user", world.clock.now()

@@ -64,6 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     failed: str = ""
     lacking: str = ""
     compared: Compared | None = None
+    unclean: bool = False  # the last time it was turned off, its system was not shut down
     driver: Driver = Driver()
     install: Install | None = None
     warm: Warm | None = None
@@ -128,7 +129,9 @@ def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
         first, *last = said.lacking.splitlines()
         again = f"hotdesk ssh {desk} -- sudo sh /opt/hotdesk/setup.sh first"
         found.append(Remark("set-up", " / ".join([first, *last[-2:]]), again))
-    if said.compared and said.compared.same is not None:
+    if said.unclean:  # what is compared is then of an earlier shutdown
+        found.append(_cut_off(desk))
+    elif said.compared and said.compared.same is not None:
         found.append(_files(said.compared, desk))
     if gpu and gpu != "none" and not said.silent:
         found.append(_driver(said.driver, said.install, desk, gpu))
@@ -147,6 +150,14 @@ def _unwatched(said: Report, desk: str) -> Remark:
     more = "" if not said.silent else ", and a notice that AWS takes it back is not heeded"
     text = f"NOT ACTIVE ({why}). Nothing there ends this machine, idle or past its lease and hours"
     return Remark("idle watch", f"{text}{more}: it is paid for until you park it", fix)
+
+
+def _cut_off(desk: str) -> Remark:
+    text = (
+        "the last time this desk was turned off, its system was not shut down (a forced stop, or the host "
+        "failed): what was written in the minute before may be missing or cut"
+    )
+    return Remark("files", text, f"hotdesk ssh {desk} -- journalctl -b -1 -n 20   # what it did last")
 
 
 def _files(seen: Compared, desk: str) -> Remark:

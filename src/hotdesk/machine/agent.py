@@ -172,6 +172,21 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _boot() -> str:
+    return os.environ.get("HOTDESK_BOOT") or _text("/proc/sys/kernel/random/boot_id")
+
+
+def began() -> None:
+    """Write down that this boot is on, and whether the one before ended with a shutdown of its system.
+
+    A stop that skips it (SkipOsShutdown, Force) and a host that fails leave no word of its end.
+    """
+    boot, last = _boot(), _read(f"{LIB}/boot.json") or {}
+    if last.get("boot") != boot:
+        clean = not last or _read(f"{LIB}/clean.json") == last["boot"]
+        _write(f"{LIB}/boot.json", {"boot": boot, "clean": clean})
+
+
 def _write(path: str, value: Any) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".new", "w") as file:
@@ -291,6 +306,7 @@ def report() -> dict[str, Any]:
         "failed": _text(f"{LIB}/failed"),
         "lacking": _text(f"{LIB}/lacking"),
         "compared": _read(f"{RUN}/compared.json"),
+        "unclean": (_read(f"{LIB}/boot.json") or {}).get("clean") is False,
         "driver": driver(),
         "install": install(),
         "warm": _read(f"{RUN}/warm.json"),
@@ -399,6 +415,9 @@ def heed(told: dict[str, Any]) -> None:
 
 def run() -> None:
     """Look every few seconds until told to stop."""
+    with contextlib.suppress(OSError):
+        began()
+        _write(f"{LIB}/clean.json", "")  # until it ends well
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     for home in homes():
@@ -434,7 +453,9 @@ def main(words: list[str]) -> int:
         _write(f"{LIB}/manifest.json", manifest(homes()))
         _write(f"{LIB}/used.json", used([*homes(), *PROGRAMS], time.time()))
         os.sync()
+        _write(f"{LIB}/clean.json", _boot())
     elif words == ["compare"]:
+        began()
         before = _read(f"{LIB}/manifest.json")
         print(json.dumps(compare(before, manifest(homes())) if before else {"same": None}))
     elif words == ["warm"]:

@@ -94,11 +94,15 @@ def source(name: str) -> str:
 
 
 def _lean(source: str) -> str:
-    """The same program without comments, docstrings and types; the file's own docstring is its usage.
+    """The same program without comments, docstrings and types; of the file's own docstring its usage is left.
 
     One space is enough of an indent: what is written line by line has no string of several lines.
     """
-    text = ast.unparse(_Lean().visit(ast.parse(source)))
+    tree = ast.parse(source)
+    if said := ast.get_docstring(tree):
+        usage = [line for line in said.splitlines() if re.match(r"[a-z]+\.py ", line)]
+        tree.body[0] = ast.Expr(ast.Constant("\n".join(usage or said.splitlines()[:1])))
+    text = ast.unparse(ast.fix_missing_locations(_Lean().visit(tree)))
     return (
         "#!/usr/bin/env python3\n" + re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), text) + "\n"
     )
