@@ -401,6 +401,41 @@ def test_without_a_terminal_that_is_said(ask: Ask, home: Path) -> None:
     assert fix.startswith("aws sts get-caller-identity")
 
 
+def rows(**providers: str) -> None:
+    from hotdesk.core.model import Desk, Goal
+    from hotdesk.store import Store
+
+    with Store(Path(os.environ["HOTDESK_STATE"])) as store:
+        for name, provider in providers.items():
+            store.put(Desk(name=name, goal=Goal.PARKED, since=1.0, created_at=1.0, provider=provider))
+
+
+def test_a_cloud_that_cannot_be_looked_at_hides_no_desk_of_another(ask: Ask, home: Path) -> None:
+    configured(home, MFA)
+    rows(blue="local", red="aws")
+    done = ask("ls")
+    assert done.returncode == 0, done.stderr
+    assert "blue" in done.stdout
+    assert "red" in done.stdout
+    assert "red cannot be seen, and may cost money: The role of this AWS profile wants an MFA" in done.stderr
+    assert ask("show", "red").returncode == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("ls",), ("park", "red"), ("resume", "red"), ("costs",), ("watch", "--once")),
+        *(("ssh", "red", "--", "true"), ("spot", "g4dn.xlarge"), ("doctor", "--adopt")),
+        ("watch", "--on", "red", "--send-credentials", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_every_verb_says_it(ask: Ask, home: Path, words: tuple[str, ...]) -> None:
+    configured(home, MFA)
+    rows(red="aws")
+    assert said(ask(*words), 3, "wants an MFA code").startswith("aws sts get-caller-identity")
+
+
 def test_the_profile_of_hotdesk_toml_is_in_the_command_to_paste(ask: Ask, home: Path) -> None:
     configured(home, MFA.replace("[default]", "[profile work]"))
     settings = home / "hotdesk.toml"

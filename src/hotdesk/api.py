@@ -291,7 +291,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
     def ls(self) -> list[View]:
         """All desks, those that only other computers know after the others; one survey per cloud in use."""
         desks = self.store.desks()
-        looks = {name: self.survey(name) for name in {d.provider for d in desks}}
+        looks = self.look_at_each({d.provider for d in desks})
         surveys = {name: look.by_desk() for name, look in looks.items()}
         self.close_behind_all()
         known = [self._view(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]

@@ -94,6 +94,23 @@ class Leaving:
         """
         return self.clouds() | ({"aws"} if has_credentials() else set())
 
+    def look_at_each(self, providers: set[str]) -> dict[str, Survey]:
+        """What is in each of these clouds; one that cannot be looked at hides no desk of another, and its
+        survey says why. Raises a `HotdeskError` where none of them can."""
+        found: dict[str, Survey] = {}
+        failed: dict[str, HotdeskError] = {}
+        for provider in sorted(providers):
+            try:
+                found[provider] = self.survey(provider)
+            except HotdeskError as error:
+                failed[provider] = error
+        if failed and not found:
+            raise next(iter(failed.values()))
+        return found | {
+            name: Survey(provider=name, unread=(name,), closed=no.why or no.what, closed_fix=no.fix)
+            for name, no in failed.items()
+        }
+
     def renew(self, name: str) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
         from hotdesk.connect import leave

@@ -67,7 +67,8 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
                 "Nothing is left over." if not unread else "Nothing is left over where we could look."
             )
         render.others(others)
-        render.retained(kept, dark)
+        blind = {u.where for u in unread}  # of these more is said below
+        render.retained(kept, [where for where in dark if where not in blind])
         for u in unread:
             if u.what:
                 render.note(f"{u.where} was not looked at: {render.safe(u.what)}")

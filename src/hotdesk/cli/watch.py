@@ -8,7 +8,7 @@ import click
 
 from hotdesk.cli import options, render
 from hotdesk.cli.live import Live
-from hotdesk.core.errors import NotAllowed, Unknown, Usage
+from hotdesk.core.errors import NotAllowed, Refused, Unknown, Usage
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
@@ -117,7 +117,10 @@ def _keys(desks: Hotdesk) -> tuple[str, str, str]:
     """The AWS credentials that this computer uses. Raises `NotAllowed` where it has none."""
     from hotdesk.providers.aws.account import Account
 
-    found = Account(desks.config.aws).session.get_credentials()
+    try:
+        found = Account(desks.config.aws).session.get_credentials()
+    except Refused as no:
+        raise NotAllowed("This computer's AWS credentials need something.", no.message, no.fix) from no
     if found is None:
         raise NotAllowed("This computer has no AWS credentials.", "", "aws configure")
     frozen = found.get_frozen_credentials()
