@@ -249,7 +249,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(
 def run(hotdesk: Command, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`hotdesk run` from that folder, at a desk that stays up."""
     os.chdir(folder)
-    return hotdesk("run", "blue", "--then", "stay", *words)
+    return hotdesk("run", "blue", "--yes", "--then", "stay", *words)
 
 
 def only_job(hotdesk: Command) -> dict[str, object]:
