@@ -60,9 +60,9 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
 
 def _programs() -> list[dict[str, str]]:
     units = {"agent": AGENT_UNIT, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
-    return [
+    return [  # the order in which they are packed best: what resembles what stood shortly before is short
+        *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("idle", "driver", "agent")),
         _file("/opt/hotdesk/setup.sh", re.sub(r"(?m)^ *# .*\n", "", setup_script()), "0755"),
-        *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("agent", "idle", "driver")),
         *(_file(f"/etc/systemd/system/hotdesk-{n}.service", unit, "0644") for n, unit in units.items()),
     ]
 
