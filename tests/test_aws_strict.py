@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal
 from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.aws import errors, instances, network, reading
 from tests.aws_desk import HOME, Laptop, offer
 from tests.fake_ec2.process import FakeEc2
 
@@ -87,7 +89,9 @@ def test_what_was_deleted_and_is_still_listed_is_neither_shown_nor_deleted_again
     seen = mine.aws.survey()
     assert not [*seen.images, *seen.disks, *(x for x in seen.leftovers if x.kind == "snapshot")]
     for action in ("DeleteVolume", "DeregisterImage", "DeleteSnapshot"):
-        asked = [str(call["params"]) for call in fake.get("log", action=action)]
+        calls = fake.get("log", action=action)
+        assert {call["code"] for call in calls} <= {None}, f"{action} of what is no more"
+        asked = [str(call["params"]) for call in calls]
         assert len(asked) == len({*asked}), f"{action} was asked for twice: {asked}"
 
 
@@ -110,3 +114,55 @@ def test_more_leftovers_than_a_filter_takes(fake: FakeEc2, tmp_path: Path) -> No
     found, unread = mine.aws.sweep(mine.aws.survey())
     assert unread == []
     assert [left.id for left in found if left.kind == "disk"] == [f"{HOME}/{disk}"]
+
+
+# ---- deliberate faults: each of these lines, broken on purpose, is noticed -------------------------------
+
+
+def _listed_is_there(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reading, "LINGERS_SECONDS", 0.0)
+
+
+def _ended_without_its_disks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(instances, "_with_its_disks", instances.describe)
+
+
+def _any_other_no(patch: pytest.MonkeyPatch) -> None:
+    patch.delitem(errors.CODES, "IdempotentInstanceTerminated")
+
+
+def _an_apostrophe(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(network.ensure_group.__kwdefaults__, "said", "ssh from the desks' owners only")
+
+
+def _lingering(fake: FakeEc2, folder: Path) -> None:
+    test_what_was_deleted_and_is_still_listed_is_neither_shown_nor_deleted_again(fake, folder, 600.0)
+
+
+def _up(fake: FakeEc2, folder: Path) -> None:
+    assert Laptop(fake, folder).do(Goal.RUNNING) is None
+
+
+FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Callable[[FakeEc2, Path], None]]] = {
+    "what is listed is there": (_listed_is_there, _lingering),
+    "a starting machine is ended without its disks": (
+        _ended_without_its_disks,
+        test_a_machine_whose_disks_are_not_attached_yet_is_not_ended_without_them,
+    ),
+    "a used-up token is any other no": (
+        _any_other_no,
+        test_a_launch_whose_answer_was_lost_and_whose_machine_has_ended_is_made_anew,
+    ),
+    "an apostrophe in a description": (_an_apostrophe, _up),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_fault_is_noticed(
+    fake: FakeEc2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    broken, story = FAULTS[fault]
+    with monkeypatch.context() as patch:
+        broken(patch)
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            story(fake, tmp_path)
