@@ -34,7 +34,7 @@ from hotdesk.providers.local import locks
 from hotdesk.store import Store
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
-from tests.test_idle import at_the_desk, in_a_terminal
+from tests.test_idle import at_the_desk, in_a_terminal, ready
 from tests.truth import Clock
 
 pytestmark = [tool("ssh"), tool("tmux"), pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")]
@@ -213,7 +213,7 @@ def test_notebooks_are_named_and_those_not_saved_as_far_as_jupyter_tells(
     client.load_connection_file()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=120)
+        wait_for(lambda: ready(client), 120)
         opened = ("the kernel of train.ipynb",)
         wait_for(lambda: said(rig, desk) == AtWork(open=opened), 60)
         client.execute("import time; time.sleep(600)")

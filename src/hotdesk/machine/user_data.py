@@ -52,7 +52,9 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
     document["bootcmd"] = [["sh", "-c", _SHOW_KEYS]]
     document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]]
     # JSON is YAML, and leaves nothing to a quoting rule.
-    packed = gzip.compress(f"#cloud-config\n{json.dumps(document, indent=1)}\n".encode(), 9, mtime=0)
+    packed = gzip.compress(
+        f"#cloud-config\n{json.dumps(document, separators=(',', ':'))}\n".encode(), 9, mtime=0
+    )
     if len(packed) > LIMIT_BYTES:
         raise ValueError(f"the user data is {len(packed)} bytes, and EC2 takes {LIMIT_BYTES}")
     return packed
@@ -62,14 +64,14 @@ def _programs() -> list[dict[str, str]]:
     units = {"agent": AGENT_UNIT, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
     return [  # the order in which they are packed best: what resembles what stood shortly before is short
         *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("idle", "driver", "agent")),
-        _file("/opt/hotdesk/setup.sh", re.sub(r"(?m)^ *# .*\n", "", setup_script()), "0755"),
+        _file("/opt/hotdesk/setup.sh", re.sub(r"(?m)^ +", "", _bare(setup_script())), "0755"),
         *(_file(f"/etc/systemd/system/hotdesk-{n}.service", unit, "0644") for n, unit in units.items()),
     ]
 
 
 def _files(password_hash: str) -> list[dict[str, str]]:
     return [
-        _file("/opt/hotdesk/jupyter.py", jupyter.config(password_hash), "0644"),
+        _file("/opt/hotdesk/jupyter.py", _bare(jupyter.config(password_hash)), "0644"),
         _file("/etc/systemd/system/hotdesk-jupyter.service", jupyter.unit(), "0644"),
         # From now on this image is the desk's: every later boot keeps the keys, whatever its user data says.
         _file(
@@ -78,6 +80,11 @@ def _files(password_hash: str) -> list[dict[str, str]]:
             "0644",
         ),
     ]
+
+
+def _bare(text: str) -> str:
+    """A text without the lines that are comments."""
+    return re.sub(r"(?m)^ *#(?!!).*\n", "", text)
 
 
 def _file(path: str, text: str, permissions: str) -> dict[str, str]:
@@ -102,10 +109,9 @@ def _lean(source: str) -> str:
     if said := ast.get_docstring(tree):
         usage = [line for line in said.splitlines() if re.match(r"[a-z]+\.py ", line)]
         tree.body[0] = ast.Expr(ast.Constant("\n".join(usage or said.splitlines()[:1])))
-    text = ast.unparse(ast.fix_missing_locations(_Lean().visit(tree)))
-    return (
-        "#!/usr/bin/env python3\n" + re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), text) + "\n"
-    )
+    text = ast.unparse(ast.fix_missing_locations(_Lean(frozenset(map(ast.unparse, tree.body))).visit(tree)))
+    text = re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), re.sub(r"\n{2,}", "\n", text))
+    return f"#!/usr/bin/env python3\n{text}\n"
 
 
 def _only_types(node: ast.stmt) -> bool:
@@ -114,6 +120,9 @@ def _only_types(node: ast.stmt) -> bool:
 
 
 class _Lean(ast.NodeTransformer):
+    def __init__(self, known: frozenset[str] = frozenset()) -> None:
+        self.known = known  # what the file itself imports
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         return self.visit_ClassDef(node)
@@ -128,7 +137,11 @@ class _Lean(ast.NodeTransformer):
             beside = ast.parse(
                 Path(__file__).with_name(f"{node.module.rpartition('.')[2]}.py").read_text("utf-8")
             )
-            return [_Lean().visit(part) for part in beside.body[1:] if not _only_types(part)]
+            return [
+                _Lean().visit(part)
+                for part in beside.body[1:]
+                if not _only_types(part) and ast.unparse(part) not in self.known
+            ]
         return None if _only_types(node) else node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:

@@ -43,7 +43,7 @@ def _names(*lines: str) -> frozenset[str]:
 
 #: They only show something; what they use is no work. (sshd writes what others say.)
 _SHOWING = _names(
-    "vi vim nvim nano emacs less more most man top htop btop atop nvtop nvitop gpustat glances watch tail",
+    "vi vim nvim nano emacs less more man top htop btop nvtop nvitop gpustat glances watch tail",
     "tmux screen zellij ssh sshd sshd-session mosh-client mosh-server login gdb ncdu mc ranger journalctl",
     "dmesg nvidia-smi tensorboard iostat vmstat",
 )
@@ -51,7 +51,7 @@ _SHOWING = _names(
 # script, of options that have a value, and of words that make a prompt of what can be something else.
 _PROMPTS = _names("psql mysql sqlite sftp hx micro view vimdiff crontab su byobu jupyter-console")
 _SHELLS = _names(
-    "bash rbash zsh fish sh dash ksh tcsh csh xonsh nu elvish pwsh python ipython bpython R julia node cat"
+    "bash rbash zsh fish sh dash ksh tcsh csh xonsh nu elvish pwsh python ipython R julia node cat"
 )
 _VALUED = _names("-X -W -t -p --rcfile --init-file")
 _ASKING = _names("-i -it -s pdb IPython code exec attach logs log diff show commit ssm login")
@@ -285,7 +285,7 @@ class Work:
                 if state == "busy" or begins:
                     found.append(f"{kernel.get('notebook') or 'a notebook'}'s kernel is {state}")
                 elif self._kernels.get(known, last) != last:
-                    found.append("a notebook's kernel has answered")
+                    found.append("a kernel has answered")
                 self._kernels[known] = last
         return found
 
