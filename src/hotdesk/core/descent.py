@@ -149,9 +149,9 @@ def holds_proven(seen: Seen, image: Image | None, proof: Prove) -> bool:
         return False
     if image.line is None and image.generation > proof.generation:
         return True  # from before lines were written down: nothing is deleted for believing it
+    if seen.linear:  # one disk, whose images follow one another: also one whose machine is told no more
+        return (image.generation, image.taken_at) > (proof.generation, proof.started_at)
     keys = {key(part) for part in (proof.id, proof.name) if part}
-    if image.generation > proof.generation and seen.linear:
-        return True
     return Descent(seen).holds_start(image, keys, proof.started_at)
 
 
