@@ -162,7 +162,7 @@ def test_down_never_says_that_nothing_is_left_where_it_is_billed(
     mine: Laptop, fake: FakeEc2, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hotdesk.api import Hotdesk
-    from hotdesk.cli.down import command
+    from hotdesk.cli.commands.down import command
     from hotdesk.config import Config
 
     if rule == "kept":

@@ -53,7 +53,7 @@ def test_every_command_explains_itself(hotdesk: Command, name: str) -> None:
 
 
 def test_the_table_and_the_files_agree() -> None:
-    folder = Path(__file__).parents[1] / "src" / "hotdesk" / "cli"
+    folder = Path(__file__).parents[1] / "src" / "hotdesk" / "cli" / "commands"
     files = {p.stem.replace("_", "-") for p in folder.glob("*.py") if "\ndef command(" in p.read_text()}
     assert files == set(ALL)
 

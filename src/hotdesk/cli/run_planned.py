@@ -121,7 +121,7 @@ def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
 
 def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> dict[str, Any]:
     """The options of `hotdesk plan` for this job: what --job says, then what is known without it."""
-    from hotdesk.cli.plan import command as plan
+    from hotdesk.cli.commands.plan import command as plan
     from hotdesk.jobs.terms import known_run
 
     about = dict(plan.make_context("plan", shlex.split(ask.about)).params)
@@ -197,7 +197,7 @@ class Plans:
 
         What is gone is left out, what is dearer than was known counts as such, and the plan is made again.
         """
-        from hotdesk.cli.plan import planned
+        from hotdesk.cli.commands.plan import planned
 
         offers = self._candidates()
         trouble: HotdeskError | None = None
@@ -252,7 +252,7 @@ class Plans:
         if self.provider == "local":
             kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
             return [offer for kind in kinds for offer in self.desks.provider("local").offers(kind)]
-        from hotdesk.cli.plan import catalogue
+        from hotdesk.cli.commands.plan import catalogue
 
         limits = {
             "regions": self.about["regions"] or self.base.regions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hotdesk.cli import options
-from hotdesk.cli.resume import command as resume
+from hotdesk.cli.commands.resume import command as resume
 
 
 @click.command()

@@ -21,7 +21,7 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
 
     With -f it exits with the job's own status; Ctrl-C only ends the listening.
     """
-    from hotdesk.cli.run import report
+    from hotdesk.cli.commands.run import report
     from hotdesk.connect import at_desk
     from hotdesk.jobs.run import kept_log
 
@@ -35,7 +35,7 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
             try:
                 job = desks.runs().pursue(job, say, render.note)
             except KeyboardInterrupt:
-                from hotdesk.cli.run import goes_on
+                from hotdesk.cli.commands.run import goes_on
 
                 goes_on(desks, job)
                 ctx.exit(130)

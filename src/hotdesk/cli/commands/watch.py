@@ -128,7 +128,7 @@ def _keys(desks: Hotdesk) -> tuple[str, str, str]:
 
 
 def _back(desks: Hotdesk, name: str) -> None:
-    from hotdesk.cli.run import report
+    from hotdesk.cli.commands.run import report
     from hotdesk.jobs import away
 
     sent = away.away(desks.store)

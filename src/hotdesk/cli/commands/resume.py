@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from hotdesk.cli import options
-from hotdesk.cli.up import command as up
+from hotdesk.cli.commands.up import command as up
 from hotdesk.store import Store
 from hotdesk.world import state_folder
 

@@ -152,7 +152,7 @@ def command(**given: Any) -> None:
 def _traces(folder: Path | None) -> list[Trace]:
     if folder is None:
         return []
-    from hotdesk.cli.simulate import check_numpy
+    from hotdesk.cli.commands.simulate import check_numpy
     from hotdesk.jobs.traces import read_traces
 
     check_numpy()
@@ -303,7 +303,7 @@ def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> l
 
 def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Job, list[Offer]]:
     """The job; and, without offers, one that stands for "a machine"."""
-    from hotdesk.cli.predict import words
+    from hotdesk.cli.commands.predict import words
     from hotdesk.market.finishing import Job
 
     rates = dict(words(given["measured"]))

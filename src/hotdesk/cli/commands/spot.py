@@ -158,7 +158,7 @@ def _known(
     None when there is neither and the published averages have to do; the on-demand prices that the account
     once told are added to `prices`. Raises what kept the account silent when nothing at all is known.
     """
-    from hotdesk.cli.offers import open_store
+    from hotdesk.cli.commands.offers import open_store
     from hotdesk.market import stock
     from hotdesk.market.records import keep, kept, need_numpy
     from hotdesk.market.sources import price_history

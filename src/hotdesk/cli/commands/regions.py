@@ -30,7 +30,7 @@ def command(
     *, gpu: str | None, regions: tuple[str, ...], provider: str, samples: int, limit: float, as_json: bool
 ) -> None:
     """How far each region is from here (median of several TCP connects), and what a GPU costs there."""
-    from hotdesk.cli.offers import open_store
+    from hotdesk.cli.commands.offers import open_store
     from hotdesk.market.latency import CITIES, endpoints, keep, measure
     from hotdesk.market.query import nearest
     from hotdesk.world import SystemClock
