@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 
 from benchmarks import gpubench  # noqa: E402
-from hotdesk.cli.bench_sent import LOADER, packed  # noqa: E402
+from hotdesk.cli.ui.bench_sent import LOADER, packed  # noqa: E402
 from hotdesk.core.finish import PER_HOUR, PER_SECOND, Billing, Burst, Startup, Work, finish  # noqa: E402
 from hotdesk.core.frontier import choose  # noqa: E402
 from hotdesk.core.interruptions import Spot, interrupted, lived  # noqa: E402

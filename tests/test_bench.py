@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hotdesk.cli.bench_sent import LOADER, packed
+from hotdesk.cli.ui.bench_sent import LOADER, packed
 from hotdesk.core.errors import Unknown
 from hotdesk.machine.bench import machine, networks, timing, workloads
 from hotdesk.market import measured

@@ -321,7 +321,7 @@ def _xterm(number: int) -> tuple[float, ...]:
 
 def test_a_terminals_colours_are_read_on_white_and_on_black() -> None:
     from hotdesk.charts.terminal import _COLOURS
-    from hotdesk.cli.render import _CODES
+    from hotdesk.cli.ui.render import _CODES
 
     words = {int(code.rpartition(";")[2]) for code in _CODES.values() if code.startswith("38;5;")}
     assert len(words) == 5

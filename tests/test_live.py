@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotdesk.cli.live import Pace
+from hotdesk.cli.ui.live import Pace
 
 
 @pytest.mark.parametrize(

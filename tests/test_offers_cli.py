@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hotdesk.cli.offer_table import fitted
+from hotdesk.cli.ui.offer_table import fitted
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.cli import bench_sent
+from hotdesk.cli.ui import bench_sent
 from hotdesk.connect.at_desk import packed_runner
 from hotdesk.machine.user_data import source
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.cli.run_checked import script_of
+from hotdesk.cli.ui.run_checked import script_of
 from hotdesk.core.jobs import Job
 from hotdesk.jobs import results
 from tests.conftest import Command

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.core.gpu import a_gpu
 from tests.conftest import Command
 

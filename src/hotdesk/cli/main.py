@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.core.errors import HotdeskError
 
 #: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).

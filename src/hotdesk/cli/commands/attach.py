@@ -7,7 +7,7 @@ import sys
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options
+from hotdesk.cli.ui import options
 from hotdesk.core.errors import NeedsDecision, Usage
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import click
 import msgspec
 
-from hotdesk.cli import options, render
-from hotdesk.cli.bench_sent import LOADER, packed
+from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.bench_sent import LOADER, packed
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Usage
 
 _WORKLOADS = ("all", "copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2")

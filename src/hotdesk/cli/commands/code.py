@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 
 
 @click.command()

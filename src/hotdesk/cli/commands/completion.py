@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 
 
 @click.command()

@@ -7,7 +7,7 @@ import msgspec
 
 from hotdesk import bills
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.model import SHIPPED
 from hotdesk.paid import HOURS_PER_MONTH, Charge, Prices
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hotdesk import doctor
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 
 _MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}
 

@@ -6,7 +6,7 @@ import click
 
 from hotdesk import leftovers
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 
 
 @click.command()

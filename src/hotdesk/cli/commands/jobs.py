@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.jobs import Job, SeenJob, advice
 

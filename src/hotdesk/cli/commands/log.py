@@ -7,8 +7,8 @@ import time
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
-from hotdesk.cli.live import verb
+from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.live import verb
 from hotdesk.core.steps import Row
 
 

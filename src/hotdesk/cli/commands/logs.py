@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from hotdesk.cli import options, render
-from hotdesk.cli.live import Live
+from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.live import Live
 from hotdesk.core.errors import NeedsDecision
 
 

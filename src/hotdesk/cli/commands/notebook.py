@@ -7,7 +7,7 @@ import sys
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli import render
-from hotdesk.cli.offer_table import (
+from hotdesk.cli.ui import render
+from hotdesk.cli.ui.offer_table import (
     BILLING,
     FIELDS,
     HEADS,
@@ -24,7 +24,7 @@ from hotdesk.cli.offer_table import (
     paragraph,
     record,
 )
-from hotdesk.cli.offer_table import wide as wide_table
+from hotdesk.cli.ui.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _choose(
     now: float,
 ) -> None:
     """Pick in the terminal, and open a desk there when that is really meant."""
-    from hotdesk.cli.picker import ask, pick
+    from hotdesk.cli.ui.picker import ask, pick
     from hotdesk.market.query import search
     from hotdesk.market.speed import relative
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
 from hotdesk.core.finish import Billing, Startup
 from hotdesk.core.gpu import Precision
@@ -127,7 +127,7 @@ def command(**given: Any) -> None:
     1 machine costs for 1000" holds and where it breaks. The second compares offers and answers three times:
     the cheapest, the fastest within the budget, and the knee, beyond which speed costs more than it brings.
     """
-    from hotdesk.cli.plan_shown import figure, show
+    from hotdesk.cli.ui.plan_shown import figure, show
 
     got = planned(given)
     answer = got.answer

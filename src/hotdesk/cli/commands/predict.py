@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
 from hotdesk.core.gpu import Gpu, Precision
 from hotdesk.core.speed import Family, predictor, utilisation

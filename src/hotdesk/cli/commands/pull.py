@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import folder_shown, options, render
-from hotdesk.cli.live import Live
+from hotdesk.cli.ui import folder_shown, options, render
+from hotdesk.cli.ui.live import Live
 from hotdesk.core.errors import Unknown
 
 

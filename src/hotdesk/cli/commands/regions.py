@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.core.errors import Unknown
 
 if TYPE_CHECKING:

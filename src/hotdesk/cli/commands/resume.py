@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from hotdesk.cli import options
 from hotdesk.cli.commands.up import command as up
+from hotdesk.cli.ui import options
 from hotdesk.store import Store
 from hotdesk.world import state_folder
 

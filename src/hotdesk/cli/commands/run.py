@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli import options, render, run_checked, run_planned
-from hotdesk.cli.live import Live
-from hotdesk.cli.run_planned import plan_options
+from hotdesk.cli.ui import options, render, run_checked, run_planned
+from hotdesk.cli.ui.live import Live
+from hotdesk.cli.ui.run_planned import plan_options
 from hotdesk.core.errors import HotdeskError, Unknown
 from hotdesk.core.model import Desk, Goal
 

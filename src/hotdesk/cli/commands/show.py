@@ -6,9 +6,9 @@ import click
 import msgspec
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
 from hotdesk.cli.commands import ls
 from hotdesk.cli.commands.log import as_dict, line
+from hotdesk.cli.ui import options, render
 
 
 @click.command()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli import render
-from hotdesk.cli.offer_table import fitted, paragraph
+from hotdesk.cli.ui import render
+from hotdesk.cli.ui.offer_table import fitted, paragraph
 from hotdesk.core.errors import Missing, Usage
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotdesk.cli import options, render
-from hotdesk.cli.offer_table import BANDS, fitted, paragraph
+from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.offer_table import BANDS, fitted, paragraph
 from hotdesk.core.errors import Missing, Unreachable, Usage
 from hotdesk.core.prices import Cheapest, ZonePrices, advise, region_of
 

@@ -8,7 +8,7 @@ import sys
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

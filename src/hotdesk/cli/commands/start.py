@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.cli import options
 from hotdesk.cli.commands.resume import command as resume
+from hotdesk.cli.ui import options
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.cli import options, render
-from hotdesk.cli.live import Live
+from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
 
 

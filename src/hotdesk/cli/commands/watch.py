@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotdesk.cli import options, render
-from hotdesk.cli.live import Live
+from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.live import Live
 from hotdesk.core.errors import NotAllowed, Refused, Unknown, Usage
 
 if TYPE_CHECKING:

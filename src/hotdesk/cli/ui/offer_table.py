@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog

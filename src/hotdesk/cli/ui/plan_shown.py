@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from hotdesk.charts import Figure, Series
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.core.finish import machines_worth
 from hotdesk.core.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.interruptions import Spot, worth_spot
@@ -257,7 +257,7 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
     heads = ["machines", "time", "cost", "x work", "", "time, 9 of 10", "cost, 9 of 10", "where it breaks"]
     if not bare:
         heads = ["offer", *heads[:-1], "evidence"]
-    from hotdesk.cli.offer_table import fitted
+    from hotdesk.cli.ui.offer_table import fitted
 
     right = ("machines", "time", "cost", "x work")
     spare = ("cost, 9 of 10", "x work", "time, 9 of 10")

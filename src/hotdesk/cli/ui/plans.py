@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.core.model import Desk, Offer
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, Retype, Wait
 

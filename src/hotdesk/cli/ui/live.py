@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Verify, Wait
 
 ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before more of it is foretold

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from hotdesk.cli import render
-from hotdesk.cli.offer_table import HEADS, RIGHT, groups, line
+from hotdesk.cli.ui import render
+from hotdesk.cli.ui.offer_table import HEADS, RIGHT, groups, line
 from hotdesk.core.errors import Usage
 from hotdesk.market.catalog import MARKETS, Catalog
 

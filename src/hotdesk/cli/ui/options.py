@@ -14,8 +14,8 @@ import click
 import msgspec
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli import render
-from hotdesk.cli.live import Live
+from hotdesk.cli.ui import render
+from hotdesk.cli.ui.live import Live
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Want
 from hotdesk.leaving import Limits
@@ -277,7 +277,7 @@ def show_work(desks: Hotdesk, name: str) -> None:
 
 def show_plan(desks: Hotdesk, desk: Any) -> None:
     """A dry run: the steps that would be taken, each with its reason."""
-    from hotdesk.cli.plans import lines
+    from hotdesk.cli.ui.plans import lines
 
     for line in lines(desk, desks.plan(desk)):
         render.echo(line)

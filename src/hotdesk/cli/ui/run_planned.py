@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from msgspec.structs import replace
 
-from hotdesk.cli import options, render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import HotdeskError, NotAllowed, Usage
 from hotdesk.core.model import Desk, Goal, Market, Offer, Value, Want
 

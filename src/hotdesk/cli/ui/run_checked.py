@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli import folder_shown, render
+from hotdesk.cli.ui import folder_shown, render
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import check_name
 

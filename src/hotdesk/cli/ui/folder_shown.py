@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hotdesk.cli import render
+from hotdesk.cli.ui import render
 from hotdesk.connect.folder import Contents
 from hotdesk.core.errors import Missing
 
