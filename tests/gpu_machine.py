@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.connect import agent as connect_agent
+from hotdesk.connect import guest_agent as connect_agent
 from hotdesk.machine.user_data import source
 from tests.local_rig import wait_for
 

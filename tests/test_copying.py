@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.connect import copying, placing
-from hotdesk.connect.folder import contents
+from hotdesk.connect.sync import contents
 from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.ports import Access
 from tests.local_rig import rig_in, tool

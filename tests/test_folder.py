@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.connect.folder import contents
+from hotdesk.connect.sync import contents
 from hotdesk.core.errors import Missing, NeedsDecision
 from tests.local_rig import tool
 

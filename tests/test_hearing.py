@@ -11,7 +11,7 @@ import pytest
 
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
-from hotdesk.connect import agent
+from hotdesk.connect import guest_agent
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
 from hotdesk.machine.user_data import source
@@ -29,24 +29,24 @@ class At:
         told = {"LIB": self.lib, "RUN": self.run, "PCI": folder / "pci", "CLOUD": folder / "no",
                 "JUPYTER": "http://127.0.0.1:9/api"}  # fmt: skip
         settings = " ".join(f"HOTDESK_{name}={value}" for name, value in told.items())
-        self.question = agent._ASK
+        self.question = guest_agent._ASK
         for path, here in (("/opt/hotdesk", folder), ("/etc/systemd/system", folder)):
             self.question = self.question.replace(path, str(here))
         (folder / "python3").symlink_to(sys.executable)
         shell.write_text(f"#!/bin/sh\nexport {settings} PATH={folder}:$PATH\n{self.question}\n")
         shell.chmod(0o755)
-        patch.setattr(agent.ssh, "program", lambda name: str(shell))
+        patch.setattr(guest_agent.ssh, "program", lambda name: str(shell))
         self.access = Access(desk="blue", host="h", port=22, user="me", key_path="/k", known_hosts_path="/h",
                              alias="a", notebook_port=8888)  # fmt: skip
 
-    def says(self, **files: Any) -> dict[str, agent.Remark]:
+    def says(self, **files: Any) -> dict[str, guest_agent.Remark]:
         for name, value in files.items():
             folder = self.run if name in {"compared", "warm"} else self.lib
             suffix = "" if name in {"lacking", "failed"} else ".json"
             (folder / f"{name}{suffix}").write_text(value if suffix == "" else json.dumps(value))
-        said = agent.report(self.access)
+        said = guest_agent.report(self.access)
         assert said is not None
-        return {r.topic: r for r in agent.remarks(said, "blue", "L4")}
+        return {r.topic: r for r in guest_agent.remarks(said, "blue", "L4")}
 
 
 @pytest.fixture
@@ -82,9 +82,13 @@ def test_a_gpu_that_is_not_there_and_a_tool_that_could_not_be_had(at: At) -> Non
 
 def test_what_is_said_of_a_driver_while_the_machine_sees_to_it() -> None:
     def said(works: bool, **install: Any) -> tuple[str, str]:
-        driver = agent.Driver(devices=1, works=works, said="580.95.05" if works else "no driver is loaded")
-        report = agent.Report(driver=driver, install=agent.Install(**install) if install else None)
-        [remark] = agent.remarks(report, "blue", "L4")
+        driver = guest_agent.Driver(
+            devices=1, works=works, said="580.95.05" if works else "no driver is loaded"
+        )
+        report = guest_agent.Report(
+            driver=driver, install=guest_agent.Install(**install) if install else None
+        )
+        [remark] = guest_agent.remarks(report, "blue", "L4")
         return remark.text, remark.fix
 
     installing = {"state": "installing", "seconds": 40.4, "step": "installing driver 580-server-open"}
@@ -127,9 +131,9 @@ def test_what_happened_at_the_desk_is_a_row_of_the_journal_and_only_once(at: At,
 
 def test_a_desk_without_an_agent_says_nothing(at: At, tmp_path: Path) -> None:
     (tmp_path / "agent.py").unlink()
-    assert agent.report(at.access) is None
+    assert guest_agent.report(at.access) is None
     (tmp_path / "agent.py").write_text("print('not JSON')")
-    assert agent.report(at.access) is None
+    assert guest_agent.report(at.access) is None
 
 
 # ---- whether anything there ends the machine -----------------------------------------------------------
@@ -171,9 +175,9 @@ def test_one_that_the_machines_python_cannot_run_is_said_also_where_the_agent_is
         body = '[ "$1" = -V ] && echo Python 3.7.16 && exit; echo SyntaxError: invalid syntax >&2; exit 1'
         (tmp_path / "python3").write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / "python3").chmod(0o755)
-    report = agent.report(at.access)
+    report = guest_agent.report(at.access)
     assert report is not None
-    [remark] = agent.remarks(report, "blue", "L4")
+    [remark] = guest_agent.remarks(report, "blue", "L4")
     assert remark.topic == "idle watch"
     assert "its python3 is Python 3." in remark.text
     assert "a notice that AWS takes it back is not heeded" in remark.text

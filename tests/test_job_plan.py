@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotdesk.connect.at_desk import packed_runner
+from hotdesk.connect.job_runner import packed_runner
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import (
     SILENT_SECONDS,

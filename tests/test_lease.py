@@ -42,7 +42,7 @@ class Told:
         import json
         import os
 
-        from hotdesk.connect.leave import limits
+        from hotdesk.connect.limits import limits
 
         if self.deaf:
             raise Unreachable("no answer")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.api import Hotdesk
-from hotdesk.connect.leave import limits
+from hotdesk.connect.limits import limits
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome

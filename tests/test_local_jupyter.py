@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hotdesk.connect.prove import prove
+from hotdesk.connect.readiness import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance
 from hotdesk.core.ports import Access

@@ -15,7 +15,7 @@ import msgspec
 import psutil
 import pytest
 
-from hotdesk.connect.prove import prove
+from hotdesk.connect.readiness import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Phase, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder

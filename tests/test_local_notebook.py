@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.connect.prove import prove
+from hotdesk.connect.readiness import prove
 from hotdesk.core.model import Instance
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
 from tests.test_local_jupyter import Browser, Denied, password

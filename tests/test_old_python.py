@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.cli.ui import bench_sent
-from hotdesk.connect.at_desk import packed_runner
+from hotdesk.connect.job_runner import packed_runner
 from hotdesk.machine.user_data import source
 
 OLDEST = (3, 8)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.connect import public as connecting
+from hotdesk.connect import exposure as connecting
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.machine import public

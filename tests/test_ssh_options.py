@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hotdesk.connect import editor, prove, ssh, ssh_options, tunnel
+from hotdesk.connect import editor, readiness, ssh, ssh_options, tunnel
 from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Instance
@@ -312,7 +312,7 @@ def test_each_command_reaches_its_own_desk_whatever_the_person_has_set(
         access = desks.access(desk)
         assert output(ssh.command(access, ["echo $HOTDESK_DESK"])) == desk.desk
         assert output(ssh.question(access, "echo $HOTDESK_DESK")) == desk.desk
-        prove.prove(access)
+        readiness.prove(access)
         (tmp_path / "file").write_text(desk.desk)
         shell = shlex.join(["ssh", *ssh.options(access), "-p", str(access.port)])
         if shutil.which("rsync"):

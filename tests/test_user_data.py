@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hotdesk.connect import prove
+from hotdesk.connect import readiness
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
 from hotdesk.machine import agent, jupyter
@@ -279,14 +279,14 @@ def prove_here(set_up: SetUp, patch: pytest.MonkeyPatch, tmp_path: Path) -> Refu
     """What `up` says: its own question, asked where the script ran instead of over ssh."""
     (set_up.root / "run/cloud-init").mkdir(exist_ok=True)
     shell = tmp_path / "ssh"
-    question = set_up.here(prove._SET_UP)
+    question = set_up.here(readiness._SET_UP)
     shell.write_text(f"#!/bin/sh\n{question}\necho no complaint\n")
     shell.chmod(0o755)
-    patch.setattr(prove.ssh, "program", lambda name: str(shell))
+    patch.setattr(readiness.ssh, "program", lambda name: str(shell))
     access = Access(desk="blue", host="h", port=22, user="me", key_path="/k", known_hosts_path="/h",
                     alias="a", notebook_port=1)  # fmt: skip
     with pytest.raises(Refused) as no:
-        prove.prove(access)
+        readiness.prove(access)
     return no.value
 
 
@@ -424,7 +424,7 @@ def test_a_boot_that_ended_without_a_shutdown_is_told_by_the_next(tmp_path: Path
 
 
 def test_after_a_shutdown_that_was_skipped_files_are_not_called_as_they_were() -> None:
-    from hotdesk.connect.agent import Compared, Report, remarks
+    from hotdesk.connect.guest_agent import Compared, Report, remarks
 
     same = Compared(same=True, whole=True)
     [well] = remarks(Report(compared=same), "blue", "")

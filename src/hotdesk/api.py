@@ -416,7 +416,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         from hotdesk.reconcile import Reconciler
 
         def prove(access: Access) -> None:
-            from hotdesk.connect.prove import prove
+            from hotdesk.connect.readiness import prove
 
             prove(access)
             self.listen(access)

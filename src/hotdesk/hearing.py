@@ -11,8 +11,8 @@ from hotdesk.core.steps import Outcome, Row, Told
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
-    from hotdesk.connect import agent
-    from hotdesk.connect.agent import Remark
+    from hotdesk.connect import guest_agent
+    from hotdesk.connect.guest_agent import Remark
     from hotdesk.core.ports import Access, Clock
 
 
@@ -22,7 +22,7 @@ class Hearing:
     store: Store
     clock: Clock
     on_row: Callable[[Row], None]
-    _heard: dict[str, agent.Report]  # what each desk's agent said last
+    _heard: dict[str, guest_agent.Report]  # what each desk's agent said last
 
     if TYPE_CHECKING:
 
@@ -33,13 +33,13 @@ class Hearing:
 
         Nothing from a desk on this computer, which has no agent, or from one that cannot be asked.
         """
-        from hotdesk.connect import agent
+        from hotdesk.connect import guest_agent
 
         if name not in self._heard:
             with contextlib.suppress(HotdeskError):
                 self.hear(self.access(name))
         said = self._heard.get(name)
-        return agent.remarks(said, name, gpu) if said else []
+        return guest_agent.remarks(said, name, gpu) if said else []
 
     def hear(self, access: Access) -> None:
         """Ask a desk's agent. What has happened there since somebody last asked goes into the journal."""
@@ -48,9 +48,9 @@ class Hearing:
 
     def listen(self, access: Access) -> None:
         """Ask a desk's agent, and only remember what it says: from any thread, for several desks at once."""
-        from hotdesk.connect import agent
+        from hotdesk.connect import guest_agent
 
-        if not access.notebook_here and (said := agent.report(access)):
+        if not access.notebook_here and (said := guest_agent.report(access)):
             self._heard[access.desk] = said
 
     def write_down(self, access: Access) -> None:

@@ -1,6 +1,6 @@
 """Leases: a machine that was given one ends itself, unless a hotdesk that still lives keeps renewing it.
 
-Renewing is saying the desk's limits again (connect/leave.py): the watch at the desk counts the lease from the
+Renewing is saying the desk's limits again (connect/limits.py): the watch at the desk counts the lease from the
 moment it was last told, and the hard end (`--until`) from the one at which it was asked for, however often it
 is told. A computer that dies, sleeps or loses its network says nothing any more, and the bill ends by itself.
 """
@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator
 
-from hotdesk.connect import leave
+from hotdesk.connect import limits
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access, Clock
@@ -31,7 +31,7 @@ class Leases:
     """Renews the leases of the desks that somebody watches over."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, access: Callable[[Desk], Access | None], tell: Tell = leave.tell
+        self, *, store: Store, clock: Clock, access: Callable[[Desk], Access | None], tell: Tell = limits.tell
     ) -> None:
         self.store, self.clock, self.access, self.tell = store, clock, access, tell
         self._tried: dict[str, float] = {}
@@ -54,7 +54,7 @@ class Leases:
 
 
 @contextlib.contextmanager
-def kept(access: Access, desk: Desk, clock: Clock, tell: Tell = leave.tell) -> Iterator[None]:
+def kept(access: Access, desk: Desk, clock: Clock, tell: Tell = limits.tell) -> Iterator[None]:
     """Renew a desk's lease for as long as the body runs: a terminal that is open."""
     seconds = period(desk)
     if not seconds:

@@ -113,11 +113,11 @@ class Leaving:
 
     def renew(self, name: str) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
-        from hotdesk.connect import leave
+        from hotdesk.connect import limits
 
         desk = self.store.desk(name)
-        if leave.limits(desk, self.clock.now()):
-            leave.tell(self.access(name), desk, self.clock.now())
+        if limits.limits(desk, self.clock.now()):
+            limits.tell(self.access(name), desk, self.clock.now())
 
     def finish_left(self) -> list[str]:
         """Park every desk whose machine ended itself, also those that only other computers know; their names.
@@ -155,14 +155,14 @@ class Leaving:
 
     def at_stake(self, name: str) -> list[str]:
         """What would be lost with a desk's machine, in words: it lies on disks that are in no image."""
-        from hotdesk.connect import leave
+        from hotdesk.connect import limits
 
         desk = self.store.desk(name)
         machine = self.survey(desk.provider).of(name).live if desk.provider != "local" else None
         if machine is None or machine.phase is not Phase.READY or not machine.scratch_gib:
             return []
         try:
-            found = leave.scratch(self.access(name))
+            found = limits.scratch(self.access(name))
         except HotdeskError as error:
             return [f"whatever lies on its {machine.scratch_gib:.0f} GiB of instance store ({error.what})"]
         return [
@@ -226,9 +226,9 @@ class Leaving:
 
     def stay(self, name: str, seconds: float) -> None:
         """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
-        from hotdesk.connect import leave
+        from hotdesk.connect import limits
 
-        leave.stay(self.access(name), seconds)
+        limits.stay(self.access(name), seconds)
 
     def leftovers(self) -> tuple[list[Thing], list[Unread]]:
         """What no desk needs, the dearest first; and the regions and clouds that could not be looked at."""

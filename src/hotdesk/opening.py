@@ -105,7 +105,7 @@ class Opening:
 
         It stays so until `hide`, also over park and resume. Raises `Usage`, `Unreachable`, `NeedsDecision`.
         """
-        from hotdesk.connect import public
+        from hotdesk.connect import exposure as public
 
         desk = msgspec.structs.replace(self.store.desk(name), public=who_may(to))
         self.can_be_public(desk.provider)
@@ -132,7 +132,7 @@ class Opening:
 
     def hide(self, name: str) -> None:
         """Jupyter through the ssh tunnel only. Harmless where it is so already."""
-        from hotdesk.connect import public
+        from hotdesk.connect import exposure as public
 
         desk = msgspec.structs.replace(self.store.desk(name), public="")
         self.store.put(desk)

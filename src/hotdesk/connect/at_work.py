@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hotdesk.connect.at_desk import run_there
+from hotdesk.connect.job_runner import run_there
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from hotdesk.connect import at_desk, placing, ssh, tar
-from hotdesk.connect.folder import ARRIVING
+from hotdesk.connect import job_runner, placing, ssh, tar
+from hotdesk.connect.sync import ARRIVING
 from hotdesk.connect.tar import NOT_EMPTY, complain, is_full, parts, plain
 from hotdesk.core.errors import Busy, Missing
 from hotdesk.core.model import Value
@@ -152,7 +152,7 @@ find .hotdesk/copying -mindepth 1 -maxdepth 1 ! -name {key} {old} | while read -
   rm -rf "$old"
 done
 exit 0"""
-    done = at_desk.run_there(access, line, b"".join(b"./" + os.fsencode(f) + b"\0" for f in folders))
+    done = job_runner.run_there(access, line, b"".join(b"./" + os.fsencode(f) + b"\0" for f in folders))
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         complain(1, said, f"The folder {target} could not be made", access)
@@ -210,7 +210,7 @@ def pull(
 
 
 def _rsync_there(access: Access) -> bool:
-    return at_desk.run_there(access, "command -v rsync").returncode == 0
+    return job_runner.run_there(access, "command -v rsync").returncode == 0
 
 
 def _pull_rsync(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from hotdesk.connect import at_desk, placing, ssh
+from hotdesk.connect import job_runner, placing, ssh
 from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Unreachable
 from hotdesk.core.ports import Access
@@ -40,7 +40,7 @@ def push(
         _piped(access, argv, line, b"".join(b"./" + os.fsencode(n) + b"\0" for n in every))
         words = ["-", f"{at}/tree", plain(target)]
         put = f"cd && python3 {shlex.join(words)} && rm -rf {at}/tree"
-        done = at_desk.run_there(access, put, Path(placing.__file__).read_bytes())
+        done = job_runner.run_there(access, put, Path(placing.__file__).read_bytes())
         said = done.stderr.decode("utf-8", "replace").splitlines()
         complain(done.returncode, said[-1:], "Not everything was copied", access)
         for name in (os.fsdecode(n) for n in done.stdout.split(b"\0") if n):

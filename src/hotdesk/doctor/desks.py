@@ -159,10 +159,10 @@ def _halves(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
 
 def _watched(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
     """Whether the desk's own watch lives, and knows the limits that were said."""
-    from hotdesk.connect import leave
+    from hotdesk.connect import limits
 
     try:
-        told = leave.ask(desks.access(desk.name))
+        told = limits.ask(desks.access(desk.name))
     except (HotdeskError, Refused):
         return  # that it does not answer is said elsewhere
     if dead := sorted(unit for unit, state in told.units.items() if state != "active"):
@@ -172,7 +172,7 @@ def _watched(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
             why="That is what ends the machine when nothing works there: without it, it is paid on and on.",
             fix=f"hotdesk ssh {desk.name} -- sudo systemctl restart {' '.join(dead)}",
         )
-    wanted = leave.limits(desk, desks.clock.now())
+    wanted = limits.limits(desk, desks.clock.now())
     if {k: v for k, v in wanted.items() if k != "stop_seconds"} != {
         k: v for k, v in told.limits.items() if k != "stop_seconds"
     } or ("stop_seconds" in wanted) != ("stop_seconds" in told.limits):
@@ -204,7 +204,7 @@ def _lost_keys(desks: Hotdesk, desk: Desk) -> list[str]:
 
 
 def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
-    from hotdesk.connect.prove import prove
+    from hotdesk.connect.readiness import prove
 
     try:
         prove(desks.access(desk.name))

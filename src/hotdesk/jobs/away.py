@@ -21,7 +21,7 @@ import msgspec
 
 import hotdesk
 from hotdesk.connect import copying, ssh
-from hotdesk.connect.folder import contents
+from hotdesk.connect.sync import contents
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job
 from hotdesk.core.ports import Access

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.connect import copying, placing
-from hotdesk.connect.folder import ARRIVING
+from hotdesk.connect.sync import ARRIVING
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access

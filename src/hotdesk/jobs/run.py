@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.connect import at_desk
+from hotdesk.connect import job_runner
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -102,7 +102,7 @@ class Runs:
         if isinstance(act, Ready) and desk is not None and (access := self.access(desk)):
             act = plan_jobs(desk, True, jobs, None)
             if isinstance(act, Look):
-                seen = {job.id: job for job in at_desk.look(access).jobs}
+                seen = {job.id: job for job in job_runner.look(access).jobs}
                 act = plan_jobs(desk, True, jobs, seen)
         if mine and desk is not None and act is not None:
             act = self.placing.reconsidered(desk, act, [j for j in jobs if not j.settled], seen)
@@ -112,7 +112,7 @@ class Runs:
         """What a desk's disk says of all its jobs; nothing while the desk does not run."""
         desk = self.store.find(name)
         access = self.access(desk) if desk else None
-        return {job.id: job for job in at_desk.look(access).jobs} if access else {}
+        return {job.id: job for job in job_runner.look(access).jobs} if access else {}
 
     def take(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
         """One act; the caller holds the desk."""
@@ -120,7 +120,7 @@ class Runs:
             case Start(job=job, attempt=attempt, restore=restore):
                 self._begin(job, attempt, restore, act.why)
             case End(job=job):
-                at_desk.cancel(self._reach(job.desk), job.id)
+                job_runner.cancel(self._reach(job.desk), job.id)
             case Record(job=job, exit_status=status):
                 self._keep_log(job, seen.get(job.id))
                 self.store.put_job(job.number, result=self._result(job, status, seen.get(job.id), act.why))
@@ -129,7 +129,7 @@ class Runs:
             case Settle(job=job, goal=goal):
                 self._settle(job, goal)
             case Notify(job=job):
-                at_desk.notice(self._reach(job.desk))
+                job_runner.notice(self._reach(job.desk))
             case Shift(job=job):
                 self._shift(job, act)
             case Ready() | Look() | Follow() | Pause() | Rest():
@@ -231,7 +231,7 @@ class Runs:
         (row,) = self.store.begin([(job.desk, step)], self.clock.now())
         self.on_row(row)
         try:
-            at_desk.begin(access, job, attempt, restore)
+            job_runner.begin(access, job, attempt, restore)
         except HotdeskError as error:
             message = error.why or error.what
             self.on_row(self.store.end(row, Outcome(status="unknown", message=message), self.clock.now()))
@@ -311,7 +311,7 @@ class Runs:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         parts: list[bytes] = []
         start = max(0, seen.log_bytes - KEPT_LOG_BYTES)
-        at_desk.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
+        job_runner.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
         whole = file.with_suffix(".new")
         whole.write_bytes(b"".join(parts))
         whole.replace(file)
@@ -341,7 +341,7 @@ class Runs:
         if access is None:
             return offset
         before, began = offset, self.clock.now()
-        offset = at_desk.follow(access, job.id, offset, on_output)
+        offset = job_runner.follow(access, job.id, offset, on_output)
         if offset == before and self.clock.now() - began < 1.0:
             self.clock.sleep(0.5)  # a connection that does not come about
         return offset
@@ -351,4 +351,4 @@ class Runs:
         access = self.access(desk) if desk else None
         if access is None or desk is None or desk.goal is not Goal.RUNNING:
             return offset
-        return at_desk.follow(access, job.id, offset, on_output, to_the_end=False)
+        return job_runner.follow(access, job.id, offset, on_output, to_the_end=False)

@@ -12,7 +12,7 @@ runner.py work ID            (inside) run the attempt that was begun
 A job lives in ~/.hotdesk/jobs/ID: `order.json`, `log`, `status.json` (written whole or not at all) and
 `run.lock`, which the kernel holds for as long as any of the job's processes lives. A status that says
 "running" without that lock is an interruption. The standard library only: it runs wherever Python 3.8 does,
-from a zip file with job_files.py, attempt.py and checkpoints.py (connect/at_desk.py packs it).
+from a zip file with job_files.py, attempt.py and checkpoints.py (connect/job_runner.py packs it).
 """
 
 from __future__ import annotations

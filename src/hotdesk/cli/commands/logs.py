@@ -22,7 +22,7 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
     With -f it exits with the job's own status; Ctrl-C only ends the listening.
     """
     from hotdesk.cli.commands.run import report
-    from hotdesk.connect import at_desk
+    from hotdesk.connect import job_runner
     from hotdesk.jobs.run import kept_log
 
     def say(words: bytes) -> None:
@@ -45,7 +45,7 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
             say(kept.read_bytes())
             return
         try:
-            at_desk.follow(desks.access(name), job.id, 0, say, to_the_end=False)
+            job_runner.follow(desks.access(name), job.id, 0, say, to_the_end=False)
         except NeedsDecision as error:
             raise NeedsDecision(
                 f"{name} does not run, and the log of job {job.number} lies at the desk.",

@@ -61,7 +61,7 @@ def _of(desk: str, source: str, everything: bool) -> tuple[Path, list[str]]:
 
 
 def _of_folder(desk: str, path: Path, inside: bool, everything: bool) -> tuple[Path, list[str]]:
-    from hotdesk.connect.folder import contents
+    from hotdesk.connect.sync import contents
 
     in_git = ".git" in path.resolve().parts  # named like any other folder, it goes like one
     found = contents(path, everything=everything or in_git)

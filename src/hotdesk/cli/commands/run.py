@@ -18,7 +18,7 @@ from hotdesk.core.model import Desk, Goal
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
-    from hotdesk.connect.folder import Contents
+    from hotdesk.connect.sync import Contents
     from hotdesk.core.jobs import Job
     from hotdesk.core.ports import Access
 
@@ -111,7 +111,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
 def _queued(
     desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any], live: Live
 ) -> Job | None:
-    from hotdesk.connect import at_desk, folder
+    from hotdesk.connect import job_runner, sync
     from hotdesk.core.jobs import Job
 
     here = Path.cwd()
@@ -140,10 +140,10 @@ def _queued(
         if any(job.folder == plain and job.result is None for job in waiting):
             target = f"{plain}-{max(job.number for job in waiting) + 1}"
         like = plain if target != plain else ""
-        found = folder.contents(here, everything=given["all"])  # anew: a launch may have taken minutes
+        found = sync.contents(here, everything=given["all"])  # anew: a launch may have taken minutes
         _push(access, found, target, like, live.progress(f"copying {here.name} to {name}"))
     program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
-    if program and not at_desk.has(access, target, program):
+    if program and not job_runner.has(access, target, program):
         render.note(f"Nothing was begun, and {name} runs on: hotdesk park {name}")
         raise Unknown(
             f"There is no command {program!r} at {name}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotdesk.cli.ui import render
-from hotdesk.connect.folder import Contents
+from hotdesk.connect.sync import Contents
 from hotdesk.core.errors import Missing
 
 _NAMES = 3

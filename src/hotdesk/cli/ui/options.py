@@ -21,7 +21,7 @@ from hotdesk.core.model import Want
 from hotdesk.leaving import Limits
 
 if TYPE_CHECKING:
-    from hotdesk.connect.agent import Remark
+    from hotdesk.connect.guest_agent import Remark
 
 F = TypeVar("F", bound=Callable[..., Any])
 

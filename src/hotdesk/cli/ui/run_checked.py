@@ -19,7 +19,7 @@ from hotdesk.core.model import check_name
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
-    from hotdesk.connect.folder import Contents
+    from hotdesk.connect.sync import Contents
 
 #: Programs whose first word that is no option may be a script of the project.
 _TAKE_SCRIPTS = re.compile(
@@ -110,7 +110,7 @@ def place(here: Path, given: dict[str, Any]) -> None:
 
 def goods(desk: str, here: Path, words: tuple[str, ...], given: dict[str, Any]) -> None:
     """What will be copied, said; and whether what shall run is part of it."""
-    from hotdesk.connect.folder import contents
+    from hotdesk.connect.sync import contents
 
     found = contents(here, everything=given["all"])
     folder_shown.note(found, desk)

@@ -109,7 +109,7 @@ def _write(access: Access, name: str, text: str) -> None:
 
 def scratch(access: Access) -> list[Scratch]:
     """What lies on the machine's own disks, in no image. Raises `Unreachable`."""
-    from hotdesk.connect.at_desk import run_there
+    from hotdesk.connect.job_runner import run_there
 
     script = files("hotdesk.machine").joinpath("scratch.py").read_bytes()
     done = run_there(access, "exec python3 -", script)
