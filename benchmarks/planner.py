@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 import time
 
+from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Survey
-from hotdesk.core.plan import plan
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Outcome, Prove, Stop, Verify
 from hotdesk.store import Store
 from tests.sim import offers

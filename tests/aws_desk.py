@@ -21,8 +21,8 @@ from hotdesk.api import Hotdesk
 from hotdesk.config import Config
 from hotdesk.connect.keys import desk_keys
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
-from hotdesk.core.plan import plan_gc
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
 from hotdesk.market.table import shipped

@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hotdesk.core.descent import key
 from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.core.lifecycle.descent import key
 from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row

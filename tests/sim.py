@@ -16,8 +16,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from hotdesk.core.descent import extended
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
+from hotdesk.core.lifecycle.descent import extended
 from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import BakeOrder, LaunchOrder

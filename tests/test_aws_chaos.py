@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.errors import Unreachable
+from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Goal, Market, Want
-from hotdesk.core.plan import plan_gc
 from hotdesk.core.steps import Ask, Delete, Prove
 from tests.aws_desk import FREE, HOME, TWO_DISKS, Boundaries, Crash, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2

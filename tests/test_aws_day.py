@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Goal, Market, Want
-from hotdesk.core.plan import plan
 from tests.aws_desk import HOME, Laptop, offer
 from tests.fake_ec2.process import FakeEc2
 

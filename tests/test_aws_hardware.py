@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import PROVE_SECONDS, plan
 from hotdesk.core.model import Desk, Goal, Instance, Market, Phase, Seen, Want
-from hotdesk.core.past import Past
-from hotdesk.core.plan import PROVE_SECONDS, plan
 from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
 from hotdesk.providers.aws import hardware, images, instances
 from hotdesk.providers.aws.offers import GPU_PATTERNS

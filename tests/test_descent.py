@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from hotdesk.core.descent import Descent, extended, holds, mark, marked, own
+from hotdesk.core.lifecycle.descent import Descent, extended, holds, mark, marked, own
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Seen
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan, plan_gc
 from hotdesk.core.steps import Ask, Bake, Copy, Delete, Launch, Start
 from hotdesk.providers.aws import tags
 from tests.laptop import HERE, SPOT, THERE, Laptop, a_desk, reach, until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.api import Hotdesk
-from hotdesk.core.descent import mark
+from hotdesk.core.lifecycle.descent import mark
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey
 from hotdesk.leftovers import things
 from tests.conftest import Command

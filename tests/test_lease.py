@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk.core.errors import Unreachable
-from hotdesk.core.leaving import ended_itself
+from hotdesk.core.lifecycle.shutdown import ended_itself
 from hotdesk.core.model import Desk, Goal, Market, Phase
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Leave

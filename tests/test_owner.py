@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Goal, Instance, Market, Phase, Survey
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan, plan_gc
 from hotdesk.core.steps import Ask
 from hotdesk.providers.aws.owner import name_of
 from hotdesk.providers.aws.settings import Settings

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from hotdesk.core.errors import Kind
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan
 from hotdesk.core.steps import (
     AnyStep,
     Ask,

@@ -15,9 +15,9 @@ import pytest
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Kind
 from hotdesk.core.jobs import Job, Notify, Pause, SeenJob, Shift, leave_machine
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Phase, Seen
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan
 from hotdesk.core.policy import Decision
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Move, Outcome, Row
 from hotdesk.core.zones import DOWN_SECONDS, FORGET_SECONDS, UNKNOWN_SECONDS, events, spells, zones

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Busy, Damaged, Kind, Missing, Unknown
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Goal
-from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Outcome, Prove, Row, Start, Verify
 from hotdesk.state_file import MIGRATIONS
 from hotdesk.store import Store

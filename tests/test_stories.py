@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk.core.backoff import MOST_SECONDS
-from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.launching import PUT_OFF
+from hotdesk.core.lifecycle.descent import FINAL, marked
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.launch import PUT_OFF
+from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Scope, Seen
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan, plan_gc
 from hotdesk.core.steps import AnyStep, Ask, Bake, Delete, Launch, Outcome, Prove
 from tests.laptop import HERE, SPOT, THERE, CrashAt, Laptop, a_desk, reach, until
 from tests.sim import OFFERS, Cloud, Crash, offers

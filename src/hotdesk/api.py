@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.descent import own
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -26,7 +25,8 @@ from hotdesk.core.errors import (
     Unreachable,
     Usage,
 )
-from hotdesk.core.leaving import left
+from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lifecycle.shutdown import left
 from hotdesk.core.model import (
     Desk,
     Goal,
@@ -276,7 +276,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
     def plan(self, desk: Desk) -> list[AnyStep]:
         """The steps from what is seen to what this row wants: what a dry run shows. Nothing is done."""
-        from hotdesk.core.plan import plan
+        from hotdesk.core.lifecycle.plan import plan
 
         seen = self.survey(desk.provider).of(desk.name)
         return plan(desk, seen, self.store.past(desk), self.clock.now())

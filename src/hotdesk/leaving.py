@@ -124,7 +124,7 @@ class Leaving:
 
         A desk that another command holds is its work. What stops one desk does not stop the next.
         """
-        from hotdesk.core.leaving import ended_alone, left
+        from hotdesk.core.lifecycle.shutdown import ended_alone, left
         from hotdesk.core.model import is_name
 
         done = []

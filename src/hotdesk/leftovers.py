@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import plan_gc
+from hotdesk.core.lifecycle.save import last_copy
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan_gc
-from hotdesk.core.saving import last_copy
 from hotdesk.core.steps import Ask, Delete
 
 

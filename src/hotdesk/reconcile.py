@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from hotdesk.abreast import abreast
 from hotdesk.core.backoff import backoff
-from hotdesk.core.descent import own
 from hotdesk.core.errors import (
     Busy,
     Failing,
@@ -30,9 +29,10 @@ from hotdesk.core.errors import (
     Refused,
     Unreachable,
 )
+from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.plan import plan, together
 from hotdesk.core.model import Desk, Goal, Instance, Seen, Survey
-from hotdesk.core.past import Past
-from hotdesk.core.plan import plan, together
 from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Shared, Wide
 from hotdesk.core.steps import (
     AnyStep,

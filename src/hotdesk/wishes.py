@@ -9,7 +9,7 @@ import msgspec
 
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import Kind, Overloaded, Refused, Usage
-from hotdesk.core.leaving import ended_itself
+from hotdesk.core.lifecycle.shutdown import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
 from hotdesk.core.steps import Wait

@@ -49,7 +49,7 @@ def findings(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
 
 
 def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
-    from hotdesk.core.plan import plan
+    from hotdesk.core.lifecycle.plan import plan
 
     seen = survey.of(desk.name)
     if open_ := [r for r in desks.store.rows(desk.name) if r.outcome is None]:

@@ -236,7 +236,7 @@ def _refused(store: Store, now: float) -> frozenset[str]:
     rows = store.rows(limit=500)
     if not rows:
         return frozenset()
-    from hotdesk.core.past import Past
+    from hotdesk.core.lifecycle.history import Past
 
     return frozenset(Past(rows).refusals(now))
 

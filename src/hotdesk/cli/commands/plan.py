@@ -279,7 +279,7 @@ def _offers(given: dict[str, Any]) -> list[Offer]:
 
 def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> list[Offer]:
     """The offers that this computer knows and these options allow, less those that were refused lately."""
-    from hotdesk.core.past import Past
+    from hotdesk.core.lifecycle.history import Past
     from hotdesk.market.query import Query, search
     from hotdesk.market.stock import known
     from hotdesk.market.table import shipped

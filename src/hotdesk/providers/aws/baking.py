@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Failing, Kind, Refused
+from hotdesk.core.lifecycle.descent import FINAL, marked
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.aws import disks, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.descent import FINAL, marked
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.lifecycle.descent import FINAL, marked
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import disks, hardware, tags
@@ -38,7 +38,9 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     keys: str = ""  # which launch made its host keys; "" when it has none yet
     tpm: str = ""
     more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
-    line: tuple[str, ...] = ()  # of a desk's own: the saves that it comes from, with itself (core/descent.py)
+    line: tuple[
+        str, ...
+    ] = ()  # of a desk's own: the saves that it comes from, with itself (core/lifecycle/descent.py)
     parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
 
 

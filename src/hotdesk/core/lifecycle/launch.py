@@ -1,25 +1,14 @@
 """A desk without a machine: what of its work is saved first, and what is launched, from which image.
 
-Called by the planner (core/plan.py), and as pure as that.
+Called by the planner (core/lifecycle/plan.py), and as pure as that.
 """
 
 from __future__ import annotations
 
-from hotdesk.core.descent import holds, holds_proven
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.model import (
-    Desk,
-    Disk,
-    Goal,
-    Image,
-    Instance,
-    Market,
-    Offer,
-    Phase,
-    Seen,
-)
-from hotdesk.core.past import Past
-from hotdesk.core.saving import (
+from hotdesk.core.lifecycle.descent import holds, holds_proven
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.save import (
     TRIES,
     finish,
     gave_up,
@@ -31,6 +20,17 @@ from hotdesk.core.saving import (
     save,
     superseded,
     usable,
+)
+from hotdesk.core.model import (
+    Desk,
+    Disk,
+    Goal,
+    Image,
+    Instance,
+    Market,
+    Offer,
+    Phase,
+    Seen,
 )
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 

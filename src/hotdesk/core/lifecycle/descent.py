@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Seen
-from hotdesk.core.past import Past
 from hotdesk.core.steps import Prove
 
 Holder = Instance | Disk | Image

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hotdesk.core.descent import holds_proven
+from hotdesk.core.lifecycle.descent import holds_proven
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Seen
-from hotdesk.core.past import Past
 from hotdesk.core.steps import Bake, Copy, Delete, Leave, Prove, Stop
 
 #: How the reason of a machine's end begins when the watch at the desk has ended it (machine/idle.py),

@@ -18,10 +18,21 @@ from shlex import quote
 
 from msgspec.structs import replace
 
-from hotdesk.core.descent import own
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.launching import launch, without_machine
-from hotdesk.core.leaving import left
+from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.launch import launch, without_machine
+from hotdesk.core.lifecycle.save import (
+    TRIES,
+    delete_everything,
+    gave_up,
+    last_copy,
+    let_go,
+    prune,
+    refused,
+    save,
+)
+from hotdesk.core.lifecycle.shutdown import left
 from hotdesk.core.model import (
     Desk,
     Disk,
@@ -32,17 +43,6 @@ from hotdesk.core.model import (
     Phase,
     Seen,
     Survey,
-)
-from hotdesk.core.past import Past
-from hotdesk.core.saving import (
-    TRIES,
-    delete_everything,
-    gave_up,
-    last_copy,
-    let_go,
-    prune,
-    refused,
-    save,
 )
 from hotdesk.core.steps import (
     AnyStep,

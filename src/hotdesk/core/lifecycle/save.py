@@ -6,10 +6,10 @@ there, verified.
 
 from __future__ import annotations
 
-from hotdesk.core.descent import holds
 from hotdesk.core.errors import Kind
+from hotdesk.core.lifecycle.descent import holds
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Seen
-from hotdesk.core.past import Past
 from hotdesk.core.steps import AnyStep, Ask, Bake, BakeOrder, Delete, Verify, Wait
 
 TRIES = 3  # of one step since the owner last asked, before asking the owner
