@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hotdesk.api import Hotdesk
-from hotdesk.bills import this_month
 from hotdesk.config import Config, Defaults
+from hotdesk.core.billing.statement import this_month
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Goal, Market
 from hotdesk.providers.aws.settings import Settings

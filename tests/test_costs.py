@@ -7,7 +7,9 @@ import json
 
 import pytest
 
-from hotdesk.bills import lines, this_month
+from hotdesk.core.billing.charges import charges, compute_usd
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, RATES, Charge, Rates
+from hotdesk.core.billing.statement import lines, this_month
 from hotdesk.core.model import Image, Instance, Market, Offer, Phase, Seen
 from hotdesk.core.steps import (
     AnyStep,
@@ -24,8 +26,6 @@ from hotdesk.core.steps import (
     Stop,
     Verify,
 )
-from hotdesk.costs import charges, compute_usd
-from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates
 from tests.conftest import Command
 
 HOUR = 3600.0

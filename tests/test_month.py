@@ -13,11 +13,11 @@ from functools import partial
 
 import pytest
 
+from hotdesk.core.billing.charges import charges
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, Rates
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Goal, Image, Instance, Phase, Survey
 from hotdesk.core.steps import Leave
-from hotdesk.costs import charges
-from hotdesk.paid import HOURS_PER_MONTH, Rates
 from tests.laptop import Laptop, a_desk, reach
 from tests.sim import Cloud, Crash, Faults
 from tests.test_chaos import Day

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk.core.billing.charges import charges
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Market, Seen, Want
 from hotdesk.core.steps import Bake, Launch, Prove
-from hotdesk.costs import charges
 from tests.conftest import Command
 from tests.laptop import HERE, SPOT, THERE, CrashAt, a_desk, reach, until
 from tests.sim import Crash

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from hotdesk.core.billing.charges import charges
+from hotdesk.core.billing.observed import Sighting, merged, news
+from hotdesk.core.billing.rates import Charge, Rates
 from hotdesk.core.model import Disk, Goal, Instance, Phase, Seen, Survey
-from hotdesk.core.sightings import Sighting, merged, news
-from hotdesk.costs import charges
-from hotdesk.paid import Charge, Rates
 from tests.laptop import HERE, SPOT, Laptop, a_desk, reach
 from tests.sim import Cloud
 

@@ -495,7 +495,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
     def _cost(self, desk: Desk, running: bool) -> float:
         if not any(offer.usd_per_hour for offer in desk.offers):
             return 0.0
-        from hotdesk.costs import compute_usd
+        from hotdesk.core.billing.charges import compute_usd
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         return compute_usd(rows, self.clock.now(), running)

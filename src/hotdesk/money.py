@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.core.billing.observed import Sighting
+from hotdesk.core.billing.rates import RATES, Charge, Rates
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
 from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
 from hotdesk.core.ports import Biller, Clock, Provider
-from hotdesk.core.sightings import Sighting
 from hotdesk.core.steps import Bake, Copy, Launch, Row
-from hotdesk.paid import RATES, Charge, Rates
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Money:
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""
-        from hotdesk.costs import charges
+        from hotdesk.core.billing.charges import charges
 
         now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
         surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
@@ -185,7 +185,7 @@ class Money:
         limit = self.config.defaults.usd_per_month
         if not limit:
             return ""
-        from hotdesk.bills import this_month
+        from hotdesk.core.billing.statement import this_month
 
         bill = self.bill()
         spent = this_month(bill, self.clock.now(), self.spot_prices(bill, ask=False))

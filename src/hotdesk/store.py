@@ -19,11 +19,11 @@ from pathlib import Path
 
 import msgspec
 
+from hotdesk.core.billing.observed import Sighting, merged, news
 from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, job_id
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
-from hotdesk.core.sightings import Sighting, merged, news
 from hotdesk.core.steps import AnyStep, Outcome, Row
 from hotdesk.state_file import StateFile
 

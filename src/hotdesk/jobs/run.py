@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.connect import job_runner
+from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -44,7 +45,6 @@ from hotdesk.core.jobs import (
 from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
-from hotdesk.costs import compute_usd
 from hotdesk.jobs import results
 from hotdesk.jobs.placing import Placing
 from hotdesk.store import Store

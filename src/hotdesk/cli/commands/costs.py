@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 import msgspec
 
-from hotdesk import bills
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
+from hotdesk.core.billing import statement
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Prices
 from hotdesk.core.model import SHIPPED
-from hotdesk.paid import HOURS_PER_MONTH, Charge, Prices
 
 _ABOUT_THEIRS = (
     "AWS is up to a day behind, and knows a desk only where these are cost allocation tags:",
@@ -37,9 +37,9 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         bill = [c for c in desks.bill() if name in (None, c.desk)]
         prices = desks.spot_prices(bill)
         now, budget = desks.clock.now(), desks.config.defaults.usd_per_month
-        theirs = desks.billed("aws", bills.month_began(now)) if compare else None
-    lines = bills.lines(bill, now, by=by, prices=prices)
-    spent = bills.this_month(bill, now, prices)
+        theirs = desks.billed("aws", statement.month_began(now)) if compare else None
+    lines = statement.lines(bill, now, by=by, prices=prices)
+    spent = statement.this_month(bill, now, prices)
     monthly = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
     monthly *= HOURS_PER_MONTH
     guessed = sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
@@ -53,7 +53,7 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
                 "this_month_usd": spent,
                 "budget_usd": budget or None,
                 "stored_usd_per_month": monthly,
-                "not_counted": bills.NOT_COUNTED,
+                "not_counted": statement.NOT_COUNTED,
                 "at_launch_prices": guessed,
                 "compared": [dict(zip(("desk", "here", "aws"), row, strict=True)) for row in compared],
             }
@@ -83,16 +83,16 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         for said in _ABOUT_THEIRS:
             render.echo(render.style(said, "dim"))
     if lines:
-        render.echo(render.style(f"US dollars; not counted: {', '.join(bills.NOT_COUNTED)}", "dim"))
+        render.echo(render.style(f"US dollars; not counted: {', '.join(statement.NOT_COUNTED)}", "dim"))
 
 
-def _table(lines: list[bills.Line], by: str) -> None:
-    heads = [by.upper(), "DESK", *(k.upper() for k in bills.KINDS), "TOTAL $", "LEFT ON $"]
+def _table(lines: list[statement.Line], by: str) -> None:
+    heads = [by.upper(), "DESK", *(k.upper() for k in statement.KINDS), "TOTAL $", "LEFT ON $"]
     rows = [
         [
             line.period,
             line.desk,
-            *(f"{getattr(line, kind):.2f}" for kind in bills.KINDS),
+            *(f"{getattr(line, kind):.2f}" for kind in statement.KINDS),
             ("<" if line.at_most else "") + f"{line.usd:.2f}",
             f"{line.left_on + line.usd - line.compute:.2f}",
         ]
@@ -108,6 +108,10 @@ def _compared(
     on_aws = [c for c in bill if c.provider in {"aws", ""}]
     desks = sorted({c.desk for c in on_aws} | set(theirs)) if name is None else [name]
     return [
-        (desk, bills.this_month([c for c in on_aws if c.desk == desk], now, prices), theirs.get(desk, 0.0))
+        (
+            desk,
+            statement.this_month([c for c in on_aws if c.desk == desk], now, prices),
+            theirs.get(desk, 0.0),
+        )
         for desk in desks
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 
+from hotdesk.core.billing.rates import Charge, Prices
 from hotdesk.core.model import Value
-from hotdesk.paid import Charge, Prices
 
 KINDS = ("compute", "disk", "image", "address", "transfer")
 #: What a cloud charges and no journal can show, said with every bill.

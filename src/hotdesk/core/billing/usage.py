@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hotdesk.core.billing.observed import SeenRun, Sighting
+from hotdesk.core.billing.rates import UNSURE_SECONDS, Charge, Rates, rates_of
 from hotdesk.core.model import Offer
-from hotdesk.core.sightings import SeenRun, Sighting
 from hotdesk.core.steps import (
     Bake,
     Begin,
@@ -25,7 +26,6 @@ from hotdesk.core.steps import (
     Stop,
     Verify,
 )
-from hotdesk.paid import UNSURE_SECONDS, Charge, Rates, rates_of
 
 # ---- what is known of a thing ------------------------------------------------------------------------
 

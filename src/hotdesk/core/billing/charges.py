@@ -1,6 +1,6 @@
 """What was paid for: each desk's machines, disks, images, addresses and copies, as charges.
 
-A charge runs as long as its thing was there at most (see lifetimes.py); `sure_from` and `sure_until` are what
+A charge runs as long as its thing was there at most (see core/billing/usage.py); `sure_from` and `sure_until` are what
 is certain of it. What goes out of a cloud to the internet is in no journal: it is not counted.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
+from hotdesk.core.billing.observed import Sighting
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, RATES, Charge, Rates, rates_of
+from hotdesk.core.billing.usage import Lifetimes, Machine, Span
 from hotdesk.core.model import Instance, Offer, Phase, Seen
-from hotdesk.core.sightings import Sighting
 from hotdesk.core.steps import Row
-from hotdesk.lifetimes import Lifetimes, Machine, Span
-from hotdesk.paid import HOURS_PER_MONTH, RATES, Charge, Rates, rates_of
 
 
 def charges(
