@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hotdesk.core.errors import Unknown
-from hotdesk.core.gpu import Gpu, Precision
-from hotdesk.core.speed import Family
+from hotdesk.core.sizing.gpu import Gpu, Precision
+from hotdesk.core.sizing.speed import Family
 from hotdesk.market import gpus
 
 _NEAR = [folder / "shared" / "data" / "gpubench" for folder in Path(__file__).resolve().parents[2:]]

@@ -12,7 +12,10 @@ from hypothesis import strategies as some
 
 from hotdesk.core import interruptions
 from hotdesk.core.errors import Usage
-from hotdesk.core.finish import (
+from hotdesk.core.interruptions import Spot, interrupted, worth_spot
+from hotdesk.core.model import Market, Offer
+from hotdesk.core.sizing.frontier import Answer, Speed, Terms, choose, switch_items
+from hotdesk.core.sizing.makespan import (
     PER_HOUR,
     PER_SECOND,
     Burst,
@@ -23,10 +26,7 @@ from hotdesk.core.finish import (
     finish,
     machines_worth,
 )
-from hotdesk.core.frontier import Answer, Speed, Terms, choose, switch_items
-from hotdesk.core.interruptions import Spot, interrupted, worth_spot
-from hotdesk.core.model import Market, Offer
-from hotdesk.core.speed import Evidence
+from hotdesk.core.sizing.speed import Evidence
 from hotdesk.core.spells import at_random
 
 S = 5 / 60

@@ -11,8 +11,8 @@ from hypothesis import strategies as some
 
 from benchmarks import gpubench
 from hotdesk.core.errors import NotAllowed, Unknown, Usage
-from hotdesk.core.gpu import Gpu, Precision
-from hotdesk.core.speed import Evidence, Family, check_memory, predict, predictor, utilisation
+from hotdesk.core.sizing.gpu import Gpu, Precision
+from hotdesk.core.sizing.speed import Evidence, Family, check_memory, predict, predictor, utilisation
 from hotdesk.market import gpus
 
 NAMES = sorted({gpu.name for gpu in gpus.table()})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotdesk.cli.ui import render
-from hotdesk.core.gpu import a_gpu
+from hotdesk.core.sizing.gpu import a_gpu
 from tests.conftest import Command
 
 

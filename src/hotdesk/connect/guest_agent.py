@@ -8,8 +8,8 @@ import subprocess
 import msgspec
 
 from hotdesk.connect import ssh
-from hotdesk.core.gpu import a_gpu
 from hotdesk.core.ports import Access
+from hotdesk.core.sizing.gpu import a_gpu
 
 _SECONDS = 60.0
 

@@ -12,7 +12,7 @@ import re
 from functools import cache
 
 from hotdesk.core.errors import Unknown
-from hotdesk.core.gpu import Gpu
+from hotdesk.core.sizing.gpu import Gpu
 
 AS_OF = "2026-11"
 

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import HotdeskError, NotAllowed, Unknown
-from hotdesk.core.gpu import Precision
 from hotdesk.core.model import Value
-from hotdesk.core.speed import Family, utilisation
+from hotdesk.core.sizing.gpu import Precision
+from hotdesk.core.sizing.speed import Family, utilisation
 from hotdesk.market import gpus
 from hotdesk.world import state_folder
 

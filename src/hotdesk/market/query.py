@@ -16,8 +16,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from hotdesk.core.errors import HotdeskError, Unknown, Usage
-from hotdesk.core.gpu import a_gpu
 from hotdesk.core.model import Market, Value
+from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.market.catalog import MARKETS, Catalog, Place
 from hotdesk.market.table import Machine, Retired
 

@@ -11,14 +11,14 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
-from hotdesk.core.finish import Billing, Startup
-from hotdesk.core.gpu import Precision
 from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.speed import Family
+from hotdesk.core.sizing.gpu import Precision
+from hotdesk.core.sizing.makespan import Billing, Startup
+from hotdesk.core.sizing.speed import Family
 
 if TYPE_CHECKING:
-    from hotdesk.core.frontier import Answer
+    from hotdesk.core.sizing.frontier import Answer
     from hotdesk.jobs.traces import Trace
     from hotdesk.market.finishing import Around, Job
 
@@ -168,7 +168,7 @@ class Planned(NamedTuple):
 
 def planned(given: dict[str, Any], offers: list[Offer] | None = None) -> Planned:
     """The answer to what this command's options ask; over `offers`, where a caller knows which can be had."""
-    from hotdesk.core.frontier import choose
+    from hotdesk.core.sizing.frontier import choose
     from hotdesk.market.finishing import place, speeds, terms
 
     given = dict(given)

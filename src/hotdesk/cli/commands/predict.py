@@ -11,8 +11,8 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
-from hotdesk.core.gpu import Gpu, Precision
-from hotdesk.core.speed import Family, predictor, utilisation
+from hotdesk.core.sizing.gpu import Gpu, Precision
+from hotdesk.core.sizing.speed import Family, predictor, utilisation
 
 
 @click.command(name="predict")

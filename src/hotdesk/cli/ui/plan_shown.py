@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from hotdesk.charts import Figure, Series
 from hotdesk.cli.ui import render
-from hotdesk.core.finish import machines_worth
-from hotdesk.core.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.interruptions import Spot, worth_spot
 from hotdesk.core.model import Market
+from hotdesk.core.sizing.frontier import Answer, Choice, Lost, switch_items
+from hotdesk.core.sizing.makespan import machines_worth
 from hotdesk.market.finishing import Around, Job
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hotdesk.core.model import Desk, Goal, Market, Offer, Value, Want
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
-    from hotdesk.core.frontier import Answer, Choice
+    from hotdesk.core.sizing.frontier import Answer, Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 

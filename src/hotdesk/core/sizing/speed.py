@@ -23,8 +23,8 @@ from enum import StrEnum
 from functools import cache
 
 from hotdesk.core.errors import NotAllowed, Usage
-from hotdesk.core.gpu import Gpu, Precision
 from hotdesk.core.model import Value
+from hotdesk.core.sizing.gpu import Gpu, Precision
 
 
 class Family(StrEnum):
