@@ -19,12 +19,12 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 from benchmarks import gpubench  # noqa: E402
 from hotdesk.cli.ui.bench_sent import LOADER, packed  # noqa: E402
-from hotdesk.core.interruptions import Spot, interrupted, lived  # noqa: E402
 from hotdesk.core.model import Market, Offer  # noqa: E402
 from hotdesk.core.sizing.frontier import choose  # noqa: E402
 from hotdesk.core.sizing.makespan import PER_HOUR, PER_SECOND, Billing, Burst, Startup, Work, finish  # noqa: E402
 from hotdesk.core.sizing.speed import Family, predict, predictor  # noqa: E402
-from hotdesk.core.spells import at_random, of_trace  # noqa: E402
+from hotdesk.core.spot.interruptions import Spot, interrupted, lived  # noqa: E402
+from hotdesk.core.spot.uptimes import at_random, of_trace  # noqa: E402
 from hotdesk.jobs.traces import read_traces  # noqa: E402
 from hotdesk.market import gpus  # noqa: E402
 from hotdesk.market.finishing import Around, Job, place, speeds, terms  # noqa: E402

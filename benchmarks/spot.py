@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from hotdesk.core.policy import Greedy, Policy, SemiMarkov, Terms, UniformProgress
+from hotdesk.core.spot.policy import Greedy, Policy, SemiMarkov, Terms, UniformProgress
 from hotdesk.jobs.hazards import fit
 from hotdesk.jobs.optimum import optimum_usd
 from hotdesk.jobs.simulate import play

@@ -27,7 +27,7 @@ def made(seed: int, ticks: int, zones: int = 1, minutes: float = 10.0):  # type:
     """Zones that come and go with the shipped hazards, by age: bool over zone and tick."""
     import numpy as np
 
-    from hotdesk.core.policy import EDGES_SECONDS, FALLS, RISES
+    from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, RISES
 
     rng = np.random.default_rng(seed)
     up = np.zeros((zones, ticks), dtype=bool)

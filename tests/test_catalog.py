@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.core.model import Market, Offer, Want
-from hotdesk.core.prices import ZonePrices
+from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.market import stock
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.choose import choose_offers, ranked

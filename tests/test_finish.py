@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hotdesk.core import interruptions
 from hotdesk.core.errors import Usage
-from hotdesk.core.interruptions import Spot, interrupted, worth_spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.sizing.frontier import Answer, Speed, Terms, choose, switch_items
 from hotdesk.core.sizing.makespan import (
@@ -27,7 +25,9 @@ from hotdesk.core.sizing.makespan import (
     machines_worth,
 )
 from hotdesk.core.sizing.speed import Evidence
-from hotdesk.core.spells import at_random
+from hotdesk.core.spot import interruptions
+from hotdesk.core.spot.interruptions import Spot, interrupted, worth_spot
+from hotdesk.core.spot.uptimes import at_random
 
 S = 5 / 60
 

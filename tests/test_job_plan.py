@@ -41,9 +41,9 @@ from hotdesk.core.jobs import (
     plan_jobs,
 )
 from hotdesk.core.model import Desk, Goal, Market, Offer
-from hotdesk.core.policy import Greedy, OnDemand
+from hotdesk.core.spot.availability import zones
+from hotdesk.core.spot.policy import Greedy, OnDemand
 from hotdesk.core.steps import Begin, Launch, LaunchOrder, Outcome
-from hotdesk.core.zones import zones
 from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
 from hotdesk.store import Store

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotdesk.core.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check
+from hotdesk.core.spot.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check
 from tests.recorded import POOLS_2022, ZONES_2023, made, recorded
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")

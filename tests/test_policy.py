@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import NotAllowed, Usage
-from hotdesk.core.policy import (
+from hotdesk.core.spot.policy import (
     FALLS,
     ON_DEMAND,
     SPOT,
@@ -270,7 +270,7 @@ def test_reasons_name_the_zone_the_price_and_the_slack(home: Path) -> None:
 
 
 def test_deciding_needs_only_the_core() -> None:
-    code = "import sys, hotdesk.core.policy; sys.exit('numpy' in sys.modules)"
+    code = "import sys, hotdesk.core.spot.policy; sys.exit('numpy' in sys.modules)"
     source = str(Path(__file__).parents[1] / "src")
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}).returncode == 0
 

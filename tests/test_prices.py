@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Unknown, Usage
-from hotdesk.core.prices import advise, region_of
+from hotdesk.core.spot.prices import advise, region_of
 from hotdesk.market import history as engine
 from hotdesk.market import records
 from hotdesk.market.records import pack, read, unpack

@@ -18,9 +18,16 @@ from hotdesk.core.jobs import Job, Notify, Pause, SeenJob, Shift, leave_machine
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Phase, Seen
-from hotdesk.core.policy import Decision
+from hotdesk.core.spot.availability import (
+    DOWN_SECONDS,
+    FORGET_SECONDS,
+    UNKNOWN_SECONDS,
+    events,
+    spells,
+    zones,
+)
+from hotdesk.core.spot.policy import Decision
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Move, Outcome, Row
-from hotdesk.core.zones import DOWN_SECONDS, FORGET_SECONDS, UNKNOWN_SECONDS, events, spells, zones
 from hotdesk.store import Store
 from hotdesk.world import SystemClock, state_folder
 from tests import test_run_ec2
@@ -108,7 +115,7 @@ def test_a_machine_that_we_ended_was_not_taken() -> None:
 def test_zones_that_fall_often_are_noticed() -> None:
     """The second solution of the programme is for such zones; it takes the falls that the journal shows."""
     pytest.importorskip("numpy")
-    from hotdesk.core.policy import Terms
+    from hotdesk.core.spot.policy import Terms
     from hotdesk.jobs.table import semi_markov
     from hotdesk.jobs.terms import unrest
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import NotAllowed
-from hotdesk.core.policy import FALLS, RISES, Greedy, SemiMarkov, Terms, UniformProgress
+from hotdesk.core.spot.policy import FALLS, RISES, Greedy, SemiMarkov, Terms, UniformProgress
 from tests.recorded import POOLS_2022, WINDOWS, ZONES_2023, made, recorded
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.core.interruptions import Spot, interrupted, lived
-from hotdesk.core.policy import FALLS, RISES, expected_up_seconds
-from hotdesk.core.spells import as_recorded, at_random, of_trace
+from hotdesk.core.spot.interruptions import Spot, interrupted, lived
+from hotdesk.core.spot.policy import FALLS, RISES, expected_up_seconds
+from hotdesk.core.spot.uptimes import as_recorded, at_random, of_trace
 from tests.conftest import Command
 
 

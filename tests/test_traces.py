@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import HotdeskError
-from hotdesk.core.policy import Terms
+from hotdesk.core.spot.policy import Terms
 from tests.conftest import Command
 from tests.recorded import made, write
 

@@ -50,7 +50,7 @@ from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
-    from hotdesk.core.prices import Storing
+    from hotdesk.core.spot.prices import Storing
     from hotdesk.jobs.run import Runs
     from hotdesk.reconcile import Reconciler, Tick
 

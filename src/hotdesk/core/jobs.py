@@ -14,7 +14,7 @@ from math import sqrt
 import msgspec
 
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Value
-from hotdesk.core.policy import Decision, expected_up_seconds
+from hotdesk.core.spot.policy import Decision, expected_up_seconds
 
 #: An attempt that fails this soon after an interruption, without a checkpoint of its own, could not read one.
 BROKEN_SECONDS = 120.0

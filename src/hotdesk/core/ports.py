@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Value, Want
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hotdesk.core.errors import NotAllowed
-from hotdesk.core.policy import SemiMarkov, Terms
+from hotdesk.core.spot.policy import SemiMarkov, Terms
 from hotdesk.jobs.table import semi_markov
 
 #: Beyond so many times the work, more time saves next to nothing.

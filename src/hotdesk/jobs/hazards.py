@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, log1p
 from typing import TYPE_CHECKING, Any
 
-from hotdesk.core.policy import EDGES_SECONDS, FALLS, RISES
+from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, RISES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

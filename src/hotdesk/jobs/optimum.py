@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import floor, gcd
 from typing import TYPE_CHECKING, Any
 
-from hotdesk.core.policy import Terms
+from hotdesk.core.spot.policy import Terms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,10 +23,10 @@ from hotdesk.core.jobs import (
     leave_machine,
 )
 from hotdesk.core.model import Desk, Instance, Market, Offer
-from hotdesk.core.policy import Decision
 from hotdesk.core.ports import Clock
+from hotdesk.core.spot.availability import events, spells, zones
+from hotdesk.core.spot.policy import Decision
 from hotdesk.core.steps import Launch
-from hotdesk.core.zones import events, spells, zones
 from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
 from hotdesk.store import Store
 

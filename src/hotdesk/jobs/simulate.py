@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotdesk.core.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, SemiMarkov, Terms, never_late
+from hotdesk.core.spot.policy import (
+    NOTHING,
+    ON_DEMAND,
+    SPOT,
+    WAIT,
+    Now,
+    Policy,
+    SemiMarkov,
+    Terms,
+    never_late,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

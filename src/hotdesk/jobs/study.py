@@ -11,7 +11,7 @@ import msgspec
 
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Value
-from hotdesk.core.policy import (
+from hotdesk.core.spot.policy import (
     Greedy,
     OnDemand,
     Policy,

@@ -8,7 +8,7 @@
 Being late costs more than anything, so the safety net is a result, not a rule. Slack, not work, is the
 second axis: it only ever shrinks, and it is small, which keeps the table small.
 
-A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.policy. With several
+A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.spot.policy. With several
 zones the state is that of the best one, and how old the best of the others is.
 """
 
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hotdesk.core.model import Value
-from hotdesk.core.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, SemiMarkov, Terms
+from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, SemiMarkov, Terms
 from hotdesk.world import state_folder
 
 if TYPE_CHECKING:

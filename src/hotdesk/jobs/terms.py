@@ -12,7 +12,7 @@ import msgspec
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.policy import (
+from hotdesk.core.spot.policy import (
     Decision,
     Policy,
     SemiMarkov,

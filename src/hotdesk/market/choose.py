@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hotdesk.core.model import Market, Offer, Value, Want
-from hotdesk.core.prices import ZonePrices
+from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.market import stock
 from hotdesk.market.latency import latencies
 from hotdesk.market.stock import Cache

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
-from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.sizing.frontier import Speed, Terms
 from hotdesk.core.sizing.gpu import Gpu, Precision, a_gpu
 from hotdesk.core.sizing.makespan import PER_SECOND, Billing, Startup, Work, data_hours
 from hotdesk.core.sizing.speed import Evidence, Family, predictor
+from hotdesk.core.spot.interruptions import Spot
 from hotdesk.market import gpus
 
 #: GPUs of one machine in step reach 1/(1 + share·log2 n): Lambda's 8-GPU rows, NVLink and PCIe together.

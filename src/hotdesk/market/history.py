@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotdesk.core.errors import Unknown
-from hotdesk.core.prices import PINNED_NEARNESS, Cheapest, Share, ZonePrices, is_pinned, region_of
+from hotdesk.core.spot.prices import PINNED_NEARNESS, Cheapest, Share, ZonePrices, is_pinned, region_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.model import Market, Offer, Value
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 
 
 class Machine(Value, frozen=True):

@@ -11,11 +11,11 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
-from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.sizing.gpu import Precision
 from hotdesk.core.sizing.makespan import Billing, Startup
 from hotdesk.core.sizing.speed import Family
+from hotdesk.core.spot.interruptions import Spot
 
 if TYPE_CHECKING:
     from hotdesk.core.sizing.frontier import Answer

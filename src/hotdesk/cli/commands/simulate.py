@@ -13,7 +13,7 @@ from hotdesk.core.errors import Missing, Usage
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
-    from hotdesk.core.policy import Terms
+    from hotdesk.core.spot.policy import Terms
     from hotdesk.jobs.study import Pool, Study
     from hotdesk.jobs.traces import Trace
 
@@ -92,7 +92,7 @@ def command(
             "spot-traces/availability/1-node/aws-02-15-2023",
         )
     check_numpy()
-    from hotdesk.core.policy import Terms
+    from hotdesk.core.spot.policy import Terms
     from hotdesk.jobs.study import pools, study
     from hotdesk.jobs.traces import read_traces
 
@@ -221,7 +221,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
     Bars are `solid` where there is room for it: in a file.
     """
     from hotdesk.charts import Figure, Series
-    from hotdesk.core.policy import ON_DEMAND, SPOT
+    from hotdesk.core.spot.policy import ON_DEMAND, SPOT
     from hotdesk.jobs.study import story
 
     pool = next((p for p in group if window < len(p.begins)), None)

@@ -13,7 +13,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.offer_table import BANDS, fitted, paragraph
 from hotdesk.core.errors import Missing, Unreachable, Usage
-from hotdesk.core.prices import Cheapest, ZonePrices, advise, region_of
+from hotdesk.core.spot.prices import Cheapest, ZonePrices, advise, region_of
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure

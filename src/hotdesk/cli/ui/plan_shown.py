@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from hotdesk.charts import Figure, Series
 from hotdesk.cli.ui import render
-from hotdesk.core.interruptions import Spot, worth_spot
 from hotdesk.core.model import Market
 from hotdesk.core.sizing.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.sizing.makespan import machines_worth
+from hotdesk.core.spot.interruptions import Spot, worth_spot
 from hotdesk.market.finishing import Around, Job
 
 if TYPE_CHECKING:
@@ -126,25 +126,25 @@ def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) ->
     Beside the losses at random that the formula takes: spot that comes and goes as recorded in 2022, and over
     the traces given. Machines in step are lost together there, as they mostly are.
     """
-    from hotdesk.core import spells
-    from hotdesk.core.interruptions import lived
+    from hotdesk.core.spot import uptimes
+    from hotdesk.core.spot.interruptions import lived
     from hotdesk.world import dice
 
     done = choice.finish
     draw = dice(1)
     losses = spot.interruptions_per_hour * (done.machines if job.synchronous else 1)
     restarting = replace(spot, restart_hours=max(spot.restart_hours, choice.startup_hours))
-    kinds: dict[str, Callable[[], spells.Spells]] = {
-        "at_random": lambda: spells.at_random(losses, spot.wait_hours, draw.expovariate),
-        "as_in_2022": lambda: spells.as_recorded(draw.random),
+    kinds: dict[str, Callable[[], uptimes.Spells]] = {
+        "at_random": lambda: uptimes.at_random(losses, spot.wait_hours, draw.expovariate),
+        "as_in_2022": lambda: uptimes.as_recorded(draw.random),
     }
     places = [(t, n) for t in traces for n, there in enumerate(t.up.tolist()) if there]
     if places:
         rows = {t.name: (t.up.tolist(), t.tick_seconds / 3600) for t in traces}
 
-        def over_traces() -> spells.Spells:
+        def over_traces() -> uptimes.Spells:
             trace, begin = draw.choice(places)
-            return spells.of_trace(*rows[trace.name], begin)
+            return uptimes.of_trace(*rows[trace.name], begin)
 
         kinds["over_traces"] = over_traces
     told: dict[str, Any] = {"formula": {"hours": done.hours, "billed_hours_each": done.billed_hours}}

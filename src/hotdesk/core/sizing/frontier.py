@@ -11,10 +11,10 @@ from collections.abc import Callable, Hashable, Sequence
 
 from msgspec.structs import replace
 
-from hotdesk.core.interruptions import Spot
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.sizing.makespan import PER_SECOND, Billing, Finish, Work, finish
 from hotdesk.core.sizing.speed import Evidence
+from hotdesk.core.spot.interruptions import Spot
 
 #: A plan answers for a deadline or a budget when it holds it in 9 of 10 cases.
 SURE = 0.9

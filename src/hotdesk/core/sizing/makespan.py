@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 
 from hotdesk.core.errors import Usage
-from hotdesk.core.interruptions import Hours, Spot, calm, interrupted
 from hotdesk.core.model import Value
+from hotdesk.core.spot.interruptions import Hours, Spot, calm, interrupted
 
 #: Efficiency of N machines in step when nobody measured it: 1 / (1 + share·log2 N). The three shares give the
 #: middle and the band; they are MLPerf Training v4.0 at 8 nodes of 8 H100 (unofficial: .66 to .81 of linear).

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws.account import Account, Cache, side_by_side
 from hotdesk.providers.aws.errors import answers
 

@@ -17,7 +17,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.machine.user_data import render
 from hotdesk.providers.aws import baking, billing, instances, network, notebooks, reading, tags

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hotdesk.core.model import Image, Phase
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import qualified
 from hotdesk.providers.aws.disks import root_first

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Market, Phase, Survey
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import hardware, network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hotdesk.core.model import Leftover, Survey
-from hotdesk.core.prices import Storing
+from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
 from hotdesk.providers.aws.errors import answers

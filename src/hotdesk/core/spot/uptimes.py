@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import expm1, inf, log, log1p
 
-from hotdesk.core.policy import EDGES_SECONDS, FALLS, RISES
+from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, RISES
 
 Spells = Iterator[tuple[float, float]]
 

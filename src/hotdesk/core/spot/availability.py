@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.policy import Zone
+from hotdesk.core.spot.policy import Zone
 from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
 
 #: A zone of which nothing is known is taken for one that has just shown itself.
