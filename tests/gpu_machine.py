@@ -1,4 +1,4 @@
-"""A made-up Ubuntu with a GPU, in which the real program of machine/driver.py runs.
+"""A made-up Ubuntu with a GPU, in which the real program of guest/driver.py runs.
 
 Stand-ins, which keep what was installed and loaded, are only the commands that would change this computer:
 the package manager, ubuntu-drivers, modprobe, nvidia-smi and systemctl.
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from hotdesk.connect import guest_agent as connect_agent
-from hotdesk.machine.user_data import source
+from hotdesk.guest.cloud_init import source
 from tests.local_rig import wait_for
 
 KERNEL = os.uname().release

@@ -24,12 +24,12 @@ from hotdesk.connect.at_work import AtWork
 from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.jobs import Job, Result
 from hotdesk.core.model import Desk, Goal, Instance, Want
+from hotdesk.guest.cloud_init import source
+from hotdesk.guest.ending import Ending
+from hotdesk.guest.idle import Watch
+from hotdesk.guest.working import Work
 from hotdesk.jobs import watcher
 from hotdesk.jobs.run import Runs
-from hotdesk.machine.ending import Ending
-from hotdesk.machine.idle import Watch
-from hotdesk.machine.user_data import source
-from hotdesk.machine.working import Work
 from hotdesk.providers.local import locks
 from hotdesk.store import Store
 from tests.conftest import Command
@@ -104,7 +104,7 @@ def process(
 def test_what_has_computed_for_long_may_only_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that waits for its data uses nothing for some seconds. A prompt and a kernel say themselves
     whether they work; what those have begun belongs to them."""
-    monkeypatch.setattr("hotdesk.machine.ending.SECONDS", 0.01)
+    monkeypatch.setattr("hotdesk.guest.ending.SECONDS", 0.01)
     (tmp_path / "uptime").write_text("3600.0 7200.0\n")
     process(tmp_path, 10, seconds=1800)
     process(tmp_path, 11, seconds=60, words="python\0served.py")  # a minute of an hour

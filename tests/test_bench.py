@@ -24,7 +24,7 @@ from hypothesis import strategies as some
 
 from hotdesk.cli.ui.bench_sent import LOADER, packed
 from hotdesk.core.errors import Unknown
-from hotdesk.machine.bench import machine, networks, timing, workloads
+from hotdesk.guest.bench import machine, networks, timing, workloads
 from hotdesk.market import measured
 from tests.conftest import Command
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from hotdesk.connect.job_runner import packed_runner
-from hotdesk.machine import idle
+from hotdesk.guest import idle
 from tests.gpu_machine import BUILT, DRIVER, READY_MADE, Machine
 from tests.local_rig import wait_for
 

@@ -14,7 +14,7 @@ from hotdesk.config import Config
 from hotdesk.connect import guest_agent
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
-from hotdesk.machine.user_data import source
+from hotdesk.guest.cloud_init import source
 
 
 class At:

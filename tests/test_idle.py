@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from hotdesk.core.model import Instance
-from hotdesk.machine import idle
-from hotdesk.machine.idle import Watch
+from hotdesk.guest import idle
+from hotdesk.guest.idle import Watch
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
 

@@ -19,7 +19,7 @@ import pytest
 from hotdesk.connect import exposure as connecting
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.ports import Access
-from hotdesk.machine import public
+from hotdesk.guest import tls_proxy
 from tests.local_rig import tool
 
 
@@ -37,7 +37,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     """The real server on one loopback address, in front of a web server on another."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    public.certificate("hotdesk-blue", str(tmp_path / "tls"))
+    tls_proxy.certificate("hotdesk-blue", str(tmp_path / "tls"))
     behind = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Jupyter)
     number = behind.server_port
     threading.Thread(target=behind.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -46,10 +46,10 @@ def port(tmp_path: Path) -> Iterator[int]:
         "p._become_nobody = lambda: None; "
         "asyncio.run(p.serve('127.0.0.2', int(sys.argv[2]), ('127.0.0.1', int(sys.argv[2])), sys.argv[3]))"
     )
-    folder = str(Path(public.__file__).parent)
+    folder = str(Path(tls_proxy.__file__).parent)
     with subprocess.Popen([sys.executable, "-c", code, folder, str(number), str(tmp_path / "tls")]) as front:
         try:
-            public.wait_for_it("127.0.0.2", number)
+            tls_proxy.wait_for_it("127.0.0.2", number)
             yield number
         finally:
             front.terminate()
@@ -65,10 +65,10 @@ def access(port: int) -> Access:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address of its own on Linux only")
 def test_tls_with_the_pinned_certificate_and_no_other(port: int, tmp_path: Path) -> None:
-    mine = public.certificate("hotdesk-blue", str(tmp_path / "tls"))
+    mine = tls_proxy.certificate("hotdesk-blue", str(tmp_path / "tls"))
     assert stat_mode(tmp_path / "tls" / "key.pem") == 0o600
     connecting.probe(access(port), mine)
-    other = public.certificate("hotdesk-blue", str(tmp_path / "other"))
+    other = tls_proxy.certificate("hotdesk-blue", str(tmp_path / "other"))
     with pytest.raises(Unreachable, match="certificate"):
         connecting.probe(access(port), other)
     context = ssl.create_default_context(cadata=mine)
@@ -76,7 +76,7 @@ def test_tls_with_the_pinned_certificate_and_no_other(port: int, tmp_path: Path)
     with socket.create_connection(("127.0.0.2", port)) as plain, context.wrap_socket(plain) as wire:
         der = wire.getpeercert(binary_form=True)
         assert der is not None
-        assert public.fingerprint(ssl.DER_cert_to_PEM_cert(der)) == public.fingerprint(mine)
+        assert tls_proxy.fingerprint(ssl.DER_cert_to_PEM_cert(der)) == tls_proxy.fingerprint(mine)
         assert wire.version() in {"TLSv1.2", "TLSv1.3"}
     with socket.create_connection(("127.0.0.2", port)) as plain:  # without TLS nothing is said
         plain.sendall(b"GET /api HTTP/1.0\r\n\r\n")
@@ -93,13 +93,13 @@ def stat_mode(path: Path) -> int:
 def test_a_certificate_is_made_once_and_again_before_it_runs_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = public.certificate("hotdesk-blue", str(tmp_path))
-    assert public.certificate("hotdesk-blue", str(tmp_path)) == first
-    monkeypatch.setattr(public, "DAYS", 20)
+    first = tls_proxy.certificate("hotdesk-blue", str(tmp_path))
+    assert tls_proxy.certificate("hotdesk-blue", str(tmp_path)) == first
+    monkeypatch.setattr(tls_proxy, "DAYS", 20)
     (tmp_path / "key.pem").unlink()  # a half is worth nothing
-    short = public.certificate("hotdesk-blue", str(tmp_path))
+    short = tls_proxy.certificate("hotdesk-blue", str(tmp_path))
     assert short != first
-    assert public.certificate("hotdesk-blue", str(tmp_path)) != short
+    assert tls_proxy.certificate("hotdesk-blue", str(tmp_path)) != short
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address of its own on Linux only")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hotdesk.machine import public
+from hotdesk.guest import tls_proxy
 from tests import test_browser
 from tests.conftest import Command
 from tests.fake_ec2.process import ROOT, FakeEc2
@@ -259,7 +259,7 @@ def in_public(day: Day, fake: FakeEc2, keys: Path, password: str) -> str:
     [fingerprint] = re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", day.told)
     assert rules(fake, 8888) == ["127.0.0.1/32"], "the caller's address, and no other"
     pem = keys / "notebook-certificate.pem"
-    assert public.fingerprint(pem.read_text()) == fingerprint
+    assert tls_proxy.fingerprint(pem.read_text()) == fingerprint
     assert Browserless(url, pem).sign_in("open sesame")[0] == 403
     assert Browserless(url, pem).get("/api/contents")[0] == 403
     status, listed = Browserless(url, pem).sign_in(password)

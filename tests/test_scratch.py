@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Goal
-from hotdesk.machine.scratch import written
+from hotdesk.guest.scratch import written
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 

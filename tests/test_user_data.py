@@ -21,8 +21,8 @@ import pytest
 from hotdesk.connect import readiness
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
-from hotdesk.machine import agent, jupyter
-from hotdesk.machine.user_data import LIMIT_BYTES, TOOLS, render, setup_script, source
+from hotdesk.guest import agent, jupyter
+from hotdesk.guest.cloud_init import LIMIT_BYTES, TOOLS, render, setup_script, source
 from tests.local_rig import wait_for
 
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"
@@ -396,7 +396,7 @@ def test_a_manifest_that_ran_out_of_time_says_so(tmp_path: Path) -> None:
 def test_a_boot_that_ended_without_a_shutdown_is_told_by_the_next(tmp_path: Path) -> None:
     """1. A shutdown as it should be. 2. A stop that skips it. 3. And one as it should be again."""
 
-    imports = "from hotdesk.machine import agent\nfrom hotdesk.machine.agent import *"
+    imports = "from hotdesk.guest import agent\nfrom hotdesk.guest.agent import *"
 
     def machine(words: str, boot: str) -> None:
         own = {"HOTDESK_LIB": str(tmp_path), "HOTDESK_BOOT": boot, "HOTDESK_HOMES": str(tmp_path / "home")}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hotdesk.connect.at_work import AtWork
     from hotdesk.leftovers import Thing
 
-CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (machine/idle.py)
+CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (guest/idle.py)
 
 
 class Unread(Value, frozen=True):
@@ -177,7 +177,7 @@ class Leaving:
         wait for their turn end only with the desk itself, and are not in it.
         """
         from hotdesk.connect import at_work
-        from hotdesk.machine.user_data import source
+        from hotdesk.guest.cloud_init import source
 
         desk = self.store.desk(name)
         machine = self.survey(desk.provider).of(name).live

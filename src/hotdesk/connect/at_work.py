@@ -1,4 +1,4 @@
-"""Asking a desk what works there, before its machine is ended (machine/ending.py)."""
+"""Asking a desk what works there, before its machine is ended (guest/ending.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROOT = f'sudo -n true 2>/dev/null && exec sudo -n "$(command -v python3)" - {_W
 def ask(access: Access, program: str) -> AtWork:
     """What works at a desk, looked at for two seconds. Raises `Unreachable`, within a minute.
 
-    `program`: machine/ending.py, as it is sent.
+    `program`: guest/ending.py, as it is sent.
     """
     line = f"exec python3 - {_WORDS}"
     done = run_there(access, line if access.notebook_here else _ROOT + line, program.encode())

@@ -1,4 +1,4 @@
-"""A desk's Jupyter on its machine's public address, with TLS (machine/public.py), and the proof of it."""
+"""A desk's Jupyter on its machine's public address, with TLS (guest/tls_proxy.py), and the proof of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 def open_at(access: Access) -> Shown:
     """Have the machine serve its Jupyter with TLS; safe to repeat. Raises `Unreachable`."""
-    source = (Path(hotdesk.__file__).parent / "machine" / "public.py").read_bytes()
+    source = (Path(hotdesk.__file__).parent / "guest" / "tls_proxy.py").read_bytes()
     said = _run(access, _PUT + f"on {access.alias} {access.notebook_port}", source)
     try:
         return msgspec.json.decode(said, type=Shown)

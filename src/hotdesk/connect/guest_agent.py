@@ -1,4 +1,4 @@
-"""What a rented machine's agent reports (machine/agent.py), asked over ssh."""
+"""What a rented machine's agent reports (guest/agent.py), asked over ssh."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Driver(msgspec.Struct, frozen=True):
 
 
 class Install(msgspec.Struct, frozen=True):
-    """What the machine itself does about its NVIDIA driver (machine/driver.py)."""
+    """What the machine itself does about its NVIDIA driver (guest/driver.py)."""
 
     state: str  # none, works, looking, installing, installed, failed
     seconds: float = 0.0  # so far, or that it took

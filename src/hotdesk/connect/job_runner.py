@@ -21,7 +21,7 @@ from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.ports import Access
 
 _RUNNER = ("runner", "attempt", "checkpoints", "job_files")
-_MAIN = b"import sys\nfrom hotdesk.machine import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
+_MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # the exit status that says: there is no runner here
 _SECONDS = 60.0
 
@@ -36,8 +36,8 @@ def packed_runner() -> tuple[str, bytes]:
     """The runner's name at a desk, which changes with its text; and the file, which Python runs as it is."""
     packed = io.BytesIO()
     package = Path(hotdesk.__file__).parent
-    texts = {f"hotdesk/machine/{n}.py": (package / "machine" / f"{n}.py").read_bytes() for n in _RUNNER}
-    texts |= {"hotdesk/__init__.py": b"", "hotdesk/machine/__init__.py": b"", "__main__.py": _MAIN}
+    texts = {f"hotdesk/guest/{n}.py": (package / "guest" / f"{n}.py").read_bytes() for n in _RUNNER}
+    texts |= {"hotdesk/__init__.py": b"", "hotdesk/guest/__init__.py": b"", "__main__.py": _MAIN}
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in sorted(texts.items()):  # of no date: the same texts are the same bytes
             file.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)

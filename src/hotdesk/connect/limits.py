@@ -30,7 +30,7 @@ _SECONDS = 60.0
 
 
 def limits(desk: Desk, now: float) -> dict[str, float]:
-    """What the desk is told: `machine/idle.py` says what each means. Empty when there is nothing to tell."""
+    """What the desk is told: `guest/idle.py` says what each means. Empty when there is nothing to tell."""
     said: dict[str, float] = {}
     if desk.idle_minutes is not None:
         said["idle_minutes"] = desk.idle_minutes
@@ -111,7 +111,7 @@ def scratch(access: Access) -> list[Scratch]:
     """What lies on the machine's own disks, in no image. Raises `Unreachable`."""
     from hotdesk.connect.job_runner import run_there
 
-    script = files("hotdesk.machine").joinpath("scratch.py").read_bytes()
+    script = files("hotdesk.guest").joinpath("scratch.py").read_bytes()
     done = run_there(access, "exec python3 -", script)
     try:
         return msgspec.json.decode(done.stdout, type=list[Scratch])

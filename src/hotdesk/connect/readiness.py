@@ -18,7 +18,7 @@ _NOTEBOOK_SECONDS = 10.0
 _BEING_SET_UP = 71
 _NOT_SET_UP = 72
 #: On a rented machine. The result is written at the end of each boot's last stage, in a folder of that boot;
-#: what setup.sh (machine/user_data.py) is doing, or could not do, stands below /var/lib/hotdesk.
+#: what setup.sh (guest/cloud_init.py) is doing, or could not do, stands below /var/lib/hotdesk.
 _SET_UP = (
     "d=/var/lib/hotdesk; "
     "if [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && [ ! -e /run/cloud-init/disabled ]; "

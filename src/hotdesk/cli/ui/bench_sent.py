@@ -19,7 +19,7 @@ LOADER = (
 
 def folder() -> Path:
     """Where the program's files lie."""
-    found = importlib.util.find_spec("hotdesk.machine")
+    found = importlib.util.find_spec("hotdesk.guest")
     places = found.submodule_search_locations if found else None
     return Path(places[0] if places else "") / "bench"
 

@@ -7,7 +7,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Leave, Prove, Stop
 
-#: How the reason of a machine's end begins when the watch at the desk has ended it (machine/idle.py),
+#: How the reason of a machine's end begins when the watch at the desk has ended it (guest/idle.py),
 #: and what EC2 says of a machine that was shut down from within, whoever typed that there.
 _WORDS = (
     "idle ",

@@ -63,7 +63,7 @@ IN_THE_GPU_IMAGE = frozenset(
 )
 
 #: Older ones, which that driver's open kernel modules do not know (NVIDIA driver guide, "Kernel modules":
-#: Turing and newer). Ubuntu's image has no driver, and machine/driver.py installs the one that suits.
+#: Turing and newer). Ubuntu's image has no driver, and guest/driver.py installs the one that suits.
 IN_UBUNTU = frozenset(["g2", "g3", "g3s", "p2", "p3", "p3dn"])
 
 #: Slices of a GPU, which only NVIDIA's GRID driver can use: no public image has it, and Ubuntu does not ship

@@ -19,7 +19,7 @@ from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Ret
 from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
-from hotdesk.machine.user_data import render
+from hotdesk.guest.cloud_init import render
 from hotdesk.providers.aws import baking, billing, instances, network, notebooks, reading, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hotdesk.machine.jupyter import pinned, theirs
+from hotdesk.guest.jupyter import pinned, theirs
 
 MARK_HEADER = "X-Hotdesk-Machine"
 

@@ -127,7 +127,7 @@ class Machine:
 
     async def _watch(self) -> None:
         """End the desk when it is idle or its time is over, where its owner has set such a limit."""
-        from hotdesk.machine.idle import Watch
+        from hotdesk.guest.idle import Watch
 
         watch = Watch(
             [str(self.disk / "home")],

@@ -28,8 +28,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from hotdesk.machine.attempt import Attempt
-from hotdesk.machine.job_files import HOME, JOBS, locked, path, place, read, write
+from hotdesk.guest.attempt import Attempt
+from hotdesk.guest.job_files import HOME, JOBS, locked, path, place, read, write
 
 NULL = subprocess.DEVNULL
 START_SECONDS = 20.0  # until a worker that was started holds its lock

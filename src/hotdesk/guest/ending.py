@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-from hotdesk.machine.working import _SHOWING, TYPES, Process, Work, _names, _time
+from hotdesk.guest.working import _SHOWING, TYPES, Process, Work, _names, _time
 
 SECONDS = 2.0  # over which it looks
 LONG_SECONDS, LONG_SHARE = 30.0, 0.2  # of processor time, and of its life: a program that computes for long

@@ -14,8 +14,8 @@ import subprocess
 import time
 from typing import Any
 
-from hotdesk.machine.checkpoints import LOOK_SECONDS, Checkpoints
-from hotdesk.machine.job_files import HOME, path, read, write
+from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
+from hotdesk.guest.job_files import HOME, path, read, write
 
 STOPPING_SECONDS = 0.4  # a machine that stops ends the job and us at about the same time
 NOTICE_SECONDS = 300.0  # within which a machine is taken, once that was announced

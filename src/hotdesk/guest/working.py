@@ -142,7 +142,7 @@ class Work:
         return found
 
     def _jobs(self) -> list[str]:
-        """Jobs of hotdesk (machine/runner.py): they are work, whatever they do."""
+        """Jobs of hotdesk (guest/runner.py): they are work, whatever they do."""
         found = []
         for p in self.there.values():
             words = self._words(p.pid) if p.comm.startswith("python") else []

@@ -19,7 +19,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from hotdesk.machine import jupyter
+from hotdesk.guest import jupyter
 
 #: EC2's limit on user data, before base64 (EC2 user guide, "Run commands at launch").
 LIMIT_BYTES = 16384
@@ -133,7 +133,7 @@ class _Lean(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.stmt] | None:
-        if node.module and node.module.startswith("hotdesk.machine."):
+        if node.module and node.module.startswith("hotdesk.guest."):
             beside = ast.parse(
                 Path(__file__).with_name(f"{node.module.rpartition('.')[2]}.py").read_text("utf-8")
             )

@@ -12,10 +12,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from hotdesk.machine.job_files import HOME, path, place
+from hotdesk.guest.job_files import HOME, path, place
 
 if TYPE_CHECKING:
-    from hotdesk.machine.attempt import Attempt
+    from hotdesk.guest.attempt import Attempt
 
 LOOK_SECONDS = 0.2  # between two looks at a checkpoint folder
 STILL_SECONDS = 1.0  # a checkpoint is whole when nothing has changed for so long

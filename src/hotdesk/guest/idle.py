@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from hotdesk.machine.working import LOOK_SECONDS, TYPES, Work
+from hotdesk.guest.working import LOOK_SECONDS, TYPES, Work
 
 WARN_SECONDS = 300.0
 IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise
