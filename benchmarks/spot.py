@@ -14,12 +14,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from hotdesk.core.spot.policy import Greedy, Policy, SemiMarkov, Terms, UniformProgress
-from hotdesk.jobs.hazards import fit
-from hotdesk.jobs.optimum import optimum_usd
-from hotdesk.jobs.simulate import play
-from hotdesk.jobs.study import pools, study
-from hotdesk.jobs.table import semi_markov
-from hotdesk.jobs.traces import Trace, read_traces, windows
+from hotdesk.simulate.engine import play
+from hotdesk.simulate.hazards import fit
+from hotdesk.simulate.optimum import optimum_usd
+from hotdesk.simulate.solver import semi_markov
+from hotdesk.simulate.study import pools, study
+from hotdesk.simulate.traces import Trace, read_traces, windows
 
 HOUR = 3600.0
 DEADLINES = (52, 56, 60, 64, 70, 80, 92)

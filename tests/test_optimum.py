@@ -14,10 +14,10 @@ from tests.recorded import POOLS_2022, ZONES_2023, made, recorded
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
-from hotdesk.jobs.optimum import optimum_usd  # noqa: E402
-from hotdesk.jobs.simulate import play  # noqa: E402
-from hotdesk.jobs.table import semi_markov  # noqa: E402
-from hotdesk.jobs.traces import read_traces  # noqa: E402
+from hotdesk.simulate.engine import play  # noqa: E402
+from hotdesk.simulate.optimum import optimum_usd  # noqa: E402
+from hotdesk.simulate.solver import semi_markov  # noqa: E402
+from hotdesk.simulate.traces import read_traces  # noqa: E402
 
 HOUR = 3600.0
 TERMS = Terms(

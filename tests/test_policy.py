@@ -36,8 +36,8 @@ from tests.recorded import made
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
-from hotdesk.jobs.simulate import Story, play  # noqa: E402
-from hotdesk.jobs.table import semi_markov  # noqa: E402
+from hotdesk.simulate.engine import Story, play  # noqa: E402
+from hotdesk.simulate.solver import semi_markov  # noqa: E402
 
 HOUR = 3600.0
 TERMS = Terms(

@@ -116,8 +116,8 @@ def test_zones_that_fall_often_are_noticed() -> None:
     """The second solution of the programme is for such zones; it takes the falls that the journal shows."""
     pytest.importorskip("numpy")
     from hotdesk.core.spot.policy import Terms
-    from hotdesk.jobs.table import semi_markov
     from hotdesk.jobs.terms import unrest
+    from hotdesk.simulate.solver import semi_markov
 
     past = Journal()
     past.launch(0.0, A, "i-1")

@@ -17,12 +17,12 @@ from tests.recorded import POOLS_2022, WINDOWS, ZONES_2023, made, recorded
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
-from hotdesk.jobs import table  # noqa: E402
-from hotdesk.jobs.budget import within_budget  # noqa: E402
-from hotdesk.jobs.hazards import fit  # noqa: E402
-from hotdesk.jobs.simulate import play  # noqa: E402
-from hotdesk.jobs.table import semi_markov  # noqa: E402
-from hotdesk.jobs.traces import read_traces, windows  # noqa: E402
+from hotdesk.simulate import solver  # noqa: E402
+from hotdesk.simulate.budget import within_budget  # noqa: E402
+from hotdesk.simulate.engine import play  # noqa: E402
+from hotdesk.simulate.hazards import fit  # noqa: E402
+from hotdesk.simulate.solver import semi_markov  # noqa: E402
+from hotdesk.simulate.traces import read_traces, windows  # noqa: E402
 
 HOUR = 3600.0
 PUBLISHED = Terms(
@@ -135,7 +135,7 @@ def test_the_published_table_to_four_digits(change: float, deadline: int) -> Non
 
 @recorded
 def test_the_published_optima_to_four_digits() -> None:
-    from hotdesk.jobs.optimum import optimum_usd
+    from hotdesk.simulate.optimum import optimum_usd
 
     deadlines = tuple(d for c, d in TABLE if c == 0.2)
     total = np.zeros(len(deadlines))
@@ -272,7 +272,7 @@ def test_hazards_are_found_again_in_made_traces() -> None:
 
 def test_a_table_is_kept_and_a_broken_one_is_solved_again(home: Path) -> None:
     def fresh() -> SemiMarkov:
-        table._ready.cache_clear()
+        solver._ready.cache_clear()
         return semi_markov(SHORT)
 
     first = fresh()

@@ -18,8 +18,8 @@ from tests.recorded import made, write
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
-from hotdesk.jobs.study import pools, study  # noqa: E402
-from hotdesk.jobs.traces import read_trace, read_traces, windows  # noqa: E402
+from hotdesk.simulate.study import pools, study  # noqa: E402
+from hotdesk.simulate.traces import read_trace, read_traces, windows  # noqa: E402
 
 HOUR = 3600.0
 SHORT = Terms(

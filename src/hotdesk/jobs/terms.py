@@ -95,7 +95,7 @@ def _within(
                 f"--budget {int(needed * 100 + 1) / 100:.2f}   # or hotdesk up NAME --market cheapest",
             )
         return deadline_seconds
-    from hotdesk.jobs.budget import within_budget
+    from hotdesk.simulate.budget import within_budget
 
     planned, usd = within_budget(terms, budget_usd)
     if deadline_seconds is not None and planned.deadline_seconds > deadline_seconds:
@@ -180,7 +180,7 @@ def latest(job: Job, offers: Sequence[Offer]) -> float:
 def policy_of(terms: Terms) -> Policy:
     """The cheapest policy that this computer can solve."""
     try:
-        from hotdesk.jobs.table import semi_markov
+        from hotdesk.simulate.solver import semi_markov
 
         return semi_markov(terms)
     except ImportError:  # numpy is an extra

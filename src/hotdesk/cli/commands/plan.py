@@ -19,8 +19,8 @@ from hotdesk.core.spot.interruptions import Spot
 
 if TYPE_CHECKING:
     from hotdesk.core.sizing.frontier import Answer
-    from hotdesk.jobs.traces import Trace
     from hotdesk.market.finishing import Around, Job
+    from hotdesk.simulate.traces import Trace
 
 _SHOWN_LOST = 12
 
@@ -153,7 +153,7 @@ def _traces(folder: Path | None) -> list[Trace]:
     if folder is None:
         return []
     from hotdesk.cli.commands.simulate import check_numpy
-    from hotdesk.jobs.traces import read_traces
+    from hotdesk.simulate.traces import read_traces
 
     check_numpy()
     return read_traces(folder)

@@ -14,8 +14,8 @@ from hotdesk.core.errors import Missing, Usage
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
     from hotdesk.core.spot.policy import Terms
-    from hotdesk.jobs.study import Pool, Study
-    from hotdesk.jobs.traces import Trace
+    from hotdesk.simulate.study import Pool, Study
+    from hotdesk.simulate.traces import Trace
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
 _HOURS = click.FloatRange(min=0)
@@ -93,8 +93,8 @@ def command(
         )
     check_numpy()
     from hotdesk.core.spot.policy import Terms
-    from hotdesk.jobs.study import pools, study
-    from hotdesk.jobs.traces import read_traces
+    from hotdesk.simulate.study import pools, study
+    from hotdesk.simulate.traces import read_traces
 
     if plot:
         from hotdesk.charts import check_suffix
@@ -142,7 +142,7 @@ def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: boo
     """The terms with the deadline that the budget should pay for, which is said."""
     from msgspec.structs import replace
 
-    from hotdesk.jobs.budget import within_budget
+    from hotdesk.simulate.budget import within_budget
 
     first = recorded[0]
     count = sum(trace.kind == first.kind for trace in recorded) if together else 1
@@ -222,7 +222,7 @@ def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid:
     """
     from hotdesk.charts import Figure, Series
     from hotdesk.core.spot.policy import ON_DEMAND, SPOT
-    from hotdesk.jobs.study import story
+    from hotdesk.simulate.study import story
 
     pool = next((p for p in group if window < len(p.begins)), None)
     if pool is None:

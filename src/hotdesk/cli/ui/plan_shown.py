@@ -16,7 +16,7 @@ from hotdesk.core.spot.interruptions import Spot, worth_spot
 from hotdesk.market.finishing import Around, Job
 
 if TYPE_CHECKING:
-    from hotdesk.jobs.traces import Trace
+    from hotdesk.simulate.traces import Trace
 
 LIVES = 400  # of a simulated spot machine
 MOST_LOSSES = 500  # in a life: with more, chance evens out and the formula is enough

@@ -22,10 +22,10 @@ from hotdesk.core.spot.policy import (
     check,
     decide,
 )
-from hotdesk.jobs.optimum import optimum_usd
-from hotdesk.jobs.simulate import Runs, Story, play
-from hotdesk.jobs.table import semi_markov
-from hotdesk.jobs.traces import Trace, windows
+from hotdesk.simulate.engine import Runs, Story, play
+from hotdesk.simulate.optimum import optimum_usd
+from hotdesk.simulate.solver import semi_markov
+from hotdesk.simulate.traces import Trace, windows
 from hotdesk.world import state_folder
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _optimum(terms: Terms, pool: Pool) -> Array:
         if np.isfinite(known).all():
             return known
     best = optimum_usd(terms, pool.up, pool.begins)[:, 0]
-    from hotdesk.jobs.table import keep_file
+    from hotdesk.simulate.solver import keep_file
 
     keep_file(path, best.astype("<f8").tobytes())
     return best

@@ -6,7 +6,7 @@ import msgspec
 
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.spot.policy import SemiMarkov, Terms
-from hotdesk.jobs.table import semi_markov
+from hotdesk.simulate.solver import semi_markov
 
 #: Beyond so many times the work, more time saves next to nothing.
 PATIENCE = 4.0
