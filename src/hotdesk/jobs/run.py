@@ -46,7 +46,7 @@ from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
 from hotdesk.jobs import results
-from hotdesk.jobs.placing import Placing
+from hotdesk.jobs.placement import Placing
 from hotdesk.store import Store
 
 KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
