@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from hotdesk.connect.keys import desk_keys
 from hotdesk.core.model import Desk, Goal, Survey
+from hotdesk.loop.reconcile import Reconciler
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
 from hotdesk.world import SystemClock
 from tests.aws_desk import HOME, console, offer

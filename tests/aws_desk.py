@@ -25,12 +25,12 @@ from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
+from hotdesk.loop.reconcile import Reconciler
 from hotdesk.market.table import shipped
 from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from hotdesk.reconcile import Reconciler
 from hotdesk.store import Store
 from tests.fake_ec2 import public_images
 from tests.fake_ec2.process import FakeEc2

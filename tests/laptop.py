@@ -17,7 +17,7 @@ from hotdesk.core.lifecycle.descent import key
 from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
-from hotdesk.reconcile import Reconciler
+from hotdesk.loop.reconcile import Reconciler
 from hotdesk.store import Store
 from tests.sim import Cloud, Crash, Faults, offers
 from tests.truth import Clock, Thing

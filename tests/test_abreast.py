@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hotdesk.abreast import abreast
+from hotdesk.parallel import abreast
 
 Job = tuple[str, int]
 SECONDS = 60.0  # after which what should have met has not

@@ -28,8 +28,8 @@ from hotdesk.guest.cloud_init import source
 from hotdesk.guest.ending import Ending
 from hotdesk.guest.idle import Watch
 from hotdesk.guest.working import Work
-from hotdesk.jobs import watcher
 from hotdesk.jobs.run import Runs
+from hotdesk.loop import watcher
 from hotdesk.providers.local import locks
 from hotdesk.store import Store
 from tests.conftest import Command

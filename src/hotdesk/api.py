@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from hotdesk.config import Config
     from hotdesk.core.spot.prices import Storing
     from hotdesk.jobs.run import Runs
-    from hotdesk.reconcile import Reconciler, Tick
+    from hotdesk.loop.reconcile import Reconciler, Tick
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
@@ -220,7 +220,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
     def watch(self, names: str | Collection[str] | None = None, seconds: float = 5.0) -> None:
         """Keep desks as wanted until interrupted: all, those of these names, or the one of this name."""
-        from hotdesk.reconcile import watch
+        from hotdesk.loop.reconcile import watch
 
         names = [names] if isinstance(names, str) else names
         for name in names or ():
@@ -229,13 +229,13 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
     def watch_alone(self) -> None:
         """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
-        from hotdesk.jobs.watcher import watch_alone
+        from hotdesk.loop.watcher import watch_alone
 
         watch_alone(self._reconciler(), self._beside())
 
     def _beside(self) -> Callable[[list[str]], bool]:
         """What a watcher does beside the loop: it goes on with jobs, and renews leases."""
-        from hotdesk.leases import Leases
+        from hotdesk.loop.leases import Leases
 
         runs = self.runs()
         leases = Leases(store=self.store, clock=self.clock, access=self.reached)
@@ -413,7 +413,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         return self._view(desk, tick.seen.get(desk.name, Seen()))
 
     def _reconciler(self) -> Reconciler:
-        from hotdesk.reconcile import Reconciler
+        from hotdesk.loop.reconcile import Reconciler
 
         def prove(access: Access) -> None:
             from hotdesk.connect.readiness import prove

@@ -149,7 +149,7 @@ class Leaving:
 
     def keeping(self, name: str, access: Access) -> AbstractContextManager[None]:
         """Renew a desk's lease while the body runs: a terminal there is open."""
-        from hotdesk.leases import kept
+        from hotdesk.loop.leases import kept
 
         return kept(access, self.store.desk(name), self.clock)
 
@@ -204,7 +204,7 @@ class Leaving:
         """A desk that is wanted running goes on with its jobs, whoever wants it: a watcher sees to that."""
         running = desk.goal is Goal.RUNNING and self.store.folder is not None
         if running and any(job.result is None for job in self.store.jobs(desk.name, unsettled=True)):
-            from hotdesk.jobs import watcher
+            from hotdesk.loop import watcher
 
             watcher.ask_for(self.store, forever=False)
 

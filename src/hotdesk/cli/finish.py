@@ -46,7 +46,7 @@ def begin(folder: Path) -> None:
 def _anything_to_look_at(folder: Path) -> bool:
     """Whether a desk is wanted running here; or a cloud is in use, in which another computer may have one."""
     from hotdesk.core.model import Goal
-    from hotdesk.jobs.watcher import alive
+    from hotdesk.loop.watcher import alive
     from hotdesk.store import Store
 
     if alive(folder):

@@ -151,7 +151,7 @@ def _go_on() -> None:
     with contextlib.suppress(OSError, HotdeskError):  # the command itself has told what is wrong
         folder = state_folder()
         if (folder / "watcher").exists():
-            from hotdesk.jobs.watcher import revive
+            from hotdesk.loop.watcher import revive
 
             revive(folder)
         if (folder / "hotdesk.db").exists():

@@ -30,7 +30,7 @@ def command(as_json: bool) -> None:
         watcher = desks.store.holder("@watch").partition(" ")[0]
         post = ""
         if (desks.state / "watcher-on").exists():
-            from hotdesk.jobs.away import away
+            from hotdesk.loop.remote_watcher import away
 
             post = sent.desk if (sent := away(desks.store)) else ""
     for view in views:

@@ -25,7 +25,7 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str |
     """
     if private and public:
         raise Usage("--private and --public contradict each other.", "", "hotdesk notebook --private")
-    from hotdesk.jobs import watcher
+    from hotdesk.loop import watcher
 
     with Hotdesk() as desks:
         name = name or desks.only()

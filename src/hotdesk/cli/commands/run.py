@@ -87,7 +87,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     listened to. It goes on without this computer; Ctrl-C only ends the listening. After an interruption it is
     begun again. Exits with the command's own status.
     """
-    from hotdesk.jobs import watcher
+    from hotdesk.loop import watcher
 
     with Live() as live, options.open_desks(live, given.pop("over_budget")) as desks:
         job = _queued(desks, name, words, given, live)

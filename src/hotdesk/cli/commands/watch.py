@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Go on with whatever is left to do, jobs too, until Ctrl-C. Without NAMES, for all desks."""
     if systemd:
-        from hotdesk.jobs import watcher
+        from hotdesk.loop import watcher
 
         render.echo(watcher.unit().rstrip())
         return
@@ -56,7 +56,7 @@ def command(
             _back(desks, post) if stop else _send(desks, post, send_credentials, yes)
             return
         if detach or stop or alone:
-            from hotdesk.jobs import watcher
+            from hotdesk.loop import watcher
 
             if alone:
                 desks.watch_alone()
@@ -80,12 +80,12 @@ def command(
 
 
 def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
-    from hotdesk.jobs import away, watcher
     from hotdesk.leaving import Limits
+    from hotdesk.loop import remote_watcher, watcher
     from hotdesk.world import config_files
 
     desk = desks.store.desk(name)
-    if known := away.away(desks.store):
+    if known := remote_watcher.away(desks.store):
         raise Usage(
             f"There is a watcher at {known.desk} already.",
             "Two of them would know different things.",
@@ -103,9 +103,9 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     # A post that parks itself when nobody types there is none.
     limits = Limits(idle_minutes=0.0, lease_hours=0.0) if desk.provider != "local" else None
     desks.up(name, limits=limits)
-    place = away.Post(desks.access(name), frozenset(d.provider for d in others))
+    place = remote_watcher.Post(desks.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
-    sent, whose = away.send(desks.store, place, config, desks.clock.now(), keys=keys)
+    sent, whose = remote_watcher.send(desks.store, place, config, desks.clock.now(), keys=keys)
     watcher.dismiss(desks.store)
     render.echo(f"A watcher at {name} looks after {', '.join(sent.names)}. This computer may be closed.")
     if whose:
@@ -129,14 +129,14 @@ def _keys(desks: Hotdesk) -> tuple[str, str, str]:
 
 def _back(desks: Hotdesk, name: str) -> None:
     from hotdesk.cli.commands.run import report
-    from hotdesk.jobs import away
+    from hotdesk.loop import remote_watcher
 
-    sent = away.away(desks.store)
+    sent = remote_watcher.away(desks.store)
     if sent is None or sent.desk != name:
         where = f"hotdesk watch --stop --on {sent.desk}" if sent else "hotdesk watch --stop"
         raise Unknown(f"No watcher was sent to {name}.", "", where)
     clouds = frozenset(d.provider for d in desks.store.desks() if d.name in sent.names)
-    ended = away.bring_back(desks.store, away.Post(desks.access(name), clouds), sent)
+    ended = remote_watcher.bring_back(desks.store, remote_watcher.Post(desks.access(name), clouds), sent)
     render.echo(f"The watcher at {name} has ended, and what it did is known here.")
     for job in ended:
         report(job)

@@ -21,7 +21,7 @@ from hotdesk.core.model import Desk, Goal
 from hotdesk.store import Store
 
 if TYPE_CHECKING:
-    from hotdesk.reconcile import Reconciler
+    from hotdesk.loop.reconcile import Reconciler
 
 LOCK = "@watch"  # no desk can have this name
 SECONDS = 2.0  # between two looks when there is nothing to do
@@ -59,7 +59,7 @@ def revive(folder: Path) -> str:
 
 def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> None:
     """Be the one watcher, until nobody asks for one; nothing when there is one."""
-    from hotdesk.reconcile import watch
+    from hotdesk.loop.reconcile import watch
 
     store = reconciler.store
     with store.hold(LOCK, "hotdesk watch") as mine:

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from hotdesk.abreast import abreast
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import (
     Busy,
@@ -54,6 +53,7 @@ from hotdesk.core.steps import (
     Verify,
     Wait,
 )
+from hotdesk.parallel import abreast
 from hotdesk.store import Store
 
 T = TypeVar("T")
