@@ -28,7 +28,7 @@ from hotdesk.core.model import Desk, Goal, Survey
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from hotdesk.world import SystemClock
 from tests.aws_desk import HOME, console, offer
 from tests.fake_ec2.process import FakeEc2

@@ -21,7 +21,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.market import stock
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.query import Query, search
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 NOW = 1_790_000_000.0
 #: NVIDIA models that both know, with GiB of memory.

@@ -15,7 +15,7 @@ import time
 from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Survey
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Outcome, Prove, Stop, Verify
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.sim import offers
 
 DAYS = 40

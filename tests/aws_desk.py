@@ -31,7 +31,7 @@ from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.fake_ec2 import public_images
 from tests.fake_ec2.process import FakeEc2
 from tests.fake_ec2.public_images import public_id

@@ -18,7 +18,7 @@ from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
 from hotdesk.loop.reconcile import Reconciler
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.sim import Cloud, Crash, Faults, offers
 from tests.truth import Clock, Thing
 

@@ -31,7 +31,7 @@ from hotdesk.guest.working import Work
 from hotdesk.jobs.run import Runs
 from hotdesk.loop import watcher
 from hotdesk.providers.local import locks
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
 from tests.test_idle import at_the_desk, in_a_terminal, ready

@@ -261,7 +261,7 @@ def test_boto3_is_named_where_it_is_missing(
     configured(home, f"[default]\nregion = {REGION}\naws_access_key_id = A\naws_secret_access_key = x\n")
     if words[0] in {"ls", "down", "doctor"}:
         from hotdesk.core.model import Desk, Goal
-        from hotdesk.store import Store
+        from hotdesk.state.store import Store
 
         with Store(Path(os.environ["HOTDESK_STATE"])) as store:
             store.put(Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, provider="aws"))
@@ -403,7 +403,7 @@ def test_without_a_terminal_that_is_said(ask: Ask, home: Path) -> None:
 
 def rows(**providers: str) -> None:
     from hotdesk.core.model import Desk, Goal
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
 
     with Store(Path(os.environ["HOTDESK_STATE"])) as store:
         for name, provider in providers.items():

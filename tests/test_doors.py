@@ -230,7 +230,7 @@ def test_shells_complete_desk_names(hotdesk: Command, home: Path, shell: str) ->
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell} here")
     from hotdesk.core.model import Desk, Goal
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
     from hotdesk.world import state_folder
 
     with Store(state_folder()) as store:

@@ -46,7 +46,7 @@ from hotdesk.core.spot.policy import Greedy, OnDemand
 from hotdesk.core.steps import Begin, Launch, LaunchOrder, Outcome
 from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 DESK = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0)
 ONE = Job(id="1-a", number=1, desk="blue", command=("python", "train.py"), created_at=2.0)

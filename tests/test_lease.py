@@ -18,7 +18,7 @@ from hotdesk.core.steps import Leave
 from hotdesk.guest.idle import Watch
 from hotdesk.leaving import Limits
 from hotdesk.loop.leases import Leases, kept, period
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
 from tests.truth import Clock

@@ -23,7 +23,7 @@ from hotdesk.core.steps import Launch, LaunchOrder, Outcome
 from hotdesk.market import stock
 from hotdesk.market.catalog import build
 from hotdesk.market.public import fetch, read_advice
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.market_server import ADVICE, Server
 
 ROOT = Path(__file__).parents[1]

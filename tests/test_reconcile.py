@@ -14,7 +14,7 @@ from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Survey
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import AnyStep, Ask, Launch, LaunchOrder, Prove, Row, Wait
 from hotdesk.loop.reconcile import PATIENCE, Reconciler, watch
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from tests.laptop import Laptop
 from tests.sim import Cloud, Crash, Faults, offers
 from tests.truth import Clock, Thing

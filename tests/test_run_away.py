@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from hotdesk.world import state_folder
 from tests import test_run_ec2
 from tests.conftest import Command

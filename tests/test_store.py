@@ -22,8 +22,8 @@ from hotdesk.core.errors import Busy, Damaged, Kind, Missing, Unknown
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import AnyStep, Outcome, Prove, Row, Start, Verify
-from hotdesk.state_file import MIGRATIONS
-from hotdesk.store import Store
+from hotdesk.state.database import MIGRATIONS
+from hotdesk.state.store import Store
 from tests.test_plans import bake, launch
 
 BLUE = Desk(name="blue", goal=Goal.RUNNING, since=5.0, created_at=5.0)

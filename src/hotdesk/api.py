@@ -43,7 +43,7 @@ from hotdesk.leaving import Leaving, Limits, idle_words
 from hotdesk.money import Money
 from hotdesk.opening import Opening
 from hotdesk.questions import not_tried, question, question_of, still_paid
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from hotdesk.views import View, powered, view_of
 from hotdesk.wishes import Wishes
 from hotdesk.world import SystemClock, config_files, state_folder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.steps import Outcome, Row, Told
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.connect import guest_agent

@@ -14,7 +14,7 @@ from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused
 from hotdesk.core.model import Desk, Goal, Leftover, Phase, Retained, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
 from hotdesk.core.steps import Row
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config

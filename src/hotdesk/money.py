@@ -14,7 +14,7 @@ from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
 from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
 from hotdesk.core.ports import Biller, Clock, Provider
 from hotdesk.core.steps import Bake, Copy, Launch, Row
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config

@@ -12,7 +12,7 @@ import msgspec
 from hotdesk.core.errors import HotdeskError, Kind, Refused, Usage
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Value
 from hotdesk.questions import question_of
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

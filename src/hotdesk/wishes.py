@@ -14,7 +14,7 @@ from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey,
 from hotdesk.core.ports import Clock, Provider
 from hotdesk.core.steps import Wait
 from hotdesk.questions import named, nothing_fits, question_of
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config

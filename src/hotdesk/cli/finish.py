@@ -47,7 +47,7 @@ def _anything_to_look_at(folder: Path) -> bool:
     """Whether a desk is wanted running here; or a cloud is in use, in which another computer may have one."""
     from hotdesk.core.model import Goal
     from hotdesk.loop.watcher import alive
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
 
     if alive(folder):
         return False

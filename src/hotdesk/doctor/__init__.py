@@ -8,7 +8,7 @@ from pathlib import Path
 from hotdesk.core.errors import Damaged, HotdeskError, Newer
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from hotdesk.world import SystemClock, state_folder
 
 

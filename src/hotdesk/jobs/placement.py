@@ -28,7 +28,7 @@ from hotdesk.core.spot.availability import events, spells, zones
 from hotdesk.core.spot.policy import Decision
 from hotdesk.core.steps import Launch
 from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 LOOK_SECONDS = float(
     os.environ.get("HOTDESK_LOOK_SECONDS", "60")

@@ -21,7 +21,7 @@ from hotdesk.core.jobs import Job
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Begin
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 _SHOWN = 5  # names; the rest is counted
 

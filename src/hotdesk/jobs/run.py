@@ -47,7 +47,7 @@ from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
 from hotdesk.jobs import results
 from hotdesk.jobs.placement import Placing
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
 WAITING_SECONDS = 10.0  # between two looks while a job waits for a machine

@@ -15,7 +15,7 @@ from hotdesk.connect import limits
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access, Clock
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 LONGEST_SECONDS = 600.0  # between two renewals, however long the lease
 

@@ -54,7 +54,7 @@ from hotdesk.core.steps import (
     Wait,
 )
 from hotdesk.parallel import abreast
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachabl
 from hotdesk.core.jobs import Job
 from hotdesk.core.ports import Access
 from hotdesk.jobs import results
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 THERE = ".hotdesk/watcher"
 FILE = "watcher-on"

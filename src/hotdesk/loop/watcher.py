@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import hotdesk
 from hotdesk.connect import tunnel
 from hotdesk.core.model import Desk, Goal
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.loop.reconcile import Reconciler

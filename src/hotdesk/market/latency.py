@@ -103,7 +103,7 @@ class Latency(Value, frozen=True, omit_defaults=False):
 
 
 class Cache(Protocol):
-    """Where things are kept between processes (see hotdesk.store)."""
+    """Where things are kept between processes (see hotdesk.state.store)."""
 
     def cached(self, key: str) -> tuple[float, bytes] | None: ...
 

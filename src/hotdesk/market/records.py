@@ -242,7 +242,7 @@ def unpack(instance_type: str, body: bytes) -> list[Pool]:
 
 
 class Cache(Protocol):
-    """Where things are kept between processes (see hotdesk.store)."""
+    """Where things are kept between processes (see hotdesk.state.store)."""
 
     def cached(self, key: str) -> tuple[float, bytes] | None: ...
 

@@ -32,7 +32,7 @@ LIST_SECONDS = 15.0  # of them for a price list, which answers slowly: what it d
 
 
 class Cache(Protocol):
-    """Where things are kept between processes (see hotdesk.store)."""
+    """Where things are kept between processes (see hotdesk.state.store)."""
 
     def cached(self, key: str) -> tuple[float, bytes] | None: ...
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
     from hotdesk.market.query import Query
     from hotdesk.market.stock import Known
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
 
 SHOWN = 25
 AGAIN_SECONDS = 60.0  # after which prices that were not told in time are asked for again
@@ -134,7 +134,7 @@ def command(
 @contextmanager
 def open_store() -> Iterator[Store]:
     """The state folder's store; one in memory, with a line, where that cannot be read or written."""
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
     from hotdesk.world import state_folder
 
     try:

@@ -283,7 +283,7 @@ def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> l
     from hotdesk.market.query import Query, search
     from hotdesk.market.stock import known
     from hotdesk.market.table import shipped
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
     from hotdesk.world import SystemClock, state_folder
 
     with Store(state_folder()) as store:

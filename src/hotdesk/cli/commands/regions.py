@@ -12,7 +12,7 @@ from hotdesk.core.errors import Unknown
 
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
-    from hotdesk.store import Store
+    from hotdesk.state.store import Store
 
 
 @click.command()

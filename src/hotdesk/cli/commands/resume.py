@@ -8,7 +8,7 @@ import click
 
 from hotdesk.cli.commands.up import command as up
 from hotdesk.cli.ui import options
-from hotdesk.store import Store
+from hotdesk.state.store import Store
 from hotdesk.world import state_folder
 
 

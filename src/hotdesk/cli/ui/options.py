@@ -44,7 +44,7 @@ class DeskName(click.ParamType[str]):
     ) -> list[click.shell_completion.CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from hotdesk.store import Store
+        from hotdesk.state.store import Store
         from hotdesk.world import state_folder
 
         try:

@@ -25,7 +25,7 @@ from hotdesk.core.jobs import Job, job_id
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.steps import AnyStep, Outcome, Row
-from hotdesk.state_file import StateFile
+from hotdesk.state.database import StateFile
 
 _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(AnyStep)
