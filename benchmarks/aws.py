@@ -29,7 +29,7 @@ from hotdesk.loop.reconcile import Reconciler
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.state.store import Store
-from hotdesk.world import SystemClock
+from hotdesk.system import SystemClock
 from tests.aws_desk import HOME, console, offer
 from tests.fake_ec2.process import FakeEc2
 
@@ -228,7 +228,7 @@ import time, sys
 wall = time.perf_counter()
 from pathlib import Path
 from hotdesk.providers.aws.provider import Aws
-from hotdesk.world import SystemClock
+from hotdesk.system import SystemClock
 aws = Aws(Path(sys.argv[1]), keys=None, clock=SystemClock())
 aws.survey()
 print(len(aws.account.regions()), time.perf_counter() - wall, time.process_time())

@@ -231,7 +231,7 @@ def test_shells_complete_desk_names(hotdesk: Command, home: Path, shell: str) ->
         pytest.skip(f"there is no {shell} here")
     from hotdesk.core.model import Desk, Goal
     from hotdesk.state.store import Store
-    from hotdesk.world import state_folder
+    from hotdesk.system import state_folder
 
     with Store(state_folder()) as store:
         for name in ("blue", "black", "red"):

@@ -22,7 +22,7 @@ from hotdesk.opening import CALLER, who_may
 from hotdesk.providers.aws.computer import GRACE_SECONDS, Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
-from hotdesk.world import SystemClock
+from hotdesk.system import SystemClock
 from tests.aws_desk import HOME, Laptop, offer
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2

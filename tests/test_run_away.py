@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hotdesk.state.store import Store
-from hotdesk.world import state_folder
+from hotdesk.system import state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2

@@ -29,7 +29,7 @@ from hotdesk.core.spot.availability import (
 from hotdesk.core.spot.policy import Decision
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Move, Outcome, Row
 from hotdesk.state.store import Store
-from hotdesk.world import SystemClock, state_folder
+from hotdesk.system import SystemClock, state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2

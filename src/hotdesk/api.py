@@ -44,9 +44,9 @@ from hotdesk.money import Money
 from hotdesk.opening import Opening
 from hotdesk.questions import not_tried, question, question_of, still_paid
 from hotdesk.state.store import Store
+from hotdesk.system import SystemClock, config_files, state_folder
 from hotdesk.views import View, powered, view_of
 from hotdesk.wishes import Wishes
-from hotdesk.world import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config

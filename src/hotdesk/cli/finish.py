@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import hotdesk
-from hotdesk.world import SystemClock
+from hotdesk.system import SystemClock
 
 #: How long the last look is good for.
 SECONDS = 20.0
@@ -55,7 +55,7 @@ def _anything_to_look_at(folder: Path) -> bool:
         if any(desk.goal is Goal.RUNNING for desk in store.desks()):
             return True
     from hotdesk.config import load
-    from hotdesk.world import config_files
+    from hotdesk.system import config_files
 
     settings = load(config_files())
     named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}

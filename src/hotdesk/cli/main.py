@@ -146,7 +146,7 @@ def run(argv: list[str]) -> int:
 def _go_on() -> None:
     """What every command sees to at its end: that a watcher which was asked for lives, and that a desk which
     has ended itself is parked."""
-    from hotdesk.world import state_folder
+    from hotdesk.system import state_folder
 
     with contextlib.suppress(OSError, HotdeskError):  # the command itself has told what is wrong
         folder = state_folder()
@@ -164,7 +164,7 @@ def _defect(error: Exception) -> tuple[str, str, str]:
     """What to say of an error that nobody foresaw; its details go into a private file."""
     import traceback
 
-    from hotdesk.world import state_folder
+    from hotdesk.system import state_folder
 
     what = f"hotdesk itself failed: {type(error).__name__}: {error}"
     try:

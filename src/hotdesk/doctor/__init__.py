@@ -9,7 +9,7 @@ from hotdesk.core.errors import Damaged, HotdeskError, Newer
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk
 from hotdesk.state.store import Store
-from hotdesk.world import SystemClock, state_folder
+from hotdesk.system import SystemClock, state_folder
 
 
 def findings(only: str | None = None) -> Iterator[Finding]:

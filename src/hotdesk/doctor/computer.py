@@ -10,7 +10,7 @@ from pathlib import Path
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Finding
 from hotdesk.providers import local
-from hotdesk.world import config_files
+from hotdesk.system import config_files
 
 LEAST_FREE_GIB = 2.0
 

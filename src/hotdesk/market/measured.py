@@ -18,7 +18,7 @@ from hotdesk.core.model import Value
 from hotdesk.core.sizing.gpu import Precision
 from hotdesk.core.sizing.speed import Family, utilisation
 from hotdesk.market import gpus
-from hotdesk.world import state_folder
+from hotdesk.system import state_folder
 
 Run = Mapping[str, Any]
 

@@ -26,7 +26,7 @@ import msgspec
 
 from hotdesk.core.model import Value
 from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, SemiMarkov, Terms
-from hotdesk.world import state_folder
+from hotdesk.system import state_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -26,7 +26,7 @@ from hotdesk.simulate.engine import Runs, Story, play
 from hotdesk.simulate.optimum import optimum_usd
 from hotdesk.simulate.solver import semi_markov
 from hotdesk.simulate.traces import Trace, windows
-from hotdesk.world import state_folder
+from hotdesk.system import state_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -239,7 +239,7 @@ def _optimum(terms: Terms, pool: Pool) -> Array:
 
 def decision_us(name: str, terms: Terms, pool: Pool, tries: int = 2000) -> float:
     """How long one live decision takes, in microseconds: the least of five rounds over moments of a trace."""
-    from hotdesk.world import SystemClock
+    from hotdesk.system import SystemClock
 
     mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
     policy, clock = policy_for(name, mine), SystemClock()

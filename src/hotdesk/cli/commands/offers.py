@@ -95,7 +95,7 @@ def command(
     from hotdesk.market.query import Query, search
     from hotdesk.market.speed import relative
     from hotdesk.market.table import shipped
-    from hotdesk.world import SystemClock
+    from hotdesk.system import SystemClock
 
     now = SystemClock().now()
     with open_store() as store:
@@ -135,7 +135,7 @@ def command(
 def open_store() -> Iterator[Store]:
     """The state folder's store; one in memory, with a line, where that cannot be read or written."""
     from hotdesk.state.store import Store
-    from hotdesk.world import state_folder
+    from hotdesk.system import state_folder
 
     try:
         store = Store(state_folder())
@@ -210,7 +210,7 @@ def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh:
         print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
 
     from hotdesk.config import load
-    from hotdesk.world import config_files
+    from hotdesk.system import config_files
 
     try:
         fresh = stock.refreshed(

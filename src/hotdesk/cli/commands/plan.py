@@ -284,7 +284,7 @@ def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> l
     from hotdesk.market.stock import known
     from hotdesk.market.table import shipped
     from hotdesk.state.store import Store
-    from hotdesk.world import SystemClock, state_folder
+    from hotdesk.system import SystemClock, state_folder
 
     with Store(state_folder()) as store:
         catalog = known(store).catalog

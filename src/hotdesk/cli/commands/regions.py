@@ -33,7 +33,7 @@ def command(
     from hotdesk.cli.commands.offers import open_store
     from hotdesk.market.latency import CITIES, endpoints, keep, measure
     from hotdesk.market.query import nearest
-    from hotdesk.world import SystemClock
+    from hotdesk.system import SystemClock
 
     providers = tuple(CITIES) if provider == "all" else (provider,)
     hosts = endpoints(providers)

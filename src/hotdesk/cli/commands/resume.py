@@ -9,7 +9,7 @@ import click
 from hotdesk.cli.commands.up import command as up
 from hotdesk.cli.ui import options
 from hotdesk.state.store import Store
-from hotdesk.world import state_folder
+from hotdesk.system import state_folder
 
 
 @click.command()

@@ -163,7 +163,7 @@ def _known(
     from hotdesk.market.records import keep, kept, need_numpy
     from hotdesk.market.sources import price_history
     from hotdesk.market.table import shipped
-    from hotdesk.world import SystemClock
+    from hotdesk.system import SystemClock
 
     now = float(int(SystemClock().now()))  # whole seconds: --json tells the window, and it can be asked again
     with open_store() as store:

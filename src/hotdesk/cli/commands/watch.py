@@ -82,7 +82,7 @@ def command(
 def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     from hotdesk.leaving import Limits
     from hotdesk.loop import remote_watcher, watcher
-    from hotdesk.world import config_files
+    from hotdesk.system import config_files
 
     desk = desks.store.desk(name)
     if known := remote_watcher.away(desks.store):

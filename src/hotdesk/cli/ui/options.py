@@ -45,7 +45,7 @@ class DeskName(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         from hotdesk.state.store import Store
-        from hotdesk.world import state_folder
+        from hotdesk.system import state_folder
 
         try:
             with Store(state_folder()) as store:

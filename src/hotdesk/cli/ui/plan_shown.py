@@ -128,7 +128,7 @@ def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) ->
     """
     from hotdesk.core.spot import uptimes
     from hotdesk.core.spot.interruptions import lived
-    from hotdesk.world import dice
+    from hotdesk.system import dice
 
     done = choice.finish
     draw = dice(1)
