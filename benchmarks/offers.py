@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hotdesk.core.model import Market, Offer
-from hotdesk.market import stock
+from hotdesk.market import refresh
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.query import Query, search
 from hotdesk.state.store import Store
@@ -125,7 +125,7 @@ def process(packed: bytes) -> tuple[float, float]:
     """Seconds that `hotdesk offers` takes from such a cache as a process, and `hotdesk --version`."""
     with tempfile.TemporaryDirectory() as folder:
         with Store(Path(folder)) as store:
-            store.keep(stock.KEY, packed, time.time())
+            store.keep(refresh.KEY, packed, time.time())
         env = os.environ | {"HOTDESK_STATE": folder, "PYTHONPATH": "src"}
 
         def run(*words: str) -> None:

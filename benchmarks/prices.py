@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hotdesk.market.history import History, Pool, cheapest, summarise
-from hotdesk.market.records import read
+from hotdesk.market.history_files import read
 
 DAY = 86400.0
 

@@ -26,8 +26,8 @@ from hotdesk.core.sizing.speed import Family, predict, predictor  # noqa: E402
 from hotdesk.core.spot.interruptions import Spot, interrupted, lived  # noqa: E402
 from hotdesk.core.spot.uptimes import at_random, of_trace  # noqa: E402
 from hotdesk.market import gpus  # noqa: E402
-from hotdesk.market.finishing import Around, Job, place, speeds, terms  # noqa: E402
-from hotdesk.market.table import shipped  # noqa: E402
+from hotdesk.market.job_model import Around, Job, place, speeds, terms  # noqa: E402
+from hotdesk.market.shipped import shipped  # noqa: E402
 from hotdesk.simulate.traces import read_traces  # noqa: E402
 
 Row = Sequence[object]

@@ -26,7 +26,7 @@ from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
 from hotdesk.loop.reconcile import Reconciler
-from hotdesk.market.table import shipped
+from hotdesk.market.shipped import shipped
 from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws

@@ -10,7 +10,7 @@ import pytest
 
 from hotdesk.core.model import Instance, Survey
 from hotdesk.core.ports import Provider
-from hotdesk.market.table import shipped
+from hotdesk.market.shipped import shipped
 from hotdesk.providers.aws.provider import Aws
 from tests.aws_desk import HOME, Laptop, quick
 from tests.conformance import UNSETTLED, Conformance

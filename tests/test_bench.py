@@ -25,7 +25,7 @@ from hypothesis import strategies as some
 from hotdesk.cli.ui.bench_sent import LOADER, packed
 from hotdesk.core.errors import Unknown
 from hotdesk.guest.bench import machine, networks, timing, workloads
-from hotdesk.market import measured
+from hotdesk.market import benchmarks
 from tests.conftest import Command
 
 _SECONDS = itertools.count()
@@ -304,38 +304,38 @@ def kept(rate: float, gpu: str = "Tesla T4", precision: str = "fp16", **conditio
 
 def keep(*runs: dict[str, Any]) -> None:
     for one in runs:
-        measured.keep(one)
+        benchmarks.keep(one)
 
 
 def test_runs_are_kept_compared_and_used(home: Path) -> None:
     keep(kept(400.0), kept(410.0), kept(390.0), kept(1600.0, "NVIDIA A100-SXM4-40GB"))
     keep(kept(100.0, valid=False, reasons=["contended"]))
-    found = {c.machine: c for c in measured.compare(measured.load())}
+    found = {c.machine: c for c in benchmarks.compare(benchmarks.load())}
     assert found["T4"].rate == 400
     assert (found["T4"].runs, found["T4"].left_out) == (3, 1)
     assert found["T4"].low < 400 < found["T4"].high
     assert found["A100 SXM4 40GB"].rate == 1600
-    assert measured.rates("resnet50", "fp16") == {"T4": 400, "A100 SXM4 40GB": 1600}
+    assert benchmarks.rates("resnet50", "fp16") == {"T4": 400, "A100 SXM4 40GB": 1600}
     with pytest.raises(Unknown, match="gpt2"):
-        measured.rates("gpt2")
+        benchmarks.rates("gpt2")
 
 
 def test_more_than_a_gpus_rate_is_kept_and_not_used(home: Path) -> None:
     run = kept(9000.0)  # 219 TFLOP/s on a GPU of 65
-    measured.keep(run)
+    benchmarks.keep(run)
     assert not run["conditions"]["valid"]
     assert "impossible" in run["conditions"]["reasons"][0]
-    assert measured.compare(measured.load()) == []
+    assert benchmarks.compare(benchmarks.load()) == []
     fine = kept(400.0)
-    measured.check(fine)
+    benchmarks.check(fine)
     assert fine["result"]["mfu"] == pytest.approx(400 * 24.3e9 / 65e12)
 
 
 def test_files_that_are_no_runs_are_passed_over(home: Path) -> None:
-    measured.folder().mkdir(parents=True)
+    benchmarks.folder().mkdir(parents=True)
     for name, text in (("a.json", "{"), ("b.json", "[]"), ("c.json", '{"result": {}}')):
-        (measured.folder() / name).write_text(text)
-    assert measured.load() == []
+        (benchmarks.folder() / name).write_text(text)
+    assert benchmarks.load() == []
 
 
 # --- the command --------------------------------------------------------------

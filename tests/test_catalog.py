@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.core.model import Market, Offer, Want
 from hotdesk.core.spot.prices import ZonePrices
-from hotdesk.market import stock
+from hotdesk.market import refresh
 from hotdesk.market.catalog import Catalog, build
-from hotdesk.market.choose import choose_offers, ranked
 from hotdesk.market.query import Query, search, span_of
+from hotdesk.market.ranking import choose_offers, ranked
+from hotdesk.market.shipped import Machine, shipped
 from hotdesk.market.speed import relative
-from hotdesk.market.table import Machine, shipped
 
 NOW = 1_790_000_000.0
 
@@ -330,8 +330,8 @@ class Shelf:
 
 def test_a_damaged_cache_is_said_and_the_shipped_table_answers() -> None:
     shelf = Shelf()
-    shelf.keep(stock.KEY, b"\x93garbage", NOW)
-    known = stock.known(shelf)
+    shelf.keep(refresh.KEY, b"\x93garbage", NOW)
+    known = refresh.known(shelf)
     assert "damaged" in known.notes[0]
     assert known.is_old(NOW)
     assert len(known.catalog) > 200

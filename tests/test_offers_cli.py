@@ -20,7 +20,7 @@ from hotdesk.cli.ui.offer_table import fitted
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
-from hotdesk.market import stock
+from hotdesk.market import refresh
 from hotdesk.market.catalog import build
 from hotdesk.market.public import fetch, read_advice
 from hotdesk.state.store import Store
@@ -200,7 +200,7 @@ def made(region: str = "us-west-2", zone: str = "us-west-2a", **more: Any) -> Of
 
 def test_a_poisoned_cache_is_one_line_and_the_rest_works(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        store.keep(stock.KEY, b"poison", time.time())
+        store.keep(refresh.KEY, b"poison", time.time())
         store.keep("latency", b"poison", time.time())
     done = run(tmp_path, "--gpu", "L4")
     assert done.returncode == 0
@@ -223,7 +223,7 @@ def test_what_was_refused_is_left_out_and_counted(tmp_path: Path) -> None:
     ]
     now = time.time()
     with Store(tmp_path) as store:
-        store.keep(stock.KEY, build([offers]).pack(), now)
+        store.keep(refresh.KEY, build([offers]).pack(), now)
         for offer, until in zip(offers[:3], (now + 500, now + 500, now - 3000), strict=True):
             order = LaunchOrder(desk="blue", born=0.0, generation=1, attempt=1, offer=offer)
             (row,) = store.begin([("blue", Launch(order=order, why="test"))], now - 60)
@@ -300,7 +300,7 @@ def test_a_source_that_does_not_come_back_is_left_behind(tmp_path: Path, server:
     server.mode = "slow"
     with Store(tmp_path) as store:
         started = time.perf_counter()
-        known = stock.refreshed(store, time.time(), advisor_url=server.url, limit_seconds=0.4)
+        known = refresh.refreshed(store, time.time(), advisor_url=server.url, limit_seconds=0.4)
     assert time.perf_counter() - started < 2.5
     assert known.notes == ("the public spot advisor gave nothing: it did not answer within 0.4 s",)
     assert len(known.catalog) > 200

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.core.spot.prices import advise, region_of
 from hotdesk.market import history as engine
-from hotdesk.market import records
-from hotdesk.market.records import pack, read, unpack
+from hotdesk.market import history_files
+from hotdesk.market.history_files import pack, read, unpack
 
 np = pytest.importorskip("numpy", reason="price histories need numpy")
 
@@ -550,16 +550,16 @@ def test_what_is_kept_comes_back_and_other_zones_stay(tmp_path: Path) -> None:
         def keep(self, key: str, body: bytes, now: float) -> None:
             shelf[key] = (now, body)
 
-    records.keep(Shelf(), first, 100.0)
-    records.keep(Shelf(), second, 200.0)
-    found = records.kept(Shelf(), ["p2.xlarge"])
+    history_files.keep(Shelf(), first, 100.0)
+    history_files.keep(Shelf(), second, 200.0)
+    found = history_files.kept(Shelf(), ["p2.xlarge"])
     assert found is not None
     assert found[0] == 200.0
     assert {p.zone: p.prices.tolist() for p in found[1].pools} == {
         "us-east-1a": [0.2, 0.4],
         "us-west-2a": [0.3],
     }
-    assert records.kept(Shelf(), ["p2.xlarge", "p3.2xlarge"]) is None
+    assert history_files.kept(Shelf(), ["p2.xlarge", "p3.2xlarge"]) is None
     for poison in (
         b"",
         b"x",
@@ -567,6 +567,6 @@ def test_what_is_kept_comes_back_and_other_zones_stay(tmp_path: Path) -> None:
         pack([p._replace(times=-p.times) for p in second.pools]),
     ):
         shelf["history:p2.xlarge"] = (1.0, poison)
-        assert records.kept(Shelf(), ["p2.xlarge"]) is None
+        assert history_files.kept(Shelf(), ["p2.xlarge"]) is None
         with pytest.raises(ValueError, match=r".+"):
             unpack("p2.xlarge", poison)

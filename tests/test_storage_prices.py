@@ -11,7 +11,7 @@ import pytest
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config, Defaults
 from hotdesk.core.model import Goal, Want
-from hotdesk.market.table import shipped
+from hotdesk.market.shipped import shipped
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.conftest import Command

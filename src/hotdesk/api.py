@@ -502,12 +502,12 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
 
 
 def _storing(region: str) -> Storing:
-    from hotdesk.market.table import shipped
+    from hotdesk.market.shipped import shipped
 
     return shipped("aws").storing(region)
 
 
 def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
-    from hotdesk.market.table import list_price
+    from hotdesk.market.shipped import list_price
 
     return list_price(region, instance_type)

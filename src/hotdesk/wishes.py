@@ -172,7 +172,7 @@ class Wishes:
             raise question_of(refused, f"{provider} does not say what it offers.") from refused
         if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
             return offers
-        from hotdesk.market.choose import ranked
+        from hotdesk.market.ranking import ranked
 
         return ranked(want, offers, self.store, self.clock.now())
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from hotdesk.core.model import Market, Offer
-from hotdesk.market.table import Machine
+from hotdesk.market.shipped import Machine
 
 MARKETS = (Market.ON_DEMAND, Market.SPOT)
 #: The version of the packed form: another one is dropped and gathered anew.

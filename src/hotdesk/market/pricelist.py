@@ -16,8 +16,8 @@ import msgspec
 from hotdesk.core.errors import HotdeskError
 
 if TYPE_CHECKING:
+    from hotdesk.market.refresh import Cache
     from hotdesk.market.sources import Aws
-    from hotdesk.market.stock import Cache
 
 KEPT_SECONDS = 86400.0
 NAMED_MAX = 40  # types; for more of them whole regions are the shorter way

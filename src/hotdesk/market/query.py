@@ -19,7 +19,7 @@ from hotdesk.core.errors import HotdeskError, Unknown, Usage
 from hotdesk.core.model import Market, Value
 from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.market.catalog import MARKETS, Catalog, Place
-from hotdesk.market.table import Machine, Retired
+from hotdesk.market.shipped import Machine, Retired
 
 #: A card sold as 24 GB reports 22.4 GiB (error-correcting memory and its own needs): it counts as 24.
 SOLD_AS = 0.92

@@ -18,7 +18,7 @@ from hotdesk.core.errors import NotAllowed, Refused, Unreachable, Usage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.sizing.gpu import gpu_name
 from hotdesk.core.spot.prices import region_of
-from hotdesk.market.table import Machine
+from hotdesk.market.shipped import Machine
 from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 
 T = TypeVar("T")
@@ -228,7 +228,7 @@ def price_history(
 
     Raises `Missing` or `Unreachable` with how to use a file instead.
     """
-    from hotdesk.market.records import gather_raw
+    from hotdesk.market.history_files import gather_raw
 
     names = " ".join(instance_types)
     how = (

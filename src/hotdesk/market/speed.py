@@ -11,7 +11,7 @@ from functools import cache
 
 from hotdesk.core.errors import Unknown
 from hotdesk.market import gpus
-from hotdesk.market.table import Machine
+from hotdesk.market.shipped import Machine
 
 
 def relative(machine: Machine) -> float:

@@ -56,10 +56,10 @@ def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
     Each rate has a band. A run beside which other programs were busy, or that slowed down, is kept, says so,
     and is not used by predictions. Seconds are capped, and dollars with --usd-max.
     """
-    from hotdesk.market import measured
+    from hotdesk.market import benchmarks
 
     if words[:1] == ("list",):
-        _list(measured.load(), as_json)
+        _list(benchmarks.load(), as_json)
         return
     if words[:1] == ("compare",):
         _compare(words[1:], as_json)
@@ -71,7 +71,7 @@ def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
     document = _at_desk(where, given) if words else _here(given)
     runs = document.get("results", [])
     for run in runs:
-        measured.keep(run, where)
+        benchmarks.keep(run, where)
     problems = document.get("problems", [])
     if as_json:
         render.json({"results": runs, "problems": problems})
@@ -187,7 +187,7 @@ class _Broken(HotdeskError):
 
 
 def _list(runs: list[dict[str, Any]], as_json: bool) -> None:
-    from hotdesk.market.measured import machine_of
+    from hotdesk.market.benchmarks import machine_of
 
     if as_json:
         render.json({"runs": runs})
@@ -224,9 +224,9 @@ def _why_not(run: dict[str, Any]) -> str:
 
 
 def _compare(words: tuple[str, ...], as_json: bool) -> None:
-    from hotdesk.market import measured
+    from hotdesk.market import benchmarks
 
-    found = measured.compare(measured.load(), words[0] if words else "")
+    found = benchmarks.compare(benchmarks.load(), words[0] if words else "")
     if as_json:
         render.json({"compared": found})
         return

@@ -30,7 +30,7 @@ from hotdesk.core.errors import HotdeskError
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
     from hotdesk.market.query import Query
-    from hotdesk.market.stock import Known
+    from hotdesk.market.refresh import Known
     from hotdesk.state.store import Store
 
 SHOWN = 25
@@ -93,8 +93,8 @@ def command(
     """Every machine that fits: what it costs, where, and how far away it is."""
     from hotdesk.market.latency import latencies
     from hotdesk.market.query import Query, search
+    from hotdesk.market.shipped import shipped
     from hotdesk.market.speed import relative
-    from hotdesk.market.table import shipped
     from hotdesk.system import SystemClock
 
     now = SystemClock().now()
@@ -173,7 +173,7 @@ def _choose(
 
 def _todays(names: tuple[str, ...]) -> tuple[str, ...]:
     """The types asked for; a retired one is replaced by what does its work today, and that is said."""
-    from hotdesk.market.table import shipped
+    from hotdesk.market.shipped import shipped
 
     found: list[str] = []
     for name in names:
@@ -187,7 +187,7 @@ def _todays(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _known(store: Store, now: float, query: Query, *, refresh: bool, offline: bool) -> Known:
     """The catalogue; asked anew where it is old, or lacks prices that are asked for, and asking is polite."""
-    from hotdesk.market import stock
+    from hotdesk.market import refresh as stock
     from hotdesk.market.query import named_types
 
     known = stock.known(store)
@@ -201,7 +201,7 @@ def _known(store: Store, now: float, query: Query, *, refresh: bool, offline: bo
 
 
 def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh: bool) -> Known:
-    from hotdesk.market import stock
+    from hotdesk.market import refresh as stock
     from hotdesk.market.query import named_types
 
     loud = sys.stderr.isatty()

@@ -19,7 +19,7 @@ from hotdesk.core.spot.interruptions import Spot
 
 if TYPE_CHECKING:
     from hotdesk.core.sizing.frontier import Answer
-    from hotdesk.market.finishing import Around, Job
+    from hotdesk.market.job_model import Around, Job
     from hotdesk.simulate.traces import Trace
 
 _SHOWN_LOST = 12
@@ -169,7 +169,7 @@ class Planned(NamedTuple):
 def planned(given: dict[str, Any], offers: list[Offer] | None = None) -> Planned:
     """The answer to what this command's options ask; over `offers`, where a caller knows which can be had."""
     from hotdesk.core.sizing.frontier import choose
-    from hotdesk.market.finishing import place, speeds, terms
+    from hotdesk.market.job_model import place, speeds, terms
 
     given = dict(given)
     if given["took"] is not None:
@@ -264,7 +264,7 @@ def _check(given: dict[str, Any]) -> None:
 
 def _offers(given: dict[str, Any]) -> list[Offer]:
     """The offers named, or the catalogue's when the job's speed is known somewhere; [] for a bare machine."""
-    from hotdesk.market.finishing import parse, read_offers
+    from hotdesk.market.job_model import parse, read_offers
 
     offers = parse(given["words"])
     if given["file"]:
@@ -281,8 +281,8 @@ def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> l
     """The offers that this computer knows and these options allow, less those that were refused lately."""
     from hotdesk.core.lifecycle.history import Past
     from hotdesk.market.query import Query, search
-    from hotdesk.market.stock import known
-    from hotdesk.market.table import shipped
+    from hotdesk.market.refresh import known
+    from hotdesk.market.shipped import shipped
     from hotdesk.state.store import Store
     from hotdesk.system import SystemClock, state_folder
 
@@ -304,11 +304,11 @@ def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> l
 def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Job, list[Offer]]:
     """The job; and, without offers, one that stands for "a machine"."""
     from hotdesk.cli.commands.predict import words
-    from hotdesk.market.finishing import Job
+    from hotdesk.market.job_model import Job
 
     rates = dict(words(given["measured"]))
     if given["workload"]:
-        from hotdesk.market.measured import rates as measured
+        from hotdesk.market.benchmarks import rates as measured
 
         rates = {**measured(given["workload"], given["precision"]), **rates}
     work_hours, items = given["work_hours"], given["items"]
@@ -361,7 +361,7 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Job, list[Offer]]:
 
 
 def _around(given: dict[str, Any]) -> Around:
-    from hotdesk.market.finishing import Around
+    from hotdesk.market.job_model import Around
 
     quantum = {"second": 1.0, "minute": 60.0, "hour": 3600.0}[given["billing"]]
     least = given["minimum_seconds"]

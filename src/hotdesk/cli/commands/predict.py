@@ -56,7 +56,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
     known = rates([*measured, *more], notes)
     if given["workload"]:
         from hotdesk.core.errors import Unknown
-        from hotdesk.market import measured as kept
+        from hotdesk.market import benchmarks as kept
 
         for name, rate in kept.rates(given["workload"], precision.value).items():
             with contextlib.suppress(Unknown):  # a CPU: no ratio leads from it to a GPU

@@ -99,11 +99,11 @@ def command(
 
 def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
-    from hotdesk.market import stock
+    from hotdesk.market import refresh
     from hotdesk.market.query import Query, search
-    from hotdesk.market.table import shipped
+    from hotdesk.market.shipped import shipped
 
-    catalog: Catalog = stock.known(store).catalog
+    catalog: Catalog = refresh.known(store).catalog
     found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())
     best: dict[tuple[str, str], dict[str, object]] = {}
     for row in found.rows:  # by rising price

@@ -66,8 +66,8 @@ def command(
     The history comes from your account, or from a file that `aws ec2 describe-spot-price-history` wrote.
     """
     from hotdesk.market.history import cheapest, summarise
-    from hotdesk.market.records import need_numpy, read
-    from hotdesk.market.table import shipped
+    from hotdesk.market.history_files import need_numpy, read
+    from hotdesk.market.shipped import shipped
 
     if plot:
         from hotdesk.charts import check_suffix
@@ -159,15 +159,15 @@ def _known(
     once told are added to `prices`. Raises what kept the account silent when nothing at all is known.
     """
     from hotdesk.cli.commands.offers import open_store
-    from hotdesk.market import stock
-    from hotdesk.market.records import keep, kept, need_numpy
+    from hotdesk.market import refresh
+    from hotdesk.market.history_files import keep, kept, need_numpy
+    from hotdesk.market.shipped import shipped
     from hotdesk.market.sources import price_history
-    from hotdesk.market.table import shipped
     from hotdesk.system import SystemClock
 
     now = float(int(SystemClock().now()))  # whole seconds: --json tells the window, and it can be asked again
     with open_store() as store:
-        prices |= stock.on_demand_prices(stock.known(store).catalog, names)
+        prices |= refresh.on_demand_prices(refresh.known(store).catalog, names)
         try:
             if "HOTDESK_OFFLINE" in os.environ:
                 raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
@@ -194,7 +194,7 @@ def _known(
 
 def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -> None:
     """What the cloud's public file says of a type: no history, but averages and how often machines go."""
-    from hotdesk.market.table import shipped
+    from hotdesk.market.shipped import shipped
 
     table = shipped()
     listed = table.on_demand_prices(names)

@@ -13,7 +13,7 @@ from hotdesk.core.model import Market
 from hotdesk.core.sizing.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.sizing.makespan import machines_worth
 from hotdesk.core.spot.interruptions import Spot, worth_spot
-from hotdesk.market.finishing import Around, Job
+from hotdesk.market.job_model import Around, Job
 
 if TYPE_CHECKING:
     from hotdesk.simulate.traces import Trace

@@ -19,7 +19,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.market import pricelist
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.pricelist import Lacks
-from hotdesk.market.table import Machine, shipped
+from hotdesk.market.shipped import Machine, shipped
 
 if TYPE_CHECKING:
     from hotdesk.market.public import Advice

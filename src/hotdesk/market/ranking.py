@@ -13,10 +13,10 @@ import msgspec
 
 from hotdesk.core.model import Market, Offer, Value, Want
 from hotdesk.core.spot.prices import ZonePrices
-from hotdesk.market import stock
+from hotdesk.market import refresh
 from hotdesk.market.latency import latencies
-from hotdesk.market.stock import Cache
-from hotdesk.market.table import shipped
+from hotdesk.market.refresh import Cache
+from hotdesk.market.shipped import shipped
 
 #: Under this a terminal feels immediate; a cheaper offer further away wins only by more than FAR_SAVING.
 NEAR_MS = 80.0
@@ -193,7 +193,7 @@ def _round_up(usd: float) -> float:
 
 def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tuple[Offer, ...]:
     """A provider's offers, ranked by what is known here of distances, interruptions and prices."""
-    known = stock.known(cache).catalog.bands
+    known = refresh.known(cache).catalog.bands
     bands = {
         (offer.region, offer.instance_type): band
         for offer in offers
@@ -212,7 +212,7 @@ def _lately(names: Sequence[str], cache: Cache, now: float) -> list[ZonePrices]:
     if not known:
         return []
     from hotdesk.market.history import summarise
-    from hotdesk.market.records import kept
+    from hotdesk.market.history_files import kept
 
     prices = shipped().on_demand_prices(known)
     try:
