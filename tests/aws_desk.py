@@ -27,10 +27,10 @@ from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.market.shipped import shipped
-from hotdesk.opening import CALLER
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.services.exposure import CALLER
 from hotdesk.state.store import Store
 from tests.fake_ec2 import public_images
 from tests.fake_ec2.process import FakeEc2

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import Ask as Question
-from hotdesk.questions import not_tried
+from hotdesk.services.explain import not_tried
 from tests.aws_cli import (  # noqa: F401
     NEEDED,
     ON_DEMAND,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Goal, Market, Want
-from hotdesk.opening import CALLER
+from hotdesk.services.exposure import CALLER
 from tests.aws_desk import HOME, TWO_DISKS, Boundaries, Enough, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 

@@ -12,10 +12,10 @@ import pytest
 
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Market, Want
-from hotdesk.opening import CALLER
 from hotdesk.providers.aws.iam import actions, policy
 from hotdesk.providers.aws.images import describe
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.services.exposure import CALLER
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.fake_ec2.keys import NEEDED
 from tests.fake_ec2.process import FakeEc2

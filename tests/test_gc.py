@@ -11,7 +11,7 @@ import pytest
 from hotdesk.api import Hotdesk
 from hotdesk.core.lifecycle.descent import mark
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey
-from hotdesk.leftovers import things
+from hotdesk.services.orphans import things
 from tests.conftest import Command
 
 

@@ -16,8 +16,8 @@ from hotdesk.core.model import Desk, Goal, Market, Phase
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Leave
 from hotdesk.guest.idle import Watch
-from hotdesk.leaving import Limits
 from hotdesk.loop.leases import Leases, kept, period
+from hotdesk.services.cleanup import Limits
 from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for

@@ -12,7 +12,7 @@ from hotdesk.connect.limits import limits
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
-from hotdesk.leaving import Limits, idle_words
+from hotdesk.services.cleanup import Limits, idle_words
 from tests.conftest import Command
 from tests.laptop import SPOT, a_desk, reach
 from tests.local_rig import tool

@@ -38,15 +38,15 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Ask, Launch, Row, Start, Wait
-from hotdesk.hearing import Hearing
-from hotdesk.leaving import Leaving, Limits, idle_words
-from hotdesk.money import Money
-from hotdesk.opening import Opening
-from hotdesk.questions import not_tried, question, question_of, still_paid
+from hotdesk.services.billing import Money
+from hotdesk.services.cleanup import Leaving, Limits, idle_words
+from hotdesk.services.explain import not_tried, question, question_of, still_paid
+from hotdesk.services.exposure import Opening
+from hotdesk.services.goals import Wishes
+from hotdesk.services.guest_events import Hearing
+from hotdesk.services.view import View, powered, view_of
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, config_files, state_folder
-from hotdesk.views import View, powered, view_of
-from hotdesk.wishes import Wishes
 
 if TYPE_CHECKING:
     from hotdesk.config import Config

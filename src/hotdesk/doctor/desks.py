@@ -218,7 +218,7 @@ def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
 
 
 def _nobodys(survey: Survey, desks: Hotdesk) -> Iterator[Finding]:
-    from hotdesk.leftovers import things
+    from hotdesk.services.orphans import things
 
     known = {desk.name for desk in desks.store.desks()}
     for thing in things(survey, desks.store.desks(), desks.clock.now(), past=desks.store.past):

@@ -450,7 +450,9 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.report(id_)
         case Prove(id=id_) | Leave(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone
-        case Wait() | Ask() | Begin() | Move() | Told():  # taken by jobs/run.py, told by hearing.py
+        case (
+            Wait() | Ask() | Begin() | Move() | Told()
+        ):  # taken by jobs/run.py, told by services/guest_events.py
             raise AssertionError(step)
     return id_
 

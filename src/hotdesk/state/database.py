@@ -78,7 +78,7 @@ class StateFile:
         self.db = _connect(path)
         try:
             # One process at a time: a change to WAL does not wait for others.
-            with path.with_name("hotdesk.opening").open("a") as turn:
+            with path.with_name("hotdesk.services.exposure").open("a") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)
                 self._bring_up()
         except BaseException:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from hotdesk import leftovers
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
+from hotdesk.services import orphans
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     if as_json:
         render.json(
             {
-                "things": [{**leftovers.as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
+                "things": [{**orphans.as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
                 "usd_per_month": sum(t.usd_per_month for t in found),
                 "unread": [f"{u.where} ({u.what})" if u.what else u.where for u in unread],
                 "retained": [{name: getattr(r, name) for name in r.__struct_fields__} for r in kept],

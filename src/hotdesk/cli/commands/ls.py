@@ -6,7 +6,7 @@ import click
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
-from hotdesk.views import View
+from hotdesk.services.view import View
 
 _MARKS = {
     "ready": ("●", "green"),

@@ -80,8 +80,8 @@ def command(
 
 
 def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
-    from hotdesk.leaving import Limits
     from hotdesk.loop import remote_watcher, watcher
+    from hotdesk.services.cleanup import Limits
     from hotdesk.system import config_files
 
     desk = desks.store.desk(name)

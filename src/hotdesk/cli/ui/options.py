@@ -18,7 +18,7 @@ from hotdesk.cli.ui import render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Want
-from hotdesk.leaving import Limits
+from hotdesk.services.cleanup import Limits
 
 if TYPE_CHECKING:
     from hotdesk.connect.guest_agent import Remark
@@ -141,7 +141,7 @@ def public(function: F) -> F:
     @click.option("--public-to", metavar="CIDR", help="The same for a range of addresses; or: everybody.")
     @functools.wraps(function)
     def call(*args: Any, is_public: bool, public_to: str | None, **more: Any) -> Any:
-        from hotdesk.opening import CALLER, who_may
+        from hotdesk.services.exposure import CALLER, who_may
 
         who_may(public_to or "")  # before anything is done
         return function(*args, public=public_to or (CALLER if is_public else None), **more)

@@ -24,7 +24,7 @@ class Rates(Value, frozen=True):
 
 
 #: EC2: gp3 and snapshots in us-east-1, public addresses (everywhere the same, since February 2024), transfer
-#: between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances"). `money.py` adds
+#: between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances"). `services/billing.py` adds
 #: what disks and images cost in each region, as `aws/REGION`.
 RATES = {
     "aws": Rates(

@@ -13,7 +13,7 @@ from hotdesk.core.lifecycle.shutdown import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
 from hotdesk.core.steps import Wait
-from hotdesk.questions import named, nothing_fits, question_of
+from hotdesk.services.explain import named, nothing_fits, question_of
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError, Kind, Refused, Usage
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Value
-from hotdesk.questions import question_of
+from hotdesk.services.explain import question_of
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from hotdesk.state.store import Store
 if TYPE_CHECKING:
     from hotdesk.config import Config
     from hotdesk.connect.at_work import AtWork
-    from hotdesk.leftovers import Thing
+    from hotdesk.services.orphans import Thing
 
 CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (guest/idle.py)
 
@@ -232,7 +232,7 @@ class Leaving:
 
     def leftovers(self) -> tuple[list[Thing], list[Unread]]:
         """What no desk needs, the dearest first; and the regions and clouds that could not be looked at."""
-        from hotdesk.leftovers import things
+        from hotdesk.services.orphans import things
 
         found: list[Thing] = []
         unread: list[Unread] = []
@@ -279,7 +279,7 @@ class Leaving:
 
         It is looked again before each cloud's turn: what another command has come to need is left alone.
         """
-        from hotdesk.leftovers import things
+        from hotdesk.services.orphans import things
 
         done: dict[str, str] = {}
         for provider in sorted({t.provider for t in found if t.safe}):
