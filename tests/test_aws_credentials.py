@@ -25,8 +25,8 @@ from typing import Any
 
 import pytest
 
-from hotdesk import aws_session
 from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.providers.aws import session
 from hotdesk.providers.aws.account import HOME, Account, side_by_side
 from hotdesk.providers.aws.errors import answers, refusal, unreachable
 from hotdesk.providers.aws.settings import Settings
@@ -449,7 +449,7 @@ def test_a_watcher_takes_a_new_session_before_the_old_one_is_over(
 ) -> None:
     """botocore renews a role's session by itself, but not one that wants a code."""
     codes = iter(["222222", "333333"])
-    monkeypatch.setattr(aws_session, "_ask", lambda question, profile: next(codes))
+    monkeypatch.setattr(session, "_ask", lambda question, profile: next(codes))
     configured(home, MFA)
     account = Account(Settings())
     before = account.ec2(REGION)
@@ -560,5 +560,5 @@ def test_only_what_may_be_the_network_is_called_so() -> None:
 def test_without_boto3_a_session_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(Missing) as caught:
-        aws_session.open_session()
+        session.open_session()
     assert caught.value.fix == 'pip install "hotdesk[aws]"'

@@ -12,10 +12,10 @@ import pytest
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import baking, disks, hostkeys, instances, network, notebooks, reading
+from hotdesk.providers.aws import disks, exposure, hostkeys, images, instances, inventory, network
 from hotdesk.providers.aws import errors as words
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.computer import Computer
+from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, TWO_DISKS, Laptop, offer, quick
@@ -266,7 +266,7 @@ def _the_usual_device(request: dict[str, Any]) -> None:
 
 def _verified_unseen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        baking,
+        images,
         "verify",
         lambda account, image_id: account.ec2_once(HOME).create_tags(
             Resources=[image_id.partition("/")[2]], Tags=[{"Key": "hotdesk:verified", "Value": "1"}]
@@ -280,31 +280,31 @@ def _disk_is_not_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def _snapshot_without_looking(patch: pytest.MonkeyPatch) -> None:
-    real = baking.all_of
+    real = images.all_of
 
     def blind(*calls: Any) -> list[Any]:
         volumes, *_ = real(*calls)
         return [volumes, [], []] if len(calls) == 3 else real(*calls)
 
-    patch.setattr(baking, "all_of", blind)
+    patch.setattr(images, "all_of", blind)
 
 
 def _the_root_disk_alone(patch: pytest.MonkeyPatch) -> None:
     def alone(account: Any, region: str, volume: Any) -> dict[str, Any]:
         return {"/dev/sda1": volume}
 
-    patch.setattr(baking, "_of_one_machine", alone)
-    patch.setattr(Aws, "bake", lambda self, order: baking.bake(self.account, order))
+    patch.setattr(images, "_of_one_machine", alone)
+    patch.setattr(Aws, "bake", lambda self, order: images.bake(self.account, order))
 
 
 def _one_disk_for_the_other(patch: pytest.MonkeyPatch) -> None:
-    real = baking._snapshot
+    real = images._snapshot
     other = {"/dev/sda1": "/dev/sdf", "/dev/sdf": "/dev/sda1"}
 
     def swapped(account: Any, region: str, device: str, volume: Any, made: Any) -> str:
         return real(account, region, other[device], volume, made)
 
-    patch.setattr(baking, "_snapshot", swapped)
+    patch.setattr(images, "_snapshot", swapped)
 
 
 def _nothing_written_down_of_disks(patch: pytest.MonkeyPatch) -> None:
@@ -325,8 +325,8 @@ def _disks_not_surveyed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _silence_is_emptiness(patch: pytest.MonkeyPatch) -> None:
-    real = reading.look
-    patch.setattr(reading, "look", lambda *args: (real(*args)[0], []))
+    real = inventory.look
+    patch.setattr(inventory, "look", lambda *args: (real(*args)[0], []))
 
 
 def _sold_out_is_a_mystery(patch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def _never_lets_anybody_in_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def _one_group_for_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(notebooks, "group_name", lambda desk: network.GROUP)
+    patch.setattr(exposure, "group_name", lambda desk: network.GROUP)
 
 
 def _own_groups_are_nobodys(patch: pytest.MonkeyPatch) -> None:

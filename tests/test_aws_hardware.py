@@ -13,7 +13,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import PROVE_SECONDS, plan
 from hotdesk.core.model import Desk, Goal, Instance, Market, Phase, Seen, Want
 from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
-from hotdesk.providers.aws import hardware, images, instances
+from hotdesk.providers.aws import base_images, hardware, instances
 from hotdesk.providers.aws.offers import GPU_PATTERNS
 from tests.aws_desk import HOME, Laptop, host_key, offer
 from tests.fake_ec2.process import FakeEc2
@@ -127,8 +127,8 @@ def test_each_gpu_gets_an_image_whose_driver_suits(
     place = offer(instance_type, gpu=gpu, arch="arm64" if instance_type.startswith("g5g") else "x86_64")
     order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=place)
     for _ in range(2):
-        found = images.find_base(mine.aws.account, order)
-        assert images.describe(mine.aws.account, HOME, found.id)["Name"].startswith(named)
+        found = base_images.find_base(mine.aws.account, order)
+        assert base_images.describe(mine.aws.account, HOME, found.id)["Name"].startswith(named)
         fake.post("refuse", action="GetParameter", code="ParameterNotFound", status=400, times=None)
 
 

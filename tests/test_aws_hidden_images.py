@@ -105,7 +105,7 @@ def test_the_desks_own_image_is_always_allowed(mine: Laptop, ec2: Any) -> None:
 
 def test_an_image_that_does_not_exist_is_still_said_not_to(mine: Laptop, fake: FakeEc2) -> None:
     fake.post("refuse", action="GetAllowedImagesSettings", code="UnauthorizedOperation", times=None)
-    from hotdesk.providers.aws.images import describe
+    from hotdesk.providers.aws.base_images import describe
 
     with pytest.raises(Refused, match="no image ami-0123456789abcdef0"):
         describe(mine.aws.account, HOME, "ami-0123456789abcdef0")

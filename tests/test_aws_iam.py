@@ -12,8 +12,8 @@ import pytest
 
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Market, Want
+from hotdesk.providers.aws.base_images import describe
 from hotdesk.providers.aws.iam import actions, policy
-from hotdesk.providers.aws.images import describe
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.services.exposure import CALLER
 from tests.aws_desk import HOME, Laptop, offer, quick

@@ -11,7 +11,7 @@ import pytest
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import errors, instances, network, reading
+from hotdesk.providers.aws import errors, instances, inventory, network
 from tests.aws_desk import HOME, Laptop, offer
 from tests.fake_ec2.process import FakeEc2
 
@@ -120,7 +120,7 @@ def test_more_leftovers_than_a_filter_takes(fake: FakeEc2, tmp_path: Path) -> No
 
 
 def _listed_is_there(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reading, "LINGERS_SECONDS", 0.0)
+    patch.setattr(inventory, "LINGERS_SECONDS", 0.0)
 
 
 def _ended_without_its_disks(patch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import account, network, quotas, tags
+from hotdesk.providers.aws.base_images import login_user
 from hotdesk.providers.aws.disks import sizes_of
 from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
-from hotdesk.providers.aws.images import login_user
 from hotdesk.providers.aws.offers import as_offer
 from hotdesk.providers.aws.settings import Settings
 

@@ -142,7 +142,7 @@ def test_an_image_that_nothing_starts_from(mine: Laptop) -> None:
     assert f"{HOME}/{image['id']}" in found.what
     assert "x86_64" in found.why
     mine.store.put(desk)
-    from hotdesk.providers.aws import checkup
+    from hotdesk.providers.aws import doctor
 
     said: Any = {"BlockDeviceMappings": [{"Ebs": {"SnapshotId": image["snapshots"][0]}}], "EnaSupport": True}
     account = mine.aws.account
@@ -153,8 +153,8 @@ def test_an_image_that_nothing_starts_from(mine: Laptop) -> None:
         ({"BlockDeviceMappings": []}, "no snapshot"),
         ({"BlockDeviceMappings": [{"Ebs": {"SnapshotId": "snap-0aaaaaaaaaaaaaaaa"}}]}, "is gone"),
     ):
-        assert words in checkup._unbootable(account, HOME, said | {"Architecture": "x86_64"} | change, None)
-    assert checkup._unbootable(account, HOME, said | {"Architecture": "x86_64"}, None) == ""
+        assert words in doctor._unbootable(account, HOME, said | {"Architecture": "x86_64"} | change, None)
+    assert doctor._unbootable(account, HOME, said | {"Architecture": "x86_64"}, None) == ""
 
 
 def test_a_base_image_that_is_gone(mine: Laptop) -> None:

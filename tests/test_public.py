@@ -18,7 +18,7 @@ from hotdesk.core.errors import NeedsDecision, NotAllowed, Usage
 from hotdesk.core.model import Goal, Instance
 from hotdesk.doctor import Finding
 from hotdesk.doctor import desks as doctor
-from hotdesk.providers.aws.computer import GRACE_SECONDS, Computer
+from hotdesk.providers.aws.caller import GRACE_SECONDS, Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.services.exposure import CALLER, who_may

@@ -366,7 +366,7 @@ def _explain(catalog: Catalog, filters: Sequence[_Filter]) -> None:
 
 def _without_price(words: str, machines: Sequence[Machine]) -> Unknown:
     """Of hardware that is known, and that no source here tells a price of."""
-    from hotdesk.aws_session import has_credentials
+    from hotdesk.providers.aws.session import has_credentials
 
     shown = ", ".join(f"{m.instance_type} ({_shape(m)})" for m in machines[:2])
     more = f", and {len(machines) - 2} more types" if len(machines) > 2 else ""

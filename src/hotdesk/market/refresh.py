@@ -117,9 +117,9 @@ def refreshed(
     prices of the types that `names` picks out of all there are, where it picks any. Its price list answers
     slowly: what it did not tell in time is the shipped table's, said in `lacks`, and asked for next time.
     """
-    from hotdesk.aws_session import has_credentials
     from hotdesk.market.public import ADVISOR_URL
     from hotdesk.market.sources import LISTED, LIVE, SPOT, aws_listed
+    from hotdesk.providers.aws.session import has_credentials
 
     advisor_url = advisor_url or ADVISOR_URL
     notes: list[str] = []

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hotdesk.aws_session import boto, has_credentials, none_found, open_session
 from hotdesk.core.errors import NotAllowed, Refused, Unreachable, Usage
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.sizing.gpu import gpu_name
 from hotdesk.core.spot.prices import region_of
 from hotdesk.market.shipped import Machine
 from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
+from hotdesk.providers.aws.session import boto, has_credentials, none_found, open_session
 
 T = TypeVar("T")
 

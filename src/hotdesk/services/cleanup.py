@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.aws_session import has_credentials
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused
 from hotdesk.core.model import Desk, Goal, Leftover, Phase, Retained, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
 from hotdesk.core.steps import Row
+from hotdesk.providers.aws.session import has_credentials
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hotdesk.aws_session import open_session
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.session import open_session
 from hotdesk.providers.aws.settings import Settings
 
 if TYPE_CHECKING:

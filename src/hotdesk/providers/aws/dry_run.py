@@ -17,11 +17,11 @@ from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Survey
 from hotdesk.core.ports import KeyFiles
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import baking, instances, network, notebooks
+from hotdesk.providers.aws import exposure, images, instances, network
 from hotdesk.providers.aws.account import Account, side_by_side, split
-from hotdesk.providers.aws.computer import Computer
+from hotdesk.providers.aws.base_images import find_base
+from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import code, refusal
-from hotdesk.providers.aws.images import find_base
 
 #: Ids of the right form that name nothing.
 _NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",
@@ -124,7 +124,7 @@ def _launch(
     rule = {"GroupId": group or _NOTHING["sg"], "IpPermissions": [_rule(account, region, launcher)]}
     asked += [
         ("create_security_group", network.group_request(vpc)),
-        ("create_security_group", notebooks.group_request(vpc, order.desk, str(order.born))),
+        ("create_security_group", exposure.group_request(vpc, order.desk, str(order.born))),
         ("authorize_security_group_ingress", rule),
     ]
     try:
@@ -171,7 +171,7 @@ def _on_what_there_is(region: str, survey: Survey | None, order: LaunchOrder) ->
         desk=order.desk, born=order.born, generation=1, attempt=0, source_id=f"{region}/{machine}",
         started_at=1.0, region=region,
     )  # fmt: skip
-    made = baking.image_tags(baked, {}, {"/dev/sda1": 64})
+    made = images.image_tags(baked, {}, {"/dev/sda1": 64})
     asked: dict[str, Request] = {
         "revoke_security_group_ingress": {"GroupId": own("sg"), "IpPermissions": []},
         "delete_security_group": {"GroupId": own("sg")},
@@ -181,8 +181,8 @@ def _on_what_there_is(region: str, survey: Survey | None, order: LaunchOrder) ->
         "modify_instance_attribute": {
             "InstanceId": machine, "InstanceInitiatedShutdownBehavior": {"Value": "stop"}
         },
-        "create_image": baking.image_request(baked, machine, made),
-        "create_snapshot": baking.snapshot_request(disk, "/dev/sda1", made),
+        "create_image": images.image_request(baked, machine, made),
+        "create_snapshot": images.snapshot_request(disk, "/dev/sda1", made),
         "deregister_image": {"ImageId": image},
         "delete_snapshot": {"SnapshotId": own("snap")},
         "delete_volume": {"VolumeId": disk},

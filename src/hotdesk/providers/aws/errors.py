@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hotdesk.aws_session import boto, complaint
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
+from hotdesk.providers.aws.session import boto, complaint
 
 CODES: dict[str, Kind] = {
     # Sold out here and now. InsufficientInstanceCapacity has status 500 and is definite all the same.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.aws.account import Account, Cache
 from hotdesk.providers.aws.errors import FREE_PLAN, answers
-from hotdesk.providers.aws.listed import KEPT_SECONDS
+from hotdesk.providers.aws.pricing import KEPT_SECONDS
 
 REGION = "us-east-1"  # the service has no other
 _KEY = "aws-plan"

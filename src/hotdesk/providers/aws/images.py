@@ -1,224 +1,402 @@
-"""Images: which one a machine is launched from. (The desk's own are made in baking.py.)"""
+"""The desk's own images: baked from a machine or a disk, read back, copied into another region.
+
+A stopped machine becomes an image in one call. Disks that outlived their machine take a snapshot each (which
+the survey shows as one image in the making) and, once those are complete, their registration as one image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import msgspec
-
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.lifecycle.descent import FINAL, marked
-from hotdesk.core.model import Market
-from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import disks, hardware, tags
-from hotdesk.providers.aws.account import Account, split
-from hotdesk.providers.aws.errors import answers, code
+from hotdesk.core.steps import BakeOrder
+from hotdesk.providers.aws import disks, tags
+from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split
+from hotdesk.providers.aws.base_images import usable
+from hotdesk.providers.aws.errors import GONE, answers, code
 
-#: Where AWS and Canonical publish the newest images (reference: DLAMI release notes; Ubuntu on AWS).
-GPU_PARAMETER = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
-CPU_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{debian}/hvm/ebs-gp3/ami-id"
-_DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
-#: Asked where the parameter is not published: owner and name, the newest wins.
-_BY_NAME = {
-    True: ("amazon", "Deep Learning {graviton}Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"),
-    False: ("099720109477", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{debian}-server-*"),
-}
+_FAILED = frozenset({"failed", "error", "invalid"})
+#: What an image says of itself as its machine did.
+_KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys", "owner", "image", "line", "computer")
 
 
-class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
-    """What RunInstances needs to know of an image."""
+def bake(account: Account, order: BakeOrder, parts: Sequence[str] | None = None) -> str:
+    """Begin an image of a stopped machine, or of a disk that was left; its id.
 
-    id: str  # EC2's own
-    arch: str
-    root: str  # device of the root disk: a wrong name would silently add a second disk
-    size_gib: int
-    boot: str
-    user: str
-    keys: str = ""  # which launch made its host keys; "" when it has none yet
-    tpm: str = ""
-    more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
-    line: tuple[
-        str, ...
-    ] = ()  # of a desk's own: the saves that it comes from, with itself (core/lifecycle/descent.py)
-    parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
-
-
-def find_base(account: Account, order: LaunchOrder) -> BaseImage:
-    """The image to launch an order from: the desk's own, the one named, or the newest of the usual kind.
-
-    Raises `Refused` (bad-request) when it does not exist or cannot run on the offer.
+    `parts`: the other disks that its machine was seen to have left, where anybody has looked: those and no
+    others are waited for.
     """
-    region, arch = order.offer.region, order.offer.arch
-    if order.image_id:
-        home, ami = split(order.image_id)
-        if home != region:
-            raise Refused(Kind.BAD_REQUEST, f"The image is in {home} and the machine would be in {region}.")
-        image = usable(account, region, ami)
-    elif order.base_image:
-        image = usable(account, region, order.base_image)
-    else:
-        offer = order.offer
-        gpu = offer.gpu not in {"", "none"} and hardware.has_image_with_driver(offer.instance_type)
-        image = _newest(account, region, arch, gpu=gpu)
-    found = _base(image)
-    if found.arch != arch:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"{found.id} is an image for {found.arch}, and {order.offer.instance_type} is {arch}.",
-            fix=f"hotdesk offers   # choose a type with {found.arch}, or another image",
+    _, bare = split(order.source_id)
+    return _bake_machine(account, order) if bare.startswith("i-") else _bake_disks(account, order, parts)
+
+
+def _bake_machine(account: Account, order: BakeOrder) -> str:
+    region, bare = split(order.source_id)
+    ec2 = account.ec2(region)
+    attached = [{"Name": "attachment.instance-id", "Values": [bare]}]
+    with answers():
+        listed, volumes = all_of(
+            lambda: ec2.describe_instances(InstanceIds=[bare])["Reservations"],
+            lambda: ec2.describe_volumes(Filters=attached)["Volumes"],
         )
-    if found.more and order.offer.market is Market.SPOT and not disks.tells_apart(found.parts):
+    machine = listed[0]["Instances"][0]
+    if machine["State"]["Name"] != "stopped":
+        raise Refused(
+            Kind.NOT_READY, f"{bare} is {machine['State']['Name']}: an image now would miss its last writes."
+        )
+    listed_gib = {v["VolumeId"]: v["Size"] for v in volumes}
+    sizes = {
+        m["DeviceName"]: listed_gib[m["Ebs"]["VolumeId"]]
+        for m in machine.get("BlockDeviceMappings", ())
+        if m["Ebs"]["VolumeId"] in listed_gib
+    }
+    if order.started_at and _second(machine.get("LaunchTime")) != int(order.started_at):
+        raise Refused(Kind.NOT_READY, f"{bare} was started again since it was looked at.", seconds=5.0)
+    if len(sizes) != len(machine.get("BlockDeviceMappings", ())) or not sizes:
+        raise Refused(Kind.NOT_READY, f"Not every disk of {bare} is listed yet.")
+    told = tags.read(machine.get("Tags"))
+    made = image_tags(order, told, sizes)
+    try:
+        with answers():
+            image = account.ec2_once(region).create_image(**image_request(order, bare, made))
+    except Refused as no:
+        return qualified(region, _already(account, region, order.name, no))
+    return qualified(region, image["ImageId"])
+
+
+def _second(launched: Any) -> int:
+    """EC2's LaunchTime, which changes with every start, in whole seconds."""
+    return int(launched.timestamp()) if launched else 0
+
+
+def image_request(order: BakeOrder, bare: str, made: tags.Tags) -> dict[str, Any]:
+    """The arguments of CreateImage."""
+    return {
+        "InstanceId": bare,
+        "Name": order.name,
+        "NoReboot": True,  # it is stopped: nothing is buffered, and nothing may start it
+        "Description": f"hotdesk: {order.desk}",
+        "TagSpecifications": tags.specifications(["image", "snapshot"], made),
+    }
+
+
+def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None) -> str:
+    """Begin a snapshot of the disk, and of those that its machine had beside it.
+
+    They become an image when `verify` finds them complete: see `register`.
+    """
+    region, bare = split(order.source_id)
+    ec2 = account.ec2(region)
+    with answers():  # snapshots have no names of their own, so those of this order are looked for first
+        volumes, snapshots, registered = all_of(
+            lambda: ec2.describe_volumes(VolumeIds=[bare])["Volumes"],
+            lambda: _named(account, region, order.name),
+            lambda: _registered(account, region, order.name),
+        )
+    if registered:
+        return qualified(region, registered[0]["ImageId"])
+    if snapshots:  # whichever of them a crash has prevented, `register` takes
+        return qualified(region, snapshots[0]["SnapshotId"])
+    told = tags.read(volumes[0].get("Tags"))
+    found, unlisted = _of_one_machine(account, region, volumes[0]), set[str]()
+    root = disks.root_of(told)
+    if root not in found:
         raise Refused(
             Kind.UNSUPPORTED,
-            f"{found.id} has {len(found.more) + 1} disks that cannot be told apart once a spot machine is"
-            " taken back: two are empty or from one snapshot, or there are too many.",
+            f"{bare} is not the disk that its machine started from, and that one is gone.",
+            fix=f"aws ec2 delete-volume --region {region} --volume-id {bare}   # when you need it no more",
         )
-    if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"{found.id} needs a disk of {found.size_gib} GiB, and {order.disk_gib} GiB were asked for.",
-            fix=f"hotdesk up {order.desk} --image {found.id} --disk {found.size_gib}",
-        )
-    return found
+    if parts is not None:
+        seen = {bare, *(split(part)[1] for part in parts)}
+        found = {d: v for d, v in found.items() if v["VolumeId"] in seen or v["State"] == "available"}
+        unlisted = seen - {v["VolumeId"] for v in found.values()}
+    if unlisted:
+        raise Refused(Kind.NOT_READY, f"{', '.join(sorted(unlisted))} was just seen, and is not listed.")
+    made = image_tags(order, told, {device: volume["Size"] for device, volume in found.items()})
+    others = [v["VolumeId"] for v in found.values() if v["VolumeId"] != bare]
+    if others:  # each of them is in it, whichever an earlier image was taken of
+        held = [marked(volume, FINAL) for volume in others]
+        made["line"] = tags.line([*(tags.line_of(told) or ()), *held])
+    if disks.devices(told).keys() - found.keys():  # of a part only: what is missing is not in it
+        made.pop("machine", None)
+    return _begin(account, region, found, made)[root]
 
 
-def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
-    """DescribeImages of one id, disabled ones too. Raises `Refused` with words for a person when there is
-    none."""
-    try:
-        with answers():
-            found = account.ec2(region).describe_images(ImageIds=[ami], IncludeDisabled=True)["Images"]
-    except Refused as no:
-        if code(no.__cause__ or no) in {
-            "InvalidAMIID.NotFound",
-            "InvalidAMIID.Malformed",
-            "InvalidAMIID.Unavailable",
-        }:
-            found = []
-        else:
-            raise
-    if not found:
-        raise _hidden(account, region) or Refused(
-            Kind.BAD_REQUEST,
-            f"There is no image {ami} in {region} that this account may use.",
-            fix=f"aws ec2 describe-images --region {region} --image-ids {ami}",
-        )
-    image: Mapping[str, Any] = found[0]
-    return image
-
-
-def usable(account: Account, region: str, ami: str) -> Mapping[str, Any]:
-    """An image from which something can be made. Raises `Refused` (bad-request) for a disabled one too."""
-    image = describe(account, region, ami)
-    if image["State"] == "disabled":
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"Somebody has disabled the image {ami} in {region}: what is in it is kept, and no machine "
-            "starts from it.",
-            fix=enabling(region, ami),
-        )
-    return image
-
-
-def enabling(region: str, ami: str) -> str:
-    """The command that makes a disabled image usable again."""
-    return f"aws ec2 enable-image --region {region} --image-id {ami}"
-
-
-def _hidden(account: Account, region: str) -> Refused | None:
-    """The words for an image that is not to be found where Allowed AMIs may hide it; else None."""
-    try:
-        with answers():
-            told = account.ec2(region).get_allowed_images_settings()
-    except Exception:  # not allowed to ask, or unknown to this boto3: then it is what it seems
-        return None
-    if told.get("State") != "enabled":
-        return None
-    return Refused(
-        Kind.BAD_REQUEST,
-        f"The image is not to be found in {region}, where the account's setting Allowed AMIs hides all "
-        "images but those of certain owners.",
-        fix=f"aws ec2 get-allowed-images-settings --region {region}   # an administrator adds the owner: "
-        "amazon (GPU images), 099720109477 (Canonical's Ubuntu)",
-    )
-
-
-def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[str, Any]:
-    debian = _DEBIAN.get(arch, arch)
-    name = (GPU_PARAMETER if gpu else CPU_PARAMETER).format(arch=arch, debian=debian)
-    try:
-        with answers():
-            ami = account.client("ssm", region).get_parameter(Name=name)["Parameter"]["Value"]
-        return describe(account, region, ami)
-    except Refused as no:
-        if no.kind is not Kind.BAD_REQUEST:  # ParameterNotFound: look for it by its name instead
-            raise
-    owner, pattern = _BY_NAME[gpu]
-    wanted = {
-        "name": pattern.format(debian=debian, graviton="ARM64 " if arch == "arm64" else ""),
-        "architecture": arch,
-        "state": "available",
-    }
+def _of_one_machine(account: Account, region: str, volume: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Device -> volume of what is left of the machine that had this volume."""
+    told = tags.read(volume.get("Tags"))
+    if not disks.devices(told):
+        return {disks.root_of(told): volume}
+    mine = [*tags.OURS, {"Name": "tag:hotdesk:name", "Values": [told.get("name", "")]}]
     with answers():
-        found = account.ec2(region).describe_images(
-            Owners=[owner], Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
-        )["Images"]
-    if not found:
-        raise _hidden(account, region) or Refused(
-            Kind.BAD_REQUEST,
-            f"{region} publishes no {'GPU' if gpu else 'Ubuntu'} image for {arch}.",
-            fix="hotdesk up --image ami-…   # name one yourself",
+        listed = account.ec2(region).describe_volumes(Filters=mine)["Volumes"]
+    left = [v for v in listed if v["State"] not in {"deleting", "deleted"}]
+    known = {disks.device_of(volume): volume}  # it was asked for by its id: a listing may be behind
+    return {**next((d for d in disks.by_machine(left) if "" not in d), {}), **known}
+
+
+def _begin(
+    account: Account, region: str, volumes: Mapping[str, Mapping[str, Any]], made: tags.Tags
+) -> dict[str, str]:
+    """Begin a snapshot of each volume, side by side; their ids by device.
+
+    Raises `Refused` only where there is none of them now: what is made of some is not a definite no.
+    """
+    for volume in volumes.values():
+        if volume["State"] != "available":
+            why = f"{volume['VolumeId']} is {volume['State']}: its machine has not let go of it yet."
+            raise Refused(Kind.NOT_READY, why)
+    begun: dict[str, str] = {}
+    answered = side_by_side([partial(_snapshot, account, region, d, v, made) for d, v in volumes.items()])
+    for device, answer in zip(volumes, answered, strict=True):
+        if not isinstance(answer, Exception):
+            begun[device] = qualified(region, answer)
+        elif isinstance(answer, Refused) and not all(isinstance(a, Refused) for a in answered):
+            raise RuntimeError(f"not every disk has a snapshot yet: {answer.message}") from answer
+        else:
+            raise answer
+    return begun
+
+
+def _snapshot(account: Account, region: str, device: str, volume: Mapping[str, Any], made: tags.Tags) -> str:
+    with answers():
+        snapshot = account.ec2_once(region).create_snapshot(
+            **snapshot_request(volume["VolumeId"], device, made)
         )
-    newest: Mapping[str, Any] = max(
-        found, key=lambda image: (image.get("CreationDate", ""), image["ImageId"])
+    return str(snapshot["SnapshotId"])
+
+
+def snapshot_request(volume: str, device: str, made: tags.Tags) -> dict[str, Any]:
+    """The arguments of CreateSnapshot, for a disk whose image is registered later."""
+    return {
+        "VolumeId": volume,
+        "Description": f"hotdesk: {made['desk']}",
+        "TagSpecifications": tags.specifications(["snapshot"], {**made, "bake": "disk", "device": device}),
+    }
+
+
+def _named(account: Account, region: str, name: str) -> list[Any]:
+    """The snapshots of one order, oldest first, that of the root disk before all."""
+    mine = [{"Name": "tag:hotdesk:name", "Values": [name]}]
+    with answers():
+        listed = account.ec2(region).describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"]
+    return sorted(listed, key=disks.root_first)
+
+
+def image_tags(order: BakeOrder, told: tags.Tags, sizes: Mapping[str, int]) -> tags.Tags:
+    kept = {key: told[key] for key in _KEPT if told.get(key)}
+    return tags.of(
+        order.desk,
+        order.name,
+        generation=order.generation,
+        born=order.born,
+        attempt=order.attempt,
+        goal="parked",
+        source=order.source_id,
+        machine=told.get("name", ""),
+        started=order.started_at or "",
+        disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
+        **kept,
     )
-    return newest
 
 
-def _base(image: Mapping[str, Any]) -> BaseImage:
-    root = str(image.get("RootDeviceName") or "/dev/sda1")
-    sizes = {
-        m.get("DeviceName"): m["Ebs"].get("VolumeSize", 0)
-        for m in image.get("BlockDeviceMappings", ())
-        if "Ebs" in m
-    }
-    made_from = {
-        str(m.get("DeviceName")): str(m["Ebs"].get("SnapshotId") or "")
-        for m in image.get("BlockDeviceMappings", ())
-        if "Ebs" in m
-    }
+def _already(account: Account, region: str, name: str, no: Refused) -> str:
+    """The image that already has this name: the same order's. Raises what was refused otherwise."""
+    if code(no.__cause__ or no) != "InvalidAMIName.Duplicate":
+        raise no
+    if named := re.search(r"\bami-[0-9a-f]+\b", no.message):
+        return named.group()
+    try:
+        found = _registered(account, region, name)
+    except Refused as busy:  # it was taken: no refusal to look it up may be taken for a no to that
+        raise Failing(f"the image named {name} exists, and cannot be looked up: {busy.message}") from busy
+    if found:
+        return str(found[0]["ImageId"])
+    raise RuntimeError(f"an image named {name} exists in {region} and is not listed yet")
+
+
+def _registered(account: Account, region: str, name: str) -> list[Any]:
+    """Our images of that name: at most one."""
+    mine = [{"Name": "name", "Values": [name]}]
+    with answers():
+        return list(
+            account.ec2(region).describe_images(Owners=["self"], Filters=mine, IncludeDisabled=True)["Images"]
+        )
+
+
+def register(account: Account, snapshot_id: str) -> None:
+    """Make one image of the completed snapshots of a machine's disks; it counts only once it is verified.
+
+    A snapshot that a crash has prevented is taken first, and the image is made at a later call.
+    """
+    region, bare = split(snapshot_id)
+    with answers():
+        snapshot = account.ec2(region).describe_snapshots(SnapshotIds=[bare])["Snapshots"][0]
+    told = tags.read(snapshot.get("Tags"))
+    root, wanted = disks.root_of(told), disks.sizes_of(told)
+    taken = {told.get("device") or root: snapshot}
+    if len(wanted) > 1:
+        for other in _named(account, region, told["name"]):
+            taken.setdefault(tags.read(other.get("Tags")).get("device", root), other)
+    if missing := sorted({root, *wanted} - {*taken}):
+        _take_missing(account, region, missing, told)
+        return
+    for one in taken.values():
+        if one["State"] == "error":
+            why = f"{one['SnapshotId']} failed: {one.get('StateMessage') or 'AWS gives no reason'}."
+            raise Refused(Kind.ROTTEN, why)
+        if one["State"] != "completed":
+            raise Refused(Kind.NOT_READY, f"{one['SnapshotId']} is at {one.get('Progress') or '0%'}.")
+    more = {"BootMode": told.get("boot"), "TpmSupport": told.get("tpm")}
+    try:
+        with answers():
+            account.ec2_once(region).register_image(
+                Name=told["name"],
+                Description=snapshot.get("Description") or f"hotdesk: {told.get('desk', '')}",
+                Architecture=told.get("arch") or "x86_64",
+                RootDeviceName=root,
+                VirtualizationType="hvm",
+                EnaSupport=True,
+                ImdsSupport="v2.0",
+                BlockDeviceMappings=[
+                    {
+                        "DeviceName": device,
+                        "Ebs": {
+                            "SnapshotId": one["SnapshotId"],
+                            "VolumeType": "gp3",
+                            "DeleteOnTermination": True,
+                        },
+                    }
+                    for device, one in sorted(taken.items())
+                ],
+                TagSpecifications=tags.specifications(["image"], _of_the_order(told)),
+                **{name: value for name, value in more.items() if value},
+            )
+    except Refused as no:
+        _already(account, region, told["name"], no)
+
+
+def _take_missing(account: Account, region: str, missing: Sequence[str], told: tags.Tags) -> None:
+    """Take the snapshots that an order still lacks. Raises `Refused` (rotten) where their disks are gone."""
+    lost = Refused(Kind.ROTTEN, f"{told['name']} lacks {', '.join(missing)}, and its disks are gone.")
+    try:
+        with answers():
+            source = split(told["source"])[1]
+            [volume] = account.ec2(region).describe_volumes(VolumeIds=[source])["Volumes"]
+    except Refused as no:
+        if code(no.__cause__ or no) not in GONE:
+            raise
+        raise lost from no
+    found = _of_one_machine(account, region, volume)
+    if not found.keys() >= set(missing):
+        raise lost
+    _begin(account, region, {device: found[device] for device in missing}, _of_the_order(told))
+
+
+def _of_the_order(told: tags.Tags) -> tags.Tags:
+    """A snapshot's tags without what is true of its own disk alone."""
+    return {k: v for k, v in told.items() if k not in {"bake", "device"}}
+
+
+def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
+    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (rotten).
+
+    `parts`: the snapshots that it is thought to refer to, asked about beside it.
+    """
+    region, bare = split(image_id)
+    if bare.startswith("snap-"):
+        register(account, image_id)
+        return
+    asked: list[Callable[[], Any]] = [
+        lambda: usable(account, region, bare),
+        lambda: _snapshots(account, region, bare, parts),
+    ]
+    image, known = side_by_side(asked)
+    if isinstance(image, Exception):
+        raise image
     told = tags.read(image.get("Tags"))
-    return BaseImage(
-        id=image["ImageId"],
-        arch=str(image.get("Architecture", "x86_64")),
-        root=root,
-        size_gib=int(sizes.get(root) or 0),
-        boot=str(image.get("BootMode") or ""),
-        tpm=str(image.get("TpmSupport") or ""),
-        user=told.get("user")
-        or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
-        keys=told.get("keys", ""),
-        more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
-        line=_line(told),
-        parts=disks.written(made_from) if len(made_from) > 1 else "",
-    )
+    if image["State"] != "available":
+        if image["State"] in _FAILED:
+            raise Refused(Kind.ROTTEN, f"{bare} is {image['State']}: {_reason(image)}")
+        raise Refused(Kind.NOT_READY, f"{bare} is {image['State']}.")
+    held = {m["DeviceName"]: m["Ebs"] for m in image.get("BlockDeviceMappings", ()) if "Ebs" in m}
+    wanted = disks.sizes_of(told)
+    if not wanted:
+        raise Refused(Kind.ROTTEN, f"{bare} does not say which disks it must hold.")
+    if told.get("source", "").partition("/")[2].startswith("i-") and not told.get("copied"):
+        source, stated = told["source"].partition("/")[2], image.get("SourceInstanceId")
+        if stated and stated != source:
+            raise Refused(Kind.ROTTEN, f"{bare} was taken from {stated}, not from {source}.")
+    for device, size in wanted.items():
+        if device not in held:
+            raise Refused(Kind.ROTTEN, f"{bare} lacks the disk {device}.")
+        if int(held[device].get("VolumeSize", 0)) < size:
+            raise Refused(
+                Kind.ROTTEN,
+                f"{bare} holds {held[device].get('VolumeSize')} GiB of {device} where {size} were expected.",
+            )
+    ids = [disk.get("SnapshotId") for disk in held.values()]
+    if not all(ids):
+        raise Refused(Kind.ROTTEN, f"{bare} names a disk without a snapshot.")
+    if isinstance(known, Exception) or {s["SnapshotId"] for s in known} != set(ids):
+        known = _snapshots(account, region, bare, ids)
+    snapshots: list[Any] = list(known)
+    for snapshot in snapshots:
+        if snapshot["State"] == "error":
+            raise Refused(Kind.ROTTEN, f"{snapshot['SnapshotId']} of {bare} failed.")
+        if snapshot["State"] != "completed":
+            raise Refused(
+                Kind.NOT_READY, f"{snapshot['SnapshotId']} is at {snapshot.get('Progress') or '0%'}."
+            )
+    if len(snapshots) != len(set(ids)):
+        raise Refused(Kind.ROTTEN, f"{bare} refers to {len(set(ids))} snapshots, and {len(snapshots)} exist.")
+    with answers():
+        account.ec2_once(region).create_tags(
+            Resources=[bare], Tags=[{"Key": "hotdesk:verified", "Value": "1"}]
+        )
 
 
-def _line(told: tags.Tags) -> tuple[str, ...]:
-    """The line of what is launched from an image with these tags; empty for one that is no desk's."""
-    source = told.get("source", "")
-    if not source:
-        return ()
-    started = tags.number(told, "started") if source.partition("/")[2].startswith("i-") else FINAL
-    return (*(tags.line_of(told) or ()), marked(told.get("machine") or source, started))
+def _snapshots(account: Account, region: str, ami: str, ids: Sequence[str]) -> list[Any]:
+    if not ids:
+        return []
+    try:
+        with answers():
+            found: list[Any] = account.ec2(region).describe_snapshots(SnapshotIds=list(ids))["Snapshots"]
+            return found
+    except Refused as no:
+        if code(no.__cause__ or no) != "InvalidSnapshot.NotFound":
+            raise
+        raise Refused(Kind.ROTTEN, f"{ami} refers to a snapshot that does not exist: {no.message}") from no
 
 
-def login_user(name: str, description: str = "") -> str:
-    """Who cloud-init lets in on an image of that name: each distribution has its own first user."""
-    text = f"{name} {description}".lower()
-    for user, words in {"ec2-user": ("amazon linux", "al2023", "amzn2", "rhel", "suse"), "admin": ("debian",),
-                        "fedora": ("fedora",), "rocky": ("rocky",)}.items():  # fmt: skip
-        if any(word in text for word in words):
-            return user
-    return "ubuntu"
+def copy(account: Account, image_id: str, region: str, name: str) -> str:
+    """Begin a copy into another region, under that name; its id."""
+    home, bare = split(image_id)
+    image = usable(account, home, bare)
+    told = tags.read(image.get("Tags"))
+    # The same work under another name: generation, source and time are the original's.
+    kept = {k: v for k, v in told.items() if k != "verified"}
+    kept |= {"name": name, "copied": "1", "taken": told.get("taken") or str(image.get("CreationDate") or "")}
+    try:
+        with answers():
+            made = account.ec2_once(region).copy_image(
+                SourceImageId=bare,
+                SourceRegion=home,
+                Name=name,
+                Description=str(image.get("Description") or ""),
+                Encrypted=True,
+                ClientToken=hashlib.sha256(f"{image_id} {region} {name}".encode()).hexdigest()[:32],
+                TagSpecifications=tags.specifications(["image", "snapshot"], kept),
+            )
+    except Refused as no:
+        return qualified(region, _already(account, region, name, no))
+    return qualified(region, made["ImageId"])
+
+
+def _reason(image: Mapping[str, Any]) -> str:
+    return str((image.get("StateReason") or {}).get("Message") or "AWS gives no reason")

@@ -9,11 +9,11 @@ from typing import Any
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.aws import hostkeys, network, quotas, reading, scopes, tags
+from hotdesk.providers.aws import hostkeys, inventory, network, quotas, scopes, tags
 from hotdesk.providers.aws.account import Account, all_of, qualified, split
-from hotdesk.providers.aws.computer import Computer
+from hotdesk.providers.aws.base_images import BaseImage, find_base
+from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import answers, code
-from hotdesk.providers.aws.images import BaseImage, find_base
 
 #: A base image is often full when it comes: Python packages for deep learning need this much beside it.
 BASE_DISK_GIB = 64
@@ -44,7 +44,7 @@ def launch(
             lambda: _network(account, region, offer.zone, who),
             lambda: network.ensure_key(account, region, order, public_key),
             lambda: find_base(account, order),
-            lambda: reading.may_read(account, region) if new else None,
+            lambda: inventory.may_read(account, region) if new else None,
         )
     except Refused as no:
         raise scopes.of_its_surroundings(no, order) from no.__cause__

@@ -19,7 +19,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import subnets, tags
 from hotdesk.providers.aws.account import Account, all_of
-from hotdesk.providers.aws.computer import Computer
+from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import answers, code
 
 GROUP = "hotdesk"

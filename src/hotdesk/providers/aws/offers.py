@@ -21,7 +21,7 @@ from hotdesk.core.sizing.gpu import gpu_name
 from hotdesk.providers.aws import free_plan, hardware
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, all_of, side_by_side
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.listed import kept_answers, list_prices
+from hotdesk.providers.aws.pricing import kept_answers, list_prices
 
 NAME = "aws"
 

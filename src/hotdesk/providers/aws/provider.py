@@ -20,13 +20,13 @@ from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.cloud_init import render
-from hotdesk.providers.aws import baking, billing, instances, network, notebooks, reading, tags
+from hotdesk.providers.aws import billing, exposure, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
-from hotdesk.providers.aws.computer import Computer
+from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
-from hotdesk.providers.aws.listed import Storage
 from hotdesk.providers.aws.owner import owner
+from hotdesk.providers.aws.pricing import Storage
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import StoragePrice
@@ -73,7 +73,7 @@ class Aws:
         self._user_data = user_data
         self._clock = clock
         self._busy = self._remembered()  # regions where something of ours is, or was about to be
-        self._memory = reading.Memory()
+        self._memory = inventory.Memory()
         self._me = ""  # who we are in this account, once it is known
         self._making: set[str] = set()  # those where this process asked for something
         self._unproven: set[str] = set()  # those of them that nobody here has wholly read yet
@@ -100,16 +100,16 @@ class Aws:
         with reaching():
             self.account.renew()
             wanted = tuple(regions) or self.account.regions()
-        found, unread = reading.look(self.account, wanted, self._busy, self._memory, self._clock.now())
+        found, unread = inventory.look(self.account, wanted, self._busy, self._memory, self._clock.now())
         self._unproven -= {f.region for f in found if f.region in self._busy}
         self._remember(
             self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
             | {f.region for f in found if not f.is_empty}
         )
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
-        self._parts = {qualified(f.region, i["ImageId"]): reading.parts(i) for f in found for i in f.images}
+        self._parts = {qualified(f.region, i["ImageId"]): inventory.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
-        self._opened = tuple(f.region for f in found if notebooks.opened_for_all(f.groups, self._computer))
+        self._opened = tuple(f.region for f in found if exposure.opened_for_all(f.groups, self._computer))
         me = ""
         # Where nothing is to be told apart it is not needed yet, and where nothing answers it cannot be had.
         with contextlib.nullcontext() if found else contextlib.suppress(Refused):
@@ -155,7 +155,7 @@ class Aws:
     def examine(
         self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
     ) -> Iterable[Finding]:
-        from hotdesk.providers.aws.checkup import findings
+        from hotdesk.providers.aws.doctor import findings
         from hotdesk.providers.aws.dry_run import Launcher
 
         data = self._user_data(password_hash="argon2:$argon2id$v=19$" + "x" * 80, resumed=False)
@@ -165,7 +165,7 @@ class Aws:
         return findings(self.account, desks, keys, survey, clock=self._clock, launcher=launcher)
 
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
-        from hotdesk.providers.aws.sweep import sweep
+        from hotdesk.providers.aws.gc import sweep
 
         return sweep(self.account, self.account.regions(), survey, self._storage)
 
@@ -259,7 +259,7 @@ class Aws:
 
     def _admit(self, region: str, desk: str, raw: dict[str, Any]) -> None:
         """Let this computer's present address in, where it has changed since it was last looked at."""
-        names = {network.GROUP, notebooks.group_name(desk)}
+        names = {network.GROUP, exposure.group_name(desk)}
         through = {
             g["GroupId"]: g["GroupName"] for g in raw.get("SecurityGroups", ()) if g["GroupName"] in names
         }
@@ -272,7 +272,7 @@ class Aws:
         for group in network.find_groups(self.account, region, *sorted({*through.values()})):
             if group["GroupId"] in through:
                 cidr = network.callers_address(self.account, region)
-                let_in = network.admit if group["GroupName"] == network.GROUP else notebooks.follow
+                let_in = network.admit if group["GroupName"] == network.GROUP else exposure.follow
                 let_in(self.account, region, group, cidr, self._computer)
                 self._memory.free.pop(region, None)
         self._admitted |= dict.fromkeys(looked, self._clock.now())
@@ -283,36 +283,34 @@ class Aws:
         region, bare = split(instance.id)
         own = {network.callers_address(self.account, region)} if caller else set()
         self._memory.free.pop(region, None)
-        notebooks.open_to(
-            self.account, region, bare, instance.desk, self._computer, own=own, wider=set(wider)
-        )
+        exposure.open_to(self.account, region, bare, instance.desk, self._computer, own=own, wider=set(wider))
         self._memory.free.pop(region, None)
         return tuple(sorted({*own, *wider}))
 
     def close_notebook(self, instance: Instance) -> None:
         region, bare = split(instance.id)
         self._memory.free.pop(region, None)
-        notebooks.close(self.account, region, bare, instance.desk)
+        exposure.close(self.account, region, bare, instance.desk)
 
     def opened_for_all(self) -> Sequence[str]:
         return self._opened
 
     def close_for_all(self, region: str) -> None:
-        notebooks.close_for_all(self.account, region, self._computer)
+        exposure.close_for_all(self.account, region, self._computer)
         self._memory.free.pop(region, None)
         self._opened = tuple(r for r in self._opened if r != region)
 
     # ---- images --------------------------------------------------------------------------------------
 
     def bake(self, order: BakeOrder) -> str:
-        return baking.bake(self.account, order, self._with.get(order.source_id))
+        return images.bake(self.account, order, self._with.get(order.source_id))
 
     def verify(self, image_id: str) -> None:
-        baking.verify(self.account, image_id, self._parts.get(image_id, ()))
+        images.verify(self.account, image_id, self._parts.get(image_id, ()))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
         self._will_make_in(region)
-        return baking.copy(self.account, image_id, region, name)
+        return images.copy(self.account, image_id, region, name)
 
     # ---- beside other computers ------------------------------------------------------------------------
 

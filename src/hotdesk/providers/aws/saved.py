@@ -10,7 +10,7 @@ from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import qualified
 from hotdesk.providers.aws.disks import root_first
-from hotdesk.providers.aws.reading import Found, Raw
+from hotdesk.providers.aws.inventory import Found, Raw
 
 #: A disabled image holds what it held: it is kept and counted, and whoever wants to launch it is told.
 _IMAGE = {

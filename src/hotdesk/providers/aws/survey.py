@@ -10,7 +10,7 @@ from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import hardware, network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of
-from hotdesk.providers.aws.reading import Found, Raw
+from hotdesk.providers.aws.inventory import Found, Raw
 from hotdesk.providers.aws.saved import gib, image_of, time_of, unregistered
 
 NAME = "aws"

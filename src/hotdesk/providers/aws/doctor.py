@@ -13,11 +13,11 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Image, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Clock, KeyFiles
-from hotdesk.providers.aws import network, notebooks, quotas, tags
+from hotdesk.providers.aws import exposure, network, quotas, tags
 from hotdesk.providers.aws.account import Account, side_by_side, split
+from hotdesk.providers.aws.base_images import enabling
 from hotdesk.providers.aws.dry_run import Launcher, refusals
 from hotdesk.providers.aws.errors import answers, code, refusal, unreachable
-from hotdesk.providers.aws.images import enabling
 
 SKEW_SECONDS, SKEW_FATAL_SECONDS = 60.0, 300.0  # AWS refuses signatures that are off by five minutes
 
@@ -156,7 +156,7 @@ def _groups(desks: Sequence[Desk], survey: Survey | None) -> Iterator[Finding]:
             yield Finding(
                 level="note",
                 what=f"{left.desk}: the security group that opened its Jupyter is still there "
-                f"({notebooks.group_name(left.desk)}, {bare}).",
+                f"({exposure.group_name(left.desk)}, {bare}).",
                 why="No machine of ours uses it, so it opens nothing, and it costs nothing. The next command "
                 "deletes it, unless something else uses it.",
                 fix=f"aws ec2 describe-network-interfaces --region {region} "

@@ -1,0 +1,224 @@
+"""Images: which one a machine is launched from. (The desk's own are made in baking.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.lifecycle.descent import FINAL, marked
+from hotdesk.core.model import Market
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.aws import disks, hardware, tags
+from hotdesk.providers.aws.account import Account, split
+from hotdesk.providers.aws.errors import answers, code
+
+#: Where AWS and Canonical publish the newest images (reference: DLAMI release notes; Ubuntu on AWS).
+GPU_PARAMETER = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+CPU_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{debian}/hvm/ebs-gp3/ami-id"
+_DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
+#: Asked where the parameter is not published: owner and name, the newest wins.
+_BY_NAME = {
+    True: ("amazon", "Deep Learning {graviton}Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"),
+    False: ("099720109477", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{debian}-server-*"),
+}
+
+
+class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
+    """What RunInstances needs to know of an image."""
+
+    id: str  # EC2's own
+    arch: str
+    root: str  # device of the root disk: a wrong name would silently add a second disk
+    size_gib: int
+    boot: str
+    user: str
+    keys: str = ""  # which launch made its host keys; "" when it has none yet
+    tpm: str = ""
+    more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
+    line: tuple[
+        str, ...
+    ] = ()  # of a desk's own: the saves that it comes from, with itself (core/lifecycle/descent.py)
+    parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
+
+
+def find_base(account: Account, order: LaunchOrder) -> BaseImage:
+    """The image to launch an order from: the desk's own, the one named, or the newest of the usual kind.
+
+    Raises `Refused` (bad-request) when it does not exist or cannot run on the offer.
+    """
+    region, arch = order.offer.region, order.offer.arch
+    if order.image_id:
+        home, ami = split(order.image_id)
+        if home != region:
+            raise Refused(Kind.BAD_REQUEST, f"The image is in {home} and the machine would be in {region}.")
+        image = usable(account, region, ami)
+    elif order.base_image:
+        image = usable(account, region, order.base_image)
+    else:
+        offer = order.offer
+        gpu = offer.gpu not in {"", "none"} and hardware.has_image_with_driver(offer.instance_type)
+        image = _newest(account, region, arch, gpu=gpu)
+    found = _base(image)
+    if found.arch != arch:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{found.id} is an image for {found.arch}, and {order.offer.instance_type} is {arch}.",
+            fix=f"hotdesk offers   # choose a type with {found.arch}, or another image",
+        )
+    if found.more and order.offer.market is Market.SPOT and not disks.tells_apart(found.parts):
+        raise Refused(
+            Kind.UNSUPPORTED,
+            f"{found.id} has {len(found.more) + 1} disks that cannot be told apart once a spot machine is"
+            " taken back: two are empty or from one snapshot, or there are too many.",
+        )
+    if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"{found.id} needs a disk of {found.size_gib} GiB, and {order.disk_gib} GiB were asked for.",
+            fix=f"hotdesk up {order.desk} --image {found.id} --disk {found.size_gib}",
+        )
+    return found
+
+
+def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
+    """DescribeImages of one id, disabled ones too. Raises `Refused` with words for a person when there is
+    none."""
+    try:
+        with answers():
+            found = account.ec2(region).describe_images(ImageIds=[ami], IncludeDisabled=True)["Images"]
+    except Refused as no:
+        if code(no.__cause__ or no) in {
+            "InvalidAMIID.NotFound",
+            "InvalidAMIID.Malformed",
+            "InvalidAMIID.Unavailable",
+        }:
+            found = []
+        else:
+            raise
+    if not found:
+        raise _hidden(account, region) or Refused(
+            Kind.BAD_REQUEST,
+            f"There is no image {ami} in {region} that this account may use.",
+            fix=f"aws ec2 describe-images --region {region} --image-ids {ami}",
+        )
+    image: Mapping[str, Any] = found[0]
+    return image
+
+
+def usable(account: Account, region: str, ami: str) -> Mapping[str, Any]:
+    """An image from which something can be made. Raises `Refused` (bad-request) for a disabled one too."""
+    image = describe(account, region, ami)
+    if image["State"] == "disabled":
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"Somebody has disabled the image {ami} in {region}: what is in it is kept, and no machine "
+            "starts from it.",
+            fix=enabling(region, ami),
+        )
+    return image
+
+
+def enabling(region: str, ami: str) -> str:
+    """The command that makes a disabled image usable again."""
+    return f"aws ec2 enable-image --region {region} --image-id {ami}"
+
+
+def _hidden(account: Account, region: str) -> Refused | None:
+    """The words for an image that is not to be found where Allowed AMIs may hide it; else None."""
+    try:
+        with answers():
+            told = account.ec2(region).get_allowed_images_settings()
+    except Exception:  # not allowed to ask, or unknown to this boto3: then it is what it seems
+        return None
+    if told.get("State") != "enabled":
+        return None
+    return Refused(
+        Kind.BAD_REQUEST,
+        f"The image is not to be found in {region}, where the account's setting Allowed AMIs hides all "
+        "images but those of certain owners.",
+        fix=f"aws ec2 get-allowed-images-settings --region {region}   # an administrator adds the owner: "
+        "amazon (GPU images), 099720109477 (Canonical's Ubuntu)",
+    )
+
+
+def _newest(account: Account, region: str, arch: str, *, gpu: bool) -> Mapping[str, Any]:
+    debian = _DEBIAN.get(arch, arch)
+    name = (GPU_PARAMETER if gpu else CPU_PARAMETER).format(arch=arch, debian=debian)
+    try:
+        with answers():
+            ami = account.client("ssm", region).get_parameter(Name=name)["Parameter"]["Value"]
+        return describe(account, region, ami)
+    except Refused as no:
+        if no.kind is not Kind.BAD_REQUEST:  # ParameterNotFound: look for it by its name instead
+            raise
+    owner, pattern = _BY_NAME[gpu]
+    wanted = {
+        "name": pattern.format(debian=debian, graviton="ARM64 " if arch == "arm64" else ""),
+        "architecture": arch,
+        "state": "available",
+    }
+    with answers():
+        found = account.ec2(region).describe_images(
+            Owners=[owner], Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
+        )["Images"]
+    if not found:
+        raise _hidden(account, region) or Refused(
+            Kind.BAD_REQUEST,
+            f"{region} publishes no {'GPU' if gpu else 'Ubuntu'} image for {arch}.",
+            fix="hotdesk up --image ami-…   # name one yourself",
+        )
+    newest: Mapping[str, Any] = max(
+        found, key=lambda image: (image.get("CreationDate", ""), image["ImageId"])
+    )
+    return newest
+
+
+def _base(image: Mapping[str, Any]) -> BaseImage:
+    root = str(image.get("RootDeviceName") or "/dev/sda1")
+    sizes = {
+        m.get("DeviceName"): m["Ebs"].get("VolumeSize", 0)
+        for m in image.get("BlockDeviceMappings", ())
+        if "Ebs" in m
+    }
+    made_from = {
+        str(m.get("DeviceName")): str(m["Ebs"].get("SnapshotId") or "")
+        for m in image.get("BlockDeviceMappings", ())
+        if "Ebs" in m
+    }
+    told = tags.read(image.get("Tags"))
+    return BaseImage(
+        id=image["ImageId"],
+        arch=str(image.get("Architecture", "x86_64")),
+        root=root,
+        size_gib=int(sizes.get(root) or 0),
+        boot=str(image.get("BootMode") or ""),
+        tpm=str(image.get("TpmSupport") or ""),
+        user=told.get("user")
+        or login_user(str(image.get("Name") or ""), str(image.get("Description") or "")),
+        keys=told.get("keys", ""),
+        more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
+        line=_line(told),
+        parts=disks.written(made_from) if len(made_from) > 1 else "",
+    )
+
+
+def _line(told: tags.Tags) -> tuple[str, ...]:
+    """The line of what is launched from an image with these tags; empty for one that is no desk's."""
+    source = told.get("source", "")
+    if not source:
+        return ()
+    started = tags.number(told, "started") if source.partition("/")[2].startswith("i-") else FINAL
+    return (*(tags.line_of(told) or ()), marked(told.get("machine") or source, started))
+
+
+def login_user(name: str, description: str = "") -> str:
+    """Who cloud-init lets in on an image of that name: each distribution has its own first user."""
+    text = f"{name} {description}".lower()
+    for user, words in {"ec2-user": ("amazon linux", "al2023", "amzn2", "rhel", "suse"), "admin": ("debian",),
+                        "fedora": ("fedora",), "rocky": ("rocky",)}.items():  # fmt: skip
+        if any(word in text for word in words):
+            return user
+    return "ubuntu"
