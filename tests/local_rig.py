@@ -17,8 +17,8 @@ from hotdesk.connect.keys import desk_keys
 from hotdesk.core.model import Image, Instance, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.local import locks
 from hotdesk.providers.local.provider import Local
+from hotdesk.providers.local.runtime import locks
 
 UNSETTLED = {Phase.PENDING, Phase.STOPPING, Phase.VERIFYING, Phase.ENDING}
 SECONDS = 120.0  # a limit for a busy computer, not an expectation

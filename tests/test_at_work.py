@@ -30,7 +30,7 @@ from hotdesk.guest.idle import Watch
 from hotdesk.guest.working import Work
 from hotdesk.jobs.run import Runs
 from hotdesk.loop import watcher
-from hotdesk.providers.local import locks
+from hotdesk.providers.local.runtime import locks
 from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hotdesk.providers.local import locks
+from hotdesk.providers.local.runtime import locks
 from tests.conftest import Command
 from tests.local_rig import wait_for
 
@@ -325,7 +325,7 @@ def test_a_machine_whose_record_was_deleted_is_ended_before_its_disk_is_saved(
     done = hotdesk(verb, "blue", *(["--yes"] if verb == "down" else []))
     assert done.returncode == 0, done.stderr
     if verb == "park":
-        left = [line for line in processes_of(tmp_path / "state") if "ender" not in line]
+        left = [line for line in processes_of(tmp_path / "state") if "terminator" not in line]
         assert not left, "nothing writes on to a disk that was saved"
         assert hotdesk("resume", "blue").returncode == 0
     if verb != "down":

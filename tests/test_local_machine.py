@@ -19,7 +19,8 @@ from hotdesk.connect.readiness import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Phase, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.local import locks, records
+from hotdesk.providers.local import records
+from hotdesk.providers.local.runtime import locks
 from tests.local_rig import LocalRig, marked, rig_in, tool, wait_for
 
 pytestmark = tool("ssh")
@@ -222,7 +223,7 @@ def test_one_order_from_many_processes_is_one_machine(rig: LocalRig) -> None:
     supervisors = [
         p.pid
         for p in psutil.process_iter()
-        if _words(p)[3:4] == ["hotdesk.providers.local.supervisor"] and _words(p)[-1] == machine.id
+        if _words(p)[3:4] == ["hotdesk.providers.local.runtime.supervisor"] and _words(p)[-1] == machine.id
         and _words(p)[-2] == str(rig.state)
     ]  # fmt: skip
     assert len(supervisors) == 1

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Want
-from hotdesk.providers.local import clock, folders, hardware, jupyter, locks, python_env, records, variables
+from hotdesk.providers.local import offers as hardware
+from hotdesk.providers.local import paths, records
 from hotdesk.providers.local.removing import remove_tree
+from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env
 
 # ---- hardware ----------------------------------------------------------------------------------------
 
@@ -108,7 +110,7 @@ def test_what_comes_in_from_outside() -> None:
         "VIRTUAL_ENV": "/home/owner/venv",
         "DISPLAY": ":0",
     }
-    inside = variables.of_desk(Path("/s/disks/blue"), "blue", "m:1", outside, gpu=True)
+    inside = environment.of_desk(Path("/s/disks/blue"), "blue", "m:1", outside, gpu=True)
     assert inside["PATH"] == "/s/disks/blue/env/bin:/s/disks/blue/home/.local/bin:/opt/tool:/usr/bin"
     assert inside["LANG"] == "zh_CN.UTF-8"
     for name in (
@@ -123,7 +125,7 @@ def test_what_comes_in_from_outside() -> None:
     assert "secret" not in inside.values()
     assert not {"PYTHONPATH", "PIP_TARGET", "DISPLAY", "CUDA_VISIBLE_DEVICES"} & set(inside)
     assert inside["HOME"] == "/s/disks/blue/home"
-    assert variables.of_desk(Path("/s"), "blue", "m:1", {}, gpu=False)["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment.of_desk(Path("/s"), "blue", "m:1", {}, gpu=False)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_the_documentation_names_what_comes_in_and_what_does_not() -> None:
@@ -136,7 +138,7 @@ def test_the_documentation_names_what_comes_in_and_what_does_not() -> None:
         return {name.replace("*", "X") for name in re.findall(r"`([A-Z][A-Z_]+\*?)`", part)}
 
     def let_in(name: str) -> bool:
-        return variables.of_desk(Path("/s"), "blue", "m:1", {name: "kept"}, gpu=True).get(name) == "kept"
+        return environment.of_desk(Path("/s"), "blue", "m:1", {name: "kept"}, gpu=True).get(name) == "kept"
 
     desks_own = {"USER", "SHELL", "PATH"}
     assert {"OPENBLAS_X", "MKL_X", "OMP_X", "CUDA_VISIBLE_DEVICES"} <= named(table)
@@ -149,13 +151,13 @@ def test_an_owner_s_mirror_holds_at_the_desk(tmp_path: Path) -> None:
     conf = tmp_path / ".config" / "pip" / "pip.conf"
     conf.parent.mkdir(parents=True)
     conf.write_text("[global]\nindex-url = https://mirror/simple\n")
-    inside = variables.of_desk(Path("/s"), "blue", "m:1", {"HOME": str(tmp_path)}, gpu=False)
+    inside = environment.of_desk(Path("/s"), "blue", "m:1", {"HOME": str(tmp_path)}, gpu=False)
     assert inside["PIP_CONFIG_FILE"] == str(conf)
 
 
 def test_a_socket_s_path_is_never_too_long(tmp_path: Path) -> None:
-    assert variables.tmux_folder(Path("/s/disks/blue"), "m:abc") == Path("/s/disks/blue/run")
-    far = variables.tmux_folder(Path("/" + "x" * 90), "m:abc")
+    assert environment.tmux_folder(Path("/s/disks/blue"), "m:abc") == Path("/s/disks/blue/run")
+    far = environment.tmux_folder(Path("/" + "x" * 90), "m:abc")
     assert far.name == f"hotdesk-{os.getuid()}-abc"
 
 
@@ -340,14 +342,14 @@ def test_after_is_later_than_all(moments: list[float]) -> None:
 
 @given(st.text(max_size=60))
 def test_a_plain_name_stays_in_its_folder(name: str) -> None:
-    if folders.plain(name):
+    if paths.plain(name):
         assert Path("/a", name).parent == Path("/a")
         assert name not in {".", ".."}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a\0b", "x" * 300, "a\n"])
 def test_what_is_not_a_plain_name(name: str) -> None:
-    assert not folders.plain(name)
+    assert not paths.plain(name)
 
 
 def test_a_tree_is_removed_whatever_was_done_to_it(tmp_path: Path) -> None:

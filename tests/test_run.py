@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from hotdesk.api import Hotdesk
-from hotdesk.providers.local import locks
-from hotdesk.providers.local.variables import of_desk
+from hotdesk.providers.local.runtime import locks
+from hotdesk.providers.local.runtime.environment import of_desk
 from tests.conftest import Command
 from tests.light.machine import environment
 from tests.local_rig import needs, tool

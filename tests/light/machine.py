@@ -18,7 +18,7 @@ from pathlib import Path
 
 import asyncssh
 
-from hotdesk.providers.local import session
+from hotdesk.providers.local.runtime import ssh_session
 
 PORT = 2022  # on the machine's own address; a real machine's is 22, which only root may take
 MARK = "HOTDESK_MACHINE"  # as at a local desk
@@ -92,7 +92,7 @@ async def serve(volume: Path, address: str, mark: str) -> None:
     env = environment(volume, mark)
 
     async def talk(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await session.serve(process, env, volume / "home")
+        await ssh_session.serve(process, env, volume / "home")
 
     await asyncssh.create_server(
         lambda: Door(volume / "etc" / "authorized_key", mark),

@@ -7,8 +7,8 @@ import sys
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import LaunchOrder
-from hotdesk.providers.local import hardware
-from hotdesk.providers.local.folders import plain
+from hotdesk.providers.local import offers
+from hotdesk.providers.local.paths import plain
 
 _NEEDED = ("argon2", "asyncssh", "blake3", "ipykernel", "jupyterlab", "pip", "psutil", "zstandard")
 
@@ -26,10 +26,10 @@ def check(order: LaunchOrder) -> None:
         raise Refused(Kind.BAD_REQUEST, f"there is no base image {order.base_image} on this computer")
     if not plain(order.name) or not plain(order.desk):
         raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
-    types = [hardware.CPU_TYPE, hardware.GPU_TYPE]
+    types = [offers.CPU_TYPE, offers.GPU_TYPE]
     if order.offer.instance_type not in types:
         raise Refused(
             Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
         )
-    if order.offer.instance_type == hardware.GPU_TYPE and not hardware.has_gpu():
+    if order.offer.instance_type == offers.GPU_TYPE and not offers.has_gpu():
         raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")

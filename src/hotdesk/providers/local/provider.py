@@ -23,8 +23,10 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
 from hotdesk.core.ports import Access, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.local import clock, locks, looking, records, spawn
-from hotdesk.providers.local.folders import Folders, plain
+from hotdesk.providers.local import records
+from hotdesk.providers.local import survey as looking
+from hotdesk.providers.local.paths import Folders, plain
+from hotdesk.providers.local.runtime import clock, locks, spawn
 
 _FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
 
@@ -42,7 +44,7 @@ class Local:
     # ---- looking ---------------------------------------------------------------------------------
 
     def offers(self, want: Want) -> Sequence[Offer]:
-        from hotdesk.providers.local import hardware
+        from hotdesk.providers.local import offers as hardware
 
         return hardware.offers(want)
 
@@ -212,7 +214,7 @@ class Local:
             )
             records.write(folder / "run.json", run)
             spawn.spawn(
-                "hotdesk.providers.local.supervisor",
+                "hotdesk.providers.local.runtime.supervisor",
                 str(self.state.absolute()),
                 machine.id,
                 lock_fd=lock_fd,
@@ -229,7 +231,7 @@ class Local:
             return
         try:
             spawn.spawn(
-                "hotdesk.providers.local.ender",
+                "hotdesk.providers.local.runtime.terminator",
                 str(self.state.absolute()),
                 id_,
                 lock_fd=lock_fd,
@@ -308,7 +310,7 @@ class Local:
 
     def _work_on(self, image_id: str, verb: str, lock_fd: int) -> None:
         spawn.spawn(
-            "hotdesk.providers.local.baker",
+            "hotdesk.providers.local.runtime.imager",
             str(self.state.absolute()),
             verb,
             image_id,
@@ -344,9 +346,9 @@ class Local:
 
     def _delete_image(self, id_: str) -> Callable[[], None]:
         """Remove an image, under the order lock; what is left to do is to forget its content."""
-        from hotdesk.providers.local import ender
+        from hotdesk.providers.local.runtime import terminator
 
-        ender.end_worker(self.folders.image_lock(id_), seconds=0.0)
+        terminator.end_worker(self.folders.image_lock(id_), seconds=0.0)
         # The record first: an image without a record is nothing, one without content would look whole.
         for path in (
             self.folders.image(id_),
@@ -381,7 +383,7 @@ class Local:
 
         def tidy() -> None:
             if owner is not None:  # its machine may live, although somebody deleted its folder
-                from hotdesk.providers.local import processes
+                from hotdesk.providers.local.runtime import processes
 
                 mark = records.mark_of(self.folders.machine(owner.machine))
                 processes.end_stray(self.folders.root.parent, owner.machine, mark)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from hotdesk.providers.local import clock
+from hotdesk.providers.local.runtime import clock
 
 MARK = "HOTDESK_MACHINE"
 _POLITE_SECONDS = 5.0
@@ -46,7 +46,7 @@ def marked(mark: str) -> list[psutil.Process]:
 
 def end_stray(state: Path, id_: str, mark: str) -> None:
     """End a machine of which nothing is written any more: its folder is gone, and it would live on unseen."""
-    words = ["hotdesk.providers.local.supervisor", str(state), id_]
+    words = ["hotdesk.providers.local.runtime.supervisor", str(state), id_]
     strays = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import hotdesk
-from hotdesk.providers.local import locks
+from hotdesk.providers.local.runtime import locks
 
 LOCK_FD = 3  # where a worker finds its lock
 

@@ -1,6 +1,6 @@
 """The worker that stops a machine, and deletes it if that was asked for.
 
-    python -m hotdesk.providers.local.ender STATE ID
+    python -m hotdesk.providers.local.runtime.terminator STATE ID
 
 It does not depend on the supervisor's health: one that does not end in time is killed, and whatever the
 machine has started is ended by its mark.
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.providers.local import clock, locks, records, spawn
-from hotdesk.providers.local.folders import Folders
+from hotdesk.providers.local import records
+from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.removing import remove_tree
+from hotdesk.providers.local.runtime import clock, locks, spawn
 
 _SECONDS = 20.0  # a supervisor's own limits add up to less
 _DEAF_SECONDS = 5.0
@@ -35,7 +36,7 @@ def stop(folder: Path, mark: str) -> None:
         return run is not None and run.phase in {"stopping", "stopped"}
 
     end_worker(folder / "run.lock", seconds=_SECONDS, heard=heard)
-    from hotdesk.providers.local import processes
+    from hotdesk.providers.local.runtime import processes
 
     processes.end_all(mark)
 

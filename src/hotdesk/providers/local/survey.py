@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Phase, Survey
-from hotdesk.providers.local import locks, records
-from hotdesk.providers.local.folders import Folders, plain
+from hotdesk.providers.local import records
+from hotdesk.providers.local.paths import Folders, plain
+from hotdesk.providers.local.runtime import locks
 
 PROVIDER, REGION, ZONE = "local", "local", "here"
 READS = 3  # of an image, each begun and never ended, before it counts as failed

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hotdesk.providers.local.processes import MARK
+from hotdesk.providers.local.runtime.processes import MARK
 
 #: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries, and
 #: what changes a program's numbers, so that it computes at the desk what it computes beside it (docs/run.md).

@@ -1,6 +1,6 @@
 """The worker that takes an image, or reads one back.
 
-    python -m hotdesk.providers.local.baker STATE bake|verify IMAGE
+    python -m hotdesk.providers.local.runtime.imager STATE bake|verify IMAGE
 
 It holds the image's lock; an image whose baker has died unfinished is a failed one.
 """
@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local import clock, locks, records, snapshot, spawn
-from hotdesk.providers.local.folders import Folders
+from hotdesk.providers.local import records, snapshot
+from hotdesk.providers.local.paths import Folders
+from hotdesk.providers.local.runtime import clock, locks, spawn
 
 _STATUS_SECONDS = 0.2
 
@@ -70,7 +71,7 @@ class Baker:
         manifest = self.folders.manifest(self.id)
         disk = self.folders.disk(self.picture.order.desk)
         if machine is not None:
-            from hotdesk.providers.local import processes
+            from hotdesk.providers.local.runtime import processes
 
             processes.end_all(machine.mark)  # of a machine that was killed: they would write on
             if not (self.folders.machine(source) / "prepared").exists():
@@ -92,7 +93,7 @@ class Baker:
 
     def _end_strays(self) -> None:
         """The machine that used this disk may live, although somebody deleted its folder."""
-        from hotdesk.providers.local import processes
+        from hotdesk.providers.local.runtime import processes
 
         owner = records.read(self.folders.disk_record(self.picture.order.desk), records.Owner)
         if owner is not None:

@@ -1,6 +1,6 @@
 """One machine: the process whose life is the machine's life.
 
-    python -m hotdesk.providers.local.supervisor STATE ID
+    python -m hotdesk.providers.local.runtime.supervisor STATE ID
 
 It holds the machine's lock from before its first instruction to its last, and ends whatever it started.
 """
@@ -24,10 +24,11 @@ import msgspec
 
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.loopback import usual_port
-from hotdesk.providers.local import clock, hardware, jupyter, locks, python_env, records, spawn, variables
-from hotdesk.providers.local.folders import Folders
-from hotdesk.providers.local.looking import last_line
+from hotdesk.providers.local import offers, records
+from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.removing import remove_tree
+from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env, spawn
+from hotdesk.providers.local.survey import last_line
 
 if TYPE_CHECKING:
     import asyncssh
@@ -85,17 +86,17 @@ class Machine:
         """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
         try:
             await self._unless_stopped(asyncio.to_thread(self._prepare_disk))
-            gpu = self.machine.order.offer.instance_type == hardware.GPU_TYPE
-            self._environment = variables.of_desk(
+            gpu = self.machine.order.offer.instance_type == offers.GPU_TYPE
+            self._environment = environment.of_desk(
                 self.disk, self.desk, self.machine.mark, os.environ, gpu=gpu
             )
             # The server needs no environment of the desk before its first kernel: both are made at once.
             await self._start_jupyter(*self._ports("notebook"))
             making = asyncio.create_task(asyncio.to_thread(self._prepare_python))
             try:
-                from hotdesk.providers.local import frontdoor
+                from hotdesk.providers.local.runtime import ssh_server
 
-                self._door = await frontdoor.open_door(
+                self._door = await ssh_server.open_door(
                     self.machine.keys, self._environment, self.disk / "home", self._ports("ssh")
                 )
                 self.tell(ssh_port=self._door.get_port())
@@ -148,7 +149,7 @@ class Machine:
 
     def _prepare_disk(self) -> None:
         """A disk that is whole: the one that is there, or the image's content, or a fresh one."""
-        from hotdesk.providers.local import processes
+        from hotdesk.providers.local.runtime import processes
 
         mark, prepared = self.machine.mark, self.folder / "prepared"
         if prepared.exists() and not self.disk.exists():
@@ -165,7 +166,7 @@ class Machine:
             else:
                 self.disk.mkdir(mode=0o700)
                 fresh = True
-        variables.lay_out(self.disk, mark, fresh=fresh)
+        environment.lay_out(self.disk, mark, fresh=fresh)
         jupyter.write_kernel(self.disk, self.desk)
         jupyter.silence_news(self.disk)
         if not prepared.exists():
@@ -276,7 +277,7 @@ class Machine:
 
     async def _end(self) -> None:
         """End everything that was started, and everything that those have started."""
-        from hotdesk.providers.local import processes
+        from hotdesk.providers.local.runtime import processes
 
         if self._door is not None:
             self._door.close()
@@ -284,7 +285,7 @@ class Machine:
         if self._server is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait(), 5)
-        variables.clear_up(self.disk, self.machine.mark)
+        environment.clear_up(self.disk, self.machine.mark)
 
 
 def _free_port(*preferred: int) -> int:
@@ -302,7 +303,7 @@ def _status(status: int) -> str:
 
 
 async def run(state: Path, id_: str) -> int:
-    from hotdesk.providers.local import processes
+    from hotdesk.providers.local.runtime import processes
 
     # A client that was killed while a command talked is told of once a packet, and is no trouble.
     logging.getLogger("asyncio").setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncssh
 
 from hotdesk.core.ports import Keys
-from hotdesk.providers.local import session
+from hotdesk.providers.local.runtime import ssh_session
 
 #: Clients tell servers of OpenSSH's kind, and only those, when nobody reads a command's output any more.
 VERSION = "OpenSSH_compatible_hotdesk"
@@ -24,7 +24,7 @@ async def open_door(
     """A server on 127.0.0.1: on the first of these ports that is free, else on any. `0` means any."""
 
     async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await session.serve(process, environment, home)
+        await ssh_session.serve(process, environment, home)
 
     def files(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
         return _Files(channel, home)
