@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hotdesk.providers.local.snapshot import capture, remove, restore, verify
+from hotdesk.snapshots.snapshot import capture, remove, restore, verify
 
 MB = 1_000_000
 

@@ -19,8 +19,8 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Want
 from hotdesk.providers.local import offers as hardware
 from hotdesk.providers.local import paths, records
-from hotdesk.providers.local.removing import remove_tree
 from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env
+from hotdesk.snapshots.rmtree import remove_tree
 
 # ---- hardware ----------------------------------------------------------------------------------------
 

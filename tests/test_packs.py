@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local import packs
-from hotdesk.providers.local.packs import Store, no_space, opened
-from hotdesk.providers.local.packs_file import Damaged, Frame, digest, read_chunks, read_pack
-from hotdesk.providers.local.snapshot import forget
-from hotdesk.providers.local.snapshot_tree import Entry, Manifest, save_manifest
+from hotdesk.snapshots import chunk_store
+from hotdesk.snapshots.chunk_store import Store, no_space, opened
+from hotdesk.snapshots.pack_file import Damaged, Frame, digest, read_chunks, read_pack
+from hotdesk.snapshots.snapshot import forget
+from hotdesk.snapshots.tree import Entry, Manifest, save_manifest
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -322,8 +322,8 @@ class Images(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "PACK", 4000)
-    monkeypatch.setattr(packs, "_MANY", 5)
+    monkeypatch.setattr(chunk_store, "PACK", 4000)
+    monkeypatch.setattr(chunk_store, "_MANY", 5)
 
 
 TestImages = Images.TestCase

@@ -28,10 +28,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local import packs, packs_file
-from hotdesk.providers.local.snapshot import capture, forget, remove, restore, verify
-from hotdesk.providers.local.snapshot_notes import smudge
-from hotdesk.providers.local.snapshot_tree import Entry
+from hotdesk.snapshots import chunk_store, pack_file
+from hotdesk.snapshots.cache import smudge
+from hotdesk.snapshots.snapshot import capture, forget, remove, restore, verify
+from hotdesk.snapshots.tree import Entry
 
 SRC = Path(__file__).parents[1] / "src"
 MIB = 1 << 20
@@ -255,7 +255,7 @@ def grow(disk: Path, rows: list[Any]) -> None:
                 os.ftruncate(fd, 300_000 + len(data))
                 os.pwrite(fd, data[:5000], where * 4096)
             else:
-                packs_file.write_at(fd, data, 0)
+                pack_file.write_at(fd, data, 0)
             os.close(fd)
         if kind != "folder":
             others.append(path)
@@ -390,8 +390,8 @@ def test_parking_again_costs_the_change(place: Place) -> None:
     start = bytes_read()
     second = place.park()
     assert second.files == first.files
-    assert second.new_bytes < 2 * packs_file.CHUNK + 10
-    assert bytes_read() - start < 30 * MIB + 3 * packs_file.CHUNK + MIB, (
+    assert second.new_bytes < 2 * pack_file.CHUNK + 10
+    assert bytes_read() - start < 30 * MIB + 3 * pack_file.CHUNK + MIB, (
         "the grown file, and what is new read back"
     )
     age()
@@ -533,8 +533,8 @@ def test_rot_that_leaves_the_stat_signature_alone_is_noticed_by_restore(place: P
     place.park()
     (pack,) = place.store.glob("packs/*.pack")
     damage_flip(pack, random.Random(3))
-    with packs.opened(place.store) as store:  # as if the signature had stayed
-        store._verified[pack.name] = packs_file.signature_of(pack.stat())
+    with chunk_store.opened(place.store) as store:  # as if the signature had stayed
+        store._verified[pack.name] = pack_file.signature_of(pack.stat())
         store._write_verified()
     refusal(Kind.ROTTEN, lambda: restore(place.manifest, place.store, place.copy))
     refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store))
@@ -681,8 +681,8 @@ _PRELUDE = f"""
     import blake3, msgspec, zstandard, ctypes
     from hotdesk.core.errors import Refused
     from hotdesk.providers.local import packs, packs_file
-    from hotdesk.providers.local.snapshot import *
-    from hotdesk.providers.local.snapshot import remove
+    from hotdesk.snapshots.snapshot import *
+    from hotdesk.snapshots.snapshot import remove
     here = Path(sys.argv[1])
     disk, store, manifest, copy = (here / n for n in ("disk", "store", "manifest", "copy"))
     def refused(act):
@@ -918,7 +918,7 @@ def kills(folder: Path, seed: int, count: int) -> dict[str, int]:
 
     After each kill nothing may be lost, half done or taken for whole. Returns how often each was killed.
     """
-    packs.PACK = 200_000  # many packs, so many moments between them
+    chunk_store.PACK = 200_000  # many packs, so many moments between them
     rng = random.Random(seed)
     here = Place(folder)
     here.disk.mkdir(parents=True)

@@ -142,7 +142,7 @@ class Local:
             tidy()  # what takes longer than a moment, and holds nobody up
 
     def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
-        from hotdesk.providers.local.removing import remove_tree
+        from hotdesk.snapshots.rmtree import remove_tree
 
         with self._in_order():
             if kind == "trash":
@@ -363,7 +363,7 @@ class Local:
 
     def _forget(self) -> None:
         """Drop whatever content no image holds."""
-        from hotdesk.providers.local import snapshot
+        from hotdesk.snapshots import snapshot
 
         with locks.ordered_now(self.folders.root / "store.lock") as free:
             # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
@@ -373,7 +373,7 @@ class Local:
     def _delete_disk(self, desk: str) -> Callable[[], None] | None:
         if not any(d.desk == desk for d in self.survey().disks):
             return None
-        from hotdesk.providers.local.removing import remove_tree
+        from hotdesk.snapshots.rmtree import remove_tree
 
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
         remove_tree(gone)
@@ -393,7 +393,7 @@ class Local:
 
     def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
         """A definite no, when even the first record could not be written."""
-        from hotdesk.providers.local.removing import remove_tree
+        from hotdesk.snapshots.rmtree import remove_tree
 
         remove_tree(path)
         full = error.errno in records.FULL

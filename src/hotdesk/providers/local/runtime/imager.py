@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local import records, snapshot
+from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import clock, locks, spawn
+from hotdesk.snapshots import snapshot
 
 _STATUS_SECONDS = 0.2
 

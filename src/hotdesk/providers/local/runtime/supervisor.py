@@ -26,9 +26,9 @@ from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.loopback import usual_port
 from hotdesk.providers.local import offers, records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.removing import remove_tree
 from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env, spawn
 from hotdesk.providers.local.survey import last_line
+from hotdesk.snapshots.rmtree import remove_tree
 
 if TYPE_CHECKING:
     import asyncssh
@@ -174,7 +174,7 @@ class Machine:
             records.sync_folder(self.folder)
 
     def _restore(self, image: str) -> None:
-        from hotdesk.providers.local import snapshot
+        from hotdesk.snapshots import snapshot
 
         def report(share: float, words: str) -> None:
             if clock.ticks() - self._told > _STATUS_SECONDS:

@@ -19,8 +19,8 @@ import msgspec
 
 from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.removing import remove_tree
 from hotdesk.providers.local.runtime import clock, locks, spawn
+from hotdesk.snapshots.rmtree import remove_tree
 
 _SECONDS = 20.0  # a supervisor's own limits add up to less
 _DEAF_SECONDS = 5.0
@@ -107,7 +107,7 @@ def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool
             taken.append((picture.taken_at, path.with_suffix(".manifest")))
     if not taken:
         return False
-    from hotdesk.providers.local import snapshot
+    from hotdesk.snapshots import snapshot
 
     taken_at, manifest = max(taken)
     if not snapshot.changed(manifest, folders.disk(desk)):

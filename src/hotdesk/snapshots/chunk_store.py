@@ -30,7 +30,7 @@ import msgspec
 import zstandard
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs_file import (
+from hotdesk.snapshots.pack_file import (
     DIGEST,
     Buffer,
     Damaged,

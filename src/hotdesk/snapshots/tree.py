@@ -18,8 +18,8 @@ import msgspec
 import zstandard
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import Store
-from hotdesk.providers.local.packs_file import CHUNK, DIGEST, Damaged, digest, write_atomically
+from hotdesk.snapshots.chunk_store import Store
+from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest, write_atomically
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"

@@ -19,15 +19,8 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs_file import Damaged, digest, write_atomically
-from hotdesk.providers.local.snapshot_tree import (
-    FOLDER_FLAGS,
-    Entry,
-    Folders,
-    Manifest,
-    load_manifest,
-    save_manifest,
-)
+from hotdesk.snapshots.pack_file import Damaged, digest, write_atomically
+from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, Folders, Manifest, load_manifest, save_manifest
 
 _FINE_NS = 20_000_000  # the kernel's clock for files ticks at least this often
 _SECOND_NS = 1_000_000_000  # a time without a fraction may be of a file system that keeps (two) seconds

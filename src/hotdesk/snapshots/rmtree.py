@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from hotdesk.providers.local.snapshot_tree import remove
+from hotdesk.snapshots.tree import remove
 
 
 def remove_tree(path: Path) -> None:

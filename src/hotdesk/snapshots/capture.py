@@ -18,10 +18,10 @@ from typing import NamedTuple
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
-from hotdesk.providers.local.packs_file import Damaged, buffer, digest, read_into
-from hotdesk.providers.local.snapshot_notes import Notes, clock_ns, notes_of, smudge
-from hotdesk.providers.local.snapshot_tree import (
+from hotdesk.snapshots.cache import Notes, clock_ns, notes_of, smudge
+from hotdesk.snapshots.chunk_store import Store, each, is_full, no_space, opened
+from hotdesk.snapshots.pack_file import Damaged, buffer, digest, read_into
+from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,
     ChangedError,
     Entry,

@@ -22,21 +22,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hotdesk.providers.local.packs import opened
-from hotdesk.providers.local.packs_file import Damaged
-from hotdesk.providers.local.snapshot_capture import Captured, Progress, Steps, capture
-from hotdesk.providers.local.snapshot_notes import forget_gone
-from hotdesk.providers.local.snapshot_restore import restore
-from hotdesk.providers.local.snapshot_tree import (
-    FOLDER_FLAGS,
-    Entry,
-    digests,
-    load_manifest,
-    missing,
-    remove,
-    rotten,
-    scan,
-)
+from hotdesk.snapshots.cache import forget_gone
+from hotdesk.snapshots.capture import Captured, Progress, Steps, capture
+from hotdesk.snapshots.chunk_store import opened
+from hotdesk.snapshots.pack_file import Damaged
+from hotdesk.snapshots.restore import restore
+from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, digests, load_manifest, missing, remove, rotten, scan
 
 __all__ = ["Captured", "Progress", "capture", "changed", "forget", "remove", "restore", "verify"]
 

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.local.packs import Store, each, is_full, no_space, opened
-from hotdesk.providers.local.packs_file import Damaged, Pack, fsync_folder, read_chunks, write_at
-from hotdesk.providers.local.snapshot_capture import Progress, Steps
-from hotdesk.providers.local.snapshot_notes import Notes, notes_of, settled_ns, smudge
-from hotdesk.providers.local.snapshot_tree import (
+from hotdesk.snapshots.cache import Notes, notes_of, settled_ns, smudge
+from hotdesk.snapshots.capture import Progress, Steps
+from hotdesk.snapshots.chunk_store import Store, each, is_full, no_space, opened
+from hotdesk.snapshots.pack_file import Damaged, Pack, fsync_folder, read_chunks, write_at
+from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,
     Entry,
     Folders,
