@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from hotdesk.core import clouds
 from hotdesk.core.billing.charges import charges, compute_usd
-from hotdesk.core.billing.rates import HOURS_PER_MONTH, RATES, Charge, Rates
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
 from hotdesk.core.billing.statement import lines, this_month
 from hotdesk.core.model import Image, Instance, Market, Offer, Phase, Seen
 from hotdesk.core.steps import (
@@ -188,7 +189,7 @@ def test_a_disk_costs_what_its_region_asks() -> None:
     tokyo = Offer(provider="aws", region="ap-northeast-1", zone="ap-northeast-1a", instance_type="g6.xlarge")
     order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=tokyo, disk_gib=100)
     rows = journal((0, Launch(order=order, why=""), "done", "i-1"), (73, END, "done", "i-1"))
-    rates = {**RATES, "aws/ap-northeast-1": Rates(disk_usd_per_gib_month=0.096, price_time=7.0)}
+    rates = {**clouds.rates(), "aws/ap-northeast-1": Rates(disk_usd_per_gib_month=0.096, price_time=7.0)}
     [disk] = [c for c in charges("blue", rows, DAY_0 + 99 * HOUR, Seen(), rates=rates) if c.kind == "disk"]
     assert disk.usd(0, 1e12) == pytest.approx(100 * 0.096 / 10)
     assert disk.price_time == 7.0

@@ -211,7 +211,7 @@ def test_another_computer_that_never_knew_the_desk_finishes_its_parking(
     assert isinstance(laptop, Laptop)
     assert laptop.do(Goal.RUNNING, (offer(market=market),)) is None
     laptop.work("monday")
-    config = Config(defaults=Defaults(provider="aws"), aws=Settings(lag_seconds=0.0))
+    config = Config(defaults=Defaults(provider="aws"), clouds={"aws": Settings(lag_seconds=0.0)})
     with Hotdesk(tmp_path / "two", config=config, clock=laptop.time) as other:
         assert other.finish_left() == [], "a desk that runs is nobody's to end"
         [view] = other.ls()

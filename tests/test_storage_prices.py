@@ -20,7 +20,7 @@ from tests.fake_ec2.process import FakeEc2
 pytest.importorskip("moto", reason="moto is not installed")
 
 TOKYO = offer(zone="ap-northeast-1a")
-CONFIG = Config(defaults=Defaults(provider="aws"), aws=Settings(lag_seconds=0.0))
+CONFIG = Config(defaults=Defaults(provider="aws"), clouds={"aws": Settings(lag_seconds=0.0)})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,36 +11,36 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "hotdesk"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-#: What a part of hotdesk may import of hotdesk, besides itself and core. The doors may import everything.
-MAY = {
-    "core": set(),
-    "aws_session": set(),
-    "providers": {"machine", "aws_session", "pacing"},
-    "machine": set(),
-    "connect": set(),
-    "store": {"state_file"},
-    "state_file": set(),
-    "world": set(),
-    "config": {"providers"},  # their settings
-    "reconcile": {"store", "abreast"},
-    "abreast": set(),
-    "market": {"world", "aws_session", "pacing"},
-    "pacing": set(),
-    "costs": {"lifetimes", "paid"},
-    "lifetimes": {"paid"},
-    "bills": {"paid"},
-    "paid": set(),
-}
-DOORS = {"cli", "web", "__main__", "doctor"}  # the doctor asks the façade, as a door does
-ABOVE = DOORS | {"api"}  # what nobody below may import
+#: The floors of the house, from the street down. A file imports from its own room, and from floors below it.
+#: Rooms that stand side by side on one floor import each other only as `BESIDE` says.
+FLOORS = (
+    ("__main__", "__init__"),
+    ("cli",),
+    ("doctor",),
+    ("api",),
+    ("services",),
+    ("loop", "jobs", "market"),
+    ("simulate",),
+    ("connect", "state", "config"),
+    ("providers",),
+    ("snapshots",),
+    ("system", "parallel", "pacing", "charts", "guest"),
+    ("core",),
+)
+FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+BESIDE = {"jobs": {"market"}, "loop": {"jobs"}}
 CORE_LIBRARIES = {"msgspec"}
 
 
 def imports(file: Path) -> set[str]:
     """Every module that a file imports, anywhere in it, by full name."""
+    return imported(ast.parse(file.read_text()), file)
+
+
+def imported(tree: ast.AST, file: Path) -> set[str]:
     package = ["hotdesk", *file.relative_to(SOURCE).with_suffix("").parts[:-1]]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -50,23 +51,71 @@ def imports(file: Path) -> set[str]:
 
 
 def part(file: Path) -> str:
-    first = file.relative_to(SOURCE).parts[0]
-    return first.removesuffix(".py")
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(SOURCE)) for f in FILES])
-def test_imports_go_downwards(file: Path) -> None:
-    mine = part(file)
-    ours = {tuple(name.split(".")[1:]) for name in imports(file) if name.startswith("hotdesk.")}
-    parts = {name[0] for name in ours if name} - {mine, "core"}
-    if mine in MAY:
-        assert parts <= MAY[mine], f"{mine} may import core and {sorted(MAY[mine]) or 'nothing else'}"
-    elif mine not in DOORS | {"__init__"}:
-        assert not parts & (ABOVE - {mine}), f"{mine} imports a door"
-    if mine == "providers" and len(file.relative_to(SOURCE).parts) > 2:
-        cloud = file.relative_to(SOURCE).parts[1]
-        others = {name[1] for name in ours if name[0] == "providers" and len(name) > 2} - {cloud}
-        assert not others, f"provider {cloud} imports provider {others}"
+def rooms(file: Path) -> set[tuple[str, ...]]:
+    """What a file imports of hotdesk, below the package: ("core", "model", "Desk")."""
+    return {tuple(name.split(".")[1:]) for name in imports(file) if name.startswith("hotdesk.")} - {()}
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {part(file) for file in FILES} == FLOOR.keys()
+
+
+def test_imports_go_downwards() -> None:
+    wrong = [
+        f"{file.relative_to(SOURCE)} imports {'.'.join(name)}"
+        for file in FILES
+        for name in rooms(file)
+        if name[0] in FLOOR
+        and name[0] not in {part(file), *BESIDE.get(part(file), ())}
+        and FLOOR[name[0]] <= FLOOR[part(file)]
+    ]
+    assert not wrong
+
+
+def test_clouds_do_not_import_each_other_and_only_the_registry_names_them() -> None:
+    clouds = {folder.name for folder in (SOURCE / "providers").iterdir() if (folder / "__init__.py").exists()}
+    wrong = [
+        f"{file.relative_to(SOURCE)} imports {'.'.join(name)}"
+        for file in FILES
+        if part(file) == "providers" and file.name != "registry.py"
+        for name in rooms(file)
+        if name[0] == "providers"
+        and len(name) > 1
+        and name[1] in clouds - {file.relative_to(SOURCE).parts[1]}
+    ]
+    assert not wrong
+
+
+def test_no_circle_of_imports() -> None:
+    """Also not by imports on first use; those for the type checker alone do not count."""
+    modules = {module(file): needs(file) for file in FILES}
+    graph = {
+        name: {known(other, modules) for other in wanted} - {name, ""} for name, wanted in modules.items()
+    }
+    while leaves := {name for name, below in graph.items() if not below}:
+        graph = {name: below - leaves for name, below in graph.items() if name not in leaves}
+    assert not graph, "each of these is in a circle, or above one"
+
+
+def module(file: Path) -> str:
+    return ".".join(["hotdesk", *file.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def needs(file: Path) -> set[str]:
+    """What a file imports when it runs."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return imported(tree, file)
+
+
+def known(name: str, modules: Iterable[str]) -> str:
+    """The module of ours that an import reads: itself, or the one that holds the name."""
+    return next((m for m in (name, name.rpartition(".")[0]) if m in modules and m != "hotdesk"), "")
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if part(f) == "core"], ids=lambda f: f.name)
@@ -81,7 +130,7 @@ def test_the_core_needs_nothing_but_the_standard_library_and_msgspec(file: Path)
 
 @pytest.mark.parametrize(
     "file",
-    [f for f in FILES if part(f) not in (DOORS - {"doctor"}) | {"machine"}],
+    [f for f in FILES if part(f) not in {"cli", "__main__", "guest"}],
     ids=lambda f: str(f.relative_to(SOURCE)),
 )
 def test_nothing_prints_below_the_doors(file: Path) -> None:

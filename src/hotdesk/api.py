@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import (
     Busy,
     HotdeskError,
@@ -38,6 +39,7 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import AnyStep, Ask, Launch, Row, Start, Wait
+from hotdesk.providers import registry
 from hotdesk.services.billing import Money
 from hotdesk.services.cleanup import Leaving, Limits, idle_words
 from hotdesk.services.explain import not_tried, question, question_of, still_paid
@@ -113,22 +115,18 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         if name not in self._providers:
             from hotdesk.connect.keys import desk_keys
 
-            keys = partial(desk_keys, self.state)
-            if name == "local":
-                from hotdesk.providers.local.provider import Local
-
-                self._providers[name] = Local(self.state, keys)
-            elif name == "aws":
-                from hotdesk.providers.aws.provider import Aws
-
-                self._providers[name] = Aws(
-                    self.state, self.store, keys=keys, clock=self.clock, settings=self.config.aws,
-                    list_price=_list_price, storing=_storing,
-                )  # fmt: skip
-            else:
-                raise Usage(
-                    f"There is no provider {name!r}.", "There are: local, aws.", "hotdesk up --provider local"
-                )
+            self._providers[name] = registry.provider(
+                name,
+                registry.Context(
+                    state=self.state,
+                    cache=self.store,
+                    keys=partial(desk_keys, self.state),
+                    clock=self.clock,
+                    settings=self.config.cloud(name),
+                    list_price=_list_price,
+                    storing=partial(_storing, name),
+                ),
+            )
         return self._providers[name]
 
     # ---- verbs ---------------------------------------------------------------------------------------
@@ -295,7 +293,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         surveys = {name: look.by_desk() for name, look in looks.items()}
         self.close_behind_all()
         known = [self._view(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
-        for name in self.clouds() - surveys.keys() - {"local"}:
+        for name in (n for n in self.clouds() - surveys.keys() if cloud(n).rented):
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
                 surveys[name] = self.survey(name).by_desk()
         return known + [
@@ -501,10 +499,10 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         return compute_usd(rows, self.clock.now(), running)
 
 
-def _storing(region: str) -> Storing:
+def _storing(provider: str, region: str) -> Storing:
     from hotdesk.market.shipped import shipped
 
-    return shipped("aws").storing(region)
+    return shipped(provider).storing(region)
 
 
 def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:

@@ -23,14 +23,15 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
+from hotdesk.core import clouds
 from hotdesk.core.errors import Damaged, Usage
 from hotdesk.core.model import Value, Want, check_name
-from hotdesk.providers.aws.settings import Settings as AwsSettings
 
-PROVIDERS = ("local", "aws")
+T = TypeVar("T")
 MARKETS = ("on-demand", "spot", "cheapest")
 
 
@@ -49,7 +50,12 @@ class DeskSettings(Want, frozen=True):
 class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
-    aws: AwsSettings = AwsSettings()
+    clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: what its own section says
+
+    def cloud(self, name: str) -> Any:
+        """What the file says of a cloud, else its defaults; of the type that the cloud names."""
+        kind = clouds.cloud(name).settings
+        return self.clouds.get(name) or (kind() if kind else None)
 
 
 def load(files: list[Path]) -> Config:
@@ -70,28 +76,42 @@ def load(files: list[Path]) -> Config:
 
 def parse(text: str, path: Path) -> Config:
     try:
-        config = msgspec.toml.decode(text, type=Config)
-    except msgspec.ValidationError as error:
-        raise Damaged(
-            f"{path} has a setting that hotdesk cannot use.", _explain(error), _edit(path)
-        ) from None
+        told: dict[str, Any] = msgspec.toml.decode(text)
     except msgspec.DecodeError as error:
         raise Damaged(f"{path} is not valid TOML.", str(error), _edit(path)) from None
+    own = {name: told.pop(name) for name in _sections() if name in told}
+    config = _as(Config, told, "", path)
+    settings = {name: _as(_sections()[name], section, name, path) for name, section in own.items()}
+    config = msgspec.structs.replace(config, clouds=settings)
     for why in _impossible(config):
         raise Damaged(f"{path} has a setting that cannot be.", why, _edit(path))
     return config
 
 
+def _sections() -> dict[str, type[Any]]:
+    """The sections that clouds have in the file."""
+    return {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
+
+
+def _as(kind: type[T], told: object, section: str, path: Path) -> T:
+    try:
+        return msgspec.convert(told, kind)
+    except msgspec.ValidationError as error:
+        raise Damaged(
+            f"{path} has a setting that hotdesk cannot use.", _explain(error, section), _edit(path)
+        ) from None
+
+
 def _impossible(config: Config) -> Iterator[str]:
     """What is of the right kind, and still no value that hotdesk could go by."""
-    yield from _none_of(config.defaults.provider, PROVIDERS, "defaults.provider")
+    yield from _none_of(config.defaults.provider, tuple(clouds.KNOWN), "defaults.provider")
     for name, desk in config.desks.items():
         at = f"desks.{name}"
         try:
             check_name(name)
         except Usage as error:
             yield f"{at}: {error.why}"
-        yield from _none_of(desk.provider, PROVIDERS, f"{at}.provider")
+        yield from _none_of(desk.provider, tuple(clouds.KNOWN), f"{at}.provider")
         yield from _none_of(desk.market, MARKETS, f"{at}.market")
         for field, most in (("disk_gib", 65536), ("gpu_count", 1024), ("usd_per_hour_max", math.inf)):
             value = getattr(desk, field)
@@ -110,11 +130,11 @@ def _edit(path: Path) -> str:
     return f"${{EDITOR:-vi}} {path}"
 
 
-def _explain(error: msgspec.ValidationError) -> str:
+def _explain(error: msgspec.ValidationError, section: str) -> str:
     """msgspec's complaint, with the key's place as a person writes it and the nearest key that exists."""
     text = str(error)
     place = m.group(1) if (m := re.search(r"at `\$\.?([^`]*)`", text)) else ""
-    place = place.replace("[...]", ".*").removesuffix("[*]")
+    place = ".".join(p for p in (section, place.replace("[...]", ".*").removesuffix("[*]")) if p)
     if unknown := re.search(r"unknown field `([^`]+)`", text):
         known = _keys(place)
         near = difflib.get_close_matches(unknown.group(1), known, n=1)
@@ -124,5 +144,7 @@ def _explain(error: msgspec.ValidationError) -> str:
 
 
 def _keys(place: str) -> list[str]:
-    kinds = {"defaults": Defaults, "desks": DeskSettings, "aws": AwsSettings}
-    return list(kinds.get(place.partition(".")[0], Config).__struct_fields__)
+    kinds: dict[str, Any] = {"defaults": Defaults, "desks": DeskSettings, **_sections()}
+    first = place.partition(".")[0]
+    top = [*Config.__struct_fields__[:-1], *_sections()]
+    return list(kinds[first].__struct_fields__) if first in kinds else top

@@ -55,8 +55,9 @@ def _anything_to_look_at(folder: Path) -> bool:
         if any(desk.goal is Goal.RUNNING for desk in store.desks()):
             return True
     from hotdesk.config import load
+    from hotdesk.providers import registry
     from hotdesk.system import config_files
 
     settings = load(config_files())
     named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}
-    return bool(named - {"", "local"})
+    return any(registry.known(name).rented for name in named if name)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import json
 import os
 import shlex
@@ -204,7 +203,7 @@ def _stranger(access: Access, folder: Path, port: int) -> str:
     for token in tokens:
         try:
             status = _ask(port, str(token))
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             why = f"{error or type(error).__name__}"
             continue
         if status == 200:
@@ -228,6 +227,9 @@ def _servers(text: str) -> Iterator[dict[str, object]]:
 
 
 def _ask(port: int, token: str) -> int:
+    """The status that whatever listens there gives to a token. Raises `OSError` where it speaks no HTTP."""
+    import http.client
+
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
     try:
         headers = {"Authorization": f"token {token}", "Connection": "close"}
@@ -235,6 +237,8 @@ def _ask(port: int, token: str) -> int:
         reply = connection.getresponse()
         reply.read()
         return reply.status
+    except http.client.HTTPException as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
     finally:
         connection.close()
 

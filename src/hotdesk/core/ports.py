@@ -217,6 +217,14 @@ class Access(Value, frozen=True):
     home: str = "~"
 
 
+class Cache(Protocol):
+    """Where answers that change seldom are kept between processes: bytes by key, with when they were kept."""
+
+    def cached(self, key: str) -> tuple[float, bytes] | None: ...
+
+    def keep(self, key: str, body: bytes, now: float) -> None: ...
+
+
 class Keys(Value, frozen=True):
     """A desk's keys, as files of this computer that only their owner can read."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Finding
-from hotdesk.providers import local
+from hotdesk.providers import registry
 from hotdesk.system import config_files
 
 LEAST_FREE_GIB = 2.0
@@ -48,7 +48,7 @@ def _programs() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     try:
-        local.check_packages()
+        registry.check(registry.known(registry.DEFAULT))
     except HotdeskError as error:
         yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
 

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Goal, Instance, Survey
@@ -59,7 +60,7 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
             why="A command was killed, or is at work. Whatever it began is looked for before anything else.",
             fix=f"hotdesk watch --once {desk.name}",
         )
-    if desk.provider != "local" and desk.idle_minutes == 0 and seen.live is not None:
+    if cloud(desk.provider).rented and desk.idle_minutes == 0 and seen.live is not None:
         yield Finding(
             level="note",
             what=f"{desk.name} never ends itself when nothing works there.",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Market, Offer
@@ -53,7 +54,7 @@ def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: flo
         usd_on_demand=1.0 if free else usd,
         usd_spot=1.0 if free else min(spot or [usd]),
         tick_seconds=600.0 if work_seconds >= 3600 else 60.0,
-        first_hour_free=any(o.provider == "aws" for o in offers),
+        first_hour_free=any(cloud(o.provider).first_hour_free for o in offers),
     )
 
 

@@ -1,8 +1,9 @@
 """Leases: a machine that was given one ends itself, unless a hotdesk that still lives keeps renewing it.
 
-Renewing is saying the desk's limits again (connect/limits.py): the watch at the desk counts the lease from the
-moment it was last told, and the hard end (`--until`) from the one at which it was asked for, however often it
-is told. A computer that dies, sleeps or loses its network says nothing any more, and the bill ends by itself.
+Renewing is saying the desk's limits again (connect/limits.py): the watch at the desk counts the lease from
+the moment it was last told, and the hard end (`--until`) from the one at which it was asked for, however
+often it is told. A computer that dies, sleeps or loses its network says nothing any more, and the bill ends
+by itself.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ import msgspec
 import hotdesk
 from hotdesk.connect import copying, ssh
 from hotdesk.connect.sync import contents
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job
 from hotdesk.core.ports import Access
@@ -141,7 +142,7 @@ def send(
     Raises `NeedsDecision` where there would be none.
     """
     assert store.folder is not None
-    names = tuple(d.name for d in store.desks() if d.name != post.access.desk and d.provider != "local")
+    names = tuple(d.name for d in store.desks() if d.name != post.access.desk and cloud(d.provider).rented)
     if not names:
         raise Missing(
             "There is nothing to watch over.",

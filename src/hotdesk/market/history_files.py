@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from hotdesk.core.errors import Missing, Usage
+from hotdesk.core.ports import Cache
 from hotdesk.market.history import History, Pool
 
 LINUX = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
@@ -239,14 +240,6 @@ def unpack(instance_type: str, body: bytes) -> list[Pool]:
         if not (0 < len(times) == len(prices) and (np.diff(times) > 0).all() and (prices > 0).all()):
             raise ValueError(f"the prices of {pool.zone} are no history")
     return pools
-
-
-class Cache(Protocol):
-    """Where things are kept between processes (see hotdesk.state.store)."""
-
-    def cached(self, key: str) -> tuple[float, bytes] | None: ...
-
-    def keep(self, key: str, body: bytes, now: float) -> None: ...
 
 
 def keep(cache: Cache, history: History, now: float) -> None:

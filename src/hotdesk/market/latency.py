@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
 from hotdesk.core.model import Value
+from hotdesk.core.ports import Cache
 
 AWS_REGIONS = {
     "af-south-1": "Cape Town",
@@ -100,14 +100,6 @@ class Latency(Value, frozen=True, omit_defaults=False):
     samples: tuple[float, ...]  # milliseconds, in the order they came
     sent: int
     why: str = ""  # when there is no answer
-
-
-class Cache(Protocol):
-    """Where things are kept between processes (see hotdesk.state.store)."""
-
-    def cached(self, key: str) -> tuple[float, bytes] | None: ...
-
-    def keep(self, key: str, body: bytes, now: float) -> None: ...
 
 
 def latencies(cache: Cache) -> dict[str, float]:

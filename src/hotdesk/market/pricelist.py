@@ -16,7 +16,7 @@ import msgspec
 from hotdesk.core.errors import HotdeskError
 
 if TYPE_CHECKING:
-    from hotdesk.market.refresh import Cache
+    from hotdesk.core.ports import Cache
     from hotdesk.market.sources import Aws
 
 KEPT_SECONDS = 86400.0

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hotdesk.core.model import Market, Offer, Value, Want
+from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.market import refresh
 from hotdesk.market.latency import latencies
-from hotdesk.market.refresh import Cache
 from hotdesk.market.shipped import shipped
 
 #: Under this a terminal feels immediate; a cheaper offer further away wins only by more than FAR_SAVING.

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Market, Offer
+from hotdesk.core.ports import Cache
 from hotdesk.market import pricelist
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.pricelist import Lacks
@@ -29,14 +30,6 @@ FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
 LIMIT_SECONDS = 60.0
 LIST_SECONDS = 15.0  # of them for a price list, which answers slowly: what it did not tell comes next time
-
-
-class Cache(Protocol):
-    """Where things are kept between processes (see hotdesk.state.store)."""
-
-    def cached(self, key: str) -> tuple[float, bytes] | None: ...
-
-    def keep(self, key: str, body: bytes, now: float) -> None: ...
 
 
 class Known(NamedTuple):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.core import clouds
 from hotdesk.core.billing.observed import Sighting
-from hotdesk.core.billing.rates import RATES, Charge, Rates
+from hotdesk.core.billing.rates import Charge, Rates
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
 from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
 from hotdesk.core.ports import Biller, Clock, Provider
@@ -91,14 +92,15 @@ class Money:
                 case Copy(region=region):
                     regions.setdefault("", set()).add(region)
         unsaid = regions.pop("", set())
-        rates = dict(RATES)
-        for provider in RATES.keys() & regions.keys():
+        known = clouds.rates()
+        rates = dict(known)
+        for provider in known.keys() & regions.keys():
             cloud = self.provider(provider)
             if isinstance(cloud, Biller):
                 told = cloud.storing(regions[provider] | unsaid, ask=provider in in_use)
                 rates |= {
                     f"{provider}/{region}": msgspec.structs.replace(
-                        RATES[provider], **msgspec.structs.asdict(price)
+                        known[provider], **msgspec.structs.asdict(price)
                     )
                     for region, price in told.items()
                 }

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused
 from hotdesk.core.model import Desk, Goal, Leftover, Phase, Retained, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
 from hotdesk.core.steps import Row
-from hotdesk.providers.aws.session import has_credentials
+from hotdesk.providers import registry
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
     from hotdesk.connect.at_work import AtWork
     from hotdesk.services.orphans import Thing
-
-CLOUD_IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise (guest/idle.py)
 
 
 class Unread(Value, frozen=True):
@@ -55,7 +54,7 @@ def idle_words(desk: Desk, now: float) -> str:
     """When a desk's machine ends itself, in a few words."""
     minutes = desk.idle_minutes
     if minutes is None:
-        minutes = 0.0 if desk.provider == "local" else CLOUD_IDLE_MINUTES
+        minutes = cloud(desk.provider).idle_minutes
     words = [f"{minutes:g} min" if minutes else "never"]
     if desk.lease_hours:
         words.append(f"lease {desk.lease_hours:g} h")
@@ -85,14 +84,14 @@ class Leaving:
         """The clouds in use: those of desks, and those that hotdesk.toml names."""
         settings = self.config
         named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}
-        return {"local", *(n for n in named if n), *(d.provider for d in self.store.desks())}
+        return {registry.DEFAULT, *(n for n in named if n), *(d.provider for d in self.store.desks())}
 
     def clouds_in_sight(self) -> set[str]:
-        """The clouds where something of ours may be: those in use, and AWS where it has credentials.
+        """The clouds where something of ours may be: those in use, and those that credentials here open.
 
         After the last `down`, or with a state folder that was lost, no desk's row says where to look.
         """
-        return self.clouds() | ({"aws"} if has_credentials() else set())
+        return self.clouds() | registry.within_reach()
 
     def look_at_each(self, providers: set[str]) -> dict[str, Survey]:
         """What is in each of these clouds; one that cannot be looked at hides no desk of another, and its
@@ -158,7 +157,7 @@ class Leaving:
         from hotdesk.connect import limits
 
         desk = self.store.desk(name)
-        machine = self.survey(desk.provider).of(name).live if desk.provider != "local" else None
+        machine = self.survey(desk.provider).of(name).live if cloud(desk.provider).rented else None
         if machine is None or machine.phase is not Phase.READY or not machine.scratch_gib:
             return []
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
 from hotdesk.core.model import Desk, Offer, Phase, Seen, Want
 from hotdesk.core.steps import Ask
@@ -98,7 +99,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
     words = {field: getattr(want, field) for field in want.__struct_fields__}
     usual = {field: getattr(Want(), field) for field in want.__struct_fields__}
     asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
-    here = desk.provider == "local"
+    here = not cloud(desk.provider).rented
     if here and want.gpu and want.gpu.lower() != "none":
         count = f":{want.gpu_count}" if want.gpu_count > 1 else ""
         return NotAllowed(
@@ -116,7 +117,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
         f"Nothing fits what {desk.name} would want: {asked}.",
         "This computer has local.cpu, and local.gpu where there is a GPU, and the disk and system it has."
         if here
-        else f"Nothing that {desk.provider} offers has that hardware within those limits.",
+        else f"Nothing that {cloud(desk.provider).label} offers has that hardware within those limits.",
         fix if here else "hotdesk offers",
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Kind, Refused, Usage
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Value
 from hotdesk.services.explain import question_of
@@ -137,7 +138,7 @@ class Opening:
         desk = msgspec.structs.replace(self.store.desk(name), public="")
         self.store.put(desk)
         machine = self._close(desk)
-        if machine is not None and machine.phase is Phase.READY and desk.provider != "local":
+        if machine is not None and machine.phase is Phase.READY and cloud(desk.provider).rented:
             public.close_at(self.access(name))
 
     def close_behind(self, desk: Desk) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from hotdesk.core.backoff import backoff
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Usage
 from hotdesk.core.lifecycle.shutdown import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
 from hotdesk.core.steps import Wait
+from hotdesk.providers import registry
 from hotdesk.services.explain import named, nothing_fits, question_of
 from hotdesk.state.store import Store
 
@@ -118,15 +120,17 @@ class Wishes:
 
         for name in ("ssh", "ssh-keygen"):
             ssh.program(name)
-        if provider == "local":
-            from hotdesk.providers import local
-
-            local.check_packages()
+        registry.check(registry.known(provider))
 
     def cloud(self, name: str, provider: str | None = None) -> str:
         """Where a new desk of this name would be."""
         settings = self.config.desks.get(name)
-        return provider or (settings.provider if settings else "") or self.config.defaults.provider or "local"
+        return (
+            provider
+            or (settings.provider if settings else "")
+            or self.config.defaults.provider
+            or registry.DEFAULT
+        )
 
     def adoptable(self, name: str, seen: Seen, provider: str) -> Desk | None:
         """The row that this computer would have of a desk that it sees; None of one that it knows.
@@ -150,12 +154,12 @@ class Wishes:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
         # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
-        here = self.cloud(name, provider) == "local"
+        here = not cloud(self.cloud(name, provider)).rented
         regions = () if here else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
         fields = {f: getattr(settings, f) for f in Want.__struct_fields__}
-        if here and settings.provider != "local":
+        if here and (not settings.provider or cloud(settings.provider).rented):
             fields |= {"disk_gib": 0, "image": ""}
         return Want(**{**fields, "regions": settings.regions or regions})
 

@@ -8,7 +8,7 @@
 Being late costs more than anything, so the safety net is a result, not a rule. Slack, not work, is the
 second axis: it only ever shrinks, and it is small, which keeps the table small.
 
-A zone is up or down, in one of some eight age buckets, with the hazards of hotdesk.core.spot.policy. With several
+A zone is up or down, in one of some eight age buckets, with the hazards of core/spot/policy.py. With several
 zones the state is that of the best one, and how old the best of the others is.
 """
 

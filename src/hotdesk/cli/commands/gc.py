@@ -6,6 +6,7 @@ import click
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
+from hotdesk.core.clouds import cloud
 from hotdesk.services import orphans
 
 
@@ -62,7 +63,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
             for t in found:
                 if not t.safe and t.fix:
                     render.echo(f"? {render.safe(t.id)}: " + render.style(t.fix, "cyan"))
-        elif all(u.where == "local" or "/" in u.where for u in unread):
+        elif all(not cloud(u.where).rented or "/" in u.where for u in unread):
             render.echo(
                 "Nothing is left over." if not unread else "Nothing is left over where we could look."
             )

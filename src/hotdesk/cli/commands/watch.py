@@ -8,6 +8,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import NotAllowed, Refused, Unknown, Usage
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
             "Two of them would know different things.",
             f"hotdesk watch --stop --on {known.desk}",
         )
-    others = [d for d in desks.store.desks() if d.name != name and d.provider != "local"]
+    others = [d for d in desks.store.desks() if d.name != name and cloud(d.provider).rented]
     keys = _keys(desks) if send_credentials else None
     what = f"hotdesk, the rows and the ssh keys of {', '.join(d.name for d in others)}" if others else ""
     if what:
@@ -101,7 +102,7 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
             f"{what} go to {name}. Everybody who can log in there can use them. Go on?", yes, again
         )
     # A post that parks itself when nobody types there is none.
-    limits = Limits(idle_minutes=0.0, lease_hours=0.0) if desk.provider != "local" else None
+    limits = Limits(idle_minutes=0.0, lease_hours=0.0) if cloud(desk.provider).rented else None
     desks.up(name, limits=limits)
     place = remote_watcher.Post(desks.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
@@ -118,7 +119,7 @@ def _keys(desks: Hotdesk) -> tuple[str, str, str]:
     from hotdesk.providers.aws.account import Account
 
     try:
-        found = Account(desks.config.aws).session.get_credentials()
+        found = Account(desks.config.cloud("aws")).session.get_credentials()
     except Refused as no:
         raise NotAllowed("This computer's AWS credentials need something.", no.message, no.fix) from no
     if found is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli.ui import folder_shown, render
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import check_name
 
@@ -61,7 +62,7 @@ def known_desk(desks: Hotdesk, name: str, words: tuple[str, ...], yes: bool) -> 
 def _elsewhere(desks: Hotdesk, name: str) -> bool:
     """Whether another computer has a desk of that name in the cloud where it would be made."""
     provider = desks.cloud(name)
-    if provider == "local":
+    if not cloud(provider).rented:
         return False
     try:
         seen = desks.survey(provider).of(name)

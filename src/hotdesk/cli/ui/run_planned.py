@@ -13,6 +13,7 @@ import click
 from msgspec.structs import replace
 
 from hotdesk.cli.ui import options, render
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NotAllowed, Usage
 from hotdesk.core.model import Desk, Goal, Market, Offer, Value, Want
 
@@ -189,7 +190,7 @@ class Plans:
         self.desks, self.name, self.provider, self.about = desks, name, provider, about
         self.base = desk.want if desk else desks.configured(name, provider)
         self.live = desks.survey(provider).of(name).live
-        if provider == "local" and about["startup_minutes"] is None:
+        if not cloud(provider).rented and about["startup_minutes"] is None:
             self.about = {**about, "startup_minutes": LOCAL_MINUTES}
 
     def verified(self, asked: str) -> tuple[Answer, Choice, Desk]:
@@ -243,15 +244,15 @@ class Plans:
         market = str(offer.market)
         if offer.market is Market.SPOT and self.about["deadline_hours"] is not None:
             market = "cheapest"
-        regions = () if offer.provider == "local" else (offer.region,)
+        regions = (offer.region,) if cloud(offer.provider).rented else ()
         kind = offer.instance_type
         return replace(self.base, instance_type=kind, gpu="", gpu_count=0, market=market, regions=regions)
 
     def _candidates(self) -> list[Offer]:
         loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market="cheapest")
-        if self.provider == "local":
+        if not cloud(self.provider).rented:
             kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
-            return [offer for kind in kinds for offer in self.desks.provider("local").offers(kind)]
+            return [offer for kind in kinds for offer in self.desks.provider(self.provider).offers(kind)]
         from hotdesk.cli.commands.plan import catalogue
 
         limits = {

@@ -1,7 +1,7 @@
 """What was paid for: each desk's machines, disks, images, addresses and copies, as charges.
 
-A charge runs as long as its thing was there at most (see core/billing/usage.py); `sure_from` and `sure_until` are what
-is certain of it. What goes out of a cloud to the internet is in no journal: it is not counted.
+A charge runs as long as its thing was there at most (see core/billing/usage.py); `sure_from` and `sure_until`
+are what is certain of it. What goes out of a cloud to the internet is in no journal: it is not counted.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
+from hotdesk.core import clouds
 from hotdesk.core.billing.observed import Sighting
-from hotdesk.core.billing.rates import HOURS_PER_MONTH, RATES, Charge, Rates, rates_of
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates, rates_of
 from hotdesk.core.billing.usage import Lifetimes, Machine, Span
 from hotdesk.core.model import Instance, Offer, Phase, Seen
 from hotdesk.core.steps import Row
@@ -22,7 +23,7 @@ def charges(
     now: float,
     seen: Seen | None = None,
     *,
-    rates: Mapping[str, Rates] = RATES,
+    rates: Mapping[str, Rates] | None = None,
     provider: str = "",
     sighted: Sequence[Sighting] = (),
 ) -> list[Charge]:
@@ -31,7 +32,7 @@ def charges(
     Without `seen`, whatever is not known to have ended is taken to go on. `provider` is the desk's. `sighted`
     is what looks have shown: they tell ends that no row tells, and what is in no row is paid too.
     """
-    lives = Lifetimes(desk, rates, provider)
+    lives = Lifetimes(desk, clouds.rates() if rates is None else rates, provider)
     for row in rows:
         if not row.refused:
             lives.take(row)

@@ -23,21 +23,6 @@ class Rates(Value, frozen=True):
     price_time: float | None = None  # of disks and images: when that was so, where the cloud did not tell it
 
 
-#: EC2: gp3 and snapshots in us-east-1, public addresses (everywhere the same, since February 2024), transfer
-#: between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances"). `services/billing.py` adds
-#: what disks and images cost in each region, as `aws/REGION`.
-RATES = {
-    "aws": Rates(
-        disk_usd_per_gib_month=0.08,
-        image_usd_per_gib_month=0.05,
-        address_usd_per_hour=0.005,
-        copy_usd_per_gib=0.02,
-        minimum_seconds=60.0,
-        disk_gib=64.0,
-    )
-}
-
-
 def rates_of(rates: Mapping[str, Rates], provider: str, region: str = "") -> Rates:
     """What a cloud charges in that region, as far as that is known."""
     return rates.get(f"{provider}/{region}") or rates.get(provider) or Rates()

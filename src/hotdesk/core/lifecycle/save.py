@@ -6,6 +6,7 @@ there, verified.
 
 from __future__ import annotations
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind
 from hotdesk.core.lifecycle.descent import holds
 from hotdesk.core.lifecycle.history import Past
@@ -238,7 +239,7 @@ def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | N
     if row.outcome.kind in _HARMLESS_TO_REPEAT:
         return Wait(seconds=left, why=row.outcome.message)
     return Ask(
-        what=f"{desk.name}: {_WHO.get(desk.provider, desk.provider)} does not let hotdesk {_doing(step)}.",
+        what=f"{desk.name}: {cloud(desk.provider).label} does not let hotdesk {_doing(step)}.",
         why=row.outcome.message,
         fix=row.outcome.fix or f"hotdesk log {desk.name}",
         kind=row.outcome.kind,
@@ -246,8 +247,6 @@ def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | N
     )
 
 
-#: Clouds by the names that people know.
-_WHO = {"aws": "AWS", "aliyun": "Alibaba Cloud", "local": "this computer"}
 _DOING = {
     "launch": "launch a machine",
     "start": "start its machine",

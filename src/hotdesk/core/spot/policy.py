@@ -167,8 +167,9 @@ def _safety_net(now: Now, wish: Any) -> Any:
 class SemiMarkov:
     """The cheapest plan on average, if zones come and go as they have been seen to.
 
-    A dynamic programme (solved in hotdesk.simulate.solver) over time left, slack, what runs, and how long the zone
-    has been up or down: old spells last, young ones do not. It waits, catches up and stays put without rules.
+    A dynamic programme (solved in hotdesk.simulate.solver) over time left, slack, what runs, and how long the
+    zone has been up or down: old spells last, young ones do not. It waits, catches up and stays put without
+    rules.
 
     Zones differ: it holds a second solution for one that falls twice as often, and goes over to it when the
     falls seen are likelier there (Bayes' rule for two hypotheses, even odds before anything is seen).

@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
@@ -35,14 +35,6 @@ MANDATORY_SECONDS = 600
 
 #: Where the account-wide services live when nothing else is configured.
 HOME = "us-east-1"
-
-
-class Cache(Protocol):
-    """Where answers that change seldom are kept between processes."""
-
-    def cached(self, key: str) -> tuple[float, bytes] | None: ...
-
-    def keep(self, key: str, body: bytes, now: float) -> None: ...
 
 
 def qualified(region: str, bare: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.aws.account import Account, Cache
+from hotdesk.core.ports import Cache
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import FREE_PLAN, answers
 from hotdesk.providers.aws.pricing import KEPT_SECONDS
 

@@ -17,9 +17,10 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import SHIPPED, Market, Offer, Want
+from hotdesk.core.ports import Cache
 from hotdesk.core.sizing.gpu import gpu_name
 from hotdesk.providers.aws import free_plan, hardware
-from hotdesk.providers.aws.account import Account, Cache, ListPrice, all_of, side_by_side
+from hotdesk.providers.aws.account import Account, ListPrice, all_of, side_by_side
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pricing import kept_answers, list_prices
 

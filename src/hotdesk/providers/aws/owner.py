@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.providers.aws.account import Account, Cache
+from hotdesk.core.ports import Cache
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
 
 #: Names of role sessions that a tool made up, another each time, or a machine's: there the role is who it is.

@@ -9,20 +9,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
-from hotdesk.core.ports import Access, Clock, KeyFiles, KeyRing
+from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.cloud_init import render
 from hotdesk.providers.aws import billing, exposure, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.account import Account, Cache, ListPrice, qualified, split
+from hotdesk.providers.aws.account import Account, ListPrice, qualified, split
 from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.owner import owner
@@ -38,6 +38,22 @@ UNPRICED = Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
 UserData = Callable[..., bytes]
+
+
+if TYPE_CHECKING:
+    from hotdesk.providers.registry import Context
+
+
+def make(context: Context) -> Aws:
+    return Aws(
+        context.state,
+        context.cache,
+        keys=context.keys,
+        clock=context.clock,
+        settings=context.settings,
+        list_price=context.list_price,
+        storing=context.storing,
+    )
 
 
 class Aws:

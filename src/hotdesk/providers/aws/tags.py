@@ -19,7 +19,7 @@ hotdesk:keys        the launch that made the machine's ssh host keys: what they 
 hotdesk:image       the desk's own image that a machine was launched from, also on images of that machine
 hotdesk:line        0badc0de@rvqk2g,…       the saves that a machine comes from: of each, the end of the name
                                             of the machine that was saved, and its start (base 36); `-`:
-                                            none. Disks and images have their machine's. See core/lifecycle/descent.py
+                                            none. Disks and images have their machine's. See descent.py
 hotdesk:machine     the name of the machine whose work an image or a snapshot holds
 hotdesk:reported    1                       a login to the machine was proven, and its owner told
 hotdesk:computer    laptop                  the computer that launched a machine: its key opens it

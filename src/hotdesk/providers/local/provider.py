@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -28,7 +28,14 @@ from hotdesk.providers.local import survey as looking
 from hotdesk.providers.local.paths import Folders, plain
 from hotdesk.providers.local.runtime import clock, locks, spawn
 
+if TYPE_CHECKING:
+    from hotdesk.providers.registry import Context
+
 _FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
+
+
+def make(context: Context) -> Local:
+    return Local(context.state, context.keys)
 
 
 class Local:

@@ -1,0 +1,82 @@
+"""Every cloud that hotdesk knows: one line each. Nothing else names one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hotdesk.core import clouds
+from hotdesk.core.clouds import Cloud
+from hotdesk.core.errors import Missing, Usage
+from hotdesk.core.model import Value
+from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
+from hotdesk.core.spot.prices import Storing
+from hotdesk.providers import aws, local
+
+DEFAULT = local.CLOUD.name  # where a desk is that nobody put elsewhere
+
+
+class Context(Value, frozen=True):
+    """What a provider is made of: this computer's state, and what only its layers above know."""
+
+    state: Path
+    cache: Cache
+    keys: KeyRing
+    clock: Clock
+    settings: Any  # of the type that the cloud's `settings` names
+    list_price: Callable[[str, str], tuple[float, float] | None]
+    storing: Callable[[str], Storing]
+
+
+def enter(cloud: Cloud) -> None:
+    """Make a cloud known, to every command and to hotdesk.toml."""
+    clouds.KNOWN[cloud.name] = cloud
+
+
+for _cloud in (local.CLOUD, aws.CLOUD):
+    enter(_cloud)
+
+
+def known(name: str) -> Cloud:
+    """Raises `Usage` for a cloud that hotdesk does not know."""
+    try:
+        return clouds.KNOWN[name]
+    except KeyError:
+        raise Usage(
+            f"There is no provider {name!r}.",
+            f"There are: {', '.join(clouds.KNOWN)}.",
+            f"hotdesk up --provider {DEFAULT}",
+        ) from None
+
+
+def provider(name: str, context: Context) -> Provider:
+    """The provider of that name. Raises `Usage` for an unknown one, `Missing` without its packages."""
+    cloud = known(name)
+    check(cloud)
+    made: Provider = _named(cloud.factory)(context)
+    return made
+
+
+def check(cloud: Cloud) -> None:
+    """Raises `Missing`, with the line that installs them, where modules of the cloud's extra are absent."""
+    absent = [module for module in cloud.requires if find_spec(module) is None]
+    if absent:
+        raise Missing(
+            f"hotdesk cannot use {cloud.label}: {', '.join(absent)} is not installed.",
+            f"It comes with the extra {cloud.extra!r}, which this installation does not have.",
+            f'pip install "hotdesk[{cloud.extra}]"',
+        )
+
+
+def within_reach() -> set[str]:
+    """Rented clouds for which credentials lie here; their packages may be missing all the same."""
+    known = (cloud for cloud in clouds.KNOWN.values() if cloud.rented and cloud.credentials)
+    return {cloud.name for cloud in known if _named(cloud.credentials)()}
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

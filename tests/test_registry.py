@@ -1,0 +1,104 @@
+"""A cloud is a package and one line: a toy cloud, entered by a test, goes through every verb."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hotdesk.config import parse
+from hotdesk.core import clouds
+from hotdesk.core.clouds import Cloud
+from hotdesk.core.errors import Damaged, Missing, Usage
+from hotdesk.providers import registry
+from tests.conftest import Command
+from tests.local_rig import tool
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_cloud_that_nobody_entered_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Usage) as raised:
+        registry.known("azure")
+    assert "aws" in raised.value.why
+    assert "local" in raised.value.why
+
+
+def test_a_cloud_without_its_packages_says_how_to_install_them() -> None:
+    cloud = Cloud(name="x", label="X Cloud", factory="", extra="x", requires=("json", "no_such_module"))
+    with pytest.raises(Missing) as raised:
+        registry.check(cloud)
+    assert raised.value.what == "hotdesk cannot use X Cloud: no_such_module is not installed."
+    assert raised.value.fix == 'pip install "hotdesk[x]"'
+
+
+def test_each_cloud_has_what_its_users_are_told() -> None:
+    assert {"aws", "local"} <= clouds.KNOWN.keys()
+    for cloud in clouds.KNOWN.values():
+        assert cloud.label
+        module, _, name = cloud.factory.partition(":")
+        assert (module, name) != ("", "")
+        assert not cloud.requires or cloud.extra
+
+
+def test_the_section_of_a_cloud_is_checked_as_the_cloud_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clouds, "KNOWN", dict(clouds.KNOWN))
+    from tests.toy_cloud import CLOUD, Settings
+
+    registry.enter(CLOUD)
+    path = Path("hotdesk.toml")
+    assert parse("[toy]\nusd_per_hour = 2.0", path).cloud("toy") == Settings(usd_per_hour=2.0)
+    assert parse("", path).cloud("toy") == Settings()
+    with pytest.raises(Damaged) as raised:
+        parse("[toy]\nusd_per_our = 2.0", path)
+    assert "'usd_per_our' in [toy] is unknown; did you mean 'usd_per_hour'?" in raised.value.why
+    with pytest.raises(Damaged) as raised:
+        parse("[desks.blue]\nprovider = 'tay'", path)
+    assert "did you mean 'toy'?" in raised.value.why
+
+
+@tool("ssh")
+@tool("rsync")
+def test_a_cloud_that_was_only_entered_goes_through_every_verb(
+    hotdesk: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Up, by its name. 2. Files there and back, a command, its status. 3. Off and on, parked and resumed:
+    the file is there. 4. A job. 5. The bill is in its own rates. 6. Down: nothing is left."""
+    (home / "sitecustomize.py").write_text("import tests.toy_cloud\n")
+    paths = f"{home}:{ROOT / 'src'}:{ROOT}"
+    config = home / "hotdesk.toml"
+    config.write_text("[toy]\nusd_per_hour = 3.0\n")
+
+    def toy(*words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        done = hotdesk(*words, PYTHONPATH=paths, HOTDESK_CONFIG=str(config))
+        assert (done.returncode == 0) is ok, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    assert json.loads(toy("ls", "--json").stdout) == []
+    toy("up", "blue", "--provider", "toy")
+    [desk] = json.loads(toy("ls", "--json").stdout)
+    assert (desk["provider"], desk["usd_per_hour"]) == ("toy", 3.0)
+    (home / "a.txt").write_text("work")
+    toy("push", "blue", "a.txt")
+    assert toy("ssh", "blue", "--", "cat", "a.txt").stdout == "work"
+    for verbs in (("stop", "start"), ("park", "resume")):
+        for verb in verbs:
+            toy(verb, "blue")
+        assert toy("ssh", "blue", "--", "cat", "a.txt").stdout == "work", verbs
+    (home / "a.txt").unlink()
+    toy("pull", "blue", "a.txt")
+    assert (home / "a.txt").read_text() == "work"
+    project = home / "project"
+    project.mkdir()
+    (project / "job.py").write_text("print('ran')")
+    monkeypatch.chdir(project)
+    assert "ran" in toy("run", "blue", "--", sys.executable, "job.py").stdout
+    assert "toy" in toy("show", "blue").stdout + toy("log", "blue").stdout
+    [line] = json.loads(toy("costs", "--json").stdout)["lines"]
+    assert 0.0 < line["compute"] < 1.0
+    toy("down", "blue", "--yes")
+    assert json.loads(toy("ls", "--json").stdout) == []
+    assert not list((home.parent / "state" / "toy" / "local" / "machines").iterdir())
