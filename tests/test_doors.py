@@ -58,6 +58,22 @@ def test_the_table_and_the_files_agree() -> None:
     assert files == set(ALL)
 
 
+def test_the_reference_of_commands_is_what_the_program_says() -> None:
+    """`python -m tests.cli_reference > docs/cli.md` mends it."""
+    from tests.cli_reference import reference
+
+    assert (Path(__file__).parents[1] / "docs" / "cli.md").read_text() == reference()
+
+
+def test_every_error_has_a_documented_exit_code() -> None:
+    from hotdesk.core.errors import EXIT_CODES, HotdeskError
+
+    kinds = [HotdeskError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert {kind.exit_code for kind in kinds} | {0, 130} == EXIT_CODES.keys()
+
+
 def test_help_lists_every_command(hotdesk: Command) -> None:
     said = hotdesk("--help").stdout
     assert all(f"  {name} " in said for name in ALL)

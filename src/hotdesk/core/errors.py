@@ -84,6 +84,22 @@ class Newer(Damaged):
     pass
 
 
+#: What each exit code of the command line promises.
+EXIT_CODES = {
+    0: "the wanted state was seen",
+    1: "a defect of hotdesk",
+    2: "usage: an option or argument is wrong, or names something impossible",
+    3: "a cloud refused: capacity, quota, permission, or your budget",
+    4: "no desk, image, type or region of that name",
+    5: "you must choose: going on could lose money or work",
+    6: "busy: another command holds the desk, or changed its goal meanwhile",
+    7: "unreachable: the cloud or the desk does not answer",
+    8: "this computer lacks something: ssh, space, a package, a free port",
+    9: "state or settings cannot be read, or are of a newer hotdesk",
+    130: "Ctrl-C",
+}
+
+
 class Kind(StrEnum):
     """Why a provider refuses. One table per cloud maps its error codes to these."""
 
