@@ -17,8 +17,8 @@ TOP = """\
 
 Every command, as the program describes it; `python -m tests.cli_reference > docs/cli.md` writes this file.
 
-`--json` prints what a command knows as JSON. `--dry-run` prints what a command would do, with its reasons, and
-does nothing. `--yes` answers the questions that it would ask.
+`--json` prints what a command knows as JSON. `--dry-run` prints what a command would do, with its reasons,
+and does nothing. `--yes` answers the questions that it would ask.
 """
 
 
