@@ -213,9 +213,9 @@ def test_what_serves_jupyter_in_public_runs_there(python: str, place: Path, behi
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = (
-        f"import sys, asyncio; sys.path.insert(0, {str(place)!r}); import public;"
-        f"public._become_nobody = lambda: None; public.certificate('name', {str(place / 'tls')!r});"
-        f"asyncio.run(public.serve('127.0.0.1', {port}, ('127.0.0.1', {behind}), {str(place / 'tls')!r}))"
+        f"import sys, asyncio; sys.path.insert(0, {str(place)!r}); import tls_proxy;"
+        f"tls_proxy._become_nobody = lambda: None; tls_proxy.certificate('name', {str(place / 'tls')!r});"
+        f"asyncio.run(tls_proxy.serve('127.0.0.1', {port}, ('127.0.0.1', {behind}), {str(place / 'tls')!r}))"
     )
     server = subprocess.Popen([python, "-I", "-S", "-c", code], env=_environment(place))
     try:

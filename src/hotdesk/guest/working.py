@@ -9,7 +9,7 @@ its foreground has left line mode or echo, as an editor, a pager and every readl
 something (termios(3)), or is in a read of the terminal (/proc/PID/syscall, proc(5)).
 
 What belongs to the desk is told by a mark in its environment on a local desk; on a rented machine it is
-everything but the system's own services. This file is sent as a part of what uses it (`user_data.source`).
+everything but the system's own services. This file is sent as a part of what uses it (`cloud_init.source`).
 """
 
 from __future__ import annotations
