@@ -339,10 +339,30 @@ def test_an_editor_reaches_its_desk_by_the_host_file(desks: Desks, config: Path,
         assert (said.stdout.strip(), said.returncode) == (desk.desk, 0), said.stderr
 
 
+def test_a_printed_line_is_short_and_reaches_its_desk(desks: Desks, config: Path, tmp_path: Path) -> None:
+    """Also with what the person adds, and whatever their settings say of all hosts."""
+    config.write_text(HOSTILE.format(folder=tmp_path, port=free_port()) + WAY)
+    for desk in (desks.blue, desks.green):
+        editor.write_settings(desks.access(desk))
+        line = ssh.printed(desks.access(desk))
+        assert len(shlex.join(line)) < 300
+        said = subprocess.run(
+            [*line, "-T", "echo $HOTDESK_DESK"], capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        assert (said.stdout.strip(), said.returncode) == (desk.desk, 0), said.stderr
+    listed = asked("/dev/null", *line, "-N", "-L", "9000:localhost:9000")
+    assert "9000 [localhost]:9000" in listed["localforward"]
+    assert listed.get("sessiontype", ["none"]) == ["none"]
+
+
 def test_an_editor_s_host_follows_a_desk_to_another_address(desks: Desks, tmp_path: Path) -> None:
     access = desks.access(desks.blue)
     editor.refresh_host(access, tmp_path)
     assert not (tmp_path / "ssh").exists(), "no editor knows it"
+    assert ssh.printed(access)[:2] == ["ssh", "-F"]
+    away = msgspec.structs.replace(access, host="203.0.113.9")
+    assert "HostName=203.0.113.9" in ssh.printed(away), "a file of another machine is not believed"
     editor.write_host(access, tmp_path)
     editor.refresh_host(msgspec.structs.replace(access, host="203.0.113.9"), tmp_path)
     assert "HostName 203.0.113.9" in (tmp_path / "ssh" / "blue.conf").read_text()

@@ -1,4 +1,4 @@
-"""What an editor that works over ssh needs: a host in a file that the user's ssh settings include."""
+"""A desk as a host of ssh: for editors, in a file that the user's settings include; for `ssh -F`, alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ def write_host(access: Access, state: Path) -> Path:
     """The desk as a host named by its alias; the pattern of the files that hold all such hosts."""
     folder = state / "ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
+    _write(folder / f"{access.desk}.conf", _host(access))
+    return folder / "*.conf"
+
+
+def write_settings(access: Access) -> None:
+    """The file that makes `ssh -F FILE ALIAS` reach the desk (`ssh.printed`): first ours, then the user's."""
+    theirs = "Match all\n    Include ~/.ssh/config\n    Include /etc/ssh/ssh_config\n"
+    _write(ssh.settings_file(access), _host(access) + theirs)
+
+
+def _host(access: Access) -> str:
     lines = [f"Host {access.alias}", f"    Port {access.port}", f"    User {access.user}"]
     lines += [f"    {line}" for line in ssh_options.lines(access, ssh.program("ssh"))]
-    _write(folder / f"{access.desk}.conf", "\n".join(lines) + "\n")
-    return folder / "*.conf"
+    return "\n".join(lines) + "\n"
 
 
 def refresh_host(access: Access, state: Path) -> None:
     """Write the host anew where an editor knows the desk: a resumed machine has another address."""
+    write_settings(access)
     if (state / "ssh" / f"{access.desk}.conf").exists():
         write_host(access, state)
 

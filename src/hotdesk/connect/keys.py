@@ -59,7 +59,9 @@ def forget_keys(state: Path, desk: str) -> None:
     folder = _folder(state, desk)
     if folder.is_dir():
         for path in folder.iterdir():
-            if path.name.startswith((".making-", "id_ed25519", "host_ed25519", "known_hosts", "notebook-")):
+            if path.name.startswith(
+                (".making-", "id_ed25519", "host_ed25519", "known_hosts", "notebook-", "ssh_config")
+            ):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (folder / ".lock").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else keeps something there

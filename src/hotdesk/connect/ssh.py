@@ -7,11 +7,13 @@ so that a changed address is harmless and a changed key is not.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hotdesk.connect import ssh_options
 from hotdesk.connect.ssh_options import Use
@@ -73,8 +75,21 @@ def question(access: Access, line: str) -> list[str]:
 
 
 def printed(access: Access) -> list[str]:
-    """The command line that a person may copy and complete."""
+    """The command line that a person may copy and complete.
+
+    Short where the desk's settings file is of this machine (`editor.write_settings`); else it says all.
+    """
+    file = settings_file(access)
+    with contextlib.suppress(OSError):
+        said = [line.strip() for line in file.read_text("utf-8").splitlines()]
+        if {f"Port {access.port}", f"HostName {access.host}"} <= set(said):
+            return ["ssh", "-F", str(file), access.alias]
     return ssh(access, use=Use.PRINTED)
+
+
+def settings_file(access: Access) -> Path:
+    """Where a desk's own ssh settings stand, beside its key."""
+    return Path(access.key_path).with_name("ssh_config")
 
 
 def make_folder(access: Access, folder: str) -> None:
