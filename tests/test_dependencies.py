@@ -49,6 +49,8 @@ def test_a_lock_pins_exact_files_and_names_no_address(lock: Path) -> None:
         for requirement in part:
             name = re.match(r"[A-Za-z0-9._-]+", requirement)
             assert name, requirement
+            if name[0] == "hotdesk":  # `all` names the other extras
+                continue
             assert AUDIT.canonical(name[0]) in pins, f"{requirement} is not locked"
 
 
@@ -85,6 +87,15 @@ def test_nothing_is_imported_that_is_not_locked() -> None:
         made_by = {AUDIT.canonical(name) for name in makers.get(top, [top])}
         machine = top in OF_THE_MACHINE and file.parts[2] == "guest"
         assert made_by & pins.keys() or machine, f"{file} imports {top}, which nothing locks"
+
+
+def test_a_watcher_elsewhere_is_given_what_the_package_says() -> None:
+    from hotdesk.loop.remote_watcher import required
+
+    base = required({""})
+    assert {need.partition(">")[0] for need in base} >= {"click", "msgspec"}
+    assert not any("boto3" in need for need in base)
+    assert [need for need in required({"aws"}) if need.startswith("boto3")] == required({"aws"})
 
 
 def test_licences_of_what_users_get_ask_no_more_than_attribution() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -31,11 +32,28 @@ from hotdesk.state.store import Store
 
 THERE = ".hotdesk/watcher"
 FILE = "watcher-on"
-#: What hotdesk needs to watch over desks, by the cloud they are in.
-NEEDS = {"": ("click>=8.1", "msgspec>=0.19", "rich>=13", "numpy>=2.1"), "aws": ("boto3>=1.35",)}
 #: Settings of this computer that the watcher needs as well. None is a secret.
 _SETTINGS = ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_CA_BUNDLE")
 _PIP_SECONDS = 600.0
+
+
+def required(extras: set[str]) -> list[str]:
+    """What hotdesk needs for these extras ("" for any), as its package says: "boto3[crt]>=1.41".
+
+    Raises `Missing` where hotdesk is run without having been installed.
+    """
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        told = [line.partition(";") for line in requires("hotdesk") or ()]
+    except PackageNotFoundError:
+        raise Missing(
+            "What a watcher needs is not known.",
+            "This hotdesk runs from its source and was not installed.",
+            "./setup   # then .venv/bin/hotdesk",
+        ) from None
+    extra = re.compile(r"""extra == ["'](\w+)["']""")
+    return [need.strip() for need, _, when in told if (extra.findall(when) or [""])[0] in extras]
 
 
 class Away(msgspec.Struct, frozen=True):
@@ -102,8 +120,8 @@ class Post:
         ssh.make_folder(self.access, f"{THERE}/lib")
         self.line("chmod 700 . && rm -rf lib/hotdesk")
         self.copy(Path(hotdesk.__file__).parent, "lib/")
-        needs = [*NEEDS[""], *(need for cloud in sorted(self.clouds) for need in NEEDS.get(cloud, ()))]
-        modules = ", ".join(need.partition(">")[0] for need in needs)
+        needs = required({"", "spot", *(cloud(name).extra for name in self.clouds)})
+        modules = ", ".join(re.split(r"[\[><=]", need, maxsplit=1)[0] for need in needs)
         for python in ("venv/bin/python", "python3"):
             with contextlib.suppress(Unreachable):
                 self.line(f"{python} -c 'import sys, {modules}; assert sys.version_info >= (3, 11)'")
