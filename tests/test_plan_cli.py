@@ -33,7 +33,7 @@ def answer(hotdesk: Command, *words: str) -> dict[str, Any]:
 
 
 def test_with_nothing_known_it_tells_the_truth_about_a_thousand_machines(hotdesk: Command) -> None:
-    got = answer(hotdesk, "--work-hours", "1000", "--startup-minutes", "5", "--machines", "1,10,100,1000")
+    got = answer(hotdesk, "--work", "1000", "--startup", "5", "--machines", "1,10,100,1000")
     assert [plan["machines"] for plan in got["plans"]] == [1, 10, 100, 1000]
     for plan in got["plans"]:
         n = plan["machines"]
@@ -51,7 +51,7 @@ def test_with_nothing_known_it_tells_the_truth_about_a_thousand_machines(hotdesk
 
 
 def test_in_step_is_dearer_and_says_that_it_was_not_measured(hotdesk: Command) -> None:
-    words = ("--work-hours", "10", "--startup-minutes", "5", "--machines", "1,8", "--usd-per-hour", "2")
+    words = ("--work", "10", "--startup", "5", "--machines", "1,8", "--usd-per-hour", "2")
     apart, together = answer(hotdesk, *words, "--divisible"), answer(hotdesk, *words, "--synchronous")
     assert together["plans"][0]["usd"] == pytest.approx(apart["plans"][0]["usd"])
     assert together["plans"][1]["usd"] > apart["plans"][1]["usd"] * 1.2
@@ -61,7 +61,7 @@ def test_in_step_is_dearer_and_says_that_it_was_not_measured(hotdesk: Command) -
 
 
 def test_hourly_billing_and_quota_and_tasks_are_said(hotdesk: Command) -> None:
-    words = ("--work-hours", "2", "--startup-minutes", "5", "--machines", "1,4", "--billing", "hour")
+    words = ("--work", "2", "--startup", "5", "--machines", "1,4", "--billing", "hour")
     got = answer(hotdesk, *words)
     assert got["plans"][1]["usd"] == pytest.approx(4)
     assert "3600 s paid" in got["plans"][1]["breaks"][0]
@@ -70,7 +70,7 @@ def test_hourly_billing_and_quota_and_tasks_are_said(hotdesk: Command) -> None:
 
 
 def test_a_spot_machine_takes_longer_and_has_a_wider_band(hotdesk: Command) -> None:
-    words = ("--work-hours", "10", "--startup-minutes", "5", "--machines", "1")
+    words = ("--work", "10", "--startup", "5", "--machines", "1")
     calm, spot = answer(hotdesk, *words)["plans"][0], answer(hotdesk, *words, "--spot")["plans"][0]
     assert spot["hours"] > calm["hours"] * 1.05
     assert spot["band"]["hours"][1] > calm["band"]["hours"][1] * 1.1
@@ -81,11 +81,11 @@ def test_a_spot_machine_takes_longer_and_has_a_wider_band(hotdesk: Command) -> N
 @pytest.mark.parametrize(
     "words",
     [
-        ("--work-hours", "1e9"),
-        ("--work-hours", "10", "--interruptions-per-hour", "0"),
-        ("--work-hours", "10", "--interruptions-per-hour", "1e9"),
-        ("--work-hours", "10", "--checkpoint-seconds", "0"),
-        ("--work-hours", "10", "--wait-minutes", "0"),
+        ("--work", "1e9"),
+        ("--work", "10", "--interruptions-per-hour", "0"),
+        ("--work", "10", "--interruptions-per-hour", "1e9"),
+        ("--work", "10", "--checkpoint-seconds", "0"),
+        ("--work", "10", "--wait", "0"),
     ],
 )
 def test_extreme_spot_markets_are_answered_at_once(hotdesk: Command, words: tuple[str, ...]) -> None:
@@ -110,9 +110,9 @@ def test_offers_are_compared_and_each_loser_says_why(hotdesk: Command) -> None:
 
 def test_a_budget_and_a_deadline_are_kept(hotdesk: Command) -> None:
     free = answer(hotdesk, *JOB, *RATES, *OFFERS)
-    tight = answer(hotdesk, *JOB, *RATES, *OFFERS, "--budget-usd", "1.0")
+    tight = answer(hotdesk, *JOB, *RATES, *OFFERS, "--budget", "1.0")
     assert tight["fastest"]["usd"] <= 1.0 < free["fastest"]["usd"]
-    none = answer(hotdesk, *JOB, *RATES, *OFFERS, "--deadline-hours", "0.01")
+    none = answer(hotdesk, *JOB, *RATES, *OFFERS, "--deadline", "0.01")
     assert none["cheapest"] is None
     assert "by the deadline" in " ".join(row["why"] for row in none["lost"]) or none["plans"]
 
@@ -135,7 +135,7 @@ def test_the_table_for_people(hotdesk: Command) -> None:
         "hotdesk move",
     ):
         assert said in done.stdout
-    bare = hotdesk("plan", "--work-hours", "10", "--startup-minutes", "5", "--machines", "1..1000")
+    bare = hotdesk("plan", "--work", "10", "--startup", "5", "--machines", "1..1000")
     assert "12 machines cost 10 % more" in bare.stdout
     assert "The knee lies at" in bare.stdout
 
@@ -156,29 +156,29 @@ def test_a_picture_and_a_file_of_offers(hotdesk: Command, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["--work-hours", "10", "--deadline-hours", "-2"], 2, "in the past"),
-        (["--work-hours", "10", "--deadline-hours", "0"], 2, "deadline"),
-        (["--work-hours", "-10"], 2, "impossible"),
-        (["--work-hours", "0"], 2, "impossible"),
-        (["--work-hours", "nan"], 2, "impossible"),
-        (["--work-hours", "10", "--startup-minutes", "-5"], 2, "impossible"),
-        (["--work-hours", "10", "--data-gib", "-5"], 2, "impossible"),
-        (["--work-hours", "10", "--budget-usd", "-5"], 2, "impossible"),
-        (["--work-hours", "10", "--machines", "0"], 2, "numbers of machines"),
-        (["--work-hours", "10", "--machines", "ten"], 2, "numbers of machines"),
-        (["--work-hours", "10", "--machines", "10..1"], 2, "numbers of machines"),
-        (["--work-hours", "10", "--synchronous", "--efficiency", "0.2", "--machines", "2"], 2, "impossible"),
+        (["--work", "10", "--deadline", "-2"], 2, "in the past"),
+        (["--work", "10", "--deadline", "0"], 2, "deadline"),
+        (["--work", "-10"], 2, "impossible"),
+        (["--work", "0"], 2, "impossible"),
+        (["--work", "nan"], 2, "impossible"),
+        (["--work", "10", "--startup", "-5"], 2, "impossible"),
+        (["--work", "10", "--data-gib", "-5"], 2, "impossible"),
+        (["--work", "10", "--budget", "-5"], 2, "impossible"),
+        (["--work", "10", "--machines", "0"], 2, "numbers of machines"),
+        (["--work", "10", "--machines", "ten"], 2, "numbers of machines"),
+        (["--work", "10", "--machines", "10..1"], 2, "numbers of machines"),
+        (["--work", "10", "--synchronous", "--efficiency", "0.2", "--machines", "2"], 2, "impossible"),
         ([], 2, "size is missing"),
-        (["--work-hours", "1", "--items", "5"], 2, "twice"),
+        (["--work", "1", "--items", "5"], 2, "twice"),
         (["--items", "5", "--offer", "a.b:L4:1"], 2, "speed is missing"),
-        (["--work-hours", "5", "--offer", "a.b:L4:1"], 2, "not said where"),
-        (["--work-hours", "5", "--on", "V100", "--offer", "a.b"], 2, "not an offer"),
-        (["--work-hours", "5", "--on", "V100", "--offer", "a.b:L4:dear"], 2, "not an offer"),
-        (["--work-hours", "5", "--on", "V100", "--offer", "a.b:L4:1:cheap"], 2, "not an offer"),
-        (["--work-hours", "5", "--on", "Foo", "--offer", "a.b:L4:1"], 4, "no facts"),
-        (["--work-hours", "5", "--on", "V100", "--offers", "/nonexistent.json"], 9, "cannot be read"),
+        (["--work", "5", "--offer", "a.b:L4:1"], 2, "not said where"),
+        (["--work", "5", "--on", "V100", "--offer", "a.b"], 2, "not an offer"),
+        (["--work", "5", "--on", "V100", "--offer", "a.b:L4:dear"], 2, "not an offer"),
+        (["--work", "5", "--on", "V100", "--offer", "a.b:L4:1:cheap"], 2, "not an offer"),
+        (["--work", "5", "--on", "Foo", "--offer", "a.b:L4:1"], 4, "no facts"),
+        (["--work", "5", "--on", "V100", "--offers", "/nonexistent.json"], 9, "cannot be read"),
         (["--workload", "gpt2", "--items", "5"], 4, "No usable measurement"),
-        (["--work-hours", "5", "--plot", "picture.bmp"], 2, "bmp"),
+        (["--work", "5", "--plot", "picture.bmp"], 2, "bmp"),
     ],
 )
 def test_what_cannot_be_is_refused_in_three_lines(

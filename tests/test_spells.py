@@ -57,7 +57,7 @@ def test_plan_lives_through_its_answers_beside_the_formula(hotdesk: Command, tmp
     folder = tmp_path / "traces"
     folder.mkdir()
     (folder / "us-a_v100_1.json").write_text(json.dumps(trace))
-    words = ("--work-hours", "10", "--startup-minutes", "5", "--machines", "1", "--spot")
+    words = ("--work", "10", "--startup", "5", "--machines", "1", "--spot")
     done = hotdesk("plan", *words, "--traces", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["simulated"]["cheapest"]

@@ -10,8 +10,8 @@ gpu = "L4"                     # or instance_type = "g6.xlarge"
 market = "cheapest"            # on-demand | spot | cheapest
 disk_gib = 200
 usd_per_hour_max = 1.10
-idle_park_minutes = 45         # without work; 0: never (a local desk's default; a cloud's is 60)
-lease_hours = 12               # it ends itself so long after the last `hotdesk up`, which renews it
+idle = "45m"                   # park it after this long without work; or "never"
+lease = "12h"                  # end the machine this long after the last `hotdesk up`, which renews it
 [aws]
 profile = "work"               # all of it: hotdesk/providers/aws/settings.py
 """
@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hotdesk.core import clouds
+from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import Damaged, Usage
 from hotdesk.core.model import Value, Want, check_name
 
@@ -42,9 +42,26 @@ class Defaults(Value, frozen=True):
 
 
 class DeskSettings(Want, frozen=True):
+    """What a desk wants. `idle` and `lease` are lengths; a plain number is of minutes, or of hours.
+
+    `idle_park_minutes` and `lease_hours` are what the two were called until 0.1.
+    """
+
     provider: str = ""
+    idle: str | float | None = None
+    lease: str | float | None = None
     idle_park_minutes: float | None = None
     lease_hours: float = 0.0
+
+    @property
+    def idle_minutes(self) -> float | None:
+        """0: never; None: as the cloud has it."""
+        return self.idle_park_minutes if self.idle is None else _length(self.idle, "m")
+
+    @property
+    def lease_in_hours(self) -> float:
+        """0: for ever."""
+        return self.lease_hours if self.lease is None else _length(self.lease, "h")
 
 
 class Config(Value, frozen=True):
@@ -113,10 +130,20 @@ def _impossible(config: Config) -> Iterator[str]:
             yield f"{at}: {error.why}"
         yield from _none_of(desk.provider, tuple(clouds.KNOWN), f"{at}.provider")
         yield from _none_of(desk.market, MARKETS, f"{at}.market")
+        for field, told, unit in (("idle", desk.idle, "m"), ("lease", desk.lease, "h")):
+            try:
+                _length(told or 0, unit)
+            except ValueError as error:
+                yield f"{at}.{field}: {error}"
         for field, most in (("disk_gib", 65536), ("gpu_count", 1024), ("usd_per_hour_max", math.inf)):
             value = getattr(desk, field)
             if value is not None and not 0 <= value <= most:
                 yield f"{at}.{field} is {value}; it can be 0 or more."
+
+
+def _length(told: str | float, unit: str) -> float:
+    """A length in its unit; 0 for never. Raises `ValueError`."""
+    return 0.0 if told == lengths.NEVER else lengths.seconds(str(told), unit) / lengths.SECONDS[unit]
 
 
 def _none_of(value: str, known: Sequence[str], at: str) -> Iterator[str]:

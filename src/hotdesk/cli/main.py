@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from hotdesk.cli.ui import render
+from hotdesk.cli.ui.renamed import current
 from hotdesk.core.errors import HotdeskError
 
 #: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
@@ -90,7 +91,8 @@ class Table(click.Group):
             raise click.UsageError(
                 f"There is no command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx
             )
-        return super().resolve_command(ctx, args)
+        name, command, words = super().resolve_command(ctx, args)
+        return name, command, current(name or "", words)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in COMMANDS.items():

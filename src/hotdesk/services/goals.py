@@ -61,8 +61,8 @@ class Wishes:
                 since=now,
                 created_at=now,
                 provider=self.cloud(name, provider),
-                idle_minutes=settings.idle_park_minutes if settings else None,
-                lease_hours=settings.lease_hours if settings else 0.0,
+                idle_minutes=settings.idle_minutes if settings else None,
+                lease_hours=settings.lease_in_hours if settings else 0.0,
             )
             want = want or self.configured(name, provider)
         elif provider and provider != desk.provider:

@@ -26,9 +26,15 @@ _SHOWN_LOST = 12
 
 
 @click.command(name="plan")
-@click.option("--work-hours", type=float, help="Machine-hours of work; with --on GPU, on that GPU.")
+@click.option(
+    "--work",
+    "work_hours",
+    type=options.Length("h"),
+    metavar="TIME",
+    help="Machine time: 40h; with --on, on that GPU.",
+)
 @click.option("--took", metavar="TIME", help='The same as a time: "48 min", "3.5 h"; with --on GPU.')
-@click.option("--on", "reference", metavar="GPU", default="", help="Where --work-hours was seen or guessed.")
+@click.option("--on", "reference", metavar="GPU", default="", help="Where --work was seen or guessed.")
 @click.option("--items", type=float, help="Items in all (or in an epoch), with rates given by --from.")
 @click.option("--epochs", type=float, default=1.0, show_default=True, help="How often all items are seen.")
 @click.option(
@@ -55,7 +61,13 @@ _SHOWN_LOST = 12
 @click.option(
     "--efficiency", type=float, default=0.0, help="In step: share of linear speed, measured with 2."
 )
-@click.option("--startup-minutes", type=float, help="Ordered to first step, without the data.")
+@click.option(
+    "--startup",
+    "startup_minutes",
+    type=options.Length("m"),
+    metavar="TIME",
+    help="Order to first step, without the data.",
+)
 @click.option("--data-gib", type=float, default=0.0, help="Data to bring to each machine.")
 @click.option("--data-files", type=int, default=0, help="In so many files: small ones take longer.")
 @click.option("--data-region", default="", help="The region where the data lies.")
@@ -64,8 +76,20 @@ _SHOWN_LOST = 12
 )
 @click.option("--out-gib", type=float, default=0.0, help="Results to bring away (paid by the GiB).")
 @click.option("--storage-usd", type=float, default=0.0, help="Images, volumes and snapshots kept meanwhile.")
-@click.option("--deadline-hours", type=float, help="From now, kept in 9 of 10 cases.")
-@click.option("--budget-usd", type=float, help="Dollars at most, in 9 of 10 cases.")
+@click.option(
+    "--deadline",
+    "deadline_hours",
+    type=options.Length("h"),
+    metavar="TIME",
+    help="From now, kept in 9 of 10 cases: 18h.",
+)
+@click.option(
+    "--budget",
+    "budget_usd",
+    type=float,
+    metavar="USD",
+    help="Maximum cost, kept in 9 of 10 cases.",
+)
 @click.option("--usd-per-hour", type=float, help="The price of a machine, without offers; 1 if not given.")
 @click.option(
     "--offer", "words", multiple=True, metavar="TYPE:GPU[xN]:USD[:spot]", help="An offer; repeat it."
@@ -99,7 +123,14 @@ _SHOWN_LOST = 12
 @click.option(
     "--interruptions-per-hour", type=float, default=0.4, show_default=True, help="Of a spot machine."
 )
-@click.option("--wait-minutes", type=float, default=36.0, show_default=True, help="For a new spot machine.")
+@click.option(
+    "--wait",
+    "wait_minutes",
+    type=options.Length("m"),
+    default=36.0,
+    metavar="TIME",
+    help="For a new spot machine. [36m]",
+)
 @click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="What saving takes.")
 @click.option("--no-checkpoints", is_flag=True, help="The job saves nothing: a loss starts it again.")
 @click.option("--notice-seconds", type=float, default=0.0, help="Warning in which the job saves itself.")
@@ -119,9 +150,9 @@ def command(**given: Any) -> None:
     """What finishing a job costs and how long it takes, door to door, on 1 machine or on 1000.
 
     \b
-    hotdesk plan --work-hours 1000 --startup-minutes 5 --machines 1,10,100,1000
+    hotdesk plan --work 1000h --startup 5m --machines 1,10,100,1000
     hotdesk plan --items 25000 --epochs 20 --from V100=833 --from A100=1396 --family cnn \\
-        --offer p3.2xlarge:V100:3.06 --offer g6.xlarge:L4:0.805 --budget-usd 20
+        --offer p3.2xlarge:V100:3.06 --offer g6.xlarge:L4:0.805 --budget 20
 
     The first needs nothing: no account, no measurement. It shows where "1000 machines for an hour cost what
     1 machine costs for 1000" holds and where it breaks. The second compares offers and answers three times:
@@ -248,7 +279,7 @@ def _check(given: dict[str, Any]) -> None:
         raise Usage(
             f"The deadline lies {-deadline:g} hours in the past." if deadline < 0 else "The deadline is now.",
             "Work that is still to be done takes time.",
-            "hotdesk plan --deadline-hours 12 ...",
+            "hotdesk plan --deadline 12 ...",
         )
     least_above_zero = ("work_hours", "items", "epochs", "data_mib_per_second", "desk_rate")
     for name, value in given.items():
@@ -258,7 +289,7 @@ def _check(given: dict[str, Any]) -> None:
             raise Usage(
                 f"--{name.replace('_', '-')} {value:g} is impossible.",
                 "Sizes, prices and times are finite and not negative; work is more than zero.",
-                "hotdesk plan --work-hours 10 --startup-minutes 5 --machines 1,10,100",
+                "hotdesk plan --work 10 --startup 5 --machines 1,10,100",
             )
 
 
@@ -315,8 +346,8 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Job, list[Offer]]:
     if (work_hours is None) == (items is None):
         raise Usage(
             "The job's size is missing." if items is None else "The job's size is given twice.",
-            "It is --work-hours, or --items with measured rates.",
-            "hotdesk plan --work-hours 10 --startup-minutes 5 --machines 1,10,100",
+            "It is --work, or --items with measured rates.",
+            "hotdesk plan --work 10 --startup 5 --machines 1,10,100",
         )
     if items is not None:
         items *= given["epochs"]
@@ -343,7 +374,7 @@ def _job(given: dict[str, Any], offers: list[Offer]) -> tuple[Job, list[Offer]]:
             raise Usage(
                 "It is not said where the work takes so many hours.",
                 "Offers can be compared only from a speed on one GPU or instance type.",
-                f"hotdesk plan --work-hours {work_hours:g} --on V100 ...",
+                f"hotdesk plan --work {work_hours:g} --on V100 ...",
             )
         items = work_hours * 3600
         rates = {given["reference"]: 1.0, **rates}

@@ -70,10 +70,10 @@ class _Command(click.Command):
 @click.option("--pull", multiple=True, metavar="PATH", help="Fetch this from the desk's folder at the end.")
 @click.option("--then", type=click.Choice(list(_THEN)), default="park", show_default=True)
 @click.option(
-    "--work", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="How long it computes."
+    "--work", type=options.Length("h", positive=True), metavar="TIME", help="Run time of the job: 12h."
 )
-@click.option("--deadline", type=click.FloatRange(0), metavar="HOURS", help="It must have ended by then.")
-@click.option("--budget", type=click.FloatRange(0), metavar="USD", help="It may be expected to cost so much.")
+@click.option("--deadline", type=options.Length("h"), metavar="TIME", help="Latest end, from now: 18h.")
+@click.option("--budget", type=click.FloatRange(0), metavar="USD", help="Maximum expected cost.")
 @options.over_budget
 @click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
 @click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")

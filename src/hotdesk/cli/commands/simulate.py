@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli.ui import render
+from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.offer_table import fitted, paragraph
 from hotdesk.core.errors import Missing, Usage
 
@@ -26,10 +26,19 @@ _HOURS = click.FloatRange(min=0)
 @click.option(
     "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
 )
-@click.option("--work", "work", default=48.0, type=_HOURS, help="Hours of work. [48]")
-@click.option("--deadline", default=56.0, type=_HOURS, help="Hours until it must be done. [56]")
+@click.option("--work", default=48.0, type=options.Length("h"), metavar="TIME", help="Work to do. [48h]")
 @click.option(
-    "--budget", type=_HOURS, help="Dollars, instead of --deadline: the earliest that they should pay for."
+    "--deadline",
+    default=56.0,
+    type=options.Length("h"),
+    metavar="TIME",
+    help="Until it must be done. [56h]",
+)
+@click.option(
+    "--budget",
+    type=_HOURS,
+    metavar="USD",
+    help="Instead of --deadline: the earliest that it should pay for.",
 )
 @click.option(
     "--changeover", default=0.2, type=_HOURS, help="Hours from asking for a machine to going on. [0.2]"

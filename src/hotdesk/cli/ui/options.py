@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import shlex
@@ -16,6 +15,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import render
 from hotdesk.cli.ui.live import Live
+from hotdesk.core import lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Want
 from hotdesk.services.cleanup import Limits
@@ -25,7 +25,29 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_UNITS = {"m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+class Length(click.ParamType[float]):
+    """A length of time: 45m, 1.5h, 2d; or a plain number of the unit. The value is in that unit."""
+
+    name = "time"
+
+    def __init__(self, unit: str, *, never: bool = False, positive: bool = False) -> None:
+        self.unit, self.never, self.positive = unit, never, positive
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """0 for `never`, where that is allowed."""
+        if isinstance(value, int | float):
+            return float(value)
+        if self.never and value == lengths.NEVER:
+            return 0.0
+        off = f" Or: {param.opts[0]} {lengths.NEVER}." if self.never and param else ""
+        try:
+            length = lengths.seconds(value, self.unit) / lengths.SECONDS[self.unit]
+        except ValueError as error:
+            self.fail(f"{error}{off}", param, ctx)
+        if self.positive and not length > 0:
+            self.fail(f"{value!r} is no length of time: it is more than 0.{off}", param, ctx)
+        return length
 
 
 class DeskName(click.ParamType[str]):
@@ -111,19 +133,27 @@ def hardware(function: F) -> F:
 def leaving(function: F) -> F:
     """When the machine shall end itself; the command is given `limits`."""
 
-    @click.option("--idle", metavar="MINUTES", help="Park it after so long without work; or: never.")
     @click.option(
-        "--lease", metavar="TIME", help="It ends itself so long after the last `hotdesk up`, which renews it."
+        "--idle",
+        type=Length("m", never=True, positive=True),
+        metavar="TIME",
+        help="Park it after this long without work: 45m (or never).",
     )
-    @click.option("--until", metavar="TIME", help="It ends itself then, whatever it does: 8h, 2d.")
+    @click.option(
+        "--lease",
+        type=Length("h", never=True),
+        metavar="TIME",
+        help="End the machine this long after the last `hotdesk up`, which renews it: 4h (or never).",
+    )
+    @click.option(
+        "--until",
+        type=Length("h", never=True),
+        metavar="TIME",
+        help="End the machine this long from now, whatever it does: 8h, 2d (or never).",
+    )
     @functools.wraps(function)
-    def call(*args: Any, idle: str | None, lease: str | None, until: str | None, **more: Any) -> Any:
-        minutes = None if idle is None else 0.0 if idle == "never" else _minutes(idle)
-        limits = Limits(
-            idle_minutes=minutes,
-            lease_hours=None if lease is None else _hours(lease),
-            hours=None if until is None else _hours(until),
-        )
+    def call(*args: Any, idle: float | None, lease: float | None, until: float | None, **more: Any) -> Any:
+        limits = Limits(idle_minutes=idle, lease_hours=lease, hours=until)
         return function(*args, limits=limits, **more)
 
     return cast(F, call)
@@ -169,20 +199,10 @@ def say_remarks(remarks: Iterable[Remark]) -> None:
 
 def seconds_of(text: str) -> float:
     """A length of time as people write it: 90m, 2h, 1.5h, 3d. Raises `Usage`."""
-    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|h|d)", text.strip().lower()):
-        return float(found[1]) * _UNITS[found[2]]
-    raise Usage(f"{text!r} is not a length of time.", "It is written as 90m, 2h or 1d.", "hotdesk stay 2h")
-
-
-def _minutes(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if (minutes := float(text)) > 0:
-            return minutes
-    raise Usage(f"--idle {text!r} is no number of minutes.", "", "hotdesk up --idle 45   # or: --idle never")
-
-
-def _hours(text: str) -> float:
-    return 0.0 if text == "never" else seconds_of(text) / 3600
+    try:
+        return lengths.seconds(text)
+    except ValueError as error:
+        raise Usage(str(error), "", "hotdesk stay 2h") from None
 
 
 def wanted(base: Want, given: dict[str, Any]) -> Want | None:

@@ -13,6 +13,7 @@ import click
 from msgspec.structs import replace
 
 from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.renamed import current
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NotAllowed, Usage
 from hotdesk.core.model import Desk, Goal, Market, Offer, Value, Want
@@ -125,7 +126,7 @@ def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[
     from hotdesk.cli.commands.plan import command as plan
     from hotdesk.jobs.terms import known_run
 
-    about = dict(plan.make_context("plan", shlex.split(ask.about)).params)
+    about = dict(plan.make_context("plan", current("plan", shlex.split(ask.about))).params)
     if about["machines"] not in ("", "1"):
         raise Usage(
             "A desk is one machine.",

@@ -231,5 +231,5 @@ def _refuse(work: Work, machines: int, usd_per_hour: float, startup_hours: float
             raise Usage(
                 f"{what} cannot be {value:g}.",
                 "Sizes, prices and times are finite and not negative; work and machines are more than zero.",
-                "hotdesk plan --work-hours 10 --startup-minutes 5 --machines 1,10,100",
+                "hotdesk plan --work 10h --startup 5m --machines 1,10,100",
             )
