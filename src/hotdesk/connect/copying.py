@@ -104,7 +104,7 @@ def push(
     options += [f"--temp-dir={home}/.hotdesk/copying/{key}", f"--partial-dir={_PARTIAL}"]
     kept: list[str] = []
     # Through a link that is a folder at the desk goes a copying of its own: --keep-dirlinks fails with ELOOP
-    # in rsync 3.5.0, and without it the link would be replaced by a folder.
+    # for an absolute link in rsync 3.5.0, and without it the link would be replaced by a folder.
     for link in ["", *sorted(links)]:
         some = [
             f"{str(folder.absolute() / link).lstrip('/')}/./{name[len(link) :].lstrip('/')}"
