@@ -146,7 +146,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         `want` replaces what the desk wanted until now; a running machine that does not fit is an error
         (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
         where the newest work is not to be found; `origin` chooses, where several things have work under
-        the desk's name, the image or disk that it goes on from.
+        the desk's name, the image or disk that it goes on from; `Unknown` is raised for one it does not have.
         """
         desk = self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh, origin=origin)
         if limits:

@@ -9,7 +9,7 @@ import msgspec
 
 from hotdesk.core.backoff import backoff
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Kind, Overloaded, Refused, Usage
+from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
 from hotdesk.core.lifecycle.shutdown import ended_itself
 from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
 from hotdesk.core.ports import Clock, Provider
@@ -79,6 +79,8 @@ class Wishes:
                 "Its hardware is chosen when it is launched.",
                 f"hotdesk move {name} …   # the same desk on other hardware",
             )
+        if origin:
+            self._check_origin(desk, origin)
         asked, want = want, want or _lazily(desk.want)
         if goal is Goal.RUNNING:
             self._check_computer(desk.provider)
@@ -113,6 +115,18 @@ class Wishes:
         return msgspec.structs.replace(
             desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
         )
+
+    def _check_origin(self, desk: Desk, origin: str) -> None:
+        """Raises `Unknown` where the desk has nothing of that id: it would be launched without its work."""
+        seen = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name)
+        groups = (seen.machines, seen.disks, seen.images)
+        ids = [thing.id for group in groups for thing in group]
+        if origin not in ids:
+            raise Unknown(
+                f"{desk.name} has no image or disk {origin}.",
+                f"It has: {', '.join(ids)}." if ids else "It has none at all.",
+                f"hotdesk up {desk.name}   # asks where there is a choice",
+            )
 
     def _check_computer(self, provider: str) -> None:
         """Raises `Missing` when this computer could not use the desk that it asks for."""
