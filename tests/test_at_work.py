@@ -312,11 +312,12 @@ def test_at_a_terminal_it_is_a_question(working: Command, answer: str, then: str
         assert b"python3 waits.py runs in a terminal" in shown
         os.write(leader, answer.encode() + b"\n")
         with contextlib.suppress(OSError):  # the terminal closes with the command
-            while os.read(leader, 4000):
-                pass
+            while more := os.read(leader, 4000):
+                shown += more
         command.wait(60)
     os.close(leader)
     assert phase(working) == then
+    assert (b"Nothing was done." in shown) == (answer == "n")
 
 
 def test_a_machine_that_cannot_be_asked_is_said_to_be_so(working: Command, tmp_path: Path) -> None:

@@ -83,6 +83,11 @@ def test_help_lists_every_command(hotdesk: Command) -> None:
 
 BAD = [
     (["upp"], 2, "Did you mean 'up'?"),
+    (["parc"], 2, "fix: hotdesk park --help"),
+    (["up", "--gpu"], 2, "fix: hotdesk up --help"),
+    (["completion"], 2, "Choose from: bash, zsh, fish\n"),
+    (["up", "blue", "--from", "ami-none"], 4, "blue has no image or disk ami-none"),
+    (["stay", "blue", "long"], 2, "hotdesk stay blue 2h"),
     (["up", "a/b"], 2, "hotdesk up a-b"),
     (["up", "x" * 300], 2, "1 to 32 characters"),
     (["up", "x\ny"], 2, "cannot be a desk's name"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from importlib import import_module
 
 import click
 
 from hotdesk.cli.ui import render
 from hotdesk.cli.ui.renamed import current
-from hotdesk.core.errors import HotdeskError
+from hotdesk.core.errors import HotdeskError, Usage
 
 #: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
 COMMANDS = {
@@ -67,6 +68,8 @@ COMMANDS = {
 
 
 COMMAND_NAMES = frozenset(name for section in COMMANDS.values() for name in section)
+#: Commands that write down a goal, which any later command can pursue.
+_PURSUED = frozenset({"up", "park", "resume", "stop", "start", "move", "down"})
 
 
 class Table(click.Group):
@@ -88,8 +91,10 @@ class Table(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            raise click.UsageError(
-                f"There is no command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx
+            raise Usage(
+                f"There is no command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
+                "",
+                f"hotdesk {near[0]} --help" if near else "hotdesk --help",
             )
         name, command, words = super().resolve_command(ctx, args)
         return name, command, current(name or "", words)
@@ -115,7 +120,7 @@ def hotdesk() -> None:
 
 def run(argv: list[str]) -> int:
     """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
-    name = argv[0] if argv else ""
+    name, began = argv[0] if argv else "", time.time()
     try:
         status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
     except HotdeskError as error:
@@ -123,15 +128,13 @@ def run(argv: list[str]) -> int:
         return error.exit_code
     except click.exceptions.Exit as asked:
         return asked.exit_code
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "hotdesk"
-        render.error(error.format_message(), "", f"{command} --help")
-        return 2
     except click.ClickException as error:
-        render.error(error.format_message(), "", f"hotdesk {name} --help")
+        command = f"hotdesk {name}" if name in COMMAND_NAMES else "hotdesk"
+        render.error(" ".join(error.format_message().split()), "", f"{command} --help")
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        render.note("\nStopped. What you asked for stands; `hotdesk watch` goes on with it.")
+    except (KeyboardInterrupt, click.Abort) as error:
+        answered = isinstance(error, click.Abort) and not isinstance(error.__cause__, KeyboardInterrupt)
+        render.note("Nothing was done." if answered else f"\nStopped.{_goes_on(name, began)}")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -143,6 +146,19 @@ def run(argv: list[str]) -> int:
         if name in COMMAND_NAMES - {"watch", "completion"}:
             _go_on()
     return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
+
+
+def _goes_on(name: str, began: float) -> str:
+    """How to go on with a command that Ctrl-C has ended."""
+    from hotdesk.state.store import Store
+    from hotdesk.system import state_folder
+
+    if name in _PURSUED:
+        with contextlib.suppress(OSError, HotdeskError), Store(state_folder()) as store:
+            if all(desk.since < began for desk in store.desks()):
+                return " Nothing was done."
+        return " What you asked for stands: the same command, or `hotdesk watch`, goes on with it."
+    return " The same command copies only what is missing." if name in {"push", "pull"} else ""
 
 
 def _go_on() -> None:
