@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from hotdesk.cli.ui import options, render
@@ -20,8 +22,10 @@ def command(words: tuple[str, ...], off: bool) -> None:
     time = "0m" if off else names.pop() if names else "2h"
     if len(names) > 1:
         raise Usage("One desk at a time.", f"These were given: {', '.join(names)}.", "hotdesk stay blue 2h")
-    seconds = options.seconds_of(time)
     with options.open_desks() as desks:
+        if not names and desks.store.find(time):
+            raise Usage(f"How long shall {time} stay?", "The time is missing.", f"hotdesk stay {time} 2h")
+        seconds = options.seconds_of(time, shlex.join(["hotdesk", "stay", *names, "2h"]))
         name = names[0] if names else desks.only()
         desks.stay(desks.store.desk(name).name, seconds)
     if seconds:

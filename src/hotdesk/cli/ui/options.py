@@ -197,12 +197,12 @@ def say_remarks(remarks: Iterable[Remark]) -> None:
             render.note("    " + render.style(render.safe(remark.fix), "yellow", stream=sys.stderr))
 
 
-def seconds_of(text: str) -> float:
-    """A length of time as people write it: 90m, 2h, 1.5h, 3d. Raises `Usage`."""
+def seconds_of(text: str, example: str = "hotdesk stay 2h") -> float:
+    """A length of time as people write it: 90m, 2h, 1.5h, 3d. Raises `Usage`, which gives the `example`."""
     try:
         return lengths.seconds(text)
     except ValueError as error:
-        raise Usage(str(error), "", "hotdesk stay 2h") from None
+        raise Usage(str(error), "", example) from None
 
 
 def wanted(base: Want, given: dict[str, Any]) -> Want | None:
