@@ -68,6 +68,7 @@ WRONG = [
     (["blue", "--", "python", "tarin.py"], 4, "The nearest is train.py"),
     (["blue", "--", "python", "secret.py"], 4, "git ignores it"),
     (["blue", "--", "python", "held.py"], 4, ".hotdeskignore leaves it out"),
+    (["blue", "--", "train.py", "-x"], 4, "fix: hotdesk run blue -- python train.py -x"),
     (["blue", "--", "./none", "x"], 4, "There is no ./none"),
     (["red", "--", "true"], 5, "There is no desk red"),
 ]
@@ -113,6 +114,23 @@ def test_the_jobs_own_options_are_the_jobs(hotdesk: Command, project: Path) -> N
     assert "4 files go to blue" in done.stderr
 
 
+def test_a_dry_run_says_what_would_be_and_does_nothing(hotdesk: Command, project: Path) -> None:
+    assert project
+    words = ("--pull", "out", "--", "python", "train.py")
+    done = hotdesk("run", "blue", "--dry-run", *words)
+    assert done.returncode == 0, done.stderr
+    assert "project: 1 file goes to blue" in done.stderr
+    first, launch, *rest = done.stdout.splitlines()
+    assert (first, launch[:25]) == ("To have blue running:", "  1. launch local.cpu her")
+    assert rest == [
+        "Then run: python train.py",
+        f"Then fetch out into {Path.cwd()}",
+        "Then park blue, unless something else works there",
+        "Nothing was done.",
+    ]
+    assert json.loads(hotdesk("ls", "--json").stdout) == []
+
+
 def test_push_follows_the_same_rules_and_what_is_named_goes(hotdesk: Command, project: Path) -> None:
     subprocess.run(["git", "init", "-q", "."], check=True)
     (project / ".gitignore").write_text("data/\n*.pem\n")
@@ -129,7 +147,8 @@ def test_push_follows_the_same_rules_and_what_is_named_goes(hotdesk: Command, pr
     assert pushed.returncode == 0, pushed.stderr
     assert at("one") == {".gitignore", "train.py", "src/.gitignore", "src/a.py"}
     assert "left out: .git, 3 that git ignores (data/, key.pem, src/a.pem)" in pushed.stderr
-    assert hotdesk("push", "blue", "data", "key.pem", "src/", "--to", "two").returncode == 0
+    named = hotdesk("push", "blue", "data", "key.pem", "src/", "--to", "two")
+    assert (named.returncode, "key.pem goes to blue" in named.stderr) == (0, True), named.stderr
     assert at("two") == {"data/d", "data/key.pem", "key.pem", "a.py", ".gitignore"}
     assert hotdesk("push", "blue", "--all", "src", "--to", "three").returncode == 0
     assert at("three") == {"src/a.py", "src/a.pem", "src/.gitignore"}

@@ -64,7 +64,7 @@ def test_the_planned_machine_is_opened_and_the_job_runs_there(hotdesk: Command, 
 
 def test_what_belongs_to_a_plan_is_refused_without_one(hotdesk: Command, project: Path) -> None:
     assert project
-    done = hotdesk("run", "blue", "--dry-run", "--", "true")
+    done = hotdesk("run", "blue", "--provider", "local", "--", "true")
     assert done.returncode == 2
     assert "belong to --plan" in done.stderr
     many = hotdesk(

@@ -33,6 +33,8 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
     if said := copying.check():
         render.note(said)
     given = [_of(name, source, everything) for source in sources]
+    if single := [source for source in sources if Path(source).is_file()]:
+        render.note(f"{folder_shown.some(single)} {'goes' if len(single) == 1 else 'go'} to {name}")
     here = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
     target = target.removeprefix(here).removeprefix("~/")
     with Hotdesk() as desks:

@@ -90,7 +90,11 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     from hotdesk.loop import watcher
 
     with Live() as live, options.open_desks(live, given.pop("over_budget")) as desks:
-        job = _queued(desks, name, words, given, live)
+        try:
+            job = _queued(desks, name, words, given, live)
+        except KeyboardInterrupt:
+            render.note(f"\nStopped: no job was begun. {_left(desks, name)}")
+            ctx.exit(130)
         if job is None:  # a dry run
             return
         watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
@@ -117,7 +121,7 @@ def _queued(
     here = Path.cwd()
     run_checked.options(given)
     run_checked.place(here, given)
-    if not (given["plan"] and given["plan"].dry_run):
+    if not given["dry_run"]:
         run_checked.known_desk(desks, name, words, given["yes"])
     if not given["no_push"]:
         run_checked.goods(name, here, words, given)
@@ -130,6 +134,9 @@ def _queued(
         run_planned.launch(desks, name, chosen)
     else:
         work, due = _agreed(desks, name, line, given)
+        if given["dry_run"]:
+            _show(desks, name, line, given)
+            return None
         desks.up(name)
     access = desks.access(name)
     waiting = desks.store.jobs(name, unsettled=True)
@@ -171,6 +178,30 @@ def _queued(
             budget_usd=given["budget"],
         )
     )
+
+
+def _show(desks: Hotdesk, name: str, line: str, given: dict[str, Any]) -> None:
+    """A dry run: what is done to the desk, and what the job would be."""
+    from hotdesk.cli.ui.plans import lines
+
+    row = desks.wanted(name, Goal.RUNNING)
+    for text in [*lines(row, desks.plan(row))][:-1]:
+        render.echo(text)
+    before = [job for job in desks.store.jobs(name, unsettled=True) if job.result is None]
+    render.echo(f"Then run: {line}" + (f", when job {before[-1].number} has ended" if before else ""))
+    if given["pull"]:
+        render.echo(f"Then fetch {', '.join(given['pull'])} into {Path.cwd()}")
+    if given["then"] != "stay":
+        render.echo(f"Then {given['then']} {name}, unless something else works there")
+    render.echo(render.style("Nothing was done.", "dim"))
+
+
+def _left(desks: Hotdesk, name: str) -> str:
+    """What a run that was stopped before its job was queued has left."""
+    desk = desks.store.find(name)
+    if desk is None or desk.goal is not Goal.RUNNING:
+        return "Nothing was launched."
+    return f"{name} was wanted running and stays so; to leave it: hotdesk park {name}"
 
 
 def _push(

@@ -16,7 +16,7 @@ def note(found: Contents, desk: str) -> None:
     if found.unreadable:
         raise Missing(
             f"{count(len(found.unreadable), 'file')} of {found.folder.name} cannot be read: "
-            f"{_some(found.unreadable)}.",
+            f"{some(found.unreadable)}.",
             "You may not, so it could not be copied.",
             "chmod u+r …   # or leave it out by a line in .hotdeskignore",
         )
@@ -36,14 +36,14 @@ def line(found: Contents, desk: str) -> str:
         (found.unfit, "that cannot be copied"),
     ):
         if names:
-            stays.append(f"{len(names)} {why} ({_some(names)})")
+            stays.append(f"{len(names)} {why} ({some(names)})")
     size = f" ({render.size(found.bytes / 2**30)})" if found.bytes >= 1024 else ""
     go = "goes" if len(found.names) == 1 else "go"
     text = f"{found.folder.name or found.folder}: {count(len(found.names), 'file')}{size} {go} to {desk}"
     text += f"; left out: {', '.join(stays)}" if stays else ""
     if out := found.outward:
         lead = "link leads" if len(out) == 1 else "links lead"
-        text += f"; {len(out)} {lead} out of the folder ({_some(out)})"
+        text += f"; {len(out)} {lead} out of the folder ({some(out)})"
     return render.safe(text)
 
 
@@ -51,6 +51,7 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of many names."""
     shown = [render.safe(name) for name in names[:_NAMES]]
     return ", ".join([*shown, "…"] if len(names) > _NAMES else shown)

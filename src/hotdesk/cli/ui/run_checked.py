@@ -27,6 +27,7 @@ _TAKE_SCRIPTS = re.compile(
     r"(python|pypy)[\d.]*|ba?sh|zsh|dash|ksh|Rscript|julia|node|perl|ruby"
     r"|torchrun|deepspeed|accelerate|mpirun|horovodrun|ipython|nohup|time|env|uv|poetry"
 )
+_RUN_BY = {".py": "python", ".sh": "bash", ".R": "Rscript", ".jl": "julia"}
 _SCRIPT = re.compile(r"[^\s-]\S*\.(py|sh|bash|zsh|R|r|jl|js|pl|rb)")
 _NO_SCRIPT = re.compile(r"-[A-Za-z]*[cem]|--module|-")  # what follows is text, or a module
 
@@ -121,6 +122,12 @@ def goods(desk: str, here: Path, words: tuple[str, ...], given: dict[str, Any]) 
         confirm(f"Nothing of {here.name} would be copied.", reason, fix, f"{reason} Run it all the same?")
     if script := script_of(words):
         _is_there(script, found)
+    elif words[0] in found.names and "/" not in words[0] and (run_by := _RUN_BY.get(Path(words[0]).suffix)):
+        raise Unknown(
+            f"{words[0]} is a file of the project, not a command.",
+            "A shell looks for commands on its PATH only.",
+            f"hotdesk run {desk} -- {run_by} {shlex.join(words)}",
+        )
 
 
 def script_of(words: tuple[str, ...]) -> str:

@@ -50,14 +50,14 @@ def plan_options(function: F) -> F:
         dry_run: bool,
         **more: Any,
     ) -> Any:
-        if answer is None and (about or provider or dry_run):
+        if answer is None and (about or provider):
             raise Usage(
-                "--job, --provider and --dry-run belong to --plan.",
+                "--job and --provider belong to --plan.",
                 "Without it a run takes the desk as it is.",
                 "hotdesk run NAME --plan knee --dry-run -- python train.py",
             )
         ask = Ask(answer=answer, about=about, provider=provider, yes=yes, dry_run=dry_run) if answer else None
-        return function(*args, plan=ask, yes=yes, **more)
+        return function(*args, plan=ask, yes=yes, dry_run=dry_run, **more)
 
     return cast(F, call)
 
