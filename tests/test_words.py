@@ -34,6 +34,13 @@ def test_a_length_of_time_is_near_what_it_says(seconds: float) -> None:
     assert float(amount) * size == pytest.approx(seconds, rel=0.006, abs=0.006)
 
 
+@pytest.mark.parametrize(
+    ("size", "said"), [(2**41, "2048.0 GiB"), (2**20, "1.0 MiB"), (4096, "4 KiB"), (256, "256 bytes")]
+)
+def test_a_size_is_said_in_the_unit_that_reads_best(size: int, said: str) -> None:
+    assert render.size(size / 2**30) == said
+
+
 @pytest.mark.parametrize("name", ["A10G", "A100", "H100", "L4", "RTX 3090", "M60", "MI300X", "NVIDIA L4"])
 def test_a_name_spelt_from_a_vowel_has_an_an(name: str) -> None:
     assert a_gpu(name) == f"an {name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hotdesk.cli.commands import ls
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
@@ -27,7 +28,7 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
         if known is not None and known.goal is not Goal.GONE:
             view = desks.show(name)
             have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
-            what = have.get(view.phase, f"its {view.phase} machine with everything on it")
+            what = have.get(view.phase, f"its {ls.word(view)} machine with everything on it")
             what += f"; beside it {' and '.join(view.kept)}" if view.kept else ""
             options.agreed_to_end(desks, name, yes, f"Delete {name} for good ({what})?")
         had = [thing.id for thing in desks.store.sighted(name)]

@@ -56,7 +56,7 @@ def command(as_json: bool) -> None:
             [
                 render.style(sign, colour),
                 view.name,
-                view.phase if view.goal != _goal_of(view) else _word(view),
+                view.phase if view.goal != _goal_of(view) else word(view),
                 place(view),
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
                 f"{view.usd_per_hour:.4g}" + ("*" if view.price_time else ""),
@@ -158,7 +158,8 @@ def _goal_of(view: View) -> str:
     return {"ready": "running", "stopped": "stopped", "parked": "parked"}.get(view.phase, "")
 
 
-def _word(view: View) -> str:
+def word(view: View) -> str:
+    """A desk's phase as people read it; `--json` gives the phase's own name."""
     return {"ready": "running"}.get(view.phase, view.phase)
 
 

@@ -31,7 +31,7 @@ def command(name: str | None, as_json: bool) -> None:
     price += f" ({render.as_of(view.price_time)})" if view.price_time else ""
     facts = {
         "goal": view.goal,
-        "phase": view.phase + (f" ({view.why})" if view.why else ""),
+        "phase": ls.word(view) + (f" ({view.why})" if view.why else ""),
         "where": ls.place(view),
         "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
         "price": price if view.instance_type else "",

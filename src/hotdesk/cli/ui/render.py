@@ -200,7 +200,7 @@ def size(gib: float) -> str:
     for factor, unit in ((1, "GiB"), (2**10, "MiB")):
         if gib * factor >= 1:
             return f"{gib * factor:.1f} {unit}"
-    return f"{gib * 2**20:.0f} KiB"
+    return f"{gib * 2**20:.0f} KiB" if gib * 2**20 >= 1 else f"{gib * 2**30:.0f} bytes"
 
 
 def duration(seconds: float, digits: int = 3) -> str:
