@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -52,6 +53,13 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str |
         file = desks.password_file(name)
     if sys.stdout.isatty():
         render.note(f"The password: {render.style(password, 'bold', stream=sys.stderr)}")
-        click.launch(url)
+        if _has_browser():
+            click.launch(url)
     else:
         render.note(f"The password is in {file}")
+
+
+def _has_browser() -> bool:
+    """Whether xdg-open can open anything. Without a screen it prints a page of complaints."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER")
+    return sys.platform != "linux" or any(os.environ.get(name) for name in screens)
