@@ -146,11 +146,15 @@ def test_push_follows_the_same_rules_and_what_is_named_goes(hotdesk: Command, pr
     pushed = hotdesk("push", "blue", ".", "--to", "one")
     assert pushed.returncode == 0, pushed.stderr
     assert at("one") == {".gitignore", "train.py", "src/.gitignore", "src/a.py"}
-    assert "left out: .git, 3 that git ignores (data/, key.pem, src/a.pem)" in pushed.stderr
+    assert (
+        "project: 4 files go to blue:one; left out: .git, 3 that git ignores (data/, key.pem, src/a.pem)"
+        in pushed.stderr
+    )
     named = hotdesk("push", "blue", "data", "key.pem", "src/", "--to", "two")
-    assert (named.returncode, "key.pem goes to blue" in named.stderr) == (0, True), named.stderr
+    assert (named.returncode, "key.pem goes to blue:two" in named.stderr) == (0, True), named.stderr
     assert at("two") == {"data/d", "data/key.pem", "key.pem", "a.py", ".gitignore"}
     assert hotdesk("push", "blue", "--all", "src", "--to", "three").returncode == 0
+    assert "src: 2 files go to blue:~/src; left out" in hotdesk("push", "blue", "src").stderr
     assert at("three") == {"src/a.py", "src/a.pem", "src/.gitignore"}
 
 

@@ -32,11 +32,13 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
 
     if said := copying.check():
         render.note(said)
-    given = [_of(name, source, everything) for source in sources]
-    if single := [source for source in sources if Path(source).is_file()]:
-        render.note(f"{folder_shown.some(single)} {'goes' if len(single) == 1 else 'go'} to {name}")
     here = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
     target = target.removeprefix(here).removeprefix("~/")
+    place = f"{name}:{target or '~'}"
+    given = [_of(name, source, everything, place) for source in sources]
+    if single := [source for source in sources if Path(source).is_file()]:
+        go = "goes" if len(single) == 1 else "go"
+        render.note(f"{folder_shown.some(single)} {go} to {render.safe(place)}")
     with Hotdesk() as desks:
         access = desks.access(name)
     with Live() as live:
@@ -45,7 +47,7 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
 
 
-def _of(desk: str, source: str, everything: bool) -> tuple[Path, list[str]]:
+def _of(desk: str, source: str, everything: bool, place: str) -> tuple[Path, list[str]]:
     """A source as a folder here, and the names below it that go."""
     path = Path(source)
     if not source or not (path.exists() or path.is_symlink()):
@@ -59,15 +61,15 @@ def _of(desk: str, source: str, everything: bool) -> tuple[Path, list[str]]:
         if not (path.is_file() or path.is_symlink() or path.is_fifo()):
             raise Usage(f"{source} is a socket or a device.", "It cannot be copied.", f"ls -l {source}")
         return path.parent.absolute(), [path.name]
-    return _of_folder(desk, path, inside, everything)
+    return _of_folder(desk, path, inside, everything, place)
 
 
-def _of_folder(desk: str, path: Path, inside: bool, everything: bool) -> tuple[Path, list[str]]:
+def _of_folder(desk: str, path: Path, inside: bool, everything: bool, place: str) -> tuple[Path, list[str]]:
     from hotdesk.connect.sync import contents
 
     in_git = ".git" in path.resolve().parts  # named like any other folder, it goes like one
     found = contents(path, everything=everything or in_git)
-    folder_shown.note(found, desk)
+    folder_shown.note(found, place if inside else f"{place.rstrip('/')}/{found.folder.name}")
     if not found.names:
         if found.ignored or found.hotdesk_ignored:
             raise NeedsDecision(
