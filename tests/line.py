@@ -75,7 +75,11 @@ class Line:
 
     def _carry(self, here: socket.socket) -> None:
         """One connection: requests go there one by one, so that it is known which one is in the way."""
-        there = socket.create_connection(self.there)
+        try:
+            there = socket.create_connection(self.there)
+        except OSError:  # the cloud has ended before its last caller
+            here.close()
+            return
         with here, there, contextlib.suppress(OSError):
             threading.Thread(target=self._back, args=(there, here), daemon=True).start()
             while request := here.recv(65536):

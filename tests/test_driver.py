@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from hotdesk.connect.job_runner import packed_runner
-from hotdesk.guest import idle
+from hotdesk.guest import idle, working
 from tests.gpu_machine import BUILT, DRIVER, READY_MADE, Machine
 from tests.local_rig import wait_for
 
@@ -276,7 +276,7 @@ def test_an_old_image_that_was_moved_in_place_is_told_what_to_paste(machine: Mac
 def test_installing_is_work_and_its_progress_is_told(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idle, "DRIVER", str(machine.root / "run/hotdesk/driver.json"))
+    monkeypatch.setattr(working, "DRIVER", str(machine.root / "run/hotdesk/driver.json"))
     with machine.stuck_at(f"unpacking {READY_MADE}") as process:
         assert "the NVIDIA driver is being installed" in idle.Watch([]).look()
         assert "the NVIDIA driver is being installed" not in idle.Watch([], mark="a local desk").look()

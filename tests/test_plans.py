@@ -13,11 +13,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hotdesk.core.errors import Kind
 from hotdesk.core.lifecycle.history import Past
-from hotdesk.core.lifecycle.plan import plan
+from hotdesk.core.lifecycle.plan import plan, together
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
 from hotdesk.core.steps import (
     AnyStep,
@@ -35,6 +36,7 @@ from hotdesk.core.steps import (
     Start,
     Stop,
     Verify,
+    Wait,
 )
 from tests.sim import offers
 
@@ -211,3 +213,12 @@ def named(thing: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     if thing.pop("ours", False):
         thing["name"] = names["bake"] if "verified" in thing or "taken_at" in thing else names["launch"]
     return thing
+
+
+def test_deletions_go_one_look_apart_unless_everything_shall_go() -> None:
+    """Another computer, whose look is behind, shall not see two copies gone and the third not yet there."""
+    parked = Desk(name="blue", goal=Goal.PARKED, since=0.0, created_at=0.0)
+    gone = msgspec.structs.replace(parked, goal=Goal.GONE)
+    steps: list[AnyStep] = [Delete(id="m-1", why="w"), Delete(id="m-2", why="w"), Wait(seconds=1.0, why="w")]
+    assert together(parked, steps) == steps[:1]
+    assert together(gone, steps) == steps[:2]

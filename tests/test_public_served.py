@@ -42,7 +42,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     number = behind.server_port
     threading.Thread(target=behind.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     code = (
-        "import asyncio, sys; sys.path.insert(0, sys.argv[1]); import public as p; "
+        "import asyncio, sys; sys.path.insert(0, sys.argv[1]); import tls_proxy as p; "
         "p._become_nobody = lambda: None; "
         "asyncio.run(p.serve('127.0.0.2', int(sys.argv[2]), ('127.0.0.1', int(sys.argv[2])), sys.argv[3]))"
     )

@@ -680,7 +680,7 @@ _PRELUDE = f"""
     sys.path[:0] = [{str(SRC)!r}, {str(Path(__file__).parent)!r}]
     import blake3, msgspec, zstandard, ctypes
     from hotdesk.core.errors import Refused
-    from hotdesk.providers.local import packs, packs_file
+    from hotdesk.snapshots import chunk_store, pack_file
     from hotdesk.snapshots.snapshot import *
     from hotdesk.snapshots.snapshot import remove
     here = Path(sys.argv[1])
@@ -745,7 +745,7 @@ for at in (disk, copy):
     modes.append(oct((at / "shut" / "deeper").stat().st_mode))
     for path in ("shut/deeper", "secret", "small"):
         (at / path).chmod(0o700)
-    secret = packs_file.digest((at / "secret").read_bytes()).hex()
+    secret = pack_file.digest((at / "secret").read_bytes()).hex()
     seen.append([modes, (at / "shut/deeper/in.txt").read_text(), secret])
 remove(copy)
 print(json.dumps([seen, copy.exists(), len(list(store.glob("disks/*.modes")))]))
