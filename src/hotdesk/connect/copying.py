@@ -205,7 +205,15 @@ def pull(
             tree.mkdir()
             absent, failed = tar.pull(access, sources, tree, below)
         mine = [part for s in sources for part in (parts(s) if below else [s.rstrip("/").rpartition("/")[2]])]
-        placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
+        try:
+            placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
+        except OSError as error:
+            at = error.filename2 or error.filename or target
+            raise Missing(
+                f"Not everything from {access.desk} could be put in its place here: {at}.",
+                f"{error.strerror or error}. What came lies in {folder}, and goes on from there.",
+                f"ls -ld {shlex.quote(str(at))} && df -h {shlex.quote(str(target))}",
+            ) from error
     return Arrived(placed, absent, failed)
 
 
