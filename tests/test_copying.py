@@ -156,6 +156,36 @@ def test_a_result_that_is_a_link_here_is_filled_where_it_leads(
     assert (tmp_path / "big" / "a").read_text() == "desk"
 
 
+def test_what_is_named_and_is_a_link_there_comes_as_what_it_leads_to(
+    desk: Access, there: Path, tmp_path: Path, way: str
+) -> None:
+    """The usual way to write results on a machine's own disks, which end with it."""
+    (there / "scratch" / "r" / "sub").mkdir(parents=True)
+    (there / "scratch" / "r" / "sub" / "a").write_text("result")
+    (there / "scratch" / "r" / "last").symlink_to("sub/a")
+    (there / "scratch" / "model").write_text("weights")
+    (there / "p").mkdir()
+    (there / "p" / "results").symlink_to("../scratch/r")
+    (there / "p" / "model").symlink_to("../scratch/model")
+    (there / "p" / "dead").symlink_to("nowhere")
+    (there / "p" / "plain").write_text("plain")
+    every = {"results/last", "results/sub/a", "model", "dead", "plain"}
+    whole = ["results", "model", "dead", "plain"]
+    for below, sources in (("p", whole), ("", [f"p/{name}" for name in whole])):
+        here = tmp_path / (below or "plain")
+        for time_ in (1, 2):
+            arrived = copying.pull(desk, sources, here, below=below, may_replace=never)
+            assert not arrived.absent
+            assert not arrived.failed
+            assert not arrived.placed.beside
+            assert time_ == 2 or set(arrived.placed.came) == every
+        assert (here / "results" / "sub" / "a").read_text() == "result"
+        assert (here / "model").read_text() == "weights"
+        assert not (here / "model").is_symlink()
+        assert (here / "results" / "last").is_symlink(), "what is inside stays as it is"
+        assert (here / "dead").is_symlink()
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system")
 def test_it_may_lead_to_another_file_system(
     desk: Access, there: Path, tmp_path: Path, memory: Path, way: str
