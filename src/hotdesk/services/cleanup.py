@@ -151,7 +151,13 @@ class Leaving:
         """Renew a desk's lease while the body runs: a terminal there is open."""
         from hotdesk.loop.leases import kept
 
-        return kept(access, self.store.desk(name), self.clock)
+        folder = self.store.folder
+
+        def now_wanted() -> Desk | None:
+            with Store(folder) as store:  # SQLite's connections are of one thread each
+                return store.find(name)
+
+        return kept(access, self.store.desk(name), self.clock, now_wanted=now_wanted if folder else None)
 
     def at_stake(self, name: str) -> list[str]:
         """What would be lost with a desk's machine, in words: it lies on disks that are in no image."""
