@@ -325,6 +325,28 @@ def test_down_leaves_a_snapshot_of_another_beginning_and_takes_its_own() -> None
     assert {s.id for s in unknown if isinstance(s, Delete)} >= {"snap-aa", "snap-cc", "snap-dd"}
 
 
+def test_what_was_chosen_and_is_not_there_is_a_question_and_never_another() -> None:
+    """--from of what somebody deletes in that moment, of a wrong id, and of what the desk went on from."""
+
+    def asked(origin: str, *images: Image) -> object:
+        return plan(desk_of(origin=origin), Seen(images=images), Past(), 1e6)[0]
+
+    for images in ((SAVED,), (SAVED, ANEW)):
+        ask = asked("m-gone", *images)
+        assert isinstance(ask, Ask)
+    assert isinstance(ask := asked("m-gone", SAVED), Ask)
+    assert "m-gone is not there" in ask.what
+    ending = replace(ANEW, phase=Phase.ENDING)
+    assert isinstance(ask := asked(ANEW.id, SAVED, ending), Ask)
+    assert "is not there" in ask.what
+    assert isinstance(ask := asked(SAVED.id, SAVED, LATER), Ask)
+    assert "has gone on" in ask.what
+    for origin, images in ((ANEW, (SAVED, ANEW)), (SAVED, (SAVED, ANEW)), (LATER, (SAVED, LATER))):
+        step = asked(origin.id, *images)
+        assert isinstance(step, Launch)
+        assert step.order.image_id == origin.id
+
+
 def test_a_command_goes_to_the_machine_that_this_computer_knows() -> None:
     """Another computer runs a desk of the same name, with a later number."""
     theirs = machine("cc", 7, started_at=900.0, line=())
