@@ -177,8 +177,9 @@ class Cloud(Truth):
 
     def report(self, machine_id: str) -> None:
         thing = self.find(machine_id)
-        if thing and isinstance(thing.value, Instance) and not thing.value.reported:
-            self._change(thing, reported=True)
+        machine = thing and thing.value
+        if thing and isinstance(machine, Instance) and (not machine.reported or machine.doomed):
+            self._change(thing, reported=True, doomed=False)
 
     def doom(self, thing_id: str) -> None:
         self._pass()

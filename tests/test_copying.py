@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from hotdesk.connect import copying, placing
 from hotdesk.connect.sync import contents
-from hotdesk.core.errors import NeedsDecision
+from hotdesk.core.errors import Missing, NeedsDecision
 from hotdesk.core.ports import Access
 from tests.local_rig import rig_in, tool
 
@@ -48,6 +49,13 @@ def there(desk: Access) -> Path:
         if path.name not in {".hotdesk", ".ssh"} and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
     return home
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder on another file system."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="hotdesk-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=["rsync", "tar"])
@@ -146,6 +154,70 @@ def test_a_result_that_is_a_link_here_is_filled_where_it_leads(
     (tmp_path / "results").symlink_to("big")
     copying.pull(desk, ["results"], tmp_path, below="p", may_replace=never)
     assert (tmp_path / "big" / "a").read_text() == "desk"
+
+
+def test_what_is_named_and_is_a_link_there_comes_as_what_it_leads_to(
+    desk: Access, there: Path, tmp_path: Path, way: str
+) -> None:
+    """The usual way to write results on a machine's own disks, which end with it."""
+    (there / "scratch" / "r" / "sub").mkdir(parents=True)
+    (there / "scratch" / "r" / "sub" / "a").write_text("result")
+    (there / "scratch" / "r" / "last").symlink_to("sub/a")
+    (there / "scratch" / "model").write_text("weights")
+    (there / "p").mkdir()
+    (there / "p" / "results").symlink_to("../scratch/r")
+    (there / "p" / "model").symlink_to("../scratch/model")
+    (there / "p" / "dead").symlink_to("nowhere")
+    (there / "p" / "plain").write_text("plain")
+    every = {"results/last", "results/sub/a", "model", "dead", "plain"}
+    whole = ["results", "model", "dead", "plain"]
+    for below, sources in (("p", whole), ("", [f"p/{name}" for name in whole])):
+        here = tmp_path / (below or "plain")
+        for time_ in (1, 2):
+            arrived = copying.pull(desk, sources, here, below=below, may_replace=never)
+            assert not arrived.absent
+            assert not arrived.failed
+            assert not arrived.placed.beside
+            assert time_ == 2 or set(arrived.placed.came) == every
+        assert (here / "results" / "sub" / "a").read_text() == "result"
+        assert (here / "model").read_text() == "weights"
+        assert not (here / "model").is_symlink()
+        assert (here / "results" / "last").is_symlink(), "what is inside stays as it is"
+        assert (here / "dead").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system")
+def test_it_may_lead_to_another_file_system(
+    desk: Access, there: Path, tmp_path: Path, memory: Path, way: str
+) -> None:
+    (there / "p" / "results" / "sub").mkdir(parents=True)
+    (there / "p" / "results" / "a").write_text("desk")
+    (there / "p" / "results" / "sub" / "b").symlink_to("../a")
+    (there / "p" / "results" / "c").write_text("desk's")
+    (memory / "c").write_text("here")
+    (tmp_path / "results").symlink_to(memory)
+    arrived = copying.pull(desk, ["results"], tmp_path, below="p", may_replace=never)
+    assert arrived.placed.beside == {"results/c": "results/c.from-blue"}
+    assert {p.name for p in memory.iterdir()} == {"a", "sub", "c", "c.from-blue"}
+    assert ((memory / "a").read_text(), (memory / "c").read_text()) == ("desk", "here")
+    assert (memory / "sub" / "b").is_symlink()
+    assert not list(tmp_path.glob(".hotdesk*"))
+
+
+def test_what_cannot_be_put_in_its_place_is_said_and_lies_ready(
+    desk: Access, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (there / "a").write_text("desk")
+
+    def full(path: Path, to: Path) -> None:
+        raise OSError(28, "No space left on device", str(path), None, str(to))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(placing, "_move", full)
+        with pytest.raises(Missing, match="No space left"):
+            copying.pull(desk, ["a"], tmp_path, may_replace=never)
+    copying.pull(desk, ["a"], tmp_path, may_replace=never)
+    assert (tmp_path / "a").read_text() == "desk"
 
 
 def test_a_folder_at_the_desk_outlives_a_link_here_and_a_link_there_a_folder(

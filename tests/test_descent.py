@@ -8,11 +8,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from hotdesk.core.lifecycle.descent import Descent, extended, holds, mark, marked, own
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.lifecycle.descent import Descent, extended, holds, machine_of, mark, marked, own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, plan_gc
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Seen
-from hotdesk.core.steps import Ask, Bake, Copy, Delete, Launch, Start
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
+from hotdesk.core.steps import Ask, Bake, Copy, Delete, Launch, LaunchOrder, Outcome, Prove, Row, Start
 from hotdesk.providers.aws import tags
 from tests.laptop import HERE, SPOT, THERE, Laptop, a_desk, reach, until
 from tests.sim import Cloud, Faults, offers
@@ -99,6 +100,10 @@ def test_a_tag_may_say_anything() -> None:
     assert tags.line_of({"line": "abc@zz zz,@,def"}) is not None
     assert tags.line_of({}) is None
     assert tags.line_of({"line": "-"}) == ()
+    told = tags.line_of({"line": "abc@zz zz"})
+    assert tags.line(told or ()) == "abc@0", "what is launched from it says that it holds nothing"
+    for word in ("nan", "inf", "-inf"):
+        assert tags.number({"started": word}, "started") == 0.0
 
 
 def test_a_line_fits_into_a_tag_and_keeps_the_latest() -> None:
@@ -274,6 +279,81 @@ def test_down_at_one_computer_is_no_loss_to_another(market: Market) -> None:
         cloud.acknowledged.clear()
         cloud.clock.sleep(100.0)
         reach(other, Goal.RUNNING, where)
+
+
+def test_a_down_that_was_taken_back_silences_no_question() -> None:
+    """1. down, which the cloud does not allow. 2. up, and work. 3. Deleted in the console: asked about."""
+    cloud, laptop = a_desk(3)
+    reach(laptop, Goal.RUNNING, HERE)
+    [machine] = cloud.machines()
+    cloud.script["delete"] = [Refused(Kind.DENIED, "not allowed", seconds=600.0)]
+    laptop.want("blue", Goal.GONE)
+    assert laptop.settle("blue") is not None
+    cloud.clock.sleep(1000.0)
+    reach(laptop, Goal.RUNNING, HERE)
+    cloud.clock.sleep(1000.0)
+    cloud.console_delete(machine.value.id)
+    cloud.clock.sleep(200.0)
+    laptop.want("blue", Goal.RUNNING, HERE)
+    ask = laptop.settle("blue")
+    assert ask is not None
+    assert f"{machine.value.id} is gone" in ask.what
+
+
+def _entered(seen_machine: Instance) -> Past:
+    """What a computer knows that has launched and entered this machine, and nothing else."""
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=offers()[0])
+    proof = Prove(id=seen_machine.id, name=seen_machine.name, generation=1, started_at=100.0, why="")
+    done = Outcome(status="done", id=seen_machine.id)
+    return Past([
+        Row(id=1, desk="blue", at=2.0, step=Launch(order=order, why=""), ended_at=3.0, outcome=done),
+        Row(id=2, desk="blue", at=4.0, step=proof, ended_at=5.0, outcome=done),
+    ])  # fmt: skip
+
+
+def test_down_leaves_a_snapshot_of_another_beginning_and_takes_its_own() -> None:
+    """The image of another computer's machine is gone, and its snapshot is the only copy."""
+    left = [
+        Leftover(id=f"snap-{name}", kind="snapshot", provider="sim", region="r1", desk="blue", generation=4,
+                 machine=f"hotdesk-blue-g4-{name}", started_at=400.0)
+        for name in ("aa", "cc", "dd")
+    ]  # fmt: skip
+    seen = Seen(instances=(FIRST,), images=(ANEW,), leftovers=tuple(left))
+    steps = plan(desk_of(Goal.GONE), seen, _entered(FIRST), 1e6)
+    assert [s.id for s in steps if isinstance(s, Delete)] == [FIRST.id, "snap-aa"]
+    unknown = plan(desk_of(Goal.GONE), seen, Past(), 1e6)
+    assert {s.id for s in unknown if isinstance(s, Delete)} >= {"snap-aa", "snap-cc", "snap-dd"}
+
+
+def test_what_was_chosen_and_is_not_there_is_a_question_and_never_another() -> None:
+    """--from of what somebody deletes in that moment, of a wrong id, and of what the desk went on from."""
+
+    def asked(origin: str, *images: Image) -> object:
+        return plan(desk_of(origin=origin), Seen(images=images), Past(), 1e6)[0]
+
+    for images in ((SAVED,), (SAVED, ANEW)):
+        ask = asked("m-gone", *images)
+        assert isinstance(ask, Ask)
+    assert isinstance(ask := asked("m-gone", SAVED), Ask)
+    assert "m-gone is not there" in ask.what
+    ending = replace(ANEW, phase=Phase.ENDING)
+    assert isinstance(ask := asked(ANEW.id, SAVED, ending), Ask)
+    assert "is not there" in ask.what
+    assert isinstance(ask := asked(SAVED.id, SAVED, LATER), Ask)
+    assert "has gone on" in ask.what
+    for origin, images in ((ANEW, (SAVED, ANEW)), (SAVED, (SAVED, ANEW)), (LATER, (SAVED, LATER))):
+        step = asked(origin.id, *images)
+        assert isinstance(step, Launch)
+        assert step.order.image_id == origin.id
+
+
+def test_a_command_goes_to_the_machine_that_this_computer_knows() -> None:
+    """Another computer runs a desk of the same name, with a later number."""
+    theirs = machine("cc", 7, started_at=900.0, line=())
+    seen = Seen(instances=(FIRST, theirs))
+    assert machine_of(desk_of(), seen, _entered(FIRST)) == FIRST
+    assert machine_of(desk_of(), seen, Past()) == theirs, "it knows neither: as listed"
+    assert machine_of(desk_of(), Seen(instances=(theirs,), images=(SAVED,)), _entered(FIRST)) is None
 
 
 @pytest.mark.parametrize("seed", range(20))

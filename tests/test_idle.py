@@ -230,6 +230,14 @@ def test_the_time_of_a_child_that_has_ended_is_counted_once(tmp_path: Path) -> N
     assert watch.look(1090.0) == ["120.00 cores in use, most by worker10"]
 
 
+def test_a_clock_that_was_set_back_keeps_no_desk_up(tmp_path: Path) -> None:
+    """1. The clock is a day ahead at boot. 2. It is set right. 3. Idle for an hour from then."""
+    watch = Watch([], now=86400.0, idle_minutes=60.0, proc=str(tmp_path))
+    watch.look(86400.0)
+    watch.look(1000.0)
+    assert watch.due(1030.0) == (1000.0 + 3600.0, "idle for 60 minutes")
+
+
 def test_a_kernel_that_nobody_joined_is_work_for_some_minutes(watch: Watch) -> None:
     """It was begun over REST: Jupyter calls it "starting" until somebody speaks with it."""
     [(server, _)] = watch._servers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,31 @@ def test_an_open_terminal_renews_and_a_closed_one_does_not() -> None:
     with kept(ACCESS, replace(desk, lease_hours=0.0), Clock(), tell):
         pass
     assert len(said) == count
+
+
+def test_an_open_terminal_takes_back_nothing_that_was_said_in_another(tmp_path: Path) -> None:
+    """1. A terminal is open. 2. `up --until` elsewhere. 3. The renewal says that end too. 4. Parked: none."""
+    said: list[float] = []
+    desk = replace(DESK, lease_hours=0.05 / 3600, stop_at=0.0)
+    with Store(tmp_path) as store:
+        store.put(desk)
+
+        def now_wanted() -> Desk | None:
+            with Store(tmp_path) as other:
+                return other.find(desk.name)
+
+        def tell(access: Access, told: Desk, now: float) -> None:
+            said.append(told.stop_at)
+
+        with kept(ACCESS, desk, Clock(), tell, now_wanted=now_wanted):
+            wait_for(lambda: len(said) > 1, 20)
+            store.put(replace(desk, stop_at=500.0))
+            wait_for(lambda: said[-1] == 500.0, 20)
+            store.put(replace(desk, goal=Goal.PARKED))
+            time.sleep(0.2)
+            count = len(said)
+            time.sleep(0.2)
+            assert len(said) == count
 
 
 @tool("ssh")

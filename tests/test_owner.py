@@ -91,6 +91,32 @@ def test_what_is_hers_is_in_no_list_of_his_to_be_deleted(both: tuple[Laptop, Lap
     assert [s for s in plan_gc(survey, [], 0.0) if "ami-" in str(s)] == []
 
 
+def test_his_down_says_nothing_of_her_machine_of_that_name(both: tuple[Laptop, Laptop]) -> None:
+    """Hers has ended, and is listed for an hour: whether its work is missing is asked at her computer."""
+    alice, bob = both
+    assert alice.do(Goal.RUNNING) is None
+    assert alice.do(Goal.PARKED) is None  # its image is there, and its machine has ended
+    before = {r["id"]: r["tags"].get("hotdesk:goal") for r in alice.things(gone=True)}
+    bob.aws.survey()
+    [hers] = [i for i in bob.aws.survey().instances if i.owner == "user/alice"]
+    bob.aws._desks["us-west-2/vol-0123456789abcdef0"] = "blue"  # of his own
+    bob.aws.doom("us-west-2/vol-0123456789abcdef0")
+    after = {r["id"]: r["tags"].get("hotdesk:goal") for r in alice.things(gone=True)}
+    assert after == before, hers.id
+
+
+def test_a_down_that_was_taken_back_is_no_longer_written_on_the_machine(both: tuple[Laptop, Laptop]) -> None:
+    alice, _ = both
+    assert alice.do(Goal.RUNNING) is None
+    [machine] = alice.aws.survey().instances
+    alice.aws.doom(machine.id)
+    [machine] = alice.aws.survey().instances
+    assert machine.doomed
+    assert alice.do(Goal.RUNNING) is None
+    [machine] = alice.aws.survey().instances
+    assert (machine.doomed, machine.reported) == (False, True)
+
+
 def test_one_person_with_two_credentials_says_so_once(
     both: tuple[Laptop, Laptop], fake: FakeEc2, tmp_path: Path
 ) -> None:

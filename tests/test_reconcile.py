@@ -288,6 +288,29 @@ def test_watching_leaves_alone_what_another_command_holds_and_outlives_a_dead_ne
     laptop.store.close()
 
 
+def test_an_unattended_watcher_outlives_credentials_that_run_out(tmp_path: Path) -> None:
+    """Nobody would start another when they are renewed; whoever looks on is told."""
+    cloud = Cloud(ShortClock())
+    laptop = Laptop(cloud, tmp_path)
+    laptop.want("blue", Goal.RUNNING, offers())
+    looks: list[float] = []
+
+    def survey(regions: tuple[str, ...] = ()) -> Survey:
+        looks.append(cloud.clock.time)
+        if cloud.clock.time < 1_001_000:
+            raise Refused(Kind.DENIED, "the token has expired")
+        return Cloud.survey(cloud, regions)
+
+    cloud.survey = survey  # type: ignore[method-assign]
+    with pytest.raises(NotAllowed):
+        watch(laptop.reconciler, None, 2.0)
+    with pytest.raises(Nightfall):
+        watch(laptop.reconciler, None, 2.0, unattended=True)
+    assert len([at for at in looks if at < 1_001_000]) < 25, "asked once a minute meanwhile"
+    laptop.check("blue", Goal.RUNNING)
+    laptop.store.close()
+
+
 class WideCloud(Cloud):
     """It takes eight steps at once, and none of them ends before all of one kind are on their way."""
 

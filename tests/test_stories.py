@@ -425,6 +425,9 @@ def test_disks_of_two_machines_are_a_question() -> None:
     )  # fmt: skip
     again = of(left_disk("disk-1"), left_disk("disk-2"), images=(saved,))
     assert isinstance(again, Ask), "an image of the other would be newer, and the first would go as older"
+    unknown = of(*(left_disk(f"disk-{n}", machine="hotdesk-blue-g1-aa") for n in (1, 2)))
+    assert isinstance(unknown, Ask), "of one machine, and nobody knows which was which"
+    assert "left 2 disks" in unknown.what
 
 
 def test_a_machine_of_which_a_disk_is_missing_is_a_question() -> None:

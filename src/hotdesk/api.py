@@ -26,7 +26,7 @@ from hotdesk.core.errors import (
     Unreachable,
     Usage,
 )
-from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lifecycle.descent import machine_of, own
 from hotdesk.core.lifecycle.shutdown import left
 from hotdesk.core.model import (
     Desk,
@@ -252,7 +252,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             store=self.store,
             clock=self.clock,
             access=self.reached,
-            live=lambda desk: self.survey(desk.provider).of(desk.name).live,
+            live=self.machine,
             offers=lambda desk: self._offers(desk.provider, desk.want),
             settle=self.settle,
             on_row=self.on_row,
@@ -260,9 +260,13 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
             works=lambda desk: self.at_work(desk.name).asks,
         )
 
+    def machine(self, desk: Desk) -> Instance | None:
+        """A desk's machine as its cloud shows it now, whatever else runs under its name."""
+        return machine_of(desk, self.survey(desk.provider).of(desk.name), self.store.past(desk))
+
     def reached(self, desk: Desk) -> Access | None:
         """How to reach a desk, None where it has no machine that runs, or one that is to be left."""
-        machine = self.survey(desk.provider).of(desk.name).live
+        machine = self.machine(desk)
         if machine is None or machine.phase is not Phase.READY or machine.chosen_for < desk.generation:
             return None
         try:
@@ -456,7 +460,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         tunnel.forget(self.state / "desks" / desk.name)
 
     def _machine(self, desk: Desk, seen: Seen) -> Instance:
-        machine = seen.live
+        machine = machine_of(desk, seen, self.store.past(desk))
         if machine is not None and machine.phase is Phase.READY:
             return machine
         view = self._view(desk, seen)
@@ -472,7 +476,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         )
 
     def _view(self, desk: Desk, seen: Seen) -> View:
-        machine = seen.live
+        machine = machine_of(desk, seen, self.store.past(desk))
         access = None
         if machine is not None and machine.phase is Phase.READY:
             with contextlib.suppress(HotdeskError, Refused, OSError):  # it went away between two looks

@@ -176,6 +176,7 @@ def pull(
 
     `sources` are relative to the desk's home; as with rsync, `results` comes as a folder, `results/` as what
     is in it. With `below`, a folder there, they are relative to that, and come under their whole names.
+    One that is a link there comes as what it leads to: the disk that holds it may end with the machine.
     All of it arrives beside the files here, and takes their places when it is whole: see `placing.place`.
     The same again goes on where it was interrupted. Raises `Unreachable`, `Missing`, `Busy`.
     """
@@ -190,10 +191,14 @@ def pull(
     with arriving(target, f"{access.desk}-{key}") as folder:
         tree = folder / "tree"
         tree.mkdir(exist_ok=True)
-        if rsync() and _rsync_there(access):
-            marked = [f"{below.rstrip('/')}/./{source}" for source in sources] if below else list(sources)
+        able, folders, files = _found_there(access, sources, below)
+        if rsync() and able:
             argv = [*_rsync(access, on_progress), *(["-R"] if below else [])]
-            missing, failed = _pull_rsync(access, argv, marked, folder, on_progress)
+            missing, failed = list[str](), list[str]()
+            for extra, into, some in _volleys(sources, folders, files, below):
+                marked = [f"{below.rstrip('/')}/./{source}" for source in some] if below else some
+                more = _pull_rsync(access, [*argv, *extra], marked, folder, on_progress, into=into)
+                missing, failed = missing + more[0], failed + more[1]
             whole = [f"{below}/{source}" if below else source for source in sources]
             absent = [
                 source
@@ -205,25 +210,66 @@ def pull(
             tree.mkdir()
             absent, failed = tar.pull(access, sources, tree, below)
         mine = [part for s in sources for part in (parts(s) if below else [s.rstrip("/").rpartition("/")[2]])]
-        placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
+        try:
+            placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
+        except OSError as error:
+            at = error.filename2 or error.filename or target
+            raise Missing(
+                f"Not everything from {access.desk} could be put in its place here: {at}.",
+                f"{error.strerror or error}. What came lies in {folder}, and goes on from there.",
+                f"ls -ld {shlex.quote(str(at))} && df -h {shlex.quote(str(target))}",
+            ) from error
     return Arrived(placed, absent, failed)
 
 
-def _rsync_there(access: Access) -> bool:
-    return job_runner.run_there(access, "command -v rsync").returncode == 0
+def _found_there(access: Access, sources: Sequence[str], below: str) -> tuple[bool, set[str], set[str]]:
+    """Whether the desk has rsync; and which of the sources are links to folders there, and which to files."""
+    links = (
+        'for s; do test -L "$s" && test -d "$s" && printf "d%s\\0" "$s" && continue; '
+        'test -L "$s" && test -e "$s" && printf "f%s\\0" "$s"; done'
+    )
+    at = f"cd -- {shlex.quote(plain(below))} 2>/dev/null; " if below else ""
+    line = f"cd; {at}xargs -0 sh -c {shlex.quote(links)} sh; command -v rsync >/dev/null"
+    given = b"".join(os.fsencode(plain(source)) + b"\0" for source in sources)
+    done = job_runner.run_there(access, line, given)
+    told = {os.fsdecode(part) for part in done.stdout.split(b"\0") if part}
+    folders, files = ({s for s in sources if f"{kind}{plain(s)}" in told} for kind in "df")
+    return done.returncode == 0, folders, files
+
+
+def _volleys(
+    sources: Sequence[str], folders: set[str], files: set[str], below: str
+) -> Iterator[tuple[list[str], str, list[str]]]:
+    """Options, the folder in the tree, and the sources of each rsync: links want an rsync of their own."""
+    if rest := [s for s in sources if s not in folders | files]:
+        yield [], "", rest
+    for source in sorted(folders):
+        yield [], "" if below else source.rpartition("/")[2], [f"{source}/"]
+    if files:
+        yield ["-L"], "", sorted(files)
 
 
 def _pull_rsync(
-    access: Access, argv: list[str], sources: Sequence[str], folder: Path, on_progress: Progress | None
+    access: Access,
+    argv: list[str],
+    sources: Sequence[str],
+    folder: Path,
+    on_progress: Progress | None,
+    *,
+    into: str,
 ) -> tuple[list[str], list[str]]:
-    """Copy into `folder`/tree what is not in the folder above; the paths that do not exist at the desk, and
-    why others could not be read there."""
-    temp, target = folder / "temp", folder.parents[1]
+    """Copy into `folder`/tree/`into` what is not in the same place above; the paths that do not exist at the
+    desk, and why others could not be read there."""
+    temp, target, tree = folder / "temp", folder.parents[1] / into, folder / "tree" / into
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
+    if tree.is_symlink():  # of an earlier time: it is to be a folder
+        tree.unlink()
+    tree.mkdir(exist_ok=True)
     argv = [*argv, f"--temp-dir={temp}", f"--partial-dir={folder / 'partial'}"]
-    argv += [f"--compare-dest={target}", "--delete", f"--exclude={_PARTIAL}/"]
-    argv += ["--", *(f"{_host(access)}:{plain(s)}" for s in sources), f"{folder / 'tree'}/"]
+    argv += [f"--compare-dest={target}"] if target.is_dir() else []
+    argv += ["--delete", f"--exclude={_PARTIAL}/"]
+    argv += ["--", *(f"{_host(access)}:{plain(s)}" for s in sources), f"{tree}/"]
     done = _run(argv, b"", on_progress)
     told = _complaints(done)
     missing = [found[1] for line in told if (found := _ABSENT.search(line))]

@@ -6,7 +6,9 @@ is run there.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -31,7 +33,7 @@ class Placed:
 def place(
     tree: Path, target: Path, suffix: str, may_replace: Replace, follow: Collection[str] | None = ()
 ) -> Placed:
-    """Move all that is in `tree` into `target`, on the same file system.
+    """Move all that is in `tree` into `target`, on the same file system but for what links in it lead to.
 
     What is in `target` is replaced where `may_replace(name, what is here, what came)` agrees, and nothing is
     deleted. Where it does not agree, or one is a folder and the other is not, what came lies beside as
@@ -74,7 +76,7 @@ class _Placing:
     def file(self, path: Path, here: Path, name: str, came: os.stat_result) -> None:
         old = _seen(here)
         if old is None or (not stat.S_ISDIR(old.st_mode) and self.may_replace(name, old, came)):
-            path.replace(here)
+            _move(path, here)
             self.placed.came[name] = came
             self.placed.bytes += came.st_size
         elif same(old, came) or _one_link(here, old, path, came):
@@ -88,10 +90,31 @@ class _Placing:
             lies = here.with_name(here.name + self.suffix + (f"-{number}" if number > 1 else ""))
             old = _seen(lies)
             if old is None or same(old, came):
-                path.replace(lies)
+                _move(path, lies)
                 break
             number += 1
         self.placed.beside[name] = name[: len(name) - len(here.name)] + lies.name
+
+
+def _move(path: Path, to: Path) -> None:
+    """Put what has arrived in a place: in one step, also where a link has led to another file system."""
+    try:
+        path.replace(to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = to.with_name(f".{to.name[:200]}.hotdesk-partial")
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(path, beside, symlinks=True)
+            beside.replace(to)
+            shutil.rmtree(path)
+            return
+        if os.path.lexists(beside):
+            beside.unlink()
+        shutil.copy2(path, beside, follow_symlinks=False)
+        beside.replace(to)
+        path.unlink()
 
 
 def same(one: os.stat_result, other: os.stat_result) -> bool:

@@ -92,7 +92,10 @@ class Shared(Protocol):
         ...
 
     def report(self, machine_id: str) -> None:
-        """Write on a machine that somebody is told of it: it then shows as `reported`."""
+        """Write on a machine that somebody is told of it: it then shows as `reported`, and not as `doomed`.
+
+        (Whoever asked for its end has changed their mind, and works on.)
+        """
         ...
 
     def delete_saved(self, machine_id: str, started_at: float) -> None:

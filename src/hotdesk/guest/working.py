@@ -88,6 +88,8 @@ class Work:
     def look(self, now: float | None = None) -> list[str]:
         """What works just now, in words; empty when nothing does."""
         now = time.time() if now is None else now
+        # A clock that was set back must not keep a desk up for as long as it went back.
+        self.began, self.worked_at = min(self.began, now), min(self.worked_at, now)
         seconds = now - self._looked_at if self._looked_at else 0.0
         found = [*self._processes(seconds), *self._kernels_at_work(now), *self._gpu()]
         if not self.mark:

@@ -219,7 +219,7 @@ class Runs:
                 if act is not None:
                     self.take(act, seen)
                     acted |= not isinstance(act, Ready | Look | Follow | Pause | Rest)
-            except HotdeskError:  # this desk is looked at again in a moment, the others now
+            except (HotdeskError, OSError):  # this desk is looked at again in a moment, the others now
                 continue
         return acted
 

@@ -55,8 +55,19 @@ class Leases:
 
 
 @contextlib.contextmanager
-def kept(access: Access, desk: Desk, clock: Clock, tell: Tell = limits.tell) -> Iterator[None]:
-    """Renew a desk's lease for as long as the body runs: a terminal that is open."""
+def kept(
+    access: Access,
+    desk: Desk,
+    clock: Clock,
+    tell: Tell = limits.tell,
+    *,
+    now_wanted: Callable[[], Desk | None] | None = None,
+) -> Iterator[None]:
+    """Renew a desk's lease for as long as the body runs: a terminal that is open.
+
+    `now_wanted`: its row at that moment, asked in a thread. Whoever renews says all limits anew, and must not
+    take back what was said meanwhile in another terminal.
+    """
     seconds = period(desk)
     if not seconds:
         yield
@@ -66,7 +77,13 @@ def kept(access: Access, desk: Desk, clock: Clock, tell: Tell = limits.tell) -> 
     def renew() -> None:
         while not over.wait(seconds):
             with contextlib.suppress(HotdeskError):  # it is tried again; a desk that is gone needs no lease
-                tell(access, desk, clock.now())
+                wanted = now_wanted() if now_wanted else desk
+                if (
+                    wanted is not None
+                    and wanted.goal is Goal.RUNNING
+                    and wanted.created_at == desk.created_at
+                ):
+                    tell(access, wanted, clock.now())
 
     thread = threading.Thread(target=renew, daemon=True, name="lease")
     thread.start()

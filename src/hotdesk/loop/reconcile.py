@@ -58,6 +58,7 @@ from hotdesk.state.store import Store
 
 T = TypeVar("T")
 
+SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that do not let it look
 PATIENCE = 5  # surveys that may fail in a row before a person is told
 
 
@@ -463,13 +464,17 @@ def watch(
     seconds: float,
     beside: Callable[[list[str]], bool] = lambda names: False,
     enough: Callable[[], bool] = lambda: False,
+    *,
+    unattended: bool = False,
 ) -> None:
     """Keep desks as wanted until interrupted, leaving alone those that another command holds.
 
     `beside` is done for those of them that wait for nothing, after a tick that found nothing to do, and says
-    whether it did anything; `enough` is asked when neither did.
+    whether it did anything; `enough` is asked when neither did. `unattended`: nobody is there to be told that
+    credentials have run out, who would start another watcher: it goes on when they are renewed.
     """
     while True:
+        shut = False
         with contextlib.ExitStack() as held:
             store = reconciler.store
             mine = [
@@ -486,6 +491,10 @@ def watch(
                     pause = 0.0
             except Unreachable:  # a night without network ends some day
                 pause = None
+            except NotAllowed:
+                if not unattended:
+                    raise
+                pause, shut = None, True
         if pause is None and enough():
             return
-        reconciler.clock.sleep(seconds if pause is None else min(seconds, pause))
+        reconciler.clock.sleep(SHUT_SECONDS if shut else seconds if pause is None else min(seconds, pause))

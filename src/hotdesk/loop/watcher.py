@@ -64,7 +64,7 @@ def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> 
     store = reconciler.store
     with store.hold(LOCK, "hotdesk watch") as mine:
         if mine:
-            watch(reconciler, None, SECONDS, beside, lambda: enough(store))
+            watch(reconciler, None, SECONDS, beside, lambda: enough(store), unattended=True)
 
 
 def alive(folder: Path) -> bool:

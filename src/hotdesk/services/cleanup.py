@@ -11,7 +11,7 @@ import msgspec
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused
-from hotdesk.core.model import Desk, Goal, Leftover, Phase, Retained, Survey, Value
+from hotdesk.core.model import Desk, Goal, Instance, Leftover, Phase, Retained, Survey, Value
 from hotdesk.core.ports import Access, Clock, Provider, Retainer, Sweeper
 from hotdesk.core.steps import Row
 from hotdesk.providers import registry
@@ -78,6 +78,7 @@ class Leaving:
         def survey(self, provider: str) -> Survey: ...
         def provider(self, name: str) -> Provider: ...
         def access(self, name: str) -> Access: ...
+        def machine(self, desk: Desk) -> Instance | None: ...
         def settle(self, name: str) -> object: ...
 
     def clouds(self) -> set[str]:
@@ -150,14 +151,20 @@ class Leaving:
         """Renew a desk's lease while the body runs: a terminal there is open."""
         from hotdesk.loop.leases import kept
 
-        return kept(access, self.store.desk(name), self.clock)
+        folder = self.store.folder
+
+        def now_wanted() -> Desk | None:
+            with Store(folder) as store:  # SQLite's connections are of one thread each
+                return store.find(name)
+
+        return kept(access, self.store.desk(name), self.clock, now_wanted=now_wanted if folder else None)
 
     def at_stake(self, name: str) -> list[str]:
         """What would be lost with a desk's machine, in words: it lies on disks that are in no image."""
         from hotdesk.connect import limits
 
         desk = self.store.desk(name)
-        machine = self.survey(desk.provider).of(name).live if cloud(desk.provider).rented else None
+        machine = self.machine(desk) if cloud(desk.provider).rented else None
         if machine is None or machine.phase is not Phase.READY or not machine.scratch_gib:
             return []
         try:
@@ -179,7 +186,7 @@ class Leaving:
         from hotdesk.guest.cloud_init import source
 
         desk = self.store.desk(name)
-        machine = self.survey(desk.provider).of(name).live
+        machine = self.machine(desk)
         if machine is None or machine.phase is not Phase.READY:
             return at_work.AtWork()
         try:

@@ -91,6 +91,7 @@ class Opening:
         def patiently(self, name: str, ask: Callable[[], T]) -> T: ...
         def provider(self, name: str) -> Provider: ...
         def access(self, name: str) -> Access: ...
+        def machine(self, desk: Desk) -> Instance | None: ...
 
     def can_be_public(self, provider: str) -> None:
         """Raises `Usage` for a cloud whose desks cannot be opened."""
@@ -161,13 +162,13 @@ class Opening:
 
     def _open(self, desk: Desk) -> tuple[str, ...]:
         """Let in at the desk's machine whom its owner wants let in; who that is."""
-        machine = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name).live
+        machine = self.patiently(desk.name, lambda: self.machine(desk))
         self._each_its_own(desk.provider)
         return self._let_in(desk, machine) if machine else ()
 
     def _close(self, desk: Desk) -> Instance | None:
         """Let nobody in at the desk's machine, which is returned."""
-        machine = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name).live
+        machine = self.patiently(desk.name, lambda: self.machine(desk))
         self._each_its_own(desk.provider)
         provider = self._opener(desk.provider)
         if machine and provider:

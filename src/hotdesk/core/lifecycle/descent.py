@@ -23,6 +23,9 @@ from hotdesk.core.steps import Prove
 
 Holder = Instance | Disk | Image
 
+#: Kinds of leftovers that somebody's work may be in.
+_HOLDING = frozenset({"snapshot", "disk"})
+
 #: Of a machine that has ended: no start of it can come after that.
 FINAL = math.inf
 
@@ -172,9 +175,9 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
         same = next((g for g in groups if descent.reaches(g[0], end)), None)
         groups.append([end]) if same is None else same.append(end)
     made = past.machines
+    known = made | past.in_use
     if desk.goal is Goal.GONE:
         # Whatever this computer has worked on goes, begun anew or not; where it knows nothing, everything.
-        known = frozenset[str]().union(made, past.in_use)
         chosen = [t for t in whole if descent.history(t).keys() & known] if known else whole
     elif len(groups) < 2:
         return seen
@@ -192,14 +195,26 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
     strays = [t for t in things if t not in twins and not ours(t)]
     spares = [t for t in strays if isinstance(t, Disk) and made & _keys(t) and not _keys(t) & past.in_use]
     gone = {t.id for t in strays}
+    kept = seen.leftovers
+    if desk.goal is Goal.GONE and known:  # nobody's snapshot goes but one of a machine that is told of here
+        mine = known.union(*(descent.history(t) for t in chosen))
+        kept = tuple(t for t in kept if t.kind not in _HOLDING or _keys(t) & mine)
     return replace(
         seen,
+        leftovers=kept,
         instances=tuple(i for i in seen.instances if i.id not in gone),
         disks=tuple(d for d in seen.disks if d.id not in gone),
         images=tuple(i for i in seen.images if i.id not in gone),
         strays=tuple(t for t in strays if t not in spares),
         spares=tuple(spares),
     )
+
+
+def machine_of(desk: Desk, seen: Seen, past: Past) -> Instance | None:
+    """The machine that a command for the desk is meant for: of several, one that this computer knows."""
+    machines = own(desk, seen, past).machines
+    known = [m for m in machines if m.id in past.proven] or [m for m in machines if past.made(m)]
+    return max(known or machines, key=lambda i: (i.generation, i.started_at, i.id), default=None)
 
 
 def _chosen(

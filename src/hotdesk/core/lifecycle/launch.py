@@ -39,6 +39,8 @@ PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was 
 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
+    if desk.goal is Goal.RUNNING and (elsewhere := _not_from_there(desk, seen, past)):
+        return [elsewhere]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not superseded(disk, seen):
             if disk.held_by:
@@ -194,6 +196,27 @@ def launch(
     if work is None or work.region == offer.region:
         return [step]
     return [*_bring(work, offer, desk, seen, past), step]
+
+
+def _not_from_there(desk: Desk, seen: Seen, past: Past) -> Ask | None:
+    """A question, where what its owner chose (--from) is not what the machine would be launched from."""
+    if not desk.origin or past.made_at >= desk.since:  # it has been gone on from
+        return None
+    known = [*seen.images, *seen.disks, *seen.strays]
+    whole = [t for t in known if t.phase not in {Phase.ENDING, Phase.FAILED}]
+    named, newest = next((t for t in whole if t.id == desk.origin), None), seen.newest
+    if named is None:
+        why = "It has been deleted, or it is no image or disk of this desk."
+        return _another(desk, f"{desk.origin} is not there for {desk.name} to go on from.", why)
+    if newest is None or newest.id == named.id or not isinstance(named, Image) or holds(seen, named, newest):
+        return None
+    why = f"Its work is whole in {newest.id}, and there is more in that."
+    return _another(desk, f"{desk.name} has gone on from {desk.origin} already.", why)
+
+
+def _another(desk: Desk, what: str, why: str) -> Ask:
+    fix = f"hotdesk up {desk.name}   # without --from: goes on from the latest"
+    return Ask(what=what, why=why, fix=fix, unsure=True)
 
 
 def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyStep | None:

@@ -341,8 +341,10 @@ class Aws:
         # A machine that was parked has ended, and stays listed for an hour: its work is not missed either.
         desk = self._desks.get(thing_id)
         for machine_id, raw in self._machines.items():
-            ended = raw["State"]["Name"] == "terminated" and tags.read(raw.get("Tags")).get("goal") != "gone"
-            if ended and desk and self._desks.get(machine_id) == desk:
+            told = tags.read(raw.get("Tags"))
+            ended = raw["State"]["Name"] == "terminated" and told.get("goal") != "gone"
+            mine = told.get("owner", "") in {"", self._owner()}
+            if ended and mine and desk and self._desks.get(machine_id) == desk:
                 self._write_gone(split(machine_id)[0], [split(machine_id)[1]])
 
     def _write_gone(self, region: str, resources: list[str]) -> None:
@@ -351,10 +353,14 @@ class Aws:
             self.account.ec2_once(region).create_tags(Resources=resources, Tags=goal)
 
     def report(self, machine_id: str) -> None:
-        if tags.read((self._machines.get(machine_id) or {}).get("Tags")).get("reported") == "1":
+        said = tags.read((self._machines.get(machine_id) or {}).get("Tags"))
+        if said.get("reported") == "1" and said.get("goal") != "gone":
             return
         region, bare = split(machine_id)
-        told = [{"Key": "hotdesk:reported", "Value": "1"}]
+        told = [
+            {"Key": "hotdesk:reported", "Value": "1"},
+            {"Key": "hotdesk:goal", "Value": "running"},  # a `down` that did not come to its end is over
+        ]
         with contextlib.suppress(Refused), answers():  # without it, two computers ask where one would do
             self.account.ec2_once(region).create_tags(Resources=[bare], Tags=told)
 

@@ -32,6 +32,7 @@ hotdesk:verified    1                       read back and found whole
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ def line_of(tags: Tags) -> tuple[str, ...] | None:
 def _base36(seconds: float) -> str:
     if seconds == float("inf"):
         return ""
-    number, text = max(0, int(seconds)), ""
+    number, text = int(max(0.0, seconds)), ""
     while number or not text:
         number, digit = divmod(number, 36)
         text = _DIGITS[digit] + text
@@ -118,6 +119,7 @@ def generation(tags: Tags, key: str = "generation") -> int:
 
 def number(tags: Tags, key: str) -> float:
     try:
-        return float(tags.get(key, ""))
+        told = float(tags.get(key, ""))
     except ValueError:
         return 0.0
+    return told if math.isfinite(told) else 0.0  # nobody of us writes "nan"
