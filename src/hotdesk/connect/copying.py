@@ -191,11 +191,11 @@ def pull(
     with arriving(target, f"{access.desk}-{key}") as folder:
         tree = folder / "tree"
         tree.mkdir(exist_ok=True)
-        able, folders, files = _found_there(access, sources, below)
+        able, folders, files, dead = _found_there(access, sources, below)
         if rsync() and able:
             argv = [*_rsync(access, on_progress), *(["-R"] if below else [])]
             missing, failed = list[str](), list[str]()
-            for extra, into, some in _volleys(sources, folders, files, below):
+            for extra, into, some in _volleys([s for s in sources if s not in dead], folders, files, below):
                 marked = [f"{below.rstrip('/')}/./{source}" for source in some] if below else some
                 more = _pull_rsync(access, [*argv, *extra], marked, folder, on_progress, into=into)
                 missing, failed = missing + more[0], failed + more[1]
@@ -203,7 +203,8 @@ def pull(
             absent = [
                 source
                 for source, path in zip(sources, whole, strict=True)
-                if any(gone == part or gone.endswith(f"/{part}") for gone in missing for part in parts(path))
+                if source in dead
+                or any(gone == part or gone.endswith(f"/{part}") for gone in missing for part in parts(path))
             ]
         else:
             shutil.rmtree(tree, ignore_errors=True)
@@ -222,19 +223,25 @@ def pull(
     return Arrived(placed, absent, failed)
 
 
-def _found_there(access: Access, sources: Sequence[str], below: str) -> tuple[bool, set[str], set[str]]:
-    """Whether the desk has rsync; and which of the sources are links to folders there, and which to files."""
+def _found_there(
+    access: Access, sources: Sequence[str], below: str
+) -> tuple[bool, set[str], set[str], set[str]]:
+    """Whether the desk has rsync; and which of the sources are links to folders there, to files, to nothing.
+
+    The last are as absent as can be: what they lead to here is another thing, which the next copying would
+    be written into.
+    """
     links = (
-        'for s; do test -L "$s" && test -d "$s" && printf "d%s\\0" "$s" && continue; '
-        'test -L "$s" && test -e "$s" && printf "f%s\\0" "$s"; done'
+        'for s; do test -L "$s" || continue; if test -d "$s"; then k=d; elif test -e "$s"; then k=f; '
+        'else k=x; fi; printf "$k%s\\0" "$s"; done'
     )
     at = f"cd -- {shlex.quote(plain(below))} 2>/dev/null; " if below else ""
     line = f"cd; {at}xargs -0 sh -c {shlex.quote(links)} sh; command -v rsync >/dev/null"
     given = b"".join(os.fsencode(plain(source)) + b"\0" for source in sources)
     done = job_runner.run_there(access, line, given)
     told = {os.fsdecode(part) for part in done.stdout.split(b"\0") if part}
-    folders, files = ({s for s in sources if f"{kind}{plain(s)}" in told} for kind in "df")
-    return done.returncode == 0, folders, files
+    folders, files, dead = ({s for s in sources if f"{kind}{plain(s)}" in told} for kind in "dfx")
+    return done.returncode == 0, folders, files, dead
 
 
 def _volleys(

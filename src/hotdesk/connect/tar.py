@@ -88,10 +88,9 @@ def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> tupl
             at = at or slash
         at, name = shlex.quote(plain(at)), shlex.quote(f"./{name.rstrip('/')}")
         line = (
-            f"cd && cd -- {at} 2>/dev/null && {{ test -e {name} || test -L {name}; }} || exit {_ABSENT}; "
+            f"cd && cd -- {at} 2>/dev/null && test -e {name} || exit {_ABSENT}; "
             # What is named comes, and not a link to it.
-            f"n={name}; how=c; test ! -L {name} || if test -d {name}; then n={name}/.; "
-            f"elif test -e {name}; then how=ch; fi; "
+            f"n={name}; how=c; test ! -L {name} || if test -d {name}; then n={name}/.; else how=ch; fi; "
             'tar --version 2>/dev/null | grep -q GNU && exec tar -"$how"Sf - "$n" || exec tar -"$how"f - "$n"'
         )
         unpack = [ssh.program("tar"), "-xpf", "-", "-C", str(tree)]

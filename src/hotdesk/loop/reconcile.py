@@ -23,6 +23,7 @@ from hotdesk.core.errors import (
     Failing,
     HotdeskError,
     Kind,
+    Missing,
     NotAllowed,
     Overloaded,
     Refused,
@@ -104,7 +105,7 @@ class Reconciler:
     def tick(self, names: Collection[str] | None = None) -> Tick:
         """One look, and one step per desk (of all desks, or of those named, which the caller holds).
 
-        Raises `NotAllowed` or `Unreachable` when there can be no look.
+        Raises `NotAllowed`, `Missing` or `Unreachable` when there can be no look.
         """
         desks = [d for d in self.store.desks() if names is None or d.name in names]
         now = self.clock.now()  # before the look: what changes during it may not be in it
@@ -235,7 +236,7 @@ class Reconciler:
                 times = self._put_off[name] = self._put_off.get(name, 0) + 1
                 unseen[name] = self._longer(Wait(seconds=0.0, why=busy.why), name, times, self.clock.now())
                 continue
-            except (NotAllowed, Unreachable) as error:
+            except (Missing, NotAllowed, Unreachable) as error:
                 errors.append(error)
                 unseen[name] = Wait(seconds=30.0, why=error.what)
                 continue
@@ -491,7 +492,7 @@ def watch(
                     pause = 0.0
             except Unreachable:  # a night without network ends some day
                 pause = None
-            except NotAllowed:
+            except (Missing, NotAllowed):
                 if not unattended:
                     raise
                 pause, shut = None, True
