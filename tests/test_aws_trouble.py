@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hotdesk.core.errors import Kind, NotAllowed, Refused, Unreachable
@@ -146,6 +147,20 @@ def test_a_disk_smaller_than_the_image_is_refused_with_the_size_it_needs(mine: L
     with pytest.raises(Refused, match="10 GiB were asked") as no:
         mine.aws.launch(_order(base_image=big, disk_gib=10))
     assert "--disk" in no.value.fix
+
+
+def test_an_image_that_bills_a_licence_is_not_launched_on_spot(mine: Laptop, fake: FakeEc2) -> None:
+    """An image that is registered from a disk loses the licence: a spot desk could not be parked whole."""
+    licensed = {"Filters": [{"Name": "name", "Values": ["RHEL-*"]}]}
+    [image] = fake.client("ec2", HOME).describe_images(**licensed)["Images"]
+    on_spot = msgspec.structs.replace(offer(), market=Market.SPOT)
+    with pytest.raises(Refused, match="Red Hat Enterprise Linux") as no:
+        mine.aws.launch(_order(base_image=image["ImageId"], offer=on_spot))
+    assert no.value.kind is Kind.UNSUPPORTED
+    assert no.value.fix == f"hotdesk up blue --market on-demand --image {image['ImageId']}"
+    assert mine.things("instance") == []
+    mine.aws.launch(_order(base_image=image["ImageId"]))
+    assert len(mine.things("instance")) == 1
 
 
 # ---- quota and capacity ------------------------------------------------------------------------------

@@ -41,6 +41,11 @@ class Public:
     tpm: str | None = None
 
 
+#: One that bills a licence: `images.py` tells it by its name.
+LICENSED = Public(
+    "", "RHEL-10.1.0_HVM-20261012-x86_64-0-Hourly2-GP3", "309956199498", None, "x86_64", "/dev/sda1", 10,
+    "uefi-preferred", 47.0, description="Provided by Red Hat, Inc.",
+)  # fmt: skip
 #: Somebody's own, which no parameter leads to: a disk with data beside the root disk.
 TWO_DISKS = Public(
     "",
@@ -147,7 +152,7 @@ def _plain() -> list[Public]:
     return rows
 
 
-PUBLISHED = (*_deep_learning(), *_plain(), TWO_DISKS)
+PUBLISHED = (*_deep_learning(), *_plain(), TWO_DISKS, LICENSED)
 
 
 def public_id(prefix: str, region: str, name: str) -> str:

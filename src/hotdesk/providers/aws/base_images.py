@@ -42,6 +42,7 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
         str, ...
     ] = ()  # of a desk's own: the saves that it comes from, with itself (core/lifecycle/descent.py)
     parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
+    licence: str = ""  # what it bills beside the machine, as "Red Hat Enterprise Linux"
 
 
 def find_base(account: Account, order: LaunchOrder) -> BaseImage:
@@ -73,6 +74,16 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
             Kind.UNSUPPORTED,
             f"{found.id} has {len(found.more) + 1} disks that cannot be told apart once a spot machine is"
             " taken back: two are empty or from one snapshot, or there are too many.",
+        )
+    if found.licence and order.offer.market is Market.SPOT:
+        # EC2 API reference, RegisterImage: an image registered from a snapshot has no billing information
+        # of the product, and its machines do not run as what they are.
+        raise Refused(
+            Kind.UNSUPPORTED,
+            f"{found.id} bills a licence ({found.licence}), which an image of a spot machine's disk would "
+            "lose: parking could not save the desk whole.",
+            fix=f"hotdesk up {order.desk} --market on-demand"
+            + (f" --image {order.base_image}" if order.base_image else ""),
         )
     if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
         raise Refused(
@@ -202,7 +213,15 @@ def _base(image: Mapping[str, Any]) -> BaseImage:
         more=tuple((str(d), int(size)) for d, size in sorted(sizes.items()) if d != root),
         line=_line(told),
         parts=disks.written(made_from) if len(made_from) > 1 else "",
+        licence=_licence(image),
     )
+
+
+def _licence(image: Mapping[str, Any]) -> str:
+    """What an image bills beside its machine. DescribeImages: plain Linux is "Linux/UNIX"."""
+    platform = str(image.get("PlatformDetails") or "Linux/UNIX")
+    codes = [str(c.get("ProductCodeId")) for c in image.get("ProductCodes") or ()]
+    return platform if platform != "Linux/UNIX" else f"product code {codes[0]}" if codes else ""
 
 
 def _line(told: tags.Tags) -> tuple[str, ...]:
