@@ -132,3 +132,32 @@ def test_up_at_both_at_once_is_one_machine_or_a_question() -> None:
             assert len(cloud.machines()) == 1
     assert both, "they never met"
     assert one >= 38, f"one machine {one} times, a question {asked} times"
+
+
+def test_a_twin_that_was_withdrawn_is_no_lost_work_at_the_other_computer() -> None:
+    """1. Two computers launch at once; the younger machine goes, unused. 2. The other parks, and resumes."""
+    met = 0
+    for seed in range(40):
+        cloud, laptop = a_desk(seed, lag_seconds=20.0)
+        other = Laptop(cloud)
+        for each in (laptop, other):
+            each.want("blue", Goal.RUNNING, HERE)
+            cloud.clock.sleep(0.7)
+        met_here = False
+        for _ in range(300):
+            if len(cloud.machines()) > 1:
+                met_here = True
+            ticks = [each.reconciler.tick({"blue"}) for each in (laptop, other)]
+            cloud.violations = [v for v in cloud.violations if not v.startswith("two machines")]
+            if all(t.seconds is None for t in ticks):
+                break
+            cloud.clock.sleep(min(t.seconds for t in ticks if t.seconds is not None))
+        if not met_here or len(cloud.machines()) != 1:
+            continue
+        met += 1
+        for each in (laptop, other):
+            for goal in (Goal.PARKED, Goal.RUNNING):
+                each.want("blue", goal, HERE)
+                assert each.settle("blue") is None
+            cloud.quiet()
+    assert met > 10, "they seldom met"

@@ -85,7 +85,7 @@ class Shared(Protocol):
     """What a provider can do besides whose cloud other computers change at the same time."""
 
     def doom(self, thing_id: str) -> None:
-        """Write on it that its owner asked for it to be gone: it then shows as `doomed`, also while it goes.
+        """Write on it that it goes and is not to be missed: it then shows as `doomed`, also while it goes.
 
         What is already absent is success.
         """

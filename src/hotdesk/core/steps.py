@@ -151,7 +151,7 @@ class Delete(Step, frozen=True, kw_only=True):
     kind: str = ""  # machine | disk | image | …: an id alone does not tell
     of: str = ""  # the machine that left a disk, where the cloud still tells
     started_at: float | None = None  # of a machine that is saved: it goes only if that is its last start
-    for_good: bool = False  # its owner asked for the desk to be gone, and no other computer shall miss it
+    for_good: bool = False  # no other computer shall miss it: the desk shall be gone, or nobody ever used it
 
     @property
     def key(self) -> str:

@@ -284,7 +284,8 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
     )
     for twin in others:
         if past.made(twin) and not told(twin):
-            return let_go(twin, f"a late twin of {keep.id}: launched, and never reported to anybody")
+            why = f"a late twin of {keep.id}: launched, and never reported to anybody"
+            return let_go(twin, why, for_good=True)
     launched = past.launch.ended_at or past.launch.at if past.launch else None
     if launched and now - launched < TWIN_SECONDS and past.made(keep) and not any(map(told, others)):
         why = f"another computer launched {desk.name} at the same moment, and withdraws its machine"
