@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hotdesk
-from hotdesk.connect import tunnel
 from hotdesk.core.model import Desk, Goal
 from hotdesk.state.store import Store
 
@@ -114,6 +113,8 @@ def enough(store: Store) -> bool:
 
 
 def _notebook_open(store: Store, desk: Desk) -> bool:
+    from hotdesk.connect import tunnel
+
     assert store.folder is not None
     return tunnel.is_open(store.folder / "desks" / desk.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from hotdesk.core.errors import HotdeskError
-from hotdesk.core.lifecycle.plan import described
+from hotdesk.core.lifecycle.descent import described
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen, Value
 from hotdesk.core.ports import Access
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
@@ -231,3 +232,14 @@ def _chosen(
             return found[0] if len(found) == 1 else None
     running = [g for g in groups if any(isinstance(t, Instance) for t in g)]
     return running[0] if len(running) == 1 else None
+
+
+def described(thing: Instance | Disk | Image) -> str:
+    """A thing that holds work, in a few words: what it is and what it costs."""
+    kind = {Instance: "machine", Disk: "disk", Image: "image"}[type(thing)]
+    if isinstance(thing, Instance):
+        return f"{kind} {thing.id}"
+    held = f", in use at {thing.held_by}" if isinstance(thing, Disk) and thing.held_by else ""
+    at = thing.taken_at if isinstance(thing, Image) else thing.made_at
+    of = f" of {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" if at > 0 else ""
+    return f"{kind} {thing.id}{of} ({thing.size_gib:.3g} GiB, ${thing.usd_per_month:.2f} a month{held})"

@@ -12,14 +12,13 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from itertools import takewhile
 from shlex import quote
 
 from msgspec.structs import replace
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
-from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.lifecycle.descent import described, own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.launch import launch, without_machine
 from hotdesk.core.lifecycle.save import (
@@ -338,17 +337,6 @@ def _anothers_machine(desk: Desk, machine: Instance) -> Ask:
         fix=f"{there}. Then here: hotdesk up {desk.name}",
         unsure=True,
     )
-
-
-def described(thing: Instance | Disk | Image) -> str:
-    """A thing that holds work, in a few words: what it is and what it costs."""
-    kind = {Instance: "machine", Disk: "disk", Image: "image"}[type(thing)]
-    if isinstance(thing, Instance):
-        return f"{kind} {thing.id}"
-    held = f", in use at {thing.held_by}" if isinstance(thing, Disk) and thing.held_by else ""
-    at = thing.taken_at if isinstance(thing, Image) else thing.made_at
-    of = f" of {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" if at > 0 else ""
-    return f"{kind} {thing.id}{of} ({thing.size_gib:.3g} GiB, ${thing.usd_per_month:.2f} a month{held})"
 
 
 def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
