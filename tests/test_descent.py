@@ -451,6 +451,13 @@ def test_a_row_of_another_computer_starts_nothing_of_another_beginning() -> None
     assert len(cloud.machines()) == 1
 
 
+@pytest.mark.parametrize("started", [0.0, 1795967676.0, 1795967676.87, 1795967676.9999998])
+def test_a_start_comes_back_from_its_tag_to_the_last_digit(started: float) -> None:
+    """A part of a second that is lost makes work look lost at the next computer."""
+    line = (f"0badc0de@{started!r}", "feedbeef@1795967000.0")
+    assert tags.line_of({"line": tags.line(line)}) == line
+
+
 def test_the_line_of_a_launch_is_what_its_image_tells() -> None:
     assert extended(SAVED) == (mark(SAVED),)
     assert extended(LATER) == (mark(SAVED), mark(LATER))

@@ -90,19 +90,22 @@ def line_of(tags: Tags) -> tuple[str, ...] | None:
 
 
 def _base36(seconds: float) -> str:
+    """Exactly these seconds: EC2 tells whole ones; a part of one stands behind a point, in decimals."""
     if seconds == float("inf"):
         return ""
-    number, text = int(max(0.0, seconds)), ""
+    whole, _, part = repr(max(0.0, float(seconds))).partition(".")
+    number, text = int(whole), ""
     while number or not text:
         number, digit = divmod(number, 36)
         text = _DIGITS[digit] + text
-    return text
+    return text if part == "0" else f"{text}.{part}"
 
 
 def _number36(text: str) -> float:
     """Seconds; of what is no number (somebody has changed the tag), a time before every start."""
     try:
-        return float(int(text, 36)) if text else float("inf")
+        whole, point, part = text.partition(".")
+        return float(f"{int(whole, 36)}{point}{part}") if text else float("inf")
     except ValueError:
         return float("-inf")
 
