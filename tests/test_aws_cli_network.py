@@ -78,7 +78,11 @@ def test_a_line_that_is_cut_and_comes_back(cloud: FakeEc2, ask: Ask, line: Line,
         assert paid(cloud) == there, action
 
 
-@pytest.mark.parametrize("action", ["CreateImage", "DescribeVolumes"])
+#: What holds when nothing comes back at this call: the second is of the first look, before a word is written.
+STANDS = {"CreateImage": "What you asked for stands", "DescribeVolumes": "Nothing was done"}
+
+
+@pytest.mark.parametrize("action", list(STANDS))
 def test_silence_ends_with_ctrl_c_and_the_same_command_goes_on(
     cloud: FakeEc2, ask: Ask, line: Line, tmp_path: Path, action: str
 ) -> None:
@@ -92,7 +96,7 @@ def test_silence_ends_with_ctrl_c_and_the_same_command_goes_on(
     began = time.monotonic()
     assert typed.ctrl_c() == 130
     assert time.monotonic() - began < 5
-    assert "What you asked for stands" in typed.file.read_text()
+    assert STANDS[action] in typed.file.read_text()
     line.mend()
     well(ask("park", "blue"))
     assert paid(cloud) == {"snapshot": 1}
