@@ -1,6 +1,6 @@
 """docs/cli.md, from the program itself: `python -m tests.cli_reference > docs/cli.md`.
 
-`tests/test_doors.py` holds the file to what this prints.
+`tests/test_cli_reference.py` holds the file to what this prints.
 """
 
 from __future__ import annotations

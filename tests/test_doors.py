@@ -58,13 +58,6 @@ def test_the_table_and_the_files_agree() -> None:
     assert files == set(ALL)
 
 
-def test_the_reference_of_commands_is_what_the_program_says() -> None:
-    """`python -m tests.cli_reference > docs/cli.md` mends it."""
-    from tests.cli_reference import reference
-
-    assert (Path(__file__).parents[1] / "docs" / "cli.md").read_text() == reference()
-
-
 def test_every_error_has_a_documented_exit_code() -> None:
     from hotdesk.core.errors import EXIT_CODES, HotdeskError
 
