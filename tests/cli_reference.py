@@ -15,10 +15,11 @@ from hotdesk.core.errors import EXIT_CODES
 TOP = """\
 # The command line
 
-Every command, as the program describes it; `python -m tests.cli_reference > docs/cli.md` writes this file.
+Every command, as `--help` describes it. Generated: `python -m tests.cli_reference > docs/cli.md`.
 
-`--json` prints what a command knows as JSON. `--dry-run` prints what a command would do, with its reasons,
-and does nothing. `--yes` answers the questions that it would ask.
+`--json` prints a command's result as JSON, `--dry-run` prints the plan with its reasons and changes nothing, and
+`--yes` skips confirmation. TIME is a duration such as `45m`, `1.5h` or `2d`; CONTRIBUTING.md lists the unit of a
+plain number for each option.
 """
 
 

@@ -17,52 +17,52 @@ from hotdesk.core.errors import HotdeskError, Usage
 #: section -> name -> what it does. The command is `command` in hotdesk/cli/NAME.py (hyphens: underscores).
 COMMANDS = {
     "The desk": {
-        "up": "Open a desk: a machine you are logged into, with Jupyter answering.",
-        "ls": "Your desks: what each is doing, what it costs now and has cost.",
-        "show": "One desk, and the last lines of its journal.",
-        "log": "The journal: every step, with its reason. -f follows it live.",
-        "park": "Save everything in a verified image and stop paying.",
-        "resume": "Come back to a parked desk, on whatever machine is best now.",
-        "stop": "Turn the machine off; its disk stays.",
-        "start": "Turn a stopped machine on again.",
-        "move": "The same desk on other hardware.",
+        "up": "Open a desk: launch its instance, log in, start Jupyter.",
+        "ls": "List your desks: state, price and cost so far.",
+        "show": "Show one desk and its recent journal.",
+        "log": "Show the journal: every step and its reason; -f follows it.",
+        "park": "Save everything in a verified image, then stop paying.",
+        "resume": "Bring a parked desk back, on the best offer now.",
+        "stop": "Stop the instance; keep its disk.",
+        "start": "Start a stopped instance.",
+        "move": "Move a desk to other hardware.",
         "down": "Delete a desk and its images. Asks first.",
-        "watch": "Go on with whatever is left to do, and keep it so.",
+        "watch": "Finish pending steps, recover interruptions, run queued jobs.",
     },
-    "At the desk": {
-        "ssh": "A terminal at the desk (in tmux), or one command there.",
-        "notebook": "Jupyter in your browser; --url prints the address.",
-        "code": "The desk in VS Code, or any editor that works over ssh.",
+    "On the desk": {
+        "ssh": "Open a terminal on the desk (in tmux), or run one command.",
+        "notebook": "Open Jupyter in your browser; --url prints the URL.",
+        "code": "Open the desk in VS Code, or any editor that works over ssh.",
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",
     },
     "Leaving": {
-        "stay": "Keep a desk that would end itself: `hotdesk stay 2h`.",
-        "costs": "The bill: by desk and month, what it was for, and what leaving it on would have cost.",
-        "gc": "What no desk needs any more, in every region: its cost, and why it may go.",
+        "stay": "Keep a desk running for a while: `hotdesk stay 2h`.",
+        "costs": "Show the bill by desk and month, and what parking saved.",
+        "gc": "List or delete orphaned resources in every region.",
     },
     "Speed and cost": {
-        "bench": "Measure this machine's speed, with bands; list and compare what was measured.",
-        "plan": "What finishing a job costs and how long it takes, on 1 machine or on 1000.",
-        "predict": "A job's speed on a GPU where it never ran, from where it did.",
+        "bench": "Measure a machine's training speed; list and compare results.",
+        "plan": "Plan a job's total cost and time, on 1 machine or on 1000.",
+        "predict": "Predict a job's speed on a GPU from measurements on others.",
     },
     "Choosing": {
-        "offers": "Every machine that fits: what it costs, where, and how far away it is.",
-        "regions": "How far each region is from here, and what the wanted GPU costs there.",
-        "spot": "What spot has cost, zone by zone: figures by time, advice, a plot.",
+        "offers": "List matching offers: price, location and distance.",
+        "regions": "Measure the latency of each region; show a GPU's price there.",
+        "spot": "Show what spot has cost in each zone, with advice and a plot.",
     },
     "Long runs": {
-        "run": "Run a long job at a desk: it outlives ssh, this computer and interruptions.",
-        "jobs": "What runs, what waits, how each ended, what it took and cost.",
-        "logs": "What a job has said; -f goes on with it.",
-        "attach": "The job's own terminal at the desk.",
-        "cancel": "End a job, kindly first.",
-        "simulate": "Spot or on-demand under a deadline: a policy over recorded traces.",
+        "run": "Run a long job that survives dropped ssh and interruptions.",
+        "jobs": "List jobs: state, result, time and cost.",
+        "logs": "Print a job's output; -f follows it.",
+        "attach": "Attach to the job's terminal.",
+        "cancel": "Cancel a job: SIGTERM, then SIGKILL.",
+        "simulate": "Simulate a spot policy under a deadline, over recorded traces.",
     },
     "Help": {
-        "doctor": "What is wrong, why, and how to mend it.",
-        "iam": "The least that hotdesk must be allowed to do on AWS, as a policy.",
-        "completion": "Shell completion for bash, zsh and fish.",
+        "doctor": "Diagnose problems: what is wrong, why, and how to fix it.",
+        "iam": "Print the minimal IAM policy for AWS.",
+        "completion": "Print shell completion for bash, zsh or fish.",
     },
 }
 
@@ -108,13 +108,13 @@ class Table(click.Group):
 @click.group(
     cls=Table,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Ctrl-C is always safe: what you asked for stands, and the next command goes on with it.",
+    epilog="Ctrl-C is always safe: your request is saved, and the next command continues it.",
 )
 @click.version_option(package_name="hotdesk", prog_name="hotdesk", message="%(prog)s %(version)s")
 def hotdesk() -> None:
     """A deep-learning desk: open it when you need it, leave when you are done, lose nothing.
 
-    Begin with `hotdesk up`. With no cloud account, the desk is on this computer.
+    Start with `hotdesk up`. Without a cloud account, the desk runs on this computer.
     """
 
 

@@ -16,7 +16,7 @@ from hotdesk.core.errors import NeedsDecision, Usage
 @click.argument("number", type=int, required=False, metavar="[JOB]")
 @click.pass_context
 def command(ctx: click.Context, name: str, number: int | None) -> None:
-    """The job's own terminal at the desk, where it has tmux. Ctrl-B D leaves it; Ctrl-C reaches the job."""
+    """Attach to the job's terminal (needs tmux on the desk). Ctrl-B D detaches; Ctrl-C reaches the job."""
     from hotdesk.connect import ssh
 
     with Hotdesk() as desks:

@@ -21,28 +21,81 @@ _WORKLOADS = ("all", "copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2"
 @click.command(name="bench")
 @click.argument("words", nargs=-1, metavar="[NAME | list | compare [WORKLOAD]]")
 @click.option(
-    "--workload", default="all", show_default=True, help=", ".join(_WORKLOADS) + "; several with commas."
+    "--workload",
+    default="all",
+    show_default=True,
+    metavar="NAMES",
+    help=f"Workloads, comma-separated: {', '.join(_WORKLOADS)}.",
 )
 @click.option(
-    "--cmd", default="", metavar="COMMAND", help="Your own job instead, timed by the lines it prints."
-)
-@click.option("--step-regex", default=r"step\D*(\d+)", show_default=True, help="A line that ends a step.")
-@click.option("--items-per-step", type=float, default=1.0, show_default=True)
-@click.option("--steps", type=int, default=20, show_default=True, help="Steps of your job at least.")
-@click.option(
-    "--precision", default="auto", show_default=True, help="fp32, tf32, bf16, fp16; several with commas."
-)
-@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
-@click.option("--batch", type=int, default=0, help="Batch size; searched for when not given.")
-@click.option("--seconds-max", type=float, default=300.0, show_default=True, help="For everything together.")
-@click.option("--usd-max", type=float, default=0.0, help="Dollars at most; needs a price.")
-@click.option(
-    "--usd-per-hour", type=float, default=0.0, help="The machine's price, where hotdesk does not know it."
+    "--cmd", default="", metavar="COMMAND", help="Measure your own job, timed by the lines it prints."
 )
 @click.option(
-    "--soak", type=float, default=0.0, help="Seconds each network runs at least, to see throttling."
+    "--step-regex",
+    default=r"step\D*(\d+)",
+    show_default=True,
+    metavar="REGEX",
+    help="Pattern of the line that --cmd prints after each step.",
 )
-@click.option("--python", default="", help="The Python that has torch.")
+@click.option(
+    "--items-per-step",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="Items (images, tokens) in one step of --cmd.",
+)
+@click.option(
+    "--steps", type=int, default=20, show_default=True, metavar="N", help="Minimum number of steps of --cmd."
+)
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    metavar="NAMES",
+    help="Numeric precisions, comma-separated: fp32, tf32, bf16, fp16.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Device to measure.",
+)
+@click.option(
+    "--batch", type=int, default=0, metavar="N", help="Batch size.  [default: the fastest that fits]"
+)
+@click.option(
+    "--time-limit",
+    "seconds_max",
+    type=options.Length("s", positive=True),
+    default="5m",
+    show_default=True,
+    help="Maximum time for all measurements.",
+)
+@click.option(
+    "--budget",
+    "usd_max",
+    type=float,
+    default=0.0,
+    metavar="USD",
+    help="Maximum cost; the price must be known.  [default: none]",
+)
+@click.option(
+    "--usd-per-hour",
+    type=float,
+    default=0.0,
+    metavar="USD",
+    help="Price of the machine per hour, if hotdesk does not know it.",
+)
+@click.option(
+    "--soak",
+    type=options.Length("s", low=0),
+    default="0s",
+    show_default=True,
+    help="Minimum time per network, to detect thermal throttling.",
+)
+@click.option("--python", default="", metavar="PATH", help="Python interpreter that has torch.")
 @options.as_json
 def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Measure how fast a machine trains: this computer, or the desk NAME.
@@ -53,8 +106,8 @@ def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
     hotdesk bench --cmd "python train.py" --step-regex "step (\\d+)" --items-per-step 64
     hotdesk bench list | compare         what was measured
 
-    Each rate has a band. A run beside which other programs were busy, or that slowed down, is kept, says so,
-    and is not used by predictions. Seconds are capped, and dollars with --usd-max.
+    Each rate has a confidence band. A run that slowed down, or shared the machine with busy programs, is
+    kept and marked, but predictions do not use it. --time-limit and --budget cap a measurement.
     """
     from hotdesk.market import benchmarks
 
@@ -91,15 +144,17 @@ def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
 
 
 def _check(given: dict[str, Any]) -> None:
-    for name in ("items_per_step", "seconds_max"):
-        if not given[name] > 0:
-            raise Usage(
-                f"--{name.replace('_', '-')} {given[name]:g} is impossible.", "It is more than zero.", "60"
-            )
-    for name in ("batch", "usd_max", "usd_per_hour", "soak", "steps"):
+    if not given["items_per_step"] > 0:
+        raise Usage(
+            f"--items-per-step {given['items_per_step']:g} is impossible.",
+            "It must be more than zero.",
+            "hotdesk bench --items-per-step 64 ...",
+        )
+    for name in ("batch", "usd_max", "usd_per_hour", "steps"):
         if given[name] < 0:
+            option = "--budget" if name == "usd_max" else f"--{name.replace('_', '-')}"
             raise Usage(
-                f"--{name.replace('_', '-')} {given[name]:g} is impossible.", "It is not negative.", "0"
+                f"{option} {given[name]:g} is impossible.", "It must not be negative.", "hotdesk bench --help"
             )
     for name in given["workload"].split(","):
         if name not in _WORKLOADS:
@@ -177,7 +232,7 @@ def _ran(argv: list[str]) -> dict[str, Any]:
         raise _Broken(
             f"The measurement ended with {done.returncode} and no result.",
             "Its last words are above.",
-            "hotdesk bench --workload matmul --seconds-max 30",
+            "hotdesk bench --workload matmul --time-limit 30s",
         ) from error
     return document
 

@@ -12,11 +12,11 @@ from hotdesk.core.errors import Usage
 @click.command()
 @options.name
 @click.argument("number", type=int, required=False, metavar="[JOB]")
-@click.option("--all", "every", is_flag=True, help="All jobs of the desk that have not ended.")
+@click.option("--all", "every", is_flag=True, help="Cancel every unfinished job of the desk.")
 def command(name: str, number: int | None, every: bool) -> None:
-    """End a job: SIGTERM, and SIGKILL when its grace is over. One that waits never begins.
+    """Cancel a job: SIGTERM, then SIGKILL after its --grace. A queued job never starts.
 
-    What is to happen to the desk afterwards (--then) still happens.
+    The desk still does what --then says.
     """
     with Live() as live, options.open_desks(live) as desks:
         left = [j for j in desks.store.jobs(name, unsettled=True) if j.result is None]

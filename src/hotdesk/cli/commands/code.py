@@ -15,13 +15,13 @@ from hotdesk.cli.ui import options, render
 
 @click.command()
 @options.name_or_only
-@click.option("--print", "only_print", is_flag=True, help="Print the link, and open nothing.")
-@click.option("--setup", is_flag=True, help="Add one line to ~/.ssh/config, so that editors know your desks.")
+@click.option("--print", "only_print", is_flag=True, help="Print the link without opening it.")
+@click.option("--setup", is_flag=True, help="Add one line to ~/.ssh/config, so that editors find your desks.")
 def command(name: str | None, only_print: bool, setup: bool) -> None:
-    """The desk in VS Code (or any editor that works over ssh).
+    """Open the desk in VS Code, or in any editor that works over ssh.
 
-    Editors read ~/.ssh/config. Once, `--setup` adds a line there that includes a file of hotdesk's, in which
-    every desk that was opened this way stands as a host named hotdesk-NAME.
+    Editors read ~/.ssh/config. Run with `--setup` once: it includes hotdesk's own file there, in which every
+    desk opened this way is a host named hotdesk-NAME.
     """
     from hotdesk.connect import editor
 

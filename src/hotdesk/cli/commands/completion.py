@@ -10,7 +10,7 @@ from hotdesk.cli.ui import render
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Shell completion, with the names of your desks.
+    """Print a shell completion script; it completes desk names too.
 
     \b
     bash:  eval "$(hotdesk completion bash)"      in ~/.bashrc

@@ -20,15 +20,23 @@ _ABOUT_THEIRS = (
 
 @click.command()
 @options.name_or_only
-@click.option("--by", type=click.Choice(["day", "month"]), default="month", show_default=True)
-@click.option("--compare", is_flag=True, help="This month, beside AWS's own bill ($0.01 for asking).")
+@click.option(
+    "--by",
+    type=click.Choice(["day", "month"]),
+    default="month",
+    show_default=True,
+    help="Period to group charges by.",
+)
+@click.option(
+    "--compare", is_flag=True, help="Compare this month with AWS's own bill (AWS charges $0.01 a request)."
+)
 @options.yes
 @options.as_json
 def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: bool) -> None:
-    """The bill, from the journal, in US dollars; of desks that are gone too.
+    """Show the bill in US dollars, from the journal, deleted desks included.
 
-    A figure with "<" is at most: something ended at a time that is not known. Spot is billed at the price of
-    each hour. What goes out of the cloud to the internet is not measured and not in it, nor are taxes.
+    A figure marked "<" is an upper bound: the exact end of something is unknown. Spot is billed at each
+    hour's price. Traffic to the internet, which is not measured, and taxes are not included.
     """
     if compare:
         question = "AWS takes $0.01 for each page of its bill that is asked for. Ask?"

@@ -12,14 +12,14 @@ _MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red
 
 @click.command()
 @options.name_or_only
-@click.option("--fix", is_flag=True, help="Do what is safe to do.")
-@click.option("--adopt", is_flag=True, help="Rebuild the rows of desks that are seen and not known here.")
+@click.option("--fix", is_flag=True, help="Apply the fixes that are safe.")
+@click.option("--adopt", is_flag=True, help="Take over desks that exist but are unknown on this computer.")
 @options.as_json
 @click.pass_context
 def command(ctx: click.Context, name: str | None, fix: bool, adopt: bool, as_json: bool) -> None:
-    """What is wrong, why, and how to mend it.
+    """Diagnose problems: what is wrong, why, and how to fix it.
 
-    Exits with 0 when nothing has to be done, with 5 otherwise.
+    Exits with 0 if nothing needs fixing, 5 otherwise.
     """
     adopted = doctor.adopt() if adopt else []
     for desk in adopted:

@@ -15,7 +15,7 @@ from hotdesk.core.model import Goal
 @options.yes
 @options.dry_run
 def command(name: str, yes: bool, dry_run: bool) -> None:
-    """Delete a desk: its machine, its disk, its images, its keys. Asks first.
+    """Delete a desk: instance, disk, images and keys. Asks first.
 
     To leave and come back later, use `hotdesk park`.
     """

@@ -11,15 +11,15 @@ from hotdesk.services import orphans
 
 
 @click.command()
-@click.option("--yes", "-y", is_flag=True, help="Delete what may go.")
-@click.option("--dry-run", is_flag=True, help="Only show what would go; this is what it does without --yes.")
+@click.option("--yes", "-y", is_flag=True, help="Delete what is safe to delete.")
+@click.option("--dry-run", is_flag=True, help="List only; this is also the behaviour without --yes.")
 @options.as_json
 @click.pass_context
 def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """What is left in every cloud and region that no desk of yours needs: what it costs, and why it may go.
+    """List orphaned resources in every cloud and region: what they cost and why they can go.
 
-    Nothing is deleted without --yes, and then only what holds nothing that is not held elsewhere. What has
-    no tag of hotdesk's is not even looked at. Exits with 5 when a cloud or a region could not be looked at.
+    Deletes only with --yes, and then only what holds no unique data. Ignores resources that are not
+    hotdesk's. Exits with 5 if a cloud or region could not be listed.
     """
     with Hotdesk() as desks:
         found, unread = desks.leftovers()

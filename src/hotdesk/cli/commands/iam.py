@@ -9,9 +9,9 @@ from hotdesk.cli.ui import render
 
 @click.command()
 def command() -> None:
-    """Print the least that hotdesk must be allowed to do on AWS, as an IAM policy.
+    """Print the minimal IAM policy that hotdesk needs on AWS, as JSON.
 
-    It is JSON, made to be piped: `hotdesk iam > hotdesk.json`, then
+    Save it with `hotdesk iam > hotdesk.json`, then create it with
     `aws iam create-policy --policy-name hotdesk --policy-document file://hotdesk.json`.
     """
     from hotdesk.providers.aws.iam import policy

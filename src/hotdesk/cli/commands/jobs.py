@@ -15,9 +15,17 @@ _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yel
 @click.command()
 @options.name_or_only
 @options.as_json
-@click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option(
+    "-n",
+    "--lines",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Number of jobs to show.",
+)
 def command(name: str | None, as_json: bool, lines: int) -> None:
-    """What runs, what waits, how each job ended, what it took and cost. Without NAME, of all desks."""
+    """List jobs: running, queued and ended, with result, time and cost. Without NAME: of all desks."""
     with Hotdesk() as desks:
         jobs = desks.store.jobs(name)
         if name and not jobs:

@@ -14,13 +14,19 @@ from hotdesk.core.steps import Row
 
 @click.command()
 @options.name_or_only
-@click.option("-f", "--follow", is_flag=True, help="Go on, as more is written.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new steps as they are taken.")
 @click.option(
-    "-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="At most so many."
+    "-n",
+    "--lines",
+    default=50,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Number of steps to show.",
 )
 @options.as_json
 def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
-    """The journal: every step, with its reason and how it ended. Without NAME, of all desks."""
+    """Show the journal: every step, its reason and its result. Without NAME: of all desks."""
     with Hotdesk() as desks:
         options.say_frozen(desks)
         change, _ = desks.store.changed(0) if follow else (0, [])

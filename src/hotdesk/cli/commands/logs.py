@@ -14,12 +14,14 @@ from hotdesk.core.errors import NeedsDecision
 @click.command()
 @options.name
 @click.argument("number", type=int, required=False, metavar="[JOB]")
-@click.option("-f", "--follow", is_flag=True, help="Go on with it, over interruptions too, until it ends.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Follow the output until the job ends, past interruptions."
+)
 @click.pass_context
 def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> None:
-    """What a job has said: the newest of the desk, or the one of that number.
+    """Print a job's output: of job number JOB, or of the desk's newest job.
 
-    With -f it exits with the job's own status; Ctrl-C only ends the listening.
+    With -f, exits with the job's own status; Ctrl-C stops following and leaves the job running.
     """
     from hotdesk.cli.commands.run import report
     from hotdesk.connect import job_runner

@@ -22,7 +22,7 @@ _MARKS = {
 @click.command()
 @options.as_json
 def command(as_json: bool) -> None:
-    """Your desks: what each is doing, what it costs now, and has cost."""
+    """List your desks: state, price per hour and cost so far."""
     with Hotdesk() as desks:
         views, others = desks.ls(), desks.others
         options.say_frozen(desks)

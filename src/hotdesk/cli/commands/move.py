@@ -18,10 +18,10 @@ from hotdesk.core.errors import Usage
 @options.yes
 @options.dry_run
 def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **given: Any) -> None:
-    """The same desk on other hardware: everything on it comes along.
+    """Move a desk to other hardware, with everything on it.
 
-    Write the code on a cheap machine, then `hotdesk move NAME --gpu L4` for the full data. Asks first where
-    something works there.
+    Write code on a cheap instance, then run `hotdesk move NAME --gpu L4` for the full data. Asks first if
+    something is running there.
     """
     with Live() as live, options.open_desks(live, over_budget) as desks:
         name = name or desks.only()

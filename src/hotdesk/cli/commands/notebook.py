@@ -14,15 +14,15 @@ from hotdesk.core.errors import Usage
 
 @click.command()
 @options.name_or_only
-@click.option("--url", "only_url", is_flag=True, help="Print the address and nothing else.")
-@click.option("--password", "only_password", is_flag=True, help="Print the password and nothing else.")
+@click.option("--url", "only_url", is_flag=True, help="Print only the URL.")
+@click.option("--password", "only_password", is_flag=True, help="Print only the password.")
 @options.public
-@click.option("--private", is_flag=True, help="Through the ssh tunnel only, as at first.")
+@click.option("--private", is_flag=True, help="Revoke public access: ssh tunnel only, the default.")
 def command(name: str | None, only_url: bool, only_password: bool, public: str | None, private: bool) -> None:
-    """The desk's Jupyter in your browser; through an ssh tunnel when the desk is elsewhere.
+    """Open the desk's Jupyter in your browser, through an ssh tunnel if the desk is remote.
 
-    With --public it can also be reached at the machine's own address, port 8888, with TLS and the password,
-    from the address that you call from; that is so until --private, also after park and resume.
+    --public also exposes it on the instance's public IP, port 8888, with TLS and the password, to the IP
+    you call from. It stays public until --private, across park and resume.
     """
     if private and public:
         raise Usage("--private and --public contradict each other.", "", "hotdesk notebook --private")

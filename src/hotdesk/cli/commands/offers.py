@@ -39,43 +39,65 @@ AGAIN_SECONDS = 60.0  # after which prices that were not told in time are asked 
 
 @click.command()
 @click.argument("instance_types", metavar="[TYPE...]", nargs=-1)
-@click.option("--gpu", multiple=True, help="L4, A100:8 (eight of them), A100-80GB, none. May be repeated.")
 @click.option(
-    "--gpu-memory", default="", metavar="GIB", help="Of one GPU: 24.. (at least), ..16, 16..48, 24."
+    "--gpu",
+    multiple=True,
+    metavar="GPU",
+    help="GPU model and count: L4, A100:8, A100-80GB, none (repeatable).",
 )
-@click.option("--gpus", default="", metavar="N", help="How many GPUs: 1, 1..4, 0.5 (half of one).")
-@click.option("--cpus", default="", metavar="N", help="How many vCPUs: 8.. and so on.")
-@click.option("--memory", default="", metavar="GIB", help="Memory: 32.. and so on.")
+@click.option(
+    "--gpu-memory", default="", metavar="GIB", help="Memory of one GPU: 24.. (at least), ..16, 16..48, 24."
+)
+@click.option("--gpus", default="", metavar="N", help="Number of GPUs: 1, 1..4, 0.5 (half a GPU).")
+@click.option("--cpus", default="", metavar="N", help="Number of vCPUs: 8.. (at least), 4..16.")
+@click.option("--memory", default="", metavar="GIB", help="System memory: 32.. (at least), 16..64.")
 @click.option(
     "--arch",
     default="",
     type=click.Choice(["", "x86_64", "arm64", "x86", "arm"]),
     metavar="ARCH",
-    help="x86_64 or arm64.",
+    help="CPU architecture: x86_64 or arm64.",
 )
-@click.option("--region", "regions", multiple=True, help="us-west-2, or eu-* for several. May be repeated.")
-@click.option("--zone", default="", help="One zone, as us-west-2b.")
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="Region or glob: us-west-2, eu-* (repeatable).",
+)
+@click.option("--zone", default="", metavar="ZONE", help="Availability zone, such as us-west-2b.")
 @click.option(
     "--market",
     default="",
     type=click.Choice(["", "on-demand", "spot"]),
     metavar="MARKET",
-    help="on-demand or spot.",
+    help="Market: on-demand or spot.  [default: both]",
 )
-@click.option("--max-usd", type=click.FloatRange(min=0), metavar="USD", help="Dollars an hour at most.")
+@click.option("--max-usd", type=click.FloatRange(min=0), metavar="USD", help="Maximum price per hour.")
 @click.option(
-    "--sort", default="price", type=click.Choice(["price", "latency", "speed", "value"]), show_default=True
+    "--sort",
+    default="price",
+    type=click.Choice(["price", "latency", "speed", "value"]),
+    show_default=True,
+    help="Sort order; value is dollars for the same work.",
 )
-@click.option("--limit", default=SHOWN, type=click.IntRange(0), help=f"Lines of the table; 0: all. [{SHOWN}]")
 @click.option(
-    "--all", "everything", is_flag=True, help="Also what was refused lately (sold out, over quota)."
+    "--limit",
+    default=SHOWN,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Number of table rows; 0 shows all.",
 )
-@click.option("--wide", is_flag=True, help="One line for each zone and market, with its source.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: all offers that fit.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: all offers that fit.")
-@click.option("-i", "--interactive", is_flag=True, help="Filter and sort in place; Enter opens a desk there.")
-@click.option("--refresh", is_flag=True, help="Ask every source now, however fresh the cache is.")
-@click.option("--offline", is_flag=True, help="Ask nobody: what is cached and what ships with hotdesk.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Include offers refused recently (sold out, over quota)."
+)
+@click.option("--wide", is_flag=True, help="Print one row per zone and market, with the price's source.")
+@click.option("--json", "as_json", is_flag=True, help="Print all matching offers as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all matching offers as CSV.")
+@click.option("-i", "--interactive", is_flag=True, help="Browse the offers; Enter opens a desk on one.")
+@click.option("--refresh", is_flag=True, help="Fetch prices now, even if the cache is fresh.")
+@click.option("--offline", is_flag=True, help="Use only cached and shipped prices.")
 def command(
     *,
     instance_types: tuple[str, ...],
@@ -90,7 +112,7 @@ def command(
     offline: bool,
     **filters: Any,
 ) -> None:
-    """Every machine that fits: what it costs, where, and how far away it is."""
+    """List matching offers: price, location and distance."""
     from hotdesk.market.latency import latencies
     from hotdesk.market.query import Query, search
     from hotdesk.market.shipped import shipped

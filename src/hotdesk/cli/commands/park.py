@@ -14,10 +14,10 @@ from hotdesk.core.model import Goal
 @options.yes
 @options.dry_run
 def command(name: str | None, yes: bool, dry_run: bool) -> None:
-    """Save everything in a verified image, and stop paying.
+    """Save everything in a verified image and delete the instance, to stop paying for it.
 
-    The machine is stopped, its whole disk is taken into an image, the image is read back; only then is the
-    machine deleted. Should anything fail before that, nothing is. Asks first where something works there.
+    Stops the instance, takes an image of its whole disk and reads the image back; only then deletes the
+    instance. If anything fails before that, nothing is deleted. Asks first if something is running there.
     """
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only()

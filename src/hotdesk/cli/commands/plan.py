@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,116 +25,200 @@ _SHOWN_LOST = 12
 
 
 @click.command(name="plan")
+@click.option("--work", "work_hours", type=options.Length("h"), help="Run time on one machine: 40h.")
+@click.option("--took", type=options.Length("h"), help="Run time measured on the GPU of --on: 48m, 3.5h.")
 @click.option(
-    "--work",
-    "work_hours",
-    type=options.Length("h"),
-    metavar="TIME",
-    help="Machine time: 40h; with --on, on that GPU.",
+    "--on",
+    "reference",
+    metavar="GPU",
+    default="",
+    help="GPU or instance type that --work or --took is about.",
 )
-@click.option("--took", metavar="TIME", help='The same as a time: "48 min", "3.5 h"; with --on GPU.')
-@click.option("--on", "reference", metavar="GPU", default="", help="Where --work was seen or guessed.")
-@click.option("--items", type=float, help="Items in all (or in an epoch), with rates given by --from.")
-@click.option("--epochs", type=float, default=1.0, show_default=True, help="How often all items are seen.")
 @click.option(
-    "--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate, items/s; repeat it."
+    "--items",
+    type=float,
+    metavar="N",
+    help="Number of items to process, at the rates of --from or --workload.",
+)
+@click.option(
+    "--epochs", type=float, default=1.0, show_default=True, metavar="N", help="Number of passes over --items."
+)
+@click.option(
+    "--from", "measured", multiple=True, metavar="GPU=RATE", help="Measured rate in items/s (repeatable)."
 )
 @click.option(
     "--family",
     type=click.Choice([f.value for f in Family]),
     default="other",
     show_default=True,
-    help="Kind of network.",
+    help="Family of the network.",
 )
 @click.option(
     "--precision",
     type=click.Choice([p.value for p in Precision]),
     default="fp16",
     show_default=True,
-    help="How it multiplies.",
+    help="Numeric precision of training.",
 )
-@click.option("--memory-gib", type=float, default=0.0, help="Needed on the GPU.")
+@click.option("--memory-gib", type=float, default=0.0, metavar="GIB", help="GPU memory that the job needs.")
 @click.option("--machines", default="", metavar="N,N,…", help="Numbers of machines: 1,10,100 or 1..1000.")
-@click.option("--divisible/--synchronous", default=True, help="Independent pieces, or one job in step.")
-@click.option("--tasks", type=int, default=0, help="Divisible into so many equal pieces.")
 @click.option(
-    "--efficiency", type=float, default=0.0, help="In step: share of linear speed, measured with 2."
+    "--divisible/--synchronous",
+    default=True,
+    show_default=True,
+    help="Split the job into independent parts, or train it in lockstep.",
+)
+@click.option("--tasks", type=int, default=0, metavar="N", help="Number of equal parts of a divisible job.")
+@click.option(
+    "--efficiency",
+    type=float,
+    default=0.0,
+    metavar="SHARE",
+    help="Measured scaling efficiency of 2 machines in lockstep, 0 to 1.",
 )
 @click.option(
     "--startup",
     "startup_minutes",
     type=options.Length("m"),
-    metavar="TIME",
-    help="Order to first step, without the data.",
-)
-@click.option("--data-gib", type=float, default=0.0, help="Data to bring to each machine.")
-@click.option("--data-files", type=int, default=0, help="In so many files: small ones take longer.")
-@click.option("--data-region", default="", help="The region where the data lies.")
-@click.option(
-    "--data-mib-per-second", type=float, default=100.0, show_default=True, help="How fast it comes."
-)
-@click.option("--out-gib", type=float, default=0.0, help="Results to bring away (paid by the GiB).")
-@click.option("--storage-usd", type=float, default=0.0, help="Images, volumes and snapshots kept meanwhile.")
-@click.option(
-    "--deadline",
-    "deadline_hours",
-    type=options.Length("h"),
-    metavar="TIME",
-    help="From now, kept in 9 of 10 cases: 18h.",
+    help="Time from launch to first step, without loading data: 5m.",
 )
 @click.option(
-    "--budget",
-    "budget_usd",
+    "--data-gib", type=float, default=0.0, metavar="GIB", help="Size of the data that each machine loads."
+)
+@click.option(
+    "--data-files", type=int, default=0, metavar="N", help="Number of data files; small files load slower."
+)
+@click.option("--data-region", default="", metavar="REGION", help="Region that holds the data.")
+@click.option(
+    "--data-mib-per-second",
+    type=float,
+    default=100.0,
+    show_default=True,
+    metavar="MIB/S",
+    help="Download speed of the data.",
+)
+@click.option("--out-gib", type=float, default=0.0, metavar="GIB", help="Size of the results to download.")
+@click.option(
+    "--storage-usd",
+    type=float,
+    default=0.0,
+    metavar="USD",
+    help="Cost of images, volumes and snapshots kept meanwhile.",
+)
+@click.option(
+    "--deadline", "deadline_hours", type=options.Length("h"), help="Latest end from now, with 90 % odds: 18h."
+)
+@click.option("--budget", "budget_usd", type=float, metavar="USD", help="Maximum cost, with 90 % odds.")
+@click.option(
+    "--usd-per-hour",
     type=float,
     metavar="USD",
-    help="Maximum cost, kept in 9 of 10 cases.",
-)
-@click.option("--usd-per-hour", type=float, help="The price of a machine, without offers; 1 if not given.")
-@click.option(
-    "--offer", "words", multiple=True, metavar="TYPE:GPU[xN]:USD[:spot]", help="An offer; repeat it."
+    help="Price of a machine per hour, when no offers are compared.  [default: 1]",
 )
 @click.option(
-    "--offers", "file", type=click.Path(dir_okay=False, path_type=Path), help="Offers in a JSON file."
+    "--offer",
+    "words",
+    multiple=True,
+    metavar="TYPE:GPU[xN]:USD[:spot]",
+    help="Offer to compare (repeatable).",
 )
-@click.option("--gpu", multiple=True, help="Of the catalogue's offers, those with this GPU; repeat it.")
-@click.option("--region", "regions", multiple=True, help="... in this region (us-*); repeat it.")
+@click.option(
+    "--offers",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="JSON file of offers to compare, from `hotdesk offers --json`.",
+)
+@click.option(
+    "--gpu", multiple=True, metavar="GPU", help="Compare known offers of this GPU only (repeatable)."
+)
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="Compare known offers in this region or glob, such as us-* (repeatable).",
+)
 @click.option(
     "--market",
     type=click.Choice(["", "on-demand", "spot"]),
     default="",
     metavar="MARKET",
-    help="on-demand or spot.",
+    help="Market: on-demand or spot.  [default: both]",
 )
-@click.option("--max-usd", type=float, help="Dollars an hour at most.")
-@click.option("--workload", default="", help="The job is like this measured workload: hotdesk bench list.")
-@click.option("--desk-rate", type=float, help="Items/s at the desk at hand: from how many items to move.")
-@click.option("--desk-usd", type=float, default=0.0, help="What the desk at hand costs an hour.")
+@click.option("--max-usd", type=float, metavar="USD", help="Maximum price per hour.")
+@click.option(
+    "--workload",
+    default="",
+    metavar="NAME",
+    help="Measured workload that the job resembles; see `hotdesk bench list`.",
+)
+@click.option(
+    "--desk-rate",
+    type=float,
+    metavar="RATE",
+    help="Items/s on your present desk: shows from how many items moving pays.",
+)
+@click.option(
+    "--desk-usd", type=float, default=0.0, metavar="USD", help="Price of your present desk per hour."
+)
 @click.option(
     "--billing",
     type=click.Choice(["second", "minute", "hour"]),
     default="second",
     show_default=True,
-    help="What is begun is paid.",
+    help="Billing unit; a started unit is charged in full.",
 )
-@click.option("--minimum-seconds", type=float, help="Paid at least; 60 by the second, else one unit.")
-@click.option("--quota", type=int, default=0, help="Machines that the account allows.")
-@click.option("--spot", "as_spot", is_flag=True, help="Without offers: the machine is a spot machine.")
 @click.option(
-    "--interruptions-per-hour", type=float, default=0.4, show_default=True, help="Of a spot machine."
+    "--billing-minimum",
+    "minimum_seconds",
+    type=options.Length("s"),
+    help="Minimum billed time.  [default: 60s, or one billing unit if longer]",
+)
+@click.option(
+    "--quota", type=int, default=0, metavar="N", help="Number of machines that the account's quota allows."
+)
+@click.option("--spot", "as_spot", is_flag=True, help="Assume a spot machine, when no offers are compared.")
+@click.option(
+    "--interruptions-per-hour",
+    type=float,
+    default=0.4,
+    show_default=True,
+    metavar="N",
+    help="Interruption rate of a spot machine.",
 )
 @click.option(
     "--wait",
     "wait_minutes",
     type=options.Length("m"),
-    default=36.0,
-    metavar="TIME",
-    help="For a new spot machine. [36m]",
+    default="36m",
+    show_default=True,
+    help="Time to get a new spot machine.",
 )
-@click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="What saving takes.")
-@click.option("--no-checkpoints", is_flag=True, help="The job saves nothing: a loss starts it again.")
-@click.option("--notice-seconds", type=float, default=0.0, help="Warning in which the job saves itself.")
 @click.option(
-    "--traces", type=click.Path(path_type=Path), help="Also live through spot as recorded in these traces."
+    "--checkpoint-time",
+    "checkpoint_seconds",
+    type=options.Length("s"),
+    default="30s",
+    show_default=True,
+    help="Time to write a checkpoint.",
+)
+@click.option(
+    "--no-checkpoints", is_flag=True, help="Assume no checkpoints: an interruption restarts the job."
+)
+@click.option(
+    "--notice",
+    "notice_seconds",
+    type=options.Length("s"),
+    default="0s",
+    show_default=True,
+    help="Warning before an interruption in which the job saves a checkpoint.",
+)
+@click.option(
+    "--traces",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Simulate spot over these recorded traces as well: a file, or a folder.",
 )
 @click.option(
     "--plot",
@@ -143,20 +226,21 @@ _SHOWN_LOST = 12
     is_flag=False,
     flag_value="-",
     metavar="[FILE]",
-    help="Draw here, or into FILE: .svg .png .html.",
+    help="Draw in the terminal, or into FILE: .svg, .png or .html.",
 )
 @options.as_json
 def command(**given: Any) -> None:
-    """What finishing a job costs and how long it takes, door to door, on 1 machine or on 1000.
+    """Plan a job: its total cost and time, from launch to saved results, on 1 machine or on 1000.
 
     \b
     hotdesk plan --work 1000h --startup 5m --machines 1,10,100,1000
     hotdesk plan --items 25000 --epochs 20 --from V100=833 --from A100=1396 --family cnn \\
         --offer p3.2xlarge:V100:3.06 --offer g6.xlarge:L4:0.805 --budget 20
 
-    The first needs nothing: no account, no measurement. It shows where "1000 machines for an hour cost what
-    1 machine costs for 1000" holds and where it breaks. The second compares offers and answers three times:
-    the cheapest, the fastest within the budget, and the knee, beyond which speed costs more than it brings.
+    The first example needs no account and no measurement. It shows where "1000 machines for an hour cost the
+    same as 1 machine for 1000 hours" holds and where it breaks. The second compares offers and gives three
+    answers: the cheapest, the fastest within the budget, and the knee, beyond which more speed costs more
+    than it is worth.
     """
     from hotdesk.cli.ui.plan_shown import figure, show
 
@@ -204,7 +288,7 @@ def planned(given: dict[str, Any], offers: list[Offer] | None = None) -> Planned
 
     given = dict(given)
     if given["took"] is not None:
-        given["work_hours"] = _hours(given["took"])
+        given["work_hours"] = given["took"]
     _check(given)
     chosen = _offers(given) if offers is None else offers
     counts = machine_counts(given["machines"] or ("1..64" if chosen else "1..1000"))
@@ -259,17 +343,6 @@ def machine_counts(text: str) -> list[int]:
             m * 10**e for e in range(7) for m in (1, 2, 3, 5, 7) if dots and first <= m * 10**e <= last
         }
     return sorted(counts)
-
-
-def _hours(text: str) -> float:
-    """Hours out of "48 min", "90s", "3.5 h", "2 d". Raises `Usage`."""
-    found = re.fullmatch(r"\s*([0-9.]+)\s*(s|sec|min|m|h|hours?|d|days?)\s*", text)
-    try:
-        return float(found[1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}[found[2][0]]  # type: ignore[index]
-    except (TypeError, ValueError):
-        raise Usage(
-            f"{text[:40]!r} is not a time.", "It is a number and a unit: s, min, h or d.", '--took "48 min"'
-        ) from None
 
 
 def _check(given: dict[str, Any]) -> None:

@@ -16,33 +16,47 @@ from hotdesk.core.sizing.speed import Family, predictor, utilisation
 
 
 @click.command(name="predict")
-@click.option("--from", "measured", multiple=True, metavar="GPU=RATE", help="A measured rate; repeat it.")
+@click.option("--from", "measured", multiple=True, metavar="GPU=RATE", help="Measured rate (repeatable).")
 @click.argument("more", nargs=-1, metavar="[GPU=RATE ...]")
-@click.option("--to", "targets", multiple=True, metavar="GPU", help="The GPU asked about; repeat it.")
-@click.option("--family", type=click.Choice([f.value for f in Family]), help="Kind of network.")
+@click.option("--to", "targets", multiple=True, metavar="GPU", help="Target GPU (repeatable).")
+@click.option("--family", type=click.Choice([f.value for f in Family]), help="Family of the network.")
 @click.option(
     "--precision",
     type=click.Choice([p.value for p in Precision]),
     default="fp16",
     show_default=True,
-    help="How it multiplies; tf32 is what PyTorch does by default in convolutions since Ampere.",
+    help="Numeric precision of training; tf32 is PyTorch's default for convolutions since Ampere.",
 )
-@click.option("--workload", default="", help="Also the rates measured of this workload: hotdesk bench list.")
-@click.option("--bench", multiple=True, metavar="GPU=RATE", help="Rates of another job of the same family.")
-@click.option("--memory-gib", type=float, default=0.0, help="What the job needs on the GPU.")
 @click.option(
-    "--gflop-per-item", type=float, default=0.0, help="Operations per item: refuses the impossible."
+    "--workload",
+    default="",
+    metavar="NAME",
+    help="Workload whose measured rates to use as well; see `hotdesk bench list`.",
 )
-@click.option("--fallback", is_flag=True, help="A GPU without the precision counts at its fp32 rate.")
+@click.option(
+    "--bench",
+    multiple=True,
+    metavar="GPU=RATE",
+    help="Measured rate of another job of the family (repeatable).",
+)
+@click.option("--memory-gib", type=float, default=0.0, metavar="GIB", help="GPU memory that the job needs.")
+@click.option(
+    "--gflop-per-item",
+    type=float,
+    default=0.0,
+    metavar="GFLOP",
+    help="Operations per item, to reject rates beyond the GPU's peak.",
+)
+@click.option("--fallback", is_flag=True, help="Use the fp32 rate of a GPU that lacks the precision.")
 @options.as_json
 def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str, ...], **given: Any) -> None:
-    """How fast a job runs on a GPU where it never ran, from where it did, with the band that holds 9 of 10.
+    """Predict a job's speed on a GPU from measurements on others, with a 90 % band.
 
     \b
     hotdesk predict --from A100=1400 --from "RTX 3090"=905 --to H100 --family cnn --precision fp16
 
-    RATE is anything per second: images, tokens, steps of a fixed batch. What was measured on the very GPU is
-    answered as it is; a ratio from another job of the family (--bench) comes next; printed rates come last.
+    RATE is anything per second: images, tokens, steps of a fixed batch. A measurement on the target GPU is
+    used as it is; otherwise the ratio of another job of the family (--bench); otherwise the GPUs' data sheets.
     """
     from hotdesk.market import gpus
 

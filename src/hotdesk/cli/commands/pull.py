@@ -16,13 +16,15 @@ from hotdesk.core.errors import Unknown
 @click.command()
 @options.name
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--to", "target", default=".", metavar="FOLDER", help="Where here; this folder otherwise.")
+@click.option(
+    "--to", "target", default=".", show_default=True, metavar="FOLDER", help="Destination folder here."
+)
 def command(name: str, sources: tuple[str, ...], target: str) -> None:
-    """Copy files and folders from the desk. Again copies only what changed.
+    """Copy files and folders from the desk. Repeated, it copies only changes.
 
-    Each SOURCE is at the desk, relative to its home; all of them arrive in this folder, or in the FOLDER here
-    that --to names (made when it is not there). As with rsync, `results` arrives as a folder, `results/` as
-    what is in it. A file here that is newer than the desk's stays; the desk's arrives as NAME.from-DESK.
+    Each SOURCE is a path on the desk, relative to its home, and is copied into this folder, or into --to,
+    which is created if needed. As with rsync, `results` copies the folder, `results/` its contents. A local
+    file that is newer is kept, and the desk's copy is saved beside it as NAME.from-DESK.
 
     \b
     hotdesk pull blue results

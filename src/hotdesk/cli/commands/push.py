@@ -15,14 +15,20 @@ from hotdesk.core.errors import NeedsDecision, Unknown, Usage
 @click.command()
 @options.name
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--to", "target", default="", metavar="FOLDER", help="Where at the desk; its home otherwise.")
-@click.option("--all", "everything", is_flag=True, help="All that is in a folder, also what git ignores.")
+@click.option(
+    "--to",
+    "target",
+    default="",
+    metavar="FOLDER",
+    help="Destination folder on the desk.  [default: its home]",
+)
+@click.option("--all", "everything", is_flag=True, help="Copy whole folders, even what git ignores.")
 def command(name: str, sources: tuple[str, ...], target: str, everything: bool) -> None:
-    """Copy files and folders to the desk. Again copies only what changed.
+    """Copy files and folders to the desk. Repeated, it copies only changes.
 
-    Each SOURCE is here; all of them arrive in the desk's home, or in the FOLDER there that --to names (made
-    when it is not there). As with rsync, `data` arrives as a folder, `data/` as what is in it. Of a folder
-    goes what git and .hotdeskignore do not leave out in it, without .git; what is named here always goes.
+    Each SOURCE is on this computer and is copied into the desk's home, or into --to, which is created if
+    needed. As with rsync, `data` copies the folder, `data/` its contents. Inside a folder, files that git or
+    .hotdeskignore ignore are skipped, and so is .git; a path named as SOURCE is always copied.
 
     \b
     hotdesk push blue train.py data

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotdesk.cli.ui import render
+from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Unknown
 
 if TYPE_CHECKING:
@@ -16,20 +16,42 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--gpu", help="Beside each region the cheapest offer of this GPU, as L4 or A100:8.")
-@click.option("--region", "regions", multiple=True, help="Only these, like eu-*. May be repeated.")
-@click.option("--provider", default="aws", show_default=True, type=click.Choice(["aws", "aliyun", "all"]))
+@click.option("--gpu", metavar="GPU", help="Show each region's cheapest offer of this GPU: L4, A100:8.")
 @click.option(
-    "--samples", default=7, show_default=True, type=click.IntRange(1, 20), help="Connects to each region."
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="Region or glob: us-west-2, eu-* (repeatable).",
 )
 @click.option(
-    "--limit", default=1.8, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds for all of it."
+    "--provider",
+    default="aws",
+    show_default=True,
+    type=click.Choice(["aws", "aliyun", "all"]),
+    help="Provider whose regions to measure.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--samples",
+    default=7,
+    show_default=True,
+    type=click.IntRange(1, 20),
+    metavar="N",
+    help="Number of TCP connects per region.",
+)
+@click.option(
+    "--timeout",
+    "limit",
+    default="1.8s",
+    show_default=True,
+    type=options.Length("s", low=0.1, high=60),
+    help="Total time to measure for, 0.1s to 60s.",
+)
+@options.as_json
 def command(
     *, gpu: str | None, regions: tuple[str, ...], provider: str, samples: int, limit: float, as_json: bool
 ) -> None:
-    """How far each region is from here (median of several TCP connects), and what a GPU costs there."""
+    """Measure the latency of each region (median of several TCP connects); show a GPU's price there."""
     from hotdesk.cli.commands.offers import open_store
     from hotdesk.market.latency import CITIES, endpoints, keep, measure
     from hotdesk.market.query import nearest

@@ -21,9 +21,9 @@ from hotdesk.system import state_folder
 @options.dry_run
 @click.pass_context
 def command(ctx: click.Context, /, name: str | None, **given: Any) -> None:
-    """Come back to a desk: from its image, on whatever machine is best now.
+    """Bring a parked desk back from its image, on the offer that is best now.
 
-    The same as `up`, for a desk that exists.
+    Same as `up`, but the desk must exist.
     """
     if name:
         with Store(state_folder()) as store:

@@ -54,38 +54,49 @@ class _Command(click.Command):
 @click.command(cls=_Command)
 @options.name
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-@click.option("--resume-command", metavar="LINE", help="After an interruption, run this instead.")
-@click.option("--checkpoint", metavar="DIR", help="Where the job writes checkpoints.")
+@click.option(
+    "--resume-command", metavar="LINE", help="Command after an interruption.  [default: the same command]"
+)
+@click.option("--checkpoint", metavar="FOLDER", help="Folder where the job writes checkpoints.")
 @click.option(
     "--signal",
     type=click.Choice(["USR1", "USR2", "TERM", "none"]),
     default="USR1",
     show_default=True,
-    help="Asks the job for a checkpoint when the machine is about to be taken.",
+    help="Signal that asks the job for a checkpoint before an interruption.",
 )
 @click.option(
-    "--grace", default=20.0, show_default=True, type=click.FloatRange(0), metavar="SECONDS",
-    help="From asking the job to end until it is killed.",
-)  # fmt: skip
-@click.option("--pull", multiple=True, metavar="PATH", help="Fetch this from the desk's folder at the end.")
-@click.option("--then", type=click.Choice(list(_THEN)), default="park", show_default=True)
-@click.option(
-    "--work", type=options.Length("h", positive=True), metavar="TIME", help="Run time of the job: 12h."
+    "--grace",
+    default="20s",
+    show_default=True,
+    type=options.Length("s", low=0),
+    help="Time between SIGTERM and SIGKILL.",
 )
-@click.option("--deadline", type=options.Length("h"), metavar="TIME", help="Latest end, from now: 18h.")
+@click.option(
+    "--pull", multiple=True, metavar="PATH", help="Fetch this from the job's folder at the end (repeatable)."
+)
+@click.option(
+    "--then",
+    type=click.Choice(list(_THEN)),
+    default="park",
+    show_default=True,
+    help="What to do with the desk at the end.",
+)
+@click.option("--work", type=options.Length("h", positive=True), help="Run time of the job: 12h.")
+@click.option("--deadline", type=options.Length("h"), help="Latest end, from now: 18h.")
 @click.option("--budget", type=click.FloatRange(0), metavar="USD", help="Maximum expected cost.")
 @options.over_budget
-@click.option("--detach", is_flag=True, help="Do not wait: a watcher goes on with it.")
-@click.option("--no-push", is_flag=True, help="Run in the desk's folder as it is.")
-@click.option("--all", is_flag=True, help="Copy everything, also what git ignores.")
+@click.option("--detach", is_flag=True, help="Return at once; a background watcher takes over.")
+@click.option("--no-push", is_flag=True, help="Do not copy the current folder to the desk.")
+@click.option("--all", is_flag=True, help="Copy the whole folder, even what git ignores.")
 @plan_options
 @click.pass_context
 def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
-    """Run a long job at a desk: hotdesk run blue -- python train.py
+    """Run a long job on a desk: hotdesk run blue -- python train.py
 
-    The current folder is copied there (not what git or .hotdeskignore leaves out), the command begins and is
-    listened to. It goes on without this computer; Ctrl-C only ends the listening. After an interruption it is
-    begun again. Exits with the command's own status.
+    Copies the current folder there (except what git or .hotdeskignore ignores), starts the command and
+    follows its output. The job does not need this computer: Ctrl-C stops following, not the job. After an
+    interruption the command is started again. Exits with the command's own status.
     """
     from hotdesk.loop import watcher
 

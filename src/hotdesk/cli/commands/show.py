@@ -15,7 +15,7 @@ from hotdesk.cli.ui import options, render
 @options.name_or_only
 @options.as_json
 def command(name: str | None, as_json: bool) -> None:
-    """One desk, and the last lines of its journal."""
+    """Show one desk and the last lines of its journal."""
     with Hotdesk() as desks:
         options.say_frozen(desks)
         view = desks.show(name or desks.only())

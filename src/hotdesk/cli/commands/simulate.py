@@ -18,54 +18,94 @@ if TYPE_CHECKING:
     from hotdesk.simulate.traces import Trace
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
-_HOURS = click.FloatRange(min=0)
+_USD = click.FloatRange(min=0)
 
 
 @click.command()
-@click.option("--traces", type=click.Path(path_type=Path), help="A folder of recorded traces, or one.")
 @click.option(
-    "--policy", default="semi-markov", type=click.Choice(POLICIES), help="Who decides. [semi-markov]"
+    "--traces", type=click.Path(path_type=Path), metavar="PATH", help="Recorded traces: a file, or a folder."
 )
-@click.option("--work", default=48.0, type=options.Length("h"), metavar="TIME", help="Work to do. [48h]")
+@click.option(
+    "--policy",
+    default="semi-markov",
+    show_default=True,
+    type=click.Choice(POLICIES),
+    help="Policy to simulate.",
+)
+@click.option(
+    "--work",
+    default="48h",
+    show_default=True,
+    type=options.Length("h"),
+    help="Run time of the job without interruptions.",
+)
 @click.option(
     "--deadline",
-    default=56.0,
+    default="56h",
+    show_default=True,
     type=options.Length("h"),
-    metavar="TIME",
-    help="Until it must be done. [56h]",
+    help="Latest end, from the start.",
 )
 @click.option(
     "--budget",
-    type=_HOURS,
+    type=_USD,
     metavar="USD",
-    help="Instead of --deadline: the earliest that it should pay for.",
+    help="Expected cost, instead of --deadline: finds the earliest deadline it pays for.",
 )
 @click.option(
-    "--changeover", default=0.2, type=_HOURS, help="Hours from asking for a machine to going on. [0.2]"
+    "--changeover",
+    default="12m",
+    show_default=True,
+    type=options.Length("h", low=0),
+    help="Time from requesting a machine to the job's first new step.",
 )
-@click.option("--on-demand", "on_demand", default=3.06, type=_HOURS, help="$/h on-demand. [3.06]")
-@click.option("--spot", default=0.9731, type=_HOURS, help="$/h on spot. [0.9731]")
+@click.option(
+    "--on-demand",
+    "on_demand",
+    default=3.06,
+    show_default=True,
+    type=_USD,
+    metavar="USD",
+    help="On-demand price per hour.",
+)
+@click.option(
+    "--spot", default=0.9731, show_default=True, type=_USD, metavar="USD", help="Spot price per hour."
+)
 @click.option(
     "--zones",
     default="apart",
+    show_default=True,
     type=click.Choice(("apart", "together")),
-    help="Each trace for itself, or all of a kind as zones of one run. [apart]",
+    help="Run in each trace by itself, or in all traces of a kind as zones of one run.",
 )
 @click.option(
     "--windows",
     "asked",
     default="100",
+    show_default=True,
     metavar="FILE|N",
-    help="When runs begin: N spread evenly, or ticks in a file. [100]",
+    help="Start times of the runs: N spread evenly, or a file of ticks.",
 )
 @click.option(
     "--first-hour-free",
     is_flag=True,
-    help="The cloud does not charge spot that it interrupts within an hour (AWS, Linux).",
+    help="Do not charge spot that the cloud interrupts within an hour (AWS, Linux).",
 )
-@click.option("--window", default=0, type=click.IntRange(min=0), help="Which of the runs to draw. [0]")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw a run into a file: .png, .svg or .html.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--window",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Number of the run to draw, from 0.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw one run into FILE: .png, .svg or .html.",
+)
+@options.as_json
 def command(
     *,
     traces: Path | None,
@@ -83,15 +123,15 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """What a policy would have cost: over recorded traces, against all on-demand and the omniscient optimum.
+    """Simulate a spot policy over recorded traces, against pure on-demand and the offline optimum.
 
     \b
     hotdesk simulate --traces FOLDER --work 48 --deadline 56
     hotdesk simulate --traces FOLDER --zones together --window 7 --plot run.html
 
-    semi-markov knows how long spot stays and stays away; uniform-progress keeps to the straight line; greedy
-    takes spot whenever it is there; on-demand never does; optimum knows the future. Traces are JSON files as
-    of github.com/skypilot-org/spot-traces. Nothing is launched and nothing is paid.
+    semi-markov models how long spot lasts and how long it stays away; uniform-progress follows the straight
+    line to the deadline; greedy always takes spot; on-demand never does; optimum knows the future. Traces
+    are JSON files as in github.com/skypilot-org/spot-traces. Launches nothing and costs nothing.
     """
     if traces is None:
         raise Usage(

@@ -26,26 +26,54 @@ _DRAWN = 6  # zones in one picture: more cannot be told apart
 @click.command()
 @click.argument("instance_types", metavar="TYPE...", nargs=-1, required=True)
 @click.option(
-    "--history", type=click.Path(path_type=Path), help="A price history: a file or a folder of them."
-)
-@click.option("--since", help="From then on: 2020-01-31, or 2020-01-31T12:00Z. UTC unless it says otherwise.")
-@click.option("--until", help="Up to then.")
-@click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True, max=90), help="The last days instead of --since."
+    "--history",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Price history to read: a file, or a folder of files.  [default: your account]",
 )
 @click.option(
-    "--under", multiple=True, type=click.FloatRange(min=0, min_open=True), help="Share of time below $/h."
+    "--since",
+    metavar="DATE",
+    help="Start of the window: 2020-01-31 or 2020-01-31T12:00Z, UTC by default.  [default: 90 days]",
+)
+@click.option("--until", metavar="DATE", help="End of the window, as --since.  [default: the newest price]")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True, max=90),
+    metavar="N",
+    help="Length of the window, instead of --since.",
 )
 @click.option(
-    "--on-demand", type=click.FloatRange(min=0, min_open=True), help="The on-demand $/h, where unknown."
+    "--under",
+    multiple=True,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="Show the share of time below this price per hour (repeatable).  [default: the on-demand price]",
 )
 @click.option(
-    "--hours", default=24.0, type=click.FloatRange(min=0, min_open=True), help="Length of your job. [24]"
+    "--on-demand",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="On-demand price per hour, if hotdesk does not know it.",
 )
 @click.option(
-    "--region", "places", multiple=True, help="Only these regions or zones, like eu-* or us-west-2a."
+    "--work",
+    "hours",
+    default="24h",
+    show_default=True,
+    type=options.Length("h", positive=True),
+    help="Run time of your job.",
 )
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw into a file: .png, .svg or .html.")
+@click.option(
+    "--region",
+    "places",
+    multiple=True,
+    metavar="REGION",
+    help="Region, zone or glob: eu-*, us-west-2a (repeatable).",
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw into FILE: .png, .svg or .html."
+)
 @options.as_json
 def command(
     *,
@@ -61,9 +89,9 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """What spot has cost, zone by zone: figures weighted by time, advice, a plot.
+    """Show what spot has cost in each zone: time-weighted figures, advice and a plot.
 
-    The history comes from your account, or from a file that `aws ec2 describe-spot-price-history` wrote.
+    Prices come from your account, or from files written by `aws ec2 describe-spot-price-history`.
     """
     from hotdesk.market.history import cheapest, summarise
     from hotdesk.market.history_files import need_numpy, read

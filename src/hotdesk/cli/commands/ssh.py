@@ -14,15 +14,15 @@ from hotdesk.cli.ui import options, render
 @click.command(context_settings={"ignore_unknown_options": True})
 @options.name
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-@click.option("--print", "only_print", is_flag=True, help="Print the ssh command line instead.")
-@click.option("--no-tmux", is_flag=True, help="A plain login shell.")
+@click.option("--print", "only_print", is_flag=True, help="Print the ssh command line and exit.")
+@click.option("--no-tmux", is_flag=True, help="Open a login shell without tmux.")
 @click.pass_context
 def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: bool, no_tmux: bool) -> None:
-    """A terminal at the desk, or one command there: hotdesk ssh NAME -- nvidia-smi
+    """Open a terminal on the desk, or run one command there: hotdesk ssh NAME -- nvidia-smi
 
-    A terminal is in tmux where the desk has it: a dropped connection loses nothing, and the same command
-    comes back to it. A single word is a shell line ('ls | wc -l'); several are taken to the letter. Exits
-    with the command's own status: 128 + n where signal n ended it, and 255 only where the connection is lost.
+    Terminals use tmux where the desk has it: a dropped connection loses nothing, and the same command
+    reattaches. A single word is a shell line ('ls | wc -l'); several words are passed on unchanged. Exits
+    with the command's status: 128 + n if signal n ended it, 255 only if the connection was lost.
     """
     from hotdesk.connect import ssh
     from hotdesk.core import shell

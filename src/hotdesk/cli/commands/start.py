@@ -14,5 +14,5 @@ from hotdesk.cli.ui import options
 @options.dry_run
 @click.pass_context
 def command(ctx: click.Context, name: str | None, dry_run: bool, over_budget: bool) -> None:
-    """Turn a stopped machine on again, and log into it."""
+    """Start a stopped instance and log in."""
     ctx.invoke(resume, name=name, dry_run=dry_run, over_budget=over_budget)

@@ -12,11 +12,11 @@ from hotdesk.core.errors import Usage
 
 @click.command()
 @click.argument("words", nargs=-1, type=options.DeskName())
-@click.option("--off", is_flag=True, help="Take it back: the usual limits hold again.")
+@click.option("--off", is_flag=True, help="Restore the usual limits now.")
 def command(words: tuple[str, ...], off: bool) -> None:
-    """Keep a desk for so long: `hotdesk stay [NAME] 2h`.
+    """Keep a desk running for a while: `hotdesk stay [NAME] 2h`.
 
-    Until then neither idleness nor the end of its lease ends it. A hard end (`up --until`) stands.
+    Suspends its idle limit and its lease for that long. A hard limit (`up --until`) still applies.
     """
     names = list(words)
     time = "0m" if off else names.pop() if names else "2h"

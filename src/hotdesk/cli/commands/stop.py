@@ -14,9 +14,9 @@ from hotdesk.core.model import Goal
 @options.yes
 @options.dry_run
 def command(name: str | None, yes: bool, dry_run: bool) -> None:
-    """Turn the machine off; its disk stays (and, in a cloud, is paid).
+    """Stop the instance; its disk stays, and a cloud keeps billing the disk.
 
-    To pay nothing but an image, use `hotdesk park`. Asks first where something works there.
+    To pay only for an image, use `hotdesk park`. Asks first if something is running there.
     """
     with Live() as live, options.open_desks(live) as desks:
         name = name or desks.only()

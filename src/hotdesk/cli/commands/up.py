@@ -13,7 +13,9 @@ from hotdesk.core.model import Goal
 
 @click.command()
 @options.name_or_only
-@click.option("--provider", help="Where: local (this computer) unless hotdesk.toml says otherwise.")
+@click.option(
+    "--provider", metavar="NAME", help="Provider: local (this computer) or aws.  [default: hotdesk.toml's]"
+)
 @options.hardware
 @options.leaving
 @options.over_budget
@@ -32,10 +34,10 @@ def command(
     public: str | None = None,
     **given: Any,
 ) -> None:
-    """Open a desk: a machine you are logged into, with Jupyter answering.
+    """Open a desk: launch its instance, log in, start Jupyter.
 
-    A new NAME makes a new desk; a parked one comes back from its image, a stopped one is started. "up" is
-    said only after a login over ssh and an answer from Jupyter.
+    A new NAME creates a desk; a parked desk is restored from its image, a stopped one is started. Reports
+    "up" only after an ssh login has worked and Jupyter has answered.
     """
     with Live() as live, options.open_desks(live, given.pop("over_budget", False)) as desks:
         name = name or desks.only("desk")

@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1, type=options.DeskName())
-@click.option("--once", is_flag=True, help="Until all is as wanted, then end.")
-@click.option("--detach", is_flag=True, help="In the background, for all desks; it comes back when it dies.")
+@click.option("--once", is_flag=True, help="Exit once every desk is in its goal state.")
+@click.option("--detach", is_flag=True, help="Run in the background for all desks; restarted if it dies.")
 @click.option(
-    "--on", "post", type=options.DeskName(), metavar="NAME", help="At that desk, for all rented ones."
+    "--on", "post", type=options.DeskName(), metavar="NAME", help="Run on this desk, for all cloud desks."
 )
-@click.option(
-    "--send-credentials", is_flag=True, help="With --on: send this computer's AWS credentials there."
-)
-@click.option("--stop", is_flag=True, help="End the one in the background; with --on, the one there.")
-@click.option("--systemd", is_flag=True, help="Print a systemd user unit that does the same.")
+@click.option("--send-credentials", is_flag=True, help="Send this computer's AWS credentials to that desk.")
+@click.option("--stop", is_flag=True, help="Stop the background watcher; with --on, the one on that desk.")
+@click.option("--systemd", is_flag=True, help="Print a systemd user unit for the background watcher.")
 @click.option("--alone", is_flag=True, hidden=True)
 @click.option("--left", is_flag=True, hidden=True)
 @options.yes
@@ -43,7 +41,10 @@ def command(
     left: bool,
     yes: bool,
 ) -> None:
-    """Go on with whatever is left to do, jobs too, until Ctrl-C. Without NAMES, for all desks."""
+    """Watch desks until Ctrl-C: finish pending steps, recover interruptions, run queued jobs.
+
+    Without NAMES: all desks.
+    """
     if systemd:
         from hotdesk.loop import watcher
 

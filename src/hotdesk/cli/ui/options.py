@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -27,12 +28,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Length(click.ParamType[float]):
-    """A length of time: 45m, 1.5h, 2d; or a plain number of the unit. The value is in that unit."""
+    """A duration: 45m, 1.5h, 2d, or a plain number in `unit`. Converts to a number of that unit."""
 
     name = "time"
 
-    def __init__(self, unit: str, *, never: bool = False, positive: bool = False) -> None:
-        self.unit, self.never, self.positive = unit, never, positive
+    def __init__(
+        self, unit: str, *, never: bool = False, positive: bool = False, low: float = -inf, high: float = inf
+    ) -> None:
+        self.unit, self.never, self.positive, self.low, self.high = unit, never, positive, low, high
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """0 for `never`, where that is allowed."""
@@ -46,7 +49,11 @@ class Length(click.ParamType[float]):
         except ValueError as error:
             self.fail(f"{error}{off}", param, ctx)
         if self.positive and not length > 0:
-            self.fail(f"{value!r} is no length of time: it is more than 0.{off}", param, ctx)
+            self.fail(f"{value!r} must be more than 0.{off}", param, ctx)
+        if not self.low <= length <= self.high:
+            limits = f"at least {self.low:g}{self.unit}"
+            limits += f" and at most {self.high:g}{self.unit}" if self.high < inf else ""
+            self.fail(f"{value!r} must be {limits}.", param, ctx)
         return length
 
 
@@ -80,10 +87,10 @@ class DeskName(click.ParamType[str]):
 name = click.argument("name", type=DeskName())
 name_or_only = click.argument("name", type=DeskName(), required=False)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-dry_run = click.option("--dry-run", is_flag=True, help="Print the plan with its reasons, and do nothing.")
-yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+dry_run = click.option("--dry-run", is_flag=True, help="Print the plan with its reasons; change nothing.")
+yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 fresh = click.option(
-    "--fresh", is_flag=True, help="Go on from what is left, although the newest work is not to be found."
+    "--fresh", is_flag=True, help="Continue from the newest image found, even if later work is lost."
 )
 
 origin = click.option(
@@ -91,38 +98,42 @@ origin = click.option(
     "origin",
     default="",
     metavar="ID",
-    help="Go on from this image or disk, where several things hold work under this name.",
+    help="Continue from this image or volume when several hold work under this name.",
 )
 
 
 def hardware(function: F) -> F:
-    """What the machine shall be."""
+    """Options that choose the instance."""
     for option in reversed(
         (
-            click.option("--type", "instance_type", metavar="TYPE", help="An instance type, as g6.xlarge."),
-            click.option("--gpu", metavar="GPU", help="A GPU, as L4 or A100:8; none for a CPU machine."),
+            click.option("--type", "instance_type", metavar="TYPE", help="Instance type, such as g6.xlarge."),
+            click.option("--gpu", metavar="GPU", help="GPU model and count: L4, A100:8, or none."),
             click.option(
-                "--cheap", is_flag=True, help="No GPU: to write and debug on a small sample, for cents."
+                "--cheap", is_flag=True, help="CPU only, to write and debug code for cents (= --gpu none)."
             ),
-            click.option("--market", type=click.Choice(["on-demand", "spot", "cheapest"])),
-            click.option("--region", "regions", multiple=True, help="May be given several times."),
-            click.option("--zone", help="One zone and no other."),
+            click.option(
+                "--market",
+                type=click.Choice(["on-demand", "spot", "cheapest"]),
+                help="Market to rent from.  [default: cheapest]",
+            ),
+            click.option("--region", "regions", multiple=True, metavar="REGION", help="Region (repeatable)."),
+            click.option("--zone", metavar="ZONE", help="Availability zone, such as us-west-2b."),
             click.option(
                 "--initialization-rate",
                 type=click.IntRange(100, 300),
                 metavar="MIB/S",
-                help="Load a restored disk at once, at this rate; AWS bills it by size and rate.",
+                help="Load a restored disk in full at this rate, which AWS bills; otherwise on first read.",
             ),
             click.option(
-                "--disk", "disk_gib", type=click.IntRange(1, 65536), metavar="GIB", help="Size of the disk."
+                "--disk", "disk_gib", type=click.IntRange(1, 65536), metavar="GIB", help="Disk size."
             ),
-            click.option("--image", help="A base image other than the usual one."),
+            click.option("--image", metavar="ID", help="Base image other than the provider's default."),
             click.option(
                 "--max-usd",
                 "usd_per_hour_max",
                 type=click.FloatRange(0),
                 metavar="USD",
-                help="Dollars an hour at most.",
+                help="Maximum price per hour.",
             ),
         )
     ):
@@ -131,25 +142,22 @@ def hardware(function: F) -> F:
 
 
 def leaving(function: F) -> F:
-    """When the machine shall end itself; the command is given `limits`."""
+    """Options that say when the instance shuts itself down; the command gets `limits`."""
 
     @click.option(
         "--idle",
         type=Length("m", never=True, positive=True),
-        metavar="TIME",
-        help="Park it after this long without work: 45m (or never).",
+        help="Park after this long without work: 45m, or never.  [default: 60m in a cloud, never locally]",
     )
     @click.option(
         "--lease",
         type=Length("h", never=True),
-        metavar="TIME",
-        help="End the machine this long after the last `hotdesk up`, which renews it: 4h (or never).",
+        help="Shut down this long after hotdesk last renewed the lease: 4h, or never.  [default: never]",
     )
     @click.option(
         "--until",
         type=Length("h", never=True),
-        metavar="TIME",
-        help="End the machine this long from now, whatever it does: 8h, 2d (or never).",
+        help="Shut down this long from now, even if busy: 8h, or never.  [default: never]",
     )
     @functools.wraps(function)
     def call(*args: Any, idle: float | None, lease: float | None, until: float | None, **more: Any) -> Any:
@@ -160,15 +168,17 @@ def leaving(function: F) -> F:
 
 
 def public(function: F) -> F:
-    """Who may reach Jupyter without a tunnel; the command is given `public`: None, or whom to let in."""
+    """Options that expose Jupyter; the command gets `public`: None, or who may connect."""
 
     @click.option(
         "--public",
         "is_public",
         is_flag=True,
-        help="Jupyter at the machine's own address, for yours only: TLS.",
+        help="Expose Jupyter on the public IP (TLS), to your IP only.",
     )
-    @click.option("--public-to", metavar="CIDR", help="The same for a range of addresses; or: everybody.")
+    @click.option(
+        "--public-to", metavar="CIDR", help="Expose Jupyter to this address range, or to everybody."
+    )
     @functools.wraps(function)
     def call(*args: Any, is_public: bool, public_to: str | None, **more: Any) -> Any:
         from hotdesk.services.exposure import CALLER, who_may
@@ -227,7 +237,9 @@ def wanted(base: Want, given: dict[str, Any]) -> Want | None:
     return msgspec.structs.replace(base, **{"initialization_rate": 0, **changes}) if changes else None
 
 
-over_budget = click.option("--over-budget", is_flag=True, help="Also past [defaults] usd_per_month.")
+over_budget = click.option(
+    "--over-budget", is_flag=True, help="Allow exceeding the monthly budget, usd_per_month."
+)
 
 
 def open_desks(live: Live | None = None, over_budget: bool = False) -> Hotdesk:

@@ -1,4 +1,4 @@
-"""Old spellings of options: they keep working for one release, and say what they are now."""
+"""Old spellings of options: they work for one more release and print the new one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from hotdesk.cli.ui import render
 
 #: command -> old name -> new name
 RENAMED = {
+    "bench": {"--seconds-max": "--time-limit", "--usd-max": "--budget"},
+    "regions": {"--limit": "--timeout"},
+    "spot": {"--hours": "--work"},
     "plan": {
+        "--minimum-seconds": "--billing-minimum",
+        "--checkpoint-seconds": "--checkpoint-time",
+        "--notice-seconds": "--notice",
         "--work-hours": "--work",
         "--startup-minutes": "--startup",
         "--deadline-hours": "--deadline",
@@ -17,11 +23,11 @@ RENAMED = {
 
 
 def current(command: str, words: list[str]) -> list[str]:
-    """A command's words with the names that its options have now; says which were old."""
+    """The words of a command with renamed options replaced; prints a note for each."""
     renamed, found = RENAMED.get(command, {}), []
     for word in words:
         name, given, value = word.partition("=")
         if name in renamed:
-            render.note(f"{name} is now {renamed[name]}, which takes 90m, 4h or 2d as well.")
+            render.note(f"{name} is now {renamed[name]}.")
         found.append(renamed.get(name, name) + given + value)
     return found

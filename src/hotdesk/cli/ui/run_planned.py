@@ -34,11 +34,15 @@ def plan_options(function: F) -> F:
     """What `hotdesk run` is asked about the plan; the command is given them all as `plan`."""
 
     @click.option(
-        "--plan", "answer", type=click.Choice(ANSWERS), help="On the machine that the plan answers."
+        "--plan", "answer", type=click.Choice(ANSWERS), help="Run on the machine that `hotdesk plan` answers."
     )
-    @click.option("--job", "about", default="", metavar="WORDS", help="Of the plan: as for `hotdesk plan`.")
-    @click.option("--provider", help="Of a new desk's plan: where, unless hotdesk.toml says otherwise.")
-    @click.option("-y", "--yes", is_flag=True, help="Do not ask: make the desk, launch the plan's machine.")
+    @click.option(
+        "--job", "about", default="", metavar="OPTIONS", help="Options of `hotdesk plan` about the job."
+    )
+    @click.option(
+        "--provider", metavar="NAME", help="Provider of a new desk: local, aws.  [default: hotdesk.toml's]"
+    )
+    @options.yes
     @options.dry_run
     @functools.wraps(function)
     def call(

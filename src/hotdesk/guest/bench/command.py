@@ -143,7 +143,7 @@ def run_all(
         share = cap.left() / (len(todo) - place)
         if share < 1:
             problems.append(
-                (f"{name} {precision} was not measured: the seconds were over.", "", "--seconds-max 600")
+                (f"{name} {precision} was not measured: the time limit was reached.", "", "--time-limit 10m")
             )
             continue
         print(f"{name} {precision} (at most {share:.0f} s)", file=sys.stderr, flush=True)

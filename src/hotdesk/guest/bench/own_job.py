@@ -56,7 +56,7 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
         raise Sorry(
             f"The command printed {len(seen)} lines with the step pattern {pattern!r}; 4 are needed.",
             f"It ran {time.monotonic() - began:.0f} s and ended with {child.returncode}. It said: {last}",
-            'hotdesk bench --cmd "python train.py" --step-regex "step (\\d+)" --seconds-max 120',
+            'hotdesk bench --cmd "python train.py" --step-regex "step (\\d+)" --time-limit 2m',
         )
     gaps = per_step(seen)
     own = after.own - before.own
