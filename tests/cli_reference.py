@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import click
@@ -17,9 +18,9 @@ TOP = """\
 
 Every command, as `--help` describes it. Generated: `python -m tests.cli_reference > docs/cli.md`.
 
-`--json` prints a command's result as JSON, `--dry-run` prints the plan with its reasons and changes nothing, and
-`--yes` skips confirmation. TIME is a duration such as `45m`, `1.5h` or `2d`; CONTRIBUTING.md lists the unit of a
-plain number for each option.
+`--json` prints a command's result as JSON, `--dry-run` prints the plan with its reasons and changes nothing,
+and `--yes` skips confirmation. TIME is a duration: `30s`, `45m`, `1.5h` or `2d`. CONTRIBUTING.md lists the
+form of every option.
 """
 
 
@@ -42,8 +43,34 @@ def _exit_codes() -> Iterator[str]:
     yield "## Exit codes\n\n| code | meaning |\n|---|---|"
     for code, meaning in EXIT_CODES.items():
         yield f"| {code} | {meaning} |"
-    yield "\n`hotdesk ssh NAME -- CMD` exits with what CMD exits with; 128 + n where signal n ended it.\n"
+    yield "\n`hotdesk ssh NAME -- CMD` exits with the status of CMD, or with 128 + n if signal n ended it.\n"
+
+
+def options_table() -> str:
+    """The table of CONTRIBUTING.md: every option by the form of its value."""
+    group = click.Context(hotdesk, info_name="hotdesk")
+    rows: dict[tuple[str, str], set[str]] = {}
+    for name in hotdesk.list_commands(group):
+        command = hotdesk.get_command(group, name)
+        assert command is not None
+        for param in command.params:
+            if isinstance(param, click.Option) and not param.hidden:
+                names = [*param.opts, *param.secondary_opts]
+                rows.setdefault(_form(param, group), set()).add(next(n for n in names if n[:2] == "--"))
+    lines = ["| form | a plain number is in | options |", "|---|---|---|"]
+    for (form, unit), names in sorted(rows.items()):
+        lines.append(f"| {form} | {unit} | {' '.join(f'`{n}`' for n in sorted(names))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _form(option: click.Option, context: click.Context) -> tuple[str, str]:
+    if option.is_flag:
+        return "none: a flag", ""
+    if isinstance(option.type, click.Choice) and not option.metavar:
+        return "one of the choices in `--help`", ""
+    unit = {"s": "seconds", "m": "minutes", "h": "hours"}.get(getattr(option.type, "unit", ""), "")
+    return f"`{option.make_metavar(context)}`".replace("|", "\\|"), unit
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    print(options_table() if "--options" in sys.argv else reference(), end="")

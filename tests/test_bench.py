@@ -346,7 +346,7 @@ def test_bench_list_and_compare_from_the_command_line(hotdesk: Command, tmp_path
     command = script(
         tmp_path, "import time\nfor n in range(999):\n    time.sleep(0.02)\n    print('step', n)\n"
     )
-    done = hotdesk("bench", "--cmd", command, "--seconds-max", "10", "--json")
+    done = hotdesk("bench", "--cmd", command, "--time-limit", "10s", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"][0]["where"] == "here"
     listed = hotdesk("bench", "list")
@@ -363,7 +363,7 @@ def test_a_desk_is_measured_through_its_connection(hotdesk: Command, tmp_path: P
     command = script(
         tmp_path, "import time\nfor n in range(999):\n    time.sleep(0.02)\n    print('step', n)\n"
     )
-    done = hotdesk("bench", "blue", "--cmd", command, "--seconds-max", "10", "--json")
+    done = hotdesk("bench", "blue", "--cmd", command, "--time-limit", "10s", "--json")
     assert done.returncode == 0, done.stderr
     one = json.loads(done.stdout)["results"][0]
     assert one["where"] == "blue"
@@ -375,7 +375,7 @@ def test_a_desk_is_measured_through_its_connection(hotdesk: Command, tmp_path: P
     ("words", "status", "said"),
     [
         (["bench", "--workload", "resnet5"], 2, "resnet50"),
-        (["bench", "--seconds-max", "-3"], 2, "impossible"),
+        (["bench", "--time-limit", "-3"], 2, "impossible"),
         (["bench", "blue", "red"], 2, "one desk"),
         (["bench", "nodesk", "--workload", "copy"], 4, "nodesk"),
         (["bench", "--python", "/nonexistent/python"], 8, "cannot be started"),

@@ -1,11 +1,56 @@
-"""docs/cli.md is what the program says: `python -m tests.cli_reference > docs/cli.md` mends it."""
+"""What documents list of commands, options and settings is what the program has."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from tests.cli_reference import reference
+from hotdesk.config import Defaults, DeskSettings
+from hotdesk.core import clouds
+from tests.cli_reference import options_table, reference
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_reference_of_commands_is_what_the_program_says() -> None:
-    assert (Path(__file__).parents[1] / "docs" / "cli.md").read_text() == reference()
+    """`python -m tests.cli_reference > docs/cli.md` mends it."""
+    assert (ROOT / "docs" / "cli.md").read_text() == reference()
+
+
+def test_every_option_is_listed_by_its_form() -> None:
+    """`python -m tests.cli_reference --options` prints the table."""
+    assert options_table() in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_every_setting_is_listed() -> None:
+    table = (
+        (ROOT / "CONTRIBUTING.md")
+        .read_text()
+        .partition("| section | setting | form |")[2]
+        .partition("## ")[0]
+    )
+    listed: dict[str, set[str]] = {}
+    section = ""
+    for first, names, _ in re.findall(r"^\| (.*?) ?\| (.*?) \| (.*) \|$", table, re.M):
+        section = first.strip("`[]") or section
+        listed.setdefault(section, set()).update(re.findall(r"`(\w+)`", names))
+    own = {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
+    structs = {"defaults": Defaults, "desks.NAME": DeskSettings, **own}
+    assert listed == {name: set(struct.__struct_fields__) for name, struct in structs.items()}
+
+
+def test_help_texts_stand_alone() -> None:
+    """Every option has a help text of whole sentences, and names the form of its value."""
+    import click
+
+    from hotdesk.cli.main import hotdesk
+
+    group = click.Context(hotdesk, info_name="hotdesk")
+    for name in hotdesk.list_commands(group):
+        command = hotdesk.get_command(group, name)
+        assert command is not None
+        for param in command.params:
+            if isinstance(param, click.Option) and not param.hidden:
+                told = f"hotdesk {name} {param.opts[0]}: {param.help!r}"
+                assert re.match(r"[A-Z].*[.\]]$", param.help or ""), told
+                assert param.is_flag or param.make_metavar(group) not in {"TEXT", "FLOAT", "INTEGER"}, told

@@ -32,11 +32,11 @@ def test_limits_are_said_in_seconds_from_now() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["stay", "soon"], "length of time"),
+        (["stay", "soon"], "a duration"),
         (["stay", "a", "b", "2h"], "One desk"),
         (["up", "blue", "--idle", "x"], "--idle never"),
         (["up", "blue", "--idle", "-5"], "--idle never"),
-        (["up", "blue", "--until", "tomorrow"], "length of time"),
+        (["up", "blue", "--until", "tomorrow"], "a duration"),
     ],
 )
 def test_bad_words(hotdesk: Command, words: list[str], said: str) -> None:

@@ -23,6 +23,8 @@ from tests.conftest import Command
         ("45", "m", 2700.0),
         ("12", "h", 43_200.0),
         (".5H", "", 1800.0),
+        ("2 hours", "", 7200.0),
+        ("90 sec", "m", 90.0),
     ],
 )
 def test_a_length_in_seconds(text: str, unit: str, seconds: float) -> None:
@@ -45,7 +47,7 @@ def test_settings_take_the_same_form_and_the_old_names() -> None:
     assert parse("[desks.blue]", path).desks["blue"].idle_minutes is None
     with pytest.raises(Damaged) as raised:
         parse("[desks.blue]\nidle = 'soon'", path)
-    assert "desks.blue.idle: 'soon' is not a length of time" in raised.value.why
+    assert "desks.blue.idle: 'soon' is not a duration" in raised.value.why
 
 
 def test_an_old_option_works_and_says_what_it_is_now(hotdesk: Command) -> None:
@@ -57,3 +59,18 @@ def test_an_old_option_works_and_says_what_it_is_now(hotdesk: Command) -> None:
     assert "--work-hours is now --work" in old.stderr
     assert "--startup-minutes is now --startup" in old.stderr
     assert "is now" not in new.stderr
+
+
+def test_every_renamed_option_leads_to_one_that_exists() -> None:
+    import click
+
+    from hotdesk.cli.main import hotdesk
+    from hotdesk.cli.ui.renamed import RENAMED
+
+    group = click.Context(hotdesk, info_name="hotdesk")
+    for name, renamed in RENAMED.items():
+        command = hotdesk.get_command(group, name)
+        assert command is not None
+        known = {opt for param in command.params for opt in param.opts}
+        assert set(renamed.values()) <= known
+        assert not set(renamed) & known

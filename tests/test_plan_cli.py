@@ -84,7 +84,7 @@ def test_a_spot_machine_takes_longer_and_has_a_wider_band(hotdesk: Command) -> N
         ("--work", "1e9"),
         ("--work", "10", "--interruptions-per-hour", "0"),
         ("--work", "10", "--interruptions-per-hour", "1e9"),
-        ("--work", "10", "--checkpoint-seconds", "0"),
+        ("--work", "10", "--checkpoint-time", "0s"),
         ("--work", "10", "--wait", "0"),
     ],
 )

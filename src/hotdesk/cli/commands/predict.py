@@ -56,7 +56,7 @@ def command(measured: tuple[str, ...], more: tuple[str, ...], targets: tuple[str
     hotdesk predict --from A100=1400 --from "RTX 3090"=905 --to H100 --family cnn --precision fp16
 
     RATE is anything per second: images, tokens, steps of a fixed batch. A measurement on the target GPU is
-    used as it is; otherwise the ratio of another job of the family (--bench); otherwise the GPUs' data sheets.
+    used as it is, else the ratio of another job of the family (--bench), else the GPUs' data sheets.
     """
     from hotdesk.market import gpus
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from math import inf
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -48,12 +48,15 @@ class Length(click.ParamType[float]):
             length = lengths.seconds(value, self.unit) / lengths.SECONDS[self.unit]
         except ValueError as error:
             self.fail(f"{error}{off}", param, ctx)
+        limits = "finite" if not isfinite(length) else ""
         if self.positive and not length > 0:
-            self.fail(f"{value!r} must be more than 0.{off}", param, ctx)
-        if not self.low <= length <= self.high:
+            limits = "more than 0"
+        elif length < self.low:
             limits = f"at least {self.low:g}{self.unit}"
-            limits += f" and at most {self.high:g}{self.unit}" if self.high < inf else ""
-            self.fail(f"{value!r} must be {limits}.", param, ctx)
+        elif length > self.high:
+            limits = f"at most {self.high:g}{self.unit}"
+        if limits:
+            self.fail(f"{value!r} is impossible: it must be {limits}.{off}", param, ctx)
         return length
 
 
@@ -208,7 +211,7 @@ def say_remarks(remarks: Iterable[Remark]) -> None:
 
 
 def seconds_of(text: str, example: str = "hotdesk stay 2h") -> float:
-    """A length of time as people write it: 90m, 2h, 1.5h, 3d. Raises `Usage`, which gives the `example`."""
+    """Seconds in a duration such as 90m, 2h, 1.5h or 3d. Raises `Usage`, which gives the `example`."""
     try:
         return lengths.seconds(text)
     except ValueError as error:
