@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hotdesk.core.matching import Query
 from hotdesk.core.model import Market, Offer
 from hotdesk.market import refresh
 from hotdesk.market.catalog import Catalog, build
-from hotdesk.market.query import Query, search
+from hotdesk.market.query import search
 from hotdesk.state.store import Store
 
 NOW = 1_790_000_000.0

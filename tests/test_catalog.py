@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.matching import InstanceType, Place, Query, fits, sold_there, span_of, wish
 from hotdesk.core.model import Market, Offer, Want
 from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.market import refresh
 from hotdesk.market.catalog import Catalog, build
-from hotdesk.market.query import Query, search, span_of
-from hotdesk.market.ranking import choose_offers, ranked
-from hotdesk.market.shipped import Machine, shipped
-from hotdesk.market.speed import relative
+from hotdesk.market.gpus import relative_speed
+from hotdesk.market.query import search
+from hotdesk.market.ranking import rank, ranked
+from hotdesk.market.shipped import shipped
 
 NOW = 1_790_000_000.0
 
@@ -35,6 +36,11 @@ def offer(name: str = "g6.xlarge", region: str = "us-west-2", zone: str = "", **
         "source": "made",
     }
     return Offer(provider="aws", region=region, zone=zone, instance_type=name, **(words | more))  # type: ignore[arg-type]
+
+
+def machine(o: Offer) -> InstanceType:
+    shared = set(Offer.__struct_fields__) & set(InstanceType.__struct_fields__)
+    return InstanceType(**{field: getattr(o, field) for field in shared})
 
 
 def many(seed: int, count: int) -> list[Offer]:
@@ -102,6 +108,7 @@ def test_a_search_finds_what_looking_at_every_row_finds(
         return (
             (not gpu or (o.gpu == name if name != "none" else not o.gpu))
             and (not count or o.gpu_count == float(count))
+            and (gpu in {"", "none"} or count or gpus or o.gpu_count >= 1)  # no slice unasked
             and (not memory or within(sold_as, memory))
             and within(o.gpu_count, gpus)
             and (not market or o.market == market)
@@ -153,7 +160,7 @@ def test_names_of_gpus_as_people_write_them() -> None:
         "A100-80GB": {"p4de"},
         "A100 40gb:8": {"p4d"},
         "rtx-pro-6000": {"g7e"},
-        "L4": {"g6f", "g6"},
+        "L4": {"g6"},
         "L4:1": {"g6"},
         "L4:0.125": {"g6f"},
         "none": {"m7i"},
@@ -233,7 +240,7 @@ def test_orders() -> None:
     far = {"aws/us-west-2": 150.0, "aws/eu-west-1": 20.0}
 
     def names(sort: str) -> list[str]:
-        return [o.instance_type for o in found(rows, Query(), sort=sort, latency=far, speed=relative)]
+        return [o.instance_type for o in found(rows, Query(), sort=sort, latency=far, speed=relative_speed)]
 
     assert names("price") == ["cpu", "slow", "fast"]
     assert names("latency") == ["slow", "cpu", "fast"]
@@ -270,7 +277,7 @@ def test_the_better_source_counts_and_broken_rows_are_dropped() -> None:
         offer("", usd_per_hour=1.0),
         offer("bad5", vcpus=-1),
     ]
-    catalog = build([live, listed], machines=[Machine(provider="aws", instance_type="unpriced")])
+    catalog = build([live, listed], machines=[InstanceType(provider="aws", instance_type="unpriced")])
     rows = sorted(
         (o.instance_type, o.zone or o.region, o.usd_per_hour) for o in catalog.offers(range(len(catalog)))
     )
@@ -373,18 +380,28 @@ def test_on_demand_of_today_and_of_then() -> None:
 
 def test_speed_grows_with_the_hardware() -> None:
     named = {machine.instance_type: machine for machine in shipped().machines()}
-    assert relative(named["g4dn.xlarge"]) == 1.0
-    assert relative(named["g4dn.12xlarge"]) == 4.0
-    assert relative(named["m7i.xlarge"]) == 0.0
+    assert relative_speed(named["g4dn.xlarge"]) == 1.0
+    assert relative_speed(named["g4dn.12xlarge"]) == 4.0
+    assert relative_speed(named["m7i.xlarge"]) == 0.0
     speeds = [
-        relative(named[n])
+        relative_speed(named[n])
         for n in ("g6f.large", "g6.xlarge", "g6e.xlarge", "p5.4xlarge", "p4d.24xlarge", "p5.48xlarge")
     ]
     assert speeds == sorted(speeds)
-    assert relative(named["p4de.24xlarge"]) > relative(named["p4d.24xlarge"])  # 80 GB has the faster memory
+    # 80 GB has the faster memory
+    assert relative_speed(named["p4de.24xlarge"]) > relative_speed(named["p4d.24xlarge"])
 
 
 # ---- choosing ------------------------------------------------------------------------------------------
+
+
+def fitting(want: Want, rows: list[Offer]) -> list[Offer]:
+    asked = wish(msgspec.structs.replace(want, usd_per_hour_max=None))
+    return [
+        o
+        for o in rows
+        if fits(asked, machine(o)) and sold_there(asked, Place(o.provider, o.region, o.zone), o.market)
+    ]
 
 
 def zone_prices(zone: str, price: float, pinned: bool = False) -> ZonePrices:
@@ -403,9 +420,9 @@ def test_the_choice_gives_its_reasons() -> None:
         spot,
         offer(zone="us-east-1a", region="us-east-1", market=Market.SPOT, usd_per_hour=0.33),
     ]
-    choice = choose_offers(
+    choice = rank(
         Want(gpu="L4"),
-        rows,
+        fitting(Want(gpu="L4"), rows),
         latency={"aws/us-west-2": 40.0, "aws/us-east-1": 140.0},
         history=[zone_prices("us-west-2b", 0.341)],
         bands={("us-west-2", "g6.xlarge"): 2},
@@ -428,15 +445,15 @@ def test_the_choice_leaves_out_with_a_reason() -> None:
         offer("g6f.large", zone="us-west-2c", gpu_count=0.125, usd_per_hour=0.1),
         offer(zone="us-west-2d"),
     ]
-    choice = choose_offers(
+    choice = rank(
         Want(gpu="L4", usd_per_hour_max=1.0),
-        rows,
+        fitting(Want(gpu="L4", usd_per_hour_max=1.0), rows),
         history=[zone_prices("us-west-2b", 0.8, pinned=True)],
         refused={rows[0].key: "sold out"},
     )
     assert [o.zone for o in choice.offers] == ["us-west-2d"]
     assert choice.left_out == {"sold out": 1, "no spot market there": 1, "above $1/h": 1}
-    nothing = choose_offers(Want(gpu="H100"), rows)
+    nothing = rank(Want(gpu="H100"), fitting(Want(gpu="H100"), rows))
     assert (nothing.best, nothing.next_best) == (None, ())
 
 
@@ -448,36 +465,37 @@ def test_the_choice_leaves_out_with_a_reason() -> None:
 @settings(max_examples=40, deadline=None)
 def test_the_choice_fits_and_nothing_cheaper_is_left(seed: int, market: str, gpu: str) -> None:
     rows = many(seed, 60)
-    choice = choose_offers(Want(gpu=gpu, market=market), rows, kept=5)
-    fitting = [
+    choice = rank(Want(gpu=gpu, market=market), fitting(Want(gpu=gpu, market=market), rows), kept=5)
+    expected = [
         o.usd_per_hour
         for o in rows
         if (o.gpu == gpu and o.gpu_count >= 1 if gpu != "none" else not o.gpu)
         and market in {"cheapest", o.market}
     ]
-    assert [o.usd_per_hour for o in choice.offers] == sorted(fitting)[:5]
+    assert [o.usd_per_hour for o in choice.offers] == sorted(expected)[:5]
     assert all(o.why for o in choice.offers)
 
 
 def test_a_providers_offers_are_ranked_by_what_is_known_here() -> None:
-    """A slice is nobody's wish for an L4, and the near region wins though the far one is a little cheaper."""
+    """The near region wins though the far one is a little cheaper."""
     shelf = Shelf()
     rows = [
-        offer("g6f.large", zone="us-west-2a", gpu_count=0.125, usd_per_hour=0.1),
         offer(zone="us-east-1a", region="us-east-1", usd_per_hour=0.75),
         offer(zone="us-west-2a"),
     ]
-    assert [o.key for o in ranked(Want(gpu="L4"), rows, shelf, NOW)] == [rows[1].key, rows[2].key]
+    assert [o.key for o in ranked(Want(gpu="L4"), rows, shelf, NOW)] == [rows[0].key, rows[1].key]
     shelf.keep("latency", b'{"aws/us-west-2": 20.0, "aws/us-east-1": 150.0}', NOW)
     near, far = ranked(Want(gpu="L4"), rows, shelf, NOW)
-    assert (near.key, far.key) == (rows[2].key, rows[1].key)
+    assert (near.key, far.key) == (rows[1].key, rows[0].key)
     assert near.why == "g6.xlarge in us-west-2a: cheapest L4 within 80 ms of you, nobody takes it away"
     assert far.why == "g6.xlarge in us-east-1a: $0.05/h less, 150 ms away, nobody takes it away"
-    assert len(ranked(Want(instance_type="g6f.large"), rows[:1], shelf, NOW)) == 1
 
 
 def test_a_region_that_did_not_answer_counts_as_far() -> None:
     rows = [offer(zone="us-east-1a", region="us-east-1", usd_per_hour=0.75), offer(zone="us-west-2a")]
-    choice = choose_offers(Want(gpu="L4"), rows, latency={"aws/us-west-2": 20.0})
+    choice = rank(Want(gpu="L4"), fitting(Want(gpu="L4"), rows), latency={"aws/us-west-2": 20.0})
     assert [o.region for o in choice.offers] == ["us-west-2", "us-east-1"]
-    assert [o.region for o in choose_offers(Want(gpu="L4"), rows).offers] == ["us-east-1", "us-west-2"]
+    assert [o.region for o in rank(Want(gpu="L4"), fitting(Want(gpu="L4"), rows)).offers] == [
+        "us-east-1",
+        "us-west-2",
+    ]

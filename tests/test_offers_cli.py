@@ -22,7 +22,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
 from hotdesk.market import refresh
 from hotdesk.market.catalog import build
-from hotdesk.market.public import fetch, read_advice
+from hotdesk.providers.aws.spot_advisor import fetch, read_advice
 from hotdesk.state.store import Store
 from tests.market_server import ADVICE, Server
 
@@ -73,7 +73,7 @@ def server() -> Iterator[Server]:
 
 
 def test_the_shipped_table_answers_with_every_promised_field(tmp_path: Path) -> None:
-    found = rows(tmp_path, "--gpu", "L4", "--market", "on-demand", "--region", "us-*")
+    found = rows(tmp_path, "--gpu", "L4", "--gpus", "..8", "--market", "on-demand", "--region", "us-*")
     assert found
     for row in found:
         assert list(row)[: len(KEYS)] == KEYS
@@ -495,7 +495,7 @@ def terminal(state: Path, *words: str) -> Any:
 def test_picking_filters_sorts_and_asks_before_it_costs(tmp_path: Path) -> None:
     child = terminal(tmp_path, "--gpu", "L4")
     child.expect("sorted by price")
-    child.expect("▶ g6f.large")
+    child.expect("▶ g6.xlarge")
     child.send("g6.2x oregon\x7f\x7f\x7f\x7f\x7f\x7fus-west-2")
     child.expect("filter: g6.2x us-west-2")
     child.expect("1 of ")

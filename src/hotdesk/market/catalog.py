@@ -12,31 +12,24 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import NamedTuple
 
 import msgspec
 
+from hotdesk.core.matching import InstanceType, Place
 from hotdesk.core.model import Market, Offer
-from hotdesk.market.shipped import Machine
 
 MARKETS = (Market.ON_DEMAND, Market.SPOT)
 #: The version of the packed form: another one is dropped and gathered anew.
-FORM = 3
+FORM = 4
 
 _hardware = attrgetter(
     "provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch"
 )
 
 
-class Place(NamedTuple):
-    provider: str
-    region: str
-    zone: str
-
-
 class _Packed(msgspec.Struct, array_like=True):
     form: int
-    machines: list[Machine]
+    machines: list[InstanceType]
     places: list[tuple[str, str, str]]
     sources: list[str]
     starts: bytes
@@ -54,7 +47,7 @@ class Catalog:
     """Machines, places, and offers as columns. Build one with `build`, keep it with `pack`."""
 
     def __init__(self) -> None:
-        self.machines: list[Machine] = []
+        self.machines: list[InstanceType] = []
         self.places: list[Place] = []
         self.sources: list[str] = []
         self.starts = array("I", [0])  # the rows of machine n: starts[n] up to starts[n + 1]
@@ -74,10 +67,10 @@ class Catalog:
     def regions(self) -> list[str]:
         return sorted({place.region for place in self.places})
 
-    def band(self, machine: Machine, region: str) -> int | None:
+    def band(self, machine: InstanceType, region: str) -> int | None:
         return self.bands.get(f"{machine.provider}/{region}/{machine.instance_type}")
 
-    def machine_of(self, row: int) -> Machine:
+    def machine_of(self, row: int) -> InstanceType:
         return self.machines[bisect_right(self.starts, row) - 1]
 
     def offer(self, row: int, why: str = "") -> Offer:
@@ -88,7 +81,7 @@ class Catalog:
         """Many rows as values, in the order given."""
         return [self._offer(row, self.machine_of(row)) for row in rows]
 
-    def _offer(self, row: int, machine: Machine, why: str = "") -> Offer:
+    def _offer(self, row: int, machine: InstanceType, why: str = "") -> Offer:
         place, time = self.places[self.place[row]], self.time[row]
         return machine.offer(
             region=place.region,
@@ -165,7 +158,7 @@ _decoder = msgspec.msgpack.Decoder(_Packed)
 def build(
     layers: Sequence[Iterable[Offer]],
     *,
-    machines: Iterable[Machine] = (),
+    machines: Iterable[InstanceType] = (),
     bands: dict[str, int] | None = None,
 ) -> Catalog:
     """A catalogue of the rows of several sources: the first that prices a pool is believed.
@@ -231,6 +224,6 @@ def _drop_covered(found: dict[tuple[str, str], dict[tuple[str, str, Market], Off
             rows.pop((region, "", market), None)
 
 
-def _machine(offer: Offer) -> Machine:
+def _machine(offer: Offer) -> InstanceType:
     names = ("provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch")
-    return Machine(**dict(zip(names, _hardware(offer), strict=True)))
+    return InstanceType(**dict(zip(names, _hardware(offer), strict=True)))

@@ -41,21 +41,6 @@ class Choice(Value, frozen=True):
         return self.offers[1:4]
 
 
-def choose_offers(
-    want: Want,
-    offers: Iterable[Offer],
-    *,
-    latency: Mapping[str, float] = {},
-    history: Sequence[ZonePrices] = (),
-    bands: Mapping[tuple[str, str], int] = {},
-    refused: Mapping[str, str] = {},
-    kept: int = KEPT,
-) -> Choice:
-    """Those of `offers` that fit `want`, best first (see `rank`). A slice of a GPU fits no wish for a GPU."""
-    fitting = [offer for offer in offers if fits(want, offer)]
-    return rank(want, fitting, latency=latency, history=history, bands=bands, refused=refused, kept=kept)
-
-
 def rank(
     want: Want,
     offers: Iterable[Offer],
@@ -119,26 +104,6 @@ def rank(
     return Choice(offers=tuple(chosen), left_out=left)
 
 
-def fits(want: Want, offer: Offer) -> bool:
-    """Whether hardware, place and market are what was asked for; the price is looked at apart."""
-    if want.instance_type and offer.instance_type != want.instance_type:
-        return False
-    if want.regions and offer.region not in want.regions:
-        return False
-    if want.zone and offer.zone != want.zone:
-        return False
-    if want.market in tuple(Market) and offer.market != want.market:
-        return False
-    if want.instance_type:
-        return True
-    name = want.gpu.lower().replace(" ", "")
-    if name == "none" or not (name or want.gpu_count):
-        return not offer.gpu
-    if name and offer.gpu.lower().replace(" ", "") != name:
-        return False
-    return offer.gpu_count == want.gpu_count if want.gpu_count else offer.gpu_count >= 1
-
-
 def _why(
     offer: Offer,
     place: int,
@@ -200,9 +165,7 @@ def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tup
         if (band := known.get(f"{offer.provider}/{offer.region}/{offer.instance_type}")) is not None
     }
     history = _lately(sorted({offer.instance_type for offer in offers}), cache, now)
-    named = want.instance_type or want.gpu_count
-    whole = [offer for offer in offers if named or not 0 < offer.gpu_count < 1] or offers  # no slices unasked
-    choice = rank(want, whole, latency=latencies(cache), history=history, bands=bands, kept=len(offers))
+    choice = rank(want, offers, latency=latencies(cache), history=history, bands=bands, kept=len(offers))
     return choice.offers
 
 

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from hotdesk.core.errors import HotdeskError
+from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.ports import Cache
 from hotdesk.market import pricelist
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.pricelist import Lacks
-from hotdesk.market.shipped import Machine, shipped
+from hotdesk.market.shipped import shipped
 
 if TYPE_CHECKING:
-    from hotdesk.market.public import Advice
+    from hotdesk.providers.aws.spot_advisor import Advice
 
 KEY = f"offers-{FORM}"  # another form of the catalogue is another key
 FRESH_SECONDS = 3600.0  # spot prices move over hours
@@ -100,7 +101,7 @@ def refreshed(
     progress: Callable[[str], None] = lambda text: None,
     advisor_url: str = "",
     regions: Sequence[str] = (),
-    names: Callable[[Collection[Machine]], Collection[str]] = lambda machines: (),
+    names: Callable[[Collection[InstanceType]], Collection[str]] = lambda machines: (),
     limit_seconds: float = LIMIT_SECONDS,
     list_seconds: float = LIST_SECONDS,
 ) -> Known:
@@ -110,9 +111,9 @@ def refreshed(
     prices of the types that `names` picks out of all there are, where it picks any. Its price list answers
     slowly: what it did not tell in time is the shipped table's, said in `lacks`, and asked for next time.
     """
-    from hotdesk.market.public import ADVISOR_URL
     from hotdesk.market.sources import LISTED, LIVE, SPOT, aws_listed
     from hotdesk.providers.aws.session import has_credentials
+    from hotdesk.providers.aws.spot_advisor import ADVISOR_URL
 
     advisor_url = advisor_url or ADVISOR_URL
     notes: list[str] = []
@@ -199,7 +200,7 @@ class _Heard:
 
     def __init__(self) -> None:
         self.regions: list[str] = []
-        self.machines: list[Machine] = []
+        self.machines: list[InstanceType] = []
         self.spot: dict[str, list[Offer]] = {}
         self.zones: dict[str, dict[str, list[str]]] = {}
         self.listed: dict[str, dict[str, float]] = {}
@@ -255,7 +256,7 @@ def _cached_file(cache: Cache, url: str) -> _File | None:
 
 def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
     """What the advisor says now; what it said before when it cannot be reached and something was kept."""
-    from hotdesk.market.public import fetch, read_advice
+    from hotdesk.providers.aws.spot_advisor import fetch, read_advice
 
     try:
         new = fetch(url, etag=kept.etag if kept else "")
@@ -273,7 +274,7 @@ def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
 def _account(
     heard: _Heard,
     listed: Collection[str],
-    names: Callable[[Collection[Machine]], Collection[str]],
+    names: Callable[[Collection[InstanceType]], Collection[str]],
     *,
     now: float,
     progress: Callable[[str], None],

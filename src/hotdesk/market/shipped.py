@@ -12,58 +12,15 @@ from pathlib import Path
 
 import msgspec
 
+from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.spot.prices import Storing
-
-
-class Machine(Value, frozen=True):
-    """What an instance type is, wherever it is sold."""
-
-    provider: str
-    instance_type: str
-    gpu: str = ""
-    gpu_count: float = 0  # less than one: a slice of a GPU
-    gpu_memory_gib: float = 0.0  # of one GPU, or of the slice
-    vcpus: float = 0
-    memory_gib: float = 0.0
-    arch: str = "x86_64"
-    burstable: bool = False  # its vCPUs are full ones only for a while
-
-    def offer(
-        self,
-        *,
-        region: str,
-        zone: str = "",
-        market: Market = Market.ON_DEMAND,
-        usd_per_hour: float,
-        price_time: float | None,
-        source: str,
-        why: str = "",
-    ) -> Offer:
-        """This type, for sale at one place for one price."""
-        return Offer(
-            provider=self.provider,
-            region=region,
-            zone=zone,
-            instance_type=self.instance_type,
-            market=market,
-            usd_per_hour=usd_per_hour,
-            gpu=self.gpu,
-            gpu_count=self.gpu_count,
-            gpu_memory_gib=self.gpu_memory_gib,
-            vcpus=self.vcpus,
-            memory_gib=self.memory_gib,
-            arch=self.arch,
-            price_time=price_time,
-            source=source,
-            why=why,
-        )
 
 
 class Retired(Value, frozen=True):
     """A type that can no longer be had, what it was, and what does its work today."""
 
-    machine: Machine
+    machine: InstanceType
     nearest: tuple[str, ...]
     usd_per_hour: dict[str, float]  # on-demand by region, while it was sold
 
@@ -125,7 +82,7 @@ class Table(Value, frozen=True):
     def time(self) -> float:
         return _day(self.as_of)
 
-    def machines(self) -> list[Machine]:
+    def machines(self) -> list[InstanceType]:
         return [self._machine(row.type, row) for row in self.types]
 
     def gone(self) -> dict[str, Retired]:
@@ -189,8 +146,8 @@ class Table(Value, frozen=True):
             price_time=_day(self.storage.time),
         )
 
-    def _machine(self, name: str, row: _Type | _Gone) -> Machine:
-        return Machine(
+    def _machine(self, name: str, row: _Type | _Gone) -> InstanceType:
+        return InstanceType(
             provider=self.provider,
             instance_type=name,
             gpu=row.gpu,
@@ -211,7 +168,7 @@ class Table(Value, frozen=True):
         )
 
     @property
-    def _by_name(self) -> dict[str, Machine]:
+    def _by_name(self) -> dict[str, InstanceType]:
         return _machines(self.provider)
 
 
@@ -229,7 +186,7 @@ def shipped(provider: str = "aws") -> Table:
 
 
 @cache
-def _machines(provider: str) -> dict[str, Machine]:
+def _machines(provider: str) -> dict[str, InstanceType]:
     return {machine.instance_type: machine for machine in shipped(provider).machines()}
 
 

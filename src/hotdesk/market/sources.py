@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from hotdesk.core.errors import NotAllowed, Refused, Unreachable, Usage
+from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.sizing.gpu import gpu_name
 from hotdesk.core.spot.prices import region_of
-from hotdesk.market.shipped import Machine
 from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
+from hotdesk.providers.aws.hardware import as_type
 from hotdesk.providers.aws.session import boto, has_credentials, none_found, open_session
 
 T = TypeVar("T")
@@ -84,13 +84,11 @@ class Aws:
             reply = self.client("ec2", self.home).describe_regions()
         return sorted(row["RegionName"] for row in reply["Regions"])
 
-    def machines(self) -> list[Machine]:
+    def machines(self) -> list[InstanceType]:
         """All instance types that the home region knows. (A type is the same everywhere.)"""
         with answers("DescribeInstanceTypes"):
             pages = self.client("ec2", self.home).get_paginator("describe_instance_types").paginate()
-            return [
-                machine for page in pages for raw in page["InstanceTypes"] if (machine := as_machine(raw))
-            ]
+            return [machine for page in pages for raw in page["InstanceTypes"] if (machine := as_type(raw))]
 
     def spot_now(self, region: str, now: float) -> Iterator[tuple[str, str, float, float]]:
         """(type, zone, $/h, time) of every pool of a region at this moment."""
@@ -158,7 +156,7 @@ class Aws:
         return found
 
 
-def aws_spot(account: Aws, region: str, machines: dict[str, Machine], now: float) -> list[Offer]:
+def aws_spot(account: Aws, region: str, machines: dict[str, InstanceType], now: float) -> list[Offer]:
     """A region's spot prices, zone by zone."""
     rows: list[Offer] = []
     for name, zone, price, changed in account.spot_now(region, now):
@@ -180,7 +178,7 @@ def aws_listed(
     region: str,
     listed: dict[str, tuple[float, float]],
     zones: dict[str, list[str]],
-    machines: dict[str, Machine],
+    machines: dict[str, InstanceType],
 ) -> Iterator[Offer]:
     """A region's on-demand rows, in every zone for a GPU type. `listed`: $/h by type, and since when."""
     for name, (price, time) in listed.items():
@@ -191,34 +189,6 @@ def aws_listed(
                     yield machine.offer(
                         region=region, zone=zone, usd_per_hour=price, price_time=time, source=_LISTED
                     )
-
-
-def as_machine(raw: dict[str, Any]) -> Machine | None:
-    """An instance type as EC2 describes it; None for what cannot be read or is no computer for a person."""
-    try:
-        gpus = [gpu for gpu in (raw.get("GpuInfo") or {}).get("Gpus") or () if gpu]
-        # a slice of a GPU (g6f) says 0 GPUs, and how much of one it is in GpuPartitionSize
-        count = sum(
-            gpu.get("Count") or gpu.get("LogicalGpuCount", 0) * gpu.get("GpuPartitionSize", 1.0)
-            for gpu in gpus
-        )
-        arches = raw["ProcessorInfo"]["SupportedArchitectures"]
-        arch = next((a for a in ("x86_64", "arm64") if a in arches), "")
-        if not arch:
-            return None
-        return Machine(
-            provider="aws",
-            instance_type=raw["InstanceType"],
-            gpu=gpu_name(str(gpus[0]["Name"])) if gpus else "",
-            gpu_count=float(count),
-            gpu_memory_gib=round(gpus[0]["MemoryInfo"]["SizeInMiB"] / 1024, 2) if gpus else 0.0,
-            vcpus=raw["VCpuInfo"]["DefaultVCpus"],
-            memory_gib=raw["MemoryInfo"]["SizeInMiB"] / 1024,
-            arch=arch,
-            burstable=bool(raw.get("BurstablePerformanceSupported")),
-        )
-    except (KeyError, TypeError, IndexError):
-        return None
 
 
 def price_history(

@@ -28,8 +28,8 @@ from hotdesk.cli.ui.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
 
 if TYPE_CHECKING:
+    from hotdesk.core.matching import Query
     from hotdesk.market.catalog import Catalog
-    from hotdesk.market.query import Query
     from hotdesk.market.refresh import Known
     from hotdesk.state.store import Store
 
@@ -113,10 +113,11 @@ def command(
     **filters: Any,
 ) -> None:
     """List matching offers: price, location and distance."""
+    from hotdesk.core.matching import Query
+    from hotdesk.market.gpus import relative_speed
     from hotdesk.market.latency import latencies
-    from hotdesk.market.query import Query, search
+    from hotdesk.market.query import search
     from hotdesk.market.shipped import shipped
-    from hotdesk.market.speed import relative
     from hotdesk.system import SystemClock
 
     now = SystemClock().now()
@@ -131,7 +132,13 @@ def command(
     if sort == "latency" and not latency:
         render.note("No latency is known yet, so the order is by price. Measure it: hotdesk regions")
     found = search(
-        known.catalog, query, sort=sort, latency=latency, speed=relative, unavailable=refused, retired=gone
+        known.catalog,
+        query,
+        sort=sort,
+        latency=latency,
+        speed=relative_speed,
+        unavailable=refused,
+        retired=gone,
     )
     if interactive:
         _choose(known.catalog, query, sort=sort, latency=latency, refused=refused, now=now)
@@ -179,11 +186,13 @@ def _choose(
 ) -> None:
     """Pick in the terminal, and open a desk there when that is really meant."""
     from hotdesk.cli.ui.picker import ask, pick
+    from hotdesk.market.gpus import relative_speed
     from hotdesk.market.query import search
-    from hotdesk.market.speed import relative
 
     def rows(order: str) -> list[int]:
-        return search(catalog, query, sort=order, latency=latency, speed=relative, unavailable=refused).rows
+        return search(
+            catalog, query, sort=order, latency=latency, speed=relative_speed, unavailable=refused
+        ).rows
 
     words = pick(catalog, rows, sort=sort, latency=latency, now=now)
     if words and ask(words):

@@ -384,7 +384,8 @@ def _offers(given: dict[str, Any]) -> list[Offer]:
 def catalogue(given: dict[str, Any], *, provider: str = "", zone: str = "") -> list[Offer]:
     """The offers that this computer knows and these options allow, less those that were refused lately."""
     from hotdesk.core.lifecycle.history import Past
-    from hotdesk.market.query import Query, search
+    from hotdesk.core.matching import Query
+    from hotdesk.market.query import search
     from hotdesk.market.refresh import known
     from hotdesk.market.shipped import shipped
     from hotdesk.state.store import Store

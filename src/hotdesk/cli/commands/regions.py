@@ -53,8 +53,8 @@ def command(
 ) -> None:
     """Measure the latency of each region (median of several TCP connects); show a GPU's price there."""
     from hotdesk.cli.commands.offers import open_store
+    from hotdesk.core.matching import nearest
     from hotdesk.market.latency import CITIES, endpoints, keep, measure
-    from hotdesk.market.query import nearest
     from hotdesk.system import SystemClock
 
     providers = tuple(CITIES) if provider == "all" else (provider,)
@@ -121,8 +121,9 @@ def command(
 
 def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
+    from hotdesk.core.matching import Query
     from hotdesk.market import refresh
-    from hotdesk.market.query import Query, search
+    from hotdesk.market.query import search
     from hotdesk.market.shipped import shipped
 
     catalog: Catalog = refresh.known(store).catalog

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import cache
+from typing import NamedTuple
 
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Value
@@ -29,6 +31,40 @@ _SAID = {"RTX PRO Server 6000": "RTX PRO 6000", "RTX PRO Server 4500": "RTX PRO 
 def gpu_name(name: str) -> str:
     """A GPU's name as people say it, from a cloud's own."""
     return _SAID.get(name.strip(), name.strip())
+
+
+_NOISE = re.compile(
+    r"nvidia|tesla|geforce|\bamd\b|\bapple\b|instinct|lambda\s*cloud|\bgpu\b|\bcorporation\b|\b\d+x\b|hbm\d?e?|"
+    r"tensor core|generation|graphics|blackwell|\bserver( edition)?\b|\bse\b",
+)
+_MEMORY = re.compile(r"\b(\d{1,3})\s*(?:gb|gib|g)\b")
+_FORM = re.compile(r"\b(pcie|pci-e|sxm)\d?\b|\b(nvl)\b|\b(?:gen\s*\d)\b")
+
+
+class GpuName(NamedTuple):
+    """A GPU's name, taken apart: all that go by the same `bare` name are of one model."""
+
+    bare: str  # "a100", "rtx3090"
+    form: str  # pcie, sxm, nvl; "" where it does not say
+    memory_gib: int  # 0 where it does not say
+
+    @property
+    def model(self) -> str:
+        """The bare name without its line, which people leave out: "3090", "k520"."""
+        return re.sub(r"^(?:rtx|gtx|quadro|grid)+(?=.)", "", self.bare)
+
+
+@cache
+def read_name(name: str) -> GpuName:
+    """A name as a cloud, a driver or a person writes it: "NVIDIA A100-SXM4-80GB", "tesla-t4", "a100_80gb"."""
+    text = _NOISE.sub(" ", name.lower().replace("_", " "))
+    text = re.sub(r"-(?=pcie|sxm|nvl|\d+\s*gi?b)", " ", text)
+    memory = int(found[1]) if (found := _MEMORY.search(text)) else 0
+    form = next((m[1] or m[2] for m in _FORM.finditer(text) if m[1] or m[2]), "").replace("-", "")
+    bare = _FORM.sub(" ", _MEMORY.sub(" ", text))
+    if "hbm3" in name.lower() and not form:
+        form = "sxm"  # "NVIDIA H100 80GB HBM3" is how the driver names the SXM part
+    return GpuName(re.sub(r"[^a-z0-9]", "", bare), form, memory)
 
 
 def a_gpu(name: str) -> str:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hotdesk.core.matching import InstanceType
+from hotdesk.core.sizing.gpu import gpu_name
+
 #: On the Xen hypervisor: the console shows there what it held some minutes after a boot, and not its
 #: latest (EC2 API reference, GetConsoleOutput). DescribeInstances says "xen" of every machine; this is what
 #: DescribeInstanceTypes says, and of types that it lists no more, the EC2 guide's list of Nitro types.
@@ -90,3 +96,73 @@ def proves_within(instance_type: str) -> float:
 def has_image_with_driver(instance_type: str) -> bool:
     """Whether AWS's GPU image has the driver for it; where it is not known, it probably is newer."""
     return family(instance_type) not in IN_UBUNTU
+
+
+def as_type(raw: Mapping[str, Any]) -> InstanceType | None:
+    """A type as DescribeInstanceTypes tells it; None where it cannot be read, or is no computer of ours."""
+    try:
+        gpus = [gpu for gpu in (raw.get("GpuInfo") or {}).get("Gpus") or () if gpu]
+        nvidia = [gpu for gpu in gpus if str(gpu.get("Manufacturer", "NVIDIA")).upper() == "NVIDIA"]
+        others = [*(gpu for gpu in gpus if gpu not in nvidia), *_other_chips(raw)]
+        # A slice of a GPU (g6f) says 0 GPUs, and how much of one it is in GpuPartitionSize.
+        count = sum(
+            gpu.get("Count") or gpu.get("LogicalGpuCount", 0) * gpu.get("GpuPartitionSize", 1.0)
+            for gpu in nvidia
+        )
+        arches = raw["ProcessorInfo"]["SupportedArchitectures"]
+        arch = next((a for a in ("x86_64", "arm64") if a in arches), "")
+        if not arch:
+            return None
+        return InstanceType(
+            provider="aws",
+            instance_type=raw["InstanceType"],
+            gpu=gpu_name(str(nvidia[0]["Name"])) if nvidia else "",
+            gpu_count=float(count),
+            gpu_memory_gib=round(nvidia[0]["MemoryInfo"]["SizeInMiB"] / 1024, 2) if nvidia else 0.0,
+            vcpus=raw["VCpuInfo"]["DefaultVCpus"],
+            memory_gib=raw["MemoryInfo"]["SizeInMiB"] / 1024,
+            arch=arch,
+            burstable=bool(raw.get("BurstablePerformanceSupported")),
+            scratch_gib=float((raw.get("InstanceStorageInfo") or {}).get("TotalSizeInGB", 0)) * 1e9 / 2**30,
+            accelerator=str(others[0].get("Name", "other chips")) if others else "",
+            accelerator_count=float(sum(chip.get("Count", 1) for chip in others)),
+        )
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
+def _other_chips(raw: Mapping[str, Any]) -> list[Any]:
+    """Accelerators that are no GPUs (EC2 API reference, InstanceTypeInfo)."""
+    return [
+        chip
+        for info, chips in (
+            ("NeuronInfo", "NeuronDevices"),
+            ("InferenceAcceleratorInfo", "Accelerators"),
+            ("FpgaInfo", "Fpgas"),
+            ("MediaAcceleratorInfo", "Accelerators"),
+        )
+        for chip in (raw.get(info) or {}).get(chips) or ()
+    ]
+
+
+class NoDriver(NamedTuple):
+    why: str
+    fix: str
+
+
+def needs_own_image(kind: InstanceType) -> NoDriver | None:
+    """Why no image that hotdesk chooses has the driver for a type's chips; None where one has it."""
+    name = kind.instance_type
+    if family(name) in SLICES:
+        return NoDriver(
+            f"{name} has a slice of a GPU. Only NVIDIA's GRID driver can use it, and no public image"
+            " has that.",
+            "hotdesk up --gpu L4   # a whole one; or the same with --image ami-…, yours with that driver",
+        )
+    if kind.accelerator:
+        return NoDriver(
+            f"{name} computes on {kind.accelerator}, which is no NVIDIA GPU. The images that hotdesk starts"
+            " have no driver for it.",
+            "hotdesk up --gpu L4   # or the same with --image ami-…, one that has its driver",
+        )
+    return None

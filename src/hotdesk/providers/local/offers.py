@@ -11,6 +11,7 @@ import sys
 
 import msgspec
 
+from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Market, Offer, Want
 
 CPU_TYPE, GPU_TYPE = "local.cpu", "local.gpu"
@@ -19,38 +20,45 @@ REGION, ZONE = "local", "here"
 
 def offers(want: Want) -> tuple[Offer, ...]:
     """The rows that fit, best first."""
-    return tuple(offer for offer in _all() if _fits(offer, want))
+    if want.disk_gib or want.image:  # it has the disk and the system that it has
+        return ()
+    wished = conditions(wish(want, owned=True))
+    if not sold_there(wished, Place("local", REGION, ZONE), Market.ON_DEMAND):
+        return ()
+    return tuple(_offer(kind) for kind in _types() if fits(wished, kind))
 
 
 def has_gpu() -> bool:
     return bool(_gpu()[0])
 
 
-def _all() -> list[Offer]:
+def _offer(kind: InstanceType) -> Offer:
+    gpus = f"has {kind.gpu_count:g} x {kind.gpu}, and " if kind.gpu else ""
+    return kind.offer(
+        region=REGION,
+        zone=ZONE,
+        usd_per_hour=0.0,
+        price_time=None,
+        source="this computer",
+        why=f"this computer {gpus}costs nothing",
+    )
+
+
+def _types() -> list[InstanceType]:
     gpu, count, memory_gib = _gpu()
     # The same words for the processor in every price list.
     arch = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
-    cpu = Offer(
+    cpu = InstanceType(
         provider="local",
-        region=REGION,
-        zone=ZONE,
         instance_type=CPU_TYPE,
-        market=Market.ON_DEMAND,
         vcpus=float(_processors()),
         memory_gib=_memory_gib(),
         arch=arch,
-        source="this computer",
-        why="this computer costs nothing",
     )
     if not gpu:
         return [cpu]
     with_gpu = msgspec.structs.replace(
-        cpu,
-        instance_type=GPU_TYPE,
-        gpu=gpu,
-        gpu_count=count,
-        gpu_memory_gib=memory_gib,
-        why=f"this computer has {count} x {gpu}, and costs nothing",
+        cpu, instance_type=GPU_TYPE, gpu=gpu, gpu_count=count, gpu_memory_gib=memory_gib
     )
     return [with_gpu, cpu]
 
@@ -63,34 +71,6 @@ def _processors() -> int:
 
 def _memory_gib() -> float:
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-
-
-def _fits(offer: Offer, want: Want) -> bool:
-    if want.instance_type and want.instance_type != offer.instance_type:
-        return False
-    if want.regions and offer.region not in want.regions:
-        return False
-    if want.zone and want.zone != offer.zone:
-        return False
-    if want.market == "spot":  # nobody outbids its owner
-        return False
-    if want.disk_gib or want.image:  # it has the disk and the system that it has
-        return False
-    if want.gpu.lower() == "none" and offer.gpu:
-        return False
-    if want.gpu and want.gpu.lower() != "none" and not _same_gpu(want.gpu, offer.gpu):
-        return False
-    if want.gpu_count > offer.gpu_count:
-        return False
-    return want.usd_per_hour_max is None or offer.usd_per_hour <= want.usd_per_hour_max
-
-
-def _same_gpu(wanted: str, there: str) -> bool:
-    """Whether every word of the wanted name is in the other: "a100" and "A100-SXM4-80GB", not "A10"."""
-    words = {w for w in re.split(r"[^a-z0-9]+", there.lower()) if w}
-    sought = [w for w in re.split(r"[^a-z0-9]+", wanted.lower()) if w and w not in {"nvidia", "apple"}]
-    joined = "".join(re.split(r"[^a-z0-9]+", there.lower()))
-    return bool(there) and (all(w in words for w in sought) or "".join(sought) == joined)
 
 
 def _gpu() -> tuple[str, int, float]:
