@@ -195,7 +195,7 @@ def test_many_sessions_at_once(rig: LocalRig, desk: Instance) -> None:
 def test_home_path_and_folders_are_the_desk_s_own(rig: LocalRig, desk: Instance) -> None:
     disk = rig.disk("blue")
     said = rig.ssh(
-        desk, "pwd; echo $HOME; which python pip; echo $TMPDIR; echo $VIRTUAL_ENV; echo $XDG_CACHE_HOME"
+        desk, "pwd; echo $HOME; which python pip; echo $TMPDIR; echo $HOTDESK_ENV; echo $XDG_CACHE_HOME"
     )
     assert said.stdout.split("\n")[:-1] == [
         str(disk / "home"),

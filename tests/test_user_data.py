@@ -316,7 +316,7 @@ def test_what_the_set_up_could_not_do_is_said_at_once_with_its_last_words(
     (set_up.root / "opt/hotdesk/venv/bin/python").write_text(good)
     set_up.run()
     assert set_up.said("failed") == ""
-    assert "no login at the desk yet" in prove_here(set_up, monkeypatch, tmp_path).message
+    assert "~/.bashrc there ends or replaces it" in prove_here(set_up, monkeypatch, tmp_path).message
     (set_up.tools / "apt-get").write_text(apt)
     set_up.run()
     assert set_up.said("lacking") == ""

@@ -90,7 +90,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self._config = config
         self._providers: dict[str, Provider] = {}
         self.others: dict[str, set[str]] = {}  # other owners' desks in the same clouds, by all looks
-        self._heard = {}
+        self._heard, self._rescue = {}, False
         self.public = {}
 
     def __enter__(self) -> Hotdesk:
@@ -140,6 +140,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         fresh: bool = False,
         origin: str = "",
         limits: Limits | None = None,
+        rescue: bool = False,
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
@@ -147,7 +148,9 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
         where the newest work is not to be found; `origin` chooses, where several things have work under
         the desk's name, the image or disk that it goes on from; `Unknown` is raised for one it does not have.
+        `rescue`: it is up also where its owner's start files (~/.bashrc) let no command through.
         """
+        self._rescue = rescue
         desk = self.wanted(name or self.only(FIRST_NAME), Goal.RUNNING, want, provider, fresh, origin=origin)
         if limits:
             desk = limits.of(desk, self.clock.now())
@@ -156,14 +159,16 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         self.republish(desk.name)
         return view
 
-    def resume(self, name: str, *, want: Want | None = None, fresh: bool = False) -> View:
-        """A desk that exists, running again."""
+    def resume(
+        self, name: str, *, want: Want | None = None, fresh: bool = False, rescue: bool = False
+    ) -> View:
+        """A desk that exists, running again. `fresh`, `rescue`: as of `up`."""
         self.store.desk(name)
-        return self.up(name, want=want, fresh=fresh)
+        return self.up(name, want=want, fresh=fresh, rescue=rescue)
 
-    def start(self, name: str) -> View:
+    def start(self, name: str, *, rescue: bool = False) -> View:
         """A stopped desk, running again."""
-        return self.resume(name)
+        return self.resume(name, rescue=rescue)
 
     def stop(self, name: str, *, anyway: bool = False) -> View:
         """The machine off, its disk kept (and paid).
@@ -420,7 +425,7 @@ class Hotdesk(Wishes, Leaving, Money, Hearing, Opening):
         def prove(access: Access) -> None:
             from hotdesk.connect.readiness import prove
 
-            prove(access)
+            prove(access, rescue=self._rescue)
             self.listen(access)
 
         def proven(access: Access) -> None:

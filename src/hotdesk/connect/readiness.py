@@ -1,10 +1,15 @@
-"""The proof behind "up": a login with the pinned host key, and an answer from this desk's own Jupyter."""
+"""The proof behind "up": a login with the pinned host key, and an answer from this desk's own Jupyter.
+
+The login is that of a person's command: their own start files have to let it through. `exec zsh` or `exit`
+in a ~/.bashrc makes a desk where nothing runs and everything seems to end well.
+"""
 
 from __future__ import annotations
 
 import http.client
 import itertools
 import secrets
+import shlex
 import subprocess
 import threading
 
@@ -17,6 +22,7 @@ _LOGIN_SECONDS = 20.0
 _NOTEBOOK_SECONDS = 10.0
 _BEING_SET_UP = 71
 _NOT_SET_UP = 72
+_SSH_FAILED = 255  # of ssh itself: there was no login
 #: On a rented machine. The result is written at the end of each boot's last stage, in a folder of that boot;
 #: what setup.sh (guest/cloud_init.py) is doing, or could not do, stands below /var/lib/hotdesk.
 _SET_UP = (
@@ -27,41 +33,52 @@ _SET_UP = (
     'if [ -e $d/doing ]; then echo "it was cut off while $(cat $d/doing)"; tail -n 6 $d/setup.log; '
     f"exit {_NOT_SET_UP}; fi"
 )
+#: Whether a login shell, which runs a person's commands, comes to them at all; if not, the first file that by
+#: itself keeps a shell from that. {0} and {1}: the shell has to join the two.
+_OWN_FILES = """\
+through() {{ "$(command -v bash || command -v sh)" "$@" </dev/null 2>/dev/null | grep -q {0}{1}; }}
+through -lc 'echo {0}""{1}' && exit
+for f in .bashrc .bash_profile .bash_login .profile ""; do
+  [ ! -f ~/"$f" ] || through --norc -c '. ~/"$0"; echo {0}""{1}' "$f" || break
+done
+echo "{0} $f"
+"""
 _AGAIN = "sudo sh /opt/hotdesk/setup.sh first"
 _MARK_HEADER = "X-Hotdesk-Machine"  # what a desk's Jupyter says of itself, where the desk has a mark
 
 
-def prove(access: Access) -> None:
-    """Return when a login at the desk worked and its Jupyter answered.
+def prove(access: Access, *, rescue: bool = False) -> None:
+    """Return when a command at the desk ran and its Jupyter answered.
 
-    Raises `Refused(NOT_READY)` saying which of the two is missing, and `Missing` without an ssh client.
+    `rescue`: whatever the person's own files do to their commands. Raises `Refused`: NOT_READY says which of
+    the two is missing, BAD_REQUEST what its owner has to mend; and `Missing` without an ssh client.
     """
-    mark = _log_in(access)
+    mark = "" if rescue and not access.notebook_here else _log_in(access, rescue)
     _ask_notebook(access, mark)
 
 
-def _run(argv: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Refused(Kind.NOT_READY, f"the login took more than {seconds:.0f} s", seconds=1.0) from None
-
-
-def _log_in(access: Access) -> str:
+def _log_in(access: Access, rescue: bool) -> str:
     """Run a command at the desk; the mark of its machine, where it has one."""
     nonce = secrets.token_hex(16)
+    first, second = nonce[:16], nonce[16:]
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
-    command = f'printf "%s%s %s\\n" {nonce[:16]} {nonce[16:]} "$HOTDESK_MACHINE"'
-    done = _run(
-        ssh.question(access, command if access.notebook_here else f"{_SET_UP}; {command}"), _LOGIN_SECONDS
-    )
+    command = f'printf "%s%s %s\\n" {first} {second} "$HOTDESK_MACHINE"'
+    if not access.notebook_here:
+        command = f"{_SET_UP}; {command}"
+    if not rescue:
+        command += f"; exec sh -c {shlex.quote(_OWN_FILES.format(first, second))}"
+    argv = ssh.question(access, command)
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LOGIN_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        if nonce.encode() in (late.stdout or b""):
+            raise _swallowed(access, "", f"takes more than {_LOGIN_SECONDS:.0f} s to begin") from None
+        why = f"the login took more than {_LOGIN_SECONDS:.0f} s"
+        raise Refused(Kind.NOT_READY, why, seconds=1.0) from None
     lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines()]
-    for line in lines:
-        said, _, mark = line.partition(" ")
-        if said == nonce and done.returncode == 0:
-            return mark.strip()
+    said = dict(line.partition(" ")[::2] for line in lines)
     if done.returncode == _BEING_SET_UP:
         doing = lines[-1] if lines else "cloud-init has not finished"
         raise Refused(Kind.NOT_READY, f"the machine is still being set up: {doing}", seconds=1.0)
@@ -73,10 +90,30 @@ def _log_in(access: Access) -> str:
             fix=f"hotdesk ssh {access.desk} -- {_AGAIN} && hotdesk up {access.desk}   # tries again",
         )
     words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    raise Refused(
-        Kind.NOT_READY,
-        f"no login at the desk yet: {words[-1] if words else 'it gave no answer'}",
-        seconds=1.0,
+    if done.returncode == _SSH_FAILED or (access.notebook_here and nonce not in said):
+        why = words[-1] if words else "it gave no answer"
+        raise Refused(Kind.NOT_READY, f"no login at the desk yet: {why}", seconds=1.0)
+    if nonce not in said:
+        raise _swallowed(access, ".bashrc", "ends before it runs a command")
+    if first in said:
+        raise _swallowed(access, said[first], "ends before it runs a command")
+    return said[nonce]
+
+
+def _swallowed(access: Access, file: str, what: str) -> Refused:
+    """No command of the person's would run; `file`, in their home, is why, or "" where none alone is."""
+    desk, name = access.desk, file or ".bashrc"
+    why = f"~/{file} there ends or replaces it" if file else "one of ~/.profile, ~/.bashrc there is why"
+    aside = f"mv ~/{name} ~/{name}.aside"
+    mend = (
+        f"ssh {desk} --rescue -- '{aside}'"
+        if access.notebook_here
+        else f"notebook {desk}   # there: !{aside}"
+    )
+    return Refused(
+        Kind.BAD_REQUEST,
+        f"Its login shell {what}: {why}.",
+        fix=f"hotdesk up {desk} --rescue && hotdesk {mend}",
     )
 
 

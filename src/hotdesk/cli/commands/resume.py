@@ -18,6 +18,7 @@ from hotdesk.system import state_folder
 @options.over_budget
 @options.fresh
 @options.origin
+@options.rescue
 @options.dry_run
 @click.pass_context
 def command(ctx: click.Context, /, name: str | None, **given: Any) -> None:

@@ -16,8 +16,11 @@ from hotdesk.cli.ui import options, render
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.option("--print", "only_print", is_flag=True, help="Print the ssh command line and exit.")
 @click.option("--no-tmux", is_flag=True, help="Open a login shell without tmux.")
+@click.option("--rescue", is_flag=True, help="Open a shell that reads none of your own start files.")
 @click.pass_context
-def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: bool, no_tmux: bool) -> None:
+def command(
+    ctx: click.Context, name: str, words: tuple[str, ...], *, only_print: bool, no_tmux: bool, rescue: bool
+) -> None:
     """Open a terminal on the desk, or run one command there: hotdesk ssh NAME -- nvidia-smi
 
     Terminals use tmux where the desk has it: a dropped connection loses nothing, and the same command
@@ -33,9 +36,12 @@ def command(ctx: click.Context, name: str, words: tuple[str, ...], only_print: b
     if only_print:
         render.echo(shlex.join(ssh.printed(access)))
         return
-    if words:
-        line = words[0] if len(words) == 1 else shlex.join(words)
-        argv = ssh.command(access, [shell.told(line)], tty=sys.stdin.isatty() and sys.stdout.isatty())
+    tty = ssh.is_terminal()
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    if rescue:
+        argv = ssh.command(access, [shell.rescued(line)], tty=tty)
+    elif words:
+        argv = ssh.command(access, [shell.told(line)], tty=tty)
     else:
         argv = ssh.shell(access) if no_tmux or not sys.stdin.isatty() else ssh.terminal(access)
     with keeping:  # its lease is renewed for as long as this terminal is open

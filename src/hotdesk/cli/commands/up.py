@@ -22,6 +22,7 @@ from hotdesk.core.model import Goal
 @options.public
 @options.fresh
 @options.origin
+@options.rescue
 @options.dry_run
 def command(
     name: str | None,
@@ -30,6 +31,7 @@ def command(
     limits: Any,
     fresh: bool,
     origin: str,
+    rescue: bool,
     dry_run: bool,
     public: str | None = None,
     **given: Any,
@@ -51,7 +53,9 @@ def command(
             desks.can_be_public(
                 old.provider if old else desks.wanted(name, Goal.RUNNING, want, provider).provider
             )
-        view = desks.up(name, want=want, provider=provider, fresh=fresh, origin=origin, limits=limits)
+        view = desks.up(
+            name, want=want, provider=provider, fresh=fresh, origin=origin, limits=limits, rescue=rescue
+        )
         shown = desks.publish(name, public) if public else desks.public.get(name)
         remarks = desks.remarks(name, view.gpu)
     gpu = f", {view.gpu}" if view.gpu else ""

@@ -96,6 +96,9 @@ fresh = click.option(
     "--fresh", is_flag=True, help="Continue from the newest image found, even if later work is lost."
 )
 
+rescue = click.option(
+    "--rescue", is_flag=True, help="Accept a desk whose ~/.bashrc or ~/.profile lets no command run."
+)
 origin = click.option(
     "--from",
     "origin",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -49,8 +50,10 @@ def of_desk(disk: Path, desk: str, mark: str, outside: Mapping[str, str], *, gpu
         "LOGNAME": user,
         "SHELL": shell(outside),
         "PATH": os.pathsep.join([str(env / "bin"), str(home / ".local" / "bin"), *_path(outside)]),
-        "VIRTUAL_ENV": str(env),
-        "VIRTUAL_ENV_DISABLE_PROMPT": "1",
+        # Not VIRTUAL_ENV: uv, poetry and others would take it for the environment of whatever project they
+        # are run in. They find ~/.venv from any folder of the home that has none of its own (`lay_out`).
+        "HOTDESK_ENV": str(env),
+        "HOTDESK_START": str(_start_file(disk)),
         "TMPDIR": str(disk / "tmp"),
         "XDG_CONFIG_HOME": str(home / ".config"),
         "XDG_DATA_HOME": str(home / ".local" / "share"),
@@ -97,30 +100,48 @@ def tmux_folder(disk: Path, mark: str) -> Path:
     return Path(tempfile.gettempdir()) / f"hotdesk-{os.getuid()}-{mark.rpartition(':')[2]}"
 
 
+#: An environment that the person's own files activate stays in front: it is what they have in a terminal.
 _SHELL_START = """\
-# Written at each start of the desk; your own lines belong into ~/{own}.
-case ":$PATH:" in
-  "{env}/bin:"*|":{env}/bin:"*) ;;
-  *) PATH="{env}/bin:$PATH"; export PATH ;;
+# Written at each start of the desk; your own lines belong into ~/.bashrc or ~/.zshrc.
+hotdesk_folder=${{VIRTUAL_ENV:-$CONDA_PREFIX}}
+case ":$PATH" in
+  :{env}/bin:*) ;;
+  *) PATH="${{hotdesk_folder:+$hotdesk_folder/bin:}}"{env}/bin:{local}:$PATH ;;
 esac
+for hotdesk_folder in {folders}; do
+  case ":$PATH:" in *":$hotdesk_folder:"*) ;; *) PATH="$PATH:$hotdesk_folder" ;; esac
+done
+export PATH; unset hotdesk_folder
 """
 
+_INTERACTIVE = "case $- in *i*) ;; *) return ;; esac  # what follows is for terminals\n"
+_PROMPT = (
+    "PS1='\\[\\e[1;34m\\](\\[\\e[0m\\]'\"${HOTDESK_DESK}\"'\\[\\e[1;34m\\])\\[\\e[0m\\] \\w \\$ '\n"
+    "HISTCONTROL=ignoredups; shopt -s checkwinsize histappend\n"
+    "alias ls='ls --color=auto' 2>/dev/null\n"
+)
 _FIRST_FILES = {
-    ".profile": 'if [ -n "$BASH_VERSION" ] && [ -f ~/.bashrc ]; then . ~/.bashrc; else . "{start}"; fi\n',
-    ".bashrc": (
-        '. "{start}"\n'
-        'case "$-" in *i*)\n'
-        "  PS1='\\[\\e[1;34m\\](\\[\\e[0m\\]'\"${{HOTDESK_DESK}}\"'\\[\\e[1;34m\\])\\[\\e[0m\\] \\w \\$ '\n"
-        "  HISTCONTROL=ignoredups; shopt -s checkwinsize histappend\n"
-        "  alias ls='ls --color=auto' 2>/dev/null\n"
-        ";; esac\n"
+    ".profile": (
+        'if [ -n "$BASH_VERSION" ] && [ -f ~/.bashrc ]; then . ~/.bashrc; else . "$HOTDESK_START"; fi\n'
     ),
-    ".zshrc": '. "{start}"\nPROMPT="%F{{blue}}(%f${{HOTDESK_DESK}}%F{{blue}})%f %~ %# "\n',
+    ".bashrc": f'. "$HOTDESK_START"\n{_INTERACTIVE}{_PROMPT}',
+    ".zshrc": '. "$HOTDESK_START"\nPROMPT="%F{blue}(%f${HOTDESK_DESK}%F{blue})%f %~ %# "\n',
     ".config/fish/conf.d/hotdesk.fish": (
-        "fish_add_path -gm $VIRTUAL_ENV/bin\n"
+        "fish_add_path -gm $HOTDESK_ENV/bin\n"
         "function fish_prompt; printf '(%s) %s > ' $HOTDESK_DESK (prompt_pwd); end\n"
     ),
     ".tmux.conf": 'set -g default-command "exec $SHELL"\nset -g mouse on\nset -g history-limit 50000\n',
+}
+_EARLIER_START = '. "$JUPYTER_CONFIG_DIR/shell-start"'
+#: First files of earlier versions that do harm now. Where nobody has changed one, it is replaced.
+_EARLIER = {
+    ".profile": _FIRST_FILES[".profile"].replace('. "$HOTDESK_START"', _EARLIER_START),
+    ".bashrc": f'{_EARLIER_START}\ncase "$-" in *i*)\n'
+    + "".join(f"  {line}\n" for line in _PROMPT.splitlines())
+    + ";; esac\n",
+    ".config/fish/conf.d/hotdesk.fish": _FIRST_FILES[".config/fish/conf.d/hotdesk.fish"].replace(
+        "$HOTDESK_ENV", "$VIRTUAL_ENV"
+    ),
 }
 
 
@@ -132,13 +153,36 @@ def lay_out(disk: Path, mark: str, *, fresh: bool) -> None:
         for old in (disk / name).iterdir():
             shutil.rmtree(old, ignore_errors=True) if old.is_dir() and not old.is_symlink() else old.unlink()
     tmux_folder(disk, mark).mkdir(mode=0o700, exist_ok=True)
-    start = disk / "jupyter" / "config" / "shell-start"
-    start.write_text(_SHELL_START.format(env=disk / "env", own=".bashrc or ~/.zshrc"), "utf-8")
-    if fresh:
-        for name, text in _FIRST_FILES.items():
-            file = disk / "home" / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text.format(start="$JUPYTER_CONFIG_DIR/shell-start"), "utf-8")
+    earlier = {name: text for name, text in _EARLIER.items() if _is(disk / "home" / name, text)}
+    for name in _FIRST_FILES if fresh else earlier:
+        file = disk / "home" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(_FIRST_FILES[name], "utf-8")
+    link = disk / "home" / ".venv"
+    if (fresh or earlier) and not os.path.lexists(link):
+        link.symlink_to(Path("..", "env"))
+
+
+def _is(file: Path, text: str) -> bool:
+    try:
+        return file.read_text("utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _start_file(disk: Path) -> Path:
+    return disk / "jupyter" / "config" / "shell-start"
+
+
+def write_start(disk: Path, inside: Mapping[str, str]) -> None:
+    """What brings the desk's PATH back in a shell (POSIX), whatever its start files have done to it."""
+    quote = shlex.quote
+    text = _SHELL_START.format(
+        env=quote(str(disk / "env")),
+        local=quote(str(disk / "home" / ".local" / "bin")),
+        folders=" ".join(map(quote, inside["PATH"].split(os.pathsep))),
+    )
+    _start_file(disk).write_text(text, "utf-8")
 
 
 def clear_up(disk: Path, mark: str) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import termios
@@ -35,12 +36,14 @@ async def serve(
 ) -> None:
     """Run what the client asked for and report how it ended."""
     env = {**environment, **_from_client(process)}
-    shell = env["SHELL"]
     if process.subsystem:
         process.exit(127)
         return
     terminal = process.term_type is not None  # "": a client that does not know what it is (cron, say)
-    argv = [shell, "-c", process.command] if process.command else [shell, *([] if terminal else ["-s"])]
+    if process.command:
+        argv = [*_plain_shell(), "-c", process.command]
+    else:
+        argv = [env["SHELL"], *([] if terminal else ["-s"])]
     try:
         if terminal:
             status = await _in_terminal(process, argv, env, home)
@@ -53,6 +56,14 @@ async def serve(
     with contextlib.suppress(OSError):
         # A signal's own message would be more exact, but stock ssh makes 255 of it, "the connection is lost".
         process.exit(128 - status if status < 0 else status)
+
+
+def _plain_shell() -> list[str]:
+    """What runs a command: the same for every person, and without their files, which may end or replace it.
+
+    (Debian's bash reads ~/.bashrc whenever it finds SSH_CLIENT; bash(1), "remote shell daemon".)
+    """
+    return [bash, "--norc"] if (bash := shutil.which("bash")) else ["/bin/sh"]
 
 
 def _from_client(process: asyncssh.SSHServerProcess[bytes]) -> dict[str, str]:

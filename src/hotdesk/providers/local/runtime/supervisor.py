@@ -90,6 +90,7 @@ class Machine:
             self._environment = environment.of_desk(
                 self.disk, self.desk, self.machine.mark, os.environ, gpu=gpu
             )
+            environment.write_start(self.disk, self._environment)
             # The server needs no environment of the desk before its first kernel: both are made at once.
             await self._start_jupyter(*self._ports("notebook"))
             making = asyncio.create_task(asyncio.to_thread(self._prepare_python))
