@@ -130,9 +130,9 @@ def test_what_comes_in_from_outside() -> None:
 
 def test_the_documentation_names_what_comes_in_and_what_does_not() -> None:
     text = (Path(__file__).parents[1] / "docs" / "run.md").read_text()
-    section = text.split("## Which variables reach a desk")[1].split("\n## ")[0]
-    table, _, outside = section.partition("Everything else stays out:")
-    outside = outside.partition("A **rented desk**")[0]
+    section = text.split("## Environment variables on a desk")[1].split("\n## ")[0]
+    table, _, outside = section.partition("Everything else is withheld:")
+    outside = outside.partition("A **cloud desk**")[0]
 
     def named(part: str) -> set[str]:
         return {name.replace("*", "X") for name in re.findall(r"`([A-Z][A-Z_]+\*?)`", part)}
