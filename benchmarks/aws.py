@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from hotdesk.connect.keys import desk_keys
 from hotdesk.core.model import Desk, Goal, Survey
+from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
@@ -182,7 +183,10 @@ class Loop:
         )
         self.aws = aws
         self.reconciler = Reconciler(
-            store=self.store, provider=lambda name: aws, clock=clock, prove=lambda access: None
+            store=self.store,
+            clouds=Clouds(self.store, clock, lambda name: aws),
+            clock=clock,
+            prove=lambda access: None,
         )
 
     def want(self, goal: Goal) -> None:

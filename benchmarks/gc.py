@@ -72,11 +72,11 @@ def main() -> None:
         config = Config(defaults=Defaults(provider="aws"))
         with Hotdesk(config=config) as desks:
             began, wall = time.process_time(), time.perf_counter()
-            aws = desks.provider("aws")
+            aws = desks.services.clouds.provider("aws")
             for region in regions:
                 aws.account.ec2(region)  # type: ignore[attr-defined]
             ready = time.process_time() - began
-            found, unread = desks.leftovers()
+            found, unread = desks.services.cleanup.leftovers()
             own, wall = time.process_time() - began, time.perf_counter() - wall
         assert not unread
         print(f"{len(regions)} regions, {made} things of ours, {len(found)} told of")

@@ -25,6 +25,7 @@ from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Desk, Goal, Market, Offer, Survey
 from hotdesk.core.ports import Access, Keys
 from hotdesk.core.steps import Ask, Delete
+from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.market.shipped import shipped
 from hotdesk.providers.aws.account import Account
@@ -216,7 +217,7 @@ class Laptop:
             self.aws.boundaries = self.boundaries
         self.reconciler = Reconciler(
             store=self.store,
-            provider=lambda name: self.aws,
+            clouds=Clouds(self.store, self.time, lambda name: self.aws),
             clock=self.time,
             prove=self.prove,
             on_row=lambda row: self.moves_on(),
@@ -322,13 +323,13 @@ class Laptop:
         while True:
             try:
                 with Hotdesk(self.folder, config=Config(), clock=self.time) as desks:
-                    desks._providers["aws"] = self.aws
-                    desk = replace(desks.store.desk(name), public=to)
-                    desks.store.put(desk)
+                    desks.services.clouds._providers["aws"] = self.aws
+                    desk = replace(desks.services.store.desk(name), public=to)
+                    desks.services.store.put(desk)
                     self.moves_on()
                     if to:
-                        return desks._open(desk)
-                    desks._close(desk)
+                        return desks.services.exposure._open(desk)
+                    desks.services.exposure._close(desk)
                     return ()
             except Crash:
                 self.crash()

@@ -52,7 +52,7 @@ def hotdesk(home: Path) -> Iterator[Command]:
 
     try:
         with Hotdesk() as desks:
-            for desk in desks.store.desks():
+            for desk in desks.services.store.desks():
                 desks.down(desk.name, anyway=True)
     except HotdeskError:
         pass  # a test that damaged the state made no desk

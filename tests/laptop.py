@@ -17,6 +17,7 @@ from hotdesk.core.lifecycle.descent import key
 from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
+from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.state.store import Store
 from tests.sim import Cloud, Crash, Faults, offers
@@ -116,7 +117,10 @@ class Laptop:
 
     def open(self) -> None:
         self.reconciler = Reconciler(
-            store=self.store, provider=lambda name: self.sight, clock=self.clock, prove=self._prove
+            store=self.store,
+            clouds=Clouds(self.store, self.clock, lambda name: self.sight),
+            clock=self.clock,
+            prove=self._prove,
         )
 
     def crash(self) -> None:

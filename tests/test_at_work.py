@@ -31,6 +31,7 @@ from hotdesk.guest.working import Work
 from hotdesk.jobs.run import Runs
 from hotdesk.loop import watcher
 from hotdesk.providers.local.runtime import locks
+from hotdesk.services.work import go_on_with_jobs
 from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import LocalRig, rig_in, tool, wait_for
@@ -159,13 +160,13 @@ def test_a_desk_with_a_job_that_runs_again_gets_a_watcher() -> None:
         real, watcher.ask_for = watcher.ask_for, lambda store, forever: begun.append(forever) or ""
         try:
             desk = Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0)
-            desks.store.put(desk)
-            desks.go_on_with_jobs(desk)
+            desks.services.store.put(desk)
+            go_on_with_jobs(desks.services.store, desk)
             assert begun == []
-            desks.store.queue(Job(id="", number=0, desk="blue", command=("true",), created_at=2.0))
-            desks.go_on_with_jobs(replace(desk, goal=Goal.PARKED))
+            desks.services.store.queue(Job(id="", number=0, desk="blue", command=("true",), created_at=2.0))
+            go_on_with_jobs(desks.services.store, replace(desk, goal=Goal.PARKED))
             assert begun == []
-            desks.go_on_with_jobs(desk)
+            go_on_with_jobs(desks.services.store, desk)
             assert begun == [False]
         finally:
             watcher.ask_for = real
@@ -285,7 +286,9 @@ def test_whoever_would_end_it_is_asked_first(working: Command) -> None:
         ):
             with pytest.raises(NeedsDecision, match=r"python3 waits\.py runs in a terminal"):
                 call()
-        assert desks.at_work("blue").works == ("python3 waits.py runs in a terminal",)
+        assert desks.services.work.at_work(desks.services.store.desk("blue")).works == (
+            "python3 waits.py runs in a terminal",
+        )
     assert phase(working) == "ready"
     assert working("park", "blue", "--yes").returncode == 0
     assert phase(working) == "parked"

@@ -172,7 +172,7 @@ def test_down_never_says_that_nothing_is_left_where_it_is_billed(
     assert mine.do(Goal.RUNNING) is None
     assert mine.do(Goal.PARKED) is None
     desks = Hotdesk(mine.folder, config=Config(), clock=mine.time)
-    desks._providers["aws"] = mine.aws
+    desks.services.clouds._providers["aws"] = mine.aws
     monkeypatch.setattr("hotdesk.cli.ui.options.open_desks", lambda live: desks)
     said = CliRunner().invoke(command, ["blue", "--yes"], catch_exceptions=False)
     assert said.exit_code == 0

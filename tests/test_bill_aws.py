@@ -57,12 +57,12 @@ def test_a_day_on_spot_is_billed_as_the_cloud_bills_it(mine: Laptop) -> None:
     assert mine.do(Goal.PARKED) is None
     hours(mine, 240.0)
     with Hotdesk(mine.folder, config=CONFIG, clock=mine.time) as desks:
-        bill = desks.bill()
-        prices = desks.spot_prices(bill)
-        now = desks.clock.now()
+        bill = desks.services.billing.bill()
+        prices = desks.services.billing.spot_prices(bill)
+        now = desks.services.clock.now()
         ours = {kind: sum(c.usd(0, now, prices) for c in bill if c.kind == kind)
                 for kind in ("compute", "disk", "image", "address")}  # fmt: skip
-        theirs = desks.billed("aws", start)
+        theirs = desks.services.billing.billed("aws", start)
         rows = mine.things(gone=True)
         true = {
             "compute": sum(r["usd_so_far"] for r in rows if r["kind"] == "instance"),
@@ -81,8 +81,8 @@ def test_a_day_on_spot_is_billed_as_the_cloud_bills_it(mine: Laptop) -> None:
         assert abs(flat - true["compute"]) > 0.03, "at one price, it would have been wrong"
         # What the cloud told is kept: the same bill without asking again.
         mine.fake.delete("log")
-        assert desks.spot_prices(bill, ask=False) == prices
-        assert desks.spot_prices(bill) == prices
+        assert desks.services.billing.spot_prices(bill, ask=False) == prices
+        assert desks.services.billing.spot_prices(bill) == prices
         assert not mine.fake.get("log", action="DescribeSpotPriceHistory")
         assert this_month(bill, now, prices) == pytest.approx(sum(ours.values()))
 
@@ -96,12 +96,12 @@ def test_a_machine_that_vanished_unseen_is_paid_until_its_spot_request_says(mine
     mine.fake.post("console", id=machine["id"], do="terminate")
     hours(mine, 24.0)
     with Hotdesk(mine.folder, config=CONFIG, clock=mine.time) as desks:
-        assert desks.survey("aws").of("blue").instances == ()
-        [run] = [c for c in desks.bill() if c.kind == "compute"]
+        assert desks.services.clouds.survey("aws").of("blue").instances == ()
+        [run] = [c for c in desks.services.billing.bill() if c.kind == "compute"]
         assert run.ended - run.began == pytest.approx(2 * 3600, abs=120)
         assert not run.at_most
         mine.fake.delete("log")
-        desks.bill()
+        desks.services.billing.bill()
         assert not mine.fake.get("log", action="DescribeSpotInstanceRequests"), "told once, it is known"
 
 
@@ -111,7 +111,7 @@ def test_without_the_permission_it_says_which(mine: Laptop) -> None:
         Hotdesk(mine.folder, config=CONFIG, clock=mine.time) as desks,
         pytest.raises(NotAllowed) as error,
     ):
-        desks.billed("aws", 0.0)
+        desks.services.billing.billed("aws", 0.0)
     assert "ce:GetCostAndUsage" in error.value.why
     assert error.value.fix
 

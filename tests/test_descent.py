@@ -367,7 +367,7 @@ def test_two_computers_say_up_at_the_same_moment(seed: int) -> None:
         cloud.clock.time += 0.01
     desks = [one.store.desk("blue") for one in both]
     for one in both:  # each has looked before the other's machine can be seen
-        one.reconciler._act([(desks[both.index(one)], _launch(one))], one.clock.now())
+        one.reconciler.executor.take([(desks[both.index(one)], _launch(one))], one.clock.now())
         cloud.clock.time += seed % 3
     assert len(cloud.machines()) == 2
     cloud.violations.clear()  # two machines for a moment: that is the story

@@ -156,7 +156,7 @@ def test_everything_of_ours_that_is_left_and_nothing_of_theirs(crowded: object, 
     ]  # fmt: skip
     crowded.post("clock", advance=300)  # type: ignore[attr-defined]
     with Hotdesk() as desks:
-        found, unread = desks.leftovers()
+        found, unread = desks.services.cleanup.leftovers()
         assert unread == []
         by = {t.id.partition("/")[2]: t for t in found}
         assert not {*theirs} & by.keys()
@@ -173,11 +173,11 @@ def test_everything_of_ours_that_is_left_and_nothing_of_theirs(crowded: object, 
         assert by[disk].age_seconds is not None
         assert all(t.why for t in found)
         before = {r["id"] for r in crowded.get("things")}  # type: ignore[attr-defined]
-        done = desks.delete_leftovers(found)
+        done = desks.services.cleanup.delete_leftovers(found)
         assert set(done.values()) == {""}
         gone = before - {r["id"] for r in crowded.get("things")}  # type: ignore[attr-defined]
         assert gone == {address, template}
-        left, _ = desks.leftovers()
+        left, _ = desks.services.cleanup.leftovers()
         assert not [t for t in left if t.safe]
         assert {*theirs} <= before
 
@@ -188,9 +188,9 @@ def test_other_peoples_things_are_not_even_seen(crowded: object, home: Path) -> 
     before = {r["id"] for r in rows if r["crowd"]}
     assert len(before) > 20
     with Hotdesk() as desks:
-        found, unread = desks.leftovers()
+        found, unread = desks.services.cleanup.leftovers()
         assert (found, unread) == ([], [])
-        desks.delete_leftovers(found)
+        desks.services.cleanup.delete_leftovers(found)
     assert before <= {r["id"] for r in crowded.get("things")}  # type: ignore[attr-defined]
 
 
@@ -203,7 +203,7 @@ def test_nothing_here_says_where_to_look(crowded: object, home: Path) -> None:
     crowded.post("clock", advance=300)  # type: ignore[attr-defined]
     assert not (home / "hotdesk.toml").exists()
     with Hotdesk() as desks:
-        assert desks.clouds() == {"local"}
-        found, _ = desks.leftovers()
+        assert desks.services.clouds.in_use() == {"local"}
+        found, _ = desks.services.cleanup.leftovers()
     [thing] = [t for t in found if t.desk == "lost"]
     assert (thing.id, thing.safe, thing.usd_per_month) == (f"us-west-2/{disk}", False, 40.0)

@@ -116,17 +116,24 @@ def test_what_is_said_of_a_driver_while_the_machine_sees_to_it() -> None:
 
 def test_what_happened_at_the_desk_is_a_row_of_the_journal_and_only_once(at: At, tmp_path: Path) -> None:
     with Hotdesk(tmp_path / "state", config=Config()) as desks:
-        desks.store.put(Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="aws"))
+        desks.services.store.put(
+            Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="aws")
+        )
         at.says(events=[{"id": "terminate-1", "at": 5.0, "what": "AWS takes this spot machine back."}])
-        desks.hear(at.access)
-        desks.hear(at.access)
+        desks.services.guest_events.hear(at.access)
+        desks.services.guest_events.hear(at.access)
         events = [{"id": f"terminate-{n}", "at": 5.0, "what": f"notice {n}"} for n in (1, 2)]
         at.says(events=events)
-        desks.hear(at.access)
+        desks.services.guest_events.hear(at.access)
         rows = desks.log("blue")
         assert [r.step.why for r in rows] == ["AWS takes this spot machine back.", "notice 2"]
         assert all(r.done for r in rows)
-        assert desks.remarks("blue", "L4")[0].topic == "driver"
+        assert (
+            desks.services.guest_events.remarks(
+                desks.services.store.desk("blue"), "L4", desks.services.views.access
+            )[0].topic
+            == "driver"
+        )
 
 
 def test_a_desk_without_an_agent_says_nothing(at: At, tmp_path: Path) -> None:

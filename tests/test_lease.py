@@ -18,7 +18,7 @@ from hotdesk.core.ports import Access
 from hotdesk.core.steps import Leave
 from hotdesk.guest.idle import Watch
 from hotdesk.loop.leases import Leases, kept, period
-from hotdesk.services.cleanup import Limits
+from hotdesk.services.limits import Limits
 from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
@@ -239,13 +239,13 @@ def test_another_computer_that_never_knew_the_desk_finishes_its_parking(
     laptop.work("monday")
     config = Config(defaults=Defaults(provider="aws"), clouds={"aws": Settings(lag_seconds=0.0)})
     with Hotdesk(tmp_path / "two", config=config, clock=laptop.time) as other:
-        assert other.finish_left() == [], "a desk that runs is nobody's to end"
+        assert other.services.park_left() == [], "a desk that runs is nobody's to end"
         [view] = other.ls()
         assert (view.name, view.goal, view.elsewhere) == ("blue", Goal.RUNNING, True)
         laptop.fake.post("console", id=laptop.machines()[0]["id"], do="shutdown")
         laptop.time.sleep(60.0)
-        assert other.finish_left() == ["blue"]
-        assert other.finish_left() == []
+        assert other.services.park_left() == ["blue"]
+        assert other.services.park_left() == []
         assert laptop.check("blue", Goal.PARKED)
         assert laptop.settle() is None, "and the first computer, back again, starts nothing"
         assert laptop.check("blue", Goal.PARKED)

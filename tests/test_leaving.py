@@ -12,7 +12,7 @@ from hotdesk.connect.limits import limits
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Outcome
-from hotdesk.services.cleanup import Limits, idle_words
+from hotdesk.services.limits import Limits, idle_words
 from tests.conftest import Command
 from tests.laptop import SPOT, a_desk, reach
 from tests.local_rig import tool
@@ -47,27 +47,27 @@ def test_bad_words(hotdesk: Command, words: list[str], said: str) -> None:
 
 def spent(desks: Hotdesk, usd: float) -> None:
     """A journal in which a machine of that price ran for one hour, until just now."""
-    now = desks.clock.now()
+    now = desks.services.clock.now()
     offer = Offer(provider="local", region="r", zone="z", instance_type="t", usd_per_hour=usd)
     order = LaunchOrder(desk="old", born=1.0, generation=1, attempt=0, offer=offer)
-    [row] = desks.store.begin([("old", Launch(order=order, why=""))], now - 3600)
-    desks.store.end(row, Outcome(status="done", id="i-1"), now - 3600)
+    [row] = desks.services.store.begin([("old", Launch(order=order, why=""))], now - 3600)
+    desks.services.store.end(row, Outcome(status="done", id="i-1"), now - 3600)
 
 
 @pytest.mark.parametrize(("usd", "level"), [(70.0, ""), (85.0, "warns"), (101.0, "refuses")])
 def test_the_budget(home: Path, usd: float, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "hotdesk.toml").write_text("[defaults]\nusd_per_month = 100\n")
     with Hotdesk() as desks:
-        now = desks.clock.now()
+        now = desks.services.clock.now()
         middle = now - now % 86_400 + 43_200  # never across the end of a month
-        monkeypatch.setattr(desks.clock, "now", lambda: middle)
+        monkeypatch.setattr(desks.services.clock, "now", lambda: middle)
         spent(desks, usd)
         if level == "refuses":
             with pytest.raises(NotAllowed) as error:
-                desks.check_budget()
+                desks.services.billing.check_budget()
             assert "--over-budget" in error.value.fix
         else:
-            assert bool(desks.check_budget()) == (level == "warns")
+            assert bool(desks.services.billing.check_budget()) == (level == "warns")
 
 
 BUDGET = "[defaults]\nusd_per_month = 100\n"
@@ -96,8 +96,8 @@ def test_every_verb_that_may_launch_asks_the_budget(hotdesk: Command, home: Path
     assert (done.returncode, "--over-budget" in done.stderr) == (3, True), done.stderr
     os.chdir(home)
     with Hotdesk() as desks:
-        assert desks.store.desk("blue").goal is Goal.STOPPED, "a refused wish is not written down"
-        assert desks.store.find("other") is None
+        assert desks.services.store.desk("blue").goal is Goal.STOPPED, "a refused wish is not written down"
+        assert desks.services.store.find("other") is None
     assert hotdesk("start", "blue", "--over-budget").returncode == 0
     assert hotdesk("stop", "blue").returncode == 0
     assert hotdesk("start", "blue").returncode == 3, "it was agreed to once"

@@ -180,8 +180,8 @@ def test_off_it_is_closed_and_on_again_opened(mine: Laptop, fake: FakeEc2) -> No
     mine.publish()
     assert mine.do(Goal.STOPPED) is None
     with Hotdesk(mine.folder, config=Config(), clock=mine.time) as desks:
-        desks._providers["aws"] = mine.aws
-        desks.close_behind(desks.store.desk("blue"))
+        desks.services.clouds._providers["aws"] = mine.aws
+        desks.services.exposure.close_behind(desks.services.store.desk("blue"))
     assert mine.groups() == ["hotdesk"]
     assert mine.do(Goal.RUNNING) is None
     assert mine.reached_by(*EVERYBODY) == []
@@ -417,7 +417,7 @@ def test_what_was_opened_for_all_is_opened_for_each_that_was_meant(
     opened_the_old_way(mine, fake, "laptop")
     assert [mine.reached_by(*EVERYBODY, name=n) for n in ("blue", "green", "red")] == [[US, STRANGER]] * 3
     with Hotdesk(mine.folder, config=Config(), clock=mine.time) as desks:
-        desks._providers["aws"] = at(mine, f"{US}/32")
+        desks.services.clouds._providers["aws"] = at(mine, f"{US}/32")
         desks.ls()
     assert [mine.reached_by(*EVERYBODY, name=n) for n in ("blue", "green", "red")] == [[US], [STRANGER], []]
     assert rules(fake, "hotdesk", 8888) == {}
@@ -434,8 +434,8 @@ def test_what_was_opened_for_all_is_closed_behind_the_last(
     desk = mine.store.desk("blue")
     mine.do(goal)
     with Hotdesk(mine.folder, config=Config(), clock=mine.time) as desks:
-        desks._providers["aws"] = mine.aws
-        desks.close_behind(desk)
+        desks.services.clouds._providers["aws"] = mine.aws
+        desks.services.exposure.close_behind(desk)
     assert rules(fake, "hotdesk", 8888) == {}
 
 

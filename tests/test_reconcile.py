@@ -13,6 +13,7 @@ from hotdesk.core.errors import Busy, Kind, Missing, NotAllowed, Refused, Unreac
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Survey
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import AnyStep, Ask, Launch, LaunchOrder, Prove, Row, Wait
+from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import PATIENCE, Reconciler, watch
 from hotdesk.state.store import Store
 from tests.laptop import Laptop
@@ -48,7 +49,7 @@ def test_every_row_and_every_wait_is_told() -> None:
     cloud, laptop = a_loop()
     rows: list[Row] = []
     waits: list[tuple[str, Wait]] = []
-    laptop.reconciler.on_row = rows.append
+    laptop.reconciler.executor.on_row = rows.append
     laptop.reconciler.on_wait = lambda desk, wait: waits.append((desk, wait))
     laptop.want("blue", Goal.RUNNING)
     assert laptop.settle("blue") is None
@@ -64,7 +65,9 @@ def test_somebody_else_changes_the_goal_meanwhile() -> None:
     cloud, laptop = a_loop()
     laptop.want("blue", Goal.RUNNING)
     desk = laptop.store.desk("blue")
-    laptop.reconciler.on_row = lambda row: laptop.store.put(replace(desk, goal=Goal.PARKED, since=1e9))
+    laptop.reconciler.executor.on_row = lambda row: laptop.store.put(
+        replace(desk, goal=Goal.PARKED, since=1e9)
+    )
     with pytest.raises(Busy, match="now wanted parked"):
         laptop.reconciler.settle(desk)
     laptop.store.remove("blue")
@@ -110,7 +113,7 @@ def test_a_desk_that_does_not_let_us_in(answer: Exception, ends: str) -> None:
     def refuse(access: Access) -> None:
         raise answer
 
-    laptop.reconciler.prove = refuse
+    laptop.reconciler.executor.prove = refuse
     laptop.want("blue", Goal.RUNNING)
     laptop.reconciler.tick()
     cloud.quiet()
@@ -217,7 +220,9 @@ def test_a_question_about_one_desk_does_not_hold_up_another() -> None:
 def test_one_cloud_that_does_not_answer_holds_up_its_own_desks_only() -> None:
     cloud, laptop = a_loop()
     dead = Cloud(cloud.clock, faults=Faults(unreachable=1.0))
-    laptop.reconciler.provider = lambda name: cloud if name == "sim" else dead
+    laptop.reconciler.clouds = Clouds(
+        laptop.store, cloud.clock, lambda name: cloud if name == "sim" else dead
+    )
     laptop.want("blue", Goal.RUNNING)
     laptop.store.put(replace(laptop.store.desk("blue"), name="green", provider="other"))
     tick = laptop.reconciler.tick()
@@ -277,7 +282,10 @@ def test_watching_leaves_alone_what_another_command_holds_and_outlives_a_dead_ne
     for name in ("blue", "green"):
         laptop.want(name, Goal.RUNNING, offers())
     reconciler = Reconciler(
-        store=laptop.store, provider=lambda name: cloud, clock=cloud.clock, prove=lambda access: None
+        store=laptop.store,
+        clouds=Clouds(laptop.store, cloud.clock, lambda name: cloud),
+        clock=cloud.clock,
+        prove=lambda access: None,
     )
     with Store(tmp_path) as other, other.hold("green", "hotdesk park") as had:
         assert had
@@ -365,8 +373,8 @@ def test_steps_and_logins_of_different_desks_are_taken_at_the_same_time() -> Non
         told.append((row.desk, type(row.step), row.done))
 
     proven: list[str] = []
-    laptop.reconciler.on_row = on_row
-    laptop.reconciler.on_proven = lambda access: proven.append(access.desk)
+    laptop.reconciler.executor.on_row = on_row
+    laptop.reconciler.executor.on_proven = lambda access: proven.append(access.desk)
     for name in EIGHT:
         laptop.want(name, Goal.RUNNING, offers())
     rows = laptop.reconciler.tick().rows

@@ -37,12 +37,12 @@ def test_a_disk_deleted_in_the_console_before_anybody_acted_is_paid_until_it_was
     cloud.interrupt(machine.value.id)
     cloud.quiet()
     cloud.clock.time += 5 * HOUR
-    [disk] = laptop.reconciler.survey("sim").of("blue").disks
+    [disk] = laptop.reconciler.clouds.survey("sim").of("blue").disks
     cloud.clock.time += HOUR
     cloud.console_delete(disk.id)
     cloud.quiet()
     cloud.clock.time += HOUR
-    assert laptop.reconciler.survey("sim").of("blue").disks == ()
+    assert laptop.reconciler.clouds.survey("sim").of("blue").disks == ()
     missed = cloud.clock.time
     cloud.clock.time += 7 * 24 * HOUR
     [charge] = [c for c in bill(cloud, laptop) if c.kind == "disk"]
@@ -63,10 +63,10 @@ def test_an_image_deleted_in_the_console_is_not_paid_for_ever() -> None:
     reach(laptop, Goal.PARKED)
     [image] = cloud.images()
     cloud.clock.time += 100 * HOUR
-    laptop.reconciler.survey("sim")
+    laptop.reconciler.clouds.survey("sim")
     cloud.console_delete(image.value.id)
     cloud.quiet()
-    laptop.reconciler.survey("sim")
+    laptop.reconciler.clouds.survey("sim")
     cloud.clock.time += 1000 * HOUR
     [charge] = [c for c in bill(cloud, laptop) if c.kind == "image"]
     assert charge.ended == pytest.approx(image.ended_at, abs=2 * HOUR)
@@ -83,7 +83,7 @@ def test_a_machine_that_ended_unseen_is_paid_for_as_long_as_its_cloud_says_that_
     cloud.clock.time += 2 * HOUR
     cloud.interrupt(machine.value.id)
     cloud.clock.time += HOUR / 2
-    laptop.reconciler.survey("sim")
+    laptop.reconciler.clouds.survey("sim")
     cloud.clock.time += 500 * HOUR
     [run] = [c for c in bill(cloud, laptop) if c.kind == "compute"]
     assert run.ended - began == pytest.approx(2 * HOUR, abs=90)
@@ -96,11 +96,11 @@ def test_a_machine_that_another_computer_ran_meanwhile_is_on_the_bill_of_whoever
     reach(laptop, Goal.PARKED)
     other = Laptop(cloud)
     reach(other, Goal.RUNNING, HERE)
-    laptop.reconciler.survey("sim")
+    laptop.reconciler.clouds.survey("sim")
     cloud.clock.time += 3 * HOUR
-    laptop.reconciler.survey("sim")
+    laptop.reconciler.clouds.survey("sim")
     reach(other, Goal.PARKED)
-    laptop.reconciler.survey("sim")
+    laptop.reconciler.clouds.survey("sim")
     cloud.clock.time += 50 * HOUR
     runs = [c for c in bill(cloud, laptop) if c.kind == "compute"]
     assert len(runs) == 2
@@ -119,7 +119,7 @@ def test_an_image_shows_that_its_machine_was_off_by_then() -> None:
     reach(other, Goal.RUNNING, HERE)
     reach(other, Goal.PARKED)
     cloud.clock.time += 7 * 24 * HOUR
-    assert laptop.reconciler.survey("sim").of("blue").machines == ()
+    assert laptop.reconciler.clouds.survey("sim").of("blue").machines == ()
     [run] = [c for c in bill(cloud, laptop) if c.kind == "compute" and c.id == machine.value.id]
     assert run.ended - began == pytest.approx(HOUR, abs=300)
 

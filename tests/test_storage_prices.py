@@ -58,16 +58,18 @@ def whole_gib(usd: float, price: float) -> bool:
 def test_a_disk_in_tokyo_is_billed_at_tokyos_price(mine: Laptop) -> None:
     true = spend_a_week(mine)
     with Hotdesk(mine.folder, config=CONFIG, clock=mine.time) as desks:
-        bill = desks.bill()
-        now = desks.clock.now()
+        bill = desks.services.billing.bill()
+        now = desks.services.clock.now()
         ours = {k: sum(c.usd(0, now) for c in bill if c.kind == k) for k in true}
         assert ours["disk"] == pytest.approx(true["disk"], rel=0.02)
         assert not any(c.price_time for c in bill), "AWS has told these prices"
-        [image] = desks.survey("aws").of("blue").images
+        [image] = desks.services.clouds.survey("aws").of("blue").images
         assert whole_gib(image.usd_per_month, 0.05 * 1.29)
         assert ours["image"] >= true["image"]
         mine.fake.delete("log")
-        assert sum(c.usd(0, now) for c in desks.bill()) == pytest.approx(sum(c.usd(0, now) for c in bill))
+        assert sum(c.usd(0, now) for c in desks.services.billing.bill()) == pytest.approx(
+            sum(c.usd(0, now) for c in bill)
+        )
         assert not mine.fake.get("log", action="GetProducts"), "told once a day"
 
 
@@ -77,11 +79,11 @@ def test_where_aws_does_not_tell_the_shipped_table_does_and_it_is_said(
     mine.fake.post("refuse", action="GetProducts", service="pricing", code="AccessDeniedException", times=99)
     spend_a_week(mine)
     with Hotdesk(mine.folder, config=CONFIG, clock=mine.time) as desks:
-        bill = [c for c in desks.bill() if c.kind == "disk"]
+        bill = [c for c in desks.services.billing.bill() if c.kind == "disk"]
         [disk] = bill
         assert whole_gib(disk.usd_per_hour * 730, 0.096)
         assert disk.price_time == shipped().storing("ap-northeast-1").price_time
-        [image] = desks.survey("aws").of("blue").images
+        [image] = desks.services.clouds.survey("aws").of("blue").images
         assert whole_gib(image.usd_per_month, 0.05)
     (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\n')
     mine.store.close()

@@ -16,8 +16,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = (
     ("__main__", "__init__"),
     ("cli",),
-    ("doctor",),
     ("api",),
+    ("doctor",),
     ("services",),
     ("loop", "jobs", "market"),
     ("simulate",),

@@ -173,9 +173,9 @@ def _go_on() -> None:
 
             revive(folder)
         if (folder / "hotdesk.db").exists():
-            from hotdesk.cli import finish
+            from hotdesk.loop import autopark
 
-            finish.begin(folder)
+            autopark.begin(folder)
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:

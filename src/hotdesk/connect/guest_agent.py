@@ -8,6 +8,7 @@ import subprocess
 import msgspec
 
 from hotdesk.connect import ssh
+from hotdesk.core.findings import Remark
 from hotdesk.core.ports import Access
 from hotdesk.core.sizing.gpu import a_gpu
 
@@ -72,14 +73,6 @@ class Report(msgspec.Struct, frozen=True):
     silent: bool = False  # there is an agent, and it could not be run
     idle: str = "active"  # what the service that ends an idle machine is doing
     python: str = ""  # the machine's own, where it does not run that service's program
-
-
-class Remark(msgspec.Struct, frozen=True):
-    """One thing that is worth knowing about a desk that runs. `fix` is empty where all is well."""
-
-    topic: str
-    text: str
-    fix: str = ""
 
 
 #: What the idle watch does (it is given some seconds to begin), whether its program runs at all (without

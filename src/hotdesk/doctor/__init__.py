@@ -7,7 +7,9 @@ from pathlib import Path
 
 from hotdesk.core.errors import Damaged, HotdeskError, Newer
 from hotdesk.core.findings import Finding
+from hotdesk.core.lifecycle.adopt import adoptable
 from hotdesk.core.model import Desk
+from hotdesk.services import Services
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, state_folder
 
@@ -27,10 +29,8 @@ def _findings(only: str | None) -> Iterator[Finding]:
     folder = state_folder()
     yield from computer.findings(folder)
     try:
-        from hotdesk.api import Hotdesk
-
-        with Hotdesk() as opened:
-            yield from desks.findings(opened, only)
+        with Services() as services:
+            yield from desks.findings(services, only)
     except HotdeskError as error:
         yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
 
@@ -56,8 +56,6 @@ def adopt() -> list[Desk]:
 
     A state file that cannot be read is set aside first, never deleted.
     """
-    from hotdesk.api import Hotdesk
-
     folder = state_folder()
     try:
         with Store(folder) as store:
@@ -70,16 +68,18 @@ def adopt() -> list[Desk]:
             if file.exists():
                 file.rename(file.with_name(f"{file.name}.damaged-{stamp}"))
     made = []
-    with Hotdesk() as desks:
-        for provider in desks.clouds_in_sight():
+    with Services() as services:
+        store, clouds = services.store, services.clouds
+        for provider in clouds.in_sight():
             try:
-                survey = desks.survey(provider)
+                survey = clouds.survey(provider)
             except HotdeskError:
-                if provider in desks.clouds():
+                if provider in clouds.in_use():
                     raise
                 continue  # credentials that are not for this
             for name, seen in survey.by_desk().items():
-                if desk := desks.adoptable(name, seen, provider):
-                    desks.store.put(desk)
+                desk = None if store.find(name) else adoptable(name, seen, provider, services.clock.now())
+                if desk:
+                    store.put(desk)
                     made.append(desk)
     return made

@@ -14,32 +14,32 @@ from hotdesk.core.ports import Examiner, KeyFiles
 from hotdesk.core.steps import Ask
 
 if TYPE_CHECKING:
-    from hotdesk.api import Hotdesk
+    from hotdesk.services import Services
 
 
-def findings(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
-    rows = desks.store.desks()
+def findings(services: Services, only: str | None) -> Iterator[Finding]:
+    rows = services.store.desks()
     if only:
-        rows = [desks.store.desk(only)]
+        rows = [services.store.desk(only)]
     surveys: dict[str, Survey] = {}
-    for provider in sorted(desks.clouds()):
+    for provider in sorted(services.clouds.in_use()):
         try:
-            surveys[provider] = desks.survey(provider)
+            surveys[provider] = services.clouds.survey(provider)
         except HotdeskError as error:
             yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
-    for provider in sorted(desks.clouds()):
-        cloud = desks.provider(provider)
+    for provider in sorted(services.clouds.in_use()):
+        cloud = services.clouds.provider(provider)
         if isinstance(cloud, Examiner):
             mine = [d for d in rows if d.provider == provider]
-            files = [_key_files(desks, d) for d in mine]
+            files = [_key_files(services, d) for d in mine]
             yield from cloud.examine(mine, files, surveys.get(provider))
     for desk in rows:
-        yield from _halves(desks, desk)
+        yield from _halves(services, desk)
         if desk.provider in surveys:
-            yield from _desk(desks, desk, surveys[desk.provider])
+            yield from _desk(services, desk, surveys[desk.provider])
     if only is None:
         for survey in surveys.values():
-            yield from _nobodys(survey, desks)
+            yield from _nobodys(survey, services)
             if others := survey.others():
                 whose = ", ".join(f"{name} ({' and '.join(who)})" for name, who in sorted(others.items()))
                 yield Finding(
@@ -49,11 +49,11 @@ def findings(desks: Hotdesk, only: str | None) -> Iterator[Finding]:
                 )
 
 
-def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
+def _desk(services: Services, desk: Desk, survey: Survey) -> Iterator[Finding]:
     from hotdesk.core.lifecycle.plan import plan
 
     seen = survey.of(desk.name)
-    if open_ := [r for r in desks.store.rows(desk.name) if r.outcome is None]:
+    if open_ := [r for r in services.store.rows(desk.name) if r.outcome is None]:
         yield Finding(
             level="note",
             what=f"{desk.name}: {len(open_)} steps never ended, the last: {open_[-1].step.key}.",
@@ -67,7 +67,7 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
             why=f"You said so (--idle never). It costs {seen.live.usd_per_hour:.4g} dollars an hour.",
             fix=f"hotdesk up {desk.name} --idle 60",
         )
-    if seen.live is not None and (lost := _lost_keys(desks, desk)):
+    if seen.live is not None and (lost := _lost_keys(services, desk)):
         yield Finding(
             level="bad",
             what=f"{desk.name} runs, and this computer has lost its {', '.join(lost)}.",
@@ -80,19 +80,19 @@ def _desk(desks: Hotdesk, desk: Desk, survey: Survey) -> Iterator[Finding]:
         return
     if seen.live is not None and seen.live.open_to:
         yield _open(desk, seen.live)
-    steps = plan(desk, seen, desks.store.past(desk), desks.clock.now())
+    steps = plan(desk, seen, services.store.past(desk), services.clock.now())
     match steps:
         case []:
             yield Finding(level="ok", what=f"{desk.name} is {desk.goal}, as you asked.")
             if desk.goal is Goal.RUNNING:
-                yield from _watched(desks, desk)
+                yield from _watched(services, desk)
         case [Ask(what=what, why=why, fix=fix), *_]:
             yield Finding(level="bad", what=what, why=why, fix=fix)
         case [step, *_]:
             verb = type(step).__name__.lower()
             if desk.goal is Goal.RUNNING and verb == "prove":
-                yield from _answers(desks, desk)
-                yield from _watched(desks, desk)
+                yield from _answers(services, desk)
+                yield from _watched(services, desk)
                 return
             yield Finding(
                 level="note",
@@ -123,16 +123,16 @@ def _open(desk: Desk, machine: Instance) -> Finding:
     )
 
 
-def _key_files(desks: Hotdesk, desk: Desk) -> KeyFiles:
-    private = desks.state / "desks" / desk.name / "id_ed25519"
+def _key_files(services: Services, desk: Desk) -> KeyFiles:
+    private = services.state / "desks" / desk.name / "id_ed25519"
     public = private.with_name(private.name + ".pub")
     text = public.read_text("utf-8", "replace") if public.exists() else ""
     return KeyFiles(desk=desk.name, public=text, private=private.exists())
 
 
-def _halves(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
+def _halves(services: Services, desk: Desk) -> Iterator[Finding]:
     """A private key whose public half is missing, or is another key's, and would be imported."""
-    private = desks.state / "desks" / desk.name / "id_ed25519"
+    private = services.state / "desks" / desk.name / "id_ed25519"
     if not private.exists():
         return
     said = subprocess.run(
@@ -158,12 +158,12 @@ def _halves(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
         )
 
 
-def _watched(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
+def _watched(services: Services, desk: Desk) -> Iterator[Finding]:
     """Whether the desk's own watch lives, and knows the limits that were said."""
     from hotdesk.connect import limits
 
     try:
-        told = limits.ask(desks.access(desk.name))
+        told = limits.ask(services.access(desk.name))
     except (HotdeskError, Refused):
         return  # that it does not answer is said elsewhere
     if dead := sorted(unit for unit, state in told.units.items() if state != "active"):
@@ -173,7 +173,7 @@ def _watched(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
             why="That is what ends the machine when nothing works there: without it, it is paid on and on.",
             fix=f"hotdesk ssh {desk.name} -- sudo systemctl restart {' '.join(dead)}",
         )
-    wanted = limits.limits(desk, desks.clock.now())
+    wanted = limits.limits(desk, services.clock.now())
     if {k: v for k, v in wanted.items() if k != "stop_seconds"} != {
         k: v for k, v in told.limits.items() if k != "stop_seconds"
     } or ("stop_seconds" in wanted) != ("stop_seconds" in told.limits):
@@ -193,9 +193,9 @@ def _watched(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
         )
 
 
-def _lost_keys(desks: Hotdesk, desk: Desk) -> list[str]:
+def _lost_keys(services: Services, desk: Desk) -> list[str]:
     """What is missing of what a login needs: without one half of a key pair, the other is worth nothing."""
-    folder = desks.state / "desks" / desk.name
+    folder = services.state / "desks" / desk.name
     needed = {
         "id_ed25519": "private key",
         "known_hosts": "pinned host key",
@@ -204,11 +204,11 @@ def _lost_keys(desks: Hotdesk, desk: Desk) -> list[str]:
     return [what for name, what in needed.items() if not (folder / name).exists()]
 
 
-def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
+def _answers(services: Services, desk: Desk) -> Iterator[Finding]:
     from hotdesk.connect.readiness import prove
 
     try:
-        prove(desks.access(desk.name))
+        prove(services.access(desk.name))
     except Refused as refused:
         fix = refused.fix or f"hotdesk up {desk.name}"
         yield Finding(level="bad", what=f"{desk.name} does not answer.", why=refused.message, fix=fix)
@@ -218,11 +218,11 @@ def _answers(desks: Hotdesk, desk: Desk) -> Iterator[Finding]:
         yield Finding(level="ok", what=f"{desk.name} answers: ssh and Jupyter.")
 
 
-def _nobodys(survey: Survey, desks: Hotdesk) -> Iterator[Finding]:
+def _nobodys(survey: Survey, services: Services) -> Iterator[Finding]:
     from hotdesk.services.orphans import things
 
-    known = {desk.name for desk in desks.store.desks()}
-    for thing in things(survey, desks.store.desks(), desks.clock.now(), past=desks.store.past):
+    known = {desk.name for desk in services.store.desks()}
+    for thing in things(survey, services.store.desks(), services.clock.now(), past=services.store.past):
         month = f", ${thing.usd_per_month:.2f} a month" if thing.usd_per_month else ""
         whose = f" of {thing.desk}" if thing.desk else ""
         word = "is not needed" if thing.safe else "belongs to no desk of this computer"

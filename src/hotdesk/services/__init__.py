@@ -1,0 +1,278 @@
+"""What the façade is composed of. Each service is made when it is first needed, and handed what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotdesk.core.model import Desk
+from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.steps import Row, Wait
+from hotdesk.loop.clouds import Clouds
+from hotdesk.providers import registry
+from hotdesk.services.view import Views
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock, config_files, state_folder
+
+if TYPE_CHECKING:
+    from hotdesk.config import Config
+    from hotdesk.core.spot.prices import Storing
+    from hotdesk.jobs.run import Runs
+    from hotdesk.loop.reconcile import Reconciler
+    from hotdesk.services.billing import Billing
+    from hotdesk.services.cleanup import Cleanup
+    from hotdesk.services.exposure import Exposure
+    from hotdesk.services.goals import Goals
+    from hotdesk.services.guest_events import GuestEvents
+    from hotdesk.services.limits import Staying
+    from hotdesk.services.notebook import Notebooks
+    from hotdesk.services.pursuit import Pursuit
+    from hotdesk.services.work import Work
+
+
+class Services:
+    """The services of one state folder: one store, one set of clouds, one loop. Close its store at the end.
+
+    `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_busy` of
+    who else holds a desk; `on_note` of what its owner should know.
+    """
+
+    def __init__(
+        self,
+        state: Path | None = None,
+        *,
+        config: Config | None = None,
+        clock: Clock | None = None,
+        on_row: Callable[[Row], None] = lambda row: None,
+        on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
+        on_busy: Callable[[str, str], None] = lambda desk, holder: None,
+        on_note: Callable[[str], None] = lambda text: None,
+        over_budget: bool = False,
+    ) -> None:
+        self.state = state or state_folder()
+        self.store = Store(self.state)
+        self.clock = clock or SystemClock()
+        self.on_row, self.on_wait, self.on_busy, self.on_note = on_row, on_wait, on_busy, on_note
+        self.over_budget = over_budget
+        self.rescue = False  # whether a desk is up although its owner's start files let no command through
+        self._config = config
+
+    def __enter__(self) -> Services:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+    @cached_property
+    def config(self) -> Config:
+        if self._config is not None:
+            return self._config
+        from hotdesk.config import load
+
+        return load(config_files())
+
+    @cached_property
+    def clouds(self) -> Clouds:
+        told = self.config
+        named = {told.defaults.provider, *(d.provider for d in told.desks.values())}
+        named = {registry.DEFAULT, *(name for name in named if name)}
+        return Clouds(self.store, self.clock, self._provider, named, self.on_wait)
+
+    @cached_property
+    def views(self) -> Views:
+        return Views(store=self.store, clock=self.clock, clouds=self.clouds)
+
+    @cached_property
+    def goals(self) -> Goals:
+        from hotdesk.services.goals import Goals
+
+        return Goals(store=self.store, clock=self.clock, clouds=self.clouds, config=self.config)
+
+    @cached_property
+    def billing(self) -> Billing:
+        from hotdesk.services.billing import Billing
+
+        return Billing(
+            store=self.store,
+            clock=self.clock,
+            clouds=self.clouds,
+            config=self.config,
+            on_note=self.on_note,
+            over_budget=self.over_budget,
+        )
+
+    @cached_property
+    def exposure(self) -> Exposure:
+        from hotdesk.services.exposure import Exposure
+
+        return Exposure(
+            state=self.state,
+            store=self.store,
+            clock=self.clock,
+            clouds=self.clouds,
+            reach=self.views.access,
+        )
+
+    @cached_property
+    def notebooks(self) -> Notebooks:
+        from hotdesk.services.notebook import Notebooks
+
+        return Notebooks(state=self.state, views=self.views, exposure=self.exposure)
+
+    @cached_property
+    def staying(self) -> Staying:
+        from hotdesk.services.limits import Staying
+
+        return Staying(store=self.store, clock=self.clock, reach=self.views.access)
+
+    @cached_property
+    def work(self) -> Work:
+        from hotdesk.services.work import Work
+
+        return Work(store=self.store, clouds=self.clouds, reach=self.views.access)
+
+    @cached_property
+    def cleanup(self) -> Cleanup:
+        from hotdesk.services.cleanup import Cleanup
+
+        return Cleanup(store=self.store, clock=self.clock, clouds=self.clouds, on_row=self.on_row)
+
+    @cached_property
+    def guest_events(self) -> GuestEvents:
+        from hotdesk.services.guest_events import GuestEvents
+
+        return GuestEvents(store=self.store, clock=self.clock, on_row=self.on_row)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        from hotdesk.loop.reconcile import Reconciler
+
+        return Reconciler(
+            store=self.store,
+            clouds=self.clouds,
+            clock=self.clock,
+            prove=self._prove,
+            on_row=self.on_row,
+            on_wait=self.on_wait,
+            on_gone=self._forget,
+            on_proven=self._proven,
+            may=self.billing.may,
+        )
+
+    @cached_property
+    def pursuit(self) -> Pursuit:
+        from hotdesk.services.pursuit import Pursuit
+
+        return Pursuit(
+            store=self.store,
+            clouds=self.clouds,
+            reconciler=self.reconciler,
+            billing=self.billing,
+            views=self.views,
+            on_busy=self.on_busy,
+        )
+
+    def access(self, name: str) -> Access:
+        """How to reach a desk that runs, by its name. Raises `Unknown`, `NeedsDecision`, `Unreachable`."""
+        return self.views.access(self.store.desk(name))
+
+    def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
+        """The jobs of all desks. `progress` hears how far the fetching of results is."""
+        from hotdesk.jobs.run import Runs
+
+        return Runs(
+            store=self.store,
+            clock=self.clock,
+            access=self.clouds.reached,
+            live=self.clouds.machine,
+            offers=lambda desk: self.goals.offers(desk.provider, desk.want),
+            settle=lambda name: self.pursuit.pursue(self.store.desk(name)),
+            on_row=self.on_row,
+            progress=progress,
+            works=lambda desk: self.work.at_work(desk).asks,
+        )
+
+    # ---- watching ------------------------------------------------------------------------------------
+
+    def watch(self, names: Collection[str] | None, seconds: float) -> None:
+        """Keep these desks, or all, as they are wanted, until interrupted; `seconds` between two looks."""
+        from hotdesk.loop.reconcile import watch
+
+        watch(self.reconciler, names, seconds, self._beside())
+
+    def watch_alone(self) -> None:
+        """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
+        from hotdesk.loop.watcher import watch_alone
+
+        watch_alone(self.reconciler, self._beside())
+
+    def park_left(self) -> list[str]:
+        """Park every desk whose machine ended itself; their names."""
+        from hotdesk.loop.autopark import park_left
+
+        return park_left(self.clouds, self.clouds.in_use(), self.pursuit.pursue)
+
+    def _beside(self) -> Callable[[list[str]], bool]:
+        """What a watcher does beside the loop: it goes on with jobs, and renews leases."""
+        from hotdesk.loop.leases import Leases
+
+        runs = self.runs()
+        leases = Leases(store=self.store, clock=self.clock, access=self.clouds.reached)
+
+        def beside(names: list[str]) -> bool:
+            leases.round(names)
+            return runs.round(names)
+
+        return beside
+
+    # ---- what the loop is handed -----------------------------------------------------------------------
+
+    def _provider(self, name: str) -> Provider:
+        from hotdesk.connect.keys import desk_keys
+
+        return registry.provider(
+            name,
+            registry.Context(
+                state=self.state,
+                cache=self.store,
+                keys=partial(desk_keys, self.state),
+                clock=self.clock,
+                settings=self.config.cloud(name),
+                list_price=_list_price,
+                storing=partial(_storing, name),
+            ),
+        )
+
+    def _prove(self, access: Access) -> None:
+        from hotdesk.connect.readiness import prove
+
+        prove(access, rescue=self.rescue)
+        self.guest_events.listen(access)
+
+    def _proven(self, access: Access) -> None:
+        from hotdesk.connect import editor
+
+        self.guest_events.write_down(access)
+        editor.refresh_host(access, self.state)
+
+    def _forget(self, desk: Desk) -> None:
+        from hotdesk.connect import editor, tunnel
+        from hotdesk.connect.keys import forget_keys
+
+        forget_keys(self.state, desk.name)
+        editor.forget_host(self.state, desk.name)
+        tunnel.forget(self.state / "desks" / desk.name)
+
+
+def _storing(provider: str, region: str) -> Storing:
+    from hotdesk.market.shipped import shipped
+
+    return shipped(provider).storing(region)
+
+
+def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+    from hotdesk.market.shipped import list_price
+
+    return list_price(region, instance_type)

@@ -1,4 +1,4 @@
-"""The part of the façade that is about money: the bill, the cloud's own bill, and the month's budget."""
+"""Money: the bill, the cloud's own bill, and the month's budget."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import msgspec
 from hotdesk.core import clouds
 from hotdesk.core.billing.observed import Sighting
 from hotdesk.core.billing.rates import Charge, Rates
-from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused
-from hotdesk.core.model import Desk, Market, Offer, Seen, Survey
-from hotdesk.core.ports import Biller, Clock, Provider
-from hotdesk.core.steps import Bake, Copy, Launch, Row
+from hotdesk.core.errors import HotdeskError, Kind, Missing, NotAllowed, Refused
+from hotdesk.core.lifecycle.shutdown import powered
+from hotdesk.core.model import Desk, Market, Offer, Seen
+from hotdesk.core.ports import Biller, Clock
+from hotdesk.core.steps import AnyStep, Ask, Bake, Copy, Launch, Row, Start
+from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
@@ -25,27 +27,32 @@ WARN_SHARE = 0.8  # of the month's budget
 Steps = list[tuple[float, float]]
 
 
-class Money:
-    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+class Billing:
+    """What the desks of one state folder have cost, and what they may still cost this month.
 
-    store: Store
-    clock: Clock
-    on_note: Callable[[str], None]
-    over_budget: bool
+    `over_budget` agrees to launch past the month's budget; `on_note` hears when most of it is spent.
+    """
 
-    if TYPE_CHECKING:
-
-        @property
-        def config(self) -> Config: ...
-        def survey(self, provider: str) -> Survey: ...
-        def provider(self, name: str) -> Provider: ...
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        clouds: Clouds,
+        config: Config,
+        on_note: Callable[[str], None],
+        over_budget: bool,
+    ) -> None:
+        self.store, self.clock, self.clouds = store, clock, clouds
+        self.limit_usd = config.defaults.usd_per_month  # of a month; 0: none
+        self.on_note, self.over_budget = on_note, over_budget
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""
         from hotdesk.core.billing.charges import charges
 
         now, known = self.clock.now(), {d.name: d for d in self.store.desks()}
-        surveys = {name: self.survey(name) for name in {d.provider for d in known.values()}}
+        surveys = {name: self.clouds.survey(name) for name in {d.provider for d in known.values()}}
         rows: dict[str, list[Row]] = {name: [] for name in known}
         for row in self.store.rows(limit=10_000_000):
             rows.setdefault(row.desk, []).append(row)
@@ -73,7 +80,7 @@ class Money:
         """Of spot machines that ended lately and unseen, a cloud may still know when."""
         lately = [t for t in self.store.sighted() if t.ended_unseen and now - t.gone < ASKED_SECONDS]
         for provider in in_use:
-            cloud = self.provider(provider)
+            cloud = self.clouds.provider(provider)
             unseen = {thing.id: thing for thing in lately if thing.provider == provider}
             if unseen and isinstance(cloud, Biller):
                 with contextlib.suppress(Refused, HotdeskError, OSError):
@@ -95,7 +102,7 @@ class Money:
         known = clouds.rates()
         rates = dict(known)
         for provider in known.keys() & regions.keys():
-            cloud = self.provider(provider)
+            cloud = self.clouds.provider(provider)
             if isinstance(cloud, Biller):
                 told = cloud.storing(regions[provider] | unsaid, ask=provider in in_use)
                 rates |= {
@@ -141,7 +148,7 @@ class Money:
         spans: dict[str, tuple[float, float]],
         known: dict[str, Steps],
     ) -> dict[str, Steps]:
-        cloud, now = self.provider(provider), self.clock.now()
+        cloud, now = self.clouds.provider(provider), self.clock.now()
         if not isinstance(cloud, Biller):
             return {}
         since = min(spans[offer.key][0] for offer in offers) - 3600
@@ -164,7 +171,7 @@ class Money:
 
         Raises `Missing` where the cloud tells no such thing, `NotAllowed` where we may not ask.
         """
-        cloud = self.provider(provider)
+        cloud = self.clouds.provider(provider)
         if not isinstance(cloud, Biller):
             raise Missing(
                 f"{provider} has no bill of its own to compare with.",
@@ -184,8 +191,7 @@ class Money:
 
     def check_budget(self) -> str:
         """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
-        limit = self.config.defaults.usd_per_month
-        if not limit:
+        if not (limit := self.limit_usd):
             return ""
         from hotdesk.core.billing.statement import this_month
 
@@ -210,6 +216,26 @@ class Money:
         if not desk.over_budget and (warning := self.check_budget()):
             self.on_note(warning)
         return desk
+
+    def may(self, desk: Desk, step: AnyStep) -> Ask | None:
+        """What keeps a step from being taken: a launch past the month's budget, by whoever watches."""
+        if not self.limit_usd or not isinstance(step, Launch | Start):
+            return None
+        try:
+            self.within_budget(desk)
+        except NotAllowed as no:
+            return Ask(what=no.what, why=no.why, fix=f"hotdesk up {desk.name} --over-budget", kind=Kind.QUOTA)
+        return None
+
+    def launches(self, desk: Desk) -> bool:
+        """Whether a machine would be launched or started for it, as far as one look tells.
+
+        Without a budget nobody need know, and nobody looks.
+        """
+        if not self.limit_usd:
+            return False
+        live = self.clouds.seen(desk).live
+        return live is None or not powered(live) or live.chosen_for < desk.generation
 
 
 class _Kept(msgspec.Struct):

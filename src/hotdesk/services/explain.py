@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
+from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Offer, Phase, Seen, Want
 from hotdesk.core.steps import Ask
-from hotdesk.services.view import powered
 
 
 def question(ask: Ask) -> HotdeskError:

@@ -1,39 +1,32 @@
-"""The part of the façade that opens a desk's Jupyter to the outside, and closes it again."""
+"""Opening a desk's Jupyter to the outside, and closing it again."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Kind, Refused, Usage
-from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Value
+from hotdesk.core.model import Desk, Goal, Instance, Phase
+from hotdesk.core.ports import Opener
+from hotdesk.loop.clouds import Clouds
 from hotdesk.services.explain import question_of
+from hotdesk.services.view import Public
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from hotdesk.core.ports import Access, Clock, Opener, Provider
-
-T = TypeVar("T")
+    from hotdesk.core.ports import Access, Clock
 
 CALLER = "caller"  # the address from which hotdesk is called, whatever it is by then
 EVERYBODY = "everybody"
 _WORLD = "0.0.0.0/0"
 _PATIENCE_SECONDS = 60.0  # for what a cloud has just made to be known to it
-
-
-class Public(Value, frozen=True):
-    """A Jupyter that can be reached without a tunnel."""
-
-    url: str
-    fingerprint: str  # of its certificate, SHA-256
-    open_to: tuple[str, ...]
 
 
 def who_may(to: str) -> str:
@@ -77,21 +70,14 @@ def _allowed(region: str) -> Iterator[None]:
         raise question_of(refused, f"{region} does not let hotdesk change who may connect.") from refused
 
 
-class Opening:
-    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+class Exposure:
+    """Who can reach the Jupyter of each desk without a tunnel. `reach` says how we reach it ourselves."""
 
-    state: Path
-    store: Store
-    clock: Clock
-    public: dict[str, Public]  # what was opened here, by desk
-
-    if TYPE_CHECKING:
-
-        def survey(self, provider: str) -> Survey: ...
-        def patiently(self, name: str, ask: Callable[[], T]) -> T: ...
-        def provider(self, name: str) -> Provider: ...
-        def access(self, name: str) -> Access: ...
-        def machine(self, desk: Desk) -> Instance | None: ...
+    def __init__(
+        self, *, state: Path, store: Store, clock: Clock, clouds: Clouds, reach: Callable[[Desk], Access]
+    ) -> None:
+        self.state, self.store, self.clock, self.clouds, self.reach = state, store, clock, clouds, reach
+        self.public: dict[str, Public] = {}  # what was opened here, by desk
 
     def can_be_public(self, provider: str) -> None:
         """Raises `Usage` for a cloud whose desks cannot be opened."""
@@ -102,45 +88,44 @@ class Opening:
                 "hotdesk notebook",
             )
 
-    def publish(self, name: str, to: str = CALLER) -> Public:
+    def publish(self, desk: Desk, to: str = CALLER) -> Public:
         """Jupyter at the machine's own address, with TLS and the password, for the addresses named.
 
         It stays so until `hide`, also over park and resume. Raises `Usage`, `Unreachable`, `NeedsDecision`.
         """
         from hotdesk.connect import exposure as public
 
-        desk = msgspec.structs.replace(self.store.desk(name), public=who_may(to))
+        desk = msgspec.structs.replace(desk, public=who_may(to))
         self.can_be_public(desk.provider)
-        access = self.access(name)
+        access = self.reach(desk)
         self.store.put(desk)
         open_to = self._open(desk)
         shown = public.open_at(access)
-        self._pin(name, shown.certificate)
+        self._pin(desk.name, shown.certificate)
         public.probe(access, shown.certificate)
-        self.public[name] = Public(
+        self.public[desk.name] = Public(
             url=f"https://{access.host}:{access.notebook_port}/lab",
             fingerprint=shown.fingerprint,
             open_to=open_to,
         )
-        return self.public[name]
+        return self.public[desk.name]
 
-    def republish(self, name: str) -> None:
+    def republish(self, desk: Desk) -> None:
         """The same for a desk that was opened before; nothing for one that was not."""
-        desk = self.store.desk(name)
         if desk.public:
-            self.publish(name, EVERYBODY if desk.public == _WORLD else desk.public)
+            self.publish(desk, EVERYBODY if desk.public == _WORLD else desk.public)
         else:
             self.close_behind(desk)
 
-    def hide(self, name: str) -> None:
+    def hide(self, desk: Desk) -> None:
         """Jupyter through the ssh tunnel only. Harmless where it is so already."""
         from hotdesk.connect import exposure as public
 
-        desk = msgspec.structs.replace(self.store.desk(name), public="")
+        desk = msgspec.structs.replace(desk, public="")
         self.store.put(desk)
         machine = self._close(desk)
         if machine is not None and machine.phase is Phase.READY and cloud(desk.provider).rented:
-            public.close_at(self.access(name))
+            public.close_at(self.reach(desk))
 
     def close_behind(self, desk: Desk) -> None:
         """A desk that was opened has been left: nobody is let in at a machine that is off but stays.
@@ -152,9 +137,9 @@ class Opening:
             if desk.public and desk.goal is Goal.STOPPED:
                 self._close(desk)
 
-    def close_behind_all(self) -> None:
+    def close_behind_all(self, providers: Iterable[str]) -> None:
         """What an older hotdesk opened for all desks at once is closed, and each desk has its own."""
-        for provider in {desk.provider for desk in self.store.desks()}:
+        for provider in providers:
             with contextlib.suppress(HotdeskError):
                 self._each_its_own(provider)
 
@@ -162,13 +147,13 @@ class Opening:
 
     def _open(self, desk: Desk) -> tuple[str, ...]:
         """Let in at the desk's machine whom its owner wants let in; who that is."""
-        machine = self.patiently(desk.name, lambda: self.machine(desk))
+        machine = self.clouds.patiently(desk.name, lambda: self.clouds.machine(desk))
         self._each_its_own(desk.provider)
         return self._let_in(desk, machine) if machine else ()
 
     def _close(self, desk: Desk) -> Instance | None:
         """Let nobody in at the desk's machine, which is returned."""
-        machine = self.patiently(desk.name, lambda: self.machine(desk))
+        machine = self.clouds.patiently(desk.name, lambda: self.clouds.machine(desk))
         self._each_its_own(desk.provider)
         provider = self._opener(desk.provider)
         if machine and provider:
@@ -182,7 +167,7 @@ class Opening:
         regions = opener.opened_for_all() if opener else ()
         if not opener or not regions:
             return
-        seen = self.survey(provider).by_desk()
+        seen = self.clouds.survey(provider).by_desk()
         for desk in self.store.desks():
             machine = seen[desk.name].live if desk.provider == provider and desk.name in seen else None
             if desk.public and desk.goal is Goal.RUNNING and machine and machine.region in regions:
@@ -207,10 +192,8 @@ class Opening:
                     self.clock.sleep(max(no.seconds, 2.0))
 
     def _opener(self, provider: str) -> Opener | None:
-        from hotdesk.core.ports import Opener
-
-        cloud = self.provider(provider)
-        return cloud if isinstance(cloud, Opener) else None
+        made = self.clouds.provider(provider)
+        return made if isinstance(made, Opener) else None
 
     def _pin(self, name: str, certificate: str) -> None:
         """Kept beside the desk's keys: what `curl --cacert` or a browser may be given."""

@@ -1,19 +1,17 @@
-"""The part of the façade that is about wishes: what a desk's row would be if this were asked of it."""
+"""Goals: what a desk's row would be if this were asked of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core.backoff import backoff
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
-from hotdesk.core.lifecycle.shutdown import ended_itself
-from hotdesk.core.model import Desk, Goal, Instance, Offer, Phase, Seen, Survey, Want, check_name, is_name
-from hotdesk.core.ports import Clock, Provider
-from hotdesk.core.steps import Wait
+from hotdesk.core.model import Desk, Goal, Offer, Want, check_name
+from hotdesk.core.ports import Clock
+from hotdesk.core.steps import AnyStep
+from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
 from hotdesk.services.explain import named, nothing_fits, question_of
 from hotdesk.state.store import Store
@@ -21,22 +19,33 @@ from hotdesk.state.store import Store
 if TYPE_CHECKING:
     from hotdesk.config import Config
 
-T = TypeVar("T")
 
+class Goals:
+    """What desks are wanted to be, by what is asked, what hotdesk.toml says and what can be had."""
 
-class Wishes:
-    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds, config: Config) -> None:
+        self.store, self.clock, self.clouds, self.config = store, clock, clouds, config
 
-    store: Store
-    clock: Clock
-    on_wait: Callable[[str, Wait], None]
+    def only(self, otherwise: str | None = None) -> str:
+        """The name that is meant when none is given: the only desk there is.
 
-    if TYPE_CHECKING:
+        `otherwise` when there is none. Raises `Usage` where there are several.
+        """
+        names = [d.name for d in self.store.desks()]
+        if len(names) == 1:
+            return names[0]
+        if not names and otherwise:
+            return otherwise
+        if not names:
+            raise Unknown("There is no desk yet.", "", "hotdesk up")
+        raise Usage("Which desk?", f"There are several: {', '.join(names[:12])}.", "hotdesk ls")
 
-        @property
-        def config(self) -> Config: ...
-        def survey(self, provider: str) -> Survey: ...
-        def provider(self, name: str) -> Provider: ...
+    def steps(self, desk: Desk) -> list[AnyStep]:
+        """The steps from what is seen to what this row wants: what a dry run shows. Nothing is done."""
+        from hotdesk.core.lifecycle.plan import plan
+
+        seen = self.clouds.survey(desk.provider).of(desk.name)
+        return plan(desk, seen, self.store.past(desk), self.clock.now())
 
     def wanted(
         self,
@@ -60,7 +69,7 @@ class Wishes:
                 goal=goal,
                 since=now,
                 created_at=now,
-                provider=self.cloud(name, provider),
+                provider=self.provider(name, provider),
                 idle_minutes=settings.idle_minutes if settings else None,
                 lease_hours=settings.lease_in_hours if settings else 0.0,
             )
@@ -72,7 +81,10 @@ class Wishes:
                 f"hotdesk up another-name --provider {provider}",
             )
         elif (
-            want and goal is Goal.RUNNING and self._has_machine(desk) and _lazily(want) != _lazily(desk.want)
+            want
+            and goal is Goal.RUNNING
+            and _lazily(want) != _lazily(desk.want)
+            and self.clouds.seen(desk).live is not None
         ):
             raise Usage(
                 f"{name} has a machine already.",
@@ -88,7 +100,7 @@ class Wishes:
         offers = desk.offers
         if goal is Goal.RUNNING:
             chosen = want
-            offers = self.patiently(name, lambda: self._offers(desk.provider, chosen, again))
+            offers = self.clouds.patiently(name, lambda: self.offers(desk.provider, chosen, again))
         if asked and goal is Goal.RUNNING and not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
@@ -106,10 +118,10 @@ class Wishes:
     def moved(self, name: str, want: Want) -> Desk:
         """The desk's row as a move would write it."""
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
-        machines = self.patiently(name, lambda: self.survey(desk.provider)).of(name).machines
+        machines = self.clouds.seen(desk).machines
         newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
         again = f"hotdesk move {name} "
-        offers = self.patiently(name, lambda: self._offers(desk.provider, want, again))
+        offers = self.clouds.patiently(name, lambda: self.offers(desk.provider, want, again))
         if not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
@@ -118,7 +130,7 @@ class Wishes:
 
     def _check_origin(self, desk: Desk, origin: str) -> None:
         """Raises `Unknown` where the desk has nothing of that id: it would be launched without its work."""
-        seen = self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name)
+        seen = self.clouds.seen(desk)
         groups = (seen.machines, seen.disks, seen.images)
         ids = [thing.id for group in groups for thing in group]
         if origin not in ids:
@@ -136,7 +148,7 @@ class Wishes:
             ssh.program(name)
         registry.check(registry.known(provider))
 
-    def cloud(self, name: str, provider: str | None = None) -> str:
+    def provider(self, name: str, provider: str | None = None) -> str:
         """Where a new desk of this name would be."""
         settings = self.config.desks.get(name)
         return (
@@ -146,29 +158,11 @@ class Wishes:
             or registry.DEFAULT
         )
 
-    def adoptable(self, name: str, seen: Seen, provider: str) -> Desk | None:
-        """The row that this computer would have of a desk that it sees; None of one that it knows.
-
-        Its goal is what its owner last wanted, as far as can be seen; in doubt, what launches nothing.
-        """
-        something = seen.machines or seen.disks or seen.images
-        if not something or not is_name(name) or self.store.find(name) is not None:
-            return None
-        match seen.live:
-            case None:
-                goal = Goal.PARKED
-            case Instance(phase=Phase.STOPPED | Phase.STOPPING) as machine:
-                goal = Goal.PARKED if ended_itself(machine) else Goal.STOPPED
-            case _:
-                goal = Goal.RUNNING
-        now = self.clock.now()
-        return Desk(name=name, goal=goal, since=now, created_at=now, provider=provider)
-
     def configured(self, name: str, provider: str | None = None) -> Want:
         """What hotdesk.toml says that a new desk of this name wants."""
         settings = self.config.desks.get(name)
         # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
-        here = not cloud(self.cloud(name, provider)).rented
+        here = not cloud(self.provider(name, provider)).rented
         regions = () if here else self.config.defaults.regions
         if settings is None:
             return Want(regions=regions)
@@ -177,9 +171,9 @@ class Wishes:
             fields |= {"disk_gib": 0, "image": ""}
         return Want(**{**fields, "regions": settings.regions or regions})
 
-    def _offers(self, provider: str, want: Want, again: str = "hotdesk up ") -> tuple[Offer, ...]:
+    def offers(self, provider: str, want: Want, again: str = "hotdesk up ") -> tuple[Offer, ...]:
         try:
-            offers = tuple(self.provider(provider).offers(want))
+            offers = tuple(self.clouds.provider(provider).offers(want))
         except Refused as refused:
             if refused.kind is Kind.BAD_REQUEST:  # it does say: there is no such thing
                 raise named(refused, again) from refused
@@ -193,22 +187,6 @@ class Wishes:
         from hotdesk.market.ranking import ranked
 
         return ranked(want, offers, self.store, self.clock.now())
-
-    def _has_machine(self, desk: Desk) -> bool:
-        survey = self.patiently(desk.name, lambda: self.survey(desk.provider))
-        return survey.of(desk.name).live is not None
-
-    def patiently(self, name: str, ask: Callable[[], T]) -> T:
-        """What `ask` tells of a desk, asked again and again, later each time, while its cloud is too busy."""
-        times = 0
-        while True:
-            try:
-                return ask()
-            except Overloaded as busy:
-                times += 1
-                wait = Wait(seconds=backoff(times, f"{name}/{self.clock.now()}"), why=busy.why)
-            self.on_wait(name, wait)
-            self.clock.sleep(wait.seconds)
 
 
 def _lazily(want: Want) -> Want:

@@ -1,4 +1,4 @@
-"""The part of the façade that listens to desks: what their agents report, and what has happened there."""
+"""What desks report of themselves, and what has happened there while nobody listened."""
 
 from __future__ import annotations
 
@@ -6,40 +6,39 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError
+from hotdesk.core.findings import Remark
+from hotdesk.core.model import Desk
 from hotdesk.core.steps import Outcome, Row, Told
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.connect import guest_agent
-    from hotdesk.connect.guest_agent import Remark
     from hotdesk.core.ports import Access, Clock
 
 
-class Hearing:
-    """What `hotdesk.api.Hotdesk` can do besides its verbs; it provides what stands here without a value."""
+class GuestEvents:
+    """Listens to desks' agents. `on_row` hears of what goes into the journal."""
 
-    store: Store
-    clock: Clock
-    on_row: Callable[[Row], None]
-    _heard: dict[str, guest_agent.Report]  # what each desk's agent said last
+    def __init__(self, *, store: Store, clock: Clock, on_row: Callable[[Row], None]) -> None:
+        self.store, self.clock, self.on_row = store, clock, on_row
+        self._heard: dict[str, guest_agent.Report] = {}  # what each desk's agent said last
 
-    if TYPE_CHECKING:
-
-        def access(self, name: str) -> Access: ...
-
-    def remarks(self, name: str, gpu: str = "") -> list[Remark]:
+    def remarks(self, desk: Desk, gpu: str, reach: Callable[[Desk], Access]) -> tuple[Remark, ...]:
         """What a desk that runs says of itself.
 
         Nothing from a desk on this computer, which has no agent, or from one that cannot be asked.
         """
+        if not cloud(desk.provider).rented:
+            return ()
         from hotdesk.connect import guest_agent
 
-        if name not in self._heard:
+        if desk.name not in self._heard:
             with contextlib.suppress(HotdeskError):
-                self.hear(self.access(name))
-        said = self._heard.get(name)
-        return guest_agent.remarks(said, name, gpu) if said else []
+                self.hear(reach(desk))
+        said = self._heard.get(desk.name)
+        return tuple(guest_agent.remarks(said, desk.name, gpu)) if said else ()
 
     def hear(self, access: Access) -> None:
         """Ask a desk's agent. What has happened there since somebody last asked goes into the journal."""
@@ -48,9 +47,11 @@ class Hearing:
 
     def listen(self, access: Access) -> None:
         """Ask a desk's agent, and only remember what it says: from any thread, for several desks at once."""
+        if access.notebook_here:  # on this computer: it has no agent
+            return
         from hotdesk.connect import guest_agent
 
-        if not access.notebook_here and (said := guest_agent.report(access)):
+        if said := guest_agent.report(access):
             self._heard[access.desk] = said
 
     def write_down(self, access: Access) -> None:

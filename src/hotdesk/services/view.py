@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 
-from hotdesk.core.errors import HotdeskError
-from hotdesk.core.lifecycle.descent import described
+import msgspec
+
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import HotdeskError, NeedsDecision, Refused, Unreachable
+from hotdesk.core.findings import Remark
+from hotdesk.core.lifecycle.adopt import adoptable
+from hotdesk.core.lifecycle.descent import described, machine_of, own
+from hotdesk.core.lifecycle.shutdown import left, powered
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen, Value
-from hotdesk.core.ports import Access
+from hotdesk.core.ports import Access, Clock
+from hotdesk.loop.clouds import Clouds
+from hotdesk.services.explain import question_of
+from hotdesk.services.limits import idle_words
+from hotdesk.state.store import Store
+
+
+class Public(Value, frozen=True):
+    """A Jupyter that can be reached without a tunnel."""
+
+    url: str
+    fingerprint: str  # of its certificate, SHA-256
+    open_to: tuple[str, ...]  # ranges of addresses
 
 
 class View(Value, frozen=True):
@@ -39,6 +58,8 @@ class View(Value, frozen=True):
     left: bool = False  # its machine has ended itself, and what is left is to be parked
     kept: tuple[str, ...] = ()  # what else holds work under its name, from another beginning, in words
     in_use: str = ""  # the machine of somebody else's that has its disk
+    remarks: tuple[Remark, ...] = ()  # what it says of itself; of `up`, `move` and `show` only
+    public: Public | None = None  # its Jupyter, where this very call has opened it
 
     @property
     def state(self) -> str:
@@ -97,11 +118,6 @@ def _beside(seen: Seen) -> list[Instance | Disk | Image]:
     return [*seen.strays, *(t for t in every if t.id in seen.rivals)]
 
 
-def powered(machine: Instance | None) -> bool:
-    """Whether a machine is on, and so is paid."""
-    return machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}
-
-
 def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
     if machine is not None:
         return str(machine.phase)
@@ -126,3 +142,77 @@ def _ssh_line(access: Access) -> str:
         return shlex.join(ssh.printed(access))
     except HotdeskError:  # there is no ssh on this computer
         return ""
+
+
+class Views:
+    """Looks at desks, and says what is to be said of each."""
+
+    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds) -> None:
+        self.store, self.clock, self.clouds = store, clock, clouds
+
+    def of(self, desk: Desk, seen: Seen) -> View:
+        """A desk by what is seen of it."""
+        past = self.store.past(desk)
+        machine = machine_of(desk, seen, past)
+        access = None
+        if machine is not None and machine.phase is Phase.READY:
+            with contextlib.suppress(HotdeskError, Refused, OSError):  # it went away between two looks
+                access = self.clouds.provider(desk.provider).access(machine)
+        seen = own(desk, seen, past)
+        return view_of(
+            desk,
+            seen,
+            access=access,
+            cost_usd=self._cost(desk, powered(machine)),
+            holder=self.store.holder(desk.name),
+            idle=idle_words(desk, self.clock.now()),
+            left=left(desk, seen, past) is not None,
+        )
+
+    def all(self, desks: list[Desk]) -> list[View]:
+        """These desks, and after them those that only other computers know; one survey a cloud in use."""
+        looks = self.clouds.look_at_each({d.provider for d in desks})
+        surveys = {name: look.by_desk() for name, look in looks.items()}
+        known = [self.of(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
+        for name in (n for n in self.clouds.in_use(desks) - surveys.keys() if cloud(n).rented):
+            with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
+                surveys[name] = self.clouds.survey(name).by_desk()
+        names, now = {desk.name for desk in desks}, self.clock.now()
+        return known + [
+            msgspec.structs.replace(self.of(desk, seen), elsewhere=True)
+            for provider, by_desk in sorted(surveys.items())
+            for name, seen in sorted(by_desk.items())
+            if name not in names and (desk := adoptable(name, seen, provider, now))
+        ]
+
+    def access(self, desk: Desk) -> Access:
+        """How to reach a desk that runs. Raises `NeedsDecision` when it does not run, saying what would."""
+        seen = self.clouds.survey(desk.provider).of(desk.name)
+        machine = machine_of(desk, seen, self.store.past(desk))
+        if machine is None or machine.phase is not Phase.READY:
+            raise self._closed(desk, seen)
+        try:
+            return self.clouds.provider(desk.provider).access(machine)
+        except Refused as refused:
+            raise question_of(refused, f"{desk.name} cannot be reached.") from refused
+
+    def _closed(self, desk: Desk, seen: Seen) -> HotdeskError:
+        """Why there is no machine to connect to, and what would bring one."""
+        view = self.of(desk, seen)
+        if view.phase == "unknown":
+            fix = seen.closed_fix or "hotdesk ls"
+            return Unreachable(f"{desk.name} is {view.state}.", f"{view.why.rstrip('.')}.", fix)
+        verb = "resume" if view.phase == "parked" else "up"
+        return NeedsDecision(
+            f"{desk.name} is {view.state}.",
+            view.why or "There is a machine to connect to only while it is running.",
+            f"hotdesk {verb} {desk.name}",
+        )
+
+    def _cost(self, desk: Desk, running: bool) -> float:
+        if not any(offer.usd_per_hour for offer in desk.offers):
+            return 0.0
+        from hotdesk.core.billing.charges import compute_usd
+
+        rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
+        return compute_usd(rows, self.clock.now(), running)

@@ -20,9 +20,9 @@ def command(ctx: click.Context, name: str, number: int | None) -> None:
     from hotdesk.connect import ssh
 
     with Hotdesk() as desks:
-        job = desks.store.job(name, number)
-        seen = desks.runs().seen(name).get(job.id)
-        access = desks.access(name)
+        job = desks.services.store.job(name, number)
+        seen = desks.services.runs().seen(name).get(job.id)
+        access = desks.services.access(name)
     if seen is None or not seen.alive:
         raise NeedsDecision(
             f"Job {job.number} does not run just now.",

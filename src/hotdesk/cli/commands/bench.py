@@ -203,7 +203,7 @@ def _at_desk(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
     with Hotdesk() as desks:
         view = desks.show(name)
-        access = desks.access(name)
+        access = desks.services.access(name)
     about = {
         "provider": view.provider,
         "instance_type": view.instance_type,

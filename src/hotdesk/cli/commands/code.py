@@ -26,9 +26,9 @@ def command(name: str | None, only_print: bool, setup: bool) -> None:
     from hotdesk.connect import editor
 
     with Hotdesk() as desks:
-        name = name or desks.only()
-        access = desks.access(name)
-        hosts = editor.write_host(access, desks.state)
+        name = name or desks.services.goals.only()
+        access = desks.services.access(name)
+        hosts = editor.write_host(access, desks.services.state)
     theirs = Path.home() / ".ssh" / "config"
     if setup and editor.include(theirs, hosts):
         render.note(f"{theirs} now includes {hosts}.")

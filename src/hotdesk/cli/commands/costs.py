@@ -42,10 +42,10 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         question = "AWS takes $0.01 for each page of its bill that is asked for. Ask?"
         options.agreed(question, yes, f"hotdesk costs {name or ''} --compare --yes")
     with Hotdesk() as desks:
-        bill = [c for c in desks.bill() if name in (None, c.desk)]
-        prices = desks.spot_prices(bill)
-        now, budget = desks.clock.now(), desks.config.defaults.usd_per_month
-        theirs = desks.billed("aws", statement.month_began(now)) if compare else None
+        bill = [c for c in desks.services.billing.bill() if name in (None, c.desk)]
+        prices = desks.services.billing.spot_prices(bill)
+        now, budget = desks.services.clock.now(), desks.services.config.defaults.usd_per_month
+        theirs = desks.services.billing.billed("aws", statement.month_began(now)) if compare else None
     lines = statement.lines(bill, now, by=by, prices=prices)
     spent = statement.this_month(bill, now, prices)
     monthly = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})

@@ -20,20 +20,21 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
     To leave and come back later, use `hotdesk park`.
     """
     with Live() as live, options.open_desks(live) as desks:
-        known = desks.store.find(name)
+        known = desks.services.store.find(name)
         if dry_run:
-            options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.GONE))
-            options.show_work(desks, name)
+            desk = known or desks.services.store.desk(name)
+            options.show_plan(desks, desks.services.goals.wanted(name, Goal.GONE))
+            options.show_work(desks, desk)
             return
         if known is not None and known.goal is not Goal.GONE:
             view = desks.show(name)
             have = {"none": "it has nothing yet", "parked": f"its image {view.image}"}
             what = have.get(view.phase, f"its {ls.word(view)} machine with everything on it")
             what += f"; beside it {' and '.join(view.kept)}" if view.kept else ""
-            options.agreed_to_end(desks, name, yes, f"Delete {name} for good ({what})?")
-        had = [thing.id for thing in desks.store.sighted(name)]
+            options.agreed_to_end(desks, known, yes, f"Delete {name} for good ({what})?")
+        had = [thing.id for thing in desks.services.store.sighted(name)]
         beside = desks.down(name, anyway=True)
-        kept, unread = desks.retained(had)
+        kept, unread = desks.services.cleanup.retained(had)
     more = kept or unread or beside
     render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it.")
     render.retained(kept, unread)

@@ -22,10 +22,10 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     hotdesk's. Exits with 5 if a cloud or region could not be listed.
     """
     with Hotdesk() as desks:
-        found, unread = desks.leftovers()
-        kept, dark = desks.retained()
-        others = desks.others
-        done = desks.delete_leftovers(found) if yes and not dry_run else {}
+        found, unread = desks.services.cleanup.leftovers()
+        kept, dark = desks.services.cleanup.retained()
+        others = desks.services.clouds.others()
+        done = desks.services.cleanup.delete_leftovers(found) if yes and not dry_run else {}
     if as_json:
         render.json(
             {

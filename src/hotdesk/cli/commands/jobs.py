@@ -27,18 +27,18 @@ _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yel
 def command(name: str | None, as_json: bool, lines: int) -> None:
     """List jobs: running, queued and ended, with result, time and cost. Without NAME: of all desks."""
     with Hotdesk() as desks:
-        jobs = desks.store.jobs(name)
+        jobs = desks.services.store.jobs(name)
         if name and not jobs:
-            desks.store.desk(name)
+            desks.services.store.desk(name)
         jobs = jobs[-lines:]
         seen: dict[str, SeenJob] = {}
         unasked: list[str] = []
         for desk in sorted({job.desk for job in jobs if job.result is None}):
             try:
-                seen |= desks.runs().seen(desk)
+                seen |= desks.services.runs().seen(desk)
             except HotdeskError as error:
                 unasked.append(f"{desk}: {error.what} {error.why}")
-        now = desks.clock.now()
+        now = desks.services.clock.now()
     if as_json:
         render.json([row(job, seen.get(job.id)) for job in jobs])
         return

@@ -29,14 +29,14 @@ def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """Show the journal: every step, its reason and its result. Without NAME: of all desks."""
     with Hotdesk() as desks:
         options.say_frozen(desks)
-        change, _ = desks.store.changed(0) if follow else (0, [])
+        change, _ = desks.services.store.changed(0) if follow else (0, [])
         rows = desks.log(name, limit=lines)
         if as_json and not follow:
             render.json([as_dict(r) for r in rows])
             return
         if not rows and not follow:
             if name:
-                desks.store.desk(name)
+                desks.services.store.desk(name)
             render.note("Nothing was done yet; the first step is written down by: hotdesk up")
             return
         while True:
@@ -45,7 +45,7 @@ def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
             if not follow:
                 return
             time.sleep(0.3)
-            change, rows = desks.store.changed(change)
+            change, rows = desks.services.store.changed(change)
             rows = [r for r in rows if name in (None, r.desk)]
 
 

@@ -32,22 +32,22 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
         sys.stdout.buffer.flush()
 
     with Live() as live, options.open_desks(live) as desks:
-        job = desks.store.job(name, number)
+        job = desks.services.store.job(name, number)
         if follow and not job.settled:
             try:
-                job = desks.runs().pursue(job, say, render.note)
+                job = desks.services.runs().pursue(job, say, render.note)
             except KeyboardInterrupt:
                 from hotdesk.cli.commands.run import goes_on
 
                 goes_on(desks, job)
                 ctx.exit(130)
             ctx.exit(report(job))
-        kept = kept_log(desks.store, job)
+        kept = kept_log(desks.services.store, job)
         if kept is not None and kept.exists():
             say(kept.read_bytes())
             return
         try:
-            job_runner.follow(desks.access(name), job.id, 0, say, to_the_end=False)
+            job_runner.follow(desks.services.access(name), job.id, 0, say, to_the_end=False)
         except NeedsDecision as error:
             raise NeedsDecision(
                 f"{name} does not run, and the log of job {job.number} lies at the desk.",

@@ -24,15 +24,15 @@ _MARKS = {
 def command(as_json: bool) -> None:
     """List your desks: state, price per hour and cost so far."""
     with Hotdesk() as desks:
-        views, others = desks.ls(), desks.others
+        views, others = desks.ls(), desks.services.clouds.others()
         options.say_frozen(desks)
-        now = desks.clock.now()
-        watcher = desks.store.holder("@watch").partition(" ")[0]
+        now = desks.services.clock.now()
+        watcher = desks.services.store.holder("@watch").partition(" ")[0]
         post = ""
-        if (desks.state / "watcher-on").exists():
+        if (desks.services.state / "watcher-on").exists():
             from hotdesk.loop.remote_watcher import away
 
-            post = sent.desk if (sent := away(desks.store)) else ""
+            post = sent.desk if (sent := away(desks.services.store)) else ""
     for view in views:
         if view.left:
             render.note(left_words(view))

@@ -24,18 +24,18 @@ def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **giv
     something is running there.
     """
     with Live() as live, options.open_desks(live, over_budget) as desks:
-        name = name or desks.only()
-        want = options.wanted(desks.store.desk(name).want, given)
+        goals, store = desks.services.goals, desks.services.store
+        desk = store.desk(name or goals.only())
+        name, want = desk.name, options.wanted(desk.want, given)
         if want is None:
             raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")
         if dry_run:
-            options.show_plan(desks, desks.moved(name, want))
-            options.show_work(desks, name)
+            options.show_plan(desks, goals.moved(name, want))
+            options.show_work(desks, desk)
             return
-        desks.moved(name, want)  # what cannot be is said before anything is asked
-        options.agreed_to_end(desks, name, yes)
+        goals.moved(name, want)  # what cannot be is said before anything is asked
+        options.agreed_to_end(desks, desk, yes)
         view = desks.move(name, want, anyway=True)
-        remarks = desks.remarks(name, view.gpu)
     place = render.at(view.instance_type, view.zone or view.region)
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
-    options.say_remarks(remarks)
+    options.say_remarks(view.remarks)

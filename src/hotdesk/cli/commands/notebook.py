@@ -10,6 +10,7 @@ import click
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
+from hotdesk.services.notebook import password
 
 
 @click.command()
@@ -18,7 +19,7 @@ from hotdesk.core.errors import Usage
 @click.option("--password", "only_password", is_flag=True, help="Print only the password.")
 @options.public
 @click.option("--private", is_flag=True, help="Revoke public access: ssh tunnel only, the default.")
-def command(name: str | None, only_url: bool, only_password: bool, public: str | None, private: bool) -> None:
+def command(name: str | None, only_url: bool, only_password: bool, public: str, private: bool) -> None:
     """Open the desk's Jupyter in your browser, through an ssh tunnel if the desk is remote.
 
     --public also exposes it on the instance's public IP, port 8888, with TLS and the password, to the IP
@@ -29,34 +30,27 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str |
     from hotdesk.loop import watcher
 
     with Hotdesk() as desks:
-        name = name or desks.only()
+        desk = desks.services.store.desk(name or desks.services.goals.only())
         if only_password:
-            render.echo(desks.password(name))
+            render.echo(password(desk.name, desks.services.notebooks.password_file(desk)))
             return
+        shown = desks.notebook(desk.name, public=public, private=private)
         if private:
-            desks.hide(name)
-            render.note(f"{name}'s Jupyter is reached through ssh only.")
-        elif public:
-            desks.publish(name, public)
-        else:
-            desks.republish(name)
-        shown = desks.public.get(name)
-        url = shown.url if shown else desks.notebook(name)
-        if desks.store.desk(name).lease_hours:  # somebody must renew it while the tunnel is open
-            watcher.ask_for(desks.store, forever=False)
-        render.echo(url)
-        if only_url:
-            return
-        if shown:
-            options.say_public(shown)
-        password = desks.password(name)
-        file = desks.password_file(name)
+            render.note(f"{desk.name}'s Jupyter is reached through ssh only.")
+        if desk.lease_hours:  # somebody must renew it while the tunnel is open
+            watcher.ask_for(desks.services.store, forever=False)
+    render.echo(shown.url)
+    if only_url:
+        return
+    if shown.public:
+        options.say_public(shown.public)
+    secret = shown.password
     if sys.stdout.isatty():
-        render.note(f"The password: {render.style(password, 'bold', stream=sys.stderr)}")
+        render.note(f"The password: {render.style(secret, 'bold', stream=sys.stderr)}")
         if _has_browser():
-            click.launch(url)
+            click.launch(shown.url)
     else:
-        render.note(f"The password is in {file}")
+        render.note(f"The password is in {shown.password_file}")
 
 
 def _has_browser() -> bool:

@@ -20,19 +20,19 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
     instance. If anything fails before that, nothing is deleted. Asks first if something is running there.
     """
     with Live() as live, options.open_desks(live) as desks:
-        name = name or desks.only()
+        desk = desks.services.store.desk(name or desks.services.goals.only())
         if dry_run:
-            options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.PARKED))
-            options.show_work(desks, name)
+            options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED))
+            options.show_work(desks, desk)
             return
-        options.agreed_to_end(desks, name, yes)
-        view = desks.park(name, anyway=True)
-        images = desks.survey(view.provider).of(name).images
+        options.agreed_to_end(desks, desk, yes)
+        view = desks.park(desk.name, anyway=True)
+        images = desks.services.clouds.survey(view.provider).of(view.name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")
     size = next((f", {render.size(i.size_gib)}" for i in images if i.id == view.image), "")
     month = f", {render.usd(view.usd_per_month)}/month" if view.usd_per_month else ""
     saved = f"in image {view.image}{size}{month}, read back and whole" if view.image else "nothing was on it"
-    render.echo(f"{render.style('◍', 'blue')} {render.style(name, 'bold')} is parked: {saved}.")
+    render.echo(f"{render.style('◍', 'blue')} {render.style(view.name, 'bold')} is parked: {saved}.")
     if note:
         render.note(f"  not in the image: {render.safe(note)}")
-    render.echo(f"  {render.style(f'hotdesk resume {name}', 'cyan')}  come back to everything")
+    render.echo(f"  {render.style(f'hotdesk resume {view.name}', 'cyan')}  come back to everything")

@@ -37,7 +37,7 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
     home = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
     there = [source.removeprefix(home).removeprefix("~/") for source in sources]
     with Hotdesk() as desks:
-        access = desks.access(name)
+        access = desks.services.access(name)
     with Live() as live:
         shown = live.progress(f"copying from {name}")
         arrived = copying.pull(access, there, Path(target), may_replace=_older, on_progress=shown)

@@ -46,7 +46,7 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
         go = "goes" if len(single) == 1 else "go"
         render.note(f"{folder_shown.some(single)} {go} to {render.safe(place)}")
     with Hotdesk() as desks:
-        access = desks.access(name)
+        access = desks.services.access(name)
     with Live() as live:
         sent = copying.push(access, given, target, on_progress=live.progress(f"copying to {name}"))
     for link in sent.kept:

@@ -108,15 +108,15 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
             ctx.exit(130)
         if job is None:  # a dry run
             return
-        watcher.ask_for(desks.store, forever=False)  # should this process or this terminal end
+        watcher.ask_for(desks.services.store, forever=False)  # should this process or this terminal end
         render.note(f"Job {job.number} on {name}: {' '.join(job.words.split())}")
-        if desks.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
+        if desks.services.store.desk(name).goal is not Goal.RUNNING:  # the job before it was over just now
             desks.up(name)
         if given["detach"]:
             goes_on(desks, job)
             return
         try:
-            job = desks.runs(live.progress("fetching its results")).pursue(job, _say, render.note)
+            job = desks.services.runs(live.progress("fetching its results")).pursue(job, _say, render.note)
         except KeyboardInterrupt:
             goes_on(desks, job)
             ctx.exit(130)
@@ -149,8 +149,8 @@ def _queued(
             _show(desks, name, line, given)
             return None
         desks.up(name)
-    access = desks.access(name)
-    waiting = desks.store.jobs(name, unsettled=True)
+    access = desks.services.access(name)
+    waiting = desks.services.store.jobs(name, unsettled=True)
     plain = here.name or "project"
     # What runs keeps the files that it began with: a job that has to wait gets a folder of its own.
     target = plain
@@ -169,13 +169,13 @@ def _queued(
             f"hotdesk ssh {name} -- 'command -v python3 {program}'",
         )
     signal = "" if given["signal"] == "none" else f"SIG{given['signal']}"
-    return desks.store.queue(
+    return desks.services.store.queue(
         Job(
             id="",
             number=0,
             desk=name,
             command=words,
-            created_at=desks.clock.now(),
+            created_at=desks.services.clock.now(),
             folder=target,
             resume_command=(given["resume_command"],) if given["resume_command"] else (),
             checkpoint=given["checkpoint"] or "",
@@ -195,10 +195,10 @@ def _show(desks: Hotdesk, name: str, line: str, given: dict[str, Any]) -> None:
     """A dry run: what is done to the desk, and what the job would be."""
     from hotdesk.cli.ui.plans import lines
 
-    row = desks.wanted(name, Goal.RUNNING)
-    for text in [*lines(row, desks.plan(row))][:-1]:
+    row = desks.services.goals.wanted(name, Goal.RUNNING)
+    for text in [*lines(row, desks.services.goals.steps(row))][:-1]:
         render.echo(text)
-    before = [job for job in desks.store.jobs(name, unsettled=True) if job.result is None]
+    before = [job for job in desks.services.store.jobs(name, unsettled=True) if job.result is None]
     render.echo(f"Then run: {line}" + (f", when job {before[-1].number} has ended" if before else ""))
     if given["pull"]:
         render.echo(f"Then fetch {', '.join(given['pull'])} into {Path.cwd()}")
@@ -209,7 +209,7 @@ def _show(desks: Hotdesk, name: str, line: str, given: dict[str, Any]) -> None:
 
 def _left(desks: Hotdesk, name: str) -> str:
     """What a run that was stopped before its job was queued has left."""
-    desk = desks.store.find(name)
+    desk = desks.services.store.find(name)
     if desk is None or desk.goal is not Goal.RUNNING:
         return "Nothing was launched."
     return f"{name} was wanted running and stays so; to leave it: hotdesk park {name}"
@@ -240,13 +240,13 @@ def _agreed(desks: Hotdesk, desk: str | Desk, line: str, given: dict[str, Any]) 
     """Seconds of work, as far as known, and when it has to be done. Raises when that cannot be."""
     from hotdesk.jobs import terms
 
-    work = 3600 * given["work"] if given["work"] else terms.known_seconds(line, desks.store.jobs())
+    work = 3600 * given["work"] if given["work"] else terms.known_seconds(line, desks.services.store.jobs())
     hours, usd = given["deadline"], given["budget"]
     if hours is None and usd is None:
         return work, None
-    row = desks.wanted(desk, Goal.RUNNING) if isinstance(desk, str) else desk
+    row = desks.services.goals.wanted(desk, Goal.RUNNING) if isinstance(desk, str) else desk
     seconds = terms.agree(row.offers, work, None if hours is None else 3600 * hours, usd)
-    return work, None if seconds is None else desks.clock.now() + seconds
+    return work, None if seconds is None else desks.services.clock.now() + seconds
 
 
 def _plain(line: str) -> bool:
@@ -263,8 +263,12 @@ def _say(words: bytes) -> None:
 
 def goes_on(desks: Hotdesk, job: Job) -> None:
     """Say what happens to a job that is not listened to."""
-    job = desks.store.job(job.desk, job.number)
-    before = [j for j in desks.store.jobs(job.desk, unsettled=True) if j.number < job.number and not j.result]
+    job = desks.services.store.job(job.desk, job.number)
+    before = [
+        j
+        for j in desks.services.store.jobs(job.desk, unsettled=True)
+        if j.number < job.number and not j.result
+    ]
     if job.result is not None:
         rest = f"fetches {', '.join(job.pull)} and " if job.pull and not job.pulled else ""
         words = f"has ended; a watcher {rest}brings {job.desk} to rest"

@@ -18,13 +18,16 @@ def command(name: str | None, as_json: bool) -> None:
     """Show one desk and the last lines of its journal."""
     with Hotdesk() as desks:
         options.say_frozen(desks)
-        view = desks.show(name or desks.only())
-        remarks = desks.remarks(view.name, view.gpu) if view.phase == "ready" else []
+        view = desks.show(name)
         rows = desks.log(view.name, limit=20)
-        password = desks.password_file(view.name)
+        password = desks.services.state / "desks" / view.name / "notebook-password"
     if as_json:
         render.json(
-            {**ls.row(view), "remarks": msgspec.to_builtins(remarks), "journal": [as_dict(r) for r in rows]}
+            {
+                **ls.row(view),
+                "remarks": msgspec.to_builtins(view.remarks),
+                "journal": [as_dict(r) for r in rows],
+            }
         )
         return
     price = render.per_hour(view.usd_per_hour)
@@ -43,7 +46,7 @@ def command(name: str | None, as_json: bool) -> None:
         "open to": ", ".join(view.open_to),
         "ssh": view.ssh,
     }
-    facts |= {r.topic: r.text + (f" ({r.fix})" if r.fix else "") for r in remarks}
+    facts |= {r.topic: r.text + (f" ({r.fix})" if r.fix else "") for r in view.remarks}
     render.echo(render.style(view.name, "bold"))
     for key, value in facts.items():
         if value:

@@ -31,8 +31,9 @@ def command(
     from hotdesk.core import shell
 
     with Hotdesk() as desks:
-        access = desks.access(name)
-        keeping = desks.keeping(name, access)
+        desk = desks.services.store.desk(name)
+        access = desks.services.views.access(desk)
+        keeping = desks.services.staying.keeping(desk, access)
     if only_print:
         render.echo(shlex.join(ssh.printed(access)))
         return

@@ -23,11 +23,11 @@ def command(words: tuple[str, ...], off: bool) -> None:
     if len(names) > 1:
         raise Usage("One desk at a time.", f"These were given: {', '.join(names)}.", "hotdesk stay blue 2h")
     with options.open_desks() as desks:
-        if not names and desks.store.find(time):
+        if not names and desks.services.store.find(time):
             raise Usage(f"How long shall {time} stay?", "The time is missing.", f"hotdesk stay {time} 2h")
         seconds = options.seconds_of(time, shlex.join(["hotdesk", "stay", *names, "2h"]))
-        name = names[0] if names else desks.only()
-        desks.stay(desks.store.desk(name).name, seconds)
+        name = names[0] if names else desks.services.goals.only()
+        desks.stay(desks.services.store.desk(name).name, seconds)
     if seconds:
         render.echo(f"{name} stays for {time}, whether anything works there or not.")
     else:

@@ -19,13 +19,13 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
     To pay only for an image, use `hotdesk park`. Asks first if something is running there.
     """
     with Live() as live, options.open_desks(live) as desks:
-        name = name or desks.only()
+        desk = desks.services.store.desk(name or desks.services.goals.only())
         if dry_run:
-            options.show_plan(desks, desks.wanted(desks.store.desk(name).name, Goal.STOPPED))
-            options.show_work(desks, name)
+            options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.STOPPED))
+            options.show_work(desks, desk)
             return
-        options.agreed_to_end(desks, name, yes)
-        view = desks.stop(name, anyway=True)
+        options.agreed_to_end(desks, desk, yes)
+        view = desks.stop(desk.name, anyway=True)
     stays = "Its disk stays where it is." if view.phase == "stopped" else ""
-    render.echo(f"{render.style('○', 'yellow')} {name} is {view.state}. {stays}".rstrip())
-    render.echo(f"  {render.style(f'hotdesk start {name}', 'cyan')}  turn it on again")
+    render.echo(f"{render.style('○', 'yellow')} {view.name} is {view.state}. {stays}".rstrip())
+    render.echo(f"  {render.style(f'hotdesk start {view.name}', 'cyan')}  turn it on again")

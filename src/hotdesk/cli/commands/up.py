@@ -33,7 +33,7 @@ def command(
     origin: str,
     rescue: bool,
     dry_run: bool,
-    public: str | None = None,
+    public: str = "",
     **given: Any,
 ) -> None:
     """Open a desk: launch its instance, log in, start Jupyter.
@@ -42,27 +42,27 @@ def command(
     "up" only after an ssh login has worked and Jupyter has answered.
     """
     with Live() as live, options.open_desks(live, given.pop("over_budget", False)) as desks:
-        name = name or desks.only("desk")
-        old = desks.store.find(name)
-        base = old.want if old else desks.configured(name, provider)
-        want = options.wanted(base, given)
+        name = name or desks.services.goals.only("desk")
+        old, goals = desks.services.store.find(name), desks.services.goals
+        want = options.wanted(old.want if old else goals.configured(name, provider), given)
         if dry_run:
-            options.show_plan(desks, desks.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin))
+            options.show_plan(desks, goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin))
             return
-        if public:
-            desks.can_be_public(
-                old.provider if old else desks.wanted(name, Goal.RUNNING, want, provider).provider
-            )
         view = desks.up(
-            name, want=want, provider=provider, fresh=fresh, origin=origin, limits=limits, rescue=rescue
+            name,
+            want=want,
+            provider=provider,
+            fresh=fresh,
+            origin=origin,
+            limits=limits,
+            rescue=rescue,
+            public=public,
         )
-        shown = desks.publish(name, public) if public else desks.public.get(name)
-        remarks = desks.remarks(name, view.gpu)
     gpu = f", {view.gpu}" if view.gpu else ""
     place = render.at(view.instance_type, view.zone or view.region)
     price = render.per_hour(view.usd_per_hour)
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}{gpu}, {price}.")
-    notebook = shown.url if shown else view.notebook or f"hotdesk notebook {name}"
+    notebook = view.public.url if view.public else view.notebook or f"hotdesk notebook {name}"
     width = max(len(f"hotdesk notebook {name}"), len(notebook))
     for call, what in (
         (notebook, f"Jupyter (hotdesk notebook {name} --password)"),
@@ -70,6 +70,6 @@ def command(
         (f"hotdesk park {name}", "leave: everything is saved, nothing is paid"),
     ):
         render.echo(f"  {render.style(call.ljust(width), 'cyan')}  {what}")
-    if shown:
-        options.say_public(shown)
-    options.say_remarks(remarks)
+    if view.public:
+        options.say_public(view.public)
+    options.say_remarks(view.remarks)

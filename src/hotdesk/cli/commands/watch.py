@@ -52,7 +52,7 @@ def command(
         return
     with Live() as live, options.open_desks(live) as desks:
         if left:
-            desks.finish_left()
+            desks.services.park_left()
             return
         if post:
             _back(desks, post) if stop else _send(desks, post, send_credentials, yes)
@@ -61,39 +61,40 @@ def command(
             from hotdesk.loop import watcher
 
             if alone:
-                desks.watch_alone()
+                desks.services.watch_alone()
             elif stop:
-                there = watcher.dismiss(desks.store)
+                there = watcher.dismiss(desks.services.store)
                 render.echo("The watcher has ended." if there else "There was no watcher.")
             else:
-                pid = watcher.ask_for(desks.store, forever=True).partition(" ")[0]
+                pid = watcher.ask_for(desks.services.store, forever=True).partition(" ")[0]
                 render.echo(f"Process {pid} watches all desks. It ends with: hotdesk watch --stop")
                 render.note("Over logouts and restarts of this computer: hotdesk watch --systemd")
             return
         if once:
-            for name in names or [d.name for d in desks.store.desks()]:
-                view = desks.settle(name)
+            for name in names or [d.name for d in desks.services.store.desks()]:
+                view = desks.services.pursuit.pursue(desks.services.store.desk(name))
                 render.echo(f"{name} is {view.state}.")
             return
         for name in names:
-            desks.store.desk(name)
+            desks.services.store.desk(name)
         render.note("Watching. Ctrl-C ends the watching, and changes nothing else.")
         desks.watch(names or None)
 
 
 def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     from hotdesk.loop import remote_watcher, watcher
-    from hotdesk.services.cleanup import Limits
+    from hotdesk.services.limits import Limits
     from hotdesk.system import config_files
 
-    desk = desks.store.desk(name)
-    if known := remote_watcher.away(desks.store):
+    services = desks.services
+    desk = services.store.desk(name)
+    if known := remote_watcher.away(services.store):
         raise Usage(
             f"There is a watcher at {known.desk} already.",
             "Two of them would know different things.",
             f"hotdesk watch --stop --on {known.desk}",
         )
-    others = [d for d in desks.store.desks() if d.name != name and cloud(d.provider).rented]
+    others = [d for d in services.store.desks() if d.name != name and cloud(d.provider).rented]
     keys = _keys(desks) if send_credentials else None
     what = f"hotdesk, the rows and the ssh keys of {', '.join(d.name for d in others)}" if others else ""
     if what:
@@ -105,10 +106,10 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     # A post that parks itself when nobody types there is none.
     limits = Limits(idle_minutes=0.0, lease_hours=0.0) if cloud(desk.provider).rented else None
     desks.up(name, limits=limits)
-    place = remote_watcher.Post(desks.access(name), frozenset(d.provider for d in others))
+    place = remote_watcher.Post(services.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
-    sent, whose = remote_watcher.send(desks.store, place, config, desks.clock.now(), keys=keys)
-    watcher.dismiss(desks.store)
+    sent, whose = remote_watcher.send(services.store, place, config, services.clock.now(), keys=keys)
+    watcher.dismiss(services.store)
     render.echo(f"A watcher at {name} looks after {', '.join(sent.names)}. This computer may be closed.")
     if whose:
         render.echo(f"  It uses {whose}.")
@@ -120,7 +121,7 @@ def _keys(desks: Hotdesk) -> tuple[str, str, str]:
     from hotdesk.providers.aws.account import Account
 
     try:
-        found = Account(desks.config.cloud("aws")).session.get_credentials()
+        found = Account(desks.services.config.cloud("aws")).session.get_credentials()
     except Refused as no:
         raise NotAllowed("This computer's AWS credentials need something.", no.message, no.fix) from no
     if found is None:
@@ -133,12 +134,17 @@ def _back(desks: Hotdesk, name: str) -> None:
     from hotdesk.cli.commands.run import report
     from hotdesk.loop import remote_watcher
 
-    sent = remote_watcher.away(desks.store)
+    services = desks.services
+    sent = remote_watcher.away(services.store)
     if sent is None or sent.desk != name:
         where = f"hotdesk watch --stop --on {sent.desk}" if sent else "hotdesk watch --stop"
         raise Unknown(f"No watcher was sent to {name}.", "", where)
-    clouds = frozenset(d.provider for d in desks.store.desks() if d.name in sent.names)
-    ended = remote_watcher.bring_back(desks.store, remote_watcher.Post(desks.access(name), clouds), sent)
+    clouds = frozenset(d.provider for d in services.store.desks() if d.name in sent.names)
+    ended = remote_watcher.bring_back(
+        services.store,
+        remote_watcher.Post(services.access(name), clouds),
+        sent,
+    )
     render.echo(f"The watcher at {name} has ended, and what it did is known here.")
     for job in ended:
         report(job)

@@ -19,10 +19,11 @@ from hotdesk.cli.ui.live import Live
 from hotdesk.core import lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Want
-from hotdesk.services.cleanup import Limits
+from hotdesk.services.limits import Limits
 
 if TYPE_CHECKING:
-    from hotdesk.connect.guest_agent import Remark
+    from hotdesk.core.findings import Remark
+    from hotdesk.core.model import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -174,7 +175,7 @@ def leaving(function: F) -> F:
 
 
 def public(function: F) -> F:
-    """Options that expose Jupyter; the command gets `public`: None, or who may connect."""
+    """Options that expose Jupyter; the command gets `public`: "", or who may connect."""
 
     @click.option(
         "--public",
@@ -190,7 +191,7 @@ def public(function: F) -> F:
         from hotdesk.services.exposure import CALLER, who_may
 
         who_may(public_to or "")  # before anything is done
-        return function(*args, public=public_to or (CALLER if is_public else None), **more)
+        return function(*args, public=public_to or (CALLER if is_public else ""), **more)
 
     return cast(F, call)
 
@@ -263,7 +264,7 @@ def open_desks(live: Live | None = None, over_budget: bool = False) -> Hotdesk:
 
 def say_frozen(desks: Hotdesk) -> None:
     """What a command that only reads says where nothing can be written down."""
-    if why := desks.store.frozen:
+    if why := desks.services.store.frozen:
         render.note(f"{why} Reading works, changing anything may not: df -h")
 
 
@@ -277,7 +278,7 @@ def agreed(question: str, yes: bool, again: str) -> None:
         raise click.Abort
 
 
-def agreed_to_end(desks: Hotdesk, name: str, yes: bool, deleted: str = "") -> None:
+def agreed_to_end(desks: Hotdesk, desk: Desk, yes: bool, deleted: str = "") -> None:
     """Ask before a machine ends at which something works, or that holds what is in no image.
 
     `deleted`: the question about what goes for good besides, which is always asked. Raises `NeedsDecision`
@@ -285,7 +286,8 @@ def agreed_to_end(desks: Hotdesk, name: str, yes: bool, deleted: str = "") -> No
     """
     if yes:
         return
-    work, lost = desks.at_work(name), [] if deleted else desks.at_stake(name)
+    name, at = desk.name, desks.services.work
+    work, lost = at.at_work(desk), [] if deleted else at.at_stake(desk)
     if work.open:
         render.note(f"Open at {name}, and ended with it: {render.safe('; '.join(work.open))}.")
     found = [f"{name} is at work: {'; '.join(work.works)}."] if work.works else []
@@ -301,21 +303,21 @@ def agreed_to_end(desks: Hotdesk, name: str, yes: bool, deleted: str = "") -> No
         agreed(" ".join([*map(render.safe, found), deleted or "End that?"]), yes, again)
 
 
-def show_work(desks: Hotdesk, name: str) -> None:
+def show_work(desks: Hotdesk, desk: Desk) -> None:
     """What a dry run says of the work that would end."""
-    work = desks.at_work(name) if desks.store.find(name) else None
+    work = desks.services.work.at_work(desk)
     for words, what in (
-        ("at work there, and asked about", work and work.works),
-        ("not saved there, and asked about", work and work.unsaved),
-        ("open there, and ended with it", work and work.open),
+        ("at work there, and asked about", work.works),
+        ("not saved there, and asked about", work.unsaved),
+        ("open there, and ended with it", work.open),
     ):
         if what:
             render.echo(f"  {words}: {render.safe('; '.join(what))}")
 
 
-def show_plan(desks: Hotdesk, desk: Any) -> None:
+def show_plan(desks: Hotdesk, desk: Desk) -> None:
     """A dry run: the steps that would be taken, each with its reason."""
     from hotdesk.cli.ui.plans import lines
 
-    for line in lines(desk, desks.plan(desk)):
+    for line in lines(desk, desks.services.goals.steps(desk)):
         render.echo(line)

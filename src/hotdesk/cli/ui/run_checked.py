@@ -34,12 +34,12 @@ _NO_SCRIPT = re.compile(r"-[A-Za-z]*[cem]|--module|-")  # what follows is text, 
 
 def known_desk(desks: Hotdesk, name: str, words: tuple[str, ...], yes: bool) -> None:
     """Ask before a desk is made of a name that nobody has used: the name may have been forgotten."""
-    if desks.store.find(name) is not None or name in desks.config.desks:
+    if desks.services.store.find(name) is not None or name in desks.services.config.desks:
         return
     check_name(name)
     if _elsewhere(desks, name) or yes:
         return
-    names = [desk.name for desk in desks.store.desks()]
+    names = [desk.name for desk in desks.services.store.desks()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or (names if len(names) == 1 else [])
     command = _TAKE_SCRIPTS.fullmatch(name) is not None or (
         shutil.which(name) is not None and shutil.which(words[0].partition(" ")[0]) is None
@@ -62,11 +62,11 @@ def known_desk(desks: Hotdesk, name: str, words: tuple[str, ...], yes: bool) -> 
 
 def _elsewhere(desks: Hotdesk, name: str) -> bool:
     """Whether another computer has a desk of that name in the cloud where it would be made."""
-    provider = desks.cloud(name)
+    provider = desks.services.goals.provider(name)
     if not cloud(provider).rented:
         return False
     try:
-        seen = desks.survey(provider).of(name)
+        seen = desks.services.clouds.survey(provider).of(name)
     except HotdeskError:  # the launch itself will say what is wrong
         return False
     return bool(seen.machines or seen.disks or seen.images)

@@ -84,13 +84,13 @@ class Chosen(Value, frozen=True):
 
 def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any]) -> Chosen | None:
     """Plan the job, say the answer and why, and ask before money is spent. None after a dry run."""
-    desk = desks.store.find(name)
-    provider = desk.provider if desk else ask.provider or desks.cloud(name)
+    desk = desks.services.store.find(name)
+    provider = desk.provider if desk else ask.provider or desks.services.goals.provider(name)
     plans = Plans(desks, name, provider, _about(desks, desk, words, ask, given))
     live = plans.live
     answer, choice, row = plans.verified(ask.answer)
     stays = plans.is_there(choice.offer)
-    if live and not stays and desks.store.jobs(name, unsettled=True):
+    if live and not stays and desks.services.store.jobs(name, unsettled=True):
         raise Usage(
             f"{name} has other work on {live.instance_type}, and the plan would move it.",
             f"Its {ask.answer} is {_place(choice.offer)}.",
@@ -101,7 +101,7 @@ def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any
         options.show_plan(desks, row)
         return None
     if choice.offer.usd_per_hour and not stays:
-        if warning := desks.check_budget():
+        if warning := desks.services.billing.check_budget():
             render.note(warning)
         options.agreed(
             f"{'Move ' + name + ' to' if live else 'Launch'} {_place(choice.offer)}"
@@ -109,8 +109,8 @@ def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any
             ask.yes,
             f"hotdesk run {name} --plan {ask.answer} --yes …",
         )
-    if live and not stays:
-        options.agreed_to_end(desks, name, ask.yes)
+    if desk and live and not stays:
+        options.agreed_to_end(desks, desk, ask.yes)
     return Chosen(row=row, work_seconds=choice.work_hours * 3600, move=bool(live and not stays))
 
 
@@ -144,7 +144,7 @@ def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[
     if about["items"] is not None:
         return about
     reference = about["reference"]
-    run = known_run(words, desks.store.jobs())
+    run = known_run(words, desks.services.store.jobs())
     if about["took"] is None and about["work_hours"] is None:
         about["work_hours"] = given["work"]
     if about["took"] is not None or about["work_hours"] is not None:
@@ -177,7 +177,7 @@ def _machine_at(desks: Hotdesk, name: str, at: float | None) -> str:
     """The instance type that the desk had then (now, when `at` is None); "" where no row says so."""
     from hotdesk.core.steps import Launch
 
-    for row in reversed(desks.store.rows(name, limit=10_000)):
+    for row in reversed(desks.services.store.rows(name, limit=10_000)):
         if isinstance(row.step, Launch) and row.done and (at is None or row.at <= at):
             offer = row.step.order.offer
             return offer.gpu if offer.gpu and offer.gpu_count == 1 else offer.instance_type
@@ -191,10 +191,10 @@ class Plans:
     """The plan over what this desk could be: offers of its own cloud, within its limits."""
 
     def __init__(self, desks: Hotdesk, name: str, provider: str, about: dict[str, Any]) -> None:
-        desk = desks.store.find(name)
+        desk = desks.services.store.find(name)
         self.desks, self.name, self.provider, self.about = desks, name, provider, about
-        self.base = desk.want if desk else desks.configured(name, provider)
-        self.live = desks.survey(provider).of(name).live
+        self.base = desk.want if desk else desks.services.goals.configured(name, provider)
+        self.live = desks.services.clouds.survey(provider).of(name).live
         if not cloud(provider).rented and about["startup_minutes"] is None:
             self.about = {**about, "startup_minutes": LOCAL_MINUTES}
 
@@ -238,11 +238,11 @@ class Plans:
 
     def _row(self, offer: Offer) -> Desk:
         if self.is_there(offer):
-            return self.desks.wanted(self.name, Goal.RUNNING)
+            return self.desks.services.goals.wanted(self.name, Goal.RUNNING)
         want = self._want(offer)
         if self.live:
-            return self.desks.moved(self.name, want)
-        return self.desks.wanted(self.name, Goal.RUNNING, want, self.provider)
+            return self.desks.services.goals.moved(self.name, want)
+        return self.desks.services.goals.wanted(self.name, Goal.RUNNING, want, self.provider)
 
     def _want(self, offer: Offer) -> Want:
         """That offer's hardware. With a deadline spot may give way to on-demand: dearer, but in time."""
@@ -257,7 +257,11 @@ class Plans:
         loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market="cheapest")
         if not cloud(self.provider).rented:
             kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
-            return [offer for kind in kinds for offer in self.desks.provider(self.provider).offers(kind)]
+            return [
+                offer
+                for kind in kinds
+                for offer in self.desks.services.clouds.provider(self.provider).offers(kind)
+            ]
         from hotdesk.cli.commands.plan import catalogue
 
         limits = {

@@ -93,3 +93,8 @@ def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
     ours = {row.step.order.name for row in past.last.values() if isinstance(row.step, Bake)}
     ours |= {row.step.name for row in past.last.values() if isinstance(row.step, Copy)}
     return None if newest.name in ours else newest
+
+
+def powered(machine: Instance | None) -> bool:
+    """Whether a machine is on, and so is paid."""
+    return machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}

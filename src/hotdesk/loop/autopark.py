@@ -7,13 +7,20 @@ work, as any two commands do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hotdesk
 from hotdesk.system import SystemClock
+
+if TYPE_CHECKING:
+    from hotdesk.core.model import Desk
+    from hotdesk.loop.clouds import Clouds
 
 #: How long the last look is good for.
 SECONDS = 20.0
@@ -61,3 +68,31 @@ def _anything_to_look_at(folder: Path) -> bool:
     settings = load(config_files())
     named = {settings.defaults.provider, *(d.provider for d in settings.desks.values())}
     return any(registry.known(name).rented for name in named if name)
+
+
+def park_left(clouds: Clouds, names: Iterable[str], settle: Callable[[Desk], object]) -> list[str]:
+    """Park the desks in these clouds whose machines ended themselves, other computers' too; their names.
+
+    A desk that another command holds is its work. What stops one desk does not stop the next.
+    """
+    from hotdesk.core.errors import HotdeskError
+    from hotdesk.core.lifecycle.shutdown import ended_alone, left
+    from hotdesk.core.model import Desk, Goal, is_name
+
+    done, store = [], clouds.store
+    for provider in sorted(names):
+        with contextlib.suppress(HotdeskError):
+            for name, seen in clouds.survey(provider).by_desk().items():
+                desk, machine = store.find(name), ended_alone(seen)
+                # One that was deleted here may be listed for a while yet: the journal remembers it.
+                unknown = desk is None and is_name(name) and not store.rows(name, limit=1)
+                if unknown and machine is not None:
+                    now = clouds.clock.now()
+                    store.put(Desk(name=name, goal=Goal.PARKED, since=now, created_at=now, provider=provider))
+                elif desk is None or left(desk, seen, store.past(desk)) is None:
+                    continue
+                if not store.holder(name):
+                    with contextlib.suppress(HotdeskError):
+                        settle(store.desk(name))
+                        done.append(name)
+    return done

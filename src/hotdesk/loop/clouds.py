@@ -1,0 +1,124 @@
+"""The clouds of one hotdesk: their providers, made once, and what looks at them have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
+
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import HotdeskError, Kind, NotAllowed, Overloaded, Refused, Unreachable
+from hotdesk.core.lifecycle.descent import machine_of
+from hotdesk.core.model import Desk, Instance, Phase, Seen, Survey
+from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.steps import Wait
+from hotdesk.providers import registry
+from hotdesk.state.store import Store
+
+T = TypeVar("T")
+
+
+class Clouds:
+    """Looks at clouds, and remembers what was seen.
+
+    `make` makes the provider of a name, once. `named`: clouds in use although no desk is there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        make: Callable[[str], Provider],
+        named: Collection[str] = (),
+        on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
+    ) -> None:
+        self.store, self.clock, self.make, self.named, self.on_wait = store, clock, make, named, on_wait
+        self.looks: dict[str, Survey] = {}  # the last at each
+        self._providers: dict[str, Provider] = {}
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name. Raises `Usage` for an unknown one, `Missing` without its packages."""
+        if (known := self._providers.get(name)) is None:
+            known = self._providers[name] = self.make(name)
+        return known
+
+    def survey(self, name: str) -> Survey:
+        """Everything of ours in one cloud. Raises `NotAllowed`, `Overloaded`, `Unreachable`."""
+        before = self.clock.now()
+        try:
+            survey = self.provider(name).survey()
+        except OSError as error:
+            raise Unreachable(f"{name} does not answer.", str(error), "hotdesk doctor") from error
+        except Refused as refused:
+            if refused.kind is Kind.THROTTLED:
+                raise Overloaded(
+                    f"{name} is too busy to answer.", refused.message, "hotdesk ls   # again in a minute"
+                ) from refused
+            raise NotAllowed(
+                f"{name} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
+            ) from refused
+        self.store.witness(survey, before, self.clock.now())
+        self.looks[name] = survey
+        return survey
+
+    def others(self) -> dict[str, tuple[str, ...]]:
+        """Desks that other owners have in the same clouds, by the last looks, and whose they are."""
+        return {desk: owners for look in self.looks.values() for desk, owners in look.others().items()}
+
+    def in_use(self, desks: Iterable[Desk] | None = None) -> set[str]:
+        """The clouds of desks (of all here, or of these), and those that are named."""
+        rows = self.store.desks() if desks is None else desks
+        return {*self.named, *(desk.provider for desk in rows)}
+
+    def in_sight(self) -> set[str]:
+        """The clouds where something of ours may be: those in use, and those that credentials here open.
+
+        After the last `down`, or with a state folder that was lost, no desk's row says where to look.
+        """
+        return self.in_use() | registry.within_reach()
+
+    def look_at_each(self, names: Iterable[str]) -> dict[str, Survey]:
+        """What is in each of these clouds; one that cannot be looked at hides no desk of another, and its
+        survey says why. Raises a `HotdeskError` where none of them can."""
+        found: dict[str, Survey] = {}
+        failed: dict[str, HotdeskError] = {}
+        for name in sorted(names):
+            try:
+                found[name] = self.survey(name)
+            except HotdeskError as error:
+                failed[name] = error
+        if failed and not found:
+            raise next(iter(failed.values()))
+        return found | {
+            name: Survey(provider=name, unread=(name,), closed=no.why or no.what, closed_fix=no.fix)
+            for name, no in failed.items()
+        }
+
+    def seen(self, desk: Desk) -> Seen:
+        """What one look shows of a desk; a cloud that is too busy is asked again, later each time."""
+        return self.patiently(desk.name, lambda: self.survey(desk.provider)).of(desk.name)
+
+    def machine(self, desk: Desk) -> Instance | None:
+        """A desk's machine as its cloud shows it now, whatever else runs under its name."""
+        return machine_of(desk, self.survey(desk.provider).of(desk.name), self.store.past(desk))
+
+    def reached(self, desk: Desk) -> Access | None:
+        """How to reach a desk, None where it has no machine that runs, or one that is to be left."""
+        machine = self.machine(desk)
+        if machine is None or machine.phase is not Phase.READY or machine.chosen_for < desk.generation:
+            return None
+        try:
+            return self.provider(desk.provider).access(machine)
+        except Refused:  # it went away between two looks
+            return None
+
+    def patiently(self, desk: str, ask: Callable[[], T]) -> T:
+        """What `ask` tells of a desk, asked again and again, later each time, while its cloud is too busy."""
+        times = 0
+        while True:
+            try:
+                return ask()
+            except Overloaded as busy:
+                times += 1
+                wait = Wait(seconds=backoff(times, f"{desk}/{self.clock.now()}"), why=busy.why)
+            self.on_wait(desk, wait)
+            self.clock.sleep(wait.seconds)

@@ -1,0 +1,245 @@
+"""Taking steps: each is in the journal before it is taken, and its outcome after.
+
+What is decided elsewhere is done here, for different desks side by side where their cloud lets us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.model import Desk, Instance, Seen
+from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Shared, Wide
+from hotdesk.core.steps import (
+    AnyStep,
+    Ask,
+    Bake,
+    Begin,
+    Copy,
+    Delete,
+    Launch,
+    Leave,
+    Move,
+    Outcome,
+    Prove,
+    Retype,
+    Row,
+    Start,
+    Stop,
+    Told,
+    Verify,
+    Wait,
+)
+from hotdesk.loop.clouds import Clouds
+from hotdesk.parallel import abreast
+from hotdesk.state.store import Store
+
+T = TypeVar("T")
+
+
+class Executor:
+    """Takes the steps of desks that the caller holds, and asks running desks whether they answer."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clouds: Clouds,
+        clock: Clock,
+        prove: Prover,
+        on_row: Callable[[Row], None],
+        on_proven: Callable[[Access], None],
+    ) -> None:
+        self.store = store
+        self.clouds = clouds
+        self.clock = clock
+        self.prove = prove
+        self.on_row = on_row
+        self.on_proven = on_proven
+        self._put_off: dict[str, int] = {}  # by desk: how often in a row its cloud was too busy to prove it
+
+    def close_interrupted(self, past: Past, now: float) -> bool:
+        """Mark steps that a crash cut off as outcome unknown; whether there were any.
+
+        Nobody knows when a process died: what it was waiting for may have had its effect just now.
+        """
+        cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
+        rows = past.undated(now)
+        for row in rows:
+            self.on_row(self.store.end(row, row.outcome or cut, now))
+        return bool(rows)
+
+    def proven(
+        self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]
+    ) -> list[tuple[Desk, Prove, Wait | Ask | None]]:
+        """None for each desk that answers. It changes nothing, so only success is worth a row."""
+        answers: dict[str, Callable[[], Access]] = {}
+
+        def log_in(provider: Provider, machine: Instance) -> Access:
+            access = provider.access(machine)
+            self.prove(access)
+            return access
+
+        def end(job: tuple[Provider, Instance], answer: Callable[[], Access]) -> None:
+            answers[job[1].desk] = answer
+
+        for provider, some in self._by_provider(proofs):
+            machines = [next(i for i in seen[d.name].machines if i.id == step.id) for d, step in some]
+            lanes = [[(provider, machine)] for machine in machines]
+            abreast(lanes, _at_once(provider), take=lambda job: log_in(*job), end=end)
+        found = []
+        for desk, step in proofs:
+            machine = next(i for i in seen[desk.name].machines if i.id == step.id)
+            found.append((desk, step, self._proven(desk, machine, seen[desk.name], answers[desk.name])))
+        return found
+
+    def _proven(
+        self, desk: Desk, machine: Instance, seen: Seen, answer: Callable[[], Access]
+    ) -> Wait | Ask | None:
+        times = self._put_off.pop(desk.name, 0) + 1
+        try:
+            self.on_proven(answer())
+        except Refused as no:
+            if no.kind is Kind.THROTTLED:
+                self._put_off[desk.name] = times
+                return longer(Wait(seconds=0.0, why=no.message), desk.name, times, self.clock.now())
+            denied = no.kind is Kind.NOT_READY and "Permission denied" in no.message
+            if denied and not self.store.past(desk).made(machine):
+                return _anothers_key(desk, machine)
+            if no.kind is Kind.NOT_READY:
+                return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
+            fix = no.fix or f"hotdesk doctor {desk.name}"
+            return Ask(what=f"{desk.name} runs and cannot be used.", why=no.message, fix=fix, kind=no.kind)
+        except Unreachable as error:
+            return Wait(seconds=seen.poll_seconds, why=error.what)
+        return None
+
+    def take(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
+        """Take steps: of one desk in this order, of different desks side by side where the cloud lets us."""
+        for provider, steps in self._by_provider(acts):
+            if isinstance(provider, Wide):
+                provider.expect([step for _, step in steps])
+        # A clock may be set back: what is done for a desk is never written down as older than the wish.
+        at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
+        begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
+        ended: dict[int, Row] = {}
+
+        def end(job: tuple[Row, Desk], answer: Callable[[], str]) -> None:
+            row, desk = job
+            ended[row.id] = self.store.end(row, self._outcome(desk, row.step, answer), self.clock.now())
+            self.on_row(ended[row.id])
+
+        rows = [(desk, row) for row, (desk, _) in zip(begun, acts, strict=True)]
+        for provider, some in self._by_provider(rows):
+            lanes: dict[str, list[tuple[Row, Desk]]] = {}
+            for desk, row in some:
+                lanes.setdefault(desk.name, []).append((row, desk))
+            abreast(
+                lanes.values(),
+                _at_once(provider),
+                start=lambda job: self.on_row(job[0]),
+                take=lambda job, provider=provider: _take(provider, job[0].step),  # type: ignore[misc]
+                end=end,
+            )
+        return tuple(ended[row.id] for row in begun)
+
+    def _by_provider(self, some: Iterable[tuple[Desk, T]]) -> list[tuple[Provider, list[tuple[Desk, T]]]]:
+        groups: dict[str, list[tuple[Desk, T]]] = {}
+        for desk, what in some:
+            groups.setdefault(desk.provider, []).append((desk, what))
+        return [(self.clouds.provider(name), group) for name, group in groups.items()]
+
+    def _outcome(self, desk: Desk, step: AnyStep, answer: Callable[[], str]) -> Outcome:
+        if isinstance(step, Leave):
+            return self._leave(desk, step)
+        try:
+            return Outcome(status="done", id=answer())
+        except Refused as no:
+            now = self.clock.now()
+            seconds = no.seconds
+            if no.kind is Kind.THROTTLED:
+                seconds = max(seconds, self._left_alone(desk, now))
+            return Outcome(
+                status="refused", kind=no.kind, message=no.message, fix=no.fix, until=now + seconds,
+                scope=no.scope,
+            )  # fmt: skip
+        except Failing as failing:
+            until = (now := self.clock.now()) + self._left_alone(desk, now)
+            return Outcome(status="unknown", kind=Kind.THROTTLED, message=str(failing), until=until)
+        except Exception as error:  # whatever it was: the request may have had its effect
+            return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+
+    def _left_alone(self, desk: Desk, now: float) -> float:
+        """Seconds until the next step of a desk, for one of which the cloud was just too busy."""
+        return backoff(self.store.past(desk).put_off_times + 1, f"{desk.name}/{now}")
+
+    def _leave(self, desk: Desk, step: Leave) -> Outcome:
+        """Change the wish, unless its owner has just said something else."""
+        current = self.store.find(desk.name)
+        if current is None or current.wish != desk.wish or current.since != desk.since:
+            return Outcome(status="refused", kind=Kind.NOT_READY, message="its owner has said something else")
+        since = max(self.clock.now(), desk.since)
+        # `fresh` was said of what had been lost by then, and not of what may be missing now.
+        self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
+        return Outcome(status="done", id=step.id)
+
+
+def longer(wait: Wait, who: str, times: int, now: float) -> Wait:
+    """The wait, made longer with each time in a row that `who` was too busy."""
+    return replace(wait, seconds=max(wait.seconds, backoff(times, f"{who}/{now}"))) if times else wait
+
+
+def _anothers_key(desk: Desk, machine: Instance) -> Ask:
+    """Why this computer is not let in, where another launched the machine."""
+    there = machine.computer or "another computer"
+    return Ask(
+        what=f"{desk.name} is up, and only {there} can log in.",
+        why=f"Its machine ({machine.id}) was launched there, and the key for it never leaves that computer.",
+        fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}   # use it here; what runs there ends",
+        kind=Kind.DENIED,
+    )
+
+
+def _at_once(provider: Provider) -> int:
+    return provider.at_once if isinstance(provider, Wide) else 1
+
+
+def _take(provider: Provider, step: AnyStep) -> str:
+    """Take a step; the id of what it is about."""
+    match step:
+        case Launch(order=order):
+            return provider.launch(order)
+        case Bake(order=bake):
+            return provider.bake(bake)
+        case Copy(id=id_, region=region, name=name):
+            return provider.copy(id_, region, name)
+        case Start(id=id_):
+            provider.power(id_, True)
+        case Stop(id=id_):
+            provider.power(id_, False)
+        case Retype(id=id_, offer=offer, generation=generation):
+            if not isinstance(provider, Retyper):
+                raise Refused(Kind.UNSUPPORTED, f"{provider.name} cannot change a machine's type")
+            provider.retype(id_, offer, generation)
+        case Verify(id=id_):
+            provider.verify(id_)
+        case Delete(id=id_, started_at=float(started_at)) if isinstance(provider, Shared):
+            provider.delete_saved(id_, started_at)
+        case Delete(id=id_, keep_disk=keep_disk, for_good=for_good):
+            if for_good and isinstance(provider, Shared):
+                provider.doom(id_)
+            provider.delete(id_, keep_disk=keep_disk)
+        case Prove(id=id_) if isinstance(provider, Shared):
+            provider.report(id_)
+        case Prove(id=id_) | Leave(id=id_):
+            pass  # it was proven before it was written down; a desk's row is changed by the loop alone
+        case (
+            Wait() | Ask() | Begin() | Move() | Told()
+        ):  # taken by jobs/run.py, told by services/guest_events.py
+            raise AssertionError(step)
+    return id_

@@ -1,0 +1,78 @@
+"""When a desk ends itself: its limits, and telling them to a desk that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from hotdesk.core.clouds import cloud
+from hotdesk.core.model import Desk, Value
+from hotdesk.core.ports import Access, Clock
+from hotdesk.state.store import Store
+
+
+class Limits(Value, frozen=True):
+    """When a desk's machine shall end itself; None leaves as it is."""
+
+    idle_minutes: float | None = None  # 0: never
+    lease_hours: float | None = None  # 0: for ever
+    hours: float | None = None  # from now to the hard end; 0: none
+
+    def of(self, desk: Desk, now: float) -> Desk:
+        """The desk with these limits."""
+        changes: dict[str, float] = {}
+        if self.idle_minutes is not None:
+            changes["idle_minutes"] = self.idle_minutes
+        if self.lease_hours is not None:
+            changes["lease_hours"] = self.lease_hours
+        if self.hours is not None:
+            changes["stop_at"] = now + self.hours * 3600 if self.hours else 0.0
+        return msgspec.structs.replace(desk, **changes)
+
+
+def idle_words(desk: Desk, now: float) -> str:
+    """When a desk's machine ends itself, in a few words."""
+    minutes = desk.idle_minutes
+    if minutes is None:
+        minutes = cloud(desk.provider).idle_minutes
+    words = [f"{minutes:g} min" if minutes else "never"]
+    if desk.lease_hours:
+        words.append(f"lease {desk.lease_hours:g} h")
+    if desk.stop_at:
+        left = max(0.0, desk.stop_at - now)
+        words.append(f"ends in {left / 3600:.1f} h" if left >= 3600 else f"ends in {left / 60:.0f} min")
+    return ", ".join(words)
+
+
+class Staying:
+    """Tells running desks how long they may stay. `reach` says how to reach one."""
+
+    def __init__(self, *, store: Store, clock: Clock, reach: Callable[[Desk], Access]) -> None:
+        self.store, self.clock, self.reach = store, clock, reach
+
+    def renew(self, desk: Desk) -> None:
+        """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
+        from hotdesk.connect import limits
+
+        if limits.limits(desk, self.clock.now()):
+            limits.tell(self.reach(desk), desk, self.clock.now())
+
+    def stay(self, desk: Desk, seconds: float) -> None:
+        """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
+        from hotdesk.connect import limits
+
+        limits.stay(self.reach(desk), seconds)
+
+    def keeping(self, desk: Desk, access: Access) -> AbstractContextManager[None]:
+        """Renew a desk's lease while the body runs: a terminal there is open."""
+        from hotdesk.loop.leases import kept
+
+        folder = self.store.folder
+
+        def now_wanted() -> Desk | None:
+            with Store(folder) as store:  # SQLite's connections are of one thread each
+                return store.find(desk.name)
+
+        return kept(access, desk, self.clock, now_wanted=now_wanted if folder else None)

@@ -1,0 +1,77 @@
+"""Pursuing a goal: it is written down, and the loop runs until the goal is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from hotdesk.core.errors import Busy
+from hotdesk.core.model import Desk, Goal, Seen
+from hotdesk.loop.clouds import Clouds
+from hotdesk.loop.reconcile import Reconciler
+from hotdesk.services.billing import Billing
+from hotdesk.services.explain import not_tried, question, still_paid
+from hotdesk.services.view import View, Views
+from hotdesk.services.work import go_on_with_jobs
+from hotdesk.state.store import Store
+
+
+class Pursuit:
+    """Makes desks what they are wanted to be. `on_busy` hears who else is at a desk that is waited for."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clouds: Clouds,
+        reconciler: Reconciler,
+        billing: Billing,
+        views: Views,
+        on_busy: Callable[[str, str], None],
+    ) -> None:
+        self.store, self.clouds, self.reconciler = store, clouds, reconciler
+        self.billing, self.views, self.on_busy = billing, views, on_busy
+
+    def pursue(self, desk: Desk) -> View:
+        """Write a wish down, then act on it until it is so. Raises what stops it; the goal stands."""
+        if desk.goal is Goal.RUNNING and self.billing.launches(desk):
+            desk = self.billing.within_budget(desk)
+        old = self.store.find(desk.name)
+        changed = old is None or (old != desk and old.wish != desk.wish)
+        if changed:
+            self.store.put(desk)
+        try:
+            return self._held(desk, changed)
+        finally:
+            go_on_with_jobs(self.store, desk)
+
+    def _held(self, desk: Desk, changed: bool) -> View:
+        doing = f"making {desk.name} {desk.goal}"
+        with self.store.hold(desk.name, doing) as mine:
+            if mine:
+                return self._settle(desk, changed)
+        self.on_busy(desk.name, self.store.holder(desk.name))
+        with self.store.hold(desk.name, doing, wait=True):
+            return self._settle(desk, changed)
+
+    def _settle(self, desk: Desk, changed: bool) -> View:
+        current = self.store.find(desk.name)
+        if current is not None and current != desk and current.wish != desk.wish:
+            raise Busy(
+                f"{desk.name} is now wanted {current.goal}.",
+                "Another command changed its mind while this one was waiting for its turn.",
+                f"hotdesk watch {desk.name}",
+            )
+        if current is not None and not changed:
+            self.store.put(desk)  # asked again: with a fresh proof, fresh offers and fresh patience
+        if current is None and desk.goal is not Goal.GONE:
+            self.store.put(desk)
+        tick = self.reconciler.settle(desk)
+        seen = tick.seen.get(desk.name, Seen())
+        if ask := tick.asks.get(desk.name):
+            ask = not_tried(ask, desk, self.clouds.provider(desk.provider).offers)
+            if meanwhile := still_paid(ask, desk, seen):
+                ask = replace(ask, why=f"{ask.why.rstrip('.')}. Meanwhile {meanwhile}.")
+            raise question(ask)
+        return self.views.of(desk, seen)
