@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 
 import msgspec
@@ -20,7 +21,7 @@ from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.gpus import relative_speed
 from hotdesk.market.query import search
 from hotdesk.market.ranking import rank, ranked
-from hotdesk.market.shipped import shipped
+from hotdesk.market.shipped import is_estimate, list_price, shipped
 
 NOW = 1_790_000_000.0
 
@@ -350,12 +351,38 @@ def test_a_damaged_cache_is_said_and_the_shipped_table_answers() -> None:
 def test_the_shipped_table_names_its_date_and_the_source_of_every_price() -> None:
     table = shipped()
     rows = list(table.offers())
-    assert len(rows) > 200
+    listed = [o for o in rows if o.market is Market.ON_DEMAND]
+    assert len(listed) > 2000
+    assert len({o.region for o in listed}) > 30
+    assert not [o.region for o in rows if o.region.startswith(("us-gov", "cn-"))], "not with this account"
     assert all(o.source.startswith("shipped table") and o.price_time for o in rows)
-    assert any(table.as_of in o.source for o in rows)
+    assert all(table.as_of in o.source for o in listed)
+    assert all(o.price_time and o.price_time <= table.time for o in rows), (
+        "no price is younger than the table"
+    )
+    assert {is_estimate(o.source) for o in listed} == {True, False}
     catalog = build([rows], machines=table.machines())
     assert catalog.dropped == {}
     assert len(catalog) == len(rows)  # no pool twice
+
+
+def test_a_price_of_the_shipped_table_has_its_own_day() -> None:
+    """From AWS's price list of 20 July 2026, and from an older one."""
+    assert list_price("us-east-1", "g6f.large") == (0.202, datetime(2026, 7, 20, tzinfo=UTC).timestamp())
+    assert list_price("us-west-2", "p4d.24xlarge") == (21.95764, datetime(2026, 2, 1, tzinfo=UTC).timestamp())
+    assert list_price("us-east-1", "no.type") is None
+
+
+def test_every_type_without_a_price_says_why_or_can_be_asked_about() -> None:
+    table = shipped()
+    kinds = {kind.instance_type: kind for kind in table.machines()}
+    priced = set(table.listed.usd_per_hour)
+    assert priced <= set(kinds), "a price of a type that nobody knows"
+    assert table.unpriced().keys() == {
+        "p5e.48xlarge", "p6e-gb200.36xlarge", "trn2.3xlarge", "trn2.48xlarge", "trn2u.48xlarge",
+    }  # fmt: skip
+    assert not [name for name, kind in kinds.items() if kind.gpu and kind.accelerator]
+    assert all(kind.accelerator for name, kind in kinds.items() if name.startswith(("trn", "inf")))
 
 
 def test_the_shipped_table_is_right_about_machines() -> None:

@@ -98,8 +98,7 @@ def test_the_table_says_its_units_its_sources_and_what_is_left_out(tmp_path: Pat
     )
     assert "more lines; --limit 0 shows all." in done.stdout
     assert "Prices in USD an hour, billed per second, 60 s minimum." in done.stdout
-    assert "shipped table of 2026-11-23" in done.stdout
-    assert "GPU types have no known price" in done.stdout
+    assert "shipped table of 2026-11-29: AWS list prices of 2026-0" in done.stdout
     assert "~ estimated" in done.stdout
 
 
@@ -118,18 +117,54 @@ def test_a_retired_type_is_answered_with_what_is_nearest_today(tmp_path: Path) -
     assert {row["instance_type"] for row in json.loads(done.stdout)} == {"g4dn.xlarge", "g6.xlarge"}
 
 
-def test_what_is_known_and_has_no_price_is_not_called_unknown(tmp_path: Path) -> None:
-    for asked, named in (
-        (["--gpu", "H200"], "No price of --gpu H200 is known here."),
-        (["g6f.xlarge"], "No price of g6f.xlarge is known here."),
-        (["trn2.48xlarge"], "hotdesk does not cover trn2.48xlarge."),
-        (["p6e-gb200.36xlarge"], "There is no instance type 'p6e-gb200.36xlarge'."),
-    ):
-        done = run(tmp_path, *asked)
-        assert done.returncode == 4
-        assert named in done.stderr
-        if "No price" in named:
-            assert f"hotdesk offers {' '.join(asked)} --refresh" in done.stderr
+@pytest.mark.parametrize(
+    ("asked", "what", "why"),
+    [
+        ("p5e.48xlarge", "No price of p5e.48xlarge is known here.", "sold as capacity blocks and on spot"),
+        ("trn2.48xlarge", "No price of trn2.48xlarge is known here.", "16 x Trainium2"),
+        ("p6e-gb200.36xlarge", "No price of p6e-gb200.36xlarge is known here.", "UltraServers"),
+        ("--gpu GB200", "No price of --gpu GB200 is known here.", "4 x GB200"),
+        ("inf1.xlarge", "No price of inf1.xlarge is known here.", "an account tells it"),
+        ("--gpu Trainium", "Trainium is no GPU of NVIDIA's.", "trn1.2xlarge"),
+        ("dl1.24xlarge", "hotdesk does not cover dl1.24xlarge.", "Gaudi"),
+    ],
+)
+def test_what_has_no_price_says_why_and_leads_to_what_has_one(
+    tmp_path: Path, asked: str, what: str, why: str
+) -> None:
+    done = run(tmp_path, *asked.split())
+    assert done.returncode == 4
+    assert what in done.stderr
+    assert why in done.stderr
+    fix = done.stderr.partition("fix: ")[2].partition("#")[0].split()
+    assert fix[:2] == ["hotdesk", "offers"]
+    assert rows(tmp_path, *fix[2:]), fix
+
+
+def test_a_type_without_a_price_is_listed_beside_those_that_have_one(tmp_path: Path) -> None:
+    done = run(tmp_path, "--gpu", "H200")
+    assert done.returncode == 0
+    assert "p5en.48xlarge" in done.stdout
+    assert "p5e.48xlarge (8 x H200 of 141 GiB, 192 vCPUs, 2048 GiB) has no price: sold as" in done.stdout
+
+
+def test_other_accelerators_are_shown_as_what_they_are(tmp_path: Path) -> None:
+    done = run(tmp_path, "inf2.48xlarge", "trn1.2xlarge")
+    assert "12 x Inferentia2" in done.stdout
+    assert "Accelerators that are no NVIDIA GPUs need another driver" in done.stdout
+    [row, *_] = rows(tmp_path, "trn1.32xlarge")
+    assert (row["gpu"], row["gpu_count"]) == ("", 0)
+    assert (row["accelerator"], row["accelerator_count"]) == ("Trainium", 16)
+    assert not [r for r in rows(tmp_path, "--gpu", "none") if r["accelerator"]]
+
+
+def test_an_estimated_price_is_marked(tmp_path: Path) -> None:
+    found = rows(tmp_path, "g7e.12xlarge", "m8g.4xlarge", "--market", "on-demand")
+    assert {row["estimated"] for row in found} == {True, False}
+    table = run(tmp_path, "m8g.4xlarge", "--region", "eu-west-1").stdout
+    usd = next(row["usd_per_hour"] for row in rows(tmp_path, "m8g.4xlarge", "--region", "eu-west-1"))
+    assert f"~{usd:.3f}" in table
+    assert "~ estimated" in table
 
 
 def test_csv_has_the_same_rows_as_json(tmp_path: Path) -> None:
@@ -442,8 +477,8 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
 def test_a_narrow_terminal_goes_without_the_least_columns() -> None:
     heads, cells = ["TYPE", "GPU GIB", "VCPU", "AGE"], [["g6.xlarge", "22.4", "4", "10 h"]]
     assert fitted(heads, cells, 80) == (heads, cells, [])
-    assert fitted(heads, cells, 25) == (["TYPE", "GPU GIB", "VCPU"], [["g6.xlarge", "22.4", "4"]], ["AGE"])
-    assert fitted(heads, cells, 10)[0] == ["TYPE"]
+    assert fitted(heads, cells, 25) == (["TYPE", "VCPU", "AGE"], [["g6.xlarge", "4", "10 h"]], ["GPU GIB"])
+    assert fitted(heads, cells, 10)[0] == ["TYPE", "AGE"], "how old a price is, is always said"
 
 
 def test_opening_a_desk_shows_the_choice_with_its_reasons(tmp_path: Path, cloud: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -277,6 +276,8 @@ def span_of(words: str, option: str) -> tuple[float, float]:
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to three known names, the likeliest first; what begins alike counts as near."""
+    from difflib import get_close_matches
+
     lower = {other.lower(): other for other in known}
     near = get_close_matches(name.lower(), list(lower), n=3, cutoff=0.5)
     near += [other for other in lower if name and other.startswith(name.lower()) and other not in near]

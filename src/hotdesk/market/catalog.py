@@ -93,6 +93,10 @@ class Catalog:
             why=why,
         )
 
+    def index(self) -> None:
+        """Order the rows by price, once all of them are there."""
+        self.order = array("I", sorted(range(len(self)), key=self.price.__getitem__))
+
     def pack(self) -> bytes:
         """The whole as bytes, for the cache."""
         return msgspec.msgpack.encode(
@@ -199,7 +203,7 @@ def build(
             catalog.source.append(sources.setdefault(source, len(sources)))
         catalog.starts.append(len(catalog.price))
     catalog.places, catalog.sources = list(places), list(sources)
-    catalog.order = array("I", sorted(range(len(catalog)), key=catalog.price.__getitem__))
+    catalog.index()
     return catalog
 
 

@@ -27,7 +27,7 @@ from hotdesk.core.matching import (
 )
 from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.market.catalog import MARKETS, Catalog
-from hotdesk.market.shipped import Retired
+from hotdesk.market.shipped import Retired, shipped
 
 SORTS = ("price", "latency", "speed", "value")
 
@@ -37,6 +37,7 @@ class Found(NamedTuple):
 
     rows: list[int]
     unavailable: int  # that fit, but were refused lately or are over a quota
+    unpriced: tuple[InstanceType, ...] = ()  # that were named, by type or GPU, and have no price at all
 
 
 def search(
@@ -64,7 +65,14 @@ def search(
     if unavailable:
         kept = [row for row in rows if _key(catalog, row) not in unavailable]
         left, rows = len(rows) - len(kept), kept
-    return Found(_sorted(catalog, rows, sort, latency, speed), left)
+    unpriced = []
+    if query.types or query.gpu:
+        unpriced = [
+            kind
+            for number, kind in enumerate(catalog.machines)
+            if catalog.starts[number] == catalog.starts[number + 1] and fits(filters, kind)
+        ]
+    return Found(_sorted(catalog, rows, sort, latency, speed), left, tuple(unpriced))
 
 
 def _key(catalog: Catalog, row: int) -> str:
@@ -191,6 +199,13 @@ def _no_gpu(
             f"It was in {', '.join(sorted(old.machine.instance_type for old in gone)[:3])}.",
             f"hotdesk offers {' '.join(today)}",
         )
+    if chips := [kind for kind in types if wish.is_model(kind.accelerator)]:
+        return Unknown(
+            f"{chips[0].accelerator} is no GPU of NVIDIA's.",
+            f"It is in {', '.join(kind.instance_type for kind in chips[:4])}: the images and the driver that"
+            " hotdesk starts are for NVIDIA's GPUs, and these need one of yours.",
+            f"hotdesk offers {chips[0].instance_type}",
+        )
     near = nearest(wish.said, models) or list(models[:3])
     return Unknown(
         f"There is no GPU {wish.said!r}.",
@@ -226,7 +241,7 @@ def _explain(catalog: Catalog, filters: Sequence[Condition]) -> None:
     for alone in filters:
         if not _matching(catalog, [alone]):
             if alone.hardware and (priceless := [m for m in catalog.machines if alone.hardware(m)]):
-                raise _without_price(alone.words, priceless)
+                raise _without_price(catalog, alone.words, priceless)
             raise Usage(
                 f"Nothing fits {alone.words}.",
                 "No known offer does, whatever the other filters say.",
@@ -246,18 +261,41 @@ def _explain(catalog: Catalog, filters: Sequence[Condition]) -> None:
     )
 
 
-def _without_price(words: str, machines: Sequence[InstanceType]) -> Unknown:
-    """Of hardware that is known, and that no source here tells a price of."""
-    from hotdesk.providers.aws.session import has_credentials
+def why_unpriced(kind: InstanceType) -> str:
+    """Why a type has no price here, as the end of a sentence."""
+    told = shipped(kind.provider).unpriced().get(kind.instance_type)
+    return told or "hotdesk's own table has no price of it; an account tells it"
 
-    shown = ", ".join(f"{m.instance_type} ({shape(m)})" for m in machines[:2])
-    more = f", and {len(machines) - 2} more types" if len(machines) > 2 else ""
+
+def _without_price(catalog: Catalog, words: str, kinds: Sequence[InstanceType]) -> Unknown:
+    """Of hardware that is known, and that no source here tells a price of."""
+    from hotdesk.providers.registry import within_reach
+
+    shown = "; ".join(f"{kind.instance_type} ({shape(kind)}): {why_unpriced(kind)}" for kind in kinds[:2])
+    more = f"; and {len(kinds) - 2} more types" if len(kinds) > 2 else ""
     again = f"hotdesk offers {words} --refresh"
+    there = _instead(catalog, kinds[0])
+    asked = f"aws configure   # then: {again}" if kinds[0].provider not in within_reach() else again
     return Unknown(
         f"No price of {words} is known here.",
-        f"It is {shown}{more}. hotdesk's own table has no price of it; an AWS account tells it.",
-        again if has_credentials() else f"aws configure   # then: {again}",
+        f"{shown}{more}.",
+        f"{there}   # or: {asked}" if there else asked,
     )
+
+
+def _instead(catalog: Catalog, kind: InstanceType) -> str:
+    """A question with an answer: the same chips, else a GPU with as much memory; "" where there is none."""
+    priced = [k for n, k in enumerate(catalog.machines) if catalog.starts[n] < catalog.starts[n + 1]]
+    if any(kind.gpu and other.gpu == kind.gpu and other.gpu_count >= 1 for other in priced):
+        return f"hotdesk offers --gpu {shlex_quoted(kind.gpu)}"
+    if kind.accelerator:
+        stem = kind.accelerator.rstrip("0123456789")
+        near = [other.instance_type for other in priced if other.accelerator.startswith(stem)]
+        return f"hotdesk offers {near[0]}" if near else ""
+    least = int(kind.gpu_memory_gib)
+    if kind.gpu and any(other.gpu_memory_gib >= least for other in priced):
+        return f"hotdesk offers --gpu-memory {least}.."
+    return ""
 
 
 _REFRESH = "hotdesk offers --refresh"
@@ -278,6 +316,8 @@ def _without(filters: Sequence[Condition], left: tuple[Condition, ...]) -> str:
 
 def shape(machine: InstanceType) -> str:
     gpus = f"{machine.gpu_count:g} x {machine.gpu} of {machine.gpu_memory_gib:g} GiB, " if machine.gpu else ""
+    if machine.accelerator:
+        gpus += f"{machine.accelerator_count:g} x {machine.accelerator}, "
     return f"{gpus}{machine.vcpus:g} vCPUs, {machine.memory_gib:g} GiB"
 
 

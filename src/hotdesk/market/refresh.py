@@ -21,7 +21,7 @@ from hotdesk.core.ports import Cache
 from hotdesk.market import pricelist
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.pricelist import Lacks
-from hotdesk.market.shipped import shipped
+from hotdesk.market.shipped import ESTIMATED, shipped
 
 if TYPE_CHECKING:
     from hotdesk.providers.aws.spot_advisor import Advice
@@ -57,8 +57,8 @@ def known(cache: Cache) -> Known:
             return Known(Catalog.unpack(kept[1]), kept[0], lacks=pricelist.read_lacks(cache))
         except ValueError as error:
             note = f"the cached prices were damaged ({error}) and were passed over"
-            return Known(_table_only(), None, (note,))
-    return Known(_table_only(), None)
+            return Known(shipped().catalog(), None, (note,))
+    return Known(shipped().catalog(), None)
 
 
 def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str, str], float]:
@@ -207,15 +207,6 @@ class _Heard:
         self.silent: dict[str, str] = {}  # regions, and why
 
 
-def _table_only() -> Catalog:
-    table = shipped()
-    return build(
-        [table.offers()],
-        machines=table.machines(),
-        bands={f"aws/{region}/{name}": band for (region, name), band in table.bands().items()},
-    )
-
-
 def _side_by_side(
     jobs: dict[str, Callable[[], None]], progress: Callable[[str], None], limit_seconds: float
 ) -> dict[str, str]:
@@ -324,5 +315,5 @@ def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[O
             market=Market.SPOT,
             usd_per_hour=round(offer.usd_per_hour * (1 - saving / 100), 4),
             price_time=time,
-            source="spot advisor: the average saving of a month",
+            source=f"{ESTIMATED}: the spot advisor's average saving of a month",
         )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.core.matching import InstanceType
-from hotdesk.core.model import Market, Offer, Value
+from hotdesk.core.matching import InstanceType, Place
+from hotdesk.core.model import Offer, Value
 from hotdesk.core.spot.prices import Storing
+from hotdesk.market.catalog import Catalog
 
 
 class Retired(Value, frozen=True):
@@ -32,14 +33,37 @@ class _Type(Value, frozen=True):
     gpu: str = ""
     gpus: float = 0
     gpu_gib: float = 0.0
+    accelerator: str = ""
+    accelerators: float = 0
     arch: str = "x86_64"
     burstable: bool = False
+    no_price: str = ""  # why it has no on-demand price anywhere
 
 
-class _Prices(Value, frozen=True):
-    source: str
+class _Source(Value, frozen=True):
+    words: str
+    as_of: str
+
+
+class _Listed(Value, frozen=True):
+    """On-demand prices in columns, as `scripts/shipped_prices.py` makes them.
+
+    By type: a letter of `sources` for each of the regions ("." where there is no price), and the prices.
+    A small letter marks an estimate.
+    """
+
+    as_of: str
+    sources: dict[str, _Source]
     regions: tuple[str, ...]
-    usd_per_hour: dict[str, float]
+    usd_per_hour: dict[str, tuple[str, tuple[float, ...]]]
+
+    def of(self, name: str) -> Iterator[tuple[str, str, float]]:
+        """(region, letter, $/h) of a type."""
+        letters, prices = self.usd_per_hour.get(name, ("", ()))
+        told = iter(prices)
+        for region, letter in zip(self.regions, letters, strict=False):
+            if letter != ".":
+                yield region, letter, next(told)
 
 
 class _Gone(Value, frozen=True):
@@ -70,13 +94,21 @@ class Table(Value, frozen=True):
     """The file itself."""
 
     provider: str
-    as_of: str
     sources: dict[str, str]
     types: tuple[_Type, ...]
-    on_demand: tuple[_Prices, ...]
     advice: _Advice
     retired: dict[str, _Gone]
     storage: _Storage
+
+    @property
+    def listed(self) -> _Listed:
+        """Its on-demand prices, read on first use."""
+        return _listed(self.provider)
+
+    @property
+    def as_of(self) -> str:
+        """The day on which its prices were put together. Each has its own, at most as late as that."""
+        return self.listed.as_of
 
     @property
     def time(self) -> float:
@@ -92,23 +124,46 @@ class Table(Value, frozen=True):
             for name, row in self.retired.items()
         }
 
-    def offers(self) -> Iterator[Offer]:
+    def unpriced(self) -> dict[str, str]:
+        """Types that have no on-demand price anywhere, and why."""
+        return {row.type: row.no_price for row in self.types if row.no_price}
+
+    def offers(self) -> list[Offer]:
         """On-demand rows with their list price; spot rows at what the public advisor file implied."""
-        advised = self.advice.saving_percent_and_band
-        for group in self.on_demand:
-            for region in group.regions:
-                for name, price in group.usd_per_hour.items():
-                    offer = self._offer(name, region, price, self.time, group.source)
-                    yield offer
-                    saving, _ = advised.get(region, {}).get(name, (0, 0))
-                    if 0 < saving < 100:
-                        yield msgspec.structs.replace(
-                            offer,
-                            market=Market.SPOT,
-                            usd_per_hour=round(price * (1 - saving / 100), 4),
-                            price_time=_day(self.advice.time),
-                            source=f"shipped table: {self.sources[self.advice.source]}",
-                        )
+        catalog = self.catalog()
+        return catalog.offers(range(len(catalog)))
+
+    def catalog(self) -> Catalog:
+        """The same as a catalogue, made column by column: this is what answers where nothing is cached."""
+        listed, letters = self.listed, list(self.listed.sources)
+        advised = [self.advice.saving_percent_and_band.get(region, {}) for region in listed.regions]
+        days = [_day(source.as_of) for source in listed.sources.values()]
+        advice_day, advice_source = _day(self.advice.time), len(letters)
+        made = Catalog()
+        made.machines = sorted(self.machines(), key=lambda kind: kind.instance_type)
+        made.places = [Place(self.provider, region, "") for region in listed.regions]
+        made.sources = [f"shipped table of {self.as_of}: {told.words}" for told in listed.sources.values()]
+        made.sources.append(f"shipped table, {ESTIMATED}: {self.sources[self.advice.source]}")
+        made.bands = {
+            f"{self.provider}/{region}/{name}": band for (region, name), band in self.bands().items()
+        }
+        numbers = bytes.maketrans("".join(letters).encode(), bytes(range(len(letters))))
+        for kind in made.machines:
+            name = kind.instance_type
+            where, prices = listed.usd_per_hour.get(name, ("", ()))
+            places = [n for n, letter in enumerate(where) if letter != "."]
+            sources = where.encode().translate(numbers, b".")
+            savings = [advised[n].get(name, (0, 0))[0] for n in places]
+            spot = [n for n, saving in enumerate(savings) if 0 < saving < 100]
+            made.price.extend(prices)
+            made.price.extend(round(prices[n] * (1 - savings[n] / 100), 4) for n in spot)
+            made.place.extend([*places, *(places[n] for n in spot)])
+            made.market.frombytes(bytes(len(places)) + b"\1" * len(spot))
+            made.source.frombytes(sources + bytes([advice_source]) * len(spot))
+            made.time.extend([*(days[n] for n in sources), *(advice_day for _ in spot)])
+            made.starts.append(len(made.price))
+        made.index()
+        return made
 
     def bands(self) -> dict[tuple[str, str], int]:
         """Interruption bands (0 is under 5 % a month, 4 over 20 %) by (region, instance type)."""
@@ -121,13 +176,7 @@ class Table(Value, frozen=True):
 
     def on_demand_prices(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
         """On-demand $/h by (instance type, region), of types sold today and of retired ones."""
-        found = {
-            (name, region): group.usd_per_hour[name]
-            for group in self.on_demand
-            for region in group.regions
-            for name in names
-            if name in group.usd_per_hour
-        }
+        found = {(name, region): usd for name in names for region, _, usd in self.listed.of(name)}
         for name in names:
             if gone := self.retired.get(name):
                 found |= {(name, region): price for region, price in gone.usd.items()}
@@ -147,6 +196,14 @@ class Table(Value, frozen=True):
         )
 
     def _machine(self, name: str, row: _Type | _Gone) -> InstanceType:
+        more = {}
+        if isinstance(row, _Type):
+            more = {
+                "arch": row.arch,
+                "burstable": row.burstable,
+                "accelerator": row.accelerator,
+                "accelerator_count": row.accelerators,
+            }
         return InstanceType(
             provider=self.provider,
             instance_type=name,
@@ -155,39 +212,42 @@ class Table(Value, frozen=True):
             gpu_memory_gib=row.gpu_gib,
             vcpus=row.vcpus,
             memory_gib=row.gib,
-            arch=row.arch if isinstance(row, _Type) else "x86_64",
-            burstable=row.burstable if isinstance(row, _Type) else False,
+            **more,  # type: ignore[arg-type]
         )
 
-    def _offer(self, name: str, region: str, price: float, time: float, source: str) -> Offer:
-        return self._by_name[name].offer(
-            region=region,
-            usd_per_hour=price,
-            price_time=time,
-            source=f"shipped table of {self.as_of}: {self.sources[source]}",
-        )
 
-    @property
-    def _by_name(self) -> dict[str, InstanceType]:
-        return _machines(self.provider)
+#: In the source of a price that nobody told: it follows from others, and is shown with a "~".
+ESTIMATED = "estimated"
+
+
+def is_estimate(source: str) -> bool:
+    return ESTIMATED in source
 
 
 def list_price(region: str, instance_type: str) -> tuple[float, float] | None:
     """The shipped on-demand price of a type on EC2, and the day when it was so."""
-    usd = shipped().on_demand_prices([instance_type]).get((instance_type, region))
-    return (usd, shipped().time) if usd else None
+    listed = shipped().listed
+    for there, letter, usd in listed.of(instance_type):
+        if there == region:
+            return usd, _day(listed.sources[letter].as_of)
+    if gone := shipped().retired.get(instance_type):
+        return (gone.usd[region], shipped().time) if region in gone.usd else None
+    return None
 
 
 @cache
 def shipped(provider: str = "aws") -> Table:
     """The table of a cloud, read once."""
-    body = (Path(__file__).parent / "data" / f"{provider}.json").read_bytes()
-    return msgspec.json.decode(body, type=Table)
+    return msgspec.json.decode(_file(f"{provider}.json"), type=Table)
 
 
 @cache
-def _machines(provider: str) -> dict[str, InstanceType]:
-    return {machine.instance_type: machine for machine in shipped(provider).machines()}
+def _listed(provider: str) -> _Listed:
+    return msgspec.json.decode(_file(f"{provider}-prices.json"), type=_Listed)
+
+
+def _file(name: str) -> bytes:
+    return (Path(__file__).parent / "data" / name).read_bytes()
 
 
 def _day(text: str) -> float:

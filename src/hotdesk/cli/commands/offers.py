@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from hotdesk.cli.ui.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
 
 if TYPE_CHECKING:
-    from hotdesk.core.matching import Query
+    from hotdesk.core.matching import InstanceType, Query
     from hotdesk.market.catalog import Catalog
     from hotdesk.market.refresh import Known
     from hotdesk.state.store import Store
@@ -156,7 +156,13 @@ def command(
     else:
         left = _grouped(known.catalog, found.rows, limit, latency, now)
     _footer(
-        known, found.rows, left=left, unavailable=found.unavailable, query=query, latency=latency, now=now
+        known,
+        found.rows,
+        left=left,
+        unavailable=found.unavailable,
+        unpriced=found.unpriced,
+        latency=latency,
+        now=now,
     )
 
 
@@ -298,11 +304,13 @@ def _footer(
     *,
     left: int,
     unavailable: int,
-    query: Query,
+    unpriced: Sequence[InstanceType],
     latency: Mapping[str, float],
     now: float,
 ) -> None:
     """What was left out and why, what the signs mean, and where the prices come from."""
+    from hotdesk.market.query import shape, why_unpriced
+
     catalog = known.catalog
     if left:
         render.echo(render.style(f"{left} more lines; --limit 0 shows all.", "dim"))
@@ -316,21 +324,25 @@ def _footer(
     if any(catalog.market[row] for row in rows):
         lines.append("TAKEN: the share of spot machines taken away in a month, as the cloud publishes it.")
     if any(estimated(catalog, row) for row in rows):
-        lines.append("~ estimated from a published average saving; with an account you see the price itself.")
-    priceless = sum(
-        catalog.starts[n] == catalog.starts[n + 1]
-        for n, machine in enumerate(catalog.machines)
-        if machine.gpu
-    )
-    if priceless:
-        lines.append(f"{priceless} GPU types have no known price and are not shown.")
+        lines.append("~ estimated; with an account you see the price itself.")
+    lines += [
+        f"{kind.instance_type} ({shape(kind)}) has no price: {why_unpriced(kind)}." for kind in unpriced
+    ]
+    if any(catalog.machine_of(row).accelerator for row in rows):
+        lines.append(
+            "Accelerators that are no NVIDIA GPUs need another driver: bring an image with it, by --image."
+        )
     if catalog.dropped:
         lines.append(
             "Broken rows left out: " + "; ".join(f"{n}: {why}" for why, n in catalog.dropped.items()) + "."
         )
-    sources = sorted({catalog.sources[catalog.source[row]] for row in rows})
+    sources: dict[str, list[str]] = {}
+    for source in sorted({catalog.sources[catalog.source[row]] for row in rows}):
+        head, _, words = source.partition(": ")
+        sources.setdefault(head, []).append(words)
+    said = "; ".join(f"{head}: {', '.join(words)}" if words[0] else head for head, words in sources.items())
     when = "" if known.time is None else f", gathered {render.duration(now - known.time, 1)} ago"
-    lines.append(f"From: {render.safe('; '.join(sources))}{when}.")
+    lines.append(f"From: {render.safe(said)}{when}.")
     if not latency:
         lines.append("MS is the time to the region and back: hotdesk regions measures it.")
     for text in lines:

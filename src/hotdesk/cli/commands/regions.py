@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -95,12 +95,17 @@ def command(
         render.note("Is this computer on the network? Prices do not need it: hotdesk offers")
         if not gpu:
             return
-    heads = ["REGION", "CITY", "MS", "ANSWERS", *([f"CHEAPEST {gpu.upper()}"] if gpu else []), ""]
+    heads = ["REGION", "CITY", "MS", "ANSWERS", *([f"CHEAPEST {gpu.upper()}", "AGE"] if gpu else []), ""]
+    now = SystemClock().now()
     longest = max((row.latency_ms for row in rows if row.latency_ms is not None), default=1.0)
     cells = []
     for row in rows:
         offer = cheap.get((row.provider, row.region))
-        price = f"${offer['usd_per_hour']:.3f}/h {offer['market']} {offer['instance_type']}" if offer else "-"
+        price, age = "-", ""
+        if offer:
+            about = "~" if offer["estimated"] else ""
+            price = f"{about}${offer['usd_per_hour']:.3f}/h {offer['market']} {offer['instance_type']}"
+            age = render.duration(now - offer["price_time"], 1) if offer["price_time"] else ""
         bar = "█" * max(1, round(24 * row.latency_ms / longest)) if row.latency_ms is not None else row.why
         cells.append(
             [
@@ -108,7 +113,7 @@ def command(
                 CITIES[row.provider].get(row.region, ""),
                 "-" if row.latency_ms is None else f"{row.latency_ms:.1f}",
                 f"{len(row.samples)}/{row.sent}",
-                *([price] if gpu else []),
+                *([price, age] if gpu else []),
                 render.style(render.safe(bar), "cyan" if row.latency_ms is not None else "dim"),
             ]
         )
@@ -119,16 +124,16 @@ def command(
         )
 
 
-def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, object]]:
+def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
     from hotdesk.core.matching import Query
     from hotdesk.market import refresh
     from hotdesk.market.query import search
-    from hotdesk.market.shipped import shipped
+    from hotdesk.market.shipped import is_estimate, shipped
 
     catalog: Catalog = refresh.known(store).catalog
     found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())
-    best: dict[tuple[str, str], dict[str, object]] = {}
+    best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in found.rows:  # by rising price
         offer = catalog.offer(row)
         best.setdefault(
@@ -137,6 +142,8 @@ def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, object]
                 "instance_type": offer.instance_type,
                 "market": offer.market,
                 "usd_per_hour": offer.usd_per_hour,
+                "price_time": offer.price_time,
+                "estimated": is_estimate(offer.source),
             },
         )
     return best

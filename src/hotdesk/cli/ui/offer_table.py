@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.cli.ui import render
+from hotdesk.market.shipped import is_estimate
 
 if TYPE_CHECKING:
+    from hotdesk.core.matching import InstanceType
     from hotdesk.market.catalog import Catalog
 
 BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")
@@ -20,6 +22,7 @@ FIELDS = (
     *("provider", "region", "zone", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus"),
     *("memory_gib", "market", "usd_per_hour", "latency_ms", "price_time", "source"),
     *("arch", "burstable", "interruption_band", "currency", "billing"),
+    *("accelerator", "accelerator_count", "estimated"),
 )
 
 
@@ -58,11 +61,14 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
         "interruption_band": None if band is None else BANDS[band],
         "currency": "USD",
         "billing": BILLING,
+        "accelerator": machine.accelerator,
+        "accelerator_count": machine.accelerator_count,
+        "estimated": estimated(catalog, row),
     }
 
 
-#: What a narrow terminal does without, the first first.
-SPARED = ("AGE", "GPU GIB", "SAVING", "TAKEN", "GIB", "VCPU")
+#: What a narrow terminal does without, the first first. The age of a price is always said.
+SPARED = ("GPU GIB", "SAVING", "TAKEN", "GIB", "VCPU")
 
 
 def fitted(
@@ -114,28 +120,30 @@ def line(
     price = catalog.price[spot] if spot is not None else None
     band = catalog.band(machine, place.region)
     ms = latency.get(f"{place.provider}/{place.region}")
-    time = catalog.time[row]
+    times = [catalog.time[shown] for shown in pair if shown is not None]
     return [
         machine.instance_type,
-        _gpu(machine.gpu, machine.gpu_count),
+        chips(machine),
         f"{machine.gpu_memory_gib:.3g}" if machine.gpu else "",
         f"{machine.vcpus:g}" + ("*" if machine.burstable else ""),
         f"{machine.memory_gib:g}",
-        "-" if usual is None else f"{usual:.3f}",
-        "-"
-        if price is None
-        else render.style(f"{'~' if estimated(catalog, spot) else ''}{price:.3f}", "green"),
+        "-" if usual is None else f"{_about(catalog, listed)}{usual:.3f}",
+        "-" if price is None else render.style(f"{_about(catalog, spot)}{price:.3f}", "green"),
         f"{100 * (1 - price / usual):.0f}%" if usual and price else "",
         (place.zone if spot is not None else "") or place.region,
         "-" if ms is None else f"{ms:.0f}",
         BANDS[band] if band is not None and spot is not None else "",
-        "" if math.isnan(time) else render.duration(now - time, 1),
+        "" if any(map(math.isnan, times)) else render.duration(now - min(times), 1),
     ]
 
 
 def estimated(catalog: Catalog, row: int | None) -> bool:
-    """Whether a spot price is only what a published average saving implies."""
-    return row is not None and catalog.market[row] == 1 and "advisor" in catalog.sources[catalog.source[row]]
+    """Whether a price was told by nobody: what others imply, or a published average saving."""
+    return row is not None and is_estimate(catalog.sources[catalog.source[row]])
+
+
+def _about(catalog: Catalog, row: int | None) -> str:
+    return "~" if estimated(catalog, row) else ""
 
 
 def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: float) -> None:
@@ -161,13 +169,13 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
         cells.append(
             [
                 offer.instance_type,
-                _gpu(offer.gpu, offer.gpu_count),
+                chips(machine),
                 f"{offer.gpu_memory_gib:.3g}" if offer.gpu else "",
                 f"{offer.vcpus:g}" + ("*" if machine.burstable else ""),
                 f"{offer.memory_gib:g}",
                 offer.arch,
                 offer.market,
-                f"{offer.usd_per_hour:.4f}",
+                f"{_about(catalog, row)}{offer.usd_per_hour:.4f}",
                 offer.region,
                 offer.zone or "any",
                 "-" if ms is None else f"{ms:.0f}",
@@ -179,7 +187,12 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
     render.echo(render.table([*heads, "AGE", "SOURCE"], cells, right=RIGHT))
 
 
-def _gpu(name: str, count: float) -> str:
+def chips(kind: InstanceType) -> str:
+    """The GPUs of a type as the table shows them, or its other accelerators: "4 x L4", "1/8 L4"."""
+    return _counted(kind.gpu, kind.gpu_count) or _counted(kind.accelerator, kind.accelerator_count)
+
+
+def _counted(name: str, count: float) -> str:
     if not name:
         return ""
     if count == 1:
