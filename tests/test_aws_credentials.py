@@ -26,8 +26,9 @@ from typing import Any
 import pytest
 
 from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import session
-from hotdesk.providers.aws.account import HOME, Account, side_by_side
+from hotdesk.providers.aws.account import HOME, Account
 from hotdesk.providers.aws.errors import answers, refusal, unreachable
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import quick

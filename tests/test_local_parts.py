@@ -21,6 +21,7 @@ from hotdesk.providers.local import offers as hardware
 from hotdesk.providers.local import paths, records
 from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env
 from hotdesk.snapshots.rmtree import remove_tree
+from hotdesk.system import is_locked
 
 # ---- hardware ----------------------------------------------------------------------------------------
 
@@ -247,7 +248,7 @@ def test_who_looks_at_a_lock_never_keeps_it_from_a_taker(tmp_path: Path) -> None
 
     def look() -> None:
         while not stop.is_set():
-            locks.alive(path)
+            is_locked(path)
 
     lookers = [threading.Thread(target=look) for _ in range(3)]
     for looker in lookers:
@@ -256,7 +257,7 @@ def test_who_looks_at_a_lock_never_keeps_it_from_a_taker(tmp_path: Path) -> None
         for _ in range(200):
             fd = locks.take(path)
             assert fd is not None
-            assert locks.alive(path)
+            assert is_locked(path)
             os.close(fd)
     finally:
         stop.set()
@@ -272,12 +273,12 @@ def test_a_lock_outlives_whoever_handed_it_on(tmp_path: Path) -> None:
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=[fd])
     locks.sign(fd, worker.pid)
     os.close(fd)
-    assert locks.alive(path)
+    assert is_locked(path)
     assert locks.take(path) is None
     assert locks.worker_pid(path) == worker.pid
     worker.kill()
     worker.communicate()
-    assert not locks.alive(path)
+    assert not is_locked(path)
     assert locks.worker_pid(path) is None, "a name in a free lock is nobody's"
 
 
@@ -397,7 +398,7 @@ def test_a_worker_s_lock_is_of_the_kind_that_forks_keep(tmp_path: Path) -> None:
     assert fd is not None
     other = os.dup(fd)
     os.close(fd)
-    assert locks.alive(tmp_path / "lock")
+    assert is_locked(tmp_path / "lock")
     fcntl.flock(other, fcntl.LOCK_UN)
-    assert not locks.alive(tmp_path / "lock")
+    assert not is_locked(tmp_path / "lock")
     os.close(other)

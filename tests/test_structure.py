@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ FLOORS = (
     ("connect", "state", "config"),
     ("providers",),
     ("snapshots",),
-    ("system", "parallel", "pacing", "charts", "guest"),
+    ("parallel", "pacing", "charts", "guest"),
+    ("system",),
     ("core",),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
@@ -144,3 +146,34 @@ def test_nothing_prints_below_the_doors(file: Path) -> None:
 def test_files_stay_readable(file: Path) -> None:
     lines = len(file.read_text().splitlines())
     assert lines <= 520, f"{lines} lines: a file that wants to be two"
+
+
+#: What is easily got wrong stands in one place: how it is called in the source, and the files that may.
+ONCE = {
+    "a file is replaced": (r"os\.(replace|rename)\b|\.replace\(([^,()=\"'*]|\([^()]*\))+\)|\.rename\(", {
+        "system.py",  # write_atomically
+        "connect/keys.py", "connect/placing.py", "doctor/__init__.py", "snapshots/pack_file.py",
+        "snapshots/restore.py", "providers/local/provider.py", "providers/local/runtime/terminator.py",
+    }),  # … and what is moved, made by another program or a whole folder
+    "a file is locked": (r"fcntl\.(flock|lockf)\b|LOCK_EX", {"system.py"}),
+    "a process outlives us": (r"posix_spawn\(|os\.fork\(|os\.setsid\(", {"system.py"}),
+    "a process gets a session": (r"start_new_session", {
+        "providers/local/runtime/jupyter.py", "providers/local/runtime/ssh_session.py",
+    }),  # children of a desk's supervisor, which ends them
+    "a thread is started": (r"threading\.Thread\(|ThreadPoolExecutor\(", {
+        "parallel.py", "snapshots/chunk_store.py", "providers/local/runtime/jupyter.py",
+    }),  # the store's one flusher; a line of Python that a desk's Jupyter begins with
+    "a wait grows": (r"\*\*\s*(min\()?(times|tries|attempts?)\b", {"core/backoff.py"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ONCE)
+def test_small_machinery_stands_in_one_place(what: str) -> None:
+    """Programs that run alone on a machine (guest/) carry what they need."""
+    pattern, allowed = ONCE[what]
+    found = {
+        str(file.relative_to(SOURCE))
+        for file in FILES
+        if part(file) != "guest" and re.search(pattern, file.read_text())
+    }
+    assert found == allowed

@@ -1,19 +1,21 @@
-"""Work for several desks at once: each desk's in its own order, different desks' side by side.
-
-The threads only do the work; what begins and what has ended is told in the caller's thread, one at a time.
-"""
+"""Threads: work for several desks at once, in order within each; many questions; work every so often."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from time import perf_counter
+from typing import Any, TypeVar
 
 Job = TypeVar("Job")
 T = TypeVar("T")
+
+CORES = min(8, max(2, os.cpu_count() or 2))  # threads for work that a processor does
 
 
 def abreast(
@@ -26,6 +28,7 @@ def abreast(
 ) -> None:
     """Take the jobs of every lane in order, and those of up to `at_once` lanes at the same time.
 
+    The threads only `take`; what begins and what has ended is told in the caller's thread, one at a time.
     `end` is handed a job's answer: called, it returns or raises what `take` did. A single lane, or one at a
     time, needs no thread. When something goes wrong in this thread (a key was pressed, a disk is full), or
     ends another, nothing more is begun; what is on its way is waited for, so that no answer is lost.
@@ -50,8 +53,7 @@ def abreast(
                 lane, number = waiting.popleft(), number + 1
                 job = lane.popleft()
                 start(job)
-                # Daemons: a process that is told to end once more ends, as it does when it is killed.
-                threading.Thread(target=work, args=(number, job), daemon=True).start()
+                _start(partial(work, number, job))
                 going[number] = job, lane
             done, answer, _ = heard.get()
             job, lane = going.pop(done)
@@ -80,3 +82,85 @@ def _answer(take: Callable[[Job], T], job: Job) -> tuple[Callable[[], T], bool]:
 
         return again, not isinstance(error, Exception)
     return lambda: value, False
+
+
+def side_by_side(
+    calls: Sequence[Callable[[], T]], at_once: int = 64, seconds: float | None = None
+) -> list[T | Exception]:
+    """Run calls in up to `at_once` threads; each one's answer, or the exception it raised, in order.
+
+    One that has not answered within `seconds` is left behind: TimeoutError.
+    """
+    late = TimeoutError(f"it did not answer within {seconds or 0:g} s")
+    found: list[T | Exception] = [late] * len(calls)
+    if len(calls) == 1 and seconds is None:
+        at_once = 0
+    left, done = deque(enumerate(calls)), threading.Semaphore(0)
+    fatal: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                number, call = left.popleft()
+                try:
+                    found[number] = call()
+                except Exception as error:
+                    found[number] = error
+                except BaseException as error:
+                    fatal.append(error)
+                done.release()
+
+    for _ in range(min(at_once, len(calls))):
+        _start(work)
+    if not at_once:
+        work()
+    until = None if seconds is None else perf_counter() + seconds
+    for _ in calls:
+        if not done.acquire(timeout=None if until is None else max(0.0, until - perf_counter())):
+            break
+    if fatal:  # something ends this process; nobody was left behind
+        raise fatal[0]
+    return list(found)
+
+
+def all_of(*calls: Callable[[], Any]) -> list[Any]:
+    """Run calls in threads; their answers. Raises the first exception among them."""
+    found = side_by_side(calls)
+    for answer in found:
+        if isinstance(answer, Exception):
+            raise answer
+    return found
+
+
+@contextlib.contextmanager
+def each(jobs: Sequence[Job], work: Callable[[Job], T]) -> Iterator[Iterator[tuple[Job, T]]]:
+    """Results in the order of the jobs, worked on by a thread for each processor; all end with the block."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(CORES)
+    try:
+        futures = [(job, pool.submit(work, job)) for job in jobs]
+        yield ((job, future.result()) for job, future in futures)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
+    """Do `work` in a thread every so many seconds, for the first time after as many, while the body runs."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            work()
+
+    _start(repeat)
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _start(work: Callable[[], None]) -> None:
+    """A daemon: a process that is told to end once more ends, as it does when it is killed."""
+    threading.Thread(target=work, daemon=True).start()

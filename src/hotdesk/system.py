@@ -1,14 +1,20 @@
-"""The one place where the real world leaks in: the time, the folders, this process."""
+"""This computer: the time, the folders, files that are replaced whole, locks, processes that outlive us."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import random
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import hotdesk
 from hotdesk.core.errors import Missing
 
 
@@ -55,3 +61,148 @@ def _path(named: str, variable: str) -> Path:
         raise Missing(
             f"{variable} is {named}, which leads nowhere.", str(error), f"unset {variable}"
         ) from None
+
+
+# ---- files -------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, mode: int = 0o600) -> None:
+    """Make or replace a file, its owner's alone: whoever reads finds the old content or the whole new one.
+
+    `durable`: also after a power cut. One that is killed leaves NAME.*.new behind, which nobody reads.
+    """
+    new = path.with_name(f"{path.name[:200]}.{os.getpid()}-{threading.get_ident()}.new")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            if durable:
+                fsync(fd)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_folder(path.parent)
+
+
+def fsync(fd: int) -> None:
+    """On the disk, not only in the drive's cache, when this returns."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not ask the drive
+    try:
+        if full is not None:
+            fcntl.fcntl(fd, full)
+            return
+    except OSError:  # a file system that does not know it
+        pass
+    os.fsync(fd)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a folder's own entries survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# ---- locks -------------------------------------------------------------------------------------------
+
+
+def flock(fd: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Lock an open file among all processes and threads; whether it could be had.
+
+    The kernel frees it when its last holder dies, however it dies.
+    """
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if wait or error.errno not in {errno.EAGAIN, errno.EACCES}:
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file, made if absent; whether it could be had, which it always is by whoever waits."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield flock(fd, shared=shared, wait=wait)
+    finally:
+        os.close(fd)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds this lock file. Looking never disturbs anybody who wants to take it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not flock(fd, shared=True, wait=False)
+    finally:
+        os.close(fd)
+
+
+# ---- processes ---------------------------------------------------------------------------------------
+
+_spawned: set[int] = set()
+
+
+def spawn(
+    module: str,
+    *args: str,
+    log: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    lend: Mapping[int, int] | None = None,
+) -> int:
+    """Run `python -m module args` of this very hotdesk in a session of its own; its process id, at once.
+
+    Nothing of the caller reaches it but its environment, changed by `variables`, and the open files of
+    `lend` (ours: its number there): no terminal, no other file, and no ignored signal (a shell's `&` ignores
+    SIGINT). What it says is added to `log`.
+    """
+    reap()
+    root = str(Path(hotdesk.__file__).parents[1])
+    kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
+    there = {number: (os.POSIX_SPAWN_DUP2, ours, number) for ours, number in (lend or {}).items()}
+    said = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", module, *args],
+        {**os.environ, **(variables or {}), "PYTHONPATH": os.pathsep.join([root, *kept])},
+        file_actions=[
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() - there.keys()),
+            *there.values(),
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log or os.devnull), said, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[s for s in signal.valid_signals() if s not in {signal.SIGKILL, signal.SIGSTOP}],
+    )
+    _spawned.add(pid)
+    return pid
+
+
+def reap() -> None:
+    """Let the ended go: a long-lived caller would otherwise keep them as zombies."""
+    for pid in list(_spawned):
+        with contextlib.suppress(ChildProcessError):
+            if not os.waitpid(pid, os.WNOHANG)[0]:
+                continue
+        _spawned.discard(pid)
+
+
+def _inheritable() -> set[int]:
+    """Open files that a new process would get: those that whoever started us left open (`9>lock`)."""
+    found = set()
+    for fd in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+        with contextlib.suppress(OSError):  # the listing's own file is closed by now
+            if fd > 2 and os.get_inheritable(fd):
+                found.add(fd)
+    return found

@@ -10,12 +10,12 @@ and a terminal shows each series' letter on its line.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hotdesk.charts.figure import Figure, Series
 from hotdesk.charts.terminal import text
 from hotdesk.core.errors import Missing, Usage
+from hotdesk.system import write_atomically
 
 __all__ = ["Figure", "Series", "check_suffix", "save", "text"]
 
@@ -48,12 +48,9 @@ def save(figure: Figure, path: Path) -> None:
         from hotdesk.charts.picture import picture
 
         drawn = picture(figure, suffix[1:])
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(drawn)
-        draft.replace(path)
+        write_atomically(path, drawn, mode=0o666)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise Missing(
             f"The picture could not be written to {path}.",
             error.strerror or str(error),

@@ -5,7 +5,6 @@ With rsync, where both sides have one that is new enough; else with tar over ssh
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import ipaddress
 import os
@@ -25,6 +24,7 @@ from hotdesk.connect.tar import NOT_EMPTY, complain, is_full, parts, plain
 from hotdesk.core.errors import Busy, Missing
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
+from hotdesk.system import flock
 
 Progress = Callable[[str], None]
 #: The first rsync that has every option used here. Apple's openrsync, and its rsync 2.6.9, lack several.
@@ -293,19 +293,17 @@ def arriving(target: Path, key: str) -> Iterator[Path]:
     folder = place / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         why = error.strerror or str(error)
         raise Missing(f"Nothing can be written to {target}.", why, f"ls -ld {target}") from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not flock(lock, wait=False):
             raise Busy(
                 f"The same is being copied to {target} already.",
                 "Another command is at it.",
                 "wait for it, and look again",
-            ) from None
+            )
         os.utime(folder)
         now = folder.stat().st_mtime
         for other in place.iterdir():

@@ -6,20 +6,21 @@ from pathlib import Path
 
 from hotdesk.connect import ssh, ssh_options
 from hotdesk.core.ports import Access
+from hotdesk.system import write_atomically
 
 
 def write_host(access: Access, state: Path) -> Path:
     """The desk as a host named by its alias; the pattern of the files that hold all such hosts."""
     folder = state / "ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
-    _write(folder / f"{access.desk}.conf", _host(access))
+    write_atomically(folder / f"{access.desk}.conf", _host(access))
     return folder / "*.conf"
 
 
 def write_settings(access: Access) -> None:
     """The file that makes `ssh -F FILE ALIAS` reach the desk (`ssh.printed`): first ours, then the user's."""
     theirs = "Match all\n    Include ~/.ssh/config\n    Include /etc/ssh/ssh_config\n"
-    _write(ssh.settings_file(access), _host(access) + theirs)
+    write_atomically(ssh.settings_file(access), _host(access) + theirs)
 
 
 def _host(access: Access) -> str:
@@ -48,7 +49,7 @@ def include(config: Path, hosts: Path) -> bool:
         return False
     config.parent.mkdir(mode=0o700, exist_ok=True)
     old = config.read_text("utf-8") if config.exists() else ""
-    _write(config, f"{_line(hosts)}\n{old}")
+    write_atomically(config, f"{_line(hosts)}\n{old}")
     return True
 
 
@@ -64,10 +65,3 @@ def link(access: Access) -> str:
 
 def _line(hosts: Path) -> str:
     return f'Include "{hosts}"'
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.new")
-    new.touch(0o600)
-    new.write_text(text, "utf-8")
-    new.replace(path)

@@ -11,7 +11,6 @@ desks/<desk>/notebook-certificate.pem  what a public Jupyter shows (`hotdesk not
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from hotdesk.core.errors import Damaged, Missing
 from hotdesk.core.model import check_name
 from hotdesk.core.ports import Keys
+from hotdesk.system import locked, write_atomically
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # without 1, l, 0 and o: it may be typed from paper
 
@@ -49,7 +49,7 @@ def desk_keys(state: Path, desk: str) -> Keys:
         host = _pair(Path(keys.host_key_path), f"hotdesk-{desk}-host")
         line = f"{keys.alias} {' '.join(host.split()[:2])}\n"
         if _text(Path(keys.known_hosts_path)) != line:
-            _write(Path(keys.known_hosts_path), line)
+            write_atomically(Path(keys.known_hosts_path), line, durable=True)
         _password(Path(keys.password_path), Path(keys.password_hash_path))
     return keys
 
@@ -74,14 +74,10 @@ def _folder(state: Path, desk: str) -> Path:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         for path in folder.glob(".making-*"):  # of a maker that was killed
             shutil.rmtree(path, ignore_errors=True)
         yield
-    finally:
-        os.close(fd)
 
 
 def _pair(private: Path, comment: str) -> str:
@@ -98,7 +94,7 @@ def _pair(private: Path, comment: str) -> str:
     text = _text(public)
     if not text.startswith("ssh-ed25519 "):
         text = f"{' '.join(_keygen('-y', '-P', '', '-f', str(private)).split()[:2])} {comment}\n"
-        _write(public, text)
+        write_atomically(public, text, durable=True)
     return text
 
 
@@ -108,7 +104,7 @@ def write_public(private: Path) -> None:
     comment = _text(private.with_name(private.name + ".pub")).split()[2:] or [
         f"hotdesk-{private.parent.name}"
     ]
-    _write(private.with_name(private.name + ".pub"), f"{half} {comment[0]}\n")
+    write_atomically(private.with_name(private.name + ".pub"), f"{half} {comment[0]}\n", durable=True)
 
 
 def _keygen(*args: str) -> str:
@@ -136,20 +132,15 @@ def _password(plain: Path, hashed: Path) -> None:
     if not word:
         hashed.unlink(missing_ok=True)  # of a password that is lost
         word = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
-        _write(plain, word + "\n")
+        write_atomically(plain, word + "\n", durable=True)
     plain.chmod(0o600)
     if not _text(hashed).startswith("argon2:"):
         from argon2 import PasswordHasher
 
         # The form and the cost of jupyter_server.auth.passwd, without importing a web server for it.
         hasher = PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8)
-        _write(hashed, f"argon2:{hasher.hash(word)}\n")
+        write_atomically(hashed, f"argon2:{hasher.hash(word)}\n", durable=True)
     hashed.chmod(0o600)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file of its owner's alone, whole or not at all."""
-    _write(path, text)
 
 
 def _text(path: Path) -> str:
@@ -157,14 +148,3 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -13,14 +13,13 @@ desks/<desk>/tunnel.lock
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import shlex
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hotdesk.connect import ssh
@@ -28,6 +27,7 @@ from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.loopback import usual_port
 from hotdesk.core.ports import Access
+from hotdesk.system import locked
 
 _SOCKET = "tunnel.ssh"  # relative, with the desk's folder as working directory: a socket's path must be short
 _LOGIN_SECONDS = 90.0  # somebody may have to type a second factor for a jump host
@@ -93,16 +93,10 @@ def forget(folder: Path) -> None:
         folder.rmdir()
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> AbstractContextManager[bool]:
     """One command at a time opens a desk's tunnel."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(folder / "tunnel.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+    return locked(folder / "tunnel.lock")
 
 
 def _remembered(folder: Path) -> tuple[int, str]:

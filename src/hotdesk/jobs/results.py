@@ -22,6 +22,7 @@ from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Begin
 from hotdesk.state.store import Store
+from hotdesk.system import write_atomically
 
 _SHOWN = 5  # names; the rest is counted
 
@@ -123,9 +124,7 @@ def _known(state: Path | None, target: Path, now: float) -> Iterator[dict[str, P
     yield known
     kept = {_text(name): put for name, put in known.items() if os.path.lexists(target / name)}
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    new = file.with_suffix(f".{os.getpid()}")
-    new.write_bytes(msgspec.json.encode(kept))
-    new.replace(file)
+    write_atomically(file, msgspec.json.encode(kept))
 
 
 def _text(name: str) -> str:

@@ -48,6 +48,7 @@ from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
 from hotdesk.jobs import results
 from hotdesk.jobs.placement import Placing
 from hotdesk.state.store import Store
+from hotdesk.system import write_atomically
 
 KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
 WAITING_SECONDS = 10.0  # between two looks while a job waits for a machine
@@ -312,9 +313,7 @@ class Runs:
         parts: list[bytes] = []
         start = max(0, seen.log_bytes - KEPT_LOG_BYTES)
         job_runner.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
-        whole = file.with_suffix(".new")
-        whole.write_bytes(b"".join(parts))
-        whole.replace(file)
+        write_atomically(file, b"".join(parts))
 
     def _settle(self, job: Job, goal: Goal | None) -> None:
         desk = self.store.find(job.desk)

@@ -8,15 +8,11 @@ work, as any two commands do.
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hotdesk
-from hotdesk.system import SystemClock
+from hotdesk.system import SystemClock, spawn
 
 if TYPE_CHECKING:
     from hotdesk.core.model import Desk
@@ -37,17 +33,7 @@ def begin(folder: Path) -> None:
     if not _anything_to_look_at(folder):
         return
     looked.touch(0o600)
-    root = str(Path(hotdesk.__file__).parents[1])
-    kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "hotdesk", "watch", "--left"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *kept]), "HOTDESK_STATE": str(folder)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    process.returncode = 0  # it is nobody's child to wait for
+    spawn("hotdesk", "watch", "--left", variables={"HOTDESK_STATE": str(folder)})
 
 
 def _anything_to_look_at(folder: Path) -> bool:

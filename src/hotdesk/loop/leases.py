@@ -9,13 +9,13 @@ by itself.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Collection, Iterator
 
 from hotdesk.connect import limits
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access, Clock
+from hotdesk.parallel import every
 from hotdesk.state.store import Store
 
 LONGEST_SECONDS = 600.0  # between two renewals, however long the lease
@@ -72,22 +72,12 @@ def kept(
     if not seconds:
         yield
         return
-    over = threading.Event()
 
     def renew() -> None:
-        while not over.wait(seconds):
-            with contextlib.suppress(HotdeskError):  # it is tried again; a desk that is gone needs no lease
-                wanted = now_wanted() if now_wanted else desk
-                if (
-                    wanted is not None
-                    and wanted.goal is Goal.RUNNING
-                    and wanted.created_at == desk.created_at
-                ):
-                    tell(access, wanted, clock.now())
+        with contextlib.suppress(HotdeskError):  # it is tried again; a desk that is gone needs no lease
+            wanted = now_wanted() if now_wanted else desk
+            if wanted is not None and wanted.goal is Goal.RUNNING and wanted.created_at == desk.created_at:
+                tell(access, wanted, clock.now())
 
-    thread = threading.Thread(target=renew, daemon=True, name="lease")
-    thread.start()
-    try:
+    with every(seconds, renew):
         yield
-    finally:
-        over.set()

@@ -29,6 +29,7 @@ from hotdesk.core.jobs import Job
 from hotdesk.core.ports import Access
 from hotdesk.jobs import results
 from hotdesk.state.store import Store
+from hotdesk.system import write_atomically
 
 THERE = ".hotdesk/watcher"
 FILE = "watcher-on"
@@ -183,9 +184,7 @@ def send(
         post.copy(state)
     post.run("-m", "hotdesk", "watch", "--detach")
     sent = Away(desk=post.access.desk, last_row=last, names=names)
-    new = store.folder / f"{FILE}.new"
-    new.write_bytes(msgspec.json.encode(sent))
-    new.replace(store.folder / FILE)
+    write_atomically(store.folder / FILE, msgspec.json.encode(sent))
     return sent, whose
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hotdesk
 from hotdesk.core.model import Desk, Goal
 from hotdesk.state.store import Store
+from hotdesk.system import is_locked, spawn
 
 if TYPE_CHECKING:
     from hotdesk.loop.reconcile import Reconciler
@@ -41,19 +40,9 @@ def revive(folder: Path) -> str:
     """Start the watcher that is asked for, unless one lives; what was started, as "PID doing"."""
     if not (folder / _FILE).exists() or alive(folder):
         return ""
-    root = str(Path(hotdesk.__file__).parents[1])
-    kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
-    with (folder / "watcher.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hotdesk", "watch", "--alone"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *kept]), "HOTDESK_STATE": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    process.returncode = 0  # it is nobody's child to wait for
-    return f"{process.pid} hotdesk watch"
+    own = {"HOTDESK_STATE": str(folder)}
+    pid = spawn("hotdesk", "watch", "--alone", log=folder / "watcher.log", variables=own)
+    return f"{pid} hotdesk watch"
 
 
 def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> None:
@@ -68,13 +57,8 @@ def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> 
 
 def alive(folder: Path) -> bool:
     """Whether there is a watcher."""
-    import fcntl
-
-    with contextlib.suppress(OSError), (folder / "locks" / LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    with contextlib.suppress(OSError):
+        return is_locked(folder / "locks" / LOCK)
     return False
 
 

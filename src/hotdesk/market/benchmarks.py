@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import statistics
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from hotdesk.core.model import Value
 from hotdesk.core.sizing.gpu import Precision
 from hotdesk.core.sizing.speed import Family, utilisation
 from hotdesk.market import gpus
-from hotdesk.system import state_folder
+from hotdesk.system import state_folder, write_atomically
 
 Run = Mapping[str, Any]
 
@@ -52,9 +51,7 @@ def keep(run: dict[str, Any], where: str = "here") -> Path:
     home = folder()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home / (re.sub(r"[^A-Za-z0-9.-]", "-", name) + ".json")
-    draft = path.with_suffix(f".{os.getpid()}.part")
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
-    draft.replace(path)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(run), indent=1))
     return path
 
 

@@ -12,14 +12,15 @@ import os
 import selectors
 import socket
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache
+from hotdesk.parallel import side_by_side
 
 AWS_REGIONS = {
     "af-south-1": "Cape Town",
@@ -257,25 +258,20 @@ def _look_up(
     hosts: Mapping[tuple[str, str], tuple[str, int]], until: float
 ) -> tuple[dict[tuple[str, str], _Address], dict[tuple[str, str], str]]:
     """Addresses of all names, each asked for in a thread of its own, for a name server may never answer."""
+
+    def ask(host: str, port: int) -> _Address:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return family, where  # type: ignore[return-value]
+
+    calls = [partial(ask, *where) for where in hosts.values()]
+    answers = side_by_side(calls, len(calls), max(0.0, until - time.perf_counter()))
     found: dict[tuple[str, str], _Address] = {}
     faults: dict[tuple[str, str], str] = {}
-
-    def ask(key: tuple[str, str], host: str, port: int) -> None:
-        try:
-            family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            found[key] = (family, where)  # type: ignore[assignment]
-        except OSError as error:
-            faults[key] = f"{host}: {error.strerror or error}".lower()
-
-    threads = [
-        threading.Thread(target=ask, args=(key, *where), daemon=True) for key, where in sorted(hosts.items())
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until - time.perf_counter()))
-    return dict(found), {
-        key: faults.get(key, f"{host}: the name server does not answer")
-        for key, (host, _) in hosts.items()
-        if key not in found
-    }
+    for (key, (host, _)), answer in zip(hosts.items(), answers, strict=True):
+        if isinstance(answer, tuple):
+            found[key] = answer
+        else:
+            silent = isinstance(answer, TimeoutError) and answer.errno is None
+            why = "the name server does not answer" if silent else getattr(answer, "strerror", "") or answer
+            faults[key] = f"{host}: {why}".lower()
+    return found, faults

@@ -6,9 +6,9 @@ limit; one that fails costs its rows and one line, and is left in peace for a wh
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ from hotdesk.market import pricelist
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.pricelist import Lacks
 from hotdesk.market.shipped import ESTIMATED, shipped
+from hotdesk.parallel import side_by_side
 
 if TYPE_CHECKING:
     from hotdesk.providers.aws.spot_advisor import Advice
@@ -211,28 +212,21 @@ def _side_by_side(
     jobs: dict[str, Callable[[], None]], progress: Callable[[str], None], limit_seconds: float
 ) -> dict[str, str]:
     """Run jobs in threads; what went wrong with each. One that is not done in time is left behind."""
-    faults: dict[str, str] = {}
 
     def run(name: str, job: Callable[[], None]) -> None:
-        try:
-            job()
-            progress(f"{name}: done")
-        except HotdeskError as error:
-            faults[name] = " ".join(part for part in (error.what, error.why) if part)
-        except Exception as error:
-            faults[name] = f"{type(error).__name__}: {error}"
+        job()
+        progress(f"{name}: done")
 
-    threads = {
-        name: threading.Thread(target=run, args=(name, job), daemon=True) for name, job in jobs.items()
+    answers = side_by_side([partial(run, *job) for job in jobs.items()], seconds=limit_seconds)
+    return {
+        name: " ".join(part for part in (error.what, error.why) if part)
+        if isinstance(error, HotdeskError)
+        else str(error)
+        if isinstance(error, TimeoutError)
+        else f"{type(error).__name__}: {error}"
+        for name, error in zip(jobs, answers, strict=True)
+        if error is not None
     }
-    until = perf_counter() + limit_seconds
-    for thread in threads.values():
-        thread.start()
-    for name, thread in threads.items():
-        thread.join(max(0.0, until - perf_counter()))
-        if thread.is_alive():
-            faults[name] = f"it did not answer within {limit_seconds:g} s"
-    return dict(faults)
 
 
 def _cached_file(cache: Cache, url: str) -> _File | None:
@@ -273,7 +267,8 @@ def _account(
     list_seconds: float,
 ) -> None:
     """Spot prices of all regions first: a price list that answers slowly, or not at all, costs none."""
-    from hotdesk.market.sources import Aws, aws_spot, side_by_side
+    from hotdesk.market.sources import Aws, aws_spot
+    from hotdesk.market.sources import side_by_side as ask_each
 
     account = Aws()
     enabled = account.regions()
@@ -294,7 +289,7 @@ def _account(
         heard.listed[key] = usd
         progress(f"{key.partition('/')[2]}: {len(usd)} on-demand prices")
 
-    side_by_side(ask, wanted)
+    ask_each(ask, wanted)
     until = perf_counter() + list_seconds
     chosen = names(heard.machines)
     pricelist.ask(account, listed, heard.regions, chosen, told=told, until=until)

@@ -9,10 +9,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
+from hotdesk import parallel
 from hotdesk.core.errors import NotAllowed, Refused, Unreachable, Usage
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
@@ -243,26 +245,8 @@ def price_history(
 
 def side_by_side(ask: Callable[[str], T], items: Sequence[str], at_once: int = AT_ONCE) -> dict[str, T]:
     """`ask` of every item, a few at once. The threads never hold up the end of the process."""
-    import queue
-    import threading
-
-    left: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for item in items:
-        left.put(item)
-    found: dict[str, T] = {}
-
-    def work() -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                item = left.get_nowait()
-                found[item] = ask(item)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(items)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {item: found[item] for item in items if item in found}
+    answers = parallel.side_by_side([partial(ask, item) for item in items], at_once)
+    return {i: answer for i, answer in zip(items, answers, strict=True) if not isinstance(answer, Exception)}
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from hotdesk.loop.clouds import Clouds
 from hotdesk.services.explain import question_of
 from hotdesk.services.view import Public
 from hotdesk.state.store import Store
+from hotdesk.system import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -197,6 +198,4 @@ class Exposure:
 
     def _pin(self, name: str, certificate: str) -> None:
         """Kept beside the desk's keys: what `curl --cacert` or a browser may be given."""
-        from hotdesk.connect.keys import write_private
-
-        write_private(self.state / "desks" / name / "notebook-certificate.pem", certificate)
+        write_atomically(self.state / "desks" / name / "notebook-certificate.pem", certificate)

@@ -15,7 +15,6 @@ zones the state is that of the best one, and how old the best of the others is.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from functools import lru_cache
 from math import ceil, exp, log1p
@@ -26,7 +25,7 @@ import msgspec
 
 from hotdesk.core.model import Value
 from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, SemiMarkov, Terms
-from hotdesk.system import state_folder
+from hotdesk.system import state_folder, write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,14 +140,9 @@ def _minds(problem: Problem, pair: tuple[tuple[float, ...], tuple[float, ...]]) 
 
 def keep_file(path: Path, content: bytes) -> None:
     """Written whole or not at all; a full disk or a read-only folder only costs solving it again."""
-    draft = path.with_suffix(f".{os.getpid()}.draft")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            draft.write_bytes(content)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomically(path, content)
 
 
 # ---- the axes ----------------------------------------------------------------------------------------

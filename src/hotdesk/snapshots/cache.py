@@ -8,7 +8,6 @@ disks/KEY.modes   permission bits that a capture added for a moment, to be taken
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import stat
@@ -19,8 +18,9 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.snapshots.pack_file import Damaged, digest, write_atomically
+from hotdesk.snapshots.pack_file import Damaged, digest
 from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, Folders, Manifest, load_manifest, save_manifest
+from hotdesk.system import locked, write_atomically
 
 _FINE_NS = 20_000_000  # the kernel's clock for files ticks at least this often
 _SECOND_NS = 1_000_000_000  # a time without a fraction may be of a file system that keeps (two) seconds
@@ -53,7 +53,8 @@ class Notes:
             names.append(entries[at].name)
             at = entries[at].parent
         self._loosened.append((names[::-1], entry.mode, bits))
-        write_atomically(self._modes, msgspec.msgpack.encode((os.fsencode(self.disk), self._loosened)))
+        kept = msgspec.msgpack.encode((os.fsencode(self.disk), self._loosened))
+        write_atomically(self._modes, kept, durable=True)
         os.chmod(entry.name, entry.mode | bits, dir_fd=folders.fd(entry.parent))
 
     def tighten(self, root: int) -> None:
@@ -85,20 +86,15 @@ class Notes:
 def notes_of(store: Path, disk: Path) -> Iterator[Notes]:
     """The notes, held against another capture or restore of the same disk: `Refused(NOT_READY)` then."""
     notes = Notes(store, disk)
-    lock = os.open(notes.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locked(notes.lock, wait=False) as mine:
+        if not mine:
             raise Refused(
                 Kind.NOT_READY,
                 f"{disk} is being saved or restored by another process",
                 fix=f"fuser {shlex.quote(str(notes.lock))}",
                 seconds=5.0,
-            ) from None
+            )
         yield notes
-    finally:
-        os.close(lock)
 
 
 def clock_ns(folder: Path, device: int) -> int:
@@ -143,5 +139,5 @@ def forget_gone(store: Path) -> None:
         with suppress(OSError, msgspec.MsgspecError):
             disks.append(_MODES.decode(lock.with_suffix(".modes").read_bytes())[0])
         if not any(os.path.lexists(disk) for disk in disks):
-            for suffix in (".seen", ".modes", ".lock"):
-                lock.with_suffix(suffix).unlink(missing_ok=True)
+            for path in lock.parent.glob(f"{lock.stem}.*"):
+                path.unlink(missing_ok=True)

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import each
 from hotdesk.snapshots.cache import Notes, clock_ns, notes_of, smudge
-from hotdesk.snapshots.chunk_store import Store, each, is_full, no_space, opened
+from hotdesk.snapshots.chunk_store import Store, is_full, no_space, opened
 from hotdesk.snapshots.pack_file import Damaged, buffer, digest, read_into
 from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,

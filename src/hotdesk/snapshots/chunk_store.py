@@ -3,8 +3,8 @@
     store/                    0700
       lock                    shared: adding and reading; exclusive: forgetting and sweeping
       verified                which packs were read back whole, with the stat signature they had then
-      disks/                  what is remembered about a disk between captures (snapshot_notes.py)
-      packs/NAME.pack         0600; format and name: packs_file.py
+      disks/                  what is remembered about a disk between captures (cache.py)
+      packs/NAME.pack         0600; format and name: pack_file.py
       packs/new-XXXXXXXX      a pack that is being written: never read, swept by the next in line
 
 A pack appears under its name only after its bytes are on the disk, so one that has a name is whole or has
@@ -15,7 +15,6 @@ capture, found in another pack by a restore, or else reported.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import threading
@@ -24,12 +23,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import zstandard
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import each
 from hotdesk.snapshots.pack_file import (
     DIGEST,
     Buffer,
@@ -39,34 +38,16 @@ from hotdesk.snapshots.pack_file import (
     Writing,
     damage_of,
     digest,
-    fsync_folder,
     read_chunks,
     read_pack,
-    write_atomically,
 )
+from hotdesk.system import flock, fsync_folder, write_atomically
 
 PACK = 64 << 20  # when a pack is closed: small enough that a killed capture repeats little
-WORKERS = min(8, max(2, os.cpu_count() or 2))
 
 _SMALL = 4 << 20  # packs of single small parks:
 _MANY = 16  # put together when there are so many
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-_Job = TypeVar("_Job")
-_Result = TypeVar("_Result")
-
-
-@contextmanager
-def each(
-    jobs: Sequence[_Job], work: Callable[[_Job], _Result], workers: int = WORKERS
-) -> Iterator[Iterator[tuple[_Job, _Result]]]:
-    """Results in the order of the jobs, worked on by several threads, none of which outlives the block."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        futures = [(job, pool.submit(work, job)) for job in jobs]
-        yield ((job, future.result()) for job, future in futures)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class Store:
@@ -282,7 +263,7 @@ class Store:
         here = {pack.path.name for pack in self.packs.values()}
         data = msgspec.msgpack.encode({n: s for n, s in sorted(self._verified.items()) if n in here})
         with suppress(OSError):
-            write_atomically(self.folder / "verified", digest(data) + data)
+            write_atomically(self.folder / "verified", digest(data) + data, durable=True)
 
 
 _checking = threading.Lock()
@@ -297,12 +278,11 @@ def opened(folder: Path, *, exclusive: bool = False) -> Iterator[Store]:
             fsync_folder(part.parent)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with suppress(BlockingIOError):  # somebody else is at it: the temporary packs may be theirs
-            fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in folder.glob("packs/new-*"):
+        if flock(lock, wait=exclusive):  # else somebody else is at it: the temporary files may be theirs
+            for path in (*folder.glob("packs/new-*"), *folder.glob("verified.*")):
                 path.unlink(missing_ok=True)
         if not exclusive:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            flock(lock, shared=True)
         store = Store(folder)
         try:
             yield store

@@ -8,7 +8,6 @@ or many small ones. The name of a pack is the hash of its index, which holds the
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import threading
@@ -18,6 +17,8 @@ from pathlib import Path
 import blake3
 import msgspec
 import zstandard
+
+from hotdesk.system import fsync
 
 CHUNK = 4 << 20  # an append to a big file costs at most this much more than itself
 DIGEST = 32
@@ -215,39 +216,3 @@ class Writing:
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
         os.close(self.fd)
-
-
-def fsync(fd: int) -> None:
-    """On the disk, not only in the drive's cache, when this returns."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not ask the drive
-    try:
-        if full is not None:
-            fcntl.fcntl(fd, full)
-            return
-    except OSError:  # a file system that does not know it
-        pass
-    os.fsync(fd)
-
-
-def fsync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Either the old file or the whole new one, whenever the power goes; 0600."""
-    new = path.with_name(f".{path.name}.new")  # always the same name: one left by a kill is written over
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        write_at(fd, data, 0)
-        fsync(fd)
-        new.rename(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(fd)
-    fsync_folder(path.parent)

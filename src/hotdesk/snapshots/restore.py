@@ -12,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import each
 from hotdesk.snapshots.cache import Notes, notes_of, settled_ns, smudge
 from hotdesk.snapshots.capture import Progress, Steps
-from hotdesk.snapshots.chunk_store import Store, each, is_full, no_space, opened
-from hotdesk.snapshots.pack_file import Damaged, Pack, fsync_folder, read_chunks, write_at
+from hotdesk.snapshots.chunk_store import Store, is_full, no_space, opened
+from hotdesk.snapshots.pack_file import Damaged, Pack, read_chunks, write_at
 from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,
     Entry,
@@ -29,6 +30,7 @@ from hotdesk.snapshots.tree import (
     rotten,
     shown,
 )
+from hotdesk.system import fsync_folder
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -19,7 +19,8 @@ import zstandard
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots.chunk_store import Store
-from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest, write_atomically
+from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest
+from hotdesk.system import write_atomically
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"
@@ -75,7 +76,7 @@ def digests(entry: Entry) -> list[bytes]:
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
     packed = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(manifest))
-    write_atomically(path, _MAGIC + digest(packed) + packed)
+    write_atomically(path, _MAGIC + digest(packed) + packed, durable=True)
 
 
 def load_manifest(path: Path) -> tuple[Manifest, bytes]:

@@ -8,7 +8,6 @@ that what makes room, `hotdesk down` above all, can be written down on a full di
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer
+from hotdesk.system import locked
 
 #: One script per version of the file; a new version appends a script and never changes an old one.
 MIGRATIONS = (
@@ -78,8 +78,7 @@ class StateFile:
         self.db = _connect(path)
         try:
             # One process at a time: a change to WAL does not wait for others.
-            with path.with_name("hotdesk.services.exposure").open("a") as turn:
-                fcntl.flock(turn, fcntl.LOCK_EX)
+            with locked(path.with_name("hotdesk.opening")):
                 self._bring_up()
         except BaseException:
             self.db.close()

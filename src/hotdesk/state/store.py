@@ -8,7 +8,6 @@ the kernel lets go when its holder dies, however it dies.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import sys
@@ -26,6 +25,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.steps import AnyStep, Outcome, Row
 from hotdesk.state.database import StateFile
+from hotdesk.system import flock
 
 _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(AnyStep)
@@ -305,12 +305,11 @@ class Store:
             while True:
                 lock = path.open("ab", buffering=0)
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                    if not flock(lock.fileno(), wait=wait):
+                        lock.close()
+                        return None
                     if os.fstat(lock.fileno()).st_nlink:  # else its last holder has deleted it meanwhile
                         return lock
-                except BlockingIOError:
-                    lock.close()
-                    return None
                 except BaseException:
                     lock.close()
                     raise

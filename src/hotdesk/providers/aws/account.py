@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotdesk.core.errors import Kind, Missing, Refused
@@ -21,8 +20,6 @@ from hotdesk.providers.aws.session import open_session
 from hotdesk.providers.aws.settings import Settings
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     import boto3
 
 T = TypeVar("T")
@@ -50,41 +47,6 @@ def split(thing_id: str) -> tuple[str, str]:
             Kind.BAD_REQUEST, f"{thing_id!r} is not an id on AWS: it should look like us-west-2/i-0abc."
         )
     return region, bare
-
-
-def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
-    """Run calls in threads; each one's answer, or the exception it raised, in the order given."""
-    if len(calls) == 1:
-        return [_caught(calls[0])]
-    from concurrent.futures import wait
-
-    futures = [_threads().submit(_caught, call) for call in calls]
-    wait(futures)  # even when one of them ends the process: the others are not left behind
-    return [future.result() for future in futures]
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Threads that are kept: starting one takes as long as a tenth of a call. Calls nest two deep at most."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(max_workers=64, thread_name_prefix="aws")
-
-
-def _caught(call: Callable[[], T]) -> T | Exception:
-    try:
-        return call()
-    except Exception as error:
-        return error
-
-
-def all_of(*calls: Callable[[], Any]) -> list[Any]:
-    """Run calls in threads; their answers. Raises the first exception among them."""
-    found = side_by_side(calls)
-    for answer in found:
-        if isinstance(answer, Exception):
-            raise answer
-    return found
 
 
 class Account:

@@ -9,7 +9,8 @@ from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Offer
-from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
+from hotdesk.parallel import side_by_side
+from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.errors import answers
 
 CE_REGION = "us-east-1"  # Cost Explorer answers there, for all regions

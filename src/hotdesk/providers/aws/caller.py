@@ -7,7 +7,6 @@ other's address back at every connect. The id is made once and kept beside the d
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import socket
@@ -15,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hotdesk.core.ports import Clock
+from hotdesk.system import locked, write_atomically
 
 #: How long rules without an id are left to other computers of this name, which may run an older hotdesk.
 #: (From when this computer got its id: EC2 does not tell how old a rule is.)
@@ -45,22 +45,16 @@ class Computer:
 
     @cached_property
     def _made(self) -> tuple[str, float]:
-        """The id, and when it was made. Of two processes that make it at once, one wins, for both."""
+        """The id, and when it was made: by the first of several processes, for all."""
         if known := self._read():
             return known
-        made = secrets.token_hex(2), self._clock.now()
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = self._file.with_name(f"computer.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{made[0]} {made[1]:.0f}\n")
-        try:
-            os.link(new, self._file)
-        except OSError:  # another process was faster; or the file is damaged, or there are no links here
-            if not self._read():
-                new.replace(self._file)
-        finally:
-            new.unlink(missing_ok=True)
-        return self._read() or made
+        with locked(self._file.with_name(f"{self._file.name}.lock")):
+            if known := self._read():
+                return known
+            made = secrets.token_hex(2), self._clock.now()
+            write_atomically(self._file, f"{made[0]} {made[1]:.0f}\n")
+        return made
 
     def _read(self) -> tuple[str, float] | None:
         with contextlib.suppress(OSError, ValueError):

@@ -13,8 +13,9 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Image, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Clock, KeyFiles
+from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import exposure, network, quotas, tags
-from hotdesk.providers.aws.account import Account, side_by_side, split
+from hotdesk.providers.aws.account import Account, split
 from hotdesk.providers.aws.base_images import enabling
 from hotdesk.providers.aws.dry_run import Launcher, refusals
 from hotdesk.providers.aws.errors import answers, code, refusal, unreachable

@@ -17,8 +17,9 @@ from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Market, Offer, Survey
 from hotdesk.core.ports import KeyFiles
 from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import exposure, images, instances, network
-from hotdesk.providers.aws.account import Account, side_by_side, split
+from hotdesk.providers.aws.account import Account, split
 from hotdesk.providers.aws.base_images import find_base
 from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import code, refusal

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import instances, network, tags
-from hotdesk.providers.aws.account import Account, all_of, side_by_side
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.aws.network import NOTEBOOK, Group

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from hotdesk.core.model import Leftover, Survey
 from hotdesk.core.spot.prices import Storing
+from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
+from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.survey import NAME, StoragePrice

@@ -15,8 +15,9 @@ from typing import Any
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.lifecycle.descent import FINAL, marked
 from hotdesk.core.steps import BakeOrder
+from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import disks, tags
-from hotdesk.providers.aws.account import Account, all_of, qualified, side_by_side, split
+from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.base_images import usable
 from hotdesk.providers.aws.errors import GONE, answers, code
 

@@ -9,11 +9,13 @@ from typing import Any
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import SHIPPED, Market, Offer
 from hotdesk.core.steps import LaunchOrder
+from hotdesk.parallel import all_of
 from hotdesk.providers.aws import hostkeys, inventory, network, quotas, scopes, tags
-from hotdesk.providers.aws.account import Account, all_of, qualified, split
+from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import answers, code
+from hotdesk.system import write_atomically
 
 #: A base image is often full when it comes: Python packages for deep learning need this much beside it.
 BASE_DISK_GIB = 64
@@ -332,11 +334,5 @@ def _console(account: Account, region: str, bare: str) -> str:
 
 def pin(path: Path, alias: str, keys: list[str]) -> None:
     """Write a known_hosts file for one machine, whole or not at all."""
-    import os
-
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"{alias} {key}\n" for key in keys)
-    new.replace(path)
+    write_atomically(path, "".join(f"{alias} {key}\n" for key in keys))

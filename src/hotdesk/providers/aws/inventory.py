@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import outage, tags
-from hotdesk.providers.aws.account import Account, side_by_side
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
 

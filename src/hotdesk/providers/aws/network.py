@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import LaunchOrder
+from hotdesk.parallel import all_of
 from hotdesk.providers.aws import subnets, tags
-from hotdesk.providers.aws.account import Account, all_of
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import answers, code
 

@@ -18,8 +18,9 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, is_like, nearest, sold_there, wish
 from hotdesk.core.model import SHIPPED, Market, Offer, Want
 from hotdesk.core.ports import Cache
+from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import free_plan, hardware
-from hotdesk.providers.aws.account import Account, ListPrice, all_of, side_by_side
+from hotdesk.providers.aws.account import Account, ListPrice
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pricing import kept_answers, list_prices
 

@@ -15,7 +15,8 @@ import msgspec
 
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers.aws.account import Account, side_by_side
+from hotdesk.parallel import side_by_side
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
 
 KEPT_SECONDS = 86400.0

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from hotdesk.core.model import Retained
-from hotdesk.providers.aws.account import Account, qualified, side_by_side, split
+from hotdesk.parallel import side_by_side
+from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
 

@@ -27,6 +27,7 @@ from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
 from hotdesk.providers.local.paths import Folders, plain
 from hotdesk.providers.local.runtime import clock, locks, spawn
+from hotdesk.system import is_locked, locked, reap
 
 if TYPE_CHECKING:
     from hotdesk.providers.registry import Context
@@ -56,7 +57,7 @@ class Local:
         return hardware.offers(want)
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
-        spawn.reap()
+        reap()
         return looking.survey(self.folders)
 
     def access(self, instance: Instance) -> Access:
@@ -347,7 +348,7 @@ class Local:
         for file in looking.names(self.folders.images):
             picture = self._picture(id_) if (id_ := file.removesuffix(".json")) != file else None
             of_it = picture is not None and picture.order.source_id == source_id
-            if picture and of_it and picture.phase == "baking" and locks.alive(self.folders.image_lock(id_)):
+            if picture and of_it and picture.phase == "baking" and is_locked(self.folders.image_lock(id_)):
                 return True
         return False
 
@@ -372,7 +373,7 @@ class Local:
         """Drop whatever content no image holds."""
         from hotdesk.snapshots import snapshot
 
-        with locks.ordered_now(self.folders.root / "store.lock") as free:
+        with locked(self.folders.root / "store.lock", wait=False) as free:
             # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
             if free and self.folders.store.is_dir():
                 snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
@@ -414,10 +415,10 @@ class Local:
 
     # ---- small questions -------------------------------------------------------------------------
 
-    def _in_order(self) -> contextlib.AbstractContextManager[None]:
+    def _in_order(self) -> contextlib.AbstractContextManager[bool]:
         """One order at a time on this computer; each takes milliseconds."""
         self.folders.make()
-        return locks.ordered(self.folders.root / "order.lock")
+        return locked(self.folders.root / "order.lock")
 
     def _machine(self, id_: str) -> records.Machine | None:
         return (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import threading
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from hotdesk.core.errors import Kind
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Keys
 from hotdesk.core.steps import BakeOrder, LaunchOrder
+from hotdesk.system import fsync, write_atomically
 
 #: What an operating system says when nothing more can be written.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -93,38 +93,20 @@ def write(path: Path, value: Value, *, durable: bool = True) -> None:
     On a full disk, a record that is there is written over in its place: "full" can be said when it is.
     """
     data = msgspec.json.encode(value)
-    new = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        _put(new, data, os.O_CREAT | os.O_TRUNC, durable=durable)
-        new.replace(path)
+        write_atomically(path, data, durable=durable)
     except OSError as error:
-        new.unlink(missing_ok=True)
         if error.errno not in FULL or not path.exists():
             raise
-        _put(path, data, 0, durable=durable)
-    if durable:
-        sync_folder(path.parent)
-
-
-def _put(path: Path, data: bytes, flags: int, *, durable: bool) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
-    try:
-        if os.write(fd, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        os.ftruncate(fd, len(data))
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a folder's own entries survive a power cut."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            if os.write(fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            os.ftruncate(fd, len(data))
+            if durable:
+                fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def read(path: Path, type_: type[V]) -> V | None:

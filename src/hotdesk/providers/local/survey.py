@@ -13,7 +13,7 @@ from hotdesk.core.errors import Kind
 from hotdesk.core.model import Disk, Image, Instance, Leftover, Phase, Survey
 from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders, plain
-from hotdesk.providers.local.runtime import locks
+from hotdesk.system import is_locked
 
 PROVIDER, REGION, ZONE = "local", "local", "here"
 READS = 3  # of an image, each begun and never ended, before it counts as failed
@@ -59,8 +59,8 @@ def lost_its_disk(folders: Folders, id_: str, machine: records.Machine) -> bool:
     folder = folders.machine(id_)
     return (
         not (folder / "ending.json").exists()
-        and not locks.alive(folder / "run.lock")
-        and not locks.alive(folder / "end.lock")
+        and not is_locked(folder / "run.lock")
+        and not is_locked(folder / "end.lock")
         and not folders.disk(machine.order.desk).exists()
         and (folder / "prepared").exists()  # last: a deletion that goes on meanwhile removes it first
     )
@@ -94,8 +94,8 @@ def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, r
     """A machine's phase, progress, reason and last start. Locks say who lives, records say what they do."""
     folder = folders.machine(id_)
     # Locks first: a supervisor that ends between the two looks has left its last words in the record.
-    lives = locks.alive(folder / "run.lock")
-    ends = locks.alive(folder / "end.lock")
+    lives = is_locked(folder / "run.lock")
+    ends = is_locked(folder / "end.lock")
     run = records.read(folder / "run.json", records.Run)
     if (folder / "ending.json").exists():
         return (
@@ -175,7 +175,7 @@ def _images(folders: Folders) -> Iterator[Image]:
         if file.endswith(".json"):
             id_ = file.removesuffix(".json")
             # The lock before the record: whoever ends between the two looks has written down the end.
-            busy = locks.alive(folders.image_lock(id_))
+            busy = is_locked(folders.image_lock(id_))
             if picture := records.read(folders.image(id_), records.Picture):
                 yield _image(folders, id_, picture, busy=busy)
 
@@ -237,7 +237,7 @@ def _desk_of(name: str) -> str:
 def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) -> Iterator[Leftover]:
     """What an interrupted deletion or an interrupted order has left."""
     for id_, machine in machines.items():
-        if locks.alive(folders.machine(id_) / "end.lock"):  # somebody is at it
+        if is_locked(folders.machine(id_) / "end.lock"):  # somebody is at it
             continue
         if machine is None:
             kind = "machine without its disk" if (folders.machine(id_) / "prepared").exists() else ""
@@ -249,14 +249,14 @@ def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) ->
     for name in names(folders.trash):
         id_, _, _ = name.rpartition(".")
         folder = folders.trash / name
-        if id_ not in machines and names(folder) and not locks.alive(folder / "end.lock"):
+        if id_ not in machines and names(folder) and not is_locked(folder / "end.lock"):
             yield _leftover(f"trash/{name}", "half-deleted folder", _desk_of(id_))
     for file in names(folders.images):
         stem, _, kind = file.rpartition(".")
         if (
             kind == "manifest"
             and not folders.image(stem).exists()
-            and not locks.alive(folders.image_lock(stem))
+            and not is_locked(folders.image_lock(stem))
         ):
             yield _leftover(f"manifest/{stem}", "half-deleted image", _desk_of(stem))
 

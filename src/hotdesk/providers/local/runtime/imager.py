@@ -7,8 +7,6 @@ It holds the image's lock; an image whose baker has died unfinished is a failed 
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,8 +18,9 @@ import msgspec
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.runtime import clock, locks, spawn
+from hotdesk.providers.local.runtime import clock, spawn
 from hotdesk.snapshots import snapshot
+from hotdesk.system import locked, write_atomically
 
 _STATUS_SECONDS = 0.2
 
@@ -48,7 +47,7 @@ class Baker:
     def work(self, what: Callable[[], None]) -> int:
         """Do it, and write down how it ended, whatever happens."""
         try:
-            with locks.ordered(self.folders.root / "store.lock", shared=True):
+            with locked(self.folders.root / "store.lock", shared=True):
                 what()
         except Refused as refused:
             self._failed(refused.kind, refused.message)
@@ -104,12 +103,7 @@ class Baker:
     def _bake_unused(self, machine: records.Machine, manifest: Path) -> None:
         """A machine whose disk was never whole has exactly the content that it was ordered with."""
         if image := machine.order.image_id:
-            new = manifest.with_suffix(".new")
-            shutil.copyfile(self.folders.manifest(image), new)
-            new.chmod(0o600)
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
-            new.replace(manifest)
+            write_atomically(manifest, self.folders.manifest(image).read_bytes(), durable=True)
             old = records.read(self.folders.image(image), records.Picture)
             self.tell(phase="baked", progress=None, reason="", size_bytes=old.size_bytes if old else 0)
             return

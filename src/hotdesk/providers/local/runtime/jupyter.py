@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hotdesk.guest.jupyter import pinned, theirs
+from hotdesk.system import write_atomically
 
 MARK_HEADER = "X-Hotdesk-Machine"
 
@@ -87,9 +88,7 @@ def silence_news(disk: Path) -> None:
 
 def _write(path: Path, settings: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(settings), "utf-8")
-    new.replace(path)
+    write_atomically(path, json.dumps(settings))
 
 
 def write_config(

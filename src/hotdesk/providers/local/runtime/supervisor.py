@@ -26,9 +26,10 @@ from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.loopback import usual_port
 from hotdesk.providers.local import offers, records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env, spawn
+from hotdesk.providers.local.runtime import clock, environment, jupyter, python_env, spawn
 from hotdesk.providers.local.survey import last_line
 from hotdesk.snapshots.rmtree import remove_tree
+from hotdesk.system import fsync_folder, locked
 
 if TYPE_CHECKING:
     import asyncssh
@@ -172,7 +173,7 @@ class Machine:
         jupyter.silence_news(self.disk)
         if not prepared.exists():
             prepared.touch(mode=0o600)
-            records.sync_folder(self.folder)
+            fsync_folder(self.folder)
 
     def _restore(self, image: str) -> None:
         from hotdesk.snapshots import snapshot
@@ -183,7 +184,7 @@ class Machine:
                 self.tell(progress=round(share * 0.6, 3), reason=words or f"restoring {image}")
 
         self.tell(progress=0.01, reason=f"restoring {image}")
-        with locks.ordered(self.folders.root / "store.lock", shared=True):
+        with locked(self.folders.root / "store.lock", shared=True):
             snapshot.restore(self.folders.manifest(image), self.folders.store, self.disk, progress=report)
 
     def _prepare_python(self) -> None:

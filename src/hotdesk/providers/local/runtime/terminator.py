@@ -21,6 +21,7 @@ from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import clock, locks, spawn
 from hotdesk.snapshots.rmtree import remove_tree
+from hotdesk.system import is_locked
 
 _SECONDS = 20.0  # a supervisor's own limits add up to less
 _DEAF_SECONDS = 5.0
@@ -49,7 +50,7 @@ def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda
     deadline, deaf = clock.ticks() + seconds, clock.ticks() + _DEAF_SECONDS
     for number in (signal.SIGTERM, signal.SIGKILL):
         asked = 0
-        while locks.alive(lock):
+        while is_locked(lock):
             pid = locks.worker_pid(lock)
             if pid and pid != asked:
                 with contextlib.suppress(ProcessLookupError):
