@@ -10,9 +10,12 @@ without an owner fails, and has to: it asks attributes of everybody's snapshots,
 
 apache-libcloud 3.9.1: all 37 steps. It signs by version 2, in GET requests, and counts lists from 0.
 
-SkyPilot: not here. It wants a catalogue that is downloaded, and policies of IAM that moto does not take.
+SkyPilot 0.14.1: all 11 steps, each launch up to its ssh login, on-demand and spot. It fetches its catalogue
+from the fake; the price list, a file of AWS's web site, is written in its place. After the login it would
+install its runtime from the internet, as root, and the machine is a process of this computer: it is ended
+there. Its login goes to port 22, which only root may take.
 
-ansible and libcloud are not among hotdesk's requirements. `python -m venv F && F/bin/pip install -r
+ansible, libcloud and SkyPilot are not among hotdesk's requirements. `python -m venv F && F/bin/pip install -r
 tests/clients/requirements.txt`, then `HOTDESK_CLIENTS=F` has them run; without it they are skipped.
 """
 
@@ -211,6 +214,33 @@ def test_ansible(fake: FakeEc2, image: str, key: Path, tmp_path: Path) -> None:
         [OWN / "ansible-playbook", *words], env=environment, capture_output=True, text=True, timeout=900
     )
     assert run.returncode == 0, run.stdout[-3000:]
+
+
+@pytest.mark.skipif(
+    not list(OWN.parent.glob("lib/*/site-packages/sky")), reason="HOTDESK_CLIENTS: no SkyPilot"
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="SkyPilot logs in at port 22, which only root may take")
+def test_skypilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOTDESK_LIGHT_PORT", "22")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(
+        "[default]\naws_access_key_id = AKIAFAKEFAKEFAKEFAKE\naws_secret_access_key = fake\n"
+    )
+    with FakeEc2(rig="tests.light:machines", pace=0.01) as fake:
+        image = fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        environment |= {"AWS_ENDPOINT_URL": fake.url, "AWS_DEFAULT_REGION": "us-east-1"}
+        environment |= {"HOME": str(tmp_path), "PATH": f"{OWN}{os.pathsep}{os.environ['PATH']}"}
+        environment |= {"SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+        words = [OWN / "python", HERE / "skypilot_day.py", image]
+        run = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
+        assert run.returncode == 0, run.stderr[-3000:]
+        steps = json.loads(run.stdout)
+        assert [step for step in steps if not step[1]] == []
+        assert len(steps) == 11
+        things = fake.get("things", region="us-east-1")
+        left = [t for t in things if t["kind"] in {"instance", "volume"}]
+        assert [t for t in left if t["state"] not in {"terminated", "shutting-down"}] == []
 
 
 @pytest.mark.skipif(

@@ -33,6 +33,9 @@ TWO = [{"DeviceIndex": n, "AssociatePublicIpAddress": n == 0} for n in range(2)]
         ({"CpuOptions": {"CoreCount": 64, "ThreadsPerCore": 2}}, "InvalidParameterValue"),
         ({"HibernationOptions": {"Configured": True}}, "UnsupportedHibernationConfiguration"),
         ({"ImageId": "ami-zz"}, "InvalidAMIID.Malformed"),
+        ({"IamInstanceProfile": {"Name": "nobodys"}}, "InvalidParameterValue"),
+        ({"TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "a"}] * 2}]},
+         "InvalidParameterValue"),
     ],
 )  # fmt: skip
 def test_orders_that_ec2_refuses(cloud: Cloud, order: dict[str, Any], code: str) -> None:
@@ -54,6 +57,27 @@ def test_what_ec2_refuses_of_other_requests(cloud: Cloud) -> None:
          "TagLimitExceeded"),
     ):  # fmt: skip
         refused(call, code)
+
+
+def test_of_one_key_twice_the_last_is_kept(cloud: Cloud) -> None:
+    """What is tagged later may say it; what is tagged as it is made may not."""
+    machine = cloud.running()
+    twice = [{"Key": "Name", "Value": "one"}, {"Key": "Name", "Value": "one-head"}]
+    cloud.ec2.create_tags(Resources=[machine], Tags=twice)
+    assert cloud.machine(machine)["Tags"] == twice[1:]
+
+
+def test_a_role_with_a_policy_of_the_first_version_and_of_aws(cloud: Cloud) -> None:
+    iam, document = cloud.client("iam", cloud.region), '{"Statement": [{"Effect": "Allow", %s}]}'
+    trust = document % '"Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"'
+    iam.create_instance_profile(InstanceProfileName="mine")
+    refused(lambda: cloud.launch(IamInstanceProfile={"Name": "mine"}), "InvalidParameterValue")
+    iam.create_role(RoleName="mine", AssumeRolePolicyDocument=trust)
+    iam.attach_role_policy(RoleName="mine", PolicyArn="arn:aws:iam::aws:policy/AmazonEC2FullAccess")
+    mine = document % '"Action": "iam:PassRole", "Resource": "*"'
+    iam.put_role_policy(RoleName="mine", PolicyName="p", PolicyDocument=mine)
+    iam.add_role_to_instance_profile(InstanceProfileName="mine", RoleName="mine")
+    assert cloud.launch(IamInstanceProfile={"Name": "mine"})["IamInstanceProfile"]
 
 
 def test_a_console_of_xen_is_not_shown_as_it_is_now(cloud: Cloud) -> None:

@@ -19,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     # moto's stock images would make the first call take seconds and own 1300 snapshots of "ours".
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = (
+        "true"  # AmazonEC2FullAccess and its like are in every account
+    )
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     from tests.fake_ec2.listener import Listener
     from tests.fake_ec2.rig import load_rig

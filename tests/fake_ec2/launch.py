@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.fake_ec2 import catalogue, hidden_images, keys, market, network, quotas
+from tests.fake_ec2 import catalogue, hidden_images, keys, market, network, quotas, roles
 from tests.fake_ec2 import plan as free_plan
 from tests.fake_ec2.actions import Call, action
 from tests.fake_ec2.disks import check_mapping, make_volume
@@ -87,6 +87,7 @@ def check_order(world: World, region: str, order: dict[str, Any]) -> dict[str, A
     check_fit(image, kind)
     if order.get("KeyName") and order["KeyName"] not in world.moto(region).key_pairs:
         raise Problem("InvalidKeyPair.NotFound", f"The key pair '{order['KeyName']}' does not exist")
+    roles.check_profile(order)
     if no := refuse_user_data(order.get("UserData") or "", "userData"):  # (a template's is checked here)
         raise no
     check_tag_kinds(order.get("TagSpecifications"), TAGGABLE)

@@ -74,10 +74,10 @@ def an_id(prefix: str, code: str) -> Limit:
 
 
 def refuse_tags(listed: Any, member: str) -> Problem | None:
-    """128 and 256 characters, 50 tags, one key once, and `aws:` is AWS's own.
+    """128 and 256 characters, 50 tags, and `aws:` is AWS's own.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions (the model's
-    Tag$Key says 127 characters).
+    Tag$Key says 127 characters). Of one key twice CreateTags keeps the last: SkyPilot 0.14 names machines so.
     """
     keys = [str(tag.get("Key") or "") for tag in listed]
     if len(keys) > 50:
@@ -89,9 +89,15 @@ def refuse_tags(listed: Any, member: str) -> Problem | None:
             return bad_value(tag["Value"], member, "Tag value exceeds the maximum length of 256 characters")
         if key.lower().startswith("aws:"):
             return bad_value(key, member, "Tag keys starting with 'aws:' are reserved for internal use")
+    return None
+
+
+def refuse_new_tags(listed: Any, member: str) -> Problem | None:
+    """What is tagged as it is made takes each key once (cloud-custodian issue 3792)."""
+    keys = [str(tag.get("Key") or "") for tag in listed]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         return Problem("InvalidParameterValue", f"Duplicate tag key '{twice[0]}' specified.")
-    return None
+    return refuse_tags(listed, member)
 
 
 def refuse_kinds(specifications: Any, member: str) -> Problem | None:
@@ -148,6 +154,7 @@ SPOKEN = matching("rule description", f"[{_SPOKEN}]{{0,255}}", "desks' owners",
                   "Invalid rule description. Valid descriptions are strings less than 256 characters from "
                   "the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*")  # fmt: skip
 TAGS = Limit("tags", refuse_tags, [{"Key": "k" * 129, "Value": ""}], whole=True)
+NEW_TAGS = Limit("tags once", refuse_new_tags, [TAG, TAG], whole=True)
 KINDS_ONCE = Limit("kinds once", refuse_kinds, [KIND, KIND], whole=True)
 DEVICES_ONCE = Limit("devices once", refuse_devices, [{"DeviceName": "/dev/sdf"}] * 2,
                      "InvalidBlockDeviceMapping", whole=True)  # fmt: skip
@@ -188,7 +195,7 @@ PLACES: tuple[tuple[str, Limit], ...] = (
     (r"\w+Image Description", matching("image description", r".{0,255}", "d" * 256)),
     (r"CopyImage ClientToken", matching("token 128", r"[\x00-\x7f]{0,128}", "t" * 129)),
     (r"\w+ ClientToken", TOKEN_64),
-    (r"\w+ (\w+\.)?TagSpecifications\[\]\.Tags", TAGS),
+    (r"\w+ (\w+\.)?TagSpecifications\[\]\.Tags", NEW_TAGS),
     (r"(Create|Delete)Tags Tags", TAGS),
     (r"\w+ TagSpecifications", KINDS_ONCE),
     (r"CreateTags Resources", at_most("1000 resources", 1000, "InvalidParameterValue",

@@ -101,6 +101,9 @@ class World:
         self.codes: set[str] = set()  # of MFA devices, that were used
         from moto.core.base_backend import BackendDict
 
+        from tests.fake_ec2 import roles
+
+        roles.take_old_policies()
         BackendDict.reset()
 
     # ── regions and moto ─────────────────────────────────────────────────────────────────────────────────

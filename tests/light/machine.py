@@ -20,7 +20,8 @@ import asyncssh
 
 from hotdesk.providers.local.runtime import ssh_session
 
-PORT = 2022  # on the machine's own address; a real machine's is 22, which only root may take
+#: On the machine's own address. A real machine's is 22, which only root may take.
+PORT = int(os.environ.get("HOTDESK_LIGHT_PORT", "2022"))
 MARK = "HOTDESK_MACHINE"  # as at a local desk
 _JUPYTER = "HTTP/1.1 200 OK\r\nX-Hotdesk-Machine: {}\r\nContent-Length: 2\r\n\r\n{{}}"
 
@@ -63,8 +64,8 @@ def end_all(mark: str) -> None:
 
 
 class Door(asyncssh.SSHServer):
-    def __init__(self, public_key: Path, mark: str) -> None:
-        self.public_key, self.mark = public_key, mark
+    def __init__(self, public_keys: Path, mark: str) -> None:
+        self.public_keys, self.mark = public_keys, mark
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -73,8 +74,8 @@ class Door(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        known = asyncssh.read_public_key(self.public_key).public_data
-        return username == "ubuntu" and key.public_data == known
+        known = {one.public_data for one in asyncssh.read_public_key_list(self.public_keys)}
+        return username == "ubuntu" and key.public_data in known
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> object:
         """Jupyter's port is answered by ourselves."""
@@ -95,7 +96,7 @@ async def serve(volume: Path, address: str, mark: str) -> None:
         await ssh_session.serve(process, env, volume / "home")
 
     await asyncssh.create_server(
-        lambda: Door(volume / "etc" / "authorized_key", mark),
+        lambda: Door(volume / "etc" / "authorized_keys", mark),
         host=address,
         port=PORT,
         server_host_keys=[str(volume / "etc" / "host_key")],

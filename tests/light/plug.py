@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,8 @@ exec /bin/bash -c "${{line//\\/run\\/cloud-init/{lib}}}" "${{@:3}}"
 _HOST_KEYS = "-----BEGIN SSH HOST KEY KEYS-----\n{key} root@ip\n-----END SSH HOST KEY KEYS-----\n"
 #: A serial console has many writers: the kernel's line stands in the middle of a key.
 _KERNEL = "[   31.337203] NET: Registered PF_VSOCK protocol family\n"
+#: Of cloud-config in plain text: ours is compressed, and lets nobody else in.
+_KEY = re.compile(r"ssh-(?:rsa|ed25519) [A-Za-z0-9+/=]+")
 
 
 class LightMachines(Machines):
@@ -44,7 +47,7 @@ class LightMachines(Machines):
     def start(self, machine: dict[str, Any]) -> dict[str, Any]:
         root = next(d for d in machine["disks"] if d["root"])
         volume = self._volume(root["volume_id"], root["snapshot_id"])
-        self._set_up(volume, machine["public_key"])
+        self._set_up(volume, [machine["public_key"], *_KEY.findall(machine["user_data"].decode("latin-1"))])
         mark = f"{self.folder.name.rpartition('-')[2]}-{machine['id'][-8:]}-{self.dice.randrange(10**6)}"
         Path(f"/tmp/hdl-{mark}").mkdir(mode=0o700)
         address = self._address()
@@ -128,8 +131,10 @@ class LightMachines(Machines):
                     (folder / "etc").mkdir()
         return folder
 
-    def _set_up(self, volume: Path, public_key: str) -> None:
-        (volume / "etc" / "authorized_key").write_text(public_key)
+    def _set_up(self, volume: Path, public_keys: list[str]) -> None:
+        (volume / "etc" / "authorized_keys").write_text(
+            "".join(f"{key.strip()}\n" for key in public_keys if key)
+        )
         key = volume / "etc" / "host_key"
         if not key.exists():
             made = asyncssh.generate_private_key("ssh-ed25519")
