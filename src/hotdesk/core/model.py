@@ -8,7 +8,7 @@ Sizes are GiB, prices are US dollars.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -312,6 +312,11 @@ class Survey(Value, frozen=True):
             if self.is_others(machine):
                 found.setdefault(machine.desk, set()).add(machine.owner)
         return {desk: tuple(sorted(owners)) for desk, owners in found.items()}
+
+    def of_each(self, desks: Iterable[str]) -> dict[str, Seen]:
+        """What is seen of each of these desks, which may be nothing."""
+        by_desk = self.by_desk()
+        return {desk: by_desk.get(desk) or self.nothing for desk in desks}
 
     def of(self, desk: str) -> Seen:
         """What is seen of one desk, which may be nothing."""

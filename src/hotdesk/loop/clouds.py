@@ -41,9 +41,12 @@ class Clouds:
             known = self._providers[name] = self.make(name)
         return known
 
-    def survey(self, name: str) -> Survey:
-        """Everything of ours in one cloud. Raises `NotAllowed`, `Overloaded`, `Unreachable`."""
-        before = self.clock.now()
+    def survey(self, name: str, before: float | None = None) -> Survey:
+        """Everything of ours in one cloud. Raises `NotAllowed`, `Overloaded`, `Unreachable`.
+
+        `before`: a time (our clock) just before the look, where the caller knows one.
+        """
+        before = self.clock.now() if before is None else before
         try:
             survey = self.provider(name).survey()
         except OSError as error:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
-from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Instance, Seen
 from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Shared, Wide
 from hotdesk.core.steps import (
@@ -63,16 +62,14 @@ class Executor:
         self.on_proven = on_proven
         self._put_off: dict[str, int] = {}  # by desk: how often in a row its cloud was too busy to prove it
 
-    def close_interrupted(self, past: Past, now: float) -> bool:
-        """Mark steps that a crash cut off as outcome unknown; whether there were any.
+    def close(self, rows: Iterable[Row], now: float) -> None:
+        """Mark steps that a crash cut off as outcome unknown.
 
         Nobody knows when a process died: what it was waiting for may have had its effect just now.
         """
         cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
-        rows = past.undated(now)
         for row in rows:
             self.on_row(self.store.end(row, row.outcome or cut, now))
-        return bool(rows)
 
     def proven(
         self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]
@@ -191,7 +188,7 @@ class Executor:
 
 def longer(wait: Wait, who: str, times: int, now: float) -> Wait:
     """The wait, made longer with each time in a row that `who` was too busy."""
-    return replace(wait, seconds=max(wait.seconds, backoff(times, f"{who}/{now}"))) if times else wait
+    return replace(wait, seconds=max(wait.seconds, backoff(times, f"{who}/{now}")))
 
 
 def _anothers_key(desk: Desk, machine: Instance) -> Ask:

@@ -76,7 +76,7 @@ class Reconciler:
     def _tick(self, desks: Sequence[Desk]) -> Tick:
         now = self.clock.now()  # before the look: what changes during it may not be in it
         pasts = {desk.name: self._past(desk, now) for desk in desks}
-        seen, unseen = self._look(desks)
+        seen, unseen = self._look(desks, now)
         acts: list[tuple[Desk, AnyStep]] = []
         waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
@@ -96,7 +96,7 @@ class Reconciler:
                         self.store.remove(desk.name)
                 case [Wait() as wait, *_]:
                     times = self._put_off.get(desk.provider, 0) if seen[desk.name].unread else 0
-                    waits[desk.name] = longer(wait, desk.provider, times, now)
+                    waits[desk.name] = longer(wait, desk.provider, times, now) if times else wait
                 case [Ask() as ask, *_]:
                     asks[desk.name] = ask
                 case [Prove() as step, *_]:
@@ -131,7 +131,10 @@ class Reconciler:
     def _past(self, desk: Desk, now: float) -> Past:
         """A desk's past, in which every step has ended."""
         past = self.store.past(desk)
-        return self.store.past(desk) if self.executor.close_interrupted(past, now) else past
+        if cut := past.undated(now):
+            self.executor.close(cut, now)
+            return self.store.past(desk)
+        return past
 
     def settle(self, desk: Desk) -> Tick:
         """Tick until this desk is as wanted or a person must choose; the last tick.
@@ -184,7 +187,7 @@ class Reconciler:
             return None
         return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
 
-    def _look(self, desks: Collection[Desk]) -> tuple[dict[str, Seen], dict[str, Wait]]:
+    def _look(self, desks: Collection[Desk], now: float) -> tuple[dict[str, Seen], dict[str, Wait]]:
         """What is seen of each desk; and, by provider, waits for those that could not be looked at.
 
         One cloud that does not answer holds up its own desks only; where none answers, its error is raised.
@@ -195,7 +198,7 @@ class Reconciler:
         providers = {desk.provider for desk in desks}
         for name in sorted(providers):
             try:
-                survey = self.clouds.survey(name)
+                survey = self.clouds.survey(name, now)
             except Overloaded as busy:  # it does answer, if only that: the verb goes on
                 times = self._put_off[name] = self._put_off.get(name, 0) + 1
                 unseen[name] = longer(Wait(seconds=0.0, why=busy.why), name, times, self.clock.now())
@@ -205,8 +208,7 @@ class Reconciler:
                 unseen[name] = Wait(seconds=30.0, why=error.what)
                 continue
             self._put_off[name] = self._put_off.get(name, 0) + 1 if survey.unread else 0
-            by_desk = survey.by_desk()
-            seen |= {d.name: by_desk.get(d.name, survey.nothing) for d in desks if d.provider == name}
+            seen |= survey.of_each(d.name for d in desks if d.provider == name)
         if errors and len(errors) == len(providers):
             raise errors[0]
         return seen, unseen

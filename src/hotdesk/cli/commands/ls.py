@@ -66,7 +66,8 @@ def command(as_json: bool) -> None:
                 render.style(_next(view), "cyan"),
             ]
         )
-    render.echo(_fitting(heads, rows))
+    heads, rows, _ = render.fitted(heads, rows, render.columns(), ("WHERE", "SINCE", "IDLE", "TYPE"))
+    render.echo(render.table(heads, rows, right=("$/H", "COST", "SINCE")))
     render.others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
@@ -84,17 +85,6 @@ def command(as_json: bool) -> None:
 def place(view: View) -> str:
     """Where a desk is, in few words."""
     return "/".join(dict.fromkeys(part for part in (view.provider, view.zone or view.region) if part))
-
-
-def _fitting(heads: list[str], rows: list[list[str]]) -> str:
-    """The table without those columns for which a narrow terminal has no room, what to do next kept whole."""
-    for spare in (None, "WHERE", "SINCE", "IDLE", "TYPE"):
-        kept = [n for n, head in enumerate(heads) if head != spare]
-        heads, rows = [heads[n] for n in kept], [[row[n] for n in kept] for row in rows]
-        widths = [max(render.width(row[n]) for row in [heads, *rows]) for n in range(len(heads))]
-        if sum(widths) + 2 * (len(widths) - 1) <= render.columns():
-            break
-    return render.table(heads, rows, right=("$/H", "COST", "SINCE"))
 
 
 def row(view: View) -> dict[str, object]:

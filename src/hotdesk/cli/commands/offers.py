@@ -17,8 +17,8 @@ from hotdesk.cli.ui.offer_table import (
     FIELDS,
     HEADS,
     RIGHT,
+    SPARED,
     estimated,
-    fitted,
     groups,
     line,
     paragraph,
@@ -291,7 +291,7 @@ def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str
     lines = groups(catalog, rows)
     shown = lines[:limit] if limit else lines
     cells = [line(catalog, pair, latency, now) for pair in shown]
-    heads, cells, spared = fitted(HEADS, cells, render.columns())
+    heads, cells, spared = render.fitted(HEADS, cells, render.columns(), SPARED)
     render.echo(render.table(heads, cells, right=RIGHT))
     if spared:
         render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli.ui import options, render
-from hotdesk.cli.ui.offer_table import fitted, paragraph
+from hotdesk.cli.ui.offer_table import paragraph
 from hotdesk.core.errors import Missing, Usage
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _print(found: Study, figure: Figure | None) -> None:
         for row in found.per_trace
     ]
     right = heads[1:]
-    heads, rows, spared = fitted(heads, rows, render.columns(), ("CUTS", "DEAR H", "RUNS"))
+    heads, rows, spared = render.fitted(heads, rows, render.columns(), ("CUTS", "DEAR H", "RUNS"))
     render.echo(render.table(heads, rows, right=right))
     if spared:
         render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotdesk.cli.ui import options, render
-from hotdesk.cli.ui.offer_table import BANDS, fitted, paragraph
+from hotdesk.cli.ui.offer_table import BANDS, paragraph
 from hotdesk.core.errors import Missing, Unreachable, Usage
 from hotdesk.core.spot.prices import Cheapest, ZonePrices, advise, region_of
 
@@ -333,7 +333,7 @@ def _print(
     render.echo(text(figure, width=width, height=16, colour=render.colourful(sys.stdout)))
     render.echo()
     right = heads[1:-1]
-    heads, rows, spared = fitted(heads, rows, render.columns(), ("P05", "NOW", "P50", "CHANGES/D"))
+    heads, rows, spared = render.fitted(heads, rows, render.columns(), ("P05", "NOW", "P50", "CHANGES/D"))
     render.echo(render.table(heads, rows, right=right))
     if spared:
         render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))

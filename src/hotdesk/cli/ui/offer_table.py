@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -69,24 +69,6 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
 
 #: What a narrow terminal does without, the first first. The age of a price is always said.
 SPARED = ("GPU GIB", "SAVING", "TAKEN", "GIB", "VCPU")
-
-
-def fitted(
-    heads: list[str], cells: list[list[str]], width: int, spare: Sequence[str] = SPARED
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Heads and cells without the columns that there is no room for, and which those are."""
-    spared: list[str] = []
-
-    def needed() -> int:
-        kept = [n for n, head in enumerate(heads) if head not in spared]
-        return sum(max(render.width(row[n]) for row in [heads, *cells]) + 2 for n in kept) - 2
-
-    for head in spare:
-        if needed() <= width:
-            break
-        spared.append(head)
-    kept = [n for n, head in enumerate(heads) if head not in spared]
-    return [heads[n] for n in kept], [[row[n] for n in kept] for row in cells], spared
 
 
 def paragraph(text: str, *styles: str) -> None:

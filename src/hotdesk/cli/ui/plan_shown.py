@@ -257,17 +257,15 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
     heads = ["machines", "time", "cost", "x work", "", "time, 9 of 10", "cost, 9 of 10", "where it breaks"]
     if not bare:
         heads = ["offer", *heads[:-1], "evidence"]
-    from hotdesk.cli.ui.offer_table import fitted
-
     right = ("machines", "time", "cost", "x work")
     spare = ("cost, 9 of 10", "x work", "time, 9 of 10")
     last, width = heads[-1], render.columns()
     if not any(row[-1] for row in rows):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
-        spared = fitted(heads, rows, width, spare)[2]
+        spared = render.fitted(heads, rows, width, spare)[2]
     else:  # the last column may be broken
         room = min(render.NARROWEST, max(map(render.width, (last, *(row[-1] for row in rows)))))
-        spared = fitted(heads[:-1], [row[:-1] for row in rows], width - room - 2, spare)[2]
+        spared = render.fitted(heads[:-1], [row[:-1] for row in rows], width - room - 2, spare)[2]
     kept = [n for n, head in enumerate(heads) if head not in spared]
     rows = [[row[n] for n in kept] for row in rows]
     text = render.table([heads[n] for n in kept], rows, right=right, broken=True)

@@ -84,6 +84,24 @@ def table(
     return "\n".join(lines)
 
 
+def fitted(
+    heads: list[str], cells: list[list[str]], room: int, spare: Sequence[str]
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads and cells without the columns that there is no `room` for, and which those are."""
+    spared: list[str] = []
+
+    def needed() -> int:
+        kept = [n for n, head in enumerate(heads) if head not in spared]
+        return sum(max(width(row[n]) for row in [heads, *cells]) + 2 for n in kept) - 2
+
+    for head in spare:
+        if needed() <= room:
+            break
+        spared.append(head)
+    kept = [n for n, head in enumerate(heads) if head not in spared]
+    return [heads[n] for n in kept], [[row[n] for n in kept] for row in cells], spared
+
+
 def cut(text: str, size: int) -> str:
     """The text in at most `size` cells, with an ellipsis where something was left out."""
     if width(text) <= size:

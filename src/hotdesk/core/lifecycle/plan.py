@@ -116,7 +116,8 @@ def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    if ending := {m.id: m for m in seen.machines if m.phase is Phase.ENDING}:
+    machines = seen.machines
+    if ending := {m.id: m for m in machines if m.phase is Phase.ENDING}:
         for half in seen.leftovers:
             if half.of in ending:
                 step = Delete(id=half.id, why=half.why)
@@ -132,9 +133,9 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return delete_everything(desk, seen)
     if leave := left(desk, seen, past):
         return [leave]
-    if len(seen.machines) > 1:
+    if len(machines) > 1:
         return [_settle_twins(desk, seen, past, now)]
-    if seen.rivals and (desk.goal is Goal.RUNNING or seen.machines or seen.disks):
+    if seen.rivals and (desk.goal is Goal.RUNNING or machines or seen.disks):
         return [_several_ends(desk, seen)]
     live = seen.live
     if live is None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\Z")
@@ -32,23 +33,23 @@ class Folders:
     def of(state: Path) -> Folders:
         return Folders(Path(os.path.abspath(state)) / "local")  # noqa: PTH100 - resolve() would follow links
 
-    @property
+    @cached_property
     def machines(self) -> Path:
         return self.root / "machines"
 
-    @property
+    @cached_property
     def disks(self) -> Path:
         return self.root / "disks"
 
-    @property
+    @cached_property
     def images(self) -> Path:
         return self.root / "images"
 
-    @property
+    @cached_property
     def store(self) -> Path:
         return self.root / "store"
 
-    @property
+    @cached_property
     def trash(self) -> Path:
         return self.root / "trash"
 

@@ -22,13 +22,14 @@ _GIB = 2.0**30
 
 
 def survey(folders: Folders) -> Survey:
-    machines = dict(_machines(folders))
+    root, files = folders.machines, names(folders.images)
+    machines = {id_: _Machine(root / id_, folders) for id_ in names(root)}
     return Survey(
         provider=PROVIDER,
-        instances=tuple(_instance(folders, id_, machine) for id_, machine in machines.items() if machine),
+        instances=tuple(_instance(id_, one, one.record) for id_, one in machines.items() if one.record),
         disks=tuple(_disks(folders, machines)),
-        images=tuple(_images(folders)),
-        leftovers=tuple(_leftovers(folders, machines)),
+        images=tuple(_images(folders, files)),
+        leftovers=tuple(_leftovers(folders, machines, files)),
         linear=True,
         lag_seconds=0.0,
         poll_seconds=0.1,
@@ -45,10 +46,20 @@ def names(folder: Path) -> list[str]:
 # ---- machines ----------------------------------------------------------------------------------------
 
 
-def _machines(folders: Folders) -> Iterator[tuple[str, records.Machine | None]]:
-    for id_ in names(folders.machines):
-        machine = records.read(folders.machine(id_) / "machine.json", records.Machine)
-        yield id_, None if machine and lost_its_disk(folders, id_, machine) else machine
+class _Machine:
+    """One machine's folder, looked at once: which of its locks are held, and then its record."""
+
+    def __init__(self, folder: Path, folders: Folders) -> None:
+        self.folder = folder
+        # Locks first: a supervisor that ends between the two looks has left its last words in the record.
+        self.lives, self.ends = is_locked(folder / "run.lock"), is_locked(folder / "end.lock")
+        self.record = records.read(folder / "machine.json", records.Machine)
+        if self.record and self.off and _lost(folder, folders.disks / self.record.order.desk):
+            self.record = None
+
+    @property
+    def off(self) -> bool:
+        return not self.lives and not self.ends
 
 
 def lost_its_disk(folders: Folders, id_: str, machine: records.Machine) -> bool:
@@ -57,21 +68,25 @@ def lost_its_disk(folders: Folders, id_: str, machine: records.Machine) -> bool:
     Started again it would have an empty one, whose image would then be taken for the newest work.
     """
     folder = folders.machine(id_)
+    off = not is_locked(folder / "run.lock") and not is_locked(folder / "end.lock")
+    return off and _lost(folder, folders.disk(machine.order.desk))
+
+
+def _lost(folder: Path, disk: Path) -> bool:
+    """Whether a machine that is off has lost this disk, and is not being deleted itself."""
     return (
         not (folder / "ending.json").exists()
-        and not is_locked(folder / "run.lock")
-        and not is_locked(folder / "end.lock")
-        and not folders.disk(machine.order.desk).exists()
+        and not disk.exists()
         and (folder / "prepared").exists()  # last: a deletion that goes on meanwhile removes it first
     )
 
 
-def _instance(folders: Folders, id_: str, machine: records.Machine) -> Instance:
-    phase, progress, reason, run = machine_now(folders, id_)
-    order = machine.order
+def _instance(id_: str, machine: _Machine, record: records.Machine) -> Instance:
+    phase, progress, reason, run = _now(machine.folder, lives=machine.lives, ends=machine.ends)
+    order = record.order
     return Instance(
         id=id_,
-        name=order.name,
+        name=id_,  # see `Local.launch`
         desk=order.desk,
         generation=order.generation,
         phase=phase,
@@ -93,9 +108,11 @@ def _instance(folders: Folders, id_: str, machine: records.Machine) -> Instance:
 def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, records.Run | None]:
     """A machine's phase, progress, reason and last start. Locks say who lives, records say what they do."""
     folder = folders.machine(id_)
-    # Locks first: a supervisor that ends between the two looks has left its last words in the record.
-    lives = is_locked(folder / "run.lock")
-    ends = is_locked(folder / "end.lock")
+    return _now(folder, lives=is_locked(folder / "run.lock"), ends=is_locked(folder / "end.lock"))
+
+
+def _now(folder: Path, *, lives: bool, ends: bool) -> tuple[Phase, float | None, str, records.Run | None]:
+    """What a machine does; its locks were looked at before."""
     run = records.read(folder / "run.json", records.Run)
     if (folder / "ending.json").exists():
         return (
@@ -137,16 +154,12 @@ def disk_id(desk: str) -> str:
     return f"disk-{desk}"
 
 
-def _disks(folders: Folders, machines: dict[str, records.Machine | None]) -> Iterator[Disk]:
+def _disks(folders: Folders, machines: dict[str, _Machine]) -> Iterator[Disk]:
     """Disks whose machine is gone. One that nobody wrote a record of may be somebody's only copy."""
-    with_machine = {machine.order.desk for machine in machines.values() if machine}
-    for desk in names(folders.disks):
-        if (
-            not plain(desk)
-            or desk.endswith(".json")
-            or desk in with_machine
-            or not folders.disk(desk).is_dir()
-        ):
+    with_machine = {machine.record.order.desk for machine in machines.values() if machine.record}
+    root = folders.disks
+    for desk in names(root):
+        if desk.endswith(".json") or desk in with_machine or not plain(desk) or not (root / desk).is_dir():
             continue
         owner = records.read(folders.disk_record(desk), records.Owner)
         yield Disk(
@@ -164,14 +177,16 @@ def _disks(folders: Folders, machines: dict[str, records.Machine | None]) -> Ite
 
 def _next_generation(folders: Folders, desk: str) -> int:
     """Later than every image, so that no image is taken for a newer copy of an unknown disk."""
-    return 1 + max((i.generation for i in _images(folders) if i.desk == desk), default=0)
+    return 1 + max(
+        (i.generation for i in _images(folders, names(folders.images)) if i.desk == desk), default=0
+    )
 
 
 # ---- images ------------------------------------------------------------------------------------------
 
 
-def _images(folders: Folders) -> Iterator[Image]:
-    for file in names(folders.images):
+def _images(folders: Folders, files: list[str]) -> Iterator[Image]:
+    for file in files:
         if file.endswith(".json"):
             id_ = file.removesuffix(".json")
             # The lock before the record: whoever ends between the two looks has written down the end.
@@ -234,24 +249,27 @@ def _desk_of(name: str) -> str:
     return found["desk"] if found else ""
 
 
-def _leftovers(folders: Folders, machines: dict[str, records.Machine | None]) -> Iterator[Leftover]:
+def _leftovers(folders: Folders, machines: dict[str, _Machine], files: list[str]) -> Iterator[Leftover]:
     """What an interrupted deletion or an interrupted order has left."""
     for id_, machine in machines.items():
-        if is_locked(folders.machine(id_) / "end.lock"):  # somebody is at it
+        folder, record = machine.folder, machine.record
+        whole = record is not None and not (folder / "ending.json").exists()
+        if whole or machine.ends or is_locked(folder / "end.lock"):  # or somebody is at it
             continue
-        if machine is None:
-            kind = "machine without its disk" if (folders.machine(id_) / "prepared").exists() else ""
+        if record is None:
+            kind = "machine without its disk" if (folder / "prepared").exists() else ""
             yield _leftover(f"machine/{id_}", kind or "half-made machine", _desk_of(id_))
-        elif (folders.machine(id_) / "ending.json").exists():
-            said = last_line(folders.machine(id_) / "ender.log")
+        else:
+            said = last_line(folder / "ender.log")
             why = f"its deletion was interrupted; its last words: {said}"
-            yield _leftover(f"machine/{id_}", "half-deleted machine", machine.order.desk, of=id_, why=why)
-    for name in names(folders.trash):
+            yield _leftover(f"machine/{id_}", "half-deleted machine", record.order.desk, of=id_, why=why)
+    trash = folders.trash
+    for name in names(trash):
         id_, _, _ = name.rpartition(".")
-        folder = folders.trash / name
+        folder = trash / name
         if id_ not in machines and names(folder) and not is_locked(folder / "end.lock"):
             yield _leftover(f"trash/{name}", "half-deleted folder", _desk_of(id_))
-    for file in names(folders.images):
+    for file in files:
         stem, _, kind = file.rpartition(".")
         if (
             kind == "manifest"
