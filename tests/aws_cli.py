@@ -1,7 +1,7 @@
 """The real command line, in processes of its own, at a fake EC2 with light machines behind it.
 
-A test module imports the fixtures `cloud` and `ask`. The fake is one for the module; each test has it as new,
-with ids that no other test has, and a state folder of its own.
+A test module imports the fixtures `cloud` and `ask`. The fake is one for all; each test has it as new, with
+ids that no other test has, and a state folder of its own.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _SEEDS = itertools.count(os.getpid() * 100)
 
 
 @pytest.fixture(scope="module")
-def lit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEc2]:
-    pytest.importorskip("moto", reason="moto is not installed")
-    pytest.importorskip("asyncssh", reason="asyncssh is not installed")
-    from tests.light.desk import light_cloud
+def lit(light_ec2: FakeEc2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEc2]:
+    from tests.light.desk import known, ssh_for
 
-    with pytest.MonkeyPatch.context() as patch, light_cloud(tmp_path_factory.mktemp("light"), patch) as fake:
-        yield fake
+    with pytest.MonkeyPatch.context() as patch:
+        ssh_for(tmp_path_factory.mktemp("light"), patch)
+        known(light_ec2, patch)
+        yield light_ec2
 
 
 @pytest.fixture

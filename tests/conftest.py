@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +17,35 @@ if TYPE_CHECKING:
     from tests.fake_ec2.process import FakeEc2
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+#: Fixtures that start hotdesk in a process of its own, a cloud, or machines: whoever uses one is slow.
+STARTS = {"hotdesk", "fake_ec2", "lit", "ground", "rig", "moto"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if STARTS.intersection(getattr(item, "fixturenames", ())) or item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this computer has not got, and say what that is."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+    if item.get_closest_marker("browser") and chromium() is None:
+        pytest.skip("there is no Chromium here: apt-get install chromium")
+    for mark in item.iter_markers("tools"):
+        for name in mark.args:
+            if shutil.which(name) is None:
+                pytest.skip(f"no {name} on this computer")
+    for mark in item.iter_markers("recorded"):
+        if not mark.args[0].exists():
+            pytest.skip(f"the recorded {mark.args[0].name} is not beside the project")
+
+
+def chromium() -> str | None:
+    """The browser's program, under whichever name this system has it."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @pytest.fixture
@@ -58,17 +89,36 @@ def hotdesk(home: Path) -> Iterator[Command]:
         pass  # a test that damaged the state made no desk
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeEc2]:
-    """The fake EC2, one for a module: it takes a second to start."""
+@pytest.fixture(scope="session")
+def fake_ec2() -> Iterator[FakeEc2]:
+    """The fake EC2, one for a process of pytest: it takes a second of a processor to start."""
     pytest.importorskip("moto", reason="moto is not installed")
     from tests.fake_ec2.process import FakeEc2
 
     with FakeEc2() as fake:
         yield fake
-        from tests.aws_members import unlisted
 
-        unlisted(fake)  # whatever hotdesk has sent is known, with its limit
+
+@pytest.fixture(scope="session")
+def light_ec2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEc2]:
+    """The fake EC2 with machines that can be logged into, one for a process of pytest."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    pytest.importorskip("asyncssh", reason="asyncssh is not installed")
+    from tests.light.desk import light_cloud
+
+    with contextlib.ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            fake = running.enter_context(light_cloud(tmp_path_factory.mktemp("light"), patch))
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def server(fake_ec2: FakeEc2) -> Iterator[FakeEc2]:
+    """The fake EC2; whoever uses it makes it new (`quick`, or `reset`)."""
+    yield fake_ec2
+    from tests.aws_members import unlisted
+
+    unlisted(fake_ec2)  # whatever hotdesk has sent is known, with its limit
 
 
 @pytest.fixture

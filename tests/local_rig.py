@@ -27,7 +27,12 @@ needs = functools.cache(shutil.which)
 
 
 def tool(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(needs(name) is None, reason=f"no {name} on this computer")
+    return pytest.mark.tools(name)
+
+
+def one_desk(module: str) -> pytest.MarkDecorator:
+    """All tests of the module in one process: they share a desk, which takes two seconds of a processor."""
+    return pytest.mark.xdist_group(module)
 
 
 class LocalRig:

@@ -18,9 +18,7 @@ POOLS_2022 = TRACES / "skypilot-spot-traces" / "availability" / "1-node" / "aws-
 ZONES_2023 = TRACES / "skypilot-spot-traces" / "availability" / "1-node" / "aws-02-15-2023"
 WINDOWS = TRACES / "cbl-windows" / "window_starts.json"
 
-recorded = pytest.mark.skipif(
-    not POOLS_2022.is_dir(), reason="the recorded traces (github.com/skypilot-org/spot-traces) are not here"
-)
+recorded = pytest.mark.recorded(POOLS_2022)
 
 
 def made(seed: int, ticks: int, zones: int = 1, minutes: float = 10.0):  # type: ignore[no-untyped-def]

@@ -26,7 +26,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,17 +44,11 @@ OWN = Path(os.environ.get("HOTDESK_CLIENTS", "/nowhere")) / "bin"
 SOON = {"Delay": 1, "MaxAttempts": 60}
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[FakeEc2]:
-    """With a clock that runs: a machine boots in 0.15 s."""
-    with FakeEc2() as server:
-        yield server
-
-
 @pytest.fixture
-def fake(running: FakeEc2) -> FakeEc2:
-    running.post("reset")
-    return running
+def fake(server: FakeEc2) -> FakeEc2:
+    """With a clock that runs: a machine boots in 0.15 s."""
+    server.post("reset")
+    return server
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from hotdesk.connect import copying, placing
 from hotdesk.connect.sync import contents
 from hotdesk.core.errors import Missing, NeedsDecision
 from hotdesk.core.ports import Access
-from tests.local_rig import rig_in, tool
+from tests.local_rig import one_desk, rig_in, tool
 
-pytestmark = [tool("ssh"), tool("rsync"), tool("git")]
+pytestmark = [tool("ssh"), tool("rsync"), tool("git"), one_desk("copying"), pytest.mark.slow]
 
 KILLS = int(os.environ.get("HOTDESK_KILLS", "6"))
 MIB = 1 << 20

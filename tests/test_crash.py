@@ -18,6 +18,7 @@ from hotdesk.core.model import Goal, Market, Offer
 from tests.laptop import CrashAt, Laptop
 from tests.sim import Cloud, Crash, Faults, offers
 
+pytestmark = pytest.mark.slow
 Act = tuple[str, Goal, tuple[Offer, ...], bool]
 
 

@@ -16,23 +16,12 @@ import pytest
 pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
-from tests.fake_ec2.checks import Cloud, all_checks, standing_still
+from tests.fake_ec2.checks import Cloud, all_checks
+from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
 from tests.fake_ec2.process import FakeEc2
 
 CHECKS = all_checks()
 MOTO_IMAGE = "ami-0123456789abcdef0"
-
-
-@pytest.fixture(scope="module")
-def fake() -> Iterator[FakeEc2]:
-    """At the real cloud's pace, with a clock that stands still until a check lets time pass."""
-    with FakeEc2(seed=7, pace=1) as server:
-        yield server
-
-
-@pytest.fixture
-def cloud(fake: FakeEc2, tmp_path: Path) -> Cloud:
-    return standing_still(fake, tmp_path)
 
 
 @pytest.mark.parametrize("name", CHECKS)

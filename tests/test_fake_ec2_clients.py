@@ -19,7 +19,7 @@ pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install '
 
 
 from tests.fake_ec2.checks import DEEP, Cloud, specs
-from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
+from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
 from tests.fake_ec2.process import ROOT, FakeEc2
 
 
@@ -85,7 +85,7 @@ def test_price_history_comes_in_pages_without_gaps(cloud: Cloud) -> None:
 def test_one_seed_is_one_history_and_servers_do_not_share(fake: FakeEc2) -> None:
     def history(server: FakeEc2) -> list[Any]:
         server.post("reset", seed=5)
-        server.post("clock", rate=0, set="2026-11-20T00:00:00Z")
+        server.post("clock", rate=0, pace=1, set="2026-11-20T00:00:00Z")
         image = server.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
         cloud = Cloud(server.client, image, lambda seconds: server.post("clock", advance=seconds), Path())
         cloud.running(TagSpecifications=specs("instance"))
@@ -143,6 +143,8 @@ def test_the_server_leaves_when_its_starter_has_gone() -> None:
     script = """
 import os
 from tests.fake_ec2.process import ROOT, FakeEc2
+
+pytestmark = pytest.mark.slow
 fake = FakeEc2().__enter__()
 print(fake.process.pid, fake.url, flush=True)
 os._exit(9)

@@ -17,8 +17,10 @@ from botocore.exceptions import ClientError, ConnectionClosedError  # type: igno
 
 from tests.fake_ec2.checks import DEEP, SPOT, TAGS, Cloud, refused, specs, states
 from tests.fake_ec2.clock import NEVER_PACED
-from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
+from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
 from tests.fake_ec2.process import FakeEc2
+
+pytestmark = pytest.mark.slow
 
 # ── time and sight ───────────────────────────────────────────────────────────────────────────────────────
 

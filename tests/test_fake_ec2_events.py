@@ -9,7 +9,7 @@ pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install '
 
 
 from tests.fake_ec2.checks import SPOT, TAGS, Cloud, refused, root, specs, states
-from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
+from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
 from tests.fake_ec2.process import FakeEc2
 
 # ── what happens behind our back ─────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip i
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
 from tests.fake_ec2.checks import Cloud, refused, root
-from tests.fake_ec2.fixtures import cloud, fake, server  # noqa: F401
+from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
 from tests.fake_ec2.process import FakeEc2
 
 SPOT = {"MarketType": "spot"}

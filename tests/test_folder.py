@@ -217,7 +217,7 @@ def test_hotdeskignore_leaves_out_what_git_knows_and_reaches_into_clones(
     }  # fmt: skip
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.root
 def test_a_repository_of_another_owner_is_read_and_nothing_of_it_is_run(place: Path) -> None:
     folder, canary = place / "project", place / "canary"
     put(folder, ".gitignore", "*.bin\n")
@@ -305,7 +305,7 @@ def test_without_git_no_other_rule_is_guessed(place: Path, monkeypatch: pytest.M
         (place / "project" / name).unlink()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.root
 @pytest.mark.parametrize("everything", [True, False])
 def test_what_may_not_be_read_is_told_and_not_left_out_silently(
     monkeypatch: pytest.MonkeyPatch, everything: bool

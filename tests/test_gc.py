@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from hotdesk.core.lifecycle.descent import mark
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey
 from hotdesk.services.orphans import things
 from tests.conftest import Command
+from tests.fake_ec2.process import FakeEc2
 
 
 def image(id_: str, desk: str = "blue", generation: int = 1, **more: object) -> Image:
@@ -87,17 +87,11 @@ def test_the_command_shows_first_and_deletes_only_when_told(hotdesk: Command, tm
 
 
 @pytest.fixture
-def crowded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    pytest.importorskip("moto", reason="moto is not installed")
-    from tests.aws_desk import HOME, quick
-    from tests.fake_ec2.process import FakeEc2
+def crowded(home: Path, fake: FakeEc2) -> FakeEc2:
+    from tests.aws_desk import HOME
 
-    with FakeEc2() as server:
-        for key, value in server.environment(HOME).items():
-            monkeypatch.setenv(key, value)
-        with quick(server) as fake:
-            fake.post("crowd", regions=[HOME], count=6)
-            yield fake
+    fake.post("crowd", regions=[HOME], count=6)
+    return fake
 
 
 def test_everything_of_ours_that_is_left_and_nothing_of_theirs(crowded: object, home: Path) -> None:

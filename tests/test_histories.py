@@ -38,6 +38,7 @@ def counted(where: tuple, seed: int = 0) -> tuple[int, int]:
 # ---- one thing, at every place -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [HERE, SPOT], ids=["on-demand", "spot"])
 def test_a_change_of_mind_at_every_boundary(where: tuple) -> None:
     """The command is killed, and the next one wants something else. Every other goal has its turn."""
@@ -79,6 +80,7 @@ def test_a_refusal_at_every_call_ends_well_or_in_a_question(kind: Kind) -> None:
             short_day(laptop, where, asks_max=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stoppable", [False, True])
 def test_an_interruption_at_every_boundary(stoppable: bool) -> None:
     """The cloud takes the spot machine back just then; its disk is left, is saved, and the desk goes on."""

@@ -24,9 +24,13 @@ from hotdesk.core.model import Instance
 from hotdesk.guest import idle
 from hotdesk.guest.idle import Watch
 from tests.conftest import Command
-from tests.local_rig import LocalRig, rig_in, tool, wait_for
+from tests.local_rig import LocalRig, one_desk, rig_in, tool, wait_for
 
-pytestmark = [tool("ssh"), pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")]
+pytestmark = [
+    tool("ssh"),
+    one_desk("idle"),
+    pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc"),
+]
 
 
 @pytest.fixture(scope="module")

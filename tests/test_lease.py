@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from hotdesk.loop.leases import Leases, kept, period
 from hotdesk.services.limits import Limits
 from hotdesk.state.store import Store
 from tests.conftest import Command
+from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool, wait_for
 from tests.truth import Clock
 
@@ -179,18 +179,12 @@ def test_an_open_terminal_keeps_a_real_desk_and_then_it_parks_itself(
 
 
 @pytest.fixture
-def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    pytest.importorskip("moto", reason="moto is not installed")
-    from tests.aws_desk import HOME, Laptop, quick
-    from tests.fake_ec2.process import FakeEc2
+def laptop(fake: FakeEc2, tmp_path: Path) -> Iterator[object]:
+    from tests.aws_desk import Laptop
 
-    with FakeEc2() as server, contextlib.ExitStack() as stack:
-        for key, value in server.environment(HOME).items():
-            monkeypatch.setenv(key, value)
-        stack.enter_context(quick(server))
-        made = Laptop(server, tmp_path / "one")
-        yield made
-        made.store.close()
+    made = Laptop(fake, tmp_path / "one")
+    yield made
+    made.store.close()
 
 
 @pytest.mark.parametrize("market", list(Market))

@@ -20,15 +20,21 @@ from hotdesk.connect.readiness import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance
 from hotdesk.core.ports import Access
-from tests.local_rig import LocalRig, needs, rig_in, tool
+from tests.local_rig import LocalRig, needs, one_desk, rig_in, tool
 
-pytestmark = tool("ssh")
+pytestmark = [tool("ssh"), one_desk("local jupyter")]
 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRig]:
-    with rig_in(tmp_path_factory.mktemp("state")) as rig:
+    node = tmp_path_factory.mktemp("bin") / "node"
+    node.write_text(f"#!/bin/sh\necho $* >> {node}.asked\n")
+    node.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch, rig_in(tmp_path_factory.mktemp("state")) as rig:
+        patch.setenv("PATH", f"{node.parent}{os.pathsep}{os.environ['PATH']}")
         yield rig
+        asked = node.with_suffix(".asked")
+        assert not asked.exists() or "yarn" not in asked.read_text(), "JupyterLab prepares to build itself"
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from hotdesk.core.model import Instance, Phase, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local.runtime import locks
-from tests.local_rig import LocalRig, marked, rig_in, tool, wait_for
+from tests.local_rig import LocalRig, marked, one_desk, rig_in, tool, wait_for
 
-pytestmark = tool("ssh")
+pytestmark = [tool("ssh"), one_desk("local machine")]
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 
 from hotdesk.connect.readiness import prove
 from hotdesk.core.model import Instance
-from tests.local_rig import LocalRig, rig_in, tool, wait_for
+from tests.local_rig import LocalRig, one_desk, rig_in, tool, wait_for
 from tests.test_local_jupyter import Browser, Denied, password
 
-pytestmark = tool("ssh")
+pytestmark = [tool("ssh"), one_desk("local notebook")]
 #: What would move Jupyter, or let others in; and what is the owner's to say.
 SETTINGS = """\
 c.ServerApp.base_url = "/foo/"

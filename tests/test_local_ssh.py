@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.model import Instance
-from tests.local_rig import LocalRig, marked, needs, rig_in, ssh_options, tool, wait_for
+from tests.local_rig import LocalRig, marked, needs, one_desk, rig_in, ssh_options, tool, wait_for
 
-pytestmark = tool("ssh")
+pytestmark = [tool("ssh"), one_desk("local ssh")]
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,10 @@ from hotdesk.market import refresh
 from hotdesk.market.catalog import build
 from hotdesk.providers.aws.spot_advisor import fetch, read_advice
 from hotdesk.state.store import Store
+from tests.fake_ec2.process import FakeEc2
 from tests.market_server import ADVICE, Server
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 KEYS = [
     *("provider", "region", "zone", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus"),
@@ -353,14 +355,10 @@ def test_the_advisor_file_is_read_strictly_and_row_by_row() -> None:
 # ---- with an account -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Any]:
-    pytest.importorskip("boto3", reason="the account's prices need the extra `aws`")
-    pytest.importorskip("moto", reason="the fake EC2 needs moto")
-    from tests.fake_ec2.process import FakeEc2
-
-    with FakeEc2(seed=3) as fake:
-        yield fake
+@pytest.fixture
+def cloud(fake_ec2: FakeEc2) -> FakeEc2:
+    fake_ec2.post("reset", seed=3)
+    return fake_ec2
 
 
 def test_an_account_gives_live_prices_of_every_zone(tmp_path: Path, cloud: Any, server: Server) -> None:

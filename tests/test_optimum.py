@@ -115,6 +115,7 @@ def test_by_hand() -> None:
     assert optimum_usd(dear, up, np.array([0]))[0, 0] == pytest.approx(8 * 0.2 + 2 * 1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     gap=st.sampled_from([195.0, 300.0, 600.0, 900.0, 3600.0, 431.7]),

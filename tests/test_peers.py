@@ -24,6 +24,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Market, Seen, Want
 from hotdesk.core.steps import Bake, Launch, Prove
 from tests.conftest import Command
+from tests.fake_ec2.process import FakeEc2
 from tests.laptop import HERE, SPOT, THERE, CrashAt, a_desk, reach, until
 from tests.sim import Crash
 
@@ -234,24 +235,16 @@ def test_no_price_without_its_unit(hotdesk: Command, words: tuple[str, ...]) -> 
             assert re.search(r"/h|/month|a month|an hour|spent|TOTAL|together|this month", price + line), line
 
 
-def test_the_group_goes_when_nothing_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_goes_when_nothing_uses_it(tmp_path: Path, fake: FakeEc2) -> None:
     """Security groups, key pairs and addresses were left behind by every launch, and never deleted."""
-    pytest.importorskip("moto", reason="moto is not installed")
-    from tests.aws_desk import HOME as REGION
     from tests.aws_desk import Laptop as AwsLaptop
-    from tests.aws_desk import quick
-    from tests.fake_ec2.process import FakeEc2
 
-    with FakeEc2() as server:
-        for key, value in server.environment(REGION).items():
-            monkeypatch.setenv(key, value)
-        with quick(server):
-            mine = AwsLaptop(server, tmp_path)
-            assert mine.do(Goal.RUNNING) is None
-            assert mine.do(Goal.GONE) is None
-            mine.time.sleep(4000.0)  # a machine that ended is listed for an hour
-            assert mine.gc() == []
-            kinds = {"security-group", "key-pair", "elastic-ip", "volume", "snapshot", "image"}
-            left = [r for r in mine.things() if r["kind"] in kinds and r["tags"].get("hotdesk") == "1"]
-            assert left == []
-            mine.store.close()
+    mine = AwsLaptop(fake, tmp_path)
+    assert mine.do(Goal.RUNNING) is None
+    assert mine.do(Goal.GONE) is None
+    mine.time.sleep(4000.0)  # a machine that ended is listed for an hour
+    assert mine.gc() == []
+    kinds = {"security-group", "key-pair", "elastic-ip", "volume", "snapshot", "image"}
+    left = [r for r in mine.things() if r["kind"] in kinds and r["tags"].get("hotdesk") == "1"]
+    assert left == []
+    mine.store.close()

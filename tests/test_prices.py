@@ -167,7 +167,7 @@ def test_figures_of_a_made_history_are_exact(tmp_path: Path) -> None:
     assert agree(folder, "p2.xlarge", on_demand="0.9", under="0.3") == {"us-east-1f"}
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the recorded histories of 2020 are not beside the project")
+@pytest.mark.recorded(REAL)
 @pytest.mark.parametrize(
     ("instance_type", "region", "on_demand", "under", "pinned"),
     [
@@ -185,7 +185,7 @@ def test_figures_of_recorded_histories_are_exact(
     assert agree(REAL / region, instance_type, on_demand=on_demand, under=under) == pinned
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the recorded histories of 2020 are not beside the project")
+@pytest.mark.recorded(REAL)
 def test_what_was_published_of_2020_is_found_again() -> None:
     """N. Virginia: all of the time above $0.30 but never above on-demand; its zone f had no market at all."""
     history = read(REAL / "us-east-1").of(["p2.xlarge"])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytest.importorskip("moto", reason="moto is not installed")
-pytestmark = pytest.mark.xdist_group("real machines")  # a processor each is too much to ask
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("real machines")]  # a processor each is too much
 TOOLS = ("tmux", "htop", "screen", "git", "rsync")
 PACKAGE = "tabulate"  # small, pure Python, and nothing that JupyterLab needs
 page = test_browser.page  # a fixture: Chromium

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Command
+from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
 
 pytestmark = [tool("ssh"), tool("rsync")]
@@ -80,14 +81,10 @@ def test_what_belongs_to_a_plan_is_refused_without_one(hotdesk: Command, project
 # ---- a cloud -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Any]:
-    pytest.importorskip("boto3", reason="the account's prices need the extra `aws`")
-    pytest.importorskip("moto", reason="the fake EC2 needs moto")
-    from tests.fake_ec2.process import FakeEc2
-
-    with FakeEc2(seed=3) as fake:
-        yield fake
+@pytest.fixture
+def cloud(fake_ec2: FakeEc2) -> FakeEc2:
+    fake_ec2.post("reset", seed=3)
+    return fake_ec2
 
 
 Run = subprocess.CompletedProcess[str]

@@ -1,7 +1,5 @@
 """A long job on real machines: each instance of the fake EC2 is a whole Linux system with its own agent.
 
-HOTDESK_LONG=1 pytest tests/test_run_rig.py    as root
-
 test_run_ec2.py is the same on machines that start at once.
 """
 
@@ -21,10 +19,7 @@ from tests.test_run import Laptop
 from tests.test_run_ec2 import machine
 from tests.test_run_moves import COUNT
 
-pytestmark = [
-    test_rig.pytestmark,
-    pytest.mark.skipif(os.environ.get("HOTDESK_LONG") != "1", reason="HOTDESK_LONG=1 asks for it: minutes"),
-]
+pytestmark = [*test_rig.pytestmark, pytest.mark.long]
 ground, fake = test_rig.ground, test_rig.fake  # fixtures
 SECONDS = 300.0
 

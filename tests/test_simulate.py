@@ -133,6 +133,7 @@ def test_the_published_table_to_four_digits(change: float, deadline: int) -> Non
         assert not runs.late.any()
 
 
+@pytest.mark.slow
 @recorded
 def test_the_published_optima_to_four_digits() -> None:
     from hotdesk.simulate.optimum import optimum_usd
@@ -148,6 +149,7 @@ def test_the_published_optima_to_four_digits() -> None:
     assert [round(x / (48 * 3.06), 4) for x in total] == [TABLE[0.2, d][2] for d in deadlines]
 
 
+@pytest.mark.slow
 @recorded
 def test_with_the_tested_pool_left_out_it_beats_uniform_progress_at_every_deadline(home: Path) -> None:
     traces = read_traces(POOLS_2022)
@@ -166,6 +168,7 @@ def test_with_the_tested_pool_left_out_it_beats_uniform_progress_at_every_deadli
     assert (ours < line).all()
 
 
+@pytest.mark.slow
 @recorded
 @pytest.mark.parametrize("deadline", [56, 64])
 def test_on_every_zone_of_another_year_it_beats_uniform_progress(home: Path, deadline: int) -> None:

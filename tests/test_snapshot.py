@@ -757,7 +757,7 @@ print(json.dumps([seen, copy.exists(), len(list(store.glob("disks/*.modes")))]))
     assert (left, notes) == (False, 0)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs files of another user, so root")
+@pytest.mark.root
 def test_a_file_of_another_user_is_refused_by_name(open_folder: Path) -> None:
     write(open_folder / "disk" / "ours.txt", b"fine")
     write(open_folder / "disk" / "docker" / "theirs.bin", b"not readable").chmod(0o600)

@@ -212,7 +212,7 @@ def test_nothing_measured_is_refused() -> None:
         predict([], gpus.find("L4"), Family.CNN, FP16)
 
 
-@pytest.mark.skipif(not gpubench.FOLDER.is_dir(), reason="the public tables are not beside this checkout")
+@pytest.mark.recorded(gpubench.FOLDER)
 @pytest.mark.parametrize(
     ("read", "at_most"),
     [

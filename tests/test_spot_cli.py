@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.fake_ec2.process import FakeEc2
 from tests.test_prices import DAY, REAL, Exact, at, made, points_of, row, write
 
 pytest.importorskip("numpy", reason="price histories need numpy")
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 FIELDS = {
     "zone",
@@ -46,10 +47,8 @@ def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("source", ["made", "recorded"])
+@pytest.mark.parametrize("source", ["made", pytest.param("recorded", marks=pytest.mark.recorded(REAL))])
 def test_every_field_is_the_exact_one(tmp_path: Path, source: str) -> None:
-    if source == "recorded" and not REAL.exists():
-        pytest.skip("the recorded histories of 2020 are not beside the project")
     folder = REAL if source == "recorded" else made(tmp_path / "history")
     words = ("--since", "2020-01-01", "--until", "2020-03-01", "--under", "0.3", "--json")
     done = run("p2.xlarge", "--history", str(folder), *words)
@@ -205,14 +204,10 @@ sys.exit(run(["spot", "p2.xlarge", "--history", {str(made(tmp_path / "h"))!r}]))
 # ---- from an account -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Any]:
-    pytest.importorskip("boto3", reason="the account's prices need the extra `aws`")
-    pytest.importorskip("moto", reason="the fake EC2 needs moto")
-    from tests.fake_ec2.process import FakeEc2
-
-    with FakeEc2(seed=3) as fake:
-        yield fake
+@pytest.fixture
+def cloud(fake_ec2: FakeEc2) -> FakeEc2:
+    fake_ec2.post("reset", seed=3)
+    return fake_ec2
 
 
 def test_an_account_gives_the_history_that_a_file_would(tmp_path: Path, cloud: Any) -> None:

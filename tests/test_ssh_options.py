@@ -22,9 +22,9 @@ from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Instance
 from hotdesk.core.ports import Access
-from tests.local_rig import LocalRig, rig_in, tool, wait_for
+from tests.local_rig import LocalRig, one_desk, rig_in, tool, wait_for
 
-pytestmark = tool("ssh")
+pytestmark = [tool("ssh"), one_desk("ssh options"), pytest.mark.slow]
 
 HOSTILE = """\
 IgnoreUnknown *

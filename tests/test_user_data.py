@@ -84,7 +84,7 @@ def test_the_host_keys_are_shown_again_at_each_later_boot(tmp_path: Path, shown:
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-@pytest.mark.skipif(not shutil.which("cloud-init"), reason="cloud-init is not installed on this computer")
+@pytest.mark.tools("cloud-init")
 def test_cloud_init_itself_finds_the_document_valid(resumed: bool, tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(gzip.decompress(render(password_hash=HASH, resumed=resumed)))

@@ -35,17 +35,26 @@ exec {ssh} "$@"
 @contextmanager
 def light_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
     """The cloud, known to every command that begins while this lasts."""
+    ssh_for(folder, monkeypatch)
+    with FakeEc2(rig="tests.light:machines", pace=0.01) as fake:
+        known(fake, monkeypatch)
+        yield fake
+
+
+def known(fake: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in fake.environment(REGION).items():
+        monkeypatch.setenv(key, value)
+
+
+def ssh_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ssh that reaches light machines, and hotdesk's settings for them. The cloud needs them too."""
     ssh = shutil.which("ssh")
     assert ssh
     programs = folder / "bin"
-    programs.mkdir()
+    programs.mkdir(parents=True, exist_ok=True)
     (programs / "ssh").write_text(_SSH.format(ssh=ssh, port=PORT))
     (programs / "ssh").chmod(0o755)
     (folder / "hotdesk.toml").write_text(SETTINGS)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("HOTDESK_CONFIG", str(folder / "hotdesk.toml"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))  # the machines' ssh server is that of a local desk
-    with FakeEc2(rig="tests.light:machines", pace=0.01) as fake:
-        for key, value in fake.environment(REGION).items():
-            monkeypatch.setenv(key, value)
-        yield fake
