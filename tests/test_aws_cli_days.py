@@ -31,7 +31,9 @@ from tests.fake_ec2.process import ROOT, FakeEc2
 pytestmark = NEEDED
 
 
-@pytest.mark.parametrize("market", [ON_DEMAND, SPOT], ids=["on-demand", "spot"])
+@pytest.mark.parametrize(
+    "market", [ON_DEMAND, pytest.param(SPOT, marks=pytest.mark.long)], ids=["on-demand", "spot"]
+)
 def test_terminated_in_the_console(cloud: FakeEc2, ask: Ask, market: tuple[str, ...]) -> None:
     """1. Work. 2. Somebody ends the machine in the console: its disk stays. 3. ls says so. 4. up: all is
     there. 5. Ended again, and the disk deleted too: a question, no empty desk. 6. --fresh agrees to it."""
@@ -85,7 +87,7 @@ def test_a_clock_that_is_off(cloud: FakeEc2, ask: Ask) -> None:
     assert paid(cloud) == {"snapshot": 1}
 
 
-@pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forward"])
+@pytest.mark.parametrize("hours", [-1, pytest.param(1, marks=pytest.mark.long)], ids=["back", "forward"])
 def test_a_clock_that_jumps_between_commands(cloud: FakeEc2, ask: Ask, tmp_path: Path, hours: int) -> None:
     """By an hour, between up and park, and back again before resume."""
     off = {"PYTHONPATH": shifted(tmp_path / "shifted"), "SHIFT_SECONDS": str(3600 * hours)}
@@ -113,11 +115,17 @@ def shifted(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("action", "there", "words"),
     [
-        ("StopInstances", {"instance": 1, "volume": 1}, "blue's machine is on, for $0.526 an hour"),
+        pytest.param(
+            "StopInstances", {"instance": 1, "volume": 1}, "blue's machine is on, for $0.526 an hour",
+            marks=pytest.mark.long,
+        ),
         ("CreateImage", {"off": 1, "volume": 1}, "blue's machine is off; its disk has all the work, for $"),
-        ("TerminateInstances", {"off": 1, "volume": 1, "snapshot": 1}, "blue's machine is off"),
+        pytest.param(
+            "TerminateInstances", {"off": 1, "volume": 1, "snapshot": 1}, "blue's machine is off",
+            marks=pytest.mark.long,
+        ),
     ],
-)
+)  # fmt: skip
 def test_credentials_that_expire_in_the_middle_of_a_park(
     cloud: FakeEc2, ask: Ask, action: str, there: dict[str, int], words: str
 ) -> None:

@@ -3,6 +3,8 @@ with the permission the same command ends well."""
 
 from __future__ import annotations
 
+import pytest
+
 from hotdesk.providers.aws.iam import actions
 from tests.aws_cli import NEEDED, ON_DEMAND, SPOT, Ask, as_new, ask, cloud, lit, paid, told, well  # noqa: F401
 from tests.fake_ec2.keys import NEEDED as OF_KEYS
@@ -64,6 +66,7 @@ def test_every_action_of_the_policy_is_taken_away_in_some_story() -> None:
     assert named | ELSEWHERE == actions()
 
 
+@pytest.mark.long
 def test_up(cloud: FakeEc2, ask: Ask) -> None:
     for action in LAUNCHING:
         as_new(cloud)
@@ -106,6 +109,7 @@ def test_park_from_a_disk(cloud: FakeEc2, ask: Ask) -> None:
     assert paid(cloud) == {"snapshot": 1}
 
 
+@pytest.mark.long
 def test_move_in_the_zone(cloud: FakeEc2, ask: Ask) -> None:
     move = ("move", "blue", "--type", "m7i.xlarge", "--zone", "us-west-2a")
     well(ask("up", "blue", "--type", "m7i.large", "--market", "on-demand", "--zone", "us-west-2a"))

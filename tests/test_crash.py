@@ -70,13 +70,14 @@ def boundaries(market: Market, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("market", list(Market))
-@pytest.mark.parametrize("seed", range(1))
-def test_one_crash_at_every_boundary_of_a_day(market: Market, seed: int) -> None:
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+def test_one_crash_at_every_boundary_of_a_day(market: Market, every: int) -> None:
+    seed = 0
     labels = boundaries(market, seed)
     durable = [at for at, label in enumerate(labels, 1) if "survey" not in label]
     looks = [at for at, label in enumerate(labels, 1) if "survey" in label]
     assert len(durable) > 100
-    for at in [*durable, *looks[::6]]:  # between two looks nothing changes but the time
+    for at in [*durable[::every], *looks[:: 6 * every]]:  # between two looks nothing changes but the time
         try:
             live_through(a_laptop(CrashAt(at), seed), day(market))
         except Exception as error:
@@ -84,10 +85,11 @@ def test_one_crash_at_every_boundary_of_a_day(market: Market, seed: int) -> None
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_two_crashes_in_one_day(market: Market) -> None:
+@pytest.mark.parametrize("days", [20, pytest.param(80, marks=pytest.mark.long)])
+def test_two_crashes_in_one_day(market: Market, days: int) -> None:
     total = len(boundaries(market, seed=7))
     pairs = random.Random(7)
-    for _ in range(80):
+    for _ in range(days):
         first = pairs.randrange(1, total)
         second = first + pairs.choice([1, 2, 3, pairs.randrange(1, total)])
         try:

@@ -77,6 +77,7 @@ def test_the_day_ends_with_nothing_left_and_says_what_differed(
     assert {"ec2.RunInstances", "ec2.CopyImage"} <= {row["call"] for row in rows}
 
 
+@pytest.mark.long
 def test_a_day_that_goes_wrong_leaves_nothing_either(
     real: FakeEc2, tmp_path: Path, nothing_known: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from tests.storm import storm
 pytest.importorskip("moto", reason="moto is not installed")
 pytest.importorskip("asyncssh", reason="asyncssh is not installed")
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 AWS = Path(sys.executable).with_name("aws")
 
 
