@@ -149,7 +149,7 @@ def test_up_is_said_only_after_a_login() -> None:
     def never(access: object) -> None:
         raise Refused(Kind.NOT_READY, "port 22 does not answer yet")
 
-    laptop.reconciler.prove = never
+    laptop.reconciler.executor.prove = never
     laptop.want("blue", Goal.RUNNING, SPOT)
     ask = laptop.settle("blue")
     assert ask is not None, "it asks, in the end, and never says that it is up"
