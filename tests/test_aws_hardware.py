@@ -138,3 +138,43 @@ def test_a_slice_of_a_gpu_is_refused_with_what_it_lacks(mine: Laptop) -> None:
     assert no.value.kind is Kind.BAD_REQUEST
     assert mine.aws.offers(Want(instance_type="g6f.large", image="ami-0123"))
     assert {o.instance_type.split(".")[0] for o in mine.aws.offers(Want(gpu="L4"))} <= {"g6", "gr6"}
+
+
+@pytest.mark.parametrize(
+    ("want", "types"),
+    [
+        (Want(gpu="NVIDIA L4", gpu_count=1), "g6 gr6"),
+        (Want(gpu="tesla-t4"), "g4dn"),
+        (Want(gpu="A100-80GB"), "p4de"),
+        (Want(gpu="A100"), "p4d p4de"),
+        (Want(gpu="L4", gpu_count=0.5, image="ami-0123"), "g6f gr6f"),
+        (Want(gpu="none"), "t3 m7i m7i-flex m6i c7i c6i r7i"),
+    ],
+    ids=str,
+)
+def test_a_cloud_finds_what_the_one_table_of_wishes_says(mine: Laptop, want: Want, types: str) -> None:
+    found = mine.aws.offers(want)
+    assert found
+    assert {hardware.family(o.instance_type) for o in found} <= set(types.split())
+
+
+def test_regions_may_be_patterns(mine: Laptop) -> None:
+    found = {o.region for o in mine.aws.offers(Want(instance_type="g6.xlarge", regions=("eu-*", "us-w*")))}
+    assert found == {HOME}, "the one region that this computer's settings name"
+    with pytest.raises(Refused, match="us-wst-2 is not a region") as no:
+        mine.aws.offers(Want(instance_type="g6.xlarge", regions=("us-wst-2",)))
+    assert "--region us-west-2" in no.value.fix
+
+
+def test_other_accelerators_are_told_from_gpus_and_from_plain_machines(mine: Laptop) -> None:
+    kinds = {name: kind for name, raw in TYPES.items() if (kind := hardware.as_type(raw))}
+    assert (kinds["trn1.32xlarge"].accelerator, kinds["trn1.32xlarge"].accelerator_count) == ("Trainium", 16)
+    assert (kinds["inf2.xlarge"].accelerator, kinds["inf2.xlarge"].accelerator_count) == ("Inferentia2", 1)
+    radeon = {"Gpus": [{"Name": "Radeon Pro V520", "Manufacturer": "AMD", "Count": 1}]}
+    of_amd = hardware.as_type(TYPES["g4dn.xlarge"] | {"GpuInfo": radeon})
+    assert of_amd is not None
+    assert (of_amd.gpu, of_amd.accelerator) == ("", "Radeon Pro V520")
+    assert not [kind for kind in kinds.values() if kind.gpu and kind.accelerator]
+    with pytest.raises(Refused, match="computes on Trainium, which is no NVIDIA GPU") as no:
+        mine.aws.offers(Want(instance_type="trn1.2xlarge"))
+    assert "--image" in no.value.fix

@@ -147,5 +147,5 @@ def test_a_price_for_a_whole_region_is_one_for_its_zones() -> None:
 
 @pytest.mark.parametrize("words", ["L4:0", "L4:x", "A100:-1"])
 def test_a_count_that_is_none_is_refused(words: str) -> None:
-    with pytest.raises(Usage, match="is no GPU"):
+    with pytest.raises(Usage, match="is not a GPU"):
         fits(Query(gpu=(words,)), TYPES["g6.xlarge"])

@@ -198,7 +198,7 @@ def test_wide_has_a_line_for_each_market(tmp_path: Path) -> None:
         (["--gpu", "A100:8", "--gpus", "1..4"], 2, "--gpu A100:8 and --gpus 1..4 contradict", "--gpu A100:8"),
         (["--max-usd", "0.0001"], 2, "Nothing fits --max-usd 0.0001.", "hotdesk offers"),
         (["--cpus", "many"], 2, "--cpus 'many' cannot be read.", "--cpus 4..16"),
-        (["--gpu", "A100:x"], 2, "'A100:x' is no GPU.", "--gpu A100:8"),
+        (["--gpu", "A100:x"], 2, "'A100:x' is not a GPU.", "--gpu A100:2"),
     ],
 )
 def test_bad_words_get_what_why_and_what_to_do(
@@ -283,7 +283,7 @@ def test_the_public_file_gives_bands_and_estimates_and_is_fetched_once(
     done = online(tmp_path, "g6.xlarge", "--region", "us-west-2", "--json", **env)
     (spot,) = [row for row in json.loads(done.stdout) if row["market"] == "spot"]
     assert spot["interruption_band"] == "5-10%"
-    assert spot["usd_per_hour"] == pytest.approx(0.805 / 2, abs=1e-4)
+    assert spot["usd_per_hour"] == pytest.approx(0.8048 / 2, abs=1e-4)
     assert "spot advisor" in spot["source"]
     assert "not an entry" not in done.stdout
     online(tmp_path, "g6.xlarge", **env)  # fresh: nobody is asked
@@ -333,11 +333,14 @@ def test_fetching_is_polite_and_bounded(server: Server) -> None:
     assert time.perf_counter() - started < 2
 
 
-def test_a_source_that_does_not_come_back_is_left_behind(tmp_path: Path, server: Server) -> None:
+def test_a_source_that_does_not_come_back_is_left_behind(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.mode = "slow"
+    monkeypatch.setenv("HOTDESK_ADVISOR_URL", server.url)
     with Store(tmp_path) as store:
         started = time.perf_counter()
-        known = refresh.refreshed(store, time.time(), advisor_url=server.url, limit_seconds=0.4)
+        known = refresh.refreshed(store, time.time(), limit_seconds=0.4)
     assert time.perf_counter() - started < 2.5
     assert known.notes == ("the public spot advisor gave nothing: it did not answer within 0.4 s",)
     assert len(known.catalog) > 200

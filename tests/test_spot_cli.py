@@ -228,7 +228,7 @@ def test_an_account_gives_the_history_that_a_file_would(tmp_path: Path, cloud: A
     for one, other in zip(answer["zones"], again["zones"], strict=True):
         assert one["zone"] == other["zone"]
         assert one["mean_usd_per_hour"] == pytest.approx(other["mean_usd_per_hour"], rel=1e-3)
-        assert one["on_demand_usd_per_hour"] == 0.805
+        assert one["on_demand_usd_per_hour"] == 0.8048
 
 
 def test_what_the_account_said_is_kept_for_when_it_is_silent(tmp_path: Path, cloud: Any) -> None:

@@ -91,6 +91,18 @@ def test_clouds_do_not_import_each_other_and_only_the_registry_names_them() -> N
     assert not wrong
 
 
+def test_the_market_knows_no_cloud() -> None:
+    """It stores, filters and ranks; what a cloud sells comes through the registry."""
+    wrong = [
+        f"{file.relative_to(SOURCE)} imports {'.'.join(name)}"
+        for file in FILES
+        if part(file) == "market"
+        for name in rooms(file)
+        if name[0] == "providers" and name[1:2] != ("registry",)
+    ]
+    assert not wrong
+
+
 def test_no_circle_of_imports() -> None:
     """Also not by imports on first use; those for the type checker alone do not count."""
     modules = {module(file): needs(file) for file in FILES}

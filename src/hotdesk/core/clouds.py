@@ -25,6 +25,8 @@ class Cloud(Value, frozen=True):
     extra: str = ""  # `pip install "hotdesk[extra]"`
     requires: tuple[str, ...] = ()  # modules of that extra, without which there is no provider
     settings: type[Any] | None = None  # what its section of hotdesk.toml may hold
+    prices: str = ""  # "module:class": what it sells (core.pricelist.PriceList), of a `Gathering`
+    spot_history: str = ""  # "module:function": its past spot prices, as `market.history_files` reads them
     credentials: str = ""  # "module:function": whether some lie here; asks nobody
 
 

@@ -237,7 +237,7 @@ def read_gpu(text: str) -> GpuWish:
     """`L4`, `A100:8`, `L4:0.5`. Raises `Usage` for a count that is none."""
     name, _, count = text.strip().partition(":")
     if count and not (re.fullmatch(r"\d+(\.\d+)?", count) and float(count) > 0):
-        raise Usage(f"{text!r} is no GPU.", "After the colon stands how many.", f"--gpu {name}:8")
+        raise Usage(f"{text!r} is not a GPU.", "It is written as a name, or NAME:COUNT.", f"--gpu {name}:2")
     return GpuWish(gpu_name(name), float(count or 0))
 
 

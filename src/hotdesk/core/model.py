@@ -53,7 +53,7 @@ class Want(Value, frozen=True):
 
     instance_type: str = ""
     gpu: str = ""  # "L4", "A100", "none"
-    gpu_count: int = 0
+    gpu_count: float = 0  # 0.5: half of one
     market: str = "cheapest"  # on-demand | spot | cheapest
     regions: tuple[str, ...] = ()
     zone: str = ""

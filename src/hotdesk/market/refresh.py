@@ -6,28 +6,32 @@ limit; one that fails costs its rows and one line, and is left in peace for a wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from hotdesk.core import clouds
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.ports import Cache
-from hotdesk.market import pricelist
+from hotdesk.core.pricelist import Gathering, Lacks, Told
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
-from hotdesk.market.pricelist import Lacks
-from hotdesk.market.shipped import ESTIMATED, shipped
+from hotdesk.market.shipped import ESTIMATED, SHIPPED_TABLE, is_estimate, shipped
 from hotdesk.parallel import side_by_side
+from hotdesk.providers import registry
 
 if TYPE_CHECKING:
-    from hotdesk.providers.aws.spot_advisor import Advice
+    from hotdesk.market.history import History
 
 KEY = f"offers-{FORM}"  # another form of the catalogue is another key
+_LACKS = "offers-lacks-2"
+DAY_SECONDS = 86400.0  # for which a list price is believed
 FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
 LIMIT_SECONDS = 60.0
@@ -44,22 +48,23 @@ class Known(NamedTuple):
         return self.time is None or not 0 <= now - self.time < FRESH_SECONDS
 
 
-class _File(msgspec.Struct):
-    etag: str
-    body: bytes
-    time: float  # when it was last known to be the newest
-
-
 def known(cache: Cache) -> Known:
     """What this computer knows, without asking anybody. A damaged cache is said and passed over."""
     kept = cache.cached(KEY)
     if kept:
         try:
-            return Known(Catalog.unpack(kept[1]), kept[0], lacks=pricelist.read_lacks(cache))
+            return Known(Catalog.unpack(kept[1]), kept[0], lacks=_lacks(cache))
         except ValueError as error:
             note = f"the cached prices were damaged ({error}) and were passed over"
             return Known(shipped().catalog(), None, (note,))
     return Known(shipped().catalog(), None)
+
+
+def _lacks(cache: Cache) -> Lacks:
+    if found := cache.cached(_LACKS):
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(found[1], type=Lacks)
+    return Lacks()
 
 
 def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str, str], float]:
@@ -80,19 +85,28 @@ def due(cache: Cache, now: float, quiet_seconds: float = QUIET_SECONDS) -> bool:
     return not tried or not 0 <= now - tried[0] < quiet_seconds
 
 
-def is_lacking(cache: Cache, known: Known, names: Collection[str], now: float) -> bool:
+def is_lacking(known: Known, names: Collection[str], now: float) -> bool:
     """Whether on-demand prices are missing that the account could tell: of the types named, or of regions."""
     if not known.lacks.listed:
         return False
-    if not 0 < len(names) <= pricelist.NAMED_MAX:
-        return True
-    return any(pricelist.kept(cache, pricelist.type_key(name), now) is None for name in names)
+    told = known.lacks.named
+    return not names or not all(0 <= now - told.get(name, -DAY_SECONDS) < DAY_SECONDS for name in names)
 
 
-def notes_on_lacks(cache: Cache, known: Known, names: Collection[str], now: float) -> tuple[str, ...]:
+def notes_on_lacks(known: Known, names: Collection[str], now: float) -> tuple[str, ...]:
     """A line for each kind of price that is missing, now or since it was gathered."""
-    day = datetime.fromtimestamp(shipped().time, UTC).strftime("%-d %B %Y")
-    return known.lacks.notes(f"hotdesk's own table of {day}", listed=is_lacking(cache, known, names, now))
+    silent, listed = known.lacks.silent, known.lacks.listed
+    found = [f"{region}: {why}" for region, why in list(silent.items())[:3]]
+    if len(silent) > 3:
+        found.append(f"and {len(silent) - 3} more regions gave nothing")
+    if is_lacking(known, names, now):
+        where = ", ".join(listed[:3]) + (" …" if len(listed) > 3 else "")
+        day = datetime.fromtimestamp(shipped().time, UTC).strftime("%-d %B %Y")
+        found.append(
+            f"on-demand prices of {len(listed)} regions ({where}) are older, or from hotdesk's own table of"
+            f" {day}: the price list answers slowly, and the next `hotdesk offers` goes on asking"
+        )
+    return tuple(found)
 
 
 def refreshed(
@@ -100,112 +114,97 @@ def refreshed(
     now: float,
     *,
     progress: Callable[[str], None] = lambda text: None,
-    advisor_url: str = "",
+    settings: Callable[[str], Any] = lambda cloud: None,
     regions: Sequence[str] = (),
     names: Callable[[Collection[InstanceType]], Collection[str]] = lambda machines: (),
     limit_seconds: float = LIMIT_SECONDS,
     list_seconds: float = LIST_SECONDS,
 ) -> Known:
-    """Ask every source that there is, keep what they say, and return it with a line for each that failed.
+    """Ask every cloud that has prices, keep what it says, and return it with a line for each that failed.
 
-    The account is asked about `regions`, or about all that are enabled when there are none; for on-demand
-    prices of the types that `names` picks out of all there are, where it picks any. Its price list answers
-    slowly: what it did not tell in time is the shipped table's, said in `lacks`, and asked for next time.
+    Each is asked about `regions`, or about all that are enabled when there are none; for on-demand prices of
+    the types that `names` picks out of all there are, where it picks any. What a price list did not tell in
+    time is the shipped table's, said in `lacks`, and asked for next time.
     """
-    from hotdesk.market.sources import LISTED, LIVE, SPOT, aws_listed
-    from hotdesk.providers.aws.session import has_credentials
-    from hotdesk.providers.aws.spot_advisor import ADVISOR_URL
-
-    advisor_url = advisor_url or ADVISOR_URL
-    notes: list[str] = []
-    heard = _Heard()
-    files: list[tuple[Advice, _File]] = []
-    cache.keep("offers-tried", b"", now)
-    body = _cached_file(cache, advisor_url)
-
-    def advisor() -> None:
-        files.append(_advice(body, advisor_url, now))
-
     before = known(cache).catalog
-    keys = [pricelist.region_key(region) for region in before.regions]
-    keys += [pricelist.type_key(machine.instance_type) for machine in before.machines]
-    listed = {key for key in keys if pricelist.kept(cache, key, now)}
-    jobs: dict[str, Callable[[], None]] = {"the public spot advisor": advisor}
-    if has_credentials():
-        jobs["your AWS account"] = lambda: _account(
-            heard, listed, names, now=now, progress=progress, regions=regions, list_seconds=list_seconds
-        )
-    faults = _side_by_side(jobs, progress, limit_seconds)
-    notes += [f"{name} gave nothing: {fault}" for name, fault in faults.items()]
-    advice, file = files[0] if files else (None, None)
-    if file and file.time == now:
-        cache.keep(f"file:{advisor_url}", msgspec.msgpack.encode(file), now)
-    elif file:
-        notes.append("the public spot advisor cannot be reached; what it said before is used")
-    table = shipped()
-    for key, usd in list(heard.listed.items()):
-        cache.keep(key, msgspec.json.encode(usd), now)
-    answers, by_name = dict(heard.spot), {machine.instance_type: machine for machine in heard.machines}
-    live = [offer for rows in answers.values() for offer in rows]
-    whole: set[str] = set()  # regions of which the price list has told everything within a day
-    of_types = {name: pricelist.kept(cache, pricelist.type_key(name), now) for name in by_name}
-    for region, zones in dict(heard.zones).items():
-        prices = {
-            n: (told.usd[region], told.time) for n, told in of_types.items() if told and region in told.usd
-        }
-        if told := pricelist.kept(cache, pricelist.region_key(region), now):
-            prices = {name: (usd, told.time) for name, usd in told.usd.items()} | prices
-            whole.add(region)
-        live += aws_listed(region, prices, zones, by_name)
-    late = {r: f"no answer within {limit_seconds:g} s" for r in heard.regions if r not in answers}
-    lacks = Lacks(listed=[r for r in heard.regions if r not in whole], silent=late | dict(heard.silent))
-    for row in range(len(before)):
-        # what the account said earlier of what is silent now
-        source = before.sources[before.source[row]]
-        if source not in LIVE:
-            continue
-        offer = before.offer(row)
-        if (source == SPOT and offer.region not in answers) or (
-            source == LISTED and offer.region not in whole and _is_young(offer, now)
-        ):
-            live.append(offer)
-    bands = dict(table.bands())
-    estimates: list[Offer] = []
-    if advice and file:
-        bands |= advice.bands
-        estimates = list(_estimates([*live, *table.offers()], advice, file.time))
-    machines = {machine.instance_type: machine for machine in table.machines()}
-    machines |= by_name
-    catalog = build(
-        [live, estimates, table.offers()],
-        machines=machines.values(),
-        bands={f"aws/{region}/{name}": band for (region, name), band in bands.items()},
+    cache.keep("offers-tried", b"", now)
+    asked = Gathering(
+        cache=cache,
+        now=now,
+        regions=regions,
+        names=names,
+        known_types=[kind.instance_type for kind in before.machines],
+        known_regions=before.regions,
+        limit_seconds=limit_seconds,
+        list_seconds=list_seconds,
+        progress=progress,
     )
-    if advice:
-        catalog.dropped |= {
-            reason: catalog.dropped.get(reason, 0) + n for reason, n in advice.dropped.items()
-        }
-    if not answers and not advice:
+    lists = {
+        cloud.name: registry.price_list(cloud, asked._replace(settings=settings(cloud.name)))
+        for cloud in clouds.KNOWN.values()
+        if cloud.prices
+    }
+    jobs = {who: job for source in lists.values() for who, job in source.jobs().items()}
+    faults = _side_by_side(jobs, progress, limit_seconds)
+    notes = [f"{name} gave nothing: {fault}" for name, fault in faults.items()]
+    told = {name: source.told() for name, source in lists.items()}
+    notes += [note for one in told.values() for note in one.notes]
+    if not any(one.spot or one.savings_time for one in told.values()):
         return known(cache)._replace(notes=tuple(notes))
+    live = [offer for one in told.values() for offer in one.offers]
+    live += _still_true(before, told, now)
+    table = shipped()
+    listed = table.offers()
+    kinds = {(kind.provider, kind.instance_type): kind for kind in table.machines()}
+    kinds |= {(kind.provider, kind.instance_type): kind for one in told.values() for kind in one.types}
+    bands = {f"{table.provider}/{region}/{name}": band for (region, name), band in table.bands().items()}
+    for name, one in told.items():
+        bands |= {f"{name}/{region}/{kind}": band for (region, kind), band in one.bands.items()}
+    estimates = [offer for name, one in told.items() for offer in _estimates([*live, *listed], name, one)]
+    catalog = build([live, estimates, listed], machines=kinds.values(), bands=bands)
+    dropped = Counter(catalog.dropped)
+    lacks = Lacks()
+    for one in told.values():
+        dropped.update(one.dropped)
+        lacks = Lacks(
+            listed=lacks.listed + one.lacks.listed,
+            silent=lacks.silent | one.lacks.silent,
+            named=lacks.named | one.lacks.named,
+        )
+    catalog.dropped = dict(dropped)
     cache.keep(KEY, catalog.pack(), now)
-    pricelist.keep_lacks(cache, lacks, now)
+    cache.keep(_LACKS, msgspec.json.encode(lacks), now)
     return Known(catalog, now, tuple(notes), lacks)
 
 
-def _is_young(offer: Offer, now: float) -> bool:
-    return offer.price_time is not None and 0 <= now - offer.price_time < pricelist.KEPT_SECONDS
+def _still_true(before: Catalog, told: Mapping[str, Told], now: float) -> Iterator[Offer]:
+    """What a cloud said earlier of what it is silent about now; a list price for a day."""
+    for row in range(len(before)):
+        source = before.sources[before.source[row]]
+        if source.startswith(SHIPPED_TABLE) or is_estimate(source):
+            continue
+        offer = before.offer(row)
+        one = told.get(offer.provider, Told())
+        if offer.market is Market.SPOT:
+            if offer.region not in one.spot:
+                yield offer
+        elif offer.region not in one.listed and 0 <= now - (offer.price_time or 0.0) < DAY_SECONDS:
+            yield offer
 
 
-class _Heard:
-    """What an account has told so far: filled by several threads, read when time is up."""
+def price_history(
+    names: Sequence[str], places: Sequence[str], now: float, settings: Callable[[str], Any]
+) -> History:
+    """What spot cost in the last 90 days, as the accounts at hand tell it. Raises what keeps one silent."""
+    from hotdesk.market.history_files import gather_raw
 
-    def __init__(self) -> None:
-        self.regions: list[str] = []
-        self.machines: list[InstanceType] = []
-        self.spot: dict[str, list[Offer]] = {}
-        self.zones: dict[str, dict[str, list[str]]] = {}
-        self.listed: dict[str, dict[str, float]] = {}
-        self.silent: dict[str, str] = {}  # regions, and why
+    rows: list[Any] = []
+    notes: tuple[str, ...] = ()
+    for cloud in clouds.KNOWN.values():
+        if cloud.spot_history:
+            more, said = registry.spot_history(cloud, settings(cloud.name), names, places, now)
+            rows, notes = rows + more, notes + said
+    return gather_raw(rows, notes)
 
 
 def _side_by_side(
@@ -229,79 +228,19 @@ def _side_by_side(
     }
 
 
-def _cached_file(cache: Cache, url: str) -> _File | None:
-    kept = cache.cached(f"file:{url}")
-    if not kept:
-        return None
-    try:
-        return msgspec.msgpack.decode(kept[1], type=_File)
-    except msgspec.DecodeError:
-        return None
-
-
-def _advice(kept: _File | None, url: str, now: float) -> tuple[Advice, _File]:
-    """What the advisor says now; what it said before when it cannot be reached and something was kept."""
-    from hotdesk.providers.aws.spot_advisor import fetch, read_advice
-
-    try:
-        new = fetch(url, etag=kept.etag if kept else "")
-    except HotdeskError:
-        if kept is None:
-            raise
-        return read_advice(kept.body), kept
-    if new is None:
-        if kept is None:
-            raise ValueError("it says that nothing changed, but nothing is kept here")
-        return read_advice(kept.body), _File(kept.etag, kept.body, now)
-    return read_advice(new.body), _File(new.etag, new.body, now)
-
-
-def _account(
-    heard: _Heard,
-    listed: Collection[str],
-    names: Callable[[Collection[InstanceType]], Collection[str]],
-    *,
-    now: float,
-    progress: Callable[[str], None],
-    regions: Sequence[str],
-    list_seconds: float,
-) -> None:
-    """Spot prices of all regions first: a price list that answers slowly, or not at all, costs none."""
-    from hotdesk.market.sources import Aws, aws_spot
-    from hotdesk.market.sources import side_by_side as ask_each
-
-    account = Aws()
-    enabled = account.regions()
-    wanted = [region for region in enabled if region in regions] or enabled
-    heard.machines = account.machines()
-    by_name = {machine.instance_type: machine for machine in heard.machines}
-    heard.regions = sorted(wanted, key=lambda region: region != account.home)
-
-    def ask(region: str) -> None:
-        try:
-            heard.zones[region] = account.zones(region)
-            heard.spot[region] = aws_spot(account, region, by_name, now)
-            progress(f"{region}: {len(heard.spot[region])} spot prices")
-        except HotdeskError as error:
-            heard.silent[region] = error.what.rstrip(".")
-
-    def told(key: str, usd: dict[str, float]) -> None:
-        heard.listed[key] = usd
-        progress(f"{key.partition('/')[2]}: {len(usd)} on-demand prices")
-
-    ask_each(ask, wanted)
-    until = perf_counter() + list_seconds
-    chosen = names(heard.machines)
-    pricelist.ask(account, listed, heard.regions, chosen, told=told, until=until)
-
-
-def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[Offer]:
-    """Spot prices as the advisor's savings imply them, for regions where nobody tells the price itself."""
+def _estimates(rows: Iterable[Offer], provider: str, told: Told) -> Iterator[Offer]:
+    """Spot prices as published average savings imply them, where nobody tells the price itself."""
     seen: set[tuple[str, str]] = set()
     for offer in rows:
         key = (offer.region, offer.instance_type)
-        saving = advice.savings.get(key)
-        if offer.market is not Market.ON_DEMAND or key in seen or not saving or saving <= 0:
+        saving = told.savings.get(key)
+        if (
+            offer.provider != provider
+            or offer.market is not Market.ON_DEMAND
+            or key in seen
+            or not saving
+            or saving <= 0
+        ):
             continue
         seen.add(key)
         yield msgspec.structs.replace(
@@ -309,6 +248,6 @@ def _estimates(rows: Iterable[Offer], advice: Advice, time: float) -> Iterable[O
             zone="",
             market=Market.SPOT,
             usd_per_hour=round(offer.usd_per_hour * (1 - saving / 100), 4),
-            price_time=time,
+            price_time=told.savings_time,
             source=f"{ESTIMATED}: the spot advisor's average saving of a month",
         )

@@ -142,8 +142,8 @@ class Table(Value, frozen=True):
         made = Catalog()
         made.machines = sorted(self.machines(), key=lambda kind: kind.instance_type)
         made.places = [Place(self.provider, region, "") for region in listed.regions]
-        made.sources = [f"shipped table of {self.as_of}: {told.words}" for told in listed.sources.values()]
-        made.sources.append(f"shipped table, {ESTIMATED}: {self.sources[self.advice.source]}")
+        made.sources = [f"{SHIPPED_TABLE} of {self.as_of}: {told.words}" for told in listed.sources.values()]
+        made.sources.append(f"{SHIPPED_TABLE}, {ESTIMATED}: {self.sources[self.advice.source]}")
         made.bands = {
             f"{self.provider}/{region}/{name}": band for (region, name), band in self.bands().items()
         }
@@ -215,6 +215,9 @@ class Table(Value, frozen=True):
             **more,  # type: ignore[arg-type]
         )
 
+
+#: How the source of each of its prices begins.
+SHIPPED_TABLE = "shipped table"
 
 #: In the source of a price that nobody told: it follows from others, and is shown with a "~".
 ESTIMATED = "estimated"

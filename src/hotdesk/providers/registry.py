@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from hotdesk.core.clouds import Cloud
 from hotdesk.core.errors import Missing, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
+from hotdesk.core.pricelist import Gathering, PriceList
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers import aws, local
 
@@ -69,6 +70,20 @@ def check(cloud: Cloud) -> None:
             f"It comes with the extra {cloud.extra!r}, which this installation does not have.",
             f'pip install "hotdesk[{cloud.extra}]"',
         )
+
+
+def price_list(cloud: Cloud, asked: Gathering) -> PriceList:
+    """How that cloud tells what it sells; it must be one with `prices`."""
+    made: PriceList = _named(cloud.prices)(asked)
+    return made
+
+
+def spot_history(
+    cloud: Cloud, settings: Any, names: Sequence[str], places: Sequence[str], now: float
+) -> tuple[list[Any], tuple[str, ...]]:
+    """Rows of past spot prices of these types there, and notes; the cloud must be one with `spot_history`."""
+    told: tuple[list[Any], tuple[str, ...]] = _named(cloud.spot_history)(settings, names, places, now)
+    return told
 
 
 def within_reach() -> set[str]:

@@ -101,7 +101,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
     asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
     here = not cloud(desk.provider).rented
     if here and want.gpu and want.gpu.lower() != "none":
-        count = f":{want.gpu_count}" if want.gpu_count > 1 else ""
+        count = f":{want.gpu_count:g}" if want.gpu_count not in {0, 1} else ""
         return NotAllowed(
             f"Nothing fits what {desk.name} would want: {asked}.",
             "This computer shows no such GPU.",
@@ -123,4 +123,6 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)

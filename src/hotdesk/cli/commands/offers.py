@@ -230,11 +230,11 @@ def _known(store: Store, now: float, query: Query, *, refresh: bool, offline: bo
     known = stock.known(store)
     names = named_types(query, known.catalog.machines)
     old = known.is_old(now) and stock.due(store, now)
-    lacks = stock.is_lacking(store, known, names, now) and stock.due(store, now, AGAIN_SECONDS)
+    lacks = stock.is_lacking(known, names, now) and stock.due(store, now, AGAIN_SECONDS)
     if not (offline or "HOTDESK_OFFLINE" in os.environ) and (refresh or old or lacks):
         known = _refreshed(store, now, query, known, refresh=refresh)
         names = named_types(query, known.catalog.machines)
-    return known._replace(notes=(*known.notes, *stock.notes_on_lacks(store, known, names, now)))
+    return known._replace(notes=(*known.notes, *stock.notes_on_lacks(known, names, now)))
 
 
 def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh: bool) -> Known:
@@ -249,6 +249,7 @@ def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh:
     from hotdesk.config import load
     from hotdesk.system import config_files
 
+    config = load(config_files())
     try:
         fresh = stock.refreshed(
             store,
@@ -257,8 +258,8 @@ def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh:
             limit_seconds=180.0 if refresh else stock.LIMIT_SECONDS,
             list_seconds=100.0 if refresh else stock.LIST_SECONDS,
             names=partial(named_types, query),
-            regions=load(config_files()).defaults.regions,
-            advisor_url=os.environ.get("HOTDESK_ADVISOR_URL", ""),  # somebody's mirror of the public file
+            regions=config.defaults.regions,
+            settings=config.cloud,
         )
     except HotdeskError as error:
         return known._replace(notes=(*known.notes, error.what.rstrip(".")))

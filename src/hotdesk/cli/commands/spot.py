@@ -187,11 +187,11 @@ def _known(
     once told are added to `prices`. Raises what kept the account silent when nothing at all is known.
     """
     from hotdesk.cli.commands.offers import open_store
+    from hotdesk.config import load
     from hotdesk.market import refresh
     from hotdesk.market.history_files import keep, kept, need_numpy
     from hotdesk.market.shipped import shipped
-    from hotdesk.market.sources import price_history
-    from hotdesk.system import SystemClock
+    from hotdesk.system import SystemClock, config_files
 
     now = float(int(SystemClock().now()))  # whole seconds: --json tells the window, and it can be asked again
     with open_store() as store:
@@ -200,7 +200,7 @@ def _known(
             if "HOTDESK_OFFLINE" in os.environ:
                 raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
             need_numpy()
-            found = price_history(names, places, now)
+            found = refresh.price_history(names, places, now, load(config_files()).cloud)
             keep(store, found, now)
             return found, found.span[0], now, "your account (DescribeSpotPriceHistory)"
         except (Unreachable, Missing) as error:

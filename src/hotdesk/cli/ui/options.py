@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -18,12 +17,14 @@ from hotdesk.cli.ui import render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core import lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
+from hotdesk.core.matching import read_gpu
 from hotdesk.core.model import Want
 from hotdesk.services.limits import Limits
 
 if TYPE_CHECKING:
     from hotdesk.core.findings import Remark
-    from hotdesk.core.model import Desk
+    from hotdesk.core.matching import read_gpu
+from hotdesk.core.model import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -233,12 +234,8 @@ def wanted(base: Want, given: dict[str, Any]) -> Want | None:
             )
         changes["gpu"] = "none"
     if gpu := changes.get("gpu"):
-        model, _, count = gpu.partition(":")
-        if not re.fullmatch(r"\d*", count) or count == "0":
-            raise Usage(
-                f"{gpu!r} is not a GPU.", "It is written as a name, or NAME:COUNT.", "hotdesk up --gpu L4:2"
-            )
-        changes |= {"gpu": model, "gpu_count": int(count or 0), "instance_type": ""}
+        asked = read_gpu(gpu)
+        changes |= {"gpu": asked.said, "gpu_count": asked.number, "instance_type": ""}
     if "instance_type" in changes and "gpu" not in changes:
         changes |= {"gpu": "", "gpu_count": 0}
     return msgspec.structs.replace(base, **{"initialization_rate": 0, **changes}) if changes else None

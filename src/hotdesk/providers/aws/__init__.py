@@ -23,5 +23,7 @@ CLOUD = Cloud(
     extra="aws",
     requires=("boto3",),
     settings=Settings,
+    prices="hotdesk.providers.aws.catalog:Prices",
+    spot_history="hotdesk.providers.aws.catalog:spot_history",
     credentials="hotdesk.providers.aws.session:has_credentials",
 )

@@ -49,6 +49,13 @@ def split(thing_id: str) -> tuple[str, str]:
     return region, bare
 
 
+def pages(client: Any, operation: str, key: str, **asked: Any) -> list[Any]:
+    """All rows of a listing. Raises as `answers` does."""
+    with answers():
+        found = client.get_paginator(operation).paginate(**asked)
+        return [row for page in found for row in page.get(key, ())]
+
+
 class Account:
     """Clients of one account. Safe to use from several threads."""
 

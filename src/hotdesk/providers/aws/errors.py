@@ -170,6 +170,28 @@ def reaching() -> Iterator[None]:
         raise unreachable(error) from error
 
 
+@contextmanager
+def asking(question: str) -> Iterator[None]:
+    """Within it, whatever comes instead of an answer is `Unreachable`: this one question has none."""
+    e = boto()
+    try:
+        yield
+    except e.ClientError as error:
+        said = f"AWS does not answer {question}: {code(error) or '?'}."
+        raise Unreachable(said, str(error), "hotdesk doctor") from error
+    except Failing as error:
+        raise Unreachable(f"AWS does not answer {question}.", str(error), "hotdesk doctor") from error
+    except Refused as no:
+        cause = no.__cause__
+        told = code(cause) if cause else ""
+        if not told:
+            raise
+        said = f"AWS does not answer {question}: {told}."
+        raise Unreachable(said, no.message, no.fix or "hotdesk doctor") from no
+    except (e.BotoCoreError, OSError) as error:
+        raise Unreachable(f"AWS does not answer {question}.", str(error), "hotdesk doctor") from error
+
+
 def unreachable(error: Exception) -> Unreachable:
     """What keeps AWS's answer from us, in words: only where it may be the network is that said."""
     e, why = boto(), f"{type(error).__name__}: {error}"

@@ -132,17 +132,17 @@ def as_type(raw: Mapping[str, Any]) -> InstanceType | None:
 
 
 def _other_chips(raw: Mapping[str, Any]) -> list[Any]:
-    """Accelerators that are no GPUs (EC2 API reference, InstanceTypeInfo)."""
-    return [
-        chip
+    """Accelerators that are no GPUs (EC2 API reference, InstanceTypeInfo). Inferentia is told twice."""
+    told = (
+        (raw.get(info) or {}).get(chips) or []
         for info, chips in (
             ("NeuronInfo", "NeuronDevices"),
             ("InferenceAcceleratorInfo", "Accelerators"),
             ("FpgaInfo", "Fpgas"),
             ("MediaAcceleratorInfo", "Accelerators"),
         )
-        for chip in (raw.get(info) or {}).get(chips) or ()
-    ]
+    )
+    return next(filter(None, told), [])
 
 
 class NoDriver(NamedTuple):

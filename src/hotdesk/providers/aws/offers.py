@@ -7,10 +7,10 @@ on-demand prices change seldom and are kept for a day; spot prices are asked eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -20,7 +20,7 @@ from hotdesk.core.model import SHIPPED, Market, Offer, Want
 from hotdesk.core.ports import Cache
 from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import free_plan, hardware
-from hotdesk.providers.aws.account import Account, ListPrice
+from hotdesk.providers.aws.account import Account, ListPrice, pages
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pricing import kept_answers, list_prices
 
@@ -128,16 +128,14 @@ def _patterns(want: Want) -> tuple[str, ...]:
 def _ask(account: Account, region: str, patterns: tuple[str, ...]) -> Kept:
     ec2 = account.ec2(region)
     chosen = [{"Name": "instance-type", "Values": list(patterns)}]
-
-    def pages(operation: str, key: str, **more: Any) -> list[Any]:
-        with answers():
-            found = ec2.get_paginator(operation).paginate(Filters=chosen, **more)
-            return [row for page in found for row in page.get(key, ())]
-
     types, offerings, zones = all_of(
-        lambda: pages("describe_instance_types", "InstanceTypes"),
+        lambda: pages(ec2, "describe_instance_types", "InstanceTypes", Filters=chosen),
         lambda: pages(
-            "describe_instance_type_offerings", "InstanceTypeOfferings", LocationType="availability-zone"
+            ec2,
+            "describe_instance_type_offerings",
+            "InstanceTypeOfferings",
+            Filters=chosen,
+            LocationType="availability-zone",
         ),
         lambda: _zones(account, region),
     )
@@ -190,25 +188,28 @@ def _spot(
     by_region: dict[str, set[str]] = {}
     for region, kind in rows:
         by_region.setdefault(region, set()).add(kind.instance_type)
+    asked = [partial(spot_now, account, region, now, sorted(types)) for region, types in by_region.items()]
+    told = side_by_side(asked) if asked else []
+    return {pool: usd for one in told if not isinstance(one, Exception) for pool, (usd, _) in one.items()}
 
-    def ask(region: str, types: set[str]) -> Callable[[], list[Any]]:
-        def call() -> list[Any]:
-            with answers():
-                pages = (
-                    account.ec2(region)
-                    .get_paginator("describe_spot_price_history")
-                    .paginate(InstanceTypes=sorted(types), ProductDescriptions=["Linux/UNIX"], StartTime=now)
-                )
-                return [row for page in pages for row in page["SpotPriceHistory"]]
 
-        return call
-
-    found: dict[tuple[str, str], tuple[Any, float]] = {}
-    for reply in (
-        side_by_side([ask(region, types) for region, types in by_region.items()]) if by_region else []
+def spot_now(
+    account: Account, region: str, now: float, types: Sequence[str] = ()
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """$/h of every pool of a region at this moment, or of those types, and since when: by (zone, type)."""
+    chosen = {"InstanceTypes": list(types)} if types else {}
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for row in pages(
+        account.ec2(region),
+        "describe_spot_price_history",
+        "SpotPriceHistory",
+        ProductDescriptions=["Linux/UNIX"],
+        StartTime=now,
+        **chosen,
     ):
-        for row in reply if not isinstance(reply, Exception) else ():
-            key = (row["AvailabilityZone"], row["InstanceType"])
-            if key not in found or row["Timestamp"] > found[key][0]:
-                found[key] = (row["Timestamp"], float(row["SpotPrice"]))
-    return {key: price for key, (_, price) in found.items()}
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            pool = (row["AvailabilityZone"], row["InstanceType"])
+            usd, time = float(row["SpotPrice"]), row["Timestamp"].timestamp()
+            if pool not in found or time > found[pool][1]:
+                found[pool] = (usd, time)
+    return found

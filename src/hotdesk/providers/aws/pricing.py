@@ -1,28 +1,38 @@
 """The Price List API: what EC2 asks for machines, disks and snapshots in each region. Kept for a day.
 
-One question tells the price of one thing in every region. Disks and snapshots are asked about beside the
-machines of an offer, so that whoever launches something knows what its disk costs there.
+One question tells the price of one thing in every region; a region's whole list is about ten pages. Disks and
+snapshots are asked about beside the machines of an offer, so that whoever launches something knows what its
+disk costs there.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import Storing
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aws.account import Account
-from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.account import Account, pages
 
 KEPT_SECONDS = 86400.0
+NAMED_MAX = 40  # types; for more of them whole regions are the shorter way
+_ANSWER = msgspec.json.Decoder(dict[str, float])
 
 #: The Price List API is answered in a few regions only (AWS Price List API reference, endpoints).
 PRICING_REGION = "us-east-1"
+
+#: What the price list calls an ordinary Linux machine, without a licence and paid by use.
+_PLAIN = {
+    "operatingSystem": "Linux",
+    "tenancy": "Shared",
+    "preInstalledSw": "NA",
+    "capacitystatus": "Used",
+}
 
 #: What is stored: the product's fields, and how its usage type ends. (A prefix names the region; the same
 #: families also hold what is archived, and what stands in a customer's own building.)
@@ -37,8 +47,8 @@ def list_prices(
     account: Account, types: list[str], cache: Cache | None, now: float
 ) -> dict[tuple[str, str], float]:
     """On-demand prices by region and type; those that the Price List API does not tell are missing."""
-    keys = {f"aws-price/{name}": name for name in types}
-    asked = {key: partial(_of_machine, account, name) for key, name in keys.items()} | _of_storage(account)
+    keys = {type_key(name): name for name in types}
+    asked = {key: partial(of_type, account, name) for key, name in keys.items()} | _of_storage(account)
     prices: dict[tuple[str, str], float] = {}
     for key, told in kept_answers(cache, now, dict[str, float], asked).items():
         if not isinstance(told, Exception) and key in keys:
@@ -83,41 +93,80 @@ def _of_storage(account: Account) -> dict[str, Callable[[], dict[str, float]]]:
     return {key: partial(_by_region, account, *_STORED[kind]) for key, kind in _KEYS.items()}
 
 
-def _of_machine(account: Account, instance_type: str) -> dict[str, float]:
-    wanted = {"instanceType": instance_type, "operatingSystem": "Linux", "tenancy": "Shared",
-              "preInstalledSw": "NA", "capacitystatus": "Used"}  # fmt: skip
-    return _by_region(account, wanted)
+def of_type(account: Account, instance_type: str) -> dict[str, float]:
+    """On-demand $/h of a type by region: one page, and so one request."""
+    return _by_region(account, _PLAIN | {"instanceType": instance_type})
+
+
+def of_region(account: Account, region: str) -> dict[str, float]:
+    """On-demand $/h by type in a region: some ten pages."""
+    products = _products(account, _PLAIN | {"regionCode": region})
+    return {product["instanceType"]: usd for product, usd in products if "instanceType" in product}
 
 
 def _by_region(account: Account, wanted: Mapping[str, str], usage: str = "") -> dict[str, float]:
     """What a product of these fields costs, by region; of those whose usage type ends so."""
-    with answers():
-        pages = (
-            account.client("pricing", PRICING_REGION)
-            .get_paginator("get_products")
-            .paginate(
-                ServiceCode="AmazonEC2",
-                Filters=[
-                    {"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()
-                ],
+    return {
+        product.get("regionCode", ""): usd
+        for product, usd in _products(account, wanted)
+        if product.get("usagetype", "").endswith(usage)
+    }
+
+
+def _products(account: Account, wanted: Mapping[str, str]) -> Iterator[tuple[dict[str, str], float]]:
+    """Every product with these fields and its on-demand price. What cannot be read is left out."""
+    for row in pages(
+        account.client("pricing", PRICING_REGION),
+        "get_products",
+        "PriceList",
+        ServiceCode="AmazonEC2",
+        Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()],
+    ):
+        with contextlib.suppress(KeyError, ValueError, TypeError, msgspec.DecodeError):
+            document = msgspec.json.decode(row) if isinstance(row, str) else row
+            usd = max(
+                float(dimension["pricePerUnit"].get("USD", 0))
+                for term in document["terms"]["OnDemand"].values()
+                for dimension in term["priceDimensions"].values()
             )
-        )
-        rows = [
-            msgspec.json.decode(row) if isinstance(row, str) else row
-            for page in pages
-            for row in page["PriceList"]
-        ]
-    prices: dict[str, float] = {}
-    for row in rows:
-        region = row["product"]["attributes"].get("regionCode", "")
-        if not row["product"]["attributes"].get("usagetype", "").endswith(usage):
-            continue
-        for term in row.get("terms", {}).get("OnDemand", {}).values():
-            for dimension in term["priceDimensions"].values():
-                usd = float(dimension["pricePerUnit"].get("USD", 0))
-                if usd > 0:
-                    prices[region] = usd
-    return prices
+            if usd > 0:
+                yield document["product"]["attributes"], usd
+
+
+# ---- what is kept --------------------------------------------------------------------------------------
+
+
+class Listed(NamedTuple):
+    """One answer: $/h by type (of a region) or by region (of a type), and when it was given."""
+
+    time: float
+    usd: dict[str, float]
+
+
+def region_key(region: str) -> str:
+    return f"aws-listed/{region}"
+
+
+def type_key(name: str) -> str:
+    return f"aws-price/{name}"
+
+
+def kept(cache: Cache, key: str, now: float) -> Listed | None:
+    """An answer of less than a day ago."""
+    found = cache.cached(key)
+    if found and 0 <= now - found[0] < KEPT_SECONDS:
+        with contextlib.suppress(msgspec.DecodeError):  # of another version
+            return Listed(found[0], _ANSWER.decode(found[1]))
+    return None
+
+
+def questions(
+    account: Account, regions: Iterable[str], names: Collection[str]
+) -> dict[str, Callable[[], dict[str, float]]]:
+    """What to ask by the key it is kept under: about the types named, else about whole regions."""
+    if 0 < len(names) <= NAMED_MAX:
+        return {type_key(name): partial(of_type, account, name) for name in sorted(names)}
+    return {region_key(region): partial(of_region, account, region) for region in regions}
 
 
 def kept_answers(
