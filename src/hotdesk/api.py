@@ -5,7 +5,7 @@ Every verb does the same thing: it writes a desk's goal down, and runs the loop 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,12 @@ from hotdesk.services.view import View
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.findings import Finding
+    from hotdesk.core.jobs import Job
+    from hotdesk.services.billing import Statement
+    from hotdesk.services.cleanup import Orphans
+    from hotdesk.services.files import Completed, Pulled
+    from hotdesk.services.jobs import JobView
     from hotdesk.services.notebook import Notebook
 
 FIRST_NAME = "desk"  # of a desk that nobody named
@@ -182,6 +188,119 @@ class Hotdesk:
             self.services.store.desk(name)
         self.services.watch(names, seconds)
 
+    # ---- jobs ----------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str,
+        command: str | Sequence[str],
+        *,
+        folder: Path | None = None,
+        push: bool = True,
+        everything: bool = False,
+        pull: Sequence[str] = (),
+        then: Goal | None = Goal.PARKED,
+        checkpoint: str = "",
+        resume_command: str = "",
+        work_seconds: float = 0.0,
+        deadline_seconds: float | None = None,
+        budget_usd: float | None = None,
+        wait: bool = True,
+        on_output: Callable[[bytes], None] = lambda words: None,
+    ) -> Job:
+        """Run a long job at a desk, which is brought up for it; the job, with its `result` once it has ended.
+
+        `folder` (this one) is copied to the desk unless `push` is false, `pull` is fetched from it at the
+        end, and `then` becomes of the desk; None: it stays up. The job outlives this program; with `wait`
+        this listens until it has ended. Lengths are in seconds, `budget_usd` is expected at most.
+
+        Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
+        for a command that the desk does not have.
+        """
+        from hotdesk.loop import watcher
+        from hotdesk.services.jobs import JobRequest
+
+        s = self.services
+        request = JobRequest(
+            command=(command,) if isinstance(command, str) else tuple(command),
+            folder=str((folder or Path.cwd()).resolve()),
+            push=push,
+            everything=everything,
+            pull=tuple(pull),
+            then=then,
+            checkpoint=checkpoint,
+            resume_command=resume_command,
+            work_seconds=work_seconds,
+            deadline_seconds=deadline_seconds,
+            budget_usd=budget_usd,
+        )
+        request.check()
+        work, due = s.jobs.agreed(name, request)
+        self.up(name)
+        job = s.jobs.queue(s.store.desk(name), request, work, due)
+        watcher.ask_for(s.store, forever=False)  # should this process end
+        return s.runs().pursue(job, on_output, s.on_note) if wait else job
+
+    def jobs(self, name: str | None = None, limit: int = 20) -> list[JobView]:
+        """The newest jobs of a desk, or of all, oldest first, with what their desks say of them.
+
+        Raises `Unknown` for a desk that there is not.
+        """
+        return self.services.jobs.views(name, limit)
+
+    def logs(self, name: str, number: int | None = None) -> str:
+        """What a job has said so far: the desk's newest, or the one of that number.
+
+        Raises `Unknown` for no such job, `NeedsDecision` where its desk is off and holds it alone.
+        """
+        parts: list[bytes] = []
+        self.services.jobs.log(self.services.store.job(name, number), parts.append)
+        return b"".join(parts).decode("utf-8", "replace")
+
+    def cancel(self, name: str, number: int | None = None, *, every: bool = False) -> list[Job]:
+        """End a job, with SIGTERM and then SIGKILL: the only one, the one of that number, or all.
+
+        The jobs that were meant, as they ended. Raises `Usage` where there are several, `Unknown`.
+        """
+        return self.services.jobs.cancel(name, number, every=every, on_note=self.services.on_note)
+
+    # ---- at the desk -----------------------------------------------------------------------------------
+
+    def ssh(self, name: str, command: str | Sequence[str]) -> Completed:
+        """Run a command at a desk: its exit status, and what it wrote to standard output and error, as text.
+
+        A string is a line for the desk's shell; words are taken to the letter. Standard input is empty.
+        Raises `NeedsDecision` where the desk does not run, `Unreachable`, `Missing` without ssh.
+        """
+        from hotdesk.services import files
+
+        return files.call(self.services.access(name), command)
+
+    def push(
+        self, name: str, *sources: str | Path, to: str = "", everything: bool = False
+    ) -> tuple[str, ...]:
+        """Copy files and folders from here to the desk's home, or to the folder `to` there.
+
+        Again copies only what changed. Of a folder goes what git and .hotdeskignore leave in, or
+        `everything`; `data` arrives as a folder, `data/` as what is in it. Links here that are folders at
+        the desk stay so, and are returned. Raises `Unknown` for what is not here, `NeedsDecision` where all
+        of a folder is left out or the desk does not run.
+        """
+        from hotdesk.services import files
+
+        goods = files.gathered(name, sources, to, everything=everything)
+        return files.push(self.services.access(name), goods).kept
+
+    def pull(self, name: str, *sources: str, to: str | Path = ".") -> Pulled:
+        """Copy files and folders from the desk, relative to its home, to a folder here; what came.
+
+        A file here that is newer stays, and the desk's comes beside it. Raises `Unknown` where not all of it
+        could be had (the rest has come), `NeedsDecision` where the desk does not run.
+        """
+        from hotdesk.services import files
+
+        return files.complete(name, files.pull(self.services.access(name), sources, Path(to)))
+
     # ---- what is -------------------------------------------------------------------------------------
 
     def ls(self) -> list[View]:
@@ -217,3 +336,29 @@ class Hotdesk:
         """
         s = self.services
         return s.notebooks.open(s.store.desk(name or s.goals.only()), public=public, private=private)
+
+    def costs(self, name: str | None = None, *, by: str = "month", compare: str = "") -> Statement:
+        """The bill in US dollars, of one desk or of all, those that are gone too; by "month" or "day" (UTC).
+
+        `compare` names a cloud ("aws") whose own bill of this month is asked for as well, which may cost
+        money: $0.01 a page. Raises `Missing` where it has none, `NotAllowed` where we may not ask.
+        """
+        return self.services.billing.statement(name, by, compare)
+
+    def gc(self, *, delete: bool = False) -> Orphans:
+        """What no desk needs, in every cloud and region: what it costs, and why it may go.
+
+        Nothing is deleted without `delete`, and then only what holds nothing that is not held elsewhere.
+        What could not be looked at is in `unread`; nothing is raised for it.
+        """
+        return self.services.cleanup.orphans(delete=delete)
+
+    def doctor(self, name: str | None = None, *, fix: bool = False) -> list[Finding]:
+        """What is wrong, of this computer and of all desks (or of one), why, and how to mend it.
+
+        With `fix`, what is safe to mend is mended, and left out. Raises `Unknown` for no such desk.
+        """
+        from hotdesk import doctor
+
+        found = doctor.look(self.services, name)
+        return [finding for finding in found if not (fix and doctor.mend(finding))]

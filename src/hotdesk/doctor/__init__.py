@@ -35,6 +35,14 @@ def _findings(only: str | None) -> Iterator[Finding]:
         yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
 
 
+def look(services: Services, only: str | None = None) -> list[Finding]:
+    """The same for a state folder that is open already."""
+    from hotdesk.doctor import computer, desks
+
+    found = [*computer.findings(services.state), *desks.findings(services, only)]
+    return list({(finding.what, finding.why): finding for finding in reversed(found)}.values())[::-1]
+
+
 def mend(found: Finding) -> bool:
     """Do what is safe to do about a finding; whether something was done."""
     verb, _, path = found.mends.partition(" ")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hotdesk.services.exposure import Exposure
     from hotdesk.services.goals import Goals
     from hotdesk.services.guest_events import GuestEvents
+    from hotdesk.services.jobs import Jobs
     from hotdesk.services.limits import Staying
     from hotdesk.services.notebook import Notebooks
     from hotdesk.services.pursuit import Pursuit
@@ -177,6 +178,14 @@ class Services:
     def access(self, name: str) -> Access:
         """How to reach a desk that runs, by its name. Raises `Unknown`, `NeedsDecision`, `Unreachable`."""
         return self.views.access(self.store.desk(name))
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        from hotdesk.services.jobs import Jobs
+
+        return Jobs(
+            store=self.store, clock=self.clock, goals=self.goals, reach=self.views.access, runs=self.runs
+        )
 
     def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
         """The jobs of all desks. `progress` hears how far the fetching of results is."""

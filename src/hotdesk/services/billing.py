@@ -10,10 +10,11 @@ import msgspec
 
 from hotdesk.core import clouds
 from hotdesk.core.billing.observed import Sighting
-from hotdesk.core.billing.rates import Charge, Rates
+from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
+from hotdesk.core.billing.statement import NOT_COUNTED, Line
 from hotdesk.core.errors import HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
-from hotdesk.core.model import Desk, Market, Offer, Seen
+from hotdesk.core.model import SHIPPED, Desk, Market, Offer, Seen, Value
 from hotdesk.core.ports import Biller, Clock
 from hotdesk.core.steps import AnyStep, Ask, Bake, Copy, Launch, Row, Start
 from hotdesk.loop.clouds import Clouds
@@ -25,6 +26,33 @@ if TYPE_CHECKING:
 ASKED_SECONDS = 3 * 86_400.0  # for so long a machine that went unseen is worth asking about
 WARN_SHARE = 0.8  # of the month's budget
 Steps = list[tuple[float, float]]
+
+
+class Compared(Value, frozen=True):
+    """What a desk cost this month, by hotdesk's journal and by its cloud's own bill, in US dollars."""
+
+    desk: str  # "": of no desk
+    here: float
+    theirs: float
+
+
+class Statement(Value, frozen=True):
+    """The bill, in US dollars. Times are seconds since the epoch."""
+
+    lines: tuple[Line, ...]  # by desk and period, oldest first
+    this_month_usd: float
+    budget_usd: float | None  # of a month; None: no limit
+    stored_usd_per_month: float  # of disks and images that are there now
+    at_launch_prices: tuple[str, ...]  # desks whose spot is billed at the price of its launch
+    compute_price_time: float | None  # of the oldest shipped price in it; None: there is none
+    storage_price_time: float | None  # likewise
+    compared: tuple[Compared, ...] = ()
+    not_counted: tuple[str, ...] = NOT_COUNTED
+
+    @property
+    def usd(self) -> float:
+        """All of it."""
+        return sum(line.usd for line in self.lines)
 
 
 class Billing:
@@ -46,6 +74,40 @@ class Billing:
         self.store, self.clock, self.clouds = store, clock, clouds
         self.limit_usd = config.defaults.usd_per_month  # of a month; 0: none
         self.on_note, self.over_budget = on_note, over_budget
+
+    def statement(self, name: str | None = None, by: str = "month", compare: str = "") -> Statement:
+        """The bill of one desk or of all, by "day" or "month" (UTC), of those that are gone too.
+
+        `compare`: a cloud whose own bill of this month is asked for as well, see `billed`.
+        """
+        from hotdesk.core.billing import statement
+
+        bill = [c for c in self.bill() if name in (None, c.desk)]
+        prices, now = self.spot_prices(bill), self.clock.now()
+        theirs = self.billed(compare, statement.month_began(now)) if compare else {}
+        there = [c for c in bill if c.provider in {compare, ""}] if compare else []
+        desks = sorted({c.desk for c in there} | theirs.keys()) if name is None or not compare else [name]
+        shipped = [c.offer.price_time for c in bill if c.offer and c.offer.source == SHIPPED]
+        stored = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
+        return Statement(
+            lines=tuple(statement.lines(bill, now, by=by, prices=prices)),
+            this_month_usd=statement.this_month(bill, now, prices),
+            budget_usd=self.limit_usd or None,
+            stored_usd_per_month=stored * HOURS_PER_MONTH,
+            at_launch_prices=tuple(
+                sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
+            ),
+            compute_price_time=min((at for at in shipped if at), default=None),
+            storage_price_time=min((c.price_time for c in bill if c.price_time), default=None),
+            compared=tuple(
+                Compared(
+                    desk=desk,
+                    here=statement.this_month([c for c in there if c.desk == desk], now, prices),
+                    theirs=theirs.get(desk, 0.0),
+                )
+                for desk in desks
+            ),
+        )
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""

@@ -24,11 +24,37 @@ class Unread(Value, frozen=True):
     fix: str = ""
 
 
+class Orphans(Value, frozen=True):
+    """What no desk needs, by one look at every cloud in sight."""
+
+    things: tuple[Thing, ...]  # what may go first, the dearest first
+    unread: tuple[Unread, ...]  # where nobody could look
+    retained: tuple[Retained, ...]  # what was deleted, and is billed until its time
+    retained_unread: tuple[str, ...]  # regions that do not tell
+    deleted: dict[str, str]  # by id: "", or why it is still there
+
+    @property
+    def usd_per_month(self) -> float:
+        return sum(thing.usd_per_month for thing in self.things)
+
+
 class Cleanup:
     """Finds and deletes orphans. `on_row` hears of each deletion."""
 
     def __init__(self, *, store: Store, clock: Clock, clouds: Clouds, on_row: Callable[[Row], None]) -> None:
         self.store, self.clock, self.clouds, self.on_row = store, clock, clouds, on_row
+
+    def orphans(self, *, delete: bool = False) -> Orphans:
+        """What no desk needs. `delete` deletes what may go: what holds nothing that is only there."""
+        found, unread = self.leftovers()
+        kept, dark = self.retained()
+        return Orphans(
+            things=tuple(found),
+            unread=tuple(unread),
+            retained=tuple(kept),
+            retained_unread=tuple(dark),
+            deleted=self.delete_leftovers(found) if delete else {},
+        )
 
     def leftovers(self) -> tuple[list[Thing], list[Unread]]:
         """What no desk needs, the dearest first; and the regions and clouds that could not be looked at."""

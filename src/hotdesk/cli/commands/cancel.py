@@ -6,7 +6,6 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
-from hotdesk.core.errors import Usage
 
 
 @click.command()
@@ -19,21 +18,12 @@ def command(name: str, number: int | None, every: bool) -> None:
     The desk still does what --then says.
     """
     with Live() as live, options.open_desks(live) as desks:
-        left = [j for j in desks.services.store.jobs(name, unsettled=True) if j.result is None]
-        chosen = left if every else [desks.services.store.job(name, number)] if number else left
-        if len(chosen) > 1 and not every:
-            listed = ", ".join(str(j.number) for j in chosen)
-            raise Usage("Which job?", f"There are several: {listed}.", f"hotdesk cancel {name} --all")
-        if not chosen:
-            desks.services.store.desk(name)
-            render.echo(f"{name} has no job that could be cancelled.")
-            return
-        for job in chosen:
-            if job.result is not None:
-                render.echo(f"Job {job.number} has ended already.")
-                continue
-            desks.services.store.put_job(job.number, cancelled=True)
-        for job in chosen:
-            ended = desks.services.runs().pursue(job, lambda words: None, render.note)
-            if job.result is None and ended.result is not None:
-                render.echo(f"Job {job.number} is cancelled.")
+        ended = {job.number for job in desks.services.store.jobs(name) if job.result is not None}
+        chosen = desks.services.jobs.cancel(name, number, every=every, on_note=render.note)
+    if not chosen:
+        render.echo(f"{name} has no job that could be cancelled.")
+    for job in chosen:
+        if job.number in ended:
+            render.echo(f"Job {job.number} has ended already.")
+        elif job.result is not None:
+            render.echo(f"Job {job.number} is cancelled.")

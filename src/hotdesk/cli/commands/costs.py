@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 import msgspec
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.billing import statement
-from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Prices
-from hotdesk.core.model import SHIPPED
 
 _ABOUT_THEIRS = (
     "AWS is up to a day behind, and knows a desk only where these are cost allocation tags:",
@@ -42,59 +42,56 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         question = "AWS takes $0.01 for each page of its bill that is asked for. Ask?"
         options.agreed(question, yes, f"hotdesk costs {name or ''} --compare --yes")
     with Hotdesk() as desks:
-        bill = [c for c in desks.services.billing.bill() if name in (None, c.desk)]
-        prices = desks.services.billing.spot_prices(bill)
-        now, budget = desks.services.clock.now(), desks.services.config.defaults.usd_per_month
-        theirs = desks.services.billing.billed("aws", statement.month_began(now)) if compare else None
-    lines = statement.lines(bill, now, by=by, prices=prices)
-    spent = statement.this_month(bill, now, prices)
-    monthly = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
-    monthly *= HOURS_PER_MONTH
-    guessed = sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
-    compared = _compared(bill, now, prices, theirs, name) if theirs is not None else []
+        bill = desks.costs(name, by=by, compare="aws" if compare else "")
     if as_json:
         render.json(
             {
                 "currency": "USD",
-                "lines": [{**msgspec.to_builtins(line), "usd": line.usd} for line in lines],
-                "usd": sum(line.usd for line in lines),
-                "this_month_usd": spent,
-                "budget_usd": budget or None,
-                "stored_usd_per_month": monthly,
-                "not_counted": statement.NOT_COUNTED,
-                "at_launch_prices": guessed,
-                "compared": [dict(zip(("desk", "here", "aws"), row, strict=True)) for row in compared],
+                "lines": [{**msgspec.to_builtins(line), "usd": line.usd} for line in bill.lines],
+                "usd": bill.usd,
+                "this_month_usd": bill.this_month_usd,
+                "budget_usd": bill.budget_usd,
+                "stored_usd_per_month": bill.stored_usd_per_month,
+                "not_counted": bill.not_counted,
+                "at_launch_prices": bill.at_launch_prices,
+                "compared": [{"desk": c.desk, "here": c.here, "aws": c.theirs} for c in bill.compared],
             }
         )
         return
-    if not lines:
+    if not bill.lines:
         render.echo("Nothing has been paid for.")
     else:
-        _table(lines, by)
+        _table(bill.lines, by)
+        spent, budget = bill.this_month_usd, bill.budget_usd
         share = f", {spent / budget:.0%} of {render.usd(budget)}" if budget else ""
-        render.echo(render.style(f"this month {render.usd(spent)}{share}", "dim"))
-    shipped = [c.offer.price_time for c in bill if c.offer and c.offer.source == SHIPPED]
-    if old := [at for at in shipped if at]:
-        render.echo(render.style(f"compute: {render.as_of(min(old))}", "dim"))
-    if monthly:
-        render.echo(render.style(f"images and disks: {render.usd(monthly)} a month", "dim"))
-    if old := [c.price_time for c in bill if c.price_time]:
-        render.echo(render.style(f"images and disks: {render.as_of(min(old))}", "dim"))
-    if guessed:
-        said = f"the spot prices of {', '.join(guessed)} are not known: billed at those of the launch"
-        render.echo(render.style(said, "dim"))
-    if theirs is not None:
+        _dim(f"this month {render.usd(spent)}{share}")
+    if bill.compute_price_time:
+        _dim(f"compute: {render.as_of(bill.compute_price_time)}")
+    if bill.stored_usd_per_month:
+        _dim(f"images and disks: {render.usd(bill.stored_usd_per_month)} a month")
+    if bill.storage_price_time:
+        _dim(f"images and disks: {render.as_of(bill.storage_price_time)}")
+    if guessed := ", ".join(bill.at_launch_prices):
+        _dim(f"the spot prices of {guessed} are not known: billed at those of the launch")
+    if compare:
         render.echo("")
         heads = ["THIS MONTH", "HERE $", "AWS $", "DIFFERENCE $"]
-        rows = [[desk or "(no desk)", f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}"] for desk, a, b in compared]
+        rows = [
+            [c.desk or "(no desk)", f"{c.here:.2f}", f"{c.theirs:.2f}", f"{c.theirs - c.here:+.2f}"]
+            for c in bill.compared
+        ]
         render.echo(render.table(heads, rows, right=heads[1:]))
         for said in _ABOUT_THEIRS:
-            render.echo(render.style(said, "dim"))
-    if lines:
-        render.echo(render.style(f"US dollars; not counted: {', '.join(statement.NOT_COUNTED)}", "dim"))
+            _dim(said)
+    if bill.lines:
+        _dim(f"US dollars; not counted: {', '.join(bill.not_counted)}")
 
 
-def _table(lines: list[statement.Line], by: str) -> None:
+def _dim(text: str) -> None:
+    render.echo(render.style(text, "dim"))
+
+
+def _table(lines: Sequence[statement.Line], by: str) -> None:
     heads = [by.upper(), "DESK", *(k.upper() for k in statement.KINDS), "TOTAL $", "LEFT ON $"]
     rows = [
         [
@@ -107,19 +104,3 @@ def _table(lines: list[statement.Line], by: str) -> None:
         for line in lines
     ]
     render.echo(render.table(heads, rows, right=heads[2:]))
-
-
-def _compared(
-    bill: list[Charge], now: float, prices: Prices, theirs: dict[str, float], name: str | None
-) -> list[tuple[str, float, float]]:
-    """(desk, US dollars by us, by AWS) of this month, for all desks that either knows."""
-    on_aws = [c for c in bill if c.provider in {"aws", ""}]
-    desks = sorted({c.desk for c in on_aws} | set(theirs)) if name is None else [name]
-    return [
-        (
-            desk,
-            statement.this_month([c for c in on_aws if c.desk == desk], now, prices),
-            theirs.get(desk, 0.0),
-        )
-        for desk in desks
-    ]

@@ -7,7 +7,7 @@ import click
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.clouds import cloud
-from hotdesk.services import orphans
+from hotdesk.services.orphans import as_dict
 
 
 @click.command()
@@ -22,17 +22,18 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     hotdesk's. Exits with 5 if a cloud or region could not be listed.
     """
     with Hotdesk() as desks:
-        found, unread = desks.services.cleanup.leftovers()
-        kept, dark = desks.services.cleanup.retained()
+        orphans = desks.gc(delete=yes and not dry_run)
         others = desks.services.clouds.others()
-        done = desks.services.cleanup.delete_leftovers(found) if yes and not dry_run else {}
+    found, unread, done = orphans.things, orphans.unread, orphans.deleted
     if as_json:
         render.json(
             {
-                "things": [{**orphans.as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
-                "usd_per_month": sum(t.usd_per_month for t in found),
+                "things": [{**as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
+                "usd_per_month": orphans.usd_per_month,
                 "unread": [f"{u.where} ({u.what})" if u.what else u.where for u in unread],
-                "retained": [{name: getattr(r, name) for name in r.__struct_fields__} for r in kept],
+                "retained": [
+                    {name: getattr(r, name) for name in r.__struct_fields__} for r in orphans.retained
+                ],
             }
         )
     else:
@@ -69,7 +70,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
             )
         render.others(others)
         blind = {u.where for u in unread}  # of these more is said below
-        render.retained(kept, [where for where in dark if where not in blind])
+        render.retained(orphans.retained, [where for where in orphans.retained_unread if where not in blind])
         for u in unread:
             if u.what:
                 render.note(f"{u.where} was not looked at: {render.safe(u.what)}")

@@ -6,8 +6,8 @@ import click
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
-from hotdesk.core.errors import HotdeskError
-from hotdesk.core.jobs import Job, SeenJob, advice
+from hotdesk.core.jobs import advice
+from hotdesk.services.jobs import JobView
 
 _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yellow", "interrupted": "yellow"}
 
@@ -27,30 +27,20 @@ _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yel
 def command(name: str | None, as_json: bool, lines: int) -> None:
     """List jobs: running, queued and ended, with result, time and cost. Without NAME: of all desks."""
     with Hotdesk() as desks:
-        jobs = desks.services.store.jobs(name)
-        if name and not jobs:
-            desks.services.store.desk(name)
-        jobs = jobs[-lines:]
-        seen: dict[str, SeenJob] = {}
-        unasked: list[str] = []
-        for desk in sorted({job.desk for job in jobs if job.result is None}):
-            try:
-                seen |= desks.services.runs().seen(desk)
-            except HotdeskError as error:
-                unasked.append(f"{desk}: {error.what} {error.why}")
+        views = desks.services.jobs.views(name, lines)
         now = desks.services.clock.now()
     if as_json:
-        render.json([row(job, seen.get(job.id)) for job in jobs])
+        render.json([row(view) for view in views])
         return
-    if not jobs:
+    if not views:
         render.echo("There is no job yet. Begin one, in a project's folder:")
         render.echo("  " + render.style("hotdesk run blue -- python train.py", "cyan"))
         return
     heads = ["JOB", "DESK", "STATE", "EXIT", "RAN", "COST", "TRIES", "ASKED", "COMMAND"]
     rows = []
-    for job in jobs:
-        told = row(job, seen.get(job.id))
-        state = str(told["state"])
+    for view in views:
+        job, told = view.job, row(view)
+        state = view.state
         rows.append(
             [
                 str(job.number),
@@ -65,17 +55,19 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
             ]
         )
     render.echo(render.table(heads, rows, right=("JOB", "EXIT", "RAN", "COST", "TRIES", "ASKED")))
-    for line in unasked:
+    for line in sorted({f"{view.job.desk}: {view.unasked}" for view in views if view.unasked}):
         render.note(line)
-    for job in jobs:
-        if (known := seen.get(job.id)) and job.result is None and (said := advice(job, known)):
+    for view in views:
+        job, known = view.job, view.seen
+        if known and job.result is None and (said := advice(job, known)):
             render.echo(render.style(f"job {job.number}: {said}", "dim"))
         for line in job.fetched if name else ():
             render.echo(render.style(f"job {job.number}: {render.safe(line)}", "dim"))
 
 
-def row(job: Job, seen: SeenJob | None) -> dict[str, object]:
+def row(view: JobView) -> dict[str, object]:
     """A job as `--json` gives it. Times are seconds since the epoch, by this computer's clock."""
+    job, seen = view.job, view.seen
     result = job.result
     median = seen.median_checkpoint_seconds if seen else None
     return {
@@ -83,7 +75,7 @@ def row(job: Job, seen: SeenJob | None) -> dict[str, object]:
         "id": job.id,
         "desk": job.desk,
         "command": job.words,
-        "state": state(job, seen),
+        "state": view.state,
         "exit_status": result.exit_status if result else None,
         "why": result.why if result else "",
         "seconds": result.seconds if result else seen.seconds if seen else 0.0,
@@ -99,16 +91,3 @@ def row(job: Job, seen: SeenJob | None) -> dict[str, object]:
         "deadline_at": job.deadline_at,
         "settled": job.settled,
     }
-
-
-def state(job: Job, seen: SeenJob | None) -> str:
-    """waiting | running | interrupted | done | failed | cancelled | lost"""
-    if job.result:
-        if job.cancelled:
-            return "cancelled"
-        if job.result.exit_status is None:
-            return "lost"
-        return "failed" if job.result.exit_status else "done"
-    if seen is None:
-        return "waiting"
-    return "running" if seen.alive else "ended" if seen.over else "interrupted"

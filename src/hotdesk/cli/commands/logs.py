@@ -8,7 +8,6 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
-from hotdesk.core.errors import NeedsDecision
 
 
 @click.command()
@@ -24,8 +23,6 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
     With -f, exits with the job's own status; Ctrl-C stops following and leaves the job running.
     """
     from hotdesk.cli.commands.run import report
-    from hotdesk.connect import job_runner
-    from hotdesk.jobs.run import kept_log
 
     def say(words: bytes) -> None:
         sys.stdout.buffer.write(words)
@@ -42,15 +39,4 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
                 goes_on(desks, job)
                 ctx.exit(130)
             ctx.exit(report(job))
-        kept = kept_log(desks.services.store, job)
-        if kept is not None and kept.exists():
-            say(kept.read_bytes())
-            return
-        try:
-            job_runner.follow(desks.services.access(name), job.id, 0, say, to_the_end=False)
-        except NeedsDecision as error:
-            raise NeedsDecision(
-                f"{name} does not run, and the log of job {job.number} lies at the desk.",
-                error.why,
-                f"hotdesk resume {name}",
-            ) from None
+        desks.services.jobs.log(job, say)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import folder_shown, options, render
 from hotdesk.cli.ui.live import Live
-from hotdesk.core.errors import Unknown
+from hotdesk.services import files
 
 
 @click.command()
@@ -34,13 +33,11 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
 
     if said := copying.check():
         render.note(said)
-    home = f"{Path.home()}/"  # what our shell made of a ~/ that was meant for the desk
-    there = [source.removeprefix(home).removeprefix("~/") for source in sources]
     with Hotdesk() as desks:
         access = desks.services.access(name)
     with Live() as live:
         shown = live.progress(f"copying from {name}")
-        arrived = copying.pull(access, there, Path(target), may_replace=_older, on_progress=shown)
+        arrived = files.pull(access, sources, Path(target), on_progress=shown)
     placed = arrived.placed
     if placed.came:
         size = render.size(placed.bytes / 2**30)
@@ -50,20 +47,4 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
             f"{render.safe(here)} here is newer, or of another kind, and stays; "
             f"{name}'s is {render.safe(beside)}"
         )
-    if arrived.failed:
-        raise Unknown(
-            f"Not everything could be read at {name}; the rest is here.",
-            render.safe(arrived.failed[0]),
-            f"hotdesk ssh {name} -- ls -la",
-        )
-    if arrived.absent:
-        raise Unknown(
-            "Not everything was copied: there is no "
-            f"{' and no '.join(render.safe(source) for source in arrived.absent)} at {name}.",
-            "A SOURCE is relative to the desk's home.",
-            f"hotdesk ssh {name} -- ls -la",
-        )
-
-
-def _older(name: str, here: os.stat_result, came: os.stat_result) -> bool:
-    return here.st_mtime <= came.st_mtime
+    files.complete(name, arrived)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from hotdesk.cli.ui import options, render, run_checked, run_planned
 from hotdesk.cli.ui.live import Live
 from hotdesk.cli.ui.run_planned import plan_options
-from hotdesk.core.errors import HotdeskError, Unknown
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.errors import HotdeskError
+from hotdesk.core.model import Goal
+from hotdesk.services.jobs import JobRequest
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
-    from hotdesk.connect.sync import Contents
     from hotdesk.core.jobs import Job
-    from hotdesk.core.ports import Access
 
 _THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
 
@@ -126,103 +125,46 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
 def _queued(
     desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any], live: Live
 ) -> Job | None:
-    from hotdesk.connect import job_runner, sync
-    from hotdesk.core.jobs import Job
-
-    here = Path.cwd()
-    run_checked.options(given)
+    request = JobRequest(
+        command=words,
+        folder=str(Path.cwd()),
+        push=not given["no_push"],
+        everything=given["all"],
+        resume_command=given["resume_command"] or "",
+        checkpoint=given["checkpoint"] or "",
+        signal="" if given["signal"] == "none" else f"SIG{given['signal']}",
+        grace_seconds=given["grace"],
+        then=_THEN[given["then"]],
+        pull=given["pull"],
+        work_seconds=3600 * (given["work"] or 0.0),
+        deadline_seconds=None if given["deadline"] is None else 3600 * given["deadline"],
+        budget_usd=given["budget"],
+    )
+    request.check()
+    here, jobs = Path.cwd(), desks.services.jobs
     run_checked.place(here, given)
     if not given["dry_run"]:
         run_checked.known_desk(desks, name, words, given["yes"])
-    if not given["no_push"]:
+    if request.push:
         run_checked.goods(name, here, words, given)
-    line = words[0] if len(words) == 1 else shlex.join(words)
     if given["plan"]:
-        chosen = run_planned.choose(desks, name, line, given["plan"], given)
+        chosen = run_planned.choose(desks, name, request.line, given["plan"], given)
         if chosen is None:
             return None
-        work, due = _agreed(desks, chosen.row, line, {**given, "work": chosen.work_seconds / 3600})
+        work, due = jobs.agreed(chosen.row, replace(request, work_seconds=chosen.work_seconds))
         run_planned.launch(desks, name, chosen)
     else:
-        work, due = _agreed(desks, name, line, given)
+        work, due = jobs.agreed(name, request)
         if given["dry_run"]:
-            _show(desks, name, line, given)
+            _show(desks, name, request)
             return None
         desks.up(name)
-    access = desks.services.access(name)
-    waiting = desks.services.store.jobs(name, unsettled=True)
-    plain = here.name or "project"
-    # What runs keeps the files that it began with: a job that has to wait gets a folder of its own.
-    target = plain
-    if not given["no_push"]:
-        if any(job.folder == plain and job.result is None for job in waiting):
-            target = f"{plain}-{max(job.number for job in waiting) + 1}"
-        like = plain if target != plain else ""
-        found = sync.contents(here, everything=given["all"])  # anew: a launch may have taken minutes
-        _push(access, found, target, like, live.progress(f"copying {here.name} to {name}"))
-    program = words[0] if len(words) > 1 else shlex.split(words[0])[0] if _plain(words[0]) else ""
-    if program and not job_runner.has(access, target, program):
-        render.note(f"Nothing was begun, and {name} runs on: hotdesk park {name}")
-        raise Unknown(
-            f"There is no command {program!r} at {name}.",
-            "It is neither on the desk's PATH nor in the folder that was copied.",
-            f"hotdesk ssh {name} -- 'command -v python3 {program}'",
-        )
-    signal = "" if given["signal"] == "none" else f"SIG{given['signal']}"
-    return desks.services.store.queue(
-        Job(
-            id="",
-            number=0,
-            desk=name,
-            command=words,
-            created_at=desks.services.clock.now(),
-            folder=target,
-            resume_command=(given["resume_command"],) if given["resume_command"] else (),
-            checkpoint=given["checkpoint"] or "",
-            signal=signal,
-            grace_seconds=given["grace"],
-            then=_THEN[given["then"]],
-            pull=given["pull"],
-            pull_to=str(here) if given["pull"] else "",
-            work_seconds=work,
-            deadline_at=due,
-            budget_usd=given["budget"],
-        )
-    )
-
-
-def _show(desks: Hotdesk, name: str, line: str, given: dict[str, Any]) -> None:
-    """A dry run: what is done to the desk, and what the job would be."""
-    from hotdesk.cli.ui.plans import lines
-
-    row = desks.services.goals.wanted(name, Goal.RUNNING)
-    for text in [*lines(row, desks.services.goals.steps(row))][:-1]:
-        render.echo(text)
-    before = [job for job in desks.services.store.jobs(name, unsettled=True) if job.result is None]
-    render.echo(f"Then run: {line}" + (f", when job {before[-1].number} has ended" if before else ""))
-    if given["pull"]:
-        render.echo(f"Then fetch {', '.join(given['pull'])} into {Path.cwd()}")
-    if given["then"] != "stay":
-        render.echo(f"Then {given['then']} {name}, unless something else works there")
-    render.echo(render.style("Nothing was done.", "dim"))
-
-
-def _left(desks: Hotdesk, name: str) -> str:
-    """What a run that was stopped before its job was queued has left."""
-    desk = desks.services.store.find(name)
-    if desk is None or desk.goal is not Goal.RUNNING:
-        return "Nothing was launched."
-    return f"{name} was wanted running and stays so; to leave it: hotdesk park {name}"
-
-
-def _push(
-    access: Access, found: Contents, target: str, like: str, shown: Callable[[str], None] | None
-) -> None:
-    from hotdesk.connect import copying
-
-    name = access.desk
+    shown = live.progress(f"copying {here.name} to {name}")
+    desk = desks.services.store.desk(name)
     try:
-        sent = copying.push(access, [(found.folder, found.names)], target, on_progress=shown, like=like)
+        return jobs.queue(
+            desk, request, work, due, on_progress=shown, on_kept=lambda links: _kept(links, name)
+        )
     except KeyboardInterrupt:
         render.note(
             f"\nThe copying was stopped, and nothing was begun. {name} runs on: hotdesk park {name}\n"
@@ -232,28 +174,36 @@ def _push(
     except HotdeskError:
         render.note(f"Nothing was begun, and {name} runs on: hotdesk park {name}")
         raise
-    for link in sent.kept:
+
+
+def _kept(links: Sequence[str], name: str) -> None:
+    for link in links:
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
 
 
-def _agreed(desks: Hotdesk, desk: str | Desk, line: str, given: dict[str, Any]) -> tuple[float, float | None]:
-    """Seconds of work, as far as known, and when it has to be done. Raises when that cannot be."""
-    from hotdesk.jobs import terms
+def _show(desks: Hotdesk, name: str, request: JobRequest) -> None:
+    """A dry run: what is done to the desk, and what the job would be."""
+    from hotdesk.cli.ui.plans import lines
 
-    work = 3600 * given["work"] if given["work"] else terms.known_seconds(line, desks.services.store.jobs())
-    hours, usd = given["deadline"], given["budget"]
-    if hours is None and usd is None:
-        return work, None
-    row = desks.services.goals.wanted(desk, Goal.RUNNING) if isinstance(desk, str) else desk
-    seconds = terms.agree(row.offers, work, None if hours is None else 3600 * hours, usd)
-    return work, None if seconds is None else desks.services.clock.now() + seconds
+    row = desks.services.goals.wanted(name, Goal.RUNNING)
+    for text in [*lines(row, desks.services.goals.steps(row))][:-1]:
+        render.echo(text)
+    before = [job for job in desks.services.store.jobs(name, unsettled=True) if job.result is None]
+    render.echo(f"Then run: {request.line}" + (f", when job {before[-1].number} has ended" if before else ""))
+    if request.pull:
+        render.echo(f"Then fetch {', '.join(request.pull)} into {request.folder}")
+    if request.then is not None:
+        verb = next(verb for verb, goal in _THEN.items() if goal is request.then)
+        render.echo(f"Then {verb} {name}, unless something else works there")
+    render.echo(render.style("Nothing was done.", "dim"))
 
 
-def _plain(line: str) -> bool:
-    """Whether a shell line begins with nothing but a program's name."""
-    import re
-
-    return re.match(r"[\w./+-]+(\s|$)", line) is not None and "=" not in line.partition(" ")[0]
+def _left(desks: Hotdesk, name: str) -> str:
+    """What a run that was stopped before its job was queued has left."""
+    desk = desks.services.store.find(name)
+    if desk is None or desk.goal is not Goal.RUNNING:
+        return "Nothing was launched."
+    return f"{name} was wanted running and stays so; to leave it: hotdesk park {name}"
 
 
 def _say(words: bytes) -> None:

@@ -151,11 +151,11 @@ def note(text: str) -> None:
 def error(what: str, why: str = "", fix: str = "") -> None:
     """What happened, why, and what to do next; three lines on standard error."""
     first, *more = wrapped(what, columns(sys.stderr) - 2) or [""]
-    note(style("✗ ", "red", "bold", stream=sys.stderr) + style(first, "bold", stream=sys.stderr))
+    note(style("✗ ", "red", "bold", stream=sys.stderr) + style(safe(first), "bold", stream=sys.stderr))
     for line in more:
-        note("  " + style(line, "bold", stream=sys.stderr))
+        note("  " + style(safe(line), "bold", stream=sys.stderr))
     for n, line in enumerate(wrapped(why, columns(sys.stderr) - 7)):
-        note(f"  {'why: ' if n == 0 else '     '}{line}")
+        note(f"  {'why: ' if n == 0 else '     '}{safe(line)}")
     if fix:
         note("  fix: " + style(fix, "cyan", stream=sys.stderr))
 

@@ -8,14 +8,14 @@ import re
 import shlex
 import shutil
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hotdesk.cli.ui import folder_shown, render
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown, Usage
+from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown
 from hotdesk.core.model import check_name
 
 if TYPE_CHECKING:
@@ -80,28 +80,10 @@ def confirm(what: str, why: str, fix: str, question: str) -> None:
         raise click.Abort
 
 
-def options(given: dict[str, Any]) -> None:
-    """The options by themselves. Raises `Usage`."""
-    if given["deadline"] is not None and given["deadline"] <= 0:
-        raise Usage("--deadline 0 is now.", "The job could not have ended by then.", "--deadline HOURS")
-    for path in given["pull"]:
-        inside = PurePosixPath(os.path.normpath(path or "/"))
-        if inside.is_absolute() or inside.parts[:1] == ("..",) or path.startswith("~"):
-            raise Usage(
-                f"--pull {path!r} is not in the job's folder.",
-                "What is fetched is named relative to that folder; yours is the same by then.",
-                "--pull results   # of another place: hotdesk pull NAME PATH, after the job",
-            )
-
-
 def place(here: Path, given: dict[str, Any]) -> None:
-    """This folder and this computer. Raises `Usage`, `Missing`."""
+    """This folder and this computer. Raises `Missing`."""
     from hotdesk.connect import copying
 
-    if here in {Path.home(), Path(here.anchor)} and not given["no_push"]:
-        raise Usage(
-            f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
-        )
     if given["pull"] and not os.access(here, os.W_OK | os.X_OK):
         raise Missing(
             f"The results could not be written to {here}.", "You may not write there.", f"ls -ld {here}"

@@ -1,0 +1,158 @@
+"""Files to and from a desk, and commands there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotdesk.core.errors import NeedsDecision, Unknown, Usage
+from hotdesk.core.model import Value
+from hotdesk.core.ports import Access
+
+if TYPE_CHECKING:
+    from hotdesk.connect.copying import Arrived, Sent
+    from hotdesk.connect.sync import Contents
+
+#: What is told of a folder before it goes: what is in it, and where it goes.
+Told = Callable[["Contents", str], None]
+
+
+class Completed(Value, frozen=True):
+    """A command that has ended at a desk."""
+
+    status: int  # its own; 128 + n where signal n ended it, 255 where the connection was lost
+    output: str
+    errors: str
+
+
+class Pulled(Value, frozen=True):
+    """What came from a desk. Names are relative to the folder here."""
+
+    came: tuple[str, ...]
+    bytes: int
+    beside: dict[str, str]  # files here that are newer and stayed, and as what the desk's have come
+
+
+def call(access: Access, command: str | Sequence[str]) -> Completed:
+    """Run a command at a desk, as the person who logs in there. A string is a shell line."""
+    from hotdesk.connect import ssh
+    from hotdesk.core import shell
+
+    line = command if isinstance(command, str) else shlex.join(command)
+    argv = ssh.command(access, [shell.told(line)])
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    output, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+    return Completed(status=done.returncode, output=output, errors=errors)
+
+
+class Goods(Value, frozen=True):
+    """What is to be copied to a desk, and where to; nothing is copied yet."""
+
+    sources: tuple[tuple[Path, tuple[str, ...]], ...]  # folders here, and the names below each that go
+    to: str  # relative to the desk's home
+
+
+def gathered(
+    desk: str,
+    sources: Sequence[str | Path],
+    to: str = "",
+    *,
+    everything: bool = False,
+    on_found: Told = lambda found, place: None,
+) -> Goods:
+    """What goes to a desk's home, or to the folder `to` there, of these files and folders here.
+
+    Of a folder goes what git and .hotdeskignore do not leave out, or `everything`. As with rsync, `data`
+    arrives as a folder, `data/` as what is in it. Raises `Unknown` for what is not here, `NeedsDecision`
+    where all of a folder is left out.
+    """
+    to = at_home(to)
+    place = f"{desk}:{to or '~'}"
+    given = (_of(desk, str(source), everything, place, on_found) for source in sources)
+    return Goods(sources=tuple((folder, tuple(names)) for folder, names in given), to=to)
+
+
+def push(access: Access, goods: Goods, on_progress: Callable[[str], None] | None = None) -> Sent:
+    """Copy them. Again copies only what changed. Raises `Unreachable`, `Missing`."""
+    from hotdesk.connect import copying
+
+    return copying.push(access, goods.sources, goods.to, on_progress=on_progress)
+
+
+def pull(
+    access: Access,
+    sources: Sequence[str],
+    to: Path,
+    *,
+    on_progress: Callable[[str], None] | None = None,
+) -> Arrived:
+    """Copy files and folders from a desk, relative to its home, into a folder here.
+
+    A file here that is newer stays, and the desk's comes beside it.
+    """
+    from hotdesk.connect import copying
+
+    there = [at_home(source) for source in sources]
+    return copying.pull(access, there, to, may_replace=_older, on_progress=on_progress)
+
+
+def complete(desk: str, arrived: Arrived) -> Pulled:
+    """What came. Raises `Unknown` where not all of it could be had; the rest is here."""
+    look = f"hotdesk ssh {desk} -- ls -la"
+    if arrived.failed:
+        raise Unknown(f"Not everything could be read at {desk}; the rest is here.", arrived.failed[0], look)
+    if arrived.absent:
+        absent = " and no ".join(arrived.absent)
+        raise Unknown(
+            f"Not everything was copied: there is no {absent} at {desk}.",
+            "A SOURCE is relative to the desk's home.",
+            look,
+        )
+    placed = arrived.placed
+    beside = {str(here): str(came) for here, came in placed.beside.items()}
+    return Pulled(came=tuple(map(str, placed.came)), bytes=placed.bytes, beside=beside)
+
+
+def at_home(path: str) -> str:
+    """A path at the desk, relative to its home: what our shell made of a ~/ was meant for the desk's."""
+    return path.removeprefix(f"{Path.home()}/").removeprefix("~/")
+
+
+def _of(desk: str, source: str, everything: bool, place: str, on_found: Told) -> tuple[Path, list[str]]:
+    """A source as a folder here, and the names below it that go."""
+    path = Path(source)
+    if not source or not (path.exists() or path.is_symlink()):
+        raise Unknown(
+            f"There is no {source or 'file without a name'} here.",
+            "What is pushed is on this computer; where it goes at the desk is said with --to.",
+            f"hotdesk push {desk} SOURCE... --to FOLDER",
+        )
+    inside = source.endswith(("/", "/.")) or path.name in {"", ".."}
+    if not path.is_dir() or (path.is_symlink() and not inside):
+        if not (path.is_file() or path.is_symlink() or path.is_fifo()):
+            raise Usage(f"{source} is a socket or a device.", "It cannot be copied.", f"ls -l {source}")
+        return path.parent.absolute(), [path.name]
+    from hotdesk.connect.sync import contents
+
+    in_git = ".git" in path.resolve().parts  # named like any other folder, it goes like one
+    found = contents(path, everything=everything or in_git)
+    on_found(found, place if inside else f"{place.rstrip('/')}/{found.folder.name}")
+    if not found.names:
+        if found.ignored or found.hotdesk_ignored:
+            raise NeedsDecision(
+                f"Nothing of {path} would be copied.",
+                "All that is in it is left out.",
+                f"hotdesk push {desk} --all {path}",
+            )
+        return path.resolve().parent, [] if inside else [path.resolve().name]
+    if inside:
+        return found.folder, list(found.names)
+    return found.folder.parent, [f"{found.folder.name}/{name}" for name in found.names]
+
+
+def _older(name: str, here: os.stat_result, came: os.stat_result) -> bool:
+    return here.st_mtime <= came.st_mtime

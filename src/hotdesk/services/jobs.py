@@ -1,0 +1,241 @@
+"""Long jobs: asked for, listed, listened to, cancelled. What happens to them is decided in `jobs/`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
+from hotdesk.core.jobs import Job, SeenJob
+from hotdesk.core.model import Desk, Goal, Value
+from hotdesk.core.ports import Access, Clock
+from hotdesk.services.goals import Goals
+from hotdesk.state.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.jobs.run import Runs
+
+
+class JobRequest(Value, frozen=True):
+    """What shall run at a desk. Lengths are in seconds, money in US dollars."""
+
+    command: tuple[str, ...]  # its words; a single one is a shell line
+    folder: str  # here: where it is copied from, and where its results go
+    push: bool = True  # copy the folder to the desk; else it runs in the desk's as it is
+    everything: bool = False  # copy also what git and .hotdeskignore leave out
+    resume_command: str = ""  # run instead after an interruption
+    checkpoint: str = ""  # where it writes checkpoints
+    signal: str = "SIGUSR1"  # asks it for a checkpoint; "": none
+    grace_seconds: float = 20.0  # from SIGTERM to SIGKILL
+    then: Goal | None = Goal.PARKED  # what becomes of the desk; None: it stays up
+    pull: tuple[str, ...] = ()  # results, relative to its folder
+    work_seconds: float = 0.0  # of running; 0: not known
+    deadline_seconds: float | None = None  # from now
+    budget_usd: float | None = None  # expected at most
+
+    @property
+    def line(self) -> str:
+        """The command as a shell line."""
+        return self.command[0] if len(self.command) == 1 else shlex.join(self.command)
+
+    def check(self) -> None:
+        """Raises `Usage` for what cannot be, whatever the desk."""
+        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
+            raise Usage("--deadline 0 is now.", "The job could not have ended by then.", "--deadline HOURS")
+        for path in self.pull:
+            inside = PurePosixPath(os.path.normpath(path or "/"))
+            if inside.is_absolute() or inside.parts[:1] == ("..",) or path.startswith("~"):
+                raise Usage(
+                    f"--pull {path!r} is not in the job's folder.",
+                    "What is fetched is named relative to that folder; yours is the same by then.",
+                    "--pull results   # of another place: hotdesk pull NAME PATH, after the job",
+                )
+        here = Path(self.folder)
+        if here in {Path.home(), Path(here.anchor)} and self.push:
+            raise Usage(
+                f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
+            )
+
+
+class JobView(Value, frozen=True):
+    """A job, and what its desk says of it now."""
+
+    job: Job
+    state: str  # waiting | running | interrupted | ended | done | failed | cancelled | lost
+    seen: SeenJob | None = None  # None: its desk does not run, or cannot be asked
+    unasked: str = ""  # why its desk could not be asked
+
+
+class Jobs:
+    """The jobs of all desks. `reach` says how to reach one that runs; `runs` makes the loop of jobs."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        goals: Goals,
+        reach: Callable[[Desk], Access],
+        runs: Callable[[], Runs],
+    ) -> None:
+        self.store, self.clock, self.goals, self.reach, self.runs = store, clock, goals, reach, runs
+
+    def views(self, name: str | None = None, limit: int = 20) -> list[JobView]:
+        """The newest jobs, oldest first; of one desk or of all. Raises `Unknown` for no desk."""
+        jobs = self.store.jobs(name)
+        if name and not jobs:
+            self.store.desk(name)
+        jobs, runs = jobs[-limit:], self.runs()
+        seen: dict[str, SeenJob] = {}
+        unasked: dict[str, str] = {}
+        for desk in sorted({job.desk for job in jobs if job.result is None}):
+            try:
+                seen |= runs.seen(desk)
+            except HotdeskError as error:
+                unasked[desk] = f"{error.what} {error.why}"
+        return [
+            JobView(
+                job=job,
+                state=state(job, seen.get(job.id)),
+                seen=seen.get(job.id),
+                unasked="" if job.result else unasked.get(job.desk, ""),
+            )
+            for job in jobs
+        ]
+
+    def agreed(self, desk: str | Desk, request: JobRequest) -> tuple[float, float | None]:
+        """Seconds of work, as far as known, and when it has to be done (our clock).
+
+        Raises `Usage` or `NotAllowed` where deadline or budget cannot be kept.
+        """
+        from hotdesk.jobs import terms
+
+        work = request.work_seconds or terms.known_seconds(request.line, self.store.jobs())
+        if request.deadline_seconds is None and request.budget_usd is None:
+            return work, None
+        row = self.goals.wanted(desk, Goal.RUNNING) if isinstance(desk, str) else desk
+        seconds = terms.agree(row.offers, work, request.deadline_seconds, request.budget_usd)
+        return work, None if seconds is None else self.clock.now() + seconds
+
+    def queue(
+        self,
+        desk: Desk,
+        request: JobRequest,
+        work_seconds: float,
+        deadline_at: float | None,
+        *,
+        on_progress: Callable[[str], None] | None = None,
+        on_kept: Callable[[Sequence[str]], None] = lambda links: None,
+    ) -> Job:
+        """Copy what it needs to a desk that runs, and queue it there; a watcher begins it.
+
+        `on_kept` hears of links here that are folders at the desk, and stayed so. Raises `Unknown` for a
+        command that the desk does not have.
+        """
+        from hotdesk.connect import copying, job_runner, sync
+
+        here, access = Path(request.folder), self.reach(desk)
+        waiting = self.store.jobs(desk.name, unsettled=True)
+        plain = here.name or "project"
+        # What runs keeps the files that it began with: a job that has to wait gets a folder of its own.
+        target = plain
+        if request.push:
+            if any(job.folder == plain and job.result is None for job in waiting):
+                target = f"{plain}-{max(job.number for job in waiting) + 1}"
+            like = plain if target != plain else ""
+            found = sync.contents(here, everything=request.everything)  # anew: a launch may take minutes
+            sent = copying.push(
+                access, [(found.folder, found.names)], target, on_progress=on_progress, like=like
+            )
+            on_kept(sent.kept)
+        program = _program(request.command)
+        if program and not job_runner.has(access, target, program):
+            raise Unknown(
+                f"There is no command {program!r} at {desk.name}.",
+                "It is neither on the desk's PATH nor in the folder that was copied.",
+                f"hotdesk ssh {desk.name} -- 'command -v python3 {program}'",
+            )
+        return self.store.queue(
+            Job(
+                id="",
+                number=0,
+                desk=desk.name,
+                command=request.command,
+                created_at=self.clock.now(),
+                folder=target,
+                resume_command=(request.resume_command,) if request.resume_command else (),
+                checkpoint=request.checkpoint,
+                signal=request.signal,
+                grace_seconds=request.grace_seconds,
+                then=request.then,
+                pull=request.pull,
+                pull_to=str(here) if request.pull else "",
+                work_seconds=work_seconds,
+                deadline_at=deadline_at,
+                budget_usd=request.budget_usd,
+            )
+        )
+
+    def log(self, job: Job, on_output: Callable[[bytes], None]) -> None:
+        """Hand on what a job has said so far. Raises `NeedsDecision` where only a desk that is off has it."""
+        from hotdesk.connect import job_runner
+        from hotdesk.jobs.run import kept_log
+
+        kept = kept_log(self.store, job)
+        if kept is not None and kept.exists():
+            on_output(kept.read_bytes())
+            return
+        try:
+            access = self.reach(self.store.desk(job.desk))
+            job_runner.follow(access, job.id, 0, on_output, to_the_end=False)
+        except NeedsDecision as error:
+            raise NeedsDecision(
+                f"{job.desk} does not run, and the log of job {job.number} lies at the desk.",
+                error.why,
+                f"hotdesk resume {job.desk}",
+            ) from None
+
+    def cancel(
+        self, name: str, number: int | None = None, *, every: bool = False, on_note: Callable[[str], None]
+    ) -> list[Job]:
+        """End one job of a desk, or all; those that were meant, as they were left.
+
+        One that had ended already is as it was. Raises `Usage` where it is not said which of several.
+        """
+        left = [j for j in self.store.jobs(name, unsettled=True) if j.result is None]
+        chosen = left if every else [self.store.job(name, number)] if number else left
+        if len(chosen) > 1 and not every:
+            listed = ", ".join(str(j.number) for j in chosen)
+            raise Usage("Which job?", f"There are several: {listed}.", f"hotdesk cancel {name} --all")
+        if not chosen:
+            self.store.desk(name)
+        for job in chosen:
+            if job.result is None:
+                self.store.put_job(job.number, cancelled=True)
+        runs = self.runs()
+        return [runs.pursue(job, lambda words: None, on_note) for job in chosen]
+
+
+def state(job: Job, seen: SeenJob | None) -> str:
+    """waiting | running | interrupted | ended | done | failed | cancelled | lost"""
+    if job.result:
+        if job.cancelled:
+            return "cancelled"
+        if job.result.exit_status is None:
+            return "lost"
+        return "failed" if job.result.exit_status else "done"
+    if seen is None:
+        return "waiting"
+    return "running" if seen.alive else "ended" if seen.over else "interrupted"
+
+
+def _program(words: tuple[str, ...]) -> str:
+    """The program that a command begins with; "" where a shell decides that."""
+    if len(words) > 1:
+        return words[0]
+    plain = re.match(r"[\w./+-]+(\s|$)", words[0]) is not None and "=" not in words[0].partition(" ")[0]
+    return shlex.split(words[0])[0] if plain else ""
