@@ -6,6 +6,7 @@ import http.cookiejar
 import json
 import os
 import socket
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +21,7 @@ from hotdesk.connect.readiness import prove
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance
 from hotdesk.core.ports import Access
+from hotdesk.providers.local.runtime import python_env
 from tests.local_rig import LocalRig, needs, one_desk, rig_in, tool
 
 pytestmark = [tool("ssh"), one_desk("local jupyter")]
@@ -78,11 +80,12 @@ class Browser:
         form = urllib.parse.urlencode({"password": password, "_xsrf": self.cookie("_xsrf")})
         self.post("/login?next=%2Fapi%2Fstatus", form.encode(), "application/x-www-form-urlencoded")
 
-    def run(self, code: str) -> str:
+    def run(self, code: str, name: str = "python3") -> str:
         """Run a cell in a fresh kernel; what it printed."""
         import websocket
 
-        kernel = json.loads(self.post("/api/kernels", b'{"name": "python3"}', "application/json"))
+        asked = json.dumps({"name": name}).encode()
+        kernel = json.loads(self.post("/api/kernels", asked, "application/json"))
         cookies = "; ".join(f"{c.name}={c.value}" for c in self.jar)
         url = f"{self.base.replace('http', 'ws')}/api/kernels/{kernel['id']}/channels"
         link = websocket.create_connection(url, cookie=cookies, timeout=60)
@@ -154,12 +157,93 @@ def test_the_right_password_opens_the_desk_s_home(rig: LocalRig, desk: Instance,
     assert "seen-in-browser.txt" in names
 
 
-def test_the_desk_s_own_kernel_is_the_only_one(browser: Browser, rig: LocalRig) -> None:
+def test_the_desk_s_own_kernel_is_the_only_one_at_first(browser: Browser, rig: LocalRig) -> None:
     specs = browser.get("/api/kernelspecs")
     assert list(specs["kernelspecs"]) == ["python3"]
     spec = specs["kernelspecs"]["python3"]["spec"]
     assert spec["argv"][0] == str(rig.disk("blue") / "env/bin/python")
     assert spec["display_name"] == "Python 3 (blue)"
+
+
+def extension(folder: Path, name: str) -> None:
+    """A front-end extension as a wheel lays it out below share/jupyter/labextensions."""
+    folder = folder / "share/jupyter/labextensions" / name
+    (folder / "static").mkdir(parents=True)
+    (folder / "static" / "entry.js").write_text("")
+    build = {"load": "static/entry.js", "extension": "./extension"}
+    (folder / "package.json").write_text(
+        json.dumps({"name": name, "version": "1.0.0", "jupyterlab": {"extension": True, "_build": build}})
+    )
+
+
+def test_kernels_and_extensions_of_the_desk_appear_and_come_along(rig: LocalRig) -> None:
+    """1. installed while the desk is on; 2. a cell runs there; 3. so it is on a machine from its image."""
+    desk, env = rig.up("pink"), rig.disk("pink") / "env"
+    rig.ssh(desk, "python -m venv --system-site-packages project/.venv")
+    install = "-m ipykernel install --user --name mine --display-name Mine"
+    kit = f"{env.parent}/kit"  # so that nothing is fetched
+    rig.ssh(desk, f"PYTHONPATH={kit} project/.venv/bin/python {install} --env PYTHONPATH {kit}")
+    packaged = env / "share/jupyter/kernels/packaged/kernel.json"  # as bash_kernel's wheel has it, say
+    packaged.parent.mkdir(parents=True)
+    argv = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    packaged.write_text(json.dumps({"argv": argv, "display_name": "Packaged", "language": "python"}))
+    extension(env, "of-the-desk")
+    for generation in (1, 2):
+        browser = Browser(rig.provider.access(desk))
+        browser.log_in(password(rig, "pink"))
+        specs = browser.get("/api/kernelspecs")
+        assert sorted(specs["kernelspecs"]) == ["mine", "packaged", "python3"]
+        assert specs["default"] == "python3"
+        assert browser.run("import sys; print(sys.prefix)", "mine").strip() == str(
+            rig.disk("pink") / "home/project/.venv"
+        )
+        assert browser.run("import sys; print(sys.prefix)", "packaged").strip() == str(env)
+        assert b'"of-the-desk"' in browser.open(browser.base + "/lab")
+        if generation == 1:
+            rig.stop(desk)
+            image = rig.image_of(desk)
+            rig.provider.delete(desk.id)
+            assert not rig.settle().of("pink").machines
+            desk = rig.up("pink", generation=2, image_id=image.id)
+    rig.provider.delete(desk.id)
+
+
+def test_the_desk_s_own_jupyterlab_serves_and_one_that_does_not_start_is_passed_over(rig: LocalRig) -> None:
+    """1. it comes into the desk's environment; 2. it serves, behind the same password; 3. it is broken."""
+    desk, env = rig.up("cyan"), rig.disk("cyan") / "env"
+    [site] = env.glob("lib/python3*/site-packages")
+    python_env._link(rig.disk("cyan") / "lab", python_env.closure(["jupyterlab"]).values())
+    for package in (rig.disk("cyan") / "lab").iterdir():
+        (site / package.name).symlink_to(package.readlink())
+
+    def served_by() -> tuple[str, str]:
+        """Which Python serves, and what a cell computes with."""
+        [running] = (rig.disk("cyan") / "jupyter/runtime").glob("jpserver-*.json")
+        server = json.loads(running.read_text())["pid"]
+        browser = Browser(rig.provider.access(desk))
+        with pytest.raises(Denied):
+            browser.get("/api/contents")
+        browser.log_in(password(rig, "cyan"))
+        ran = browser.run("import sys; print(sys.executable)").strip()
+        return Path(f"/proc/{server}/cmdline").read_bytes().split(b"\0")[0].decode(), ran
+
+    assert served_by() == (sys.executable, str(env / "bin/python"))
+    desk = rig.start(rig.stop(desk))
+    assert served_by() == (str(env / "bin/python"), str(env / "bin/python"))
+    (site / "jupyterlab").unlink()
+    (site / "jupyterlab").mkdir()
+    desk = rig.start(rig.stop(desk))
+    assert served_by() == (sys.executable, str(env / "bin/python"))
+    assert "without its own JupyterLab" in desk.reason
+    rig.provider.delete(desk.id)
+
+
+def test_the_commands_of_what_is_lent_are_there(rig: LocalRig, desk: Instance) -> None:
+    """Once `pip install nbconvert` left `jupyter` to the computer around the desk, which may have none."""
+    env = rig.disk("blue") / "env"
+    said = rig.ssh(desk, "command -v jupyter; jupyter kernelspec list --json; jupyter --paths --json").stdout
+    assert said.startswith(f"{env}/bin/jupyter\n")
+    assert f'"{rig.disk("blue")}/jupyter/data/kernels/python3"' in said
 
 
 def test_a_cell_imports_what_was_installed_at_the_desk(rig: LocalRig, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Want
 from hotdesk.providers.local import offers as hardware
 from hotdesk.providers.local import paths, records
-from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env
+from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env, relocation
 from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import is_locked
 
@@ -207,14 +208,80 @@ def test_an_interpreter_that_moved_is_found_again(tmp_path: Path) -> None:
     assert run(env, "python", "-c", "print(1)") == "1\n"
 
 
+def moved(old: Path, new: Path) -> Path:
+    """The disk in its new place, after its next start."""
+    old.rename(new)
+    relocation.settle(new)
+    assert python_env.make(new / "env", new / "kit") == ""
+    return new
+
+
+def made(disk: Path) -> Path:
+    """A disk with an environment, after its first start."""
+    for name in ("home", "jupyter/data/kernels/mine"):
+        (disk / name).mkdir(parents=True)
+    relocation.settle(disk)
+    python_env.make(disk / "env", disk / "kit")
+    return disk
+
+
 def test_an_environment_that_was_moved_works_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    python_env.make(tmp_path / "old" / "env", tmp_path / "old" / "kit")
-    (tmp_path / "old").rename(tmp_path / "new")
-    env = tmp_path / "new" / "env"
-    assert python_env.make(env, tmp_path / "new" / "kit") == ""
+    disk = made(tmp_path / "old")
+    (disk / "jupyter" / "place").unlink()  # of an earlier version, which wrote none
+    env = moved(disk, tmp_path / "new") / "env"
     assert str(tmp_path / "new" / "kit") in run(env, "pip", "--version")
     assert "old" not in (env / "bin" / "pip").read_text()
+
+
+def test_what_was_made_at_a_desk_works_after_its_disk_was_moved(tmp_path: Path) -> None:
+    """Environments of projects, an editable install, a tool's links and notes, and a kernel."""
+    disk = made(tmp_path / "old")
+    home = disk / "home"
+    run(disk / "env", "python", "-m", "venv", "--without-pip", str(home / "project" / ".venv"))
+    [site] = (home / "project/.venv").glob("lib/python3*/site-packages")
+    (home / "project" / "src").mkdir()
+    (home / "project" / "src" / "edited.py").write_text("where = __file__\n")
+    (site / "edited.pth").write_text(f"{home}/project/src\n")
+    tool = home / ".local/share/uv/tools/t"
+    run(disk / "env", "python", "-m", "venv", "--without-pip", str(tool))
+    (tool / "bin" / "t").write_text(f"#!{tool}/bin/python\nimport sys; print(sys.prefix)\n")
+    (tool / "bin" / "t").chmod(0o755)
+    (tool / "uv-receipt.toml").write_text(f'install-path = "{home}/.local/bin/t"\n')
+    (home / ".local/bin").mkdir()
+    (home / ".local/bin/t").symlink_to(tool / "bin" / "t")
+    (home / "near").symlink_to("project")
+    (home / "neighbour").symlink_to(f"{disk}er/data")  # a folder whose name begins with this one's
+    (home / "notes.txt").write_text(f"{disk}\n")
+    kernel = disk / "jupyter/data/kernels/mine/kernel.json"
+    kernel.write_text(json.dumps({"argv": [f"{home}/project/.venv/bin/python"]}))
+
+    disk = moved(disk, tmp_path / "a new place")
+    home, new = disk / "home", str(disk)
+    said = run(home / "project/.venv", "python", "-c", "import edited; print(edited.where)")
+    assert said == f"{home}/project/src/edited.py\n"
+    shell = f". '{home}/project/.venv/bin/activate'; echo $VIRTUAL_ENV"
+    assert subprocess.run(["sh", "-c", shell], capture_output=True, text=True).stdout.strip() == (
+        f"{home}/project/.venv"
+    )
+    assert run(home / ".local", "t").strip() == f"{home}/.local/share/uv/tools/t"
+    assert (home / ".local/share/uv/tools/t/uv-receipt.toml").read_text().startswith(f'install-path = "{new}')
+    assert (home / "near").readlink() == Path("project")
+    assert (home / "neighbour").readlink() == tmp_path / "older" / "data"
+    assert (home / "notes.txt").read_text() == f"{tmp_path}/old\n", "only what environments go by"
+    kernel = disk / "jupyter/data/kernels/mine/kernel.json"
+    assert json.loads(kernel.read_text())["argv"] == [f"{home}/project/.venv/bin/python"]
+
+
+def test_a_project_s_environment_finds_the_python_of_another_computer(tmp_path: Path) -> None:
+    disk = made(tmp_path / "disk")
+    env = disk / "home" / ".venv-of-mine"
+    run(disk / "env", "python", "-m", "venv", "--without-pip", str(env))
+    for name in ("python", "python3", f"python{sys.version_info.major}.{sys.version_info.minor}"):
+        (env / "bin" / name).unlink()
+        (env / "bin" / name).symlink_to("/elsewhere/python3")
+    (disk / "jupyter" / "place").write_text(f"{disk}\n/elsewhere/python3")
+    relocation.settle(disk)
+    assert run(env, "python", "-c", "import sys; print(sys.prefix)").strip() == str(env)
 
 
 def test_an_environment_of_another_python_is_told_and_keeps_pip(tmp_path: Path) -> None:

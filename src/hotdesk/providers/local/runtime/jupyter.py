@@ -1,4 +1,8 @@
-"""JupyterLab for one desk: hotdesk's own installation serves, the desk's own environment computes."""
+"""JupyterLab for one desk: the desk's own environment computes, and hotdesk's own installation serves.
+
+A desk whose environment has a JupyterLab of its own is served by that: then the server parts of extensions
+(jupyterlab-git's, jupyterlab-lsp's) can be installed at the desk. Both are given the same settings.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hotdesk.guest.jupyter import pinned, theirs
+from hotdesk.providers.local.runtime import python_env
 from hotdesk.system import write_atomically
 
 MARK_HEADER = "X-Hotdesk-Machine"
@@ -34,11 +39,25 @@ if {plain}:
         os.environ["JUPYTERLAB_" + _kind.upper() + "_DIR"] = _place
     os.environ["JUPYTER_NO_CONFIG"] = "1"
 
+from jupyter_client.kernelspec import KernelSpecManager
+
+class DeskKernels(KernelSpecManager):
+    # Those that were installed at the desk: by `ipykernel install --user`, or with a package.
+    def _kernel_dirs_default(self):
+        return [os.path.join(place, "kernels") for place in {places!r}]
+
+    def get_kernel_spec(self, kernel_name):
+        spec = super().get_kernel_spec(kernel_name)
+        if spec.argv and spec.argv[0] in ("python", "python3"):  # else the server's own
+            spec.argv[0] = {python!r}
+        return spec
+
 c = get_config()
+c.ServerApp.kernel_spec_manager_class = DeskKernels
+c.LabApp.extra_labextensions_path = [os.path.join(place, "labextensions") for place in {places!r}]
 c.ServerApp.root_dir = {home!r}
 c.ServerApp.quit_button = False
 c.ServerApp.terminado_settings = {{"shell_command": [{shell!r}]}}
-c.KernelSpecManager.allowed_kernelspecs = {{"python3"}}
 c.MultiKernelManager.default_kernel_name = "python3"
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.handlers.announcements.NeverCheckForUpdate"
@@ -57,15 +76,18 @@ c.LabApp.extension_manager = "readonly"
 # Two things are left out, as JupyterLab leaves them out where they are missing. An optional check of the
 # schema library builds a grammar when it is imported: 1.0 of the 2.4 seconds of processor time that
 # JupyterLab 4.6 takes to start. And node, where it is installed, tells the settings of a build: 0.36 s.
+# The empty entry of the path is the folder that it starts in: a random.py in somebody's home must not take
+# the place of Python's own.
 _MAIN = (
-    "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab import commands; "
+    "import sys; sys.path[:1] = filter(None, sys.path[:1]); sys.modules['rfc3987_syntax'] = None; "
+    "from jupyterlab import commands; "
     "commands._yarn_config = lambda logger: {'yarn config': {}, 'npm config': {}}; "
     "from jupyterlab.labapp import main; sys.exit(main())"
 )
 
 
 def write_kernel(disk: Path, desk: str) -> None:
-    """The one kernel that is offered: the desk's own Python."""
+    """The kernel that is always offered, and the first: the desk's own Python."""
     python = str(disk / "env" / "bin" / "python")
     spec = {
         "argv": [
@@ -110,8 +132,11 @@ def write_config(
     `plain` leaves out the settings of the owner's home: one that keeps Jupyter from starting must not keep
     the desk.
     """
+    data, env = disk / "jupyter" / "data", disk / "env"
     text = _CONFIG.format(
         lifeline=lifeline,
+        places=[str(data), str(env / "share" / "jupyter")],
+        python=str(env / "bin" / "python"),
         home=str(disk / "home"),
         cookie=str(disk / "jupyter" / "cookie_secret"),  # goes along in images: a login outlives a park
         shell=shell,
@@ -127,13 +152,25 @@ def write_config(
         file.write(text)
 
 
+def own(disk: Path) -> str:
+    """The version of the JupyterLab in the desk's own environment that takes these settings (4 or later)."""
+    version = python_env.installed(disk / "env", "jupyterlab")
+    first = version.partition(".")[0]
+    return version if first.isdigit() and int(first) >= 4 else ""
+
+
 async def start(
-    config: Path, environment: Mapping[str, str], home: Path, log: int, lifeline: int
+    config: Path,
+    environment: Mapping[str, str],
+    home: Path,
+    log: int,
+    lifeline: int,
+    *,
+    python: str = sys.executable,
 ) -> asyncio.subprocess.Process:
-    """A running server, which answers some seconds later."""
+    """A running server of that Python's JupyterLab, which answers some seconds later."""
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # a random.py in somebody's home must not take the place of Python's own
+        python,
         "-c",
         _MAIN,
         f"--config={config}",

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.providers.local.runtime import relocation
 
 ROOTS = ("pip", "ipykernel")
 _PTH = "hotdesk-kit.pth"
@@ -37,40 +38,21 @@ def make(env: Path, kit: Path) -> str:
 
         # Symbolic links to the interpreter: a copied one would look for its library beside itself.
         venv.EnvBuilder(with_pip=False, symlinks=True, prompt=env.parent.name).create(env)
-        for dist in closure([*ROOTS, "ipython"]).values():
-            if dist.name in {*ROOTS, "ipython"}:
-                _write_commands(dist, env)
         unfinished.unlink()
-    _move_in(env)
     trouble = _mend(env)
-    _link(kit, ["pip"] if trouble else ROOTS)
+    lent = closure(["pip"] if trouble else ROOTS).values()
+    _link(kit, lent)
+    # All of them: what pip finds in the kit it does not install, and `jupyter` is a command of one of those.
+    for dist in lent:
+        _write_commands(dist, env)
     for site in env.glob("lib/python3*/site-packages"):
         (site / _PTH).write_text(f"{kit}\n", "utf-8")
     return trouble
 
 
-def _move_in(env: Path) -> None:
-    """Let the environment's commands name the place where it is: the state folder may have been moved."""
-    try:
-        first = (env / "bin" / "pip").read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    found = re.search(r"(/[^\n']*)/bin/python", first)
-    if found is None or found[1] == str(env):
-        return
-    old, new = os.fsencode(found[1]) + b"/bin/", os.fsencode(env) + b"/bin/"
-    for script in (env / "bin").iterdir():
-        if script.is_file() and not script.is_symlink():
-            text = script.read_bytes()
-            head = text[:1024].replace(old, new)
-            if head != text[:1024]:
-                script.write_bytes(head + text[1024:])
-
-
 def _mend(env: Path) -> str:
     """Point an environment at an interpreter that exists. Why hotdesk's own packages do not fit it, or ""."""
-    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-    theirs = _version(env)
+    ours, theirs = relocation.version(), relocation.version(env / "pyvenv.cfg")
     if theirs != ours:
         return (
             f"this desk's environment is of Python {theirs} and hotdesk's of {ours}; "
@@ -82,15 +64,6 @@ def _mend(env: Path) -> str:
             (env / "bin" / name).unlink(missing_ok=True)
             (env / "bin" / name).symlink_to(base)
     return ""
-
-
-def _version(env: Path) -> str:
-    try:
-        text = (env / "pyvenv.cfg").read_text("utf-8")
-    except OSError:
-        return "unknown version"
-    found = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", text, re.MULTILINE)
-    return found.group(1) if found else "unknown version"
 
 
 def closure(roots: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
@@ -120,11 +93,17 @@ def closure(roots: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
     return found
 
 
-def _link(kit: Path, roots: Iterable[str]) -> None:
+def installed(env: Path, name: str) -> str:
+    """The version of a distribution in the environment itself, not in the kit; "" where there is none."""
+    found = [p.name for p in env.glob(f"lib/python3*/site-packages/{name}-*.dist-info")]
+    return found[0].removeprefix(f"{name}-").removesuffix(".dist-info") if found else ""
+
+
+def _link(kit: Path, dists: Iterable[importlib.metadata.Distribution]) -> None:
     """A folder of links to everything of these distributions, and of nothing else of hotdesk's."""
     shutil.rmtree(kit, ignore_errors=True)
     kit.mkdir(mode=0o700)
-    for dist in closure(roots).values():
+    for dist in dists:
         for top in _tops(dist):
             link = kit / top.name
             if not link.is_symlink() and top.exists():
@@ -147,7 +126,7 @@ def _recorded(dist: importlib.metadata.Distribution) -> list[str]:
 
 
 def _write_commands(dist: importlib.metadata.Distribution, env: Path) -> None:
-    """The commands of a distribution, run by the desk's own interpreter."""
+    """The commands of a distribution that are not there, run by the desk's own interpreter."""
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     for point in dist.entry_points:
         if point.group != "console_scripts":
@@ -162,14 +141,7 @@ def _write_commands(dist: importlib.metadata.Distribution, env: Path) -> None:
         )
         for name in names:
             script = env / "bin" / name
-            script.write_text(_launchable(text, env), "utf-8")
+            if os.path.lexists(script):
+                continue
+            script.write_bytes(relocation.launchable(text.encode()))
             script.chmod(0o755)
-
-
-def _launchable(script: str, env: Path) -> str:
-    """The script itself; by way of /bin/sh where its first line would be too long or has a space in it."""
-    first = f"#!{env}/bin/python"
-    if len(os.fsencode(first)) <= 120 and " " not in first:  # Linux reads 127 bytes of it
-        return script
-    rest = script.partition("\n")[2]
-    return f"#!/bin/sh\n'''exec' '{env}/bin/python' \"$0\" \"$@\"\n' '''\n{rest}"

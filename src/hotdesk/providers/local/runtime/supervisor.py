@@ -26,7 +26,7 @@ from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.loopback import usual_port
 from hotdesk.providers.local import offers, records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.providers.local.runtime import clock, environment, jupyter, python_env, spawn
+from hotdesk.providers.local.runtime import clock, environment, jupyter, python_env, relocation, spawn
 from hotdesk.providers.local.survey import last_line
 from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import fsync_folder, locked
@@ -92,10 +92,12 @@ class Machine:
                 self.disk, self.desk, self.machine.mark, os.environ, gpu=gpu
             )
             environment.write_start(self.disk, self._environment)
-            # The server needs no environment of the desk before its first kernel: both are made at once.
-            await self._start_jupyter(*self._ports("notebook"))
             making = asyncio.create_task(asyncio.to_thread(self._prepare_python))
             try:
+                # hotdesk's server needs no environment of the desk before its first kernel: at the same time.
+                if jupyter.own(self.disk):
+                    await asyncio.shield(making)
+                await self._start_jupyter(*self._ports("notebook"))
                 from hotdesk.providers.local.runtime import ssh_server
 
                 self._door = await ssh_server.open_door(
@@ -169,6 +171,7 @@ class Machine:
                 self.disk.mkdir(mode=0o700)
                 fresh = True
         environment.lay_out(self.disk, mark, fresh=fresh)
+        relocation.settle(self.disk)
         jupyter.write_kernel(self.disk, self.desk)
         jupyter.silence_news(self.disk)
         if not prepared.exists():
@@ -196,6 +199,9 @@ class Machine:
 
     async def _start_jupyter(self, *preferred: int) -> None:
         port, config = _free_port(*preferred), self._config
+        plain = self._short_lives >= _LEAVE_OUT_AFTER
+        own = not plain and jupyter.own(self.disk)
+        python = str(self.disk / "env" / "bin" / "python") if own else sys.executable
         jupyter.write_config(
             config,
             disk=self.disk,
@@ -204,14 +210,14 @@ class Machine:
             mark=self.machine.mark,
             shell=self._environment["SHELL"],
             lifeline=self._lifeline,
-            plain=self._short_lives >= _LEAVE_OUT_AFTER,
+            plain=plain,
         )
         log = os.open(
             self.folder / "jupyter.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         try:
             self._server = await jupyter.start(
-                config, self._environment, self.disk / "home", log, self._lifeline
+                config, self._environment, self.disk / "home", log, self._lifeline, python=python
             )
         finally:
             os.close(log)
@@ -259,7 +265,8 @@ class Machine:
     def _left_out(self) -> str:
         if self._short_lives < _LEAVE_OUT_AFTER:
             return ""
-        return "its Jupyter runs without the settings in its home: with them it did not start"
+        own = f"its own JupyterLab {version} and " if (version := jupyter.own(self.disk)) else ""
+        return f"its Jupyter runs without {own}the settings in its home: with them it did not start"
 
     # ---- its ports -----------------------------------------------------------------------------------
 
