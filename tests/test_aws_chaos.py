@@ -129,7 +129,7 @@ class Day:
             tick = self.laptop.reconciler.tick({"blue"})
             for row in tick.rows:
                 out = row.outcome
-                self.say(f"  {row.step.key} {out and (out.status, out.id, out.message[:150])}")
+                self.say(f"  {row.step.key} {out and (out.status, row.made, row.said[:150])}")
             self.holds()
             if tick.seconds is None:
                 self.say(f"  at rest {tick.asks}")

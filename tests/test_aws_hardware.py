@@ -12,7 +12,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import PROVE_SECONDS, plan
 from hotdesk.core.model import Desk, Goal, Instance, Market, Phase, Seen, Want
-from hotdesk.core.steps import Ask, Launch, LaunchOrder, Outcome, Prove, Row
+from hotdesk.core.steps import Ask, Done, Launch, LaunchOrder, Prove, Row
 from hotdesk.providers.aws import base_images, hardware, instances
 from hotdesk.providers.aws.offers import GPU_PATTERNS
 from tests.aws_desk import HOME, Laptop, host_key, offer
@@ -57,7 +57,7 @@ def test_a_machine_that_shows_its_key_late_is_given_the_time_for_it() -> None:
     desk = Desk(name="blue", goal=Goal.RUNNING, since=0.0, created_at=0.0, provider="aws")
     order = LaunchOrder(desk="blue", born=0.0, generation=1, attempt=0, offer=offer("t2.large", gpu=""))
     row = Row(id=1, desk="blue", at=1.0, step=Launch(order=order, why=""), ended_at=2.0,
-              outcome=Outcome(status="done", id="us-west-2/i-1"))  # fmt: skip
+              outcome=Done(id="us-west-2/i-1"))  # fmt: skip
     for within, until in ((0.0, PROVE_SECONDS), (1800.0, 1800.0)):
         machine = Instance(
             id="us-west-2/i-1", name=order.name, desk="blue", generation=1, phase=Phase.READY, provider="aws",

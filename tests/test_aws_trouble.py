@@ -173,9 +173,9 @@ def test_a_quota_of_zero_is_explained_with_its_code_and_the_command(mine: Laptop
     assert asked.kind is Kind.QUOTA
     assert "L-DB2E81BA" in asked.why
     row = [r for r in mine.store.rows() if r.refused][-1]
-    assert row.outcome is not None
-    assert "request-service-quota-increase" in row.outcome.fix
-    assert "--quota-code L-DB2E81BA" in row.outcome.fix
+    assert row.refusal is not None
+    assert "request-service-quota-increase" in row.refusal.fix
+    assert "--quota-code L-DB2E81BA" in row.refusal.fix
 
 
 def test_sold_out_goes_on_to_the_next_offer_and_says_so_when_there_is_none(

@@ -17,14 +17,16 @@ from hotdesk.core.steps import (
     Bake,
     BakeOrder,
     Delete,
+    Done,
     Launch,
     LaunchOrder,
     Leave,
-    Outcome,
     Prove,
+    Refusal,
     Row,
     Start,
     Stop,
+    Unsure,
     Verify,
 )
 from tests.conftest import Command
@@ -46,7 +48,7 @@ def journal(*steps: tuple[float, AnyStep, str, str]) -> list[Row]:
             at=DAY_0 + hour * HOUR,
             step=step,
             ended_at=DAY_0 + hour * HOUR,
-            outcome=Outcome(status=status, id=id_),
+            outcome={"done": Done(id=id_), "refused": Refusal(), "unknown": Unsure()}[status],
         )
         for n, (hour, step, status, id_) in enumerate(steps)
     ]

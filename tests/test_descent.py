@@ -13,7 +13,7 @@ from hotdesk.core.lifecycle.descent import Descent, extended, holds, machine_of,
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
-from hotdesk.core.steps import Ask, Bake, Copy, Delete, Launch, LaunchOrder, Outcome, Prove, Row, Start
+from hotdesk.core.steps import Ask, Bake, Copy, Delete, Done, Launch, LaunchOrder, Prove, Row, Start
 from hotdesk.providers.aws import tags
 from tests.laptop import HERE, SPOT, THERE, Laptop, a_desk, reach, until
 from tests.sim import Cloud, Faults, offers
@@ -304,7 +304,7 @@ def _entered(seen_machine: Instance) -> Past:
     """What a computer knows that has launched and entered this machine, and nothing else."""
     order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=offers()[0])
     proof = Prove(id=seen_machine.id, name=seen_machine.name, generation=1, started_at=100.0, why="")
-    done = Outcome(status="done", id=seen_machine.id)
+    done = Done(id=seen_machine.id)
     return Past([
         Row(id=1, desk="blue", at=2.0, step=Launch(order=order, why=""), ended_at=3.0, outcome=done),
         Row(id=2, desk="blue", at=4.0, step=proof, ended_at=5.0, outcome=done),

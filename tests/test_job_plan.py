@@ -43,7 +43,7 @@ from hotdesk.core.jobs import (
 from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.spot.availability import zones
 from hotdesk.core.spot.policy import Greedy, OnDemand
-from hotdesk.core.steps import Begin, Launch, LaunchOrder, Outcome
+from hotdesk.core.steps import Begin, Done, Launch, LaunchOrder
 from hotdesk.jobs.run import Runs, kept_log
 from hotdesk.jobs.terms import agree, known_seconds, place
 from hotdesk.state.store import Store
@@ -281,7 +281,7 @@ def test_a_job_costs_what_its_desk_costs_while_it_runs(tmp_path: Path) -> None:
             (101.0, Begin(id=job.id, attempt=1, why="")),
         ):
             (row,) = store.begin([("blue", step)], at)
-            store.end(row, Outcome(status="done", id="i-1"), at)
+            store.end(row, Done(id="i-1"), at)
         log = kept_log(store, job)
         assert log
         log.parent.mkdir()

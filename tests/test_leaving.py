@@ -11,7 +11,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.connect.limits import limits
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.model import Desk, Goal, Offer
-from hotdesk.core.steps import Launch, LaunchOrder, Outcome
+from hotdesk.core.steps import Done, Launch, LaunchOrder
 from hotdesk.services.limits import Limits, idle_words
 from tests.conftest import Command
 from tests.laptop import SPOT, a_desk, reach
@@ -51,7 +51,7 @@ def spent(desks: Hotdesk, usd: float) -> None:
     offer = Offer(provider="local", region="r", zone="z", instance_type="t", usd_per_hour=usd)
     order = LaunchOrder(desk="old", born=1.0, generation=1, attempt=0, offer=offer)
     [row] = desks.services.store.begin([("old", Launch(order=order, why=""))], now - 3600)
-    desks.services.store.end(row, Outcome(status="done", id="i-1"), now - 3600)
+    desks.services.store.end(row, Done(id="i-1"), now - 3600)
 
 
 @pytest.mark.parametrize(("usd", "level"), [(70.0, ""), (85.0, "warns"), (101.0, "refuses")])

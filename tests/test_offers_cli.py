@@ -19,7 +19,7 @@ import pytest
 from hotdesk.cli.ui.offer_table import fitted
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.steps import Launch, LaunchOrder, Outcome
+from hotdesk.core.steps import Launch, LaunchOrder, Refusal
 from hotdesk.market import refresh
 from hotdesk.market.catalog import build
 from hotdesk.providers.aws.spot_advisor import fetch, read_advice
@@ -264,9 +264,7 @@ def test_what_was_refused_is_left_out_and_counted(tmp_path: Path) -> None:
         for offer, until in zip(offers[:3], (now + 500, now + 500, now - 3000), strict=True):
             order = LaunchOrder(desk="blue", born=0.0, generation=1, attempt=1, offer=offer)
             (row,) = store.begin([("blue", Launch(order=order, why="test"))], now - 60)
-            store.end(
-                row, Outcome(status="refused", kind=Kind.NO_CAPACITY, message="sold out", until=until), now
-            )
+            store.end(row, Refusal(kind=Kind.NO_CAPACITY, message="sold out", until=until), now)
     done = run(tmp_path, "--gpu", "L4")
     assert "2 offers are sold out or over your quota; --all shows them." in done.stdout
     assert {row["zone"] for row in rows(tmp_path)} == {"us-west-2c", "us-west-2d"}

@@ -15,7 +15,7 @@ import pytest
 from hotdesk.core.errors import Newer
 from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Goal, Image, Instance, Phase, Survey
-from hotdesk.core.steps import Bake, Delete, Launch, Step
+from hotdesk.core.steps import Bake, Delete, Launch, Noted
 from hotdesk.state.store import Store
 from tests.conftest import Command
 
@@ -40,7 +40,7 @@ def test_its_desks_journal_and_jobs_are_read(state: Path) -> None:
             "red": Goal.PARKED,
         }
         rows = store.rows(limit=1000)
-        assert all(isinstance(row.step, Step) for row in rows)
+        assert all(isinstance(row.step, Noted) for row in rows)
         assert {type(row.step) for row in rows} >= {Launch, Bake, Delete}
         jobs = store.jobs()
         assert [(job.desk, job.command[-1]) for job in jobs] == [("blue", "long.py"), ("blue", "short.py")]

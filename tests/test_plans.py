@@ -27,14 +27,17 @@ from hotdesk.core.steps import (
     BakeOrder,
     Copy,
     Delete,
+    Done,
     Launch,
     LaunchOrder,
     Outcome,
     Prove,
+    Refusal,
     Retype,
     Row,
     Start,
     Stop,
+    Unsure,
     Verify,
     Wait,
 )
@@ -136,10 +139,10 @@ def row(number: int, line: str) -> Row:
     if outcome == "open":
         return Row(id=number, desk="blue", at=at, step=taken)
     status, *kind = outcome.split()
-    ended = Outcome(status=status, id=id_ if status == "done" else "")
+    ended: Outcome = {"done": Done(id=id_), "refused": Refusal(), "unknown": Unsure()}[status]
     if kind:
         seconds = float(kind[1]) if len(kind) > 1 else 600.0
-        ended = Outcome(status=status, kind=Kind(kind[0]), message="the cloud said no", until=at + seconds)
+        ended = Refusal(kind=Kind(kind[0]), message="the cloud said no", until=at + seconds)
     return Row(id=number, desk="blue", at=at, step=taken, ended_at=at, outcome=ended)
 
 
@@ -220,5 +223,5 @@ def test_deletions_go_one_look_apart_unless_everything_shall_go() -> None:
     parked = Desk(name="blue", goal=Goal.PARKED, since=0.0, created_at=0.0)
     gone = msgspec.structs.replace(parked, goal=Goal.GONE)
     steps: list[AnyStep] = [Delete(id="m-1", why="w"), Delete(id="m-2", why="w"), Wait(seconds=1.0, why="w")]
-    assert together(parked, steps) == steps[:1]
-    assert together(gone, steps) == steps[:2]
+    assert together(parked, Delete(id="m-1", why="w"), steps) == steps[:1]
+    assert together(gone, Delete(id="m-1", why="w"), steps) == steps[:2]

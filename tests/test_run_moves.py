@@ -27,7 +27,7 @@ from hotdesk.core.spot.availability import (
     zones,
 )
 from hotdesk.core.spot.policy import Decision
-from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Move, Outcome, Row
+from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Move, Outcome, Refusal, Row
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, state_folder
 from tests import test_run_ec2
@@ -65,16 +65,14 @@ class Journal:
 
     def launch(self, at: float, where: Offer, made: str = "") -> None:
         order = LaunchOrder(desk="blue", born=1.0, generation=len(self.rows) + 1, attempt=0, offer=where)
-        outcome = (
-            Outcome(status="done", id=made) if made else Outcome(status="refused", kind=Kind.NO_CAPACITY)
-        )
+        outcome = Done(id=made) if made else Refusal(kind=Kind.NO_CAPACITY)
         self.add(at, Launch(order=order, why=""), outcome)
 
     def bake(self, at: float, source: str) -> None:
         order = BakeOrder(
             desk="blue", born=1.0, generation=1, attempt=0, source_id=source, started_at=0.0, region="r"
         )
-        self.add(at, Bake(order=order, why=""), Outcome(status="done"))
+        self.add(at, Bake(order=order, why=""), Done())
 
     def add(self, at: float, step: object, outcome: Outcome) -> None:
         number = len(self.rows) + 1
@@ -106,7 +104,7 @@ def test_what_is_known_of_a_zone_comes_from_launches_refusals_and_interruptions(
 def test_a_machine_that_we_ended_was_not_taken() -> None:
     past = Journal()
     past.launch(1000.0, B, "i-1")
-    past.add(2000.0, Delete(id="i-1", keep_disk=True, why=""), Outcome(status="done"))
+    past.add(2000.0, Delete(id="i-1", keep_disk=True, why=""), Done())
     past.bake(2100.0, "vol-1")
     past.launch(2200.0, B, "i-2")
     assert past.state(2300.0)[B.key] == (True, 1300.0)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Busy, Damaged, Kind, Missing, Unknown
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Goal
-from hotdesk.core.steps import AnyStep, Outcome, Prove, Row, Start, Verify
+from hotdesk.core.steps import AnyStep, Done, Prove, Refusal, Row, Start, Unsure, Verify
 from hotdesk.state.database import MIGRATIONS
 from hotdesk.state.store import Store
 from tests.test_plans import bake, launch
@@ -61,7 +61,7 @@ def test_what_was_put_is_found_by_the_next_process(tmp_path: Path) -> None:
     with Store(tmp_path / "state") as store:
         store.put(BLUE)
         [row] = store.begin([("blue", STEP)], 6.0)
-        store.end(row, Outcome(status="done", id="m-1"), 7.0)
+        store.end(row, Done(id="m-1"), 7.0)
         store.keep("prices", b"[]", 8.0)
     assert (tmp_path / "state" / "hotdesk.db").stat().st_mode & 0o777 == 0o600
     with Store(tmp_path / "state") as again:
@@ -101,7 +101,7 @@ def test_rows_and_changes_are_read_by_number() -> None:
         assert [r.id for r in store.rows(after=rows[2].id)] == [rows[3].id, rows[4].id]
         number, changed = store.changed(0)
         assert [r.id for r in changed] == [r.id for r in rows]
-        store.end(rows[1], Outcome(status="done"), 9.0)
+        store.end(rows[1], Done(), 9.0)
         number, changed = store.changed(number)
         assert [(r.id, r.done) for r in changed] == [(rows[1].id, True)]
         assert store.changed(number) == (number, [])
@@ -111,7 +111,7 @@ def test_what_another_process_writes_is_seen() -> None:
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as one, Store(Path(folder)) as other:
         [row] = one.begin([("blue", STEP)], 6.0)
         assert other.past(BLUE).last[STEP.key].outcome is None
-        one.end(row, Outcome(status="done"), 7.0)
+        one.end(row, Done(), 7.0)
         assert other.past(BLUE).last[STEP.key].done
 
 
@@ -120,10 +120,10 @@ STEPS: list[AnyStep] = [
     Start(id="i-1", started_at=1.0, why="w"), Prove(id="i-1", generation=1, started_at=1.0, why="w"),
 ]  # fmt: skip
 OUTCOMES = [
-    Outcome(status="done", id="i-1"),
-    Outcome(status="unknown"),
-    Outcome(status="refused", kind=Kind.NO_CAPACITY, until=50.0),
-    Outcome(status="refused", kind=Kind.QUOTA, until=90.0),
+    Done(id="i-1"),
+    Unsure(),
+    Refusal(kind=Kind.NO_CAPACITY, until=50.0),
+    Refusal(kind=Kind.QUOTA, until=90.0),
 ]
 happenings = st.lists(
     st.one_of(
@@ -340,7 +340,7 @@ def test_processes_that_open_and_write_at_once_lose_nothing(tmp_path: Path) -> N
         "store = Store(folder)\n"
         "for n in range(40):\n"
         "    [row] = store.begin([('blue', STEP)], 6.0)\n"
-        "    store.end(row, Outcome(status='done'), 7.0)\n"
+        "    store.end(row, Done(), 7.0)\n"
     )
     for process in [python(code, tmp_path / "state") for _ in range(4)]:
         ended(process)

@@ -14,7 +14,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.launch import PUT_OFF
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Phase, Scope, Seen
-from hotdesk.core.steps import AnyStep, Ask, Bake, Delete, Launch, Outcome, Prove
+from hotdesk.core.steps import AnyStep, Ask, Bake, Delete, Done, Launch, Prove
 from tests.laptop import HERE, SPOT, THERE, CrashAt, Laptop, a_desk, reach, until
 from tests.sim import OFFERS, Cloud, Crash, offers
 
@@ -212,7 +212,7 @@ def test_two_machines_that_may_both_hold_work_are_left_alone() -> None:
         for one in (laptop, other):  # each deletes the one it made and nobody was told of, and no other
             one.store.begin([("blue", prove(m)) for m in one_of(cloud, one)], one.clock.now())
             for row in one.store.rows()[-1:]:
-                one.store.end(row, Outcome(status="done"), one.clock.now())
+                one.store.end(row, Done(), one.clock.now())
             one.want("blue", Goal.PARKED)
             ask = one.settle("blue")
             assert ask

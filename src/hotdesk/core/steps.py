@@ -63,14 +63,19 @@ class BakeOrder(Value, frozen=True):
         return f"hotdesk-{self.desk}-g{self.generation}-{_digest(self)[:12]}"
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str.lower):
+class Noted(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str.lower):
+    """What the journal says of a desk: a step in its cloud, or something that happened there."""
+
     why: str
-    #: Whether it changes something in the cloud, and so must stand in the journal before it is taken.
-    acts: ClassVar[bool] = True
 
     @property
     def key(self) -> str:
         raise NotImplementedError
+
+
+class Step(Noted, frozen=True, kw_only=True, tag=str.lower):
+    #: Whether it changes something in the cloud, and so must stand in the journal before it is taken.
+    acts: ClassVar[bool] = True
 
 
 class Launch(Step, frozen=True, kw_only=True):
@@ -189,7 +194,7 @@ class Leave(Step, frozen=True, kw_only=True):
         return f"leave:{self.id}:{self.started_at}"
 
 
-class Begin(Step, frozen=True, kw_only=True):
+class Begin(Noted, frozen=True, kw_only=True):
     """Begin one attempt of a job at the desk."""
 
     id: str  # of the job
@@ -200,7 +205,7 @@ class Begin(Step, frozen=True, kw_only=True):
         return f"begin:{self.id}:{self.attempt}"
 
 
-class Move(Step, frozen=True, kw_only=True):
+class Move(Noted, frozen=True, kw_only=True):
     """A job goes on on another machine, although this one works: a change of the desk's row.
 
     What follows from it (saving, launching) are steps of their own.
@@ -215,10 +220,9 @@ class Move(Step, frozen=True, kw_only=True):
         return f"move:{self.id}:{self.generation}"
 
 
-class Told(Step, frozen=True, kw_only=True):
+class Told(Noted, frozen=True, kw_only=True):
     """Something that happened at the desk while nobody here looked; `why` says what. Nothing is done."""
 
-    acts: ClassVar[bool] = False
     id: str  # of the event, as the desk named it
     at: float  # the desk's clock
 
@@ -244,6 +248,7 @@ class Ask(Step, frozen=True, kw_only=True):
     what: str
     fix: str
     kind: Kind | None = None  # the refusal behind it, where there is one
+    ids: tuple[str, ...] = ()  # of what the choice is about
     unsure: bool = False  # it rests on a look that may be behind: asked once it stands for the listing's lag
 
     @property
@@ -251,61 +256,88 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
-AnyStep = (
-    Launch
-    | Start
-    | Stop
-    | Retype
-    | Bake
-    | Verify
-    | Copy
-    | Delete
-    | Prove
-    | Leave
-    | Begin
-    | Move
-    | Told
-    | Wait
-    | Ask
-)
+#: What is taken in a cloud, one call each; a change of the desk's row is one too.
+Act = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave
+#: What a planner answers.
+AnyStep = Act | Wait | Ask
+#: What happens at a desk, and is only written down: what its jobs do, and what it tells.
+Event = Begin | Move | Told
+#: What a line of the journal is about.
+Entry = Act | Event
 
 
-class Outcome(Value, frozen=True):
-    """How a step ended. `unknown` means that the request may or may not have had its effect."""
+class _Ended(Value, frozen=True, tag_field="status"):
+    """How a step ended."""
 
-    status: str  # done | refused | unknown
+    @property
+    def status(self) -> str:
+        """done | refused | unknown: as the journal and `--json` say it."""
+        return str(self.__struct_config__.tag)
+
+
+class Done(_Ended, frozen=True, tag="done"):
     id: str = ""  # of what was made
+
+
+class Refusal(_Ended, frozen=True, tag="refused"):
+    """A definite no: nothing was changed."""
+
     kind: Kind | None = None
     message: str = ""
     fix: str = ""
-    until: float = 0.0  # a refusal is believed until then, and nothing is asked before (our clock)
+    until: float = 0.0  # it is believed until then, and nothing is asked before (our clock)
     scope: Scope | None = None  # of a refused launch: every offer that it is said of
 
     @property
     def of_offer(self) -> bool:
-        """Whether a refusal speaks of an offer, so that another one may well succeed."""
+        """Whether it speaks of an offer, so that another one may well succeed."""
         return self.kind in OFFER_KINDS or self.scope is not None
 
 
+class Unsure(_Ended, frozen=True, tag="unknown"):
+    """The request may or may not have had its effect."""
+
+    message: str = ""
+    kind: Kind | None = None  # throttled: the cloud is to be left alone
+    until: float = 0.0  # … until then (our clock)
+
+
+Outcome = Done | Refusal | Unsure
+
+
 class Row(Value, frozen=True):
-    """One line of the journal: a step that was begun, and, once known, how it ended."""
+    """One line of the journal: what was begun or told, and, once known, how it ended."""
 
     id: int
     desk: str
     at: float
-    step: AnyStep
+    step: Entry
     ended_at: float | None = None
     outcome: Outcome | None = None
 
     @property
     def done(self) -> bool:
-        return self.outcome is not None and self.outcome.status == "done"
+        return isinstance(self.outcome, Done)
+
+    @property
+    def made(self) -> str:
+        """The id of what was made; "" for nothing, and while that is not known."""
+        return self.outcome.id if isinstance(self.outcome, Done) else ""
 
     @property
     def refused(self) -> bool:
-        return self.outcome is not None and self.outcome.status == "refused"
+        return isinstance(self.outcome, Refusal)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self.outcome if isinstance(self.outcome, Refusal) else None
 
     @property
     def unsure(self) -> bool:
         """Begun, and never known to have ended or failed: something of its name may exist."""
-        return self.outcome is None or self.outcome.status == "unknown"
+        return self.outcome is None or isinstance(self.outcome, Unsure)
+
+    @property
+    def said(self) -> str:
+        """What was answered; "" where it was done, or is not known."""
+        return "" if self.outcome is None or isinstance(self.outcome, Done) else self.outcome.message

@@ -44,7 +44,7 @@ from hotdesk.core.jobs import (
 )
 from hotdesk.core.model import Desk, Goal, Instance, Offer
 from hotdesk.core.ports import Access, Clock
-from hotdesk.core.steps import Begin, Move, Outcome, Row, Told
+from hotdesk.core.steps import Begin, Done, Move, Row, Told, Unsure
 from hotdesk.jobs import results
 from hotdesk.jobs.placement import Placing
 from hotdesk.state.store import Store
@@ -235,9 +235,9 @@ class Runs:
             job_runner.begin(access, job, attempt, restore)
         except HotdeskError as error:
             message = error.why or error.what
-            self.on_row(self.store.end(row, Outcome(status="unknown", message=message), self.clock.now()))
+            self.on_row(self.store.end(row, Unsure(message=message), self.clock.now()))
             raise
-        self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
+        self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
 
     def _shift(self, job: Job, act: Shift) -> None:
         """Write down that the desk's machine must be another, and why. The loop does the rest."""
@@ -251,7 +251,7 @@ class Runs:
         at = max(now, desk.since + 0.001)
         changes = {"offers": act.offers, "generation": generation, "since": at, "on_demand_at": 0.0}
         self.store.put(msgspec.structs.replace(desk, **changes))
-        self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
+        self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
 
     def _reach(self, name: str) -> Access:
         access = self.access(self.store.desk(name))
@@ -330,7 +330,7 @@ class Runs:
         """A line in the desk's journal."""
         step = Told(id=f"{job.id}-stays", at=self.clock.now(), why=why)
         (row,) = self.store.begin([(job.desk, step)], self.clock.now())
-        self.on_row(self.store.end(row, Outcome(status="done", id=job.id), self.clock.now()))
+        self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
 
     # ---- listening -----------------------------------------------------------------------------------
 

@@ -15,22 +15,23 @@ from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.model import Desk, Instance, Seen
 from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Shared, Wide
 from hotdesk.core.steps import (
-    AnyStep,
+    Act,
     Ask,
     Bake,
-    Begin,
     Copy,
     Delete,
+    Done,
+    Entry,
     Launch,
     Leave,
-    Move,
     Outcome,
     Prove,
+    Refusal,
     Retype,
     Row,
     Start,
     Stop,
-    Told,
+    Unsure,
     Verify,
     Wait,
 )
@@ -67,7 +68,7 @@ class Executor:
 
         Nobody knows when a process died: what it was waiting for may have had its effect just now.
         """
-        cut = Outcome(status="unknown", message="hotdesk was stopped before the answer came")
+        cut = Unsure(message="hotdesk was stopped before the answer came")
         for row in rows:
             self.on_row(self.store.end(row, row.outcome or cut, now))
 
@@ -116,7 +117,7 @@ class Executor:
             return Wait(seconds=seen.poll_seconds, why=error.what)
         return None
 
-    def take(self, acts: list[tuple[Desk, AnyStep]], now: float) -> tuple[Row, ...]:
+    def take(self, acts: list[tuple[Desk, Act]], now: float) -> tuple[Row, ...]:
         """Take steps: of one desk in this order, of different desks side by side where the cloud lets us."""
         for provider, steps in self._by_provider(acts):
             if isinstance(provider, Wide):
@@ -151,25 +152,23 @@ class Executor:
             groups.setdefault(desk.provider, []).append((desk, what))
         return [(self.clouds.provider(name), group) for name, group in groups.items()]
 
-    def _outcome(self, desk: Desk, step: AnyStep, answer: Callable[[], str]) -> Outcome:
+    def _outcome(self, desk: Desk, step: Entry, answer: Callable[[], str]) -> Outcome:
         if isinstance(step, Leave):
             return self._leave(desk, step)
         try:
-            return Outcome(status="done", id=answer())
+            return Done(id=answer())
         except Refused as no:
             now = self.clock.now()
             seconds = no.seconds
             if no.kind is Kind.THROTTLED:
                 seconds = max(seconds, self._left_alone(desk, now))
-            return Outcome(
-                status="refused", kind=no.kind, message=no.message, fix=no.fix, until=now + seconds,
-                scope=no.scope,
-            )  # fmt: skip
+            until = now + seconds
+            return Refusal(kind=no.kind, message=no.message, fix=no.fix, until=until, scope=no.scope)
         except Failing as failing:
             until = (now := self.clock.now()) + self._left_alone(desk, now)
-            return Outcome(status="unknown", kind=Kind.THROTTLED, message=str(failing), until=until)
+            return Unsure(kind=Kind.THROTTLED, message=str(failing), until=until)
         except Exception as error:  # whatever it was: the request may have had its effect
-            return Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
+            return Unsure(message=f"{type(error).__name__}: {error}")
 
     def _left_alone(self, desk: Desk, now: float) -> float:
         """Seconds until the next step of a desk, for one of which the cloud was just too busy."""
@@ -179,11 +178,11 @@ class Executor:
         """Change the wish, unless its owner has just said something else."""
         current = self.store.find(desk.name)
         if current is None or current.wish != desk.wish or current.since != desk.since:
-            return Outcome(status="refused", kind=Kind.NOT_READY, message="its owner has said something else")
+            return Refusal(kind=Kind.NOT_READY, message="its owner has said something else")
         since = max(self.clock.now(), desk.since)
         # `fresh` was said of what had been lost by then, and not of what may be missing now.
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
-        return Outcome(status="done", id=step.id)
+        return Done(id=step.id)
 
 
 def longer(wait: Wait, who: str, times: int, now: float) -> Wait:
@@ -206,7 +205,7 @@ def _at_once(provider: Provider) -> int:
     return provider.at_once if isinstance(provider, Wide) else 1
 
 
-def _take(provider: Provider, step: AnyStep) -> str:
+def _take(provider: Provider, step: Act) -> str:
     """Take a step; the id of what it is about."""
     match step:
         case Launch(order=order):
@@ -235,8 +234,4 @@ def _take(provider: Provider, step: AnyStep) -> str:
             provider.report(id_)
         case Prove(id=id_) | Leave(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone
-        case (
-            Wait() | Ask() | Begin() | Move() | Told()
-        ):  # taken by jobs/run.py, told by services/guest_events.py
-            raise AssertionError(step)
     return id_

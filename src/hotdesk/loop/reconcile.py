@@ -20,7 +20,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, together
 from hotdesk.core.model import Desk, Goal, Seen
 from hotdesk.core.ports import Access, Clock, Prover
-from hotdesk.core.steps import AnyStep, Ask, Launch, Leave, Prove, Row, Wait
+from hotdesk.core.steps import Act, AnyStep, Ask, Launch, Leave, Prove, Row, Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.executor import Executor, longer
 from hotdesk.state.store import Store
@@ -52,7 +52,7 @@ class Reconciler:
         on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
         on_gone: Callable[[Desk], None] = lambda desk: None,
         on_proven: Callable[[Access], None] = lambda access: None,
-        may: Callable[[Desk, AnyStep], Ask | None] = lambda desk, step: None,
+        may: Callable[[Desk, Act], Ask | None] = lambda desk, step: None,
     ) -> None:
         self.store = store
         self.clouds = clouds
@@ -77,7 +77,7 @@ class Reconciler:
         now = self.clock.now()  # before the look: what changes during it may not be in it
         pasts = {desk.name: self._past(desk, now) for desk in desks}
         seen, unseen = self._look(desks, now)
-        acts: list[tuple[Desk, AnyStep]] = []
+        acts: list[tuple[Desk, Act]] = []
         waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
         proofs: list[tuple[Desk, Prove]] = []
@@ -89,23 +89,23 @@ class Reconciler:
             if doubt := self._doubt(desk, steps, seen[desk.name], past, now):
                 waits[desk.name] = doubt
                 continue
-            match steps:
-                case []:
+            match steps[0] if steps else None:
+                case None:
                     if desk.goal is Goal.GONE:
                         self.on_gone(desk)
                         self.store.remove(desk.name)
-                case [Wait() as wait, *_]:
+                case Wait() as wait:
                     times = self._put_off.get(desk.provider, 0) if seen[desk.name].unread else 0
                     waits[desk.name] = longer(wait, desk.provider, times, now) if times else wait
-                case [Ask() as ask, *_]:
+                case Ask() as ask:
                     asks[desk.name] = ask
-                case [Prove() as step, *_]:
+                case Prove() as step:
                     proofs.append((desk, step))
-                case [step, *_]:
+                case step:
                     if no := self.may(desk, step):
                         asks[desk.name] = no
                     else:
-                        acts += [(desk, one) for one in together(desk, steps)]
+                        acts += [(desk, one) for one in together(desk, step, steps)]
         for desk, proof, found in self.executor.proven(proofs, seen) if proofs else ():
             match found:
                 case Wait() as wait:

@@ -16,7 +16,7 @@ from hotdesk.core.errors import HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import SHIPPED, Desk, Market, Offer, Seen, Value
 from hotdesk.core.ports import Biller, Clock
-from hotdesk.core.steps import AnyStep, Ask, Bake, Copy, Launch, Row, Start
+from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start
 from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
 
@@ -279,7 +279,7 @@ class Billing:
             self.on_note(warning)
         return desk
 
-    def may(self, desk: Desk, step: AnyStep) -> Ask | None:
+    def may(self, desk: Desk, step: Act) -> Ask | None:
         """What keeps a step from being taken: a launch past the month's budget, by whoever watches."""
         if not self.limit_usd or not isinstance(step, Launch | Start):
             return None

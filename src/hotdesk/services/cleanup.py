@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Leftover, Retained, Survey, Value
 from hotdesk.core.ports import Clock, Retainer, Sweeper
-from hotdesk.core.steps import Row
+from hotdesk.core.steps import Done, Outcome, Refusal, Row, Unsure
 from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
 
@@ -120,16 +120,17 @@ class Cleanup:
 
     def _delete_leftover(self, thing: Thing) -> str:
         """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
-        from hotdesk.core.steps import Delete, Outcome
+        from hotdesk.core.steps import Delete
 
         step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month, kind=thing.kind)
         [row] = self.store.begin([(thing.desk, step)], self.clock.now())
         try:
             self.clouds.provider(thing.provider).delete(thing.id)
-            outcome = Outcome(status="done", id=thing.id)
+            outcome: Outcome = Done(id=thing.id)
         except Refused as no:
-            outcome = Outcome(status="refused", kind=no.kind, message=no.message, fix=no.fix)
+            outcome = Refusal(kind=no.kind, message=no.message, fix=no.fix)
         except Exception as error:  # it may have been deleted: the next look shows it
-            outcome = Outcome(status="unknown", message=f"{type(error).__name__}: {error}")
-        self.on_row(self.store.end(row, outcome, self.clock.now()))
-        return outcome.message
+            outcome = Unsure(message=f"{type(error).__name__}: {error}")
+        ended = self.store.end(row, outcome, self.clock.now())
+        self.on_row(ended)
+        return ended.said

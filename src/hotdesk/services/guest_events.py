@@ -10,7 +10,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Remark
 from hotdesk.core.model import Desk
-from hotdesk.core.steps import Outcome, Row, Told
+from hotdesk.core.steps import Done, Row, Told
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
@@ -63,4 +63,4 @@ class GuestEvents:
         new = [Told(id=e.id, at=e.at, why=e.what) for e in said.events]
         for step in (s for s in new if s.key not in known):
             [row] = self.store.begin([(name, step)], self.clock.now())
-            self.on_row(self.store.end(row, Outcome(status="done", id=step.id), self.clock.now()))
+            self.on_row(self.store.end(row, Done(id=step.id), self.clock.now()))

@@ -62,9 +62,8 @@ def things(
         match step:
             case Delete(id=id_, why=why) if id_ in by_id:
                 found.append(_thing(by_id[id_], why, clock, safe=True))
-            case Ask(what=what, why=why, fix=fix):
-                words = set(what.replace(",", " ").split())
-                asked = [by_id[w] for w in words if w in by_id]
+            case Ask(ids=ids, why=why, fix=fix):
+                asked = [by_id[id_] for id_ in ids if id_ in by_id]
                 found += [_thing(t, why, clock, safe=False, fix=fix) for t in asked]
     for thing in swept:
         if thing.desk in names and not survey.is_others(thing):

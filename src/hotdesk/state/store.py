@@ -23,12 +23,12 @@ from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, job_id
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
-from hotdesk.core.steps import AnyStep, Outcome, Row
+from hotdesk.core.steps import Entry, Outcome, Row
 from hotdesk.state.database import StateFile
 from hotdesk.system import flock
 
 _desk = msgspec.json.Decoder(Desk)
-_step = msgspec.json.Decoder(AnyStep)
+_step = msgspec.json.Decoder(Entry)
 _outcome = msgspec.json.Decoder(Outcome)
 _job = msgspec.json.Decoder(Job)
 _sighting = msgspec.json.Decoder(Sighting)
@@ -116,7 +116,7 @@ class Store:
 
     # ---- journal -------------------------------------------------------------------------------------
 
-    def begin(self, acts: Iterable[tuple[str, AnyStep]], now: float) -> list[Row]:
+    def begin(self, acts: Iterable[tuple[str, Entry]], now: float) -> list[Row]:
         """Write down steps that are about to be taken. They are on the disk when this returns."""
         with self._writing() as change:
             rows = []

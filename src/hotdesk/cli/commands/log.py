@@ -69,8 +69,8 @@ def as_dict(row: Row) -> dict[str, object]:
         "key": row.step.key,
         "why": row.step.why,
         "status": outcome.status if outcome else "begun",
-        "thing": outcome.id if outcome else "",
-        "message": outcome.message if outcome else "",
+        "thing": row.made,
+        "message": row.said,
         "ended_at": row.ended_at,
     }
 
@@ -82,6 +82,6 @@ def line(row: Row) -> str:
     sign, colour = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "unknown": ("?", "yellow")}.get(
         status, ("…", "dim")
     )
-    said = row.outcome.message if row.outcome and row.outcome.message else row.step.why
+    said = row.said or row.step.why
     text = f"{render.style(when, 'dim')}  {row.desk:10} {render.style(sign, colour)} {verb(row)} — {said}"
     return render.cut(render.safe(text) if "\x1b" not in text else text, render.columns())

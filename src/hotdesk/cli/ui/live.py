@@ -106,8 +106,8 @@ class Live:
         mark = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "unknown": ("?", "yellow")}
         sign, colour = mark[row.outcome.status]
         text = verb(row)
-        if row.outcome.status != "done":
-            why = f": {row.outcome.message}"
+        if not row.done:
+            why = f": {row.said}"
         line = f"{render.style(sign, colour, stream=sys.stderr)} {text}{why}{took}"
         render.note(render.cut(line, render.columns(sys.stderr)))
 

@@ -252,8 +252,8 @@ class Lifetimes:
             machine = self.machines[order.token] = Machine(order.offer, order.disk_gib, row.at)
             machine.generation, machine.name = order.generation, order.name
             self.every.append(machine)
-        if row.done and row.outcome and row.outcome.id:
-            machine.id = row.outcome.id
+        if row.made:
+            machine.id = row.made
             self.machines[machine.id] = machine
             machine.begun(at)
 
@@ -270,7 +270,7 @@ class Lifetimes:
             name, region, source = step.name, step.region, self.stored.get(step.id)
             gib = (source.gib if source else 0.0) or self._gib(self.last)
         self._not_there(row.at, but=name)
-        id_ = row.outcome.id if row.outcome and row.outcome.id else ""
+        id_ = row.made
         thing = self.stored.pop(name, None) or self.stored.get(id_) or Stored(row.at, gib, region)
         self.stored[id_ or name] = thing
         if row.done:

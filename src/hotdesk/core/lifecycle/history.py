@@ -11,7 +11,20 @@ from functools import cached_property
 
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Instance, Offer, Phase, Scope, Seen
-from hotdesk.core.steps import Bake, Copy, Delete, Launch, Outcome, Prove, Retype, Row, Start, Stop, Verify
+from hotdesk.core.steps import (
+    Bake,
+    Copy,
+    Delete,
+    Launch,
+    Prove,
+    Refusal,
+    Retype,
+    Row,
+    Start,
+    Stop,
+    Unsure,
+    Verify,
+)
 
 #: Refusals that a person can mend at once.
 _MENDED = frozenset({Kind.DENIED, Kind.BAD_REQUEST})
@@ -53,10 +66,10 @@ class Past:
                 self._launches[row.id] = row
                 self.launch = _later(self.launch, row)
                 self.power = _later(self.power, row)
-                if row.refused and row.outcome and row.outcome.of_offer:
+                if (no := row.refusal) and no.of_offer:
                     key = order.offer.key
                     self._refusals[key] = _longer(self._refusals.get(key), row)
-                    if scope := row.outcome.scope:
+                    if scope := no.scope:
                         self._scopes[scope] = _longer(self._scopes.get(scope), row)
             case Start(id=id_):
                 self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
@@ -66,7 +79,7 @@ class Past:
                 self.proven.add(id_)
                 self.proven |= {step.name} - {""}
 
-        if row.outcome and row.outcome.kind is Kind.THROTTLED:
+        if isinstance(row.outcome, Refusal | Unsure) and row.outcome.kind is Kind.THROTTLED:
             self._too_busy[row.id] = row
             self._answered.discard(row.id)
         elif row.outcome:
@@ -84,17 +97,18 @@ class Past:
         """How many steps in a row the cloud was too busy for, up to the last one that ended."""
         return len(self._put_off)
 
-    def too_busy(self, since: float, now: float) -> Outcome | None:
+    def too_busy(self, since: float, now: float) -> Refusal | Unsure | None:
         """The last answer since then, while it asks to be left alone for longer."""
         row = max(self._put_off, key=lambda r: r.id, default=None)
-        waits = row is not None and row.at >= since and row.outcome and row.outcome.until > now
-        return row.outcome if row and waits else None
+        if row is None or row.at < since or not isinstance(row.outcome, Refusal | Unsure):
+            return None
+        return row.outcome if row.outcome.until > now else None
 
     def undated(self, now: float) -> list[Row]:
         """Steps whose end was never written down, or, by a clock that was set back since, is yet to come."""
         return [r for r in self._recent.values() if r.ended_at is None or r.ended_at > now]
 
-    def refusal(self, offer: Offer, now: float, since: float = 0.0) -> Outcome | None:
+    def refusal(self, offer: Offer, now: float, since: float = 0.0) -> Refusal | None:
         """Why this offer was refused, while that is still to be believed.
 
         What a person can mend at once (a permission, a network) is believed only if it was said since then:
@@ -102,20 +116,20 @@ class Past:
         """
         own = self._refusals.get(offer.key)
         for row in [*([own] if own else []), *(r for s, r in self._scopes.items() if s.covers(offer))]:
-            outcome = row.outcome
-            if outcome and outcome.until > now and (outcome.kind not in _MENDED or row.at >= since):
-                return outcome
+            no = row.refusal
+            if no and no.until > now and (no.kind not in _MENDED or row.at >= since):
+                return no
         return None
 
-    def refused(self, offers: Iterable[Offer], now: float, since: float = 0.0) -> dict[str, Outcome]:
+    def refused(self, offers: Iterable[Offer], now: float, since: float = 0.0) -> dict[str, Refusal]:
         """The refusals of these offers that are still to be believed, by offer key."""
         found = {offer.key: self.refusal(offer, now, since) for offer in offers}
-        return {key: outcome for key, outcome in found.items() if outcome}
+        return {key: no for key, no in found.items() if no}
 
-    def refusals(self, now: float) -> dict[str, Outcome]:
+    def refusals(self, now: float) -> dict[str, Refusal]:
         """What was refused lately, by the key of the offer that was asked for."""
-        known = {key: row.outcome for key, row in self._refusals.items()}
-        return {key: outcome for key, outcome in known.items() if outcome and outcome.until > now}
+        known = {key: row.refusal for key, row in self._refusals.items()}
+        return {key: no for key, no in known.items() if no and no.until > now}
 
     def begun(self, key: str, since: float) -> int:
         """How often a step of this key was begun since then; "start:ID" counts every start of a machine.
@@ -136,8 +150,8 @@ class Past:
     def put_off(self, since: float) -> int:
         """How many launches were refused since then, and since the last login, as too early."""
         since = max(since, self.proof.at if self.proof else since)
-        refused = [r.outcome for r in self._launches.values() if r.at >= since and r.refused and r.outcome]
-        return sum(outcome.kind is Kind.NOT_READY for outcome in refused)
+        refusals = [row.refusal for row in self._launches.values() if row.at >= since]
+        return sum(no is not None and no.kind is Kind.NOT_READY for no in refusals)
 
     @property
     def recent_machines(self) -> list[frozenset[str]]:
@@ -145,7 +159,7 @@ class Past:
         found: list[tuple[float, int, tuple[str, ...]]] = []
         for row in self._launches.values():
             if not row.refused and isinstance(row.step, Launch):
-                found.append((row.at, row.id, (row.step.order.name, row.outcome.id if row.outcome else "")))
+                found.append((row.at, row.id, (row.step.order.name, row.made)))
         if self.proof and isinstance(self.proof.step, Prove):
             found.append((self.proof.at, self.proof.id, (self.proof.step.id, self.proof.step.name)))
         return [_keys(*names) for _, _, names in sorted(found, reverse=True)]
@@ -155,7 +169,7 @@ class Past:
         """All machines that this journal ordered for the desk, by what tells them apart."""
         rows = [r for r in self._launches.values() if not r.refused and isinstance(r.step, Launch)]
         return frozenset[str]().union(
-            *(_keys(r.step.order.name, r.outcome.id if r.outcome else "") for r in rows)  # type: ignore[union-attr]
+            *(_keys(r.step.order.name, r.made) for r in rows)  # type: ignore[union-attr]
         )
 
     @property
@@ -226,7 +240,7 @@ def _longer(known: Row | None, row: Row) -> Row:
     """Whichever refusal is to be believed for longer; of equals the later, in whatever order read."""
 
     def until(of: Row) -> tuple[float, int]:
-        return (of.outcome.until if of.outcome else 0.0, of.id)
+        return (of.refusal.until if of.refusal else 0.0, of.id)
 
     return known if known and until(known) > until(row) else row
 
@@ -235,8 +249,7 @@ def _shows(row: Row, seen: Seen) -> bool:
     """Whether the survey shows the effect of a step that was taken."""
     match row.step:
         case Launch(order=order):
-            made = row.outcome.id if row.outcome else ""
-            return order.name in seen.names or any(i.id == made for i in seen.instances)
+            return order.name in seen.names or any(i.id == row.made for i in seen.instances)
         case Start(id=id_, started_at=before):
             return any(
                 i.id == id_ and (i.phase is not Phase.STOPPED or i.started_at != before)

@@ -121,6 +121,7 @@ def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
         return None
     return Ask(
         what=f"Not all disks of {desk.name} are to be found: {disk.id} is left, and {disk.lacks} is missing.",
+        ids=(disk.id,),
         why="Its machine is gone. Something else has deleted the disk, or has it in use.",
         fix=f"hotdesk up {desk.name} --fresh   # go on without it",
         unsure=True,
@@ -183,7 +184,7 @@ def launch(
         why = f"Each machine ended before anybody could log in{_last_words(seen)}."
         return [gave_up(desk, f"{TRIES} launches", why)]
     if (times := past.put_off(since=desk.since)) >= PUT_OFF:
-        no = past.launch.outcome.message if past.launch and past.launch.outcome else ""
+        no = past.launch.said if past.launch else ""
         return [gave_up(desk, f"{times} launches", no)]
     waits = now < desk.on_demand_at
     offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
@@ -235,10 +236,10 @@ def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyS
     )
     if prior.unsure and as_wanted:
         if past.begun(prior.step.key, desk.since) >= TRIES:
-            return gave_up(desk, prior.step.key, prior.outcome.message if prior.outcome else "")
+            return gave_up(desk, prior.step.key, prior.said)
         why = "whether this was launched is unknown; the same order again cannot make two"
         return Launch(order=order, why=why)
-    if prior.outcome is not None and prior.outcome.of_offer:
+    if prior.refusal and prior.refusal.of_offer:
         return None  # refused there: another offer may do
     return refused(prior.step, desk, past, now)
 
@@ -254,6 +255,7 @@ def _failed_at_once(desk: Desk, seen: Seen, past: Past) -> Ask | None:
         return None
     return Ask(
         what=f"The machine of {desk.name} was launched, and ended before it ran: {machine.id}.",
+        ids=(machine.id,),
         why=machine.reason,
         fix=machine.fix,
         kind=Kind.DENIED,

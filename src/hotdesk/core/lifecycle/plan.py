@@ -11,7 +11,7 @@ about the *next* one; the rest of the list is what a dry run shows. The rules it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from shlex import quote
 
@@ -44,6 +44,7 @@ from hotdesk.core.model import (
     Survey,
 )
 from hotdesk.core.steps import (
+    Act,
     AnyStep,
     Ask,
     Delete,
@@ -103,16 +104,16 @@ def _anothers_name(desk: Desk, seen: Seen) -> Ask:
     )
 
 
-def together(desk: Desk, steps: list[AnyStep]) -> list[AnyStep]:
+def together(desk: Desk, first: Act, steps: Sequence[AnyStep]) -> list[Act]:
     """What may be taken before looking again: the first step, and all deletions where everything shall go.
 
     Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
     behind, shall not see both gone and the new one not yet there.
     """
-    first, *more = steps
     if desk.goal is not Goal.GONE or not isinstance(first, Delete):
         return [first]
-    return [first, *takewhile(lambda s: isinstance(s, Delete), more)]
+    deletions = takewhile(lambda step: isinstance(step, Delete), steps)
+    return [step for step in deletions if isinstance(step, Delete)]
 
 
 def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
@@ -177,7 +178,7 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         why=f"the machine is off: {live.reason}" if live.reason else "the machine is off",
     )
     row = past.last.get(step.key)
-    if row and row.refused and row.outcome and row.outcome.kind in OFFER_KINDS and row.outcome.until > now:
+    if row and (no := row.refusal) and no.kind in OFFER_KINDS and no.until > now:
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
@@ -263,7 +264,7 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
             why=f"{offer.instance_type} is in {live.zone} too: no image is needed",
         )
         row = past.last.get(step.key)
-        kind = row.outcome.kind if row and row.refused and row.outcome and row.at >= desk.since else None
+        kind = row.refusal.kind if row and row.refusal and row.at >= desk.since else None
         if kind not in _ANOTHER_MACHINE:
             return step
     return None
@@ -293,6 +294,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
     ids = " and ".join(i.id for i in seen.machines)
     return Ask(
         what=f"Two machines claim to be {desk.name}: {ids}.",
+        ids=tuple(i.id for i in seen.machines),
         why="Work may be on either, so hotdesk deletes neither.",
         fix=f"hotdesk show {desk.name}",
         unsure=True,
@@ -308,6 +310,7 @@ def _kept(desk: Desk, thing: Instance | Disk | Image) -> Ask:
         pasted = f"hotdesk park {desk.name}   # at the computer that it was begun at"
     return Ask(
         what=f"{desk.name}: {type(thing).__name__.lower()} {thing.id}",
+        ids=(thing.id,),
         why=f"Work from another beginning of {desk.name}, which is nowhere else.",
         fix=pasted,
     )
@@ -323,6 +326,7 @@ def _several_ends(desk: Desk, seen: Seen) -> Ask:
     last = next((t for t in reversed(ends) if not isinstance(t, Instance)), ends[-1])
     return Ask(
         what=f"{desk.name} has work from {len(ends)} beginnings: {', '.join(map(described, ends))}.",
+        ids=tuple(t.id for t in ends),
         why="None of them descends from another, so none holds the others' work, and all are kept.",
         fix=f"hotdesk up {desk.name} --from {last.id}   # goes on from that one; the others stay",
         unsure=True,
@@ -334,6 +338,7 @@ def _anothers_machine(desk: Desk, machine: Instance) -> Ask:
     there = f"hotdesk park {desk.name}   # there; its work is kept beside this one's"
     return Ask(
         what=f"A machine that was begun{where} runs as {desk.name} too: {machine.id}.",
+        ids=(machine.id,),
         why=f"It does not descend from the {desk.name} of this computer, and a desk has one machine.",
         fix=f"{there}. Then here: hotdesk up {desk.name}",
         unsure=True,
@@ -348,7 +353,7 @@ def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
     if not isinstance(step, Delete) or step.kind not in FREE:
         return False
     tried, row = past.begun(step.key, desk.since), past.last.get(step.key)
-    not_now = row and row.refused and row.outcome and row.outcome.kind is not Kind.NOT_READY
+    not_now = row and row.refusal and row.refusal.kind is not Kind.NOT_READY
     return tried >= TRIES or bool(tried and not_now)
 
 
@@ -360,7 +365,7 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
         return stop
     row = past.last.get(step.key)
     if row and past.begun(step.key, desk.since) >= (TRIES if row.unsure else TRIES_DONE):
-        return gave_up(desk, step.key, row.outcome.message if row.outcome else "")
+        return gave_up(desk, step.key, row.said)
     return step
 
 

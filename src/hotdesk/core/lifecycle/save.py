@@ -44,7 +44,8 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
         row = past.last.get(bake.key)
         ended = row is not None and (row.refused or (row.done and order.name not in seen.names))
         failed = next((i for i in taken if i.name == order.name), None)
-        if row is None or row.outcome is None or row.outcome.kind not in _HARMLESS_TO_REPEAT:
+        no = row.refusal if row else None
+        if no is None or no.kind not in _HARMLESS_TO_REPEAT:
             tried += past.begun(bake.key, desk.since)
         if (
             failed is not None
@@ -53,8 +54,9 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
         ):
             return [_not_saved(desk, failed.reason, failed.kind)]
         if stop := refused(bake, desk, past, now):
-            first = row.outcome.fix if row and row.outcome else ""
-            return [_not_saved(desk, stop.why, stop.kind, first) if isinstance(stop, Ask) else stop]
+            return [
+                _not_saved(desk, stop.why, stop.kind, no.fix if no else "") if isinstance(stop, Ask) else stop
+            ]
         if failed is not None and failed.phase is Phase.ENDING:
             return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
         if failed is not None:
@@ -113,7 +115,7 @@ def superseded(disk: Disk, seen: Seen) -> bool:
 def usable(image: Image, past: Past) -> bool:
     """Whether an image is, or may yet become, whole."""
     row = past.last.get(Verify(id=image.id, why="").key)
-    rotten = row and row.refused and row.outcome and row.outcome.kind is Kind.ROTTEN
+    rotten = row and row.refusal and row.refusal.kind is Kind.ROTTEN
     return image.phase not in {Phase.FAILED, Phase.ENDING} and not rotten
 
 
@@ -193,6 +195,7 @@ def in_use(disk: Disk, desk: Desk, then: str) -> Ask:
     detach = f"aws ec2 detach-volume --region {disk.region} --volume-id {volume}"
     return Ask(
         what=f"A disk of {desk.name} is in use at {disk.held_by}: {disk.id}.",
+        ids=(disk.id,),
         why="It is attached to a machine that is not this desk's, so hotdesk can neither save nor delete it.",
         fix=f"{detach} && {then}" if desk.provider == "aws" else then,
         unsure=True,
@@ -231,19 +234,20 @@ def let_go(
 
 def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | None:
     row = past.last.get(step.key)
-    if row is None or not row.refused or row.outcome is None or row.at < desk.since:
+    no = row.refusal if row else None
+    if row is None or no is None or row.at < desk.since:
         return None
-    left = row.outcome.until - now
+    left = no.until - now
     if left <= 0:  # no longer believed: the same may be asked again
         return None
-    if row.outcome.kind in _HARMLESS_TO_REPEAT:
-        return Wait(seconds=left, why=row.outcome.message)
+    if no.kind in _HARMLESS_TO_REPEAT:
+        return Wait(seconds=left, why=no.message)
     return Ask(
         what=f"{desk.name}: {cloud(desk.provider).label} does not let hotdesk {_doing(step)}.",
-        why=row.outcome.message,
-        fix=row.outcome.fix or f"hotdesk log {desk.name}",
-        kind=row.outcome.kind,
-        unsure=row.outcome.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
+        why=no.message,
+        fix=no.fix or f"hotdesk log {desk.name}",
+        kind=no.kind,
+        unsure=no.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
     )
 
 

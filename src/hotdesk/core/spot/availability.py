@@ -43,8 +43,8 @@ def events(rows: Iterable[Row]) -> Events:
             case Launch(order=order) if row.done:
                 taken(row.desk, row.at)  # nobody has ended the one before
                 note(order.offer.key, at, True)
-                running[row.desk] = (order.offer.key, row.outcome.id if row.outcome else "")
-            case Launch(order=order) if row.refused and row.outcome and row.outcome.of_offer:
+                running[row.desk] = (order.offer.key, row.made)
+            case Launch(order=order) if row.refusal and row.refusal.of_offer:
                 note(order.offer.key, at, False)
             case Bake(order=bake) if row.desk in running and bake.source_id != running[row.desk][1]:
                 taken(row.desk, row.at)  # only a disk was left
