@@ -347,7 +347,7 @@ class Cloud(Truth):
             raise Refused(Kind.NOT_READY, "it is still being taken", seconds=5.0)
         if thing.value.phase is Phase.READY and not thing.value.verified:
             if not thing.sound and self.random.random() < 0.5:
-                raise Refused(Kind.ROTTEN, "block 7 is not what was written")
+                raise Refused(Kind.CORRUPT, "block 7 is not what was written")
             self._change(thing, phase=Phase.VERIFYING)
             self._after(2.0, 60.0, partial(self._read_back, thing))
         return id_
@@ -357,7 +357,7 @@ class Cloud(Truth):
             if thing.sound:
                 self._change(thing, phase=Phase.READY, verified=True)
             else:
-                self._change(thing, phase=Phase.FAILED, kind=Kind.ROTTEN, reason="block 7 is not as written")
+                self._change(thing, phase=Phase.FAILED, kind=Kind.CORRUPT, reason="block 7 is not as written")
 
     def _copy(self, id_: str, region: str, name: str) -> str:
         for thing in self.images():

@@ -147,7 +147,7 @@ def test_credentials_that_expire_while_it_looks(cloud: FakeEc2, ask: Ask) -> Non
     listed = well(ask("ls"))
     assert "blue cannot be seen, and may cost money" in listed.stderr
     assert "unknown" in listed.stdout
-    told(ask("ssh", "blue", "--", "true"), 7, "blue is not to be seen now", "aws sso login")
+    told(ask("ssh", "blue", "--", "true"), 7, "blue is in an unknown state", "aws sso login")
     cloud.delete("rules")
     well(ask("park", "blue"))
 

@@ -514,8 +514,8 @@ def test_a_providers_offers_are_ranked_by_what_is_known_here() -> None:
     shelf.keep("latency", b'{"aws/us-west-2": 20.0, "aws/us-east-1": 150.0}', NOW)
     near, far = ranked(Want(gpu="L4"), rows, shelf, NOW)
     assert (near.key, far.key) == (rows[1].key, rows[0].key)
-    assert near.why == "g6.xlarge in us-west-2a: cheapest L4 within 80 ms of you, nobody takes it away"
-    assert far.why == "g6.xlarge in us-east-1a: $0.05/h less, 150 ms away, nobody takes it away"
+    assert near.why == "g6.xlarge in us-west-2a: cheapest L4 within 80 ms of you, no interruption risk"
+    assert far.why == "g6.xlarge in us-east-1a: $0.05/h less, 150 ms away, no interruption risk"
 
 
 def test_a_region_that_did_not_answer_counts_as_far() -> None:

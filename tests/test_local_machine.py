@@ -382,7 +382,7 @@ def test_a_rotten_image_is_noticed_and_its_launch_says_so(rig: LocalRig, desk: I
         taken = next(i for i in rig.settle().images if i.id == copy)
         assert taken.phase is Phase.READY
         rig.provider.verify(copy)
-        assert next(i for i in rig.settle().images if i.id == copy).kind is Kind.ROTTEN
+        assert next(i for i in rig.settle().images if i.id == copy).kind is Kind.CORRUPT
         rig.provider.delete(copy)
     finally:
         pack.write_bytes(whole)

@@ -304,7 +304,7 @@ class Images(RuleBasedStateMachine):
         bad.write_bytes(b"?")
         with pytest.raises(Refused) as caught:
             forget(self.store, [*self.images, bad])
-        assert caught.value.kind is Kind.ROTTEN
+        assert caught.value.kind is Kind.CORRUPT
         assert pack_files(self.store) == before
 
     @invariant()

@@ -42,9 +42,9 @@ def test_the_planned_machine_is_opened_and_the_job_runs_there(hotdesk: Command, 
     assert (asked.returncode, "There is no desk blue" in asked.stderr) == (5, True), asked.stderr
     unknown = hotdesk("run", "blue", "--yes", "--plan", "knee", *words)
     assert unknown.returncode == 2
-    assert "how long this job takes" in unknown.stderr
+    assert "run time of this job is unknown" in unknown.stderr
     nowhere = hotdesk("run", "blue", "--yes", "--plan", "knee", "--work", "1", *words)
-    assert "on which machine" in nowhere.stderr
+    assert "machine that this run time is about" in nowhere.stderr
     assert "blue" not in hotdesk("ls").stdout
 
     about = ("--job", "--took '1 min' --on local.cpu")

@@ -340,7 +340,7 @@ def test_names_are_told_apart_from_their_escapes(place: Place) -> None:
     place.park()
     for pack in place.store.glob("packs/*.pack"):
         pack.unlink()
-    assert "gone\\nwrong/x" in refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store)).message
+    assert "gone\\nwrong/x" in refusal(Kind.CORRUPT, lambda: verify(place.manifest, place.store)).message
 
 
 def test_access_lists_come_back_and_none_are_inherited(place: Place) -> None:
@@ -517,7 +517,7 @@ def test_a_damaged_pack_is_noticed_and_healed_by_the_next_park(
             lambda here=here: verify(here.manifest, here.store),
             lambda here=here: restore(here.manifest, here.store, here.copy),
         ):
-            error = refusal(Kind.ROTTEN, act)
+            error = refusal(Kind.CORRUPT, act)
             assert error.fix
             assert "data.bin" in error.message or "text" in error.message
             assert harm is damage_remove or str(pack) in error.message
@@ -536,8 +536,8 @@ def test_rot_that_leaves_the_stat_signature_alone_is_noticed_by_restore(place: P
     with chunk_store.opened(place.store) as store:  # as if the signature had stayed
         store._verified[pack.name] = pack_file.signature_of(pack.stat())
         store._write_verified()
-    refusal(Kind.ROTTEN, lambda: restore(place.manifest, place.store, place.copy))
-    refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store))
+    refusal(Kind.CORRUPT, lambda: restore(place.manifest, place.store, place.copy))
+    refusal(Kind.CORRUPT, lambda: verify(place.manifest, place.store))
     place.park()
     place.check()
 
@@ -548,13 +548,13 @@ def test_any_flipped_bit_of_a_manifest_is_noticed(place: Place) -> None:
     good = place.manifest.read_bytes()
     for at in range(len(good)):
         place.manifest.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
-        error = refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store))
+        error = refusal(Kind.CORRUPT, lambda: verify(place.manifest, place.store))
         assert str(place.manifest) in error.message
     for bad in (good[:-1], good[:30], b"", None):
         place.manifest.unlink() if bad is None else place.manifest.write_bytes(bad)
-        refusal(Kind.ROTTEN, lambda: verify(place.manifest, place.store))
-        refusal(Kind.ROTTEN, lambda: restore(place.manifest, place.store, place.copy))
-        refusal(Kind.ROTTEN, lambda: forget(place.store, [place.manifest]))
+        refusal(Kind.CORRUPT, lambda: verify(place.manifest, place.store))
+        refusal(Kind.CORRUPT, lambda: restore(place.manifest, place.store, place.copy))
+        refusal(Kind.CORRUPT, lambda: forget(place.store, [place.manifest]))
         assert not place.copy.exists()
     place.manifest.write_bytes(good)
     verify(place.manifest, place.store)

@@ -1,4 +1,4 @@
-"""Threads: work for several desks at once, in order within each; many questions; work every so often."""
+"""Threads: run work concurrently across desks, in order within each desk; many questions; periodic work."""
 
 from __future__ import annotations
 

@@ -1,23 +1,23 @@
 """What can go wrong, in the three lines a person needs: what happened, why, what to do next.
 
     HotdeskError                exit  meaning
-    ├── Usage                      2  the words of the command are off, or name something impossible
-    ├── NotAllowed                 3  a cloud said a definite no (capacity, quota, permission, budget)
+    ├── Usage                      2  an option or argument is wrong, or names something impossible
+    ├── NotAllowed                 3  a cloud refused (capacity, quota, permission), or your budget did
     ├── Unknown                    4  no desk, image, type or region of that name
-    ├── NeedsDecision              5  going on could lose money or work: a person must choose
+    ├── NeedsDecision              5  continuing could lose money or work: the user must choose
     ├── Busy                       6  another command holds the desk, or changed its goal meanwhile
     ├── Unreachable                7  the cloud or the desk does not answer
-    │   └── Overloaded             7  … the cloud says that it is too busy to answer: asked again, it will
+    │   └── Overloaded             7  … because the cloud is too busy: try again later
     ├── Missing                    8  this computer lacks something (ssh, space, a package, a free port)
     └── Damaged                    9  hotdesk's own state or configuration cannot be read
         └── Newer                  9  … because a newer hotdesk wrote it
 
-Exit 0 is said only when the wanted state was seen, 1 is a defect of hotdesk itself, 130 is Ctrl-C:
-the goal stands and the next command goes on.
+Exit code 0 means that the goal was seen to be reached, 1 is a bug in hotdesk, 130 is Ctrl-C: the goal is
+saved and the next command continues.
 
-`Refused` is not for people: it is how a provider says a *definite* no to the loop, which writes it
-into the journal and lets the planner decide. Anything else that a provider raises means that the
-outcome is unknown; of `Failing`, that the same request may be sent again after a while.
+`Refused` is not for users: a provider raises it to give the loop a *definite* no, which the loop journals
+and the planner decides on. Any other exception from a provider means that the outcome is unknown; with
+`Failing`, the same request may be sent again after a while.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Kind(StrEnum):
     THROTTLED = "throttled"  # asked too fast: the same again, later
     NO_SPACE = "no-space"  # a disk is full
     UNREADABLE = "unreadable"  # something that must be saved cannot be read, or changes while it is
-    ROTTEN = "rotten"  # an image that does not hold what it should
+    CORRUPT = "rotten"  # an image without all it should hold; the value is in old journals
     MISMATCH = "mismatch"  # this name already stands for something else
     NOT_READY = "not-ready"  # not yet: look again soon
 

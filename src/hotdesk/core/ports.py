@@ -49,7 +49,7 @@ class Provider(Protocol):
         ...
 
     def verify(self, image_id: str) -> None:
-        """Read an image back. Shows later as `verified`, or as FAILED with a reason; or refuses as ROTTEN."""
+        """Read an image back: shows as `verified`, as FAILED with a reason, or is refused as CORRUPT."""
         ...
 
     def copy(self, image_id: str, region: str, name: str) -> str:
@@ -70,69 +70,69 @@ class Provider(Protocol):
 
 @runtime_checkable
 class Retyper(Protocol):
-    """What a provider can do besides whose machines say that they are `retypable`."""
+    """Optional: change the instance type of a stopped machine that is `retypable`."""
 
     def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
-        """Give a machine that is off the offer's type; it says then that it is `retyped_for` the generation.
+        """Change a stopped machine to the offer's type, and mark it as `retyped_for` the generation.
 
-        The offer is in the machine's own zone and market. Killed half way, the same again completes it.
+        The offer is in the machine's own zone and market. Idempotent: repeated after a crash, it completes.
         """
         ...
 
 
 @runtime_checkable
 class Shared(Protocol):
-    """What a provider can do besides whose cloud other computers change at the same time."""
+    """Optional: for a cloud that other computers change at the same time."""
 
     def doom(self, thing_id: str) -> None:
-        """Write on it that it goes and is not to be missed: it then shows as `doomed`, also while it goes.
+        """Tag a resource as deleted on purpose: it shows as `doomed` from then on, also while it ends.
 
-        What is already absent is success.
+        One that is already gone is a success.
         """
         ...
 
     def report(self, machine_id: str) -> None:
-        """Write on a machine that somebody is told of it: it then shows as `reported`, and not as `doomed`.
+        """Tag a machine as reported to a user: it shows as `reported`, and no longer as `doomed`.
 
-        (Whoever asked for its end has changed their mind, and works on.)
+        (Whoever asked for its end has changed their mind.)
         """
         ...
 
     def delete_saved(self, machine_id: str, started_at: float) -> None:
-        """Delete a machine with its disk, whose work is in an image as of that start.
+        """Delete a machine and its disk, whose work as of that start is in an image.
 
-        Raises `Refused` (not-ready) where it is not off, or was started since: then nothing is changed.
+        Raises `Refused` (not-ready), changing nothing, if it is running or was started since.
         """
         ...
 
 
 @runtime_checkable
-class Wide(Protocol):
-    """What a provider can do besides that takes steps of several desks at the same time, from threads."""
+class Concurrent(Protocol):
+    """Optional: accepts calls for several desks concurrently."""
 
-    at_once: int  # how many
+    at_once: int  # number of concurrent calls
 
     def expect(self, steps: Sequence[AnyStep]) -> None:
-        """Hear of steps before they are taken so, in the loop's thread: it alone may write things down."""
+        """Called on the loop thread before a concurrent batch, so that state can be saved."""
         ...
 
 
 @runtime_checkable
 class Biller(Protocol):
-    """What a provider can do besides that knows what was really paid."""
+    """Optional: knows the prices that were actually charged."""
 
     def spot_prices(
         self, offers: Sequence[Offer], since: float, until: float
     ) -> Mapping[str, list[tuple[float, float]]]:
-        """By offer key: (time, US dollars an hour), by time, from the price on that held at `since`."""
+        """By offer key: (time, US dollars an hour) in order of time, starting with the price at `since`."""
         ...
 
     def ended(self, machines: Sequence[str]) -> Mapping[str, float]:
-        """When machines ended that are listed no more, by the cloud's clock, where it still tells."""
+        """The end times, by the cloud's clock, of machines no longer listed, if it still knows them."""
         ...
 
     def storing(self, regions: Iterable[str], *, ask: bool) -> Mapping[str, Storing]:
-        """What disks and images cost in these regions. Without `ask`: as far as that is known here."""
+        """Storage prices in these regions. Without `ask`: only those cached here."""
         ...
 
     def billed(self, since: float, until: float) -> dict[str, float]:

@@ -197,7 +197,7 @@ IOSchedulingClass=idle
 
 AGENT_UNIT = """\
 [Unit]
-Description=hotdesk agent: heeds interruptions, and writes down what is on the desk when it stops
+Description=hotdesk agent: handles interruption notices; records a file manifest at shutdown
 After=network.target
 
 [Service]

@@ -70,9 +70,9 @@ def agree(
         return None
     if work_seconds <= 0:
         raise Usage(
-            "Nobody knows how long this job takes.",
-            "A deadline or a budget can only be promised for an amount of work.",
-            "the same command with --work HOURS   # on a machine of the desk's kind",
+            "The run time of this job is unknown.",
+            "A deadline or a budget can only be promised for a known amount of work.",
+            "the same command with --work 10h   # its run time on the desk's kind of machine",
         )
     if deadline_seconds is not None:
         check(terms_of(offers, work_seconds, deadline_seconds))

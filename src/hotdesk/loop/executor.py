@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.model import Desk, Instance, Seen
-from hotdesk.core.ports import Access, Clock, Prover, Provider, Retyper, Shared, Wide
+from hotdesk.core.ports import Access, Clock, Concurrent, Prover, Provider, Retyper, Shared
 from hotdesk.core.steps import (
     Act,
     Ask,
@@ -120,7 +120,7 @@ class Executor:
     def take(self, acts: list[tuple[Desk, Act]], now: float) -> tuple[Row, ...]:
         """Take steps: of one desk in this order, of different desks side by side where the cloud lets us."""
         for provider, steps in self._by_provider(acts):
-            if isinstance(provider, Wide):
+            if isinstance(provider, Concurrent):
                 provider.expect([step for _, step in steps])
         # A clock may be set back: what is done for a desk is never written down as older than the wish.
         at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
@@ -202,7 +202,7 @@ def _anothers_key(desk: Desk, machine: Instance) -> Ask:
 
 
 def _at_once(provider: Provider) -> int:
-    return provider.at_once if isinstance(provider, Wide) else 1
+    return provider.at_once if isinstance(provider, Concurrent) else 1
 
 
 def _take(provider: Provider, step: Act) -> str:

@@ -86,7 +86,7 @@ class Reconciler:
                 continue
             past = pasts[desk.name]
             steps = plan(desk, seen[desk.name], past, now)
-            if doubt := self._doubt(desk, steps, seen[desk.name], past, now):
+            if doubt := self._wait_for_consistency(desk, steps, seen[desk.name], past, now):
                 waits[desk.name] = doubt
                 continue
             match steps[0] if steps else None:
@@ -168,11 +168,13 @@ class Reconciler:
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
 
-    def _doubt(self, desk: Desk, steps: list[AnyStep], seen: Seen, past: Past, now: float) -> Wait | None:
-        """A wait, while a conclusion from one look has not stood for the listing's lag.
+    def _wait_for_consistency(
+        self, desk: Desk, steps: list[AnyStep], seen: Seen, past: Past, now: float
+    ) -> Wait | None:
+        """Wait until a conclusion from one survey has held for the eventual-consistency window.
 
-        A disk that was left by an interrupted machine may be listed later than the machine's end. (That this
-        is kept in memory only means that a new process waits again.)
+        The disk of an interrupted machine may be listed later than the machine's end. (This is kept in
+        memory only, so a new process waits again.)
         """
         if not _rests_on_one_look(desk, steps, seen, past, now):
             self._doubted.pop(desk.name, None)
@@ -188,9 +190,9 @@ class Reconciler:
         return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
 
     def _look(self, desks: Collection[Desk], now: float) -> tuple[dict[str, Seen], dict[str, Wait]]:
-        """What is seen of each desk; and, by provider, waits for those that could not be looked at.
+        """What is seen of each desk; and, by provider, waits for clouds that could not be surveyed.
 
-        One cloud that does not answer holds up its own desks only; where none answers, its error is raised.
+        A cloud that does not answer delays only its own desks; if none answers, its error is raised.
         """
         seen: dict[str, Seen] = {}
         unseen: dict[str, Wait] = {}

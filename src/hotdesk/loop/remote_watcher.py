@@ -58,11 +58,11 @@ def required(extras: set[str]) -> list[str]:
 
 
 class Away(msgspec.Struct, frozen=True):
-    """What this computer knows of a watcher elsewhere."""
+    """What this computer knows about a watcher elsewhere."""
 
     desk: str
-    last_row: int  # of the journal that went there
-    names: tuple[str, ...]  # of the desks that it watches over
+    last_row: int  # of the journal that was sent there
+    names: tuple[str, ...]  # of the desks that it watches
 
 
 def away(store: Store) -> Away | None:
@@ -73,8 +73,8 @@ def away(store: Store) -> Away | None:
     return None
 
 
-class Post:
-    """A place at a desk where a watcher can run. `access` reaches that desk."""
+class WatcherHost:
+    """A desk that runs the watcher; `access` reaches it."""
 
     def __init__(self, access: Access, clouds: frozenset[str]) -> None:
         self.access, self.clouds = access, clouds
@@ -82,7 +82,7 @@ class Post:
         self.variables: dict[str, str] = {}
 
     def line(self, line: str, given: bytes = b"", seconds: float = 60.0) -> str:
-        """A shell line at the desk; what it says. Raises `Unreachable` with its last words."""
+        """Run a shell line on the desk and return its output. Raises `Unreachable` with its last line."""
         argv = ssh.question(self.access, f"cd {THERE} && {line}")
         try:
             done = subprocess.run(argv, input=given, capture_output=True, timeout=seconds, check=False)
@@ -90,15 +90,15 @@ class Post:
             raise self._failed(f"{line.split(maxsplit=1)[0]} took more than {seconds:.0f} s.") from None
         if done.returncode != 0:
             words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise self._failed(words[-1] if words else f"It ended with {done.returncode}.")
+            raise self._failed(words[-1] if words else f"It exited with {done.returncode}.")
         return done.stdout.decode("utf-8", "replace").strip()
 
     def _failed(self, why: str) -> Unreachable:
         desk = self.access.desk
-        return Unreachable(f"{desk} cannot be a watcher's post yet.", why, f"hotdesk ssh {desk}")
+        return Unreachable(f"Could not set up the watcher on {desk}.", why, f"hotdesk ssh {desk}")
 
     def copy(self, source: Path, target: str = "") -> None:
-        """A folder, whole, into `target` there."""
+        """Copy a whole folder into `target` there."""
         found = contents(source, everything=True)
         names = [f"{source.name}/{name}" for name in found.names]
         try:
@@ -153,7 +153,7 @@ class Post:
 
 
 def send(
-    store: Store, post: Post, config: Path | None, now: float, *, keys: tuple[str, str, str] | None
+    store: Store, host: WatcherHost, config: Path | None, now: float, *, keys: tuple[str, str, str] | None
 ) -> tuple[Away, str]:
     """A watcher at that desk for every other desk of this computer; and whose credentials it uses.
 
@@ -161,44 +161,44 @@ def send(
     Raises `NeedsDecision` where there would be none.
     """
     assert store.folder is not None
-    names = tuple(d.name for d in store.desks() if d.name != post.access.desk and cloud(d.provider).rented)
+    names = tuple(d.name for d in store.desks() if d.name != host.access.desk and cloud(d.provider).rented)
     if not names:
         raise Missing(
             "There is nothing to watch over.",
             "A desk of this computer ends with it; only rented desks can be watched from elsewhere.",
             "hotdesk ls",
         )
-    post.set_up()
-    post.variables |= {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+    host.set_up()
+    host.variables |= {name: os.environ[name] for name in _SETTINGS if name in os.environ}
     with contextlib.suppress(Unreachable):
-        post.run("-m", "hotdesk", "watch", "--stop")
-    post.line(": > hotdesk.toml")
+        host.run("-m", "hotdesk", "watch", "--stop")
+    host.line(": > hotdesk.toml")
     if config is not None:
-        post.line("cat > hotdesk.toml", config.read_bytes())
-    whose = _agree(post, keys)
-    home = post.line("pwd")
+        host.line("cat > hotdesk.toml", config.read_bytes())
+    whose = _agree(host, keys)
+    home = host.line("pwd")
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
         state = Path(folder) / "state"
         last = _excerpt(store, names, state, f"{home}/pulled")
-        post.line("rm -rf state pulled && mkdir -m 700 state pulled")
-        post.copy(state)
-    post.run("-m", "hotdesk", "watch", "--detach")
-    sent = Away(desk=post.access.desk, last_row=last, names=names)
+        host.line("rm -rf state pulled && mkdir -m 700 state pulled")
+        host.copy(state)
+    host.run("-m", "hotdesk", "watch", "--detach")
+    sent = Away(desk=host.access.desk, last_row=last, names=names)
     write_atomically(store.folder / FILE, msgspec.json.encode(sent))
     return sent, whose
 
 
-def _agree(post: Post, keys: tuple[str, str, str] | None) -> str:
-    desk = post.access.desk
-    if "aws" not in post.clouds:
+def _agree(host: WatcherHost, keys: tuple[str, str, str] | None) -> str:
+    desk = host.access.desk
+    if "aws" not in host.clouds:
         return ""
     if keys is not None:
         names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
         text = "[default]\n" + "".join(f"{n} = {k}\n" for n, k in zip(names, keys, strict=True) if k)
-        post.line("umask 077; cat > aws.new && mv aws.new aws", text.encode())
+        host.line("umask 077; cat > aws.new && mv aws.new aws", text.encode())
         return f"the access key {keys[0][:8]}…, which was sent there (.hotdesk/watcher/aws, mode 0600)"
-    post.line("rm -f aws")
-    if method := post.credentials():
+    host.line("rm -f aws")
+    if method := host.credentials():
         role = (
             "its own instance profile" if method in {"iam-role", "container-role"} else f"its own ({method})"
         )
@@ -236,18 +236,18 @@ def _excerpt(store: Store, names: tuple[str, ...], state: Path, pulled: str) -> 
         return rows[-1].id if rows else 0
 
 
-def bring_back(store: Store, post: Post, sent: Away) -> list[Job]:
+def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
     """End the watcher there, and know here what it did; the jobs that have ended meanwhile."""
     assert store.folder is not None
-    post.set_up()
-    post.run("-m", "hotdesk", "watch", "--stop")
+    host.set_up()
+    host.run("-m", "hotdesk", "watch", "--stop")
     ended: list[Job] = []
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
-        if not post.fetch("state", Path(folder)):
+        if not host.fetch("state", Path(folder)):
             raise Unreachable(
                 f"What {sent.desk} has done could not be fetched.", "", f"hotdesk ssh {sent.desk}"
             )
-        post.fetch("pulled", Path(folder))
+        host.fetch("pulled", Path(folder))
         with _quiet_store(Path(folder) / "state") as there:
             for row in there.rows(after=sent.last_row, limit=1_000_000):
                 (mine,) = store.begin([(row.desk, row.step)], row.at)
@@ -262,7 +262,7 @@ def bring_back(store: Store, post: Post, sent: Away) -> list[Job]:
                 here = known_jobs.get(job.id)
                 if here is not None and here.result is None and job.result is not None:
                     ended.append(_take_over(store, here, job, Path(folder)))
-    post.line("rm -rf state pulled aws hotdesk.toml")
+    host.line("rm -rf state pulled aws hotdesk.toml")
     (store.folder / FILE).unlink(missing_ok=True)
     return ended
 

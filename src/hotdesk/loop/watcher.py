@@ -1,7 +1,7 @@
 """The watcher: one process for all desks that keeps the loop alive when no command runs.
 
-That there shall be one is a file; that there is one is a lock, which the kernel frees when it dies. Whoever
-finds the file without the lock starts it again.
+A file says that a watcher is wanted; a lock says that one is running, and the kernel frees it when it dies.
+Any command that finds the file without the lock restarts it.
 """
 
 from __future__ import annotations

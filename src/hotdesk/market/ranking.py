@@ -134,7 +134,7 @@ def _why(
     if offer.market is Market.SPOT:
         reasons += _about_spot(offer, spot, band, usual)
     else:
-        reasons.append("nobody takes it away")
+        reasons.append("no interruption risk")
     return f"{where}: {', '.join(reasons)}"
 
 

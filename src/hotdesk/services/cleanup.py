@@ -13,7 +13,7 @@ from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
-    from hotdesk.services.orphans import Thing
+    from hotdesk.services.orphans import Orphan
 
 
 class Unread(Value, frozen=True):
@@ -27,7 +27,7 @@ class Unread(Value, frozen=True):
 class Orphans(Value, frozen=True):
     """What no desk needs, by one look at every cloud in sight."""
 
-    things: tuple[Thing, ...]  # what may go first, the dearest first
+    things: tuple[Orphan, ...]  # most expensive first, those safe to delete before the others
     unread: tuple[Unread, ...]  # where nobody could look
     retained: tuple[Retained, ...]  # what was deleted, and is billed until its time
     retained_unread: tuple[str, ...]  # regions that do not tell
@@ -45,7 +45,7 @@ class Cleanup:
         self.store, self.clock, self.clouds, self.on_row = store, clock, clouds, on_row
 
     def orphans(self, *, delete: bool = False) -> Orphans:
-        """What no desk needs. `delete` deletes what may go: what holds nothing that is only there."""
+        """Orphaned resources. `delete` deletes those that are safe to delete: they hold no unique data."""
         found, unread = self.leftovers()
         kept, dark = self.retained()
         return Orphans(
@@ -56,11 +56,11 @@ class Cleanup:
             deleted=self.delete_leftovers(found) if delete else {},
         )
 
-    def leftovers(self) -> tuple[list[Thing], list[Unread]]:
-        """What no desk needs, the dearest first; and the regions and clouds that could not be looked at."""
+    def leftovers(self) -> tuple[list[Orphan], list[Unread]]:
+        """Orphaned resources, most expensive first; and the regions and clouds that could not be read."""
         from hotdesk.services.orphans import things
 
-        found: list[Thing] = []
+        found: list[Orphan] = []
         unread: list[Unread] = []
         for provider in sorted(self.clouds.in_sight()):
             try:
@@ -100,7 +100,7 @@ class Cleanup:
         cloud = self.clouds.provider(provider)
         return cloud.sweep(survey) if isinstance(cloud, Sweeper) else ([], [])
 
-    def delete_leftovers(self, found: Sequence[Thing]) -> dict[str, str]:
+    def delete_leftovers(self, found: Sequence[Orphan]) -> dict[str, str]:
         """Delete what may go; by id, "" or the reason why it is still there.
 
         It is looked again before each cloud's turn: what another command has come to need is left alone.
@@ -118,7 +118,7 @@ class Cleanup:
                 done[thing.id] = self._delete_leftover(thing) if thing.id in safe else needed
         return done
 
-    def _delete_leftover(self, thing: Thing) -> str:
+    def _delete_leftover(self, thing: Orphan) -> str:
         """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
         from hotdesk.core.steps import Delete
 

@@ -1,4 +1,4 @@
-"""A no, or a question, of the loop in the words of an error for a person."""
+"""Turn an `Ask` or a `Refused` into a user-facing error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotdesk.core.steps import Ask
 
 
 def question(ask: Ask) -> HotdeskError:
-    """A question as an error; what kind of refusal is behind it decides the exit code."""
+    """An `Ask` as an error; the kind of refusal behind it decides the exit code."""
     match ask.kind:
         case Kind.NO_SPACE:
             return Missing(ask.what, ask.why, ask.fix)
@@ -27,7 +27,7 @@ def question(ask: Ask) -> HotdeskError:
 
 
 def question_of(refused: Refused, what: str) -> HotdeskError:
-    """A refusal outside the loop, as an error for a person."""
+    """A refusal outside the loop as a user-facing error."""
     return question(
         Ask(what=what, why=refused.message, fix=refused.fix or "hotdesk doctor", kind=refused.kind)
     )
@@ -95,7 +95,7 @@ def _others(
 
 
 def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
-    """Said before anything is written down: a wish that nothing can fulfil would leave the desk parked."""
+    """The error for hardware that no offer matches, raised before anything is saved."""
     words = {field: getattr(want, field) for field in want.__struct_fields__}
     usual = {field: getattr(Want(), field) for field in want.__struct_fields__}
     asked = ", ".join(f"{field} {_shown(words[field])}" for field in words if words[field] != usual[field])
@@ -103,9 +103,9 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
     if here and want.gpu and want.gpu.lower() != "none":
         count = f":{want.gpu_count:g}" if want.gpu_count not in {0, 1} else ""
         return NotAllowed(
-            f"Nothing fits what {desk.name} would want: {asked}.",
-            "This computer shows no such GPU.",
-            f"hotdesk offers --gpu {want.gpu}{count}   # where one can be rented",
+            f"No offer matches {asked}.",
+            "This computer has no such GPU.",
+            f"hotdesk offers --gpu {want.gpu}{count}   # clouds that have one",
         )
     fix = f"hotdesk up {desk.name} --type local.cpu"
     for changed, option in (
@@ -114,10 +114,10 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
     ):
         fix += f" {option}" if changed else ""
     return NotAllowed(
-        f"Nothing fits what {desk.name} would want: {asked}.",
-        "This computer has local.cpu, and local.gpu where there is a GPU, and the disk and system it has."
+        f"No offer matches {asked}.",
+        "This computer offers only local.cpu, local.gpu if it has a GPU, its own disk and its own system."
         if here
-        else f"Nothing that {cloud(desk.provider).label} offers has that hardware within those limits.",
+        else f"{cloud(desk.provider).label} has no offer with that hardware within those limits.",
         fix if here else "hotdesk offers",
     )
 

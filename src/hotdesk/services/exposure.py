@@ -64,7 +64,7 @@ def who_may(to: str) -> str:
 
 @contextlib.contextmanager
 def _allowed(region: str) -> Iterator[None]:
-    """Within it, a cloud's no is said as one."""
+    """Translate `Refused` into a user-facing error."""
     try:
         yield
     except Refused as refused:
@@ -129,41 +129,41 @@ class Exposure:
             public.close_at(self.reach(desk))
 
     def close_behind(self, desk: Desk) -> None:
-        """A desk that was opened has been left: nobody is let in at a machine that is off but stays.
+        """Revoke public access when the desk's instance is stopped.
 
-        (What opened one that is gone is a leftover of its desk, and the planner's.)
+        (The rules of an instance that is gone are leftovers of its desk, which the planner deletes.)
         """
-        with contextlib.suppress(HotdeskError):  # the next command sees to it as well
-            self._each_its_own(desk.provider)
+        with contextlib.suppress(HotdeskError):  # the next command tries again
+            self._migrate_shared_rule(desk.provider)
             if desk.public and desk.goal is Goal.STOPPED:
                 self._close(desk)
 
     def close_behind_all(self, providers: Iterable[str]) -> None:
-        """What an older hotdesk opened for all desks at once is closed, and each desk has its own."""
+        """Replace the shared rules of an older hotdesk, for all these providers."""
         for provider in providers:
             with contextlib.suppress(HotdeskError):
-                self._each_its_own(provider)
+                self._migrate_shared_rule(provider)
 
     # ---- who is let in by the cloud --------------------------------------------------------------------
 
     def _open(self, desk: Desk) -> tuple[str, ...]:
-        """Let in at the desk's machine whom its owner wants let in; who that is."""
+        """Open the desk's machine to whom its owner wants, and return the admitted ranges."""
         machine = self.clouds.patiently(desk.name, lambda: self.clouds.machine(desk))
-        self._each_its_own(desk.provider)
+        self._migrate_shared_rule(desk.provider)
         return self._let_in(desk, machine) if machine else ()
 
     def _close(self, desk: Desk) -> Instance | None:
-        """Let nobody in at the desk's machine, which is returned."""
+        """Close the desk's machine to everybody, and return it."""
         machine = self.clouds.patiently(desk.name, lambda: self.clouds.machine(desk))
-        self._each_its_own(desk.provider)
+        self._migrate_shared_rule(desk.provider)
         provider = self._opener(desk.provider)
         if machine and provider:
             with _allowed(machine.region):
                 provider.close_notebook(machine)
         return machine
 
-    def _each_its_own(self, provider: str) -> None:
-        """Desks that were opened when one rule opened them all: each is opened by itself, and that closed."""
+    def _migrate_shared_rule(self, provider: str) -> None:
+        """Replace the old shared rule with one rule per desk."""
         opener = self._opener(provider)
         regions = opener.opened_for_all() if opener else ()
         if not opener or not regions:

@@ -1,4 +1,4 @@
-"""Goals: what a desk's row would be if this were asked of it."""
+"""Build the desk row that a request would produce, without saving it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the clouds and belongs to no desk: found, priced, and deleted where nothing can be lost."""
+"""Orphaned resources: find them, price them, say which can be deleted without losing work."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Sur
 from hotdesk.core.steps import Ask, Delete
 
 
-class Thing(Value, frozen=True):
-    """One thing that no desk of this computer needs, or claims."""
+class Orphan(Value, frozen=True):
+    """A resource that no desk on this computer owns."""
 
     id: str
     kind: str
@@ -22,14 +22,14 @@ class Thing(Value, frozen=True):
     provider: str
     region: str
     why: str
-    safe: bool  # it may go: nothing is in it that is not held elsewhere
+    safe: bool  # to delete: it holds no unique data
     usd_per_month: float = 0.0
     age_seconds: float | None = None
     fix: str = ""
 
 
-def as_dict(thing: Thing) -> dict[str, object]:
-    return {name: getattr(thing, name) for name in Thing.__struct_fields__}
+def as_dict(thing: Orphan) -> dict[str, object]:
+    return {name: getattr(thing, name) for name in Orphan.__struct_fields__}
 
 
 def things(
@@ -38,10 +38,10 @@ def things(
     now: float,
     swept: Collection[Leftover] = (),
     past: Callable[[Desk], Past] = lambda desk: Past(),
-) -> list[Thing]:
-    """What a survey shows that no desk of these needs, or that none claims.
+) -> list[Orphan]:
+    """The resources in a survey that none of these desks needs or claims.
 
-    `swept` is what no survey shows, and so what no desk's own tidying ever reaches.
+    `swept` are leftovers found outside surveys, which no desk's own cleanup reaches.
     """
     known = list(known)
     names = {desk.name for desk in known}
@@ -86,14 +86,14 @@ def _made_at(thing: Instance | Disk | Image | Leftover) -> float | None:
 
 def _thing(
     thing: Instance | Disk | Image | Leftover, why: str, clock: float, *, safe: bool, fix: str = ""
-) -> Thing:
+) -> Orphan:
     made = _made_at(thing)
     kind = thing.kind if isinstance(thing, Leftover) else type(thing).__name__.lower()
     if isinstance(thing, Instance):
         month = thing.usd_per_hour * 730 if thing.phase not in {Phase.STOPPED, Phase.ENDED} else 0.0
     else:
         month = thing.usd_per_month
-    return Thing(
+    return Orphan(
         id=thing.id,
         kind="machine" if kind == "instance" else kind,
         desk=thing.desk,

@@ -66,7 +66,7 @@ class View(Value, frozen=True):
         """The phase as it stands in a sentence: "blue is …"."""
         if self.phase == "none":
             return "gone" if self.goal is Goal.GONE else "without a machine"
-        return {"ready": "up", "unknown": "not to be seen now"}.get(self.phase, self.phase)
+        return {"ready": "up", "unknown": "in an unknown state"}.get(self.phase, self.phase)
 
 
 def view_of(

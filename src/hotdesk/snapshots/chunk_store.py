@@ -8,7 +8,7 @@
       packs/new-XXXXXXXX      a pack that is being written: never read, swept by the next in line
 
 A pack appears under its name only after its bytes are on the disk, so one that has a name is whole or has
-rotted since. A rotten pack is treated as if it were not there: what it held is written anew by the next
+rotted since. A corrupt pack is treated as if it were not there: what it held is written anew by the next
 capture, found in another pack by a restore, or else reported.
 """
 

@@ -22,12 +22,12 @@ from hotdesk.snapshots.tree import (
     Entry,
     Folders,
     Manifest,
+    corrupt,
     digests,
     load_manifest,
     missing,
     pieces,
     remove,
-    rotten,
     shown,
 )
 from hotdesk.system import fsync_folder
@@ -48,7 +48,7 @@ def restore(
     starts afresh. A `disk` that was restored from this manifest already, known by its folder's number, is
     left alone, with whatever was done in it since; one that was not is never touched (`Refused(MISMATCH)`),
     unless it is empty.
-    Raises `Refused` also as ROTTEN, NO_SPACE (nothing is left behind then), NOT_READY (another process is
+    Raises `Refused` also as CORRUPT, NO_SPACE (nothing is left behind then), NOT_READY (another process is
     at it) and UNSUPPORTED (the file system cannot hold something, such as extended attributes).
     """
     disk = Path(os.path.realpath(disk))
@@ -58,11 +58,11 @@ def restore(
             try:
                 manifest, origin = load_manifest(manifest_path)
             except Damaged as error:
-                raise rotten(error, store) from error
+                raise corrupt(error, store) from error
             if _is_there(disk, notes, origin):
                 return
             if damage := missing(manifest, chunks):
-                raise rotten(damage, store)
+                raise corrupt(damage, store)
             building = disk.with_name(f".{disk.name}.restoring")
             remove(building)
             needed = _size(manifest.entries)
@@ -162,7 +162,7 @@ class _Building:
         todo = set(self._targets)
         while todo:
             if damage := missing(Manifest(self._entries), self._store):
-                raise rotten(damage, self._store.folder)
+                raise corrupt(damage, self._store.folder)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
             with each(jobs, self._write_frame) as results:

@@ -27,7 +27,7 @@ from hotdesk.snapshots.capture import Captured, Progress, Steps, capture
 from hotdesk.snapshots.chunk_store import opened
 from hotdesk.snapshots.pack_file import Damaged
 from hotdesk.snapshots.restore import restore
-from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, digests, load_manifest, missing, remove, rotten, scan
+from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, corrupt, digests, load_manifest, missing, remove, scan
 
 __all__ = ["Captured", "Progress", "capture", "changed", "forget", "remove", "restore", "verify"]
 
@@ -36,23 +36,23 @@ def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda frac
     """The image can be restored: every chunk it needs was read back from the disk and is right.
 
     Packs that were read back before, and whose size, times and inode have not changed since, are not read
-    again. Raises `Refused(ROTTEN)`, naming what is damaged and a file that needs it; a capture after that
+    again. Raises `Refused(CORRUPT)`, naming what is damaged and a file that needs it; a capture after that
     writes anew what the damaged packs held.
     """
     with opened(store) as chunks:
         try:
             manifest, _ = load_manifest(manifest_path)
         except Damaged as error:
-            raise rotten(error, store) from error
+            raise corrupt(error, store) from error
         if damage := missing(manifest, chunks):
-            raise rotten(damage, store)
+            raise corrupt(damage, store)
         needed = {name for entry in manifest.entries for name in digests(entry)}
         packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
         todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
         steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
         chunks.check(todo, steps.add)
         if damage := missing(manifest, chunks):
-            raise rotten(damage, store)
+            raise corrupt(damage, store)
         progress(1.0, "verified")
 
 
@@ -83,12 +83,12 @@ def forget(store: Path, keep: Iterable[Path]) -> int:
     """Only what the manifests `keep` need is in the store when this returns; the bytes freed.
 
     Waits for captures and restores that are under way; `keep` is read after that, so a generator sees
-    their manifests too. Raises `Refused(ROTTEN)` when a manifest cannot be read, and deletes nothing then.
+    their manifests too. Raises `Refused(CORRUPT)` when a manifest cannot be read, and deletes nothing then.
     """
     with opened(store, exclusive=True) as chunks:
         try:
             manifests = [load_manifest(path)[0] for path in keep]
         except Damaged as error:
-            raise rotten(error, store) from error
+            raise corrupt(error, store) from error
         forget_gone(store)
         return chunks.prune({name for m in manifests for entry in m.entries for name in digests(entry)})

@@ -310,10 +310,10 @@ def missing(manifest: Manifest, store: Store) -> Damaged | None:
     return Damaged(f"the content of {shown(manifest.entries, hit[0])}{more} is lost: {why}")
 
 
-def rotten(damage: Damaged, store: Path) -> Refused:
+def corrupt(damage: Damaged, store: Path) -> Refused:
     packs = shlex.quote(str(store / "packs"))
     return Refused(
-        Kind.ROTTEN,
+        Kind.CORRUPT,
         str(damage),
         fix=f"ls -l {packs}   # put back what is missing or damaged, from a backup; then the same again",
     )

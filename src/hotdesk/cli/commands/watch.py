@@ -106,7 +106,7 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     # A post that parks itself when nobody types there is none.
     limits = Limits(idle_minutes=0.0, lease_hours=0.0) if cloud(desk.provider).rented else None
     desks.up(name, limits=limits)
-    place = remote_watcher.Post(services.access(name), frozenset(d.provider for d in others))
+    place = remote_watcher.WatcherHost(services.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
     sent, whose = remote_watcher.send(services.store, place, config, services.clock.now(), keys=keys)
     watcher.dismiss(services.store)
@@ -142,7 +142,7 @@ def _back(desks: Hotdesk, name: str) -> None:
     clouds = frozenset(d.provider for d in services.store.desks() if d.name in sent.names)
     ended = remote_watcher.bring_back(
         services.store,
-        remote_watcher.Post(services.access(name), clouds),
+        remote_watcher.WatcherHost(services.access(name), clouds),
         sent,
     )
     render.echo(f"The watcher at {name} has ended, and what it did is known here.")

@@ -98,8 +98,10 @@ def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *
         offer = plans[0].offer
         document["usd_per_hour"], document["market"] = offer.usd_per_hour, offer.market.value
         market = "on spot" if offer.market is Market.SPOT else "on-demand"
-        more = "--usd-per-hour says another; --on GPU, where the work was timed, compares what can be rented"
-        price = f"{render.per_hour(offer.usd_per_hour)} a machine, {market}, of no type and region"
+        more = "Set it with --usd-per-hour, or compare real offers with --on GPU, on which the work was timed"
+        price = (
+            f"{render.per_hour(offer.usd_per_hour)} per machine, {market} (assumed, no instance type given)"
+        )
         return ["", f"Price: {price}. {more}."]
     named: dict[str, list[str]] = {}
     for name, choice in (("cheapest", answer.cheapest), ("knee", answer.knee), ("fastest", answer.fastest)):

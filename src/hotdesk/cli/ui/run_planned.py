@@ -159,14 +159,14 @@ def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[
         )
     else:
         raise Usage(
-            "Nobody knows how long this job takes.",
-            "A plan compares what so much work takes and costs on each machine.",
-            "--work HOURS   # at this desk; or: --job \"--took '48 min' --on V100\", or the words of a plan",
+            "The run time of this job is unknown.",
+            "A plan compares the time and cost of the work on each machine.",
+            '--work 10h   # on this desk; or: --job "--took 48m --on V100", or other options of hotdesk plan',
         )
     if not reference:
         raise Usage(
-            "It is not said on which machine the work takes so long.",
-            "Machines can be compared only from a speed on one of them.",
+            "The machine that this run time is about is missing.",
+            "Machines can only be compared from the speed on one of them.",
             '--job "--on V100"   # a GPU, or an instance type such as local.cpu',
         )
     about["reference"] = reference

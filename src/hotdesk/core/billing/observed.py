@@ -1,8 +1,8 @@
-"""What looks at a cloud have shown, for the bill: when each thing was there, and since when no more.
+"""First and last time each resource was seen in a survey, for the bill.
 
-The journal tells what hotdesk did. This tells what it saw, which is more: a disk that an interruption left
-and that somebody deleted by hand is in no step, and a machine that ended by itself has no step for its end.
-Every look is taken in, and only what is news is written down.
+The journal tells what hotdesk did; this tells what it saw, which is more. For example, no step shows that
+somebody deleted by hand the disk of an interrupted machine, or that a machine shut itself down. Every
+survey is evaluated, and only news is saved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one thing costs: a charge, the rates of a cloud, and spot at the price of each hour."""
+"""Charges, provider rates and hourly spot billing."""
 
 from __future__ import annotations
 

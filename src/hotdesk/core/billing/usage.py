@@ -96,24 +96,24 @@ class Machine(Span):
         self.runs.append(self.on)
 
     def off(self, at: float, ran_seconds: float | None = None, started_at: float | None = None) -> None:
-        """It is off by then; for how long it had run since that start, where its cloud tells both."""
+        """It was stopped by then; `ran_seconds` since `started_at`, if its cloud tells both."""
         run, self.on = self.on, None
         if run is None:
             return
         if None not in (started_at, run.started_at) and started_at != run.started_at:
-            # Started anew at another computer: the cloud tells of that run, before which this one ended.
+            # Restarted by another computer: the cloud reports that run, and this one ended before it.
             run.end(run.answered + (started_at or 0.0) - (run.started_at or 0.0))
         elif ran_seconds is not None:
             run.ran(at, ran_seconds)
         run.end(at)
 
     def called(self, started_at: float) -> None:
-        """The last run is the one that its cloud says began then."""
+        """The last run began then, by its cloud's clock."""
         if self.runs[-1].started_at is None and all(run.started_at != started_at for run in self.runs):
             self.runs[-1].started_at = started_at
 
     def witness_run(self, seen: SeenRun) -> None:
-        """What looks have shown of one run: of one that the journal speaks of, or of another."""
+        """Add what surveys have shown of one run, whether or not the journal knows it."""
         at = seen.on_first or seen.off_at
         run = next((run for run in self.runs if run.started_at == seen.started_at), None)
         nameless = [run for run in self.runs if run.started_at is None and run.began <= at]
@@ -135,20 +135,20 @@ class Machine(Span):
             self.on = None
 
     def was_off(self, at: float) -> None:
-        """It was off then, by its cloud's clock: an image is taken of nothing that runs."""
+        """It was stopped then, by its cloud's clock: images are taken of stopped instances only."""
         before = [run for run in self.runs if run.started_at is not None and run.started_at < at]
         if before:
             run = max(before, key=lambda run: run.started_at or 0.0)
             run.end(run.answered + at - (run.started_at or 0.0))
 
     def begun(self, at: float) -> None:
-        """The answer came that it is on."""
-        self.lives(at)
+        """The cloud confirmed that it is running."""
+        self.mark_running(at)
         if self.on is not None:
             self.on.answered = min(self.on.answered, at)
 
-    def lives(self, at: float) -> None:
-        """It was on, and so was there."""
+    def mark_running(self, at: float) -> None:
+        """It was running then, and so existed."""
         self.surely(at)
         if self.on is not None:
             self.on.surely(at)
@@ -219,7 +219,7 @@ class Lifetimes:
                 if row.done:
                     m.begun(at)
             case Stop(id=id_, started_at=began) if (m := self.of(id_)) is not None:
-                m.lives(row.at)
+                m.mark_running(row.at)
                 m.called(began)
                 if row.done:
                     m.off(at)
@@ -227,10 +227,10 @@ class Lifetimes:
                 m.off(row.at)  # it is off, whether or not a row says so
                 m.offer = offer
             case Prove(id=id_, usd_per_hour=usd, started_at=began) if m := self._known(id_, usd, row.at):
-                m.lives(row.at)
+                m.mark_running(row.at)
                 m.called(began)
             case Begin() if self.last is not None and row.done:
-                self.last.lives(row.at)
+                self.last.mark_running(row.at)
             case Leave(id=id_, ran_seconds=ran, started_at=began) if (m := self.of(id_)) is not None:
                 m.called(began)
                 m.off(row.at, ran, began)

@@ -1,7 +1,7 @@
-"""What the journal says of one desk, folded so that each of the planner's questions is a look-up.
+"""Per-desk index over the journal, for the planner's questions.
 
 `Past` is rebuilt from journal rows and never written by the planner. A row is added twice: when its step
-was begun, and again when it ended.
+began, and again when it ended.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def _generation(desk: Desk, seen: Seen, past: Past) -> int:
 
 
 def _not_refused_before(desk: Desk, offer: Offer, image: Image | None, generation: int, past: Past) -> Launch:
-    """A launch whose very words no cloud has refused: those it would refuse for ever."""
+    """The first order, by attempt, that has not been refused: a refused token stays refused."""
     attempt = 0
     while True:
         order = LaunchOrder(

@@ -285,7 +285,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
     )
     for twin in others:
         if past.made(twin) and not told(twin):
-            why = f"a late twin of {keep.id}: launched, and never reported to anybody"
+            why = f"duplicate of {keep.id}: launched by a retry and never used"
             return let_go(twin, why, for_good=True)
     launched = past.launch.ended_at or past.launch.at if past.launch else None
     if launched and now - launched < TWIN_SECONDS and past.made(keep) and not any(map(told, others)):
@@ -369,7 +369,7 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
     return step
 
 
-# ---- things of nobody --------------------------------------------------------------------------------
+# ---- orphaned resources ------------------------------------------------------------------------------
 
 
 def plan_gc(

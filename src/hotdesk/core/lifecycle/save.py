@@ -115,8 +115,8 @@ def superseded(disk: Disk, seen: Seen) -> bool:
 def usable(image: Image, past: Past) -> bool:
     """Whether an image is, or may yet become, whole."""
     row = past.last.get(Verify(id=image.id, why="").key)
-    rotten = row and row.refusal and row.refusal.kind is Kind.ROTTEN
-    return image.phase not in {Phase.FAILED, Phase.ENDING} and not rotten
+    corrupt = row and row.refusal and row.refusal.kind is Kind.CORRUPT
+    return image.phase not in {Phase.FAILED, Phase.ENDING} and not corrupt
 
 
 def _not_saved(desk: Desk, why: str, kind: Kind | None, first: str = "") -> Ask:
@@ -229,7 +229,7 @@ def let_go(
     )  # fmt: skip
 
 
-# ---- no for an answer --------------------------------------------------------------------------------
+# ---- refusals ----------------------------------------------------------------------------------------
 
 
 def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | None:

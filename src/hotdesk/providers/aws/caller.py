@@ -1,7 +1,7 @@
-"""Which computer this is, to the rules in a security group: its host name, and an id that no other has.
+"""Identify this client in security-group rules: by its host name and a unique id.
 
-Two laptops may well have one name ("MacBook-Pro.local", "localhost"): by that alone each would take the
-other's address back at every connect. The id is made once and kept beside the desks.
+Two laptops may share a host name ("MacBook-Pro.local", "localhost"), and would then revoke each other's
+rules at every connect. The id is made once and kept in the state folder.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Which of a machine's disks is which, once the machine is gone.
+"""Map volumes of a terminated instance to device names.
 
-RunInstances gives all disks of a launch the same tags, and a volume that is detached says no more at which
-device it was. What it does say for ever is the snapshot that it was made from; and an image has a snapshot
-for each device. So the launch writes down devices with snapshots (`hotdesk:parts`), in the very call that
-makes the disks. A tag that is written on each volume later would be missing where a machine is taken back
-before anybody has looked at it; the image may be deregistered by then; and sizes can be equal, or be changed,
-where a snapshot is exact.
+RunInstances gives all volumes of a launch the same tags, and a detached volume no longer shows its device.
+It always shows the snapshot that it was made from, and an image has one snapshot per device. So the launch
+records devices and snapshots (`hotdesk:parts`) in the same call that creates the volumes. A tag added to
+each volume later would be missing if the instance is interrupted before the next survey; the image may have
+been deregistered by then; and sizes may be equal or change.
 
-Disks that cannot be told apart so (two that are made empty, or from one snapshot) stay a question.
+Volumes that this cannot tell apart (two empty ones, or two from one snapshot) lead to a question.
 """
 
 from __future__ import annotations

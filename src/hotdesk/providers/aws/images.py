@@ -250,7 +250,7 @@ def register(account: Account, snapshot_id: str) -> None:
     for one in taken.values():
         if one["State"] == "error":
             why = f"{one['SnapshotId']} failed: {one.get('StateMessage') or 'AWS gives no reason'}."
-            raise Refused(Kind.ROTTEN, why)
+            raise Refused(Kind.CORRUPT, why)
         if one["State"] != "completed":
             raise Refused(Kind.NOT_READY, f"{one['SnapshotId']} is at {one.get('Progress') or '0%'}.")
     more = {"BootMode": told.get("boot"), "TpmSupport": told.get("tpm")}
@@ -283,8 +283,8 @@ def register(account: Account, snapshot_id: str) -> None:
 
 
 def _take_missing(account: Account, region: str, missing: Sequence[str], told: tags.Tags) -> None:
-    """Take the snapshots that an order still lacks. Raises `Refused` (rotten) where their disks are gone."""
-    lost = Refused(Kind.ROTTEN, f"{told['name']} lacks {', '.join(missing)}, and its disks are gone.")
+    """Take the snapshots that an order still lacks. Raises `Refused` (corrupt) where their disks are gone."""
+    lost = Refused(Kind.CORRUPT, f"{told['name']} lacks {', '.join(missing)}, and its disks are gone.")
     try:
         with answers():
             source = split(told["source"])[1]
@@ -305,7 +305,7 @@ def _of_the_order(told: tags.Tags) -> tags.Tags:
 
 
 def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
-    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (rotten).
+    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (corrupt).
 
     `parts`: the snapshots that it is thought to refer to, asked about beside it.
     """
@@ -323,39 +323,41 @@ def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
     told = tags.read(image.get("Tags"))
     if image["State"] != "available":
         if image["State"] in _FAILED:
-            raise Refused(Kind.ROTTEN, f"{bare} is {image['State']}: {_reason(image)}")
+            raise Refused(Kind.CORRUPT, f"{bare} is {image['State']}: {_reason(image)}")
         raise Refused(Kind.NOT_READY, f"{bare} is {image['State']}.")
     held = {m["DeviceName"]: m["Ebs"] for m in image.get("BlockDeviceMappings", ()) if "Ebs" in m}
     wanted = disks.sizes_of(told)
     if not wanted:
-        raise Refused(Kind.ROTTEN, f"{bare} does not say which disks it must hold.")
+        raise Refused(Kind.CORRUPT, f"{bare} does not say which disks it must hold.")
     if told.get("source", "").partition("/")[2].startswith("i-") and not told.get("copied"):
         source, stated = told["source"].partition("/")[2], image.get("SourceInstanceId")
         if stated and stated != source:
-            raise Refused(Kind.ROTTEN, f"{bare} was taken from {stated}, not from {source}.")
+            raise Refused(Kind.CORRUPT, f"{bare} was taken from {stated}, not from {source}.")
     for device, size in wanted.items():
         if device not in held:
-            raise Refused(Kind.ROTTEN, f"{bare} lacks the disk {device}.")
+            raise Refused(Kind.CORRUPT, f"{bare} lacks the disk {device}.")
         if int(held[device].get("VolumeSize", 0)) < size:
             raise Refused(
-                Kind.ROTTEN,
+                Kind.CORRUPT,
                 f"{bare} holds {held[device].get('VolumeSize')} GiB of {device} where {size} were expected.",
             )
     ids = [disk.get("SnapshotId") for disk in held.values()]
     if not all(ids):
-        raise Refused(Kind.ROTTEN, f"{bare} names a disk without a snapshot.")
+        raise Refused(Kind.CORRUPT, f"{bare} names a disk without a snapshot.")
     if isinstance(known, Exception) or {s["SnapshotId"] for s in known} != set(ids):
         known = _snapshots(account, region, bare, ids)
     snapshots: list[Any] = list(known)
     for snapshot in snapshots:
         if snapshot["State"] == "error":
-            raise Refused(Kind.ROTTEN, f"{snapshot['SnapshotId']} of {bare} failed.")
+            raise Refused(Kind.CORRUPT, f"{snapshot['SnapshotId']} of {bare} failed.")
         if snapshot["State"] != "completed":
             raise Refused(
                 Kind.NOT_READY, f"{snapshot['SnapshotId']} is at {snapshot.get('Progress') or '0%'}."
             )
     if len(snapshots) != len(set(ids)):
-        raise Refused(Kind.ROTTEN, f"{bare} refers to {len(set(ids))} snapshots, and {len(snapshots)} exist.")
+        raise Refused(
+            Kind.CORRUPT, f"{bare} refers to {len(set(ids))} snapshots, and {len(snapshots)} exist."
+        )
     with answers():
         account.ec2_once(region).create_tags(
             Resources=[bare], Tags=[{"Key": "hotdesk:verified", "Value": "1"}]
@@ -372,7 +374,7 @@ def _snapshots(account: Account, region: str, ami: str, ids: Sequence[str]) -> l
     except Refused as no:
         if code(no.__cause__ or no) != "InvalidSnapshot.NotFound":
             raise
-        raise Refused(Kind.ROTTEN, f"{ami} refers to a snapshot that does not exist: {no.message}") from no
+        raise Refused(Kind.CORRUPT, f"{ami} refers to a snapshot that does not exist: {no.message}") from no
 
 
 def copy(account: Account, image_id: str, region: str, name: str) -> str:

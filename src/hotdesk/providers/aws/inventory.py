@@ -1,8 +1,8 @@
-"""One look at everything of ours in every region.
+"""List all hotdesk resources in all regions.
 
-Most regions of an account hold nothing of ours, and one question (DescribeTags) finds that out. Where it
-finds something, and wherever this computer knows that it made something, six questions read it all; two of
-them, about what costs nothing, now and then only. All regions are asked at once.
+Most regions hold nothing of ours, and one request (DescribeTags) shows that. Regions where it finds
+something, or where this computer has created something, take six requests; two of them, for resources that
+cost nothing, are made only now and then. All regions are read concurrently.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ class Local:
             if picture is None:
                 raise Refused(Kind.BAD_REQUEST, f"there is no image {image_id} on this computer")
             if picture.phase == "failed":
-                raise Refused(picture.kind or Kind.ROTTEN, picture.reason or f"{image_id} is not whole")
+                raise Refused(picture.kind or Kind.CORRUPT, picture.reason or f"{image_id} is not whole")
             if picture.verified:
                 return
             lock_fd = locks.take(self.folders.image_lock(image_id))
@@ -298,10 +298,10 @@ class Local:
                 return
             try:
                 if picture.phase == "baking":
-                    raise Refused(Kind.ROTTEN, f"{image_id} was never finished")
+                    raise Refused(Kind.CORRUPT, f"{image_id} was never finished")
                 if picture.reads >= looking.READS:
                     raise Refused(
-                        Kind.ROTTEN, f"{image_id} could not be read back in {picture.reads} attempts"
+                        Kind.CORRUPT, f"{image_id} could not be read back in {picture.reads} attempts"
                     )
                 changed = msgspec.structs.replace(
                     picture, phase="verifying", reads=picture.reads + 1, progress=0.0, reason=""

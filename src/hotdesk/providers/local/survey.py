@@ -198,7 +198,7 @@ def _images(folders: Folders, files: list[str]) -> Iterator[Image]:
 def _image(folders: Folders, id_: str, picture: records.Picture, *, busy: bool) -> Image:
     phase, kind, reason = _image_phase(picture, busy=busy)
     if phase is Phase.READY and not folders.manifest(id_).exists():
-        phase, kind, reason = Phase.FAILED, Kind.ROTTEN, "its list of files is missing"
+        phase, kind, reason = Phase.FAILED, Kind.CORRUPT, "its list of files is missing"
     order = picture.order
     return Image(
         id=id_,

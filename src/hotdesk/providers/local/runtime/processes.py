@@ -123,9 +123,9 @@ def _signal(processes: Iterable[psutil.Process], *signals: signal.Signals) -> No
                 process.send_signal(number)
 
 
-class Undertaker:
-    """Waits for adopted orphans that have ended. A child of our own is waited for by whoever started it,
-    within milliseconds; so only what stays dead from one look to the next is taken here."""
+class ZombieReaper:
+    """Reaps adopted zombie processes. A child of our own is reaped within milliseconds by the code that
+    started it; so only one that is dead at two looks in a row is reaped here."""
 
     def __init__(self) -> None:
         self._dead: set[int] = set()

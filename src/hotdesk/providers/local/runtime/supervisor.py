@@ -318,7 +318,7 @@ async def run(state: Path, id_: str) -> int:
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     machine = Machine(state, id_)
     loop = asyncio.get_running_loop()
-    undertaker = processes.Undertaker()
+    reaper = processes.ZombieReaper()
     looks: list[asyncio.TimerHandle] = []
 
     def look_later() -> None:
@@ -327,7 +327,7 @@ async def run(state: Path, id_: str) -> int:
 
     def bury() -> None:
         looks.clear()
-        if undertaker.look():
+        if reaper.look():
             look_later()
 
     loop.add_signal_handler(signal.SIGTERM, machine.stop.set)
