@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hotdesk.config import Defaults, DeskSettings
 from hotdesk.core import clouds
+from hotdesk.providers import registry  # which enters the clouds
 from tests.cli_reference import options_table, reference
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,7 @@ def test_every_setting_is_listed() -> None:
     for first, names, _ in re.findall(r"^\| (.*?) ?\| (.*?) \| (.*) \|$", table, re.M):
         section = first.strip("`[]") or section
         listed.setdefault(section, set()).update(re.findall(r"`(\w+)`", names))
+    assert registry
     own = {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
     structs = {"defaults": Defaults, "desks.NAME": DeskSettings, **own}
     assert listed == {name: set(struct.__struct_fields__) for name, struct in structs.items()}
