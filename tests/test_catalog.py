@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.core.matching import InstanceType, Place, Query, fits, sold_there, span_of, wish
-from hotdesk.core.model import Market, Offer, Want
+from hotdesk.core.model import SHIPPED, Market, Offer, Want
+from hotdesk.core.pricelist import is_estimate
 from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.market import refresh
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.gpus import relative_speed
 from hotdesk.market.query import search
 from hotdesk.market.ranking import rank, ranked
-from hotdesk.market.shipped import is_estimate, list_price, shipped
+from hotdesk.market.shipped import list_price, shipped
 
 NOW = 1_790_000_000.0
 
@@ -361,6 +362,14 @@ def test_the_shipped_table_names_its_date_and_the_source_of_every_price() -> Non
         "no price is younger than the table"
     )
     assert {is_estimate(o.source) for o in listed} == {True, False}
+    usual = {(o.instance_type, o.region): o.usd_per_hour for o in listed}
+    spot = [o for o in rows if o.market is Market.SPOT]
+    assert len(spot) > 100
+    for o in spot:
+        saving, _ = table.advice.saving_percent_and_band[o.region][o.instance_type]
+        listed_usd = usual[o.instance_type, o.region]
+        assert o.usd_per_hour == pytest.approx(listed_usd * (1 - saving / 100), abs=1e-4), o
+        assert is_estimate(o.source)
     catalog = build([rows], machines=table.machines())
     assert catalog.dropped == {}
     assert len(catalog) == len(rows)  # no pool twice
@@ -368,8 +377,12 @@ def test_the_shipped_table_names_its_date_and_the_source_of_every_price() -> Non
 
 def test_a_price_of_the_shipped_table_has_its_own_day() -> None:
     """From AWS's price list of 20 July 2026, and from an older one."""
-    assert list_price("us-east-1", "g6f.large") == (0.202, datetime(2026, 7, 20, tzinfo=UTC).timestamp())
-    assert list_price("us-west-2", "p4d.24xlarge") == (21.95764, datetime(2026, 2, 1, tzinfo=UTC).timestamp())
+    july, february = (datetime(2026, month, day, tzinfo=UTC).timestamp() for month, day in ((7, 20), (2, 1)))
+    assert list_price("us-east-1", "g6f.large") == (0.202, july, SHIPPED)
+    assert list_price("us-west-2", "p4d.24xlarge") == (21.95764, february, SHIPPED)
+    scaled = list_price("eu-west-1", "m8g.4xlarge")
+    assert scaled is not None
+    assert scaled[1:] == (february, f"{SHIPPED}, estimated")
     assert list_price("us-east-1", "no.type") is None
 
 

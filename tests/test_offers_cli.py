@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from hotdesk.cli.ui.offer_table import fitted
+from hotdesk.cli.ui.offer_table import SPARED
+from hotdesk.cli.ui.render import fitted
 from hotdesk.core.errors import Kind, Unreachable
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import Launch, LaunchOrder, Refusal
@@ -475,9 +476,10 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
 
 def test_a_narrow_terminal_goes_without_the_least_columns() -> None:
     heads, cells = ["TYPE", "GPU GIB", "VCPU", "AGE"], [["g6.xlarge", "22.4", "4", "10 h"]]
-    assert fitted(heads, cells, 80) == (heads, cells, [])
-    assert fitted(heads, cells, 25) == (["TYPE", "VCPU", "AGE"], [["g6.xlarge", "4", "10 h"]], ["GPU GIB"])
-    assert fitted(heads, cells, 10)[0] == ["TYPE", "AGE"], "how old a price is, is always said"
+    assert fitted(heads, cells, 80, SPARED) == (heads, cells, [])
+    narrow = (["TYPE", "VCPU", "AGE"], [["g6.xlarge", "4", "10 h"]], ["GPU GIB"])
+    assert fitted(heads, cells, 25, SPARED) == narrow
+    assert fitted(heads, cells, 10, SPARED)[0] == ["TYPE", "AGE"], "how old a price is, is always said"
 
 
 def test_opening_a_desk_shows_the_choice_with_its_reasons(tmp_path: Path, cloud: Any) -> None:

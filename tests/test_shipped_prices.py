@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from hotdesk.cli.ui import render
+from hotdesk.core.model import Market, Offer
 from hotdesk.market.shipped import shipped
 from scripts.shipped_prices import DATA, table, text
 from tests.recorded import DATA as BESIDE
@@ -52,6 +54,20 @@ def test_columns_hold_what_the_file_says() -> None:
 def test_a_file_that_contradicts_itself_makes_no_table(line: str) -> None:
     with pytest.raises(SystemExit):
         table([*MADE, *rows(line)], "2026-11-29", retired=set())
+
+
+def test_its_prices_are_shown_with_their_day_and_estimates_as_such() -> None:
+    """In plans, and by `up`; a price that a cloud told just now has no day."""
+    shown = {
+        (offer.instance_type, offer.region): render.price(offer)
+        for offer in shipped().offers()
+        if offer.market is Market.ON_DEMAND
+    }
+    assert shown["g6.xlarge", "us-east-1"] == "$0.8048/h as of 2026-07-20"
+    assert shown["m8g.4xlarge", "eu-west-1"].startswith("~$")
+    told = Offer(provider="aws", region="us-east-1", zone="", instance_type="g6.xlarge", usd_per_hour=0.8,
+                 price_time=1.0, source="GetProducts")  # fmt: skip
+    assert render.price(told) == "$0.8/h"
 
 
 @pytest.mark.skipif(not FILE.exists(), reason="the file of prices with their sources is not here")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Market, Offer, Value, Want
-from hotdesk.core.sizing.gpu import gpu_name, read_name
+from hotdesk.core.sizing.gpu import gpu_name, is_same_model, read_name
 
 #: A card sold as 24 GB reports 22.4 GiB (error-correcting memory and its own needs): it counts as 24.
 SOLD_AS = 0.92
@@ -214,9 +214,7 @@ class GpuWish(NamedTuple):
 
     def is_model(self, gpu: str) -> bool:
         """Whether a GPU's name means this one, whatever its memory."""
-        asked, there = read_name(self.said), read_name(gpu)
-        same_form = not asked.form or not there.form or asked.form == there.form
-        return bool(gpu) and asked.model == there.model and same_form
+        return bool(gpu) and is_same_model(self.said, gpu)
 
     def fits(self, kind: InstanceType, *, sliced: bool = False) -> bool:
         """A slice of a GPU fits who asks for so much of one; where it is `sliced`, whoever names the GPU."""

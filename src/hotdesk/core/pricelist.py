@@ -8,8 +8,29 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from hotdesk.core.matching import InstanceType
-from hotdesk.core.model import Offer
+from hotdesk.core.model import SHIPPED, Offer
 from hotdesk.core.ports import Cache
+
+#: In the source of a price that nobody told: it follows from others, and is shown with a "~".
+ESTIMATED = "estimated"
+#: How the source of a price begins that a table which ships with hotdesk tells the market.
+SHIPPED_TABLE = "shipped table"
+
+
+class Shipped(NamedTuple):
+    """An on-demand price of the table that ships with hotdesk."""
+
+    usd: float  # an hour
+    time: float  # when it was so
+    source: str = SHIPPED
+
+
+def is_estimate(source: str) -> bool:
+    return ESTIMATED in source
+
+
+def is_shipped(source: str) -> bool:
+    return source.startswith((SHIPPED, SHIPPED_TABLE))
 
 
 class Gathering(NamedTuple):

@@ -20,9 +20,9 @@ from hotdesk.core.errors import HotdeskError
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.ports import Cache
-from hotdesk.core.pricelist import Gathering, Lacks, Told
+from hotdesk.core.pricelist import ESTIMATED, Gathering, Lacks, Told, is_estimate, is_shipped
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
-from hotdesk.market.shipped import ESTIMATED, SHIPPED_TABLE, is_estimate, shipped
+from hotdesk.market.shipped import shipped
 from hotdesk.parallel import side_by_side
 from hotdesk.providers import registry
 
@@ -181,7 +181,7 @@ def _still_true(before: Catalog, told: Mapping[str, Told], now: float) -> Iterat
     """What a cloud said earlier of what it is silent about now; a list price for a day."""
     for row in range(len(before)):
         source = before.sources[before.source[row]]
-        if source.startswith(SHIPPED_TABLE) or is_estimate(source):
+        if is_shipped(source) or is_estimate(source):
             continue
         offer = before.offer(row)
         one = told.get(offer.provider, Told())

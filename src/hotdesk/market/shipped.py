@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.matching import InstanceType, Place
-from hotdesk.core.model import Offer, Value
+from hotdesk.core.model import SHIPPED, Offer, Value
+from hotdesk.core.pricelist import ESTIMATED, SHIPPED_TABLE, Shipped, is_estimate
 from hotdesk.core.spot.prices import Storing
 from hotdesk.market.catalog import Catalog
 
@@ -216,26 +217,16 @@ class Table(Value, frozen=True):
         )
 
 
-#: How the source of each of its prices begins.
-SHIPPED_TABLE = "shipped table"
-
-#: In the source of a price that nobody told: it follows from others, and is shown with a "~".
-ESTIMATED = "estimated"
-
-
-def is_estimate(source: str) -> bool:
-    return ESTIMATED in source
-
-
-def list_price(region: str, instance_type: str) -> tuple[float, float] | None:
-    """The shipped on-demand price of a type on EC2, and the day when it was so."""
+def list_price(region: str, instance_type: str) -> Shipped | None:
+    """The shipped on-demand price of a type on EC2."""
     listed = shipped().listed
     for there, letter, usd in listed.of(instance_type):
         if there == region:
-            return usd, _day(listed.sources[letter].as_of)
-    if gone := shipped().retired.get(instance_type):
-        return (gone.usd[region], shipped().time) if region in gone.usd else None
-    return None
+            told = listed.sources[letter]
+            source = f"{SHIPPED}, {ESTIMATED}" if is_estimate(told.words) else SHIPPED
+            return Shipped(usd, _day(told.as_of), source)
+    gone = shipped().retired.get(instance_type)
+    return Shipped(gone.usd[region], shipped().time) if gone and region in gone.usd else None
 
 
 @cache

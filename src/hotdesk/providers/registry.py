@@ -13,7 +13,7 @@ from hotdesk.core.clouds import Cloud
 from hotdesk.core.errors import Missing, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
-from hotdesk.core.pricelist import Gathering, PriceList
+from hotdesk.core.pricelist import Gathering, PriceList, Shipped
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers import aws, local
 
@@ -28,7 +28,7 @@ class Context(Value, frozen=True):
     keys: KeyRing
     clock: Clock
     settings: Any  # of the type that the cloud's `settings` names
-    list_price: Callable[[str, str], tuple[float, float] | None]
+    list_price: Callable[[str, str], Shipped | None]
     storing: Callable[[str], Storing]
 
 

@@ -18,6 +18,7 @@ from hotdesk.system import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.pricelist import Shipped
     from hotdesk.core.spot.prices import Storing
     from hotdesk.jobs.run import Runs
     from hotdesk.loop.reconcile import Reconciler
@@ -281,7 +282,7 @@ def _storing(provider: str, region: str) -> Storing:
     return shipped(provider).storing(region)
 
 
-def _list_price(region: str, instance_type: str) -> tuple[float, float] | None:
+def _list_price(region: str, instance_type: str) -> Shipped | None:
     from hotdesk.market.shipped import list_price
 
     return list_price(region, instance_type)

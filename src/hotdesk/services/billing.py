@@ -14,8 +14,9 @@ from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
 from hotdesk.core.billing.statement import NOT_COUNTED, Line
 from hotdesk.core.errors import HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
-from hotdesk.core.model import SHIPPED, Desk, Market, Offer, Seen, Value
+from hotdesk.core.model import Desk, Market, Offer, Seen, Value
 from hotdesk.core.ports import Biller, Clock
+from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start
 from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
@@ -87,7 +88,7 @@ class Billing:
         theirs = self.billed(compare, statement.month_began(now)) if compare else {}
         there = [c for c in bill if c.provider in {compare, ""}] if compare else []
         desks = sorted({c.desk for c in there} | theirs.keys()) if name is None or not compare else [name]
-        shipped = [c.offer.price_time for c in bill if c.offer and c.offer.source == SHIPPED]
+        shipped = [c.offer.price_time for c in bill if c.offer and is_shipped(c.offer.source)]
         stored = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
         return Statement(
             lines=tuple(statement.lines(bill, now, by=by, prices=prices)),

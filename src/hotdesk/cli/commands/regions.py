@@ -127,9 +127,10 @@ def command(
 def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
     from hotdesk.core.matching import Query
+    from hotdesk.core.pricelist import is_estimate
     from hotdesk.market import refresh
     from hotdesk.market.query import search
-    from hotdesk.market.shipped import is_estimate, shipped
+    from hotdesk.market.shipped import shipped
 
     catalog: Catalog = refresh.known(store).catalog
     found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.cli.ui import render
-from hotdesk.market.shipped import is_estimate
+from hotdesk.core.pricelist import is_estimate
 
 if TYPE_CHECKING:
     from hotdesk.core.matching import InstanceType

@@ -110,11 +110,9 @@ def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *
             market = "on spot" if offer.market is Market.SPOT else "on-demand"
             thing = f"{offer.instance_type} {market}"
             place = offer.zone or offer.region
-            priced = f"{render.at(thing, place) if place else thing}, {render.per_hour(offer.usd_per_hour)}"
+            priced = f"{render.at(thing, place) if place else thing}, {render.price(offer, ' each')}"
             named.setdefault(priced, []).append(name)
-    return (
-        ["", *(f"{' and '.join(names)}: {priced} each" for priced, names in named.items())] if named else []
-    )
+    return ["", *(f"{' and '.join(names)}: {priced}" for priced, names in named.items())] if named else []
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
@@ -331,6 +329,8 @@ def _offer(choice: Choice | Lost) -> dict[str, Any]:
         "gpu": offer.gpu,
         "gpu_count": offer.gpu_count,
         "usd_per_hour": offer.usd_per_hour,
+        "price_time": offer.price_time,
+        "source": offer.source,
     }
 
 

@@ -45,7 +45,7 @@ def _line(step: AnyStep) -> str:
 
 def _offer(offer: Offer) -> str:
     place = render.at(offer.instance_type, offer.zone or offer.region)
-    return f"{place} ({offer.market}, {render.per_hour(offer.usd_per_hour)})"
+    return f"{place} ({offer.market}, {render.price(offer)})"
 
 
 def _others(chosen: Offer, offers: Sequence[Offer]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from hotdesk.core.model import Retained
+    from hotdesk.core.model import Offer, Retained
 
 #: Of the 256 colours those that are read on white paper and on black: a theme's own yellow and cyan are not.
 _CODES = {
@@ -178,6 +178,18 @@ def usd(amount: float, digits: int = 2) -> str:
 
 def per_hour(amount: float) -> str:
     return f"${amount:,.4g}/h" if amount else "free"
+
+
+def price(offer: Offer, each: str = "") -> str:
+    """An offer's price an hour: of which day, where a shipped table tells it; "~" where nobody does."""
+    from datetime import UTC, datetime
+
+    from hotdesk.core.pricelist import is_estimate, is_shipped
+
+    usd = ("~" if is_estimate(offer.source) else "") + per_hour(offer.usd_per_hour) + each
+    if not offer.price_time or not is_shipped(offer.source):
+        return usd
+    return f"{usd} as of {datetime.fromtimestamp(offer.price_time, UTC):%Y-%m-%d}"
 
 
 def others(desks: Mapping[str, Collection[str]]) -> None:

@@ -320,7 +320,7 @@ def _say(answer: Answer, asked: str, name: str, stays: bool) -> None:
 def _place(offer: Offer) -> str:
     gpu = f" ({offer.gpu}{f' x{offer.gpu_count:g}' if offer.gpu_count > 1 else ''})" if offer.gpu else ""
     spot = " spot" if offer.market is Market.SPOT else ""
-    return f"{offer.instance_type}{spot}{gpu} in {offer.region}, {render.per_hour(offer.usd_per_hour)}"
+    return f"{offer.instance_type}{spot}{gpu} in {offer.region}, {render.price(offer)}"
 
 
 def _figures(choice: Choice) -> str:

@@ -67,6 +67,14 @@ def read_name(name: str) -> GpuName:
     return GpuName(re.sub(r"[^a-z0-9]", "", bare), form, memory)
 
 
+@cache
+def is_same_model(asked: str, there: str) -> bool:
+    """Whether two names, however they are written, mean one GPU, whatever its memory."""
+    one, other = read_name(asked), read_name(there)
+    same_form = not one.form or not other.form or one.form == other.form
+    return bool(one.model) and one.model == other.model and same_form
+
+
 def a_gpu(name: str) -> str:
     """The name behind its article, as it is spoken: "an A10G", "a T4", "an RTX 3090", "a Quadro"."""
     name = gpu_name(name)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.core.pricelist import Shipped
 from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.session import open_session
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: US dollars an hour on demand by region and type, and when that was so; None where it is not known.
-ListPrice = Callable[[str, str], "tuple[float, float] | None"]
+#: The shipped on-demand price by region and type; None where it is not known.
+ListPrice = Callable[[str, str], Shipped | None]
 
 #: So long before their end botocore no longer uses credentials that it cannot renew.
 MANDATORY_SECONDS = 600

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hotdesk.core.errors import Failing, Kind, Refused
-from hotdesk.core.model import SHIPPED, Market, Offer
+from hotdesk.core.model import Market, Offer
+from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
 from hotdesk.providers.aws import hostkeys, inventory, network, quotas, scopes, tags
@@ -157,7 +158,7 @@ def run_request(
 
 def _priced(offer: Offer) -> str:
     """When the price was so, of one that AWS did not tell."""
-    return str(offer.price_time) if offer.source == SHIPPED and offer.price_time else ""
+    return str(offer.price_time) if is_shipped(offer.source) and offer.price_time else ""
 
 
 def _scratch(offer: Offer) -> str:

@@ -15,9 +15,20 @@ from functools import partial
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.matching import InstanceType, Place, conditions, fits, is_like, nearest, sold_there, wish
-from hotdesk.core.model import SHIPPED, Market, Offer, Want
+from hotdesk.core.matching import (
+    InstanceType,
+    Place,
+    conditions,
+    fits,
+    is_like,
+    nearest,
+    read_gpu,
+    sold_there,
+    wish,
+)
+from hotdesk.core.model import Market, Offer, Want
 from hotdesk.core.ports import Cache
+from hotdesk.core.pricelist import Shipped, is_estimate, is_shipped
 from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import free_plan, hardware
 from hotdesk.providers.aws.account import Account, ListPrice, pages
@@ -86,12 +97,15 @@ def find_offers(
     spot = _spot(account, rows, now) if want.market != "on-demand" else {}
     offers = []
     for region, kind in rows:
-        name, listed = kind.instance_type, (prices.get((region, kind.instance_type)), now)
-        known, source = (listed, "price list") if listed[0] else (list_price(region, name), SHIPPED)
+        name = kind.instance_type
+        told = prices.get((region, name))
+        known = Shipped(told, now, "price list") if told else list_price(region, name)
         for zone in kept[region].zones.get(name, ()):
             here = partial(_priced, kind, region=region, zone=zone)
-            if known and known[0]:
-                offers.append(here(market=Market.ON_DEMAND, usd=known[0], time=known[1], source=source))
+            if known:
+                offers.append(
+                    here(market=Market.ON_DEMAND, usd=known.usd, time=known.time, source=known.source)
+                )
             if price := spot.get((zone, name)):
                 offers.append(here(market=Market.SPOT, usd=price, time=now, source="spot price history"))
     fitting = [
@@ -111,9 +125,10 @@ def _with_an_image(rows: list[tuple[str, InstanceType]]) -> list[tuple[str, Inst
 def _priced(
     kind: InstanceType, *, region: str, zone: str, market: Market, usd: float, time: float, source: str
 ) -> Offer:
-    why = f"{kind.instance_type} in {zone} {market} at ${usd:.4g}/h"
-    if source == SHIPPED:
-        why += f", as of {datetime.fromtimestamp(time, UTC):%Y-%m-%d} ({SHIPPED})"
+    about = "~" if is_estimate(source) else ""
+    why = f"{kind.instance_type} in {zone} {market} at {about}${usd:.4g}/h"
+    if is_shipped(source):
+        why += f", as of {datetime.fromtimestamp(time, UTC):%Y-%m-%d} ({source})"
     return kind.offer(
         region=region, zone=zone, market=market, usd_per_hour=usd, price_time=time, source=source, why=why
     )
@@ -122,7 +137,8 @@ def _priced(
 def _patterns(want: Want) -> tuple[str, ...]:
     if want.instance_type:
         return (want.instance_type,)
-    return GPU_PATTERNS if want.gpu not in {"", "none"} or want.gpu_count else CPU_PATTERNS
+    gpu = want.gpu_count or (want.gpu and not read_gpu(want.gpu).is_none)
+    return GPU_PATTERNS if gpu else CPU_PATTERNS
 
 
 def _ask(account: Account, region: str, patterns: tuple[str, ...]) -> Kept:

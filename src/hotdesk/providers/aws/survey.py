@@ -98,7 +98,8 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
     usd, priced = tags.number(told, "usd"), tags.number(told, "priced") or None
     if not usd and not spot:  # launched where nobody knew it, or by somebody else
-        usd, priced = list_price(found.region, raw["InstanceType"]) or (0.0, None)
+        known = list_price(found.region, raw["InstanceType"])
+        usd, priced = (known.usd, known.time) if known else (0.0, None)
     return Instance(
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
