@@ -397,7 +397,7 @@ def test_a_job_that_ends_leaves_a_desk_up_at_which_something_else_works(working:
     os.chdir(project)
     done = working("run", "blue", "--", "exit 3")
     assert done.returncode == 3, done.stderr
-    assert "blue stays up, for something works there: python3 waits.py runs in a terminal" in done.stderr
+    assert "blue stays up, and is paid for: python3 waits.py runs in a terminal" in done.stderr
     assert "hotdesk park blue" in done.stderr
     assert phase(working) == "ready"
     assert "job 1 is over, and blue stays up: python3 waits.py" in working("log", "blue").stdout
@@ -405,3 +405,4 @@ def test_a_job_that_ends_leaves_a_desk_up_at_which_something_else_works(working:
     done = working("run", "blue", "--", "exit 4")
     assert done.returncode == 4, done.stderr
     assert phase(working) == "parked"
+    assert "blue is parked; to come back: hotdesk resume blue" in done.stderr

@@ -120,7 +120,7 @@ def test_it_asks_before_it_asks(hotdesk: Command, server: FakeEc2, home: Path) -
     (home / "hotdesk.toml").write_text('[defaults]\nprovider = "aws"\n')
     with quick(server):
         asked = hotdesk("costs", "--compare", **server.environment(HOME))
-        assert asked.returncode == 2
+        assert asked.returncode == 5
         assert "$0.01" in asked.stderr
         assert "hotdesk costs --compare --yes" in asked.stderr.replace("  ", " ")
         assert not server.get("log", action="GetCostAndUsage")

@@ -108,7 +108,7 @@ def test_from_up_to_down(hotdesk: Command, tmp_path: Path) -> None:
     assert {row["status"] for row in shown["journal"]} == {"done"}
     assert all(row["why"] for row in shown["journal"])
 
-    assert hotdesk("down", "blue").returncode == 2, "nobody could be asked"
+    assert hotdesk("down", "blue").returncode == 5, "nobody could be asked"
     assert hotdesk("down", "blue", "--yes").returncode == 0
     assert hotdesk("down", "blue", "--yes").returncode == 0, "twice is once"
     assert listed(hotdesk) == []
@@ -427,6 +427,14 @@ def test_up_says_no_to_hardware_that_is_not_here(hotdesk: Command) -> None:
 def test_contradictions(hotdesk: Command, words: list[str]) -> None:
     hotdesk("up", "blue")
     assert hotdesk(*words).returncode == 2
+
+
+def test_a_machine_that_is_what_is_asked_for_is_no_contradiction(hotdesk: Command) -> None:
+    """It was made for other words: by another computer, or chosen as the cheapest."""
+    hotdesk("up", "blue")
+    for words in (("--type", "local.cpu"), ("--type", "local.*", "--market", "on-demand")):
+        done = hotdesk("up", "blue", *words)
+        assert done.returncode == 0, done.stderr
 
 
 def test_an_editor_finds_the_desk_as_a_host(hotdesk: Command, home: Path) -> None:

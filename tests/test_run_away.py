@@ -52,7 +52,7 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     asked = desks("watch", "--on", "tower")
-    assert asked.returncode == 2
+    assert asked.returncode == 5
     assert "ssh keys of blue" in asked.stderr
     lacks = desks("watch", "--on", "tower", "--yes")
     assert lacks.returncode == 5, lacks.stderr

@@ -115,7 +115,7 @@ def test_a_dry_run_shows_the_answer_and_the_launch(hotdesk: Command, cloud: Any)
 def test_nobody_pays_unasked(hotdesk: Command, cloud: Any) -> None:
     Path("hotdesk.toml").write_text("[desks.red]\nusd_per_hour_max = 1000.0\n")  # its name is known
     done = planned(hotdesk, cloud, "fastest")
-    assert done.returncode == 2
+    assert done.returncode == 5
     assert "no terminal to ask at" in done.stderr
     assert "--yes" in done.stderr
     reserved = cloud.client("ec2", "us-west-2").describe_instances()["Reservations"]

@@ -201,7 +201,7 @@ class Services:
             settle=lambda name: self.pursuit.pursue(self.store.desk(name)),
             on_row=self.on_row,
             progress=progress,
-            works=lambda desk: self.work.at_work(desk).asks,
+            works=self.work.would_end,
         )
 
     # ---- watching ------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import msgspec
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
-from hotdesk.core.model import Desk, Goal, Offer, Want, check_name
+from hotdesk.core.matching import is_like
+from hotdesk.core.model import Desk, Goal, Instance, Offer, Want, check_name
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import AnyStep
 from hotdesk.loop.clouds import Clouds
@@ -84,7 +85,8 @@ class Goals:
             want
             and goal is Goal.RUNNING
             and _lazily(want) != _lazily(desk.want)
-            and self.clouds.seen(desk).live is not None
+            and (live := self.clouds.seen(desk).live) is not None
+            and not _is_already(live, want)
         ):
             raise Usage(
                 f"{name} has a machine already.",
@@ -187,6 +189,19 @@ class Goals:
         from hotdesk.market.ranking import ranked
 
         return ranked(want, offers, self.store, self.clock.now())
+
+
+def _is_already(live: Instance, want: Want) -> bool:
+    """Whether a machine is what is asked for: of the type named, where and how it is wanted."""
+    return (
+        is_like((want.instance_type,), live.instance_type)
+        and (not want.regions or is_like(want.regions, live.region))
+        and want.zone in {"", live.zone}
+        and want.market in {"cheapest", live.market}
+        and not (want.gpu or want.gpu_count or want.image)
+        and want.disk_gib <= live.disk_gib
+        and (want.usd_per_hour_max is None or live.usd_per_hour <= want.usd_per_hour_max)
+    )
 
 
 def _lazily(want: Want) -> Want:

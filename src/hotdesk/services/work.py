@@ -62,6 +62,11 @@ class Work:
         works = (f"{work} ({words[work]})" if work in words else work for work in found.works)
         return msgspec.structs.replace(found, works=tuple(works))
 
+    def would_end(self, desk: Desk) -> list[str]:
+        """What would end or be lost with a desk's machine, where nobody is asked: at the end of a job."""
+        lost = [f"{what} is in no image" for what in self.at_stake(desk)]
+        return [*self.at_work(desk).asks, *lost]
+
     def may_end(self, desk: Desk, verb: str, anyway: bool = False) -> None:
         """Raises `NeedsDecision`, which lists it, where work would end with a desk's machine."""
         if not anyway and (asks := self.at_work(desk).asks):

@@ -22,7 +22,7 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
 
     With -f, exits with the job's own status; Ctrl-C stops following and leaves the job running.
     """
-    from hotdesk.cli.commands.run import report
+    from hotdesk.cli.commands.run import report, rests
 
     def say(words: bytes) -> None:
         sys.stdout.buffer.write(words)
@@ -38,5 +38,8 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
 
                 goes_on(desks, job)
                 ctx.exit(130)
-            ctx.exit(report(job))
+            rest = rests(desks, job)
+            status = report(job)
+            render.note(rest)
+            ctx.exit(status)
         desks.services.jobs.log(job, say)

@@ -43,9 +43,22 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
     if single := [source for source in sources if Path(source).is_file()]:
         go = "goes" if len(single) == 1 else "go"
         render.note(f"{folder_shown.some(single)} {go} to {render.safe(place)}")
+    for alone in _links_alone(sources, goods):
+        end = render.safe(str(alone.resolve()))
+        more = f"; to send that: hotdesk push {name} {end}" if alone.exists() else ""
+        render.note(f"{render.safe(str(alone))} goes as a link, and what it leads to stays here{more}")
     with Hotdesk() as desks:
         access = desks.services.access(name)
     with Live() as live:
         sent = files.push(access, goods, live.progress(f"copying to {name}"))
     for link in sent.kept:
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
+
+
+def _links_alone(sources: tuple[str, ...], goods: files.Goods) -> list[Path]:
+    """The links that were named, and go as links, where what they lead to does not go."""
+    places = [folder / name for folder, names in goods.sources for name in names]
+    sent = {place.resolve() for place in places if not place.is_symlink()}
+    sent |= {above for place in sent for above in place.parents}  # a folder goes with what is in it
+    links = [Path(source) for source in sources if not source.endswith(("/", "/."))]
+    return [link for link in links if link.is_symlink() and link.resolve() not in sent]

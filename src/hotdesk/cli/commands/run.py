@@ -119,7 +119,11 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
         except KeyboardInterrupt:
             goes_on(desks, job)
             ctx.exit(130)
-    ctx.exit(report(job))
+        rest = rests(desks, job)
+    status = report(job)
+    if job.result is not None:
+        render.note(rest)
+    ctx.exit(status)
 
 
 def _queued(
@@ -233,6 +237,23 @@ def goes_on(desks: Hotdesk, job: Job) -> None:
     )
 
 
+def rests(desks: Hotdesk, job: Job) -> str:
+    """What became of the desk after its job, and what to do next."""
+    name, desk = job.desk, desks.services.store.find(job.desk)
+    if desk is None or desk.goal is Goal.GONE:
+        return f"{name} is gone."
+    if job.stayed:
+        why = render.safe(job.stayed)
+        return f"{name} stays up, and is paid for: {why}. When that is done: hotdesk park {name}"
+    if desk.goal is Goal.RUNNING:
+        why = "--then stay" if job.then is None else "it is wanted running"
+        return f"{name} stays up ({why}); to leave it: hotdesk park {name}"
+    word, verb = ("parked", "resume") if desk.goal is Goal.PARKED else ("stopped", "start")
+    if desks.show(name).phase == word:
+        return f"{name} is {word}; to come back: hotdesk {verb} {name}"
+    return f"{name} is not {word} yet; to see to it: hotdesk watch --once {name}"
+
+
 def report(job: Job) -> int:
     """Say how a job ended; the exit status that `hotdesk run` gives for it."""
     result = job.result
@@ -244,11 +265,6 @@ def report(job: Job) -> int:
     if result.exit_status is None:
         render.error(f"Job {job.number} did not end: {result.why}.", "", f"hotdesk jobs {job.desk}")
         return 5
-    if job.stayed:
-        render.note(
-            f"{job.desk} stays up, for something works there: {render.safe(job.stayed)}. "
-            f"When that is done: hotdesk park {job.desk}"
-        )
     word = "✓" if result.exit_status == 0 else f"✗ exit status {result.exit_status}:"
     why = f" ({result.why})" if result.why else ""
     render.note(f"{word} job {job.number} ran for {took}{again}{why}")

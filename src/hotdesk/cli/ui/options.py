@@ -266,11 +266,11 @@ def say_frozen(desks: Hotdesk) -> None:
 
 
 def agreed(question: str, yes: bool, again: str) -> None:
-    """Ask, unless told yes. Raises `Usage` where nobody can be asked; `again` is the command that agrees."""
+    """Ask, unless told yes. Raises `NeedsDecision` where nobody can be asked; `again` is what agrees."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Usage(question, "There is no terminal to ask at.", again)
+        raise NeedsDecision(question, "There is no terminal to ask at.", again)
     if not click.confirm(question, err=True):
         raise click.Abort
 
@@ -279,7 +279,7 @@ def agreed_to_end(desks: Hotdesk, desk: Desk, yes: bool, deleted: str = "") -> N
     """Ask before a machine ends at which something works, or that holds what is in no image.
 
     `deleted`: the question about what goes for good besides, which is always asked. Raises `NeedsDecision`
-    where work would end and nobody can be asked, `Usage` where only that question is open.
+    where nobody can be asked.
     """
     if yes:
         return

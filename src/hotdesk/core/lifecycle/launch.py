@@ -39,7 +39,7 @@ PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was 
 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     newest = seen.newest
-    if desk.goal is Goal.RUNNING and (elsewhere := _not_from_there(desk, seen, past)):
+    if desk.goal is Goal.RUNNING and (elsewhere := not_from_there(desk, seen, past)):
         return [elsewhere]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not superseded(disk, seen):
@@ -199,8 +199,8 @@ def launch(
     return [*_bring(work, offer, desk, seen, past), step]
 
 
-def _not_from_there(desk: Desk, seen: Seen, past: Past) -> Ask | None:
-    """A question, where what its owner chose (--from) is not what the machine would be launched from."""
+def not_from_there(desk: Desk, seen: Seen, past: Past) -> Ask | None:
+    """A question, where what its owner chose (--from) is not what the machine is launched from."""
     if not desk.origin or past.made_at >= desk.since:  # it has been gone on from
         return None
     known = [*seen.images, *seen.disks, *seen.strays]
@@ -209,6 +209,9 @@ def _not_from_there(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     if named is None:
         why = "It has been deleted, or it is no image or disk of this desk."
         return _another(desk, f"{desk.origin} is not there for {desk.name} to go on from.", why)
+    if (live := seen.live) is not None:
+        why = f"Its machine {live.id} has that work, and what was done since."
+        return _another(desk, f"{desk.name} has gone on from {desk.origin} already.", why)
     if newest is None or newest.id == named.id or not isinstance(named, Image) or holds(seen, named, newest):
         return None
     why = f"Its work is whole in {newest.id}, and there is more in that."

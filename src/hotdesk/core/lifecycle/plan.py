@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.lifecycle.descent import described, own
 from hotdesk.core.lifecycle.history import Past
-from hotdesk.core.lifecycle.launch import launch, without_machine
+from hotdesk.core.lifecycle.launch import launch, not_from_there, without_machine
 from hotdesk.core.lifecycle.save import (
     TRIES,
     delete_everything,
@@ -144,6 +144,8 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         running = [t for t in seen.strays if isinstance(t, Instance)]
         launches = any(isinstance(step, Launch) for step in steps[:1])
         return [_anothers_machine(desk, running[0])] if running and launches else steps
+    if desk.goal is Goal.RUNNING and (elsewhere := not_from_there(desk, seen, past)):
+        return [elsewhere]
     if live.phase in {Phase.PENDING, Phase.STOPPING}:
         doing = "starting" if live.phase is Phase.PENDING else "stopping"
         return [
