@@ -181,7 +181,9 @@ class Storm:
             said, _ = process.communicate()
             raise Violation(f"{computer.name}: {' '.join(words)} does not end: {said[-1500:]}") from None
         fair = {0, 3, 4, 5, 6}
-        if words[0] in {"up", "move"} and "has a machine already" in said:  # of another kind, by the other one
+        if (
+            words[0] in {"up", "move"} and "has a machine already" in said
+        ):  # of another kind, by the other one
             fair.add(2)
         if process.returncode not in fair or "Traceback" in said:
             raise Violation(f"{computer.name}: {' '.join(words)} exits {process.returncode}: {said[-1500:]}")
@@ -199,7 +201,9 @@ class Storm:
             code, said = computer.run(*words)
         if code == 5 and "not to be found" in said:  # nothing is counted on: see no_false_alarm
             code, said = computer.run("up", words[1], "--fresh")
-        if code == 2 and words[0] in {"up", "move"} and "has a machine already" in said:  # it has a machine of another kind by now
+        if (
+            code == 2 and words[0] in {"up", "move"} and "has a machine already" in said
+        ):  # it has a machine of another kind by now
             code, said = computer.run("up", words[1])
         if code not in {0, 3} or (code == 3 and OURS_IS_ANOTHERS not in said):
             raise Violation(f"{computer.name}: {' '.join(words)}, again, exits {code}: {said[-2000:]}")
