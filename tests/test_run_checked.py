@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 from pathlib import Path
 
@@ -156,6 +157,27 @@ def test_push_follows_the_same_rules_and_what_is_named_goes(hotdesk: Command, pr
     assert hotdesk("push", "blue", "--all", "src", "--to", "three").returncode == 0
     assert "src: 2 files go to blue:~/src; left out" in hotdesk("push", "blue", "src").stderr
     assert at("three") == {"src/a.py", "src/a.pem", "src/.gitignore"}
+    (project / "link").symlink_to("data")
+    alone = hotdesk("push", "blue", "link", "--to", "four")
+    assert "link goes as a link, and what it leads to stays here" in alone.stderr
+    assert "goes as a link" not in hotdesk("push", "blue", "link", "data", "--to", "five").stderr
+
+
+def test_two_projects_of_one_name_are_not_mixed(hotdesk: Command, project: Path, tmp_path: Path) -> None:
+    """1. One has run. 2. Another of that name is refused, and nothing of it goes. 3. Told so, it goes."""
+    assert hotdesk("run", "blue", "--yes", "--then", "stay", "--", "true").returncode == 0
+    assert hotdesk("run", "blue", "--then", "stay", "--", "true").returncode == 0, "the same one again"
+    other = tmp_path / "elsewhere" / project.name
+    other.mkdir(parents=True)
+    (other / "train.py").write_text("other")
+    os.chdir(other)
+    done = hotdesk("run", "blue", "--then", "stay", "--", "true")
+    assert done.returncode == 5, done.stderr
+    assert f"is from another folder: {platform.node()}:{project.resolve()}" in done.stderr
+    content = hotdesk("ssh", "blue", "--", f"cat {project.name}/train.py").stdout
+    assert content == (project / "train.py").read_text()
+    assert hotdesk("run", "blue", "--yes", "--then", "stay", "--", "true").returncode == 0
+    assert hotdesk("ssh", "blue", "--", f"cat {project.name}/train.py").stdout == "other"
 
 
 def test_pull_leaves_what_is_newer_here(hotdesk: Command, project: Path) -> None:

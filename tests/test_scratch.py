@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk.api import Hotdesk
+from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.model import Goal
 from hotdesk.guest.scratch import written
 from tests.aws_desk import HOME, Laptop, offer, quick
@@ -104,6 +106,20 @@ def test_parking_names_what_would_be_lost_and_asks(server: FakeEc2, ask: Ask, tm
     done = ask("park", "blue", "--yes")
     assert done.returncode == 0, done.stderr
     assert {t["state"] for t in server.get("things", kind="instance")} <= {"terminated"}
+
+
+def test_the_park_after_a_job_and_that_from_python_look_there_too(
+    server: FakeEc2, ask: Ask, tmp_path: Path
+) -> None:
+    a_desk(server, tmp_path)
+    says = tmp_path / "programs" / "desk-says"
+    says.write_text('[{"path": "/opt/dlami/nvme", "used_gib": 12.5, "names": ["checkpoints"]}]')
+    with Hotdesk(tmp_path / "state") as desks:
+        found = desks.services.runs().works(desks.services.store.desk("blue"))
+        assert list(found) == ["/opt/dlami/nvme (12.5 GiB: checkpoints) is in no image"]
+        with pytest.raises(NeedsDecision, match="checkpoints"):
+            desks.park("blue")
+    assert [t["state"] for t in server.get("things", kind="instance")] == ["running"]
 
 
 def test_a_desk_that_does_not_answer_is_asked_about_too(server: FakeEc2, ask: Ask, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -340,6 +341,10 @@ def test_a_set_up_that_was_cut_off_is_said_as_well(
 def test_jupyter_answers_only_once_cloud_init_has_finished() -> None:
     [line] = [line for line in jupyter.unit().splitlines() if line.startswith("Exec")]
     assert line.index("/run/cloud-init/result.json") < line.index("exec /opt/hotdesk/venv")
+    head, service = jupyter.unit().split("[Service]")
+    limit, pause = (int(re.findall(rf"^{key}=(\d+)$", text, re.M)[0])
+                    for key, text in (("StartLimitIntervalSec", head), ("RestartSec", service)))  # fmt: skip
+    assert limit >= 5 * (pause + 10), "five starts that end within 10 s each are the last"
     assert "Type=simple" in jupyter.unit()  # a start that waits would hold up what cloud-init waits for
     assert "start --no-block" in setup_script()  # or the script would wait for what waits for the script
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import platform
 import shlex
 import subprocess
 import zipfile
@@ -16,7 +18,7 @@ import msgspec
 import hotdesk
 from hotdesk.connect import ssh
 from hotdesk.core import shell
-from hotdesk.core.errors import Unreachable
+from hotdesk.core.errors import NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.ports import Access
 
@@ -133,6 +135,28 @@ def notice(access: Access) -> None:
 def has(access: Access, folder: str, word: str) -> bool:
     """Whether a program of that name can be run at the desk."""
     return ask(access, "have", folder, word, shell.before(word)).returncode == 0
+
+
+def claim(access: Access, target: str, here: Path, *, anyway: bool) -> None:
+    """Write down at the desk which folder fills `target` there; `anyway`: whatever has filled it before.
+
+    Raises `NeedsDecision` where that was another one: two projects of one name, or one at two computers.
+    """
+    mine = f"{platform.node()}:{os.path.realpath(here)}"
+    check = (
+        "" if anyway else '[ -e "$d" ] && [ -s "$f" ] && [ "$(cat "$f")" != "$m" ] && cat "$f" && exit 7; '
+    )
+    line = f"d={shlex.quote(target)} f=.hotdesk/from/$d m={shlex.quote(mine)}; {check}"
+    done = run_there(access, f'{line}mkdir -p .hotdesk/from && printf %s "$m" > "$f"')
+    if done.returncode == 7:
+        theirs = done.stdout.decode("utf-8", "replace")
+        raise NeedsDecision(
+            f"{target} at {access.desk} is from another folder: {theirs}.",
+            f"Files of both would be mixed there. This one is {mine}.",
+            f"hotdesk ssh {access.desk} -- mv {shlex.quote(target)} {shlex.quote(target + '-other')}"
+            "   # or: the same command with --yes",
+        )
+    _checked(access, done)
 
 
 def follow(

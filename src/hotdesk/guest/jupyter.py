@@ -89,12 +89,14 @@ def unit(user: str = "@USER@", home: str = "@HOME@") -> str:
 
     The wait is part of the service and not of its start: cloud-init's last stage waits for multi-user.target,
     which waits until everything it wants has been started, so a start that waits would be a circle.
-    `@USER@` and `@HOME@` are filled in on the machine, which knows its first user.
+    It listens on loopback only, so it waits for no network. Settings of the owner's that end it are tried
+    five times (systemd's default StartLimitBurst), not for ever. `@USER@` and `@HOME@` are filled in on the
+    machine, which knows its first user.
     """
     return f"""\
 [Unit]
 Description=JupyterLab of this desk
-After=network.target
+StartLimitIntervalSec=90
 
 [Service]
 User={user}

@@ -26,6 +26,7 @@ class JobRequest(Value, frozen=True):
     command: tuple[str, ...]  # its words; a single one is a shell line
     folder: str  # here: where it is copied from, and where its results go
     push: bool = True  # copy the folder to the desk; else it runs in the desk's as it is
+    anyway: bool = False  # copy it also into what another folder of that name has filled at the desk
     everything: bool = False  # copy also what git and .hotdeskignore leave out
     resume_command: str = ""  # run instead after an interruption
     checkpoint: str = ""  # where it writes checkpoints
@@ -134,7 +135,7 @@ class Jobs:
         """Copy what it needs to a desk that runs, and queue it there; a watcher begins it.
 
         `on_kept` hears of links here that are folders at the desk, and stayed so. Raises `Unknown` for a
-        command that the desk does not have.
+        command that the desk does not have, `NeedsDecision` where files of two projects would be mixed.
         """
         from hotdesk.connect import copying, job_runner, sync
 
@@ -147,6 +148,7 @@ class Jobs:
             if any(job.folder == plain and job.result is None for job in waiting):
                 target = f"{plain}-{max(job.number for job in waiting) + 1}"
             like = plain if target != plain else ""
+            job_runner.claim(access, target, here, anyway=request.anyway)
             found = sync.contents(here, everything=request.everything)  # anew: a launch may take minutes
             sent = copying.push(
                 access, [(found.folder, found.names)], target, on_progress=on_progress, like=like

@@ -68,8 +68,11 @@ class Work:
         return [*self.at_work(desk).asks, *lost]
 
     def may_end(self, desk: Desk, verb: str, anyway: bool = False) -> None:
-        """Raises `NeedsDecision`, which lists it, where work would end with a desk's machine."""
-        if not anyway and (asks := self.at_work(desk).asks):
+        """Raises `NeedsDecision`, which lists it, where work would end or be lost with a desk's machine."""
+        if anyway:
+            return
+        # Who deletes a desk has said so of its disks; whatever works there is another matter.
+        if asks := self.at_work(desk).asks if verb == "down" else self.would_end(desk):
             fix = f"hotdesk {verb} {desk.name} --yes   # from Python: anyway=True"
             raise NeedsDecision(f"{desk.name} is at work: {'; '.join(asks)}.", "That would end.", fix)
 

@@ -133,6 +133,7 @@ def _queued(
         command=words,
         folder=str(Path.cwd()),
         push=not given["no_push"],
+        anyway=given["yes"],
         everything=given["all"],
         resume_command=given["resume_command"] or "",
         checkpoint=given["checkpoint"] or "",
