@@ -78,6 +78,7 @@ def test_up(cloud: FakeEc2, ask: Ask) -> None:
     assert paid(cloud) == {"instance": 1, "volume": 1}
 
 
+@pytest.mark.long
 def test_park_resume_elsewhere_and_down(cloud: FakeEc2, ask: Ask) -> None:
     well(ask(*ON_DEMAND))
     well(ask("ssh", "blue", "--", "echo monday > work.txt"))

@@ -313,7 +313,14 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("verb", "whole"), [("park", False), ("park", True), ("up", True), ("down", False), ("down", True)]
+    ("verb", "whole"),
+    [
+        ("park", False),
+        pytest.param("park", True, marks=pytest.mark.long),
+        ("up", True),
+        ("down", False),
+        pytest.param("down", True, marks=pytest.mark.long),
+    ],
 )
 def test_a_machine_whose_record_was_deleted_is_ended_before_its_disk_is_saved(
     hotdesk: Command, tmp_path: Path, verb: str, whole: bool

@@ -404,7 +404,8 @@ def test_a_machine_that_was_off_goes_on_with_its_job_at_once(
 
 @pytest.mark.usefixtures("no_watcher")
 @pytest.mark.parametrize(
-    ("leave", "back"), [("park", "resume"), ("park", "up"), ("stop", "start"), ("park", "")]
+    ("leave", "back"),
+    [("park", "resume"), pytest.param("park", "up", marks=pytest.mark.long), ("stop", "start"), ("park", "")],
 )
 def test_a_parked_job_goes_on_whoever_brings_its_desk_back(
     hotdesk: Command, home: Path, project: Path, leave: str, back: str

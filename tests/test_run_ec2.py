@@ -124,6 +124,7 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     assert laptop.said().count("once more\nresumed at") == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interruptions", [10])
 def test_ten_interruptions_change_no_bit(
     cloud: FakeEc2, desks: Command, home: Path, project: Path, interruptions: int
