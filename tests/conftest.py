@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -93,9 +94,13 @@ def hotdesk(home: Path) -> Iterator[Command]:
 def fake_ec2() -> Iterator[FakeEc2]:
     """The fake EC2, one for a process of pytest: it takes a second of a processor to start."""
     pytest.importorskip("moto", reason="moto is not installed")
+    from botocore import loaders
+
     from tests.fake_ec2.process import FakeEc2
 
-    with FakeEc2() as fake:
+    with pytest.MonkeyPatch.context() as patch, FakeEc2() as fake:
+        # Every session reads EC2's model anew, for half a second; all of this process may share one reading.
+        patch.setattr(loaders, "create_loader", functools.cache(loaders.create_loader))
         yield fake
 
 

@@ -254,6 +254,7 @@ def test_packs_that_are_gone_are_told_with_their_place(hotdesk: Command, tmp_pat
     assert hotdesk("ssh", "blue", "--", "cat", "file").stdout == "kept\n"
 
 
+@pytest.mark.long
 def test_a_lost_state_file_is_rebuilt_from_what_is_seen(hotdesk: Command, tmp_path: Path) -> None:
     assert hotdesk("up", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
@@ -317,7 +318,7 @@ def test_keys_that_were_deleted_are_told_and_made_anew(hotdesk: Command, tmp_pat
     [
         ("park", False),
         pytest.param("park", True, marks=pytest.mark.long),
-        ("up", True),
+        pytest.param("up", True, marks=pytest.mark.long),
         ("down", False),
         pytest.param("down", True, marks=pytest.mark.long),
     ],
@@ -395,7 +396,7 @@ def test_a_deletion_that_cannot_be_is_a_question_and_no_loop(hotdesk: Command, t
     assert hotdesk("down", "blue", "--yes").returncode == 0
 
 
-@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("running", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_disk_deleted_behind_our_back_is_never_taken_for_an_empty_one(
     hotdesk: Command, tmp_path: Path, running: bool
 ) -> None:

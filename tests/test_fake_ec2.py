@@ -67,9 +67,10 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHECKS)
 def test_plain_moto_does_not(name: str, moto: str, tmp_path: Path) -> None:
     from botocore.exceptions import ClientError  # type: ignore[import-untyped]

@@ -454,10 +454,11 @@ def test_it_costs_next_to_nothing() -> None:
 
 
 def test_an_idle_desk_parks_itself_and_comes_back(hotdesk: Command, tmp_path: Path) -> None:
-    up = hotdesk("up", "blue", "--idle", "0.1", HOTDESK_LOOK_SECONDS="0.5")
+    up = hotdesk("up", "blue", "--idle", "never", HOTDESK_LOOK_SECONDS="0.5")
     assert up.returncode == 0, up.stderr
     assert hotdesk("ssh", "blue", "--", "echo precious > work.txt; sync").returncode == 0
     assert hotdesk("stay", "blue", "1h").returncode == 0
+    assert hotdesk("up", "blue", "--idle", "0.1").returncode == 0
     time.sleep(9)
     [row] = json.loads(hotdesk("ls", "--json").stdout)
     assert (row["phase"], row["idle"]) == ("ready", "0.1 min")
@@ -470,5 +471,5 @@ def test_an_idle_desk_parks_itself_and_comes_back(hotdesk: Command, tmp_path: Pa
     log = json.loads(hotdesk("log", "blue", "--json").stdout)
     [left] = [r for r in log if r["step"] == "leave"]
     assert left["why"] == "idle for 0.1 minutes"
-    assert hotdesk("resume", "blue").returncode == 0
+    assert hotdesk("up", "blue", "--idle", "never").returncode == 0
     assert hotdesk("ssh", "blue", "--", "cat work.txt").stdout == "precious\n"

@@ -60,8 +60,14 @@ def home(rig: LocalRig, desk: Instance) -> Iterator[None]:
     rig.start(rig.stop(desk))
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        pytest.param(name, place, marks=() if place == at % 2 else pytest.mark.long)
+        for at, name in enumerate(NAMES)
+        for place in (0, 1)
+    ],
+)
 @pytest.mark.usefixtures("home")
 def test_settings_of_the_home_do_not_move_it(rig: LocalRig, desk: Instance, name: str, place: int) -> None:
     before = rig.provider.access(desk)

@@ -55,6 +55,7 @@ def test_nothing_is_launched_without_the_accounts_own_number(
     assert launches(real) == 0
 
 
+@pytest.mark.long
 def test_the_day_ends_with_nothing_left_and_says_what_differed(
     real: FakeEc2, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

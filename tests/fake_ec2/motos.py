@@ -6,6 +6,9 @@ the fake's ids, so what it said of them would be of another world.
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 _KEPT = {  # by noun: what may be done to it
     "Vpc": "Create Delete",
     "Vpcs": "Describe",
@@ -58,3 +61,18 @@ _KEPT = {  # by noun: what may be done to it
     "AccountAttributes": "Describe",
 }
 MOTOS = frozenset(f"{verb}{noun}" for noun, verbs in _KEPT.items() for verb in verbs.split())
+
+
+def keep_policies() -> None:
+    """AWS's own policies are read once; moto reads all 1,582 at every reset, for 0.17 s of a processor."""
+    from moto.iam.models import IAMBackend
+
+    read, kept = IAMBackend._init_aws_policies, {}
+
+    def copies(backend: Any) -> list[Any]:
+        account = backend.account_id, backend.region_name
+        if account not in kept:
+            kept[account] = read(backend)
+        return [copy.copy(policy) for policy in kept[account]]  # how often it is attached changes
+
+    IAMBackend._init_aws_policies = copies
