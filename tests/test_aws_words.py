@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.errors import Failing, Kind, Refused
-from hotdesk.core.model import Market, Offer
+from hotdesk.core.model import EndedBy, Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import account, network, quotas, tags
 from hotdesk.providers.aws.base_images import login_user
@@ -15,6 +15,7 @@ from hotdesk.providers.aws.disks import sizes_of
 from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
 from hotdesk.providers.aws.offers import as_offer
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.aws.survey import ended_by
 
 boto = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
 
@@ -250,3 +251,22 @@ def test_a_launch_token_is_one_exact_order_and_fits_ec2() -> None:
     assert len(order.token) <= 64
     assert order.token.isascii()
     assert len(order.name) <= 128
+
+
+@pytest.mark.parametrize(
+    ("code", "transition", "who"),
+    [
+        ("Client.InstanceInitiatedShutdown", "", EndedBy.GUEST),
+        ("Client.UserInitiatedShutdown", "User initiated (2026-11-23 12:00:00 GMT)", EndedBy.OWNER),
+        ("Client.UserInitiatedHibernate", "", EndedBy.OWNER),
+        ("", "User initiated (2026-11-23 12:00:00 GMT)", EndedBy.OWNER),
+        ("Server.SpotInstanceTermination", "", EndedBy.PROVIDER),
+        ("Server.InternalError", "User initiated", EndedBy.PROVIDER),
+        ("Client.InternalError", "User initiated", EndedBy.UNKNOWN),
+        ("", "", EndedBy.UNKNOWN),
+    ],
+)
+def test_who_ended_a_machine(code: str, transition: str, who: EndedBy) -> None:
+    """The codes of StateReason, EC2 API reference."""
+    reason = {"Code": code, "Message": f"{code}: words"} if code else None
+    assert ended_by({"StateReason": reason, "StateTransitionReason": transition}) is who

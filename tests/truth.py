@@ -10,9 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hotdesk.core.model import Disk, Image, Instance, Phase
+from hotdesk.core.model import Disk, EndedBy, Image, Instance, Phase
 
 GONE = frozenset({Phase.ENDING, Phase.ENDED})
+#: Who turned a machine off, by how this cloud's reason begins.
+ENDED_BY = {"User initiated": EndedBy.OWNER, "idle ": EndedBy.GUEST, "interrupted": EndedBy.PROVIDER}
 
 
 class Clock:
@@ -178,6 +180,11 @@ class Truth:
     def _change(self, thing: Thing, **changes: object) -> None:
         if changes.get("phase") in GONE:  # nothing is billed from here on
             thing.ended_at = min(thing.ended_at, self.clock.time)
+        if isinstance(thing.value, Instance) and "reason" in changes:
+            begins = str(changes["reason"]).startswith
+            changes["ended_by"] = next(
+                (by for words, by in ENDED_BY.items() if begins(words)), EndedBy.UNKNOWN
+            )
         thing.value = replace(thing.value, **changes)
         self._show(thing, thing.value)
 

@@ -43,6 +43,15 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+class EndedBy(StrEnum):
+    """Who turned a machine off, or ended it. Each cloud has a table of its own words for this."""
+
+    UNKNOWN = "unknown"
+    GUEST = "guest"  # the machine itself: its idle watch, or somebody who typed `shutdown` there
+    OWNER = "owner"  # somebody asked the cloud: hotdesk, or the console
+    PROVIDER = "provider"  # the cloud: an interruption, a fault
+
+
 class Market(StrEnum):
     ON_DEMAND = "on-demand"
     SPOT = "spot"
@@ -143,6 +152,7 @@ class Instance(Value, frozen=True):
     stopped_at: float = 0.0  # when it was last turned off, where the cloud tells; 0: it does not
     scratch_gib: float = 0.0  # of disks that are in no image, and lose everything when it stops
     reason: str = ""  # why it is in this phase, in the cloud's words
+    ended_by: EndedBy = EndedBy.UNKNOWN  # who turned it off, while it is off or going
     fix: str = ""  # what its owner must do before another start can go better, as a command
     progress: float | None = None  # 0..1 while pending
     proves_within: float = 0.0  # seconds from its start to a login, where it needs longer than others
@@ -187,6 +197,7 @@ class Disk(Value, frozen=True):
     parts: tuple[str, ...] = ()  # the machine's other disks, which are saved and deleted with this one
     lacks: str = ""  # which of its machine's disks are not to be found
     held_by: str = ""  # another machine that has it in use: it is neither gone nor to be had
+    fix: str = ""  # the command that frees it
     doomed: bool = False  # its owner asked for it to be gone, here or at another computer
     owner: str = ""  # whose it is, where its cloud is shared; "": made before anybody said so
 

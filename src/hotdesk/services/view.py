@@ -13,7 +13,7 @@ from hotdesk.core.findings import Remark
 from hotdesk.core.lifecycle.adopt import adoptable
 from hotdesk.core.lifecycle.descent import described, machine_of, own
 from hotdesk.core.lifecycle.shutdown import left, powered
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Phase, Seen, Value
+from hotdesk.core.model import Desk, Disk, EndedBy, Goal, Image, Instance, Phase, Seen, Value
 from hotdesk.core.ports import Access, Clock
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.explain import question_of
@@ -50,6 +50,7 @@ class View(Value, frozen=True):
     image: str = ""  # the newest verified image
     image_time: float | None = None
     why: str = ""  # what is behind this phase
+    ended_by: EndedBy = EndedBy.UNKNOWN  # who turned its machine off
     holder: str = ""  # the process that acts on it now
     since: float = 0.0
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
@@ -102,6 +103,7 @@ def view_of(
         image=image.id if image else "",
         image_time=image.taken_at if image else None,
         why=machine.reason if machine else _unseen(seen),
+        ended_by=machine.ended_by if machine else EndedBy.UNKNOWN,
         holder=holder,
         since=desk.since,
         idle=idle,

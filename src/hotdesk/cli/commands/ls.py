@@ -6,6 +6,7 @@ import click
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
+from hotdesk.core.model import EndedBy
 from hotdesk.services.view import View
 
 _MARKS = {
@@ -126,7 +127,7 @@ def kept_words(view: View) -> list[str]:
 
 def left_words(view: View) -> str:
     """What became of a desk whose machine was turned off by somebody else, and is not there to be used."""
-    if view.why.startswith(("idle ", "its lease ", "deadline:")):
+    if view.ended_by is EndedBy.GUEST:
         how = f"has ended itself ({view.why})"
     else:
         how = "was turned off, by itself or in the console"

@@ -191,13 +191,11 @@ def delete_everything(desk: Desk, seen: Seen) -> list[AnyStep]:
 
 def in_use(disk: Disk, desk: Desk, then: str) -> Ask:
     """A question about a disk that another machine has."""
-    volume = disk.id.rpartition("/")[2]
-    detach = f"aws ec2 detach-volume --region {disk.region} --volume-id {volume}"
     return Ask(
         what=f"A disk of {desk.name} is in use at {disk.held_by}: {disk.id}.",
         ids=(disk.id,),
         why="It is attached to a machine that is not this desk's, so hotdesk can neither save nor delete it.",
-        fix=f"{detach} && {then}" if desk.provider == "aws" else then,
+        fix=f"{disk.fix} && {then}" if disk.fix else then,
         unsure=True,
     )
 

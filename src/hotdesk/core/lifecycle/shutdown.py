@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from hotdesk.core.lifecycle.descent import holds_proven
 from hotdesk.core.lifecycle.history import Past
-from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Seen
+from hotdesk.core.model import Desk, EndedBy, Goal, Image, Instance, Phase, Seen
 from hotdesk.core.steps import Bake, Copy, Delete, Leave, Prove, Stop
 
-#: How the reason of a machine's end begins when the watch at the desk has ended it (guest/idle.py),
-#: and what EC2 says of a machine that was shut down from within, whoever typed that there.
-_WORDS = (
-    "idle ",
-    "its lease ",
-    "deadline:",
-    "Instance initiated shutdown",
-    "Client.InstanceInitiatedShutdown",
-)
+_OFF = frozenset({Phase.STOPPED, Phase.ENDED})
 
 
 def ended_itself(machine: Instance) -> bool:
     """Whether a machine was turned off at the desk, and neither by hotdesk nor by its cloud."""
-    off = machine.phase in {Phase.STOPPED, Phase.ENDED}
-    return off and machine.reason.startswith(_WORDS)
+    return machine.phase in _OFF and machine.ended_by is EndedBy.GUEST
 
 
 def ended_alone(seen: Seen) -> Instance | None:
@@ -75,7 +66,7 @@ def left(desk: Desk, seen: Seen, past: Past) -> Leave | None:
 
 def _turned_off(machine: Instance) -> bool:
     """Whether somebody asked the cloud to turn it off, and nothing happened to it by itself."""
-    return machine.phase in {Phase.STOPPED, Phase.ENDED} and machine.reason.startswith("User initiated")
+    return machine.phase in _OFF and machine.ended_by is EndedBy.OWNER
 
 
 def _by_us(machine: Instance, past: Past) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.core.model import Disk, EndedBy, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import hardware, network, tags
 from hotdesk.providers.aws.account import ListPrice, qualified
@@ -134,6 +134,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         scratch_gib=tags.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
+        ended_by=ended_by(raw) if phase not in {Phase.READY, Phase.PENDING} else EndedBy.UNKNOWN,
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
     )
 
@@ -189,6 +190,23 @@ def _turned_off(raw: Raw) -> float:
     """When a machine was last turned off; EC2 tells in words: "User initiated (2026-11-23 12:00:00 GMT)"."""
     told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", str(raw.get("StateTransitionReason") or ""))
     return time_of(f"{told[1]}+00:00") if told else 0.0
+
+
+_ENDED_BY = {
+    "Client.InstanceInitiatedShutdown": EndedBy.GUEST,
+    "Client.UserInitiated": EndedBy.OWNER,  # …Shutdown, …Hibernate
+    "Server.": EndedBy.PROVIDER,  # …SpotInstanceTermination, …InternalError
+}
+
+
+def ended_by(raw: Raw) -> EndedBy:
+    """Who ended a machine, by the code of the state reason (EC2 API reference, StateReason)."""
+    code = str((raw.get("StateReason") or {}).get("Code") or "")
+    for begins, who in _ENDED_BY.items():
+        if code.startswith(begins):
+            return who
+    asked = str(raw.get("StateTransitionReason") or "").startswith("User initiated")
+    return EndedBy.OWNER if asked and not code else EndedBy.UNKNOWN
 
 
 def _why(raw: Raw) -> str:
@@ -250,6 +268,9 @@ def _in_order(disks: Mapping[str, Raw], saved: Mapping[str, set[str]]) -> list[R
     return [disks[first], *(disk for device, disk in disks.items() if device != first)]
 
 
+_DETACH = "aws ec2 detach-volume"
+
+
 def _disk(
     found: Found, volumes: list[Raw], stored: Storing, by_name: dict[str, Raw], held: list[Raw]
 ) -> Disk:
@@ -281,6 +302,7 @@ def _disk(
         line=tags.line_of(told),
         doomed=told.get("goal") == "gone",
         held_by=_holder(first) if first in held else "",
+        fix=f"{_DETACH} --region {found.region} --volume-id {first['VolumeId']}" if first in held else "",
         started_at=time_of(machine.get("LaunchTime")) if machine else None,
         size_gib=float(sum(raw["Size"] for raw in volumes)),
         made_at=time_of(first.get("CreateTime")),

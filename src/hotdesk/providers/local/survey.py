@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hotdesk.core.errors import Kind
-from hotdesk.core.model import Disk, Image, Instance, Leftover, Phase, Survey
+from hotdesk.core.model import Disk, EndedBy, Image, Instance, Leftover, Phase, Survey
 from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders, plain
 from hotdesk.system import is_locked
@@ -100,9 +100,14 @@ def _instance(id_: str, machine: _Machine, record: records.Machine) -> Instance:
         arch=order.offer.arch,
         gpu=order.offer.gpu,
         reason=reason,
+        ended_by=EndedBy.GUEST if reason.startswith(_OWN_END) else EndedBy.UNKNOWN,
         fix=run.fix if run and phase is Phase.STOPPED else "",
         progress=progress,
     )
+
+
+#: How the reason of a machine begins that was ended by the watch at the desk (guest/idle.py).
+_OWN_END = ("idle ", "its lease ", "deadline:")
 
 
 def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, records.Run | None]:
