@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk import __version__
 from tests.conftest import Command
 from tests.local_rig import tool
 
@@ -26,7 +27,8 @@ def test_a_settings_error_is_said_once(hotdesk: Command, home: Path) -> None:
 
 
 def test_halves_of_keys_and_limits_that_a_desk_was_not_told(hotdesk: Command, tmp_path: Path) -> None:
-    """1. Up. 2. The public half is lost, then another's. 3. --fix. 4. The desk's limits are lost."""
+    """1. Up. 2. The public half is lost, then another's. 3. --fix. 4. The desk's limits are lost. 5. Its
+    programs are of another version."""
     assert hotdesk("up", "blue", "--lease", "2h", "--idle", "never").returncode == 0
     assert bad(hotdesk, "blue") == []
     public = tmp_path / "state" / "desks" / "blue" / "id_ed25519.pub"
@@ -46,6 +48,20 @@ def test_halves_of_keys_and_limits_that_a_desk_was_not_told(hotdesk: Command, tm
     assert "does not know when" in limits["what"]
     assert hotdesk(*limits["fix"].partition("#")[0].split()[1:]).returncode == 0
     assert bad(hotdesk, "blue") == []
+
+    def other_version() -> list[str]:
+        """What is said of another hotdesk at the desk: what it is, and what to do."""
+        said = json.loads(hotdesk("doctor", "blue", "--json").stdout)
+        return [f"{f['what']} {f['fix']}" for f in said if " at blue" in f["what"]]
+
+    assert not other_version()
+    [written] = (tmp_path / "state").glob("local/machines/*/version")
+    assert written.read_text() == __version__
+    for there, mended in (("0.0.9", "hotdesk stop blue && hotdesk start blue"), ("99.0", '"hotdesk>=99.0"')):
+        written.write_text(there)
+        [words] = other_version()
+        assert f"{there} at blue" in words
+        assert mended in words
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640])

@@ -158,6 +158,7 @@ class Instance(Value, frozen=True):
     proves_within: float = 0.0  # seconds from its start to a login, where it needs longer than others
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
     computer: str = ""  # the computer that launched it, where that is written down
+    version: str = ""  # the hotdesk whose programs run on it, where that is written down
     reported: bool = False  # somebody was told that it can be used, here or at another computer
     never_ran: bool = False  # the cloud ended it before it ran: nobody has worked on its disk
     doomed: bool = False  # its owner asked for it to be gone, here or at another computer

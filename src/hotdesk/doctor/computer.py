@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import hotdesk
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Finding
 from hotdesk.providers import registry
@@ -17,6 +19,7 @@ LEAST_FREE_GIB = 2.0
 
 def findings(folder: Path) -> Iterator[Finding]:
     """`folder` is where hotdesk keeps its state."""
+    yield Finding(level="ok", what=f"hotdesk {hotdesk.__version__}, Python {platform.python_version()}.")
     yield from _programs()
     yield from _packages()
     yield from _jupyter_of_old()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hotdesk
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.findings import Finding
@@ -78,8 +81,10 @@ def _desk(services: Services, desk: Desk, survey: Survey) -> Iterator[Finding]:
             fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}",
         )
         return
-    if seen.live is not None and seen.live.open_to:
-        yield _open(desk, seen.live)
+    if seen.live is not None:
+        yield from _version(desk, seen.live)
+        if seen.live.open_to:
+            yield _open(desk, seen.live)
     steps = plan(desk, seen, services.store.past(desk), services.clock.now())
     match steps:
         case []:
@@ -100,6 +105,27 @@ def _desk(services: Services, desk: Desk, survey: Survey) -> Iterator[Finding]:
                 why=step.why,
                 fix=f"hotdesk watch --once {desk.name}",
             )
+
+
+def _version(desk: Desk, machine: Instance) -> Iterator[Finding]:
+    """Whether the programs at the desk are of another hotdesk than the one here."""
+    here, there = hotdesk.__version__, machine.version
+    if there in {"", here}:
+        return
+    again = "park" if cloud(desk.provider).rented else "stop"
+    newer = _numbers(there) > _numbers(here)
+    yield Finding(
+        level="note",
+        what=f"hotdesk is {here} here, and {there} at {desk.name}.",
+        why="What runs at a desk came with its last start: what only the newer one has may be missing there.",
+        fix=f'{sys.executable} -m pip install --upgrade "hotdesk>={there}"'
+        if newer
+        else f"hotdesk {again} {desk.name} && hotdesk {'resume' if again == 'park' else 'start'} {desk.name}",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def _open(desk: Desk, machine: Instance) -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hotdesk
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import is_shipped
@@ -118,6 +119,7 @@ def run_request(
         image=order.image_id,
         line=tags.line(base.line),
         computer=computer,
+        version=hotdesk.__version__,
     )
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if spot else [])]
     size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))

@@ -118,6 +118,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         image_id=told.get("image", ""),
         line=tags.line_of(told),
         computer=told.get("computer", ""),
+        version=told.get("version", ""),
         reported=told.get("reported") == "1",
         never_ran=phase is Phase.ENDED and _never_ran(raw),
         doomed=told.get("goal") == "gone",

@@ -23,6 +23,7 @@ hotdesk:line        0badc0de@rvqk2g,…       the saves that a machine comes fro
 hotdesk:machine     the name of the machine whose work an image or a snapshot holds
 hotdesk:reported    1                       a login to the machine was proven, and its owner told
 hotdesk:computer    laptop                  the computer that launched a machine: its key opens it
+hotdesk:version     0.2.0                   the hotdesk whose programs run on a machine
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what an image must hold to be whole
 hotdesk:moved       4                       the desk's generation that a machine was given its type for

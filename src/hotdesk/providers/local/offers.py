@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -11,11 +12,15 @@ import sys
 
 import msgspec
 
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Market, Offer, Want
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.local.paths import plain
 
 CPU_TYPE, GPU_TYPE = "local.cpu", "local.gpu"
 REGION, ZONE = "local", "here"
+_NEEDED = ("argon2", "asyncssh", "blake3", "ipykernel", "jupyterlab", "pip", "psutil", "zstandard")
 
 
 def offers(want: Want) -> tuple[Offer, ...]:
@@ -26,6 +31,28 @@ def offers(want: Want) -> tuple[Offer, ...]:
     if not sold_there(wished, Place("local", REGION, ZONE), Market.ON_DEMAND):
         return ()
     return tuple(_offer(kind) for kind in _types() if fits(wished, kind))
+
+
+def check(order: LaunchOrder) -> None:
+    """Raise `Refused` for an order that this computer cannot serve."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Refused(
+            Kind.BAD_REQUEST,
+            f"a local desk needs Python packages that are not installed: {', '.join(missing)}",
+            fix=f'{sys.executable} -m pip install "hotdesk[local]"',
+        )
+    if order.base_image:
+        raise Refused(Kind.BAD_REQUEST, f"there is no base image {order.base_image} on this computer")
+    if not plain(order.name) or not plain(order.desk):
+        raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
+    types = [CPU_TYPE, GPU_TYPE]
+    if order.offer.instance_type not in types:
+        raise Refused(
+            Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
+        )
+    if order.offer.instance_type == GPU_TYPE and not has_gpu():
+        raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")
 
 
 def has_gpu() -> bool:

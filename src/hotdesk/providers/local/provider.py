@@ -92,10 +92,10 @@ class Local:
     # ---- machines --------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> str:
-        from hotdesk.providers.local import orders
+        from hotdesk.providers.local import offers as hardware
 
         id_ = order.name
-        orders.check(order)
+        hardware.check(order)
         keys = self._keys(order.desk)
         self.folders.make()
         with self._in_order():

@@ -100,10 +100,17 @@ def _instance(id_: str, machine: _Machine, record: records.Machine) -> Instance:
         arch=order.offer.arch,
         gpu=order.offer.gpu,
         reason=reason,
+        version=_version(machine.folder),
         ended_by=EndedBy.GUEST if reason.startswith(_OWN_END) else EndedBy.UNKNOWN,
         fix=run.fix if run and phase is Phase.STOPPED else "",
         progress=progress,
     )
+
+
+def _version(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (folder / "version").read_text("utf-8")
+    return ""
 
 
 #: How the reason of a machine begins that was ended by the watch at the desk (guest/idle.py).

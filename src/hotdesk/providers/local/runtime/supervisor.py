@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+import hotdesk
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.loopback import usual_port
 from hotdesk.providers.local import offers, records
@@ -60,6 +61,8 @@ class Machine:
         if machine is None or run is None:
             raise Stopped(f"{id_} has no readable record")
         self.machine, self.run = machine, run
+        with contextlib.suppress(OSError):
+            (self.folder / "version").write_text(hotdesk.__version__, "utf-8")
         self.desk = machine.order.desk
         self.disk = self.folders.disk(self.desk)
         self._short_lives = 0  # how many starts of Jupyter in a row have not lasted
