@@ -26,7 +26,6 @@ from hotdesk.core.jobs import (
     Fetch,
     Follow,
     Job,
-    Look,
     Pause,
     Ready,
     Record,
@@ -63,68 +62,67 @@ def seen(id_: str = "1-a", **more: object) -> dict[str, SeenJob]:
 
 
 def test_a_job_from_its_asking_to_a_parked_desk() -> None:
-    assert plan_jobs(DESK, True, [], None) is None
-    assert isinstance(plan_jobs(DESK, False, [ONE, TWO], None), Ready)
-    assert isinstance(plan_jobs(DESK, True, [ONE, TWO], None), Look)
-    match plan_jobs(DESK, True, [ONE, TWO], {}):
+    assert plan_jobs(DESK, [], None) is None
+    assert isinstance(plan_jobs(DESK, [ONE, TWO], None), Ready)
+    match plan_jobs(DESK, [ONE, TWO], {}):
         case Start(job=job, attempt=1):
             assert job == ONE
         case other:
             raise AssertionError(other)
-    assert isinstance(plan_jobs(DESK, True, [ONE, TWO], seen(alive=True, phase="begun")), Follow)
-    match plan_jobs(DESK, True, [ONE, TWO], seen(phase="running", attempt=3)):
+    assert isinstance(plan_jobs(DESK, [ONE, TWO], seen(alive=True, phase="begun")), Follow)
+    match plan_jobs(DESK, [ONE, TWO], seen(phase="running", attempt=3)):
         case Start(attempt=4, restore=0):
             pass
         case other:
             raise AssertionError(other)
-    match plan_jobs(DESK, True, [ONE, TWO], seen(phase="ended", exit_status=3)):
+    match plan_jobs(DESK, [ONE, TWO], seen(phase="ended", exit_status=3)):
         case Record(exit_status=3):
             pass
         case other:
             raise AssertionError(other)
     first = change(ONE, result=OK)
-    match plan_jobs(DESK, True, [first, TWO], None):
+    match plan_jobs(DESK, [first, TWO], None):
         case Settle(goal=None):  # the other is next
             pass
         case other:
             raise AssertionError(other)
-    match plan_jobs(DESK, True, [first], None):
+    match plan_jobs(DESK, [first], None):
         case Settle(goal=Goal.PARKED):
             pass
         case other:
             raise AssertionError(other)
-    assert plan_jobs(DESK, True, [change(first, settled=True)], None) is None
+    assert plan_jobs(DESK, [change(first, settled=True)], None) is None
 
 
 def test_results_are_fetched_before_the_desk_is_left() -> None:
     job = change(ONE, result=OK, pull=("out",))
-    assert isinstance(plan_jobs(DESK, True, [job], {}), Fetch)
-    assert isinstance(plan_jobs(DESK, False, [job], None), Ready)
-    assert isinstance(plan_jobs(DESK, True, [change(job, pulled=True)], {}), Settle)
+    assert isinstance(plan_jobs(DESK, [job], {}), Fetch)
+    assert isinstance(plan_jobs(DESK, [job], None), Ready)
+    assert isinstance(plan_jobs(DESK, [change(job, pulled=True)], {}), Settle)
 
 
 def test_the_owner_comes_first() -> None:
     """A desk that its owner parks stays parked; one that is gone ends its jobs, one born later has none."""
     parked = change(DESK, goal=Goal.PARKED)
-    assert isinstance(plan_jobs(parked, False, [ONE], None), Rest)
+    assert isinstance(plan_jobs(parked, [ONE], None), Rest)
     stopped = change(DESK, goal=Goal.STOPPED)
-    match plan_jobs(stopped, False, [change(ONE, result=OK)], None):
+    match plan_jobs(stopped, [change(ONE, result=OK)], None):
         case Settle(goal=None):
             pass
         case other:
             raise AssertionError(other)
     for desk in (None, change(DESK, created_at=3.0), change(DESK, goal=Goal.GONE)):
-        assert isinstance(plan_jobs(desk, True, [ONE], None), Record)
+        assert isinstance(plan_jobs(desk, [ONE], None), Record)
 
 
 def test_cancelling() -> None:
     gone = change(ONE, cancelled=True)
-    assert isinstance(plan_jobs(DESK, True, [gone], {}), End)
-    assert isinstance(plan_jobs(DESK, True, [gone], seen(alive=True, phase="running")), End)
+    assert isinstance(plan_jobs(DESK, [gone], {}), End)
+    assert isinstance(plan_jobs(DESK, [gone], seen(alive=True, phase="running")), End)
     parked = change(DESK, goal=Goal.PARKED)
-    assert isinstance(plan_jobs(parked, False, [gone], None), Record)
+    assert isinstance(plan_jobs(parked, [gone], None), Record)
     second = change(TWO, cancelled=True)
-    match plan_jobs(DESK, True, [ONE, second], seen(alive=True, phase="running")):
+    match plan_jobs(DESK, [ONE, second], seen(alive=True, phase="running")):
         case Record(job=job):
             assert job.number == 2
         case other:
@@ -149,7 +147,7 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(
     status: dict[str, object], restore: int | None
 ) -> None:
     told = {"phase": "ended", "attempt": 2, "exit_status": 1, "seconds": 103.0, "seconds_before": 100.0}
-    act = plan_jobs(DESK, True, [ONE], seen(**{**told, **status}))
+    act = plan_jobs(DESK, [ONE], seen(**{**told, **status}))
     if restore is None:
         assert isinstance(act, Record)
     else:
@@ -161,7 +159,7 @@ def test_nothing_is_begun_on_a_machine_that_is_about_to_be_taken() -> None:
     """A job that left in time, on the notice, waits for its next machine; a false alarm ends that."""
     for asked, kind in ((-1.0, Start), (5.0, Pause), (TAKEN_SECONDS, Start)):
         told = seen(phase="interrupted", attempt=1, asked_seconds=asked)
-        assert isinstance(plan_jobs(DESK, True, [ONE], told), kind)
+        assert isinstance(plan_jobs(DESK, [ONE], told), kind)
 
 
 def test_a_job_that_never_writes_a_checkpoint_is_told_what_that_could_cost() -> None:
@@ -288,7 +286,7 @@ def test_a_job_costs_what_its_desk_costs_while_it_runs(tmp_path: Path) -> None:
         log.touch()  # it was fetched before
         runs = Runs(store=store, clock=clock, access=lambda desk: None, settle=lambda name: None)
         told = seen(job.id, phase="ended", exit_status=0, seconds=990.0)
-        act = plan_jobs(DESK, True, store.jobs(), told)
+        act = plan_jobs(DESK, store.jobs(), told)
         assert isinstance(act, Record)
         runs.take(act, told)
         result = store.job("blue").result

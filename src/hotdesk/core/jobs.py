@@ -129,10 +129,6 @@ class Ready(Act, frozen=True, kw_only=True):
     waits: bool = False  # without a machine for now, as the policy says
 
 
-class Look(Act, frozen=True, kw_only=True):
-    """Ask the desk."""
-
-
 class Start(Act, frozen=True, kw_only=True):
     """Begin exactly this attempt: asked twice, it begins once."""
 
@@ -198,15 +194,13 @@ class Rest(Act, frozen=True, kw_only=True):
     job: Job
 
 
-AnyAct = Ready | Look | Start | Follow | Pause | Notify | Shift | End | Record | Fetch | Settle | Rest
+AnyAct = Ready | Start | Follow | Pause | Notify | Shift | End | Record | Fetch | Settle | Rest
 
 
-def plan_jobs(
-    desk: Desk | None, ready: bool, jobs: Sequence[Job], seen: Mapping[str, SeenJob] | None
-) -> AnyAct | None:
+def plan_jobs(desk: Desk | None, jobs: Sequence[Job], seen: Mapping[str, SeenJob] | None) -> AnyAct | None:
     """The next thing to do for a desk's jobs, in the order they were asked for; None when all is done.
 
-    `ready`: whether its machine runs. `seen`: what the desk said just now, None before it was asked.
+    `seen`: what the desk said just now. None: it was not asked, and `Ready` says where it has to be.
     """
     left = sorted((j for j in jobs if not j.settled), key=lambda j: j.number)
     if not left:
@@ -231,10 +225,8 @@ def plan_jobs(
         return Record(job=job, exit_status=None, why="cancelled while the desk was away")
     if desk.goal is not Goal.RUNNING:
         return Rest(job=job, why=f"{desk.name} is wanted {desk.goal}; the job goes on when it runs again")
-    if not ready:
-        return Ready(why=f"{desk.name} is wanted for job {job.number}")
     if seen is None:
-        return Look(why="how far the job is stands at the desk")
+        return Ready(why=f"{desk.name} is wanted for job {job.number}")
     if job.result is not None:
         return Fetch(job=job, why=f"the results of job {job.number}")
     return _of(job, seen.get(job.id))

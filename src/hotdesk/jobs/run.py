@@ -29,7 +29,6 @@ from hotdesk.core.jobs import (
     Fetch,
     Follow,
     Job,
-    Look,
     Notify,
     Pause,
     Ready,
@@ -99,12 +98,10 @@ class Runs:
         """
         desk, jobs = self.store.find(name), self.store.jobs(name, unsettled=True)
         seen: dict[str, SeenJob] = {}
-        act = plan_jobs(desk, False, jobs, None)
+        act = plan_jobs(desk, jobs, None)
         if isinstance(act, Ready) and desk is not None and (access := self.access(desk)):
-            act = plan_jobs(desk, True, jobs, None)
-            if isinstance(act, Look):
-                seen = {job.id: job for job in job_runner.look(access).jobs}
-                act = plan_jobs(desk, True, jobs, seen)
+            seen = {job.id: job for job in job_runner.look(access).jobs}
+            act = plan_jobs(desk, jobs, seen)
         if mine and desk is not None and act is not None:
             act = self.placing.reconsidered(desk, act, [j for j in jobs if not j.settled], seen)
         return act, seen
@@ -133,7 +130,7 @@ class Runs:
                 job_runner.notice(self._reach(job.desk))
             case Shift(job=job):
                 self._shift(job, act)
-            case Ready() | Look() | Follow() | Pause() | Rest():
+            case Ready() | Follow() | Pause() | Rest():
                 pass  # nothing that is ours to do
 
     # ---- loops ---------------------------------------------------------------------------------------
@@ -219,7 +216,7 @@ class Runs:
                 act, seen = self.next(name)
                 if act is not None:
                     self.take(act, seen)
-                    acted |= not isinstance(act, Ready | Look | Follow | Pause | Rest)
+                    acted |= not isinstance(act, Ready | Follow | Pause | Rest)
             except (HotdeskError, OSError):  # this desk is looked at again in a moment, the others now
                 continue
         return acted
