@@ -13,7 +13,7 @@ from hotdesk.providers.aws import account, network, quotas, tags
 from hotdesk.providers.aws.base_images import login_user
 from hotdesk.providers.aws.disks import sizes_of
 from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
-from hotdesk.providers.aws.offers import as_offer
+from hotdesk.providers.aws.hardware import as_type
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import ended_by
 
@@ -214,12 +214,14 @@ def test_a_fraction_of_a_gpu_is_a_fraction_and_other_makers_gpus_are_no_offer() 
         "MemoryInfo": {"SizeInMiB": 32768},
         "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
     }  # fmt: skip
-    offer = as_offer(raw)
+    offer = as_type(raw)
     assert offer is not None
     assert (offer.gpu, offer.gpu_count, offer.vcpus, offer.memory_gib) == ("L4", 0.25, 8, 32.0)
     assert 5 < offer.gpu_memory_gib < 6
     raw["GpuInfo"]["Gpus"][0]["Manufacturer"] = "AMD"  # type: ignore[index]
-    assert as_offer(raw) is None
+    other = as_type(raw)
+    assert other is not None
+    assert (other.gpu, other.accelerator) == ("", "L4"), "an accelerator, and no GPU of ours"
 
 
 def test_a_configured_address_is_used_as_it_is_and_a_wrong_one_is_explained() -> None:
