@@ -204,7 +204,7 @@ OFFERS = (
 def test_what_cannot_be_is_said_up_front() -> None:
     hour = 3600.0
     assert agree(OFFERS, 0.0, None, None) is None
-    with pytest.raises(Usage, match="Nobody knows"):
+    with pytest.raises(Usage, match="is unknown"):
         agree(OFFERS, 0.0, hour, None)
     with pytest.raises(NotAllowed) as late:
         agree(OFFERS, 10 * hour, 10 * hour, None)
