@@ -20,7 +20,6 @@ import msgspec
 
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache
-from hotdesk.parallel import side_by_side
 
 AWS_REGIONS = {
     "af-south-1": "Cape Town",
@@ -262,6 +261,8 @@ def _look_up(
     def ask(host: str, port: int) -> _Address:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return family, where  # type: ignore[return-value]
+
+    from hotdesk.parallel import side_by_side
 
     calls = [partial(ask, *where) for where in hosts.values()]
     answers = side_by_side(calls, len(calls), max(0.0, until - time.perf_counter()))

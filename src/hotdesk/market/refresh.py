@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from hotdesk.core import clouds
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
@@ -23,8 +22,6 @@ from hotdesk.core.ports import Cache
 from hotdesk.core.pricelist import ESTIMATED, Gathering, Lacks, Told, is_estimate, is_shipped
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
 from hotdesk.market.shipped import shipped
-from hotdesk.parallel import side_by_side
-from hotdesk.providers import registry
 
 if TYPE_CHECKING:
     from hotdesk.market.history import History
@@ -126,6 +123,9 @@ def refreshed(
     the types that `names` picks out of all there are, where it picks any. What a price list did not tell in
     time is the shipped table's, said in `lacks`, and asked for next time.
     """
+    from hotdesk.core import clouds
+    from hotdesk.providers import registry  # on first use: the cache answers without any cloud
+
     before = known(cache).catalog
     cache.keep("offers-tried", b"", now)
     asked = Gathering(
@@ -196,7 +196,9 @@ def price_history(
     names: Sequence[str], places: Sequence[str], now: float, settings: Callable[[str], Any]
 ) -> History:
     """What spot cost in the last 90 days, as the accounts at hand tell it. Raises what keeps one silent."""
+    from hotdesk.core import clouds
     from hotdesk.market.history_files import gather_raw
+    from hotdesk.providers import registry
 
     rows: list[Any] = []
     notes: tuple[str, ...] = ()
@@ -211,6 +213,7 @@ def _side_by_side(
     jobs: dict[str, Callable[[], None]], progress: Callable[[str], None], limit_seconds: float
 ) -> dict[str, str]:
     """Run jobs in threads; what went wrong with each. One that is not done in time is left behind."""
+    from hotdesk.parallel import side_by_side
 
     def run(name: str, job: Callable[[], None]) -> None:
         job()
