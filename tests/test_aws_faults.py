@@ -12,12 +12,13 @@ import pytest
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
-from hotdesk.providers.aws import disks, exposure, hostkeys, images, instances, inventory, network
+from hotdesk.providers.aws import disks, exposure, images, instances, inventory, network
 from hotdesk.providers.aws import errors as words
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.cloud import hostkeys
+from hotdesk.providers.cloud.caller import Computer
 from tests.aws_desk import HOME, TWO_DISKS, Laptop, offer, quick
 from tests.fake_ec2.process import FakeEc2
 

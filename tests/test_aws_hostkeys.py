@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.providers.aws.hostkeys import is_whole, on_console
+from hotdesk.providers.cloud.hostkeys import is_whole, on_console
 from tests.aws_desk import console, host_key
 from tests.local_rig import tool
 

@@ -16,6 +16,7 @@ from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
 from hotdesk.providers.aws.hardware import as_type
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import ended_by
+from hotdesk.providers.cloud import vocabulary
 
 boto = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
 
@@ -181,7 +182,7 @@ def test_tags_of_other_people_are_not_read_as_ours() -> None:
     ]
     assert tags.read(listed) == {"desk": "blue"}
     assert tags.is_ours(listed)
-    assert tags.generation({"generation": "x"}) == 0
+    assert vocabulary.generation({"generation": "x"}) == 0
 
 
 @pytest.mark.parametrize(

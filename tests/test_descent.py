@@ -14,7 +14,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
 from hotdesk.core.steps import Ask, Bake, Copy, Delete, Done, Launch, LaunchOrder, Prove, Row, Start
-from hotdesk.providers.aws import tags
+from hotdesk.providers.cloud import vocabulary
 from tests.laptop import HERE, SPOT, THERE, Laptop, a_desk, reach, until
 from tests.sim import Cloud, Faults, offers
 
@@ -97,25 +97,25 @@ def test_a_tag_may_say_anything() -> None:
     """A machine that claims to descend from itself, and lines that are no lines."""
     loop = replace(SAVED, image_id=SAVED.id)
     assert Descent(Seen(images=(loop,))).history(loop)
-    assert tags.line_of({"line": "abc@zz zz,@,def"}) is not None
-    assert tags.line_of({}) is None
-    assert tags.line_of({"line": "-"}) == ()
-    told = tags.line_of({"line": "abc@zz zz"})
-    assert tags.line(told or ()) == "abc@0", "what is launched from it says that it holds nothing"
+    assert vocabulary.line_of({"line": "abc@zz zz,@,def"}) is not None
+    assert vocabulary.line_of({}) is None
+    assert vocabulary.line_of({"line": "-"}) == ()
+    told = vocabulary.line_of({"line": "abc@zz zz"})
+    assert vocabulary.line(told or ()) == "abc@0", "what is launched from it says that it holds nothing"
     for word in ("nan", "inf", "-inf"):
-        assert tags.number({"started": word}, "started") == 0.0
+        assert vocabulary.number({"started": word}, "started") == 0.0
 
 
 def test_a_line_fits_into_a_tag_and_keeps_the_latest() -> None:
     marks = [marked(f"hotdesk-blue-g{n}-{n:08x}", 1.7e9 + n) for n in range(40)]
-    text = tags.line(marks)
+    text = vocabulary.line(marks)
     assert len(text) <= 256
-    told = tags.line_of({"line": text})
+    told = vocabulary.line_of({"line": text})
     assert told == tuple(marks[-len(told or ()) :])
     assert len(told or ()) >= 14
     final = marked("hotdesk-blue-g1-0badc0de", float("inf"))
-    assert tags.line_of({"line": tags.line([final])}) == (final,)
-    assert tags.line([]) == "-"
+    assert vocabulary.line_of({"line": vocabulary.line([final])}) == (final,)
+    assert vocabulary.line([]) == "-"
 
 
 # ---- several beginnings --------------------------------------------------------------------------------
@@ -461,7 +461,7 @@ def test_a_row_of_another_computer_starts_nothing_of_another_beginning() -> None
 def test_a_start_comes_back_from_its_tag_to_the_last_digit(started: float) -> None:
     """A part of a second that is lost makes work look lost at the next computer."""
     line = (f"0badc0de@{started!r}", "feedbeef@1795967000.0")
-    assert tags.line_of({"line": tags.line(line)}) == line
+    assert vocabulary.line_of({"line": vocabulary.line(line)}) == line
 
 
 def test_the_line_of_a_launch_is_what_its_image_tells() -> None:

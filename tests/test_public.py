@@ -18,9 +18,9 @@ from hotdesk.core.errors import NeedsDecision, NotAllowed, Usage
 from hotdesk.core.model import Goal, Instance
 from hotdesk.doctor import Finding
 from hotdesk.doctor import desks as doctor
-from hotdesk.providers.aws.caller import GRACE_SECONDS, Computer
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.cloud.caller import GRACE_SECONDS, Computer
 from hotdesk.services.exposure import CALLER, who_may
 from hotdesk.system import SystemClock
 from tests.aws_desk import HOME, Laptop, offer

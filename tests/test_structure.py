@@ -79,6 +79,7 @@ def test_imports_go_downwards() -> None:
 
 def test_clouds_do_not_import_each_other_and_only_the_registry_names_them() -> None:
     clouds = {folder.name for folder in (SOURCE / "providers").iterdir() if (folder / "__init__.py").exists()}
+    clouds.remove("cloud")  # what they share
     wrong = [
         f"{file.relative_to(SOURCE)} imports {'.'.join(name)}"
         for file in FILES

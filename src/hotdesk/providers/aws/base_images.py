@@ -14,6 +14,7 @@ from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import disks, hardware, tags
 from hotdesk.providers.aws.account import Account, split
 from hotdesk.providers.aws.errors import answers, code
+from hotdesk.providers.cloud import vocabulary
 
 #: Where AWS and Canonical publish the newest images (reference: DLAMI release notes; Ubuntu on AWS).
 GPU_PARAMETER = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
@@ -224,13 +225,13 @@ def _licence(image: Mapping[str, Any]) -> str:
     return platform if platform != "Linux/UNIX" else f"product code {codes[0]}" if codes else ""
 
 
-def _line(told: tags.Tags) -> tuple[str, ...]:
+def _line(told: vocabulary.Tags) -> tuple[str, ...]:
     """The line of what is launched from an image with these tags; empty for one that is no desk's."""
     source = told.get("source", "")
     if not source:
         return ()
-    started = tags.number(told, "started") if source.partition("/")[2].startswith("i-") else FINAL
-    return (*(tags.line_of(told) or ()), marked(told.get("machine") or source, started))
+    started = vocabulary.number(told, "started") if source.partition("/")[2].startswith("i-") else FINAL
+    return (*(vocabulary.line_of(told) or ()), marked(told.get("machine") or source, started))
 
 
 def login_user(name: str, description: str = "") -> str:

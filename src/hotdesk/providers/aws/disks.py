@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hotdesk.providers.aws import tags
+from hotdesk.providers.cloud import vocabulary
 
 Raw = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ def written(snapshots: Mapping[str, str]) -> str:
     return text if len(text) <= LONGEST else ""
 
 
-def devices(told: tags.Tags) -> dict[str, str]:
+def devices(told: vocabulary.Tags) -> dict[str, str]:
     """Device -> snapshot of the disks that a launch made; empty where it made one, or did not write that."""
     pairs = [part.partition("=") for part in told.get("parts", "").split(",") if part]
     return {device: f"snap-{snap}" if snap else "" for device, _, snap in pairs}
@@ -48,13 +49,13 @@ def device_of(volume: Raw) -> str:
     return fitting[0] if len(fitting) == 1 else ""
 
 
-def sizes_of(told: tags.Tags) -> dict[str, int]:
+def sizes_of(told: vocabulary.Tags) -> dict[str, int]:
     """Device -> GiB of the disks in an image, as written down when it was asked for."""
     pairs = [part.partition("=") for part in told.get("disks", "").split(",") if part]
     return {device: int(size) for device, _, size in pairs if size.isdecimal()}
 
 
-def root_of(told: tags.Tags) -> str:
+def root_of(told: vocabulary.Tags) -> str:
     return told.get("root") or ROOT
 
 

@@ -21,8 +21,8 @@ from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import exposure, images, instances, network
 from hotdesk.providers.aws.account import Account, split
 from hotdesk.providers.aws.base_images import find_base
-from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import code, refusal
+from hotdesk.providers.cloud.caller import Computer
 
 #: Ids of the right form that name nothing.
 _NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",

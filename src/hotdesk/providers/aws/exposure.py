@@ -14,9 +14,10 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import instances, network, tags
 from hotdesk.providers.aws.account import Account
-from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.aws.network import NOTEBOOK, Group
+from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.caller import Computer
 
 #: How EC2 says that a machine can be in no further group, and the quota's code.
 _FULL = frozenset({"SecurityGroupsPerInterfaceLimitExceeded", "SecurityGroupsPerInstanceLimitExceeded"})
@@ -34,8 +35,8 @@ def group_request(vpc: str, desk: str, born: str) -> dict[str, Any]:
     return network.group_request(vpc, _told(desk, born), _said(desk))
 
 
-def _told(desk: str, born: str) -> tags.Tags:
-    return tags.of(desk, group_name(desk), born=born)
+def _told(desk: str, born: str) -> vocabulary.Tags:
+    return vocabulary.of(desk, group_name(desk), born=born)
 
 
 def _said(desk: str) -> str:

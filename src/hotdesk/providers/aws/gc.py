@@ -22,6 +22,7 @@ from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.survey import NAME, StoragePrice
+from hotdesk.providers.cloud import vocabulary
 
 FILTER_VALUES = 200  # EC2 refuses a filter of more: FilterLimitExceeded
 ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)
@@ -116,5 +117,5 @@ def _left(region: str, bare: str, kind: str, raw: Any, why: str, *, usd: float =
     return Leftover(
         id=qualified(region, bare), kind=kind, provider=NAME, region=region, desk=told.get("desk", ""),
         owner=told.get("owner", ""),
-        generation=tags.generation(told), usd_per_month=usd, made_at=time_of(made), why=why,
+        generation=vocabulary.generation(told), usd_per_month=usd, made_at=time_of(made), why=why,
     )  # fmt: skip

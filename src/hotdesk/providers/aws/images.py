@@ -20,6 +20,8 @@ from hotdesk.providers.aws import disks, tags
 from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.base_images import usable
 from hotdesk.providers.aws.errors import GONE, answers, code
+from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.vocabulary import Tags
 
 _FAILED = frozenset({"failed", "error", "invalid"})
 #: What an image says of itself as its machine did.
@@ -75,7 +77,7 @@ def _second(launched: Any) -> int:
     return int(launched.timestamp()) if launched else 0
 
 
-def image_request(order: BakeOrder, bare: str, made: tags.Tags) -> dict[str, Any]:
+def image_request(order: BakeOrder, bare: str, made: Tags) -> dict[str, Any]:
     """The arguments of CreateImage."""
     return {
         "InstanceId": bare,
@@ -122,7 +124,7 @@ def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None)
     others = [v["VolumeId"] for v in found.values() if v["VolumeId"] != bare]
     if others:  # each of them is in it, whichever an earlier image was taken of
         held = [marked(volume, FINAL) for volume in others]
-        made["line"] = tags.line([*(tags.line_of(told) or ()), *held])
+        made["line"] = vocabulary.line([*(vocabulary.line_of(told) or ()), *held])
     if disks.devices(told).keys() - found.keys():  # of a part only: what is missing is not in it
         made.pop("machine", None)
     return _begin(account, region, found, made)[root]
@@ -142,7 +144,7 @@ def _of_one_machine(account: Account, region: str, volume: Mapping[str, Any]) ->
 
 
 def _begin(
-    account: Account, region: str, volumes: Mapping[str, Mapping[str, Any]], made: tags.Tags
+    account: Account, region: str, volumes: Mapping[str, Mapping[str, Any]], made: Tags
 ) -> dict[str, str]:
     """Begin a snapshot of each volume, side by side; their ids by device.
 
@@ -164,7 +166,7 @@ def _begin(
     return begun
 
 
-def _snapshot(account: Account, region: str, device: str, volume: Mapping[str, Any], made: tags.Tags) -> str:
+def _snapshot(account: Account, region: str, device: str, volume: Mapping[str, Any], made: Tags) -> str:
     with answers():
         snapshot = account.ec2_once(region).create_snapshot(
             **snapshot_request(volume["VolumeId"], device, made)
@@ -172,7 +174,7 @@ def _snapshot(account: Account, region: str, device: str, volume: Mapping[str, A
     return str(snapshot["SnapshotId"])
 
 
-def snapshot_request(volume: str, device: str, made: tags.Tags) -> dict[str, Any]:
+def snapshot_request(volume: str, device: str, made: Tags) -> dict[str, Any]:
     """The arguments of CreateSnapshot, for a disk whose image is registered later."""
     return {
         "VolumeId": volume,
@@ -189,9 +191,9 @@ def _named(account: Account, region: str, name: str) -> list[Any]:
     return sorted(listed, key=disks.root_first)
 
 
-def image_tags(order: BakeOrder, told: tags.Tags, sizes: Mapping[str, int]) -> tags.Tags:
+def image_tags(order: BakeOrder, told: Tags, sizes: Mapping[str, int]) -> Tags:
     kept = {key: told[key] for key in _KEPT if told.get(key)}
-    return tags.of(
+    return vocabulary.of(
         order.desk,
         order.name,
         generation=order.generation,
@@ -282,7 +284,7 @@ def register(account: Account, snapshot_id: str) -> None:
         _already(account, region, told["name"], no)
 
 
-def _take_missing(account: Account, region: str, missing: Sequence[str], told: tags.Tags) -> None:
+def _take_missing(account: Account, region: str, missing: Sequence[str], told: Tags) -> None:
     """Take the snapshots that an order still lacks. Raises `Refused` (corrupt) where their disks are gone."""
     lost = Refused(Kind.CORRUPT, f"{told['name']} lacks {', '.join(missing)}, and its disks are gone.")
     try:
@@ -299,7 +301,7 @@ def _take_missing(account: Account, region: str, missing: Sequence[str], told: t
     _begin(account, region, {device: found[device] for device in missing}, _of_the_order(told))
 
 
-def _of_the_order(told: tags.Tags) -> tags.Tags:
+def _of_the_order(told: Tags) -> Tags:
     """A snapshot's tags without what is true of its own disk alone."""
     return {k: v for k, v in told.items() if k not in {"bake", "device"}}
 

@@ -12,12 +12,12 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
-from hotdesk.providers.aws import hostkeys, inventory, network, quotas, scopes, tags
+from hotdesk.providers.aws import inventory, network, quotas, scopes, tags
 from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.base_images import BaseImage, find_base
-from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import answers, code
-from hotdesk.system import write_atomically
+from hotdesk.providers.cloud import hostkeys, vocabulary
+from hotdesk.providers.cloud.caller import Computer
 
 #: A base image is often full when it comes: Python packages for deep learning need this much beside it.
 BASE_DISK_GIB = 64
@@ -96,7 +96,7 @@ def run_request(
 ) -> dict[str, Any]:
     """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
     offer, spot = order.offer, order.offer.market is Market.SPOT
-    told = tags.of(
+    told = vocabulary.of(
         order.desk,
         order.name,
         generation=order.generation,
@@ -117,7 +117,7 @@ def run_request(
         parts=base.parts,
         keys=base.keys or order.name,
         image=order.image_id,
-        line=tags.line(base.line),
+        line=vocabulary.line(base.line),
         computer=computer,
         version=hotdesk.__version__,
     )
@@ -333,9 +333,3 @@ def _console(account: Account, region: str, bare: str) -> str:
         with answers():
             shown = ec2.get_console_output(InstanceId=bare)
     return str(shown.get("Output") or "")
-
-
-def pin(path: Path, alias: str, keys: list[str]) -> None:
-    """Write a known_hosts file for one machine, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(path, "".join(f"{alias} {key}\n" for key in keys))

@@ -16,6 +16,7 @@ from hotdesk.providers.aws import outage, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
+from hotdesk.providers.cloud.vocabulary import Tags
 
 #: How long a region that held nothing of ours, or its free things, are not asked again by one process.
 QUIET_SECONDS = 20.0
@@ -34,7 +35,10 @@ class Found:
     """What one region answered, as EC2 tells it."""
 
     def __init__(
-        self, region: str, answers_: Mapping[str, list[Any]], lost: Mapping[str, tags.Tags] | None = None
+        self,
+        region: str,
+        answers_: Mapping[str, list[Any]],
+        lost: Mapping[str, Tags] | None = None,
     ) -> None:
         """`lost`: the tags of machines that nobody can read now, by their id: see outage.py."""
         self.region = region
@@ -168,7 +172,7 @@ def _read(
 
 def _without_a_zone(
     account: Account, region: str, told: dict[str, Any], memory: Memory
-) -> Mapping[str, tags.Tags]:
+) -> Mapping[str, Tags]:
     """Where nothing but machines could not be read, that may be one zone: those of the others are put in.
 
     What it returns are the tags of the machines that nobody can read now.

@@ -20,8 +20,9 @@ from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
 from hotdesk.providers.aws import subnets, tags
 from hotdesk.providers.aws.account import Account
-from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import answers, code
+from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.caller import Computer
 
 GROUP = "hotdesk"
 SHARED = {"name": GROUP}  # its tags: it is no desk's own
@@ -89,7 +90,7 @@ def find_groups(account: Account, region: str, *names: str) -> list[Group]:
     return list(found["SecurityGroups"])
 
 
-def group_request(vpc: str, told: tags.Tags = SHARED, said: str = SAID) -> dict[str, Any]:
+def group_request(vpc: str, told: vocabulary.Tags = SHARED, said: str = SAID) -> dict[str, Any]:
     """The arguments of CreateSecurityGroup."""
     return {
         "GroupName": told["name"],
@@ -105,7 +106,7 @@ def ensure_group(
     vpc: str,
     groups: Sequence[Group],
     *,
-    told: tags.Tags = SHARED,
+    told: vocabulary.Tags = SHARED,
     said: str = SAID,
 ) -> Group:
     """The VPC's group of that name, out of those found; made when there is none.
@@ -234,7 +235,9 @@ def key_request(order: LaunchOrder, public: str) -> dict[str, Any]:
     return {
         "KeyName": name,
         "PublicKeyMaterial": public.encode(),
-        "TagSpecifications": tags.specifications(["key-pair"], tags.of(order.desk, name, born=order.born)),
+        "TagSpecifications": tags.specifications(
+            ["key-pair"], vocabulary.of(order.desk, name, born=order.born)
+        ),
     }
 
 

@@ -15,13 +15,14 @@ import msgspec
 from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import CODES, answers, code
+from hotdesk.providers.cloud import vocabulary
 
 
 class Partly(msgspec.Struct, frozen=True):
     """What could be read of a region's machines, and the tags of those that nobody can read now."""
 
     reservations: list[Any]
-    lost: dict[str, tags.Tags]
+    lost: dict[str, vocabulary.Tags]
 
 
 def may_be(error: Exception) -> bool:
@@ -68,7 +69,7 @@ def _ask(account: Account, region: str, ids: list[str], found: dict[str, Any]) -
     found |= {i["InstanceId"]: {**r, "Instances": [i]} for r in listed for i in r["Instances"]}
 
 
-def _tagged(account: Account, region: str) -> dict[str, tags.Tags]:
+def _tagged(account: Account, region: str) -> dict[str, vocabulary.Tags]:
     """The tags of every machine of ours, by its id."""
     wanted = {"resource-type": ["instance"], "key": [tags.MARK, f"{tags.MARK}:*"]}
     page: dict[str, Any] = {"Filters": [{"Name": name, "Values": values} for name, values in wanted.items()]}

@@ -23,13 +23,14 @@ from hotdesk.guest.cloud_init import render
 from hotdesk.providers.aws import billing, exposure, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, ListPrice, qualified, split
-from hotdesk.providers.aws.caller import Computer
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.pricing import Storage
 from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import StoragePrice
+from hotdesk.providers.cloud import hostkeys
+from hotdesk.providers.cloud.caller import Computer
 
 NOTEBOOK_PORT = network.NOTEBOOK
 ADMITTED_SECONDS = 60.0  # how long this computer's address is believed to be the same
@@ -256,7 +257,7 @@ class Aws:
         if not known.exists():
             with reaching():
                 shown = instances.host_keys(self.account, region, bare)
-            instances.pin(known, keys.alias, shown)
+            hostkeys.pin(known, keys.alias, shown)
         return Access(
             desk=instance.desk,
             host=host,

@@ -11,6 +11,7 @@ from hotdesk.providers.aws import tags
 from hotdesk.providers.aws.account import qualified
 from hotdesk.providers.aws.disks import root_first
 from hotdesk.providers.aws.inventory import Found, Raw
+from hotdesk.providers.cloud import vocabulary
 
 #: A disabled image holds what it held: it is kept and counted, and whoever wants to launch it is told.
 _IMAGE = {
@@ -38,7 +39,7 @@ def image_of(found: Found, raw: Raw, stored: Storing) -> Image | None:
         name=told.get("name") or raw.get("Name", ""),
         desk=told.get("desk", ""),
         owner=told.get("owner", ""),
-        generation=tags.generation(told),
+        generation=vocabulary.generation(told),
         phase=phase,
         provider="aws",
         region=found.region,
@@ -56,19 +57,19 @@ def image_of(found: Found, raw: Raw, stored: Storing) -> Image | None:
     )
 
 
-def descent_of(told: tags.Tags) -> dict[str, Any]:
+def descent_of(told: vocabulary.Tags) -> dict[str, Any]:
     """What an image tells of where it comes from."""
     source = told.get("source", "").partition("/")[2]
     return {
         "machine": told.get("machine", ""),
         "image_id": told.get("image", ""),
-        "line": tags.line_of(told),
-        "started_at": tags.number(told, "started") or None,
+        "line": vocabulary.line_of(told),
+        "started_at": vocabulary.number(told, "started") or None,
         "final": source.startswith("vol-"),
     }
 
 
-def _snapshots_of(found: Found, raw: Raw, told: tags.Tags) -> list[Raw]:
+def _snapshots_of(found: Found, raw: Raw, told: vocabulary.Tags) -> list[Raw]:
     """The snapshots that an image refers to, and, while it refers to none yet, those of its name."""
     ids = [m["Ebs"].get("SnapshotId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     listed = {s["SnapshotId"]: s for key in (*ids, told.get("name", "")) for s in found.parts.get(key, ())}
@@ -102,7 +103,7 @@ def unregistered(found: Found, stored: Storing) -> list[Image]:
                 name=told.get("name", ""),
                 desk=told.get("desk", ""),
                 owner=told.get("owner", ""),
-                generation=tags.generation(told),
+                generation=vocabulary.generation(told),
                 phase=Phase.FAILED if reasons else phase,
                 provider="aws",
                 region=found.region,

@@ -12,6 +12,7 @@ from hotdesk.providers.aws.account import ListPrice, qualified
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of
 from hotdesk.providers.aws.inventory import Found, Raw
 from hotdesk.providers.aws.saved import gib, image_of, time_of, unregistered
+from hotdesk.providers.cloud import vocabulary
 
 NAME = "aws"
 
@@ -96,7 +97,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     size = sum(found.sizes.get(volume, 0) for volume in held)
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
-    usd, priced = tags.number(told, "usd"), tags.number(told, "priced") or None
+    usd, priced = vocabulary.number(told, "usd"), vocabulary.number(told, "priced") or None
     if not usd and not spot:  # launched where nobody knew it, or by somebody else
         known = list_price(found.region, raw["InstanceType"])
         usd, priced = (known.usd, known.time) if known else (0.0, None)
@@ -105,7 +106,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         name=told.get("name", ""),
         desk=told.get("desk", ""),
         owner=told.get("owner", ""),
-        generation=tags.generation(told),
+        generation=vocabulary.generation(told),
         phase=phase,
         provider=NAME,
         region=found.region,
@@ -116,7 +117,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         price_time=priced,
         started_at=time_of(raw.get("LaunchTime")),
         image_id=told.get("image", ""),
-        line=tags.line_of(told),
+        line=vocabulary.line_of(told),
         computer=told.get("computer", ""),
         version=told.get("version", ""),
         reported=told.get("reported") == "1",
@@ -126,14 +127,14 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         stoppable=not spot,
         retypable=not spot,
         proves_within=hardware.proves_within(raw["InstanceType"]),
-        retyped_for=tags.generation(told, "moved"),
+        retyped_for=vocabulary.generation(told, "moved"),
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
         disk_gib=float(size),
         disk_usd_per_month=size * stored.disk_usd_per_gib_month,
         copy_usd=size * stored.copy_usd_per_gib,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
-        scratch_gib=tags.number(told, "scratch"),
+        scratch_gib=vocabulary.number(told, "scratch"),
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         ended_by=ended_by(raw) if phase not in {Phase.READY, Phase.PENDING} else EndedBy.UNKNOWN,
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
@@ -292,7 +293,7 @@ def _disk(
         id=qualified(found.region, first["VolumeId"]),
         desk=told.get("desk", ""),
         owner=told.get("owner", ""),
-        generation=tags.generation(told),
+        generation=vocabulary.generation(told),
         phase=Phase.FAILED if "error" in states else ready,
         provider=NAME,
         region=found.region,
@@ -300,7 +301,7 @@ def _disk(
         instance_id=qualified(found.region, source) if source else "",
         machine=told.get("name", ""),
         image_id=told.get("image", ""),
-        line=tags.line_of(told),
+        line=vocabulary.line_of(told),
         doomed=told.get("goal") == "gone",
         held_by=_holder(first) if first in held else "",
         fix=f"{_DETACH} --region {found.region} --volume-id {first['VolumeId']}" if first in held else "",
@@ -345,9 +346,9 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
                 region=found.region,
                 desk=told.get("desk", ""),
                 owner=told.get("owner", ""),
-                generation=tags.generation(told),
+                generation=vocabulary.generation(told),
                 machine=told.get("machine") or told.get("source", ""),
-                started_at=tags.number(told, "started") or None,
+                started_at=vocabulary.number(told, "started") or None,
                 made_at=time_of(raw.get("StartTime")),
                 usd_per_month=gib(raw) * stored.image_usd_per_gib_month,
                 why="a snapshot that was taken twice" if twice else "a snapshot whose image is gone",

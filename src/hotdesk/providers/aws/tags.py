@@ -33,14 +33,13 @@ hotdesk:verified    1                       read back and found whole
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hotdesk.providers.cloud.vocabulary import Tags
+
 MARK = "hotdesk"
 OURS = [{"Name": f"tag:{MARK}", "Values": ["1"]}]
-
-Tags = dict[str, str]
 
 
 def read(listed: Iterable[Mapping[str, str]] | None) -> Tags:
@@ -54,76 +53,12 @@ def is_ours(listed: Iterable[Mapping[str, str]] | None) -> bool:
     return any(t["Key"] == MARK and t["Value"] == "1" for t in listed or ())
 
 
-def of(desk: str, name: str, **more: object) -> Tags:
-    """The tags of something made for a desk. Empty values are left out."""
-    return {"desk": desk, "name": name, **{k: str(v) for k, v in more.items() if v not in {"", None}}}
-
-
 def listed(tags: Tags) -> list[dict[str, str]]:
     """For the API."""
     ours = [{"Key": f"hotdesk:{key}", "Value": value[:256]} for key, value in sorted(tags.items())]
     return [{"Key": MARK, "Value": "1"}, {"Key": "Name", "Value": tags.get("name", MARK)[:256]}, *ours]
 
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LONGEST = 256  # characters of a tag's value: the latest fourteen saves
-NONE = "-"
-
-
-def line(marks: Sequence[str]) -> str:
-    """A line as a tag; of a long one the latest steps, whose images may still be there."""
-    steps: list[str] = []
-    for mark in reversed(marks):
-        machine, _, started = mark.partition("@")
-        steps.insert(0, f"{machine}@{_base36(float(started))}")
-        if len(",".join(steps)) > _LONGEST:
-            del steps[0]
-            break
-    return ",".join(steps) or NONE
-
-
-def line_of(tags: Tags) -> tuple[str, ...] | None:
-    """The line that a tag tells; None where there is no such tag, as on things of earlier versions."""
-    if not (text := tags.get("line", "")):
-        return None
-    pairs = [step.partition("@") for step in text.split(",") if step != NONE]
-    return tuple(f"{machine}@{_number36(started)!r}" for machine, _, started in pairs)
-
-
-def _base36(seconds: float) -> str:
-    """Exactly these seconds: EC2 tells whole ones; a part of one stands behind a point, in decimals."""
-    if seconds == float("inf"):
-        return ""
-    whole, _, part = repr(max(0.0, float(seconds))).partition(".")
-    number, text = int(whole), ""
-    while number or not text:
-        number, digit = divmod(number, 36)
-        text = _DIGITS[digit] + text
-    return text if part == "0" else f"{text}.{part}"
-
-
-def _number36(text: str) -> float:
-    """Seconds; of what is no number (somebody has changed the tag), a time before every start."""
-    try:
-        whole, point, part = text.partition(".")
-        return float(f"{int(whole, 36)}{point}{part}") if text else float("inf")
-    except ValueError:
-        return float("-inf")
-
-
 def specifications(kinds: Sequence[str], tags: Tags) -> list[dict[str, Any]]:
     """TagSpecifications for the kinds of things that one call makes."""
     return [{"ResourceType": kind, "Tags": listed(tags)} for kind in kinds]
-
-
-def generation(tags: Tags, key: str = "generation") -> int:
-    text = tags.get(key, "")
-    return int(text) if text.isdecimal() else 0
-
-
-def number(tags: Tags, key: str) -> float:
-    try:
-        told = float(tags.get(key, ""))
-    except ValueError:
-        return 0.0
-    return told if math.isfinite(told) else 0.0  # nobody of us writes "nan"

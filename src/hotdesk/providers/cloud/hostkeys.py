@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
+from pathlib import Path
+
+from hotdesk.system import write_atomically
 
 _BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _KEY = re.compile(r"(?<!\S)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (AAAA[A-Za-z0-9+/]+=*)(?!\S)")
@@ -51,3 +54,9 @@ def is_whole(kind: str, key: str) -> bool:
     if kind == "ssh-rsa":  # the exponent, and a modulus of at least 1,024 bits
         return len(fields) == 3 and len(fields[2]) >= 128
     return len(fields) >= 2 and len(data) == _BYTES.get(kind, len(data))
+
+
+def pin(path: Path, alias: str, keys: list[str]) -> None:
+    """Write a known_hosts file for one machine, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomically(path, "".join(f"{alias} {key}\n" for key in keys))

@@ -1,0 +1,108 @@
+"""The words of hotdesk's tags, as values: what a cloud writes on a thing, and reads back.
+
+A cloud that takes fewer or shorter tags than there are words packs those that it neither searches for nor
+changes into a few (Alibaba Cloud: 20 tags of 128 characters, ECS API reference, TagResources).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import quote, unquote
+
+Tags = dict[str, str]
+
+_PACKED = "more"
+
+
+def of(desk: str, name: str, **more: object) -> Tags:
+    """The tags of something made for a desk. Empty values are left out."""
+    return {"desk": desk, "name": name, **{k: str(v) for k, v in more.items() if v not in {"", None}}}
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+NONE = "-"
+
+
+def line(marks: Sequence[str], longest: int = 256) -> str:
+    """A line as a tag of so many characters (256: the latest fourteen saves); of a long one the latest steps,
+    whose images may still be there."""
+    steps: list[str] = []
+    for mark in reversed(marks):
+        machine, _, started = mark.partition("@")
+        steps.insert(0, f"{machine}@{_base36(float(started))}")
+        if len(",".join(steps)) > longest:
+            del steps[0]
+            break
+    return ",".join(steps) or NONE
+
+
+def line_of(tags: Tags) -> tuple[str, ...] | None:
+    """The line that a tag tells; None where there is no such tag, as on things of earlier versions."""
+    if not (text := tags.get("line", "")):
+        return None
+    pairs = [step.partition("@") for step in text.split(",") if step != NONE]
+    return tuple(f"{machine}@{_number36(started)!r}" for machine, _, started in pairs)
+
+
+def _base36(seconds: float) -> str:
+    """Exactly these seconds: EC2 tells whole ones; a part of one stands behind a point, in decimals."""
+    if seconds == float("inf"):
+        return ""
+    whole, _, part = repr(max(0.0, float(seconds))).partition(".")
+    number, text = int(whole), ""
+    while number or not text:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+    return text if part == "0" else f"{text}.{part}"
+
+
+def _number36(text: str) -> float:
+    """Seconds; of what is no number (somebody has changed the tag), a time before every start."""
+    try:
+        whole, point, part = text.partition(".")
+        return float(f"{int(whole, 36)}{point}{part}") if text else float("inf")
+    except ValueError:
+        return float("-inf")
+
+
+def generation(tags: Tags, key: str = "generation") -> int:
+    text = tags.get(key, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def number(tags: Tags, key: str) -> float:
+    try:
+        told = float(tags.get(key, ""))
+    except ValueError:
+        return 0.0
+    return told if math.isfinite(told) else 0.0  # nobody of us writes "nan"
+
+
+def packed(tags: Mapping[str, str], alone: Collection[str], most: int, longest: int) -> Tags:
+    """At most so many tags of so many characters: those of `alone` by themselves, the others put together.
+
+    Raises `ValueError` where they do not fit, or a value of `alone` is too long: nothing is cut off.
+    """
+    told = {key: value for key, value in tags.items() if key in alone}
+    text = ";".join(f"{key}={quote(value, safe=_PLAIN)}" for key, value in tags.items() if key not in alone)
+    told |= {f"{_PACKED}{n}": text[at : at + longest] for n, at in enumerate(range(0, len(text), longest))}
+    if len(told) > most or any(len(value) > longest for value in told.values()):
+        raise ValueError(f"{len(tags)} tags do not fit into {most} of {longest} characters")
+    return told
+
+
+#: Characters that stand for themselves. No colon: "http://" in a tag is refused (the same reference).
+_PLAIN = "/,@+. "
+
+
+def unpacked(told: Mapping[str, str]) -> Tags:
+    """The tags that were packed, with those that stood by themselves; of what was damaged, the readable."""
+    parts = {int(key[len(_PACKED) :]): value for key, value in told.items() if _NUMBERED.fullmatch(key)}
+    pairs = [pair.partition("=") for pair in "".join(parts[n] for n in sorted(parts)).split(";")]
+    others = {key: value for key, value in told.items() if not _NUMBERED.fullmatch(key)}
+    return {key: unquote(value) for key, equals, value in pairs if key and equals} | others
+
+
+_NUMBERED = re.compile(_PACKED + r"\d+")
