@@ -199,7 +199,7 @@ class Storm:
             for one in self.computers:
                 one.run("up", words[1])
             code, said = computer.run(*words)
-        if code == 5 and "not to be found" in said:  # nothing is counted on: see no_false_alarm
+        if code == 5 and "is missing: " in said:  # nothing is counted on: see no_false_alarm
             code, said = computer.run("up", words[1], "--fresh")
         if (
             code == 2 and words[0] in {"up", "move"} and "has a machine already" in said
@@ -210,7 +210,7 @@ class Storm:
         return code, said
 
     def no_false_alarm(self, desk: str, said: str) -> None:
-        if "not to be found" in said and self.work[desk]:
+        if "is missing: " in said and self.work[desk]:
             raise Violation(f"{desk}'s work is said to be lost: {said}")
 
     # ---- work, and whether it is there ---------------------------------------------------------------------

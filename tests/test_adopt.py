@@ -26,7 +26,7 @@ def test_going_on_without_rows_journal_and_keys(hotdesk: Command, tmp_path: Path
     assert hotdesk("ssh", "blue", "--", "echo precious > work.txt").returncode == 0
 
     forget(state, keys=False)
-    assert "belongs to no desk of this computer" in hotdesk("doctor").stdout
+    assert "belongs to no desk on this computer" in hotdesk("doctor").stdout
     adopted = hotdesk("doctor", "--adopt")
     assert "blue is known here again" in adopted.stderr
     assert hotdesk("up", "blue").returncode == 0

@@ -276,7 +276,7 @@ def test_whoever_would_end_it_is_asked_first(working: Command) -> None:
         assert f"hotdesk {' '.join(words)} --yes" in done.stderr
         plan = working(*words, "--dry-run")
         assert plan.returncode == 0, plan.stderr
-        assert "at work there, and asked about: python3 waits.py runs in a terminal" in plan.stdout
+        assert "running there (asks first): python3 waits.py runs in a terminal" in plan.stdout
     with Hotdesk() as desks:
         for call in (
             lambda: desks.park("blue"),
@@ -400,7 +400,7 @@ def test_a_job_that_ends_leaves_a_desk_up_at_which_something_else_works(working:
     assert "blue stays up, and is paid for: python3 waits.py runs in a terminal" in done.stderr
     assert "hotdesk park blue" in done.stderr
     assert phase(working) == "ready"
-    assert "job 1 is over, and blue stays up: python3 waits.py" in working("log", "blue").stdout
+    assert "job 1 has ended, and blue stays up: python3 waits.py" in working("log", "blue").stdout
     assert working("ssh", "blue", "--", "tmux kill-session -t seen").returncode == 0
     done = working("run", "blue", "--", "exit 4")
     assert done.returncode == 4, done.stderr

@@ -152,7 +152,7 @@ def test_an_image_deleted_behind_our_back(fake: FakeEc2, ask: Ask, tmp_path: Pat
     image = next(r for r in mine.billed() if r["kind"] == "image")
     mine.store.close()
     fake.post("console", id=image["id"], do="deregister", with_snapshots=True)
-    said = refused(fake, ask("resume", "blue"), 5, "not to be found", "hotdesk up blue --fresh")
+    said = refused(fake, ask("resume", "blue"), 5, "is missing", "hotdesk up blue --fresh")
     assert "Something else has deleted them" in said
 
 

@@ -66,7 +66,7 @@ def test_an_image_deregistered_in_the_console(cloud: FakeEc2, ask: Ask) -> None:
     well(ask("park", "blue"))
     console(cloud, only(cloud, "image"), "deregister")
     snapshot = only(cloud, "snapshot")["id"]
-    told(ask("resume", "blue"), 5, "is not to be found", "may hold it, and is paid for", snapshot, "--fresh")
+    told(ask("resume", "blue"), 5, "is missing", "may hold it, and is billed", snapshot, "--fresh")
     assert snapshot in ask("doctor").stdout
     assert paid(cloud) == {"snapshot": 1}
 

@@ -79,7 +79,7 @@ def test_a_line_that_is_cut_and_comes_back(cloud: FakeEc2, ask: Ask, line: Line,
 
 
 #: What holds when nothing comes back at this call: the second is of the first look, before a word is written.
-STANDS = {"CreateImage": "What you asked for stands", "DescribeVolumes": "Nothing was done"}
+STANDS = {"CreateImage": "Your request is saved", "DescribeVolumes": "Nothing was done"}
 
 
 @pytest.mark.parametrize("action", list(STANDS))

@@ -279,7 +279,7 @@ def test_an_image_deleted_behind_our_back_is_a_question_and_not_an_empty_desk(
     fake.post("console", id=image["id"], do="deregister", with_snapshots=True)
     asked = mine.do(Goal.RUNNING)
     assert asked is not None
-    assert "not to be found" in asked.what
+    assert "is missing" in asked.what
     assert "--fresh" in asked.fix
     assert mine.machines() == []
 

@@ -129,7 +129,7 @@ def test_two_beginnings_are_a_question_to_whoever_knows_neither() -> None:
     seen = Seen(images=(LATER, ANEW))
     [ask] = plan(desk_of(), seen, Past(), 1e6)
     assert isinstance(ask, Ask)
-    assert "2 beginnings" in ask.what
+    assert "2 separate lines of work" in ask.what
     assert "--from" in ask.fix
     [launch] = plan(desk_of(origin=LATER.id), seen, Past(), 1e6)
     assert isinstance(launch, Launch)
@@ -335,10 +335,10 @@ def test_what_was_chosen_and_is_not_there_is_a_question_and_never_another() -> N
         ask = asked("m-gone", *images)
         assert isinstance(ask, Ask)
     assert isinstance(ask := asked("m-gone", SAVED), Ask)
-    assert "m-gone is not there" in ask.what
+    assert "cannot continue from m-gone" in ask.what
     ending = replace(ANEW, phase=Phase.ENDING)
     assert isinstance(ask := asked(ANEW.id, SAVED, ending), Ask)
-    assert "is not there" in ask.what
+    assert "cannot continue from" in ask.what
     assert isinstance(ask := asked(SAVED.id, SAVED, LATER), Ask)
     assert "has gone on" in ask.what
     asked_now = replace(desk_of(origin=SAVED.id), since=10.0)
@@ -450,7 +450,7 @@ def test_a_row_of_another_computer_starts_nothing_of_another_beginning() -> None
     one.want("blue", Goal.RUNNING, HERE)
     ask = one.settle("blue")
     assert ask is not None
-    assert "does not descend" in ask.why
+    assert "none of the work of this computer" in ask.why
     one.want("blue", Goal.PARKED)
     assert one.settle("blue") is None
     assert not [r for r in one.store.rows("blue")[acts:] if isinstance(r.step, Launch | Start | Delete)]

@@ -45,7 +45,7 @@ def test_halves_of_keys_and_limits_that_a_desk_was_not_told(hotdesk: Command, tm
 
     assert hotdesk("ssh", "blue", "--", "rm .hotdesk/leave").returncode == 0
     [limits] = bad(hotdesk, "blue")
-    assert "does not know when" in limits["what"]
+    assert "wrong shutdown limits" in limits["what"]
     assert hotdesk(*limits["fix"].partition("#")[0].split()[1:]).returncode == 0
     assert bad(hotdesk, "blue") == []
 

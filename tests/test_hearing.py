@@ -187,5 +187,5 @@ def test_one_that_the_machines_python_cannot_run_is_said_also_where_the_agent_is
     [remark] = guest_agent.remarks(report, "blue", "L4")
     assert remark.topic == "idle watch"
     assert "its python3 is Python 3." in remark.text
-    assert "a notice that AWS takes it back is not heeded" in remark.text
+    assert "interruption notices are ignored" in remark.text
     assert remark.fix.startswith("hotdesk park blue")

@@ -165,7 +165,7 @@ def test_nothing_is_begun_on_a_machine_that_is_about_to_be_taken() -> None:
 def test_a_job_that_never_writes_a_checkpoint_is_told_what_that_could_cost() -> None:
     job = change(ONE, checkpoint="ckpt")
     told = seen(alive=True, phase="running", seconds=7200.0, seconds_before=3600.0)[ONE.id]
-    assert advice(job, told) == ("nothing was written to ckpt so far: an interruption now would lose 60 min")
+    assert advice(job, told) == ("no checkpoint in ckpt so far: an interruption now would lose 60 min")
     assert advice(job, change(told, seconds=SILENT_SECONDS)) == ""
     assert advice(ONE, told) == ""  # nobody knows where it writes
     writes = change(told, checkpoint_seconds=(4.0, 6.0, 5.0))
@@ -229,7 +229,7 @@ def test_a_budget_is_turned_into_the_earliest_deadline_that_it_pays_for() -> Non
     assert patient is not None
     assert hasty is not None
     assert 10 * hour < hasty < patient
-    with pytest.raises(NotAllowed, match="cannot be expected of this job"):
+    with pytest.raises(NotAllowed, match="not expected to finish within"):
         agree(OFFERS, 10 * hour, 10.5 * hour, 5.0)
 
 

@@ -557,7 +557,7 @@ def test_leaving_restores_the_terminal(tmp_path: Path) -> None:
     child = terminal(tmp_path, "--gpu", "T4")
     child.expect("sorted by price")
     child.send("zzz")
-    child.expect("Nothing fits these words")
+    child.expect("No offer matches this filter")
     child.send("\r\x1b")
     child.expect(r"\x1b\[\?25h\x1b\[\?1049l")
     child.expect(child_end())

@@ -130,7 +130,7 @@ def test_the_table_for_people(hotdesk: Command) -> None:
         "cheapest",
         "knee",
         "fastest",
-        "Why the others lost",
+        "Why the others were rejected",
         "To finish this job: $",
         "hotdesk move",
     ):

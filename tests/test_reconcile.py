@@ -68,10 +68,10 @@ def test_somebody_else_changes_the_goal_meanwhile() -> None:
     laptop.reconciler.executor.on_row = lambda row: laptop.store.put(
         replace(desk, goal=Goal.PARKED, since=1e9)
     )
-    with pytest.raises(Busy, match="now wanted parked"):
+    with pytest.raises(Busy, match="is now: parked"):
         laptop.reconciler.settle(desk)
     laptop.store.remove("blue")
-    with pytest.raises(Busy, match="now wanted gone"):
+    with pytest.raises(Busy, match="is now: gone"):
         laptop.reconciler.settle(desk)
     assert cloud.violations == []
 
@@ -163,7 +163,7 @@ def test_gone_is_said_at_once_only_when_nothing_can_be_late(
     laptop.reconciler.on_wait = lambda desk, wait: said.append(wait.why)
     laptop.want("blue", Goal.GONE)
     assert laptop.settle("blue") is None
-    assert any("behind" in why for why in said) is waits
+    assert any("stale" in why for why in said) is waits
     laptop.check("blue", Goal.GONE)
 
 

@@ -437,7 +437,7 @@ def test_results_that_were_never_made_keep_no_machine(hotdesk: Command, home: Pa
     os.chdir(project)
     failed = hotdesk("run", "blue", "--pull", "no/such/", "--pull", "out", "--", "mkdir out; exit 3")
     assert failed.returncode == 3, failed.stderr
-    assert "no/such/ not fetched: there is no such thing in its folder" in failed.stderr
+    assert "no/such/ not fetched: not found in its folder" in failed.stderr
     assert (project / "out").is_dir()
     assert not list(project.glob(".hotdesk*"))
     assert only_job(hotdesk)["why"].startswith("no/such/ not fetched")

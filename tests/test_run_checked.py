@@ -211,7 +211,7 @@ def test_results_come_as_a_folder_and_replace_only_what_was_fetched(hotdesk: Com
 
     first = run("first run")
     assert f"results from blue: 2 files (20 bytes) in {project}" in first
-    assert "results/mine was here and stays as it was; blue's is results/mine.from-blue" in first
+    assert "results/mine is kept as it is; blue's copy is results/mine.from-blue" in first
     held = {p.name: p.read_text() for p in (project / "results").rglob("*") if p.is_file()}
     assert held == {
         "mine": "before any job",

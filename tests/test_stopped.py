@@ -50,7 +50,7 @@ def test_a_run_says_that_no_job_was_begun_and_a_goal_that_it_stands(hotdesk: Com
     assert hotdesk("jobs", "--json").stdout.strip() == "[]"
     status, said = interrupted("up", "red", at="✓ launching")
     assert status == 130
-    assert "What you asked for stands: the same command, or `hotdesk watch`, goes on with it." in said
+    assert "Your request is saved: the same command, or `hotdesk watch`, continues it." in said
 
 
 def test_only_a_goal_that_was_written_down_stands(home: Path, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_only_a_goal_that_was_written_down_stands(home: Path, tmp_path: Path) ->
     before = time.time()
     with Store(tmp_path / "state") as store:
         store.put(Desk(name="blue", goal=Goal.PARKED, since=before + 1, created_at=before))
-    assert "What you asked for stands" in _goes_on("park", before)
+    assert "Your request is saved" in _goes_on("park", before)
     assert _goes_on("park", before + 2) == " Nothing was done."
     assert "copies only what is missing" in _goes_on("push", before)
     assert _goes_on("ls", before) == ""

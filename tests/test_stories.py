@@ -434,6 +434,6 @@ def test_a_machine_of_which_a_disk_is_missing_is_a_question() -> None:
     part = left_disk("disk-1", lacks="/dev/sdf")
     ask = of(part)
     assert isinstance(ask, Ask)
-    assert "/dev/sdf is missing" in ask.what
+    assert "is missing: /dev/sdf" in ask.what
     assert ask.unsure
     assert isinstance(of(part, fresh=True), Bake), "its owner said to go on without it"

@@ -101,7 +101,7 @@ def parse(text: str, path: Path) -> Config:
     settings = {name: _as(_sections()[name], section, name, path) for name, section in own.items()}
     config = msgspec.structs.replace(config, clouds=settings)
     for why in _impossible(config):
-        raise Damaged(f"{path} has a setting that cannot be.", why, _edit(path))
+        raise Damaged(f"{path} has an impossible setting.", why, _edit(path))
     return config
 
 
@@ -138,7 +138,7 @@ def _impossible(config: Config) -> Iterator[str]:
         for field, most in (("disk_gib", 65536), ("gpu_count", 1024), ("usd_per_hour_max", math.inf)):
             value = getattr(desk, field)
             if value is not None and not 0 <= value <= most:
-                yield f"{at}.{field} is {value}; it can be 0 or more."
+                yield f"{at}.{field} is {value}; it must be 0 or more."
 
 
 def _length(told: str | float, unit: str) -> float:

@@ -157,7 +157,7 @@ def _goes_on(name: str, began: float) -> str:
         with contextlib.suppress(OSError, HotdeskError), Store(state_folder()) as store:
             if all(desk.since < began for desk in store.desks()):
                 return " Nothing was done."
-        return " What you asked for stands: the same command, or `hotdesk watch`, goes on with it."
+        return " Your request is saved: the same command, or `hotdesk watch`, continues it."
     return " The same command copies only what is missing." if name in {"push", "pull"} else ""
 
 
@@ -192,5 +192,5 @@ def _defect(error: Exception) -> tuple[str, str, str]:
         with path.open("w") as file:
             traceback.print_exception(error, file=file)
     except (OSError, HotdeskError):
-        return what, "This is a defect. Nothing was deleted.", "hotdesk doctor"
-    return what, f"This is a defect; the details are in {path}. Nothing was deleted.", "hotdesk doctor"
+        return what, "This is a bug. Nothing was deleted.", "hotdesk doctor"
+    return what, f"This is a bug; the details are in {path}. Nothing was deleted.", "hotdesk doctor"

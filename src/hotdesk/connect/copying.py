@@ -300,9 +300,9 @@ def arriving(target: Path, key: str) -> Iterator[Path]:
     try:
         if not flock(lock, wait=False):
             raise Busy(
-                f"The same is being copied to {target} already.",
+                f"Another command is already copying this to {target}.",
                 "Another command is at it.",
-                "wait for it, and look again",
+                "wait for it, then try again",
             )
         os.utime(folder)
         now = folder.stat().st_mtime

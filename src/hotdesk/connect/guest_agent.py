@@ -140,7 +140,7 @@ def _unwatched(said: Report, desk: str) -> Remark:
     if said.python:
         why = f"its python3 is {said.python}, and that needs 3.8 or later"
         fix = f"hotdesk park {desk}   # when you leave; an image with a newer Python ends by itself"
-    more = "" if not said.silent else ", and a notice that AWS takes it back is not heeded"
+    more = "" if not said.silent else ", and interruption notices are ignored"
     text = f"NOT ACTIVE ({why}). Nothing there ends this machine, idle or past its lease and hours"
     return Remark("idle watch", f"{text}{more}: it is paid for until you park it", fix)
 

@@ -90,7 +90,7 @@ def _checked(access: Access, done: subprocess.CompletedProcess[bytes]) -> bytes:
     if done.returncode != 0:
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise Unreachable(
-            f"{access.desk} cannot look after jobs just now.",
+            f"{access.desk} cannot manage jobs at the moment.",
             words[-1] if words else f"Its runner ended with {done.returncode}.",
             f"hotdesk ssh {access.desk} -- df -h .",
         )
@@ -103,7 +103,7 @@ def look(access: Access) -> Looked:
     try:
         return msgspec.json.decode(said, type=Looked)
     except msgspec.DecodeError as error:
-        raise Unreachable(f"{access.desk} speaks in riddles.", str(error), _fix(access)) from error
+        raise Unreachable(f"{access.desk} gave an unreadable answer.", str(error), _fix(access)) from error
 
 
 def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:

@@ -115,7 +115,7 @@ def _keygen(*args: str) -> str:
     except FileNotFoundError:
         raise Missing(
             "No ssh-keygen on this computer.",
-            "A desk is entered with a key of its own, and OpenSSH makes it.",
+            "hotdesk uses it to make each desk's own key.",
             "sudo apt install openssh-client   # or your system's OpenSSH client",
         ) from None
     if done.returncode:

@@ -103,7 +103,7 @@ def _write(access: Access, name: str, text: str) -> None:
     except subprocess.TimeoutExpired:
         why = f"no answer within {_SECONDS:g} s"
     raise Unreachable(
-        f"{access.desk} could not be told when to end itself.", why, f"hotdesk up {access.desk}"
+        f"Could not set the shutdown limits of {access.desk}.", why, f"hotdesk up {access.desk}"
     )
 
 

@@ -82,7 +82,7 @@ def _without_git(folder: Path) -> Contents:
     if ruled or any(_RULES & {*folders, *files} for _, folders, files in os.walk(folder)):
         raise Missing(
             "This computer has no git.",
-            f"git decides which files of {folder.name or folder} belong to it; no other rule is guessed.",
+            f"git decides which files of {folder.name or folder} are copied; hotdesk guesses no rules.",
             "sudo apt-get install git   # or the same command with --all: everything goes",
         )
     found = _described(folder, _walk(folder))

@@ -189,10 +189,10 @@ def _stranger(access: Access, folder: Path, port: int) -> str:
     """Why what answers on that port is not this desk's Jupyter; "" where it is."""
     said = _over_socket(folder, "desk", shlex.join(["sh", "-c", _SERVERS]))
     if said.returncode != 0:
-        return (said.stderr.strip().splitlines() or ["The tunnel has lost the desk."])[-1]
+        return (said.stderr.strip().splitlines() or ["The tunnel's connection to the desk is lost."])[-1]
     tokens = [s["token"] for s in _servers(said.stdout) if s.get("port") == access.notebook_port]
     if not tokens:
-        return f"No Jupyter of its owner's says that it serves port {access.notebook_port} there."
+        return f"No Jupyter of the desk's user serves port {access.notebook_port} there."
     why = ""
     for token in tokens:
         try:

@@ -213,7 +213,7 @@ def plan_jobs(desk: Desk | None, jobs: Sequence[Job], seen: Mapping[str, SeenJob
         return Settle(job=job, goal=None, why=gone)
     for later in left[1:]:
         if later.result is not None:
-            return Settle(job=later, goal=None, why=f"job {later.number} is over before its turn")
+            return Settle(job=later, goal=None, why=f"job {later.number} ended before its turn")
         if later.cancelled and seen is not None and later.id not in seen:
             return Record(job=later, exit_status=None, why="cancelled before its turn")
     last = len(left) == 1
@@ -247,8 +247,8 @@ def _of(job: Job, seen: SeenJob | None) -> AnyAct:
     if seen.alive:
         return Follow(job=job, why="it runs")
     if 0 <= seen.asked_seconds < TAKEN_SECONDS:
-        return Pause(job=job, why="the machine is about to be taken: the job goes on on the next")
-    return Start(job=job, attempt=seen.attempt + 1, why="its machine is gone; the job goes on")
+        return Pause(job=job, why="the machine is about to be interrupted: the job continues on the next one")
+    return Start(job=job, attempt=seen.attempt + 1, why="its machine is gone; the job continues")
 
 
 def _unreadable(job: Job, seen: SeenJob) -> Start | None:
@@ -269,7 +269,7 @@ def _unreadable(job: Job, seen: SeenJob) -> Start | None:
         job=job,
         attempt=seen.attempt + 1,
         restore=max(older),
-        why=f"attempt {seen.attempt} could not go on from the newest checkpoint; the one before is put back",
+        why=f"attempt {seen.attempt} could not read the newest checkpoint; the one before is restored",
     )
 
 
@@ -320,12 +320,12 @@ def advice(job: Job, seen: SeenJob) -> str:
     took = seen.median_checkpoint_seconds
     if job.checkpoint and took is None and seen.seconds > SILENT_SECONDS:
         lost = _span(seen.seconds - seen.seconds_before)
-        return f"nothing was written to {job.checkpoint} so far: an interruption now would lose {lost}"
+        return f"no checkpoint in {job.checkpoint} so far: an interruption now would lose {lost}"
     if took is None:
         return ""
     life = life_seconds(seen, expected_up_seconds(0.0))
     best = interval_seconds(max(took, 0.1), life)
-    return f"a checkpoint takes {took:.1f} s, a machine lasts {_span(life)}: one every {_span(best)} is best"
+    return f"a checkpoint takes {took:.1f} s, a machine lasts {_span(life)}: best interval {_span(best)}"
 
 
 def _span(seconds: float) -> str:

@@ -34,7 +34,10 @@ def _programs() -> Iterator[Finding]:
             continue
         fix = "sudo apt-get install openssh-client"
         yield Finding(
-            level="bad", what=f"There is no {name} on this computer.", why="Desks are reached by it.", fix=fix
+            level="bad",
+            what=f"There is no {name} on this computer.",
+            why="hotdesk connects to desks with it.",
+            fix=fix,
         )
     for name, use in (
         ("tmux", "work at a local desk survives a lost connection"),
@@ -68,7 +71,7 @@ def _jupyter_of_old() -> Iterator[Finding]:
         yield Finding(
             level="note",
             what=f"{config} sets c.NotebookApp, which JupyterLab ignores.",
-            why="A password or address set there is not in force. Desks do not read this file.",
+            why="A password or address set there has no effect. Desks do not read this file.",
             fix="jupyter lab password   # for a Jupyter of your own outside hotdesk",
         )
 
@@ -80,7 +83,7 @@ def _space(folder: Path) -> Iterator[Finding]:
         yield Finding(
             level="bad",
             what=f"Only {free:.1f} GiB are free below {near}.",
-            why="Parking a local desk needs room for its image before the disk may go.",
+            why="Parking a local desk needs room for its image before its disk can be deleted.",
             fix="df -h",
         )
 

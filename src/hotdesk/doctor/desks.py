@@ -60,13 +60,13 @@ def _desk(services: Services, desk: Desk, survey: Survey) -> Iterator[Finding]:
         yield Finding(
             level="note",
             what=f"{desk.name}: {len(open_)} steps never ended, the last: {open_[-1].step.key}.",
-            why="A command was killed, or is at work. Whatever it began is looked for before anything else.",
+            why="A command was killed, or is still running. The next one first looks what became of them.",
             fix=f"hotdesk watch --once {desk.name}",
         )
     if cloud(desk.provider).rented and desk.idle_minutes == 0 and seen.live is not None:
         yield Finding(
             level="note",
-            what=f"{desk.name} never ends itself when nothing works there.",
+            what=f"{desk.name} never shuts down when idle.",
             why=f"You said so (--idle never). It costs {seen.live.usd_per_hour:.4g} dollars an hour.",
             fix=f"hotdesk up {desk.name} --idle 60",
         )
@@ -178,8 +178,8 @@ def _halves(services: Services, desk: Desk) -> Iterator[Finding]:
         yield Finding(
             level="bad",
             what=f"{public} is {'not the half of the private key beside it' if here else 'missing'}.",
-            why="The public half is what a new machine is given: with another one nobody could log in.",
-            fix="hotdesk doctor --fix   # writes it anew from the private half",
+            why="A new machine is given the public half; with a wrong one, logins would fail.",
+            fix="hotdesk doctor --fix   # recreates it from the private half",
             mends=f"public {private}",
         )
 
@@ -196,7 +196,7 @@ def _watched(services: Services, desk: Desk) -> Iterator[Finding]:
         yield Finding(
             level="bad",
             what=f"{desk.name}: {' and '.join(dead)} {'is' if len(dead) == 1 else 'are'} not running there.",
-            why="That is what ends the machine when nothing works there: without it, it is paid on and on.",
+            why="It shuts the machine down when idle; without it, you pay until you park the desk.",
             fix=f"hotdesk ssh {desk.name} -- sudo systemctl restart {' '.join(dead)}",
         )
     wanted = limits.limits(desk, services.clock.now())
@@ -205,15 +205,15 @@ def _watched(services: Services, desk: Desk) -> Iterator[Finding]:
     } or ("stop_seconds" in wanted) != ("stop_seconds" in told.limits):
         yield Finding(
             level="bad",
-            what=f"{desk.name} does not know when it is to end itself.",
-            why=f"It was told {told.limits or 'nothing'}; you asked for {wanted}.",
-            fix=f"hotdesk up {desk.name}   # tells it again",
+            what=f"{desk.name} has the wrong shutdown limits.",
+            why=f"It has {told.limits or 'none'}; you asked for {wanted}.",
+            fix=f"hotdesk up {desk.name}   # sets them again",
         )
     elif desk.lease_hours and told.age_seconds > desk.lease_hours * 3600 / 2:
         left = desk.lease_hours - told.age_seconds / 3600
         yield Finding(
             level="note",
-            what=f"{desk.name}: nobody renews its lease, which ends in {max(0.0, left):.1f} h.",
+            what=f"{desk.name}: its lease is not being renewed and expires in {max(0.0, left):.1f} h.",
             why="It is renewed while hotdesk watches, or has a terminal or notebook open there.",
             fix=f"hotdesk watch --detach   # or: hotdesk up {desk.name}",
         )
@@ -251,7 +251,7 @@ def _nobodys(survey: Survey, services: Services) -> Iterator[Finding]:
     for thing in things(survey, services.store.desks(), services.clock.now(), past=services.store.past):
         month = f", ${thing.usd_per_month:.2f} a month" if thing.usd_per_month else ""
         whose = f" of {thing.desk}" if thing.desk else ""
-        word = "is not needed" if thing.safe else "belongs to no desk of this computer"
+        word = "is not needed" if thing.safe else "belongs to no desk on this computer"
         if thing.desk in known and not thing.safe:
             word = f"is kept: it holds work of another beginning{_age(thing.age_seconds)}"
         yield Finding(

@@ -144,11 +144,11 @@ def _words(job: Job, placed: placing.Placed) -> tuple[str, ...]:
     elif placed.same:
         words = [f"{what}: nothing new, {_files(placed.same)} unchanged in {job.pull_to}"]
     beside = [
-        f"{_shown(name)} was here and stays as it was; {job.desk}'s is {_shown(lies)}"
+        f"{_shown(name)} is kept as it is; {job.desk}'s copy is {_shown(lies)}"
         for name, lies in placed.beside.items()
     ]
     if more := len(beside[_SHOWN:]):
-        beside[_SHOWN:] = [f"and {more} more that were here: find . -name '*.from-{job.desk}*'"]
+        beside[_SHOWN:] = [f"and {more} more kept files: find . -name '*.from-{job.desk}*'"]
     return (*words, *beside)
 
 

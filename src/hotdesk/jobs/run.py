@@ -293,7 +293,7 @@ class Runs:
         else:
             fetched = found.words
             if found.absent:  # a job that failed has made none: no reason to keep its machine
-                why = f"{' and '.join(found.absent)} not fetched: there is no such thing in its folder"
+                why = f"{' and '.join(found.absent)} not fetched: not found in its folder"
             if found.failed:
                 why += f"{'; ' if why else ''}not all results could be read there: {found.failed}"
         result = job.result
@@ -318,7 +318,7 @@ class Runs:
         stayed = ""
         if desk is not None and goal is not None and alone and desk.goal is Goal.RUNNING:
             if stayed := "; ".join(self.works(desk)):
-                self._note(job, f"job {job.number} is over, and {desk.name} stays up: {stayed}")
+                self._note(job, f"job {job.number} has ended, and {desk.name} stays up: {stayed}")
             else:
                 self.store.put(msgspec.structs.replace(desk, goal=goal, since=self.clock.now()))
         self.store.put_job(job.number, settled=True, stayed=stayed)

@@ -102,8 +102,8 @@ def _within(
     if deadline_seconds is not None and planned.deadline_seconds > deadline_seconds:
         hours = planned.deadline_seconds / 3600
         raise NotAllowed(
-            f"${budget_usd:.2f} within {deadline_seconds / 3600:g} h cannot be expected of this job.",
-            f"With that budget it should take up to {hours:.1f} h, for ${usd:.2f}.",
+            f"This job is not expected to finish within {deadline_seconds / 3600:g} h for ${budget_usd:.2f}.",
+            f"With that budget it is expected to take up to {hours:.1f} h and cost ${usd:.2f}.",
             f"--deadline {hours:.1f}   # or more money",
         )
     return deadline_seconds if deadline_seconds is not None else planned.deadline_seconds

@@ -68,7 +68,7 @@ class Executor:
 
         Nobody knows when a process died: what it was waiting for may have had its effect just now.
         """
-        cut = Unsure(message="hotdesk was stopped before the answer came")
+        cut = Unsure(message="hotdesk was stopped before the reply arrived")
         for row in rows:
             self.on_row(self.store.end(row, row.outcome or cut, now))
 
@@ -112,7 +112,7 @@ class Executor:
             if no.kind is Kind.NOT_READY:
                 return Wait(seconds=min(seen.poll_seconds, 2.0), why=no.message)
             fix = no.fix or f"hotdesk doctor {desk.name}"
-            return Ask(what=f"{desk.name} runs and cannot be used.", why=no.message, fix=fix, kind=no.kind)
+            return Ask(what=f"{desk.name} is running but unusable.", why=no.message, fix=fix, kind=no.kind)
         except Unreachable as error:
             return Wait(seconds=seen.poll_seconds, why=error.what)
         return None
@@ -178,7 +178,7 @@ class Executor:
         """Change the wish, unless its owner has just said something else."""
         current = self.store.find(desk.name)
         if current is None or current.wish != desk.wish or current.since != desk.since:
-            return Refusal(kind=Kind.NOT_READY, message="its owner has said something else")
+            return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
         since = max(self.clock.now(), desk.since)
         # `fresh` was said of what had been lost by then, and not of what may be missing now.
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
@@ -195,7 +195,7 @@ def _anothers_key(desk: Desk, machine: Instance) -> Ask:
     there = machine.computer or "another computer"
     return Ask(
         what=f"{desk.name} is up, and only {there} can log in.",
-        why=f"Its machine ({machine.id}) was launched there, and the key for it never leaves that computer.",
+        why=f"Its machine ({machine.id}) was launched there, and its key never leaves that computer.",
         fix=f"hotdesk park {desk.name} && hotdesk resume {desk.name}   # use it here; what runs there ends",
         kind=Kind.DENIED,
     )

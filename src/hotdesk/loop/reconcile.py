@@ -148,8 +148,8 @@ class Reconciler:
             if now_wanted is None or (now_wanted != desk and now_wanted.wish != desk.wish):
                 goal = now_wanted.goal if now_wanted else Goal.GONE
                 raise Busy(
-                    f"{desk.name} is now wanted {goal}.",
-                    f"Another command changed its mind while this one was making it {desk.goal}.",
+                    f"The goal of {desk.name} is now: {goal}.",
+                    f"Another command changed it while this one was making the desk {desk.goal}.",
                     f"hotdesk watch {desk.name}",
                 )
             try:
@@ -187,7 +187,7 @@ class Reconciler:
             return None
         if not seen.lag_seconds:
             return None
-        return Wait(seconds=seen.poll_seconds, why="the listing may be behind; looking again")
+        return Wait(seconds=seen.poll_seconds, why="the listing may be stale; looking again")
 
     def _look(self, desks: Collection[Desk], now: float) -> tuple[dict[str, Seen], dict[str, Wait]]:
         """What is seen of each desk; and, by provider, waits for clouds that could not be surveyed.
@@ -232,9 +232,7 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
 
 def _goal_stands(error: Unreachable, desk: Desk) -> Unreachable:
     """The same error, with what becomes of the wish as its last line."""
-    fix = (
-        f"hotdesk watch {desk.name}   # goes on as soon as it answers: {desk.name} is still to be {desk.goal}"
-    )
+    fix = f"hotdesk watch {desk.name}   # continues once it answers: {desk.name} is still to be {desk.goal}"
     return Unreachable(error.what, error.why, fix)
 
 

@@ -49,8 +49,8 @@ def required(extras: set[str]) -> list[str]:
         told = [line.partition(";") for line in requires("hotdesk") or ()]
     except PackageNotFoundError:
         raise Missing(
-            "What a watcher needs is not known.",
-            "This hotdesk runs from its source and was not installed.",
+            "The packages that a watcher needs are unknown.",
+            "This hotdesk runs from a source tree and was not installed.",
             "./setup   # then .venv/bin/hotdesk",
         ) from None
     extra = re.compile(r"""extra == ["'](\w+)["']""")
@@ -164,8 +164,8 @@ def send(
     names = tuple(d.name for d in store.desks() if d.name != host.access.desk and cloud(d.provider).rented)
     if not names:
         raise Missing(
-            "There is nothing to watch over.",
-            "A desk of this computer ends with it; only rented desks can be watched from elsewhere.",
+            "There is nothing to watch.",
+            "A local desk stops with this computer; only cloud desks can be watched from elsewhere.",
             "hotdesk ls",
         )
     host.set_up()
@@ -204,9 +204,9 @@ def _agree(host: WatcherHost, keys: tuple[str, str, str] | None) -> str:
         )
         return f"{role}: nothing was sent"
     raise NeedsDecision(
-        f"{desk} has no credentials for AWS, and hotdesk sends none unasked.",
-        "Best is an instance profile on that desk; or `aws configure` there, with a user that may do little.",
-        f"hotdesk watch --on {desk} --send-credentials   # sends the ones that this computer uses",
+        f"{desk} has no AWS credentials, and hotdesk sends none unless you ask.",
+        "Use an instance profile on that desk, or `aws configure` there, with minimal permissions.",
+        f"hotdesk watch --on {desk} --send-credentials   # sends this computer's own",
     )
 
 
@@ -245,7 +245,7 @@ def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
         if not host.fetch("state", Path(folder)):
             raise Unreachable(
-                f"What {sent.desk} has done could not be fetched.", "", f"hotdesk ssh {sent.desk}"
+                f"The results from {sent.desk} could not be fetched.", "", f"hotdesk ssh {sent.desk}"
             )
         host.fetch("pulled", Path(folder))
         with _quiet_store(Path(folder) / "state") as there:
@@ -293,6 +293,4 @@ def _quiet_store(folder: Path) -> Iterator[Store]:
         with Store(folder) as store:
             yield store
     except HotdeskError as error:
-        raise Unreachable(
-            "What the watcher has written cannot be read.", error.what, "hotdesk doctor"
-        ) from error
+        raise Unreachable("The watcher's records cannot be read.", error.what, "hotdesk doctor") from error

@@ -238,7 +238,7 @@ class Billing:
         if not isinstance(cloud, Biller):
             raise Missing(
                 f"{provider} has no bill of its own to compare with.",
-                "Nothing is paid there.",
+                "It costs nothing.",
                 "hotdesk costs",
             )
         try:
@@ -260,11 +260,11 @@ class Billing:
 
         bill = self.bill()
         spent = this_month(bill, self.clock.now(), self.spot_prices(bill, ask=False))
-        said = f"${spent:,.2f} of this month's ${limit:,.2f} are spent."
+        said = f"${spent:,.2f} of this month's budget of ${limit:,.2f} is spent."
         if spent >= limit:
             raise NotAllowed(
                 said,
-                "Nothing is launched past [defaults] usd_per_month in hotdesk.toml.",
+                "hotdesk launches nothing beyond [defaults] usd_per_month in hotdesk.toml.",
                 "hotdesk costs   # or the same command with --over-budget",
             )
         return said if spent >= WARN_SHARE * limit else ""

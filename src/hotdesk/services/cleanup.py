@@ -114,7 +114,7 @@ class Cleanup:
             now = things(survey, self.store.desks(), self.clock.now(), swept, self.store.past)
             safe = {t.id for t in now if t.safe}
             for thing in (t for t in found if t.safe and t.provider == provider):
-                needed = "it is needed, or gone, by now"
+                needed = "it is in use, or gone, by now"
                 done[thing.id] = self._delete_leftover(thing) if thing.id in safe else needed
         return done
 

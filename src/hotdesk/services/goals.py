@@ -78,7 +78,7 @@ class Goals:
         elif provider and provider != desk.provider:
             raise Usage(
                 f"{name} is a desk of {desk.provider}.",
-                "A desk cannot change its cloud; its image would have to be carried over.",
+                "A desk cannot change its cloud, because its image would have to be copied there.",
                 f"hotdesk up another-name --provider {provider}",
             )
         elif (
@@ -139,7 +139,7 @@ class Goals:
             raise Unknown(
                 f"{desk.name} has no image or disk {origin}.",
                 f"It has: {', '.join(ids)}." if ids else "It has none at all.",
-                f"hotdesk up {desk.name}   # asks where there is a choice",
+                f"hotdesk up {desk.name}   # asks if there is a choice",
             )
 
     def _check_computer(self, provider: str) -> None:

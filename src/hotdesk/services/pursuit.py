@@ -59,8 +59,8 @@ class Pursuit:
         current = self.store.find(desk.name)
         if current is not None and current != desk and current.wish != desk.wish:
             raise Busy(
-                f"{desk.name} is now wanted {current.goal}.",
-                "Another command changed its mind while this one was waiting for its turn.",
+                f"The goal of {desk.name} is now: {current.goal}.",
+                "Another command changed it while this one was waiting.",
                 f"hotdesk watch {desk.name}",
             )
         if current is not None and not changed:

@@ -183,7 +183,7 @@ class StateFile:
         if self.path and _cannot_write(error):
             return Missing(
                 f"hotdesk cannot write {self.path}.",
-                f"{self.frozen or _reason(self.path, error)} Nothing was begun that is not written down.",
+                f"{self.frozen or _reason(self.path, error)} Nothing was started without a record.",
                 "df -h   # make room or fix the permissions, then run the same command again",
             )
         if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -195,7 +195,7 @@ class StateFile:
         return Damaged(
             f"{self.path} cannot be read.",
             f"{text}. Your desks' disks and images are not in it and are untouched.",
-            "hotdesk doctor --adopt   # sets the file aside and rebuilds it from what is seen",
+            "hotdesk doctor --adopt   # sets the file aside and rebuilds it from a survey",
         )
 
 

@@ -24,8 +24,8 @@ _DOING = {
     "copy": "copying the image",
     "delete": "deleting",
     "prove": "logging in",
-    "leave": "it has ended itself; parking it",
-    "told": "the desk says",
+    "leave": "it has shut itself down; parking it",
+    "told": "event on the desk",
 }
 
 
@@ -39,7 +39,7 @@ def verb(row: Row) -> str:
         case Retype(offer=offer):
             return f"changing its type to {offer.instance_type}"
         case Begin(id=id_, attempt=attempt):
-            return f"beginning job {id_.partition('-')[0]}" + (f", attempt {attempt}" if attempt > 1 else "")
+            return f"starting job {id_.partition('-')[0]}" + (f", attempt {attempt}" if attempt > 1 else "")
         case Move(id=id_, to=to):
             return f"moving job {id_.partition('-')[0]} to {to.partition('/')[2]}"
         case Delete(id=id_, keep_disk=keep):
@@ -138,7 +138,7 @@ class Live:
         """Another command has the desk."""
         pid, _, doing = holder.partition(" ")
         who = f"process {pid} ({doing})" if doing else "another command"
-        render.note(f"… waiting for {who} to let go of {desk}. Ctrl-C is safe.")
+        render.note(f"… waiting for {who} to release {desk}. Ctrl-C is safe.")
 
     def _draw(self, text: str) -> None:
         self.frame += 1

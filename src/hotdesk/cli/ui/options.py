@@ -203,7 +203,7 @@ def say_public(shown: Any) -> None:
     if "0.0.0.0/0" in shown.open_to:
         warning = "Everybody on the internet can try passwords there."
         render.note(render.style(warning, "red", "bold", stream=sys.stderr))
-    render.note("A browser does not know the certificate. It is the right one if its SHA-256 fingerprint is")
+    render.note("Your browser will warn about the certificate. It is genuine if its SHA-256 fingerprint is")
     render.note(f"  {shown.fingerprint}")
 
 
@@ -230,7 +230,7 @@ def wanted(base: Want, given: dict[str, Any]) -> Want | None:
         if contrary := [key for key in ("gpu", "instance_type") if key in changes]:
             option = {"gpu": "--gpu", "instance_type": "--type"}[contrary[0]]
             raise Usage(
-                f"--cheap and {option} contradict each other.", "Each names the hardware.", "one of them"
+                f"--cheap and {option} contradict each other.", "Both choose the hardware.", "one of them"
             )
         changes["gpu"] = "none"
     if gpu := changes.get("gpu"):
@@ -286,15 +286,15 @@ def agreed_to_end(desks: Hotdesk, desk: Desk, yes: bool, deleted: str = "") -> N
     name, at = desk.name, desks.services.work
     work, lost = at.at_work(desk), [] if deleted else at.at_stake(desk)
     if work.open:
-        render.note(f"Open at {name}, and ended with it: {render.safe('; '.join(work.open))}.")
-    found = [f"{name} is at work: {'; '.join(work.works)}."] if work.works else []
+        render.note(f"Open on {name}, and will be closed: {render.safe('; '.join(work.open))}.")
+    found = [f"Running on {name}: {'; '.join(work.works)}."] if work.works else []
     found += [f"Not saved: {'; '.join(work.unsaved)}."] if work.unsaved else []
-    found += [f"This is in no image, and is lost: {'; '.join(lost)}."] if lost else []
+    found += [f"Not in any image, and will be lost: {'; '.join(lost)}."] if lost else []
     words = sys.argv[1:]
     words.insert(words.index("--") if "--" in words else len(words), "--yes")
     again = shlex.join(["hotdesk", *words])
     if found and not sys.stdin.isatty():
-        why = "That would end, and there is no terminal to ask at."
+        why = "This would be stopped, and there is no terminal to ask on."
         raise NeedsDecision(render.safe(" ".join(found)), why, again)
     if found or deleted:
         agreed(" ".join([*map(render.safe, found), deleted or "End that?"]), yes, again)
@@ -304,9 +304,9 @@ def show_work(desks: Hotdesk, desk: Desk) -> None:
     """What a dry run says of the work that would end."""
     work = desks.services.work.at_work(desk)
     for words, what in (
-        ("at work there, and asked about", work.works),
-        ("not saved there, and asked about", work.unsaved),
-        ("open there, and ended with it", work.open),
+        ("running there (asks first)", work.works),
+        ("not saved there (asks first)", work.unsaved),
+        ("open there (will be closed)", work.open),
     ):
         if what:
             render.echo(f"  {words}: {render.safe('; '.join(what))}")

@@ -81,7 +81,9 @@ class Picker:
         top = min(max(self.place - room // 2, 0), max(len(self.shown) - room, 0))
         cells = [self.cells[n] for n in self.shown[top : top + room]]
         table = (
-            render.table(HEADS, cells, right=RIGHT).splitlines() if cells else ["Nothing fits these words."]
+            render.table(HEADS, cells, right=RIGHT).splitlines()
+            if cells
+            else ["No offer matches this filter."]
         )
         lines = [f"filter: {self.words}▏  sorted by {self.sort}   {len(self.shown)} of {len(self.cells)}"]
         for number, text in enumerate(table):

@@ -61,7 +61,7 @@ def show(
     if not plans:
         lines.append("No plan finishes this job.")
     elif answer.cheapest is None:
-        lines.append("No plan keeps the deadline and the budget in 9 of 10 cases.")
+        lines.append("No plan meets the deadline and the budget in 9 of 10 cases.")
     if plans:
         lines += _wrapped(_priced(answer, plans, document, bare=bare))
     if bare and plans and answer.plans[0].finish.hours:
@@ -71,7 +71,11 @@ def show(
     if answer.measure_first:
         lines += _wrapped([f"Measure first: {answer.measure_first}."])
     if answer.lost and not bare:
-        lines += ["", render.style("Why the others lost", "bold"), _lost_table(answer.lost, shown_lost)]
+        lines += [
+            "",
+            render.style("Why the others were rejected", "bold"),
+            _lost_table(answer.lost, shown_lost),
+        ]
     if around.spot and any(c.offer.market is Market.SPOT for c in plans):
         share = worth_spot(around.spot)
         named = {"cheapest": answer.cheapest, "fastest": answer.fastest, "knee": answer.knee}

@@ -120,10 +120,10 @@ def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
     if _agreed(desk, past) or not disk.lacks:
         return None
     return Ask(
-        what=f"Not all disks of {desk.name} are to be found: {disk.id} is left, and {disk.lacks} is missing.",
+        what=f"A disk of {desk.name} is missing: {disk.lacks}. {disk.id} is left.",
         ids=(disk.id,),
-        why="Its machine is gone. Something else has deleted the disk, or has it in use.",
-        fix=f"hotdesk up {desk.name} --fresh   # go on without it",
+        why="Its machine is gone. Something else has deleted the disk, or is using it.",
+        fix=f"hotdesk up {desk.name} --fresh   # continue without it",
         unsure=True,
     )
 
@@ -155,15 +155,15 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     why = (
         f"The newest image is {older.name}, from before that."
         if older
-        else "There is no verified image of it either. Something else has deleted them, or another computer "
+        else "No verified image holds it either. Something else has deleted them, or another computer "
         "of yours (hotdesk down)."
     )
     if kept := [t.id for t in seen.leftovers if last_copy(t, seen)]:
-        why = f"{why} What is left may hold it, and is paid for: {', '.join(kept)}."
+        why = f"{why} What is left may hold it, and is billed: {', '.join(kept)}."
     return Ask(
-        what=f"The last work on {desk.name} is not to be found: {machine} is gone, and so is its disk.",
+        what=f"The latest work on {desk.name} is missing: {machine} is gone, and so is its disk.",
         why=why,
-        fix=f"hotdesk up {desk.name} --fresh   # go on from {'that image' if older else 'an empty desk'}",
+        fix=f"hotdesk up {desk.name} --fresh   # continue from {'that image' if older else 'an empty desk'}",
         unsure=True,
     )
 
@@ -214,12 +214,12 @@ def not_from_there(desk: Desk, seen: Seen, past: Past) -> Ask | None:
         return _another(desk, f"{desk.name} has gone on from {desk.origin} already.", why)
     if newest is None or newest.id == named.id or not isinstance(named, Image) or holds(seen, named, newest):
         return None
-    why = f"Its work is whole in {newest.id}, and there is more in that."
-    return _another(desk, f"{desk.name} has gone on from {desk.origin} already.", why)
+    why = f"All its work is in {newest.id}, which also has newer work."
+    return _another(desk, f"{desk.name} has already continued from {desk.origin}.", why)
 
 
 def _another(desk: Desk, what: str, why: str) -> Ask:
-    fix = f"hotdesk up {desk.name}   # without --from: goes on from the latest"
+    fix = f"hotdesk up {desk.name}   # without --from: continues from the latest"
     return Ask(what=what, why=why, fix=fix, unsure=True)
 
 
@@ -240,7 +240,7 @@ def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyS
     if prior.unsure and as_wanted:
         if past.begun(prior.step.key, desk.since) >= TRIES:
             return gave_up(desk, prior.step.key, prior.said)
-        why = "whether this was launched is unknown; the same order again cannot make two"
+        why = "the outcome of this launch is unknown; the same order cannot make a second machine"
         return Launch(order=order, why=why)
     if prior.refusal and prior.refusal.of_offer:
         return None  # refused there: another offer may do
@@ -339,12 +339,12 @@ def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, 
                 return finish(copied, seen)
             if tried >= TRIES:
                 return [gave_up(desk, f"copying {image.name} to {offer.region}", copied.reason)]
-            return [let_go(copied, f"a failed copy: {copied.reason or 'it is not as it should be'}")]
+            return [let_go(copied, f"a failed copy: {copied.reason or 'it is incomplete'}")]
         if copied is None and not (row and row.done):
             break
         attempt += 1
     if tried >= TRIES:
-        return [gave_up(desk, f"copying {image.name} to {offer.region}", f"{tried} copies came to nothing")]
+        return [gave_up(desk, f"copying {image.name} to {offer.region}", f"{tried} copies failed")]
     return [copy]
 
 
@@ -353,8 +353,8 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
     tried = [(o, refusals[o.key]) for o in desk.offers if o.key in refusals]
     if not tried:
         return Ask(
-            what=f"No offer fits what {desk.name} wants.",
-            why="Nothing on the price list has that hardware within those limits.",
+            what=f"No offer matches what {desk.name} wants.",
+            why="The price list has no such hardware within those limits.",
             fix="hotdesk offers",
             kind=Kind.UNSUPPORTED,
         )
@@ -367,7 +367,7 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
     fixes = [refusal.fix for _, refusal in tried if refusal.fix]
     waiting_helps = any(refusal.kind is Kind.NO_CAPACITY or not refusal.fix for _, refusal in tried)
     return Ask(
-        what=f"No machine for {desk.name} could be had.",
+        what=f"No machine is available for {desk.name}.",
         why="; ".join(f"{_places(offers)}: {reason}" for reason, offers in list(reasons.items())[:3]),
         fix=again if waiting_helps or not fixes else fixes[0],
         kind=next((r.kind for _, r in tried if r.kind in OFFER_KINDS), tried[0][1].kind),

@@ -76,14 +76,14 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         regions = ", ".join(seen.unread)
         if seen.closed:
             what = (
-                f"{regions} does not let hotdesk look. Whatever {desk.name} has there stays, and is paid for."
+                f"{regions} does not let hotdesk look. Whatever {desk.name} has there stays, and is billed."
             )
             return [Ask(what=what, why=seen.closed, fix=seen.closed_fix, kind=Kind.DENIED)]
         return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
-        return [Wait(seconds=seen.poll_seconds, why="another computer may have changed it a moment ago")]
+        return [Wait(seconds=seen.poll_seconds, why="another computer may have just changed it")]
     if busy := past.too_busy(desk.since, now):
         return [Wait(seconds=busy.until - now, why=busy.message)]
     seen = own(desk, seen, past)
@@ -98,7 +98,7 @@ def _anothers_name(desk: Desk, seen: Seen) -> Ask:
     whose = " and ".join(seen.others)
     return Ask(
         what=f"{desk.name} is already a desk of {whose} in this account.",
-        why="Theirs is left alone. If that is you with other credentials, [aws] in hotdesk.toml must say so: "
+        why="It is left alone. If that is you with other credentials, add under [aws] in hotdesk.toml: "
         f'owner = "{seen.others[0]}".',
         fix=f"hotdesk down {desk.name} && hotdesk up another-name",
     )
@@ -126,7 +126,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                     return [gave_up(desk, f"deleting {half.of}", half.why)]
                 return [step]
         if desk.goal is Goal.GONE and seen.leftovers:  # what no machine needs need not wait for its end
-            return [let_go(thing, "you asked for it to be gone") for thing in seen.leftovers]
+            return [let_go(thing, "you asked to delete it") for thing in seen.leftovers]
         machine = next((m for m in ending.values() if m.reason), next(iter(ending.values())))
         why = machine.reason or f"{machine.instance_type} in {machine.zone} is being ended"
         return [Wait(seconds=seen.poll_seconds, why=why)]
@@ -161,7 +161,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return _leave(live, desk, seen, past, now)
     if desk.goal is Goal.STOPPED:
         if live.phase is Phase.READY:
-            return [Stop(id=live.id, started_at=live.started_at, why="you asked for the machine to be off")]
+            return [Stop(id=live.id, started_at=live.started_at, why="you asked to stop the machine")]
         return prune(desk, seen)
     if live.phase is Phase.READY:
         return _prove(live, desk, past, now) or prune(desk, seen)
@@ -205,7 +205,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         started_at=live.started_at,
         name=live.name,
         usd_per_hour=live.usd_per_hour,
-        why="up is said only after a login and an answer from Jupyter",
+        why="a desk is up once a login works and Jupyter answers",
     )
     proof = past.last.get(step.key)
     if proof and proof.done and proof.at >= desk.since:
@@ -218,7 +218,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         return [
             Ask(
                 what=f"{desk.name} has been running for {int(now - began) // 60} minutes and cannot be used.",
-                why="Its machine is on, but a login or Jupyter does not answer.",
+                why="Its machine is running, but the login or Jupyter does not answer.",
                 fix=f"hotdesk doctor {desk.name}",
             )
         ]
@@ -229,12 +229,14 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
     """Save a machine's work and let it go; or only give it another type, where that is enough."""
     if desk.goal is Goal.RUNNING:
         if retype := _retype(live, desk, past, now):
-            again = Start(id=live.id, started_at=live.started_at, why="with everything on its own disk")
-            stop = Stop(id=live.id, started_at=live.started_at, why="its type is changed while it is off")
+            again = Start(id=live.id, started_at=live.started_at, why="all its work is on its own disk")
+            stop = Stop(
+                id=live.id, started_at=live.started_at, why="its type can only be changed while it is stopped"
+            )
             return [retype, again] if live.phase is Phase.STOPPED else [stop, retype, again]
         onward, reason = launch(desk, seen, past, now, after=live), "you asked for other hardware"
     else:
-        onward, reason = [], "no writes after the image is taken"
+        onward, reason = [], "nothing may be written while the image is taken"
     if live.phase is Phase.STOPPED:
         return [*save(live, desk, seen, past, now), *onward]
     if live.stoppable:
@@ -263,7 +265,7 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
             started_at=live.started_at,
             offer=offer,
             generation=desk.generation,
-            why=f"{offer.instance_type} is in {live.zone} too: no image is needed",
+            why=f"{live.zone} also offers {offer.instance_type}: no image is needed",
         )
         row = past.last.get(step.key)
         kind = row.refusal.kind if row and row.refusal and row.at >= desk.since else None
@@ -307,9 +309,9 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
 
 
 def _kept(desk: Desk, thing: Instance | Disk | Image) -> Ask:
-    pasted = f"hotdesk up {desk.name} --from {thing.id}   # goes on from that one; what is here now stays"
+    pasted = f"hotdesk up {desk.name} --from {thing.id}   # continues from that one; what is here now stays"
     if isinstance(thing, Instance):
-        pasted = f"hotdesk park {desk.name}   # at the computer that it was begun at"
+        pasted = f"hotdesk park {desk.name}   # on the computer where it was started"
     return Ask(
         what=f"{desk.name}: {type(thing).__name__.lower()} {thing.id}",
         ids=(thing.id,),
@@ -327,10 +329,10 @@ def _several_ends(desk: Desk, seen: Seen) -> Ask:
     ends = sorted((t for t in things if t.id in seen.rivals), key=lambda t: (t.generation, t.id))
     last = next((t for t in reversed(ends) if not isinstance(t, Instance)), ends[-1])
     return Ask(
-        what=f"{desk.name} has work from {len(ends)} beginnings: {', '.join(map(described, ends))}.",
+        what=f"{desk.name} has {len(ends)} separate lines of work: {', '.join(map(described, ends))}.",
         ids=tuple(t.id for t in ends),
-        why="None of them descends from another, so none holds the others' work, and all are kept.",
-        fix=f"hotdesk up {desk.name} --from {last.id}   # goes on from that one; the others stay",
+        why="None of them contains the work of another, so all are kept.",
+        fix=f"hotdesk up {desk.name} --from {last.id}   # continues from that one; the others stay",
         unsure=True,
     )
 
@@ -339,9 +341,9 @@ def _anothers_machine(desk: Desk, machine: Instance) -> Ask:
     where = f" at {machine.computer}" if machine.computer else " at another computer"
     there = f"hotdesk park {desk.name}   # there; its work is kept beside this one's"
     return Ask(
-        what=f"A machine that was begun{where} runs as {desk.name} too: {machine.id}.",
+        what=f"Another machine, started{where}, also runs as {desk.name}: {machine.id}.",
         ids=(machine.id,),
-        why=f"It does not descend from the {desk.name} of this computer, and a desk has one machine.",
+        why=f"It has none of the work of this computer's {desk.name}, and a desk has only one machine.",
         fix=f"{there}. Then here: hotdesk up {desk.name}",
         unsure=True,
     )
@@ -403,7 +405,7 @@ def plan_gc(
             steps.append(
                 Ask(
                     what=f"{name}: {what}",
-                    why="No desk of this computer has that name; it may be another computer's.",
+                    why="No desk on this computer has that name; it may be another computer's.",
                     fix=f"hotdesk doctor --adopt   # then: hotdesk resume {pasted}, or hotdesk down {pasted}",
                 )
             )

@@ -25,7 +25,7 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
         saved_why = f"its work is whole in {saved.name}"
         return [let_go(source, saved_why, saved=True), *prune(desk, seen)]
     unfinished = [i for i in taken if usable(i, past)]
-    gone = let_go(source, "once the image is verified, nothing is paid but the image", saved=True)
+    gone = let_go(source, "once the image is verified, only the image is billed", saved=True)
     if unfinished:
         return [*finish(unfinished[0], seen), gone]
     attempt, tried = 0, 0
@@ -39,7 +39,7 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
             started_at=began,
             region=source.region,
         )
-        why = "the image is what the desk comes back from"
+        why = "the desk will be restored from this image"
         bake = Bake(order=order, ran_seconds=_ran(source, seen), why=why)
         row = past.last.get(bake.key)
         ended = row is not None and (row.refused or (row.done and order.name not in seen.names))
@@ -127,7 +127,7 @@ def _not_saved(desk: Desk, why: str, kind: Kind | None, first: str = "") -> Ask:
         why=why,
         fix=f"{first}{'; ' if '#' in first else '   # '}then: {then}"
         if first
-        else f"{then}   # once that is mended; or: hotdesk resume {desk.name}",
+        else f"{then}   # once that is fixed; or: hotdesk resume {desk.name}",
         kind=kind,
     )
 
@@ -139,12 +139,12 @@ def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
     """What costs money and holds nothing that is not held better elsewhere."""
     free = [t for t in seen.leftovers if not last_copy(t, seen)]
     steps: list[AnyStep] = [let_go(t, t.why or f"a leftover {t.kind}") for t in free]
-    why = "its machine was launched here, and nobody was ever told of it"
+    why = "its machine was launched here and never used"
     steps += [let_go(disk, why) for disk in seen.spares if disk.phase is not Phase.ENDING]
     newest = seen.newest
     if newest is None:
         failed = [i for i in seen.images if i.phase is Phase.FAILED] if desk.fresh else []
-        return [*steps, *(let_go(i, "it failed, and you go on without it") for i in failed)]
+        return [*steps, *(let_go(i, "it failed, and you continue without it") for i in failed)]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not disk.held_by and superseded(disk, seen):
             why = f"its work is whole in {newest.name}"
@@ -271,6 +271,6 @@ def _doing(step: AnyStep) -> str:
 def gave_up(desk: Desk, what: str, why: str) -> Ask:
     return Ask(
         what=f"{desk.name}: {what} did not work.",
-        why=why or "Looking afterwards, again and again, did not show its effect.",
+        why=why or "Repeated surveys afterwards did not show the change.",
         fix=f"hotdesk log {desk.name}",
     )
