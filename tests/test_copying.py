@@ -297,6 +297,29 @@ def test_an_rsync_that_lacks_options_is_not_used(tmp_path: Path, monkeypatch: py
     copying.rsync.cache_clear()
 
 
+@pytest.mark.parametrize("how", ["rsync", "tar"])
+def test_results_of_one_name_keep_their_paths(
+    desk: Access, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """They once overwrote each other without a word."""
+    if how == "tar":
+        monkeypatch.setattr(copying, "rsync", lambda: "")
+    for run in "ab":
+        (there / "kept/runs" / run).mkdir(parents=True, exist_ok=True)
+        (there / "kept/runs" / run / "metrics.csv").write_text(run)
+    named = ["kept/runs/a/metrics.csv", "kept/runs/b/metrics.csv"]
+    copying.pull(desk, named, tmp_path / "named", may_replace=lambda *_: True)
+    assert (tmp_path / "named/a/metrics.csv").read_text() == "a"
+    assert (tmp_path / "named/b/metrics.csv").read_text() == "b"
+    arrived = copying.pull(desk, ["kept/runs/*/metrics.csv"], tmp_path / "all", may_replace=lambda *_: True)
+    if how == "tar":
+        assert arrived.absent == ["kept/runs/*/metrics.csv"]
+    else:
+        assert sorted(arrived.placed.came) == ["a/metrics.csv", "b/metrics.csv"]
+        copying.pull(desk, ["runs/*/metrics.csv"], tmp_path, below="kept", may_replace=lambda *_: True)
+        assert (tmp_path / "runs/b/metrics.csv").read_text() == "b"
+
+
 PUSH_OR_PULL = """
 import sys
 from pathlib import Path

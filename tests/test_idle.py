@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -73,6 +75,17 @@ def at_the_desk(rig: LocalRig, desk: Instance, line: str) -> Iterator[None]:
         rig.ssh(desk, f"pkill -P {pid}; kill {pid}", check=False)
 
 
+RENAMED = """
+import ctypes
+rest = open("/proc/self/stat").read().rpartition(")")[2].split()
+start, end = int(rest[45]), int(rest[48])  # arg_start and env_end, proc(5)
+ctypes.memset(start, 0, end - start)
+ctypes.memmove(start, b"renamed", 7)
+while True:
+    pass
+"""
+
+
 # ---- what is work --------------------------------------------------------------------------------------
 
 
@@ -83,6 +96,41 @@ def test_an_untouched_desk_with_jupyter_is_idle(watch: Watch) -> None:
 def test_computing_is_work(rig: LocalRig, desk: Instance, watch: Watch) -> None:
     with at_the_desk(rig, desk, "while :; do :; done"):
         assert any("cores in use" in w for w in works(watch))
+
+
+def test_a_program_that_renames_itself_and_leaves_its_parent_is_work(
+    rig: LocalRig, desk: Instance, watch: Watch
+) -> None:
+    """setproctitle writes over the environment by which a process of the desk is known."""
+    rig.write(desk, "renamed.py", RENAMED)
+    pid = rig.ssh(desk, "nohup setsid python3 renamed.py >/dev/null 2>&1 & sleep 1; echo $!").stdout.strip()
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"HOTDESK_MACHINE" not in environment
+        assert any("cores in use" in w for w in works(watch))
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def test_a_script_in_a_folder_of_jupyterlab_s_name_is_work(
+    rig: LocalRig, desk: Instance, watch: Watch
+) -> None:
+    rig.ssh(desk, "mkdir -p my-jupyterlab")
+    with at_the_desk(rig, desk, "while :; do :; done # my-jupyterlab/jupyter_server.py"):
+        assert any("cores in use" in w for w in works(watch))
+
+
+def test_a_job_is_work_for_as_long_as_its_runner_holds_its_lock(
+    rig: LocalRig, desk: Instance, watch: Watch
+) -> None:
+    """Also where its runner has no terminal, and no name by which it is known."""
+    folder = rig.disk("blue") / "home/.hotdesk/jobs/7-abc"
+    folder.mkdir(parents=True)
+    with (folder / "run.lock").open("w") as lock:
+        assert quiet(watch)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert works(watch) == ["job 7 runs"]
+    assert quiet(watch)
 
 
 def test_a_slow_download_that_hardly_computes_is_work(rig: LocalRig, desk: Instance, watch: Watch) -> None:

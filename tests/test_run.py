@@ -496,6 +496,23 @@ def test_ctrl_c_ends_the_listening_and_nothing_else(hotdesk: Command, home: Path
 
 
 @pytest.mark.usefixtures("no_watcher")
+def test_a_long_log_is_whole_or_says_what_is_missing(hotdesk: Command, project: Path) -> None:
+    """1. 6 MiB, of which this computer keeps 4. 2. The desk runs: all of it. 3. It is parked: the end, from a
+    whole line on, and where the rest is."""
+    line = "seq -f 'line %010g of this log, as long as it is' 150000"
+    assert run(hotdesk, project, "--", line).returncode == 0
+    whole = hotdesk("logs", "blue")
+    assert whole.stdout.count("\n") == 150000
+    assert hotdesk("park", "blue").returncode == 0
+    end = hotdesk("logs", "blue")
+    assert end.stdout.startswith("line ")
+    assert whole.stdout.endswith(end.stdout)
+    assert 3 << 20 < len(end.stdout) <= 4 << 20
+    assert f"The first {(len(whole.stdout) - len(end.stdout)) / 2**20:.1f} MiB are on blue" in end.stderr
+    assert "hotdesk resume blue" in end.stderr
+
+
+@pytest.mark.usefixtures("no_watcher")
 def test_ctrl_c_while_files_are_copied_leaves_no_half_of_one(
     hotdesk: Command, home: Path, project: Path
 ) -> None:

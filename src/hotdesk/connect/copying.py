@@ -209,7 +209,9 @@ def pull(
         else:
             shutil.rmtree(tree, ignore_errors=True)
             tree.mkdir()
-            absent, failed = tar.pull(access, sources, tree, below)
+            kept = {} if below else _kept_paths(sources)
+            absent, failed = tar.pull(access, [kept.get(s, s) for s in sources], tree, below)
+            absent = [s for s in sources if kept.get(s, s) in absent]
         mine = [part for s in sources for part in (parts(s) if below else [s.rstrip("/").rpartition("/")[2]])]
         try:
             placed = placing.place(tree, target, f".from-{access.desk}", may_replace, mine)
@@ -248,12 +250,38 @@ def _volleys(
     sources: Sequence[str], folders: set[str], files: set[str], below: str
 ) -> Iterator[tuple[list[str], str, list[str]]]:
     """Options, the folder in the tree, and the sources of each rsync: links want an rsync of their own."""
-    if rest := [s for s in sources if s not in folders | files]:
+    kept = {} if below else _kept_paths(sources)
+    if rest := [s for s in sources if s not in folders | files and s not in kept]:
         yield [], "", rest
+    if paths := [path for source, path in kept.items() if source not in folders | files]:
+        yield ["-R"], "", paths
     for source in sorted(folders):
         yield [], "" if below else source.rpartition("/")[2], [f"{source}/"]
     if files:
         yield ["-L"], "", sorted(files)
+
+
+def _kept_paths(sources: Sequence[str]) -> dict[str, str]:
+    """What would come under one name, marked where its path is kept from (rsync(1), -R).
+
+    A pattern (`runs/*/metrics.csv`) keeps what follows its first folders without one; several sources of one
+    name keep what follows the folder that they have in common.
+    """
+    kept = {}
+    named: dict[str, list[str]] = {}
+    for source in sources:
+        named.setdefault(source.rpartition("/")[2], []).append(source)
+    for name, alike in named.items():
+        for source in alike:
+            words = source.split("/")
+            fixed = next((n for n, word in enumerate(words[:-1]) if set(word) & set("*?[")), None)
+            if fixed is None and name and len(alike) > 1:
+                folders = [one.split("/")[:-1] for one in alike]
+                levels = enumerate(zip(*folders, strict=False))
+                fixed = next((n for n, level in levels if len(set(level)) > 1), min(map(len, folders)))
+            if fixed is not None:
+                kept[source] = "/".join([*(words[:fixed] or ["."]), ".", *words[fixed:]])
+    return kept
 
 
 def _pull_rsync(

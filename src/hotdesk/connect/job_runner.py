@@ -22,7 +22,7 @@ from hotdesk.core.errors import NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.ports import Access
 
-_RUNNER = ("runner", "attempt", "checkpoints", "job_files")
+_RUNNER = ("runner", "attempt", "checkpoints", "process_tree", "job_files")
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # the exit status that says: there is no runner here
 _SECONDS = 60.0
@@ -39,6 +39,7 @@ def packed_runner() -> tuple[str, bytes]:
     packed = io.BytesIO()
     package = Path(hotdesk.__file__).parent
     texts = {f"hotdesk/guest/{n}.py": (package / "guest" / f"{n}.py").read_bytes() for n in _RUNNER}
+    texts["lines/sitecustomize.py"] = (package / "guest" / "sitecustomize.py").read_bytes()
     texts |= {"hotdesk/__init__.py": b"", "hotdesk/guest/__init__.py": b"", "__main__.py": _MAIN}
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in sorted(texts.items()):  # of no date: the same texts are the same bytes

@@ -83,7 +83,9 @@ def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> tupl
     absent, failed = list[str](), list[str]()
     for source in sources:
         at, name = (below, source) if below else (source, ".")
-        if not below and not source.endswith("/"):
+        if not below and "/./" in source:  # its path is kept from there
+            at, _, name = source.partition("/./")
+        elif not below and not source.endswith("/"):
             at, slash, name = source.rpartition("/")
             at = at or slash
         at, name = shlex.quote(plain(at)), shlex.quote(f"./{name.rstrip('/')}")

@@ -51,7 +51,7 @@ class Job(Value, frozen=True):
     resume_command: tuple[str, ...] = ()  # from the second attempt on; () for the same again
     checkpoint: str = ""  # a folder, relative to `folder`
     signal: str = "SIGUSR1"  # that asks the job for a checkpoint; "" for none
-    grace_seconds: float = 20.0  # between the asking and the killing
+    grace_seconds: float | None = None  # from SIGTERM to SIGKILL; None: 20, or what its launcher needs
     then: Goal | None = Goal.PARKED  # what the desk shall be when no job is left; None: as it is
     pull: tuple[str, ...] = ()  # what to fetch at the end, relative to `folder`
     pull_to: str = ""  # a folder of this computer
@@ -284,7 +284,7 @@ def leave_machine(
     markets = {"on-demand": Market.ON_DEMAND, "spot": Market.SPOT}
     if markets.get(decision.action, machine.market) is machine.market or not offers or seen.over:
         return None
-    asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds
+    asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds or 20.0
     if seen.alive and job.signal and asked < 0:
         return Notify(job=job, why=decision.why)
     if seen.alive and job.signal and not seen.saved and asked < patience:

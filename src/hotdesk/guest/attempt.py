@@ -11,15 +11,20 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
 from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
-from hotdesk.guest.job_files import HOME, path, read, write
+from hotdesk.guest.job_files import HOME, SHELL, path, read, write
+from hotdesk.guest.process_tree import Process, ProcessTree, adopt, called, launcher_seconds
 
 STOPPING_SECONDS = 0.4  # a machine that stops ends the job and us at about the same time
+GRACE_SECONDS = 20.0  # from SIGTERM to SIGKILL, unless the job's owner says otherwise
+LAUNCHER_GRACE_SECONDS = 10.0  # more than a launcher gives its ranks
+TREE_SECONDS = 1.0  # between two looks at the job's processes while it runs
+STUCK_SECONDS = 10.0  # after SIGKILL: a process that waits for a disk or a driver
 NOTICE_SECONDS = 300.0  # within which a machine is taken, once that was announced
-SHELLS = {"bash", "zsh", "sh", "dash"}
 RESERVE_BYTES = 65536  # given back when the disk is full, so that the end can still be written down
 DRIVER = os.path.join(os.environ.get("HOTDESK_RUN", "/run/hotdesk"), "driver.json")  # how far driver.py is
 DRIVER_SECONDS = 1900.0  # for which it is waited for; its unit gives it half an hour
@@ -35,16 +40,15 @@ class Attempt:
         self.signals: list[int] = []
         self.log: Any = None
         self.child: Any = None
+        self.tree = ProcessTree(id_)
         self.told_at = 0.0
         self.useful_since = 0.0  # work that counts, until now, is this long
 
     def run(self) -> int:
         lock = os.open(path(self.id, "run.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(lock):
             return 75
-        os.set_inheritable(lock, True)  # held until the last process of the job is gone
+        adopt()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, lambda got, frame: self.signals.append(got))
         with contextlib.suppress(OSError), open(path(self.id, "reserve"), "wb") as reserve:
@@ -64,22 +68,22 @@ class Attempt:
             asked_at=0.0,
         )
         try:
-            gone = self.wait_for_driver()
+            gone = self.end_the_one_before() or self.wait_for_driver()
             clock = time.monotonic()
             self.useful_since = clock - kept
-            status, stopped = gone or self.command(lock, clock, before)
+            status, stopped = gone or self.command(clock, before)
+            seconds = before + time.monotonic() - clock
+            phase = "interrupted" if stopped and not self.cancelled() else "ended"
+            self.tell(
+                phase=phase,
+                exit_status=None if phase == "interrupted" else status,
+                ended_at=time.time(),
+                seconds=seconds,
+                cancelled=self.cancelled(),
+                sure=True,
+            )
         finally:
             os.close(lock)
-        seconds = before + time.monotonic() - clock
-        phase = "interrupted" if stopped and not self.cancelled() else "ended"
-        self.tell(
-            phase=phase,
-            exit_status=None if phase == "interrupted" else status,
-            ended_at=time.time(),
-            seconds=seconds,
-            cancelled=self.cancelled(),
-            sure=True,
-        )
         return 0
 
     def cancelled(self) -> bool:
@@ -99,6 +103,15 @@ class Attempt:
                 if not sure or os.getppid() == 0:
                     return
                 time.sleep(1.0)
+
+    def end_the_one_before(self) -> tuple[int, bool] | None:
+        """End what a runner that was killed has left; how the attempt ended, if it was cancelled."""
+        if left := self.tree.look(everywhere=True):
+            self.say(f"hotdesk: an earlier attempt's processes are ended first: {called(left)}\n".encode())
+            ending = Ending(self, time.monotonic())
+            while not ending.over(self.tree.look(everywhere=True), time.monotonic()):
+                time.sleep(0.05)
+        return (143, False) if self.cancelled() else None
 
     def wait_for_driver(self) -> tuple[int, bool] | None:
         """Return when no GPU driver is being installed here; how the attempt ended meanwhile, if it did."""
@@ -123,50 +136,51 @@ class Attempt:
     def argv(self) -> list[str]:
         again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
         words = self.order["resume_command"] if again else self.order["command"]
-        shell = os.environ.get("SHELL", "")
-        if os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK):
-            shell = "/bin/sh"
-        # A login shell: the desk's own PATH, as in a terminal there.
         line = words[0] if len(words) == 1 else '"$@"\nexit' if self.order.get("before") else 'exec "$@"'
         line = self.order.get("before", "") + line
-        return [shell, "-lc", line, "hotdesk", *(words if len(words) > 1 else [])]
+        return [*SHELL, line, "hotdesk", *(words if len(words) > 1 else [])]
 
-    def command(self, lock: int, clock: float, before: float) -> tuple[int, bool]:
-        """Run it to its end; its exit status, and whether it was the machine that ended it."""
-        folder = os.path.join(HOME, self.order.get("folder") or ".")
-        environment = dict(os.environ)
-        environment.update(
+    def environment(self) -> dict[str, str]:
+        """What the job finds in its environment."""
+        found = dict(
+            os.environ,
             PYTHONUNBUFFERED="1",  # else a log comes in lumps
             HOTDESK_JOB=self.id,
             HOTDESK_ATTEMPT=str(self.status.get("attempt", 1)),
         )
         for name in ("TMUX", "TMUX_PANE"):
-            environment.pop(name, None)
-        places = Checkpoints(self)
+            found.pop(name, None)
+        lines = os.path.join(os.path.abspath(sys.argv[0]), "lines")  # sitecustomize.py, in the file that runs
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, [lines, found.get("PYTHONPATH")]))
+        return found
+
+    def command(self, clock: float, before: float) -> tuple[int, bool]:
+        """Run it to its end, of which nothing is left; its exit status, and whether the machine ended it."""
+        places, environment = Checkpoints(self), self.environment()
         if places.folder:
             environment["HOTDESK_CHECKPOINT"] = places.folder
         try:
             self.child = subprocess.Popen(
                 self.argv(),
-                cwd=folder,
+                cwd=os.path.join(HOME, self.order.get("folder") or "."),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=(lock,),
             )
         except OSError as error:
             self.say(f"hotdesk: {error.strerror}: {error.filename}\n".encode())
             return 126, False
+        self.tree.first = self.child.pid
         reader = selectors.DefaultSelector()
         os.set_blocking(self.child.stdout.fileno(), False)
         reader.register(self.child.stdout, selectors.EVENT_READ)
-        stopped, talking = False, True
-        kill_at: float | None = None
+        stopped, talking, looked_at = False, True, 0.0
+        ending: Ending | None = None
         done_at: float | None = None
         while True:
-            if talking and reader.select(LOOK_SECONDS):
+            if talking and reader.select(LOOK_SECONDS if done_at is None and ending is None else 0.05):
                 talking = self.pump(reader)
             elif not talking:
                 time.sleep(0.05)
@@ -175,32 +189,43 @@ class Attempt:
                 if got == signal.SIGUSR1:
                     places.ask()
                 elif got == signal.SIGINT:
-                    self.send(signal.SIGINT)
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.killpg(self.child.pid, signal.SIGINT)
                 else:
                     stopped = True
-            if (stopped or self.cancelled()) and kill_at is None and self.child.poll() is None:
+            if (stopped or self.cancelled()) and ending is None:
                 # A job that stops is asked for a checkpoint first, if it has said how it wants to be asked.
-                if stopped and places.signal not in {None, signal.SIGTERM}:
+                if stopped and not done_at and places.signal not in {None, signal.SIGTERM}:
                     places.ask(announced=False)
-                self.send(signal.SIGTERM)
-                kill_at = now + float(self.order.get("grace_seconds", 20.0))
-            if kill_at is not None and now > kill_at:
-                self.send(signal.SIGKILL)
+                ending = Ending(self, now)
             places.look(now)
             if now - self.told_at > 5.0:
                 self.told_at = now
                 self.tell(seconds=before + now - clock)
             if self.child.poll() is not None:
-                # What runs on in the background may hold the pipe for ever: its last words are waited for.
                 done_at = done_at or now
-                if now - done_at > STOPPING_SECONDS and (not talking or now - done_at > 1.0):
-                    break
+            elif ending is None and now - looked_at < TREE_SECONDS:
+                continue
+            looked_at = now
+            left = self.tree.look(everywhere=done_at is not None)
+            if ending is not None:
+                ending.over(left, now)
+            elif done_at and left and now - done_at > 2 * STOPPING_SECONDS:
+                self.say(f"hotdesk: the command has ended, and this is ended too: {called(left)}\n".encode())
+                ending = Ending(self, now)
+            # The last words of a job whose pipe somebody else holds are waited for, for a moment.
+            if (
+                done_at
+                and not left
+                and now - done_at > STOPPING_SECONDS
+                and (not talking or now - done_at > 1.0)
+            ):
+                break
         warned = places.asked_at and time.monotonic() - places.asked_at < NOTICE_SECONDS
         # A job that was told that its machine will be taken, and left in time, has not ended. Asked by a
         # SIGTERM it may say that all went well; to begin it once more is the smaller harm.
         if warned and (self.child.returncode != 0 or places.signal == signal.SIGTERM):
             stopped = True
-        self.send(signal.SIGKILL)  # whatever it left in its own group
         status = self.child.returncode
         places.close()
         return (128 - status if status < 0 else status), stopped
@@ -208,10 +233,6 @@ class Attempt:
     def take_signals(self) -> list[int]:
         got, self.signals = self.signals, []
         return got
-
-    def send(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.child.pid, number)
 
     def pump(self, reader: selectors.BaseSelector) -> bool:
         """Pass on what the job says; whether it may say more."""
@@ -233,6 +254,41 @@ class Attempt:
             self.log.write(words)
         except OSError as error:  # the job goes on; what it says now is lost
             self.status["trouble"] = f"the log is cut: {error.strerror}"
+
+
+class Ending:
+    """Brings all processes of a job to their end: SIGTERM, the grace, SIGKILL."""
+
+    def __init__(self, attempt: Attempt, now: float) -> None:
+        self.attempt, self.began, self.stuck = attempt, now, False
+        self.grace = 0.0
+
+    def over(self, left: dict[int, Process], now: float) -> bool:
+        """The next step; whether none of them is left."""
+        tree = self.attempt.tree
+        given = self.attempt.order.get("grace_seconds")
+        if given is None:
+            seconds = launcher_seconds(left)
+            given = seconds + LAUNCHER_GRACE_SECONDS if seconds else GRACE_SECONDS
+        self.grace = max(self.grace, float(given))  # also when the launcher has gone
+        if now - self.began <= self.grace:
+            tree.end(left)
+        else:
+            tree.kill(left)
+            if left and not self.stuck and now - self.began > self.grace + STUCK_SECONDS:
+                self.stuck = True
+                self.attempt.tell(trouble=f"cannot be ended, and is waited for: {called(left)}")
+        return not left
+
+
+def take(lock: int) -> bool:
+    """Hold a lock, at which somebody may look just now."""
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def driver_at_work() -> bool:

@@ -13,12 +13,18 @@ import time
 from typing import TYPE_CHECKING
 
 from hotdesk.guest.job_files import HOME, path, place
+from hotdesk.guest.process_tree import called
 
 if TYPE_CHECKING:
     from hotdesk.guest.attempt import Attempt
 
 LOOK_SECONDS = 0.2  # between two looks at a checkpoint folder
 STILL_SECONDS = 1.0  # a checkpoint is whole when nothing has changed for so long
+HEARD_SECONDS = float(os.environ.get("HOTDESK_HEARD_SECONDS", "30"))  # until a program has its handlers
+UNHEARD = (
+    "hotdesk: nothing in this job catches {0}, so its own checkpoints must do when its machine is taken. "
+    "In Python: signal.signal(signal.{0}, save), see docs/tools.md\n"
+)
 KEPT = 2  # whole checkpoints that are kept aside
 
 
@@ -32,6 +38,8 @@ class Checkpoints:
         self.folder = os.path.join(HOME, order.get("folder") or ".", os.path.expanduser(name)) if name else ""
         self.signal = getattr(signal, order.get("signal") or "", None)
         self.asked_at = 0.0
+        self.heard_at = time.monotonic() + HEARD_SECONDS
+        self.unheard = False
         self.seen = self.survey()
         self.looked_at = time.monotonic()
         self.changed_at = 0.0
@@ -60,13 +68,26 @@ class Checkpoints:
         self.asked_at = time.monotonic()
         if announced:
             self.attempt.tell(asked_at=time.time(), asked_place=place())
-        if self.signal is None or self.attempt.child is None:
+        if self.signal is not None:
+            self.attempt.tree.ask(self.signal)
+
+    def say_who_is_asked(self) -> None:
+        """Say it where nobody waits for the signal, once the job has had time to begin."""
+        if self.signal is None or time.monotonic() < self.heard_at:
             return
-        for pid in programs(self.attempt.child.pid):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, self.signal)
+        self.heard_at = time.monotonic() + HEARD_SECONDS
+        asked = self.attempt.tree.topmost(self.attempt.tree.look(), self.signal)
+        name = signal.Signals(self.signal).name
+        if asked and self.unheard:
+            self.attempt.say(f"hotdesk: {name} now reaches {called(p.pid for p in asked)}\n".encode())
+        elif not asked and not self.unheard:
+            self.attempt.say(UNHEARD.format(name).encode())
+        self.unheard = not asked
+        if asked:
+            self.heard_at = float("inf")
 
     def look(self, now: float) -> None:
+        self.say_who_is_asked()
         if not self.folder or now - self.looked_at < LOOK_SECONDS:
             return
         found = self.survey()
@@ -144,14 +165,3 @@ class Checkpoints:
             self.burst_at = self.burst_at or self.looked_at
             self.changed_at = time.monotonic()
             self.note()
-
-
-def programs(pid: int) -> list[int]:
-    """Whom to ask: the job's own program, or what our shell started; its helpers would die of a signal."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as words:
-            ours = words.read().split(b"\0")[1:2] == [b"-lc"]
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as children:
-            return [int(child) for child in children.read().split()] if ours else [pid]
-    except OSError:
-        return [pid]

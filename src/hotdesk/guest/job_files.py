@@ -9,10 +9,12 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from typing import Any
 
 HOME = os.path.expanduser("~")
 JOBS = os.path.join(HOME, ".hotdesk", "jobs")
+SHELL = [shutil.which("bash") or "/bin/sh", "-lc"]  # whatever the person's own is (core/shell.py)
 
 
 def path(id_: str, *names: str) -> str:
@@ -40,11 +42,19 @@ def write(file: str, value: dict[str, Any]) -> None:
 
 def place() -> str:
     """What tells one machine from the next that has the same disk."""
-    found = [os.environ.get("HOTDESK_MACHINE", "")]
-    for name in ("/proc/sys/kernel/random/boot_id", "/var/lib/cloud/data/instance-id"):
-        with contextlib.suppress(OSError), open(name, encoding="ascii") as file:
-            found.append(file.read().strip())
-    return " ".join(found)
+    instance = _line("/var/lib/cloud/data/instance-id")
+    return " ".join([os.environ.get("HOTDESK_MACHINE", ""), *filter(None, [boot(), instance])])
+
+
+def boot() -> str:
+    """What tells one start of a system from the next (Linux)."""
+    return _line("/proc/sys/kernel/random/boot_id")
+
+
+def _line(file: str) -> str:
+    with contextlib.suppress(OSError), open(file, encoding="ascii") as source:
+        return source.read().strip()
+    return ""
 
 
 def locked(file: str) -> bool:

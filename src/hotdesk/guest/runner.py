@@ -10,9 +10,10 @@ runner.py have FOLDER WORD   exit 0 when that program can be run there
 runner.py work ID            (inside) run the attempt that was begun
 
 A job lives in ~/.hotdesk/jobs/ID: `order.json`, `log`, `status.json` (written whole or not at all) and
-`run.lock`, which the kernel holds for as long as any of the job's processes lives. A status that says
-"running" without that lock is an interruption. The standard library only: it runs wherever Python 3.8 does,
-from a zip file with job_files.py, attempt.py and checkpoints.py (connect/job_runner.py packs it).
+`run.lock`, which the attempt's runner holds until none of its processes is left. A status that says
+"running" without that lock is an interruption; what a runner that was killed has left (`processes.json`) is
+ended before the next attempt begins. The standard library only: it runs wherever Python 3.8 does, from a
+zip file with what it imports (connect/job_runner.py packs it).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import time
 from collections.abc import Callable
 
 from hotdesk.guest.attempt import Attempt
-from hotdesk.guest.job_files import HOME, JOBS, locked, path, place, read, write
+from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
+from hotdesk.guest.process_tree import ProcessTree
 
 NULL = subprocess.DEVNULL
 START_SECONDS = 20.0  # until a worker that was started holds its lock
@@ -49,7 +51,7 @@ def begin() -> int:
         over = status.get("phase") == "ended" and not order.get("restore")
         if over or status.get("attempt", 0) >= order["attempt"]:
             return 0
-        if locked(path(id_, "run.lock")):  # processes of the attempt before still live
+        if locked(path(id_, "run.lock")):
             print("an earlier attempt still runs", file=sys.stderr)
             return 75
         write(path(id_, "order.json"), order)
@@ -82,6 +84,8 @@ def look() -> int:
         if not status:
             continue
         status["id"] = id_
+        if status.get("phase") != "ended":
+            status["cancelled"] = os.path.exists(path(id_, "cancel"))
         status["alive"] = locked(path(id_, "run.lock")) or locked(path(id_, "begin.lock"))
         if not status["alive"]:  # it may have ended between the two looks
             status.update(read(path(id_, "status.json")))
@@ -131,7 +135,11 @@ def cancel(id_: str) -> int:
     with open(path(id_, "begin.lock"), "a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status = read(path(id_, "status.json"))
-        if status.get("phase") != "ended" and not locked(path(id_, "run.lock")):
+        if status.get("phase") == "ended" or locked(path(id_, "run.lock")):
+            return 0
+        if ProcessTree(id_).look(everywhere=True):
+            start_worker(id_)  # it ends what a runner that was killed has left
+        else:
             status.update(phase="ended", cancelled=True, exit_status=143, ended_at=time.time())
             write(path(id_, "status.json"), status)
     return 0
@@ -150,9 +158,8 @@ def have(folder: str, word: str, before: str = "") -> int:
     if "/" in word:
         place = os.path.join(HOME, folder, os.path.expanduser(word))
         return 0 if os.access(place, os.X_OK) else 127
-    shell = os.environ.get("SHELL") or "/bin/sh"
     line = before + 'command -v "$1" >/dev/null 2>&1'
-    return 0 if subprocess.run([shell, "-lc", line, "sh", word]).returncode == 0 else 127
+    return 0 if subprocess.run([*SHELL, line, "sh", word]).returncode == 0 else 127
 
 
 def main(words: list[str]) -> int:

@@ -8,8 +8,9 @@ A program that reads keys is a prompt, whatever its name, and works only by what
 its foreground has left line mode or echo, as an editor, a pager and every readline do until they run
 something (termios(3)), or is in a read of the terminal (/proc/PID/syscall, proc(5)).
 
-What belongs to the desk is told by a mark in its environment on a local desk; on a rented machine it is
-everything but the system's own services. This file is sent as a part of what uses it (`cloud_init.source`).
+What belongs to a local desk is told by a mark in the environment and by descent; on a rented machine it is
+everything but the system's own services. Jupyter's server works for others, and is no work. This file is
+sent as a part of what uses it (`cloud_init.source`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import calendar
 import collections
 import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -103,7 +105,7 @@ class Work:
         return found
 
     def _processes(self, seconds: float) -> list[str]:
-        there: dict[tuple[int, str], Process] = {}
+        every: dict[tuple[int, str], Process] = {}
         mine: dict[tuple[int, str], bool] = {}
         for name in os.listdir(self.proc):
             if not name.isdigit():
@@ -112,16 +114,42 @@ class Work:
                 comm, rest = self._stat(name)
                 key = (int(name), rest[19])
                 mine[key] = self._mine[key] if key in self._mine else self._is_mine(name)
-                if mine[key]:
+                if self.mark or mine[key]:
                     own, reaped = (sum(map(int, rest[n : n + 2])) / _TICKS for n in (11, 13))
                     ids = [int(name), *(int(rest[n]) for n in (1, 2, 4, 5))]
-                    there[key] = Process._make([*ids, rest[0], comm, own, reaped, self._bytes(name)])
+                    every[key] = Process._make([*ids, rest[0], comm, own, reaped, self._bytes(name)])
             except (OSError, ValueError, IndexError):
                 continue  # it ended meanwhile
+        there = self._below(every, mine) if self.mark else every
+        servers = {server.get("pid") for _, server in self._written_down()}
+        there = {k: p for k, p in there.items() if p.pid not in servers or not self._serves(p.pid)}
         before, self.there, self._mine = self.there, there, mine
         found = [*self._jobs(), *self._in_front()]
         found += [f"{p.comm} waits for a disk" for p in there.values() if p.state == "D"]
         return found + (self._used(before, seconds) if seconds > 0 else [])
+
+    def _below(
+        self, every: dict[tuple[int, str], Process], mine: dict[tuple[int, str], bool]
+    ) -> dict[tuple[int, str], Process]:
+        """The processes with the mark, those below them, and those below who started or adopted them.
+
+        A process may rename itself over its environment, and outlive its parent.
+        """
+        known = {pid for (pid, _), marked in mine.items() if marked}
+        parents = {p.pid: p.parent for p in every.values()}
+        above = {parents.get(pid, 1) for pid in known} - known - {0, 1}
+        for key, p in every.items():
+            line = [p.pid]
+            while line[-1] not in known | above and line[-1] in parents:
+                line.append(parents[line[-1]])
+            mine[key] = p.pid not in above and line[-1] in known | above and p.pid != os.getpid()
+        return {key: p for key, p in every.items() if mine[key]}
+
+    def _serves(self, pid: int) -> bool:
+        """Whether it is the Jupyter server that has written down this number, and no later process."""
+        with contextlib.suppress(OSError):
+            return "jupyter" in " ".join(self._words(pid)[:6])
+        return False
 
     def _used(self, before: dict[tuple[int, str], Process], seconds: float) -> list[str]:
         """What the processes have used since the look before."""
@@ -144,12 +172,15 @@ class Work:
         return found
 
     def _jobs(self) -> list[str]:
-        """Jobs of hotdesk (guest/runner.py): they are work, whatever they do."""
+        """Jobs of hotdesk, whose runners hold a lock (guest/runner.py): they are work, whatever they do."""
         found = []
-        for p in self.there.values():
-            words = self._words(p.pid) if p.comm.startswith("python") else []
-            if words[2:3] == ["work"] and os.path.basename(words[1]).startswith("runner-"):
-                found.append(f"job {words[3].partition('-')[0]} runs")
+        for home in self.homes:
+            for path in glob.glob(f"{glob.escape(home)}/.hotdesk/jobs/*/run.lock"):
+                with contextlib.suppress(OSError), open(path) as lock:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        found.append(f"job {path.split('/')[-2].partition('-')[0]} runs")
         return found
 
     def _in_front(self) -> list[str]:
@@ -217,23 +248,18 @@ class Work:
             return file.read().decode("utf-8", "replace")
 
     def _is_mine(self, pid: str) -> bool:
-        """Whether a process belongs to the desk. Its Jupyter server does not: it works for others."""
+        """Whether a process belongs to the desk, by itself."""
         if int(pid) == os.getpid():
             return False
         if self.mark:
-            if f"HOTDESK_MACHINE={self.mark}" not in self._text(f"{pid}/environ").split("\0"):
-                return False
-        else:
-            group = self._text(f"{pid}/cgroup").strip().rpartition("\n")[2].rpartition("::")[2]
-            service = group.startswith("/system.slice/") and ".service" in group
-            # Without pam_systemd (a minimal image) whoever logs in stays in the ssh server's own group.
-            theirs = any(name in group for name in ("hotdesk-jupyter", "/ssh.service", "/sshd.service"))
-            if group in {"", "/", "/init.scope"} or (service and not theirs and not self._is_a_persons(pid)):
-                return False
-            if theirs and self._words(pid)[:1] in (["/usr/sbin/sshd"], ["sshd:"]):
-                return False
-        words = self._words(pid)
-        return not any("jupyterlab" in w or "jupyter_server" in w or "jupyter-lab" in w for w in words[:6])
+            return f"HOTDESK_MACHINE={self.mark}" in self._text(f"{pid}/environ").split("\0")
+        group = self._text(f"{pid}/cgroup").strip().rpartition("\n")[2].rpartition("::")[2]
+        service = group.startswith("/system.slice/") and ".service" in group
+        # Without pam_systemd (a minimal image) whoever logs in stays in the ssh server's own group.
+        theirs = any(name in group for name in ("hotdesk-jupyter", "/ssh.service", "/sshd.service"))
+        if group in {"", "/", "/init.scope"} or (service and not theirs and not self._is_a_persons(pid)):
+            return False
+        return not (theirs and self._words(pid)[:1] in (["/usr/sbin/sshd"], ["sshd:"]))
 
     def _is_a_persons(self, pid: str) -> bool:
         [uid] = [line.split()[1] for line in self._text(f"{pid}/status").splitlines() if line[:4] == "Uid:"]

@@ -54,9 +54,21 @@ WAITING_SECONDS = 10.0  # between two looks while a job waits for a machine
 PATIENCE_SECONDS = 600.0  # a desk that runs and does not answer, before somebody is told
 
 
+_LOG_CUT = b"hotdesk: %d bytes came before\n"  # the first line of a kept log that is not all of it
+
+
 def kept_log(store: Store, job: Job) -> Path | None:
     """Where the end of an ended job's log is kept on this computer."""
     return store.folder / "jobs" / f"{job.id}.log" if store.folder else None
+
+
+def cut_log(text: bytes) -> tuple[int, bytes]:
+    """How many bytes a kept log lacks at its beginning, and what it has."""
+    first, _, rest = text.partition(b"\n")
+    words = first.split()
+    if len(words) == 5 and words[1].isdigit() and first + b"\n" == _LOG_CUT % int(words[1]):
+        return int(words[1]), rest
+    return 0, text
 
 
 class Runs:
@@ -310,7 +322,11 @@ class Runs:
         parts: list[bytes] = []
         start = max(0, seen.log_bytes - KEPT_LOG_BYTES)
         job_runner.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
-        write_atomically(file, b"".join(parts))
+        text = b"".join(parts)
+        if start:
+            half, _, rest = text.partition(b"\n")
+            text = _LOG_CUT % (start + len(half) + 1) + rest if rest else _LOG_CUT % start + text
+        write_atomically(file, text)
 
     def _settle(self, job: Job, goal: Goal | None) -> None:
         desk = self.store.find(job.desk)

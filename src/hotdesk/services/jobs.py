@@ -31,7 +31,7 @@ class JobRequest(Value, frozen=True):
     resume_command: str = ""  # run instead after an interruption
     checkpoint: str = ""  # where it writes checkpoints
     signal: str = "SIGUSR1"  # asks it for a checkpoint; "": none
-    grace_seconds: float = 20.0  # from SIGTERM to SIGKILL
+    grace_seconds: float | None = None  # from SIGTERM to SIGKILL; None: 20, or what its launcher needs
     then: Goal | None = Goal.PARKED  # what becomes of the desk; None: it stays up
     pull: tuple[str, ...] = ()  # results, relative to its folder
     work_seconds: float = 0.0  # of running; 0: not known
@@ -182,19 +182,32 @@ class Jobs:
             )
         )
 
-    def log(self, job: Job, on_output: Callable[[bytes], None]) -> None:
-        """Hand on what a job has said so far. Raises `NeedsDecision` where only a desk that is off has it."""
+    def log(self, job: Job, on_output: Callable[[bytes], None]) -> str:
+        """Hand on what a job has said so far; what of it is missing, in words, and where it is.
+
+        Raises `NeedsDecision` where only a desk that is off has it.
+        """
         from hotdesk.connect import job_runner
-        from hotdesk.jobs.run import kept_log
+        from hotdesk.jobs.run import cut_log, kept_log
 
         kept = kept_log(self.store, job)
-        if kept is not None and kept.exists():
-            on_output(kept.read_bytes())
-            return
+        lacks, text = cut_log(kept.read_bytes()) if kept is not None and kept.exists() else (0, None)
+        if text is not None and not lacks:
+            on_output(text)
+            return ""
         try:
             access = self.reach(self.store.desk(job.desk))
             job_runner.follow(access, job.id, 0, on_output, to_the_end=False)
-        except NeedsDecision as error:
+            return ""
+        except HotdeskError as error:
+            if text is not None:
+                on_output(text)
+                return (
+                    f"This is the end of the log of job {job.number}. The first {lacks / 2**20:.1f} MiB are "
+                    f"on {job.desk}, in ~/.hotdesk/jobs/{job.id}/log: hotdesk resume {job.desk}"
+                )
+            if not isinstance(error, NeedsDecision):
+                raise
             raise NeedsDecision(
                 f"{job.desk} does not run, and the log of job {job.number} lies at the desk.",
                 error.why,

@@ -42,4 +42,5 @@ def command(ctx: click.Context, name: str, number: int | None, follow: bool) -> 
             status = report(job)
             render.note(rest)
             ctx.exit(status)
-        desks.services.jobs.log(job, say)
+        if lacking := desks.services.jobs.log(job, say):
+            render.note(lacking)

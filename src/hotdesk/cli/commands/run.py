@@ -66,10 +66,8 @@ class _Command(click.Command):
 )
 @click.option(
     "--grace",
-    default="20s",
-    show_default=True,
     type=options.Length("s", low=0),
-    help="Time between SIGTERM and SIGKILL.",
+    help="Time between SIGTERM and SIGKILL.  [default: 20s; 40s under torchrun]",
 )
 @click.option(
     "--pull", multiple=True, metavar="PATH", help="Fetch this from the job's folder at the end (repeatable)."
