@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hotdesk.services.files import Completed, Pulled
     from hotdesk.services.jobs import JobView
     from hotdesk.services.notebook import Notebook
+    from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
@@ -70,7 +71,7 @@ class Hotdesk:
 
     def close(self) -> None:
         """Let go of the state folder. What was asked for stands."""
-        self.services.store.close()
+        self.services.close()
 
     # ---- verbs ---------------------------------------------------------------------------------------
 
@@ -362,3 +363,24 @@ class Hotdesk:
 
         found = doctor.look(self.services, name)
         return [finding for finding in found if not (fix and doctor.mend(finding))]
+
+    # ---- speed and cost --------------------------------------------------------------------------------
+
+    def plan(self, request: PlanRequest) -> PlanAnswer:
+        """What finishing a job costs (US dollars) and how long it takes (hours), on 1 machine or on many.
+
+        Over the offers that this computer knows, or those of the request. Raises `Usage` for what is missing
+        or cannot be, `Unknown` for a GPU or type that there is not. Nothing is launched.
+        """
+        from hotdesk.services.planning import plan_job
+
+        return plan_job(request, lambda: self.services.store, self.services.clock.now())
+
+    def predict(self, request: PredictRequest) -> Predicted:
+        """How fast a job runs on GPUs where it never ran, in items a second, with the band of 9 of 10.
+
+        Raises `Usage` for what is missing or impossible, `Unknown` for a GPU without facts.
+        """
+        from hotdesk.services.planning import predict
+
+        return predict(request)

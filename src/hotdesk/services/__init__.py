@@ -54,7 +54,6 @@ class Services:
         over_budget: bool = False,
     ) -> None:
         self.state = state or state_folder()
-        self.store = Store(self.state)
         self.clock = clock or SystemClock()
         self.on_row, self.on_wait, self.on_busy, self.on_note = on_row, on_wait, on_busy, on_note
         self.over_budget = over_budget
@@ -65,7 +64,16 @@ class Services:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.store.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the state file, if it was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.state)
 
     @cached_property
     def config(self) -> Config:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
+from hotdesk.core.errors import Damaged, HotdeskError, Missing, Unknown, Usage
 
 HELP = "hotdesk simulate --help"
 FORMAT = (
@@ -28,6 +28,16 @@ class Trace(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return f"{self.zone}_{self.kind}" if self.kind else self.zone
+
+
+def check_numpy() -> None:
+    """Raises `Missing` where numpy is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("numpy") is None:
+        raise Missing(
+            "Simulating needs numpy.", "It is an extra of hotdesk's.", "pip install 'hotdesk[spot]'"
+        )
 
 
 def read_traces(folder: Path) -> list[Trace]:

@@ -9,7 +9,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.offer_table import paragraph
-from hotdesk.core.errors import Missing, Usage
+from hotdesk.core.errors import Usage
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
@@ -140,6 +140,8 @@ def command(
             "git clone https://github.com/skypilot-org/spot-traces && hotdesk simulate --traces "
             "spot-traces/availability/1-node/aws-02-15-2023",
         )
+    from hotdesk.simulate.traces import check_numpy
+
     check_numpy()
     from hotdesk.core.spot.policy import Terms
     from hotdesk.simulate.study import pools, study
@@ -175,16 +177,6 @@ def command(
     _print(found, figure)
     if plot and figure:
         render.echo(f"Drawn into {plot}.")
-
-
-def check_numpy() -> None:
-    """Raises `Missing` where numpy is not installed."""
-    import importlib.util
-
-    if importlib.util.find_spec("numpy") is None:
-        raise Missing(
-            "Simulating needs numpy.", "It is an extra of hotdesk's.", "pip install 'hotdesk[spot]'"
-        )
 
 
 def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> Terms:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from msgspec.structs import replace
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from hotdesk.charts import Figure, Series
 from hotdesk.cli.ui import render
 from hotdesk.core.model import Market
 from hotdesk.core.sizing.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.sizing.makespan import machines_worth
-from hotdesk.core.spot.interruptions import Spot, worth_spot
-from hotdesk.market.job_model import Around, Job
-
-if TYPE_CHECKING:
-    from hotdesk.simulate.traces import Trace
-
-LIVES = 400  # of a simulated spot machine
-MOST_LOSSES = 500  # in a life: with more, chance evens out and the formula is enough
+from hotdesk.core.spot.interruptions import worth_spot
+from hotdesk.market.job_model import Job
+from hotdesk.services.planning import LIVES, PlanAnswer
 
 
 class Shown(NamedTuple):
@@ -28,17 +21,9 @@ class Shown(NamedTuple):
     notes: list[str]
 
 
-def show(
-    answer: Answer,
-    job: Job,
-    around: Around,
-    *,
-    bare: bool,
-    shown_lost: int,
-    desk: tuple[float, float] | None = None,
-    traces: Sequence[Trace] = (),
-) -> Shown:
+def show(got: PlanAnswer, *, shown_lost: int) -> Shown:
     """The answer for a terminal and for a program."""
+    answer, job, around, bare, desk = got.answer, got.job, got.around, got.bare, got.desk
     notes: list[str] = []
     plans = answer.plans if bare else answer.front
     document: dict[str, Any] = {
@@ -78,19 +63,12 @@ def show(
         ]
     if around.spot and any(c.offer.market is Market.SPOT for c in plans):
         share = worth_spot(around.spot)
-        named = {"cheapest": answer.cheapest, "fastest": answer.fastest, "knee": answer.knee}
-        rate = around.spot.interruptions_per_hour
-        spot = {
-            name: c
-            for name, c in named.items()
-            if c is not None
-            and c.offer.market is Market.SPOT
-            and 0 < rate * c.finish.hours * (c.finish.machines if job.synchronous else 1) <= MOST_LOSSES
-        }
-        document["simulated"] = {name: _simulated(c, around.spot, job, traces) for name, c in spot.items()}
-        for choice in dict.fromkeys(spot.values()):
-            names = [name for name, c in spot.items() if c == choice]
-            notes += _beside(" and ".join(names), choice, document["simulated"][names[0]])
+        document["simulated"] = got.simulated
+        choices: dict[Choice, list[str]] = {}
+        for name in got.simulated:
+            choices.setdefault(getattr(answer, name), []).append(name)
+        for choice, names in choices.items():
+            notes += _beside(" and ".join(names), choice, got.simulated[names[0]])
         document["spot_worth_below_share_of_on_demand"] = share
         notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
     return Shown("\n".join(lines), document, notes)
@@ -122,45 +100,6 @@ def _priced(answer: Answer, plans: Sequence[Choice], document: dict[str, Any], *
 def _wrapped(lines: Sequence[str]) -> list[str]:
     """Sentences broken between words, where the terminal is narrower than they are."""
     return [piece for line in lines for piece in render.wrapped(line, render.columns()) or [""]]
-
-
-def _simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
-    """The plan's machine lived through many times: mean, 5 % and 95 % of its wall and billed hours.
-
-    Beside the losses at random that the formula takes: spot that comes and goes as recorded in 2022, and over
-    the traces given. Machines in step are lost together there, as they mostly are.
-    """
-    from hotdesk.core.spot import uptimes
-    from hotdesk.core.spot.interruptions import lived
-    from hotdesk.system import dice
-
-    done = choice.finish
-    draw = dice(1)
-    losses = spot.interruptions_per_hour * (done.machines if job.synchronous else 1)
-    restarting = replace(spot, restart_hours=max(spot.restart_hours, choice.startup_hours))
-    kinds: dict[str, Callable[[], uptimes.Spells]] = {
-        "at_random": lambda: uptimes.at_random(losses, spot.wait_hours, draw.expovariate),
-        "as_in_2022": lambda: uptimes.as_recorded(draw.random),
-    }
-    places = [(t, n) for t in traces for n, there in enumerate(t.up.tolist()) if there]
-    if places:
-        rows = {t.name: (t.up.tolist(), t.tick_seconds / 3600) for t in traces}
-
-        def over_traces() -> uptimes.Spells:
-            trace, begin = draw.choice(places)
-            return uptimes.of_trace(*rows[trace.name], begin)
-
-        kinds["over_traces"] = over_traces
-    told: dict[str, Any] = {"formula": {"hours": done.hours, "billed_hours_each": done.billed_hours}}
-    for kind, begin in kinds.items():
-        lives = [
-            lived(choice.work_hours, choice.startup_hours, losses, restarting, begin()) for _ in range(LIVES)
-        ]
-        told[kind] = {}
-        for n, name in enumerate(("hours", "billed_hours_each")):
-            ranked = sorted(life[n] for life in lives)
-            told[kind][name] = [sum(ranked) / LIVES, ranked[LIVES // 20], ranked[LIVES - 1 - LIVES // 20]]
-    return told
 
 
 def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from msgspec.structs import replace
 
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.renamed import current
-from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import HotdeskError, NotAllowed, Usage
-from hotdesk.core.model import Desk, Goal, Market, Offer, Value, Want
+from hotdesk.core.errors import NotAllowed, Usage
+from hotdesk.core.model import Desk, Market, Offer, Value
+from hotdesk.services.job_plan import Plans
+from hotdesk.services.planning import PlanRequest
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 ANSWERS = ("cheapest", "fastest", "knee")
-LOOKS = 12  # at the cloud, for offers that turn out to be gone or to cost more than was known
-LOCAL_MINUTES = 0.2  # until a desk on this computer answers
-DEARER = 1.02  # than was known: above it the plan is made again
 
 
 def plan_options(function: F) -> F:
@@ -86,9 +83,12 @@ def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any
     """Plan the job, say the answer and why, and ask before money is spent. None after a dry run."""
     desk = desks.services.store.find(name)
     provider = desk.provider if desk else ask.provider or desks.services.goals.provider(name)
-    plans = Plans(desks, name, provider, _about(desks, desk, words, ask, given))
+    request = _about(desks, desk, words, ask, given)
+    plans = Plans(desks.services.goals, name, provider, request, _news)
     live = plans.live
     answer, choice, row = plans.verified(ask.answer)
+    if choice is None or row is None:
+        raise _none(answer, plans.request)
     stays = plans.is_there(choice.offer)
     if live and not stays and desks.services.store.jobs(name, unsettled=True):
         raise Usage(
@@ -125,8 +125,15 @@ def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
 # ---- the job, in the plan's own words ----------------------------------------------------------------
 
 
-def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> dict[str, Any]:
-    """The options of `hotdesk plan` for this job: what --job says, then what is known without it."""
+def _news(offer: Offer, now: Offer | None) -> None:
+    """An offer that is not what was known of it."""
+    news = f"costs {render.per_hour(now.usd_per_hour)} now" if now else "cannot be had"
+    render.note(f"{_place(offer)} {news}: planned again.")
+
+
+def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> PlanRequest:
+    """What is to be planned: what --job says, then what is known without it."""
+    from hotdesk.cli.commands.plan import asked
     from hotdesk.cli.commands.plan import command as plan
     from hotdesk.jobs.terms import known_run
 
@@ -138,11 +145,12 @@ def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[
             "hotdesk plan … --machines 1,10,100   # what more of them would bring",
         )
     about["machines"] = "1"
+    del about["picture"], about["as_json"]
     for mine, its in (("deadline", "deadline_hours"), ("budget", "budget_usd")):
         if about[its] is None:
             about[its] = given[mine]
     if about["items"] is not None:
-        return about
+        return asked(about)
     reference = about["reference"]
     run = known_run(words, desks.services.store.jobs())
     if about["took"] is None and about["work_hours"] is None:
@@ -170,7 +178,7 @@ def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[
             '--job "--on V100"   # a GPU, or an instance type such as local.cpu',
         )
     about["reference"] = reference
-    return about
+    return asked(about)
 
 
 def _machine_at(desks: Hotdesk, name: str, at: float | None) -> str:
@@ -184,99 +192,8 @@ def _machine_at(desks: Hotdesk, name: str, at: float | None) -> str:
     return ""
 
 
-# ---- the offers ----------------------------------------------------------------------------------------
-
-
-class Plans:
-    """The plan over what this desk could be: offers of its own cloud, within its limits."""
-
-    def __init__(self, desks: Hotdesk, name: str, provider: str, about: dict[str, Any]) -> None:
-        desk = desks.services.store.find(name)
-        self.desks, self.name, self.provider, self.about = desks, name, provider, about
-        self.base = desk.want if desk else desks.services.goals.configured(name, provider)
-        self.live = desks.services.clouds.survey(provider).of(name).live
-        if not cloud(provider).rented and about["startup_minutes"] is None:
-            self.about = {**about, "startup_minutes": LOCAL_MINUTES}
-
-    def verified(self, asked: str) -> tuple[Answer, Choice, Desk]:
-        """The answer, its choice as the cloud confirms it, and the desk's row for it.
-
-        What is gone is left out, what is dearer than was known counts as such, and the plan is made again.
-        """
-        from hotdesk.cli.commands.plan import planned
-
-        offers = self._candidates()
-        trouble: HotdeskError | None = None
-        for _ in range(LOOKS):
-            answer = planned(self.about, offers).answer
-            choice: Choice | None = getattr(answer, asked)
-            if choice is None:
-                raise trouble or _none(answer, self.about)
-            mine, same = choice.offer, list[Offer]()
-            try:
-                row = self._row(mine)
-            except NotAllowed as error:
-                trouble = error
-            else:
-                same = [o for o in row.offers if _pool(o) == _pool(mine)]
-                if same and min(o.usd_per_hour for o in same) <= mine.usd_per_hour * DEARER:
-                    return answer, choice, row
-            offers = [o for o in offers if _pool(o) != _pool(mine)] + same
-            news = f"costs {render.per_hour(same[0].usd_per_hour)} now" if same else "cannot be had"
-            render.note(f"{_place(mine)} {news}: planned again.")
-        raise trouble or NotAllowed(
-            f"The prices of the {LOOKS} best answers were out of date.",
-            "What is known of prices is too old to plan by.",
-            "hotdesk offers --refresh",
-        )
-
-    def is_there(self, offer: Offer) -> bool:
-        """Whether the desk's machine is of that kind already."""
-        live = self.live
-        here = live and (live.instance_type, live.region, live.market)
-        return here == _pool(offer)
-
-    def _row(self, offer: Offer) -> Desk:
-        if self.is_there(offer):
-            return self.desks.services.goals.wanted(self.name, Goal.RUNNING)
-        want = self._want(offer)
-        if self.live:
-            return self.desks.services.goals.moved(self.name, want)
-        return self.desks.services.goals.wanted(self.name, Goal.RUNNING, want, self.provider)
-
-    def _want(self, offer: Offer) -> Want:
-        """That offer's hardware. With a deadline spot may give way to on-demand: dearer, but in time."""
-        market = str(offer.market)
-        if offer.market is Market.SPOT and self.about["deadline_hours"] is not None:
-            market = "cheapest"
-        regions = (offer.region,) if cloud(offer.provider).rented else ()
-        kind = offer.instance_type
-        return replace(self.base, instance_type=kind, gpu="", gpu_count=0, market=market, regions=regions)
-
-    def _candidates(self) -> list[Offer]:
-        loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market="cheapest")
-        if not cloud(self.provider).rented:
-            kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
-            return [
-                offer
-                for kind in kinds
-                for offer in self.desks.services.clouds.provider(self.provider).offers(kind)
-            ]
-        from hotdesk.cli.commands.plan import catalogue
-
-        limits = {
-            "regions": self.about["regions"] or self.base.regions,
-            "max_usd": self.base.usd_per_hour_max if self.about["max_usd"] is None else self.about["max_usd"],
-        }
-        return catalogue({**self.about, **limits}, provider=self.provider, zone=self.base.zone)
-
-
-def _pool(offer: Offer) -> tuple[str, str, Market]:
-    return offer.instance_type, offer.region, offer.market
-
-
-def _none(answer: Answer, about: dict[str, Any]) -> NotAllowed:
-    if answer.front and (about["deadline_hours"] is not None or about["budget_usd"] is not None):
+def _none(answer: Answer, request: PlanRequest) -> NotAllowed:
+    if answer.front and (request.deadline_hours is not None or request.budget_usd is not None):
         best = answer.front[0]
         return NotAllowed(
             "No machine finishes this job within the deadline and the budget in 9 of 10 cases.",
@@ -284,8 +201,8 @@ def _none(answer: Answer, about: dict[str, Any]) -> NotAllowed:
             " ".join(
                 f"--{name} {math.ceil(enough * 10) / 10:g}"
                 for name, limit, enough in (
-                    ("deadline", about["deadline_hours"], best.hours_p90),
-                    ("budget", about["budget_usd"], best.finish.usd_high),
+                    ("deadline", request.deadline_hours, best.hours_p90),
+                    ("budget", request.budget_usd, best.finish.usd_high),
                 )
                 if limit is not None
             ),
