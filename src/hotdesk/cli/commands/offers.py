@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,15 +24,17 @@ from hotdesk.cli.ui.offer_table import (
 )
 from hotdesk.cli.ui.offer_table import wide as wide_table
 from hotdesk.core.errors import HotdeskError
+from hotdesk.system import SystemClock
 
 if TYPE_CHECKING:
-    from hotdesk.core.matching import InstanceType, Query
+    from hotdesk.config import Config
+    from hotdesk.core.matching import InstanceType
     from hotdesk.market.catalog import Catalog
     from hotdesk.market.refresh import Known
+    from hotdesk.services.choosing import Offers
     from hotdesk.state.store import Store
 
 SHOWN = 25
-AGAIN_SECONDS = 60.0  # after which prices that were not told in time are asked for again
 
 
 @click.command()
@@ -114,34 +114,25 @@ def command(
 ) -> None:
     """List matching offers: price, location and distance."""
     from hotdesk.core.matching import Query
-    from hotdesk.market.gpus import relative_speed
-    from hotdesk.market.latency import latencies
-    from hotdesk.market.query import search
-    from hotdesk.market.shipped import shipped
-    from hotdesk.system import SystemClock
+    from hotdesk.services.choosing import Choosing
 
-    now = SystemClock().now()
     with open_store() as store:
-        query = Query(types=_todays(instance_types), **filters)
-        known = _known(store, now, query, refresh=refresh, offline=offline)
-        latency = latencies(store)
-        refused = frozenset() if everything else _refused(store, now)
+        choosing = Choosing(
+            store=store,
+            clock=SystemClock(),
+            config=config,
+            on_note=render.note,
+            on_progress=_progress,
+        )
+        query = Query(types=instance_types, **filters)
+        found = choosing.offers(query, sort=sort, everything=everything, refresh=refresh, offline=offline)
+    known, latency, now = found.known, found.latency, found.now
     for note in known.notes:
         render.note(note + ".")
-    gone = shipped().gone()
     if sort == "latency" and not latency:
         render.note("No latency is known yet, so the order is by price. Measure it: hotdesk regions")
-    found = search(
-        known.catalog,
-        query,
-        sort=sort,
-        latency=latency,
-        speed=relative_speed,
-        unavailable=refused,
-        retired=gone,
-    )
     if interactive:
-        _choose(known.catalog, query, sort=sort, latency=latency, refused=refused, now=now)
+        _choose(found, sort)
         return
     if as_json or as_csv:
         rows = [record(known.catalog, row, latency) for row in found.rows]
@@ -181,102 +172,36 @@ def open_store() -> Iterator[Store]:
         yield store
 
 
-def _choose(
-    catalog: Catalog,
-    query: Query,
-    *,
-    sort: str,
-    latency: Mapping[str, float],
-    refused: frozenset[str],
-    now: float,
-) -> None:
+def config() -> Config:
+    """What hotdesk.toml says."""
+    from hotdesk.config import load
+    from hotdesk.system import config_files
+
+    return load(config_files())
+
+
+def _progress(text: str) -> None:
+    """What is being asked for, on a line that moves; "" ends it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
+
+
+def _choose(found: Offers, sort: str) -> None:
     """Pick in the terminal, and open a desk there when that is really meant."""
     from hotdesk.cli.ui.picker import ask, pick
-    from hotdesk.market.gpus import relative_speed
-    from hotdesk.market.query import search
+    from hotdesk.services.choosing import Choosing
 
     def rows(order: str) -> list[int]:
-        return search(
-            catalog, query, sort=order, latency=latency, speed=relative_speed, unavailable=refused
+        return Choosing.searched(
+            found.known, found.query, found.latency, found.refused, order, found.now
         ).rows
 
-    words = pick(catalog, rows, sort=sort, latency=latency, now=now)
+    words = pick(found.catalog, rows, sort=sort, latency=found.latency, now=found.now)
     if words and ask(words):
         from hotdesk.cli.main import run
 
         if code := run(words):
             raise click.exceptions.Exit(code)
-
-
-def _todays(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The types asked for; a retired one is replaced by what does its work today, and that is said."""
-    from hotdesk.market.shipped import shipped
-
-    found: list[str] = []
-    for name in names:
-        if gone := shipped().retired.get(name):
-            render.note(f"{name} is retired; nearest today: {', '.join(gone.nearest)}.")
-            found += gone.nearest
-        else:
-            found.append(name)
-    return tuple(dict.fromkeys(found))
-
-
-def _known(store: Store, now: float, query: Query, *, refresh: bool, offline: bool) -> Known:
-    """The catalogue; asked anew where it is old, or lacks prices that are asked for, and asking is polite."""
-    from hotdesk.market import refresh as stock
-    from hotdesk.market.query import named_types
-
-    known = stock.known(store)
-    names = named_types(query, known.catalog.machines)
-    old = known.is_old(now) and stock.due(store, now)
-    lacks = stock.is_lacking(known, names, now) and stock.due(store, now, AGAIN_SECONDS)
-    if not (offline or "HOTDESK_OFFLINE" in os.environ) and (refresh or old or lacks):
-        known = _refreshed(store, now, query, known, refresh=refresh)
-        names = named_types(query, known.catalog.machines)
-    return known._replace(notes=(*known.notes, *stock.notes_on_lacks(known, names, now)))
-
-
-def _refreshed(store: Store, now: float, query: Query, known: Known, *, refresh: bool) -> Known:
-    from hotdesk.market import refresh as stock
-    from hotdesk.market.query import named_types
-
-    loud = sys.stderr.isatty()
-
-    def progress(text: str) -> None:
-        print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
-
-    from hotdesk.config import load
-    from hotdesk.system import config_files
-
-    config = load(config_files())
-    try:
-        fresh = stock.refreshed(
-            store,
-            now,
-            progress=progress if loud else lambda text: None,
-            limit_seconds=180.0 if refresh else stock.LIMIT_SECONDS,
-            list_seconds=100.0 if refresh else stock.LIST_SECONDS,
-            names=partial(named_types, query),
-            regions=config.defaults.regions,
-            settings=config.cloud,
-        )
-    except HotdeskError as error:
-        return known._replace(notes=(*known.notes, error.what.rstrip(".")))
-    finally:
-        if loud:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    return fresh._replace(notes=(*known.notes, *fresh.notes))
-
-
-def _refused(store: Store, now: float) -> frozenset[str]:
-    """Offers that were refused lately: sold out, over a quota, or not sold there."""
-    rows = store.rows(limit=500)
-    if not rows:
-        return frozenset()
-    from hotdesk.core.lifecycle.history import Past
-
-    return frozenset(Past(rows).refusals(now))
 
 
 def _csv(rows: list[dict[str, Any]]) -> None:

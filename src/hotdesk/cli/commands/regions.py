@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hotdesk.cli.ui import options, render
-from hotdesk.core.errors import Unknown
 
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
@@ -52,27 +50,16 @@ def command(
     *, gpu: str | None, regions: tuple[str, ...], provider: str, samples: int, limit: float, as_json: bool
 ) -> None:
     """Measure the latency of each region (median of several TCP connects); show a GPU's price there."""
-    from hotdesk.cli.commands.offers import open_store
-    from hotdesk.core.matching import nearest
-    from hotdesk.market.latency import CITIES, endpoints, keep, measure
+    from hotdesk.cli.commands.offers import config, open_store
+    from hotdesk.market.latency import CITIES
+    from hotdesk.services.choosing import Choosing
     from hotdesk.system import SystemClock
 
     providers = tuple(CITIES) if provider == "all" else (provider,)
-    hosts = endpoints(providers)
-    for name in regions:
-        if not any(fnmatchcase(region, name) for _, region in hosts):
-            near = nearest(name, sorted({region for _, region in hosts}))
-            raise Unknown(
-                f"There is no region {name!r}.",
-                f"Nearest: {', '.join(near)}." if near else f"{len(hosts)} regions are known.",
-                f"hotdesk regions --region {near[0]}" if near else "hotdesk regions",
-            )
-    if regions:
-        hosts = {key: at for key, at in hosts.items() if any(fnmatchcase(key[1], name) for name in regions)}
     with open_store() as store:
         cheap = _cheapest(store, gpu) if gpu else {}
-        rows = measure(hosts, samples=samples, limit_seconds=limit)
-        keep(store, rows, SystemClock().now())
+        choosing = Choosing(store=store, clock=SystemClock(), config=config)
+        rows = choosing.regions(regions, providers=providers, samples=samples, limit_seconds=limit)
     if as_json:
         render.json(
             [

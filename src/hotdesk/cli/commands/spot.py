@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hotdesk.cli.ui import options, render
-from hotdesk.cli.ui.offer_table import BANDS, paragraph
-from hotdesk.core.errors import Missing, Unreachable, Usage
-from hotdesk.core.spot.prices import Cheapest, ZonePrices, advise, region_of
+from hotdesk.cli.ui.offer_table import paragraph
+from hotdesk.core.errors import Usage
+from hotdesk.core.spot.prices import Cheapest, ZonePrices
+from hotdesk.services.choosing import stamp
+from hotdesk.system import SystemClock
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
     from hotdesk.market.history import History
+    from hotdesk.services.choosing import SpotPrices
 
-DAY = 86400.0
 _DRAWN = 6  # zones in one picture: more cannot be told apart
 
 
@@ -93,208 +93,104 @@ def command(
 
     Prices come from your account, or from files written by `aws ec2 describe-spot-price-history`.
     """
-    from hotdesk.market.history import cheapest, summarise
-    from hotdesk.market.history_files import need_numpy, read
-    from hotdesk.market.shipped import shipped
+    from hotdesk.cli.commands.offers import config, open_store
+    from hotdesk.services.choosing import Choosing, SpotQuery
 
     if plot:
         from hotdesk.charts import check_suffix
 
         check_suffix(plot)
-    table = shipped()
-    for name in instance_types:
-        if gone := table.retired.get(name):
-            render.note(f"{name} is retired; nearest today: {', '.join(gone.nearest)}.")
-    prices = table.on_demand_prices(instance_types)
-    if history:
-        need_numpy()
-        found = read(history).of(instance_types)
-        first, last = found.span
-        source = str(history)
-    else:
-        known = _known(instance_types, places, prices)
-        if known is None:
-            _published(instance_types, places, as_json)
-            return
-        found, first, last, source = known
-    end = _moment(until, "--until") if until else last
-    start = _moment(since, "--since") if since else end - days * DAY if days else max(first, end - 90 * DAY)
-    if start >= end:
-        raise Usage(
-            f"The window is empty: it would begin at {_stamp(start)} and end at {_stamp(end)}.",
-            f"Prices are known from {_stamp(first)} to {_stamp(last)}.",
-            f"hotdesk spot {' '.join(instance_types)} --since {_stamp(first)} --until {_stamp(last)}",
-        )
-    if places:
-        found = _within(found, places)
-    if on_demand:
-        regions = {region_of(pool.zone) for pool in found.pools}
-        prices |= {(name, region): on_demand for name in instance_types for region in regions}
-    zones = summarise(found, start, end, under=under, on_demand=prices, hours=hours)
-    if not zones:
-        raise Usage(
-            f"No price is known between {_stamp(start)} and {_stamp(end)}.",
-            f"This history has prices from {_stamp(first)} to {_stamp(last)}.",
-            f"hotdesk spot {' '.join(instance_types)} --since {_stamp(first)} --until {_stamp(last)}",
-        )
-    best = cheapest(found, zones, start, end)
-    sentence = advise(zones, best, hours=hours, days=(end - start) / DAY)
+    query = SpotQuery(
+        instance_types=instance_types,
+        history=history,
+        since=_moment(since, "--since") if since else None,
+        until=_moment(until, "--until") if until else None,
+        days=days,
+        under=under,
+        on_demand=on_demand,
+        hours=hours,
+        places=places,
+    )
+    clock = SystemClock()
+    with open_store() as store:
+        spot, found = Choosing(store=store, clock=clock, config=config, on_note=render.note).spot(query)
+    names = " ".join(instance_types)
+    if found is None:
+        render.note(f"{spot.silent} Published averages have to do; a history can be read from a file:")
+        render.note(f"  aws ec2 describe-spot-price-history --instance-types {names} > p.json")
+        _published(spot, as_json)
+        return
+    if spot.kept_at is not None:
+        age = render.duration(clock.now() - spot.kept_at, 1)
+        render.note(f"{spot.silent} These prices were kept {age} ago.")
+    zones, best, start, end = list(spot.zones), list(spot.cheapest), spot.since, spot.until
     figure = _figure(found, zones, start, end, under)
     if plot:
         from hotdesk.charts import save
 
         save(figure, plot)
-    for note in found.notes:
+    for note in spot.notes:
         render.note(note + ".")
     if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
         render.note(
             f"On-demand is unknown in {', '.join(unpriced)}, and so is whether spot is pinned to it there."
         )
-        render.note(f"  hotdesk spot {' '.join(instance_types)} --on-demand USD")
+        render.note(f"  hotdesk spot {names} --on-demand USD")
     if as_json:
         render.json(
             {
                 "instance_types": list(instance_types),
-                "since": _stamp(start),
-                "until": _stamp(end),
-                "source": source,
+                "since": stamp(start),
+                "until": stamp(end),
+                "source": spot.source,
                 "hours": hours,
                 "zones": zones,
                 "cheapest": best,
-                "advice": sentence,
-                "dropped": dict(found.dropped),
+                "advice": spot.advice,
+                "dropped": spot.dropped,
             }
         )
         return
     _print(zones, best, under, figure, hours)
     render.echo()
-    paragraph(sentence)
-    window = f"{_stamp(start)} to {_stamp(end)}"
-    paragraph(f"Weighted by time, {window}, from {source}. Prices in $/h.", "dim")
-    if found.dropped:
-        left = "; ".join(f"{n} rows: {reason}" for reason, n in found.dropped.items())
+    paragraph(spot.advice)
+    window = f"{stamp(start)} to {stamp(end)}"
+    paragraph(f"Weighted by time, {window}, from {spot.source}. Prices in $/h.", "dim")
+    if spot.dropped:
+        left = "; ".join(f"{n} rows: {reason}" for reason, n in spot.dropped.items())
         paragraph(f"Left out: {left}.", "dim")
     if plot:
         render.echo(f"Drawn into {plot}.")
 
 
-def _known(
-    names: tuple[str, ...], places: tuple[str, ...], prices: dict[tuple[str, str], float]
-) -> tuple[History, float, float, str] | None:
-    """A history with its first and last moment and its source: the account's, else what was kept of it.
-
-    None when there is neither and the published averages have to do; the on-demand prices that the account
-    once told are added to `prices`. Raises what kept the account silent when nothing at all is known.
-    """
-    from hotdesk.cli.commands.offers import open_store
-    from hotdesk.config import load
-    from hotdesk.market import refresh
-    from hotdesk.market.history_files import keep, kept, need_numpy
-    from hotdesk.market.shipped import shipped
-    from hotdesk.system import SystemClock, config_files
-
-    now = float(int(SystemClock().now()))  # whole seconds: --json tells the window, and it can be asked again
-    with open_store() as store:
-        prices |= refresh.on_demand_prices(refresh.known(store).catalog, names)
-        try:
-            if "HOTDESK_OFFLINE" in os.environ:
-                raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
-            need_numpy()
-            found = refresh.price_history(names, places, now, load(config_files()).cloud)
-            keep(store, found, now)
-            return found, found.span[0], now, "your account (DescribeSpotPriceHistory)"
-        except (Unreachable, Missing) as error:
-            old = kept(store, names)
-            if old is None:
-                if any(name in types for types in shipped().bands_by_region().values() for name in names):
-                    render.note(
-                        f"{error.what} Published averages have to do; a history can be read from a file:"
-                    )
-                    render.note(
-                        f"  aws ec2 describe-spot-price-history --instance-types {' '.join(names)} > p.json"
-                    )
-                    return None
-                raise
-            time, history = old
-            render.note(f"{error.what} These prices were kept {render.duration(now - time, 1)} ago.")
-            return history, history.span[0], time, "what your account said before"
-
-
-def _published(names: tuple[str, ...], places: tuple[str, ...], as_json: bool) -> None:
+def _published(spot: SpotPrices, as_json: bool) -> None:
     """What the cloud's public file says of a type: no history, but averages and how often machines go."""
-    from hotdesk.market.shipped import shipped
-
-    table = shipped()
-    listed = table.on_demand_prices(names)
-    rows = []
-    for region, types in table.advice.saving_percent_and_band.items():
-        for name in names:
-            if name not in types or (places and not any(fnmatch(region, place) for place in places)):
-                continue
-            saving, band = types[name]
-            usual = listed.get((name, region))
-            rows.append(
-                {
-                    "instance_type": name,
-                    "region": region,
-                    "on_demand_usd_per_hour": usual,
-                    "saving_percent": saving,
-                    "estimated_usd_per_hour": round(usual * (1 - saving / 100), 4) if usual else None,
-                    "interruption_band": BANDS[band],
-                }
-            )
-    rows.sort(key=lambda row: (row["estimated_usd_per_hour"] is None, row["estimated_usd_per_hour"] or 0.0))
-    source = f"{table.sources[table.advice.source]}, in the table that ships with hotdesk"
-    calm = [str(row["region"]) for row in rows if row["interruption_band"] == BANDS[0]]
-    advice = (
-        f"Averages of one month, not a history: fit for a first look. "
-        f"Taken away in under 5 % of a month: {', '.join(calm) or 'nowhere'}."
-    )
     if as_json:
         render.json(
             {
-                "instance_types": list(names),
-                "source": source,
+                "instance_types": list(spot.instance_types),
+                "source": spot.source,
                 "zones": [],
-                "published": rows,
-                "advice": advice,
+                "published": spot.published,
+                "advice": spot.advice,
             }
         )
         return
     heads = ["TYPE", "REGION", "ON-DEMAND $/H", "SPOT $/H", "SAVING", "TAKEN IN A MONTH"]
     cells = [
         [
-            str(row["instance_type"]),
-            str(row["region"]),
-            "-" if row["on_demand_usd_per_hour"] is None else f"${row['on_demand_usd_per_hour']:.4f}",
-            "-" if row["estimated_usd_per_hour"] is None else f"~${row['estimated_usd_per_hour']:.4f}",
-            f"{row['saving_percent']}%",
-            str(row["interruption_band"]),
+            row.instance_type,
+            row.region,
+            "-" if row.on_demand_usd_per_hour is None else f"${row.on_demand_usd_per_hour:.4f}",
+            "-" if row.estimated_usd_per_hour is None else f"~${row.estimated_usd_per_hour:.4f}",
+            f"{row.saving_percent}%",
+            row.interruption_band,
         ]
-        for row in rows
+        for row in spot.published
     ]
     render.echo(render.table(heads, cells, right=("ON-DEMAND $/H", "SPOT $/H", "SAVING")))
-    paragraph(advice)
-    paragraph(f"From: {source}.", "dim")
-
-
-def _within(history: History, places: tuple[str, ...]) -> History:
-    kept = tuple(
-        pool
-        for pool in history.pools
-        if any(fnmatch(pool.zone, place) or fnmatch(region_of(pool.zone), place) for place in places)
-    )
-    if kept:
-        return history._replace(pools=kept)
-    from difflib import get_close_matches
-
-    known = sorted({region_of(pool.zone) for pool in history.pools} | {pool.zone for pool in history.pools})
-    near = get_close_matches(places[0], known, n=3, cutoff=0.4) or known[:3]
-    raise Usage(
-        f"No price is known in {', '.join(places)}.",
-        f"Nearest that are known: {', '.join(near)}.",
-        f"--region {near[0]}",
-    )
+    paragraph(spot.advice)
+    paragraph(f"From: {spot.source}.", "dim")
 
 
 def _print(
@@ -428,7 +324,3 @@ def _moment(text: str, option: str) -> float:
 
 def _like(option: str) -> str:
     return f"{option} 2020-01-31T12:00Z"
-
-
-def _stamp(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from hotdesk.cli.ui import render
 from hotdesk.core.pricelist import is_estimate
+from hotdesk.services.choosing import BANDS
 
 if TYPE_CHECKING:
     from hotdesk.core.matching import InstanceType
     from hotdesk.market.catalog import Catalog
 
-BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")
 BILLING = "per second, 60 s minimum"
 #: What --json and --csv give of an offer, in this order.
 FIELDS = (
