@@ -18,7 +18,6 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 
 from benchmarks import gpubench  # noqa: E402
-from hotdesk.cli.ui.bench_sent import LOADER, packed  # noqa: E402
 from hotdesk.core.model import Market, Offer  # noqa: E402
 from hotdesk.core.sizing.frontier import choose  # noqa: E402
 from hotdesk.core.sizing.makespan import PER_HOUR, PER_SECOND, Billing, Burst, Startup, Work, finish  # noqa: E402
@@ -28,6 +27,7 @@ from hotdesk.core.spot.uptimes import at_random, of_trace  # noqa: E402
 from hotdesk.market import gpus  # noqa: E402
 from hotdesk.market.job_model import Around, Job, place, speeds, terms  # noqa: E402
 from hotdesk.market.shipped import shipped  # noqa: E402
+from hotdesk.services.bench_sent import LOADER, packed  # noqa: E402
 from hotdesk.simulate.traces import read_traces  # noqa: E402
 
 Row = Sequence[object]

@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hotdesk.cli.ui.bench_sent import LOADER, packed
 from hotdesk.core.errors import Unknown
 from hotdesk.guest.bench import machine, networks, timing, workloads
 from hotdesk.market import benchmarks
+from hotdesk.services.bench_sent import LOADER, packed
 from tests.conftest import Command
 
 _SECONDS = itertools.count()

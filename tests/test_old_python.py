@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.cli.ui import bench_sent
 from hotdesk.connect.job_runner import packed_runner
 from hotdesk.guest.cloud_init import source
+from hotdesk.services import bench_sent
 
 OLDEST = (3, 8)
 

@@ -4,10 +4,11 @@
 
     with Hotdesk() as desks:
         desks.up("blue")
-        print(desks.notebook("blue"))
+        print(desks.ssh("blue", "nvidia-smi").output)
         desks.park("blue")
 
-The public names are loaded on first use, so that importing the package costs nothing.
+`Hotdesk` has a method for each command; what they return is exported here. The public names are loaded on
+first use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -15,18 +16,171 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Desk", "Hotdesk", "HotdeskError", "Offer", "__version__"]
+__all__ = [
+    "Answer",
+    "Around",
+    "BenchRequest",
+    "Busy",
+    "Cheapest",
+    "Choice",
+    "Compared",
+    "Completed",
+    "Damaged",
+    "Desk",
+    "Disk",
+    "Finding",
+    "Goal",
+    "Hotdesk",
+    "HotdeskError",
+    "Image",
+    "Instance",
+    "Job",
+    "JobView",
+    "Latency",
+    "Limits",
+    "Line",
+    "Lost",
+    "Market",
+    "Measured",
+    "Missing",
+    "NeedsDecision",
+    "NotAllowed",
+    "Notebook",
+    "Offer",
+    "Orphan",
+    "Orphans",
+    "Outcome",
+    "PerTrace",
+    "PlanAnswer",
+    "PlanRequest",
+    "PredictRequest",
+    "Predicted",
+    "Prediction",
+    "Public",
+    "PublishedSpot",
+    "Pulled",
+    "Query",
+    "Remark",
+    "Result",
+    "Retained",
+    "Row",
+    "SeenJob",
+    "SpotPrices",
+    "SpotQuery",
+    "Statement",
+    "Study",
+    "Terms",
+    "Unknown",
+    "Unreachable",
+    "Unread",
+    "Usage",
+    "View",
+    "Wait",
+    "Want",
+    "ZonePrices",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
-    from hotdesk.core.errors import HotdeskError
-    from hotdesk.core.model import Desk, Offer
+    from hotdesk.core.billing.statement import Line
+    from hotdesk.core.errors import (
+        Busy,
+        Damaged,
+        HotdeskError,
+        Missing,
+        NeedsDecision,
+        NotAllowed,
+        Unknown,
+        Unreachable,
+        Usage,
+    )
+    from hotdesk.core.findings import Finding, Remark
+    from hotdesk.core.jobs import Job, Result, SeenJob
+    from hotdesk.core.matching import Query
+    from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Retained, Want
+    from hotdesk.core.sizing.frontier import Answer, Choice, Lost
+    from hotdesk.core.sizing.speed import Prediction
+    from hotdesk.core.spot.policy import Terms
+    from hotdesk.core.spot.prices import Cheapest, ZonePrices
+    from hotdesk.core.steps import Outcome, Row, Wait
+    from hotdesk.market.job_model import Around
+    from hotdesk.market.latency import Latency
+    from hotdesk.services.billing import Compared, Statement
+    from hotdesk.services.choosing import PublishedSpot, SpotPrices, SpotQuery
+    from hotdesk.services.cleanup import Orphans, Unread
+    from hotdesk.services.files import Completed, Pulled
+    from hotdesk.services.jobs import JobView
+    from hotdesk.services.limits import Limits
+    from hotdesk.services.measuring import BenchRequest, Measured
+    from hotdesk.services.notebook import Notebook
+    from hotdesk.services.orphans import Orphan
+    from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
+    from hotdesk.services.view import Public, View
+    from hotdesk.simulate.study import PerTrace, Study
 
 _HOMES = {
+    "Answer": "hotdesk.core.sizing.frontier",
+    "Around": "hotdesk.market.job_model",
+    "BenchRequest": "hotdesk.services.measuring",
+    "Busy": "hotdesk.core.errors",
+    "Cheapest": "hotdesk.core.spot.prices",
+    "Choice": "hotdesk.core.sizing.frontier",
+    "Compared": "hotdesk.services.billing",
+    "Completed": "hotdesk.services.files",
+    "Damaged": "hotdesk.core.errors",
     "Desk": "hotdesk.core.model",
+    "Disk": "hotdesk.core.model",
+    "Finding": "hotdesk.core.findings",
+    "Goal": "hotdesk.core.model",
     "Hotdesk": "hotdesk.api",
     "HotdeskError": "hotdesk.core.errors",
+    "Image": "hotdesk.core.model",
+    "Instance": "hotdesk.core.model",
+    "Job": "hotdesk.core.jobs",
+    "JobView": "hotdesk.services.jobs",
+    "Latency": "hotdesk.market.latency",
+    "Limits": "hotdesk.services.limits",
+    "Line": "hotdesk.core.billing.statement",
+    "Lost": "hotdesk.core.sizing.frontier",
+    "Market": "hotdesk.core.model",
+    "Measured": "hotdesk.services.measuring",
+    "Missing": "hotdesk.core.errors",
+    "NeedsDecision": "hotdesk.core.errors",
+    "NotAllowed": "hotdesk.core.errors",
+    "Notebook": "hotdesk.services.notebook",
     "Offer": "hotdesk.core.model",
+    "Orphans": "hotdesk.services.cleanup",
+    "Outcome": "hotdesk.core.steps",
+    "PerTrace": "hotdesk.simulate.study",
+    "PlanAnswer": "hotdesk.services.planning",
+    "PlanRequest": "hotdesk.services.planning",
+    "PredictRequest": "hotdesk.services.planning",
+    "Predicted": "hotdesk.services.planning",
+    "Prediction": "hotdesk.core.sizing.speed",
+    "Public": "hotdesk.services.view",
+    "PublishedSpot": "hotdesk.services.choosing",
+    "Pulled": "hotdesk.services.files",
+    "Query": "hotdesk.core.matching",
+    "Remark": "hotdesk.core.findings",
+    "Result": "hotdesk.core.jobs",
+    "Retained": "hotdesk.core.model",
+    "Row": "hotdesk.core.steps",
+    "SeenJob": "hotdesk.core.jobs",
+    "SpotPrices": "hotdesk.services.choosing",
+    "SpotQuery": "hotdesk.services.choosing",
+    "Statement": "hotdesk.services.billing",
+    "Study": "hotdesk.simulate.study",
+    "Terms": "hotdesk.core.spot.policy",
+    "Orphan": "hotdesk.services.orphans",
+    "Unknown": "hotdesk.core.errors",
+    "Unreachable": "hotdesk.core.errors",
+    "Unread": "hotdesk.services.cleanup",
+    "Usage": "hotdesk.core.errors",
+    "View": "hotdesk.services.view",
+    "Wait": "hotdesk.core.steps",
+    "Want": "hotdesk.core.model",
+    "ZonePrices": "hotdesk.core.spot.prices",
 }
 
 
@@ -36,3 +190,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(home), name)
     raise AttributeError(f"module 'hotdesk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from hotdesk.config import Config
     from hotdesk.core.findings import Finding
     from hotdesk.core.jobs import Job
+    from hotdesk.core.matching import Query
+    from hotdesk.core.model import Offer
+    from hotdesk.core.spot.policy import Terms
+    from hotdesk.market.latency import Latency
     from hotdesk.services.billing import Statement
+    from hotdesk.services.choosing import SpotPrices, SpotQuery
     from hotdesk.services.cleanup import Orphans
     from hotdesk.services.files import Completed, Pulled
     from hotdesk.services.jobs import JobView
+    from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
+    from hotdesk.simulate.study import Study
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
@@ -95,6 +102,9 @@ class Hotdesk:
         the desk's name, the image or disk that it goes on from; `Unknown` is raised for one it does not have.
         `rescue`: it is up also where its owner's start files (~/.bashrc) let no command through.
         `public` opens its Jupyter, see `notebook`.
+
+        Raises `NotAllowed` where nothing fits or may be launched, `NeedsDecision` where only its owner can
+        choose, `Usage`, `Missing`, `Busy`, `Unreachable`.
         """
         s = self.services
         s.rescue = rescue
@@ -122,12 +132,12 @@ class Hotdesk:
     def resume(
         self, name: str, *, want: Want | None = None, fresh: bool = False, rescue: bool = False
     ) -> View:
-        """A desk that exists, running again. `fresh`, `rescue`: as of `up`."""
+        """A desk that exists, running again. Raises `Unknown` where it does not; else as `up`."""
         self.services.store.desk(name)
         return self.up(name, want=want, fresh=fresh, rescue=rescue)
 
     def start(self, name: str, *, rescue: bool = False) -> View:
-        """A stopped desk, running again."""
+        """A stopped desk, running again. Raises `Unknown` where there is none; else as `up`."""
         return self.resume(name, rescue=rescue)
 
     def stop(self, name: str, *, anyway: bool = False) -> View:
@@ -139,7 +149,11 @@ class Hotdesk:
         return self._leave(name, Goal.STOPPED, "stop", anyway)
 
     def park(self, name: str, *, anyway: bool = False) -> View:
-        """Everything in one verified image, and nothing else left to pay. `anyway`: as of `stop`."""
+        """Everything in one verified image, and nothing else left to pay.
+
+        Raises `NeedsDecision` where work would end, unless `anyway`; nothing is deleted before the image was
+        read back.
+        """
         return self._leave(name, Goal.PARKED, "park", anyway)
 
     def _leave(self, name: str, goal: Goal, verb: str, anyway: bool) -> View:
@@ -152,7 +166,7 @@ class Hotdesk:
     def move(self, name: str, want: Want, *, anyway: bool = False) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there.
 
-        `anyway`: as of `stop`.
+        Raises `NeedsDecision` where work would end, unless `anyway`, and `NotAllowed` where nothing fits.
         """
         s = self.services
         desk = s.goals.moved(name, want)
@@ -163,8 +177,8 @@ class Hotdesk:
     def down(self, name: str, *, anyway: bool = False) -> tuple[str, ...]:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once.
 
-        What was begun by another computer under the same name is not of this desk: it stays, and is named.
-        `anyway`: as of `stop`.
+        What was begun by another computer under the same name is not of this desk: it stays, and is named
+        in what is returned. Raises `NeedsDecision` where work would end, unless `anyway`; `Unknown`.
         """
         s = self.services
         desk = s.store.find(name)
@@ -322,7 +336,7 @@ class Hotdesk:
         return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.access))
 
     def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
-        """The newest rows of the journal, oldest first; also of desks that are gone."""
+        """The newest rows of the journal, oldest first; also of desks that are gone. Raises `Unknown`."""
         rows = self.services.store.rows(name, after, limit)
         if name is not None and not rows:
             self.services.store.desk(name)
@@ -384,3 +398,74 @@ class Hotdesk:
         from hotdesk.services.planning import predict
 
         return predict(request)
+
+    def bench(self, name: str | None = None, request: BenchRequest | None = None) -> Measured:
+        """Measure how fast this computer trains, or a desk that runs; each rate with the band of 95 %.
+
+        Raises `Missing` where torch or Python is, `NotAllowed` where nothing could be measured, `Usage`.
+        """
+        from hotdesk.services.measuring import BenchRequest, check, measure
+
+        request = request or BenchRequest()
+        check(request)
+        if name is None:
+            return measure(request)
+        return measure(request, (self.show(name), self.services.access(name)))
+
+    def simulate(
+        self,
+        traces: Path,
+        terms: Terms,
+        *,
+        policy: str = "semi-markov",
+        together: bool = False,
+        windows: str = "100",
+    ) -> Study:
+        """What a policy would have cost over recorded traces, against on-demand and the omniscient optimum.
+
+        `terms`: work, deadline and changeover in seconds, prices in US dollars an hour. `together`: all
+        traces of a kind are zones of one run. `windows`: when runs begin, a number spread evenly or a file
+        of ticks. Raises `Missing` without numpy, `Unknown` or `Damaged` for traces that cannot be used.
+        """
+        from hotdesk.simulate.study import pools, study
+        from hotdesk.simulate.traces import check_numpy, read_traces
+
+        check_numpy()
+        return study(policy, terms, pools(read_traces(traces), terms, together=together, asked=windows))
+
+    # ---- choosing --------------------------------------------------------------------------------------
+
+    def offers(
+        self,
+        query: Query | None = None,
+        *,
+        sort: str = "price",
+        everything: bool = False,
+        refresh: bool = False,
+        offline: bool = False,
+    ) -> list[Offer]:
+        """What can be had, by "price", "latency", "speed" or "value"; prices in US dollars an hour.
+
+        `everything`: also what was refused lately; `refresh` asks every source now, `offline` none. Raises
+        `Unknown` for a type, GPU or region that there is not, naming the nearest.
+        """
+        from hotdesk.core.matching import Query
+
+        found = self.services.choosing.offers(
+            query or Query(), sort=sort, everything=everything, refresh=refresh, offline=offline
+        )
+        return found.offers()
+
+    def regions(self, *only: str, samples: int = 7, limit_seconds: float = 1.8) -> list[Latency]:
+        """How far each region is from here: the median of several TCP connects, in milliseconds.
+
+        `only`: these regions, also as "eu-*". Raises `Unknown` for one that there is not.
+        """
+        return self.services.choosing.regions(only, samples=samples, limit_seconds=limit_seconds)
+
+    def spot(self, query: SpotQuery) -> SpotPrices:
+        """What spot has cost, zone by zone, weighted by time, in US dollars an hour; and advice.
+
+        Raises `Usage` for an empty window, `Unreachable` or `Missing` where nothing is known.
+        """
+        return self.services.choosing.spot(query)[0]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hotdesk.jobs.run import Runs
     from hotdesk.loop.reconcile import Reconciler
     from hotdesk.services.billing import Billing
+    from hotdesk.services.choosing import Choosing
     from hotdesk.services.cleanup import Cleanup
     from hotdesk.services.exposure import Exposure
     from hotdesk.services.goals import Goals
@@ -187,6 +188,17 @@ class Services:
     def access(self, name: str) -> Access:
         """How to reach a desk that runs, by its name. Raises `Unknown`, `NeedsDecision`, `Unreachable`."""
         return self.views.access(self.store.desk(name))
+
+    @cached_property
+    def choosing(self) -> Choosing:
+        from hotdesk.services.choosing import Choosing
+
+        return Choosing(
+            store=self.store,
+            clock=self.clock,
+            config=lambda: self.config,
+            on_note=self.on_note,
+        )
 
     @cached_property
     def jobs(self) -> Jobs:

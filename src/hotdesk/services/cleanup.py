@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Leftover, Retained, Survey, Value
 from hotdesk.core.ports import Clock, Retainer, Sweeper
 from hotdesk.core.steps import Done, Outcome, Refusal, Row, Unsure
 from hotdesk.loop.clouds import Clouds
+from hotdesk.services.orphans import Orphan, things
 from hotdesk.state.store import Store
-
-if TYPE_CHECKING:
-    from hotdesk.services.orphans import Orphan
 
 
 class Unread(Value, frozen=True):
@@ -58,8 +55,6 @@ class Cleanup:
 
     def leftovers(self) -> tuple[list[Orphan], list[Unread]]:
         """Orphaned resources, most expensive first; and the regions and clouds that could not be read."""
-        from hotdesk.services.orphans import things
-
         found: list[Orphan] = []
         unread: list[Unread] = []
         for provider in sorted(self.clouds.in_sight()):
@@ -105,8 +100,6 @@ class Cleanup:
 
         It is looked again before each cloud's turn: what another command has come to need is left alone.
         """
-        from hotdesk.services.orphans import things
-
         done: dict[str, str] = {}
         for provider in sorted({t.provider for t in found if t.safe}):
             survey = self.clouds.survey(provider)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import subprocess
-import sys
 from typing import Any
 
 import click
-import msgspec
 
+from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
-from hotdesk.cli.ui.bench_sent import LOADER, packed
-from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Usage
-
-_WORKLOADS = ("all", "copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2")
+from hotdesk.core.errors import Usage
+from hotdesk.services.measuring import WORKLOADS, BenchRequest
 
 
 @click.command(name="bench")
@@ -25,7 +19,7 @@ _WORKLOADS = ("all", "copy", "matmul", "input", "vgg16-head", "resnet50", "gpt2"
     default="all",
     show_default=True,
     metavar="NAMES",
-    help=f"Workloads, comma-separated: {', '.join(_WORKLOADS)}.",
+    help=f"Workloads, comma-separated: {', '.join(WORKLOADS)}.",
 )
 @click.option(
     "--cmd", default="", metavar="COMMAND", help="Measure your own job, timed by the lines it prints."
@@ -119,126 +113,14 @@ def command(words: tuple[str, ...], as_json: bool, **given: Any) -> None:
         return
     if len(words) > 1:
         raise Usage("Only one desk is measured at a time.", " ".join(words)[:80], f"hotdesk bench {words[0]}")
-    _check(given)
-    where = words[0] if words else "here"
-    document = _at_desk(where, given) if words else _here(given)
-    runs = document.get("results", [])
-    for run in runs:
-        benchmarks.keep(run, where)
-    problems = document.get("problems", [])
-    if as_json:
-        render.json({"results": runs, "problems": problems})
-    elif runs:
-        _list(runs, False)
-    for problem in problems if runs else []:
-        render.error(problem["what"], problem["why"], problem["fix"])
-    if not runs:
-        first = problems[0] if problems else {"what": "Nothing was measured.", "why": "", "fix": ""}
-        kind = Missing if "not installed" in first["what"] or "torch" in first["what"] else NotAllowed
-        fix = first["fix"] or "hotdesk bench --workload matmul"
-        if words and fix.startswith("python -m pip"):
-            fix = f"hotdesk ssh {where} -- {fix}"
-        raise kind(
-            first["what"].replace(" here", f" at {where}") if words else first["what"], first["why"], fix
-        )
-
-
-def _check(given: dict[str, Any]) -> None:
-    if not given["items_per_step"] > 0:
-        raise Usage(
-            f"--items-per-step {given['items_per_step']:g} is impossible.",
-            "It must be more than zero.",
-            "hotdesk bench --items-per-step 64 ...",
-        )
-    for name in ("batch", "usd_max", "usd_per_hour", "steps"):
-        if given[name] < 0:
-            option = "--budget" if name == "usd_max" else f"--{name.replace('_', '-')}"
-            raise Usage(
-                f"{option} {given[name]:g} is impossible.", "It must not be negative.", "hotdesk bench --help"
-            )
-    for name in given["workload"].split(","):
-        if name not in _WORKLOADS:
-            import difflib
-
-            near = difflib.get_close_matches(name, _WORKLOADS, n=1)
-            raise Usage(
-                f"There is no workload {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
-                "There are " + ", ".join(_WORKLOADS) + ".",
-                f"hotdesk bench --workload {near[0] if near else 'all'}",
-            )
-
-
-def _argv(given: dict[str, Any], about: dict[str, Any]) -> list[str]:
-    """The words behind the program's name."""
-    words = ["--json", "--about", msgspec.json.encode(about).decode()]
-    for name in (
-        "workload",
-        "precision",
-        "device",
-        "batch",
-        "seconds_max",
-        "usd_max",
-        "usd_per_hour",
-        "soak",
-    ):
-        words += [f"--{name.replace('_', '-')}", str(given[name])]
-    if given["cmd"]:
-        for name in ("cmd", "step_regex", "items_per_step", "steps"):
-            words += [f"--{name.replace('_', '-')}", str(given[name])]
-    return words
-
-
-def _here(given: dict[str, Any]) -> dict[str, Any]:
-    """Run on this computer, in a Python that has torch where one is found."""
-    python = given["python"] or sys.executable
-    if not given["cmd"] and not given["python"] and importlib.util.find_spec("torch") is None:
-        python = shutil.which("python3") or python
-    return _ran([python, "-c", LOADER, *_argv(given, {"provider": "local"})])
-
-
-def _at_desk(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Run at a desk, which gets the program through the connection; nothing is left behind there."""
-    from hotdesk.api import Hotdesk
-    from hotdesk.connect import ssh
-
     with Hotdesk() as desks:
-        view = desks.show(name)
-        access = desks.services.access(name)
-    about = {
-        "provider": view.provider,
-        "instance_type": view.instance_type,
-        "region": view.region,
-        "zone": view.zone,
-        "market": str(view.market),
-    }
-    given = {**given, "usd_per_hour": given["usd_per_hour"] or view.usd_per_hour}
-    words = [given["python"] or "python3", "-c", LOADER, *_argv(given, about)]
-    return _ran(ssh.command(access, words))
-
-
-def _ran(argv: list[str]) -> dict[str, Any]:
-    """The program's JSON document; what it says on the way goes to standard error as it comes."""
-    try:
-        done = subprocess.run(argv, input=packed(), stdout=subprocess.PIPE, check=False)
-    except OSError as error:
-        raise Missing(
-            f"{argv[0]} cannot be started.",
-            error.strerror or str(error),
-            "hotdesk bench --python /path/to/python",
-        ) from error
-    try:
-        document: dict[str, Any] = msgspec.json.decode(done.stdout)
-    except msgspec.DecodeError as error:
-        raise _Broken(
-            f"The measurement ended with {done.returncode} and no result.",
-            "Its last words are above.",
-            "hotdesk bench --workload matmul --time-limit 30s",
-        ) from error
-    return document
-
-
-class _Broken(HotdeskError):
-    exit_code = 8
+        got = desks.bench(words[0] if words else None, BenchRequest(**given))
+    if as_json:
+        render.json({"results": got.results, "problems": got.problems})
+    else:
+        _list(list(got.results), False)
+    for problem in got.problems:
+        render.error(problem["what"], problem["why"], problem["fix"])
 
 
 def _list(runs: list[dict[str, Any]], as_json: bool) -> None:

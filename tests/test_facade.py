@@ -1,0 +1,134 @@
+"""`hotdesk.Hotdesk`, as somebody meets it who has only Python's `help`: every command, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+import hotdesk
+from hotdesk import Hotdesk
+from hotdesk.cli.main import COMMAND_NAMES
+
+#: Commands that are a terminal's own: they attach to it, print a file, or set up an editor or a shell.
+TERMINAL = {"attach", "code", "completion", "iam"}
+METHODS = {name: member for name, member in vars(Hotdesk).items() if not name.startswith("_")}
+DOCUMENT = Path(__file__).parents[1] / "docs" / "python.md"
+#: Methods that answer and never fail.
+NEVER = {"close", "gc", "ls", "watch"}
+
+
+def test_every_command_has_its_method_and_nothing_else_is_public() -> None:
+    assert METHODS.keys() == COMMAND_NAMES - TERMINAL | {"close"}
+
+
+def modules() -> dict[str, ModuleType]:
+    found = {}
+    for package in (
+        "core",
+        "services",
+        "market",
+        "connect",
+        "simulate",
+        "providers",
+        "state",
+        "loop",
+        "jobs",
+    ):
+        root = importlib.import_module(f"hotdesk.{package}")
+        for info in pkgutil.walk_packages(root.__path__, f"hotdesk.{package}."):
+            if not re.search(r"aws|runtime", info.name):
+                found[info.name] = importlib.import_module(info.name)
+    return found
+
+
+def names_of(hint: object) -> Iterator[type]:
+    """The classes of ours that a type is made of."""
+    for part in typing.get_args(hint):
+        yield from names_of(part)
+    if isinstance(hint, type) and hint.__module__.startswith("hotdesk"):
+        yield hint
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict[str, Any]:
+    """All that annotations of the façade and of its values may name."""
+    found: dict[str, Any] = {}
+    for module in modules().values():
+        found |= {name: value for name, value in vars(module).items() if isinstance(value, type)}
+    return found | {name: getattr(hotdesk, name) for name in hotdesk.__all__}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"close"}))
+def test_what_a_method_takes_and_returns_is_exported(name: str, everything: dict[str, Any]) -> None:
+    import hotdesk.api
+
+    hints = typing.get_type_hints(METHODS[name], {**everything, **vars(hotdesk.api)})
+    assert "return" in hints
+    ours = {kind for hint in hints.values() for kind in names_of(hint)}
+    missing = {kind.__name__ for kind in ours} - set(hotdesk.__all__)
+    assert not missing
+    for kind in (kind for kind in names_of(hints["return"]) if issubclass(kind, msgspec.Struct)):
+        assert kind.__doc__, kind
+        inside = typing.get_type_hints(kind, {**everything, **vars(sys.modules[kind.__module__])})
+        assert inside.keys() >= set(kind.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_help_says_what_a_method_returns_and_raises(name: str) -> None:
+    said = inspect.getdoc(METHODS[name]) or ""
+    assert len(said) > 20
+    assert name in NEVER or "Raises" in said or "raises" in said, said
+    errors = set(re.findall(r"`([A-Z]\w+)`", " ".join(re.findall(r"[Rr]aises.*", said, re.S))))
+    assert all(hasattr(hotdesk, error) for error in errors), errors
+
+
+def test_help_shows_the_facade_and_all_that_is_exported() -> None:
+    program = "import hotdesk; help(hotdesk); help(hotdesk.Hotdesk)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert {name for name in METHODS if f"{name}(self" not in re.sub(r"\x08.", "", said)} == set()
+    assert set(dir(hotdesk)) == set(hotdesk.__all__)
+
+
+def program() -> str:
+    """The program of docs/python.md."""
+    [code] = re.findall(r"```python\n(# A day.*?)```", DOCUMENT.read_text(), re.S)
+    return str(code)
+
+
+def test_the_document_uses_exported_names_only() -> None:
+    imported = re.findall(r"from hotdesk import (.*)", DOCUMENT.read_text())
+    names = {name.strip() for line in imported for name in line.split(",")}
+    assert names
+    assert names <= set(hotdesk.__all__)
+    assert "services" not in program()
+    told = {name for name in METHODS if f"`{name}`" in DOCUMENT.read_text()}
+    assert told == METHODS.keys(), METHODS.keys() - told
+
+
+def test_a_day_with_python_alone(tmp_path: Path, home: Path) -> None:
+    """A desk lives through all that somebody does with one, by the program that the document shows."""
+    project = tmp_path / "project"
+    project.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program()],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "loss 0.1" in done.stdout
+    assert (project / "out" / "model.txt").read_text() == "weights\n"
