@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator
@@ -163,11 +164,23 @@ class SetUp:
         self.tool("python3", python)
         for name in ("systemctl", "chown"):
             self.tool(name, f'echo "{name} $*" >> {self.log}')
-        self.tool("getent", "echo me:x:1000:1000::/home/me:/bin/sh")
+        self.tool("getent", f"echo me:x:1000:1000::{self.root}/home/me:/bin/sh")
         self.tool("sleep", "true")
-        for name in ("mkdir", "cp", "touch", "cut", "sed", "cat", "dirname", "chmod", "rm", "grep", "tail"):
+        self.tool("runuser", 'shift 3; exec "$@"')
+        for name in (
+            *("mkdir", "cp", "touch", "cut", "sed", "cat", "dirname", "chmod", "rm", "grep", "tail", "stat"),
+            *("ln", "sh"),
+        ):
             (self.tools / name).symlink_to(shutil.which(name) or name)
-        for part in ("opt/hotdesk", "etc/systemd/system", "etc/ssh", "run/hotdesk", "dev"):
+        for part in (
+            "opt/hotdesk",
+            "home/me",
+            "etc/profile.d",
+            "etc/systemd/system",
+            "etc/ssh",
+            "run/hotdesk",
+            "dev",
+        ):
             (self.root / part).mkdir(parents=True)
         (self.root / "etc/ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 AAAA me\n")
         (self.root / "etc/systemd/system/hotdesk-jupyter.service").write_text(jupyter.unit())
@@ -183,12 +196,10 @@ class SetUp:
         )
         for path in (
             *("/opt/hotdesk", "/etc/systemd", "/etc/ssh", "/run/hotdesk", "/dev/console"),
-            *("/var/lib/hotdesk", "/run/cloud-init"),
+            *("/var/lib/hotdesk", "/run/cloud-init", "/opt/*/lib", "/opt/conda", "/etc/profile.d"),
         ):
             text = text.replace(path, f"{self.root}{path}")
-        return text.replace("/usr/bin/python3", f"{self.tools}/python3").replace(
-            "/opt/pytorch", f"{self.root}/opt/pytorch"
-        )
+        return text.replace("/usr/bin/python3", f"{self.tools}/python3")
 
     def run(self, word: str = "first") -> str:
         """What it did."""
@@ -217,7 +228,8 @@ def test_the_setup_script_runs_twice_and_the_second_time_fetches_nothing(set_up:
     assert "start --no-block hotdesk-jupyter.service hotdesk-agent.service" in runs[1]
     unit = (set_up.root / "etc/systemd/system/hotdesk-jupyter.service").read_text()
     assert "User=me" in unit
-    assert "WorkingDirectory=/home/me" in unit
+    assert f"WorkingDirectory={set_up.root}/home/me" in unit
+    assert f"JUPYTER_PATH={set_up.root}/opt/hotdesk/venv/share/jupyter" in unit
     assert "BEGIN SSH HOST KEY KEYS" in (set_up.root / "dev/console").read_text()
     assert [set_up.said(name) for name in ("failed", "lacking", "doing")] == ["", "", ""]
 
@@ -237,20 +249,60 @@ def test_no_service_is_started_anew_for_a_package() -> None:
     assert "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1" in setup_script()
 
 
-def test_jupyter_sees_the_torch_of_the_deep_learning_image(set_up: SetUp) -> None:
-    """Its /opt/pytorch is a venv, and one that is made of a venv does not see its packages."""
+def with_torch(set_up: SetUp, at: str) -> Path:
+    """An environment of the image, real but for torch. It finds this one's packages: no network."""
     set_up.tool("python3", f'exec {sys.executable} "$@"')
-    pytorch = set_up.root / "opt/pytorch"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(pytorch)], check=True)
-    [packages] = pytorch.glob("lib/python3*/site-packages")
-    for name in ("torch", "jupyterlab"):  # the latter, so that nothing is fetched
-        (packages / name).mkdir()
-        (packages / name / "__init__.py").write_text(f"where = {str(packages)!r}\n")
+    env = set_up.root / at
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
+    [packages] = env.glob("lib/python3*/site-packages")
+    (packages / "torch").mkdir()
+    (packages / "torch" / "__init__.py").write_text(f"where = {str(packages)!r}\n")
+    (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    own = set_up.root / "opt/hotdesk/venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(own)], check=True)
+    for site in own.glob("lib/python3*/site-packages"):
+        (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return env
+
+
+@pytest.mark.parametrize("at", ["opt/pytorch", "opt/conda/envs/torch"])
+def test_the_environment_with_torch_is_the_desk_s(set_up: SetUp, at: str) -> None:
+    """Of a Deep Learning image: its python comes first, and its kernel and extensions are Jupyter's."""
+    env = with_torch(set_up, at)
     assert "pip install" not in set_up.run()
-    assert set_up.said("failed") == ""
-    ask = "import torch, sys; assert sys.prefix != sys.base_prefix; print(torch.where)"
-    python = str(set_up.root / "opt/hotdesk/venv/bin/python")
-    assert subprocess.run([python, "-c", ask], capture_output=True, text=True).stdout.strip() == str(packages)
+    assert [set_up.said(name) for name in ("failed", "lacking")] == ["", ""]
+    kernel = json.loads((env / "share/jupyter/kernels/python3/kernel.json").read_text())
+    assert kernel["argv"][0] == str(env / "bin/python")
+    unit = (set_up.root / "etc/systemd/system/hotdesk-jupyter.service").read_text()
+    assert f"\nEnvironment=PATH={env}/bin:" in unit
+    assert f"\nEnvironment=JUPYTER_PATH={env}/share/jupyter\n" in unit
+    assert "ExecStart=/bin/sh" in unit
+    assert f"{set_up.root}/opt/hotdesk/venv/bin/python -m jupyterlab" in set_up.here(unit)
+    assert (set_up.root / "home/me/.venv").resolve() == env
+    profile = set_up.root / "etc/profile.d/hotdesk.sh"
+    ask = f". {profile}; . {profile}; command -v python; echo $PATH; echo ${{VIRTUAL_ENV-none}}"
+    for mine in ("", "/mine"):
+        environment = {"PATH": "/usr/bin:/bin", **({"VIRTUAL_ENV": mine} if mine else {})}
+        done = subprocess.run(["sh", "-euc", ask], env=environment, capture_output=True, text=True)
+        assert done.stderr == ""
+        python, path, own = done.stdout.split()
+        assert python == str(env / "bin/python")
+        assert path.startswith(f"{mine}/bin:{env}/bin:" if mine else f"{env}/bin:/usr/bin")
+        assert own == (mine or "none")
+
+
+def test_an_image_without_torch_computes_where_jupyter_is(set_up: SetUp) -> None:
+    set_up.run()
+    profile = (set_up.root / "etc/profile.d/hotdesk.sh").read_text()
+    assert f"{set_up.root}/opt/hotdesk/venv/bin:$PATH" in profile
+
+
+def test_a_resumed_desk_keeps_the_environment_that_it_had(set_up: SetUp) -> None:
+    """Packages may have been installed where an earlier version had its kernel."""
+    with_torch(set_up, "opt/pytorch")
+    set_up.run("resumed")
+    assert not (set_up.root / "etc/profile.d/hotdesk.sh").exists()
+    assert not (set_up.root / "opt/pytorch/share/jupyter").exists()
 
 
 def test_a_python_of_the_image_that_makes_no_environment_is_passed_over(set_up: SetUp) -> None:

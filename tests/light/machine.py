@@ -35,6 +35,8 @@ def environment(volume: Path, mark: str) -> dict[str, str]:
         "HOME": str(volume / "home"),
         "PATH": path,
         "SHELL": str(volume / "etc" / "bash"),
+        # The file that a rented machine has in /etc/profile.d (guest/cloud_init.py), if a test lays it down.
+        "HOTDESK_START": str(volume / "etc" / "hotdesk.sh"),
         "USER": "ubuntu",
         "LANG": "C.UTF-8",
         "TMUX_TMPDIR": f"/tmp/hdl-{mark}",

@@ -213,12 +213,12 @@ WantedBy=multi-user.target
 """
 
 
-#: Where an environment keeps packages; and a Python its own, if it is one of an environment.
-_PACKAGES = 'import sysconfig as s; print(s.get_path("purelib"))'
-_OWN_PACKAGES = (
-    "import sys, sysconfig as s; "
-    'print(*{s.get_path(n) for n in ("purelib", "platlib") if sys.prefix != sys.base_prefix}, sep="\\n")'
-)
+#: For login shells, and before each command of `hotdesk run` and `ssh --` (core/shell.py). Not VIRTUAL_ENV:
+#: uv would take it for every project's. An environment that the person's own files activate stays in front.
+_PROFILE = """\
+e=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
+case :$PATH in :@/bin:*);; *) export PATH=${e:+$e/bin:}@/bin:$PATH;; esac
+"""
 
 
 def setup_script() -> str:
@@ -283,15 +283,17 @@ if [ -n "$missing" ]; then
 fi
 
 venv=/opt/hotdesk/venv
+# The desk's environment: the image's own, where it has one with torch; else the one that serves Jupyter.
+env=$venv
+for torch in /opt/*/lib/python3*/site-packages/torch /opt/conda/envs/*/lib/python3*/site-packages/torch; do
+  [ -d "$torch" ] && env=${{torch%/lib/*}} && break
+done
 has_jupyter() {{ "$venv/bin/python" -c 'import jupyterlab' 2>/dev/null; }}
 if ! has_jupyter; then
   doing "making a Python environment"
-  for base in /opt/pytorch/bin/python /usr/bin/python3; do
+  for base in "$env/bin/python" /usr/bin/python3; do
     [ -x "$venv/bin/python" ] && break
-    "$base" -m venv --system-site-packages "$venv" >> $log 2>&1 || {{ rm -rf "$venv"; continue; }}
-    # what is made of a venv sees the packages of its Python, and not those of the venv
-    own=$("$base" -c '{_OWN_PACKAGES}')
-    [ -z "$own" ] || echo "$own" > "$("$venv/bin/python" -c '{_PACKAGES}')/hotdesk.pth"
+    "$base" -m venv --system-site-packages "$venv" >> $log 2>&1 || rm -rf "$venv"
   done
   for attempt in first second last; do
     has_jupyter && break
@@ -303,9 +305,17 @@ if ! has_jupyter; then
   has_jupyter || unable failed "JupyterLab could not be installed"
   chown -R "$user:" "$venv"
 fi
+if [ "${{1:-}}" != resumed ]; then
+  printf '%s' '{_PROFILE}' | sed "s|@|$env|g" > /etc/profile.d/hotdesk.sh
+  [ "$(stat -c %U "$env")" = "$user" ] || chown -R "$user:" "$env"
+  [ -e "$home/.venv" ] || ln -s "$env" "$home/.venv"
+  its() {{ runuser -u "$user" -- "$env/bin/python" "$@" >> $log 2>&1; }}
+  its -c 'import ipykernel' || its -m pip install -q ipykernel
+  its -m ipykernel install --sys-prefix || unable lacking "no kernel in $env"
+fi
 
 doing "starting services"
-sed -i "s|@USER@|$user|g; s|@HOME@|$home|g" /etc/systemd/system/hotdesk-jupyter.service
+sed -i "s|@USER@|$user|g; s|@HOME@|$home|g; s|@ENV@|$env|g" /etc/systemd/system/hotdesk-jupyter.service
 start() {{ systemctl "$@" >> $log 2>&1 || unable failed "services could not be started"; }}
 start daemon-reload
 ours="hotdesk-jupyter.service hotdesk-agent.service hotdesk-idle.service hotdesk-driver.service"

@@ -90,8 +90,9 @@ def unit(user: str = "@USER@", home: str = "@HOME@") -> str:
     The wait is part of the service and not of its start: cloud-init's last stage waits for multi-user.target,
     which waits until everything it wants has been started, so a start that waits would be a circle.
     It listens on loopback only, so it waits for no network. Settings of the owner's that end it are tried
-    five times (systemd's default StartLimitBurst), not for ever. `@USER@` and `@HOME@` are filled in on the
-    machine, which knows its first user.
+    five times (systemd's default StartLimitBurst), not for ever. `@USER@`, `@HOME@` and `@ENV@` are filled in
+    on the machine, which knows its first user and where its torch is. Kernels and front-end extensions of
+    that environment come before Jupyter's own.
     """
     return f"""\
 [Unit]
@@ -102,7 +103,8 @@ StartLimitIntervalSec=90
 User={user}
 WorkingDirectory={home}
 Environment=SHELL=/bin/bash
-Environment=PATH={home}/.local/bin:/opt/hotdesk/venv/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin
+Environment=PATH=@ENV@/bin:{home}/.local/bin:/usr/local/cuda/bin:/usr/local/bin:/usr/bin:/bin
+Environment=JUPYTER_PATH=@ENV@/share/jupyter
 Type=simple
 ExecStart=/bin/sh -c '{SET_UP}; exec /opt/hotdesk/venv/bin/python -m jupyterlab --config={CONFIG}'
 Restart=always
