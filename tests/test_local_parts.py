@@ -244,7 +244,7 @@ def test_what_was_made_at_a_desk_works_after_its_disk_was_moved(tmp_path: Path) 
     (site / "edited.pth").write_text(f"{home}/project/src\n")
     tool = home / ".local/share/uv/tools/t"
     run(disk / "env", "python", "-m", "venv", "--without-pip", str(tool))
-    (tool / "bin" / "t").write_text(f"#!{tool}/bin/python\nimport sys; print(sys.prefix)\n")
+    (tool / "bin" / "t").write_text(f"#!{tool}/bin/python -E\nimport sys; print(sys.prefix)\n")
     (tool / "bin" / "t").chmod(0o755)
     (tool / "uv-receipt.toml").write_text(f'install-path = "{home}/.local/bin/t"\n')
     (home / ".local/bin").mkdir()

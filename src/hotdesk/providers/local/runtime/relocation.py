@@ -112,6 +112,7 @@ def _rename(file: Path, there: str, here: str) -> None:
 def launchable(script: bytes) -> bytes:
     """The script itself; by way of /bin/sh where its first line would be too long or has a space in it."""
     first, _, rest = script.partition(b"\n")
-    if (len(first) <= 120 and b" " not in first) or b" -" in first:  # Linux reads 127 bytes of it
+    interpreter, option = re.fullmatch(rb"#!(.*?)( -\w+)?", first).groups(b"")  # type: ignore[union-attr]
+    if len(first) <= 120 and b" " not in interpreter:  # Linux reads 127 bytes of it
         return script
-    return b"#!/bin/sh\n'''exec' '" + first[2:] + b"' \"$0\" \"$@\"\n' '''\n" + rest
+    return b"#!/bin/sh\n'''exec' '" + interpreter + b"'" + option + b" \"$0\" \"$@\"\n' '''\n" + rest
