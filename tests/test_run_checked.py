@@ -56,6 +56,24 @@ def test_the_projects_own_script_is_found_in_a_command_line(words: list[str], sc
     assert script_of(tuple(words)) == script
 
 
+def test_a_link_out_of_the_folder_is_named_with_the_line_that_brings_what_it_leads_to(
+    project: Path, home: Path, hotdesk: Command
+) -> None:
+    (home / "sets" / "one").mkdir(parents=True)
+    (home / "sets" / "words.txt").write_text("a b")
+    (project / "data").symlink_to("../sets/one")
+    (project / "words.txt").symlink_to(home / "sets" / "words.txt")
+    (project / "gone").symlink_to("/nowhere/at/all")
+    (project / "inside").symlink_to("train.py")
+    said = hotdesk("run", "blue", "--dry-run", "--", "python", "train.py").stderr
+    assert "3 links lead out of the folder" in said
+    lines = [line.partition("to bring it: ")[2] for line in said.splitlines() if "to bring it" in line]
+    assert lines == [
+        f"hotdesk push blue {home}/sets/one/ --to project/data",
+        f"hotdesk push blue {home}/sets/words.txt --to project",
+    ]
+
+
 WRONG = [
     (["python", "train.py"], 5, "python is a command: the desk's name may be missing"),
     (["bleu", "--", "python", "train.py"], 5, "hotdesk run blue -- python train.py"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 
 from hotdesk.cli.ui import render
 from hotdesk.connect.sync import Contents
 from hotdesk.core.errors import Missing
 
-_NAMES = 3
+NAMES = 3
 
 
 def note(found: Contents, desk: str) -> None:
@@ -47,11 +48,30 @@ def line(found: Contents, desk: str) -> str:
     return render.safe(text)
 
 
+def left_behind(found: Contents, desk: str) -> Iterator[str]:
+    """Where links out of the folder lead, and what brings that to their place at the desk.
+
+    A folder there stays one when the link of its name comes (`connect/copying.py`).
+    """
+    for name in found.outward:
+        link, at = found.folder / name, f"{found.folder.name}/{name}"
+        source, to = str(link.resolve()), at
+        if link.is_dir():
+            source += "/"
+        elif link.resolve().name == link.name:
+            to = at.rpartition("/")[0]
+        else:
+            continue
+        if link.exists():
+            words = shlex.join(["hotdesk", "push", desk, source, "--to", to])
+            yield render.safe(f"{name} leads to {source}, which does not go; to bring it: {words}")
+
+
 def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def some(names: Sequence[str]) -> str:
     """The first of many names."""
-    shown = [render.safe(name) for name in names[:_NAMES]]
-    return ", ".join([*shown, "…"] if len(names) > _NAMES else shown)
+    shown = [render.safe(name) for name in names[:NAMES]]
+    return ", ".join([*shown, "…"] if len(names) > NAMES else shown)

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,8 @@ def goods(desk: str, here: Path, words: tuple[str, ...], given: dict[str, Any]) 
 
     found = contents(here, everything=given["all"])
     folder_shown.note(found, desk)
+    for said in islice(folder_shown.left_behind(found, desk), folder_shown.NAMES):
+        render.note(said)
     if not found.names and not given["yes"]:
         reason = "git ignores all that is in it." if found.ignored else "There is no file in it."
         fix = "cd the/project   # or, to begin without any file: --no-push"
