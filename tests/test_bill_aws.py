@@ -91,7 +91,7 @@ def test_a_machine_that_vanished_unseen_is_paid_until_its_spot_request_says(mine
     """1. On spot. 2. Terminated in the console after two hours. 3. Nobody looks for a day."""
     assert mine.do(Goal.RUNNING, (SPOT,)) is None
     [machine] = mine.machines()
-    mine.reconciler.survey("aws")
+    mine.reconciler.clouds.survey("aws")
     hours(mine, 2.0)
     mine.fake.post("console", id=machine["id"], do="terminate")
     hours(mine, 24.0)

@@ -183,7 +183,7 @@ def test_what_is_hers_is_not_on_his_bill(both: tuple[Laptop, Laptop]) -> None:
     alice, bob = both
     bob.want("blue", Goal.PARKED)
     assert alice.do(Goal.RUNNING) is None
-    bob.reconciler.survey("aws")
-    alice.reconciler.survey("aws")
+    bob.reconciler.clouds.survey("aws")
+    alice.reconciler.clouds.survey("aws")
     assert bob.store.sighted("blue") == []
     assert [t.kind for t in alice.store.sighted("blue")] == ["machine"]
