@@ -121,7 +121,13 @@ def left_by(mine: Laptop) -> list[list[Row]]:
     return found
 
 
-@pytest.mark.parametrize(("lag_seconds", "first"), [(0.0, 3), (20.0, 12)], ids=["consistent", "lagging"])
+@pytest.mark.parametrize(
+    ("lag_seconds", "first"),
+    [
+        pytest.param(0.0, 3, id="consistent", marks=pytest.mark.long),
+        pytest.param(20.0, 12, id="lagging"),
+    ],
+)
 def test_a_crash_while_several_desks_are_acted_on(
     fake: FakeEc2, tmp_path: Path, lag_seconds: float, first: int
 ) -> None:

@@ -116,6 +116,7 @@ def test_the_waiters_of_boto3(fake: FakeEc2, image: str) -> None:
         ec2.get_waiter(waiter).wait(**asked, WaiterConfig=SOON)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (BIN / "aws").exists(), reason="no aws: pip install awscli")
 def test_the_waits_of_the_aws_command_line(fake: FakeEc2, image: str, tmp_path: Path) -> None:
     """Each is over at its first look: else it would sleep for 15 seconds."""
