@@ -22,6 +22,8 @@ from tests.fake_ec2.checks import DEEP, Cloud, specs
 from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
 from tests.fake_ec2.process import ROOT, FakeEc2
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(
     shutil.which("aws", path=str(Path(sys.executable).parent)) is None, reason="no aws: pip install awscli"
@@ -143,8 +145,6 @@ def test_the_server_leaves_when_its_starter_has_gone() -> None:
     script = """
 import os
 from tests.fake_ec2.process import ROOT, FakeEc2
-
-pytestmark = pytest.mark.slow
 fake = FakeEc2().__enter__()
 print(fake.process.pid, fake.url, flush=True)
 os._exit(9)
