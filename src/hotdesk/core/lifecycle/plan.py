@@ -407,6 +407,7 @@ def plan_gc(
                     what=f"{name}: {what}",
                     why="No desk on this computer has that name; it may be another computer's.",
                     fix=f"hotdesk doctor --adopt   # then: hotdesk resume {pasted}, or hotdesk down {pasted}",
+                    ids=tuple(t.id for t in kept),
                 )
             )
     return steps
