@@ -71,6 +71,7 @@ def test_a_reply_is_lost_at_every_call(where: tuple, fault: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.slow
 def test_a_refusal_at_every_call_ends_well_or_in_a_question(kind: Kind) -> None:
     for where in (HERE, SPOT):
         _, calls = counted(where)
@@ -149,6 +150,7 @@ def test_calls_that_take_longer_than_the_listing_lags() -> None:
 
 
 @pytest.mark.parametrize("goal", [Goal.RUNNING, Goal.GONE])
+@pytest.mark.slow
 def test_killed_while_launching_and_then_something_else_is_wanted(goal: Goal) -> None:
     """The request has its effect, slowly, and the process dies before it hears of it."""
     for at, seed, lag_seconds in itertools.product(range(3, 11), range(24), [15.0, 90.0]):
@@ -248,6 +250,7 @@ def saved_and_woken_again(seed: int, lag_seconds: float = 20.0) -> tuple[Cloud, 
     return cloud, laptop
 
 
+@pytest.mark.slow
 def test_parked_again_right_after_it_was_woken() -> None:
     """A look of before the start shows a machine that is off, and a verified image of it."""
     for seed in range(60):
@@ -292,6 +295,7 @@ def test_a_copy_that_fails_again_and_again_is_a_question() -> None:
         reach(laptop, Goal.PARKED)
 
 
+@pytest.mark.slow
 def test_an_image_from_before_the_last_start_is_not_the_save() -> None:
     """1. Parking is killed when the image is there. 2. Resumed, and worked on. 3. Parked after all."""
     total, _ = counted(HERE)

@@ -171,6 +171,7 @@ def live(seed: int) -> None:
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.slow
 def test_forgetful_months(batch: int) -> None:
     if only := os.environ.get("HOTDESK_MONTH"):
         live(int(only))

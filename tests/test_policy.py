@@ -150,6 +150,7 @@ class Fickle:
     ratio=st.floats(0.05, 1.5),
     free=st.booleans(),
 )
+@pytest.mark.slow
 def test_never_late(
     *,
     gap: float,

@@ -151,6 +151,7 @@ def test_no_permission_to_change_the_type_is_a_question() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_a_crash_at_every_boundary_of_a_move(seed: int) -> None:
     cloud, laptop = at_work(seed)
     cloud.boundary = count = CrashAt()
