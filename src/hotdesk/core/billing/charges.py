@@ -1,4 +1,4 @@
-"""What was paid for: each desk's machines, disks, images, addresses and copies, as charges.
+"""Charges for each desk's machines, disks, images, addresses and copies.
 
 A charge runs as long as its thing was there at most (see core/billing/usage.py); `sure_from` and `sure_until`
 are what is certain of it. What goes out of a cloud to the internet is in no journal: it is not counted.
@@ -43,7 +43,7 @@ def charges(
 
 
 class _Bill:
-    """What one desk's things come to until now, with what is seen of them."""
+    """Charges of one desk's resources until now, combined with what is seen of them."""
 
     def __init__(self, lives: Lifetimes, now: float, seen: Seen | None) -> None:
         self.lives, self.now, self.seen = lives, now, seen
@@ -72,7 +72,7 @@ class _Bill:
             yield from self._disk(m, shown)
 
     def _see(self, m: Machine, shown: Instance | None) -> bool:
-        """Take in what is seen of a machine now; whether it goes on."""
+        """Add what is seen of a machine now; returns whether it still exists."""
         now, looked = self.now, self.seen is not None
         if shown is not None:
             m.surely(now)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.model import Disk, Image, Instance, Market, Phase, Survey, Value
 
-#: How old what is written down of a thing that is still there may get: so much less of it is certain.
+#: Maximum age of the record of an existing resource; that much of its time is uncertain.
 FRESH_SECONDS = 600.0
 
 _ON = frozenset({Phase.PENDING, Phase.READY})
@@ -68,7 +68,7 @@ class Sighting(Value, frozen=True):
 def news(
     known: Mapping[str, Sighting], survey: Survey, desks: Collection[str], before: float, after: float
 ) -> list[Sighting]:
-    """What one look, taken between these two times (our clock), adds to what is known of these desks."""
+    """What one survey, taken between these two times (our clock), adds to the records of these desks."""
     found: list[Sighting] = []
     listed = {machine.id for machine in survey.hidden}  # there, as far as anybody knows
     things: list[Instance | Disk | Image] = [*survey.instances, *survey.disks, *survey.images]
@@ -80,7 +80,7 @@ def news(
             if old is None or _differ(old, new):
                 found.append(new)
     for old in known.values():
-        # Right after its making, a listing may show a thing and then not: its absence says nothing yet.
+        # Right after creation a listing may show a resource and then omit it: its absence proves nothing yet.
         settled = after >= old.first + survey.lag_seconds
         missing = old.id not in listed and old.region not in survey.unread and old.desk in desks
         if not old.gone and missing and settled and old.provider == survey.provider:
@@ -89,7 +89,7 @@ def news(
 
 
 def merged(old: Sighting, new: Sighting) -> Sighting:
-    """What two processes have seen of one thing."""
+    """Combine what two processes have seen of one resource."""
     last = max(old.last, new.last)
     runs = {run.started_at: run for run in old.runs}
     for run in new.runs:

@@ -12,7 +12,7 @@ UNSURE_SECONDS = 180.0  # what calls and listings take: an end known to within t
 
 
 class Rates(Value, frozen=True):
-    """What a cloud charges beside its machines, in US dollars, and how it counts."""
+    """What a cloud charges besides its machines, in US dollars, and how it bills time."""
 
     disk_usd_per_gib_month: float = 0.0
     image_usd_per_gib_month: float = 0.0
@@ -24,7 +24,7 @@ class Rates(Value, frozen=True):
 
 
 def rates_of(rates: Mapping[str, Rates], provider: str, region: str = "") -> Rates:
-    """What a cloud charges in that region, as far as that is known."""
+    """A cloud's rates in that region, as far as they are known."""
     return rates.get(f"{provider}/{region}") or rates.get(provider) or Rates()
 
 
@@ -54,16 +54,16 @@ class Charge(Value, frozen=True):
 
     @property
     def at_most(self) -> bool:
-        """Whether its true end is not known, and was earlier."""
+        """Whether this is an upper bound: the true end is unknown, and was earlier."""
         return self.sure_until is not None and self.ended - self.sure_until > UNSURE_SECONDS
 
     def usd(self, since: float, until: float, prices: Prices | None = None) -> float:
-        """What it cost between two times, at most. Spot: each hour from its start at the price of then."""
+        """Upper bound of the cost between two times. Spot: each hour since its start at its own price."""
         once = self.usd_once if since <= self.began < until else 0.0
         return once + self._usd(max(since, self.began), min(until, self.ended), prices)
 
     def usd_least(self, since: float, until: float, prices: Prices | None = None) -> float:
-        """What it has cost between two times for certain."""
+        """The cost between two times that is certain."""
         low = self.began if self.sure_from is None else self.sure_from
         high = self.ended if self.sure_until is None else self.sure_until
         return self._usd(max(since, low), min(until, high), prices)

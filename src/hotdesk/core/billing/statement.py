@@ -9,7 +9,7 @@ from hotdesk.core.billing.rates import Charge, Prices
 from hotdesk.core.model import Value
 
 KINDS = ("compute", "disk", "image", "address", "transfer")
-#: What a cloud charges and no journal can show, said with every bill.
+#: What a cloud charges and no journal shows; printed with every bill.
 NOT_COUNTED = ("transfer to the internet (not measured)", "taxes")
 
 
@@ -23,7 +23,7 @@ class Line(Value, frozen=True):
     image: float = 0.0
     address: float = 0.0
     transfer: float = 0.0  # between regions
-    left_on: float = 0.0  # what compute would have cost had the last machine never been turned off
+    left_on: float = 0.0  # cost of compute had the last machine never been stopped
     at_most: bool = False
 
     @property
@@ -77,5 +77,5 @@ def month_began(now: float) -> float:
 
 
 def this_month(bill: Sequence[Charge], now: float, prices: Prices | None = None) -> float:
-    """What was spent since the month began."""
+    """Spending since the month began."""
     return sum(c.usd(month_began(now), now, prices) for c in bill)

@@ -1,4 +1,4 @@
-"""From when to when each of a desk's things was there, by the journal: machines, disks, images, copies.
+"""When each of a desk's machines, disks, images and copies existed, from the journal.
 
 The journal knows when each thing was asked for and when it was let go. Where it cannot know an end (an
 interruption, a lost reply, a machine that ended itself), the thing is taken to have been there until the
@@ -31,7 +31,7 @@ from hotdesk.core.steps import (
 
 
 class Span:
-    """From when to when something was there: at most, and for certain."""
+    """When a resource existed: at most, and for certain."""
 
     def __init__(self, began: float) -> None:
         self.maybe_ended = False  # it was asked to end, and no answer came
@@ -39,7 +39,7 @@ class Span:
         self.first, self.last = float("inf"), float("-inf")
 
     def surely(self, at: float) -> None:
-        """It was there then, whatever was thought before."""
+        """It existed then, whatever was assumed before."""
         if at > self.ended:
             self.ended = float("inf")
         self.first, self.last = min(self.first, at), max(self.last, at)
@@ -59,7 +59,7 @@ class Span:
 
     @property
     def sure(self) -> tuple[float, float]:
-        """From when to when it was there for certain; the same moment twice where nothing is."""
+        """When it existed for certain; the same moment twice if nothing is certain."""
         if self.last < self.first:
             return self.began, self.began
         return max(self.began, self.first), min(self.ended, self.last)
@@ -75,7 +75,7 @@ class Run(Span):
         self.started_at: float | None = None  # by its cloud's clock, where a step names it
 
     def ran(self, at: float, seconds: float) -> None:
-        """For how long it ran, by its cloud's clock; it was off `at` some time, at the latest."""
+        """Its running time, by its cloud's clock; it was stopped by `at`."""
         if self.first <= self.began + seconds:  # it had begun by then
             self.surely(min(at, self.began + seconds))
         self.end(min(at, self.answered + seconds))

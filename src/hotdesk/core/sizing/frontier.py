@@ -1,4 +1,4 @@
-"""Which machines, and how many, to finish a job: the plans worth having, three answers, why the rest lost.
+"""Which machines, and how many, finish a job: the Pareto front, three answers, why the rest were rejected.
 
 Offers of the same machine differ only in price, so the cheapest stands for all of them; that keeps tens of
 thousands of offers by twenty numbers of machines within a fraction of a second.
@@ -24,7 +24,7 @@ BENCH_HOURS = 3 / 60
 
 
 class Speed(Value, frozen=True):
-    """How long the work takes on one machine of an offer; or, with `why_not`, that it cannot be told."""
+    """Time of the work on one machine of an offer; or `why_not`, if it is unknown."""
 
     work: Work | None = None
     evidence: Evidence = Evidence.SPECIFICATION
@@ -54,16 +54,16 @@ class Choice(Value, frozen=True):
     work_hours: float = 0.0  # of one machine, undisturbed, without start-up
 
     def chance_hours(self, hours: float) -> float:
-        """How likely it is done by then."""
+        """Probability of finishing by then."""
         return _chance(self.finish.hours, self.finish.hours_high, hours)
 
     def chance_usd(self, usd: float) -> float:
-        """How likely it costs no more."""
+        """Probability of costing no more."""
         return _chance(self.finish.usd, self.finish.usd_high, usd)
 
 
 class Lost(Value, frozen=True):
-    """Why an offer is not among the answers; `also` counts dearer offers of the same machine."""
+    """Why an offer was rejected; `also` counts more expensive offers of the same machine."""
 
     offer: Offer
     why: str
@@ -187,7 +187,7 @@ def _plans(
 
 
 def _front(plans: Sequence[Choice]) -> list[Choice]:
-    """The plans that no other beats in both cost and time, the cheapest first."""
+    """The Pareto front of cost and time, cheapest first."""
     out: list[Choice] = []
     fastest = math.inf
     for plan in sorted(plans, key=lambda c: (c.finish.usd, c.hours_p90, c.finish.machines)):
@@ -204,7 +204,7 @@ def _reasons(
     budget_usd: float,
     also: dict[str, int],
 ) -> list[Lost]:
-    """For each offer that is not on the front: its best plan, and what beats it."""
+    """For each offer off the front: its best plan, and which plan beats it."""
     winners = {choice.offer.key for choice in front}
     best: dict[str, Choice] = {}
     for plan in plans:
@@ -228,7 +228,7 @@ def _reasons(
 
 
 def _measure_first(front: Sequence[Choice], plans: Sequence[Choice]) -> str:
-    """Advice to measure before choosing, where the two best cannot be told apart and measuring is cheap."""
+    """Advice to measure first, if the two best plans overlap and measuring is cheap."""
     if not front:
         return ""
     first = front[0]

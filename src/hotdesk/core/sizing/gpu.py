@@ -1,4 +1,4 @@
-"""What is printed about a GPU: the few numbers that a prediction of its speed may lean on."""
+"""GPU specifications: the numbers that speed predictions use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hotdesk.core.model import Value
 
 
 class Precision(StrEnum):
-    """How the multiplications of a training step are done."""
+    """Numeric precision of training."""
 
     FP16 = "fp16"  # mixed precision: half-precision products, single-precision sums
     BF16 = "bf16"
@@ -20,7 +20,7 @@ class Precision(StrEnum):
     FP32 = "fp32"  # strict: TF32 switched off
 
 
-#: Oldest compute capability that multiplies in that precision at all (NVIDIA).
+#: Oldest compute capability that supports the precision (NVIDIA).
 _SINCE = {Precision.FP16: 6.0, Precision.BF16: 8.0, Precision.TF32: 8.0, Precision.FP32: 0.0}
 
 
@@ -104,7 +104,7 @@ class Gpu(Value, frozen=True):
     note: str = ""
 
     def runs(self, precision: Precision) -> bool:
-        """Whether its arithmetic has that precision at all."""
+        """Whether it supports that precision."""
         if not self.capability:
             return precision is not Precision.TF32 or self.tf32 > 0
         return self.capability >= _SINCE[precision]

@@ -1,4 +1,4 @@
-"""What finishing a job takes and costs, from "open the desk" to "the result is saved", on N machines.
+"""Total time and cost of a job, from launch to saved results, on N machines.
 
 All hours are of wall-clock, all rates per machine. Symbols as in the formulas below: W work in machine-hours,
 N machines, S start-up of each (boot, image, environment, data), p dollars per machine-hour, eta the
@@ -23,13 +23,13 @@ IN_STEP = (0.078, 0.12, 0.17)
 
 
 class Billing(Value, frozen=True):
-    """How a cloud counts time: rounded up to the quantum, and never less than the minimum. Per machine."""
+    """How a cloud bills time, per machine: rounded up to the quantum, at least the minimum."""
 
     quantum_seconds: float = 1.0
     minimum_seconds: float = 60.0
 
     def hours(self, hours: float) -> float:
-        """Hours paid for hours used. Rounding to a second is left out: it is less than 0.03 % of an hour."""
+        """Billed hours for hours used. Rounding to a second is ignored: it is less than 0.03 % of an hour."""
         seconds = hours * 3600
         if self.quantum_seconds > 1:
             seconds = math.ceil(seconds / self.quantum_seconds - 1e-9) * self.quantum_seconds
@@ -41,7 +41,7 @@ PER_HOUR = Billing(quantum_seconds=3600.0, minimum_seconds=3600.0)
 
 
 class Startup(Value, frozen=True):
-    """What passes before the first step, on every machine. Seconds."""
+    """Seconds before the first step, on every machine."""
 
     boot: float = 90.0  # ordered to logged in, GPU types (40 s for plain ones)
     image: float = 30.0  # blocks read on first touch: importing torch from a fresh volume
@@ -98,7 +98,7 @@ class Finish(Value, frozen=True):
 
 
 def data_hours(gib: float, files: int, mib_per_second: float, files_per_second: float) -> float:
-    """Hours to bring the data: by bytes or by files, whichever is slower."""
+    """Hours to load the data: limited by bytes or by files, whichever is slower."""
     return max(gib * 1024 / mib_per_second, files / files_per_second) / 3600
 
 

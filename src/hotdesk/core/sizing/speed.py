@@ -1,4 +1,4 @@
-"""How fast a job will run on a GPU where it never ran, and how sure that is.
+"""Predict a job's speed on a GPU from measurements on others, with a confidence band.
 
 A step's time is taken as  t = k · (a/T + b/BW + c):  arithmetic at the GPU's dense rate T for the precision
 used, traffic at its memory bandwidth BW, and what no GPU makes faster. The shares (a, b, c) depend on the
@@ -28,7 +28,7 @@ from hotdesk.core.sizing.gpu import Gpu, Precision
 
 
 class Family(StrEnum):
-    """Kinds of work that keep their proportions from one GPU to another."""
+    """Families of networks whose cost shares carry over between GPUs."""
 
     CNN = "cnn"
     TRANSFORMER = "transformer"
@@ -36,7 +36,7 @@ class Family(StrEnum):
 
 
 class Evidence(StrEnum):
-    """What a rate rests on, the best first."""
+    """What a rate is based on, best first."""
 
     MEASURED = "measured"
     RATIO = "same-family ratio"

@@ -1,8 +1,8 @@
-"""Where spot has been there and where not, and for how long: read from the journal.
+"""Where spot has been available, and for how long, from the journal.
 
-A launch that was granted shows that a zone had spot then; one that was refused for want of capacity, or a
-machine that was taken away, that it had none. Prices say little of that since EC2 began to set them itself in
-2017 (docs/spot.md): they are only what a zone costs.
+A launch that was granted shows that a zone had spot then; one refused for lack of capacity, or an
+interrupted machine, that it had none. Prices say little about that since EC2 began to set them itself in
+2017 (docs/spot.md): they only enter as cost.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.spot.policy import Zone
 from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
 
-#: A zone of which nothing is known is taken for one that has just shown itself.
+#: An unknown zone counts as having just become available.
 UNKNOWN_SECONDS = 600.0
-#: How long a zone that took a machine back, or refused one, is believed to have none.
+#: How long a zone that interrupted or refused a machine counts as unavailable.
 DOWN_SECONDS = 600.0
-#: What was seen before says nothing any more.
+#: Older observations are ignored.
 FORGET_SECONDS = 2 * 86400.0
-#: Between two regions of one cloud: what a GiB of the desk's disk costs on its way (EC2 price list, 2026).
+#: Transfer between two regions of one cloud, US dollars per GiB of the desk's disk (EC2 price list, 2026).
 USD_PER_GIB = 0.02
 
 Events = dict[str, list[tuple[float, bool]]]
@@ -93,7 +93,7 @@ def zones(
 
 
 def spells(seen: Events, now: float) -> tuple[tuple[float, bool], ...]:
-    """How long each machine or zone that was seen to be there stayed so, and whether it was seen to fall."""
+    """How long each machine or zone stayed available, and whether its loss was observed."""
     found = []
     for known in seen.values():
         began: float | None = None
@@ -109,7 +109,7 @@ def spells(seen: Events, now: float) -> tuple[tuple[float, bool], ...]:
 
 
 def _state(known: Sequence[tuple[float, bool]], now: float) -> tuple[bool, float]:
-    """Whether a zone has spot, and for how long that has been so; events in the order of time."""
+    """Whether a zone has spot, and since how long; events in order of time."""
     if not known:
         return True, UNKNOWN_SECONDS
     last, there = known[-1]

@@ -1,4 +1,4 @@
-"""Finishing on a machine that may be taken away: expected hours, and the hours that hold in 9 of 10 cases.
+"""Time to finish on a machine that may be interrupted: expected hours, and a 90 % band.
 
 Losses come at random at a rate lambda while the machine runs. Work is saved n - 1 times, every
 tau = sqrt(2·C/lambda) (Young 1974) of checkpoints of C, so a stretch of d = W/n + C hours has to pass without
@@ -27,7 +27,7 @@ _NORMAL = NormalDist()
 
 
 class Spot(Value, frozen=True):
-    """How a spot machine is lost and what a loss costs. `checkpoint_seconds` None: the job saves nothing."""
+    """Rate and cost of interruptions of a spot machine. `checkpoint_seconds` None: no checkpoints."""
 
     interruptions_per_hour: float = 1 / SPOT_PRIOR_HOURS
     wait_hours: float = SPOT_PRIOR_WAIT_HOURS
@@ -48,7 +48,7 @@ class Hours(NamedTuple):
 
 
 def calm(hours: float) -> Hours:
-    """Nothing interrupts: as long as it takes."""
+    """Hours without interruptions."""
     return Hours(hours, hours, hours, hours, hours, hours)
 
 

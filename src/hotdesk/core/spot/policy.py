@@ -4,11 +4,11 @@ The same object decides live (`decide`, one job) and in the simulator (`choose`,
 the rules below are plain arithmetic on whatever `Now` holds, numbers or arrays of numbers.
 
 The problem is that of "Can't Be Late" (Wu et al., NSDI 2024). A job has `work` left and a deadline.
-On-demand is always there and dear; spot is cheap and comes and goes; idling is free. Every start, and every
-change between the markets or between zones, costs a `changeover` at the new price before work goes on.
+On-demand is always available, at a price; spot is cheap but intermittent; idling is free. Every start and
+every change between the markets or between zones, costs a `changeover` at the new price before work goes on.
 
-Whatever a policy proposes passes `never_late`: a tick may be waited or risked only if on-demand could still
-finish after the worst of it. Times are seconds, prices US dollars an hour.
+Every proposal of a policy passes `never_late`: it may wait, or risk spot, only if on-demand could still
+finish in the worst case. Times are seconds, prices US dollars per hour.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotdesk.core.model import Value
 WAIT, SPOT, ON_DEMAND = 0, 1, 2
 #: Work shorter than this is done (the published simulator's tolerance).
 NOTHING = 1e-3
-#: More than any plan can cost, in ticks of spot. Spot is reckoned as at least that share of on-demand.
+#: More than any plan can cost, in ticks of spot. Spot counts as at least that share of on-demand.
 TOO_LATE, LEAST_SPOT = 1e8, 1e-3
 #: Ages at which a zone's hazard changes: how long it has been up, or down.
 EDGES_SECONDS = (600.0, 1200.0, 2400.0, 4800.0, 9600.0, 19200.0, 43200.0)
@@ -36,7 +36,7 @@ LOG2 = log(2.0)
 
 
 class Terms(Value, frozen=True):
-    """What a run is about, and what it may cost."""
+    """The work, deadline and prices of a run."""
 
     work_seconds: float
     deadline_seconds: float  # from the start
@@ -55,7 +55,7 @@ class Terms(Value, frozen=True):
 
 
 def check(terms: Terms) -> Terms:
-    """The terms, if they can be kept; otherwise what is wrong and the nearest that can."""
+    """The terms, if feasible. Raises an error with the nearest feasible ones otherwise."""
     for name, amount in (
         ("work", terms.work_seconds),
         ("tick", terms.tick_seconds),
@@ -119,7 +119,7 @@ class Policy(Protocol):
 
 
 class OnDemand:
-    """On-demand from beginning to end: what all others are measured by."""
+    """On-demand throughout: the baseline."""
 
     name = "on-demand"
 
@@ -128,7 +128,7 @@ class OnDemand:
 
 
 class Greedy:
-    """Spot whenever there is any, else wait until only on-demand can still make it."""
+    """Spot whenever available, else wait until only on-demand can still finish in time."""
 
     name = "greedy"
 
@@ -165,7 +165,7 @@ def _safety_net(now: Now, wish: Any) -> Any:
 
 
 class SemiMarkov:
-    """The cheapest plan on average, if zones come and go as they have been seen to.
+    """The cheapest plan on average, if zones come and go as observed.
 
     A dynamic programme (solved in hotdesk.simulate.solver) over time left, slack, what runs, and how long the
     zone has been up or down: old spells last, young ones do not. It waits, catches up and stays put without
@@ -252,7 +252,7 @@ class SemiMarkov:
 
 
 def never_late(now: Now, wish: Any) -> Any:
-    """The wish, or ON_DEMAND where granting it could make the job late.
+    """The proposal, or ON_DEMAND if the proposal could make the job late.
 
     The worst case of waiting is that spot never comes back, that of spot is an interruption at the end of the
     tick: afterwards one changeover and all the work left must still fit before the deadline.
@@ -269,7 +269,7 @@ def never_late(now: Now, wish: Any) -> Any:
 
 
 class Zone(Value, frozen=True):
-    """A place where spot may be had, as it is known now."""
+    """A zone that may have spot, as known now."""
 
     name: str
     up: bool
@@ -279,7 +279,7 @@ class Zone(Value, frozen=True):
 
 
 class Situation(Value, frozen=True):
-    """One job, now. A zone whose machine was just interrupted is down, and `machine` is ""."""
+    """The state of one job. A zone that was just interrupted is down, and `machine` is ""."""
 
     elapsed_seconds: float
     work_seconds: float  # left, beyond the last checkpoint
@@ -297,7 +297,7 @@ class Decision(Value, frozen=True):
 
 
 def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
-    """What to do until the next look, with the reason. A few microseconds; changes nothing."""
+    """What to do until the next decision, and why. Pure; takes a few microseconds."""
     if now.work_seconds <= NOTHING:
         return Decision(action="wait", why="the work is done")
     here = next((z for z in now.zones if z.name == now.machine and z.up), None)
@@ -336,7 +336,7 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
 
 
 def best_zone(terms: Terms, now: Situation) -> Zone | None:
-    """The zone whose spot is worth most: how long it should last, times what it saves, less moving there."""
+    """The zone whose spot is worth most: expected duration times saving, minus the cost of moving."""
 
     def gain(zone: Zone) -> float:
         hours = min(expected_up_seconds(zone.seconds), now.work_seconds) / 3600
@@ -348,13 +348,13 @@ def best_zone(terms: Terms, now: Situation) -> Zone | None:
         for n, z in enumerate(now.zones)
         if z.up and z.usd_per_hour < terms.usd_on_demand
     ]
-    # Within reach for nothing, a zone need only be the best; a move must earn what it costs.
+    # A zone that is free to reach need only be the best; a move must pay for itself.
     worth = [w for w in worth if w[3].move_usd == 0 or w[0] > 0]
     return max(worth, key=lambda w: w[:3])[3] if worth else None
 
 
 def expected_up_seconds(age: float) -> float:
-    """How much longer a zone that has been up for `age` seconds should stay up: the older, the longer."""
+    """Expected remaining uptime of a zone that has been up for `age` seconds; grows with age."""
     rates = [-log1p(-fall) / 600 for fall in FALLS]
     life = 1 / rates[-1]
     for edge, start, rate in zip(

@@ -1,4 +1,4 @@
-"""What a price history says: figures by time, and one sentence of advice with its reasons.
+"""Time-weighted statistics of a price history, and one sentence of advice with reasons.
 
 A spot price is a step function: it holds from its timestamp until the next one. Everything here is weighted
 by how long a price held, never by how often it changed: a zone that changes ten times in a bad hour is
@@ -20,7 +20,7 @@ _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d+|[a-z]{2}-[a-z]+(?:-[a-z]+)?(?=-[
 
 
 class Storing(Value, frozen=True):
-    """What a GiB costs in a region, in US dollars: for a month on a disk or in an image, and to leave it."""
+    """Prices per GiB in a region, in US dollars: a month on a disk or in an image, and transfer out of it."""
 
     disk_usd_per_gib_month: float
     image_usd_per_gib_month: float
@@ -29,7 +29,7 @@ class Storing(Value, frozen=True):
 
 
 class Share(Value, frozen=True, omit_defaults=False):
-    """How much of the time a price was strictly under a given one."""
+    """Share of the time in which the price was strictly below a given one."""
 
     usd_per_hour: float
     share: float
@@ -65,7 +65,7 @@ class ZonePrices(Value, frozen=True, omit_defaults=False):
 
 
 class Cheapest(Value, frozen=True, omit_defaults=False):
-    """The best zone from moment to moment. Ties go to the zone that is cheapest on average."""
+    """The cheapest zone over time. Ties go to the zone that is cheapest on average."""
 
     instance_type: str
     zone: str  # the one with the lowest mean that has a market
@@ -85,7 +85,7 @@ def is_pinned(share_at_on_demand: float) -> bool:
 
 
 def advise(zones: Sequence[ZonePrices], cheapest: Sequence[Cheapest], *, hours: float, days: float) -> str:
-    """What to do, and why, in a few sentences. Honest about what prices cannot tell."""
+    """Advice and reasons in a few sentences, including what prices cannot tell."""
     if not zones:
         return "No price is known in this window, so there is nothing to advise."
     market = [zone for zone in zones if not zone.pinned]
@@ -122,7 +122,7 @@ def advise(zones: Sequence[ZonePrices], cheapest: Sequence[Cheapest], *, hours: 
         named = ", ".join(pinned[:3]) + (f" and {len(pinned) - 3} more" if len(pinned) > 3 else "")
         sentences.append(f"No spot market in {named}: pinned at on-demand.")
     if worth:
-        sentences.append("A price says nothing of how often machines are taken away: keep checkpoints.")
+        sentences.append("A price says nothing about interruptions: keep checkpoints.")
     return " ".join(sentences)
 
 

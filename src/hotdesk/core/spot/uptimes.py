@@ -1,4 +1,4 @@
-"""How long spot machines live, and how long one waits for the next: the spells of a life on spot.
+"""Lifetimes of spot machines and the waits between them.
 
 Three sources of (life, wait) pairs, in hours, without end, for `interruptions.lived`: losses at random, as
 the formula takes them; zones that come and go as recorded ones do, where the old last and the young do not;
@@ -20,7 +20,7 @@ _PIECES = tuple(pairwise((*_STARTS, inf)))
 
 
 def at_random(losses_per_hour: float, wait_hours: float, exponential: Callable[[float], float]) -> Spells:
-    """Losses without memory. `exponential` draws with a given rate."""
+    """Memoryless interruptions. `exponential` draws with a given rate."""
     while True:
         yield exponential(losses_per_hour), exponential(1 / wait_hours) if wait_hours else 0.0
 
@@ -40,7 +40,7 @@ def as_recorded(
 
 
 def of_trace(up: Sequence[bool], tick_hours: float, begin: int) -> Spells:
-    """The spells of a recorded zone from that tick on; after its end it begins again. It must be up there."""
+    """Uptimes and waits of a recorded zone from that tick on, at which it must be up; repeats at the end."""
     count, at = len(up), begin
     while True:
         life = wait = 0
