@@ -379,7 +379,13 @@ def test_whose_processes_count_on_a_rented_machine(
     (process / "cgroup").write_text(f"0::{group}\n")
     (process / "status").write_text(f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
     (process / "cmdline").write_text("\0".join([*words.split(), ""]))
-    assert Watch([], now=1000.0, proc=str(tmp_path))._is_mine("77") is mine
+    (process / "stat").write_text("77 (x) S 1 77 77 0 -1" + " 0" * 40)
+    runtime = tmp_path / ".local/share/jupyter/runtime"
+    runtime.mkdir(parents=True)  # a server writes down its own number; a later process may have that too
+    (runtime / "jpserver-77.json").write_text('{"pid": 77}')
+    watch = Watch([str(tmp_path)], now=1000.0, proc=str(tmp_path))
+    watch._processes(0.0)
+    assert bool(watch.there) is mine
 
 
 # ---- when it is due ------------------------------------------------------------------------------------
