@@ -1,9 +1,9 @@
-"""hotdesk.toml: the defaults, and what named desks want.
+"""Read hotdesk.toml: defaults, and settings of desks and clouds.
 
 [defaults]
 provider = "local"             # local | aws
 regions  = ["us-west-2"]
-usd_per_month = 50.0           # warns at 80 %, and launches nothing past 100 % unless told to
+usd_per_month = 50.0           # warns at 80 %, launches nothing past 100 % without --over-budget
 
 [desks.blue]
 gpu = "L4"                     # or instance_type = "g6.xlarge"
@@ -13,7 +13,7 @@ usd_per_hour_max = 1.10
 idle = "45m"                   # park it after this long without work; or "never"
 lease = "12h"                  # end the machine this long after the last `hotdesk up`, which renews it
 [aws]
-profile = "work"               # all of it: hotdesk/providers/aws/settings.py
+profile = "work"               # all settings: hotdesk/providers/aws/settings.py
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Defaults(Value, frozen=True):
 
 
 class DeskSettings(Want, frozen=True):
-    """What a desk wants. `idle` and `lease` are lengths; a plain number is of minutes, or of hours.
+    """What a desk wants. `idle` and `lease` are lengths of time; plain numbers are minutes and hours.
 
-    `idle_park_minutes` and `lease_hours` are what the two were called until 0.1.
+    `idle_park_minutes` and `lease_hours` are their names up to 0.1.
     """
 
     provider: str = ""
@@ -55,22 +55,22 @@ class DeskSettings(Want, frozen=True):
 
     @property
     def idle_minutes(self) -> float | None:
-        """0: never; None: as the cloud has it."""
+        """0: never; None: the cloud's default."""
         return self.idle_park_minutes if self.idle is None else _length(self.idle, "m")
 
     @property
     def lease_in_hours(self) -> float:
-        """0: for ever."""
+        """0: no lease."""
         return self.lease_hours if self.lease is None else _length(self.lease, "h")
 
 
 class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
-    clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: what its own section says
+    clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: the settings of its section
 
     def cloud(self, name: str) -> Any:
-        """What the file says of a cloud, else its defaults; of the type that the cloud names."""
+        """A cloud's settings from the file, else its defaults; of the type in `Cloud.settings`."""
         kind = clouds.cloud(name).settings
         return self.clouds.get(name) or (kind() if kind else None)
 
@@ -106,7 +106,7 @@ def parse(text: str, path: Path) -> Config:
 
 
 def _sections() -> dict[str, type[Any]]:
-    """The sections that clouds have in the file."""
+    """The clouds' sections, by name, with the type of their settings."""
     return {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
 
 
@@ -120,7 +120,7 @@ def _as(kind: type[T], told: object, section: str, path: Path) -> T:
 
 
 def _impossible(config: Config) -> Iterator[str]:
-    """What is of the right kind, and still no value that hotdesk could go by."""
+    """Values of the right type that are still invalid, each as a sentence."""
     yield from _none_of(config.defaults.provider, tuple(clouds.KNOWN), "defaults.provider")
     for name, desk in config.desks.items():
         at = f"desks.{name}"
@@ -158,7 +158,7 @@ def _edit(path: Path) -> str:
 
 
 def _explain(error: msgspec.ValidationError, section: str) -> str:
-    """msgspec's complaint, with the key's place as a person writes it and the nearest key that exists."""
+    """msgspec's message, with the key as written in the file and the nearest known key."""
     text = str(error)
     place = m.group(1) if (m := re.search(r"at `\$\.?([^`]*)`", text)) else ""
     place = ".".join(p for p in (section, place.replace("[...]", ".*").removesuffix("[*]")) if p)

@@ -1,4 +1,4 @@
-"""Asking a desk what works there, before its machine is ended (guest/ending.py)."""
+"""Ask a desk what is running there, before its machine is ended (guest/ending.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hotdesk.core.ports import Access
 
 
 class AtWork(Value, frozen=True):
-    """What would end with a desk's machine, in words."""
+    """What would be lost with a desk's machine, in words."""
 
     works: tuple[str, ...] = ()
     unsaved: tuple[str, ...] = ()  # changes that are in no file, as far as their program tells
@@ -19,7 +19,7 @@ class AtWork(Value, frozen=True):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        """What nobody ends without being asked."""
+        """What needs the owner's consent before it is ended."""
         return (*self.works, *self.unsaved)
 
 
@@ -29,7 +29,7 @@ _ROOT = f'sudo -n true 2>/dev/null && exec sudo -n "$(command -v python3)" - {_W
 
 
 def ask(access: Access, program: str) -> AtWork:
-    """What works at a desk, looked at for two seconds. Raises `Unreachable`, within a minute.
+    """List what is running at a desk; watches for two seconds. Raises `Unreachable` within a minute.
 
     `program`: guest/ending.py, as it is sent.
     """
@@ -40,5 +40,5 @@ def ask(access: Access, program: str) -> AtWork:
     except msgspec.DecodeError as error:
         why = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [str(error)]
         raise Unreachable(
-            f"{access.desk} does not say what works there.", why[0], f"hotdesk show {access.desk}"
+            f"Could not ask {access.desk} what is running there.", why[0], f"hotdesk show {access.desk}"
         ) from error

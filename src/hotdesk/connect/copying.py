@@ -1,6 +1,6 @@
-"""Files on their way to a desk and from one: each is the old one or the whole new one, whatever happens.
+"""Copy files to and from a desk; each file is replaced atomically, so none is ever half written.
 
-With rsync, where both sides have one that is new enough; else with tar over ssh, which sends all of it.
+Uses rsync where both sides have a new enough one, else tar over ssh, which sends everything each time.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from hotdesk.system import flock
 Progress = Callable[[str], None]
 #: The first rsync that has every option used here. Apple's openrsync, and its rsync 2.6.9, lack several.
 NEEDED = (3, 1)
-DAYS = 6  # that what was interrupted is kept for the next copying
-_PARTIAL = ".hotdesk-partial"  # beside a file at a desk: how far it has come
+DAYS = 6  # how long an interrupted copy is kept, to be continued
+_PARTIAL = ".hotdesk-partial"  # beside a file at a desk: the part received so far
 _SOME, _VANISHED = 23, 24  # rsync's exit statuses
-#: How rsync names what does not exist, whatever language the desk speaks: 2 is ENOENT.
+#: How rsync reports a missing file, in any locale: 2 is ENOENT.
 _ABSENT = re.compile(r'(?:link_stat|change_dir) "(.*)" failed: .*\(2\)$')
 _IN_THE_WAY = re.compile(r"could not make way for new symlink: (.*)$")
 _HANGS_UP = " (32)"  # EPIPE: one side ended before the other
@@ -40,16 +40,16 @@ _SHARE = re.compile(rb"(\d+)% +(\S+/s) +(\d+:\d+:\d+)")  # rsync --info=progress
 
 
 class Sent(Value, frozen=True):
-    kept: tuple[str, ...] = ()  # links here, and folders with something in them at the desk: those stayed
+    kept: tuple[str, ...] = ()  # links here that are non-empty folders at the desk: the folders stay
 
 
 class Arrived:
-    """What came from a desk: `came` and `beside` by their names in the folder here."""
+    """Result of a pull; `placed` has `came` and `beside` by name, relative to the folder here."""
 
     def __init__(self, placed: placing.Placed, absent: list[str], failed: list[str]) -> None:
         self.placed = placed
-        self.absent = absent  # of the sources: there is no such thing at the desk
-        self.failed = failed  # why some of it stayed there, in the words of rsync or tar
+        self.absent = absent  # sources that do not exist at the desk
+        self.failed = failed  # what rsync or tar says about files it could not read
 
 
 # ---- before anything is launched ---------------------------------------------------------------------
@@ -57,7 +57,7 @@ class Arrived:
 
 @cache
 def rsync() -> str:
-    """The path of this computer's rsync; "" where it has none that knows the options used here."""
+    """The path of this computer's rsync; "" if it is missing or older than `NEEDED`."""
     found = shutil.which("rsync")
     if found is None:
         return ""
@@ -67,7 +67,7 @@ def rsync() -> str:
 
 
 def check() -> str:
-    """How this computer copies, in words where it is not the usual way. Raises `Missing` when it cannot."""
+    """Return "" for rsync, else a sentence about the fallback to tar. Raises `Missing` without either."""
     ssh.program("ssh")
     if rsync():
         return ""
@@ -89,11 +89,11 @@ def push(
     on_progress: Progress | None = None,
     like: str = "",
 ) -> Sent:
-    """Copy what is named, below each folder, into `target` at the desk: relative to its home, made if absent.
+    """Copy the named files of each folder into `target` at the desk: relative to its home, made if absent.
 
-    What is there already and equal is not sent again. Nothing is deleted there; a folder there that is a link
-    to one stays a link. What was interrupted goes on where it was. What lies unchanged in `like`, a folder
-    beside `target`, is copied at the desk itself. Raises `Unreachable`, `Missing`, `NeedsDecision`.
+    Files that are already there and equal are not sent again. Nothing is deleted there; a link to a folder
+    stays a link. An interrupted copy continues where it stopped. Files that are unchanged in `like`, a folder
+    beside `target`, are copied at the desk itself. Raises `Unreachable`, `Missing`, `NeedsDecision`.
     """
     key = hashlib.sha256(os.fsencode(target)).hexdigest()[:12]
     folders = {part for _, names in given for name in names for part in parts(name)[:-1]}
@@ -103,8 +103,8 @@ def push(
     options = [*_rsync(access, on_progress), "--specials", "--ignore-missing-args"]
     options += [f"--temp-dir={home}/.hotdesk/copying/{key}", f"--partial-dir={_PARTIAL}"]
     kept: list[str] = []
-    # Through a link that is a folder at the desk goes a copying of its own: --keep-dirlinks fails with ELOOP
-    # for an absolute link in rsync 3.5.0, and without it the link would be replaced by a folder.
+    # Each link to a folder at the desk gets an rsync of its own: --keep-dirlinks fails with ELOOP for an
+    # absolute link in rsync 3.5.0, and without it the link would be replaced by a folder.
     for link in ["", *sorted(links)]:
         some = [
             f"{str(folder.absolute() / link).lstrip('/')}/./{name[len(link) :].lstrip('/')}"
@@ -121,7 +121,7 @@ def push(
 
 
 def _send(access: Access, argv: list[str], names: list[str], on_progress: Progress | None) -> list[str]:
-    """Copy these; the links among them that are folders with something in them at the desk: those stayed."""
+    """Copy these; return the links among them that are non-empty folders at the desk, which stay."""
     done = _run(argv, b"".join(os.fsencode(name) + b"\0" for name in names), on_progress)
     told = _complaints(done)
     if done.returncode == _SOME:
@@ -136,10 +136,9 @@ def _send(access: Access, argv: list[str], names: list[str], on_progress: Progre
 
 
 def _prepared(access: Access, target: str, key: str, folders: Sequence[str]) -> tuple[str, bool, list[str]]:
-    """Make `target`, and a place for what is on its way: the desk's home, whether rsync is there, and those
-    of `folders` that are links to folders there.
+    """Make `target` and a temporary folder at the desk, and remove interrupted copies older than `DAYS`.
 
-    What was interrupted there more than `DAYS` ago is cleared away.
+    Returns the desk's home, whether it has rsync, and those of `folders` that are links to folders there.
     """
     at, place, old = shlex.quote(plain(target)), f".hotdesk/copying/{key}", f"-mtime +{DAYS}"
     line = f"""cd && mkdir -p -- {at} {place} && printf %s {at} > {place}/target || exit 1
@@ -176,9 +175,9 @@ def pull(
 
     `sources` are relative to the desk's home; as with rsync, `results` comes as a folder, `results/` as what
     is in it. With `below`, a folder there, they are relative to that, and come under their whole names.
-    One that is a link there comes as what it leads to: the disk that holds it may end with the machine.
-    All of it arrives beside the files here, and takes their places when it is whole: see `placing.place`.
-    The same again goes on where it was interrupted. Raises `Unreachable`, `Missing`, `Busy`.
+    A source that is a link is followed: the disk it leads to may end with the machine.
+    Everything arrives beside the files here and moves into place when it is complete: see `placing.place`.
+    Repeating an interrupted pull continues it. Raises `Unreachable`, `Missing`, `Busy`.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -228,10 +227,10 @@ def pull(
 def _found_there(
     access: Access, sources: Sequence[str], below: str
 ) -> tuple[bool, set[str], set[str], set[str]]:
-    """Whether the desk has rsync; and which of the sources are links to folders there, to files, to nothing.
+    """Whether the desk has rsync; and which of the sources are links to folders, to files, or dangling.
 
-    The last are as absent as can be: what they lead to here is another thing, which the next copying would
-    be written into.
+    Dangling links count as absent: here they could lead to something else, which the next pull would
+    overwrite.
     """
     links = (
         'for s; do test -L "$s" || continue; if test -d "$s"; then k=d; elif test -e "$s"; then k=f; '
@@ -249,7 +248,7 @@ def _found_there(
 def _volleys(
     sources: Sequence[str], folders: set[str], files: set[str], below: str
 ) -> Iterator[tuple[list[str], str, list[str]]]:
-    """Options, the folder in the tree, and the sources of each rsync: links want an rsync of their own."""
+    """Options, the folder in the tree, and the sources of each rsync: links need separate runs."""
     kept = {} if below else _kept_paths(sources)
     if rest := [s for s in sources if s not in folders | files and s not in kept]:
         yield [], "", rest
@@ -262,10 +261,10 @@ def _volleys(
 
 
 def _kept_paths(sources: Sequence[str]) -> dict[str, str]:
-    """What would come under one name, marked where its path is kept from (rsync(1), -R).
+    """Sources that would collide under one name, with "/./" where their path is kept from (rsync(1), -R).
 
-    A pattern (`runs/*/metrics.csv`) keeps what follows its first folders without one; several sources of one
-    name keep what follows the folder that they have in common.
+    A pattern (`runs/*/metrics.csv`) keeps the path from its first wildcard on; sources of the same name keep
+    the path below the folder that they have in common.
     """
     kept = {}
     named: dict[str, list[str]] = {}
@@ -293,12 +292,14 @@ def _pull_rsync(
     *,
     into: str,
 ) -> tuple[list[str], list[str]]:
-    """Copy into `folder`/tree/`into` what is not in the same place above; the paths that do not exist at the
-    desk, and why others could not be read there."""
+    """Copy into `folder`/tree/`into` the files that differ from those in the target.
+
+    Returns the paths that do not exist at the desk, and why others could not be read there.
+    """
     temp, target, tree = folder / "temp", folder.parents[1] / into, folder / "tree" / into
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
-    if tree.is_symlink():  # of an earlier time: it is to be a folder
+    if tree.is_symlink():  # from an earlier pull; a folder is needed
         tree.unlink()
     tree.mkdir(exist_ok=True)
     argv = [*argv, f"--temp-dir={temp}", f"--partial-dir={folder / 'partial'}"]
@@ -316,7 +317,7 @@ def _pull_rsync(
 
 @contextmanager
 def arriving(target: Path, key: str) -> Iterator[Path]:
-    """A place in `target` for what is on its way, held; it is gone after a copying that went well."""
+    """A locked folder in `target` for incoming files; removed after a complete copy."""
     place = target / ARRIVING
     folder = place / key
     try:
@@ -329,7 +330,7 @@ def arriving(target: Path, key: str) -> Iterator[Path]:
         if not flock(lock, wait=False):
             raise Busy(
                 f"Another command is already copying this to {target}.",
-                "Another command is at it.",
+                "Only one copy at a time can write there.",
                 "wait for it, then try again",
             )
         os.utime(folder)
@@ -349,10 +350,10 @@ def arriving(target: Path, key: str) -> Iterator[Path]:
 
 
 def _rsync(access: Access, on_progress: Progress | None) -> list[str]:
-    """What both directions have in common.
+    """The rsync command line that both directions share.
 
-    Owners are the desk's, and here the person's. Holes stay holes, hard links stay links. -s: names reach the
-    other side to the letter, unseen by its shell.
+    Files belong to the receiving user. Holes stay holes, hard links stay links. -s: the other side's shell
+    does not expand names.
     """
     shell = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
     shown = ["--info=progress2"] if on_progress else []
@@ -373,7 +374,7 @@ def _host(access: Access) -> str:
 
 
 def _run(argv: list[str], given: bytes, on_progress: Progress | None) -> subprocess.CompletedProcess[bytes]:
-    """Run rsync, telling how far it is; it ends with us."""
+    """Run rsync and report its progress; it is terminated if this process is interrupted."""
     with (
         tempfile.TemporaryFile() as names,
         tempfile.TemporaryFile() as words,
@@ -396,6 +397,6 @@ def _run(argv: list[str], given: bytes, on_progress: Progress | None) -> subproc
 
 
 def _complaints(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    """What rsync says is wrong, without its own last words."""
+    """rsync's error messages, without its final summary line."""
     lines = [os.fsdecode(line) for line in done.stderr.splitlines() if line.strip()]
     return [line for line in lines if not line.startswith("rsync error: ") and not line.endswith(_HANGS_UP)]

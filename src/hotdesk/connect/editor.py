@@ -1,4 +1,4 @@
-"""A desk as a host of ssh: for editors, in a file that the user's settings include; for `ssh -F`, alone."""
+"""Write a desk as an ssh host: into a file that ~/.ssh/config includes, for editors, and one for `ssh -F`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hotdesk.system import write_atomically
 
 
 def write_host(access: Access, state: Path) -> Path:
-    """The desk as a host named by its alias; the pattern of the files that hold all such hosts."""
+    """Write the desk as a host named by its alias; return the glob pattern of all such files."""
     folder = state / "ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
     write_atomically(folder / f"{access.desk}.conf", _host(access))
@@ -18,7 +18,7 @@ def write_host(access: Access, state: Path) -> Path:
 
 
 def write_settings(access: Access) -> None:
-    """The file that makes `ssh -F FILE ALIAS` reach the desk (`ssh.printed`): first ours, then the user's."""
+    """Write the file that makes `ssh -F FILE ALIAS` reach the desk (`ssh.printed`): ours, then the user's."""
     theirs = "Match all\n    Include ~/.ssh/config\n    Include /etc/ssh/ssh_config\n"
     write_atomically(ssh.settings_file(access), _host(access) + theirs)
 
@@ -30,7 +30,7 @@ def _host(access: Access) -> str:
 
 
 def refresh_host(access: Access, state: Path) -> None:
-    """Write the host anew where an editor knows the desk: a resumed machine has another address."""
+    """Rewrite the desk's host entries, where they exist: a resumed machine has another address."""
     write_settings(access)
     if (state / "ssh" / f"{access.desk}.conf").exists():
         write_host(access, state)
@@ -41,9 +41,9 @@ def forget_host(state: Path, desk: str) -> None:
 
 
 def include(config: Path, hosts: Path) -> bool:
-    """Let ssh's settings include the hosts; whether a line had to be added.
+    """Make ssh's settings include the hosts; return whether a line had to be added.
 
-    It stands first, because below a `Host` line it would belong to that host only.
+    The line goes first, because below a `Host` line it would apply to that host only.
     """
     if includes(config, hosts):
         return False

@@ -1,4 +1,4 @@
-"""A desk's Jupyter on its machine's public address, with TLS (guest/tls_proxy.py), and the proof of it."""
+"""Serve a desk's Jupyter on its public address with TLS (guest/tls_proxy.py), and check that it answers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PUT = f"sudo -n sh -c 'cat > {_FILE}.new && mv {_FILE}.new {_FILE}' && exec sud
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What a browser will be shown, read over the desk's own ssh connection."""
+    """The certificate that a browser will see, read over the desk's own ssh connection."""
 
     certificate: str
     fingerprint: str  # SHA-256, as browsers show it
 
 
 def open_at(access: Access) -> Shown:
-    """Have the machine serve its Jupyter with TLS; safe to repeat. Raises `Unreachable`."""
+    """Make the machine serve its Jupyter with TLS; idempotent. Raises `Unreachable`."""
     source = (Path(hotdesk.__file__).parent / "guest" / "tls_proxy.py").read_bytes()
     said = _run(access, _PUT + f"on {access.alias} {access.notebook_port}", source)
     try:
@@ -38,14 +38,14 @@ def open_at(access: Access) -> Shown:
 
 
 def close_at(access: Access) -> None:
-    """No TLS there any more; nothing where there was none. Raises `Unreachable`."""
+    """Stop serving Jupyter with TLS; idempotent. Raises `Unreachable`."""
     _run(access, f"test ! -e {_FILE} || exec sudo -n python3 {_FILE} off")
 
 
 def probe(access: Access, certificate: str) -> None:
     """Return when Jupyter answers from here, with exactly this certificate. Raises `Unreachable`."""
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the machine's address changes; the certificate is known to the letter
+    context.check_hostname = False  # the machine's address changes; the exact certificate is pinned
     context.load_verify_locations(cadata=certificate)
     port = access.notebook_port
     try:

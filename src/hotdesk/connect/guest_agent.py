@@ -1,4 +1,4 @@
-"""What a rented machine's agent reports (guest/agent.py), asked over ssh."""
+"""Fetch the guest agent's report (guest/agent.py) over ssh, and put it into words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECONDS = 60.0
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened at the desk; its time is the desk's own."""
+    """Something that happened at the desk; `at` is by the desk's own clock."""
 
     id: str
     at: float
@@ -24,35 +24,35 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """The files of a resumed desk against what was written down when it was parked."""
+    """The files of a resumed desk, compared with the manifest written when it was parked."""
 
-    same: bool | None = None  # None: nothing was written down
-    whole: bool = True  # there was time for all of it
+    same: bool | None = None  # None: there is no manifest
+    whole: bool = True  # there was time to compare all files
     missing: list[str] = []
     changed: list[str] = []
     new: list[str] = []
 
 
 class Driver(msgspec.Struct, frozen=True):
-    devices: int = 0  # of NVIDIA, on the bus
+    devices: int = 0  # NVIDIA devices on the bus
     works: bool = False
     said: str = ""
 
 
 class Install(msgspec.Struct, frozen=True):
-    """What the machine itself does about its NVIDIA driver (guest/driver.py)."""
+    """Progress of the machine's own installation of its NVIDIA driver (guest/driver.py)."""
 
     state: str  # none, works, looking, installing, installed, failed
-    seconds: float = 0.0  # so far, or that it took
+    seconds: float = 0.0  # elapsed so far, or in total
     step: str = ""
     version: str = ""
-    why: str = ""  # of a failure
-    again: bool = False  # another time it may work
+    why: str = ""  # why it failed
+    again: bool = False  # a retry may work
     log: list[str] = []
 
 
 class Warm(msgspec.Struct, frozen=True):
-    """How far the files that were used last have been read on a disk from a snapshot."""
+    """Progress of reading the most recently used files ahead, on a disk created from a snapshot."""
 
     files: int = 0
     of_files: int = 0
@@ -65,18 +65,18 @@ class Report(msgspec.Struct, frozen=True):
     failed: str = ""
     lacking: str = ""
     compared: Compared | None = None
-    unclean: bool = False  # the last time it was turned off, its system was not shut down
+    unclean: bool = False  # the last power-off was not a clean shutdown
     driver: Driver = Driver()
     install: Install | None = None
     warm: Warm | None = None
     events: list[Event] = []
-    silent: bool = False  # there is an agent, and it could not be run
+    silent: bool = False  # there is an agent, but it could not be run
     idle: str = "active"  # what the service that ends an idle machine is doing
-    python: str = ""  # the machine's own, where it does not run that service's program
+    python: str = ""  # the machine's Python version, where it cannot run that service's program
 
 
-#: What the idle watch does (it is given some seconds to begin), whether its program runs at all (without
-#: words it says how it is used, with status 2), and what the agent says. In sh, whatever the login shell.
+#: The state of the idle watch (which may take some seconds to start), whether its program runs at all
+#: (without arguments it prints its usage, with status 2), and the agent's report. In sh, for any login shell.
 _ASK = (
     "exec sh -c 'if [ -e /etc/systemd/system/hotdesk-idle.service ]; then for i in 1 2 3 4 5; do "
     "s=$(systemctl is-active hotdesk-idle); [ active = $s ] && break; sleep 1; done; "
@@ -87,8 +87,10 @@ _ASK = (
 
 
 def report(access: Access) -> Report | None:
-    """What the desk's agent says, and whether the idle watch is active; None where it has neither, or an
-    older agent, or cannot be asked now."""
+    """The desk's agent report, with the state of the idle watch.
+
+    None when the desk has neither, has an older agent, or does not answer.
+    """
     try:
         done = subprocess.run(
             ssh.question(access, _ASK),
@@ -114,7 +116,7 @@ def report(access: Access) -> Report | None:
 
 
 def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
-    """A report in words. `gpu`: what the machine was rented with."""
+    """A report in words. `gpu`: the model the machine was rented with."""
     found = []
     if said.idle != "active" or said.python:
         found.append(_unwatched(said, desk))
@@ -122,7 +124,7 @@ def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
         first, *last = said.lacking.splitlines()
         again = f"hotdesk ssh {desk} -- sudo sh /opt/hotdesk/setup.sh first"
         found.append(Remark("set-up", " / ".join([first, *last[-2:]]), again))
-    if said.unclean:  # what is compared is then of an earlier shutdown
+    if said.unclean:  # the comparison is with an earlier shutdown then
         found.append(_cut_off(desk))
     elif said.compared and said.compared.same is not None:
         found.append(_files(said.compared, desk))
@@ -134,7 +136,7 @@ def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:
 
 
 def _unwatched(said: Report, desk: str) -> Remark:
-    """Nothing on the machine ends it: it is paid for until somebody says so."""
+    """Warn that nothing on the machine ends it, so it is billed until its owner does."""
     why = f"hotdesk-idle is {said.idle}"
     fix = f"hotdesk ssh {desk} -- sudo systemctl restart hotdesk-idle"
     if said.python:
@@ -188,9 +190,9 @@ def _driver(seen: Driver, done: Install | None, desk: str, gpu: str) -> Remark:
         text = f"the {gpu} cannot be used, and its driver could not be installed: {why}. The desk itself can"
         again = "sudo systemctl restart hotdesk-driver" if done.again else "nvidia-smi"
         return Remark("driver", text, f"hotdesk ssh {desk} -- {again}")
-    if done:  # it worked at this boot's beginning
+    if done:  # it worked when this boot began
         return Remark("driver", text, f"hotdesk ssh {desk} -- sudo systemctl restart hotdesk-driver")
-    # A machine that was set up before it could mend this by itself, and was moved without a new image.
+    # A machine whose set-up predates driver installation, moved without a new image.
     return Remark(
         "driver",
         text,
@@ -201,8 +203,8 @@ def _driver(seen: Driver, done: Install | None, desk: str, gpu: str) -> Remark:
 
 def _warm(seen: Warm) -> Remark:
     if seen.done:
-        text = f"{seen.files} files that were used last ({seen.bytes / 1e9:.1f} GB) were read ahead"
+        text = f"the {seen.files} most recently used files ({seen.bytes / 1e9:.1f} GB) were read ahead"
         return Remark("disk", f"{text} in {seen.seconds:.0f} s")
     share = seen.files / max(1, seen.of_files)
-    text = f"{share:.0%} of the {seen.of_files} files that were used last are read"
-    return Remark("disk", f"{text}; until then first reads are slow, for they come from the snapshot")
+    text = f"{share:.0%} of the {seen.of_files} most recently used files have been read ahead"
+    return Remark("disk", f"{text}; until then first reads are slow, since they come from the snapshot")

@@ -1,4 +1,4 @@
-"""Speaking with the runner at a desk: it is put there when it is not there yet."""
+"""Call the job runner at a desk (guest/runner.py), installing it there on first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hotdesk.core.ports import Access
 
 _RUNNER = ("runner", "attempt", "checkpoints", "process_tree", "job_files")
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
-_ABSENT = 74  # the exit status that says: there is no runner here
+_ABSENT = 74  # exit status of our shell line: the runner is not installed
 _SECONDS = 60.0
 
 
@@ -35,14 +35,14 @@ class Looked(msgspec.Struct, frozen=True):
 
 @cache
 def packed_runner() -> tuple[str, bytes]:
-    """The runner's name at a desk, which changes with its text; and the file, which Python runs as it is."""
+    """The runner's file name at a desk, with a digest of its source; and the zip that Python runs."""
     packed = io.BytesIO()
     package = Path(hotdesk.__file__).parent
     texts = {f"hotdesk/guest/{n}.py": (package / "guest" / f"{n}.py").read_bytes() for n in _RUNNER}
     texts["lines/sitecustomize.py"] = (package / "guest" / "sitecustomize.py").read_bytes()
     texts |= {"hotdesk/__init__.py": b"", "hotdesk/guest/__init__.py": b"", "__main__.py": _MAIN}
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, text in sorted(texts.items()):  # of no date: the same texts are the same bytes
+        for name, text in sorted(texts.items()):  # undated, so that equal sources give equal bytes
             file.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:12]
     return f"runner-{digest}.py", packed.getvalue()
@@ -54,7 +54,7 @@ def _line(words: tuple[str, ...]) -> str:
 
 
 def run_there(access: Access, line: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """One line of shell at the desk, without anything of the user's settings. Raises `Unreachable`."""
+    """Run a shell line at the desk, without the user's own shell settings. Raises `Unreachable`."""
     try:
         done = subprocess.run(
             ssh.question(access, line), input=given, capture_output=True, timeout=_SECONDS, check=False
@@ -76,7 +76,7 @@ def _fix(access: Access) -> str:
 
 
 def ask(access: Access, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """One word with the runner. Raises `Unreachable` when the desk cannot be asked."""
+    """Run one command of the runner, installing it if absent. Raises `Unreachable`."""
     done = run_there(access, _line(words), given)
     if done.returncode == _ABSENT:
         name, text = packed_runner()
@@ -99,7 +99,7 @@ def _checked(access: Access, done: subprocess.CompletedProcess[bytes]) -> bytes:
 
 
 def look(access: Access) -> Looked:
-    """Every job that the desk knows. Raises `Unreachable`."""
+    """List all jobs at the desk. Raises `Unreachable`."""
     said = _checked(access, ask(access, "look"))
     try:
         return msgspec.json.decode(said, type=Looked)
@@ -108,7 +108,7 @@ def look(access: Access) -> Looked:
 
 
 def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:
-    """Begin exactly this attempt; twice is once. Raises `Unreachable` when it cannot be."""
+    """Begin exactly this attempt; idempotent. Raises `Unreachable`."""
     order = {
         "id": job.id,
         "attempt": attempt,
@@ -129,19 +129,20 @@ def cancel(access: Access, id_: str) -> None:
 
 
 def notice(access: Access) -> None:
-    """Ask every job that runs there for a checkpoint, each as it wants to be asked."""
+    """Ask every running job for a checkpoint, in the way its options say. Raises `Unreachable`."""
     _checked(access, ask(access, "notice"))
 
 
 def has(access: Access, folder: str, word: str) -> bool:
-    """Whether a program of that name can be run at the desk."""
+    """Whether the desk has a program of that name."""
     return ask(access, "have", folder, word, shell.before(word)).returncode == 0
 
 
 def claim(access: Access, target: str, here: Path, *, anyway: bool) -> None:
-    """Write down at the desk which folder fills `target` there; `anyway`: whatever has filled it before.
+    """Record at the desk which local folder `target` comes from.
 
-    Raises `NeedsDecision` where that was another one: two projects of one name, or one at two computers.
+    Raises `NeedsDecision` if it came from another one before (two projects of one name, or one project on
+    two computers), unless `anyway`.
     """
     mine = f"{platform.node()}:{os.path.realpath(here)}"
     check = (
@@ -163,9 +164,9 @@ def claim(access: Access, target: str, here: Path, *, anyway: bool) -> None:
 def follow(
     access: Access, id_: str, offset: int, on_output: Callable[[bytes], None], *, to_the_end: bool = True
 ) -> int:
-    """Hand on what a job says, from that byte of its log on; where it ended.
+    """Stream a job's log from byte `offset` on; return the offset reached.
 
-    Ends with the attempt, or when the connection is lost: who wants to know which, looks.
+    Returns when the attempt ends or the connection is lost; `look` tells which.
     """
     words = ("log", id_, str(offset), *(["-f"] if to_the_end else []))
     with subprocess.Popen(

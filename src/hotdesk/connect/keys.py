@@ -1,11 +1,11 @@
-"""A desk's keys: made on this computer, kept below the state folder, readable by their owner only.
+"""A desk's keys: generated on this computer, kept in the state folder, readable by their owner only.
 
 desks/<desk>/id_ed25519, .pub        logs in at the desk
-desks/<desk>/host_ed25519, .pub      proves that it is the desk
-desks/<desk>/known_hosts             that proof, under the desk's alias, for stock ssh
-desks/<desk>/notebook-password       for the owner's eyes
-desks/<desk>/notebook-password.argon2  for Jupyter
-desks/<desk>/notebook-certificate.pem  what a public Jupyter shows (`hotdesk notebook --public`)
+desks/<desk>/host_ed25519, .pub      the desk's ssh host key
+desks/<desk>/known_hosts             the host key under the desk's alias, for stock ssh
+desks/<desk>/notebook-password       in plain text, for the owner
+desks/<desk>/notebook-password.argon2  its hash, for Jupyter
+desks/<desk>/notebook-certificate.pem  the TLS certificate of `hotdesk notebook --public`
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # without 1, l, 0 and o: it may 
 
 
 def desk_keys(state: Path, desk: str) -> Keys:
-    """The desk's keys, whole. What is there is kept; what is missing is made. Safe to repeat and to kill.
+    """The desk's keys, generating those that are missing. Safe to repeat and to interrupt.
 
-    Raises `Missing` without ssh-keygen and `Damaged` when a private key is there and cannot be read.
+    Raises `Missing` without ssh-keygen and `Damaged` when a private key cannot be read.
     """
     folder = _folder(state, desk)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def desk_keys(state: Path, desk: str) -> Keys:
 
 
 def forget_keys(state: Path, desk: str) -> None:
-    """Remove a desk's keys. Those of a desk that has none are removed already."""
+    """Remove a desk's keys; idempotent."""
     folder = _folder(state, desk)
     if folder.is_dir():
         for path in folder.iterdir():
@@ -64,7 +64,7 @@ def forget_keys(state: Path, desk: str) -> None:
             ):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (folder / ".lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else keeps something there
+        with contextlib.suppress(OSError):  # the folder holds something that is not ours
             folder.rmdir()
 
 
@@ -75,16 +75,16 @@ def _folder(state: Path, desk: str) -> Path:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     with locked(folder / ".lock"):
-        for path in folder.glob(".making-*"):  # of a maker that was killed
+        for path in folder.glob(".making-*"):  # left by a process that was killed
             shutil.rmtree(path, ignore_errors=True)
         yield
 
 
 def _pair(private: Path, comment: str) -> str:
-    """The public half of a key pair that is whole afterwards."""
+    """The public key, after making whatever is missing of the pair."""
     public = private.with_name(private.name + ".pub")
     if not private.exists():
-        public.unlink(missing_ok=True)  # of a private key that is lost: it opens nothing
+        public.unlink(missing_ok=True)  # its private key is lost
         with tempfile.TemporaryDirectory(prefix=".making-", dir=private.parent) as making:
             made = Path(making) / "key"
             _keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made))
@@ -99,7 +99,7 @@ def _pair(private: Path, comment: str) -> str:
 
 
 def write_public(private: Path) -> None:
-    """The public half of a key, anew from its private half. Raises `Damaged` when that cannot be read."""
+    """Rewrite a public key from its private key. Raises `Damaged` when that cannot be read."""
     half = " ".join(_keygen("-y", "-P", "", "-f", str(private)).split()[:2])
     comment = _text(private.with_name(private.name + ".pub")).split()[2:] or [
         f"hotdesk-{private.parent.name}"
@@ -130,7 +130,7 @@ def _keygen(*args: str) -> str:
 def _password(plain: Path, hashed: Path) -> None:
     word = _text(plain).strip()
     if not word:
-        hashed.unlink(missing_ok=True)  # of a password that is lost
+        hashed.unlink(missing_ok=True)  # its password is lost
         word = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
         write_atomically(plain, word + "\n", durable=True)
     plain.chmod(0o600)

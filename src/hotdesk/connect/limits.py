@@ -1,6 +1,6 @@
-"""Telling a desk when to end itself: two small files in its home, which its own watch reads.
+"""Tell a desk when to end itself: two small files in its home, read by the watch there (guest/idle.py).
 
-Everything is in seconds from the file's own time, so that no two clocks are compared.
+All times are seconds from the file's modification time, so that no two clocks are compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hotdesk.core.ports import Access
 
 
 class Scratch(Value, frozen=True):
-    """A folder on a disk that ends with the run, and what is in it."""
+    """A folder on a disk that is lost when the machine stops, and what is in it."""
 
     path: str
     used_gib: float
@@ -30,7 +30,7 @@ _SECONDS = 60.0
 
 
 def limits(desk: Desk, now: float) -> dict[str, float]:
-    """What the desk is told: `guest/idle.py` says what each means. Empty when there is nothing to tell."""
+    """The limits to send to the desk, as `guest/idle.py` defines them; empty if it has none."""
     said: dict[str, float] = {}
     if desk.idle_minutes is not None:
         said["idle_minutes"] = desk.idle_minutes
@@ -42,19 +42,19 @@ def limits(desk: Desk, now: float) -> dict[str, float]:
 
 
 def tell(access: Access, desk: Desk, now: float) -> None:
-    """Write the limits down at the desk, which also renews its lease. Raises `Unreachable`."""
+    """Write the limits to the desk, which also renews its lease. Raises `Unreachable`."""
     _write(access, "leave", json.dumps(limits(desk, now)))
 
 
 def stay(access: Access, seconds: float) -> None:
-    """Neither idleness nor the lease ends the desk for so long; 0 takes that back. Raises `Unreachable`."""
+    """Suspend the idle and lease limits for `seconds`; 0 restores them. Raises `Unreachable`."""
     _write(access, "stay", f"{seconds:.0f}\n")
 
 
 class Told(Value, frozen=True):
-    """What a desk knows of its own end."""
+    """The limits that a desk has been told."""
 
-    units: dict[str, str]  # the services that watch over it, and what each is doing; none on a local desk
+    units: dict[str, str]  # state of each systemd service that enforces them; empty on a local desk
     limits: dict[str, float]
     age_seconds: float  # since it was told
 
@@ -67,7 +67,7 @@ _ASK = (
 
 
 def ask(access: Access) -> Told:
-    """What is in force at the desk. Raises `Unreachable`."""
+    """Read the limits in force at the desk. Raises `Unreachable`."""
     done = subprocess.run(
         ssh.question(access, _ASK), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=_SECONDS, check=False,
@@ -108,7 +108,7 @@ def _write(access: Access, name: str, text: str) -> None:
 
 
 def scratch(access: Access) -> list[Scratch]:
-    """What lies on the machine's own disks, in no image. Raises `Unreachable`."""
+    """List what lies on the machine's own disks, which no image includes. Raises `Unreachable`."""
     from hotdesk.connect.job_runner import run_there
 
     script = files("hotdesk.guest").joinpath("scratch.py").read_bytes()
@@ -117,4 +117,4 @@ def scratch(access: Access) -> list[Scratch]:
         return msgspec.json.decode(done.stdout, type=list[Scratch])
     except msgspec.DecodeError as error:
         why = done.stderr.decode("utf-8", "replace").strip() or str(error)
-        raise Unreachable(f"{access.desk} does not say what lies on its own disks.", why) from error
+        raise Unreachable(f"Could not list what lies on the own disks of {access.desk}.", why) from error

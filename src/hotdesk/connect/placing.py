@@ -1,7 +1,7 @@
-"""Files that have arrived whole beside a folder take their places in it, each in one step.
+"""Move files that have arrived completely into their folder, each atomically.
 
-It needs only the standard library and runs with Python 3.8: where a desk's side has no rsync, this very text
-is run there.
+Uses only the standard library of Python 3.8: without rsync, this file itself is sent to the desk and run
+there.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 
 class Placed:
-    """What became of the files, by their names in the folder."""
+    """What was done with each file, by its name in the folder."""
 
     def __init__(self) -> None:
         self.came: dict[str, os.stat_result] = {}  # new here, or in place of what was here
         self.same = 0
-        self.beside: dict[str, str] = {}  # stayed as it was -> where the other one lies
+        self.beside: dict[str, str] = {}  # kept as it was -> where the incoming one lies
         self.bytes = 0
 
 
 def place(
     tree: Path, target: Path, suffix: str, may_replace: Replace, follow: Collection[str] | None = ()
 ) -> Placed:
-    """Move all that is in `tree` into `target`, on the same file system but for what links in it lead to.
+    """Move everything in `tree` into `target`; both are on one file system, except where links lead off it.
 
-    What is in `target` is replaced where `may_replace(name, what is here, what came)` agrees, and nothing is
-    deleted. Where it does not agree, or one is a folder and the other is not, what came lies beside as
-    `name` + `suffix`; without a suffix it stays in `tree`. No link to a folder is followed but those of
-    `follow` (None: all), for the other side could have sent it.
+    A file in `target` is replaced if `may_replace(name, existing, incoming)` agrees; nothing is deleted. If
+    it does not agree, or only one of the two is a folder, the incoming one is put beside the other as `name`
+    + `suffix`; without a suffix it stays in `tree`. Only links to folders in `follow` (None: all) are
+    followed, because the other side could have sent any other.
     """
     placing = _Placing(suffix, may_replace, follow)
     placing.all_of(tree, target, "")
@@ -66,7 +66,7 @@ class _Placing:
             return
         if old is None:
             here.mkdir(mode=0o700)
-        if os.geteuid() != 0:  # it may have come without the right to take anything out of it
+        if os.geteuid() != 0:  # it may have arrived without write permission
             path.chmod(0o700)
         self.all_of(path, here, name + "/")
         if old is None:
@@ -97,7 +97,7 @@ class _Placing:
 
 
 def _move(path: Path, to: Path) -> None:
-    """Put what has arrived in a place: in one step, also where a link has led to another file system."""
+    """Move a file or folder into place atomically, even if a link leads to another file system."""
     try:
         path.replace(to)
     except OSError as error:
@@ -118,7 +118,7 @@ def _move(path: Path, to: Path) -> None:
 
 
 def same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether two files are taken for the same, as rsync takes them: by kind, size and second."""
+    """Whether two files count as equal by rsync's quick check: regular, same size, same second."""
     kinds = stat.S_IFMT(one.st_mode), stat.S_IFMT(other.st_mode)
     alike = one.st_size == other.st_size and int(one.st_mtime) == int(other.st_mtime)
     return kinds[0] == kinds[1] == stat.S_IFREG and alike
@@ -136,6 +136,6 @@ def _seen(path: Path) -> os.stat_result | None:
         return None
 
 
-if __name__ == "__main__":  # at a desk: what is sent replaces what is there
+if __name__ == "__main__":  # at a desk: incoming files replace existing ones
     done = place(Path(sys.argv[1]), Path(sys.argv[2]), "", lambda name, old, came: True, None)
     sys.stdout.buffer.write(b"".join(os.fsencode(name) + b"\0" for name in done.beside))

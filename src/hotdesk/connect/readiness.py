@@ -1,7 +1,7 @@
-"""The proof behind "up": a login with the pinned host key, and an answer from this desk's own Jupyter.
+"""Check that a desk is ready: a login with the pinned host key, and an answer from its own Jupyter.
 
-The login is that of a person's command: their own start files have to let it through. `exec zsh` or `exit`
-in a ~/.bashrc makes a desk where nothing runs and everything seems to end well.
+The login runs a command the way the person's own commands run, through their shell's start files: with
+`exec zsh` or `exit` in ~/.bashrc no command runs, yet each seems to succeed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _NOTEBOOK_SECONDS = 10.0
 _BEING_SET_UP = 71
 _NOT_SET_UP = 72
 _SSH_FAILED = 255  # of ssh itself: there was no login
-#: On a rented machine. The result is written at the end of each boot's last stage, in a folder of that boot;
-#: what setup.sh (guest/cloud_init.py) is doing, or could not do, stands below /var/lib/hotdesk.
+#: On a rented machine. cloud-init writes its result at the end of each boot, below /run; setup.sh
+#: (guest/cloud_init.py) writes its current step, or its failure, below /var/lib/hotdesk.
 _SET_UP = (
     "d=/var/lib/hotdesk; "
     "if [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && [ ! -e /run/cloud-init/disabled ]; "
@@ -33,8 +33,8 @@ _SET_UP = (
     'if [ -e $d/doing ]; then echo "it was cut off while $(cat $d/doing)"; tail -n 6 $d/setup.log; '
     f"exit {_NOT_SET_UP}; fi"
 )
-#: Whether a login shell, which runs a person's commands, comes to them at all; if not, the first file that by
-#: itself keeps a shell from that. {0} and {1}: the shell has to join the two.
+#: Whether a login shell, which runs a person's commands, gets as far as running one; if not, the first start
+#: file that by itself prevents it. {0} and {1}: halves of a nonce that the shell has to join.
 _OWN_FILES = """\
 through() {{ "$(command -v bash || command -v sh)" "$@" </dev/null 2>/dev/null | grep -q {0}{1}; }}
 through -lc 'echo {0}""{1}' && exit
@@ -44,21 +44,21 @@ done
 echo "{0} $f"
 """
 _AGAIN = "sudo sh /opt/hotdesk/setup.sh first"
-_MARK_HEADER = "X-Hotdesk-Machine"  # what a desk's Jupyter says of itself, where the desk has a mark
+_MARK_HEADER = "X-Hotdesk-Machine"  # sent by a local desk's Jupyter, with the machine's mark
 
 
 def prove(access: Access, *, rescue: bool = False) -> None:
     """Return when a command at the desk ran and its Jupyter answered.
 
-    `rescue`: whatever the person's own files do to their commands. Raises `Refused`: NOT_READY says which of
-    the two is missing, BAD_REQUEST what its owner has to mend; and `Missing` without an ssh client.
+    `rescue`: skip the check of the person's own start files. Raises `Refused`: NOT_READY says which of the
+    two is missing, BAD_REQUEST what its owner has to mend; and `Missing` without an ssh client.
     """
     mark = "" if rescue and not access.notebook_here else _log_in(access, rescue)
     _ask_notebook(access, mark)
 
 
 def _log_in(access: Access, rescue: bool) -> str:
-    """Run a command at the desk; the mark of its machine, where it has one."""
+    """Run a command at the desk; return its machine's mark, "" where it has none."""
     nonce = secrets.token_hex(16)
     first, second = nonce[:16], nonce[16:]
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
@@ -101,7 +101,7 @@ def _log_in(access: Access, rescue: bool) -> str:
 
 
 def _swallowed(access: Access, file: str, what: str) -> Refused:
-    """No command of the person's would run; `file`, in their home, is why, or "" where none alone is."""
+    """Refuse because the person's commands would not run; `file`: the start file to blame, "" if unknown."""
     desk, name = access.desk, file or ".bashrc"
     why = f"~/{file} there ends or replaces it" if file else "one of ~/.profile, ~/.bashrc there is why"
     aside = f"mv ~/{name} ~/{name}.aside"
@@ -165,7 +165,7 @@ def _ask_through_ssh(access: Access) -> tuple[int, str]:
         limit = threading.Timer(_LOGIN_SECONDS, client.kill)
         limit.start()
         try:
-            # Its input stays open until the answer is there: many a server takes its end for a farewell.
+            # Keep its input open until the answer arrives: many servers close the connection at end of input.
             client.stdin.write(request)
             client.stdin.flush()
             head = list(itertools.takewhile(lambda line: line.strip(), client.stdout))

@@ -1,8 +1,8 @@
-"""Command lines for the computer's own ssh, and one way to run them.
+"""Command lines for the computer's own ssh, and a function to run them.
 
-The user's agent and jump hosts keep working; what decides which desk is reached, and what happens there, is
-pinned before their settings are read (`ssh_options`). The one known host key stands under the desk's alias,
-so that a changed address is harmless and a changed key is not.
+The user's agent and jump hosts keep working; the options that decide which desk is reached, and what happens
+there, come before their settings (`ssh_options`). The host key is pinned under the desk's alias, so a changed
+address is accepted and a changed key is refused.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def program(name: str) -> str:
 
 
 def options(access: Access) -> list[str]:
-    """What the ssh of `rsync -e` needs to reach exactly this desk (`ssh_options`); the port goes extra.
+    """ssh options for `rsync -e` that reach exactly this desk (`ssh_options`), without the port.
 
-    Not for scp and sftp: ssh takes no -s after a SessionType, and the person's own may be any.
+    Not for scp and sftp: ssh accepts no -s after a SessionType, which must be pinned against the user's own.
     """
     return ssh_options.words(ssh_options.settings(access, Use.COPY))
 
@@ -64,20 +64,20 @@ def shell(access: Access) -> list[str]:
 
 
 def command(access: Access, words: Sequence[str], *, tty: bool = False) -> list[str]:
-    """A person's command at the desk. A single word is a shell line; several are taken to the letter."""
+    """A person's command at the desk. A single word is a shell line; several are quoted literally."""
     line = words[0] if len(words) == 1 else shlex.join(words)
     return [*ssh(access, use=Use.SESSION, changed={"RequestTTY": "yes" if tty else "no"}), "--", line]
 
 
 def question(access: Access, line: str) -> list[str]:
-    """A shell line of hotdesk's own at the desk: it asks nothing back, and waits ten seconds at most."""
+    """hotdesk's own shell line at the desk: never prompts, and takes at most ten seconds to connect."""
     return [*ssh(access, use=Use.QUESTION), "--", line]
 
 
 def printed(access: Access) -> list[str]:
-    """The command line that a person may copy and complete.
+    """An ssh command line for a person to copy and extend.
 
-    Short where the desk's settings file is of this machine (`editor.write_settings`); else it says all.
+    Short if the desk's settings file describes this machine (`editor.write_settings`), else with all options.
     """
     file = settings_file(access)
     with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def printed(access: Access) -> list[str]:
 
 
 def settings_file(access: Access) -> Path:
-    """Where a desk's own ssh settings stand, beside its key."""
+    """The path of a desk's own ssh settings, beside its key."""
     return Path(access.key_path).with_name("ssh_config")
 
 

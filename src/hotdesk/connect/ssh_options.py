@@ -1,10 +1,10 @@
-"""The one list of options that stands before everything that runs ssh or rsync.
+"""The ssh options that hotdesk pins in every ssh and rsync command.
 
-A person's own ssh settings are read after it, and for most keywords the first value counts (ssh_config(5)):
-what is pinned here holds whatever `Host *` says. Pinned is what decides which machine answers, how it proves
-that, with which key we log in and what then happens. Left to the person is the way to a rented machine (jump
-hosts, proxies, agents, addresses to call from) and their taste in cryptography. A desk on this computer is
-reached directly: no proxy leads to our own loopback.
+The user's own ssh settings are read after them, and for most keywords the first value counts (ssh_config(5)):
+what is pinned here holds whatever `Host *` says. Pinned: which machine is reached, how it is authenticated,
+which key logs in, and what runs then. Left to the user: the route to a rented machine (jump hosts, proxies,
+agents, source addresses) and the choice of ciphers. A desk on this computer is reached directly: a proxy
+cannot lead to our own loopback.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ _LOOPBACK = "127.0.0.1"
 class Use(StrEnum):
     """What a connection is for."""
 
-    QUESTION = "question"  # hotdesk asks something; nobody watches
+    QUESTION = "question"  # a command of hotdesk's own, without a person at the terminal
     COPY = "copy"  # rsync
     SESSION = "session"  # a person's command or terminal
-    TUNNEL = "tunnel"  # stays in the background, and is told what to forward by its control socket
-    PRINTED = "printed"  # a command line for the person to complete: their own -L and -N must work
+    TUNNEL = "tunnel"  # stays in the background; its control socket takes the forwardings
+    PRINTED = "printed"  # a command line for the person to extend: their own -L and -N must work
     FILE = "file"  # a host in ssh's settings, for editors: they bring their own -D
 
 
 def settings(access: Access, use: Use) -> dict[str, str]:
-    """The options for one connection, by keyword. `IgnoreUnknown` stands first: it holds for what follows."""
+    """The options for one connection, by keyword. `IgnoreUnknown` is first: it applies to what follows."""
     here = access.notebook_here
     pinned = {
-        # Older clients lack some of these keywords. A person's own IgnoreUnknown would come too late for
-        # ours, and ours, being first, replaces theirs: so it names everything.
+        # Older clients lack some of these keywords. The user's own IgnoreUnknown comes too late for ours,
+        # and ours, being first, replaces theirs: so it matches everything.
         "IgnoreUnknown": "*",
         # Which machine.
         "HostName": access.host.replace("%", "%%"),
         "AddressFamily": "any",
         "CanonicalizeHostname": "no",
-        # A shared connection is the one way past the proof below: its socket may lead to another desk.
+        # A shared connection would bypass the host key check below: its socket may lead to another desk.
         "ControlMaster": "no",
         "ControlPath": "none",
         "ControlPersist": "no",
-        # The proof that it is the desk: the one pinned host key of its own alias, and nothing else.
+        # Host authentication: only the host key pinned under the desk's alias.
         "HostKeyAlias": access.alias,
         "UserKnownHostsFile": quoted(access.known_hosts_path),
         "GlobalKnownHostsFile": "/dev/null",
@@ -56,8 +56,8 @@ def settings(access: Access, use: Use) -> dict[str, str]:
         "NoHostAuthenticationForLocalhost": "no",
         "HostKeyAlgorithms": "+ssh-ed25519",  # "+" begins with the defaults, in the order of known_hosts
         "UpdateHostKeys": "no",
-        "GSSAPIKeyExchange": "no",  # a patch of several distributions: it takes Kerberos' word for the host
-        # Our key. Others of the person's are not offered, unless they are of the same plain kind.
+        "GSSAPIKeyExchange": "no",  # some distributions' patch: Kerberos would authenticate the host
+        # Our key. The user's own keys are not offered, unless they are plain Ed25519 too.
         "IdentityFile": quoted(access.key_path),
         "IdentitiesOnly": "yes",
         "PubkeyAuthentication": "yes",
@@ -66,13 +66,13 @@ def settings(access: Access, use: Use) -> dict[str, str]:
         "PreferredAuthentications": "publickey",
         "AddKeysToAgent": "no",
         "BatchMode": "yes",  # of our connection: a jump host may still ask for what it needs
-        # How long. A jump host's second factor is typed by hand.
+        # Timeouts. A jump host's second factor is typed by hand.
         "ConnectTimeout": "10" if use is Use.QUESTION else "60",
         "ConnectionAttempts": "1",
         "ServerAliveInterval": "15",
         "ServerAliveCountMax": "2" if use is Use.QUESTION else "3",
         "ChannelTimeout": "none",
-        # What happens then.
+        # After the login.
         "PermitLocalCommand": "no",
         "RemoteCommand": "none",
         "RequestTTY": "auto" if use in {Use.SESSION, Use.PRINTED, Use.FILE} else "no",
@@ -91,13 +91,13 @@ def settings(access: Access, use: Use) -> dict[str, str]:
             "ProxyJump": "none",
             "BindAddress": _LOOPBACK,  # it also takes precedence over a BindInterface
             "Compression": "no",
-            "ForwardX11": "no",  # the person's display is as near without it
+            "ForwardX11": "no",  # the user's display is on this computer anyway
         }
     if use in {Use.QUESTION, Use.COPY, Use.TUNNEL}:
         pinned |= {"ForwardAgent": "no", "ForwardX11": "no"}
         if here:
-            # Elsewhere the way may need one. From OpenSSH 10.5 on, "none" also takes it from the ssh that
-            # ProxyJump starts: SSH_AUTH_SOCK is unset before the connection is made, not after.
+            # Only here: the route to a rented machine may need an agent. From OpenSSH 10.5 on, "none" also
+            # removes it from the ssh that ProxyJump starts: SSH_AUTH_SOCK is unset before connecting.
             pinned["IdentityAgent"] = "none"
     if use is Use.TUNNEL:
         pinned |= {"SessionType": "none", "StdinNull": "yes", "ForkAfterAuthentication": "yes"}
@@ -116,10 +116,10 @@ def words(pinned: Mapping[str, str]) -> list[str]:
 
 
 def lines(access: Access, program: str) -> list[str]:
-    """The options as lines of a settings file, as far as this ssh program knows their keywords.
+    """The options as lines of a settings file, limited to the keywords that this ssh program knows.
 
-    An unknown keyword in such a file would end every ssh command, whatever its host, and IgnoreUnknown
-    cannot stand here: it would replace the person's own.
+    An unknown keyword in such a file would break every ssh command, to any host, and IgnoreUnknown cannot
+    be used here: it would replace the user's own.
     """
     pinned = settings(access, Use.FILE)
     del pinned["IgnoreUnknown"]
@@ -136,6 +136,6 @@ def _knows(program: str, *options: str) -> bool:
 
 
 def quoted(path: str) -> str:
-    """A path as an ssh option: ssh splits options at blanks, and expands %."""
+    """Quote a path for an ssh option: ssh splits at blanks and expands %."""
     escaped = path.replace("%", "%%")
     return f'"{escaped}"' if any(c.isspace() for c in escaped) else escaped

@@ -1,6 +1,6 @@
-"""What a project's folder holds, as git itself decides: one rule for `run` and for `push` of a folder.
+"""List the files of a project folder by git's own ignore rules, for `run` and for `push` of a folder.
 
-Each repository is asked by itself, so that a clone or a submodule inside a project follows its own rules.
+Each repository is asked separately, so that a clone or a submodule inside a project follows its own rules.
 `.hotdeskignore` leaves out more, in the syntax of `.gitignore`, and git evaluates it too. Nothing below a
 `.git` is part of a project. Empty folders are, although git does not keep them: programs write there.
 """
@@ -19,12 +19,12 @@ from hotdesk.core.errors import Missing, NeedsDecision
 from hotdesk.core.model import Value
 
 IGNORE = ".hotdeskignore"
-#: Where files from a desk lie until they are whole. It never belongs to a project.
+#: Holds files from a desk until they are complete; never part of a project.
 ARRIVING = ".hotdesk-copying"
 _RULES = {".git", ".gitignore", IGNORE}
-#: A repository of somebody else is read without running anything that its settings name.
+#: Read another owner's repository without running anything that its settings name.
 _SAFE = ("safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null")
-#: What would make git speak of another repository than the one it is asked about (git hooks set these).
+#: Variables that would make git answer for another repository than the one asked about (git hooks set them).
 _ELSEWHERE = {
     "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR",
     "GIT_NAMESPACE", "GIT_CONFIG", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS",
@@ -33,7 +33,7 @@ _ELSEWHERE = {
 
 
 class Contents(Value, frozen=True):
-    """What goes to a desk from a folder. Names are relative to it; bytes that are no UTF-8 are surrogates."""
+    """The files of a folder that go to a desk. Names are relative to it, decoded with surrogateescape."""
 
     folder: Path
     names: tuple[str, ...]  # files, links and empty folders, by name
@@ -43,16 +43,16 @@ class Contents(Value, frozen=True):
     unfit: tuple[str, ...] = ()  # sockets and devices
     unreadable: tuple[str, ...] = ()  # files and folders that this user may not read
     outward: tuple[str, ...] = ()  # links out of the folder: they go, and may lead nowhere at the desk
-    repositories: int = 0  # whose .git stays here
-    rule: str = ""  # what a person should know of how this was decided
+    repositories: int = 0  # repositories found; their .git stays here
+    rule: str = ""  # a note for the person if the usual rules were not used
 
 
 def contents(folder: Path, *, everything: bool = False) -> Contents:
-    """The folder's files: all but what git ignores there; with `everything`, all but sockets and devices.
+    """The folder's files, without what git ignores; with `everything`, all but sockets and devices.
 
     A folder that a repository above it ignores, or that is in no repository, is a project of its own: its own
-    `.gitignore` files hold. Raises `Missing` where rules are to be followed and this computer has no git, and
-    `NeedsDecision` where git cannot read a repository.
+    `.gitignore` files apply. Raises `Missing` if there are rules and this computer has no git, and
+    `NeedsDecision` if git cannot read a repository.
     """
     folder = Path(os.path.realpath(folder))
     if everything:
@@ -101,7 +101,7 @@ def _without_git(folder: Path) -> Contents:
 
 
 class _Seen:
-    """What is noticed on the way through a project and the repositories in it."""
+    """What is collected while walking a project and the repositories in it."""
 
     def __init__(self) -> None:
         self.ignored: list[str] = []
@@ -112,7 +112,7 @@ class _Seen:
 
 
 def _of_project(folder: Path, prefix: str, seen: _Seen) -> Iterator[str]:
-    """Names below `folder`, each with `prefix`, of its repository and of those inside it."""
+    """Names below `folder`, each with `prefix`, from its repository and those inside it."""
     root = _root(folder)
     if (folder / ".git").exists():
         seen.repositories += 1
@@ -160,7 +160,7 @@ def _listed(
 
 
 def _root(folder: Path) -> Path | None:
-    """The top of the repository that the folder is in, None in no repository. Raises `NeedsDecision`."""
+    """The top of the repository that holds the folder, or None. Raises `NeedsDecision`."""
     done = _ask(folder, "rev-parse", "--show-toplevel")
     if done.returncode == 0:
         return Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
@@ -170,7 +170,7 @@ def _root(folder: Path) -> Path | None:
 
 
 def _ignored_above(folder: Path) -> str:
-    """The line of a rule above the folder that ignores it, as FILE:LINE:PATTERN; "" when there is none."""
+    """The rule above the folder that ignores it, as FILE:LINE:PATTERN; "" when there is none."""
     done = _ask(folder, "check-ignore", "--no-index", "-v", ".")
     return os.fsdecode(done.stdout).partition("\t")[0] if done.returncode == 0 else ""
 
@@ -189,7 +189,9 @@ def _not_ignored(folder: Path, names: list[str], where: tuple[str, ...]) -> list
 
 def _matched(folder: Path, names: Iterable[str], where: tuple[str, ...] = ()) -> set[str]:
     """Those of these names that git's rules there ignore, tracked or not."""
-    given = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)  # ./: else :name would be magic
+    given = b"".join(
+        b"./" + os.fsencode(name) + b"\0" for name in names
+    )  # ./: else :name would be a magic pathspec
     done = _ask(folder, *where, "check-ignore", "--no-index", "-z", "--stdin", given=given)
     if done.returncode not in {0, 1}:
         raise _unread(folder, done)
@@ -197,9 +199,9 @@ def _matched(folder: Path, names: Iterable[str], where: tuple[str, ...] = ()) ->
 
 
 def _ignored(folder: Path, where: tuple[str, ...]) -> list[str]:
-    """What git ignores; of a folder that is ignored itself, only that."""
+    """What git ignores; an ignored folder stands for all that is in it."""
     listed = sorted(_ls(folder, "--others", "--ignored", "--exclude-standard", "--directory", where=where))
-    pairs = zip(listed, [*listed[1:], ""], strict=False)  # one that only holds such is named before them
+    pairs = zip(listed, [*listed[1:], ""], strict=False)  # a folder is listed right before what it holds
     return [name for name, after in pairs if not (name.endswith("/") and after.startswith(name))]
 
 
@@ -237,11 +239,11 @@ def _unread(folder: Path, done: subprocess.CompletedProcess[bytes]) -> NeedsDeci
 
 
 def _by_hotdeskignore(folder: Path, root: Path, names: list[str]) -> tuple[list[str], set[str]]:
-    """The names that stay, and those that a .hotdeskignore leaves out: one in the folder, in a folder in it,
-    or above it up to the repository's top.
+    """The names that stay, and those that a .hotdeskignore leaves out.
 
-    git is asked in an empty repository that holds nothing but these files as its .gitignore files: so their
-    rules reach into repositories inside the project, and are not mixed with git's own.
+    It may lie in the folder, in a folder in it, or above it up to the repository's top. git is asked in an
+    empty repository that holds only these files, as its .gitignore files: so their rules reach into
+    repositories inside the project and are not mixed with git's own.
     """
     below = {name for name in names if name.rpartition("/")[2] == IGNORE}
     if (folder / IGNORE).is_file():
@@ -258,12 +260,14 @@ def _by_hotdeskignore(folder: Path, root: Path, names: list[str]) -> tuple[list[
             rules = top / file.relative_to(root).parent / ".gitignore"
             rules.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, rules)
-        for name in names:  # of an empty folder git has to see that it is one
+        for name in names:  # git matches "name/" only where it sees a folder
             if stat.S_ISDIR(os.lstat(folder / name).st_mode):
                 (top / inside / name).mkdir(parents=True, exist_ok=True)
         (top / inside).mkdir(parents=True, exist_ok=True)
         mine = ("-c", "core.excludesFile=/dev/null")
-        if inside.parts and _matched(top, [inside.as_posix()], mine):  # it was asked for by name
+        if inside.parts and _matched(
+            top, [inside.as_posix()], mine
+        ):  # the folder itself is ignored, but was asked for by name
             for file in above:
                 (top / file.relative_to(root).parent / ".gitignore").unlink()
         prefix = f"{inside.as_posix()}/" if inside.parts else ""
@@ -276,14 +280,14 @@ def _by_hotdeskignore(folder: Path, root: Path, names: list[str]) -> tuple[list[
 
 
 class _Real:
-    """What stands under a name, not looked for through a link on the way there."""
+    """What a name refers to, without following links among its folders."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.folders: dict[str, bool] = {"": True}
 
     def kind(self, name: str) -> int | None:
-        """Its mode; None where there is no such thing."""
+        """Its mode; None if it does not exist."""
         if not self._is_folder(name.rpartition("/")[0]):
             return None
         try:
@@ -299,7 +303,7 @@ class _Real:
 
 
 def _empty_folders(folder: Path, but: set[str]) -> tuple[list[str], list[str]]:
-    """Folders without anything in them, and those that cannot be read, not looked for in those of `but`."""
+    """Empty folders, and those that cannot be read, except in the folders of `but`."""
     found, unreadable = list[str](), list[str]()
 
     def failed(error: OSError) -> None:
@@ -315,7 +319,7 @@ def _empty_folders(folder: Path, but: set[str]) -> tuple[list[str], list[str]]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Everything: files, links, and folders in which nothing is, or nothing that may be read."""
+    """Everything: files, links, and folders that are empty or unreadable."""
     failed: list[str] = []
     for at, folders, files in os.walk(folder, onerror=lambda error: failed.append(str(error.filename))):
         inside = os.path.relpath(at, folder)
@@ -337,7 +341,7 @@ def _described(folder: Path, names: Iterable[str]) -> Contents:
     for name in sorted({n for n in names if not _arriving(n)}, key=os.fsencode):
         try:
             told = os.lstat(folder / name)
-        except OSError:  # it went away just now
+        except OSError:  # it was deleted meanwhile
             continue
         if stat.S_ISSOCK(told.st_mode) or stat.S_ISBLK(told.st_mode) or stat.S_ISCHR(told.st_mode):
             unfit.append(name)

@@ -1,4 +1,4 @@
-"""The way that needs no rsync: tar over ssh, all of it each time. And what both ways say when they fail."""
+"""Copy files by tar over ssh where there is no rsync; and the errors of both ways of copying."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _NO_SPACE = 11  # rsync's exit statuses
 _NO_CONNECTION = {10, 12, 30, 35, 255}
 _FULL = re.compile(r"\((?:28|122)\)|No space left|Disk quota")
 _SOME = {1, 2}  # GNU tar: a file changed, or could not be read; all others are in the archive
-_ABSENT = 44  # the exit status of a line of ours at the desk
+_ABSENT = 44  # exit status of our shell line: the source does not exist
 
 
 def push(
     access: Access, given: Sequence[tuple[Path, Sequence[str]]], target: str, key: str
 ) -> tuple[str, ...]:
-    """Copy what is named, below each folder, into `target`; it takes its place when all of it is there.
+    """Copy the named files of each folder into `target`; they move into place when all have arrived.
 
-    The links here that are folders at the desk: those stayed.
+    Returns the links here that are folders at the desk: the folders stay.
     """
     at, kept = f".hotdesk/copying/{key}", list[str]()
     for folder, names in given:
@@ -78,8 +78,10 @@ def _piped(access: Access, argv: list[str], line: str, names: bytes) -> None:
 
 
 def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> tuple[list[str], list[str]]:
-    """Copy files and folders into `tree`, a folder here; those that do not exist at the desk, and why others
-    could not be read there."""
+    """Copy files and folders into `tree`, a folder here.
+
+    Returns the sources that do not exist at the desk, and why others could not be read there.
+    """
     absent, failed = list[str](), list[str]()
     for source in sources:
         at, name = (below, source) if below else (source, ".")
@@ -91,7 +93,7 @@ def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> tupl
         at, name = shlex.quote(plain(at)), shlex.quote(f"./{name.rstrip('/')}")
         line = (
             f"cd && cd -- {at} 2>/dev/null && test -e {name} || exit {_ABSENT}; "
-            # What is named comes, and not a link to it.
+            # Follow a source that is a link.
             f"n={name}; how=c; test ! -L {name} || if test -d {name}; then n={name}/.; else how=ch; fi; "
             'tar --version 2>/dev/null | grep -q GNU && exec tar -"$how"Sf - "$n" || exec tar -"$how"f - "$n"'
         )
@@ -129,7 +131,7 @@ def pull(access: Access, sources: Sequence[str], tree: Path, below: str) -> tupl
 
 @cache
 def _sparse() -> tuple[str, ...]:
-    """GNU tar keeps holes when it is told to; others do so by themselves, or cannot."""
+    """tar's option to keep holes: only GNU tar needs it; others do it by themselves, or cannot."""
     said = subprocess.run(["tar", "--version"], capture_output=True, text=True, check=False).stdout
     return ("-S",) if "GNU" in said else ()
 
@@ -138,23 +140,23 @@ def _sparse() -> tuple[str, ...]:
 
 
 def plain(path: str) -> str:
-    """A path that nobody takes for an option, or for another computer's."""
+    """A path that cannot be taken for an option or for HOST:PATH."""
     return path if path.startswith("/") else f"./{path}"
 
 
 def parts(path: str) -> list[str]:
-    """A path and the folders that it is in, the outermost first."""
+    """A path and its parent folders, outermost first."""
     words = path.strip("/").split("/")
     return ["/".join(words[:length]) for length in range(1, len(words) + 1)]
 
 
 def is_full(said: Sequence[str]) -> bool:
-    """Whether these words tell of a disk, or a quota, that is full."""
+    """Whether these messages say that a disk or a quota is full."""
     return any(_FULL.search(line) for line in said)
 
 
 def complain(status: int, said: Sequence[str], what: str, access: Access) -> None:
-    """Raise, unless it went well."""
+    """Raise the `HotdeskError` for a failed copy; return if `status` is 0."""
     if status == 0:
         return
     why = next((w for w in said if w.strip()), f"No reason is given (status {status}).")

@@ -1,12 +1,11 @@
-"""An address on this computer at which a desk's Jupyter answers.
+"""Give a desk's Jupyter an address on this computer, by a background ssh tunnel if the desk is elsewhere.
 
-Through an ssh in the background, where the desk's loopback is not ours. That something listens on a port does
-not say what it is, so a tunnel is believed for two reasons: its ssh answers on a control socket in the desk's
-own folder, after a login with the desk's pinned host key; and what answers through it takes a token that only
-the desk's owner can read at the desk.
+A listening port does not say who listens, so a tunnel is trusted for two reasons: its ssh answers on a
+control socket in the desk's own folder, after a login with the desk's pinned host key; and the server behind
+it accepts a token that only the desk's owner can read at the desk.
 
-desks/<desk>/tunnel        the local port, which stays the desk's for bookmarks and open tabs; where it led
-desks/<desk>/tunnel.ssh    the control socket, there while the tunnel is
+desks/<desk>/tunnel        the local port, kept for bookmarks and open tabs, and where the tunnel led
+desks/<desk>/tunnel.ssh    the control socket, while the tunnel is open
 desks/<desk>/tunnel.lock
 """
 
@@ -29,7 +28,7 @@ from hotdesk.core.loopback import usual_port
 from hotdesk.core.ports import Access
 from hotdesk.system import locked
 
-_SOCKET = "tunnel.ssh"  # relative, with the desk's folder as working directory: a socket's path must be short
+_SOCKET = "tunnel.ssh"  # relative to the desk's folder, the working directory: a socket's path must be short
 _LOGIN_SECONDS = 90.0  # somebody may have to type a second factor for a jump host
 _CONTROL_SECONDS = 10.0
 _END_SECONDS = 2.0
@@ -42,10 +41,10 @@ _SERVERS = (
 
 
 def notebook_url(access: Access, folder: Path) -> str:
-    """Jupyter's address; through a background ssh tunnel unless the desk's loopback is ours.
+    """Jupyter's address; through a background ssh tunnel unless the desk is on this computer.
 
-    A tunnel that leads to this desk is used again, and a new one has the old one's port where that is free.
-    Raises `Unreachable` when there is no tunnel, or when this desk's Jupyter does not answer through it.
+    An open tunnel to this desk is reused, and a new one takes the old one's port if that is free. Raises
+    `Unreachable` if no tunnel can be opened, or if this desk's Jupyter does not answer through it.
     """
     if access.notebook_here:
         return _url(access.notebook_port)
@@ -66,12 +65,12 @@ def notebook_url(access: Access, folder: Path) -> str:
 
 
 def is_open(folder: Path) -> bool:
-    """Whether the desk's tunnel is there and its ssh has not lost the desk."""
+    """Whether the desk's tunnel is open and its ssh is still connected."""
     return _runs(folder)
 
 
 def close(folder: Path) -> None:
-    """End the desk's tunnel; its port stays remembered. Harmless where there is none."""
+    """Close the desk's tunnel, remembering its port; idempotent."""
     if not (folder / _SOCKET).exists():
         return
     with socket.socket() as held:
@@ -80,21 +79,21 @@ def close(folder: Path) -> None:
             held.connect(("127.0.0.1", _remembered(folder)[0]))
         if _control(folder, "exit").returncode == 0:
             with contextlib.suppress(OSError):
-                held.recv(1)  # until its ssh has ended: its port is free then
-    (folder / _SOCKET).unlink(missing_ok=True)  # of an ssh that was killed
+                held.recv(1)  # returns when its ssh has ended and its port is free
+    (folder / _SOCKET).unlink(missing_ok=True)  # left by an ssh that was killed
 
 
 def forget(folder: Path) -> None:
-    """The same for a desk that is gone."""
+    """Close the tunnel and remove its files, for a desk that is gone."""
     close(folder)
     for name in ("tunnel", "tunnel.lock"):
         (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # there is more in it, or nothing at all
+    with contextlib.suppress(OSError):  # not empty, or not there
         folder.rmdir()
 
 
 def _alone(folder: Path) -> AbstractContextManager[bool]:
-    """One command at a time opens a desk's tunnel."""
+    """A lock, so that one command at a time opens a desk's tunnel."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return locked(folder / "tunnel.lock")
 
@@ -115,9 +114,9 @@ def _place(access: Access) -> str:
 
 
 def _open(access: Access, folder: Path, remembered: int) -> int:
-    """A new tunnel; its port here, which is remembered from now on."""
+    """Open a new tunnel; return its local port, which is remembered."""
     argv = ssh.ssh(access, "-f", "-N", use=Use.TUNNEL, changed={"ControlPath": _SOCKET})
-    # A file and no pipe: older clients keep their standard error open in the background.
+    # A file, not a pipe: older clients keep their standard error open in the background.
     with tempfile.TemporaryFile() as said:
         try:
             status = subprocess.run(
@@ -143,7 +142,7 @@ def _open(access: Access, folder: Path, remembered: int) -> int:
         done = _control(folder, "forward", "-L", forward)
         if done.returncode == 0:
             memory = folder / "tunnel"
-            memory.touch(0o600)  # as everything beside it: the doctor looks after that
+            memory.touch(0o600)  # private, like the files beside it; `doctor` checks that
             memory.write_text(f"{port} {_place(access)}")
             return port
         why = (done.stderr.strip().splitlines() or [""])[-1]
@@ -160,12 +159,12 @@ def _runs(folder: Path) -> bool:
 
 
 def _control(folder: Path, word: str, *extra: str) -> subprocess.CompletedProcess[str]:
-    """Tell the ssh in the background something. Nothing of the person's settings: it asks no host."""
+    """Send a control command to the background ssh, without the user's settings: it contacts no host."""
     return _over_socket(folder, "-O", word, *extra, "desk")
 
 
 def _over_socket(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    # Where the socket leads nowhere, ssh would connect by itself: to nothing, so.
+    # Without a control socket ssh would connect by itself; ProxyCommand=false makes that fail.
     argv = [ssh.program("ssh"), "-F", "/dev/null", "-S", _SOCKET, "-o", "ProxyCommand=false", *words]
     try:
         return subprocess.run(
@@ -186,7 +185,7 @@ def _over_socket(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _stranger(access: Access, folder: Path, port: int) -> str:
-    """Why what answers on that port is not this desk's Jupyter; "" where it is."""
+    """Why the server on that port is not this desk's Jupyter; "" if it is."""
     said = _over_socket(folder, "desk", shlex.join(["sh", "-c", _SERVERS]))
     if said.returncode != 0:
         return (said.stderr.strip().splitlines() or ["The tunnel's connection to the desk is lost."])[-1]
@@ -207,7 +206,7 @@ def _stranger(access: Access, folder: Path, port: int) -> str:
 
 
 def _servers(text: str) -> Iterator[dict[str, object]]:
-    """The objects of a text that holds one after another."""
+    """The JSON objects with a token in a text of several objects, one after another."""
     decoder, at = json.JSONDecoder(), text.find("{")
     while at >= 0:
         try:
@@ -221,7 +220,7 @@ def _servers(text: str) -> Iterator[dict[str, object]]:
 
 
 def _ask(port: int, token: str) -> int:
-    """The status that whatever listens there gives to a token. Raises `OSError` where it speaks no HTTP."""
+    """The HTTP status of a request with this token. Raises `OSError` if no HTTP server answers."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
