@@ -70,7 +70,7 @@ def test_how_far_the_reading_ahead_is(at: At) -> None:
     warm = {"files": 30, "of_files": 120, "bytes": 2_000_000_000, "seconds": 12.0, "done": False}
     assert at.says(warm=warm)["disk"].text.startswith("25% of the 120 files")
     done = at.says(warm={**warm, "files": 120, "done": True})["disk"].text
-    assert done == "120 files that were used last (2.0 GB) were read ahead in 12 s"
+    assert done == "the 120 most recently used files (2.0 GB) were read ahead in 12 s"
 
 
 def test_a_gpu_that_is_not_there_and_a_tool_that_could_not_be_had(at: At) -> None:

@@ -1,4 +1,4 @@
-"""What this computer has, as offers: its processors always, its GPU first where there is one."""
+"""This computer as offers: one for its processors, preceded by one for its GPU if it has one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NEEDED = ("argon2", "asyncssh", "blake3", "ipykernel", "jupyterlab", "pip", "ps
 
 
 def offers(want: Want) -> tuple[Offer, ...]:
-    """The rows that fit, best first."""
-    if want.disk_gib or want.image:  # it has the disk and the system that it has
+    """The offers that fit, best first."""
+    if want.disk_gib or want.image:  # neither can be chosen here
         return ()
     wished = conditions(wish(want, owned=True))
     if not sold_there(wished, Place("local", REGION, ZONE), Market.ON_DEMAND):
@@ -73,7 +73,7 @@ def _offer(kind: InstanceType) -> Offer:
 
 def _types() -> list[InstanceType]:
     gpu, count, memory_gib = _gpu()
-    # The same words for the processor in every price list.
+    # Architecture names as in the clouds' price lists.
     arch = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
     cpu = InstanceType(
         provider="local",
@@ -101,7 +101,7 @@ def _memory_gib() -> float:
 
 
 def _gpu() -> tuple[str, int, float]:
-    """Name, count and memory in GiB of the first kind of GPU; an empty name without one."""
+    """Model, count and memory in GiB of the first model of GPU; an empty model without one."""
     if tool := shutil.which("nvidia-smi"):
         try:
             done = subprocess.run(
@@ -121,7 +121,7 @@ def _gpu() -> tuple[str, int, float]:
 
 
 def read_nvidia(text: str) -> tuple[str, int, float]:
-    """The same from what `nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits` prints."""
+    """Parse what `nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits` prints."""
     rows = [line.rpartition(",") for line in text.splitlines() if "," in line]
     if not rows:
         return "", 0, 0.0

@@ -1,9 +1,9 @@
-"""Where everything of the local provider lies, below one folder that no other user can open.
+"""Paths of the local provider's files, below one folder that only its owner can open.
 
 machines/<id>/   machine.json (written first), run.json, run.lock, prepared, supervisor.log
-disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; a virtual environment names its own
-                 path, so a desk's disk always lies at the same one
-disks/<desk>.json  whose disk it is, for the day on which the machine's folder is lost
+disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; always at the same path, because a
+                 virtual environment contains its own
+disks/<desk>.json  which machine the disk belongs to, should the machine's folder be lost
 images/<id>.json, <id>.manifest, <id>.lock
 store/           the content of all images
 trash/           what is being deleted
@@ -21,7 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\Z")
 
 
 def plain(name: str) -> bool:
-    """Whether a name can be a file's own name here: no path, nothing hidden."""
+    """Whether a name is a plain file name: no path, not hidden."""
     return bool(_ID.match(name))
 
 
@@ -63,7 +63,7 @@ class Folders:
         return self.disks / f"{desk}.json"
 
     def half_restored(self, desk: str) -> Path:
-        """Where a disk is built before it is whole and moves to its place."""
+        """Where a disk is restored before it is complete and renamed."""
         return self.disks / f".{desk}.restoring"
 
     def image(self, id_: str) -> Path:
@@ -76,7 +76,7 @@ class Folders:
         return self.images / f"{id_}.lock"
 
     def make(self) -> None:
-        """The folders themselves; making them twice is making them once."""
+        """Create the folders; idempotent."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.machines, self.disks, self.images, self.trash):
             folder.mkdir(mode=0o700, exist_ok=True)

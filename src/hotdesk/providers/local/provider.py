@@ -1,7 +1,7 @@
 """Desks on this computer: no account, no root, nothing to pay.
 
-Each call writes down what is ordered, starts a worker that outlives it, and returns. A machine's lock says
-whether it lives; its folder says everything else. See `folders.py` for the layout.
+Each call records the order, starts a worker process that outlives it, and returns. A machine's lock says
+whether it is alive; its folder says everything else. See `paths.py` for the layout.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hotdesk.system import is_locked, locked, reap
 if TYPE_CHECKING:
     from hotdesk.providers.registry import Context
 
-_FRESH_BYTES = 50_000_000  # what a desk writes by itself, with room to breathe
+_FRESH_BYTES = 50_000_000  # what an empty desk needs, with some margin
 
 
 def make(context: Context) -> Local:
@@ -116,7 +116,7 @@ class Local:
                 raise Refused(Kind.MISMATCH, f"{id_} was already launched with another order")
             if self._ending(id_):
                 raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=1.0)
-            if self._run(id_) is None:  # the second half of an order, also of one that was interrupted
+            if self._run(id_) is None:  # also continues an order that was interrupted
                 self._start(present)
         return id_
 
@@ -136,7 +136,7 @@ class Local:
                 raise Refused(Kind.NOT_READY, f"{instance_id} is still stopping", seconds=0.5)
             if self._being_baked(instance_id):
                 raise Refused(Kind.NOT_READY, f"an image of {instance_id} is being taken", seconds=1.0)
-            self._keys(machine.order.desk)  # whole again, should somebody have deleted them
+            self._keys(machine.order.desk)  # recreated if they were deleted
             self._start(machine)
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
@@ -147,7 +147,7 @@ class Local:
             return
         tidy = self._delete_in_order(kind, name, keep_disk=keep_disk)
         if tidy is not None:
-            tidy()  # what takes longer than a moment, and holds nobody up
+            tidy()  # the slow part, without the order lock
 
     def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
         from hotdesk.snapshots.rmtree import remove_tree
@@ -170,13 +170,18 @@ class Local:
         return None
 
     def _check_place(self, order: LaunchOrder) -> None:
-        """Raise `Refused` when the desk's disk is somebody else's, or would not fit. Under the order lock."""
+        """Raise `Refused` if the desk already has a machine or a disk, or the disk is too full.
+
+        Called under the order lock.
+        """
         for id_ in looking.names(self.folders.machines):
             other = self._machine(id_)
             if other and other.order.desk == order.desk:
                 if self._ending(id_):
                     raise Refused(Kind.NOT_READY, f"{id_} is still being deleted", seconds=0.5)
-                if looking.lost_its_disk(self.folders, id_, other):  # never to be taken for the new disk's
+                if looking.lost_its_disk(
+                    self.folders, id_, other
+                ):  # it must not be taken for the new disk's machine
                     (self.folders.machine(id_) / "machine.json").unlink()
                     continue
                 raise Refused(Kind.MISMATCH, f"{order.desk} already has a machine: {id_}")
@@ -197,7 +202,7 @@ class Local:
             )
 
     def _start(self, machine: records.Machine) -> None:
-        """Start a supervisor, unless one lives. Under the order lock."""
+        """Start a supervisor, unless one is running. Called under the order lock."""
         folder, desk = self.folders.machine(machine.id), machine.order.desk
         lock_fd = locks.take(folder / "run.lock")
         if lock_fd is None:
@@ -232,7 +237,7 @@ class Local:
             os.close(lock_fd)
 
     def _end(self, id_: str) -> None:
-        """Start the worker that stops a machine, and deletes it if that is written down; unless one lives."""
+        """Start the worker that stops (and, given ending.json, deletes) a machine, unless one is running."""
         folder = self.folders.machine(id_)
         lock_fd = locks.take(folder / "end.lock")
         if lock_fd is None:
@@ -327,7 +332,7 @@ class Local:
         )
 
     def _check_source(self, order: BakeOrder) -> None:
-        """Raise `Refused` unless the order's source is there, is off, and was last started when it says."""
+        """Raise `Refused` unless the order's source exists, is off, and was not started since the order."""
         desk = order.desk
         if order.source_id == looking.disk_id(desk):
             if not any(d.id == order.source_id for d in self.survey().disks):
@@ -353,11 +358,11 @@ class Local:
         return False
 
     def _delete_image(self, id_: str) -> Callable[[], None]:
-        """Remove an image, under the order lock; what is left to do is to forget its content."""
+        """Remove an image, under the order lock; return the rest of the work, which drops its content."""
         from hotdesk.providers.local.runtime import terminator
 
         terminator.end_worker(self.folders.image_lock(id_), seconds=0.0)
-        # The record first: an image without a record is nothing, one without content would look whole.
+        # The record first: without a record there is no image; without content one would look complete.
         for path in (
             self.folders.image(id_),
             self.folders.manifest(id_),
@@ -365,16 +370,18 @@ class Local:
             self.folders.image_lock(id_),
         ):
             path.unlink(missing_ok=True)
-        for path in self.folders.images.glob(f"{id_}.*.new"):  # of a baker that was killed while writing
+        for path in self.folders.images.glob(
+            f"{id_}.*.new"
+        ):  # left by a worker that was killed while writing
             path.unlink(missing_ok=True)
         return self._forget
 
     def _forget(self) -> None:
-        """Drop whatever content no image holds."""
+        """Drop the content that no image uses."""
         from hotdesk.snapshots import snapshot
 
         with locked(self.folders.root / "store.lock", wait=False) as free:
-            # Somebody who is just writing or reading keeps everything; the next deletion tidies up.
+            # While an image is read or written everything is kept; the next deletion tidies up.
             if free and self.folders.store.is_dir():
                 snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
 
@@ -390,7 +397,7 @@ class Local:
         self.folders.disk_record(desk).unlink(missing_ok=True)
 
         def tidy() -> None:
-            if owner is not None:  # its machine may live, although somebody deleted its folder
+            if owner is not None:  # its machine may be running although its folder was deleted
                 from hotdesk.providers.local.runtime import processes
 
                 mark = records.mark_of(self.folders.machine(owner.machine))
@@ -400,7 +407,7 @@ class Local:
         return tidy
 
     def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
-        """A definite no, when even the first record could not be written."""
+        """Raise `Refused` because even the first record could not be written."""
         from hotdesk.snapshots.rmtree import remove_tree
 
         remove_tree(path)
@@ -413,10 +420,10 @@ class Local:
             else f"ls -ld {shlex.quote(str(path.parent))}   # make it yours to write; then the same again",
         ) from error
 
-    # ---- small questions -------------------------------------------------------------------------
+    # ---- records and locks -------------------------------------------------------------------------
 
     def _in_order(self) -> contextlib.AbstractContextManager[bool]:
-        """One order at a time on this computer; each takes milliseconds."""
+        """The order lock: one order at a time on this computer, for milliseconds."""
         self.folders.make()
         return locked(self.folders.root / "order.lock")
 

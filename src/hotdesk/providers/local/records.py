@@ -1,4 +1,4 @@
-"""What is written down about machines, disks and images: small JSON files, each replaced in one move."""
+"""Records of machines, disks and images: small JSON files, each replaced atomically."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hotdesk.core.ports import Keys
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.system import fsync, write_atomically
 
-#: What an operating system says when nothing more can be written.
+#: Errors of a full disk or an exhausted quota.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 V = TypeVar("V", bound=Value)
 
 
 class Machine(Value, frozen=True):
-    """A machine that was ordered. Written before anything of it is made, and never changed."""
+    """A machine that was ordered. Written before anything else of it, and never changed."""
 
     id: str
     order: LaunchOrder
@@ -32,12 +32,12 @@ class Machine(Value, frozen=True):
 
 
 def mark_of(folder: Path) -> str:
-    """What stands in the environment of each process of the machine in that folder, and of no others."""
+    """A value that marks the environment of every process of the machine in this folder, and of no other."""
     return f"{folder.name}:{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
 class Run(Value, frozen=True):
-    """A machine's last start, and how far it came. Written by its supervisor once that lives."""
+    """A machine's last start and its progress. Written by its supervisor once that is running."""
 
     started_at: float
     phase: str = "starting"  # starting | ready | stopping | stopped
@@ -45,18 +45,18 @@ class Run(Value, frozen=True):
     notebook_port: int = 0
     progress: float | None = None
     reason: str = ""
-    fix: str = ""  # where its owner must do something before the next start
+    fix: str = ""  # what its owner must do before the next start, if anything
 
 
 class Ports(Value, frozen=True):
-    """Where a desk was last reached. It lies on the disk, so that a resumed desk has the same address."""
+    """The desk's last ports. Kept on its disk, so that a resumed desk keeps its address."""
 
     ssh: int = 0
     notebook: int = 0
 
 
 class Owner(Value, frozen=True):
-    """Whose disk a disk is."""
+    """The desk and the machine that a disk belongs to."""
 
     desk: str
     machine: str
@@ -65,19 +65,19 @@ class Owner(Value, frozen=True):
 
 
 class Ending(Value, frozen=True):
-    """A machine that is to be deleted. From then on it can only be deleted further."""
+    """Mark a machine for deletion, which cannot be undone."""
 
     keep_disk: bool = False
 
 
 class Picture(Value, frozen=True):
-    """An image, and how far its taking or its reading back came."""
+    """An image, and the progress of baking or verifying it."""
 
     order: BakeOrder
     taken_at: float
     phase: str = "baking"  # baking | baked | verifying | failed
     verified: bool = False
-    reads: int = 0  # how often reading it back was begun
+    reads: int = 0  # attempts to verify it
     size_bytes: int = 0
     stored_bytes: int = 0
     progress: float | None = None
@@ -88,9 +88,9 @@ class Picture(Value, frozen=True):
 
 
 def write(path: Path, value: Value, *, durable: bool = True) -> None:
-    """Replace a record. Whoever reads finds the old or the new one, also after a power cut if `durable`.
+    """Replace a record atomically; it survives a power cut if `durable`.
 
-    On a full disk, a record that is there is written over in its place: "full" can be said when it is.
+    On a full disk an existing record is overwritten in place, so that "disk full" itself can be recorded.
     """
     data = msgspec.json.encode(value)
     try:
@@ -110,7 +110,7 @@ def write(path: Path, value: Value, *, durable: bool = True) -> None:
 
 
 def read(path: Path, type_: type[V]) -> V | None:
-    """The record, or `None` when there is none or it cannot be understood."""
+    """The record, or `None` if it is missing or unreadable."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=type_)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):

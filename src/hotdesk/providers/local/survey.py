@@ -1,4 +1,4 @@
-"""The survey: everything that is there, read from folders and locks within milliseconds."""
+"""Survey the local provider: all its resources, read from folders and locks within milliseconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hotdesk.providers.local.paths import Folders, plain
 from hotdesk.system import is_locked
 
 PROVIDER, REGION, ZONE = "local", "local", "here"
-READS = 3  # of an image, each begun and never ended, before it counts as failed
+READS = 3  # unfinished attempts to verify an image before it counts as failed
 
 _GIB = 2.0**30
 
@@ -37,7 +37,7 @@ def survey(folders: Folders) -> Survey:
 
 
 def names(folder: Path) -> list[str]:
-    """What lies in a folder, in order; nothing when there is none."""
+    """The names in a folder, sorted; none if it does not exist."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(entry.name for entry in os.scandir(folder))
     return []
@@ -47,11 +47,11 @@ def names(folder: Path) -> list[str]:
 
 
 class _Machine:
-    """One machine's folder, looked at once: which of its locks are held, and then its record."""
+    """One machine's folder, read once: which of its locks are held, then its record."""
 
     def __init__(self, folder: Path, folders: Folders) -> None:
         self.folder = folder
-        # Locks first: a supervisor that ends between the two looks has left its last words in the record.
+        # Locks first: a supervisor that ends between the two reads has written its final state to the record.
         self.lives, self.ends = is_locked(folder / "run.lock"), is_locked(folder / "end.lock")
         self.record = records.read(folder / "machine.json", records.Machine)
         if self.record and self.off and _lost(folder, folders.disks / self.record.order.desk):
@@ -63,9 +63,9 @@ class _Machine:
 
 
 def lost_its_disk(folders: Folders, id_: str, machine: records.Machine) -> bool:
-    """Whether somebody deleted the disk of a machine that is off.
+    """Whether the disk of a machine that is off was deleted by hand.
 
-    Started again it would have an empty one, whose image would then be taken for the newest work.
+    Started again, the machine would have an empty disk, whose image would count as the newest work.
     """
     folder = folders.machine(id_)
     off = not is_locked(folder / "run.lock") and not is_locked(folder / "end.lock")
@@ -77,7 +77,7 @@ def _lost(folder: Path, disk: Path) -> bool:
     return (
         not (folder / "ending.json").exists()
         and not disk.exists()
-        and (folder / "prepared").exists()  # last: a deletion that goes on meanwhile removes it first
+        and (folder / "prepared").exists()  # checked last: a concurrent deletion removes it first
     )
 
 
@@ -113,18 +113,18 @@ def _version(folder: Path) -> str:
     return ""
 
 
-#: How the reason of a machine begins that was ended by the watch at the desk (guest/idle.py).
+#: Prefixes of the reasons for which the watch at the desk ends its machine (guest/idle.py).
 _OWN_END = ("idle ", "its lease ", "deadline:")
 
 
 def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, records.Run | None]:
-    """A machine's phase, progress, reason and last start. Locks say who lives, records say what they do."""
+    """A machine's phase, progress, reason and last start, from its locks and records."""
     folder = folders.machine(id_)
     return _now(folder, lives=is_locked(folder / "run.lock"), ends=is_locked(folder / "end.lock"))
 
 
 def _now(folder: Path, *, lives: bool, ends: bool) -> tuple[Phase, float | None, str, records.Run | None]:
-    """What a machine does; its locks were looked at before."""
+    """The same, with the locks read before."""
     run = records.read(folder / "run.json", records.Run)
     if (folder / "ending.json").exists():
         return (
@@ -151,7 +151,7 @@ def _now(folder: Path, *, lives: bool, ends: bool) -> tuple[Phase, float | None,
 
 
 def last_line(log: Path) -> str:
-    """What a log said last."""
+    """The last line of a log that is not blank, or "none"."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4000))
         lines = file.read().decode("utf-8", "replace").split("\n")
@@ -167,7 +167,7 @@ def disk_id(desk: str) -> str:
 
 
 def _disks(folders: Folders, machines: dict[str, _Machine]) -> Iterator[Disk]:
-    """Disks whose machine is gone. One that nobody wrote a record of may be somebody's only copy."""
+    """Disks whose machine is gone; without a record too, as one may be the only copy of somebody's work."""
     with_machine = {machine.record.order.desk for machine in machines.values() if machine.record}
     root = folders.disks
     for desk in names(root):
@@ -188,7 +188,7 @@ def _disks(folders: Folders, machines: dict[str, _Machine]) -> Iterator[Disk]:
 
 
 def _next_generation(folders: Folders, desk: str) -> int:
-    """Later than every image, so that no image is taken for a newer copy of an unknown disk."""
+    """A generation above that of every image, so that none counts as newer than a disk without a record."""
     return 1 + max(
         (i.generation for i in _images(folders, names(folders.images)) if i.desk == desk), default=0
     )
@@ -201,7 +201,7 @@ def _images(folders: Folders, files: list[str]) -> Iterator[Image]:
     for file in files:
         if file.endswith(".json"):
             id_ = file.removesuffix(".json")
-            # The lock before the record: whoever ends between the two looks has written down the end.
+            # The lock before the record: a worker that ends between the two reads has recorded its end.
             busy = is_locked(folders.image_lock(id_))
             if picture := records.read(folders.image(id_), records.Picture):
                 yield _image(folders, id_, picture, busy=busy)
@@ -262,11 +262,11 @@ def _desk_of(name: str) -> str:
 
 
 def _leftovers(folders: Folders, machines: dict[str, _Machine], files: list[str]) -> Iterator[Leftover]:
-    """What an interrupted deletion or an interrupted order has left."""
+    """What interrupted deletions and orders left behind."""
     for id_, machine in machines.items():
         folder, record = machine.folder, machine.record
         whole = record is not None and not (folder / "ending.json").exists()
-        if whole or machine.ends or is_locked(folder / "end.lock"):  # or somebody is at it
+        if whole or machine.ends or is_locked(folder / "end.lock"):  # or being deleted now
             continue
         if record is None:
             kind = "machine without its disk" if (folder / "prepared").exists() else ""

@@ -1,4 +1,4 @@
-"""The local cloud's own clock: `started_at` and `taken_at` are read here, and nowhere else."""
+"""The local provider's clock, the only source of `started_at` and `taken_at`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 
 def wall() -> float:
-    """Seconds since the epoch by this computer, which is the cloud that a local desk lives in."""
+    """Seconds since the epoch, by this computer."""
     return time.time()  # noqa: TID251 - a cloud has its own clock, and this is it
 
 
 def after(*earlier: float) -> float:
-    """Now, and strictly later than every one of `earlier`, even when the clock was set back."""
+    """Now, or 1 ms after the latest of `earlier` if the clock was set back."""
     return max(wall(), *(moment + 0.001 for moment in earlier)) if earlier else wall()
 
 
@@ -21,5 +21,5 @@ def pause(seconds: float) -> None:
 
 
 def ticks() -> float:
-    """Seconds on a clock that is never set: for limits inside one process."""
-    return time.monotonic()  # noqa: TID251 - limits of a worker, never compared with anything stored
+    """Seconds on a monotonic clock, for time limits inside one process."""
+    return time.monotonic()  # noqa: TID251 - for time limits, never compared with anything stored

@@ -1,6 +1,6 @@
-"""What a process at a desk finds in its environment, and the desk's first files.
+"""The environment of processes at a desk, and the first files of its home.
 
-The list says what may come in from outside: the owner's cloud credentials and tokens may not.
+Only listed variables are passed on: the owner's cloud credentials and tokens are not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 
 from hotdesk.providers.local.runtime.processes import MARK
 
-#: What reaches a desk: language, time zone, network (proxies, authorities, package indexes), libraries, and
-#: what changes a program's numbers, so that it computes at the desk what it computes beside it (docs/run.md).
+#: Variables passed on to a desk: language, time zone, network (proxies, certificate authorities, package
+#: indexes), libraries, and what affects numerical results, so that a program computes the same at the desk
+#: as outside it (docs/run.md).
 _LET_IN = re.compile(
     r"LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|USER|LOGNAME|SHELL|COLORTERM|LD_LIBRARY_PATH"
     r"|(?i:(https?|ftp|all|no)_proxy)"
@@ -62,21 +63,23 @@ def of_desk(disk: Path, desk: str, mark: str, outside: Mapping[str, str], *, gpu
         "XDG_RUNTIME_DIR": str(disk / "run"),
         "TMUX_TMPDIR": str(tmux_folder(disk, mark)),
         "JUPYTER_CONFIG_DIR": str(disk / "jupyter" / "config"),
-        "JUPYTER_CONFIG_PATH": str(home / ".jupyter"),  # where their own settings are at a rented machine
+        "JUPYTER_CONFIG_PATH": str(
+            home / ".jupyter"
+        ),  # where the user's own settings are on a rented machine
         "JUPYTER_DATA_DIR": str(disk / "jupyter" / "data"),
         "JUPYTER_RUNTIME_DIR": str(disk / "jupyter" / "runtime"),
-        "JUPYTER_PREFER_ENV_PATH": "0",  # else the kernel of hotdesk's own environment would come first
+        "JUPYTER_PREFER_ENV_PATH": "0",  # else the kernel of hotdesk's environment would win
     }
     own_pip = Path(outside.get("HOME", "/nonexistent")) / ".config" / "pip" / "pip.conf"
     if "PIP_CONFIG_FILE" not in inside and own_pip.is_file():
-        inside["PIP_CONFIG_FILE"] = str(own_pip)  # a mirror that the owner has chosen holds at the desk too
+        inside["PIP_CONFIG_FILE"] = str(own_pip)  # the owner's package mirror applies at the desk too
     if not gpu:
         inside["CUDA_VISIBLE_DEVICES"] = ""
     return inside
 
 
 def shell(outside: Mapping[str, str]) -> str:
-    """The owner's shell, where it can be run."""
+    """The owner's shell, if it is executable, else bash or sh."""
     for candidate in (outside.get("SHELL", ""), "/bin/bash", "/bin/sh"):
         if Path(candidate).is_absolute() and os.access(candidate, os.X_OK):
             return candidate
@@ -84,7 +87,7 @@ def shell(outside: Mapping[str, str]) -> str:
 
 
 def _path(outside: Mapping[str, str]) -> list[str]:
-    """The outer PATH without hotdesk's own environment: what runs at the desk is the desk's."""
+    """The outer PATH without hotdesk's own environment, whose programs are not for the desk."""
     own = {str(Path(sys.prefix) / "bin"), str(Path(outside.get("VIRTUAL_ENV", sys.prefix)) / "bin")}
     usual = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
     outer = outside.get("PATH", usual).split(os.pathsep)
@@ -92,7 +95,7 @@ def _path(outside: Mapping[str, str]) -> list[str]:
 
 
 def tmux_folder(disk: Path, mark: str) -> Path:
-    """Where the desk's tmux sockets lie: on its disk, or elsewhere when that path is too long for one."""
+    """The folder of the desk's tmux sockets: on its disk, unless that path is too long for a socket."""
     inside = disk / "run"
     socket = inside / f"tmux-{os.getuid()}" / "default"
     if len(os.fsencode(socket)) <= _SOCKET_PATH_LIMIT:
@@ -100,7 +103,7 @@ def tmux_folder(disk: Path, mark: str) -> Path:
     return Path(tempfile.gettempdir()) / f"hotdesk-{os.getuid()}-{mark.rpartition(':')[2]}"
 
 
-#: An environment that the person's own files activate stays in front: it is what they have in a terminal.
+#: An environment that the user's own files activate stays first on the PATH, as in their terminal.
 _SHELL_START = """\
 # Written at each start of the desk; your own lines belong into ~/.bashrc or ~/.zshrc.
 hotdesk_folder=${{VIRTUAL_ENV:-$CONDA_PREFIX}}
@@ -133,7 +136,7 @@ _FIRST_FILES = {
     ".tmux.conf": 'set -g default-command "exec $SHELL"\nset -g mouse on\nset -g history-limit 50000\n',
 }
 _EARLIER_START = '. "$JUPYTER_CONFIG_DIR/shell-start"'
-#: First files of earlier versions that do harm now. Where nobody has changed one, it is replaced.
+#: First files of earlier versions that are harmful now; replaced unless the user has changed them.
 _EARLIER = {
     ".profile": _FIRST_FILES[".profile"].replace('. "$HOTDESK_START"', _EARLIER_START),
     ".bashrc": f'{_EARLIER_START}\ncase "$-" in *i*)\n'
@@ -175,7 +178,7 @@ def _start_file(disk: Path) -> Path:
 
 
 def write_start(disk: Path, inside: Mapping[str, str]) -> None:
-    """What brings the desk's PATH back in a shell (POSIX), whatever its start files have done to it."""
+    """Write the POSIX shell lines that restore the desk's PATH after the shell's start files."""
     quote = shlex.quote
     text = _SHELL_START.format(
         env=quote(str(disk / "env")),
@@ -186,7 +189,7 @@ def write_start(disk: Path, inside: Mapping[str, str]) -> None:
 
 
 def clear_up(disk: Path, mark: str) -> None:
-    """Remove what only a running machine needs."""
+    """Remove a tmux folder that lies outside the disk."""
     outside = tmux_folder(disk, mark)
     if outside != disk / "run":
         shutil.rmtree(outside, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""The worker that takes an image, or reads one back.
+"""The worker process that bakes or verifies an image.
 
     python -m hotdesk.providers.local.runtime.imager STATE bake|verify IMAGE
 
-It holds the image's lock; an image whose baker has died unfinished is a failed one.
+It holds the image's lock; an unfinished image whose worker has died counts as failed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Baker:
             self.tell(durable=False, progress=round(share, 3), reason=words)
 
     def work(self, what: Callable[[], None]) -> int:
-        """Do it, and write down how it ended, whatever happens."""
+        """Run `what` and record how it ended, whatever happens; return the exit status."""
         try:
             with locked(self.folders.root / "store.lock", shared=True):
                 what()
@@ -65,7 +65,7 @@ class Baker:
         self.tell(phase="failed", verified=False, progress=None, kind=kind, reason=reason)
 
     def bake(self) -> None:
-        """The source's present content, as an image that is still to be read back."""
+        """Capture the source's present content, as an image still to be verified."""
         source = self.picture.order.source_id
         machine = records.read(self.folders.machine(source) / "machine.json", records.Machine)
         manifest = self.folders.manifest(self.id)
@@ -73,7 +73,7 @@ class Baker:
         if machine is not None:
             from hotdesk.providers.local.runtime import processes
 
-            processes.end_all(machine.mark)  # of a machine that was killed: they would write on
+            processes.end_all(machine.mark)  # left by a machine that was killed: they could still write
             if not (self.folders.machine(source) / "prepared").exists():
                 self._bake_unused(machine, manifest)
                 return
@@ -92,7 +92,7 @@ class Baker:
         )
 
     def _end_strays(self) -> None:
-        """The machine that used this disk may live, although somebody deleted its folder."""
+        """End the machine that used this disk: it may be running although its folder was deleted."""
         from hotdesk.providers.local.runtime import processes
 
         owner = records.read(self.folders.disk_record(self.picture.order.desk), records.Owner)
@@ -101,7 +101,7 @@ class Baker:
             processes.end_stray(self.folders.root.parent, owner.machine, mark)
 
     def _bake_unused(self, machine: records.Machine, manifest: Path) -> None:
-        """A machine whose disk was never whole has exactly the content that it was ordered with."""
+        """Bake a machine whose disk was never completed: its content is that of its order."""
         if image := machine.order.image_id:
             write_atomically(manifest, self.folders.manifest(image).read_bytes(), durable=True)
             old = records.read(self.folders.image(image), records.Picture)
@@ -116,7 +116,7 @@ class Baker:
         self.tell(phase="baked", progress=None, reason="")
 
     def _previous(self) -> Path | None:
-        """The newest whole image of this desk: what did not change since need not be read again."""
+        """The newest complete image of this desk, so that unchanged files are not read again."""
         best: tuple[int, float, str] | None = None
         for path in self.folders.images.glob("*.json"):
             other = records.read(path, records.Picture)

@@ -1,7 +1,7 @@
-"""JupyterLab for one desk: the desk's own environment computes, and hotdesk's own installation serves.
+"""Run JupyterLab for one desk: kernels in the desk's environment, the server from hotdesk's installation.
 
-A desk whose environment has a JupyterLab of its own is served by that: then the server parts of extensions
-(jupyterlab-git's, jupyterlab-lsp's) can be installed at the desk. Both are given the same settings.
+A desk whose environment has a JupyterLab of its own is served by that one, so that server extensions
+(jupyterlab-git, jupyterlab-lsp) can be installed at the desk. Both servers get the same settings.
 """
 
 from __future__ import annotations
@@ -73,11 +73,10 @@ c.KernelSpecManager.ensure_native_kernel = False
 c.LabApp.extension_manager = "readonly"
 """
 
-# Two things are left out, as JupyterLab leaves them out where they are missing. An optional check of the
-# schema library builds a grammar when it is imported: 1.0 of the 2.4 seconds of processor time that
-# JupyterLab 4.6 takes to start. And node, where it is installed, tells the settings of a build: 0.36 s.
-# The empty entry of the path is the folder that it starts in: a random.py in somebody's home must not take
-# the place of Python's own.
+# Two optional parts are disabled, as if they were not installed. rfc3987_syntax, a check of the schema
+# library, builds a grammar at import: 1.0 of the 2.4 seconds of processor time that JupyterLab 4.6 takes to
+# start. And node, if installed, is asked for its build settings: 0.36 s.
+# The empty entry of sys.path is the working folder: a random.py in the home must not shadow Python's own.
 _MAIN = (
     "import sys; sys.path[:1] = filter(None, sys.path[:1]); sys.modules['rfc3987_syntax'] = None; "
     "from jupyterlab import commands; "
@@ -87,7 +86,7 @@ _MAIN = (
 
 
 def write_kernel(disk: Path, desk: str) -> None:
-    """The kernel that is always offered, and the first: the desk's own Python."""
+    """Write the default kernel: the desk's own Python."""
     python = str(disk / "env" / "bin" / "python")
     spec = {
         "argv": [
@@ -106,7 +105,7 @@ def write_kernel(disk: Path, desk: str) -> None:
 
 
 def silence_news(disk: Path) -> None:
-    """No question about announcements at the first sign-in, and nothing fetched for them."""
+    """Disable JupyterLab's announcements: no question at the first sign-in, nothing fetched."""
     quiet = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     _write(disk / "jupyter" / "config" / "labconfig" / "page_config.json", quiet)
 
@@ -127,10 +126,10 @@ def write_config(
     lifeline: int,
     plain: bool = False,
 ) -> None:
-    """The server's settings, readable by their owner only: the password's hash is among them.
+    """Write the server's settings, readable by their owner only: they hold the password's hash.
 
-    `plain` leaves out the settings of the owner's home: one that keeps Jupyter from starting must not keep
-    the desk.
+    `plain` ignores the settings in the owner's home, so that a setting that prevents Jupyter from starting
+    does not make the desk unusable.
     """
     data, env = disk / "jupyter" / "data", disk / "env"
     text = _CONFIG.format(
@@ -138,7 +137,7 @@ def write_config(
         places=[str(data), str(env / "share" / "jupyter")],
         python=str(env / "bin" / "python"),
         home=str(disk / "home"),
-        cookie=str(disk / "jupyter" / "cookie_secret"),  # goes along in images: a login outlives a park
+        cookie=str(disk / "jupyter" / "cookie_secret"),  # part of images, so that a login survives a park
         shell=shell,
         header=MARK_HEADER,
         mark=mark,
@@ -153,7 +152,7 @@ def write_config(
 
 
 def own(disk: Path) -> str:
-    """The version of the JupyterLab in the desk's own environment that takes these settings (4 or later)."""
+    """The version of the desk's own JupyterLab if it takes these settings (4 or later), else ""."""
     version = python_env.installed(disk / "env", "jupyterlab")
     first = version.partition(".")[0]
     return version if first.isdigit() and int(first) >= 4 else ""
@@ -168,7 +167,7 @@ async def start(
     *,
     python: str = sys.executable,
 ) -> asyncio.subprocess.Process:
-    """A running server of that Python's JupyterLab, which answers some seconds later."""
+    """Start that Python's JupyterLab; it answers some seconds later."""
     return await asyncio.create_subprocess_exec(
         python,
         "-c",

@@ -1,7 +1,7 @@
-"""Locks that say who is alive: the kernel frees them when their holder dies, however it dies.
+"""Liveness locks: the kernel frees them when the worker that holds one dies, however it dies.
 
-A worker inherits its locked file from whoever starts it, so there is no moment at which a machine that is
-being started looks dead. The file holds the worker's process id, which is believed only while it is locked.
+A worker inherits its locked file from the process that starts it, so that a machine never looks dead while it
+is being started. The file holds the worker's process id, which is valid only while the file is locked.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from hotdesk.system import flock, is_locked
 
 
 def take(path: Path) -> int | None:
-    """The locked file, to be handed to a worker; `None` when a worker holds it already.
+    """Lock a file to be handed to a worker; `None` if a worker holds it already.
 
-    To be called under the order lock: then nobody else can be taking it, and an exclusive lock that is
-    asked for after the look waits only for those who look.
+    Call it under the order lock: then nobody else takes it, and waiting for the exclusive lock means waiting
+    only for processes that test it.
     """
     if is_locked(path):
         return None
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # A number that is surely not the worker's own: moving a file to its own number would not open it
-        # for the worker everywhere.
+        # Not the number it has in the worker: a dup2 onto the same number would not clear close-on-exec on
+        # every system.
         high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
     finally:
         os.close(fd)
@@ -34,7 +34,7 @@ def take(path: Path) -> int | None:
 
 
 def worker_pid(path: Path) -> int | None:
-    """The process that holds the lock, or `None` when nobody does or it has not said so yet."""
+    """The process that holds the lock; `None` if it is free or its holder has not signed yet."""
     if not is_locked(path):
         return None
     try:
@@ -44,5 +44,5 @@ def worker_pid(path: Path) -> int | None:
 
 
 def sign(fd: int, pid: int) -> None:
-    """Write into a locked file who holds it."""
+    """Write the holder's process id into a locked file."""
     os.pwrite(fd, b"%d" % pid, 0)

@@ -1,7 +1,7 @@
-"""Finding and ending everything that a machine has started, by the mark in its environment.
+"""Find and end all processes of a machine, by the mark in their environment.
 
-A process that leaves its session and its parent still carries the environment it was started with.
-Below a living supervisor even that is not needed: whatever it started comes back to it when orphaned.
+A process that leaves its session and its parent still has the environment it was started with. Below a
+running supervisor the mark is not needed: orphaned descendants are re-parented to it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hotdesk.providers.local.runtime import clock
 
 MARK = "HOTDESK_MACHINE"
 _POLITE_SECONDS = 5.0
-_STRAY_SECONDS = 15.0  # a supervisor's own limits add up to less
+_STRAY_SECONDS = 15.0  # more than a supervisor's own time limits together
 _SHELLS = frozenset({"bash", "zsh", "fish", "sh", "dash", "ksh", "tmux", "screen"})
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends (Linux; elsewhere the mark must do)."""
+    """Become the parent of orphaned descendants (Linux only; elsewhere the mark has to suffice)."""
     if sys.platform == "linux":
         pr_set_child_subreaper = 36
         with contextlib.suppress(OSError, AttributeError):
@@ -33,7 +33,7 @@ def adopt_orphans() -> None:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Every process of this machine, the caller left out."""
+    """All processes of this machine, except the caller."""
     mine, found = os.getuid(), []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -45,7 +45,7 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def end_stray(state: Path, id_: str, mark: str) -> None:
-    """End a machine of which nothing is written any more: its folder is gone, and it would live on unseen."""
+    """End a machine whose folder is gone: it would go on running unseen."""
     words = ["hotdesk.providers.local.runtime.supervisor", str(state), id_]
     strays = []
     for process in psutil.process_iter():
@@ -70,10 +70,10 @@ def descendants() -> list[psutil.Process]:
 
 
 def end_all(mark: str, *, below_me: bool = False) -> int:
-    """End everything of a machine: asked first, forced after some seconds. How many there were.
+    """End all processes of a machine, first by SIGTERM, after some seconds by SIGKILL; return their number.
 
-    A job hears SIGTERM first, so that it can write a checkpoint. Shells ignore that at their prompt and
-    pass a hang-up on to their jobs, so they are hung up when the others are done.
+    A job gets SIGTERM first, so that it can write a checkpoint. Shells ignore it at their prompt and pass
+    SIGHUP on to their jobs, so they get SIGHUP when the others are done.
     """
 
     def present() -> list[psutil.Process]:
@@ -82,12 +82,12 @@ def end_all(mark: str, *, below_me: bool = False) -> int:
 
     left = present()
     total = len(left)
-    _signal(left, signal.SIGTERM, signal.SIGCONT)  # what is stopped must wake to hear anything
+    _signal(left, signal.SIGTERM, signal.SIGCONT)  # a stopped process must continue to handle a signal
     _wait(lambda: [p for p in left if _runs(p) and not _is_shell(p)], _POLITE_SECONDS)
     left = present() if total else []
     _signal(left, signal.SIGHUP, signal.SIGTERM)
     _wait(lambda: [p for p in left if _runs(p)], 1.0)
-    for _ in range(50):  # whoever forks while being ended is found by the next look
+    for _ in range(50):  # a process that forks meanwhile is found by the next round
         left = present() if total else []
         if not left:
             break
@@ -124,14 +124,17 @@ def _signal(processes: Iterable[psutil.Process], *signals: signal.Signals) -> No
 
 
 class ZombieReaper:
-    """Reaps adopted zombie processes. A child of our own is reaped within milliseconds by the code that
-    started it; so only one that is dead at two looks in a row is reaped here."""
+    """Reaps adopted zombie processes.
+
+    A child of our own is reaped within milliseconds by the code that started it, so only one that is a zombie
+    at two calls in a row is reaped here.
+    """
 
     def __init__(self) -> None:
         self._dead: set[int] = set()
 
     def look(self) -> bool:
-        """Whether it is worth looking again later."""
+        """Reap; return whether to call again later."""
         dead = set()
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process().children():

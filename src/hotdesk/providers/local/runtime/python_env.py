@@ -1,11 +1,10 @@
-"""A desk's own Python environment, made in milliseconds and without a network.
+"""Make a desk's own Python environment, in milliseconds and without a network.
 
-A desk needs `pip`, to install, and `ipykernel`, to compute in a notebook. Both lie, with all that they
-require, in hotdesk's own environment, which serves the notebook anyway. They are not copied (ten thousand
-small files would have to be made, saved, restored and deleted with every desk) but linked: a folder of
-links, the *kit*, is renewed at each start and comes last on the desk's path. What is installed or upgraded
-at the desk goes into its own environment, comes first, and travels with its images; pip neither changes nor
-removes what the kit lends.
+A desk needs `pip` to install packages and `ipykernel` for notebooks. Both are, with their requirements, in
+hotdesk's own environment, which serves the notebook anyway. They are not copied (ten thousand small files to
+make, save, restore and delete with every desk) but linked: a folder of links, the *kit*, is renewed at each
+start and comes last on the desk's path. What is installed or upgraded at the desk goes into its own
+environment, comes first, and is part of its images; pip neither changes nor removes what is in the kit.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _PTH = "hotdesk-kit.pth"
 def make(env: Path, kit: Path) -> str:
     """Make the environment, if there is none or only an unfinished one, and renew the kit.
 
-    One that its owner has made there stays as it is. What is wrong with it, or "". Raises `Refused`.
+    An environment that the owner made stays as it is. Returns what is wrong with it, or "". Raises `Refused`.
     """
     unfinished = env.with_name(env.name + ".unfinished")
     if not env.is_dir() or unfinished.exists():
@@ -36,13 +35,13 @@ def make(env: Path, kit: Path) -> str:
         shutil.rmtree(env, ignore_errors=True)
         import venv
 
-        # Symbolic links to the interpreter: a copied one would look for its library beside itself.
+        # Link the interpreter: a copy would look for its library beside itself.
         venv.EnvBuilder(with_pip=False, symlinks=True, prompt=env.parent.name).create(env)
         unfinished.unlink()
     trouble = _mend(env)
     lent = closure(["pip"] if trouble else ROOTS).values()
     _link(kit, lent)
-    # All of them: what pip finds in the kit it does not install, and `jupyter` is a command of one of those.
+    # For all: pip does not install again what the kit has, and `jupyter` is a command of one of those.
     for dist in lent:
         _write_commands(dist, env)
     for site in env.glob("lib/python3*/site-packages"):
@@ -51,14 +50,14 @@ def make(env: Path, kit: Path) -> str:
 
 
 def _mend(env: Path) -> str:
-    """Point an environment at an interpreter that exists. Why hotdesk's own packages do not fit it, or ""."""
+    """Repair links to a missing interpreter; return why hotdesk's packages do not fit it, or ""."""
     ours, theirs = relocation.version(), relocation.version(env / "pyvenv.cfg")
     if theirs != ours:
         return (
-            f"this desk's environment is of Python {theirs} and hotdesk's of {ours}; "
+            f"this desk's environment uses Python {theirs}, and hotdesk uses {ours}; "
             "for notebooks, run at the desk: pip install ipykernel"
         )
-    if not (env / "bin" / "python").exists():  # the system's Python moved
+    if not (env / "bin" / "python").exists():  # the system's Python has moved
         base = Path(getattr(sys, "_base_executable", sys.executable))
         for name in ("python", "python3", f"python{ours}"):
             (env / "bin" / name).unlink(missing_ok=True)
@@ -67,7 +66,7 @@ def _mend(env: Path) -> str:
 
 
 def closure(roots: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
-    """The named distributions and all that they require here, by normal name. Raises `Refused`."""
+    """The named distributions and their installed requirements, by normalized name. Raises `Refused`."""
     from packaging.requirements import Requirement
 
     found: dict[str, importlib.metadata.Distribution] = {}
@@ -94,13 +93,13 @@ def closure(roots: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
 
 
 def installed(env: Path, name: str) -> str:
-    """The version of a distribution in the environment itself, not in the kit; "" where there is none."""
+    """A distribution's version in the environment itself, not in the kit; "" if it is not installed."""
     found = [p.name for p in env.glob(f"lib/python3*/site-packages/{name}-*.dist-info")]
     return found[0].removeprefix(f"{name}-").removesuffix(".dist-info") if found else ""
 
 
 def _link(kit: Path, dists: Iterable[importlib.metadata.Distribution]) -> None:
-    """A folder of links to everything of these distributions, and of nothing else of hotdesk's."""
+    """Make a folder of links to exactly the files of these distributions."""
     shutil.rmtree(kit, ignore_errors=True)
     kit.mkdir(mode=0o700)
     for dist in dists:
@@ -118,7 +117,7 @@ def _tops(dist: importlib.metadata.Distribution) -> Iterator[Path]:
 
 
 def _recorded(dist: importlib.metadata.Distribution) -> list[str]:
-    # `dist.files` parses the same into ten thousand objects, which takes longer than all the rest.
+    # `dist.files` makes ten thousand objects of the same, which takes longer than everything else here.
     text = dist.read_text("RECORD")
     if text is None:
         return [str(file) for file in dist.files or ()]
@@ -126,7 +125,7 @@ def _recorded(dist: importlib.metadata.Distribution) -> list[str]:
 
 
 def _write_commands(dist: importlib.metadata.Distribution, env: Path) -> None:
-    """The commands of a distribution that are not there, run by the desk's own interpreter."""
+    """Write the missing commands of a distribution, to run with the desk's own interpreter."""
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     for point in dist.entry_points:
         if point.group != "console_scripts":

@@ -1,8 +1,8 @@
-"""A desk's disk in another place, or with another interpreter: what names the old one is told the new.
+"""Rewrite paths on a desk's disk that has moved, or whose Python interpreter has.
 
-Virtual environments, what uv and pipx keep, editable installs, kernels and absolute links all name the folder
-that they were made in, and a venv links to the Python that it was made of. On a disk that stayed where it was
-nothing is looked at.
+Virtual environments, records of uv and pipx, editable installs, kernels and absolute links all name the
+folder they were made in, and a venv links to the Python it was made with. Nothing is scanned if the disk is
+where it was.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_PLACE = Path("jupyter", "place")  # below the disk: where it was at its last start, and of which Python
-#: Below the top of an environment, what names where it is. (uv and pipx note what they have installed.)
+_PLACE = Path("jupyter", "place")  # on the disk: its path and its Python at its last start
+#: Files of an environment that may contain its path. (uv and pipx record what they have installed.)
 _NAMING = (
     "pyvenv.cfg", "uv-receipt.toml", "pipx_metadata.json", "bin/*", "share/jupyter/kernels/*/kernel.json",
     "lib/python3*/site-packages/*.pth", "lib/python3*/site-packages/*.egg-link",
     "lib/python3*/site-packages/__editable__*.py", "lib/python3*/site-packages/*.dist-info/direct_url.json",
     "lib/python3*/_sysconfigdata_*.py",
 )  # fmt: skip
-_LONGEST = 1_000_000  # bytes of a text that is changed: a script or a note, no data
+_LONGEST = 1_000_000  # bytes; larger files are data, and no script or record
 
 
 def settle(disk: Path) -> None:
-    """Make the environments on this disk work where it is now. To be done before anything there runs."""
+    """Make the environments on this disk work at its present path. Call it before anything there runs."""
     base = getattr(sys, "_base_executable", sys.executable)
     here = [str(disk), base]
     place = disk / _PLACE
@@ -43,7 +43,7 @@ def settle(disk: Path) -> None:
 
 
 def _before_places(disk: Path) -> str:
-    """Where the disk of an earlier version was: its pip says so."""
+    """The old path of a disk of an earlier version, read from its pip; "" if unknown."""
     try:
         first = (disk / "env" / "bin" / "pip").read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -53,20 +53,20 @@ def _before_places(disk: Path) -> str:
 
 
 def _named_by(disk: Path) -> Iterator[Path]:
-    """Every absolute link, and every file that may name where it is."""
+    """All symbolic links, and all files that may contain the disk's path."""
     yield from (disk / "jupyter" / "data" / "kernels").glob("*/kernel.json")
     for top in ("env", "home"):
         for at, folders, files in os.walk(disk / top):
             here = Path(at)
             yield from (here / n for n in (*folders, *files) if (here / n).is_symlink())
-            # A venv; and a Python that uv has installed.
+            # A venv, or a Python installed by uv.
             if "pyvenv.cfg" in files or (here.parent.name == "python" and "bin" in folders):
                 for pattern in _NAMING:
                     yield from (p for p in here.glob(pattern) if p.is_file() and not p.is_symlink())
 
 
 def _point(link: Path, there: list[str], here: list[str]) -> None:
-    """Lead an absolute link to the new place; a Python that is gone, to this one of the same version."""
+    """Point an absolute link to the new path; a missing Python, to this one of the same version."""
     to = str(link.readlink())
     new = to
     if to.startswith(f"{there[0]}/"):
@@ -79,13 +79,13 @@ def _point(link: Path, there: list[str], here: list[str]) -> None:
 
 
 def _same_python(link: Path) -> bool:
-    """Whether that is the interpreter of an environment of this Python's version."""
+    """Whether the link is the interpreter of a venv with this Python's version."""
     cfg = link.parent.parent / "pyvenv.cfg"
     return link.name.startswith("python") and cfg.is_file() and version(cfg) == version()
 
 
 def version(cfg: Path | None = None) -> str:
-    """Major and minor version of an environment's Python, by its pyvenv.cfg; without one, of this one."""
+    """Major and minor version of the Python in a pyvenv.cfg, or of this one."""
     if cfg is None:
         return f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
@@ -97,7 +97,7 @@ def version(cfg: Path | None = None) -> str:
 
 
 def _rename(file: Path, there: str, here: str) -> None:
-    """The new place's name for the old one's, in a text."""
+    """Replace the old path with the new one in a text file."""
     try:
         if file.stat().st_size > _LONGEST:
             return
@@ -106,11 +106,11 @@ def _rename(file: Path, there: str, here: str) -> None:
         if new != text and b"\0" not in text:
             file.write_bytes(launchable(new) if new.startswith(b"#!") else new)
     except OSError:
-        return  # nobody may read or write it: so it was before
+        return  # not readable or writable, as before
 
 
 def launchable(script: bytes) -> bytes:
-    """The script itself; by way of /bin/sh where its first line would be too long or has a space in it."""
+    """The script, started through /bin/sh if its #! line is too long or contains a space."""
     first, _, rest = script.partition(b"\n")
     interpreter, option = re.fullmatch(rb"#!(.*?)( -\w+)?", first).groups(b"")  # type: ignore[union-attr]
     if len(first) <= 120 and b" " not in interpreter:  # Linux reads 127 bytes of it

@@ -1,4 +1,4 @@
-"""Starting a worker process that outlives whoever started it."""
+"""Start a worker process that outlives its parent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LOCK_FD = 3  # where a worker finds its lock
 
 
 def spawn(module: str, *args: str, lock_fd: int, log: Path) -> None:
-    """Run `python -m module args` in a session of its own, holding the lock; returns at once."""
+    """Run `python -m module args` in its own session, holding the lock; return at once."""
     locks.sign(lock_fd, system.spawn(module, *args, log=log, lend={lock_fd: LOCK_FD}))
 
 
 def settle() -> None:
-    """What a worker does first: let go of every file that it did not ask for, and sign its lock.
+    """Close inherited files and sign the lock; a worker's first call.
 
-    The umask stays the owner's, for what is made at a desk; a desk's own folder is closed to others.
+    The umask stays the owner's, for files made at the desk; the desk's own folder is private anyway.
     """
     os.closerange(LOCK_FD + 1, 65536)
     os.set_inheritable(LOCK_FD, False)
@@ -29,6 +29,6 @@ def settle() -> None:
 
 
 def say(words: str) -> None:
-    """A line in the worker's own log."""
+    """Write a line to the worker's log."""
     sys.stderr.write(f"{words}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The desk's ssh server: this computer's loopback only, the desk's own key only."""
+"""The desk's ssh server: on this computer's loopback only, for the desk's own key only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncssh
 from hotdesk.core.ports import Keys
 from hotdesk.providers.local.runtime import ssh_session
 
-#: Clients tell servers of OpenSSH's kind, and only those, when nobody reads a command's output any more.
+#: ssh clients announce the end of reading (eow@openssh.com) only to servers that identify as OpenSSH.
 VERSION = "OpenSSH_compatible_hotdesk"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -21,7 +21,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 async def open_door(
     keys: Keys, environment: Mapping[str, str], home: Path, ports: Sequence[int]
 ) -> asyncssh.SSHAcceptor:
-    """A server on 127.0.0.1: on the first of these ports that is free, else on any. `0` means any."""
+    """Start the server on 127.0.0.1, on the first of these ports that is free, else on any. `0`: any."""
 
     async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
         await ssh_session.serve(process, environment, home)
@@ -81,11 +81,11 @@ class _Door(asyncssh.SSHServer):
         )
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool:
-        return listen_host.lower() in _LOOPBACK  # only this computer may reach what is offered at the desk
+        return listen_host.lower() in _LOOPBACK  # remote forwards listen on the loopback only
 
 
 class _Files(asyncssh.SFTPServer):
-    """Files as the desk's owner sees them: a relative path begins at the desk's home."""
+    """SFTP in which relative paths begin at the desk's home."""
 
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], home: Path) -> None:
         super().__init__(channel)

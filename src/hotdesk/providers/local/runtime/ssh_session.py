@@ -1,7 +1,7 @@
 """One ssh session: a shell or a command at the desk, with or without a terminal.
 
-The rules are those of OpenSSH's own server: output is whole before the exit status is sent, the end of
-input reaches the command, and a lost connection hangs up.
+As with OpenSSH's server, the exit status is sent after all output, end of input reaches the command, and a
+lost connection hangs up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncssh
 
 _CHUNK = 65536
-_LAST_WORDS_SECONDS = 0.3  # a terminal's last output may show just after its writer has ended
+_LAST_WORDS_SECONDS = 0.3  # a terminal's last output may arrive just after its process has ended
 _CTRL_D = b"\x04"
 # A session leader that opens a terminal gets it as its controlling one, on Linux and on macOS.
 _TAKE_TERMINAL = 'exec 0<>"$1" 1>&0 2>&0; shift; exec "$@"'
@@ -34,12 +34,12 @@ _running: set[asyncio.Task[int]] = set()
 async def serve(
     process: asyncssh.SSHServerProcess[bytes], environment: Mapping[str, str], home: Path
 ) -> None:
-    """Run what the client asked for and report how it ended."""
+    """Run the client's command or shell, and send its exit status."""
     env = {**environment, **_from_client(process)}
     if process.subsystem:
         process.exit(127)
         return
-    terminal = process.term_type is not None  # "": a client that does not know what it is (cron, say)
+    terminal = process.term_type is not None  # "": a client without TERM (cron, say)
     if process.command:
         argv = [*_plain_shell(), "-c", process.command]
     else:
@@ -54,12 +54,12 @@ async def serve(
             process.stderr.write(f"hotdesk: {error}\n".encode())
         status = 126
     with contextlib.suppress(OSError):
-        # A signal's own message would be more exact, but stock ssh makes 255 of it, "the connection is lost".
+        # Not as exit-signal: stock ssh turns that into 255, "the connection is lost".
         process.exit(128 - status if status < 0 else status)
 
 
 def _plain_shell() -> list[str]:
-    """What runs a command: the same for every person, and without their files, which may end or replace it.
+    """The shell that runs a command: always the same, without the user's start files, which may end it.
 
     (Debian's bash reads ~/.bashrc whenever it finds SSH_CLIENT; bash(1), "remote shell daemon".)
     """
@@ -67,7 +67,7 @@ def _plain_shell() -> list[str]:
 
 
 def _from_client(process: asyncssh.SSHServerProcess[bytes]) -> dict[str, str]:
-    """What a client may set: its locale, its terminal, and its forwarded agent."""
+    """The variables that a client may set: its locale, terminal and forwarded agent."""
     env = {
         name: value
         for name, value in process.env.items()
@@ -125,8 +125,8 @@ async def _in_terminal(
         await asyncio.wait({ended, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             _send_group(child.pid, signal.SIGHUP)
-            return 0  # nobody is there to be told
-        # What runs on in the background may hold the terminal for ever. Its last words are waited for.
+            return 0  # the client is gone
+        # Background processes may hold the terminal open for ever: wait only for the last output.
         idle = asyncio.create_task(_quiet(master))
         await asyncio.wait({speaking, idle, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
@@ -138,7 +138,7 @@ async def _in_terminal(
 
 
 async def _quiet(master: int) -> None:
-    """Until a terminal without its first process has had nothing more to say for a moment."""
+    """Wait until the terminal of an ended command has been silent for `_LAST_WORDS_SECONDS`."""
     still = 0.0
     while still < _LAST_WORDS_SECONDS:
         await asyncio.sleep(0.05)
@@ -153,7 +153,7 @@ def _resize(terminal: int, columns: int, rows: int, width: int = 0, height: int 
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows or 24, columns or 80, width, height))
 
 
-#: Modes of RFC 4254 §8 that a client's terminal may have changed, by their place in termios.
+#: Terminal modes of RFC 4254 §8 that a client may set, with their names in termios.
 _CHARACTERS = {
     1: "VINTR",
     2: "VQUIT",
@@ -218,10 +218,10 @@ async def _in_pipes(
         asyncio.create_task(_output(err_fd, process.stderr)),
     ]
     hang_up = asyncio.create_task(process.channel.wait_closed())
-    # The client's reader has gone: so has the command's, which learns of it as it does in a pipe.
+    # When the client stops reading, close the command's output: it gets SIGPIPE, as in a local pipe.
     _when_unread(process, speaking[0].cancel)
     try:
-        # Pipes first, status second: a command that has ended may not have been heard to its end.
+        # Pipes first, status second: output may still be in the pipes of a command that has ended.
         whole = asyncio.create_task(_all_ended(*speaking, ended))
         await asyncio.wait({whole, hang_up}, return_when=asyncio.FIRST_COMPLETED)
         if not whole.done():
@@ -242,7 +242,7 @@ async def _all_ended(*tasks: asyncio.Task[None] | asyncio.Task[int]) -> None:
 
 
 def _keep(child: asyncio.subprocess.Process) -> asyncio.Task[int]:
-    """Wait for a process for as long as it lives, even when its session is over (it may ignore a hang-up)."""
+    """Wait for a process until it ends, even after its session (it may ignore a hang-up)."""
     task = asyncio.create_task(child.wait())
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -261,7 +261,7 @@ def _send_group(leader: int, number: int) -> None:
 
 
 async def _input(process: asyncssh.SSHServerProcess[bytes], fd: int, leader: int, *, terminal: bool) -> None:
-    """From the client to the command, until either ends. Closes the pipe, or tells the terminal."""
+    """Copy input to the command until either side ends; then close the pipe, or send ^D to the terminal."""
     import asyncssh
 
     try:
@@ -294,7 +294,7 @@ async def _input(process: asyncssh.SSHServerProcess[bytes], fd: int, leader: int
 
 
 async def _output(fd: int, writer: asyncssh.SSHWriter[bytes]) -> None:
-    """From the command to the client, until all of the command's ends are closed. Closes our end."""
+    """Copy output to the client until the command has closed it; then close our end."""
     import asyncssh
 
     try:
@@ -303,17 +303,17 @@ async def _output(fd: int, writer: asyncssh.SSHWriter[bytes]) -> None:
                 writer.write(data)
                 await writer.drain()
             except (OSError, asyncssh.Error):
-                return  # nobody listens any more; the hang-up is on its way
+                return  # the connection is lost; the hang-up follows
     finally:
         os.close(fd)
 
 
 def _when_unread(process: asyncssh.SSHServerProcess[bytes], act: Callable[[], object]) -> None:
-    """Act when the client says that nobody reads the command's output any more.
+    """Call `act` when the client says that it no longer reads the command's output.
 
-    The message is OpenSSH's (PROTOCOL, 2.1: eow@openssh.com), sent to servers that call themselves so
-    (`frontdoor.VERSION`). asyncssh 2.24 hands a channel's requests to methods named after them, and has none
-    for this one.
+    The message is OpenSSH's (PROTOCOL, 2.1: eow@openssh.com), sent only to servers that identify as OpenSSH
+    (`ssh_server.VERSION`). asyncssh 2.24 dispatches a channel's requests to methods named after them, and has
+    none for this one.
     """
 
     def eow(packet: asyncssh.packet.SSHPacket) -> bool:
@@ -331,13 +331,13 @@ async def _read(fd: int) -> bytes:
         except BlockingIOError:
             await _ready(fd, reading=True)
         except OSError as error:
-            if error.errno == errno.EIO:  # a terminal that nobody holds any more
+            if error.errno == errno.EIO:  # no process has the terminal open
                 return b""
             raise
 
 
 async def _write(fd: int, data: bytes) -> bool:
-    """Write all of it; False when nobody reads any more."""
+    """Write all of it; return False if the reader is gone."""
     view = memoryview(data)
     while view:
         try:

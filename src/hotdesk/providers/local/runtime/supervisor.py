@@ -1,8 +1,8 @@
-"""One machine: the process whose life is the machine's life.
+"""The process that is one local machine: the machine runs exactly as long as it does.
 
     python -m hotdesk.providers.local.runtime.supervisor STATE ID
 
-It holds the machine's lock from before its first instruction to its last, and ends whatever it started.
+It holds the machine's lock from its first instruction to its last, and ends everything that it started.
 """
 
 from __future__ import annotations
@@ -37,17 +37,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_JUPYTER_SECONDS = 180.0  # its first start on a cold disk of a busy computer takes more than ten
+_JUPYTER_SECONDS = 180.0  # a first start on a cold disk of a busy computer takes more than ten
 _PORTS_TRIED = 4
-_AGAIN_SECONDS, _AGAIN_SECONDS_MAX = 1.0, 60.0  # before Jupyter is started again: each time twice as long
-_LEAVE_OUT_AFTER = 2  # short lives: the settings of the home may be why
-_LASTED_SECONDS = 60.0  # a Jupyter that ran for so long has no trouble with its start
+_AGAIN_SECONDS, _AGAIN_SECONDS_MAX = 1.0, 60.0  # pause before Jupyter is restarted, doubled each time
+_LEAVE_OUT_AFTER = 2  # failed starts: then try without the settings in the home
+_LASTED_SECONDS = 60.0  # a Jupyter that ran this long has started successfully
 _STATUS_SECONDS = 0.2
-_LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))  # between two looks at what works here
+_LOOK_SECONDS = float(
+    os.environ.get("HOTDESK_LOOK_SECONDS", "30")
+)  # between two checks of what is running here
 
 
 class Stopped(Exception):
-    """The machine is to end; the words are its reason."""
+    """The machine has to end; the message is the reason."""
 
 
 class Machine:
@@ -65,7 +67,7 @@ class Machine:
             (self.folder / "version").write_text(hotdesk.__version__, "utf-8")
         self.desk = machine.order.desk
         self.disk = self.folders.disk(self.desk)
-        self._short_lives = 0  # how many starts of Jupyter in a row have not lasted
+        self._short_lives = 0  # failed starts of Jupyter in a row
         self._config = self.folder / "jupyter_config.py"
         self.stop = asyncio.Event()
         self._leaving = ""  # why the desk ends by itself
@@ -78,16 +80,16 @@ class Machine:
         self._lifeline, self._life = os.pipe()
 
     def tell(self, **changes: object) -> None:
-        """Write down how far the machine is. Only this process does, while it lives."""
+        """Record the machine's progress. Only this process does, while it runs."""
         with self._telling:
             self.run = msgspec.structs.replace(self.run, **changes)
             try:
                 records.write(self.folder / "run.json", self.run, durable=False)
-            except OSError as error:  # a machine goes on, and ends in order, also on a full disk
+            except OSError as error:  # a full disk must not keep a machine from running or ending
                 spawn.say(f"cannot write down {changes}: {error}")
 
     async def live(self) -> None:
-        """From the start until somebody stops it or a part of it dies. Raises `Stopped` with the reason."""
+        """Run until it is stopped or fails. Raises `Stopped` with the reason."""
         try:
             await self._unless_stopped(asyncio.to_thread(self._prepare_disk))
             gpu = self.machine.order.offer.instance_type == offers.GPU_TYPE
@@ -97,7 +99,7 @@ class Machine:
             environment.write_start(self.disk, self._environment)
             making = asyncio.create_task(asyncio.to_thread(self._prepare_python))
             try:
-                # hotdesk's server needs no environment of the desk before its first kernel: at the same time.
+                # hotdesk's server needs the desk's environment only for its first kernel: make it meanwhile.
                 if jupyter.own(self.disk):
                     await asyncio.shield(making)
                 await self._start_jupyter(*self._ports("notebook"))
@@ -134,7 +136,7 @@ class Machine:
         raise Stopped(self._leaving)
 
     async def _watch(self) -> None:
-        """End the desk when it is idle or its time is over, where its owner has set such a limit."""
+        """End the desk when it reaches an idle, lease or deadline limit that its owner has set."""
         from hotdesk.guest.idle import Watch
 
         watch = Watch(
@@ -147,26 +149,26 @@ class Machine:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 self._leaving = await asyncio.to_thread(watch.turn)
-            except Exception as error:  # a desk goes on, whatever befalls those who watch it
-                spawn.say(f"cannot look for what works here: {error!r}")
+            except Exception as error:  # a failing watch must not end the desk
+                spawn.say(f"cannot check what is running here: {error!r}")
         spawn.say(f"leaving: {self._leaving}")
         self.stop.set()
 
     # ---- its disk ------------------------------------------------------------------------------------
 
     def _prepare_disk(self) -> None:
-        """A disk that is whole: the one that is there, or the image's content, or a fresh one."""
+        """Provide a complete disk: the existing one, the image's content, or an empty one."""
         from hotdesk.providers.local.runtime import processes
 
         mark, prepared = self.machine.mark, self.folder / "prepared"
         if prepared.exists() and not self.disk.exists():
             raise Stopped(f"its disk {self.disk} is gone")
         if self.disk.exists():
-            self.tell(reason="looking for what an earlier run left", progress=0.01)
+            self.tell(reason="ending processes of an earlier run", progress=0.01)
             processes.end_all(mark)
         fresh = False
         if not prepared.exists():
-            # Nobody has worked on it yet: what is there was left by an interrupted start.
+            # Never used: anything there is from an interrupted start.
             remove_tree(self.disk)
             if image := self.machine.order.image_id:
                 self._restore(image)
@@ -227,7 +229,7 @@ class Machine:
         self.tell(notebook_port=port)
 
     async def _jupyter_answers(self) -> None:
-        """Wait for it; when it ends early, which a port taken by another does, try another port."""
+        """Wait until Jupyter answers; if it ends early (its port may be taken), try another port."""
         deadline, tried = clock.ticks() + _JUPYTER_SECONDS, 1
         while clock.ticks() < deadline:
             assert self._server is not None
@@ -243,7 +245,7 @@ class Machine:
         raise Stopped(f"Jupyter does not start: {last_line(self.folder / 'jupyter.log')}")
 
     async def _keep_jupyter(self) -> None:
-        """Start Jupyter again whenever it ends, as systemd does on a rented machine. The rest goes on."""
+        """Restart Jupyter whenever it ends, as systemd does on a rented machine; the desk goes on."""
         pause = _AGAIN_SECONDS
         while True:
             assert self._server is not None
@@ -274,9 +276,9 @@ class Machine:
     # ---- its ports -----------------------------------------------------------------------------------
 
     def _ports(self, which: str) -> tuple[int, int, int]:
-        """Where this desk's last run was reached, on this machine or an earlier one; else its usual port."""
+        """Preferred ports: of this machine's last run, of the desk's last machine, and its usual one."""
         remembered = records.read(self.disk / "jupyter" / "ports.json", records.Ports) or records.Ports()
-        there = getattr(remembered, which)  # whoever works at the desk may have written anything
+        there = getattr(remembered, which)  # the file is writable at the desk, so check it
         usual = usual_port(str(self.folders.root), self.desk, which)
         return getattr(self.run, f"{which}_port"), there if 1024 <= there < 65536 else 0, usual
 
@@ -288,7 +290,7 @@ class Machine:
     # ---- its end -------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        """End everything that was started, and everything that those have started."""
+        """End all processes of the machine."""
         from hotdesk.providers.local.runtime import processes
 
         if self._door is not None:
@@ -301,7 +303,7 @@ class Machine:
 
 
 def _free_port(*preferred: int) -> int:
-    """A port of the loopback that nobody listens on: the first of the preferred ones that is free."""
+    """A free port of the loopback: the first of the preferred ones that is free, else any."""
     for port in (*filter(None, preferred), 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -317,7 +319,7 @@ def _status(status: int) -> str:
 async def run(state: Path, id_: str) -> int:
     from hotdesk.providers.local.runtime import processes
 
-    # A client that was killed while a command talked is told of once a packet, and is no trouble.
+    # asyncio warns once per packet when a client is killed during output; that is harmless.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     machine = Machine(state, id_)
     loop = asyncio.get_running_loop()

@@ -1,9 +1,9 @@
-"""The worker that stops a machine, and deletes it if that was asked for.
+"""The worker process that stops a machine, and deletes it if that was ordered.
 
     python -m hotdesk.providers.local.runtime.terminator STATE ID
 
-It does not depend on the supervisor's health: one that does not end in time is killed, and whatever the
-machine has started is ended by its mark.
+It does not rely on the supervisor: one that does not end in time is killed, and the machine's processes are
+found by their mark and ended.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from hotdesk.providers.local.runtime import clock, locks, spawn
 from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import is_locked
 
-_SECONDS = 20.0  # a supervisor's own limits add up to less
+_SECONDS = 20.0  # more than a supervisor's own time limits together
 _DEAF_SECONDS = 5.0
-#: In the order in which they go. The lock last: while it is held, this is no leftover.
+#: Deleted last, in this order. The lock is the last: while it is held, the folder is no leftover.
 _LAST = ("machine.json", "ending.json", "ender.log", "end.lock")
 
 
 def stop(folder: Path, mark: str) -> None:
-    """End a machine's supervisor and everything of it, whoever is still there."""
+    """End a machine's supervisor and all its processes."""
 
     def heard() -> bool:
         run = records.read(folder / "run.json", records.Run)
@@ -43,9 +43,9 @@ def stop(folder: Path, mark: str) -> None:
 
 
 def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda: True) -> None:
-    """Ask the worker that holds this lock to end, wait, and force it. Nobody holds the lock afterwards.
+    """End the worker that holds this lock: SIGTERM, and SIGKILL after `seconds`. The lock is free then.
 
-    One that has not even `heard` after some seconds is not waited for any longer.
+    It is killed sooner if it has not reacted (`heard`) within `_DEAF_SECONDS`.
     """
     deadline, deaf = clock.ticks() + seconds, clock.ticks() + _DEAF_SECONDS
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -63,7 +63,7 @@ def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda
 
 
 def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: records.Ending) -> None:
-    """Remove what is left of a stopped machine. Begun again after a crash, it goes on where it was."""
+    """Remove the files of a stopped machine. Repeated after a crash, it continues."""
     folder = folders.machine(id_)
     folders.make()
     if machine is not None:
@@ -71,12 +71,14 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
         owner = records.read(folders.disk_record(desk), records.Owner)
         mine = owner is None or owner.machine == id_
         if mine and not ending.keep_disk and _written_since(folders, id_, machine):
-            mine = False  # the disk stays, newer than its image: it is to be saved as it is now
+            mine = False  # the disk is newer than its image: keep it, to be saved again
         if mine and not ending.keep_disk:
             gone = folders.trash / f"{id_}.disk"
             remove_tree(gone)
             with contextlib.suppress(FileNotFoundError):
-                folders.disk(desk).rename(gone)  # at once, so that no half of it is ever taken for a disk
+                folders.disk(desk).rename(
+                    gone
+                )  # atomically, so that a half-deleted one never counts as a disk
             folders.disk_record(desk).unlink(missing_ok=True)
             remove_tree(gone)
             remove_tree(folders.half_restored(desk))
@@ -85,7 +87,7 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
     for path in folder.iterdir():
         if path.name not in _LAST:
             remove_tree(path)
-    folder.rename(gone)  # from here on there is no machine; until here its deletion can be taken up again
+    folder.rename(gone)  # now the machine is gone; until here its deletion can be resumed
     for name in _LAST:
         (gone / name).unlink(missing_ok=True)
     for empty in folders.trash.iterdir():
@@ -94,7 +96,7 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
 
 
 def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool:
-    """Whether somebody has written to a stopped machine's disk since the image that is to replace it.
+    """Whether a stopped machine's disk was written to after the image that is to replace it.
 
     A desk's home is an ordinary folder here: an editor outside the desk may have it open.
     """
@@ -131,7 +133,7 @@ def main() -> int:
         picture = records.read(image, records.Picture)
         if picture and picture.order.source_id == id_ and picture.phase == "baking":
             end_worker(image.with_suffix(".lock"), seconds=5.0)
-    stop(folder, machine.mark if machine else records.mark_of(folder))  # it may live without its record
+    stop(folder, machine.mark if machine else records.mark_of(folder))  # it may be running without its record
     run = records.read(folder / "run.json", records.Run)
     if run is not None and run.phase != "stopped":
         changed = msgspec.structs.replace(run, phase="stopped", progress=None)
