@@ -64,7 +64,7 @@ def test_every_error_has_a_documented_exit_code() -> None:
     kinds = [HotdeskError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    assert {kind.exit_code for kind in kinds} | {0, 130} == EXIT_CODES.keys()
+    assert {kind.exit_code for kind in kinds} | {0, 130, 141} == EXIT_CODES.keys()
 
 
 def test_help_lists_every_command(hotdesk: Command) -> None:

@@ -1,5 +1,6 @@
 """`hotdesk` and `python -m hotdesk`."""
 
+import contextlib
 import os
 import sys
 
@@ -10,8 +11,9 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:  # the one answer that needs nothing loaded
         from hotdesk import __version__
 
-        print(f"hotdesk {__version__}")
-        return
+        with contextlib.suppress(OSError):  # below it is tried again, and explained
+            print(f"hotdesk {__version__}", flush=True)
+            return
     from hotdesk.cli.main import run
 
     status = run(sys.argv[1:])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from importlib import import_module
+from typing import Any
 
 import click
 
-from hotdesk.cli.ui import render
+from hotdesk.cli.ui import render, terminal
 from hotdesk.cli.ui.renamed import current
 from hotdesk.core.errors import HotdeskError, Usage
 
@@ -75,6 +74,14 @@ _PURSUED = frozenset({"up", "park", "resume", "stop", "start", "move", "down"})
 class Table(click.Group):
     """A group that knows its commands' names without loading them."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with terminal.readers():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with terminal.readers():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in COMMANDS.values() for name in section]
 
@@ -120,6 +127,15 @@ def hotdesk() -> None:
 
 def run(argv: list[str]) -> int:
     """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
+    terminal.prepare()
+    try:
+        return _run(argv)
+    except (BrokenPipeError, terminal.ReaderLeft):
+        terminal.silence()
+        return 141
+
+
+def _run(argv: list[str]) -> int:
     name, began = argv[0] if argv else "", time.time()
     try:
         status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
@@ -136,10 +152,14 @@ def run(argv: list[str]) -> int:
         answered = isinstance(error, click.Abort) and not isinstance(error.__cause__, KeyboardInterrupt)
         render.note("Nothing was done." if answered else f"\nStopped.{_goes_on(name, began)}")
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except (BrokenPipeError, terminal.ReaderLeft):
+        raise
     except Exception as error:
+        if lack := terminal.lack(error):
+            if isinstance(error, OSError) and error.filename is None:
+                terminal.silence()
+            render.error(lack.what, lack.why, lack.fix)
+            return lack.exit_code
         render.error(*_defect(error))
         return 1
     finally:

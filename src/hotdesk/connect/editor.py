@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hotdesk.connect import ssh, ssh_options
@@ -43,18 +44,29 @@ def forget_host(state: Path, desk: str) -> None:
 def include(config: Path, hosts: Path) -> bool:
     """Make ssh's settings include the hosts; return whether a line had to be added.
 
-    The line goes first, because below a `Host` line it would apply to that host only.
+    The line goes first, because below a `Host` line it would apply to that host only. A link stays a link,
+    and text that is not UTF-8 stays as it is.
     """
     if includes(config, hosts):
         return False
     config.parent.mkdir(mode=0o700, exist_ok=True)
-    old = config.read_text("utf-8") if config.exists() else ""
-    write_atomically(config, f"{_line(hosts)}\n{old}")
+    old = config.read_bytes() if config.exists() else b""
+    write_atomically(config.resolve(), os.fsencode(f"{_line(hosts)}\n") + old)
+    return True
+
+
+def exclude(config: Path, hosts: Path) -> bool:
+    """Remove that line again; return whether it was there."""
+    if not includes(config, hosts):
+        return False
+    lines = config.read_bytes().splitlines(keepends=True)
+    mine = os.fsencode(_line(hosts))
+    write_atomically(config.resolve(), b"".join(line for line in lines if line.rstrip(b"\r\n") != mine))
     return True
 
 
 def includes(config: Path, hosts: Path) -> bool:
-    return config.exists() and _line(hosts) in config.read_text("utf-8").splitlines()
+    return config.exists() and os.fsencode(_line(hosts)) in config.read_bytes().splitlines()
 
 
 def link(access: Access) -> str:

@@ -97,6 +97,7 @@ EXIT_CODES = {
     8: "this computer lacks something: ssh, space, a package, a free port",
     9: "state or settings cannot be read, or are of a newer hotdesk",
     130: "Ctrl-C",
+    141: "who read the output of a pipe has left",
 }
 
 

@@ -144,8 +144,8 @@ class Live:
         self.frame += 1
         spinner = render.style(_SPINNER[self.frame % len(_SPINNER)], "cyan", stream=sys.stderr)
         line = render.cut(f"{spinner} {text}", render.columns(sys.stderr) - 1)
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+        render.beside(f"\r\x1b[2K{line}")
 
     def _clear(self) -> None:
         if self.moving:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+            render.beside("\r\x1b[2K")

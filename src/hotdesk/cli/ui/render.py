@@ -145,7 +145,19 @@ def note(text: str) -> None:
     """
     broken = not text.startswith((" ", "\n")) and width(text) > columns(sys.stderr)
     for line in wrapped(text, columns(sys.stderr)) if broken else [text]:
-        print(line, file=sys.stderr, flush=True)
+        beside(line + "\n")
+
+
+def beside(text: str) -> None:
+    """Write to standard error as it is. A full disk behind it is no reason to stop working; a reader of a
+    pipe who left is one."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def error(what: str, why: str = "", fix: str = "") -> None:
