@@ -1,4 +1,4 @@
-"""Threads: run work concurrently across desks, in order within each desk; many questions; periodic work."""
+"""Threads: lanes of jobs side by side, each in order; many calls at once; periodic work."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def abreast(
     take: Callable[[Job], T],
     end: Callable[[Job, Callable[[], T]], None],
 ) -> None:
-    """Take the jobs of every lane in order, and those of up to `at_once` lanes at the same time.
+    """Run the jobs of each lane in order, and up to `at_once` lanes concurrently.
 
-    The threads only `take`; what begins and what has ended is told in the caller's thread, one at a time.
-    `end` is handed a job's answer: called, it returns or raises what `take` did. A single lane, or one at a
-    time, needs no thread. When something goes wrong in this thread (a key was pressed, a disk is full), or
-    ends another, nothing more is begun; what is on its way is waited for, so that no answer is lost.
+    Only `take` runs in threads; `start` and `end` are called in the caller's thread, one at a time. `end`
+    gets a function that returns or raises what `take` did. A single lane, or `at_once` of 1, uses no thread.
+    When this thread fails (Ctrl-C, a full disk), or another raises an exception that ends the process, no
+    further job is started, and running jobs are waited for, so that no result is lost.
     """
     waiting = deque(deque(lane) for lane in lanes if lane)
     if at_once < 2 or len(waiting) < 2:
@@ -65,13 +65,13 @@ def abreast(
             done, answer, fatal = heard.get()
             left = going.pop(done, None)
             if left and not fatal:
-                with contextlib.suppress(Exception):  # what went wrong first is what is told
+                with contextlib.suppress(Exception):  # the first error is the one reported
                     end(left[0], answer)
         raise
 
 
 def _answer(take: Callable[[Job], T], job: Job) -> tuple[Callable[[], T], bool]:
-    """What came of a job, to be called: its value, or what it raised; and whether that ends a process."""
+    """A function that returns or raises what the job did, and whether its exception ends the process."""
     try:
         value = take(job)
     except BaseException as error:
@@ -87,9 +87,9 @@ def _answer(take: Callable[[Job], T], job: Job) -> tuple[Callable[[], T], bool]:
 def side_by_side(
     calls: Sequence[Callable[[], T]], at_once: int = 64, seconds: float | None = None
 ) -> list[T | Exception]:
-    """Run calls in up to `at_once` threads; each one's answer, or the exception it raised, in order.
+    """Run calls in up to `at_once` threads; return the result or the exception of each, in order.
 
-    One that has not answered within `seconds` is left behind: TimeoutError.
+    A call that takes longer than `seconds` is abandoned; its result is a TimeoutError.
     """
     late = TimeoutError(f"it did not answer within {seconds or 0:g} s")
     found: list[T | Exception] = [late] * len(calls)
@@ -118,13 +118,13 @@ def side_by_side(
     for _ in calls:
         if not done.acquire(timeout=None if until is None else max(0.0, until - perf_counter())):
             break
-    if fatal:  # something ends this process; nobody was left behind
+    if fatal:  # an exception that ends the process
         raise fatal[0]
     return list(found)
 
 
 def all_of(*calls: Callable[[], Any]) -> list[Any]:
-    """Run calls in threads; their answers. Raises the first exception among them."""
+    """Run calls in threads; return their results. Raises the first exception among them."""
     found = side_by_side(calls)
     for answer in found:
         if isinstance(answer, Exception):
@@ -134,7 +134,7 @@ def all_of(*calls: Callable[[], Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def each(jobs: Sequence[Job], work: Callable[[Job], T]) -> Iterator[Iterator[tuple[Job, T]]]:
-    """Results in the order of the jobs, worked on by a thread for each processor; all end with the block."""
+    """Yield (job, result) in order, computed by `CORES` threads, which end with the block."""
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(CORES)
@@ -147,7 +147,7 @@ def each(jobs: Sequence[Job], work: Callable[[Job], T]) -> Iterator[Iterator[tup
 
 @contextlib.contextmanager
 def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
-    """Do `work` in a thread every so many seconds, for the first time after as many, while the body runs."""
+    """Call `work` in a thread every `seconds` while the block runs; the first time after `seconds`."""
     over = threading.Event()
 
     def repeat() -> None:
@@ -162,5 +162,5 @@ def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
 
 
 def _start(work: Callable[[], None]) -> None:
-    """A daemon: a process that is told to end once more ends, as it does when it is killed."""
+    """Start a daemon thread, so that a second Ctrl-C ends the process."""
     threading.Thread(target=work, daemon=True).start()

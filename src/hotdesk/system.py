@@ -1,4 +1,4 @@
-"""This computer: the time, the folders, files that are replaced whole, locks, processes that outlive us."""
+"""This computer: clock, folders, atomic file replacement, locks and detached processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hotdesk.core.errors import Missing
 
 
 class SystemClock:
-    """This computer's clock. Deadlines are kept by it; a cloud's own times are never compared with it."""
+    """This computer's clock, for deadlines. Never compare it with a cloud's times."""
 
     def now(self) -> float:
         return time.time()
@@ -29,12 +29,12 @@ class SystemClock:
 
 
 def dice(seed: int) -> random.Random:
-    """Seeded randomness: one seed is one history."""
+    """A seeded random generator, so that a seed reproduces a run."""
     return random.Random(seed)
 
 
 def state_folder() -> Path:
-    """Where everything that hotdesk keeps lies: $HOTDESK_STATE, or the platform's folder for such things."""
+    """The folder of hotdesk's state: $HOTDESK_STATE, else the platform's folder for application state."""
     if named := os.environ.get("HOTDESK_STATE"):
         return _path(named, "HOTDESK_STATE")
     if sys.platform == "darwin":
@@ -43,21 +43,24 @@ def state_folder() -> Path:
 
 
 def config_files() -> list[Path]:
-    """Where hotdesk.toml may lie, the nearest first: $HOTDESK_CONFIG alone when it is set."""
+    """Candidate paths of hotdesk.toml, in order of precedence; only $HOTDESK_CONFIG if it is set."""
     if named := os.environ.get("HOTDESK_CONFIG"):
         return [_path(named, "HOTDESK_CONFIG")]
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     here = []
-    with contextlib.suppress(FileNotFoundError):  # the folder we are in may have been deleted
+    with contextlib.suppress(FileNotFoundError):  # the working folder may have been deleted
         here = [Path.cwd() / "hotdesk.toml"]
     return [*here, base / "hotdesk" / "hotdesk.toml"]
 
 
 def _path(named: str, variable: str) -> Path:
-    """A path that the environment names, whole. Raises `Missing` where it leads nowhere."""
+    """The absolute path from an environment variable. Raises `Missing` if it cannot be resolved."""
     try:
         return Path(named).expanduser().absolute()
-    except (RuntimeError, FileNotFoundError) as error:  # no such ~user; or a path from a folder that is gone
+    except (
+        RuntimeError,
+        FileNotFoundError,
+    ) as error:  # no such ~user; or relative to a deleted working folder
         raise Missing(
             f"{variable} is {named}, which leads nowhere.", str(error), f"unset {variable}"
         ) from None
@@ -67,9 +70,10 @@ def _path(named: str, variable: str) -> Path:
 
 
 def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, mode: int = 0o600) -> None:
-    """Make or replace a file, its owner's alone: whoever reads finds the old content or the whole new one.
+    """Create or replace a private file atomically: readers see the old content or all of the new.
 
-    `durable`: also after a power cut. One that is killed leaves NAME.*.new behind, which nobody reads.
+    `durable`: the new content survives a power cut. A killed process leaves NAME.*.new behind, which nothing
+    reads.
     """
     new = path.with_name(f"{path.name[:200]}.{os.getpid()}-{threading.get_ident()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -88,19 +92,19 @@ def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, mo
 
 
 def fsync(fd: int) -> None:
-    """On the disk, not only in the drive's cache, when this returns."""
+    """Flush a file to the disk, past the drive's own cache."""
     full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not ask the drive
     try:
         if full is not None:
             fcntl.fcntl(fd, full)
             return
-    except OSError:  # a file system that does not know it
+    except OSError:  # a file system that does not support it
         pass
     os.fsync(fd)
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a folder's own entries survive a power cut."""
+    """Flush a folder's entries, so that they survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -112,9 +116,9 @@ def fsync_folder(folder: Path) -> None:
 
 
 def flock(fd: int, *, shared: bool = False, wait: bool = True) -> bool:
-    """Lock an open file among all processes and threads; whether it could be had.
+    """Lock an open file against all other processes and threads; return whether it was acquired.
 
-    The kernel frees it when its last holder dies, however it dies.
+    The kernel releases it when its last holder dies, however it dies.
     """
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
@@ -127,7 +131,7 @@ def flock(fd: int, *, shared: bool = False, wait: bool = True) -> bool:
 
 @contextlib.contextmanager
 def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock file, made if absent; whether it could be had, which it always is by whoever waits."""
+    """Hold a lock file, created if absent; yields whether it was acquired (always, with `wait`)."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield flock(fd, shared=shared, wait=wait)
@@ -136,7 +140,7 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds this lock file. Looking never disturbs anybody who wants to take it."""
+    """Whether the lock file is held. Testing it never makes another process fail to acquire it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -159,11 +163,11 @@ def spawn(
     variables: Mapping[str, str] | None = None,
     lend: Mapping[int, int] | None = None,
 ) -> int:
-    """Run `python -m module args` of this very hotdesk in a session of its own; its process id, at once.
+    """Run `python -m module args` of this very hotdesk in its own session; return its process id at once.
 
-    Nothing of the caller reaches it but its environment, changed by `variables`, and the open files of
-    `lend` (ours: its number there): no terminal, no other file, and no ignored signal (a shell's `&` ignores
-    SIGINT). What it says is added to `log`.
+    It inherits the environment, changed by `variables`, and the open files of `lend` (our number: its
+    number), but no terminal, no other file and no ignored signal (a shell's `&` ignores SIGINT). Its output
+    is appended to `log`.
     """
     reap()
     root = str(Path(hotdesk.__file__).parents[1])
@@ -190,7 +194,7 @@ def spawn(
 
 
 def reap() -> None:
-    """Let the ended go: a long-lived caller would otherwise keep them as zombies."""
+    """Reap spawned processes that have ended, which would stay zombies of a long-lived caller."""
     for pid in list(_spawned):
         with contextlib.suppress(ChildProcessError):
             if not os.waitpid(pid, os.WNOHANG)[0]:
@@ -199,7 +203,7 @@ def reap() -> None:
 
 
 def _inheritable() -> set[int]:
-    """Open files that a new process would get: those that whoever started us left open (`9>lock`)."""
+    """Open files that a child would inherit, such as those our parent left open (`9>lock`)."""
     found = set()
     for fd in [int(path.name) for path in Path("/dev/fd").iterdir()]:
         with contextlib.suppress(OSError):  # the listing's own file is closed by now

@@ -206,5 +206,5 @@ def _warm(seen: Warm) -> Remark:
         text = f"the {seen.files} most recently used files ({seen.bytes / 1e9:.1f} GB) were read ahead"
         return Remark("disk", f"{text} in {seen.seconds:.0f} s")
     share = seen.files / max(1, seen.of_files)
-    text = f"{share:.0%} of the {seen.of_files} most recently used files have been read ahead"
+    text = f"{share:.0%} of the {seen.of_files} files used most recently have been read ahead"
     return Remark("disk", f"{text}; until then first reads are slow, since they come from the snapshot")

@@ -1,9 +1,9 @@
-"""What the store remembers about a disk between one capture or restore and the next.
+"""Notes that the store keeps about a disk between captures and restores.
 
 disks/KEY.lock    held while the disk is captured or restored
 disks/KEY.seen    a manifest with the inode numbers and change times that a restore gave its files,
                   so that the first park after a resume need not read them again
-disks/KEY.modes   permission bits that a capture added for a moment, to be taken away after a kill
+disks/KEY.modes   permission bits that a capture added temporarily, to be removed even after a kill
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, Folders, Manifest, load_
 from hotdesk.system import locked, write_atomically
 
 _FINE_NS = 20_000_000  # the kernel's clock for files ticks at least this often
-_SECOND_NS = 1_000_000_000  # a time without a fraction may be of a file system that keeps (two) seconds
+_SECOND_NS = (
+    1_000_000_000  # a time in whole seconds may be from a file system with a resolution of one or two seconds
+)
 _MODES = msgspec.msgpack.Decoder(tuple[bytes, list[tuple[list[bytes], int, int]]])
 
 
@@ -37,7 +39,7 @@ class Notes:
         self._loosened: list[tuple[list[bytes], int, int]] = []  # (names, mode before, bits added)
 
     def read_seen(self) -> Manifest:
-        """The index of the last restore; empty when there is none that can be trusted."""
+        """The index of the last restore; empty if there is no valid one."""
         with suppress(Damaged):
             return load_manifest(self.seen)[0]
         return Manifest([])
@@ -46,7 +48,7 @@ class Notes:
         save_manifest(self.seen, manifest)
 
     def loosen(self, folders: Folders, entries: Sequence[Entry], index: int, bits: int) -> None:
-        """Let the owner read what he forbade himself; written down first, so that a kill changes nothing."""
+        """Add permission bits that the owner needs to read an entry; recorded first, for `tighten`."""
         entry = entries[index]
         names, at = [entry.name], entry.parent
         while at:
@@ -58,7 +60,7 @@ class Notes:
         os.chmod(entry.name, entry.mode | bits, dir_fd=folders.fd(entry.parent))
 
     def tighten(self, root: int) -> None:
-        """Give back the modes that `loosen` changed, in this process or in one that was killed."""
+        """Restore the modes that `loosen` changed, in this process or in one that was killed."""
         try:
             _, records = _MODES.decode(self._modes.read_bytes())
         except (FileNotFoundError, msgspec.MsgspecError):
@@ -75,7 +77,7 @@ class Notes:
             except FileNotFoundError:
                 pass  # the owner removed it since
             except PermissionError:
-                pass  # its folder is shut again, which is done after what is in it
+                pass  # its folder was restored already, which happens after its content
             finally:
                 os.close(fd)
         self._loosened.clear()
@@ -84,7 +86,7 @@ class Notes:
 
 @contextmanager
 def notes_of(store: Path, disk: Path) -> Iterator[Notes]:
-    """The notes, held against another capture or restore of the same disk: `Refused(NOT_READY)` then."""
+    """The notes, locked. Raises `Refused` (NOT_READY) during another capture or restore of the disk."""
     notes = Notes(store, disk)
     with locked(notes.lock, wait=False) as mine:
         if not mine:
@@ -98,7 +100,7 @@ def notes_of(store: Path, disk: Path) -> Iterator[Notes]:
 
 
 def clock_ns(folder: Path, device: int) -> int:
-    """Now, by the clock of the file system `device`, as `folder` shows it; 0 where it cannot tell."""
+    """The present time by the clock of file system `device`, measured in `folder`; 0 if that fails."""
     path = folder / ".hotdesk-clock"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -114,8 +116,10 @@ def clock_ns(folder: Path, device: int) -> int:
 
 
 def settled_ns(folder: Path, device: int, entries: Sequence[Entry]) -> int:
-    """`clock_ns`, once it has moved past the last change: some 20 ms at most, and not at all where the
-    file system keeps whole seconds."""
+    """`clock_ns`, after waiting until it has passed the last change.
+
+    Waits about 20 ms at most, and not at all if the file system keeps whole seconds.
+    """
     last = max((entry.ctime_ns for entry in entries if entry.kind == "f"), default=0)
     while 0 <= (now := clock_ns(folder, device)) - last <= _FINE_NS and last % _SECOND_NS:
         pass
@@ -131,7 +135,7 @@ def smudge(entries: Sequence[Entry], taken_ns: int) -> None:
 
 
 def forget_gone(store: Path) -> None:
-    """Delete the notes about disks that no longer exist. The store is held exclusively."""
+    """Delete the notes about disks that no longer exist. Requires the exclusive lock of the store."""
     for lock in (store / "disks").glob("*.lock"):
         disks = []
         with suppress(Damaged):

@@ -1,4 +1,4 @@
-"""Capture: everything below a disk into the store, the manifest last.
+"""Capture a disk: its files go into the store, its manifest is written last.
 
 Two passes. The first lists every name and its status; the second lets several threads read, hash,
 compress and write the files whose status is not that of an earlier capture or restore.
@@ -49,9 +49,9 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """What one capture did."""
 
     files: int
-    bytes: int  # of all files, holes left out
+    bytes: int  # of all files, without holes
     new_bytes: int  # of chunks that the store did not have
-    stored_bytes: int  # what those take there
+    stored_bytes: int  # their compressed size in the store
     note: str  # what could not be captured; "" when everything was
 
 
@@ -90,13 +90,13 @@ def capture(
     previous: Path | None = None,
     progress: Progress = lambda fraction, what: None,
 ) -> Captured:
-    """Everything below `disk` is in `store`, and `manifest_path` says where, when this returns.
+    """Save everything below `disk` into `store`, and write the manifest to `manifest_path`.
 
     Files whose inode, size and times are those in the manifest `previous` or of the last restore are not
-    read again. `bytes` and names come back exactly by `restore`; sockets and devices are named in `note`.
+    read again. `restore` reproduces content and names exactly; sockets and devices are listed in `note`.
     Raises `Refused`: UNREADABLE (a file cannot be read, or changes while it is), NO_SPACE, NOT_READY (the
-    disk is being captured or restored by another process). After any of them, or a kill, the same again
-    goes on with the packs that were finished.
+    disk is being captured or restored by another process). After any of them, or a kill, a
+    repeated capture reuses the packs that were finished.
     """
     disk = Path(os.path.realpath(disk))
     if Path(os.path.realpath(store)).is_relative_to(disk):
@@ -162,7 +162,7 @@ def _scan(root: int, notes: Notes) -> Scan:
 def _earlier(previous: Path | None) -> list[Entry]:
     try:
         return load_manifest(previous)[0].entries if previous else []
-    except Damaged:  # it only spares work
+    except Damaged:  # it only saves work
         return []
 
 
@@ -171,7 +171,7 @@ def _known(entries: Iterable[Entry]) -> dict[tuple[int, int, int, int], Entry]:
 
 
 def _note(found: Scan) -> str:
-    """What is not, or not quite, in the image, in words for the desk's owner."""
+    """A message for the owner about what the image omits or changes."""
     said = []
     for what, count in sorted(Counter(what for what, _ in found.left_out).items()):
         names = [path for kind, path in found.left_out if kind == what]
@@ -200,7 +200,7 @@ class _Reading:
         self._changed: set[int] = set()
 
     def plan(self, known: dict[tuple[int, int, int, int], Entry]) -> list[Job]:
-        """What has to be read; entries of files that need not be are completed from `known`."""
+        """The files to read; entries of unchanged files are completed from `known`."""
         jobs: list[Job] = []
         some: list[int] = []
         together = 0
@@ -266,7 +266,7 @@ class _Reading:
             self._count(sum(len(data) for _, data in fresh))
 
     def _content(self, index: int) -> bytes:
-        """A small file, not changed between the two looks at it."""
+        """The content of a small file that did not change while it was read."""
         entry = self._entries[index]
         for _ in range(2):
             with self._opened(index) as fd:
@@ -295,7 +295,7 @@ class _Reading:
             self._count(job.length)
 
     def _find_holes(self, index: int) -> None:
-        """Set `extents` where the file has holes; its attributes too, as it may have no piece at all."""
+        """Set `extents` if the file has holes, and its attributes, as it may have no piece at all."""
         entry = self._entries[index]
         if not hasattr(os, "SEEK_DATA"):
             return
@@ -320,7 +320,7 @@ class _Reading:
 
     @contextmanager
     def _opened(self, index: int) -> Iterator[int]:
-        """A descriptor of the file; what the system says no to is told with the file's name."""
+        """A descriptor of the file. Raises `Refused` with the file's name if it cannot be read."""
         try:
             fd = self._open(index)
             try:

@@ -1,15 +1,15 @@
-"""A store of chunks, each kept once under the hash of its content, in files that are only ever added.
+"""A content-addressed store of chunks, in pack files that are never changed.
 
     store/                    0700
-      lock                    shared: adding and reading; exclusive: forgetting and sweeping
-      verified                which packs were read back whole, with the stat signature they had then
-      disks/                  what is remembered about a disk between captures (cache.py)
+      lock                    shared: adding and reading; exclusive: deleting and cleaning up
+      verified                packs that were verified, with the stat signature they had then
+      disks/                  notes about disks between captures (cache.py)
       packs/NAME.pack         0600; format and name: pack_file.py
-      packs/new-XXXXXXXX      a pack that is being written: never read, swept by the next in line
+      packs/new-XXXXXXXX      a pack that is being written: never read, removed if its writer died
 
-A pack appears under its name only after its bytes are on the disk, so one that has a name is whole or has
-rotted since. A corrupt pack is treated as if it were not there: what it held is written anew by the next
-capture, found in another pack by a restore, or else reported.
+A pack gets its name only after its bytes are on the disk, so a named pack is complete unless it was corrupted
+later. A corrupt pack counts as absent: the next capture writes its chunks again, and a restore finds them in
+another pack or reports them as lost.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from hotdesk.snapshots.pack_file import (
 )
 from hotdesk.system import flock, fsync_folder, write_atomically
 
-PACK = 64 << 20  # when a pack is closed: small enough that a killed capture repeats little
+PACK = 64 << 20  # size at which a pack is closed: a killed capture repeats little
 
-_SMALL = 4 << 20  # packs of single small parks:
-_MANY = 16  # put together when there are so many
+_SMALL = 4 << 20  # packs below this size, from small captures,
+_MANY = 16  # are merged when there are this many
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -56,13 +56,13 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.packs: dict[Path, Pack] = {}
-        self.lost: list[str] = []  # what is wrong with packs that count as absent
+        self.lost: list[str] = []  # errors of the packs that count as absent
         self.stored_bytes = 0  # written so far, compressed
-        self.bytes_read = 0  # read back to be checked
+        self.bytes_read = 0  # during verification
         self._where: dict[bytes, tuple[Pack, int]] = {}
         self._mine: set[bytes] = set()  # chunks this process writes, or wrote
         self._lock = threading.Lock()
-        self._open: list[Writing] = []  # packs that nobody is appending to at this moment
+        self._open: list[Writing] = []  # packs that no thread is appending to
         self._flushing: list[Future[Path]] = []
         self._flusher = ThreadPoolExecutor(1)
         self._verified = self._read_verified()
@@ -74,7 +74,7 @@ class Store:
         self._look_up()
 
     def _look_up(self) -> None:
-        """Where each chunk is: rather in a pack that was read back whole, where two hold it."""
+        """Index the chunks; of two copies, prefer the one in a verified pack."""
         self._where = {
             name: (pack, number)
             for pack in sorted(self.packs.values(), key=self.is_verified)
@@ -85,7 +85,7 @@ class Store:
     # Reading
 
     def place(self, name: bytes) -> tuple[Pack, int]:
-        """The pack and the number of the frame that hold a chunk. KeyError when none does."""
+        """The pack and the frame number that hold a chunk. Raises `KeyError` if none does."""
         return self._where[name]
 
     def missing(self, names: Iterable[bytes]) -> set[bytes]:
@@ -95,7 +95,7 @@ class Store:
         return self._verified.get(pack.path.name) == pack.signature
 
     def check(self, packs: Iterable[Pack], on_bytes: Callable[[int], None] = lambda _: None) -> None:
-        """Read packs back from the disk, every chunk of them; one that is damaged counts as absent."""
+        """Verify packs by reading every chunk from the disk; drop those that are damaged."""
         jobs = [pack for pack in packs if pack.path in self.packs and not self.is_verified(pack)]
         with each(jobs, damage_of) as results:
             for pack, damage in results:
@@ -109,7 +109,7 @@ class Store:
             self._write_verified()
 
     def drop(self, pack: Pack, why: str) -> None:
-        """From here on the pack counts as absent, and the next capture will not build on it."""
+        """Treat the pack as absent from now on, so that the next capture does not rely on it."""
         with self._lock:
             if self.packs.pop(pack.path, None):
                 self.lost.append(why)
@@ -120,7 +120,7 @@ class Store:
     # Writing
 
     def holds(self, name: bytes) -> bool:
-        """Whether a chunk is here for certain: a pack that nobody read back is read back first."""
+        """Whether a chunk is stored intact; verifies its pack first if that was not done yet."""
         while True:
             if name in self._mine:
                 return True
@@ -132,7 +132,7 @@ class Store:
                 self.check([found[0]])
 
     def claim(self, name: bytes) -> bool:
-        """Whether the caller has to `put` this chunk: it is not here, and no other thread is on it."""
+        """Whether the caller has to `put` this chunk: it is not stored, and no other thread is writing it."""
         if self.holds(name):
             return False
         with self._lock:
@@ -142,9 +142,9 @@ class Store:
             return True
 
     def put(self, chunks: Sequence[tuple[bytes, Buffer]]) -> None:
-        """Append claimed chunks as one frame. Nothing is promised before `seal`."""
+        """Append claimed chunks as one frame. They are durable only after `seal`."""
         body = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
-        packed = zstandard.ZstdCompressor(level=1).compress(body)  # runs over noise at memory speed
+        packed = zstandard.ZstdCompressor(level=1).compress(body)  # skips incompressible data at memory speed
         worth_it = len(packed) < len(body) - len(body) // 32
         with self._lock:
             pack = self._open.pop() if self._open else None
@@ -160,7 +160,7 @@ class Store:
                     self._flushing.append(self._flusher.submit(pack.close))
 
     def seal(self) -> list[Path]:
-        """Every chunk that was put is on the disk, in these packs, when this returns."""
+        """Flush every chunk that was put to the disk; return the packs."""
         closing = self._flushing + [self._flusher.submit(pack.close) for pack in self._open]
         self._open, self._flushing = [], []
         paths = [future.result() for future in closing]
@@ -175,10 +175,10 @@ class Store:
     # Forgetting
 
     def prune(self, keep: set[bytes]) -> int:
-        """Delete packs of which nothing in `keep` is wanted, rewrite those of which little is.
+        """Delete packs without chunks in `keep`, and rewrite those with few; return the bytes freed.
 
-        Returns the bytes freed. The store is held exclusively. What is wanted of a pack was read back from
-        another one before it goes; a damaged pack goes only when nothing is missing. Works on a full disk.
+        Requires the exclusive lock of the store. A pack is deleted only after its chunks in `keep` were
+        verified in another one, and a damaged pack only if nothing is missing. Works on a full disk.
         """
         freed = self._delete(p for p in self.packs.values() if not any(self._wanted(p, keep, any_copy=True)))
         if not self.missing(keep):
@@ -189,7 +189,7 @@ class Store:
             try:
                 return freed + self._rewrite(packs, keep)
             except Damaged:
-                continue  # that pack counts as absent now, so others may be wanted more
+                continue  # that pack counts as absent now: choose again
             except OSError as error:
                 if not is_full(error):
                     raise
@@ -199,7 +199,7 @@ class Store:
     def _wanted(
         self, pack: Pack, keep: set[bytes], *, any_copy: bool = False
     ) -> Iterator[tuple[int, bytes, int, int]]:
-        """(frame, digest, begin, end) of what is to be kept here and not, for certain, in another pack."""
+        """(frame, digest, begin, end) of the chunks to keep that no other verified pack holds."""
         for number, frame in enumerate(pack.frames):
             for name, begin, end in frame.chunks():
                 if name in keep:
@@ -208,7 +208,7 @@ class Store:
                         yield number, name, begin, end
 
     def _wasteful(self, keep: set[bytes]) -> list[Pack]:
-        """Packs of which less than half is wanted; small ones too, where there are many."""
+        """Packs of which less than half is to be kept; and small ones, if there are many."""
         sparse, small = [], []
         for pack in self.packs.values():
             live = sum(end - begin for _, _, begin, end in self._wanted(pack, keep))
@@ -219,7 +219,7 @@ class Store:
         return sparse + (small if len(small) >= _MANY else [])
 
     def _rewrite(self, packs: Sequence[Pack], keep: set[bytes]) -> int:
-        """Copy what is wanted of these into new packs, read those back, delete the old: the bytes freed."""
+        """Copy chunks to keep into new packs, verify these, delete the old; return the bytes freed."""
         for pack in packs:
             try:
                 for number, group in groupby(self._wanted(pack, keep), lambda row: row[0]):
@@ -234,7 +234,7 @@ class Store:
         self._look_up()
         self.check(fresh.values())
         if not fresh.keys() <= self.packs.keys():
-            raise OSError(errno.EIO, "what was just written reads back wrong", str(self.folder))
+            raise OSError(errno.EIO, "a pack that was just written cannot be verified", str(self.folder))
         return self._delete(pack for pack in packs if pack.path not in fresh) - grown
 
     def _delete(self, packs: Iterable[Pack]) -> int:
@@ -257,7 +257,7 @@ class Store:
                 return msgspec.msgpack.decode(data[DIGEST:], type=dict[str, Signature])
         except (OSError, msgspec.MsgspecError):
             pass
-        return {}  # which only means that packs are read again
+        return {}  # then packs are only verified again
 
     def _write_verified(self) -> None:
         here = {pack.path.name for pack in self.packs.values()}
@@ -271,14 +271,14 @@ _checking = threading.Lock()
 
 @contextmanager
 def opened(folder: Path, *, exclusive: bool = False) -> Iterator[Store]:
-    """The store, made if absent, locked against those who would forget what this one uses."""
+    """The store, created if absent, locked against deletion of the chunks in use."""
     for part in (folder, folder / "packs", folder / "disks"):
         if not part.is_dir():
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
             fsync_folder(part.parent)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if flock(lock, wait=exclusive):  # else somebody else is at it: the temporary files may be theirs
+        if flock(lock, wait=exclusive):  # else it is in use, and so may be the temporary files
             for path in (*folder.glob("packs/new-*"), *folder.glob("verified.*")):
                 path.unlink(missing_ok=True)
         if not exclusive:
@@ -297,7 +297,7 @@ def is_full(error: OSError) -> bool:
 
 
 def no_space(folder: Path, needed_bytes: int, what: str) -> Refused:
-    """The disk under `folder` is full: how much is needed and how much there is."""
+    """The refusal for a full disk under `folder`, with the space needed and free."""
     free = shutil.disk_usage(folder).free
     limit = "" if free < needed_bytes else ", but no more may be written: a quota, or the number of files"
     return Refused(

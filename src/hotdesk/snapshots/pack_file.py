@@ -1,9 +1,9 @@
-"""One pack: frames of chunks, an index of them, and a trailer that vouches for the index.
+"""One pack: frames of chunks, an index of them, and a trailer with the checksum of the index.
 
     "HDPACK1\\n"  frame ...  index (zstd of msgpack)  length of the index (8)  its blake3 (32)  "HDPACK1\\n"
 
-A **chunk** is what is addressed: up to 4 MiB of a file. A **frame** is what is compressed: one big chunk
-or many small ones. The name of a pack is the hash of its index, which holds the hashes of its chunks.
+A **chunk** is the unit of addressing: up to 4 MiB of a file. A **frame** is the unit of compression: one big
+chunk or many small ones. A pack is named by the hash of its index, which holds the hashes of its chunks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import zstandard
 
 from hotdesk.system import fsync
 
-CHUNK = 4 << 20  # an append to a big file costs at most this much more than itself
+CHUNK = 4 << 20  # appending to a big file stores at most this much more than was appended
 DIGEST = 32
 
 _MAGIC = b"HDPACK1\n"
@@ -31,16 +31,16 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Damaged(Exception):
-    """A pack or a manifest does not hold what it should; the message says which and how."""
+    """A pack or a manifest is corrupt; the message says which and how."""
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Bytes `offset` to `offset + stored` of a pack: one or more chunks, compressed where that helps."""
+    """Bytes `offset` to `offset + stored` of a pack: one or more chunks, compressed if that helps."""
 
     offset: int
     stored: int
-    packed: bytes  # the digest of the stored bytes where they are compressed: zstd passes over some bits
-    digests: bytes  # of its chunks, one after another
+    packed: bytes  # digest of the compressed bytes, else b"": zstd ignores some bits
+    digests: bytes  # of its chunks, concatenated
     sizes: tuple[int, ...]
 
     def names(self) -> list[bytes]:
@@ -55,7 +55,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Pack(msgspec.Struct, frozen=True):
-    """A closed pack: where it is, what it holds, and the stat signature it had when its index was read."""
+    """A closed pack: its path, its frames, and its stat signature when its index was read."""
 
     path: Path
     signature: Signature
@@ -70,7 +70,7 @@ _thread = threading.local()
 
 
 def buffer(size: int) -> memoryview:
-    """This thread's own scratch memory, valid until it asks again: fresh pages cost more than the copy."""
+    """A reusable buffer of this thread, valid until its next call: fresh pages cost more than the copy."""
     held: bytearray | None = getattr(_thread, "buffer", None)
     if held is None or len(held) < size:
         held = _thread.buffer = bytearray(max(size, CHUNK + CHUNK // 8))
@@ -78,7 +78,7 @@ def buffer(size: int) -> memoryview:
 
 
 def read_into(fd: int, view: memoryview, offset: int) -> int:
-    """Fill `view` from `offset` on; how many bytes there were."""
+    """Fill `view` from `offset` on; return the number of bytes read."""
     done = 0
     while done < len(view) and (got := os.preadv(fd, [view[done:]], offset + done)):
         done += got
@@ -93,7 +93,7 @@ def write_at(fd: int, data: Buffer, offset: int) -> None:
 
 
 def read_pack(path: Path) -> Pack:
-    """The index of a pack. Raises `Damaged`."""
+    """Read the index of a pack. Raises `Damaged`."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -123,7 +123,7 @@ def signature_of(stat: os.stat_result) -> Signature:
 
 
 def read_frame(fd: int, pack: Pack, frame: Frame) -> Buffer:
-    """The unpacked frame, every chunk of it checked; it may live in `buffer`. Raises `Damaged`."""
+    """The unpacked frame with all chunks checked, possibly in `buffer`. Raises `Damaged`."""
     where = f"the pack {pack.path} is damaged at byte {frame.offset}"
     stored = buffer(frame.stored)
     size = sum(frame.sizes)
@@ -146,7 +146,7 @@ def read_frame(fd: int, pack: Pack, frame: Frame) -> Buffer:
 
 
 def read_chunks(pack: Pack, number: int) -> Buffer:
-    """`read_frame` of a pack that is not open."""
+    """Like `read_frame`, for a pack that is not open."""
     try:
         fd = os.open(pack.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -158,11 +158,11 @@ def read_chunks(pack: Pack, number: int) -> Buffer:
 
 
 def damage_of(pack: Pack) -> str:
-    """What is wrong with a pack, read from the disk and not from memory; "" when nothing is."""
+    """What is wrong with a pack, bypassing the page cache; "" if nothing is."""
     try:
         fd = os.open(pack.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if hasattr(os, "posix_fadvise"):  # its pages were synced, so this drops them
+            if hasattr(os, "posix_fadvise"):  # its pages are clean, so this drops them
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             if signature_of(os.fstat(fd)) != pack.signature:
@@ -171,7 +171,7 @@ def damage_of(pack: Pack) -> str:
                 read_frame(fd, pack, frame)
         finally:
             os.close(fd)
-        read_pack(pack.path)  # the index was read from memory the first time
+        read_pack(pack.path)  # the index may have come from the page cache before
     except OSError as error:
         return f"the pack {pack.path} cannot be read: {error.strerror}"
     except Damaged as damage:
@@ -190,15 +190,15 @@ class Writing:
         self.end = len(_MAGIC)
 
     def append(self, chunks: Sequence[tuple[bytes, Buffer]], body: Buffer, packed: bool) -> None:
-        """Add one frame: these chunks, which are `body` when they are packed or just put together."""
-        write_at(self.fd, body, self.end)  # so that a write that failed half-way leaves no trace
+        """Add one frame of these chunks; `body`: the bytes to store, compressed if `packed`."""
+        write_at(self.fd, body, self.end)  # at `end`, so that a failed write leaves no trace
         sizes = tuple(len(data) for _, data in chunks)
         names = b"".join(name for name, _ in chunks)
         self.frames.append(Frame(self.end, len(body), digest(body) if packed else b"", names, sizes))
         self.end += len(body)
 
     def close(self) -> Path:
-        """Flush, then take the name that vouches for the content."""
+        """Flush, then rename to the hash of the index."""
         try:
             index = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(self.frames))
             name = digest(index)

@@ -1,4 +1,4 @@
-"""Restore: the tree of a manifest, built beside its place and moved there when it is whole."""
+"""Restore a disk: build the tree of a manifest beside its place, and rename it when it is complete."""
 
 from __future__ import annotations
 
@@ -42,14 +42,13 @@ def restore(
     *,
     progress: Progress = lambda fraction, what: None,
 ) -> None:
-    """`disk` is exactly what was captured, and on the disk, when this returns.
+    """Restore `disk` exactly as it was captured; it is flushed to the disk when this returns.
 
-    It is built as `.NAME.restoring` beside `disk` and renamed: a kill leaves no `disk`, and the same again
-    starts afresh. A `disk` that was restored from this manifest already, known by its folder's number, is
-    left alone, with whatever was done in it since; one that was not is never touched (`Refused(MISMATCH)`),
-    unless it is empty.
+    It is built as `.NAME.restoring` beside `disk` and renamed: a kill leaves no `disk`, and a repeated call
+    starts afresh. A `disk` that was restored from this manifest already (known by its folder's inode) is
+    left alone, with all later changes; any other is never touched (`Refused(MISMATCH)`), unless it is empty.
     Raises `Refused` also as CORRUPT, NO_SPACE (nothing is left behind then), NOT_READY (another process is
-    at it) and UNSUPPORTED (the file system cannot hold something, such as extended attributes).
+    saving or restoring it) and UNSUPPORTED (the file system lacks something, such as extended attributes).
     """
     disk = Path(os.path.realpath(disk))
     needed = 0
@@ -88,7 +87,7 @@ def restore(
 
 
 def _is_there(disk: Path, notes: Notes, origin: bytes) -> bool:
-    """Whether this very restore was finished before. Refuses to touch any other disk."""
+    """Whether this restore was finished before. Raises `Refused` (MISMATCH) for any other non-empty disk."""
     try:
         with os.scandir(disk) as names:
             if not any(True for _ in names):
@@ -110,7 +109,7 @@ def _size(entries: list[Entry]) -> int:
 
 
 def _inherit_nothing(folder: Path) -> None:
-    """Access lists that a new folder takes from the one around it would spread to all that is restored."""
+    """Remove inherited access lists, which would spread to everything that is restored."""
     for name in os.listxattr(folder) if hasattr(os, "listxattr") else ():
         with suppress(OSError):
             os.removexattr(folder, name)
@@ -132,7 +131,7 @@ def _build(folder: Path, manifest: Manifest, store: Store, progress: Progress) -
 
 
 class _Building:
-    """One tree on its way up; `_write_frame` runs in several threads."""
+    """A tree being built; `_write_frame` runs in several threads."""
 
     def __init__(self, root: int, entries: list[Entry], store: Store) -> None:
         self._root = root
@@ -152,7 +151,7 @@ class _Building:
                 os.mkdir(entry.name, 0o700, dir_fd=self._fd(entry.parent))
 
     def files(self, progress: Progress) -> None:
-        """Write all content, frame by frame as it lies in the packs; each frame is unpacked once."""
+        """Write all content in the order of the packs; each frame is unpacked once."""
         for index, entry in enumerate(self._entries):
             if names := digests(entry):
                 self._left[index] = len(names)
@@ -167,13 +166,13 @@ class _Building:
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
             with each(jobs, self._write_frame) as results:
                 for (pack, _), (written, damage) in results:
-                    if damage:  # its chunks may have twins in another pack
+                    if damage:  # its chunks may also be in another pack
                         self._store.drop(pack, str(damage))
                     steps.add(sum(written.values()))
                     todo -= written.keys()
 
     def _write_frame(self, place: tuple[Pack, int]) -> tuple[dict[bytes, int], Damaged | None]:
-        """Write every file that wants a chunk of this frame: the chunks, with the bytes written of each."""
+        """Write a frame's chunks to all their files; return the bytes written by chunk."""
         pack, number = place
         written: dict[bytes, int] = {}
         try:
@@ -202,7 +201,7 @@ class _Building:
             os.close(fd)
 
     def rest(self) -> None:
-        """Everything that has no content: empty files, files that are one hole, links, fifos."""
+        """Make everything without content: empty files, files that are one hole, links, fifos."""
         for index, entry in enumerate(self._entries):
             folder = self._fd(entry.parent)
             if entry.kind == "f" and not entry.chunks:
@@ -236,14 +235,14 @@ class _Building:
                     os.close(source)
 
     def finish_folders(self) -> None:
-        """Times and modes of folders, children first: nothing is made in them any more."""
+        """Set times and modes of folders, children first, after all are filled."""
         for index in range(len(self._entries) - 1, 0, -1):
             if self._entries[index].kind == "d":
                 self._finish(self._fd(index), index)
         self._finish(self._root, 0)
 
     def _finish(self, fd: int, index: int) -> None:
-        """Owner, attributes, mode, times: in the order in which each leaves the former alone."""
+        """Set owner, attributes, mode and times; in this order, none resets an earlier one."""
         entry = self._entries[index]
         if entry.extents is not None:
             os.ftruncate(fd, entry.size)
@@ -281,7 +280,7 @@ class _Building:
 
 
 def _flush(fd: int) -> None:
-    """Put what was restored on the disk: a power cut later must not leave files that look restored."""
+    """Flush everything restored, so that a later power cut leaves no incomplete files."""
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(fd) == 0:  # Linux: this file system alone
             return

@@ -1,4 +1,4 @@
-"""Removing a tree, whatever its owner did to its permissions and however deep it is."""
+"""Remove a tree of any permissions and any depth."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hotdesk.snapshots.tree import remove
 
 
 def remove_tree(path: Path) -> None:
-    """Nothing is there afterwards. Raises OSError for what another user owns."""
+    """Remove a file or a tree; absent is fine. Raises OSError for files of another user."""
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
         return
-    for _ in range(4):  # a process that is just ending may still drop a file
+    for _ in range(4):  # an ending process may still create a file
         with contextlib.suppress(OSError):
             remove(path)
             return

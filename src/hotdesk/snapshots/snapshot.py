@@ -1,18 +1,18 @@
 """Images of the local provider: a disk as a manifest, and a store of chunks that manifests share.
 
-    capture   everything below a disk into the store, and a manifest that says where
-    verify    the image read back from the disk
-    restore   the disk, exactly
-    changed   whether a disk is no longer as its manifest says
-    forget    what no manifest needs any more
+    capture   save everything below a disk to the store, and write its manifest
+    verify    read the image back from the disk
+    restore   rebuild the disk, exactly
+    changed   whether a disk differs from its manifest
+    forget    delete the chunks that no manifest needs
 
-Nothing half-written is ever taken for whole: packs and manifests appear under their names after their
-bytes are on the disk, the manifest last, and a restored disk by one rename. Any of these may be killed at
-any moment and called again.
+Nothing half-written ever counts as complete: packs and manifests get their names after their bytes are on
+the disk, the manifest last, and a restored disk appears by one rename. Each function may be killed at any
+moment and called again.
 
-What comes back: content, holes, permission bits, symbolic and hard links, fifos, modification times,
+Restored: content, holes, permission bits, symbolic and hard links, fifos, modification times,
 empty folders, names of any bytes, trees of any depth, extended attributes (Linux), owners (for root).
-What does not: sockets and devices (told in `Captured.note`), access and change times, extended attributes
+Not restored: sockets and devices (listed in `Captured.note`), access and change times, extended attributes
 and file flags on macOS.
 """
 
@@ -33,11 +33,11 @@ __all__ = ["Captured", "Progress", "capture", "changed", "forget", "remove", "re
 
 
 def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda fraction, what: None) -> None:
-    """The image can be restored: every chunk it needs was read back from the disk and is right.
+    """Check that the image can be restored, by reading every chunk it needs back from the disk.
 
-    Packs that were read back before, and whose size, times and inode have not changed since, are not read
-    again. Raises `Refused(CORRUPT)`, naming what is damaged and a file that needs it; a capture after that
-    writes anew what the damaged packs held.
+    Packs that were verified before, and whose size, times and inode have not changed since, are not read
+    again. Raises `Refused(CORRUPT)`, naming what is damaged and a file that needs it; the next capture then
+    writes the chunks of damaged packs again.
     """
     with opened(store) as chunks:
         try:
@@ -57,9 +57,9 @@ def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda frac
 
 
 def changed(manifest_path: Path, disk: Path) -> bool:
-    """Whether a name, a size, a mode or a time below the disk is not what the manifest says.
+    """Whether a name, size, mode or time below the disk differs from the manifest.
 
-    No file is read. False where that cannot be said.
+    No file is read. False if they cannot be compared.
     """
     try:
         manifest, _ = load_manifest(manifest_path)
@@ -74,16 +74,16 @@ def changed(manifest_path: Path, disk: Path) -> bool:
 
 
 def _looks(entry: Entry) -> tuple[object, ...]:
-    kind = "f" if entry.kind == "h" else entry.kind  # which of two names is the first is no difference
+    kind = "f" if entry.kind == "h" else entry.kind  # the order of two hard links is no difference
     size = entry.size if entry.kind == "f" else 0
     return (entry.parent, entry.name, kind, entry.mode, entry.mtime_ns, size, entry.target)
 
 
 def forget(store: Path, keep: Iterable[Path]) -> int:
-    """Only what the manifests `keep` need is in the store when this returns; the bytes freed.
+    """Delete the chunks that no manifest in `keep` needs; return the bytes freed.
 
-    Waits for captures and restores that are under way; `keep` is read after that, so a generator sees
-    their manifests too. Raises `Refused(CORRUPT)` when a manifest cannot be read, and deletes nothing then.
+    Waits for running captures and restores; `keep` is iterated after that, so a generator sees their
+    manifests too. Raises `Refused(CORRUPT)` if a manifest cannot be read, and deletes nothing then.
     """
     with opened(store, exclusive=True) as chunks:
         try:

@@ -1,7 +1,7 @@
-"""A tree of files as a list of entries, and the way from an entry back to its folder.
+"""A tree of files as a list of entries, with descriptors of their folders.
 
-Paths are never built to be opened: a folder is reached through its parent's descriptor, so names may be
-any bytes, trees deeper than PATH_MAX are ordinary, and no symbolic link can lead out of the disk.
+No file is opened by its path: a folder is opened relative to its parent's descriptor, so names may be any
+bytes, trees may be deeper than PATH_MAX, and no symbolic link can lead out of the disk.
 """
 
 from __future__ import annotations
@@ -36,32 +36,34 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     uid: int
     gid: int
     mtime_ns: int
-    ctime_ns: int  # 0: too fresh to tell a later change from this state, so it is read again
+    ctime_ns: int  # 0: changed too recently to detect a later change by its time, so it is read again
     ino: int
     size: int = 0
     link: int = -1
     target: bytes = b""
     chunks: bytes = b""  # digests of the file's pieces, see `pieces`
-    extents: tuple[tuple[int, int], ...] | None = None  # (offset, length) of what is not a hole; None: all
+    extents: tuple[tuple[int, int], ...] | None = (
+        None  # (offset, length) of the data between holes; None: no holes
+    )
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def key(self) -> tuple[int, int, int, int]:
-        """What a file's content cannot change without changing."""
+        """Values of which at least one changes whenever the file's content does."""
         return (self.ino, self.size, self.mtime_ns, self.ctime_ns)
 
 
 class Manifest(msgspec.Struct, array_like=True, gc=False):
-    """Everything below one disk at one moment, short of the chunks themselves."""
+    """Everything below one disk at one moment, except the chunks themselves."""
 
     entries: list[Entry]
     note: str = ""
     origin: bytes = b""  # in the index of a restored disk: the digest of the manifest it came from
-    disk: bytes = b""  # in the index of a restored disk: where it is
+    disk: bytes = b""  # in the index of a restored disk: its path
 
 
 def pieces(entry: Entry) -> Iterator[tuple[int, int]]:
-    """(offset, length) of each chunk of a file: cut at multiples of CHUNK, holes left out."""
+    """(offset, length) of each chunk of a file: cut at multiples of CHUNK, without holes."""
     for begin, length in ((0, entry.size),) if entry.extents is None else entry.extents:
         offset, end = begin, begin + length
         while offset < end:
@@ -94,7 +96,7 @@ def load_manifest(path: Path) -> tuple[Manifest, bytes]:
 
 
 def shown(entries: Sequence[Entry], index: int) -> str:
-    """The path of an entry below the disk, for a person: odd bytes are escaped."""
+    """The path of an entry below the disk, for messages: unprintable bytes are escaped."""
     names: list[bytes] = []
     while index > 0:
         names.append(entries[index].name)
@@ -105,7 +107,7 @@ def shown(entries: Sequence[Entry], index: int) -> str:
 
 
 class Folders:
-    """Descriptors of folders by the index of their entry; the least used are closed. One thread's own."""
+    """A cache of folder descriptors by entry index, which closes the least recently used. For one thread."""
 
     def __init__(self, root: int, entries: Sequence[Entry], keep: int = 32) -> None:
         self._root = root
@@ -114,7 +116,7 @@ class Folders:
         self._open: OrderedDict[int, int] = OrderedDict()
 
     def fd(self, index: int) -> int:
-        """Good until the next call."""
+        """The folder's descriptor, valid until the next call."""
         way: list[int] = []
         while index and index not in self._open:
             way.append(index)
@@ -135,19 +137,19 @@ class Folders:
 
 
 class Scan(msgspec.Struct):
-    """What `scan` found: entries, and what can be said of the others."""
+    """Result of `scan`: the entries, and notes on them and on what was left out."""
 
     entries: list[Entry]
     sparse: set[int]  # files that occupy less than their size
     mounted: set[int]  # folders on which another file system is mounted
-    foreign: set[int]  # files of another file system: their inode numbers mean nothing here
+    foreign: set[int]  # files of another file system, whose inode numbers are not comparable
     left_out: list[tuple[str, str]]  # (what it is, path)
 
 
 def scan(root: int, loosen: Callable[[Folders, Sequence[Entry], int, int], None]) -> Scan:
     """Every name below the folder `root`, without reading any file.
 
-    `loosen(folders, entries, index, bits)` is asked to add permission bits to a folder that cannot be
+    `loosen(folders, entries, index, bits)` is called to add permission bits to a folder that cannot be
     listed. Raises OSError with the shown path as `filename`.
     """
     top = os.fstat(root)
@@ -220,7 +222,7 @@ def _entry(parent: int, name: bytes, kind: str, seen: os.stat_result) -> Entry:
 
 
 def _list(fd: int) -> tuple[list[tuple[bytes, os.stat_result]], os.stat_result]:
-    """Names with their status, sorted; read again when the folder changes meanwhile."""
+    """Names with their status, sorted; read again if the folder changed meanwhile."""
     for _ in range(2):
         before = os.fstat(fd)
         with os.scandir(fd) as names:
@@ -233,13 +235,13 @@ def _list(fd: int) -> tuple[list[tuple[bytes, os.stat_result]], os.stat_result]:
 
 
 class ChangedError(OSError):
-    """Something is written to while it is read."""
+    """A file or folder changed while it was read."""
 
 
 def xattrs_of(fd: int) -> tuple[tuple[bytes, bytes], ...]:
-    """The extended attributes that its owner may set again; all of them for root.
+    """The extended attributes that the file's owner may set; for root, all of them.
 
-    Python reads them on Linux alone.
+    Python supports them on Linux only.
     """
     if not hasattr(os, "listxattr"):
         return ()
@@ -300,7 +302,7 @@ def unreadable(disk: Path, path: str, why: str) -> Refused:
 
 
 def missing(manifest: Manifest, store: Store) -> Damaged | None:
-    """What the manifest needs and no sound pack holds, by the names of the files."""
+    """The damage if chunks of the manifest are in no intact pack, with the names of files; else None."""
     absent = store.missing({name for entry in manifest.entries for name in digests(entry)})
     if not absent:
         return None

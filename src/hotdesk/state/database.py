@@ -1,8 +1,8 @@
-"""The SQLite file of a state folder: opened, brought to this version, and its complaints in words.
+"""Open and migrate the SQLite file of a state folder, and translate its errors.
 
-Where it cannot be written (a full disk, above all), it is still read: into memory, whole. A disk that is full
-is no reason not to say what runs and what it costs. And a little room is kept in reserve beside the file, so
-that what makes room, `hotdesk down` above all, can be written down on a full disk too.
+If it cannot be written (mostly because the disk is full), it is read into memory instead, so that hotdesk can
+still say what runs and what it costs. A reserve file beside it is deleted when the disk is full, so that
+commands that free space, such as `hotdesk down`, can still be recorded.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ MIGRATIONS = (
 )
 
 _CANNOT_WRITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")
-_SMALL_BYTES = 1 << 18  # a file system with less free than this is full for SQLite, whatever it says
-_RESERVE_BYTES = 1 << 19  # what is given up then: enough for the rows of one command and for what it starts
+_SMALL_BYTES = 1 << 18  # with less free space than this, SQLite cannot write
+_RESERVE_BYTES = 1 << 19  # the reserve: enough for the rows of one command and for what it starts
 
 
 class StateFile:
-    """An open state file. `db` speaks to it; `frozen` says why `db` is a copy of it in memory, else ""."""
+    """An open state file. `db`: its connection; `frozen`: why `db` is a read-only copy in memory, or ""."""
 
     def __init__(self, path: Path | None) -> None:
         """`None` keeps everything in memory. Raises `Damaged` or `Missing` when the file cannot serve."""
@@ -73,11 +73,11 @@ class StateFile:
                     raise
 
     def _open(self, path: Path) -> None:
-        # Made by us, so that it is private from its first byte on.
+        # Create it ourselves, so that it is private from the start.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.db = _connect(path)
         try:
-            # One process at a time: a change to WAL does not wait for others.
+            # One process at a time: switching to WAL does not wait for others.
             with locked(path.with_name("hotdesk.opening")):
                 self._bring_up()
         except BaseException:
@@ -92,7 +92,7 @@ class StateFile:
                 reserve.write_bytes(bytes(_RESERVE_BYTES))
 
     def _make_room(self, path: Path) -> None:
-        """Before something is written: give the reserve up where the disk is full."""
+        """Delete the reserve before a write if the disk is full, and leave the frozen state."""
         with contextlib.suppress(OSError):
             if _free_bytes(path) < _SMALL_BYTES and _reserve(path).exists():
                 _reserve(path).unlink()
@@ -107,13 +107,13 @@ class StateFile:
                         self.frozen = ""
 
     def _freeze(self, path: Path, error: Exception) -> bool:
-        """Read the whole file into memory, where it cannot be written; whether it could be read."""
+        """Read the whole file into memory because it cannot be written; return whether that worked."""
         where = quote(str(path))
-        ways = [f"file:{where}?mode=rw"]  # alone with it, SQLite needs no file beside it to read what it has
+        ways = [
+            f"file:{where}?mode=rw"
+        ]  # with an exclusive lock, SQLite reads without creating files beside it
         beside = path.with_name(f"{path.name}-wal")
-        if (
-            not beside.exists() or not beside.stat().st_size
-        ):  # else it would read an older state than there is
+        if not beside.exists() or not beside.stat().st_size:  # else it would miss what is only in the WAL
             ways.append(f"file:{where}?immutable=1")
         for way in ways:
             copy = _connect(":memory:")
@@ -135,7 +135,7 @@ class StateFile:
         return False
 
     def _bring_up(self) -> None:
-        """Bring the file to this version."""
+        """Migrate the file to this version. Raises `Newer`."""
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise Newer(
@@ -166,13 +166,13 @@ class StateFile:
             yield
             self.db.execute("COMMIT")
         except BaseException:
-            if self.db.in_transaction:  # a full disk has ended it already
+            if self.db.in_transaction:  # a full disk may have rolled it back already
                 self.db.execute("ROLLBACK")
             raise
 
     @contextlib.contextmanager
     def complaints(self) -> Iterator[None]:
-        """SQLite's complaints, in words that say what to do."""
+        """Translate SQLite's errors into `HotdeskError`s that say what to do."""
         try:
             yield
         except (sqlite3.Error, ValueError, OSError) as error:  # ValueError: a row that cannot be decoded
@@ -209,7 +209,7 @@ def _cannot_write(error: Exception) -> bool:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """Why the file cannot be written: SQLite calls a full disk by many names."""
+    """Why the file cannot be written: SQLite reports a full disk in several ways."""
     with contextlib.suppress(OSError):
         disk = os.statvfs(path.parent)
         if (free := _free_bytes(path)) < _SMALL_BYTES:

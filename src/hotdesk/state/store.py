@@ -1,8 +1,8 @@
-"""What survives a process: the desks (wanted) and the journal (past), in one SQLite file.
+"""Persistent state in one SQLite file: the desks (goals), the journal (history), sightings, jobs and a cache.
 
-A step's *begin* is on the disk before the step is taken (WAL with synchronous=FULL), its *end* after.
-Several processes may use the file at once; who may act on a desk is settled by a lock beside it, which
-the kernel lets go when its holder dies, however it dies.
+A step's *begin* is on the disk before the step is taken (WAL with synchronous=FULL), its *end* after. Several
+processes may use the file at once; only the holder of a desk's lock file may act on the desk, and the kernel
+releases it when its holder dies.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _outcome = msgspec.json.Decoder(Outcome)
 _job = msgspec.json.Decoder(Job)
 _sighting = msgspec.json.Decoder(Sighting)
 _encode = msgspec.json.Encoder(order="deterministic").encode
-KEPT = frozenset({"@watch"})  # locks that are no desk's
+KEPT = frozenset({"@watch"})  # locks that belong to no desk
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
 
 
@@ -45,7 +45,7 @@ class Store:
         self.folder = folder
         self._pasts: dict[str, tuple[float, Past]] = {}
         self._change = 0
-        self._sighted: dict[str, Sighting] | None = None  # as this process knows it
+        self._sighted: dict[str, Sighting] | None = None  # cached by this process
         if folder:
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,7 +73,7 @@ class Store:
 
     @property
     def frozen(self) -> str:
-        """Why nothing can be written down just now, a full disk above all; "" when it can. Reading works."""
+        """Why the state cannot be written now, mostly a full disk; "" if it can. Reading works anyway."""
         return self._file.frozen
 
     # ---- desks ---------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Store:
         )
 
     def find(self, name: str) -> Desk | None:
-        if not name.isascii():  # no desk is called so, and SQLite takes no half a character
+        if not name.isascii():  # no desk has such a name, and SQLite accepts no lone surrogates
             return None
         with self._complaints():
             row = self._db.execute("SELECT body FROM desks WHERE name = ?", (name,)).fetchone()
@@ -109,7 +109,7 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO desks VALUES (?, ?)", (desk.name, _encode(desk)))
 
     def remove(self, name: str) -> None:
-        """Forget a desk. Its journal stays: it is the bill."""
+        """Remove a desk. Its journal stays, for the bill."""
         with self._complaints(), self._transaction():
             self._db.execute("DELETE FROM desks WHERE name = ?", (name,))
             self._pasts.pop(name, None)
@@ -117,7 +117,7 @@ class Store:
     # ---- journal -------------------------------------------------------------------------------------
 
     def begin(self, acts: Iterable[tuple[str, Entry]], now: float) -> list[Row]:
-        """Write down steps that are about to be taken. They are on the disk when this returns."""
+        """Record steps that are about to be taken; they are on the disk when this returns."""
         with self._writing() as change:
             rows = []
             for number, (desk, step) in enumerate(acts):
@@ -129,7 +129,7 @@ class Store:
         return rows
 
     def end(self, row: Row, outcome: Outcome, now: float) -> Row:
-        """Write down how a step ended."""
+        """Record how a step ended."""
         with self._writing() as change:
             self._db.execute(
                 "UPDATE journal SET ended_at = ?, outcome = ?, change = ? WHERE id = ?",
@@ -138,7 +138,7 @@ class Store:
         return msgspec.structs.replace(row, ended_at=now, outcome=outcome)
 
     def past(self, desk: Desk) -> Past:
-        """The desk's past since it was made, kept up to date with what other processes write."""
+        """The desk's history since its creation, including what other processes wrote."""
         with self._complaints():
             self._catch_up()
             born, past = self._pasts.get(desk.name, (None, None))
@@ -150,13 +150,13 @@ class Store:
             return past
 
     def _before(self, name: str, born: float) -> list[Row]:
-        """What was done for desks of that name before."""
+        """Journal rows of earlier desks of that name."""
         with self._complaints():
             found = self._db.execute(_ROW + "WHERE desk = ? AND at < ?", (name, born))
             return [_row(columns) for columns in found]
 
     def rows(self, desk: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
-        """The newest `limit` rows with ids above `after`, oldest first; of one desk or of all."""
+        """The newest `limit` rows with ids above `after`, oldest first; of one desk, or of all."""
         if desk is not None and not desk.isascii():
             return []
         where = "WHERE id > ?" + (" AND desk = ?" if desk is not None else "")
@@ -166,30 +166,30 @@ class Store:
             return [_row(columns) for columns in reversed(found)]
 
     def latest(self, desk: str) -> float:
-        """The newest time in a desk's journal; 0 where it has none."""
+        """The newest time in a desk's journal; 0 if it is empty."""
         query = "SELECT max(max(at, coalesce(ended_at, 0))) FROM journal WHERE desk = ?"
         with self._complaints():
             return self._db.execute(query, (desk,)).fetchone()[0] or 0.0
 
     def changed(self, change: int) -> tuple[int, list[Row]]:
-        """Rows begun or ended after `change`, and the number to ask with next time: what `log -f` reads."""
+        """Rows begun or ended after `change`, and the number for the next call. Used by `log -f`."""
         with self._complaints():
             found = self._db.execute(_ROW + "WHERE change > ? ORDER BY change", (change,)).fetchall()
             return (found[-1][-1] if found else change), [_row(columns) for columns in found]
 
-    # ---- what was seen -------------------------------------------------------------------------------
+    # ---- sightings -----------------------------------------------------------------------------------
 
     def sighted(self, desk: str | None = None) -> list[Sighting]:
-        """What looks have shown of a desk, or of all, those that are gone included."""
+        """The sightings of one desk, or of all, including resources that are gone."""
         where, values = ("WHERE desk = ?", (desk,)) if desk is not None else ("", ())
         with self._complaints():
             found = self._db.execute(f"SELECT body FROM sightings {where} ORDER BY id", values).fetchall()
             return [_sighting.decode(body) for (body,) in found]
 
     def witness(self, survey: Survey, before: float, after: float) -> None:
-        """Take in what a look has shown of the desks here; it is written down where it is news.
+        """Record what is new in a survey about the desks here.
 
-        Nothing is raised where it cannot be written: a look is worth more than its record.
+        A failure to write is ignored: the survey matters more than its record.
         """
         with self._complaints():
             names = {name for (name,) in self._db.execute("SELECT name FROM desks")}
@@ -199,7 +199,7 @@ class Store:
             self.amend(found)
 
     def amend(self, things: Iterable[Sighting]) -> None:
-        """Write down more of what is known of things. Nothing is raised where it cannot be written."""
+        """Merge sightings into the recorded ones. A failure to write is ignored."""
         with contextlib.suppress(HotdeskError), self._complaints(), self._transaction():
             for thing in things:
                 row = self._db.execute("SELECT body FROM sightings WHERE id = ?", (thing.id,)).fetchone()
@@ -214,7 +214,7 @@ class Store:
     # ---- jobs ----------------------------------------------------------------------------------------
 
     def queue(self, job: Job) -> Job:
-        """Write a new job down, behind all others; the job with its number and its name."""
+        """Append a job to the queue; return it with its number and id."""
         with self._complaints(), self._transaction():
             row = self._db.execute("INSERT INTO jobs (desk, settled, body) VALUES (?, 0, '')", (job.desk,))
             number = row.lastrowid or 0
@@ -223,7 +223,7 @@ class Store:
         return named
 
     def put_job(self, number: int, **changes: object) -> Job:
-        """Change a job's row, whatever else has changed it meanwhile."""
+        """Change fields of a job, keeping what other processes changed meanwhile."""
         with self._complaints(), self._transaction():
             (body,) = self._db.execute("SELECT body FROM jobs WHERE number = ?", (number,)).fetchone()
             job = msgspec.structs.replace(_job.decode(body), **changes)
@@ -233,7 +233,7 @@ class Store:
         return job
 
     def jobs(self, desk: str | None = None, unsettled: bool = False) -> list[Job]:
-        """Jobs in the order in which they were asked for; of one desk or of all."""
+        """Jobs in the order of their submission; of one desk, or of all."""
         where = " AND ".join(["1", *(["desk = ?"] if desk else []), *(["settled = 0"] if unsettled else [])])
         with self._complaints():
             found = self._db.execute(
@@ -242,7 +242,7 @@ class Store:
             return [_job.decode(body) for (body,) in found]
 
     def job(self, desk: str, number: int | None = None) -> Job:
-        """A job by its number, or the desk's newest. Raises `Unknown`, naming those that there are."""
+        """A job by its number, or the desk's newest. Raises `Unknown`, naming the existing ones."""
         known = self.jobs(desk)
         found = [j for j in known if number is None or j.number == number]
         if found:
@@ -259,7 +259,7 @@ class Store:
     # ---- cache ---------------------------------------------------------------------------------------
 
     def cached(self, key: str) -> tuple[float, bytes] | None:
-        """When and what was last kept under this key."""
+        """The time and value last stored under this key."""
         with self._complaints():
             row = self._db.execute("SELECT at, body FROM cache WHERE key = ?", (key,)).fetchone()
             return (row[0], row[1]) if row else None
@@ -268,13 +268,13 @@ class Store:
         with self._complaints():
             self._db.execute("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", (key, now, body))
 
-    # ---- who may act ---------------------------------------------------------------------------------
+    # ---- locks ---------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def hold(self, name: str, doing: str, wait: bool = False) -> Iterator[bool]:
-        """Hold the right to act on a desk; yields whether it was had. With `wait`, until it is had.
+        """Hold the lock of a desk, which allows to act on it; yields whether it was acquired.
 
-        The kernel frees it with the process. `holder()` says who has it meanwhile.
+        With `wait`, waits for it. The kernel releases it with the process. `holder()` tells who holds it.
         """
         if self.folder is None:
             yield True
@@ -284,9 +284,7 @@ class Store:
             yield False
             return
         with lock:
-            with contextlib.suppress(
-                OSError
-            ):  # who holds it is a courtesy, which a full disk has no room for
+            with contextlib.suppress(OSError):  # the holder's name is only informative; the disk may be full
                 os.ftruncate(lock.fileno(), 0)
                 os.write(lock.fileno(), f"{os.getpid()} {doing}".encode())
             try:
@@ -294,11 +292,11 @@ class Store:
             finally:
                 os.ftruncate(lock.fileno(), 0)
                 with contextlib.suppress(HotdeskError, OSError):
-                    if name not in KEPT and self.find(name) is None:  # nothing is left of a desk that is gone
+                    if name not in KEPT and self.find(name) is None:  # the desk is gone, so remove its lock
                         self._lock(name).unlink()
 
     def _take(self, name: str, wait: bool) -> FileIO | None:
-        """The locked file of that name; `None` when another has it."""
+        """The lock file of that name, locked; `None` if another process holds it."""
         path = self._lock(name)
         try:
             path.parent.mkdir(exist_ok=True, mode=0o700)
@@ -320,10 +318,10 @@ class Store:
             ) from error
 
     def holder(self, name: str) -> str:
-        """Who acts on a desk just now, as "PID command"; "" when nobody does."""
+        """The process that acts on a desk now, as "PID command"; "" if there is none."""
         with contextlib.suppress(OSError, ValueError):
             holder = self._lock(name).read_text()
-            os.kill(int(holder.partition(" ")[0]), 0)  # one that was killed could not take its words back
+            os.kill(int(holder.partition(" ")[0]), 0)  # raises if it was killed without clearing its name
             return holder
         return ""
 
@@ -334,7 +332,7 @@ class Store:
     # ---- the file ------------------------------------------------------------------------------------
 
     def _catch_up(self) -> None:
-        if not self._pasts:  # nobody has asked yet: `past` will read what it needs
+        if not self._pasts:  # nothing is cached yet: `past` reads what it needs
             self._change = self._db.execute("SELECT max(change) FROM journal").fetchone()[0] or 0
             return
         found = self._db.execute(_ROW + "WHERE change > ? ORDER BY change", (self._change,))

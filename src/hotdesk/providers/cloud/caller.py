@@ -1,7 +1,7 @@
 """Identify this client in security-group rules: by its host name and a unique id.
 
-Two laptops may share a host name ("MacBook-Pro.local", "localhost"), and would then revoke each other's
-rules at every connect. The id is made once and kept in the state folder.
+Two laptops may share a host name ("MacBook-Pro.local", "localhost"), and would then revoke each other's rules
+at every connect. The id is generated once and kept in the state folder.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from hotdesk.core.ports import Clock
 from hotdesk.system import locked, write_atomically
 
-#: How long rules without an id are left to other computers of this name, which may run an older hotdesk.
-#: (From when this computer got its id: EC2 does not tell how old a rule is.)
+#: How long rules without an id are kept: they may belong to another computer of this name with an older
+#: hotdesk. (Counted from when this computer got its id: EC2 does not tell how old a rule is.)
 GRACE_SECONDS = 30 * 86400.0
 
 
 class Computer:
-    """This computer, as its rules are called. Nothing is read or written before it is asked for."""
+    """This computer's name in security-group rules. Reads and writes nothing before it is used."""
 
     def __init__(self, state: Path, clock: Clock) -> None:
         self._file = state / "computer"
@@ -30,22 +30,22 @@ class Computer:
 
     @property
     def host(self) -> str:
-        """Its host name, in the few characters that EC2 allows in a description."""
+        """Its host name, limited to characters that EC2 allows in a description."""
         return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:60] or "computer"
 
     @property
     def name(self) -> str:
-        """What its rules are called: `laptop-4f2a`."""
+        """The name of its rules, such as `laptop-4f2a`."""
         return f"{self.host}-{self._made[0]}"
 
     @property
     def outlived_the_old(self) -> bool:
-        """Whether rules under its bare host name are nobody's by now: see `GRACE_SECONDS`."""
+        """Whether rules under its bare host name may be revoked: see `GRACE_SECONDS`."""
         return self._clock.now() - self._made[1] >= GRACE_SECONDS
 
     @cached_property
     def _made(self) -> tuple[str, float]:
-        """The id, and when it was made: by the first of several processes, for all."""
+        """The id and its creation time; the first of several processes creates it."""
         if known := self._read():
             return known
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,7 +1,7 @@
-"""The host keys that a machine wrote on its console, among whatever else was written there at the same time.
+"""Read a machine's ssh host keys from its console output, which may be interleaved with other messages.
 
-A serial console has many writers: a line of the kernel may stand in the middle of a key. What is left of it
-looks like a key to a careless reader, and one that was pinned would keep everybody out for good.
+A serial console has several writers: a kernel message may be printed in the middle of a key. The remains can
+look like a key, and pinning them would lock everybody out for good.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hotdesk.system import write_atomically
 _BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _KEY = re.compile(r"(?<!\S)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (AAAA[A-Za-z0-9+/]+=*)(?!\S)")
 
-#: How many bytes a public key of each kind has, where they all have the same (RFC 8709, RFC 5656).
+#: Length in bytes of a public key, for types where it is fixed (RFC 8709, RFC 5656).
 _BYTES = {
     "ssh-ed25519": 51,
     "ecdsa-sha2-nistp256": 104,
@@ -25,19 +25,19 @@ _BYTES = {
 
 
 def on_console(text: str) -> list[str]:
-    """The whole keys of the last block that holds any, as `type base64`; [] where none does.
+    """The complete keys of the last block that has any, as `type base64`; [] if none has.
 
-    cloud-init writes a block at a machine's first boot, and hotdesk's set-up another.
+    cloud-init writes a block at a machine's first boot, and hotdesk's set-up writes another.
     """
     for block in reversed(_BLOCK.findall(text)):
         keys = [f"{kind} {key}" for kind, key in _KEY.findall(block) if is_whole(kind, key)]
         if keys:
-            return list(dict.fromkeys(keys))  # a marker may be cut as well, and two blocks look like one
+            return list(dict.fromkeys(keys))  # a marker may be damaged too, and two blocks look like one
     return []
 
 
 def is_whole(kind: str, key: str) -> bool:
-    """Whether this is a key of that kind from its first byte to its last (RFC 4253, section 6.6)."""
+    """Whether this is a complete public key of that type (RFC 4253, section 6.6)."""
     try:
         data = base64.b64decode(key, validate=True)
     except ValueError:
@@ -57,6 +57,6 @@ def is_whole(kind: str, key: str) -> bool:
 
 
 def pin(path: Path, alias: str, keys: list[str]) -> None:
-    """Write a known_hosts file for one machine, whole or not at all."""
+    """Write a known_hosts file for one machine, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomically(path, "".join(f"{alias} {key}\n" for key in keys))

@@ -1,7 +1,7 @@
-"""The words of hotdesk's tags, as values: what a cloud writes on a thing, and reads back.
+"""The vocabulary of hotdesk's tags: encode values that a cloud writes on its resources, and read them back.
 
-A cloud that takes fewer or shorter tags than there are words packs those that it neither searches for nor
-changes into a few (Alibaba Cloud: 20 tags of 128 characters, ECS API reference, TagResources).
+A cloud that allows fewer or shorter tags packs those that it neither searches for nor changes into a few
+(Alibaba Cloud: 20 tags of 128 characters, ECS API reference, TagResources).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PACKED = "more"
 
 
 def of(desk: str, name: str, **more: object) -> Tags:
-    """The tags of something made for a desk. Empty values are left out."""
+    """The tags of a desk's resource. Empty values are left out."""
     return {"desk": desk, "name": name, **{k: str(v) for k, v in more.items() if v not in {"", None}}}
 
 
@@ -26,8 +26,11 @@ NONE = "-"
 
 
 def line(marks: Sequence[str], longest: int = 256) -> str:
-    """A line as a tag of so many characters (256: the latest fourteen saves); of a long one the latest steps,
-    whose images may still be there."""
+    """A line (core/lifecycle/descent.py) as a tag's value of at most `longest` characters.
+
+    256 characters hold the latest fourteen saves. A longer line keeps its latest ones, whose images may still
+    exist.
+    """
     steps: list[str] = []
     for mark in reversed(marks):
         machine, _, started = mark.partition("@")
@@ -39,7 +42,7 @@ def line(marks: Sequence[str], longest: int = 256) -> str:
 
 
 def line_of(tags: Tags) -> tuple[str, ...] | None:
-    """The line that a tag tells; None where there is no such tag, as on things of earlier versions."""
+    """The line in a tag; None without such a tag, as on resources of earlier versions."""
     if not (text := tags.get("line", "")):
         return None
     pairs = [step.partition("@") for step in text.split(",") if step != NONE]
@@ -47,7 +50,7 @@ def line_of(tags: Tags) -> tuple[str, ...] | None:
 
 
 def _base36(seconds: float) -> str:
-    """Exactly these seconds: EC2 tells whole ones; a part of one stands behind a point, in decimals."""
+    """Seconds in base 36, exactly: EC2 gives whole ones; a fraction follows a point, in decimals."""
     if seconds == float("inf"):
         return ""
     whole, _, part = repr(max(0.0, float(seconds))).partition(".")
@@ -59,7 +62,7 @@ def _base36(seconds: float) -> str:
 
 
 def _number36(text: str) -> float:
-    """Seconds; of what is no number (somebody has changed the tag), a time before every start."""
+    """Decode `_base36`; -inf, before every start, if the tag was edited and is no number."""
     try:
         whole, point, part = text.partition(".")
         return float(f"{int(whole, 36)}{point}{part}") if text else float("inf")
@@ -77,13 +80,13 @@ def number(tags: Tags, key: str) -> float:
         told = float(tags.get(key, ""))
     except ValueError:
         return 0.0
-    return told if math.isfinite(told) else 0.0  # nobody of us writes "nan"
+    return told if math.isfinite(told) else 0.0  # hotdesk never writes "nan"
 
 
 def packed(tags: Mapping[str, str], alone: Collection[str], most: int, longest: int) -> Tags:
-    """At most so many tags of so many characters: those of `alone` by themselves, the others put together.
+    """At most `most` tags of at most `longest` characters: those in `alone` unchanged, the others packed.
 
-    Raises `ValueError` where they do not fit, or a value of `alone` is too long: nothing is cut off.
+    Raises `ValueError` if they do not fit, or a value in `alone` is too long: nothing is cut off.
     """
     told = {key: value for key, value in tags.items() if key in alone}
     text = ";".join(f"{key}={quote(value, safe=_PLAIN)}" for key, value in tags.items() if key not in alone)
@@ -93,12 +96,12 @@ def packed(tags: Mapping[str, str], alone: Collection[str], most: int, longest: 
     return told
 
 
-#: Characters that stand for themselves. No colon: "http://" in a tag is refused (the same reference).
+#: Characters that are not escaped. No colon: "http://" in a tag is refused (the same reference).
 _PLAIN = "/,@+. "
 
 
 def unpacked(told: Mapping[str, str]) -> Tags:
-    """The tags that were packed, with those that stood by themselves; of what was damaged, the readable."""
+    """Reverse `packed`; damaged parts are skipped."""
     parts = {int(key[len(_PACKED) :]): value for key, value in told.items() if _NUMBERED.fullmatch(key)}
     pairs = [pair.partition("=") for pair in "".join(parts[n] for n in sorted(parts)).split(";")]
     others = {key: value for key, value in told.items() if not _NUMBERED.fullmatch(key)}
