@@ -10,11 +10,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hotdesk.core.errors import Newer
 from hotdesk.core.lifecycle.plan import plan
-from hotdesk.core.model import Goal, Image, Instance, Phase, Survey
+from hotdesk.core.matching import read_gpu
+from hotdesk.core.model import Goal, Image, Instance, Phase, Survey, Want
 from hotdesk.core.steps import Bake, Delete, Launch, Noted
 from hotdesk.state.store import Store
 from tests.conftest import Command
@@ -86,3 +88,15 @@ def test_a_newer_state_file_is_refused_with_the_line_that_mends_it(state: Path) 
     with pytest.raises(Newer) as raised:
         Store(state).desks()
     assert raised.value.fix
+
+
+@pytest.mark.parametrize("asked", ["L4", "L4:2", "L4:2.0"])
+def test_what_a_desk_wants_is_written_as_0_1_0_reads_it(asked: str) -> None:
+    """1. A watcher of 0.1.0 still runs, and somebody asks for a GPU. 2. It reads the row: its `gpu_count` is
+    an integer. One row that it cannot read and every command and every park fails there."""
+    wish = read_gpu(asked)
+    row = msgspec.json.encode(Want(gpu=wish.said, gpu_count=wish.number))
+    again = msgspec.json.encode(msgspec.json.decode(row, type=Want))
+    for written in (row, again):
+        assert isinstance(msgspec.json.decode(written).get("gpu_count", 0), int), written
+    assert msgspec.json.decode(b'{"gpu_count":0.5}', type=Want).gpu_count == 0.5

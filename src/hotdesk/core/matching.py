@@ -206,7 +206,7 @@ class GpuWish(NamedTuple):
     """`--gpu A100-80GB:8`, read."""
 
     said: str  # the name, without how many
-    number: float  # 0: no matter, but whole ones
+    number: int | float  # 0: no matter, but whole ones
 
     @property
     def is_none(self) -> bool:
@@ -236,7 +236,8 @@ def read_gpu(text: str) -> GpuWish:
     name, _, count = text.strip().partition(":")
     if count and not (re.fullmatch(r"\d+(\.\d+)?", count) and float(count) > 0):
         raise Usage(f"{text!r} is not a GPU.", "It is written as a name, or NAME:COUNT.", f"--gpu {name}:2")
-    return GpuWish(gpu_name(name), float(count or 0))
+    number = float(count or 0)
+    return GpuWish(gpu_name(name), int(number) if number.is_integer() else number)
 
 
 def _gpu_memory(kind: InstanceType) -> tuple[float, float]:

@@ -62,7 +62,7 @@ class Want(Value, frozen=True):
 
     instance_type: str = ""
     gpu: str = ""  # "L4", "A100", "none"
-    gpu_count: float = 0  # 0.5: half of one
+    gpu_count: int | float = 0  # 0.5: half of one. Whole ones stay integers: 0.1.0 reads no others
     market: str = "cheapest"  # on-demand | spot | cheapest
     regions: tuple[str, ...] = ()
     zone: str = ""
