@@ -12,8 +12,10 @@ import pytest
 from hotdesk.config import parse
 from hotdesk.core import clouds
 from hotdesk.core.clouds import Cloud
-from hotdesk.core.errors import Damaged, Missing, Usage
+from hotdesk.core.errors import Damaged, Missing, NotAllowed, Usage
+from hotdesk.core.model import Desk, Goal
 from hotdesk.providers import registry
+from hotdesk.state.store import Store
 from tests.conftest import Command
 from tests.local_rig import tool
 
@@ -60,6 +62,31 @@ def test_the_section_of_a_cloud_is_checked_as_the_cloud_says(monkeypatch: pytest
     assert "did you mean 'toy'?" in raised.value.why
 
 
+def test_what_a_cloud_does_not_have_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No policy, no bill, no credentials: each said of the cloud, with what to do instead."""
+    monkeypatch.setattr(clouds, "KNOWN", dict(clouds.KNOWN))
+    from tests.toy_cloud import CLOUD, Settings
+
+    with pytest.raises(Missing, match="This computer has no access policy to print"):
+        registry.policy("local")
+    with pytest.raises(Usage, match="no provider 'azure'"):
+        registry.policy("azure")
+    assert registry.lend(clouds.KNOWN["local"], None) is None
+    with pytest.raises(NotAllowed) as none:
+        registry.lend(CLOUD, Settings(key=""))
+    assert none.value.what == "This computer's Toy Cloud credentials cannot be sent."
+    assert (none.value.why, none.value.fix) == ("There is no key in [toy].", "toy login")
+
+
+#: Enters the toy cloud in every process; its desks can be watched from elsewhere where TOY_RENTED says so.
+SITE = """
+import os
+import msgspec
+import tests.toy_cloud as toy
+toy.registry.enter(msgspec.structs.replace(toy.CLOUD, rented="TOY_RENTED" in os.environ))
+"""
+
+
 @tool("ssh")
 @tool("rsync")
 def test_a_cloud_that_was_only_entered_goes_through_every_verb(
@@ -67,7 +94,7 @@ def test_a_cloud_that_was_only_entered_goes_through_every_verb(
 ) -> None:
     """1. Up, by its name. 2. Files there and back, a command, its status. 3. Off and on, parked and resumed:
     the file is there. 4. A job. 5. The bill is in its own rates. 6. Down: nothing is left."""
-    (home / "sitecustomize.py").write_text("import tests.toy_cloud\n")
+    (home / "sitecustomize.py").write_text(SITE)
     paths = f"{home}:{ROOT / 'src'}:{ROOT}"
     config = home / "hotdesk.toml"
     config.write_text("[toy]\nusd_per_hour = 3.0\n")
@@ -99,6 +126,22 @@ def test_a_cloud_that_was_only_entered_goes_through_every_verb(
     assert "toy" in toy("show", "blue").stdout + toy("log", "blue").stdout
     [line] = json.loads(toy("costs", "--json").stdout)["lines"]
     assert 0.0 < line["compute"] < 1.0
+    asked = toy("costs", "--compare", ok=False).stderr
+    assert "Toy Cloud takes a marble. Ask?" in asked
+    compared = toy("costs", "--compare", "--yes")
+    assert "TOY $" in compared.stdout
+    assert "Marbles are not included." in compared.stdout
+    [row] = json.loads(toy("costs", "--compare", "--yes", "--json").stdout)["compared"]
+    assert (row["desk"], row["toy"], row["theirs"]) == ("blue", 7.0, 7.0)
+    assert json.loads(toy("iam", "--provider", "toy").stdout) == {"Allow": ["toy:*"]}
+    assert "nothing to watch" in toy("watch", "--on", "blue", "--yes", ok=False).stderr
+    with Store(home.parent / "state") as store:
+        store.put(Desk(name="other", goal=Goal.STOPPED, since=1.0, created_at=1.0))
+    with monkeypatch.context() as rented:
+        rented.setenv("TOY_RENTED", "1")
+        asked = toy("watch", "--on", "other", "--send-credentials", ok=False).stderr
+    assert "the rows and the ssh keys of blue, and the toy key t0y… go to other" in asked
+    toy("down", "other", "--yes")
     toy("down", "blue", "--yes")
     assert json.loads(toy("ls", "--json").stdout) == []
     assert not list((home.parent / "state" / "toy" / "local" / "machines").iterdir())

@@ -89,7 +89,7 @@ def test_where_aws_does_not_tell_the_shipped_table_does_and_it_is_said(
     mine.store.close()
     said = hotdesk("costs", HOTDESK_STATE=str(mine.folder), **mine.fake.environment(TOKYO.region))
     assert said.returncode == 0, said.stderr
-    assert "images and disks: AWS did not tell the price: it was so on 2021-07-14" in said.stdout
+    assert "images and disks: the cloud did not tell the price: it was so on 2021-07-14" in said.stdout
 
 
 def test_offers_learn_what_a_disk_costs_beside_what_a_machine_costs(

@@ -25,7 +25,7 @@ FLOORS = (
     ("connect", "state", "config"),
     ("providers",),
     ("snapshots",),
-    ("parallel", "pacing", "charts", "guest"),
+    ("parallel", "charts", "guest"),
     ("system",),
     ("core",),
 )
@@ -90,6 +90,35 @@ def test_clouds_do_not_import_each_other_and_only_the_registry_names_them() -> N
         and name[1] in clouds - {file.relative_to(SOURCE).parts[1]}
     ]
     assert not wrong
+
+
+def test_nothing_above_the_clouds_names_one() -> None:
+    """Not by an import, and not in a word that a person reads or a program compares."""
+    names = re.compile(r"\b(aws|aliyun|ec2|amazonaws|boto3)\b", re.IGNORECASE)
+    wrong = [
+        f"{file.relative_to(SOURCE)}:{line}: {text}"
+        for file in FILES
+        if str(file.relative_to(SOURCE)) not in OF_A_FORMAT and part(file) not in {"providers", "guest"}
+        for line, text in (*words(file), *((0, ".".join(name)) for name in rooms(file)))
+        if names.search(text)
+    ]
+    assert not wrong
+
+
+#: What a cloud's own tool writes and recorded traces have its name, and so have the sources of figures.
+OF_A_FORMAT = {
+    "market/history_files.py", "market/gpus.py", "cli/commands/spot.py", "cli/commands/simulate.py",
+}  # fmt: skip
+
+
+def words(file: Path) -> Iterable[tuple[int, str]]:
+    """The strings of a file, and where they are; without its docstrings."""
+    tree = ast.parse(file.read_text())
+    nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    told = {id(n.body[0].value) for n in nodes if n.body and isinstance(n.body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.lineno, node.value
 
 
 def test_the_market_knows_no_cloud() -> None:

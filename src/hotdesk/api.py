@@ -355,8 +355,8 @@ class Hotdesk:
     def costs(self, name: str | None = None, *, by: str = "month", compare: str = "") -> Statement:
         """The bill in US dollars, of one desk or of all, those that are gone too; by "month" or "day" (UTC).
 
-        `compare` names a cloud ("aws") whose own bill of this month is asked for as well, which may cost
-        money: $0.01 a page. Raises `Missing` where it has none, `NotAllowed` where we may not ask.
+        `compare` names a cloud whose own bill of this month is asked for as well, which may cost
+        money (AWS: $0.01 a page). Raises `Missing` where it has none, `NotAllowed` where we may not ask.
         """
         return self.services.billing.statement(name, by, compare)
 

@@ -60,7 +60,7 @@ COMMANDS = {
     },
     "Help": {
         "doctor": "Diagnose problems: what is wrong, why, and how to fix it.",
-        "iam": "Print the minimal IAM policy for AWS.",
+        "iam": "Print the minimal access policy for a cloud account.",
         "completion": "Print shell completion for bash, zsh or fish.",
     },
 }

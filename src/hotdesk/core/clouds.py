@@ -12,6 +12,37 @@ from hotdesk.core.billing.rates import Rates
 from hotdesk.core.model import Value
 
 
+class Regions(Value, frozen=True):
+    """Where a cloud has machines, and a host in each region, to which latency is measured."""
+
+    cities: Mapping[str, str]  # by region
+    host: str  # "ec2.{region}.example"; it answers on port 443
+
+
+class OwnBill(Value, frozen=True):
+    """That a cloud can be asked for its own bill (`core.ports.Biller.billed`)."""
+
+    charge: str = ""  # what asking costs, as a sentence; "": nothing
+    about: tuple[str, ...] = ()  # what to know when reading it, in lines
+
+
+class Credentials(Value, frozen=True):
+    """How a program at a desk comes by a cloud's credentials."""
+
+    own: str  # a line of Python that prints where a machine's own come from; nothing where it has none
+    variable: str  # names the file that holds those sent there
+    send: str  # "module:function": this computer's, as `Sent`, of the cloud's settings
+    variables: tuple[str, ...] = ()  # settings of this computer that it needs as well; none is a secret
+    advice: str = ""  # how a machine gets its own
+
+
+class Sent(Value, frozen=True):
+    """Credentials of this computer, to be sent to a desk whose owner has agreed to that."""
+
+    label: str  # what they are called, without a secret: "the AWS access key AKIA1234…"
+    body: str  # a file
+
+
 class Cloud(Value, frozen=True):
     """One cloud, or this computer. A new one is a package and one line in `providers/registry.py`."""
 
@@ -28,6 +59,11 @@ class Cloud(Value, frozen=True):
     prices: str = ""  # "module:class": what it sells (core.pricelist.PriceList), of a `Gathering`
     spot_history: str = ""  # "module:function": its past spot prices, as `market.history_files` reads them
     credentials: str = ""  # "module:function": whether some lie here; asks nobody
+    log_in: str = ""  # the command that puts some here
+    lent: Credentials | None = None  # to a watcher at a desk; None: none are needed
+    policy: str = ""  # "module:function": the least that hotdesk must be allowed to do, for `hotdesk iam`
+    regions: str = ""  # "module:name": its `Regions`
+    bill: OwnBill | None = None  # None: it has no bill to ask for
 
 
 KNOWN: dict[str, Cloud] = {}

@@ -48,7 +48,8 @@ def findings(services: Services, only: str | None) -> Iterator[Finding]:
                 yield Finding(
                     level="ok",
                     what=f"Other people's desks in the same account are left alone: {whose}.",
-                    why=f'Here it is {survey.owner}. If they are yours too: owner = "…" under [aws].',
+                    why=f"Here it is {survey.owner}. If they are yours too: "
+                    f'owner = "…" under [{survey.provider}].',
                 )
 
 

@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,7 @@ import msgspec
 import hotdesk
 from hotdesk.connect import copying, ssh
 from hotdesk.connect.sync import contents
-from hotdesk.core.clouds import cloud
+from hotdesk.core.clouds import KNOWN, Credentials, Sent, cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job
 from hotdesk.core.ports import Access
@@ -33,8 +33,6 @@ from hotdesk.system import write_atomically
 
 THERE = ".hotdesk/watcher"
 FILE = "watcher-on"
-#: Settings of this computer that the watcher needs as well. None is a secret.
-_SETTINGS = ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_CA_BUNDLE")
 _PIP_SECONDS = 600.0
 
 
@@ -142,23 +140,27 @@ class WatcherHost:
         }
         told = [f'{name}="{value}"' for name, value in where.items()]
         told += [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
-        keys = "[ ! -f aws ] || export AWS_SHARED_CREDENTIALS_FILE=$PWD/aws"
+        keys = "; ".join(
+            f"[ ! -f {name} ] || export {lent.variable}=$PWD/{name}"  # a file by the name of its cloud
+            for name, lent in self.lent.items()
+        )
         python = f"$PWD/{self.python}" if "/" in self.python else self.python
-        return self.line(f"{keys}; env {' '.join(told)} {python} {shlex.join(words)}", seconds=seconds)
+        return self.line(f"{keys or ':'}; env {' '.join(told)} {python} {shlex.join(words)}", seconds=seconds)
 
-    def credentials(self) -> str:
-        """Where the desk's own AWS credentials come from, in boto3's words; "" where it has none."""
-        ask = "import boto3; c = boto3.Session().get_credentials(); print(c.method if c else '')"
-        return self.run("-c", ask)
+    @property
+    def lent(self) -> dict[str, Credentials]:
+        """How a program there comes by the credentials of each cloud that needs some."""
+        known = {name: cloud(name).lent for name in sorted(self.clouds)}
+        return {name: lent for name, lent in known.items() if lent}
 
 
 def send(
-    store: Store, host: WatcherHost, config: Path | None, now: float, *, keys: tuple[str, str, str] | None
+    store: Store, host: WatcherHost, config: Path | None, now: float, keys: Mapping[str, Sent]
 ) -> tuple[Away, str]:
     """A watcher at that desk for every other desk of this computer; and whose credentials it uses.
 
-    `keys`: access key, secret and session token to send along, where the owner has agreed to that.
-    Raises `NeedsDecision` where there would be none.
+    `keys`: credentials by cloud to send along, where the owner has agreed to that. Raises `NeedsDecision`
+    where a cloud needs some and there would be none.
     """
     assert store.folder is not None
     names = tuple(d.name for d in store.desks() if d.name != host.access.desk and cloud(d.provider).rented)
@@ -169,13 +171,14 @@ def send(
             "hotdesk ls",
         )
     host.set_up()
-    host.variables |= {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+    needed = [name for lent in host.lent.values() for name in lent.variables]
+    host.variables |= {name: os.environ[name] for name in needed if name in os.environ}
     with contextlib.suppress(Unreachable):
         host.run("-m", "hotdesk", "watch", "--stop")
     host.line(": > hotdesk.toml")
     if config is not None:
         host.line("cat > hotdesk.toml", config.read_bytes())
-    whose = _agree(host, keys)
+    whose = "; ".join(_agree(host, name, lent, keys.get(name)) for name, lent in host.lent.items())
     home = host.line("pwd")
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
         state = Path(folder) / "state"
@@ -188,24 +191,18 @@ def send(
     return sent, whose
 
 
-def _agree(host: WatcherHost, keys: tuple[str, str, str] | None) -> str:
+def _agree(host: WatcherHost, name: str, lent: Credentials, sent: Sent | None) -> str:
+    """Whose credentials for that cloud are used there: those sent, or its own."""
     desk = host.access.desk
-    if "aws" not in host.clouds:
-        return ""
-    if keys is not None:
-        names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        text = "[default]\n" + "".join(f"{n} = {k}\n" for n, k in zip(names, keys, strict=True) if k)
-        host.line("umask 077; cat > aws.new && mv aws.new aws", text.encode())
-        return f"the access key {keys[0][:8]}…, which was sent there (.hotdesk/watcher/aws, mode 0600)"
-    host.line("rm -f aws")
-    if method := host.credentials():
-        role = (
-            "its own instance profile" if method in {"iam-role", "container-role"} else f"its own ({method})"
-        )
-        return f"{role}: nothing was sent"
+    if sent is not None:
+        host.line(f"umask 077; cat > {name}.new && mv {name}.new {name}", sent.body.encode())
+        return f"{sent.label}, which was sent there ({THERE}/{name}, mode 0600)"
+    host.line(f"rm -f {name}")
+    if own := host.run("-c", lent.own):
+        return f"{own}: nothing was sent"
     raise NeedsDecision(
-        f"{desk} has no AWS credentials, and hotdesk sends none unless you ask.",
-        "Use an instance profile on that desk, or `aws configure` there, with minimal permissions.",
+        f"{desk} has no {cloud(name).label} credentials, and hotdesk sends none unless you ask.",
+        lent.advice,
         f"hotdesk watch --on {desk} --send-credentials   # sends this computer's own",
     )
 
@@ -262,7 +259,8 @@ def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
                 here = known_jobs.get(job.id)
                 if here is not None and here.result is None and job.result is not None:
                     ended.append(_take_over(store, here, job, Path(folder)))
-    host.line("rm -rf state pulled aws hotdesk.toml")
+    files = [name for name, known in KNOWN.items() if known.lent]
+    host.line(f"rm -rf state pulled {shlex.join(files)} hotdesk.toml")
     (store.folder / FILE).unlink(missing_ok=True)
     return ended
 

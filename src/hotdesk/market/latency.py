@@ -20,71 +20,7 @@ import msgspec
 
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache
-
-AWS_REGIONS = {
-    "af-south-1": "Cape Town",
-    "ap-east-1": "Hong Kong",
-    "ap-east-2": "Taipei",
-    "ap-northeast-1": "Tokyo",
-    "ap-northeast-2": "Seoul",
-    "ap-northeast-3": "Osaka",
-    "ap-south-1": "Mumbai",
-    "ap-south-2": "Hyderabad",
-    "ap-southeast-1": "Singapore",
-    "ap-southeast-2": "Sydney",
-    "ap-southeast-3": "Jakarta",
-    "ap-southeast-4": "Melbourne",
-    "ap-southeast-5": "Malaysia",
-    "ap-southeast-7": "Thailand",
-    "ca-central-1": "Montreal",
-    "ca-west-1": "Calgary",
-    "eu-central-1": "Frankfurt",
-    "eu-central-2": "Zurich",
-    "eu-north-1": "Stockholm",
-    "eu-south-1": "Milan",
-    "eu-south-2": "Spain",
-    "eu-west-1": "Ireland",
-    "eu-west-2": "London",
-    "eu-west-3": "Paris",
-    "il-central-1": "Tel Aviv",
-    "me-central-1": "UAE",
-    "me-south-1": "Bahrain",
-    "mx-central-1": "Mexico",
-    "sa-east-1": "São Paulo",
-    "us-east-1": "N. Virginia",
-    "us-east-2": "Ohio",
-    "us-west-1": "N. California",
-    "us-west-2": "Oregon",
-}
-ALIYUN_REGIONS = {
-    "ap-northeast-1": "Tokyo",
-    "ap-northeast-2": "Seoul",
-    "ap-southeast-1": "Singapore",
-    "ap-southeast-3": "Kuala Lumpur",
-    "ap-southeast-5": "Jakarta",
-    "ap-southeast-6": "Manila",
-    "ap-southeast-7": "Bangkok",
-    "cn-beijing": "Beijing",
-    "cn-chengdu": "Chengdu",
-    "cn-guangzhou": "Guangzhou",
-    "cn-hangzhou": "Hangzhou",
-    "cn-heyuan": "Heyuan",
-    "cn-hongkong": "Hong Kong",
-    "cn-huhehaote": "Hohhot",
-    "cn-qingdao": "Qingdao",
-    "cn-shanghai": "Shanghai",
-    "cn-shenzhen": "Shenzhen",
-    "cn-wulanchabu": "Ulanqab",
-    "cn-zhangjiakou": "Zhangjiakou",
-    "eu-central-1": "Frankfurt",
-    "eu-west-1": "London",
-    "me-central-1": "Riyadh",
-    "me-east-1": "Dubai",
-    "na-south-1": "Mexico",
-    "us-east-1": "Virginia",
-    "us-west-1": "Silicon Valley",
-}
-CITIES = {"aws": AWS_REGIONS, "aliyun": ALIYUN_REGIONS}
+from hotdesk.providers import registry
 
 SAMPLES = 7
 APART_SECONDS = 0.12  # between two connects to one region
@@ -119,16 +55,14 @@ def keep(cache: Cache, rows: Sequence[Latency], now: float) -> None:
         cache.keep("latency", msgspec.json.encode(known), now)
 
 
-def endpoint(provider: str, region: str) -> tuple[str, int]:
-    """A host that stands in the region itself, and its port."""
-    if provider == "aliyun":  # its API's front doors may stand elsewhere; its storage does not
-        return f"oss-{region}.aliyuncs.com", 443
-    return f"ec2.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else ""), 443
-
-
-def endpoints(providers: Sequence[str] = ("aws",)) -> dict[tuple[str, str], tuple[str, int]]:
-    """(provider, region) -> (host, port), of all regions known."""
-    return {(p, region): endpoint(p, region) for p in providers for region in CITIES[p]}
+def endpoints(providers: Sequence[str] = ()) -> dict[tuple[str, str], tuple[str, int]]:
+    """(provider, region) -> (host, port), of all regions known; of the first cloud where none is named."""
+    return {
+        (provider, region): (known.host.format(region=region), 443)
+        for provider in providers or registry.with_regions()[:1]
+        for known in (registry.regions(provider),)
+        for region in known.cities
+    }
 
 
 def measure(

@@ -182,7 +182,7 @@ def _no_type(name: str, types: Collection[str], retired: Mapping[str, Retired]) 
     near = nearest(name, sorted(types))
     return Unknown(
         f"There is no instance type {name!r}.",
-        f"Nearest: {', '.join(near)}. A type that AWS has added since is known after --refresh."
+        f"Nearest: {', '.join(near)}. A newer type is known after --refresh."
         if near
         else "No instance type is known at all.",
         f"hotdesk offers {near[0]}" if near else "hotdesk offers --refresh",
@@ -215,7 +215,7 @@ def _no_gpu(
 
 
 #: What is no GPU, by how the names of its instance types begin (EC2, "Accelerated computing").
-_OTHER_CHIPS = {"trn": "AWS Trainium", "inf": "AWS Inferentia", "dl": "Gaudi or Qualcomm chips",
+_OTHER_CHIPS = {"trn": "Trainium", "inf": "Inferentia", "dl": "Gaudi or Qualcomm chips",
                 "vt": "video transcoders", "f": "FPGAs"}  # fmt: skip
 
 
@@ -269,13 +269,15 @@ def why_unpriced(kind: InstanceType) -> str:
 
 def _without_price(catalog: Catalog, words: str, kinds: Sequence[InstanceType]) -> Unknown:
     """Of hardware that is known, and that no source here tells a price of."""
+    from hotdesk.core.clouds import cloud
     from hotdesk.providers.registry import within_reach
 
     shown = "; ".join(f"{kind.instance_type} ({shape(kind)}): {why_unpriced(kind)}" for kind in kinds[:2])
     more = f"; and {len(kinds) - 2} more types" if len(kinds) > 2 else ""
     again = f"hotdesk offers {words} --refresh"
     there = _instead(catalog, kinds[0])
-    asked = f"aws configure   # then: {again}" if kinds[0].provider not in within_reach() else again
+    log_in = "" if kinds[0].provider in within_reach() else cloud(kinds[0].provider).log_in
+    asked = f"{log_in}   # then: {again}" if log_in else again
     return Unknown(
         f"No price of {words} is known here.",
         f"{shown}{more}.",

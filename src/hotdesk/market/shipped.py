@@ -18,6 +18,8 @@ from hotdesk.core.pricelist import ESTIMATED, SHIPPED_TABLE, Shipped, is_estimat
 from hotdesk.core.spot.prices import Storing
 from hotdesk.market.catalog import Catalog
 
+_DATA = Path(__file__).parent / "data"
+
 
 class Retired(Value, frozen=True):
     """A type that can no longer be had, what it was, and what does its work today."""
@@ -230,8 +232,9 @@ def list_price(region: str, instance_type: str) -> Shipped | None:
 
 
 @cache
-def shipped(provider: str = "aws") -> Table:
-    """The table of a cloud, read once."""
+def shipped(provider: str = "") -> Table:
+    """The table of a cloud, read once; "": of the one that has a table."""
+    provider = provider or next(_DATA.glob("*-prices.json")).name.removesuffix("-prices.json")
     return msgspec.json.decode(_file(f"{provider}.json"), type=Table)
 
 
@@ -241,7 +244,7 @@ def _listed(provider: str) -> _Listed:
 
 
 def _file(name: str) -> bytes:
-    return (Path(__file__).parent / "data" / name).read_bytes()
+    return (_DATA / name).read_bytes()
 
 
 def _day(text: str) -> float:

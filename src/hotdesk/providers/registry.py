@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hotdesk.core import clouds
-from hotdesk.core.clouds import Cloud
-from hotdesk.core.errors import Missing, Usage
+from hotdesk.core.clouds import Cloud, Regions, Sent
+from hotdesk.core.errors import Missing, NotAllowed, Refused, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
 from hotdesk.core.pricelist import Gathering, PriceList, Shipped
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers import aws, local
+
+#: Clouds of which only the regions are known.
+_FORESEEN = {"aliyun": "hotdesk.providers.aliyun:REGIONS"}
 
 DEFAULT = local.CLOUD.name  # where a desk is that nobody put elsewhere
 
@@ -90,6 +93,53 @@ def within_reach() -> set[str]:
     """Rented clouds for which credentials lie here; their packages may be missing all the same."""
     known = (cloud for cloud in clouds.KNOWN.values() if cloud.rented and cloud.credentials)
     return {cloud.name for cloud in known if _named(cloud.credentials)()}
+
+
+def policy(name: str = "") -> Any:
+    """The least that hotdesk must be allowed to do in that cloud, as a document; "": the first that has one.
+
+    Raises `Usage` for an unknown cloud, `Missing` for one without such policies.
+    """
+    with_one = [cloud for cloud in clouds.KNOWN.values() if cloud.policy]
+    cloud = known(name) if name else with_one[0]
+    if not cloud.policy:
+        raise Missing(
+            f"{_capital(cloud.label)} has no access policy to print.",
+            "hotdesk needs no permissions there that could be granted one by one.",
+            f"hotdesk iam --provider {with_one[0].name}",
+        )
+    return _named(cloud.policy)()
+
+
+def lend(cloud: Cloud, settings: Any) -> Sent | None:
+    """This computer's credentials for that cloud, to be sent to a desk; None where it needs none.
+
+    Raises `NotAllowed` where there are none, `Missing` without the cloud's packages.
+    """
+    if cloud.lent is None:
+        return None
+    check(cloud)
+    try:
+        sent: Sent = _named(cloud.lent.send)(settings)
+    except Refused as no:
+        what = f"This computer's {cloud.label} credentials cannot be sent."
+        raise NotAllowed(what, no.message, no.fix) from no
+    return sent
+
+
+def with_regions() -> tuple[str, ...]:
+    """The clouds whose regions are known; desks may not be possible there yet."""
+    return *(cloud.name for cloud in clouds.KNOWN.values() if cloud.regions), *_FORESEEN
+
+
+def regions(name: str) -> Regions:
+    """The regions of one of these clouds."""
+    found: Regions = _named(_FORESEEN.get(name) or clouds.KNOWN[name].regions)
+    return found
+
+
+def _capital(label: str) -> str:
+    return label[:1].upper() + label[1:]
 
 
 def _named(place: str) -> Any:

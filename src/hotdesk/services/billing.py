@@ -19,6 +19,7 @@ from hotdesk.core.ports import Biller, Clock
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start
 from hotdesk.loop.clouds import Clouds
+from hotdesk.providers import registry
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Billing:
         over_budget: bool,
     ) -> None:
         self.store, self.clock, self.clouds = store, clock, clouds
+        self.default = config.defaults.provider
         self.limit_usd = config.defaults.usd_per_month  # of a month; 0: none
         self.on_note, self.over_budget = on_note, over_budget
 
@@ -229,6 +231,17 @@ class Billing:
 
     # ---- the cloud's own bill ------------------------------------------------------------------------
 
+    def biller(self) -> str:
+        """The cloud whose own bill is worth asking for: of the desks' clouds, else of those within reach.
+
+        Raises `Missing` where none has a bill of its own.
+        """
+        used = [self.default, *(d.provider for d in self.store.desks())]
+        candidates = [*used, *sorted(registry.within_reach())]
+        if found := next((name for name in candidates if name and clouds.cloud(name).bill), ""):
+            return found
+        raise _no_bill(clouds.cloud(next(filter(None, reversed(used)), registry.DEFAULT)))
+
     def billed(self, provider: str, since: float) -> dict[str, float]:
         """US dollars by desk since then, as the cloud itself bills them. It may cost money to ask.
 
@@ -236,16 +249,12 @@ class Billing:
         """
         cloud = self.clouds.provider(provider)
         if not isinstance(cloud, Biller):
-            raise Missing(
-                f"{provider} has no bill of its own to compare with.",
-                "It costs nothing.",
-                "hotdesk costs",
-            )
+            raise _no_bill(clouds.cloud(provider))
         try:
             return cloud.billed(since, self.clock.now())
         except Refused as no:
             raise NotAllowed(
-                f"{provider} does not show its bill.",
+                f"{clouds.cloud(provider).label} does not show its bill.",
                 no.message,
                 no.fix or "hotdesk costs   # from hotdesk's own journal",
             ) from no
@@ -299,6 +308,14 @@ class Billing:
             return False
         live = self.clouds.seen(desk).live
         return live is None or not powered(live) or live.chosen_for < desk.generation
+
+
+def _no_bill(cloud: clouds.Cloud) -> Missing:
+    return Missing(
+        f"hotdesk cannot ask for a bill of {cloud.label}, to compare with.",
+        "It does not tell one, or hotdesk does not know how to ask." if cloud.rented else "It costs nothing.",
+        "hotdesk costs   # from hotdesk's own journal",
+    )
 
 
 class _Kept(msgspec.Struct):

@@ -10,12 +10,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.billing import statement
-
-_ABOUT_THEIRS = (
-    "AWS is up to a day behind, and knows a desk only where these are cost allocation tags:",
-    "  aws ce update-cost-allocation-tags-status --cost-allocation-tags-status \\",
-    "    TagKey=hotdesk,Status=Active TagKey=hotdesk:desk,Status=Active",
-)
+from hotdesk.core.clouds import cloud
 
 
 @click.command()
@@ -28,7 +23,7 @@ _ABOUT_THEIRS = (
     help="Period to group charges by.",
 )
 @click.option(
-    "--compare", is_flag=True, help="Compare this month with AWS's own bill (AWS charges $0.01 a request)."
+    "--compare", is_flag=True, help="Compare this month with the cloud's own bill, which may cost money."
 )
 @options.yes
 @options.as_json
@@ -38,11 +33,11 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
     A figure marked "<" is an upper bound: the exact end of something is unknown. Spot is billed at each
     hour's price. Traffic to the internet, which is not measured, and taxes are not included.
     """
-    if compare:
-        question = "AWS takes $0.01 for each page of its bill that is asked for. Ask?"
-        options.agreed(question, yes, f"hotdesk costs {name or ''} --compare --yes")
     with Hotdesk() as desks:
-        bill = desks.costs(name, by=by, compare="aws" if compare else "")
+        theirs = cloud(desks.services.billing.biller()) if compare else None
+        if theirs and theirs.bill and theirs.bill.charge:
+            options.agreed(f"{theirs.bill.charge} Ask?", yes, f"hotdesk costs {name or ''} --compare --yes")
+        bill = desks.costs(name, by=by, compare=theirs.name if theirs else "")
     if as_json:
         render.json(
             {
@@ -54,7 +49,11 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
                 "stored_usd_per_month": bill.stored_usd_per_month,
                 "not_counted": bill.not_counted,
                 "at_launch_prices": bill.at_launch_prices,
-                "compared": [{"desk": c.desk, "here": c.here, "aws": c.theirs} for c in bill.compared],
+                "compared": [
+                    {"desk": c.desk, "here": c.here, "theirs": c.theirs, theirs.name: c.theirs}
+                    for c in bill.compared
+                    if theirs
+                ],
             }
         )
         return
@@ -73,15 +72,15 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         _dim(f"images and disks: {render.as_of(bill.storage_price_time)}")
     if guessed := ", ".join(bill.at_launch_prices):
         _dim(f"the spot prices of {guessed} are not known: billed at those of the launch")
-    if compare:
+    if theirs:
         render.echo("")
-        heads = ["THIS MONTH", "HERE $", "AWS $", "DIFFERENCE $"]
+        heads = ["THIS MONTH", "HERE $", f"{theirs.name.upper()} $", "DIFFERENCE $"]
         rows = [
             [c.desk or "(no desk)", f"{c.here:.2f}", f"{c.theirs:.2f}", f"{c.theirs - c.here:+.2f}"]
             for c in bill.compared
         ]
         render.echo(render.table(heads, rows, right=heads[1:]))
-        for said in _ABOUT_THEIRS:
+        for said in theirs.bill.about if theirs.bill else ():
             _dim(said)
     if bill.lines:
         _dim(f"US dollars; not counted: {', '.join(bill.not_counted)}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.cli.ui import render
+from hotdesk.cli.ui import options, render
 
 
 @click.command()
-def command() -> None:
-    """Print the minimal IAM policy that hotdesk needs on AWS, as JSON.
+@options.provider("Cloud whose policy to print.  [default: the first that has policies]")
+def command(provider: str | None) -> None:
+    """Print the minimal access policy that hotdesk needs in a cloud account, as JSON.
 
-    Save it with `hotdesk iam > hotdesk.json`, then create it with
+    On AWS: save it with `hotdesk iam > hotdesk.json`, then create it with
     `aws iam create-policy --policy-name hotdesk --policy-document file://hotdesk.json`.
     """
-    from hotdesk.providers.aws.iam import policy
+    from hotdesk.providers import registry
 
-    render.json(policy())
+    render.json(registry.policy(provider or ""))

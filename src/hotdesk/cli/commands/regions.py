@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hotdesk.cli.ui import options, render
+from hotdesk.providers import registry
 
 if TYPE_CHECKING:
     from hotdesk.market.catalog import Catalog
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--provider",
-    default="aws",
+    default=registry.with_regions()[0],
     show_default=True,
-    type=click.Choice(["aws", "aliyun", "all"]),
+    type=click.Choice([*registry.with_regions(), "all"]),
     help="Provider whose regions to measure.",
 )
 @click.option(
@@ -51,11 +52,10 @@ def command(
 ) -> None:
     """Measure the latency of each region (median of several TCP connects); show a GPU's price there."""
     from hotdesk.cli.commands.offers import config, open_store
-    from hotdesk.market.latency import CITIES
     from hotdesk.services.choosing import Choosing
     from hotdesk.system import SystemClock
 
-    providers = tuple(CITIES) if provider == "all" else (provider,)
+    providers = registry.with_regions() if provider == "all" else (provider,)
     with open_store() as store:
         cheap = _cheapest(store, gpu) if gpu else {}
         choosing = Choosing(store=store, clock=SystemClock(), config=config)
@@ -97,7 +97,7 @@ def command(
         cells.append(
             [
                 row.region if provider != "all" else f"{row.provider} {row.region}",
-                CITIES[row.provider].get(row.region, ""),
+                registry.regions(row.provider).cities.get(row.region, ""),
                 "-" if row.latency_ms is None else f"{row.latency_ms:.1f}",
                 f"{len(row.samples)}/{row.sent}",
                 *([price, age] if gpu else []),

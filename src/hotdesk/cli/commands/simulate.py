@@ -89,7 +89,7 @@ _USD = click.FloatRange(min=0)
 @click.option(
     "--first-hour-free",
     is_flag=True,
-    help="Do not charge spot that the cloud interrupts within an hour (AWS, Linux).",
+    help="Do not charge spot that the cloud interrupts within an hour.",
 )
 @click.option(
     "--window",

@@ -13,9 +13,7 @@ from hotdesk.core.model import Goal
 
 @click.command()
 @options.name_or_only
-@click.option(
-    "--provider", metavar="NAME", help="Provider: local (this computer) or aws.  [default: hotdesk.toml's]"
-)
+@options.provider("Provider: {names}.  [default: hotdesk.toml's]")
 @options.hardware
 @options.leaving
 @options.over_budget

@@ -9,7 +9,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import NotAllowed, Refused, Unknown, Usage
+from hotdesk.core.errors import Unknown, Usage
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--on", "post", type=options.DeskName(), metavar="NAME", help="Run on this desk, for all cloud desks."
 )
-@click.option("--send-credentials", is_flag=True, help="Send this computer's AWS credentials to that desk.")
+@click.option("--send-credentials", is_flag=True, help="Send this computer's cloud credentials to that desk.")
 @click.option("--stop", is_flag=True, help="Stop the background watcher; with --on, the one on that desk.")
 @click.option("--systemd", is_flag=True, help="Print a systemd user unit for the background watcher.")
 @click.option("--alone", is_flag=True, hidden=True)
@@ -83,6 +83,7 @@ def command(
 
 def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     from hotdesk.loop import remote_watcher, watcher
+    from hotdesk.providers import registry
     from hotdesk.services.limits import Limits
     from hotdesk.system import config_files
 
@@ -95,10 +96,12 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
             f"hotdesk watch --stop --on {known.desk}",
         )
     others = [d for d in services.store.desks() if d.name != name and cloud(d.provider).rented]
-    keys = _keys(desks) if send_credentials else None
+    names = dict.fromkeys(d.provider for d in others if send_credentials)
+    lent = {n: registry.lend(cloud(n), services.config.cloud(n)) for n in names}
+    sent_too = {name: credentials for name, credentials in lent.items() if credentials}
     what = f"hotdesk, the rows and the ssh keys of {', '.join(d.name for d in others)}" if others else ""
     if what:
-        what += f", and the AWS access key {keys[0][:8]}…" if keys else ""
+        what += "".join(f", and {one.label}" for one in sent_too.values())
         again = f"hotdesk watch --on {name}{' --send-credentials' if send_credentials else ''} --yes"
         options.agreed(
             f"{what} go to {name}. Everybody who can log in there can use them. Go on?", yes, again
@@ -108,26 +111,12 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     desks.up(name, limits=limits)
     place = remote_watcher.WatcherHost(services.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
-    sent, whose = remote_watcher.send(services.store, place, config, services.clock.now(), keys=keys)
+    sent, whose = remote_watcher.send(services.store, place, config, services.clock.now(), sent_too)
     watcher.dismiss(services.store)
     render.echo(f"A watcher at {name} looks after {', '.join(sent.names)}. This computer may be closed.")
     if whose:
         render.echo(f"  It uses {whose}.")
     render.echo(f"  hotdesk watch --stop --on {name}   ends it, and brings back what it knows")
-
-
-def _keys(desks: Hotdesk) -> tuple[str, str, str]:
-    """The AWS credentials that this computer uses. Raises `NotAllowed` where it has none."""
-    from hotdesk.providers.aws.account import Account
-
-    try:
-        found = Account(desks.services.config.cloud("aws")).session.get_credentials()
-    except Refused as no:
-        raise NotAllowed("This computer's AWS credentials need something.", no.message, no.fix) from no
-    if found is None:
-        raise NotAllowed("This computer has no AWS credentials.", "", "aws configure")
-    frozen = found.get_frozen_credentials()
-    return frozen.access_key, frozen.secret_key, frozen.token or ""
 
 
 def _back(desks: Hotdesk, name: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import render
 from hotdesk.cli.ui.live import Live
-from hotdesk.core import lengths
+from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.matching import read_gpu
 from hotdesk.core.model import Want
@@ -23,8 +23,7 @@ from hotdesk.services.limits import Limits
 
 if TYPE_CHECKING:
     from hotdesk.core.findings import Remark
-    from hotdesk.core.matching import read_gpu
-from hotdesk.core.model import Desk
+    from hotdesk.core.model import Desk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,6 +97,12 @@ fresh = click.option(
     "--fresh", is_flag=True, help="Continue from the newest image found, even if later work is lost."
 )
 
+
+def provider(words: str) -> Callable[[F], F]:
+    """`--provider NAME`; in the help, `{names}` are those there are."""
+    return click.option("--provider", metavar="NAME", help=words.format(names=", ".join(clouds.KNOWN)))
+
+
 rescue = click.option(
     "--rescue", is_flag=True, help="Accept a desk whose ~/.bashrc or ~/.profile lets no command run."
 )
@@ -130,7 +135,7 @@ def hardware(function: F) -> F:
                 "--initialization-rate",
                 type=click.IntRange(100, 300),
                 metavar="MIB/S",
-                help="Load a restored disk in full at this rate, which AWS bills; otherwise on first read.",
+                help="Load a restored disk in full at this rate, which is billed; otherwise on first read.",
             ),
             click.option(
                 "--disk", "disk_gib", type=click.IntRange(1, 65536), metavar="GIB", help="Disk size."

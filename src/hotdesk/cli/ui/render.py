@@ -235,7 +235,7 @@ def as_of(time: float) -> str:
     """That a price is from hotdesk's own table, and of which day."""
     from datetime import UTC, datetime
 
-    return f"AWS did not tell the price: it was so on {datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
+    return f"the cloud did not tell the price: it was so on {datetime.fromtimestamp(time, UTC):%Y-%m-%d}"
 
 
 def size(gib: float) -> str:

@@ -36,9 +36,7 @@ def plan_options(function: F) -> F:
     @click.option(
         "--job", "about", default="", metavar="OPTIONS", help="Options of `hotdesk plan` about the job."
     )
-    @click.option(
-        "--provider", metavar="NAME", help="Provider of a new desk: local, aws.  [default: hotdesk.toml's]"
-    )
+    @options.provider("Provider of a new desk: {names}.  [default: hotdesk.toml's]")
     @options.yes
     @options.dry_run
     @functools.wraps(function)

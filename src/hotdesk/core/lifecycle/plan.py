@@ -98,8 +98,8 @@ def _anothers_name(desk: Desk, seen: Seen) -> Ask:
     whose = " and ".join(seen.others)
     return Ask(
         what=f"{desk.name} is already a desk of {whose} in this account.",
-        why="It is left alone. If that is you with other credentials, add under [aws] in hotdesk.toml: "
-        f'owner = "{seen.others[0]}".',
+        why="It is left alone. If that is you with other credentials, add under "
+        f'[{desk.provider}] in hotdesk.toml: owner = "{seen.others[0]}".',
         fix=f"hotdesk down {desk.name} && hotdesk up another-name",
     )
 

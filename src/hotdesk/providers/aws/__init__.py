@@ -1,7 +1,7 @@
 """Desks on Amazon EC2."""
 
 from hotdesk.core.billing.rates import Rates
-from hotdesk.core.clouds import Cloud
+from hotdesk.core.clouds import Cloud, Credentials, OwnBill
 from hotdesk.providers.aws.settings import Settings
 
 CLOUD = Cloud(
@@ -26,4 +26,30 @@ CLOUD = Cloud(
     prices="hotdesk.providers.aws.catalog:Prices",
     spot_history="hotdesk.providers.aws.catalog:spot_history",
     credentials="hotdesk.providers.aws.session:has_credentials",
+    log_in="aws configure",
+    lent=Credentials(
+        own="import boto3; c = boto3.Session().get_credentials(); m = c.method if c else ''; role = "
+        "m in ('iam-role', 'container-role'); "
+        "print('its own instance profile' if role else m and f'its own ({m})')",
+        variable="AWS_SHARED_CREDENTIALS_FILE",
+        send="hotdesk.providers.aws.account:lend",
+        variables=(
+            "AWS_DEFAULT_REGION",
+            "AWS_REGION",
+            "AWS_ENDPOINT_URL",
+            "AWS_PROFILE",
+            "AWS_CA_BUNDLE",
+        ),
+        advice="Use an instance profile on that desk, or `aws configure` there, with minimal permissions.",
+    ),
+    policy="hotdesk.providers.aws.iam:policy",
+    regions="hotdesk.providers.aws.regions:REGIONS",
+    bill=OwnBill(
+        charge="AWS takes $0.01 for each page of its bill that is asked for.",
+        about=(
+            "AWS is up to a day behind, and knows a desk only where these are cost allocation tags:",
+            "  aws ce update-cost-allocation-tags-status --cost-allocation-tags-status \\",
+            "    TagKey=hotdesk,Status=Active TagKey=hotdesk:desk,Status=Active",
+        ),
+    ),
 )

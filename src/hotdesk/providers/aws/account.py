@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hotdesk.core.clouds import Sent
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.core.pricelist import Shipped
-from hotdesk.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.session import open_session
+from hotdesk.providers.aws.pacing import PRICE_LIST_ATTEMPTS, keep_pace
+from hotdesk.providers.aws.session import none_found, open_session
 from hotdesk.providers.aws.settings import Settings
 
 if TYPE_CHECKING:
@@ -153,3 +154,18 @@ class Account:
     def known_regions(self) -> tuple[str, ...]:
         """What `regions()` last answered in this process, without asking."""
         return self.settings.regions or self._regions
+
+
+def lend(settings: Settings) -> Sent:
+    """The credentials that this computer uses, as a file of them. Raises `Refused`, `Missing`."""
+    found = Account(settings).session.get_credentials()
+    if found is None:
+        raise none_found(settings.profile)
+    keys = found.get_frozen_credentials()
+    told = {
+        "aws_access_key_id": keys.access_key,
+        "aws_secret_access_key": keys.secret_key,
+        "aws_session_token": keys.token,
+    }
+    body = "[default]\n" + "".join(f"{name} = {value}\n" for name, value in told.items() if value)
+    return Sent(label=f"the AWS access key {keys.access_key[:8]}…", body=body)
