@@ -314,7 +314,7 @@ def test_what_a_source_said_before_outlives_its_failure(tmp_path: Path, server: 
     online(tmp_path, "g6.xlarge", **env)
     server.mode = "error"
     done = online(tmp_path, "g6.xlarge", "--refresh", "--region", "us-west-2", "--json", **env)
-    assert "what it said before is used" in done.stderr
+    assert "its last answer is used" in done.stderr
     assert any(row["interruption_band"] == "5-10%" for row in json.loads(done.stdout))
 
 

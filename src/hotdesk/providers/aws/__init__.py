@@ -9,9 +9,9 @@ CLOUD = Cloud(
     label="AWS",
     factory="hotdesk.providers.aws.provider:make",
     first_hour_free=True,  # EC2 user guide, "Billing for interrupted Spot Instances"
-    #: gp3 and snapshots in us-east-1, public addresses (everywhere the same, since February 2024), transfer
-    #: between regions, a minute at least for each start (EC2 user guide, "On-Demand Instances").
-    #: `services/billing.py` adds what disks and images cost in each region.
+    #: gp3 and snapshots in us-east-1, public addresses (the same everywhere, since February 2024), transfer
+    #: between regions, and at least one minute for each start (EC2 user guide, "On-Demand Instances").
+    #: `services/billing.py` adds the prices of disks and images in each region.
     rates=Rates(
         disk_usd_per_gib_month=0.08,
         image_usd_per_gib_month=0.05,

@@ -1,9 +1,8 @@
-"""The account: credentials the way every AWS tool finds them, clients by region, calls side by side.
+"""An AWS account: its session and its clients by region.
 
-boto3 is imported on first use. There is one Session, and per region one client that asks a second time (for
-reading) and one that does not (for what changes something: an unknown outcome must reach the journal,
-and "sold out" must reach the planner at once instead of being asked again in silence). Waiting for a cloud
-that is too busy is the loop's business, which says so and waits longer each time.
+boto3 is imported on first use. There is one Session, and per region one client that retries once (for
+reading) and one that never retries (for changes: an unknown outcome must reach the journal, and "sold out"
+must reach the planner at once). Backoff when AWS is throttling is the loop's task, which also reports it.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The shipped on-demand price by region and type; None where it is not known.
+#: The shipped on-demand price by region and type; None if unknown.
 ListPrice = Callable[[str, str], Shipped | None]
 
-#: So long before their end botocore no longer uses credentials that it cannot renew.
+#: Seconds before their expiry at which botocore stops using credentials that it cannot renew.
 MANDATORY_SECONDS = 600
 
-#: Where the account-wide services live when nothing else is configured.
+#: The region of account-wide requests, if none is configured.
 HOME = "us-east-1"
 
 
 def qualified(region: str, bare: str) -> str:
-    """An id that says where the thing is: `us-west-2/i-0abc`. EC2's own ids do not."""
+    """An id with its region: `us-west-2/i-0abc`. EC2's own ids have none."""
     return f"{region}/{bare}"
 
 
@@ -66,8 +65,8 @@ class Account:
         self._session: boto3.Session | None = None
         self._clients: dict[tuple[str, str, bool], Any] = {}
         self._lock = threading.RLock()
-        self._tries = 0  # at opening a session, that failed
-        self._failure: Refused | Missing | None = None  # how the last one ended
+        self._tries = 0  # failed attempts to open a session
+        self._failure: Refused | Missing | None = None  # the error of the last one
         self._regions: tuple[str, ...] = ()
 
     @property
@@ -75,8 +74,11 @@ class Account:
         return self._open(self._tries)
 
     def _open(self, tries: int) -> boto3.Session:
-        """The one session. Who counted `tries`, and then waited for another's, shares how that one ended: a
-        person is not asked, and a helper program not run, once for each region."""
+        """The session, opened once.
+
+        Threads that waited while another one's attempt failed (`_tries` has changed since `tries`) share its
+        error, so that a person is not asked, and a credential program not run, once per region.
+        """
         with self._lock:
             if self._session is None:
                 if self._tries != tries and self._failure:
@@ -89,13 +91,15 @@ class Account:
             return self._session
 
     def renew(self) -> None:
-        """Begin a new session where the credentials are nearly over and do not renew themselves: a role that
-        wants an MFA code. Raises as `session` does."""
+        """Open a new session if the credentials expire soon and cannot renew themselves (a role with MFA).
+
+        Raises as `session` does.
+        """
         with self._lock:
             found: Any = self._session.get_credentials() if self._session else None
             if getattr(found, "method", "") != "assume-role":
                 return
-            with contextlib.suppress(Exception):  # it may be one that renews itself
+            with contextlib.suppress(Exception):  # these credentials may renew themselves
                 found.get_frozen_credentials()
             if found.refresh_needed(MANDATORY_SECONDS):
                 self._session = None
@@ -104,12 +108,12 @@ class Account:
 
     @property
     def home(self) -> str:
-        """The region asked about the account as a whole: hotdesk.toml's first, else AWS_REGION,
-        AWS_DEFAULT_REGION or the profile's, else us-east-1."""
+        """The region for account-wide requests: the first in hotdesk.toml, else AWS_REGION, else
+        AWS_DEFAULT_REGION, else the profile's, else us-east-1."""
         return self.settings.regions[0] if self.settings.regions else self.session.region_name or HOME
 
     def client(self, service: str, region: str, *, retry: bool = True) -> Any:
-        """A client, made once. Without `retry` nothing is ever sent twice."""
+        """A cached client. Without `retry`, no request is sent twice."""
         key = (service, region, retry)
         if found := self._clients.get(key):
             return found
@@ -132,15 +136,15 @@ class Account:
             return self._clients[key]
 
     def ec2(self, region: str) -> Any:
-        """For reading."""
+        """The EC2 client for reading, which retries once."""
         return self.client("ec2", region)
 
     def ec2_once(self, region: str) -> Any:
-        """For changing something: no request is sent twice behind our back."""
+        """The EC2 client for changes, which never retries."""
         return self.client("ec2", region, retry=False)
 
     def regions(self) -> tuple[str, ...]:
-        """Every region that is enabled for the account (or those configured). Asked once per process."""
+        """The configured regions, else all that the account has enabled. Requested once per process."""
         if self.settings.regions:
             return self.settings.regions
         if not self._regions:
@@ -152,7 +156,7 @@ class Account:
         return self._regions
 
     def known_regions(self) -> tuple[str, ...]:
-        """What `regions()` last answered in this process, without asking."""
+        """The last result of `regions()` in this process, without a request."""
         return self.settings.regions or self._regions
 
 

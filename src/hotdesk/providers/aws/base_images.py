@@ -1,4 +1,4 @@
-"""Images: which one a machine is launched from. (The desk's own are made in baking.py.)"""
+"""Choose the image that an instance is launched from. (images.py makes the desk's own images.)"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hotdesk.providers.cloud import vocabulary
 GPU_PARAMETER = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 CPU_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{debian}/hvm/ebs-gp3/ami-id"
 _DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
-#: Asked where the parameter is not published: owner and name, the newest wins.
+#: Fallback without that parameter: the newest image of this owner and name, by whether it is for GPUs.
 _BY_NAME = {
     True: ("amazon", "Deep Learning {graviton}Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"),
     False: ("099720109477", "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{debian}-server-*"),
@@ -28,26 +28,26 @@ _BY_NAME = {
 
 
 class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
-    """What RunInstances needs to know of an image."""
+    """The properties of an image that RunInstances needs."""
 
     id: str  # EC2's own
     arch: str
-    root: str  # device of the root disk: a wrong name would silently add a second disk
+    root: str  # device of the root disk: a wrong name would silently add a disk
     size_gib: int
     boot: str
     user: str
-    keys: str = ""  # which launch made its host keys; "" when it has none yet
+    keys: str = ""  # the launch that made its host keys; "" if it has none yet
     tpm: str = ""
     more: tuple[tuple[str, int], ...] = ()  # its other disks: device, GiB
     line: tuple[
         str, ...
     ] = ()  # of a desk's own: the saves that it comes from, with itself (core/lifecycle/descent.py)
-    parts: str = ""  # of one with several disks: what they are told apart by, see disks.py
-    licence: str = ""  # what it bills beside the machine, as "Red Hat Enterprise Linux"
+    parts: str = ""  # with several disks: how they are told apart, see disks.py
+    licence: str = ""  # a licence that is billed with it, such as "Red Hat Enterprise Linux"
 
 
 def find_base(account: Account, order: LaunchOrder) -> BaseImage:
-    """The image to launch an order from: the desk's own, the one named, or the newest of the usual kind.
+    """The image to launch an order from: the desk's own, the one named, or the newest default image.
 
     Raises `Refused` (bad-request) when it does not exist or cannot run on the offer.
     """
@@ -77,8 +77,8 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
             " taken back: two are empty or from one snapshot, or there are too many.",
         )
     if found.licence and order.offer.market is Market.SPOT:
-        # EC2 API reference, RegisterImage: an image registered from a snapshot has no billing information
-        # of the product, and its machines do not run as what they are.
+        # EC2 API reference, RegisterImage: an image registered from a snapshot loses the product's billing
+        # information, so its instances are not licensed.
         raise Refused(
             Kind.UNSUPPORTED,
             f"{found.id} bills a licence ({found.licence}), which an image of a spot machine's disk would "
@@ -96,8 +96,7 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
 
 
 def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
-    """DescribeImages of one id, disabled ones too. Raises `Refused` with words for a person when there is
-    none."""
+    """DescribeImages of one id, even if disabled. Raises `Refused` (bad-request) if there is none."""
     try:
         with answers():
             found = account.ec2(region).describe_images(ImageIds=[ami], IncludeDisabled=True)["Images"]
@@ -121,7 +120,7 @@ def describe(account: Account, region: str, ami: str) -> Mapping[str, Any]:
 
 
 def usable(account: Account, region: str, ami: str) -> Mapping[str, Any]:
-    """An image from which something can be made. Raises `Refused` (bad-request) for a disabled one too."""
+    """An image that can be launched or copied. Raises `Refused` (bad-request), also if it is disabled."""
     image = describe(account, region, ami)
     if image["State"] == "disabled":
         raise Refused(
@@ -139,18 +138,18 @@ def enabling(region: str, ami: str) -> str:
 
 
 def _hidden(account: Account, region: str) -> Refused | None:
-    """The words for an image that is not to be found where Allowed AMIs may hide it; else None."""
+    """The refusal for an image that the setting Allowed AMIs may hide; None if that is off."""
     try:
         with answers():
             told = account.ec2(region).get_allowed_images_settings()
-    except Exception:  # not allowed to ask, or unknown to this boto3: then it is what it seems
+    except Exception:  # no permission, or an older boto3: then the image does not exist
         return None
     if told.get("State") != "enabled":
         return None
     return Refused(
         Kind.BAD_REQUEST,
-        f"The image is not to be found in {region}, where the account's setting Allowed AMIs hides all "
-        "images but those of certain owners.",
+        f"The image was not found in {region}, where the account's setting Allowed AMIs hides all images "
+        "but those of certain owners.",
         fix=f"aws ec2 get-allowed-images-settings --region {region}   # an administrator adds the owner: "
         "amazon (GPU images), 099720109477 (Canonical's Ubuntu)",
     )
@@ -219,14 +218,14 @@ def _base(image: Mapping[str, Any]) -> BaseImage:
 
 
 def _licence(image: Mapping[str, Any]) -> str:
-    """What an image bills beside its machine. DescribeImages: plain Linux is "Linux/UNIX"."""
+    """The licence that an image bills, "" for none. DescribeImages: plain Linux is "Linux/UNIX"."""
     platform = str(image.get("PlatformDetails") or "Linux/UNIX")
     codes = [str(c.get("ProductCodeId")) for c in image.get("ProductCodes") or ()]
     return platform if platform != "Linux/UNIX" else f"product code {codes[0]}" if codes else ""
 
 
 def _line(told: vocabulary.Tags) -> tuple[str, ...]:
-    """The line of what is launched from an image with these tags; empty for one that is no desk's."""
+    """The line of an instance launched from an image with these tags; empty if it is no desk's image."""
     source = told.get("source", "")
     if not source:
         return ()
@@ -235,7 +234,7 @@ def _line(told: vocabulary.Tags) -> tuple[str, ...]:
 
 
 def login_user(name: str, description: str = "") -> str:
-    """Who cloud-init lets in on an image of that name: each distribution has its own first user."""
+    """The login user of an image by its name: each distribution has its own default user."""
     text = f"{name} {description}".lower()
     for user, words in {"ec2-user": ("amazon linux", "al2023", "amzn2", "rhel", "suse"), "admin": ("debian",),
                         "fedora": ("fedora",), "rocky": ("rocky",)}.items():  # fmt: skip

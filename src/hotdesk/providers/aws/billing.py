@@ -1,4 +1,4 @@
-"""What AWS itself says about money: the spot prices of the past, and its own bill."""
+"""Query AWS for past spot prices, the end of spot instances, and its own bill."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.errors import answers
 
-CE_REGION = "us-east-1"  # Cost Explorer answers there, for all regions
+CE_REGION = "us-east-1"  # the endpoint of Cost Explorer, for all regions
 USD_PER_REQUEST = 0.01  # AWS Cost Management pricing, "Cost Explorer API"
 
 Steps = list[tuple[float, float]]
 
 
 def spot_prices(account: Account, offers: Sequence[Offer], since: float, until: float) -> dict[str, Steps]:
-    """By offer key: (time, US dollars an hour), by time; the price that held at `since` is the first.
+    """By offer key: (time, US dollars per hour), sorted by time; the first is the price in force at `since`.
 
-    AWS tells 90 days. A region that does not answer, or refuses, is missing.
+    AWS keeps 90 days. Offers in a region that does not answer, or refuses, are missing.
     """
 
     def ask(offer: Offer) -> Steps:
@@ -50,9 +50,9 @@ def spot_prices(account: Account, offers: Sequence[Offer], since: float, until: 
 
 
 def ended(account: Account, machines: Sequence[str]) -> dict[str, float]:
-    """When spot machines ended, by AWS's clock: a request is listed for days after its machine is not.
+    """When spot instances ended, by AWS's clock: a request stays listed for days after its instance.
 
-    A region that does not answer, and a machine whose request is listed no more, are missing.
+    Instances in a region that does not answer, or whose request is no longer listed, are missing.
     """
     by_region: dict[str, list[str]] = {}
     for id_ in machines:
@@ -79,9 +79,9 @@ def ended(account: Account, machines: Sequence[str]) -> dict[str, float]:
 
 
 def billed(account: Account, since: float, until: float) -> dict[str, float]:
-    """US dollars by desk, by AWS's own bill of what carries our tag; "" for what names no desk.
+    """US dollars by desk, from AWS's own bill of resources with our tag; "" for those without a desk.
 
-    Up to a day behind. Only whole days (UTC) can be asked, and each page of the answer costs $0.01. Raises
+    Up to a day behind. Covers whole days (UTC) only, and each page of the answer costs $0.01. Raises
     `Refused` (denied) without the permission ce:GetCostAndUsage.
     """
     ce = account.client("ce", CE_REGION, retry=False)

@@ -1,7 +1,7 @@
-"""All that EC2 sells, in every region: prices of the account, and AWS's public spot advisor beside it.
+"""Collect the offers of EC2 in all regions, from the account's APIs and AWS's public spot advisor.
 
-Spot prices of all regions come first: a price list that answers slowly, or not at all, costs none of them. A
-row that cannot be read is left out.
+Spot prices of all regions are requested first, so that a slow or silent price list costs none of them.
+Unreadable rows are left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPOT, LISTED = "DescribeSpotPriceHistory", "GetProducts"
 
 
 class Prices:
-    """One gathering: filled by several threads, read when time is up (core.pricelist.PriceList)."""
+    """Prices being collected by several threads, read when time is up (core.pricelist.PriceList)."""
 
     def __init__(self, asked: Gathering) -> None:
         self.asked = asked
@@ -44,9 +44,9 @@ class Prices:
         self.types: dict[str, InstanceType] = {}
         self.spot: dict[str, list[Offer]] = {}
         self.zones: dict[str, dict[str, list[str]]] = {}
-        self.prices: dict[str, dict[str, float]] = {}  # of the price list, by the key they are kept under
+        self.prices: dict[str, dict[str, float]] = {}  # from the price list, by their cache key
         self.silent: dict[str, str] = {}  # regions, and why
-        # Somebody may have a mirror of the public file.
+        # The user may have a mirror of the public file.
         self.url = os.environ.get("HOTDESK_ADVISOR_URL") or ADVISOR_URL
         self.file = self._kept_file()
         self.advice: tuple[Advice, _File] | None = None
@@ -80,7 +80,7 @@ class Prices:
         if file.time == now:
             self.asked.cache.keep(f"file:{self.url}", msgspec.msgpack.encode(file), now)
         else:
-            notes.append("the public spot advisor cannot be reached; what it said before is used")
+            notes.append("the public spot advisor cannot be reached; its last answer is used")
         return found._replace(
             bands=advice.bands,
             savings=advice.savings,
@@ -96,7 +96,7 @@ class Prices:
         with asking("DescribeRegions"):
             enabled = account.regions()
         wanted = [region for region in enabled if region in self.asked.regions] or list(enabled)
-        with asking("DescribeInstanceTypes"):  # of the home region: a type is the same everywhere
+        with asking("DescribeInstanceTypes"):  # only of the home region: types are the same everywhere
             raw = pages(account.ec2(account.home), "describe_instance_types", "InstanceTypes")
         self.types = {kind.instance_type: kind for one in raw if (kind := as_type(one))}
         self.regions = sorted(wanted, key=lambda region: region != account.home)
@@ -123,7 +123,7 @@ class Prices:
                 with contextlib.suppress(HotdeskError), asking(LISTED):
                     told(key, questions[key]())
 
-        # A region's pages come one after the other: few at once, so that some are whole when time is up.
+        # A region's pages come in sequence: few regions at once, so that some are complete when time is up.
         side_by_side([partial(one, key) for key in questions if key not in self.kept], 3)
 
     def _spot(self, account: Account, region: str) -> list[Offer]:
@@ -142,7 +142,7 @@ class Prices:
         return pricing.kept(self.asked.cache, key, self.asked.now)
 
     def _listed(self) -> tuple[list[Offer], set[str]]:
-        """On-demand rows, in every zone for a GPU type; and the regions whose whole list was told today."""
+        """On-demand offers, by zone for GPU types; and the regions whose full price list is of today."""
         offers: list[Offer] = []
         whole: set[str] = set()
         of_types = {name: told for name in self.types if (told := self._price(pricing.type_key(name)))}
@@ -169,7 +169,7 @@ class Prices:
         return None
 
     def _ask_advisor(self) -> None:
-        """What the advisor says now; what it said before when it cannot be reached and something was kept."""
+        """Fetch the advisor's file; if it cannot be reached, use the cached one."""
         kept, now = self.file, self.asked.now
         try:
             new = fetch(self.url, etag=kept.etag if kept else "")
@@ -190,7 +190,7 @@ class Prices:
 class _File(msgspec.Struct):
     etag: str
     body: bytes
-    time: float  # when it was last known to be the newest
+    time: float  # when it was last known to be current
 
 
 def _zones(account: Account, region: str) -> dict[str, list[str]]:
@@ -206,7 +206,7 @@ def _zones(account: Account, region: str) -> dict[str, list[str]]:
 
 
 def _open(settings: Settings | None) -> Account:
-    """The account, with credentials at hand. Raises `Missing` without boto3, `NotAllowed` without them."""
+    """The account, with credentials. Raises `Missing` without boto3, `NotAllowed` without credentials."""
     account = Account(settings or Settings())
     what = "AWS cannot be asked for prices."
     with asking("for credentials"):
@@ -226,10 +226,10 @@ def _open(settings: Settings | None) -> Account:
 def spot_history(
     settings: Settings | None, names: Sequence[str], places: Sequence[str], now: float, days: float = 90.0
 ) -> tuple[list[Any], tuple[str, ...]]:
-    """Raw rows of DescribeSpotPriceHistory in the regions asked for (or all), and a note of each that failed.
+    """Raw rows of DescribeSpotPriceHistory in the given regions (or all), and a note on each that failed.
 
-    The first row of each zone may lie before the window. Raises `Missing` or `Unreachable` with how to use a
-    file instead.
+    The first row of each zone may lie before the window. Raises `Missing`, or `Unreachable` with a hint how
+    to use a file instead.
     """
     types = " ".join(names)
     how = (

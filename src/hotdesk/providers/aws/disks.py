@@ -20,29 +20,29 @@ from hotdesk.providers.cloud import vocabulary
 Raw = Mapping[str, Any]
 
 LONGEST = 256  # characters of a tag's value
-ROOT = "/dev/sda1"  # where no tag says it
+ROOT = "/dev/sda1"  # unless a tag names another
 
 
 def written(snapshots: Mapping[str, str]) -> str:
-    """Devices with the snapshots they are made from, for a tag; "" where a tag does not hold them."""
+    """Devices with their source snapshots, as a tag's value; "" if it would be too long."""
     text = ",".join(f"{device}={snap.removeprefix('snap-')}" for device, snap in sorted(snapshots.items()))
     return text if len(text) <= LONGEST else ""
 
 
 def devices(told: vocabulary.Tags) -> dict[str, str]:
-    """Device -> snapshot of the disks that a launch made; empty where it made one, or did not write that."""
+    """Device -> snapshot of the disks of a launch; empty for a single disk or without that tag."""
     pairs = [part.partition("=") for part in told.get("parts", "").split(",") if part]
     return {device: f"snap-{snap}" if snap else "" for device, _, snap in pairs}
 
 
 def tells_apart(parts: str) -> bool:
-    """Whether each disk of a launch with that tag will be known by its snapshot."""
+    """Whether the disks of a launch with that tag can be identified by their snapshots."""
     snapshots = [*devices({"parts": parts}).values()]
     return bool(snapshots) and len({*snapshots}) == len(snapshots)
 
 
 def device_of(volume: Raw) -> str:
-    """At which device of its machine a volume was; "" where that is not known."""
+    """The device name that a volume had on its instance; "" if unknown."""
     made_from = volume.get("SnapshotId") or ""
     wanted = devices(tags.read(volume.get("Tags")))
     fitting = [device for device, snapshot in wanted.items() if snapshot == made_from]
@@ -50,7 +50,7 @@ def device_of(volume: Raw) -> str:
 
 
 def sizes_of(told: vocabulary.Tags) -> dict[str, int]:
-    """Device -> GiB of the disks in an image, as written down when it was asked for."""
+    """Device -> GiB of the disks in an image, from the tag written when it was ordered."""
     pairs = [part.partition("=") for part in told.get("disks", "").split(",") if part]
     return {device: int(size) for device, _, size in pairs if size.isdecimal()}
 
@@ -60,7 +60,7 @@ def root_of(told: vocabulary.Tags) -> str:
 
 
 def by_machine(volumes: Iterable[Raw]) -> list[dict[str, Raw]]:
-    """The volumes of each launch by their device. One whose device is not known is by itself, under ""."""
+    """The volumes of each launch, by device; a volume of unknown device is a group of its own, under ""."""
     launches: dict[str, dict[str, Raw]] = {}
     alone: list[dict[str, Raw]] = []
     for volume in volumes:
@@ -73,7 +73,7 @@ def by_machine(volumes: Iterable[Raw]) -> list[dict[str, Raw]]:
 
 
 def root_first(snapshot: Raw) -> tuple[bool, str, str]:
-    """Sorts the snapshots of one order: that of the root disk before all, the oldest of each disk first."""
+    """Sort key for the snapshots of one order: the root disk first, then the oldest first."""
     told = tags.read(snapshot.get("Tags"))
     return (
         told.get("device", root_of(told)) != root_of(told),

@@ -1,6 +1,6 @@
-"""Whether an account is in order: who we are, the clock, permissions, quotas, network, keys, images.
+"""Check an account: identity, clock, permissions, quotas, network, keys and images.
 
-It changes nothing: permissions are asked with DryRun, and EC2 then answers what it would have said.
+Changes nothing: permissions are tested with DryRun requests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def findings(
         yield _bad("AWS does not know who we are.", no.message, no.fix or "aws sts get-caller-identity")
         yield from _clock(account, clock)
         return
-    except Exception as error:  # no network, an endpoint that is not there: said, and nothing else can be
+    except Exception as error:  # no network or no endpoint: nothing else can be checked
         silent = unreachable(error)
         yield _bad(silent.what, silent.why, silent.fix)
         return
@@ -68,7 +68,7 @@ def _bad(what: str, why: str, fix: str) -> Finding:
 
 
 def _regions(account: Account, desks: Sequence[Desk], survey: Survey | None) -> list[str]:
-    """Where desks are or may be launched; the account's home, where there are none."""
+    """The regions where desks are or may be launched, else the account's home."""
     found = [i.region for i in survey.instances if i.phase is not Phase.ENDED] if survey else []
     found += [i.region for i in survey.images] if survey else []
     for desk in desks:
@@ -80,7 +80,7 @@ def _regions(account: Account, desks: Sequence[Desk], survey: Survey | None) -> 
 
 
 def _clock(account: Account, clock: Clock) -> Iterator[Finding]:
-    """Ours against the Date in AWS's answer, which comes with a refusal as well."""
+    """Compare our clock with the Date header of AWS's answer, which errors have too."""
     before = clock.now()
     try:
         said = account.ec2(account.home).describe_regions(RegionNames=[account.home])
@@ -91,7 +91,7 @@ def _clock(account: Account, clock: Clock) -> Iterator[Finding]:
     if not date:
         return
     theirs = parsedate_to_datetime(date).timestamp()
-    # Their time is cut to the second, and was taken somewhere between our two.
+    # Their time is truncated to seconds, and was taken between our two.
     skew = max(before - theirs - 1.0, theirs - after, 0.0)
     if skew > SKEW_SECONDS:
         ahead = "ahead of" if before > theirs else "behind"
@@ -107,7 +107,7 @@ def _clock(account: Account, clock: Clock) -> Iterator[Finding]:
 
 
 def _quotas(account: Account, desks: Sequence[Desk]) -> Iterator[Finding]:
-    """Families that are wanted and of which the account may not run even one."""
+    """Wanted instance families whose quota does not allow even one instance."""
     wanted: dict[tuple[str, str], Offer] = {}
     for desk in desks:
         for offer in desk.offers[:8]:
@@ -149,7 +149,7 @@ def _network(account: Account, region: str) -> Iterator[Finding]:
 
 
 def _groups(desks: Sequence[Desk], survey: Survey | None) -> Iterator[Finding]:
-    """Groups of desks that were opened, which could not be deleted behind them."""
+    """Security groups of desks whose public Jupyter was closed, and that could not be deleted."""
     names = {desk.name for desk in desks}
     for left in survey.leftovers if survey else ():
         if left.kind == "security group" and left.desk in names:
@@ -171,9 +171,9 @@ def _groups(desks: Sequence[Desk], survey: Survey | None) -> Iterator[Finding]:
 def _keys(
     account: Account, region: str, keys: Sequence[KeyFiles], survey: Survey | None
 ) -> Iterator[Finding]:
-    """Both halves of the trap of old: a key file without its pair in EC2, and a pair without its file.
+    """Find key files without their key pair in EC2, and key pairs without their file.
 
-    Compared are the public halves, never names or fingerprints.
+    Public keys are compared, never names or fingerprints.
     """
     with answers():
         pairs = account.ec2(region).describe_key_pairs(Filters=tags.OURS, IncludePublicKey=True)["KeyPairs"]
@@ -224,7 +224,7 @@ def _half(public: str) -> str:
 
 
 def _images(account: Account, desks: Sequence[Desk], survey: Survey | None) -> Iterator[Finding]:
-    """Saved desks that no machine could be launched from any more, and base images that are going."""
+    """Desks' images that can no longer be launched, and base images that are deprecated or gone."""
     by_region: dict[str, list[Image]] = {}
     for image in survey.images if survey else ():
         if image.phase is Phase.READY and split(image.id)[1].startswith("ami-"):
@@ -312,7 +312,7 @@ def _base(account: Account, desk: Desk) -> Iterator[Finding]:
 
 
 def _now_text(account: Account) -> str:
-    """The cloud's own time, which is what its deprecations go by."""
+    """AWS's own time, to compare with DeprecationTime."""
     said = account.ec2(account.home).describe_regions(RegionNames=[account.home])
     date = said["ResponseMetadata"]["HTTPHeaders"].get("date", "")
     return parsedate_to_datetime(date).strftime("%Y-%m-%dT%H:%M:%S") if date else ""

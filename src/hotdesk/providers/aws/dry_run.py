@@ -1,7 +1,8 @@
-"""What AWS would refuse: asked with DryRun, which does nothing, by the very requests that are sent later.
+"""Test with DryRun, which does nothing, whether AWS would refuse hotdesk's requests.
 
-Each request is made by the function that makes the real one, so that what is refused then (a permission, a
-character in a description) is refused here as well. What is not there yet is named by something of its kind.
+Each request is built by the same function as the real one, so that whatever would be refused then (for a
+permission, or a character in a description) is refused here. Resources that do not exist yet are replaced by
+placeholder ids.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from hotdesk.providers.aws.base_images import find_base
 from hotdesk.providers.aws.errors import code, refusal
 from hotdesk.providers.cloud.caller import Computer
 
-#: Ids of the right form that name nothing.
+#: Placeholder ids of the right form.
 _NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",
             "snap": "snap-0123456789abcdef0", "sg": "sg-0123456789abcdef0"}  # fmt: skip
 _DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
-#: That it would have worked, or that what it names is there already.
+#: Success: the request would have worked, or its resource exists already.
 _WELL = frozenset({"DryRunOperation", "InvalidGroup.Duplicate", "InvalidKeyPair.Duplicate"})
 #: A public key of the right form, where a desk has none yet.
 _SAMPLE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -37,7 +38,7 @@ Request = dict[str, Any]
 
 
 class Launcher(msgspec.Struct, frozen=True):
-    """What a launch of this computer sends besides its order."""
+    """What a launch from this computer sends in addition to its order."""
 
     user_data: bytes
     computer: Computer
@@ -53,7 +54,7 @@ def refusals(
     keys: Sequence[KeyFiles],
     launcher: Launcher,
 ) -> Iterator[Finding]:
-    """What we may not do, named, and what a launch would be refused for; asked of our own things if any."""
+    """Findings on missing permissions, and on why a launch would be refused; tests own resources if any."""
     ec2 = account.ec2_once(region)
     order = _order(region, desks)
     launch, unready = _launch(account, order, keys, launcher)
@@ -71,7 +72,7 @@ def refusals(
         said = refusal(no) if number < len(launch) and isinstance(no, Exception) else None
         if said is None or not isinstance(no, Exception) or code(no) in _DENIED | _WELL:
             continue
-        # Quotas are asked about by themselves.
+        # Quotas have a check of their own.
         if said.kind not in {*OFFER_KINDS, Kind.THROTTLED} or said.fix:
             yield _would_refuse(region, said)
     if unready:
@@ -95,7 +96,7 @@ def _asking(ec2: Any, operation: str, request: Request) -> Callable[[], None]:
 
 
 def _order(region: str, desks: Sequence[Desk]) -> LaunchOrder:
-    """The launch of a desk of that region, or of any small one."""
+    """A launch order of a desk in that region, or of a small placeholder desk."""
     for desk in desks:
         for offer in desk.offers:
             if offer.region == region:
@@ -111,13 +112,13 @@ def _order(region: str, desks: Sequence[Desk]) -> LaunchOrder:
 def _launch(
     account: Account, order: LaunchOrder, keys: Sequence[KeyFiles], launcher: Launcher
 ) -> tuple[list[tuple[str, Request]], Refused | None]:
-    """The requests of a launch, as far as they can be made; and why there is no image to launch."""
+    """The requests of a launch, as far as they can be built; and the refusal if there is no image."""
     region = order.offer.region
     public = next((k.public for k in keys if k.desk == order.desk and k.public), _SAMPLE_KEY).strip()
     asked = [("import_key_pair", network.key_request(order, public))]
     try:
         subnet, vpc = network.find_subnet(account, region, order.offer.zone)
-    except Refused:  # said by itself
+    except Refused:  # reported by the network check
         return asked, None
     groups = network.find_groups(account, region, network.GROUP, "default")
     here = {g["GroupName"]: g["GroupId"] for g in groups if g["VpcId"] == vpc}
@@ -131,13 +132,13 @@ def _launch(
     try:
         base = find_base(account, order)
     except Refused as no:
-        named = order.base_image or order.image_id  # of these, what is wrong is said by itself
+        named = order.base_image or order.image_id  # these images have a check of their own
         return asked, no if no.kind is Kind.BAD_REQUEST and not named else None
     request = instances.run_request(
         order, base, subnet=subnet, group=group, key=network.key_name(order.desk, public),
         user_data=launcher.user_data, owner=launcher.owner, computer=launcher.computer.name,
     )  # fmt: skip
-    request["ClientToken"] = request["ClientToken"][::-1]  # a launch's own is answered as that launch was
+    request["ClientToken"] = request["ClientToken"][::-1]  # a token in use would get that launch's answer
     imported = account.ec2(region).describe_key_pairs(
         Filters=[{"Name": "key-name", "Values": [request["KeyName"]]}]
     )
@@ -147,18 +148,18 @@ def _launch(
 
 
 def _rule(account: Account, region: str, launcher: Launcher) -> Request:
-    """The rule that lets this computer in."""
+    """The ssh rule for this computer's address, or for an example address if it is unknown."""
     address = "203.0.113.7/32"
-    with contextlib.suppress(Refused):  # that it is not known is said by a launch
+    with contextlib.suppress(Refused):  # a launch reports an unknown address
         address = network.callers_address(account, region)
     return network.rule_request(address, f"hotdesk: {launcher.computer.name}", network.SSH)
 
 
-# ---- what is done to what there is -------------------------------------------------------------------
+# ---- changes to existing resources -------------------------------------------------------------------
 
 
 def _on_what_there_is(region: str, survey: Survey | None, order: LaunchOrder) -> list[tuple[str, Request]]:
-    """The other requests that change something, about things of ours where there are any."""
+    """The other requests for changes, on our own resources if there are any."""
     every: list[Instance | Disk | Image | Leftover] = []
     if survey:
         every = [*survey.instances, *survey.disks, *survey.images, *survey.leftovers]

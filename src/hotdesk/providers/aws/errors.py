@@ -1,10 +1,9 @@
-"""What EC2's error codes mean to the loop: the one table, and the words a person gets.
+"""Translate EC2's error codes into refusals, with messages for a person.
 
-A code in the table is a *definite* no: nothing was made or changed. What is not in it is a no as well when
-the cloud answered with a 4xx status. A 5xx answer to a question is as good as "too many requests": it may be
-asked again. To a change it says nothing about the outcome (`Failing`), as little as a lost connection, which
-is passed on as it came. Codes: the EC2 API reference's list of error codes, and (for those marked) what
-accounts met in practice.
+A code in the table is a *definite* no: nothing was made or changed. So is any other code with a 4xx status. A
+5xx answer to a read-only request counts as throttling: it may be repeated. For a change it leaves the outcome
+unknown (`Failing`), and so does a lost connection, whose error is passed on unchanged. Codes: the EC2 API
+reference's list of error codes, and what accounts met in practice.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.providers.aws.session import boto, complaint
 
 CODES: dict[str, Kind] = {
-    # Sold out here and now. InsufficientInstanceCapacity has status 500 and is definite all the same.
+    # No capacity now. InsufficientInstanceCapacity has status 500 and is definite nevertheless.
     "InsufficientInstanceCapacity": Kind.NO_CAPACITY,
     "InsufficientHostCapacity": Kind.NO_CAPACITY,
     "InsufficientReservedInstanceCapacity": Kind.NO_CAPACITY,
     "InsufficientFreeAddressesInSubnet": Kind.NO_CAPACITY,
     "InsufficientCapacityOnHost": Kind.NO_CAPACITY,
     "InsufficientCapacity": Kind.NO_CAPACITY,
-    "InsufficientVolumeCapacity": Kind.NO_CAPACITY,  # its zone has no room for the disk
+    "InsufficientVolumeCapacity": Kind.NO_CAPACITY,  # the zone has no capacity for the disk
     "InsufficientAddressCapacity": Kind.NO_CAPACITY,
     "UnfulfillableCapacity": Kind.NO_CAPACITY,
     "SpotMaxPriceTooLow": Kind.NO_CAPACITY,
     "Server.InsufficientInstanceCapacity": Kind.NO_CAPACITY,
-    # The account's limits.
+    # The account's quotas.
     "VcpuLimitExceeded": Kind.QUOTA,
     "InstanceLimitExceeded": Kind.QUOTA,
     "MaxSpotInstanceCountExceeded": Kind.QUOTA,
@@ -45,12 +44,12 @@ CODES: dict[str, Kind] = {
     "SecurityGroupsPerInterfaceLimitExceeded": Kind.QUOTA,
     "ConcurrentSnapshotLimitExceeded": Kind.THROTTLED,
     "ConcurrentCreateImageNoRebootLimitExceeded": Kind.THROTTLED,
-    # This offer cannot do it, another may.
+    # Not supported by this offer; another may.
     "Unsupported": Kind.UNSUPPORTED,
     "UnsupportedOperation": Kind.UNSUPPORTED,
     "InstanceTypeNotSupported": Kind.UNSUPPORTED,
     "UnsupportedInstanceTypeOnHost": Kind.UNSUPPORTED,
-    # Who we are, and what we may do.
+    # Authentication and authorization.
     "UnauthorizedOperation": Kind.DENIED,
     "AccessDenied": Kind.DENIED,
     "AccessDeniedException": Kind.DENIED,
@@ -70,7 +69,7 @@ CODES: dict[str, Kind] = {
     "OptInRequired": Kind.DENIED,
     "PendingVerification": Kind.DENIED,
     "Blocked": Kind.DENIED,
-    # Asked too fast: the same again, later.
+    # Throttled: repeat later.
     "RequestLimitExceeded": Kind.THROTTLED,
     "Throttling": Kind.THROTTLED,
     "ThrottlingException": Kind.THROTTLED,
@@ -81,7 +80,7 @@ CODES: dict[str, Kind] = {
     "SlowDown": Kind.THROTTLED,
     "EC2ThrottledException": Kind.THROTTLED,
     "SnapshotCreationPerVolumeRateExceeded": Kind.THROTTLED,
-    # Made moments ago and not yet known everywhere, or busy with something else.
+    # Eventually consistent, or busy.
     "InvalidGroup.NotFound": Kind.NOT_READY,
     "InvalidKeyPair.NotFound": Kind.NOT_READY,
     "InvalidAMIID.NotFound": Kind.NOT_READY,
@@ -96,22 +95,22 @@ CODES: dict[str, Kind] = {
     "IncorrectInstanceState": Kind.NOT_READY,
     "IncorrectSpotRequestState": Kind.NOT_READY,
     "IdempotentParameterMismatch": Kind.MISMATCH,
-    "IdempotentInstanceTerminated": Kind.MISMATCH,  # what the token made is no more (since January 2025)
+    "IdempotentInstanceTerminated": Kind.MISMATCH,  # the token's instance was terminated (since January 2025)
 }
 
-#: What those can do whose account is on the Free plan: see free_plan.py.
+#: The fix for accounts on the Free plan: see free_plan.py.
 FREE_PLAN = (
     "hotdesk up --type m7i-flex.large --market on-demand   # or upgrade the plan, for GPUs too: "
     "https://console.aws.amazon.com/billing/home#/account"
 )
 
-#: Of these, AWS's own words hold no more than that.
+#: Codes whose message adds nothing to "sold out".
 _SOLD_OUT = frozenset({"InsufficientInstanceCapacity", "Server.InsufficientInstanceCapacity"})
 
-#: The signature's time is too far from AWS's.
+#: The signature's time differs too much from AWS's.
 _CLOCK = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 
-#: Absent is success when something is deleted.
+#: Codes that mean success for a deletion: the resource does not exist.
 GONE = frozenset(
     {
         "InvalidAllocationID.NotFound",
@@ -128,27 +127,29 @@ GONE = frozenset(
     }
 )
 
-#: Statuses in the 400s that still say nothing about the outcome.
+#: Codes with a 4xx status that still leave the outcome unknown.
 _UNKNOWN = frozenset({"RequestTimeout", "RequestTimeoutException"})
 
-#: How the names of what changes nothing begin.
+#: Prefixes of read-only operations.
 _QUESTIONS = ("Describe", "Get", "List")
 
-#: How long each kind of no is believed, in seconds.
+#: How long each kind of refusal is valid, in seconds.
 _SECONDS = {
     Kind.NO_CAPACITY: 600.0,
     Kind.QUOTA: 3600.0,
     Kind.UNSUPPORTED: 86400.0,
-    Kind.THROTTLED: 0.0,  # the loop knows how often in a row it was said
+    Kind.THROTTLED: 0.0,  # the loop does the backoff
     Kind.NOT_READY: 5.0,
-    Kind.MISMATCH: 0.0,  # the same would be refused for ever, and another name is another order
+    Kind.MISMATCH: 0.0,  # a repeated order would be refused for ever; a new name is a new order
 }
 
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Within it, a definite no of AWS is raised as `Refused`, and as `Failing` that it failed to do what was
-    asked, and may have done it. Everything else passes unchanged."""
+    """Translate AWS's errors: a definite no into `Refused`, a 5xx with unknown outcome into `Failing`.
+
+    Other exceptions pass unchanged.
+    """
     e = boto()
     try:
         yield
@@ -162,7 +163,7 @@ def answers() -> Iterator[None]:
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Within it, that AWS does not answer is said as `Unreachable`. For questions, which change nothing."""
+    """Translate connection errors into `Unreachable`. For read-only requests."""
     e = boto()
     try:
         yield
@@ -172,7 +173,7 @@ def reaching() -> Iterator[None]:
 
 @contextmanager
 def asking(question: str) -> Iterator[None]:
-    """Within it, whatever comes instead of an answer is `Unreachable`: this one question has none."""
+    """Translate every failure of the read-only request `question` into `Unreachable`."""
     e = boto()
     try:
         yield
@@ -193,7 +194,7 @@ def asking(question: str) -> Iterator[None]:
 
 
 def unreachable(error: Exception) -> Unreachable:
-    """What keeps AWS's answer from us, in words: only where it may be the network is that said."""
+    """The user-facing error for a failed connection; it blames the network only if that may be the cause."""
     e, why = boto(), f"{type(error).__name__}: {error}"
     if isinstance(error, e.SSLError):
         return Unreachable(
@@ -236,12 +237,12 @@ def _known_regions() -> set[str]:
 
 
 def code(error: BaseException) -> str:
-    """EC2's code of an error; "" for one that is not an answer of AWS."""
+    """AWS's code of an error; "" if it is not an answer of AWS."""
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def _status(error: BaseException) -> int:
-    """The HTTP status of an answer of AWS; 0 where there is none."""
+    """The HTTP status of AWS's answer; 0 if there is none."""
     response = getattr(error, "response", None)
     told = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
     return int(told.get("HTTPStatusCode", 0) or 0)
@@ -266,21 +267,21 @@ def refusal(error: BaseException) -> Refused | None:
 
 
 def _by_its_words(name: str, said: str) -> Kind | None:
-    """What a code means that stands for several things, where the words tell."""
+    """The kind of an ambiguous code, by its message."""
     if name == "InvalidParameterCombination" and "instance type is not eligible for Free Tier" in said:
         return Kind.UNSUPPORTED
-    if name == "OptInRequired" and "marketplace" in said.lower():  # of an image, not of a region
+    if name == "OptInRequired" and "marketplace" in said.lower():  # for an image, not a region
         return Kind.BAD_REQUEST
     return None
 
 
 def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
     message = f"{said or 'AWS gives no reason'} ({name})"
-    if name in _SOLD_OUT:  # AWS says it in two sentences, once for each zone that is tried
+    if name in _SOLD_OUT:  # AWS's message is long, and repeated for each zone that is tried
         return f"sold out ({name})", ""
     if kind is Kind.THROTTLED:
         return f"AWS is too busy to answer {action or 'this'}: {message}", ""
-    if "eligible for Free Tier" in said:  # said of types and of images
+    if "eligible for Free Tier" in said:  # used for types and for images
         what = "image" if "image" in said else "type"
         return f"This account is on AWS's Free plan, and that does not start this {what} ({name}).", FREE_PLAN
     if name == "OptInRequired" and kind is Kind.BAD_REQUEST:
@@ -305,7 +306,7 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
             f"The AWS credentials have expired ({name}).",
             "aws sso login   # or: aws login; renew them as you got them",
         )
-    if name == "RequestExpired" and "signature" not in said.lower():  # EC2 says the same of both
+    if name == "RequestExpired" and "signature" not in said.lower():  # EC2 uses the code for both
         return (
             f"The session's credentials have expired, or this computer's clock is off: AWS says {name}.",
             "aws sso login   # or: aws login; for the clock: sudo timedatectl set-ntp true",
@@ -340,13 +341,13 @@ def _words(kind: Kind, name: str, said: str, action: str) -> tuple[str, str]:
 
 
 def _plainly(said: str) -> str:
-    """What AWS adds to a missing permission: who, on what and why, without what it says before and after."""
+    """AWS's details on a missing permission (who, on what, why), without its introduction and its end."""
     said = said.split(" Encoded ", maxsplit=1)[0]
     return said.removeprefix("You are not authorized to perform this operation.").strip()
 
 
 def denying_policy(said: str) -> str:
-    """The kind of policy whose explicit deny a message speaks of; "" where a permission is only missing.
+    """The kind of policy with an explicit deny in a message; "" if a permission is only missing.
 
     Source: IAM user guide, "Troubleshoot access denied error messages".
     """
@@ -357,7 +358,7 @@ def denying_policy(said: str) -> str:
 
 
 def missing_action(said: str) -> str:
-    """The action that an "is not authorized to perform" message names, such as ec2:RunInstances."""
+    """The action in an "is not authorized to perform" message, such as ec2:RunInstances."""
     found = re.search(r"perform:? ([a-z0-9-]+:[A-Za-z0-9]+)", said)
     return found.group(1) if found else ""
 

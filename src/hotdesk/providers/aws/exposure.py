@@ -1,8 +1,8 @@
-"""A desk's own security group, through which its Jupyter is reached without a tunnel.
+"""Manage a desk's own security group, which allows to reach its Jupyter without a tunnel.
 
-It is made when the desk is opened, attached to the desk's machine alone, and deleted when the desk is closed.
-A machine that ends leaves it attached to nothing: then it is a leftover of its desk, which the survey shows
-and the planner deletes. So parking, deleting and ending by itself need nothing that stands here.
+It is created when the desk is opened, attached only to the desk's instance, and deleted when the desk is
+closed. When the instance ends, the group is attached to nothing: then it is a leftover of its desk, which the
+survey shows and the planner deletes. So parking, deleting and shutting down need nothing from this module.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hotdesk.providers.aws.network import NOTEBOOK, Group
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.caller import Computer
 
-#: How EC2 says that a machine can be in no further group, and the quota's code.
+#: Error codes for an instance that can be in no further group, and the quota's code.
 _FULL = frozenset({"SecurityGroupsPerInterfaceLimitExceeded", "SecurityGroupsPerInstanceLimitExceeded"})
 _GROUPS_PER_INTERFACE = "L-2AFB9258"
 
@@ -45,10 +45,10 @@ def _said(desk: str) -> str:
 
 def open_to(account: Account, region: str, bare: str, desk: str, who: Computer, *, own: set[str],
             wider: set[str]) -> None:  # fmt: skip
-    """Let exactly these reach the machine's Jupyter on behalf of `who`: its own address, and wider ranges.
+    """Make `own` addresses and `wider` ranges exactly those that `who` allows to reach the machine's Jupyter.
 
-    What other computers let in stays, as long as the group is at work; one that is attached to nothing yet
-    is left from before, and so is whatever stands in it.
+    Rules of other computers stay while the group is attached; one that is attached to nothing is left over
+    from an earlier opening, and its old rules are revoked.
     """
     name = group_name(desk)
     machine, groups = all_of(
@@ -88,10 +88,10 @@ def _attach(change: Any, region: str, bare: str, groups: list[str]) -> None:
 
 
 def close(account: Account, region: str, bare: str, desk: str) -> None:
-    """Nobody reaches the machine's Jupyter through a group of ours, whoever let them in.
+    """Revoke all access to the machine's Jupyter through groups of ours, whoever allowed it.
 
-    The machine is let go by its group before that is deleted. Where EC2 still sees the two together, the
-    group stays: it opens nothing, is shown as left over, and goes at the latest with the machine.
+    The group is detached from the machine before it is deleted. While EC2 still sees the two together, the
+    group stays: it opens nothing, is shown as a leftover, and is deleted with the machine at the latest.
     """
     seen, groups = side_by_side([
         lambda: [instances.describe(account, region, bare)],
@@ -115,7 +115,7 @@ def close(account: Account, region: str, bare: str, desk: str) -> None:
         _close_shared(change, shared, "hotdesk: ")
     rest = [group_id for group_id, name in attached.items() if name != group_name(desk)]
     own = [g for g in ours if g["GroupName"] == group_name(desk)]
-    if attached and not rest:  # somebody has taken it out of all others, and one there must be
+    if attached and not rest:  # it was removed from all other groups by hand, and needs at least one
         for group in own:
             _close_shared(change, group, "")
         return
@@ -132,7 +132,7 @@ def close(account: Account, region: str, bare: str, desk: str) -> None:
 
 
 def follow(account: Account, region: str, group: Group, cidr: str, who: Computer) -> None:
-    """Where this computer has let its own address in, that is now `cidr`."""
+    """Replace this computer's own address in the group, if it has a rule there, by `cidr`."""
     ranges = network.ranges(group, NOTEBOOK)
     if any(r.get("Description") == _own(who) for r in ranges):
         network.set_rules(account.ec2_once(region), group, NOTEBOOK, _own(who), {cidr}, listed=ranges)
@@ -146,11 +146,11 @@ def _wider(who: Computer) -> str:
     return f"hotdesk: {who.name} notebooks wider"
 
 
-# ---- as it was, with one group for all desks of a network -------------------------------------------------
+# ---- earlier versions: one group for all desks of a network -----------------------------------------------
 
 
 def opened_for_all(groups: Sequence[Group], who: Computer) -> bool:
-    """Whether an older hotdesk at this computer has opened Jupyter's port at all desks of a network."""
+    """Whether an older hotdesk on this computer opened Jupyter's port for all desks of a network."""
     return any(
         str(r.get("Description", "")).startswith(_before(who))
         for group in groups
@@ -160,7 +160,7 @@ def opened_for_all(groups: Sequence[Group], who: Computer) -> bool:
 
 
 def close_for_all(account: Account, region: str, who: Computer) -> None:
-    """Take that back."""
+    """Revoke the rules that `opened_for_all` finds."""
     for group in network.find_groups(account, region):
         if tags.is_ours(group.get("Tags")):
             _close_shared(account.ec2_once(region), group, _before(who))

@@ -1,7 +1,7 @@
-"""Accounts on AWS's Free plan (opened since July 2025 and not upgraded): few types start there.
+"""Detect accounts on AWS's Free plan (opened since July 2025 and not upgraded), which allows few types.
 
-RunInstances refuses every other one as "not eligible for Free Tier". Which are eligible is told by
-DescribeInstanceTypes (FreeTierEligible), and the plan itself by GetAccountPlanState.
+RunInstances refuses every other type as "not eligible for Free Tier". DescribeInstanceTypes tells the
+eligible ones (FreeTierEligible), and GetAccountPlanState the plan.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _KEY = "aws-plan"
 
 
 def on_it(account: Account, cache: Cache | None, now: float) -> bool:
-    """Whether the account is on the Free plan; False also where nobody can say.
+    """Whether the account is on the Free plan; False if that is unknown.
 
-    That it is not is believed for a day. That it is, is asked each time: it may have been upgraded since.
+    A "no" is cached for a day. A "yes" is asked again each time: the account may have been upgraded since.
     """
     kept = cache.cached(_KEY) if cache else None
     if kept and 0 <= now - kept[0] < KEPT_SECONDS:
@@ -31,7 +31,7 @@ def on_it(account: Account, cache: Cache | None, now: float) -> bool:
         with answers():
             told = account.client("freetier", REGION, retry=False).get_account_plan_state()
         free = told.get("accountPlanType") == "FREE"
-    except Exception:  # no permission, an older boto3, another partition: then a launch would tell
+    except Exception:  # no permission, an older boto3, another partition: a launch will tell
         free = False
     if not free and cache:
         cache.keep(_KEY, b"other", now)
@@ -39,7 +39,7 @@ def on_it(account: Account, cache: Cache | None, now: float) -> bool:
 
 
 def refused(wanted: str, eligible: Sequence[str]) -> Refused:
-    """The words for a wish that no type of the Free plan meets."""
+    """The refusal of a request that no type of the Free plan meets."""
     also = f": {', '.join(eligible)}" if eligible else ""
     return Refused(
         Kind.BAD_REQUEST,

@@ -1,9 +1,9 @@
-"""What else may be left in an account: tagged things that hotdesk needs no more, and what descends from them.
+"""Find leftovers in an account that no survey shows, for `hotdesk gc`.
 
-A survey reads what desks are made of. This reads the rest, once, for `hotdesk gc`: addresses, spot requests
-and launch templates with our tag; and snapshots and disks without it that come from things of ours (a
-snapshot that CreateImage made of our machine, a disk made of our snapshot), which costs money under no name.
-What is merely called like us, or carries other tags than the mark, is nobody's business here.
+A survey reads the resources of desks. This reads the rest: addresses, spot requests and launch templates with
+our tag; and untagged snapshots and disks that come from our resources (a snapshot that CreateImage made of
+our instance, a disk made from our snapshot), which cost money without a name. Resources that only have a name
+like ours, or other tags but not the mark, are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotdesk.providers.aws.saved import time_of
 from hotdesk.providers.aws.survey import NAME, StoragePrice
 from hotdesk.providers.cloud import vocabulary
 
-FILTER_VALUES = 200  # EC2 refuses a filter of more: FilterLimitExceeded
+FILTER_VALUES = 200  # the most in one filter; else FilterLimitExceeded
 ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)
 _MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (ami-[0-9a-f]+))?")
 
@@ -32,7 +32,7 @@ _MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (am
 def sweep(
     account: Account, regions: Iterable[str], survey: Survey, storage: StoragePrice
 ) -> tuple[list[Leftover], list[str]]:
-    """Leftovers that no survey shows, and the regions that did not answer."""
+    """Return leftovers that no survey shows, and the regions that did not answer."""
     regions = list(regions)
     found: list[Leftover] = []
     unread = []
@@ -63,7 +63,7 @@ def _region(account: Account, region: str, survey: Survey, stored: Storing) -> C
             left.append(_left(region, raw["AllocationId"], "address", raw, why, usd=ADDRESS_USD))
         for raw in pages("describe_spot_instance_requests", "SpotInstanceRequests", Filters=tags.OURS):
             if raw.get("Type") == "persistent" and raw["State"] in {"open", "active", "disabled"}:
-                why = "it would launch machines again by itself, and hotdesk makes none that do"
+                why = "it would launch machines again by itself; hotdesk makes no such requests"
                 left.append(_left(region, raw["SpotInstanceRequestId"], "spot request", raw, why))
         for raw in pages("describe_launch_templates", "LaunchTemplates", Filters=tags.OURS):
             why = "hotdesk launches without templates"
@@ -76,7 +76,7 @@ def _region(account: Account, region: str, survey: Survey, stored: Storing) -> C
 def _descended(
     region: str, pages: Callable[..., list[Any]], survey: Survey, stored: Storing
 ) -> list[Leftover]:
-    """Snapshots and disks that carry no tag at all, and come from things that carry ours."""
+    """Snapshots and disks without any tag that come from resources with ours."""
     machines = {split(i.id)[1]: i for i in survey.instances if i.region == region and not survey.is_others(i)}
     images = {split(i.id)[1] for i in survey.images if i.region == region}
     desks = {split(x.id)[1]: x.desk for x in survey.leftovers if x.kind == "snapshot" and x.region == region}
@@ -86,12 +86,12 @@ def _descended(
         for raw in pages("describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=of_images):
             made = _MADE_BY_IMAGE.match(raw.get("Description") or "")
             if made is None or raw.get("Tags") or made[1] not in machines or made[2] in images:
-                continue  # another's; or somebody has given it a name, and it is theirs
+                continue  # somebody else's, or tagged by its owner
             machine = machines[made[1]]
             why = f"an untagged snapshot of our machine {made[1]}, whose image is gone"
             usd = float(raw.get("VolumeSize", 0)) * stored.image_usd_per_gib_month
             found = _left(region, raw["SnapshotId"], "snapshot", raw, why, usd=usd)
-            # Of which start it is, nobody knows: the last one is the most that it can show.
+            # Which start it shows is unknown; it cannot be later than the last one.
             of = {"machine": machine.name, "started_at": machine.started_at}
             left.append(replace(found, desk=machine.desk, generation=machine.generation, **of))
             desks[raw["SnapshotId"]] = machine.desk
@@ -106,7 +106,7 @@ def _descended(
                 why = f"an untagged disk made of our snapshot {raw['SnapshotId']}, in use by nothing"
                 usd = raw["Size"] * stored.disk_usd_per_gib_month
                 found = _left(region, raw["VolumeId"], "disk", raw, why, usd=usd)
-                # Whatever was written on it since is nowhere else.
+                # It may hold newer work than its snapshot: count it as the newest generation.
                 left.append(replace(found, desk=desks[raw["SnapshotId"]], generation=10**9))
     return left
 

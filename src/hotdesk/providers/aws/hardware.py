@@ -1,4 +1,4 @@
-"""What a family of instance types means for what runs on it: its console, its boot, and the GPU's driver."""
+"""Properties of instance types: console, boot time, GPU driver; and parsing of DescribeInstanceTypes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.sizing.gpu import gpu_name
 
-#: On the Xen hypervisor: the console shows there what it held some minutes after a boot, and not its
-#: latest (EC2 API reference, GetConsoleOutput). DescribeInstances says "xen" of every machine; this is what
-#: DescribeInstanceTypes says, and of types that it lists no more, the EC2 guide's list of Nitro types.
+#: Families on the Xen hypervisor: their console output is from some minutes after the boot, never the latest
+#: (EC2 API reference, GetConsoleOutput). DescribeInstances says "xen" of every instance; this list is from
+#: DescribeInstanceTypes, and for types no longer listed there, from the EC2 guide's list of Nitro types.
 XEN = frozenset(
     [
         "c1",
@@ -44,8 +44,8 @@ XEN = frozenset(
     ]
 )
 
-#: GPUs for which AWS's Deep Learning Base image has the driver. (Its release notes of July and October 2026,
-#: "supported_ec2_instances", x86_64 and ARM64; G7e, which they do not name yet, has a GPU of G7's kind.)
+#: Families whose GPU driver is in AWS's Deep Learning Base image. (Its release notes of July and October
+#: 2026, "supported_ec2_instances", x86_64 and ARM64; they do not name G7e yet, whose GPU is like G7's.)
 IN_THE_GPU_IMAGE = frozenset(
     [
         "g4dn",
@@ -68,15 +68,15 @@ IN_THE_GPU_IMAGE = frozenset(
     ]
 )
 
-#: Older ones, which that driver's open kernel modules do not know (NVIDIA driver guide, "Kernel modules":
-#: Turing and newer). Ubuntu's image has no driver, and guest/driver.py installs the one that suits.
+#: Older families, which that driver's open kernel modules do not support (NVIDIA driver guide, "Kernel
+#: modules": Turing and newer). They get Ubuntu's image, where guest/driver.py installs a matching driver.
 IN_UBUNTU = frozenset(["g2", "g3", "g3s", "p2", "p3", "p3dn"])
 
-#: Slices of a GPU, which only NVIDIA's GRID driver can use: no public image has it, and Ubuntu does not ship
-#: it (EC2 user guide, "NVIDIA drivers for your EC2 instance").
+#: Families with a slice of a GPU, which only NVIDIA's GRID driver supports: no public image has it, and
+#: Ubuntu does not ship it (EC2 user guide, "NVIDIA drivers for your EC2 instance").
 SLICES = frozenset({"g6f", "gr6f"})
 
-SLOW_SECONDS = 1800.0  # in which a machine has shown its host key that shows it late, or boots for long
+SLOW_SECONDS = 1800.0  # limit for types whose console is late, or that boot slowly
 
 
 def family(instance_type: str) -> str:
@@ -84,27 +84,27 @@ def family(instance_type: str) -> str:
 
 
 def is_xen(instance_type: str) -> bool:
-    """Whether its console cannot be asked for its latest. (A machine without a hypervisor is like Nitro.)"""
+    """Whether the console shows no latest output. (Bare-metal types are like Nitro.)"""
     return family(instance_type) in XEN and ".metal" not in instance_type
 
 
 def proves_within(instance_type: str) -> float:
-    """Seconds within which a login at it must be possible after its start; 0: as long as usual."""
+    """Seconds after the start within which a login must be possible; 0: the default."""
     return SLOW_SECONDS if is_xen(instance_type) or ".metal" in instance_type else 0.0
 
 
 def has_image_with_driver(instance_type: str) -> bool:
-    """Whether AWS's GPU image has the driver for it; where it is not known, it probably is newer."""
+    """Whether AWS's GPU image has the type's driver; assumed for unknown families, as they are newer."""
     return family(instance_type) not in IN_UBUNTU
 
 
 def as_type(raw: Mapping[str, Any]) -> InstanceType | None:
-    """A type as DescribeInstanceTypes tells it; None where it cannot be read, or is no computer of ours."""
+    """A row of DescribeInstanceTypes as a type; None if unreadable or of another architecture."""
     try:
         gpus = [gpu for gpu in (raw.get("GpuInfo") or {}).get("Gpus") or () if gpu]
         nvidia = [gpu for gpu in gpus if str(gpu.get("Manufacturer", "NVIDIA")).upper() == "NVIDIA"]
         others = [*(gpu for gpu in gpus if gpu not in nvidia), *_other_chips(raw)]
-        # A slice of a GPU (g6f) says 0 GPUs, and how much of one it is in GpuPartitionSize.
+        # A slice of a GPU (g6f) has a count of 0; GpuPartitionSize is its share.
         count = sum(
             gpu.get("Count") or gpu.get("LogicalGpuCount", 0) * gpu.get("GpuPartitionSize", 1.0)
             for gpu in nvidia
@@ -132,7 +132,7 @@ def as_type(raw: Mapping[str, Any]) -> InstanceType | None:
 
 
 def _other_chips(raw: Mapping[str, Any]) -> list[Any]:
-    """Accelerators that are no GPUs (EC2 API reference, InstanceTypeInfo). Inferentia is told twice."""
+    """Accelerators other than GPUs (EC2 API reference, InstanceTypeInfo). Inferentia is listed twice."""
     told = (
         (raw.get(info) or {}).get(chips) or []
         for info, chips in (
@@ -151,7 +151,7 @@ class NoDriver(NamedTuple):
 
 
 def needs_own_image(kind: InstanceType) -> NoDriver | None:
-    """Why no image that hotdesk chooses has the driver for a type's chips; None where one has it."""
+    """Why no image that hotdesk chooses has the driver for a type's chips; None if one has it."""
     name = kind.instance_type
     if family(name) in SLICES:
         return NoDriver(

@@ -1,7 +1,7 @@
-"""The least that hotdesk must be allowed to do in an account, as an IAM policy document.
+"""The least privileges that hotdesk needs in an account, as an IAM policy document.
 
-What it makes carries the tag `hotdesk=1` in the call that makes it, and what it changes or deletes must
-carry that tag already: it cannot touch anything else in the account.
+Everything it creates gets the tag `hotdesk=1` in the same call, and everything it changes or deletes must
+have that tag already: it cannot touch anything else in the account.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from typing import Any
 
 TAGGED = {"StringEquals": {"aws:ResourceTag/hotdesk": "1"}}
 TAGGING = {"StringEquals": {"aws:RequestTag/hotdesk": "1"}}
-#: A key is used by EC2 only, in our name (EC2 user guide, "Requirements for EBS encryption").
+#: KMS keys are used through EC2 only (EC2 user guide, "Requirements for EBS encryption").
 THROUGH_EC2 = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com"}}
 FOR_AWS = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 
 def policy() -> dict[str, Any]:
-    """The policy. Every action in it is used, and no other is (a test compares it with real traffic).
+    """The policy, with exactly the actions that are used (a test compares it with real traffic).
 
-    What AWS does in our name is no traffic of ours: it uses a KMS key, makes a role for spot machines.
+    Actions that AWS takes in our name are not in that traffic: it uses a KMS key, and creates the role for
+    spot instances.
     """
     return {
         "Version": "2012-10-17",
@@ -82,7 +83,7 @@ def policy() -> dict[str, Any]:
                     }
                 },
             ),
-            _allow(  # (ModifyInstanceAttribute also puts our machines into our groups: both are)
+            _allow(  # (ModifyInstanceAttribute also sets security groups; instance and groups are tagged)
                 "ChangeAndDeleteWhatIsTagged",
                 [
                     *("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags", "ec2:DeleteKeyPair"),
@@ -95,7 +96,7 @@ def policy() -> dict[str, Any]:
                 "*",
                 TAGGED,
             ),
-            # Where disks are encrypted with a key of the customer's; AWS's own needs nothing of this.
+            # For disks encrypted with a customer managed key; AWS's own key needs none of this.
             _allow("KeyOfTheDisks", ["kms:CreateGrant"], "*", {**THROUGH_EC2, **FOR_AWS}),
             _allow(
                 "UseOfThatKey",
@@ -129,5 +130,5 @@ def _allow(
 
 
 def _arn(kind: str, *, own: bool = True) -> str:
-    """Things of one kind. The ARNs of images and snapshots name no account."""
+    """The ARN of all resources of a kind. Those of images and snapshots contain no account."""
     return f"arn:aws:ec2:*:{'*' if own else ''}:{kind}/*"

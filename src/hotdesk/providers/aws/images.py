@@ -1,7 +1,7 @@
-"""The desk's own images: baked from a machine or a disk, read back, copied into another region.
+"""Bake a desk's images from an instance or from disks, verify them, copy them to another region.
 
-A stopped machine becomes an image in one call. Disks that outlived their machine take a snapshot each (which
-the survey shows as one image in the making) and, once those are complete, their registration as one image.
+A stopped instance becomes an image in one call. Disks that outlived their instance get a snapshot each, which
+the survey shows together as one pending image; once all are complete, they are registered as one image.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.vocabulary import Tags
 
 _FAILED = frozenset({"failed", "error", "invalid"})
-#: What an image says of itself as its machine did.
+#: Tags that an image takes over from its instance.
 _KEPT = ("arch", "boot", "tpm", "root", "user", "gpu", "keys", "owner", "image", "line", "computer")
 
 
 def bake(account: Account, order: BakeOrder, parts: Sequence[str] | None = None) -> str:
-    """Begin an image of a stopped machine, or of a disk that was left; its id.
+    """Begin an image of a stopped instance, or of a disk that outlived its instance; return its id.
 
-    `parts`: the other disks that its machine was seen to have left, where anybody has looked: those and no
-    others are waited for.
+    `parts`: the instance's other disks in the last survey, None without one; only those are waited for.
     """
     _, bare = split(order.source_id)
     return _bake_machine(account, order) if bare.startswith("i-") else _bake_disks(account, order, parts)
@@ -82,20 +81,20 @@ def image_request(order: BakeOrder, bare: str, made: Tags) -> dict[str, Any]:
     return {
         "InstanceId": bare,
         "Name": order.name,
-        "NoReboot": True,  # it is stopped: nothing is buffered, and nothing may start it
+        "NoReboot": True,  # it is stopped: no data is buffered, and it must not be started
         "Description": f"hotdesk: {order.desk}",
         "TagSpecifications": tags.specifications(["image", "snapshot"], made),
     }
 
 
 def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None) -> str:
-    """Begin a snapshot of the disk, and of those that its machine had beside it.
+    """Begin snapshots of the disk and of its instance's other disks.
 
     They become an image when `verify` finds them complete: see `register`.
     """
     region, bare = split(order.source_id)
     ec2 = account.ec2(region)
-    with answers():  # snapshots have no names of their own, so those of this order are looked for first
+    with answers():  # snapshots have no unique names, so look for those of this order first
         volumes, snapshots, registered = all_of(
             lambda: ec2.describe_volumes(VolumeIds=[bare])["Volumes"],
             lambda: _named(account, region, order.name),
@@ -103,7 +102,7 @@ def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None)
         )
     if registered:
         return qualified(region, registered[0]["ImageId"])
-    if snapshots:  # whichever of them a crash has prevented, `register` takes
+    if snapshots:  # `register` takes those that a crash prevented
         return qualified(region, snapshots[0]["SnapshotId"])
     told = tags.read(volumes[0].get("Tags"))
     found, unlisted = _of_one_machine(account, region, volumes[0]), set[str]()
@@ -122,16 +121,16 @@ def _bake_disks(account: Account, order: BakeOrder, parts: Sequence[str] | None)
         raise Refused(Kind.NOT_READY, f"{', '.join(sorted(unlisted))} was just seen, and is not listed.")
     made = image_tags(order, told, {device: volume["Size"] for device, volume in found.items()})
     others = [v["VolumeId"] for v in found.values() if v["VolumeId"] != bare]
-    if others:  # each of them is in it, whichever an earlier image was taken of
+    if others:  # all of them are in it, whichever disk an earlier image was ordered for
         held = [marked(volume, FINAL) for volume in others]
         made["line"] = vocabulary.line([*(vocabulary.line_of(told) or ()), *held])
-    if disks.devices(told).keys() - found.keys():  # of a part only: what is missing is not in it
+    if disks.devices(told).keys() - found.keys():  # incomplete: it does not hold all of the instance's work
         made.pop("machine", None)
     return _begin(account, region, found, made)[root]
 
 
 def _of_one_machine(account: Account, region: str, volume: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Device -> volume of what is left of the machine that had this volume."""
+    """Device -> volume, for the remaining volumes of the instance that had this one."""
     told = tags.read(volume.get("Tags"))
     if not disks.devices(told):
         return {disks.root_of(told): volume}
@@ -139,16 +138,16 @@ def _of_one_machine(account: Account, region: str, volume: Mapping[str, Any]) ->
     with answers():
         listed = account.ec2(region).describe_volumes(Filters=mine)["Volumes"]
     left = [v for v in listed if v["State"] not in {"deleting", "deleted"}]
-    known = {disks.device_of(volume): volume}  # it was asked for by its id: a listing may be behind
+    known = {disks.device_of(volume): volume}  # described by its id, as the listing may lag
     return {**next((d for d in disks.by_machine(left) if "" not in d), {}), **known}
 
 
 def _begin(
     account: Account, region: str, volumes: Mapping[str, Mapping[str, Any]], made: Tags
 ) -> dict[str, str]:
-    """Begin a snapshot of each volume, side by side; their ids by device.
+    """Begin a snapshot of each volume concurrently; return their ids by device.
 
-    Raises `Refused` only where there is none of them now: what is made of some is not a definite no.
+    Raises `Refused` only if none was made: if some were, it is not a definite no.
     """
     for volume in volumes.values():
         if volume["State"] != "available":
@@ -184,7 +183,7 @@ def snapshot_request(volume: str, device: str, made: Tags) -> dict[str, Any]:
 
 
 def _named(account: Account, region: str, name: str) -> list[Any]:
-    """The snapshots of one order, oldest first, that of the root disk before all."""
+    """The snapshots of one order: the root disk's first, then the oldest first."""
     mine = [{"Name": "tag:hotdesk:name", "Values": [name]}]
     with answers():
         listed = account.ec2(region).describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"]
@@ -209,14 +208,14 @@ def image_tags(order: BakeOrder, told: Tags, sizes: Mapping[str, int]) -> Tags:
 
 
 def _already(account: Account, region: str, name: str, no: Refused) -> str:
-    """The image that already has this name: the same order's. Raises what was refused otherwise."""
+    """The existing image of this name, which is of the same order. Raises `no` if it is another refusal."""
     if code(no.__cause__ or no) != "InvalidAMIName.Duplicate":
         raise no
     if named := re.search(r"\bami-[0-9a-f]+\b", no.message):
         return named.group()
     try:
         found = _registered(account, region, name)
-    except Refused as busy:  # it was taken: no refusal to look it up may be taken for a no to that
+    except Refused as busy:  # the image exists, so this must not count as a refusal of the order
         raise Failing(f"the image named {name} exists, and cannot be looked up: {busy.message}") from busy
     if found:
         return str(found[0]["ImageId"])
@@ -224,7 +223,7 @@ def _already(account: Account, region: str, name: str, no: Refused) -> str:
 
 
 def _registered(account: Account, region: str, name: str) -> list[Any]:
-    """Our images of that name: at most one."""
+    """Our images of that name; at most one."""
     mine = [{"Name": "name", "Values": [name]}]
     with answers():
         return list(
@@ -233,9 +232,9 @@ def _registered(account: Account, region: str, name: str) -> list[Any]:
 
 
 def register(account: Account, snapshot_id: str) -> None:
-    """Make one image of the completed snapshots of a machine's disks; it counts only once it is verified.
+    """Register one image of the completed snapshots of an instance's disks; it still has to be verified.
 
-    A snapshot that a crash has prevented is taken first, and the image is made at a later call.
+    If a crash prevented a snapshot, take that first; a later call registers the image.
     """
     region, bare = split(snapshot_id)
     with answers():
@@ -285,7 +284,7 @@ def register(account: Account, snapshot_id: str) -> None:
 
 
 def _take_missing(account: Account, region: str, missing: Sequence[str], told: Tags) -> None:
-    """Take the snapshots that an order still lacks. Raises `Refused` (corrupt) where their disks are gone."""
+    """Take the missing snapshots of an order. Raises `Refused` (corrupt) if their disks are gone."""
     lost = Refused(Kind.CORRUPT, f"{told['name']} lacks {', '.join(missing)}, and its disks are gone.")
     try:
         with answers():
@@ -302,14 +301,14 @@ def _take_missing(account: Account, region: str, missing: Sequence[str], told: T
 
 
 def _of_the_order(told: Tags) -> Tags:
-    """A snapshot's tags without what is true of its own disk alone."""
+    """A snapshot's tags without those of its own disk."""
     return {k: v for k, v in told.items() if k not in {"bake", "device"}}
 
 
 def verify(account: Account, image_id: str, parts: Sequence[str] = ()) -> None:
-    """Compare an image with what its tags say it must hold, and mark it; else `Refused` (corrupt).
+    """Check that an image holds what its tags say, and tag it as verified. Raises `Refused` (corrupt).
 
-    `parts`: the snapshots that it is thought to refer to, asked about beside it.
+    `parts`: the snapshots it refers to by the last survey, described concurrently with it.
     """
     region, bare = split(image_id)
     if bare.startswith("snap-"):
@@ -380,11 +379,11 @@ def _snapshots(account: Account, region: str, ami: str, ids: Sequence[str]) -> l
 
 
 def copy(account: Account, image_id: str, region: str, name: str) -> str:
-    """Begin a copy into another region, under that name; its id."""
+    """Begin a copy into another region under that name; return its id."""
     home, bare = split(image_id)
     image = usable(account, home, bare)
     told = tags.read(image.get("Tags"))
-    # The same work under another name: generation, source and time are the original's.
+    # The copy keeps the original's generation, source and time.
     kept = {k: v for k, v in told.items() if k != "verified"}
     kept |= {"name": name, "copied": "1", "taken": told.get("taken") or str(image.get("CreationDate") or "")}
     try:

@@ -1,4 +1,4 @@
-"""Machines: launched, started, stopped, ended, and how to reach one."""
+"""Launch, start, stop and terminate instances, and read their host keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.cloud import hostkeys, vocabulary
 from hotdesk.providers.cloud.caller import Computer
 
-#: A base image is often full when it comes: Python packages for deep learning need this much beside it.
+#: Minimum disk for a base image, which is often full: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64
 
 
@@ -33,14 +33,14 @@ def launch(
     owner: str,
     new: bool = False,
 ) -> str:
-    """Exactly one machine of this order; its id. What it needs is seen to on the way, side by side.
+    """Launch exactly one instance of this order, with its network, key and image; return its id.
 
-    In a region that is `new` to this computer, that it can be looked at is made sure of first: a machine
-    that nobody sees would be paid for.
+    In a region that is `new` to this computer, check first that it can be surveyed: an instance that no
+    survey shows would be billed unseen.
     """
     offer = order.offer
     region = offer.region
-    if order.image_id:  # before anything is made for it
+    if order.image_id:  # check it before anything is made
         split(order.image_id)
     try:
         _, (subnet, group), key, base, _ = all_of(
@@ -62,7 +62,7 @@ def launch(
         why = code(no.__cause__ or no)
         if why == "IdempotentParameterMismatch":
             return _earlier(account, order, no)
-        if order.initialization_rate and "nitialization" in no.message:  # a region has 5,000 MiB/s in all
+        if order.initialization_rate and "nitialization" in no.message:  # the limit is 5,000 MiB/s per region
             again = f"hotdesk resume {order.desk}   # without --initialization-rate: loaded lazily"
             raise Refused(Kind.BAD_REQUEST, no.message, fix=again, seconds=no.seconds) from no
         if no.kind is Kind.QUOTA:
@@ -72,7 +72,7 @@ def launch(
 
 
 def _network(account: Account, region: str, zone: str, who: Computer) -> tuple[str, str]:
-    """Subnet and security group of a zone, the latter open to the caller."""
+    """Subnet and security group for a zone; the group admits the caller."""
     (subnet, vpc), groups, cidr = all_of(
         lambda: network.find_subnet(account, region, zone),
         lambda: network.find_groups(account, region),
@@ -94,7 +94,7 @@ def run_request(
     owner: str = "",
     computer: str = "",
 ) -> dict[str, Any]:
-    """The arguments of RunInstances. Equal orders give equal arguments, or EC2 would refuse the token."""
+    """The arguments of RunInstances. Equal orders must give equal arguments, or EC2 refuses the token."""
     offer, spot = order.offer, order.offer.market is Market.SPOT
     told = vocabulary.of(
         order.desk,
@@ -159,7 +159,7 @@ def run_request(
 
 
 def _priced(offer: Offer) -> str:
-    """When the price was so, of one that AWS did not tell."""
+    """The date of a price that is not from AWS itself, as a tag's value."""
     return str(offer.price_time) if is_shipped(offer.source) and offer.price_time else ""
 
 
@@ -168,9 +168,9 @@ def _scratch(offer: Offer) -> str:
 
 
 def _disk(size_gib: int, rate: int = 0) -> dict[str, Any]:
-    """A disk that outlives its machine, however that ends; `end` says otherwise when the work is safe.
+    """A disk that outlives its instance, however that ends, unless `end` decides otherwise.
 
-    `rate`: MiB/s at which it is loaded from its snapshot; 0: lazily, block by block.
+    `rate`: MiB/s at which it is initialized from its snapshot; 0: lazily, block by block.
     """
     load = {"VolumeInitializationRate": rate} if rate else {}
     return {
@@ -183,13 +183,15 @@ def _disk(size_gib: int, rate: int = 0) -> dict[str, Any]:
 
 
 def _earlier(account: Account, order: LaunchOrder, no: Refused) -> str:
-    """What this token launched before, with arguments that have changed since (a newer base image, say)."""
+    """The instance that this token launched before, with other arguments (an older base image, say)."""
     region = order.offer.region
     mine = [{"Name": "tag:hotdesk:name", "Values": [order.name]}]
     try:
         with answers():
             found = account.ec2(region).describe_instances(Filters=mine)["Reservations"]
-    except Refused as busy:  # a machine of this order exists: no refusal of it may be taken for a no
+    except (
+        Refused
+    ) as busy:  # an instance of this order exists, so this must not count as a refusal of the launch
         raise Failing(f"{order.name} was launched before, and cannot be looked up: {busy.message}") from busy
     if found:
         return qualified(region, found[0]["Instances"][0]["InstanceId"])
@@ -200,7 +202,7 @@ def _earlier(account: Account, order: LaunchOrder, no: Refused) -> str:
 
 
 def start(account: Account, region: str, bare: str, known: Mapping[str, Any] | None) -> None:
-    """Start a stopped machine. Its disk will outlive it again, whatever was decided before."""
+    """Start a stopped instance. Its disk outlives it again, whatever was set before."""
     _disk_ends_with_it(account, region, bare, known, ours=frozenset(), ends=False)
     with answers():
         account.ec2_once(region).start_instances(InstanceIds=[bare])
@@ -212,7 +214,7 @@ def stop(account: Account, region: str, bare: str) -> None:
 
 
 def retype(account: Account, region: str, bare: str, offer: Offer, generation: int) -> None:
-    """Give a stopped machine another type. The tags come last: they say that it was done."""
+    """Change the type of a stopped instance. The tags are written last, as a record that it was done."""
     told = {
         "moved": str(generation),
         "usd": str(offer.usd_per_hour),
@@ -239,7 +241,7 @@ def end(
     *,
     keep_disk: bool,
 ) -> None:
-    """Terminate a machine; its disk stays or goes with it. One that is gone is ended already.
+    """Terminate an instance; its disk stays or is deleted with it. Idempotent.
 
     Raises `Refused` (not-ready) for the seconds in which EC2 does not know a new machine's disks yet.
     """
@@ -261,8 +263,11 @@ def end(
 
 
 def _with_its_disks(account: Account, region: str, bare: str) -> Mapping[str, Any]:
-    """A starting machine as it is now. EC2 names its disks a moment after the machine itself, and until then
-    nothing can have them deleted with it: they would be left, and be taken for the desk's work."""
+    """Describe a starting instance again, to learn its disks. Raises `Refused` (not-ready) until then.
+
+    EC2 lists the disks a moment after the instance. Terminated before that, it would leave them, and they
+    would be taken for the desk's work.
+    """
     with answers():
         [found] = account.ec2(region).describe_instances(InstanceIds=[bare])["Reservations"]
     machine: Mapping[str, Any] = found["Instances"][0]
@@ -281,7 +286,7 @@ def _disk_ends_with_it(
     *,
     ends: bool,
 ) -> None:
-    """Have the desk's disks deleted with their machine, or not. Another's disk is left alone."""
+    """Set whether the desk's disks are deleted with their instance. Other disks are left alone."""
     root = (known or {}).get("RootDeviceName")
     wrong = [
         mapping["DeviceName"]
@@ -299,7 +304,7 @@ def _disk_ends_with_it(
             )
 
 
-# ---- reaching it -------------------------------------------------------------------------------------
+# ---- access ------------------------------------------------------------------------------------------
 
 
 def describe(account: Account, region: str, bare: str) -> Mapping[str, Any]:
@@ -310,10 +315,10 @@ def describe(account: Account, region: str, bare: str) -> Mapping[str, Any]:
 
 
 def host_keys(account: Account, region: str, bare: str) -> list[str]:
-    """The public host keys that a machine wrote on its console when it booted, as `type base64`.
+    """The public host keys that an instance printed on its console at boot, as `type base64`.
 
-    The console comes through AWS's own API and only root can write there, so that nobody between us and
-    the machine can put in another key. Raises `Refused` (not-ready) until they are there.
+    The console is read through AWS's API and only root can write to it, so a man in the middle cannot insert
+    another key. Raises `Refused` (not-ready) until they are there.
     """
     keys = hostkeys.on_console(_console(account, region, bare))
     if not keys:
@@ -322,7 +327,7 @@ def host_keys(account: Account, region: str, bare: str) -> list[str]:
 
 
 def _console(account: Account, region: str, bare: str) -> str:
-    """What is on a machine's console now; of types before Nitro, what was there a while after it started."""
+    """An instance's latest console output; for types before Nitro, that of some minutes after its start."""
     ec2 = account.ec2(region)
     try:
         with answers():

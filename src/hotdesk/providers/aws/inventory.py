@@ -18,21 +18,21 @@ from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
 from hotdesk.providers.cloud.vocabulary import Tags
 
-#: How long a region that held nothing of ours, or its free things, are not asked again by one process.
+#: How long a process does not read an empty region, or resources that cost nothing, again.
 QUIET_SECONDS = 20.0
 
-#: How long EC2 may list what it has agreed to delete: "a short interval" (DescribeImages). For so long the
-#: process that deleted it leaves it out; what is listed then is shown, as what was not deleted after all.
+#: How long EC2 may still list a deleted resource: "a short interval" (DescribeImages). For this long the
+#: process that deleted it leaves it out; if it is listed later, it was not deleted after all, and is shown.
 LINGERS_SECONDS = 120.0
 
-#: What is free, and so is asked no more often than that by the same process.
+#: Resources that cost nothing, which a process reads only every `QUIET_SECONDS`.
 FREE = ("keys", "groups")
 
 Raw = Mapping[str, Any]
 
 
 class Found:
-    """What one region answered, as EC2 tells it."""
+    """The raw answers of one region."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Found:
         answers_: Mapping[str, list[Any]],
         lost: Mapping[str, Tags] | None = None,
     ) -> None:
-        """`lost`: the tags of machines that nobody can read now, by their id: see outage.py."""
+        """`lost`: tags of instances that cannot be described now, by their id: see outage.py."""
         self.region = region
         self.lost = lost or {}
         self.instances: list[Raw] = [i for r in answers_["reservations"] for i in r["Instances"]]
@@ -49,7 +49,7 @@ class Found:
         self.snapshots: list[Raw] = answers_["snapshots"]
         self.keys: list[Raw] = answers_["keys"]
         self.groups: list[Raw] = answers_["groups"]
-        # Looked up for each machine and image: with a thousand of them, searching would be the survey.
+        # Indexed, because they are looked up for each instance and image.
         self.sizes: dict[str, int] = {v["VolumeId"]: v["Size"] for v in self.volumes}
         self.parts: dict[str, list[Raw]] = {}  # snapshots by their own id and by the name of their image
         for raw in self.snapshots:
@@ -70,18 +70,18 @@ def parts(image: Raw) -> list[str]:
 
 
 class Memory:
-    """What one process need not ask again at each look: quiet regions, and what is free in the others."""
+    """What a process remembers between surveys, to save requests."""
 
     def __init__(self) -> None:
-        self.quiet: dict[str, float] = {}  # regions that held nothing, and when they said so
+        self.quiet: dict[str, float] = {}  # empty regions, and when they were read
         self.free: dict[str, tuple[float, dict[str, list[Any]]]] = {}  # when, and the answers
         self.lost: dict[
             str, frozenset[str]
         ] = {}  # machines that could not be read at the last look, by region
-        self.deleted: dict[str, float] = {}  # disks, snapshots and images, by EC2's id, and when
+        self.deleted: dict[str, float] = {}  # deleted disks, snapshots and images, by EC2's id, and when
 
     def without_deleted(self, told: Mapping[str, list[Any]], now: float) -> dict[str, list[Any]]:
-        """What a region answered, less what it lists although it is deleted."""
+        """A region's answers without resources that are deleted but still listed."""
         self.deleted = {x: at for x, at in self.deleted.items() if 0 <= now - at < LINGERS_SECONDS}
         ids = {"volumes": "VolumeId", "snapshots": "SnapshotId", "images": "ImageId"}
         kept = {
@@ -98,11 +98,12 @@ def look(
     memory: Memory,
     now: float,
 ) -> tuple[list[Found], dict[str, Exception]]:
-    """Read the regions; what was found, and why others did not answer. `busy` ones are read in full at once.
+    """Read the regions; return what was found, and the errors of those that failed.
 
-    What `memory` holds is asked again only some time later. What this computer makes itself is in `busy`
-    before it is made, so that is never missed; whoever makes or deletes what is free forgets it there.
-    Raises `Refused` when no region lets us look, and `Unreachable` when none answers.
+    `busy` regions are read in full at once. What `memory` holds is read again only after `QUIET_SECONDS`. A
+    region is in `busy` before this computer creates anything there, so that nothing is missed; whoever
+    creates or deletes free resources must drop them from `memory`. Raises `Refused` if no region allows
+    reading, and `Unreachable` if none answers.
     """
     regions = list(regions)
     full = [r for r in regions if r in set(busy)]
@@ -119,7 +120,7 @@ def look(
     memory.quiet |= {region: now for region, answer in tagged.items() if answer is False}
     if silent and len(silent) == len(regions):
         _nothing_at_all(list(silent.values()))
-    # A region that an organisation's policy closes to us holds nothing that we could have made there.
+    # A region that a policy denies to us holds nothing that we could have created.
     unread = {
         r: e
         for r, e in silent.items()
@@ -130,8 +131,7 @@ def look(
 
 
 def may_read(account: Account, region: str) -> None:
-    """Return when a region can be read. Raises `Refused` where it does not let us, which is best known before
-    something is made there."""
+    """Check that a region can be surveyed, before something is created there. Raises `Refused`."""
     for answer in side_by_side(list(_questions(account, region).values())):
         if isinstance(answer, Refused):
             raise answer
@@ -146,7 +146,7 @@ def _read(
     now: float,
     hints: Iterable[str] = (),
 ) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
-    """Read regions in full, and ask others whether they hold anything; all in one volley."""
+    """Read `regions` in full, and ask `hints` whether they hold anything; all concurrently."""
     jobs: list[tuple[str, str, Callable[[], Any]]] = []
     for region in regions:
         asked = _questions(account, region).items()
@@ -173,9 +173,9 @@ def _read(
 def _without_a_zone(
     account: Account, region: str, told: dict[str, Any], memory: Memory
 ) -> Mapping[str, Tags]:
-    """Where nothing but machines could not be read, that may be one zone: those of the others are put in.
+    """If only instances could not be read, one zone may be down: put those of other zones into `told`.
 
-    What it returns are the tags of the machines that nobody can read now.
+    Returns the tags of the instances that cannot be described now.
     """
     failed = told.get("reservations")
     alone = not any(isinstance(told[what], Exception) for what in told if what != "reservations")
@@ -184,7 +184,7 @@ def _without_a_zone(
         return {}
     try:
         partly = outage.around(account, region, memory.lost.get(region, frozenset()))
-    except Exception:  # then it is the region: `failed` stands
+    except Exception:  # the whole region is down: keep `failed`
         return {}
     memory.lost[region] = frozenset(partly.lost)
     told["reservations"] = partly.reservations
@@ -196,7 +196,9 @@ def _hint(account: Account, region: str) -> Callable[[], bool]:
         with answers():
             keys = [{"Name": "key", "Values": [tags.MARK]}]
             told = account.ec2(region).describe_tags(Filters=keys, MaxResults=5)
-            return bool(told["Tags"] or told.get("NextToken"))  # a page may be empty, and the next one not
+            return bool(
+                told["Tags"] or told.get("NextToken")
+            )  # an empty page may be followed by one that is not
 
     return ask
 
@@ -205,7 +207,7 @@ def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any
     def all_pages(operation: str, key: str, **more: Any) -> Callable[[], list[Any]]:
         def ask() -> list[Any]:
             call, things, page = getattr(account.ec2(region), operation), [], dict(more)
-            while True:  # botocore's paginators take longer to load than a call takes
+            while True:  # botocore's paginators take longer to load than a request takes
                 with answers():
                     told = call(Filters=OURS, **page)
                 things += told.get(key, ())
@@ -226,7 +228,7 @@ def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any
 
 
 def _nothing_at_all(errors: list[Exception]) -> None:
-    """Raise what explains it best: what a person has to mend, else that AWS is busy, else its silence."""
+    """Raise the most useful error: one that the user can fix, else throttling, else `Unreachable`."""
     refused = [error for error in errors if isinstance(error, Refused)]
     for error in sorted(refused, key=lambda no: no.kind is Kind.THROTTLED):
         raise error

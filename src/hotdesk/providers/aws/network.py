@@ -1,7 +1,7 @@
-"""What a machine needs around it and what is free: a subnet, the security group, the key pair.
+"""Find or create an instance's surroundings, which cost nothing: subnet, security group, key pair.
 
-All are found or made by name, so that repeating is harmless: the group is called `hotdesk` (one per VPC),
-a key pair's name contains the hash of its public key, so a name never stands for another key.
+All are identified by name, so that repeating is harmless: the group is called `hotdesk` (one per VPC), and a
+key pair's name contains the hash of its public key, so a name never stands for another key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.caller import Computer
 
 GROUP = "hotdesk"
-SHARED = {"name": GROUP}  # its tags: it is no desk's own
+SHARED = {"name": GROUP}  # its tags: it belongs to no single desk
 SAID = "hotdesk: ssh from the addresses of the owners of desks only"
 SSH = 22
 NOTEBOOK = 8888
@@ -34,9 +34,9 @@ Group = Mapping[str, Any]  # a security group, as EC2 describes it
 
 
 def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
-    """Subnet and VPC to launch into: the configured ones, else the zone's default subnet; in any zone for "".
+    """Subnet and VPC to launch into: the configured ones, else the default subnet of `zone` ("": any zone).
 
-    Only one from which a machine can be reached: see subnets.py. Raises `Refused` (unsupported) when only
+    Only subnets in which an instance can be reached: see subnets.py. Raises `Refused` (unsupported) when only
     this zone lacks one, (bad-request) when no zone has one.
     """
     settings = account.settings
@@ -82,7 +82,7 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
 
 
 def find_groups(account: Account, region: str, *names: str) -> list[Group]:
-    """Every security group of these names in a region; unless named, those called `hotdesk`."""
+    """All security groups of these names in a region; by default, those called `hotdesk`."""
     with answers():
         found = account.ec2(region).describe_security_groups(
             Filters=[{"Name": "group-name", "Values": list(names or (GROUP,))}]
@@ -109,9 +109,9 @@ def ensure_group(
     told: vocabulary.Tags = SHARED,
     said: str = SAID,
 ) -> Group:
-    """The VPC's group of that name, out of those found; made when there is none.
+    """The VPC's group of that name, out of `groups`; created if there is none.
 
-    `told`: its tags, the name among them; `said`: what a console shows of it.
+    `told`: its tags, including its name; `said`: its description.
     """
     name = told["name"]
     here = [g for g in groups if g["VpcId"] == vpc]
@@ -139,10 +139,10 @@ def ensure_group(
 
 
 def admit(account: Account, region: str, group: Group, cidr: str, who: Computer) -> None:
-    """Let `cidr` connect by ssh, and take back what was opened before for the same computer (`who`).
+    """Let `cidr` connect by ssh, and revoke earlier rules of the same computer (`who`).
 
-    A rule under its bare host name is of an older hotdesk: ours, where it is for our own address, and then
-    called by our name from now on; else perhaps another computer's of that name, and left to it for a while.
+    A rule under its bare host name is from an older hotdesk: one for our own address is ours and is renamed;
+    another may belong to a second computer of that name, and is kept for a while (`GRACE_SECONDS`).
     """
     change, listed = account.ec2_once(region), ranges(group, SSH)
     old = [r for r in listed if r.get("Description") == f"hotdesk: {who.host}"]
@@ -154,7 +154,7 @@ def admit(account: Account, region: str, group: Group, cidr: str, who: Computer)
 
 
 def open_to(groups: Sequence[Group]) -> tuple[str, ...]:
-    """The ranges that can reach Jupyter's port through these groups, whoever let them in."""
+    """The address ranges that can reach Jupyter's port through these groups, whoever admitted them."""
     return tuple(sorted({cidr_of(r) for group in groups for r in ranges(group, NOTEBOOK)}))
 
 
@@ -162,7 +162,7 @@ def open_to(groups: Sequence[Group]) -> tuple[str, ...]:
 
 
 def ranges(group: Group, port: int) -> list[Mapping[str, Any]]:
-    """Who may reach a port through a group, one by one, as EC2 describes them."""
+    """The address ranges that a group admits to a port, as EC2 describes them."""
     return [
         r
         for rule in group.get("IpPermissions", ())
@@ -184,7 +184,7 @@ def set_rules(
     *,
     listed: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Of a port's rules that are `listed` and described as `mine`, exactly the wanted ones; others stay."""
+    """Make the port's rules with the description `mine` exactly the wanted ones; other rules stay."""
     for cidr in sorted(wanted - {cidr_of(r) for r in listed}):
         try:
             with answers():
@@ -199,7 +199,7 @@ def set_rules(
 
 
 def revoke(change: Any, group: Group, port: int, listed: Mapping[str, Any]) -> None:
-    """Take one rule back, whosever it is. One that is gone is taken back already."""
+    """Revoke a rule, whoever made it; idempotent."""
     rule = rule_request(cidr_of(listed), str(listed.get("Description") or ""), port)
     try:
         with answers():
@@ -224,7 +224,7 @@ def rule_request(cidr: str, description: str, port: int) -> dict[str, Any]:
 
 
 def key_name(desk: str, public: str) -> str:
-    """The key pair's name in EC2: it contains the hash of the key, so it can stand for no other."""
+    """The key pair's name in EC2; it contains the hash of the key, so it is unique to it."""
     blob = base64.b64decode(public.split()[1])
     return f"hotdesk-{desk}-{hashlib.sha256(blob).hexdigest()[:12]}"
 
@@ -242,7 +242,7 @@ def key_request(order: LaunchOrder, public: str) -> dict[str, Any]:
 
 
 def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_path: Path) -> str:
-    """Import the desk's public key; its name. One that is there already is the same key, by its name."""
+    """Import the desk's public key; return its name. An existing one of that name is the same key."""
     public = public_key_path.read_text("ascii").strip()
     name = key_name(order.desk, public)
     try:
@@ -258,12 +258,11 @@ def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_pat
 
 
 def callers_address(account: Account, region: str) -> str:
-    """Who may connect, as a CIDR: what is configured, else this computer's address as the cloud sees it.
+    """The CIDR that may connect: the configured one, else this computer's address as the cloud sees it.
 
-    A computer with a public address, or a cloud that is reached without leaving private networks, needs
-    no question: the address of our own socket towards EC2 is what a desk sees as well. Behind a router
-    that translates addresses only the outside can tell, so Amazon's own service for that is asked.
-    Raises `Refused` when it cannot be known.
+    With a public address, or if EC2 is reached within private networks, it is the address of our own socket
+    towards EC2. Behind NAT only an outside service can tell, so `address_url` is asked. Raises `Refused` if
+    it cannot be determined.
     """
     settings = account.settings
     if settings.address != "auto":
@@ -286,7 +285,7 @@ def _socket_addresses(
 ) -> tuple[
     ipaddress.IPv4Address | ipaddress.IPv6Address | None, ipaddress.IPv4Address | ipaddress.IPv6Address | None
 ]:
-    """Our address and theirs on a route to that endpoint. A datagram socket is aimed, and nothing sent."""
+    """Our and their address on a route to that endpoint; connects a UDP socket, which sends nothing."""
     place = urlsplit(url)
     try:
         infos = socket.getaddrinfo(place.hostname, place.port or 443, socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,8 +1,8 @@
-"""Offers: what EC2 sells now, where, and for how much, asked from EC2 itself.
+"""Find offers that fit a request: types, zones and prices, from EC2 itself.
 
-Types and zones from DescribeInstanceTypes and DescribeInstanceTypeOfferings, spot prices from
-DescribeSpotPriceHistory (of this moment), on-demand prices from the Price List API (listed.py). Types and
-on-demand prices change seldom and are kept for a day; spot prices are asked each time.
+Types and zones come from DescribeInstanceTypes and DescribeInstanceTypeOfferings, current spot prices from
+DescribeSpotPriceHistory, on-demand prices from the Price List API (pricing.py). Types and on-demand prices
+change rarely and are cached for a day; spot prices are requested each time.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from hotdesk.providers.aws.pricing import kept_answers, list_prices
 
 NAME = "aws"
 
-#: Types that are asked about when no type is named, as patterns of DescribeInstanceTypes.
+#: Types to consider when none is named, as patterns of DescribeInstanceTypes.
 GPU_PATTERNS = ("g*", "p*")
-#: For a desk without a GPU: ordinary machines that a person could work on.
+#: For a desk without a GPU: general-purpose and compute types.
 CPU_PATTERNS = (
     *("t3.large", "t3.xlarge", "m7i.large", "m7i.xlarge", "m7i.2xlarge", "m6i.large", "m6i.xlarge"),
-    "m7i-flex.large",  # the largest that an account on the Free plan starts
+    "m7i-flex.large",  # the largest type of the Free plan
     *("c7i.xlarge", "c7i.2xlarge", "c7i.4xlarge", "c6i.xlarge", "r7i.xlarge"),
 )
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A region's types, and the zones that each is sold in."""
+    """A region's types, and the zones that sell each; cached."""
 
     types: list[InstanceType]
     zones: dict[str, list[str]]
@@ -59,7 +59,7 @@ def find_offers(
     account: Account, want: Want, cache: Cache | None, now: float,
     list_price: ListPrice = lambda region, instance_type: None,
 ) -> list[Offer]:  # fmt: skip
-    """Rows that fit, the cheapest first. `list_price` prices a type where the Price List API does not.
+    """Offers that fit, cheapest first. `list_price`: the price of a type that the Price List API lacks.
 
     Raises `Refused` (bad-request) when a named type does not exist or is sold in none of the regions.
     """
@@ -115,7 +115,7 @@ def find_offers(
 
 
 def _with_an_image(rows: list[tuple[str, InstanceType]]) -> list[tuple[str, InstanceType]]:
-    """Those whose chips an image of ours has the driver for. Raises `Refused` where none is such."""
+    """The rows whose driver is in a default image. Raises `Refused` if there are none."""
     nos = [hardware.needs_own_image(kind) for _, kind in rows]
     if nos and (no := nos[0]) and all(nos):
         raise Refused(Kind.BAD_REQUEST, no.why, fix=no.fix)
@@ -165,7 +165,7 @@ def _ask(account: Account, region: str, patterns: tuple[str, ...]) -> Kept:
 
 
 def _zones(account: Account, region: str) -> set[str]:
-    """Ordinary zones: not those at the edge of a city or in a phone company's building."""
+    """The availability zones of a region, without Local Zones and Wavelength Zones."""
     with answers():
         listed = account.ec2(region).describe_availability_zones()["AvailabilityZones"]
     return {
@@ -176,7 +176,7 @@ def _zones(account: Account, region: str) -> set[str]:
 
 
 def _not_sold(account: Account, want: Want, regions: list[str]) -> Refused:
-    """The words for a type that nobody sells there, with the nearest that are."""
+    """The refusal for a type that is not sold there, suggesting similar ones."""
     family = want.instance_type.partition(".")[0]
     similar: list[str] = []
     try:
@@ -200,7 +200,7 @@ def _not_sold(account: Account, want: Want, regions: list[str]) -> Refused:
 def _spot(
     account: Account, rows: Iterable[tuple[str, InstanceType]], now: float
 ) -> dict[tuple[str, str], float]:
-    """The spot price of this moment, by zone and type. A region that does not answer has none."""
+    """Current spot prices by zone and type, without regions that do not answer."""
     by_region: dict[str, set[str]] = {}
     for region, kind in rows:
         by_region.setdefault(region, set()).add(kind.instance_type)
@@ -212,7 +212,7 @@ def _spot(
 def spot_now(
     account: Account, region: str, now: float, types: Sequence[str] = ()
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """$/h of every pool of a region at this moment, or of those types, and since when: by (zone, type)."""
+    """(US dollars per hour, since when) by (zone, type): current spot prices of a region, or of `types`."""
     chosen = {"InstanceTypes": list(types)} if types else {}
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for row in pages(

@@ -1,4 +1,4 @@
-"""Machines of the zones that still answer, while another zone of the region does not.
+"""List instances of the other zones while one availability zone is down.
 
 "If you describe instances in the rare case where an Availability Zone is experiencing a service disruption
 and you specify instance IDs that are in the affected zone, or do not specify any instance IDs at all, the
@@ -19,14 +19,14 @@ from hotdesk.providers.cloud import vocabulary
 
 
 class Partly(msgspec.Struct, frozen=True):
-    """What could be read of a region's machines, and the tags of those that nobody can read now."""
+    """The instances of a region that could be described, and the tags of the others."""
 
     reservations: list[Any]
     lost: dict[str, vocabulary.Tags]
 
 
 def may_be(error: Exception) -> bool:
-    """Whether an error may be that of one zone: AWS answered, and blames itself without saying for what."""
+    """Whether an error may come from one zone's outage: a 5xx answer with an unspecific code."""
     answer = error.__cause__ or error
     told = getattr(answer, "response", None) or {}
     status = int(told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
@@ -34,10 +34,10 @@ def may_be(error: Exception) -> bool:
 
 
 def around(account: Account, region: str, suspects: frozenset[str]) -> Partly:
-    """Ask for the region's machines by their ids, without those that bring the question down.
+    """Describe the region's instances by their ids, without those whose ids make the request fail.
 
-    `suspects` did so a moment ago: they are asked apart, so that the others need one question. Raises what
-    EC2 says where tags cannot be read either: then it is not one zone.
+    `suspects` did so a moment ago: they are described separately, so that the others need one request. Raises
+    EC2's error if tags cannot be read either: then it is not just one zone.
     """
     told = _tagged(account, region)
     found: dict[str, Any] = {}
@@ -48,11 +48,11 @@ def around(account: Account, region: str, suspects: frozenset[str]) -> Partly:
 
 
 def _ask(account: Account, region: str, ids: list[str], found: dict[str, Any]) -> None:
-    """Fill `found`, by halves where one of them cannot be read. None: there is no such machine any more."""
+    """Fill `found`, halving the request when it fails. None: the instance no longer exists."""
     if not ids:
         return
     try:
-        with answers():  # (once: a zone that is down does not come up between two tries)
+        with answers():  # without a retry: the zone will not recover between two attempts
             listed = account.ec2_once(region).describe_instances(InstanceIds=ids)["Reservations"]
     except Exception as error:
         gone = code(error.__cause__ or error) == "InvalidInstanceID.NotFound"
@@ -70,7 +70,7 @@ def _ask(account: Account, region: str, ids: list[str], found: dict[str, Any]) -
 
 
 def _tagged(account: Account, region: str) -> dict[str, vocabulary.Tags]:
-    """The tags of every machine of ours, by its id."""
+    """The tags of all our instances, by id."""
     wanted = {"resource-type": ["instance"], "key": [tags.MARK, f"{tags.MARK}:*"]}
     page: dict[str, Any] = {"Filters": [{"Name": name, "Values": values} for name, values in wanted.items()]}
     raw: dict[str, list[dict[str, str]]] = {}

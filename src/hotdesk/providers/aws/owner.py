@@ -1,7 +1,7 @@
-"""Who is at work in an account: what everything made is tagged with, so that colleagues' desks stay theirs.
+"""Identify the owner, whose name tags all resources, so that colleagues' desks are told apart.
 
-It is a person's name in the account, and no secret: `root`, `user/alice`, `role/Admins/alice@example.com`.
-AWS is asked once for each access key (sts:GetCallerIdentity, which nobody can be denied); its answer is kept.
+It is the user's name in the account, and no secret: `root`, `user/alice`, `role/Admins/alice@example.com`.
+AWS is asked once per access key (sts:GetCallerIdentity, which cannot be denied), and the answer is cached.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from hotdesk.core.ports import Cache
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
 
-#: Names of role sessions that a tool made up, another each time, or a machine's: there the role is who it is.
+#: Role session names that tools generate, or an instance's id: then only the role identifies the owner.
 _MADE_UP = re.compile(
     r"(botocore-session|aws-cli|awscli|aws-sdk|boto|session|i)-[0-9a-z-]*\d[0-9a-z-]*", re.I
 )
 
 
 def owner(account: Account, cache: Cache | None, now: float) -> str:
-    """Who we are: as hotdesk.toml says, else as AWS does. Raises `Refused` where AWS does not know us."""
+    """The owner, from hotdesk.toml, else from AWS. Raises `Refused` if AWS does not accept us."""
     if account.settings.owner:
         return account.settings.owner
     with answers():
@@ -38,7 +38,7 @@ def owner(account: Account, cache: Cache | None, now: float) -> str:
 
 
 def name_of(arn: str) -> str:
-    """The person in an ARN of STS; without the session's name where a tool made that up."""
+    """The owner in an ARN of STS, without a session name that a tool generated."""
     who = arn.split(":", 5)[-1]
     if who.startswith("assumed-role/"):
         _, role, session = who.split("/", 2)

@@ -1,8 +1,8 @@
-"""The Price List API: what EC2 asks for machines, disks and snapshots in each region. Kept for a day.
+"""Prices of EC2 instances, disks and snapshots by region, from the Price List API, cached for a day.
 
-One question tells the price of one thing in every region; a region's whole list is about ten pages. Disks and
-snapshots are asked about beside the machines of an offer, so that whoever launches something knows what its
-disk costs there.
+One request returns the price of one product in all regions; a region's whole list takes about ten pages.
+Disks and snapshots are requested together with the types of an offer, so that the price of a disk is known at
+launch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws.account import Account, pages
 
 KEPT_SECONDS = 86400.0
-NAMED_MAX = 40  # types; for more of them whole regions are the shorter way
+NAMED_MAX = 40  # types; for more, whole regions take fewer requests
 _ANSWER = msgspec.json.Decoder(dict[str, float])
 
-#: The Price List API is answered in a few regions only (AWS Price List API reference, endpoints).
+#: The Price List API has endpoints in a few regions only (AWS Price List API reference, endpoints).
 PRICING_REGION = "us-east-1"
 
-#: What the price list calls an ordinary Linux machine, without a licence and paid by use.
+#: Product attributes of an on-demand Linux instance without a licence.
 _PLAIN = {
     "operatingSystem": "Linux",
     "tenancy": "Shared",
@@ -34,8 +34,8 @@ _PLAIN = {
     "capacitystatus": "Used",
 }
 
-#: What is stored: the product's fields, and how its usage type ends. (A prefix names the region; the same
-#: families also hold what is archived, and what stands in a customer's own building.)
+#: Storage: the product's attributes, and the suffix of its usage type. (Its prefix is the region; the same
+#: families also include archived storage and Outposts.)
 _STORED = {
     "disk": ({"productFamily": "Storage", "volumeApiName": "gp3"}, "EBS:VolumeUsage.gp3"),
     "image": ({"productFamily": "Storage Snapshot", "storageMedia": "Amazon S3"}, "EBS:SnapshotUsage"),
@@ -46,7 +46,7 @@ _KEYS = {f"aws-stored/{kind}": kind for kind in _STORED}
 def list_prices(
     account: Account, types: list[str], cache: Cache | None, now: float
 ) -> dict[tuple[str, str], float]:
-    """On-demand prices by region and type; those that the Price List API does not tell are missing."""
+    """On-demand prices by (region, type), without those that the Price List API does not return."""
     keys = {type_key(name): name for name in types}
     asked = {key: partial(of_type, account, name) for key, name in keys.items()} | _of_storage(account)
     prices: dict[tuple[str, str], float] = {}
@@ -57,23 +57,23 @@ def list_prices(
 
 
 class Storage:
-    """What disks and images cost in each region: as AWS told it last, else by `shipped`."""
+    """Prices of disks and images by region: the last ones from AWS, else those of `shipped`."""
 
     def __init__(self, cache: Cache | None, shipped: Callable[[str], Storing]) -> None:
         self._cache, self._shipped = cache, shipped
         self._told: dict[str, dict[str, float]] | None = None
 
     def ask(self, account: Account, now: float) -> None:
-        """Have AWS tell it, unless it has within a day. Where it does not answer, what was known holds."""
+        """Request the prices, unless they are under a day old. Without an answer the old ones stay."""
         kept_answers(self._cache, now, dict[str, float], _of_storage(account))
         self.forget()
 
     def forget(self) -> None:
-        """Read anew what is kept: somebody has asked."""
+        """Read the cache again at the next call, after new prices were requested."""
         self._told = None
 
     def __call__(self, region: str) -> Storing:
-        """Nothing is asked here: what is kept is read once, until somebody asks."""
+        """The prices of a region, from the cache; sends no request."""
         if self._told is None:
             self._told = {kind: self._kept(key) for key, kind in _KEYS.items()}
         told = {f"{kind}_usd_per_gib_month": by.get(region, 0.0) for kind, by in self._told.items()}
@@ -94,18 +94,18 @@ def _of_storage(account: Account) -> dict[str, Callable[[], dict[str, float]]]:
 
 
 def of_type(account: Account, instance_type: str) -> dict[str, float]:
-    """On-demand $/h of a type by region: one page, and so one request."""
+    """On-demand US dollars per hour of a type, by region; one request."""
     return _by_region(account, _PLAIN | {"instanceType": instance_type})
 
 
 def of_region(account: Account, region: str) -> dict[str, float]:
-    """On-demand $/h by type in a region: some ten pages."""
+    """On-demand US dollars per hour in a region, by type; about ten requests."""
     products = _products(account, _PLAIN | {"regionCode": region})
     return {product["instanceType"]: usd for product, usd in products if "instanceType" in product}
 
 
 def _by_region(account: Account, wanted: Mapping[str, str], usage: str = "") -> dict[str, float]:
-    """What a product of these fields costs, by region; of those whose usage type ends so."""
+    """The price of a product with these attributes, by region; `usage`: suffix of its usage type."""
     return {
         product.get("regionCode", ""): usd
         for product, usd in _products(account, wanted)
@@ -114,7 +114,7 @@ def _by_region(account: Account, wanted: Mapping[str, str], usage: str = "") -> 
 
 
 def _products(account: Account, wanted: Mapping[str, str]) -> Iterator[tuple[dict[str, str], float]]:
-    """Every product with these fields and its on-demand price. What cannot be read is left out."""
+    """All products with these attributes and their on-demand prices; unreadable ones are left out."""
     for row in pages(
         account.client("pricing", PRICING_REGION),
         "get_products",
@@ -133,11 +133,11 @@ def _products(account: Account, wanted: Mapping[str, str]) -> Iterator[tuple[dic
                 yield document["product"]["attributes"], usd
 
 
-# ---- what is kept --------------------------------------------------------------------------------------
+# ---- the cache -----------------------------------------------------------------------------------------
 
 
 class Listed(NamedTuple):
-    """One answer: $/h by type (of a region) or by region (of a type), and when it was given."""
+    """US dollars per hour by type (of a region) or by region (of a type), and when they were requested."""
 
     time: float
     usd: dict[str, float]
@@ -152,7 +152,7 @@ def type_key(name: str) -> str:
 
 
 def kept(cache: Cache, key: str, now: float) -> Listed | None:
-    """An answer of less than a day ago."""
+    """A cached answer, if it is less than a day old."""
     found = cache.cached(key)
     if found and 0 <= now - found[0] < KEPT_SECONDS:
         with contextlib.suppress(msgspec.DecodeError):  # of another version
@@ -163,7 +163,7 @@ def kept(cache: Cache, key: str, now: float) -> Listed | None:
 def questions(
     account: Account, regions: Iterable[str], names: Collection[str]
 ) -> dict[str, Callable[[], dict[str, float]]]:
-    """What to ask by the key it is kept under: about the types named, else about whole regions."""
+    """Requests by cache key: for the types named, else for whole regions."""
     if 0 < len(names) <= NAMED_MAX:
         return {type_key(name): partial(of_type, account, name) for name in sorted(names)}
     return {region_key(region): partial(of_region, account, region) for region in regions}
@@ -172,9 +172,9 @@ def questions(
 def kept_answers(
     cache: Cache | None, now: float, of: Any, questions: Mapping[str, Callable[[], Any]]
 ) -> dict[str, Any]:
-    """Answers by key, from the cache while they are young; the others are asked side by side and kept.
+    """Answers by key: from the cache if under a day old, else requested concurrently and cached.
 
-    An exception stands where a question was not answered.
+    A failed request has its exception as answer.
     """
     found: dict[str, Any] = {}
     for key in questions if cache else ():

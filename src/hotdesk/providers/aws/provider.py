@@ -1,7 +1,7 @@
-"""AWS as a provider: the core's handful of methods, each a few calls to EC2.
+"""The AWS provider: each method takes a few EC2 requests.
 
-Ids are `region/ec2-id`, so that a step can be taken in a new process without asking every region first.
-What a survey last showed is remembered to save questions, never to answer one that matters.
+Ids are `region/ec2-id`, so that a new process can take a step without searching all regions. The last survey
+is remembered to save requests, never to make a decision.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from hotdesk.providers.cloud import hostkeys
 from hotdesk.providers.cloud.caller import Computer
 
 NOTEBOOK_PORT = network.NOTEBOOK
-ADMITTED_SECONDS = 60.0  # how long this computer's address is believed to be the same
+ADMITTED_SECONDS = 60.0  # how long this computer's address is taken to be unchanged
 _BUSY = "aws-regions"
 UNPRICED = Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
 
@@ -58,10 +58,10 @@ def make(context: Context) -> Aws:
 
 
 class Aws:
-    """EC2 under the three laws of a provider (hotdesk.core.ports)."""
+    """EC2 as a `Provider` (hotdesk.core.ports, with its three laws)."""
 
     name = surveying.NAME
-    at_once = 8  # RunInstances is allowed about twice a second, and takes a few
+    at_once = 8  # RunInstances allows about two requests per second, and takes a few seconds
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Aws:
         list_price: ListPrice = lambda region, instance_type: None,
         storing: StoragePrice = lambda region: UNPRICED,
     ) -> None:
-        """`state` holds what is pinned and kept per desk. Nothing is asked and nothing is loaded yet.
+        """`state`: the folder of pinned host keys and per-desk files. Sends no request and imports nothing.
 
-        `list_price` and `storing` are what is told where AWS does not tell a price.
+        `list_price` and `storing`: prices to use where AWS returns none.
         """
         self._list_price = list_price
         self._storage = Storage(store, storing)
@@ -89,19 +89,19 @@ class Aws:
         self._keys = keys
         self._user_data = user_data
         self._clock = clock
-        self._busy = self._remembered()  # regions where something of ours is, or was about to be
+        self._busy = self._remembered()  # regions with resources of ours, or about to have some
         self._memory = inventory.Memory()
         self._me = ""  # who we are in this account, once it is known
-        self._making: set[str] = set()  # those where this process asked for something
-        self._unproven: set[str] = set()  # those of them that nobody here has wholly read yet
+        self._making: set[str] = set()  # of these, regions where this process created something
+        self._unproven: set[str] = set()  # of these, regions not surveyed successfully yet
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
         self._computer = Computer(state, clock)
-        self._admitted: dict[str, float] = {}  # regions and groups that let this computer in, and since when
-        self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter at all desks, as last surveyed
-        self._parts: dict[str, list[str]] = {}  # of images: their snapshots, as last surveyed
-        self._desks: dict[str, str] = {}  # of machines, disks and images: whose they are, as last surveyed
-        self._with: dict[str, tuple[str, ...]] = {}  # what is one with a disk or an image in the making
+        self._admitted: dict[str, float] = {}  # regions and groups that admit this computer, and since when
+        self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter for all desks, as last surveyed
+        self._parts: dict[str, list[str]] = {}  # snapshots by id of image, as last surveyed
+        self._desks: dict[str, str] = {}  # desk by id of instance, disk or image, as last surveyed
+        self._with: dict[str, tuple[str, ...]] = {}  # other parts of a disk or a pending image
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class Aws:
 
         with reaching():
             found = find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
-        self._storage.forget()  # they were asked about beside the machines
+        self._storage.forget()  # their prices were requested with the offers
         return found
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
@@ -128,11 +128,11 @@ class Aws:
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         self._opened = tuple(f.region for f in found if exposure.opened_for_all(f.groups, self._computer))
         me = ""
-        # Where nothing is to be told apart it is not needed yet, and where nothing answers it cannot be had.
+        # The owner is not needed if nothing was found, and cannot be asked if no region answered.
         with contextlib.nullcontext() if found else contextlib.suppress(Refused):
             me = self._owner() if found or not unread else ""
         silent = dict(unread)
-        # What is not ours to know now will not be so in a moment either: a person has to do something.
+        # A denied region stays denied until a person changes something.
         closed = next((e for e in silent.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         shown = surveying.survey(
             found,
@@ -176,7 +176,7 @@ class Aws:
         from hotdesk.providers.aws.dry_run import Launcher
 
         data = self._user_data(password_hash="argon2:$argon2id$v=19$" + "x" * 80, resumed=False)
-        with contextlib.suppress(Exception):  # who we are is said there
+        with contextlib.suppress(Exception):  # the check-up reports errors of identity
             self._owner()
         launcher = Launcher(user_data=data, computer=self._computer, owner=self._me)
         return findings(self.account, desks, keys, survey, clock=self._clock, launcher=launcher)
@@ -216,7 +216,7 @@ class Aws:
         try:
             made = instances.launch(self.account, order, key, data, self._computer, owner=owner, new=new)
         except Refused as no:
-            if new and no.kind is Kind.DENIED and no.scope:  # nothing of ours is there that would be missed
+            if new and no.kind is Kind.DENIED and no.scope:  # nothing of ours can be there
                 self._making.discard(order.offer.region)
                 self._unproven.discard(order.offer.region)
                 self._remember(self._busy - {order.offer.region})
@@ -237,10 +237,10 @@ class Aws:
         instances.retype(self.account, region, bare, offer, generation)
 
     def access(self, instance: Instance) -> Access:
-        """Where to log in, once the machine has an address and has shown its host key.
+        """How to log in, once the instance has an address and has printed its host key.
 
-        The host key is pinned under the launch that made it, which images carry on: a resumed desk is
-        the same host. It is read from the console, through AWS's API, and never trusted on first sight.
+        The host key is pinned under the launch that made it; images keep it, so a resumed desk is the same
+        host. It is read from the console through AWS's API, never trusted on first use.
         """
         region, bare = split(instance.id)
         raw = self._machines.get(instance.id) or {}
@@ -271,11 +271,11 @@ class Aws:
 
     @property
     def _private(self) -> bool:
-        """Whether the owner chose the network, which may then be one without public addresses."""
+        """Whether the network is configured, so that it may have no public addresses."""
         return bool(self.settings.vpc or self.settings.subnet)
 
     def _admit(self, region: str, desk: str, raw: dict[str, Any]) -> None:
-        """Let this computer's present address in, where it has changed since it was last looked at."""
+        """Admit this computer's present address, unless that was checked within `ADMITTED_SECONDS`."""
         names = {network.GROUP, exposure.group_name(desk)}
         through = {
             g["GroupId"]: g["GroupName"] for g in raw.get("SecurityGroups", ()) if g["GroupName"] in names
@@ -339,7 +339,7 @@ class Aws:
         parts = [m["Ebs"]["VolumeId"] for m in mappings if m["Ebs"].get("VolumeId") in self._disks]
         more = [split(part)[1] for part in self._with.get(thing_id, ())]
         self._write_gone(region, [bare, *parts, *more])
-        # A machine that was parked has ended, and stays listed for an hour: its work is not missed either.
+        # A parked desk's terminated instance stays listed for an hour: mark it too.
         desk = self._desks.get(thing_id)
         for machine_id, raw in self._machines.items():
             told = tags.read(raw.get("Tags"))
@@ -350,7 +350,10 @@ class Aws:
 
     def _write_gone(self, region: str, resources: list[str]) -> None:
         goal = [{"Key": "hotdesk:goal", "Value": "gone"}]
-        with contextlib.suppress(Refused), answers():  # a remark for others: what it is about may be gone
+        with (
+            contextlib.suppress(Refused),
+            answers(),
+        ):  # only informs other computers: the resource may be gone
             self.account.ec2_once(region).create_tags(Resources=resources, Tags=goal)
 
     def report(self, machine_id: str) -> None:
@@ -360,9 +363,9 @@ class Aws:
         region, bare = split(machine_id)
         told = [
             {"Key": "hotdesk:reported", "Value": "1"},
-            {"Key": "hotdesk:goal", "Value": "running"},  # a `down` that did not come to its end is over
+            {"Key": "hotdesk:goal", "Value": "running"},  # an interrupted `down` is over
         ]
-        with contextlib.suppress(Refused), answers():  # without it, two computers ask where one would do
+        with contextlib.suppress(Refused), answers():  # without it, only a second computer asks as well
             self.account.ec2_once(region).create_tags(Resources=[bare], Tags=told)
 
     def delete_saved(self, machine_id: str, started_at: float) -> None:
@@ -386,8 +389,8 @@ class Aws:
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
         if "/" not in thing_id:
-            return  # no id of anything here: as absent as can be
-        for part in self._with.get(thing_id, ()):  # what it is found by goes last
+            return  # not an id of AWS, so it does not exist
+        for part in self._with.get(thing_id, ()):  # the id that the others are found by goes last
             self.delete(part)
         region, bare = split(thing_id)
         change = self.account.ec2_once(region)
@@ -429,19 +432,19 @@ class Aws:
         except Refused as no:
             if code(no.__cause__ or no) not in GONE:
                 raise
-        if kind in {"vol", "ami", "snap"}:  # it may be listed for a while
+        if kind in {"vol", "ami", "snap"}:  # it may stay listed for a while
             self._memory.deleted |= dict.fromkeys([bare, *with_it], self._clock.now())
 
     # ---- who we are ----------------------------------------------------------------------------------
 
     def _owner(self) -> str:
-        """Asked once; AWS must tell, or nobody would know whose things these are."""
+        """The owner, asked once per process. Raises `Refused`, because everything is tagged with it."""
         if not self._me:
             with reaching():
                 self._me = owner(self.account, self._store, self._clock.now())
         return self._me
 
-    # ---- which regions are worth reading at once ---------------------------------------------------------
+    # ---- regions to read in full ---------------------------------------------------------------------
 
     def _will_make_in(self, region: str) -> None:
         self._making.add(region)
