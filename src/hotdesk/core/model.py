@@ -146,6 +146,7 @@ class Instance(Value, frozen=True):
     retyped_for: int = 0  # the desk's generation for which it was last given another type; 0: never
     arch: str = "x86_64"
     gpu: str = ""
+    charged_while_off: bool = False  # whether `usd_per_hour` is charged too while it is stopped
     disk_gib: float = 0.0
     disk_usd_per_month: float = 0.0  # of its own disk, which is paid as long as it exists
     copy_usd: float = 0.0  # what it costs at most to have its work in another region
