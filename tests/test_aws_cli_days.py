@@ -143,7 +143,7 @@ def test_credentials_that_expire_while_it_looks(cloud: FakeEc2, ask: Ask) -> Non
     """A command that waits for a region for ever would be waited for all night."""
     well(ask(*ON_DEMAND))
     cloud.post("refuse", action="DescribeInstances", code="ExpiredCredentials", times=None)
-    told(ask("park", "blue"), 3, "does not let hotdesk look", "is paid for", "aws sso login")
+    told(ask("park", "blue"), 3, "is denied", "is billed", "aws sso login")
     listed = well(ask("ls"))
     assert "blue cannot be seen, and may cost money" in listed.stderr
     assert "unknown" in listed.stdout

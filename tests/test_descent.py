@@ -340,13 +340,13 @@ def test_what_was_chosen_and_is_not_there_is_a_question_and_never_another() -> N
     assert isinstance(ask := asked(ANEW.id, SAVED, ending), Ask)
     assert "cannot continue from" in ask.what
     assert isinstance(ask := asked(SAVED.id, SAVED, LATER), Ask)
-    assert "has gone on" in ask.what
+    assert "has already continued" in ask.what
     asked_now = replace(desk_of(origin=SAVED.id), since=10.0)
     for phase in (Phase.READY, Phase.STOPPED):  # its machine has gone on from it: it is not started either
         machine = replace(SECOND, phase=phase)
         [ask] = plan(asked_now, Seen(instances=(machine,), images=(SAVED,)), _entered(machine), 1e6)
         assert isinstance(ask, Ask)
-        assert "has gone on" in ask.what
+        assert "has already continued" in ask.what
     for origin, images in ((ANEW, (SAVED, ANEW)), (SAVED, (SAVED, ANEW)), (LATER, (SAVED, LATER))):
         step = asked(origin.id, *images)
         assert isinstance(step, Launch)

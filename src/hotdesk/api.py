@@ -126,7 +126,7 @@ class Hotdesk:
             s.exposure.publish(desk, public)
         else:
             s.exposure.republish(desk)
-        remarks = s.guest_events.remarks(desk, view.gpu, s.views.proven)
+        remarks = s.guest_events.remarks(desk, view.gpu, s.views.access)
         return replace(view, public=s.exposure.public.get(desk.name), remarks=remarks)
 
     def resume(
@@ -213,7 +213,6 @@ class Hotdesk:
         folder: Path | None = None,
         push: bool = True,
         everything: bool = False,
-        anyway: bool = False,
         pull: Sequence[str] = (),
         then: Goal | None = Goal.PARKED,
         checkpoint: str = "",
@@ -231,11 +230,9 @@ class Hotdesk:
         this listens until it has ended. Lengths are in seconds, `budget_usd` is expected at most.
 
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
-        for a script that would not be copied (before a machine is paid for) or a command that the desk does
-        not have, `NeedsDecision` where nothing would be copied, or into another project, unless `anyway`.
+        for a command that the desk does not have.
         """
         from hotdesk.loop import watcher
-        from hotdesk.services import run_checks
         from hotdesk.services.jobs import JobRequest
 
         s = self.services
@@ -244,7 +241,6 @@ class Hotdesk:
             folder=str((folder or Path.cwd()).resolve()),
             push=push,
             everything=everything,
-            anyway=anyway,
             pull=tuple(pull),
             then=then,
             checkpoint=checkpoint,
@@ -254,10 +250,6 @@ class Hotdesk:
             budget_usd=budget_usd,
         )
         request.check()
-        if note := run_checks.check_computer(request):
-            s.on_note(note)
-        if found := run_checks.found_in_folder(request):
-            run_checks.check_folder(name, request, found)
         work, due = s.jobs.agreed(name, request)
         self.up(name)
         job = s.jobs.queue(s.store.desk(name), request, work, due)
@@ -341,7 +333,7 @@ class Hotdesk:
         view = s.views.of(desk, s.clouds.survey(desk.provider).of(desk.name))
         if view.phase != "ready":
             return view
-        return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.proven))
+        return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.access))
 
     def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest rows of the journal, oldest first; also of desks that are gone. Raises `Unknown`."""

@@ -1,6 +1,6 @@
-"""What is known of each cloud without asking it: its name, its ways and its rates.
+"""Static facts about each cloud: its name, defaults and rates.
 
-`providers/registry.py` enters them; everything else looks them up here and never compares a cloud's name.
+`providers/registry.py` enters them; all other code looks them up here and never compares a cloud's name.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ class Cloud(Value, frozen=True):
     """One cloud, or this computer. A new one is a package and one line in `providers/registry.py`."""
 
     name: str  # as in `--provider` and hotdesk.toml
-    label: str  # as people call it, in a sentence
+    label: str  # its name in messages
     factory: str  # "module:function": makes the provider of a `providers.registry.Context`
-    rented: bool = True  # its machines cost money by the hour, and stand elsewhere
+    rented: bool = True  # its machines are remote and cost money by the hour
     idle_minutes: float = 60.0  # without work, until a machine ends itself; 0: never
-    first_hour_free: bool = False  # a spot machine that is taken within its first hour costs nothing
+    first_hour_free: bool = False  # a spot machine interrupted within its first hour costs nothing
     rates: Rates = Rates()
     extra: str = ""  # `pip install "hotdesk[extra]"`
-    requires: tuple[str, ...] = ()  # modules of that extra, without which there is no provider
-    settings: type[Any] | None = None  # what its section of hotdesk.toml may hold
-    prices: str = ""  # "module:class": what it sells (core.pricelist.PriceList), of a `Gathering`
+    requires: tuple[str, ...] = ()  # modules of that extra that the provider imports
+    settings: type[Any] | None = None  # the type of its section of hotdesk.toml
+    prices: str = ""  # "module:class": its price list (core.pricelist.PriceList), made from a `Gathering`
     spot_history: str = ""  # "module:function": its past spot prices, as `market.history_files` reads them
-    credentials: str = ""  # "module:function": whether some lie here; asks nobody
-    log_in: str = ""  # the command that puts some here
-    lent: Credentials | None = None  # to a watcher at a desk; None: none are needed
-    policy: str = ""  # "module:function": the least that hotdesk must be allowed to do, for `hotdesk iam`
+    credentials: str = ""  # "module:function": whether this computer has some; no network request
+    log_in: str = ""  # the command that sets them up here
+    lent: Credentials | None = None  # to a watcher on a desk; None: none are needed
+    policy: str = ""  # "module:function": the minimal permissions hotdesk needs, for `hotdesk iam`
     regions: str = ""  # "module:name": its `Regions`
     bill: OwnBill | None = None  # None: it has no bill to ask for
 
@@ -70,10 +70,10 @@ KNOWN: dict[str, Cloud] = {}
 
 
 def cloud(name: str) -> Cloud:
-    """What is known of that cloud; of one that nobody entered, only its name."""
+    """The facts about a cloud; only its name if it is not registered."""
     return KNOWN.get(name) or Cloud(name=name, label=name, factory="")
 
 
 def rates() -> Mapping[str, Rates]:
-    """What each cloud charges beside its machines, by its name."""
+    """What each cloud charges besides machines, by its name."""
     return {name: known.rates for name, known in KNOWN.items() if known.rates != Rates()}

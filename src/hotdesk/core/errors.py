@@ -111,13 +111,13 @@ class Kind(StrEnum):
     BAD_REQUEST = "bad-request"  # the order itself is wrong
     THROTTLED = "throttled"  # asked too fast: the same again, later
     NO_SPACE = "no-space"  # a disk is full
-    UNREADABLE = "unreadable"  # something that must be saved cannot be read, or changes while it is
-    CORRUPT = "rotten"  # an image without all it should hold; the value is in old journals
+    UNREADABLE = "unreadable"  # something that must be saved cannot be read, or changes while it is read
+    CORRUPT = "rotten"  # an image that lacks something it should hold; the value is in old journals
     MISMATCH = "mismatch"  # this name already stands for something else
     NOT_READY = "not-ready"  # not yet: look again soon
 
 
-#: Refusals that speak of the offer, not of us: the next offer may well succeed.
+#: Refusals of the offer, not of the account: the next offer may well succeed.
 OFFER_KINDS = frozenset({Kind.NO_CAPACITY, Kind.QUOTA, Kind.UNSUPPORTED})
 
 
@@ -137,8 +137,8 @@ class Refused(Exception):
         self.kind = kind
         self.message = message
         self.fix = fix
-        self.seconds = seconds  # how long to believe it: after that the same may be asked again
-        self.scope = scope  # of a launch: every offer that it would be said of as well
+        self.seconds = seconds  # how long it is valid: after that the same may be asked again
+        self.scope = scope  # of a launch: which other offers would be refused as well
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -147,4 +147,4 @@ class Refused(Exception):
 class Failing(Exception):
     """The cloud failed on its own side (a 5xx answer to a change): the outcome is unknown.
 
-    It may be asked again after a while."""
+    The same request may be sent again after a while."""

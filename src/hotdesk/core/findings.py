@@ -1,4 +1,4 @@
-"""What a check-up says, and what a desk says of itself."""
+"""What a check-up reports, and what a desk reports about itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from hotdesk.core.model import Value
 
 
 class Finding(Value, frozen=True):
-    """Something that a check-up has found, with its reason and how to mend it."""
+    """One result of a check-up: what it found, why, and how to fix it."""
 
-    level: str  # ok | note | bad: whether something must be done
+    level: str  # ok | note | bad: how urgent it is
     what: str
     why: str = ""
     fix: str = ""
@@ -18,7 +18,7 @@ class Finding(Value, frozen=True):
 
 
 class Remark(msgspec.Struct, frozen=True):
-    """One thing that is worth knowing about a desk that runs. `fix` is empty where all is well."""
+    """One fact worth knowing about a running desk. `fix` is empty if nothing is wrong."""
 
     topic: str
     text: str

@@ -1,8 +1,8 @@
-"""Jobs: what shall run at a desk, what the desk says of it, and what is left to do. Pure, like the planner.
+"""Jobs: what should run on a desk, what the desk reports, and what is left to do. Pure, like the planner.
 
-A job's row says what is wanted; how far it is stands on the desk's own disk, so it travels with the desk's
-image and survives this computer. `plan_jobs` is asked after every look and remembers nothing: whoever asks
-next, after whatever crash, goes on.
+A job's row says what is wanted; its progress is on the desk's own disk, so it travels with the desk's image
+and survives this computer. `plan_jobs` is called after every survey and keeps no state, so any process can
+continue after any crash.
 """
 
 from __future__ import annotations
@@ -16,55 +16,55 @@ import msgspec
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Value
 from hotdesk.core.spot.policy import Decision, expected_up_seconds
 
-#: An attempt that fails this soon after an interruption, without a checkpoint of its own, could not read one.
+#: An attempt that fails this soon after an interruption, without writing a checkpoint, could not read one.
 BROKEN_SECONDS = 120.0
-#: A job that has a checkpoint folder and writes nothing there for so long is worth a word.
+#: A job that has a checkpoint folder and writes nothing there for so long gets a warning.
 SILENT_SECONDS = 600.0
-#: A machine is taken two minutes after the notice, and stops in a moment; later it was a false alarm.
+#: A machine is interrupted two minutes after the notice; if it still runs later, it was a false alarm.
 TAKEN_SECONDS = 180.0
-#: How long a job that is asked for a checkpoint may take, before it is moved without one.
+#: How long a job may take to write a requested checkpoint, before it is moved without one.
 ASKED_SECONDS = 120.0
 
 
 class Result(Value, frozen=True):
     """How a job ended, kept when its desk is parked or gone."""
 
-    exit_status: int | None  # None: it never came to an end
+    exit_status: int | None  # None: it never finished
     why: str
     at: float  # our clock
-    seconds: float = 0.0  # it ran, at the desk, all attempts together
-    usd: float = 0.0  # the desk cost while the job was its own
+    seconds: float = 0.0  # its run time on the desk, all attempts together
+    usd: float = 0.0  # cost of the desk during the job
     attempts: int = 0
     checkpoints: int = 0
     checkpoint_seconds: float | None = None  # the median
 
 
 class Job(Value, frozen=True):
-    """What shall run: a row that commands write and that survives every process."""
+    """What should run: a row that commands write and that survives every process."""
 
-    id: str  # also its folder's name at the desk
-    number: int  # what people call it
+    id: str  # also its folder's name on the desk
+    number: int  # shown to users
     desk: str
-    command: tuple[str, ...]  # a single word is a shell line, several are taken to the letter
+    command: tuple[str, ...]  # a single word is a shell line, several are passed literally
     created_at: float
-    folder: str = "."  # at the desk, below its home
+    folder: str = "."  # on the desk, below its home
     resume_command: tuple[str, ...] = ()  # from the second attempt on; () for the same again
     checkpoint: str = ""  # a folder, relative to `folder`
-    signal: str = "SIGUSR1"  # that asks the job for a checkpoint; "" for none
+    signal: str = "SIGUSR1"  # asks the job for a checkpoint; "" for none
     grace_seconds: float | None = None  # from SIGTERM to SIGKILL; None: 20, or what its launcher needs
-    then: Goal | None = Goal.PARKED  # what the desk shall be when no job is left; None: as it is
+    then: Goal | None = Goal.PARKED  # the desk's goal when no job is left; None: unchanged
     pull: tuple[str, ...] = ()  # what to fetch at the end, relative to `folder`
     pull_to: str = ""  # a folder of this computer
-    work_seconds: float = 0.0  # as its owner guessed, or as it was measured before
-    ran_seconds: float = 0.0  # of its work is done and cannot be lost, as the desk last said
+    work_seconds: float = 0.0  # its run time, as its owner estimated or as it was measured before
+    ran_seconds: float = 0.0  # of that, saved in a checkpoint, as the desk last reported
     deadline_at: float | None = None
     budget_usd: float | None = None
     cancelled: bool = False
     result: Result | None = None
     pulled: bool = False
-    fetched: tuple[str, ...] = ()  # what came, and what here was not replaced, in words
+    fetched: tuple[str, ...] = ()  # what was fetched, and which files here were kept, in words
     settled: bool = False  # nothing is left to do for it
-    stayed: str = ""  # what else worked at the desk at its end, for which the desk was left up
+    stayed: str = ""  # what else was working on the desk at its end, so that the desk was left up
 
     @property
     def words(self) -> str:
@@ -75,15 +75,15 @@ class Job(Value, frozen=True):
 
 
 def job_id(number: int, desk: str, created_at: float) -> str:
-    """A name that no other job has had on any disk, even when this computer's memory was lost."""
+    """An id that is unique on every disk, even if this computer's state was lost."""
     return f"{number}-{sha256(f'{desk}:{created_at}'.encode()).hexdigest()[:6]}"
 
 
 class SeenJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What a desk says of one job. Times are the desk's own."""
+    """What a desk reports about one job. Times are by the desk's clock."""
 
     id: str
-    alive: bool = False  # whether any of its processes lives
+    alive: bool = False  # whether any of its processes is running
     phase: str = ""  # begun | running | interrupted | ended
     attempt: int = 0
     exit_status: int | None = None
@@ -124,52 +124,52 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(Act, frozen=True, kw_only=True):
-    """Bring the desk to where it is wanted."""
+    """Reconcile the desk with its goal."""
 
-    waits: bool = False  # without a machine for now, as the policy says
+    waits: bool = False  # the policy waits without a machine for now
 
 
 class Start(Act, frozen=True, kw_only=True):
-    """Begin exactly this attempt: asked twice, it begins once."""
+    """Begin exactly this attempt. Idempotent."""
 
     job: Job
     attempt: int
-    restore: int = 0  # of the checkpoints kept aside, which to put back first
+    restore: int = 0  # number of the kept checkpoint to restore first; 0: none
 
 
 class Pause(Act, frozen=True, kw_only=True):
-    """Nothing to begin for now: it goes on by itself in a moment."""
+    """Nothing to do for now: look again in a moment."""
 
     job: Job
 
 
 class Notify(Act, frozen=True, kw_only=True):
-    """Ask the job for a checkpoint: its machine is going to be changed."""
+    """Ask the job for a checkpoint: it is about to be moved."""
 
     job: Job
 
 
 class Shift(Act, frozen=True, kw_only=True):
-    """Go on on another machine, although this one works."""
+    """Move the job to another machine, although this one works."""
 
     job: Job
-    offers: tuple[Offer, ...]  # where, in this order
+    offers: tuple[Offer, ...]  # destinations, best first
 
 
 class Follow(Act, frozen=True, kw_only=True):
-    """It runs; nothing to do but to listen."""
+    """It is running: only its output is of interest."""
 
     job: Job
 
 
 class End(Act, frozen=True, kw_only=True):
-    """Tell the desk that the job is not wanted any more."""
+    """Cancel the job on the desk."""
 
     job: Job
 
 
 class Record(Act, frozen=True, kw_only=True):
-    """Write down how it ended."""
+    """Record how it ended."""
 
     job: Job
     exit_status: int | None
@@ -182,14 +182,14 @@ class Fetch(Act, frozen=True, kw_only=True):
 
 
 class Settle(Act, frozen=True, kw_only=True):
-    """No job is left: the desk becomes what was asked for."""
+    """Close the job; `goal` is the desk's goal from now on, None: unchanged."""
 
     job: Job
     goal: Goal | None
 
 
 class Rest(Act, frozen=True, kw_only=True):
-    """Nothing can be done now, and only the desk's owner changes that."""
+    """Nothing can be done until the desk's owner changes its goal."""
 
     job: Job
 
@@ -198,15 +198,15 @@ AnyAct = Ready | Start | Follow | Pause | Notify | Shift | End | Record | Fetch 
 
 
 def plan_jobs(desk: Desk | None, jobs: Sequence[Job], seen: Mapping[str, SeenJob] | None) -> AnyAct | None:
-    """The next thing to do for a desk's jobs, in the order they were asked for; None when all is done.
+    """The next action for a desk's jobs, in the order of their numbers; None when all is done.
 
-    `seen`: what the desk said just now. None: it was not asked, and `Ready` says where it has to be.
+    `seen`: what the desk reported just now. None: it was not asked; the answer may then be `Ready`.
     """
     left = sorted((j for j in jobs if not j.settled), key=lambda j: j.number)
     if not left:
         return None
     job = left[0]
-    if desk is None or desk.goal is Goal.GONE or desk.created_at > job.created_at:  # another of its name
+    if desk is None or desk.goal is Goal.GONE or desk.created_at > job.created_at:  # a later one
         gone = f"the desk {job.desk} is gone"
         if job.result is None:
             return Record(job=job, exit_status=None, why=gone)
@@ -276,10 +276,10 @@ def _unreadable(job: Job, seen: SeenJob) -> Start | None:
 def leave_machine(
     job: Job, seen: SeenJob, machine: Instance, decision: Decision, offers: tuple[Offer, ...]
 ) -> Notify | Shift | Pause | None:
-    """What a decision means for a machine that works: ask for a checkpoint, then move. None: stay.
+    """Carry out a policy's decision on a working machine: ask for a checkpoint, then move. None: stay.
 
-    `offers`: where to, in order. What the job has been asked for stands at the desk, so whoever looks next
-    goes on.
+    `offers`: destinations, best first. The request for a checkpoint is recorded on the desk, so any process
+    can continue from there.
     """
     markets = {"on-demand": Market.ON_DEMAND, "spot": Market.SPOT}
     if markets.get(decision.action, machine.market) is machine.market or not offers or seen.over:
@@ -311,12 +311,12 @@ def interval_seconds(checkpoint_seconds: float, life_seconds: float) -> float:
 
 
 def life_seconds(seen: SeenJob, prior_seconds: float) -> float:
-    """How long a machine of this job lasts: what was seen, together with one life that is expected."""
+    """Mean lifetime of this job's machines: those observed, with `prior_seconds` as one more machine."""
     return (seen.seconds + prior_seconds) / max(1, seen.attempt)
 
 
 def advice(job: Job, seen: SeenJob) -> str:
-    """What should be said of a job's checkpoints while it runs, or ""."""
+    """A remark on a running job's checkpoints, or ""."""
     took = seen.median_checkpoint_seconds
     if job.checkpoint and took is None and seen.seconds > SILENT_SECONDS:
         lost = _span(seen.seconds - seen.seconds_before)

@@ -1,7 +1,7 @@
-"""Whether an instance type fits a wish: asked by `offers`, `up`, `plan` and every provider alike.
+"""Match instance types against a query: one rule for `offers`, `up`, `plan` and every provider.
 
-A wish is a row of conditions, each with the words in which it was given: that is how an empty answer can
-name the condition, or the two, that leave nothing.
+A query is a list of conditions, each with the words in which it was given, so that an empty answer can name
+the condition, or the two, that exclude everything.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class InstanceType(Value, frozen=True):
     vcpus: float = 0
     memory_gib: float = 0.0
     arch: str = "x86_64"
-    burstable: bool = False  # its vCPUs are full ones only for a while
-    scratch_gib: float = 0.0  # of disks that end with the run, and are in no image
-    accelerator: str = ""  # other chips than GPUs of NVIDIA: "Trainium", "Inferentia2"
+    burstable: bool = False  # its vCPUs run at full speed only for a while
+    scratch_gib: float = 0.0  # of instance-store disks, which are in no image
+    accelerator: str = ""  # chips that are not NVIDIA GPUs: "Trainium", "Inferentia2"
     accelerator_count: float = 0
 
     def offer(
@@ -50,7 +50,7 @@ class InstanceType(Value, frozen=True):
         source: str,
         why: str = "",
     ) -> Offer:
-        """This type, for sale at one place for one price."""
+        """An offer of this type at one place and price."""
         return Offer(
             provider=self.provider,
             region=region,
@@ -78,7 +78,7 @@ class Place(NamedTuple):
 
 
 class Query(Value, frozen=True):
-    """A wish in words, as the options of `hotdesk offers` take them. Empty means: no matter."""
+    """What is asked for, in the words of the options of `hotdesk offers`. Empty means: any."""
 
     types: tuple[str, ...] = ()  # instance types; * and ? match
     gpu: tuple[str, ...] = ()  # "L4", "A100:8", "A100-80GB", "none"; any of them
@@ -95,9 +95,9 @@ class Query(Value, frozen=True):
 
 
 class Condition(NamedTuple):
-    """One part of a wish. What is None does not matter to it."""
+    """One part of a query. None means: no restriction."""
 
-    words: str  # as it was asked: "--gpu L4"
+    words: str  # as it was given: "--gpu L4"
     hardware: Callable[[InstanceType], bool] | None = None
     place: Callable[[Place], bool] | None = None
     market: Market | None = None
@@ -105,7 +105,7 @@ class Condition(NamedTuple):
 
 
 def fits(wish: Query | Sequence[Condition], kind: InstanceType) -> bool:
-    """Whether a type is the hardware that is wished for. Raises `Usage` for words that cannot be read."""
+    """Whether a type is the hardware asked for. Raises `Usage` for words that cannot be read."""
     wished = conditions(wish) if isinstance(wish, Query) else wish
     return all(condition.hardware is None or condition.hardware(kind) for condition in wished)
 
@@ -113,7 +113,7 @@ def fits(wish: Query | Sequence[Condition], kind: InstanceType) -> bool:
 def sold_there(
     wish: Query | Sequence[Condition], place: Place, market: Market, usd_per_hour: float = 0.0
 ) -> bool:
-    """Whether what is sold at that place, in that market and for that price, is where it is wished for."""
+    """Whether a place, market and price (US dollars an hour) match the query."""
     return all(
         (condition.place is None or condition.place(place))
         and condition.market in {None, market}
@@ -123,10 +123,9 @@ def sold_there(
 
 
 def wish(want: Want, *, owned: bool = False) -> Query:
-    """What a desk wants, as a query. Who names no hardware wants a machine without a GPU.
+    """A desk's `Want` as a query. If it names no hardware, the machine must have no GPU.
 
-    A computer that is `owned` already has what it has: there its GPU is no matter to who names none, and more
-    of them than were asked for are no fault.
+    On a computer that is `owned` a GPU, or more GPUs than were asked for, do no harm.
     """
     some = want.instance_type or want.gpu or want.gpu_count or owned
     count = f"{want.gpu_count:g}" if want.gpu_count else ""
@@ -142,7 +141,7 @@ def wish(want: Want, *, owned: bool = False) -> Query:
 
 
 def conditions(query: Query) -> list[Condition]:
-    """A wish, part by part. Raises `Usage` for words that cannot be read."""
+    """The parts of a query. Raises `Usage` for words that cannot be read."""
     found: list[Condition] = []
     if provider := query.provider:
         found.append(Condition(f"--provider {provider}", place=lambda place: place.provider == provider))
@@ -150,7 +149,7 @@ def conditions(query: Query) -> list[Condition]:
         found.append(Condition(" ".join(query.types), hardware=lambda kind: is_named(query.types, kind)))
     if query.gpu:
         wishes = [read_gpu(name) for text in query.gpu for name in text.split(",") if name.strip()]
-        sliced = bool(query.gpus or query.types)  # who says how many, or names the type, knows what it is
+        sliced = bool(query.gpus or query.types)  # with a count or a type, a slice is asked for knowingly
         found.append(
             Condition(
                 " ".join(f"--gpu {name}" for name in query.gpu),
@@ -176,7 +175,7 @@ def conditions(query: Query) -> list[Condition]:
             )
         )
     if zone := query.zone:
-        # a price for a whole region is one for its zones as well
+        # a price for a whole region holds for its zones as well
         found.append(
             Condition(
                 f"--zone {zone}",
@@ -191,7 +190,7 @@ def conditions(query: Query) -> list[Condition]:
 
 
 def is_like(patterns: Collection[str], name: str) -> bool:
-    """Whether a name, of a region or a type, is one of these; * and ? match."""
+    """Whether the name of a region or type matches one of these patterns (* and ?)."""
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
@@ -203,21 +202,21 @@ def is_named(types: Collection[str], kind: InstanceType) -> bool:
 
 
 class GpuWish(NamedTuple):
-    """`--gpu A100-80GB:8`, read."""
+    """`--gpu A100-80GB:8`, parsed."""
 
-    said: str  # the name, without how many
-    number: int | float  # 0: no matter, but whole ones
+    said: str  # the name, without the count
+    number: int | float  # 0: any number of whole ones
 
     @property
     def is_none(self) -> bool:
         return self.said.lower() in NO_GPU
 
     def is_model(self, gpu: str) -> bool:
-        """Whether a GPU's name means this one, whatever its memory."""
+        """Whether a GPU's name means this model, whatever its memory."""
         return bool(gpu) and is_same_model(self.said, gpu)
 
     def fits(self, kind: InstanceType, *, sliced: bool = False) -> bool:
-        """A slice of a GPU fits who asks for so much of one; where it is `sliced`, whoever names the GPU."""
+        """Whether a type has this GPU. A slice fits only a count of that size, unless `sliced` allows any."""
         if self.is_none:
             return not kind.gpu and not kind.accelerator
         if not self.is_model(kind.gpu):
@@ -232,7 +231,7 @@ class GpuWish(NamedTuple):
 
 
 def read_gpu(text: str) -> GpuWish:
-    """`L4`, `A100:8`, `L4:0.5`. Raises `Usage` for a count that is none."""
+    """Parse `L4`, `A100:8`, `L4:0.5`. Raises `Usage` for an invalid count."""
     name, _, count = text.strip().partition(":")
     if count and not (re.fullmatch(r"\d+(\.\d+)?", count) and float(count) > 0):
         raise Usage(f"{text!r} is not a GPU.", "It is written as a name, or NAME:COUNT.", f"--gpu {name}:2")
@@ -241,7 +240,7 @@ def read_gpu(text: str) -> GpuWish:
 
 
 def _gpu_memory(kind: InstanceType) -> tuple[float, float]:
-    """What is sold as 24 GB counts as 24, and not as 25 either."""
+    """The range that matches: what is sold as 24 GB counts as 24, but not as 25."""
     return kind.gpu_memory_gib, kind.gpu_memory_gib / SOLD_AS
 
 
@@ -249,7 +248,7 @@ def _gpu_memory(kind: InstanceType) -> tuple[float, float]:
 
 
 def _ranged(option: str, words: str, value: Callable[[InstanceType], tuple[float, float]]) -> Condition:
-    """`value`: the least and the most that a type counts as."""
+    """`value`: the lowest and highest number that a type counts as."""
     low, high = span_of(words, option)
 
     def within(kind: InstanceType) -> bool:
@@ -260,7 +259,7 @@ def _ranged(option: str, words: str, value: Callable[[InstanceType], tuple[float
 
 
 def span_of(words: str, option: str) -> tuple[float, float]:
-    """`24..`, `..8`, `1..4` and `4` as the lowest and highest that fit. Raises `Usage` for anything else."""
+    """Parse `24..`, `..8`, `1..4` or `4` to (lowest, highest). Raises `Usage` for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)?(\.\.)?(\d+(?:\.\d+)?)?", words.strip())
     if not match or not (match[1] or match[3]) or (match[1] and match[3] and not match[2]):
         raise Usage(f"{option} {words!r} cannot be read.", "It is a number or a range.", f"{option} 4..16")
@@ -274,7 +273,7 @@ def span_of(words: str, option: str) -> tuple[float, float]:
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three known names, the likeliest first; what begins alike counts as near."""
+    """Up to three similar known names, the most similar first; a common prefix counts as similar."""
     from difflib import get_close_matches
 
     lower = {other.lower(): other for other in known}

@@ -1,4 +1,4 @@
-"""What the core asks of the world. Everything that can wait, fail or cost money stands behind these."""
+"""Interfaces to the outside world: everything that can wait, fail or cost money is behind one of these."""
 
 from __future__ import annotations
 
@@ -14,38 +14,37 @@ from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
 class Provider(Protocol):
     """A cloud, in a handful of methods under three laws.
 
-    1. **It returns at once.** Long work goes on by itself and shows in the survey. Waiting is a step.
-    2. **Twice is once.** The same arguments have one effect, however often they are sent.
+    1. **It returns at once.** Long work continues on its own and shows in the survey. Waiting is a step.
+    2. **It is idempotent.** The same arguments have one effect, however often they are sent.
     3. **It is discoverable.** Name and tags go in the creating call: a survey finds it even if the
        answer was lost.
 
-    A definite no is `raise Refused(kind, …)` and means that nothing was changed. Any other exception
-    means that the outcome is unknown.
+    `Refused` is a definite no: nothing was changed. Any other exception means that the outcome is unknown.
     """
 
     name: str
 
     def offers(self, want: Want) -> Sequence[Offer]:
-        """Rows that fit, best first, each with `why` it is there. Empty when nothing fits.
+        """Offers that fit, best first, each with `why` it was chosen. Empty if nothing fits.
 
-        May refuse (bad-request) a type or a region that does not exist, to name the nearest that do.
+        May refuse (bad-request) a type or a region that does not exist, naming the nearest that do.
         """
         ...
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
-        """Everything with our tag, with what it costs."""
+        """Everything with our tag, with its price."""
         ...
 
     def launch(self, order: LaunchOrder) -> str:
-        """A machine of exactly this order; its id. The free things it needs are ensured on the way."""
+        """Launch exactly this order and return the machine's id. Ensures the free resources it needs."""
         ...
 
     def power(self, instance_id: str, on: bool) -> None:
-        """Start or stop a machine that stays."""
+        """Start or stop a machine and keep it."""
         ...
 
     def bake(self, order: BakeOrder) -> str:
-        """An image from a stopped machine, or from the disk of one that is gone; its id."""
+        """Take an image of a stopped machine, or of the disk of a terminated one; return its id."""
         ...
 
     def verify(self, image_id: str) -> None:
@@ -53,14 +52,14 @@ class Provider(Protocol):
         ...
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        """The image in another region; the copy's id.
+        """Copy the image to another region and return the copy's id.
 
-        A copy keeps its original's generation, source and `taken_at`: it has the same work, not newer.
+        A copy keeps its original's generation, source and `taken_at`: its work is the same, not newer.
         """
         ...
 
     def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
-        """Of any kind; what is already absent is success. `keep_disk` leaves a machine's disk behind."""
+        """Delete a resource of any kind; absence is success. `keep_disk` leaves a machine's disk behind."""
         ...
 
     def access(self, instance: Instance) -> Access:
@@ -94,7 +93,7 @@ class Shared(Protocol):
     def report(self, machine_id: str) -> None:
         """Tag a machine as reported to a user: it shows as `reported`, and no longer as `doomed`.
 
-        (Whoever asked for its end has changed their mind.)
+        (Its owner asked for it again after asking to delete it.)
         """
         ...
 
@@ -142,66 +141,66 @@ class Biller(Protocol):
 
 @runtime_checkable
 class Sweeper(Protocol):
-    """What a provider can do besides in whose cloud more may be left than a survey reads."""
+    """Optional: for a cloud where more may be left over than a survey reads."""
 
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
-        """What no desk needs and no survey shows, in every region; and the regions that did not answer."""
+        """Orphaned resources that no survey shows, in every region; and the regions that did not answer."""
         ...
 
 
 @runtime_checkable
 class Retainer(Protocol):
-    """What a provider can do besides whose cloud may keep, and bill, what was deleted."""
+    """Optional: for a cloud that may keep, and bill, deleted resources."""
 
     def retained(self, ids: Collection[str], *, everywhere: bool) -> tuple[list[Retained], list[str]]:
-        """What is kept of things of these ids, and regions that do not tell.
+        """Which of these ids are retained, and regions that did not answer.
 
-        `everywhere`: in all regions, and also what is ours by its name.
+        `everywhere`: in all regions, including resources that are ours by their name.
         """
         ...
 
 
 class KeyFiles(Value, frozen=True):
-    """The keys of one desk, as this computer has them."""
+    """The key files of one desk on this computer."""
 
     desk: str
-    public: str = ""  # "ssh-ed25519 AAAA…"; "" when there is none
-    private: bool = False  # whether the half that opens anything is here
+    public: str = ""  # "ssh-ed25519 AAAA…"; "" if there is none
+    private: bool = False  # whether the private key is here
 
 
 @runtime_checkable
 class Examiner(Protocol):
-    """What a provider can do besides that has an account which may be in order or not."""
+    """Optional: checks the cloud account for `hotdesk doctor`."""
 
     def examine(
         self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
     ) -> Iterable[Finding]:
-        """What is wrong with the account for these desks. It changes nothing."""
+        """Problems of the account that concern these desks. Changes nothing."""
         ...
 
 
 @runtime_checkable
 class Opener(Protocol):
-    """What a provider may also do: let others reach a desk's Jupyter without a tunnel."""
+    """Optional: public access to a desk's Jupyter without a tunnel."""
 
     def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
-        """Let this computer's address (`caller`) and these ranges reach this one machine's Jupyter.
+        """Let this computer's address (`caller`) and these ranges reach this machine's Jupyter.
 
-        What this computer let in besides is taken back; what others did stays. Who is let in, as ranges.
-        May refuse.
+        Replaces what this computer allowed before; what other computers allowed stays. Returns all allowed
+        ranges. May refuse.
         """
         ...
 
     def close_notebook(self, instance: Instance) -> None:
-        """Let nobody reach this machine's Jupyter, whoever let them in. May refuse."""
+        """Revoke all public access to this machine's Jupyter, whoever allowed it. May refuse."""
         ...
 
     def opened_for_all(self) -> Sequence[str]:
-        """Regions where an older hotdesk at this computer opened all desks at once, as last surveyed."""
+        """Regions where an older hotdesk on this computer used one rule for all desks, as last surveyed."""
         ...
 
     def close_for_all(self, region: str) -> None:
-        """Take that back. May refuse."""
+        """Remove that rule. May refuse."""
         ...
 
 
@@ -221,7 +220,7 @@ class Access(Value, frozen=True):
 
 
 class Cache(Protocol):
-    """Where answers that change seldom are kept between processes: bytes by key, with when they were kept."""
+    """A cache shared by processes, for answers that seldom change: bytes by key, with the time of storing."""
 
     def cached(self, key: str) -> tuple[float, bytes] | None: ...
 
@@ -229,26 +228,26 @@ class Cache(Protocol):
 
 
 class Keys(Value, frozen=True):
-    """A desk's keys, as files of this computer that only their owner can read."""
+    """A desk's keys: files on this computer that only their owner can read."""
 
     desk: str
     alias: str  # the name under which `known_hosts_path` holds the host key
-    user_key_path: str  # its public half lies beside it, as `.pub`
+    user_key_path: str  # the public key is beside it, as `.pub`
     host_key_path: str  # likewise
     known_hosts_path: str
-    password_path: str  # the notebook's password, to be read by its owner
-    password_hash_path: str  # what a Jupyter server is given instead
+    password_path: str  # the notebook's password, for its owner
+    password_hash_path: str  # its hash, for the Jupyter server
 
 
 class KeyRing(Protocol):
     def __call__(self, desk: str) -> Keys:
-        """The desk's keys, made now if they are not there yet."""
+        """The desk's keys; created if missing."""
         ...
 
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since the epoch, by this computer."""
+        """Seconds since the epoch, by this computer's clock."""
         ...
 
     def sleep(self, seconds: float) -> None: ...
@@ -256,5 +255,5 @@ class Clock(Protocol):
 
 class Prover(Protocol):
     def __call__(self, access: Access) -> None:
-        """Log in and get an answer from Jupyter, or `raise Refused(Kind.NOT_READY, what is missing)`."""
+        """Log in and get an answer from Jupyter. Raises `Refused` (not-ready) with what is missing."""
         ...

@@ -1,7 +1,7 @@
 """The verbs: each step is one call to a provider, or a wait, or a question, and says why it is taken.
 
-A step is a value, and what is written into the journal *before* it is taken. `key` names its effect:
-two steps of one key are the same request, so doing it twice must be doing it once.
+A step is a value that is written into the journal *before* it is taken. `key` names its effect: two steps
+with the same key are the same request, and must be idempotent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _digest(value: object) -> str:
 
 
 class LaunchOrder(Value, frozen=True):
-    """Exactly one machine. Equal orders have equal names and tokens, and no others have."""
+    """Exactly one machine. Only equal orders have equal names and tokens."""
 
     desk: str
     born: float  # the desk's creation: an earlier desk of this name used other tokens
@@ -34,7 +34,7 @@ class LaunchOrder(Value, frozen=True):
 
     @property
     def token(self) -> str:
-        """What makes a repeated request the same request (24 hex digits; EC2 allows 64 characters)."""
+        """The idempotency token (24 hex digits; EC2 allows 64 characters)."""
         place = self.offer
         return _digest(
             (self.desk, self.born, self.generation, self.attempt, place.key, place.region, place.zone,
@@ -48,7 +48,7 @@ class LaunchOrder(Value, frozen=True):
 
 
 class BakeOrder(Value, frozen=True):
-    """One image of one machine's or disk's present content."""
+    """One image of the present content of a machine or disk."""
 
     desk: str
     born: float
@@ -64,7 +64,7 @@ class BakeOrder(Value, frozen=True):
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str.lower):
-    """What the journal says of a desk: a step in its cloud, or something that happened there."""
+    """What a journal row is about: a step in a desk's cloud, or an event on the desk."""
 
     why: str
 
@@ -74,7 +74,7 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str
 
 
 class Step(Noted, frozen=True, kw_only=True, tag=str.lower):
-    #: Whether it changes something in the cloud, and so must stand in the journal before it is taken.
+    #: Whether it changes something in the cloud, and so must be journaled before it is taken.
     acts: ClassVar[bool] = True
 
 
@@ -88,9 +88,9 @@ class Launch(Step, frozen=True, kw_only=True):
 
 class Start(Step, frozen=True, kw_only=True):
     id: str
-    started_at: float  # the start before this one: each waking is another effect
-    usd_per_hour: float = 0.0  # what it costs from then on
-    ran_seconds: float | None = None  # from then until it was off, where the cloud tells
+    started_at: float  # the start before this one: each start is another effect
+    usd_per_hour: float = 0.0  # its price from then on
+    ran_seconds: float | None = None  # length of the run before, if the cloud reports it
 
     @property
     def key(self) -> str:
@@ -107,7 +107,7 @@ class Stop(Step, frozen=True, kw_only=True):
 
 
 class Retype(Step, frozen=True, kw_only=True):
-    """Give a machine that is off the type of an offer in its own zone; its disk stays where it is."""
+    """Change a stopped machine to the type of an offer in its own zone; its disk stays."""
 
     id: str
     started_at: float
@@ -138,8 +138,8 @@ class Verify(Step, frozen=True, kw_only=True):
 
 class Copy(Step, frozen=True, kw_only=True):
     id: str  # an image
-    region: str  # where a copy shall be
-    name: str  # another for each attempt: a cloud answers the same request with what it made then
+    region: str  # the destination
+    name: str  # new for each attempt: a cloud answers a repeated request with what it made first
 
     @property
     def key(self) -> str:
@@ -147,16 +147,16 @@ class Copy(Step, frozen=True, kw_only=True):
 
 
 class Delete(Step, frozen=True, kw_only=True):
-    """End a machine, delete a disk, an image or a leftover."""
+    """Terminate a machine, or delete a disk, an image or a leftover."""
 
     id: str
     keep_disk: bool = False  # of a machine: its disk holds the only copy of the work
-    usd_per_month: float = 0.0  # what it has cost until then: the bill's last word on it
-    ran_seconds: float | None = None  # of a machine that is off: see Start
+    usd_per_month: float = 0.0  # its price until then, for the bill
+    ran_seconds: float | None = None  # of a stopped machine: see Start
     kind: str = ""  # machine | disk | image | …: an id alone does not tell
-    of: str = ""  # the machine that left a disk, where the cloud still tells
-    started_at: float | None = None  # of a machine that is saved: it goes only if that is its last start
-    for_good: bool = False  # no other computer shall miss it: the desk shall be gone, or nobody ever used it
+    of: str = ""  # the machine that a disk belonged to, if the cloud still reports it
+    started_at: float | None = None  # of a saved machine: it is deleted only if that is its last start
+    for_good: bool = False  # other computers need not ask about it: its owner wants it gone, or never used it
 
     @property
     def key(self) -> str:
@@ -179,9 +179,9 @@ class Prove(Step, frozen=True, kw_only=True):
 
 
 class Leave(Step, frozen=True, kw_only=True):
-    """The machine ended itself, or was turned off elsewhere: from now on the desk is wanted parked (or off).
+    """Change the desk's goal to parked or stopped: its machine ended itself, or was stopped elsewhere.
 
-    A change of the desk's row, and of nothing in the cloud.
+    Changes only the desk's row, nothing in the cloud.
     """
 
     id: str
@@ -195,7 +195,7 @@ class Leave(Step, frozen=True, kw_only=True):
 
 
 class Begin(Noted, frozen=True, kw_only=True):
-    """Begin one attempt of a job at the desk."""
+    """Begin one attempt of a job on the desk."""
 
     id: str  # of the job
     attempt: int
@@ -206,14 +206,14 @@ class Begin(Noted, frozen=True, kw_only=True):
 
 
 class Move(Noted, frozen=True, kw_only=True):
-    """A job goes on on another machine, although this one works: a change of the desk's row.
+    """Move a job to another machine, although this one works: a change of the desk's row.
 
-    What follows from it (saving, launching) are steps of their own.
+    Saving and launching follow as steps of their own.
     """
 
     id: str  # of the job
-    generation: int  # that the desk's machine has to be of from now on
-    to: str  # the offer that comes first now
+    generation: int  # the least generation of the desk's machine from now on
+    to: str  # the best offer
 
     @property
     def key(self) -> str:
@@ -221,9 +221,9 @@ class Move(Noted, frozen=True, kw_only=True):
 
 
 class Told(Noted, frozen=True, kw_only=True):
-    """Something that happened at the desk while nobody here looked; `why` says what. Nothing is done."""
+    """An event that the desk recorded while it was not being watched; `why` says what. Nothing is done."""
 
-    id: str  # of the event, as the desk named it
+    id: str  # of the event, given by the desk
     at: float  # the desk's clock
 
     @property
@@ -242,25 +242,25 @@ class Wait(Step, frozen=True, kw_only=True):
 
 
 class Ask(Step, frozen=True, kw_only=True):
-    """Stop here: only a person may choose. `why` says what the choice is about."""
+    """Stop here: a person must choose. `why` says what the choice is about."""
 
     acts: ClassVar[bool] = False
     what: str
     fix: str
-    kind: Kind | None = None  # the refusal behind it, where there is one
-    ids: tuple[str, ...] = ()  # of what the choice is about
-    unsure: bool = False  # it rests on a look that may be behind: asked once it stands for the listing's lag
+    kind: Kind | None = None  # of the refusal behind it, if any
+    ids: tuple[str, ...] = ()  # of the resources that the choice is about
+    unsure: bool = False  # the survey may be stale: ask only once this has held for the listing's lag
 
     @property
     def key(self) -> str:
         return "ask"
 
 
-#: What is taken in a cloud, one call each; a change of the desk's row is one too.
+#: Steps that are journaled: one call to a cloud each, or a change of the desk's row.
 Act = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave
-#: What a planner answers.
+#: What the planner returns.
 AnyStep = Act | Wait | Ask
-#: What happens at a desk, and is only written down: what its jobs do, and what it tells.
+#: Events on a desk that are only journaled: what its jobs do, and what it reports.
 Event = Begin | Move | Told
 #: What a line of the journal is about.
 Entry = Act | Event
@@ -285,12 +285,12 @@ class Refusal(_Ended, frozen=True, tag="refused"):
     kind: Kind | None = None
     message: str = ""
     fix: str = ""
-    until: float = 0.0  # it is believed until then, and nothing is asked before (our clock)
-    scope: Scope | None = None  # of a refused launch: every offer that it is said of
+    until: float = 0.0  # valid until then: the same is not asked again before (our clock)
+    scope: Scope | None = None  # of a refused launch: which offers it applies to
 
     @property
     def of_offer(self) -> bool:
-        """Whether it speaks of an offer, so that another one may well succeed."""
+        """Whether it concerns an offer, so that another one may well succeed."""
         return self.kind in OFFER_KINDS or self.scope is not None
 
 
@@ -298,7 +298,7 @@ class Unsure(_Ended, frozen=True, tag="unknown"):
     """The request may or may not have had its effect."""
 
     message: str = ""
-    kind: Kind | None = None  # throttled: the cloud is to be left alone
+    kind: Kind | None = None  # throttled: back off …
     until: float = 0.0  # … until then (our clock)
 
 
@@ -306,7 +306,7 @@ Outcome = Done | Refusal | Unsure
 
 
 class Row(Value, frozen=True):
-    """One line of the journal: what was begun or told, and, once known, how it ended."""
+    """One row of the journal: what was begun or reported, and, once known, how it ended."""
 
     id: int
     desk: str
@@ -321,7 +321,7 @@ class Row(Value, frozen=True):
 
     @property
     def made(self) -> str:
-        """The id of what was made; "" for nothing, and while that is not known."""
+        """The id of what was made; "" if nothing was, or it is not known."""
         return self.outcome.id if isinstance(self.outcome, Done) else ""
 
     @property
@@ -334,10 +334,10 @@ class Row(Value, frozen=True):
 
     @property
     def unsure(self) -> bool:
-        """Begun, and never known to have ended or failed: something of its name may exist."""
+        """Whether its outcome is unknown: something of its name may exist."""
         return self.outcome is None or isinstance(self.outcome, Unsure)
 
     @property
     def said(self) -> str:
-        """What was answered; "" where it was done, or is not known."""
+        """The cloud's answer; "" if it was done, or is not known."""
         return "" if self.outcome is None or isinstance(self.outcome, Done) else self.outcome.message

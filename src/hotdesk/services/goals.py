@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,14 +21,11 @@ if TYPE_CHECKING:
     from hotdesk.config import Config
 
 
-@dataclass(kw_only=True, eq=False)
 class Goals:
     """What desks are wanted to be, by what is asked, what hotdesk.toml says and what can be had."""
 
-    store: Store
-    clock: Clock
-    clouds: Clouds
-    config: Config
+    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds, config: Config) -> None:
+        self.store, self.clock, self.clouds, self.config = store, clock, clouds, config
 
     def only(self, otherwise: str | None = None) -> str:
         """The name that is meant when none is given: the only desk there is.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotdesk.core.clouds import cloud
@@ -19,14 +18,12 @@ if TYPE_CHECKING:
     from hotdesk.core.ports import Access, Clock
 
 
-@dataclass(kw_only=True, eq=False)
 class GuestEvents:
     """Listens to desks' agents. `on_row` hears of what goes into the journal."""
 
-    store: Store
-    clock: Clock
-    on_row: Callable[[Row], None]
-    _heard: dict[str, guest_agent.Report] = field(default_factory=dict, init=False)  # what agents said last
+    def __init__(self, *, store: Store, clock: Clock, on_row: Callable[[Row], None]) -> None:
+        self.store, self.clock, self.on_row = store, clock, on_row
+        self._heard: dict[str, guest_agent.Report] = {}  # what each desk's agent said last
 
     def remarks(self, desk: Desk, gpu: str, reach: Callable[[Desk], Access]) -> tuple[Remark, ...]:
         """What a desk that runs says of itself.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -18,23 +17,28 @@ from hotdesk.services.work import go_on_with_jobs
 from hotdesk.state.store import Store
 
 
-@dataclass(kw_only=True, eq=False)
 class Pursuit:
     """Makes desks what they are wanted to be. `on_busy` hears who else is at a desk that is waited for."""
 
-    store: Store
-    clouds: Clouds
-    reconciler: Reconciler
-    billing: Billing
-    views: Views
-    on_busy: Callable[[str, str], None]
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clouds: Clouds,
+        reconciler: Reconciler,
+        billing: Billing,
+        views: Views,
+        on_busy: Callable[[str, str], None],
+    ) -> None:
+        self.store, self.clouds, self.reconciler = store, clouds, reconciler
+        self.billing, self.views, self.on_busy = billing, views, on_busy
 
     def pursue(self, desk: Desk) -> View:
         """Write a wish down, then act on it until it is so. Raises what stops it; the goal stands."""
         if desk.goal is Goal.RUNNING and self.billing.launches(desk):
             desk = self.billing.within_budget(desk)
         old = self.store.find(desk.name)
-        changed = old is None or not old.wishes_as(desk)
+        changed = old is None or (old != desk and old.wish != desk.wish)
         if changed:
             self.store.put(desk)
         try:
@@ -53,7 +57,7 @@ class Pursuit:
 
     def _settle(self, desk: Desk, changed: bool) -> View:
         current = self.store.find(desk.name)
-        if current is not None and not current.wishes_as(desk):
+        if current is not None and current != desk and current.wish != desk.wish:
             raise Busy(
                 f"The goal of {desk.name} is now: {current.goal}.",
                 "Another command changed it while this one was waiting.",

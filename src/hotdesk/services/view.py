@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -43,7 +42,6 @@ class View(Value, frozen=True):
     market: str = ""
     gpu: str = ""
     usd_per_hour: float = 0.0
-    charged_while_off: bool = False  # whether that is charged although the machine is off
     price_time: float | None = None  # when that was so, where its cloud did not tell it
     usd_per_month: float = 0.0  # of disks and images
     cost_usd: float = 0.0  # of its machines, so far
@@ -86,7 +84,6 @@ def view_of(
     machine, image = seen.live, seen.newest
     stored: list[Disk | Image] = [*seen.disks, *seen.images]
     stored += [t for t in seen.strays if not isinstance(t, Instance)]
-    charged = machine if machine and (powered(machine) or machine.charged_while_off) else None
     return View(
         name=desk.name,
         goal=desk.goal,
@@ -97,9 +94,8 @@ def view_of(
         instance_type=machine.instance_type if machine else "",
         market=machine.market if machine else "",
         gpu=machine.gpu if machine else "",
-        usd_per_hour=charged.usd_per_hour if charged else 0.0,
-        charged_while_off=bool(charged and not powered(charged)),
-        price_time=charged.price_time if charged else None,
+        usd_per_hour=machine.usd_per_hour if machine and powered(machine) else 0.0,
+        price_time=machine.price_time if machine and powered(machine) else None,
         usd_per_month=sum(thing.usd_per_month for thing in stored),
         cost_usd=cost_usd,
         notebook=f"http://127.0.0.1:{access.notebook_port}/lab" if access and access.notebook_here else "",
@@ -150,14 +146,11 @@ def _ssh_line(access: Access) -> str:
         return ""
 
 
-@dataclass(kw_only=True, eq=False)
 class Views:
     """Looks at desks, and says what is to be said of each."""
 
-    store: Store
-    clock: Clock
-    clouds: Clouds
-    _reached: dict[str, Access] = field(default_factory=dict, init=False)  # by desk, at the last look
+    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds) -> None:
+        self.store, self.clock, self.clouds = store, clock, clouds
 
     def of(self, desk: Desk, seen: Seen) -> View:
         """A desk by what is seen of it."""
@@ -167,10 +160,6 @@ class Views:
         if machine is not None and machine.phase is Phase.READY:
             with contextlib.suppress(HotdeskError, Refused, OSError):  # it went away between two looks
                 access = self.clouds.provider(desk.provider).access(machine)
-        if access:
-            self._reached[desk.name] = access
-        else:
-            self._reached.pop(desk.name, None)
         seen = own(desk, seen, past)
         return view_of(
             desk,
@@ -197,10 +186,6 @@ class Views:
             for name, seen in sorted(by_desk.items())
             if name not in names and (desk := adoptable(name, seen, provider, now))
         ]
-
-    def proven(self, desk: Desk) -> Access:
-        """How to reach a desk that a verb has just brought up, without another look. Raises as `access`."""
-        return self._reached.get(desk.name) or self.access(desk)
 
     def access(self, desk: Desk) -> Access:
         """How to reach a desk that runs. Raises `NeedsDecision` when it does not run, saying what would."""
@@ -232,5 +217,4 @@ class Views:
         from hotdesk.core.billing.charges import compute_usd
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
-        off = [s for s in self.store.sighted(desk.name) if s.charged_while_off and s.first >= desk.created_at]
-        return compute_usd(rows, self.clock.now(), running, off)
+        return compute_usd(rows, self.clock.now(), running)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
     from hotdesk.connect.at_work import AtWork
 
 
-@dataclass(kw_only=True, eq=False)
 class Work:
     """Asks desks what works there. `reach` says how to reach one that runs."""
 
-    store: Store
-    clouds: Clouds
-    reach: Callable[[Desk], Access]
+    def __init__(self, *, store: Store, clouds: Clouds, reach: Callable[[Desk], Access]) -> None:
+        self.store, self.clouds, self.reach = store, clouds, reach
 
     def at_stake(self, desk: Desk) -> list[str]:
         """What would be lost with a desk's machine, in words: it lies on disks that are in no image."""

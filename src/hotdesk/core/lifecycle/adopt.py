@@ -1,4 +1,4 @@
-"""Desks that are seen and that this computer has no row of: what their rows would be."""
+"""Build rows for desks that exist in a cloud but are unknown to this computer."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hotdesk.core.model import Desk, Goal, Instance, Phase, Seen, is_name
 
 
 def adoptable(name: str, seen: Seen, provider: str, now: float) -> Desk | None:
-    """The row that this computer would have of a desk that it sees and has no row of.
+    """The row for a desk that was seen but has none here; None if it has no resources or an invalid name.
 
-    Its goal is what its owner last wanted, as far as can be seen; in doubt, what launches nothing.
+    Its goal is what its owner last wanted, as far as can be seen; in doubt, a goal that launches nothing.
     """
     something = seen.machines or seen.disks or seen.images
     if not something or not is_name(name):

@@ -1,13 +1,13 @@
-"""Which copy holds whose work: by descent, never by counting.
+"""Which copies hold which work, decided by descent, never by generation numbers.
 
-Every machine carries its *line*: the saves that it comes from, each as the machine that was saved and that
-machine's start (`mark`). An image carries the line of its machine, and is itself the next mark. So one thing
-holds the work of another exactly if the other is on its line, whatever generation either has: a number does
-not tell a desk that went on from one that was begun anew with --fresh, or made under the same name by a
-computer that did not see the first.
+Every machine carries its *line*: the saves that it descends from, each as the machine that was saved and
+that machine's start (`mark`). An image carries the line of its machine, and is itself the next mark. So one
+copy holds the work of another exactly if the other is on its line. Generation numbers cannot tell a desk
+that was continued from one that was started anew with --fresh, or under the same name on a computer that did
+not see the first.
 
-Things from before lines were written down are followed by what they do say: the image that a machine was
-launched from, the machine that an image shows. What is not known is not assumed: it is kept.
+For resources older than lines, the image that a machine was launched from and the machine that an image
+shows are used instead. If descent is unknown, both copies are kept.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from hotdesk.core.steps import Prove
 
 Holder = Instance | Disk | Image
 
-#: Kinds of leftovers that somebody's work may be in.
+#: Kinds of leftovers that may hold work.
 _HOLDING = frozenset({"snapshot", "disk"})
 
-#: Of a machine that has ended: no start of it can come after that.
+#: Later than any start: for a machine that has ended.
 FINAL = math.inf
 
 
 def key(name: str) -> str:
-    """What tells a machine from all others of its desk: the end of its name, or of its id."""
+    """The last part of a machine's name or id, which is unique within its desk."""
     return name.rpartition("-")[2]
 
 
 def mark(image: Image) -> str:
-    """An image as a step of the line of whatever is launched from it: its machine, and that one's start."""
+    """An image's entry in the line of a machine launched from it: its machine, and that machine's start."""
     return marked(image.machine or image.source_id, _shows(image))
 
 
@@ -59,16 +59,16 @@ def _parsed(line: Iterable[str] | None) -> dict[str, float]:
 
 
 def _shows(image: Image) -> float:
-    """The last start of its machine whose work is in an image."""
+    """The last start of the image's machine whose work it holds."""
     if image.final:
         return FINAL
     if image.started_at is not None:
         return image.started_at
-    return math.nextafter(image.taken_at, -math.inf)  # it does not say: whatever began before it was taken
+    return math.nextafter(image.taken_at, -math.inf)  # not recorded: any start before it was taken
 
 
 def _needs(thing: Holder | Leftover) -> float:
-    """The start of its machine up to which another must hold the work, to hold all of this."""
+    """The start of its machine up to which another copy must hold the work, to hold all of this one."""
     match thing:
         case Image(started_at=None):
             return _shows(thing)
@@ -79,7 +79,7 @@ def _needs(thing: Holder | Leftover) -> float:
 
 
 def _keys(thing: Holder | Leftover) -> frozenset[str]:
-    """By what a thing's machine may be called on another's line."""
+    """The keys under which a thing's machine may appear on another's line."""
     match thing:
         case Instance():
             known = [thing.name, thing.id]
@@ -93,7 +93,7 @@ def _keys(thing: Holder | Leftover) -> frozenset[str]:
 
 
 class Descent:
-    """What descends from what, in one look at a desk."""
+    """Descent among a desk's resources in one survey."""
 
     def __init__(self, seen: Seen) -> None:
         self._linear = seen.linear
@@ -103,7 +103,7 @@ class Descent:
         self._histories: dict[str, Mapping[str, float]] = {}
 
     def history(self, thing: Holder) -> Mapping[str, float]:
-        """Machines whose work is in it, each with the last start whose work that is."""
+        """Machines whose work it holds, each with the last start up to which it does."""
         if thing.id not in self._histories:
             self._histories[thing.id] = {}  # whatever tags say, nothing descends from itself
             own = thing.started_at if isinstance(thing, Instance) else FINAL
@@ -112,7 +112,7 @@ class Descent:
             parents = [thing.image_id, *([thing.source_id] if isinstance(thing, Image) else [])]
             for parent in (self._by_id[p] for p in parents if p in self._by_id):
                 if parent is not thing:
-                    # A machine goes on after it was saved; what is in the image is said by the image.
+                    # A machine may go on after it was saved: the image itself says up to which start.
                     skip = _keys(parent) if isinstance(parent, Instance | Disk) else frozenset[str]()
                     for machine, until in self.history(parent).items():
                         if machine not in skip:
@@ -124,18 +124,18 @@ class Descent:
         return self._histories[thing.id]
 
     def reaches(self, thing: Holder, earlier: Holder | Leftover) -> bool:
-        """Whether all the work of one thing is in another, as far as its line tells."""
+        """Whether `thing` holds all the work of `earlier`, as far as its line tells."""
         if self._linear and thing.generation != earlier.generation:
             return thing.generation > earlier.generation
         return self.holds_start(thing, _keys(earlier), _needs(earlier))
 
     def holds_start(self, thing: Holder, keys: Collection[str], started_at: float) -> bool:
-        """Whether it holds the work of a machine, by any of these names, up to that start."""
+        """Whether `thing` holds the work of a machine, under any of these keys, up to that start."""
         history = self.history(thing)
         return any(history.get(machine, -math.inf) >= started_at for machine in keys)
 
     def goes_on(self, thing: Holder, earlier: Holder) -> bool:
-        """Whether a thing has all the work of another, and more."""
+        """Whether `thing` holds all the work of `earlier`, and more."""
         return self.reaches(thing, earlier) and not self.reaches(earlier, thing)
 
     def related(self, one: Holder, other: Holder) -> bool:
@@ -143,27 +143,27 @@ class Descent:
 
 
 def holds(seen: Seen, image: Image | None, thing: Holder | Leftover) -> bool:
-    """Whether a verified image makes another copy of somebody's work needless."""
+    """Whether a verified image makes another copy of the work redundant."""
     return image is not None and image.verified and Descent(seen).reaches(image, thing)
 
 
 def holds_proven(seen: Seen, image: Image | None, proof: Prove) -> bool:
-    """Whether an image holds all that was done on the machine of a login."""
+    """Whether an image holds all the work of the machine that was logged into."""
     if image is None:
         return False
     if image.line is None and image.generation > proof.generation:
-        return True  # from before lines were written down: nothing is deleted for believing it
-    if seen.linear:  # one disk, whose images follow one another: also one whose machine is told no more
+        return True  # older than lines; nothing is deleted because of this answer
+    if seen.linear:  # images of one disk follow one another, even if the machine is no longer listed
         return (image.generation, image.taken_at) > (proof.generation, proof.started_at)
     keys = {key(part) for part in (proof.id, proof.name) if part}
     return Descent(seen).holds_start(image, keys, proof.started_at)
 
 
 def own(desk: Desk, seen: Seen, past: Past) -> Seen:
-    """What is seen of a desk without what belongs to another beginning under its name (`strays`).
+    """`seen` with resources of another beginning under the same name moved to `strays`.
 
-    The desk goes on from what this computer last worked on; one that knows none of it goes on from the only
-    end there is. Where there are several, they are `rivals`: only a person can choose.
+    The desk continues from what this computer last worked on. If this computer knows none of it, the desk
+    continues from the only end of a line; if there are several, they are `rivals` and a person must choose.
     """
     if seen.linear or seen.strays or seen.spares or seen.rivals:
         return seen
@@ -178,7 +178,7 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
     made = past.machines
     known = made | past.in_use
     if desk.goal is Goal.GONE:
-        # Whatever this computer has worked on goes, begun anew or not; where it knows nothing, everything.
+        # Delete whatever this computer has worked on, started anew or not; if it knows nothing, everything.
         chosen = [t for t in whole if descent.history(t).keys() & known] if known else whole
     elif len(groups) < 2:
         return seen
@@ -191,13 +191,13 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
         failed = thing.phase is Phase.FAILED and bool(_keys(thing) & made or not made)
         return failed or any(descent.related(thing, one) for one in chosen)
 
-    # Whose twins are is settled by the planner.
+    # The planner resolves two machines under one name.
     twins = seen.machines if len(seen.machines) > 1 and desk.goal is not Goal.GONE else ()
     strays = [t for t in things if t not in twins and not ours(t)]
     spares = [t for t in strays if isinstance(t, Disk) and made & _keys(t) and not _keys(t) & past.in_use]
     gone = {t.id for t in strays}
     kept = seen.leftovers
-    if desk.goal is Goal.GONE and known:  # nobody's snapshot goes but one of a machine that is told of here
+    if desk.goal is Goal.GONE and known:  # of snapshots, delete only those of machines known here
         mine = known.union(*(descent.history(t) for t in chosen))
         kept = tuple(t for t in kept if t.kind not in _HOLDING or _keys(t) & mine)
     return replace(
@@ -212,7 +212,7 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
 
 
 def machine_of(desk: Desk, seen: Seen, past: Past) -> Instance | None:
-    """The machine that a command for the desk is meant for: of several, one that this computer knows."""
+    """The machine that a command for the desk refers to; of several, one that this computer knows."""
     machines = own(desk, seen, past).machines
     known = [m for m in machines if m.id in past.proven] or [m for m in machines if past.made(m)]
     return max(known or machines, key=lambda i: (i.generation, i.started_at, i.id), default=None)
@@ -221,7 +221,7 @@ def machine_of(desk: Desk, seen: Seen, past: Past) -> Instance | None:
 def _chosen(
     desk: Desk, groups: list[list[Holder]], past: Past, descent: Descent, things: list[Holder]
 ) -> list[Holder] | None:
-    """The end that a desk goes on from; None where nobody can know."""
+    """The end that a desk continues from; None if it cannot be decided."""
     if desk.origin:
         named = [t for t in things if t.id == desk.origin]
         if named and (found := [g for g in groups if any(descent.reaches(t, named[0]) for t in g)]):
@@ -235,7 +235,7 @@ def _chosen(
 
 
 def described(thing: Instance | Disk | Image) -> str:
-    """A thing that holds work, in a few words: what it is and what it costs."""
+    """A short description of a resource that holds work: what it is and what it costs."""
     kind = {Instance: "machine", Disk: "disk", Image: "image"}[type(thing)]
     if isinstance(thing, Instance):
         return f"{kind} {thing.id}"

@@ -1,7 +1,7 @@
 """Per-desk index over the journal, for the planner's questions.
 
-`Past` is rebuilt from journal rows and never written by the planner. A row is added twice: when its step
-began, and again when it ended.
+`Past` is rebuilt from journal rows; the planner only reads it. A row is added twice: when its step began,
+and again when it ended.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from hotdesk.core.steps import (
     Verify,
 )
 
-#: Refusals that a person can mend at once.
+#: Refusals that a person can fix at once.
 _MENDED = frozenset({Kind.DENIED, Kind.BAD_REQUEST})
 
 
 class Past:
     def __init__(self, rows: Iterable[Row] = (), earlier: Callable[[], Iterable[Row]] = tuple) -> None:
-        """`earlier`: what was done for desks of this name before this one, which their owner let go.
+        """`earlier`: the rows of previous, deleted desks of this name.
 
-        It may be long, and is asked for only where a machine is seen that this desk did not make.
+        They may be many, and are read only if a machine is seen that this desk did not launch.
         """
         self.last: dict[str, Row] = {}  # by step key
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
         self.proof: Row | None = None  # the last proven login
-        self.made_at = 0.0  # when anything was last made, or asked for
+        self.made_at = 0.0  # when anything was last made or requested
         self.proven: set[str] = set()  # machines that were ever logged into
         self._recent: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
         self._begun: dict[str, dict[int, float]] = {}  # by step key: when each row was begun
         self._launches: dict[int, Row] = {}
         self._refusals: dict[str, Row] = {}  # by offer key
-        self._scopes: dict[Scope, Row] = {}  # of refusals that speak of more than one offer
+        self._scopes: dict[Scope, Row] = {}  # of refusals that apply to more than one offer
         self._too_busy: dict[int, Row] = {}  # rows that the cloud was too busy for
         self._answered: set[int] = set()  # rows with any other outcome
         self._earlier = earlier
@@ -54,7 +54,7 @@ class Past:
             self.add(row)
 
     def add(self, row: Row) -> None:
-        """Take in a row that was begun or has ended, in whatever order they come."""
+        """Add a row that was begun or has ended, in any order."""
         step, key = row.step, row.step.key
         self._recent[row.id] = row
         self._begun.setdefault(key, {})[row.id] = row.at
@@ -88,31 +88,31 @@ class Past:
 
     @property
     def _put_off(self) -> list[Row]:
-        """The latest rows, as far as the cloud was too busy for all of them; in whatever order they ended."""
+        """The latest rows that the cloud was too busy for, without any other answer since; in any order."""
         answered = max(self._answered, default=0) if self._too_busy else 0
         return [row for id_, row in self._too_busy.items() if id_ > answered]
 
     @property
     def put_off_times(self) -> int:
-        """How many steps in a row the cloud was too busy for, up to the last one that ended."""
+        """Number of consecutive steps that the cloud was too busy for, up to the last one that ended."""
         return len(self._put_off)
 
     def too_busy(self, since: float, now: float) -> Refusal | Unsure | None:
-        """The last answer since then, while it asks to be left alone for longer."""
+        """The last "too busy" answer since then, if its back-off time has not passed."""
         row = max(self._put_off, key=lambda r: r.id, default=None)
         if row is None or row.at < since or not isinstance(row.outcome, Refusal | Unsure):
             return None
         return row.outcome if row.outcome.until > now else None
 
     def undated(self, now: float) -> list[Row]:
-        """Steps whose end was never written down, or, by a clock that was set back since, is yet to come."""
+        """Steps without a recorded end, or with one in the future (the clock was set back since)."""
         return [r for r in self._recent.values() if r.ended_at is None or r.ended_at > now]
 
     def refusal(self, offer: Offer, now: float, since: float = 0.0) -> Refusal | None:
-        """Why this offer was refused, while that is still to be believed.
+        """Why this offer was refused, if the refusal is still valid.
 
-        What a person can mend at once (a permission, a network) is believed only if it was said since then:
-        whoever asks again has mended it.
+        Refusals that a person can fix at once (a permission, a network) count only since `since`: asking
+        again implies that the cause was fixed.
         """
         own = self._refusals.get(offer.key)
         for row in [*([own] if own else []), *(r for s, r in self._scopes.items() if s.covers(offer))]:
@@ -122,19 +122,19 @@ class Past:
         return None
 
     def refused(self, offers: Iterable[Offer], now: float, since: float = 0.0) -> dict[str, Refusal]:
-        """The refusals of these offers that are still to be believed, by offer key."""
+        """The refusals of these offers that are still valid, by offer key."""
         found = {offer.key: self.refusal(offer, now, since) for offer in offers}
         return {key: no for key, no in found.items() if no}
 
     def refusals(self, now: float) -> dict[str, Refusal]:
-        """What was refused lately, by the key of the offer that was asked for."""
+        """All refusals that are still valid, by the key of the refused offer."""
         known = {key: row.refusal for key, row in self._refusals.items()}
         return {key: no for key, no in known.items() if no and no.until > now}
 
     def begun(self, key: str, since: float) -> int:
         """How often a step of this key was begun since then; "start:ID" counts every start of a machine.
 
-        Without those for which the cloud was too busy: they say nothing about the step.
+        Attempts that the cloud was too busy for do not count: they say nothing about the step.
         """
         begun = self._begun.get(key, {})
         return sum(at >= since and id_ not in self._too_busy for id_, at in begun.items())
@@ -144,18 +144,18 @@ class Past:
         return key in self._begun
 
     def launched(self, since: float) -> int:
-        """How many machines were really launched since then."""
+        """Number of launches that succeeded since then."""
         return sum(row.at >= since and row.done for row in self._launches.values())
 
     def put_off(self, since: float) -> int:
-        """How many launches were refused since then, and since the last login, as too early."""
+        """Number of launches refused as not-ready since then and since the last login."""
         since = max(since, self.proof.at if self.proof else since)
         refusals = [row.refusal for row in self._launches.values() if row.at >= since]
         return sum(no is not None and no.kind is Kind.NOT_READY for no in refusals)
 
     @property
     def recent_machines(self) -> list[frozenset[str]]:
-        """The machines that were launched or logged into here, the latest first: how each may be called."""
+        """The machines that were launched or logged into here, latest first, each as its possible keys."""
         found: list[tuple[float, int, tuple[str, ...]]] = []
         for row in self._launches.values():
             if not row.refused and isinstance(row.step, Launch):
@@ -166,7 +166,7 @@ class Past:
 
     @property
     def machines(self) -> frozenset[str]:
-        """All machines that this journal ordered for the desk, by what tells them apart."""
+        """Keys of all machines that this journal ordered for the desk."""
         rows = [r for r in self._launches.values() if not r.refused and isinstance(r.step, Launch)]
         return frozenset[str]().union(
             *(_keys(r.step.order.name, r.made) for r in rows)  # type: ignore[union-attr]
@@ -174,18 +174,18 @@ class Past:
 
     @property
     def in_use(self) -> frozenset[str]:
-        """The machines that somebody was told of at this computer: what tells them from others."""
+        """Keys of the machines that were reported to a user on this computer."""
         return _keys(*self.proven)
 
     def made(self, instance: Instance) -> bool:
-        """Whether this journal ordered that machine: a name is one exact order."""
+        """Whether this journal ordered that machine: its name is unique to the order."""
         return any(
             isinstance(row.step, Launch) and row.step.order.name == instance.name
             for row in self._launches.values()
         )
 
     def let_go(self, instance: Instance) -> bool:
-        """Whether that machine was an earlier desk's of this name, which was deleted at this computer."""
+        """Whether that machine belonged to an earlier desk of this name that was deleted on this computer."""
         return instance.id in self._gone or instance.name in self._gone
 
     @cached_property
@@ -201,7 +201,7 @@ class Past:
         return frozenset(found)
 
     def powered(self, instance: Instance) -> bool:
-        """Whether this computer was the last to launch or start it, as far as the journal knows."""
+        """Whether the journal's last launch or start is of this machine."""
         step = self.power.step if self.power else None
         match step:
             case Launch(order=order):
@@ -213,9 +213,9 @@ class Past:
     def unsettled(self, seen: Seen, now: float) -> Row | None:
         """A step whose effect may exist although this survey does not show it.
 
-        A listing may lag behind a change by `seen.lag_seconds`; until then, or while the effect shows,
-        nothing may be concluded from its absence. (Two looks may be answered by two mirrors: what one
-        showed, the next may not.) `now` is from before the survey was taken.
+        A listing may lag behind a change by `seen.lag_seconds`; nothing may be concluded from absence before
+        that, even if an earlier survey showed the effect (the next may be answered by another replica).
+        `now` is from before the survey was taken.
         """
         lagging = None
         for row in list(self._recent.values()):
@@ -237,7 +237,7 @@ def _later(known: Row | None, row: Row) -> Row:
 
 
 def _longer(known: Row | None, row: Row) -> Row:
-    """Whichever refusal is to be believed for longer; of equals the later, in whatever order read."""
+    """The refusal that is valid for longer; of equals the later row, in any order."""
 
     def until(of: Row) -> tuple[float, int]:
         return (of.refusal.until if of.refusal else 0.0, of.id)
@@ -272,7 +272,7 @@ def _shows(row: Row, seen: Seen) -> bool:
         case Verify(id=id_):
             return all(i.id != id_ or i.verified or i.phase is not Phase.READY for i in seen.images)
         case Delete(id=id_, keep_disk=True):
-            # Between the end of a machine and the listing of its disk, the work seems to be nowhere.
+            # Between the end of a machine and the listing of its disk, the work is not listed anywhere.
             return any(d.instance_id == id_ for d in seen.disks)
         case Delete(id=id_):
             gone = all(i.id != id_ or i.phase in {Phase.ENDING, Phase.ENDED} for i in seen.instances)

@@ -1,6 +1,6 @@
-"""A desk without a machine: what of its work is saved first, and what is launched, from which image.
+"""Plan for a desk without a machine: what to save first, what to launch, and from which image.
 
-Called by the planner (core/lifecycle/plan.py), and as pure as that.
+Called by the planner (core/lifecycle/plan.py), and pure like it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hotdesk.core.model import (
 )
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 
-PUT_OFF = 20  # launches that may be answered "not yet" before asking: what was just made is listed by then
+PUT_OFF = 20  # launches that may be answered "not yet" before asking: by then the listing has caught up
 
 
 def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
@@ -55,7 +55,7 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
                 return [question]
             onward = launch(desk, seen, past, now, after=disk) if desk.goal is Goal.RUNNING else []
             return [*save(disk, desk, seen, past, now), *onward]
-    for image in seen.images:  # its machine was deleted behind our back before it could be verified
+    for image in seen.images:  # something else deleted its machine before the image was verified
         newer = newest is None or not holds(seen, newest, image)
         if newer and not image.verified and usable(image, past):
             return finish(image, seen)
@@ -65,9 +65,9 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
         onward = launch(desk, seen, past, now)
         if not onward:  # a job that waits for spot needs no disk
             return prune(desk, seen)
-        # On one computer the old disk lies where the new one will be; elsewhere it only costs.
+        # Locally the old disk is in the way of the new one; in a cloud it only costs money.
         over: list[Disk | Image] = [*seen.disks]
-        if newest and isinstance(onward[0], Ask):  # no machine is in sight: older work would go on costing
+        if newest and isinstance(onward[0], Ask):  # nothing can be launched: stop paying for older images
             over += [i for i in seen.images if i.age != newest.age]
         old = [s for s in prune(desk, seen) if isinstance(s, Delete) and s.id in {t.id for t in over}]
         return [*old, *onward]
@@ -75,10 +75,10 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
 
 
 def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
-    """A question, where an image of this disk would be taken for all the work of its generation.
+    """A question, if an image of this disk would wrongly count as all the work of its generation.
 
-    Two computers had one machine each, or nobody knows which disk of its machine was which: the image of one
-    would be the newest, and what is on the other would go as superseded by it.
+    Two computers had one machine each, or it is unknown which disk of the machine was which: the image of
+    one would be the newest, and the other would be deleted as superseded.
     """
     rivals = [
         d.id
@@ -96,19 +96,19 @@ def _several_disks(disk: Disk, desk: Desk, seen: Seen) -> Ask | None:
 
 
 def _kept_beside(machine: Instance, seen: Seen) -> bool:
-    """Whether the work of a machine that another computer had is in what is kept of another beginning."""
+    """Whether another computer's machine has its work in one of the strays, which are kept."""
     images = [t for t in seen.strays if isinstance(t, Image) and t.phase is Phase.READY]
     disks = [t for t in seen.strays if isinstance(t, Disk)]
     return any(holds(seen, i, machine) for i in images) or any(d.instance_id == machine.id for d in disks)
 
 
 def _agreed(desk: Desk, past: Past) -> bool:
-    """Whether its owner said to go on without what is missing now."""
+    """Whether its owner agreed (--fresh) to continue without what is missing now."""
     return desk.fresh and not (past.proof and past.proof.at >= desk.since)
 
 
 def _never_used(disk: Disk, desk: Desk, seen: Seen, past: Past) -> Delete | None:
-    """The end of a disk whose machine the cloud ended before it ran: what is on it is no work of anybody."""
+    """Delete a disk whose machine the cloud ended before it ran: it holds no work."""
     machine = next((i for i in seen.instances if i.id == disk.instance_id), None)
     if machine is None or not machine.never_ran or machine.id in past.proven:
         return None
@@ -116,7 +116,7 @@ def _never_used(disk: Disk, desk: Desk, seen: Seen, past: Past) -> Delete | None
 
 
 def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
-    """A question, where a machine has left some of its disks, and nobody said to go on without the others."""
+    """A question, if some of a machine's disks are missing and its owner did not agree to go on without."""
     if _agreed(desk, past) or not disk.lacks:
         return None
     return Ask(
@@ -129,8 +129,8 @@ def _not_whole(disk: Disk, desk: Desk, past: Past) -> Ask | None:
 
 
 def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
-    """A question, when the newest work that we know of is neither on a disk nor in an image."""
-    # What its owner asked to be gone, at whatever computer, is not lost; nor is what nobody ever had.
+    """A question, if the newest known work is neither on a disk nor in an image."""
+    # What its owner deleted, on whatever computer, is not missing; nor is a machine that never ran.
     others = (
         i
         for i in seen.instances
@@ -140,7 +140,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     known = [
         Prove(id=i.id, name=i.name, generation=i.generation, started_at=i.started_at, why="") for i in others
     ]
-    if desk.fresh:  # said of what was lost until then
+    if desk.fresh:  # the owner's agreement covers what was lost until then
         known = []
     proof = past.proof
     if proof and isinstance(proof.step, Prove) and not (desk.fresh and proof.at < desk.since):
@@ -171,7 +171,7 @@ def _missing_work(desk: Desk, seen: Seen, past: Past) -> Ask | None:
 def launch(
     desk: Desk, seen: Seen, past: Past, now: float, after: Instance | Disk | None = None
 ) -> list[AnyStep]:
-    """The next launch. `after`: what will have been saved and deleted by then (a dry run's outlook)."""
+    """The next launch. `after`: what will have been saved and deleted by then, for a dry run."""
     newest = seen.newest
     same = [
         i for i in seen.images if newest and i.verified and i.phase is Phase.READY and i.age == newest.age
@@ -200,18 +200,18 @@ def launch(
 
 
 def not_from_there(desk: Desk, seen: Seen, past: Past) -> Ask | None:
-    """A question, where what its owner chose (--from) is not what the machine is launched from."""
-    if not desk.origin or past.made_at >= desk.since:  # it has been gone on from
+    """A question, if the machine would not be launched from what its owner chose (--from)."""
+    if not desk.origin or past.made_at >= desk.since:  # the desk already continued from it
         return None
     known = [*seen.images, *seen.disks, *seen.strays]
     whole = [t for t in known if t.phase not in {Phase.ENDING, Phase.FAILED}]
     named, newest = next((t for t in whole if t.id == desk.origin), None), seen.newest
     if named is None:
         why = "It has been deleted, or it is no image or disk of this desk."
-        return _another(desk, f"{desk.origin} is not there for {desk.name} to go on from.", why)
+        return _another(desk, f"{desk.name} cannot continue from {desk.origin}: it does not exist.", why)
     if (live := seen.live) is not None:
-        why = f"Its machine {live.id} has that work, and what was done since."
-        return _another(desk, f"{desk.name} has gone on from {desk.origin} already.", why)
+        why = f"Its machine {live.id} has that work and later work."
+        return _another(desk, f"{desk.name} has already continued from {desk.origin}.", why)
     if newest is None or newest.id == named.id or not isinstance(named, Image) or holds(seen, named, newest):
         return None
     why = f"All its work is in {newest.id}, which also has newer work."
@@ -224,7 +224,7 @@ def _another(desk: Desk, what: str, why: str) -> Ask:
 
 
 def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyStep | None:
-    """The launch before this one, to be sent again where nobody knows its outcome; or what its refusal asks.
+    """The previous launch, to repeat if its outcome is unknown; or what follows from its refusal.
 
     `same`: the images that hold the newest work.
     """
@@ -243,12 +243,12 @@ def _the_last_one(desk: Desk, same: list[Image], past: Past, now: float) -> AnyS
         why = "the outcome of this launch is unknown; the same order cannot make a second machine"
         return Launch(order=order, why=why)
     if prior.refusal and prior.refusal.of_offer:
-        return None  # refused there: another offer may do
+        return None  # refused there: another offer may work
     return refused(prior.step, desk, past, now)
 
 
 def _failed_at_once(desk: Desk, seen: Seen, past: Past) -> Ask | None:
-    """A question, where the cloud ended this command's last launch for a cause that the next would meet."""
+    """A question, if the cloud ended this command's last launch for a reason that will recur."""
     prior = past.launch
     if prior is None or prior.at < desk.since or not isinstance(prior.step, Launch):
         return None
@@ -257,7 +257,7 @@ def _failed_at_once(desk: Desk, seen: Seen, past: Past) -> Ask | None:
     if machine is None:
         return None
     return Ask(
-        what=f"The machine of {desk.name} was launched, and ended before it ran: {machine.id}.",
+        what=f"The machine of {desk.name} was launched but ended before it ran: {machine.id}.",
         ids=(machine.id,),
         why=machine.reason,
         fix=machine.fix,
@@ -267,7 +267,7 @@ def _failed_at_once(desk: Desk, seen: Seen, past: Past) -> Ask | None:
 
 
 def _generation(desk: Desk, seen: Seen, past: Past) -> int:
-    """Higher than that of everything seen, and of everything that was launched and is not listed yet."""
+    """A generation above that of everything seen, and of launches that are not listed yet."""
     things: list[Instance | Disk | Image] = [*seen.instances, *seen.disks, *seen.images, *seen.strays]
     generation = max([desk.generation, *(thing.generation + 1 for thing in things)])
     prior = past.launch
@@ -300,14 +300,14 @@ def _not_refused_before(desk: Desk, offer: Offer, image: Image | None, generatio
 
 
 def _last_words(seen: Seen) -> str:
-    """What the cloud says of the machine that ended last."""
+    """The cloud's reason for the end of the latest machine."""
     ended = [i for i in seen.instances if i.phase is Phase.ENDED and i.reason]
     last = max(ended, key=lambda i: (i.generation, i.started_at), default=None)
     return f": {last.reason.rstrip('.')}" if last else ""
 
 
 def _loading(order: LaunchOrder, image: Image | None) -> str:
-    """How long a provisioned load takes at most, which the cloud bills by its size and its rate at once."""
+    """A remark on provisioned initialization: its longest duration; it is billed by size and rate at once."""
     if not (order.initialization_rate and image):
         return ""
     minutes = image.size_gib * 1024 / order.initialization_rate / 60
@@ -318,17 +318,17 @@ def _loading(order: LaunchOrder, image: Image | None) -> str:
 
 
 def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, past: Past) -> list[AnyStep]:
-    """Have the image where the machine will be. Of work that is in no image yet: the outlook only."""
+    """Copy the image to the machine's region. For work that is not in an image yet: a dry run's outlook."""
     image = work if isinstance(work, Image) else None
     why = f"{desk.name}'s image is in {work.region}, the machine will be in {offer.region}"
-    if work.copy_usd:  # copies between regions are made without a promise (EC2 user guide, "Copy an AMI")
+    if work.copy_usd:  # EC2 guarantees no completion time for copies (user guide, "Copy an AMI")
         why += f"; it costs ${work.copy_usd:.2f} at most, once, and no time is promised"
     if image is None:
         return [Copy(id=work.id, region=offer.region, name="", why=why)]
     attempt, tried = 0, 0
     while True:
-        # Another name for each attempt: EC2 answers a request that it knows with what it made then, also
-        # where that failed or was deleted long ago.
+        # A new name for each attempt: EC2 answers a repeated request with what it made the first time, even
+        # if that failed or was deleted long ago.
         name = f"{image.name}-{offer.region}{f'-{attempt}' if attempt else ''}"
         copy = Copy(id=work.id, region=offer.region, name=name, why=why)
         row = past.last.get(copy.key)
@@ -374,7 +374,7 @@ def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
     )
 
 
-#: A cloud's own words for these name one zone each, at length.
+#: Replace a cloud's long messages, each of which names one zone.
 _SHORT = {Kind.NO_CAPACITY: "sold out"}
 
 

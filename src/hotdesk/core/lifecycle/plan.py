@@ -1,12 +1,12 @@
-"""The planner: what is left to do, as a pure function of what is wanted, seen and past.
+"""The planner: what is left to do, as a pure function of the goal, the survey and the journal.
 
-`plan` never acts and never remembers. It is asked again after every step, so it only has to be right
-about the *next* one; the rest of the list is what a dry run shows. The rules it never breaks:
+`plan` never acts and keeps no state. It is called again after every step, so only the *next* step has to be
+right; the rest of the list is what a dry run shows. The rules it never breaks:
 
-* one machine for a desk: a launch whose outcome is unknown is repeated to the letter, or waited out;
-* the last copy of somebody's work is deleted only when a newer one is there and verified;
-* an absence is believed only when the listing's lag has passed;
-* where going on could lose work or money, it asks.
+* one machine for a desk: a launch whose outcome is unknown is repeated exactly, or waited out;
+* the last copy of somebody's work is deleted only when a newer one exists and is verified;
+* absence counts only after the listing's lag has passed;
+* if continuing could lose work or money, it asks.
 """
 
 from __future__ import annotations
@@ -56,30 +56,28 @@ from hotdesk.core.steps import (
     Wait,
 )
 
-#: Why a machine cannot become what is wanted, although another machine may well be it.
+#: Refusals to change a machine's type after which another machine may still work.
 _ANOTHER_MACHINE = OFFER_KINDS | {Kind.BAD_REQUEST}
 
 #: Leftovers that cost nothing and open nothing, as long as no machine uses them.
 FREE = frozenset({"security group"})
 
-TRIES_DONE = 10  # of one step that is said to be done, and never shows
-TWIN_SECONDS = 300.0  # for which a machine that another computer launched too is left to it to withdraw
-PROVE_SECONDS = 900.0  # how long a machine may take from its start to an answering Jupyter
+TRIES_DONE = 10  # of one step that is reported done and never shows
+TWIN_SECONDS = 300.0  # how long another computer may take to withdraw a duplicate that it launched
+PROVE_SECONDS = 900.0  # how long a machine may take from its start until Jupyter answers
 
 
 def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """Steps from what is seen to what is wanted; empty when all is as wanted.
+    """Steps from what is seen to the goal; empty if it is reached.
 
-    Only the first may be taken before looking again (see `together`). `now` is this computer's clock.
+    Only the first may be taken before the next survey (see `together`). `now` is this computer's clock.
     """
     if seen.unread:
         regions = ", ".join(seen.unread)
         if seen.closed:
-            what = (
-                f"{regions} does not let hotdesk look. Whatever {desk.name} has there stays, and is billed."
-            )
+            what = f"Access to {regions} is denied. Whatever {desk.name} has there stays and is billed."
             return [Ask(what=what, why=seen.closed, fix=seen.closed_fix, kind=Kind.DENIED)]
-        return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer, and may hold the desk")]
+        return [Wait(seconds=seen.poll_seconds, why=f"{regions} did not answer and may hold the desk")]
     if row := past.unsettled(seen, now):
         return [Wait(seconds=max(seen.poll_seconds, 0.05), why=f"{row.step.key} may not be listed yet")]
     if past.launch is None and seen.ids and 0 <= now - desk.since < seen.lag_seconds:
@@ -94,21 +92,21 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
 
 
 def _anothers_name(desk: Desk, seen: Seen) -> Ask:
-    """A question before the first machine of a desk whose name somebody else uses in the same account."""
+    """A question before the first launch, if another owner has a desk of this name in the same account."""
     whose = " and ".join(seen.others)
     return Ask(
         what=f"{desk.name} is already a desk of {whose} in this account.",
-        why="It is left alone. If that is you with other credentials, add under "
+        why="It stays as it is. If it is yours, with other credentials, add under "
         f'[{desk.provider}] in hotdesk.toml: owner = "{seen.others[0]}".',
         fix=f"hotdesk down {desk.name} && hotdesk up another-name",
     )
 
 
 def together(desk: Desk, first: Act, steps: Sequence[AnyStep]) -> list[Act]:
-    """What may be taken before looking again: the first step, and all deletions where everything shall go.
+    """Steps that may be taken before the next survey: the first; for a desk to be deleted, all deletions.
 
-    Elsewhere an older image goes one look after what it was replaced for: another computer, whose look is
-    behind, shall not see both gone and the new one not yet there.
+    Otherwise an older image is deleted one survey after its replacement was verified: another computer with a
+    stale survey must not see the old one gone and the new one not yet there.
     """
     if desk.goal is not Goal.GONE or not isinstance(first, Delete):
         return [first]
@@ -125,7 +123,7 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
                 if past.begun(step.key, desk.since) >= TRIES:
                     return [gave_up(desk, f"deleting {half.of}", half.why)]
                 return [step]
-        if desk.goal is Goal.GONE and seen.leftovers:  # what no machine needs need not wait for its end
+        if desk.goal is Goal.GONE and seen.leftovers:  # no need to wait until the machine has ended
             return [let_go(thing, "you asked to delete it") for thing in seen.leftovers]
         machine = next((m for m in ending.values() if m.reason), next(iter(ending.values())))
         why = machine.reason or f"{machine.instance_type} in {machine.zone} is being ended"
@@ -184,7 +182,7 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
         # A stopped machine has no claim on capacity. Its disk can go where there is some.
         return [*save(live, desk, seen, past, now), *launch(desk, seen, past, now, after=live)]
     proven_at = past.proof.at if past.proof else desk.since
-    tries = 1 if live.fix else TRIES  # the same again is no use where its owner must do something first
+    tries = 1 if live.fix else TRIES  # a retry is no use if its owner must do something first
     if past.begun(f"start:{live.id}", max(desk.since, proven_at)) >= tries:
         times = "" if live.fix else f" {TRIES} times"
         return [
@@ -198,7 +196,7 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
 
 
 def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
-    """Ask the desk itself: "up" is what a login has shown since the owner asked, not what a list says."""
+    """Log in to the desk: it counts as up only after a login since the owner asked, whatever is listed."""
     step = Prove(
         id=live.id,
         generation=live.generation,
@@ -211,7 +209,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
     if proof and proof.done and proof.at >= desk.since:
         return []
     if past.proof and past.proof.at >= desk.since and not past.powered(live):
-        return [step]  # it was up, and another computer has changed its machine: when that began is not known
+        return [step]  # another computer changed its machine since it was up: the start time is unknown
     power = past.power
     began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
     if now - began > (live.proves_within or PROVE_SECONDS):
@@ -226,7 +224,7 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
 
 
 def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """Save a machine's work and let it go; or only give it another type, where that is enough."""
+    """Save a machine's work and delete it; or only change its type, if that is enough."""
     if desk.goal is Goal.RUNNING:
         if retype := _retype(live, desk, past, now):
             again = Start(id=live.id, started_at=live.started_at, why="all its work is on its own disk")
@@ -236,7 +234,7 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
             return [retype, again] if live.phase is Phase.STOPPED else [stop, retype, again]
         onward, reason = launch(desk, seen, past, now, after=live), "you asked for other hardware"
     else:
-        onward, reason = [], "nothing may be written while the image is taken"
+        onward, reason = [], "the disk must not change while the image is taken"
     if live.phase is Phase.STOPPED:
         return [*save(live, desk, seen, past, now), *onward]
     if live.stoppable:
@@ -248,10 +246,10 @@ def _leave(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
 
 
 def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None:
-    """The change of this very machine into the best offer; None where only an image leads there.
+    """Change this machine's type to the best offer; None if that needs an image and a new machine.
 
-    Another zone, market or architecture needs another machine, and so does a bigger disk. An equally cheap
-    offer in the machine's own zone is as good as the best: its disk need not be carried anywhere.
+    Another zone, market or architecture needs a new machine, and so does a bigger disk. An offer in the
+    machine's own zone at the price of the best is preferred: the disk can stay.
     """
     if not live.retypable or desk.want.disk_gib > live.disk_gib:
         return None
@@ -275,10 +273,10 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
 
 
 def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
-    """Two machines under one name: only one that nobody can have worked on may go by itself.
+    """Resolve two machines under one name: only one that was never reported to a user is deleted unasked.
 
-    Of two that two computers launched at once the one stays of which somebody was told, else the older. Both
-    computers see it so: the other's is the other's to withdraw, and is waited for.
+    Of two that two computers launched at once, the reported one stays, else the older: both computers decide
+    the same. Each deletes only its own machine and waits for the other to do so.
     """
 
     def told(machine: Instance) -> bool:
@@ -293,7 +291,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
             return let_go(twin, why, for_good=True)
     launched = past.launch.ended_at or past.launch.at if past.launch else None
     if launched and now - launched < TWIN_SECONDS and past.made(keep) and not any(map(told, others)):
-        why = f"another computer launched {desk.name} at the same moment, and withdraws its machine"
+        why = f"another computer launched {desk.name} at the same moment and will delete its machine"
         return Wait(seconds=seen.poll_seconds, why=why)
     ids = " and ".join(i.id for i in seen.machines)
     return Ask(
@@ -305,7 +303,7 @@ def _settle_twins(desk: Desk, seen: Seen, past: Past, now: float) -> AnyStep:
     )
 
 
-# ---- refusals ----------------------------------------------------------------------------------------
+# ---- several beginnings under one name ---------------------------------------------------------------
 
 
 def _kept(desk: Desk, thing: Instance | Disk | Image) -> Ask:
@@ -320,11 +318,8 @@ def _kept(desk: Desk, thing: Instance | Disk | Image) -> Ask:
     )
 
 
-# ---- several beginnings under one name ------------------------------------------------------------------
-
-
 def _several_ends(desk: Desk, seen: Seen) -> Ask:
-    """A question, where nothing tells which of several the desk goes on from."""
+    """A question, if nothing tells which of several lines the desk continues from."""
     things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
     ends = sorted((t for t in things if t.id in seen.rivals), key=lambda t: (t.generation, t.id))
     last = next((t for t in reversed(ends) if not isinstance(t, Instance)), ends[-1])
@@ -339,7 +334,7 @@ def _several_ends(desk: Desk, seen: Seen) -> Ask:
 
 def _anothers_machine(desk: Desk, machine: Instance) -> Ask:
     where = f" at {machine.computer}" if machine.computer else " at another computer"
-    there = f"hotdesk park {desk.name}   # there; its work is kept beside this one's"
+    there = f"hotdesk park {desk.name}   # there; its work is kept separately from this one's"
     return Ask(
         what=f"Another machine, started{where}, also runs as {desk.name}: {machine.id}.",
         ids=(machine.id,),
@@ -350,9 +345,9 @@ def _anothers_machine(desk: Desk, machine: Instance) -> Ask:
 
 
 def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
-    """Whether a step is left to the next command: it would delete what costs nothing, and the cloud will not.
+    """Whether to leave a step to the next command: it deletes something free of charge and was refused.
 
-    (Something of another's may use it, or deleting it is not allowed.) Saving, and all that is paid, goes on.
+    (Something else may use it, or deleting it is not allowed.) Saving and deleting what is billed goes on.
     """
     if not isinstance(step, Delete) or step.kind not in FREE:
         return False
@@ -362,7 +357,7 @@ def _let_be(step: AnyStep, desk: Desk, past: Past) -> bool:
 
 
 def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnyStep:
-    """The step; or a question when the same one was refused, or failed again and again, since asked."""
+    """The step; or a question, if it was refused or failed repeatedly since the owner last asked."""
     if not step.acts:
         return step
     if stop := refused(step, desk, past, now):
@@ -379,11 +374,11 @@ def _unless_refused(step: AnyStep, desk: Desk, past: Past, now: float) -> AnySte
 def plan_gc(
     survey: Survey, desks: Iterable[Desk], now: float, past: Callable[[Desk], Past] = lambda desk: Past()
 ) -> list[AnyStep]:
-    """What in a survey belongs to no desk of this computer, and what may be done about it.
+    """Steps for the orphaned resources in a survey: those that no desk on this computer owns.
 
-    A `Delete` holds nothing that is not held elsewhere. An `Ask` may be somebody's only copy, or somebody's
-    running machine (a second computer's desk looks just like that): only a person may decide. `past` tells
-    what a desk of this computer goes on from: what began elsewhere under its name is asked about too.
+    `Delete` is for what holds no work of its own. `Ask` is for what may be the only copy of somebody's work,
+    or a running machine (another computer's desk looks the same): a person must decide. `past` tells what a
+    desk of this computer continues from; other beginnings under its name are asked about too.
     """
     known = {desk.name: desk for desk in desks}
     steps: list[AnyStep] = []
@@ -393,7 +388,7 @@ def plan_gc(
             continue
         nobodys = Desk(name=name, goal=Goal.PARKED, since=now, created_at=0.0)
         mine = own(nobodys, seen, Past())
-        # Whoever has its machine goes on from that; what is beside it is a question as well.
+        # Its owner continues from its machine; what is beside it is asked about as well.
         ends = mine.rivals or tuple(t.id for t in mine.strays)
         steps += prune(nobodys, replace(seen, rivals=ends))
         pruned = {s.id for s in steps if isinstance(s, Delete)}

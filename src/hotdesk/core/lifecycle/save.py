@@ -1,7 +1,7 @@
-"""From a machine that is off, or a disk that was left, to a verified image; and what then may go.
+"""Save the disk of a stopped or terminated machine to a verified image, and delete what that supersedes.
 
-The part of the planner that deletes: nothing here lets a copy of somebody's work go unless a newer one is
-there, verified.
+The part of the planner that deletes: no copy of somebody's work is deleted unless a newer one exists and is
+verified.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _HARMLESS_TO_REPEAT = frozenset({Kind.THROTTLED, Kind.NOT_READY})
 
 
 def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """From a machine that is off, or a disk that was left, to a verified image; then the source may go."""
+    """Steps from a stopped machine, or the disk of a terminated one, to a verified image; then delete it."""
     began = source.started_at if source.started_at is not None else 0.0
     taken = [i for i in seen.images if _is_of(i, source)]
     if saved := next((i for i in taken if i.verified and i.phase is Phase.READY), None):
-        saved_why = f"its work is whole in {saved.name}"
+        saved_why = f"all its work is in {saved.name}"
         return [let_go(source, saved_why, saved=True), *prune(desk, seen)]
     unfinished = [i for i in taken if usable(i, past)]
     gone = let_go(source, "once the image is verified, only the image is billed", saved=True)
@@ -60,18 +60,18 @@ def save(source: Instance | Disk, desk: Desk, seen: Seen, past: Past, now: float
         if failed is not None and failed.phase is Phase.ENDING:
             return [Wait(seconds=seen.poll_seconds, why=f"{failed.name} is being deleted")]
         if failed is not None:
-            why = f"a failed image: {failed.reason or 'it does not hold the disk'}"
+            why = f"a failed image: {failed.reason or 'it is incomplete'}"
             return [let_go(failed, why)]
         if not ended:
             break
         attempt += 1
     if tried >= TRIES:
         return [_not_saved(desk, f"{tried} attempts to take an image failed", None)]
-    return [bake, Verify(id=order.name, why="an image counts only after it was read back"), gone]
+    return [bake, Verify(id=order.name, why="an image counts only once it has been read back"), gone]
 
 
 def _ran(source: Instance | Disk, seen: Seen) -> float | None:
-    """How long the machine ran at last to which this disk belongs, as far as is seen."""
+    """Length of the last run of the disk's machine, if the survey shows it."""
     if isinstance(source, Instance):
         return source.ran_seconds
     return next((i.ran_seconds for i in seen.instances if i.id == source.instance_id), None)
@@ -84,14 +84,14 @@ def finish(image: Image, seen: Seen) -> list[AnyStep]:
             doing = "taken" if image.phase is Phase.PENDING else "read back"
             why = image.reason or f"image {image.name} is being {doing}"
             return [Wait(seconds=seen.poll_seconds, progress=image.progress, why=why)]
-    return [Verify(id=image.id, why="an image counts only after it was read back")]
+    return [Verify(id=image.id, why="an image counts only once it has been read back")]
 
 
 def _is_of(image: Image, source: Instance | Disk) -> bool:
-    """Whether an image shows this source as it is now, and not as it was before its last start.
+    """Whether an image shows this source as it is now, not as it was before its last start.
 
-    An image is ordered of one start of a machine that is off. Another start since means that somebody else
-    had it running: the image may have been taken of a machine at work, whatever time it bears.
+    An image is ordered for one start of a stopped machine. If the machine was started since, the image may
+    have been taken while it was running, whatever its time stamp says.
     """
     if image.source_id == source.id:
         return isinstance(source, Disk) or _since_start(image, source.started_at)
@@ -103,24 +103,24 @@ def _is_of(image: Image, source: Instance | Disk) -> bool:
 def _since_start(image: Image, started_at: float) -> bool:
     if image.started_at is not None:
         return image.started_at == started_at
-    return image.taken_at > started_at  # it does not say which start: made where nobody else starts machines
+    return image.taken_at > started_at  # start not recorded: no other computer can start machines there
 
 
 def superseded(disk: Disk, seen: Seen) -> bool:
-    """Whether the newest image has all that is on a disk."""
+    """Whether the newest image has all the work on a disk."""
     newest = seen.newest
     return newest is not None and (_is_of(newest, disk) or holds(seen, newest, disk))
 
 
 def usable(image: Image, past: Past) -> bool:
-    """Whether an image is, or may yet become, whole."""
+    """Whether an image is, or may still become, complete."""
     row = past.last.get(Verify(id=image.id, why="").key)
     corrupt = row and row.refusal and row.refusal.kind is Kind.CORRUPT
     return image.phase not in {Phase.FAILED, Phase.ENDING} and not corrupt
 
 
 def _not_saved(desk: Desk, why: str, kind: Kind | None, first: str = "") -> Ask:
-    """`first`: what has to be done before it can be saved, as a command with a remark."""
+    """`first`: a command, with a comment, that must run before it can be saved."""
     then = f"hotdesk park {desk.name}"
     return Ask(
         what=f"{desk.name} could not be saved. Nothing was deleted: its disk is as you left it.",
@@ -136,10 +136,10 @@ def _not_saved(desk: Desk, why: str, kind: Kind | None, first: str = "") -> Ask:
 
 
 def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
-    """What costs money and holds nothing that is not held better elsewhere."""
+    """Delete what costs money and is superseded."""
     free = [t for t in seen.leftovers if not last_copy(t, seen)]
     steps: list[AnyStep] = [let_go(t, t.why or f"a leftover {t.kind}") for t in free]
-    why = "its machine was launched here and never used"
+    why = "its machine was launched here but never used"
     steps += [let_go(disk, why) for disk in seen.spares if disk.phase is not Phase.ENDING]
     newest = seen.newest
     if newest is None:
@@ -147,7 +147,7 @@ def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
         return [*steps, *(let_go(i, "it failed, and you continue without it") for i in failed)]
     for disk in seen.disks:
         if disk.phase is not Phase.ENDING and not disk.held_by and superseded(disk, seen):
-            why = f"its work is whole in {newest.name}"
+            why = f"all its work is in {newest.name}"
             steps.append(let_go(disk, why))
     for image in seen.images:
         if image.id == newest.id or image.phase is Phase.ENDING:
@@ -156,12 +156,12 @@ def prune(desk: Desk, seen: Seen) -> list[AnyStep]:
             if not seen.rivals:
                 steps.append(let_go(image, f"it failed, and {newest.name} is verified"))
         elif holder := _holder(image, newest, seen):
-            steps.append(let_go(image, f"its work is whole in {holder.name}, which is verified"))
+            steps.append(let_go(image, f"all its work is in {holder.name}, which is verified"))
     return steps
 
 
 def _holder(image: Image, newest: Image, seen: Seen) -> Image | None:
-    """A verified image that makes this one needless; of copies, the newest stays."""
+    """A verified image that makes this one redundant; of copies, the newest stays."""
     for other in (newest, *seen.images):
         if other.id == image.id or other.phase is not Phase.READY or not holds(seen, other, image):
             continue
@@ -171,14 +171,14 @@ def _holder(image: Image, newest: Image, seen: Seen) -> Image | None:
 
 
 def last_copy(thing: Leftover, seen: Seen) -> bool:
-    """Whether somebody's work may be in it and nowhere else: a snapshot or disk that no image holds."""
+    """Whether it may hold work that is nowhere else: a snapshot or disk that no image covers."""
     if thing.kind not in {"snapshot", "disk"}:
         return False
     return not any(holds(seen, i, thing) for i in seen.images if i.phase is Phase.READY)
 
 
 def delete_everything(desk: Desk, seen: Seen) -> list[AnyStep]:
-    """Nothing of the desk is left; what began elsewhere under its name (`seen.strays`) is not of it."""
+    """Delete everything of the desk, but not other beginnings under its name (`seen.strays`)."""
     things: list[Instance | Disk | Image] = [*seen.machines, *seen.disks, *seen.images]
     held = [d for d in seen.disks if d.held_by]
     doomed = [*(t for t in things if t.phase is not Phase.ENDING and t not in held), *seen.leftovers]
@@ -186,11 +186,11 @@ def delete_everything(desk: Desk, seen: Seen) -> list[AnyStep]:
         return [in_use(held[0], desk, then=f"hotdesk down {desk.name} --yes")]
     if things and not doomed:
         return [Wait(seconds=seen.poll_seconds, why=f"{things[0].id} is being deleted")]
-    return [let_go(thing, "you asked for it to be gone", for_good=True) for thing in doomed]
+    return [let_go(thing, "you asked to delete it", for_good=True) for thing in doomed]
 
 
 def in_use(disk: Disk, desk: Desk, then: str) -> Ask:
-    """A question about a disk that another machine has."""
+    """A question about a disk that is attached to another machine."""
     return Ask(
         what=f"A disk of {desk.name} is in use at {disk.held_by}: {disk.id}.",
         ids=(disk.id,),
@@ -208,9 +208,9 @@ def let_go(
     saved: bool = False,
     for_good: bool = False,
 ) -> Delete:
-    """The deletion of a thing, with all that a bill has to know of it: it is the last word on it.
+    """The step that deletes a resource, with all that the bill needs to know about it.
 
-    `saved`: its work is in an image, as of its last start, and it goes only if that is still its last.
+    `saved`: its work as of its last start is in an image; it is deleted only if that is still its last start.
     """
     match thing:
         case Instance():
@@ -236,7 +236,7 @@ def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | N
     if row is None or no is None or row.at < desk.since:
         return None
     left = no.until - now
-    if left <= 0:  # no longer believed: the same may be asked again
+    if left <= 0:  # no longer valid: the same may be asked again
         return None
     if no.kind in _HARMLESS_TO_REPEAT:
         return Wait(seconds=left, why=no.message)
@@ -245,7 +245,7 @@ def refused(step: AnyStep, desk: Desk, past: Past, now: float) -> Wait | Ask | N
         why=no.message,
         fix=no.fix or f"hotdesk log {desk.name}",
         kind=no.kind,
-        unsure=no.kind is Kind.BAD_REQUEST,  # what it speaks of may be gone, and still be listed
+        unsure=no.kind is Kind.BAD_REQUEST,  # its subject may be gone and still be listed
     )
 
 
@@ -261,7 +261,7 @@ _DOING = {
 
 
 def _doing(step: AnyStep) -> str:
-    """A step as it stands in a sentence: "does not let hotdesk …"."""
+    """A step as a verb phrase: "does not let hotdesk …"."""
     if isinstance(step, Delete):
         return f"delete {step.id}"
     kind = step.key.partition(":")[0]

@@ -1,4 +1,4 @@
-"""Machines that end themselves: how that is seen, and what it means for what is wanted."""
+"""Detect machines that ended themselves or were stopped elsewhere, and adapt the desk's goal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _OFF = frozenset({Phase.STOPPED, Phase.ENDED})
 
 
 def ended_itself(machine: Instance) -> bool:
-    """Whether a machine was turned off at the desk, and neither by hotdesk nor by its cloud."""
+    """Whether a machine was turned off from within, and neither by hotdesk nor by its cloud."""
     return machine.phase in _OFF and machine.ended_by is EndedBy.GUEST
 
 
 def ended_alone(seen: Seen) -> Instance | None:
-    """The machine of a desk that ended itself and left its work unsaved, where nothing else of it runs."""
+    """The desk's machine, if it ended itself with unsaved work and no other machine of the desk runs."""
     last = max(seen.instances, key=lambda i: (i.generation, i.started_at, i.id), default=None)
     if last is None or not ended_itself(last) or any(m.id != last.id for m in seen.machines):
         return None
@@ -25,11 +25,10 @@ def ended_alone(seen: Seen) -> Instance | None:
 
 
 def left(desk: Desk, seen: Seen, past: Past) -> Leave | None:
-    """The change of mind that follows when a machine ended itself after its owner last asked for it.
+    """The change of goal after a machine ended itself, or was stopped elsewhere; None if neither happened.
 
-    Or when somebody else turned it off: at another computer, or in the cloud's console. Whoever acts last is
-    believed, and a row of this computer that says "running" starts nothing against it.
-    Asked for again since, the desk is wanted running: then the proof of its running is older than the wish.
+    Elsewhere is another computer or the cloud's console. The last action wins: a row here that says "running"
+    does not restart the machine. If the owner asked for the desk after its last login, it stays wanted.
     """
     proof = past.proof
     if desk.goal is not Goal.RUNNING or proof is None or proof.at < desk.since:
@@ -50,7 +49,7 @@ def left(desk: Desk, seen: Seen, past: Past) -> Leave | None:
             )
         if _turned_off(machine) and not _by_us(machine, past):
             goal = Goal.PARKED if machine.phase is Phase.ENDED else Goal.STOPPED
-            why = "it was turned off elsewhere: in the console, or at another computer"
+            why = "it was turned off elsewhere: in the console, or on another computer"
             return Leave(
                 id=machine.id,
                 started_at=machine.started_at,
@@ -65,19 +64,19 @@ def left(desk: Desk, seen: Seen, past: Past) -> Leave | None:
 
 
 def _turned_off(machine: Instance) -> bool:
-    """Whether somebody asked the cloud to turn it off, and nothing happened to it by itself."""
+    """Whether it was turned off by a request to the cloud, and not by itself."""
     return machine.phase in _OFF and machine.ended_by is EndedBy.OWNER
 
 
 def _by_us(machine: Instance, past: Past) -> bool:
-    """Whether a step of ours turned it off since its last start, which is part of that step's key."""
+    """Whether a step of ours turned it off since its last start (which is part of that step's key)."""
     stop = Stop(id=machine.id, started_at=machine.started_at, why="").key
     ends = [Delete(id=machine.id, keep_disk=keep, why="").key for keep in (True, False)]
     return any(past.ever_begun(key) for key in (stop, *ends))
 
 
 def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
-    """An image with all that was done on the machine that we knew, which no step of ours has made."""
+    """An image with all the work of the machine known here that no step of ours has made."""
     newest = seen.newest
     if newest is None or not holds_proven(seen, newest, proof):
         return None
@@ -87,5 +86,5 @@ def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
 
 
 def powered(machine: Instance | None) -> bool:
-    """Whether a machine is on, and so is paid."""
+    """Whether a machine is on, and so is billed."""
     return machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}

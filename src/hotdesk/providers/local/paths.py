@@ -53,6 +53,12 @@ class Folders:
     def trash(self) -> Path:
         return self.root / "trash"
 
+    def machine(self, id_: str) -> Path:
+        return self.machines / id_
+
+    def disk(self, desk: str) -> Path:
+        return self.disks / desk
+
     def disk_record(self, desk: str) -> Path:
         return self.disks / f"{desk}.json"
 
