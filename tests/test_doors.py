@@ -175,7 +175,9 @@ def test_a_typo_in_the_settings_is_named(hotdesk: Command, home: Path) -> None:
         ("[desks.blue]\ndisk_gib = -5\n", "desks.blue.disk_gib is -5"),
         ("[desks.blue]\nusd_per_hour_max = nan\n", "usd_per_hour_max is nan"),
         ('[defaults]\nprovider = "locla"\n', "did you mean 'local'?"),
-        ('[desks."a/b"]\n', "1 to 32 characters"),
+        ("[defaults]\nusd_per_month = -3\n", "defaults.usd_per_month is -3"),
+        ("[desks.blue]\nlease_hours = -1\n", "desks.blue.lease_hours is -1"),
+        ('[defualts]\nprovider = "aws"\n', "did you mean 'defaults'?"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(hotdesk: Command, home: Path, text: str, said: str) -> None:
@@ -183,6 +185,30 @@ def test_a_setting_that_cannot_be_is_named(hotdesk: Command, home: Path, text: s
     done = hotdesk("up", "blue", "--dry-run")
     assert done.returncode == 9
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[defaults\n", "not valid TOML"),
+        ("[defaults]\nusd_per_month = -3\n", "usd_per_month is -3"),
+        ('[desks.blue]\nmarket = "spto"\n', "did you mean 'spot'?"),
+        ('[desks."a/b"]\n', "1 to 32 characters"),
+        ('[aws]\nprofil = "work"\n', "did you mean 'profile'?"),
+    ],
+)
+def test_a_mistake_in_the_settings_stops_nothing_that_does_without_them(
+    hotdesk: Command, home: Path, text: str, said: str
+) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    (home / "hotdesk.toml").write_text(text)
+    for words in (["ls"], ["show", "blue"], ["costs"], ["park", "blue"], ["down", "blue", "--yes"]):
+        done = hotdesk(*words)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(said) == 1, (words, done.stderr)
+    green = hotdesk("up", "green", "--dry-run")
+    assert green.returncode == (9 if "default" in text else 0), green.stderr
+    assert green.stderr.count(said) == 1
 
 
 def test_the_regions_of_a_cloud_do_not_shut_this_computer_out(hotdesk: Command, home: Path) -> None:

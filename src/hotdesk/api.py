@@ -73,7 +73,8 @@ class Hotdesk:
     def __enter__(self) -> Hotdesk:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        self.services.say_faults(error)
         self.close()
 
     def close(self) -> None:

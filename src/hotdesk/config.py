@@ -68,17 +68,32 @@ class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
     clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: the settings of its section
+    #: Sections that cannot be used, and are left out: "defaults", "desks.blue", "aws"; "" is the whole file.
+    faults: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def need(self, *sections: str) -> None:
+        """Raises `Damaged` where one of these sections cannot be used."""
+        for section in ("", *sections):
+            if section in self.faults:
+                raise self.faults[section]
 
     def cloud(self, name: str) -> Any:
-        """A cloud's settings from the file, else its defaults; of the type in `Cloud.settings`."""
+        """A cloud's settings from the file, else its defaults; of the type in `Cloud.settings`.
+
+        Raises `Damaged` where they cannot be used: the defaults may be of another account.
+        """
         kind = clouds.cloud(name).settings
-        return self.clouds.get(name) or (kind() if kind else None)
+        if kind is None:
+            return None
+        self.need(name)
+        return self.clouds.get(name) or kind()
 
 
 def load(files: list[Path]) -> Config:
     """The first of these files that exists; the defaults when none does.
 
-    Raises `Damaged`, naming the file, the key and the nearest known key.
+    Sections with mistakes are left out; `Config.faults` has an error for each, which names the file, the
+    key and the nearest known key.
     """
     for path in files:
         try:
@@ -86,23 +101,47 @@ def load(files: list[Path]) -> Config:
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:
-            raise Damaged(f"{path} cannot be read.", str(error), f"ls -l {path}") from error
+            return Config(faults={"": Damaged(f"{path} cannot be read.", str(error), f"ls -l {path}")})
         return parse(text, path)
     return Config()
 
 
 def parse(text: str, path: Path) -> Config:
+    """The settings in this text, read from `path`, without the sections in `faults`."""
     try:
         told: dict[str, Any] = msgspec.toml.decode(text)
     except msgspec.DecodeError as error:
-        raise Damaged(f"{path} is not valid TOML.", str(error), _edit(path)) from None
-    own = {name: told.pop(name) for name in _sections() if name in told}
-    config = _as(Config, told, "", path)
-    settings = {name: _as(_sections()[name], section, name, path) for name, section in own.items()}
-    config = msgspec.structs.replace(config, clouds=settings)
-    for why in _impossible(config):
-        raise Damaged(f"{path} has an impossible setting.", why, _edit(path))
-    return config
+        return Config(faults={"": Damaged(f"{path} is not valid TOML.", str(error), _edit(path))})
+    faults: dict[str, Any] = {}
+
+    def read(kind: type[T], value: object, section: str) -> T | None:
+        try:
+            return _as(kind, value, section, path)
+        except Damaged as error:
+            faults[section] = error
+            return None
+
+    desks = told.pop("desks", {})
+    if not isinstance(desks, dict):
+        desks = {"*": desks}
+    own = {name: (kind, told.pop(name)) for name, kind in _sections().items() if name in told}
+    defaults = read(Defaults, told.pop("defaults", {}), "defaults")
+    if told:
+        read(Config, told, "")
+    named = {name: read(DeskSettings, desk, f"desks.{name}") for name, desk in desks.items()}
+    settings = {name: read(kind, value, name) for name, (kind, value) in own.items()}
+    config = Config(
+        defaults=defaults or Defaults(),
+        desks={name: desk for name, desk in named.items() if desk is not None},
+        clouds={name: value for name, value in settings.items() if value is not None},
+        faults=faults,
+    )
+    for section, why in _impossible(config):
+        faults.setdefault(section, Damaged(f"{path} has an impossible setting.", why, _edit(path)))
+    if "defaults" in faults:
+        config = msgspec.structs.replace(config, defaults=Defaults())
+    sound = {name: desk for name, desk in config.desks.items() if f"desks.{name}" not in faults}
+    return msgspec.structs.replace(config, desks=sound)
 
 
 def _sections() -> dict[str, type[Any]]:
@@ -119,26 +158,38 @@ def _as(kind: type[T], told: object, section: str, path: Path) -> T:
         ) from None
 
 
-def _impossible(config: Config) -> Iterator[str]:
-    """Values of the right type that are still invalid, each as a sentence."""
-    yield from _none_of(config.defaults.provider, tuple(clouds.KNOWN), "defaults.provider")
+def _impossible(config: Config) -> Iterator[tuple[str, str]]:
+    """Values of the right type that are still invalid: the section of each, and what is wrong."""
+    for why in _none_of(config.defaults.provider, tuple(clouds.KNOWN), "defaults.provider"):
+        yield "defaults", why
+    yield from (("defaults", why) for why in _negative(config.defaults, "defaults", usd_per_month=math.inf))
     for name, desk in config.desks.items():
-        at = f"desks.{name}"
+        yield from ((f"desks.{name}", why) for why in _impossible_desk(name, desk))
+
+
+def _impossible_desk(name: str, desk: DeskSettings) -> Iterator[str]:
+    at = f"desks.{name}"
+    try:
+        check_name(name)
+    except Usage as error:
+        yield f"{at}: {error.why}"
+    yield from _none_of(desk.provider, tuple(clouds.KNOWN), f"{at}.provider")
+    yield from _none_of(desk.market, MARKETS, f"{at}.market")
+    for field, told, unit in (("idle", desk.idle, "m"), ("lease", desk.lease, "h")):
         try:
-            check_name(name)
-        except Usage as error:
-            yield f"{at}: {error.why}"
-        yield from _none_of(desk.provider, tuple(clouds.KNOWN), f"{at}.provider")
-        yield from _none_of(desk.market, MARKETS, f"{at}.market")
-        for field, told, unit in (("idle", desk.idle, "m"), ("lease", desk.lease, "h")):
-            try:
-                _length(told or 0, unit)
-            except ValueError as error:
-                yield f"{at}.{field}: {error}"
-        for field, most in (("disk_gib", 65536), ("gpu_count", 1024), ("usd_per_hour_max", math.inf)):
-            value = getattr(desk, field)
-            if value is not None and not 0 <= value <= most:
-                yield f"{at}.{field} is {value}; it must be 0 or more."
+            _length(told or 0, unit)
+        except ValueError as error:
+            yield f"{at}.{field}: {error}"
+    yield from _negative(desk, at, disk_gib=65536, gpu_count=1024, usd_per_hour_max=math.inf)
+    yield from _negative(desk, at, idle_park_minutes=math.inf, lease_hours=math.inf)
+
+
+def _negative(told: object, at: str, **most: float) -> Iterator[str]:
+    """The numbers that are below 0, too large or none at all."""
+    for field, limit in most.items():
+        value = getattr(told, field)
+        if value is not None and not 0 <= value <= limit:
+            yield f"{at}.{field} is {value}; it must be 0 or more."
 
 
 def _length(told: str | float, unit: str) -> float:

@@ -91,9 +91,7 @@ def _space(folder: Path) -> Iterator[Finding]:
 def _config() -> Iterator[Finding]:
     from hotdesk.config import load
 
-    try:
-        load(config_files())
-    except HotdeskError as error:
+    for error in load(config_files()).faults.values():
         yield Finding(level="bad", what=error.what, why=error.why, fix=error.fix)
 
 

@@ -64,8 +64,16 @@ class Services:
     def __enter__(self) -> Services:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        self.say_faults(error)
         self.close()
+
+    def say_faults(self, told: BaseException | None = None) -> None:
+        """Tell of the sections of hotdesk.toml that could not be used, but for what an error has `told`."""
+        config = self._config or self.__dict__.get("config")
+        for fault in config.faults.values() if config else ():
+            if fault is not told:
+                self.on_note(f"{fault.what} {fault.why} Left out here: {fault.fix}")
 
     def close(self) -> None:
         """Let go of the state file, if it was opened."""

@@ -12,7 +12,8 @@ from hotdesk.core import clouds
 from hotdesk.core.billing.observed import Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
 from hotdesk.core.billing.statement import NOT_COUNTED, Line
-from hotdesk.core.errors import HotdeskError, Kind, Missing, NotAllowed, Refused
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import Damaged, HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Market, Offer, Seen, Value
 from hotdesk.core.ports import Biller, Clock
@@ -75,6 +76,7 @@ class Billing:
     ) -> None:
         self.store, self.clock, self.clouds = store, clock, clouds
         self.default = config.defaults.provider
+        self.config = config
         self.limit_usd = config.defaults.usd_per_month  # of a month; 0: none
         self.on_note, self.over_budget = on_note, over_budget
 
@@ -262,7 +264,9 @@ class Billing:
     # ---- the budget ----------------------------------------------------------------------------------
 
     def check_budget(self) -> str:
-        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent."""
+        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent, `Damaged` when
+        it cannot be read."""
+        self.config.need("defaults")
         if not (limit := self.limit_usd):
             return ""
         from hotdesk.core.billing.statement import this_month
@@ -291,10 +295,13 @@ class Billing:
 
     def may(self, desk: Desk, step: Act) -> Ask | None:
         """What keeps a step from being taken: a launch past the month's budget, by whoever watches."""
-        if not self.limit_usd or not isinstance(step, Launch | Start):
+        unread = cloud(desk.provider).rented and {"", "defaults"} & self.config.faults.keys()
+        if not (self.limit_usd or unread) or not isinstance(step, Launch | Start):
             return None
         try:
             self.within_budget(desk)
+        except Damaged as no:
+            return Ask(what=no.what, why=no.why, fix=no.fix, kind=Kind.QUOTA)
         except NotAllowed as no:
             return Ask(what=no.what, why=no.why, fix=f"hotdesk up {desk.name} --over-budget", kind=Kind.QUOTA)
         return None

@@ -193,6 +193,7 @@ class Choosing:
         from hotdesk.market.query import named_types
 
         config = self.config()
+        config.need("defaults")
         try:
             fresh = stock.refreshed(
                 self.store,

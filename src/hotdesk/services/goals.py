@@ -62,6 +62,8 @@ class Goals:
         # A wish is newer than all that was done for earlier ones, even where the clock was set back.
         now = max(self.clock.now(), self.store.latest(name) + 0.001)
         desk = self.store.find(name)
+        if goal is Goal.RUNNING:
+            self.config.need("defaults", f"desks.{name}")
         if desk is None:
             check_name(name)
             settings = self.config.desks.get(name)
@@ -151,7 +153,8 @@ class Goals:
         registry.check(registry.known(provider))
 
     def provider(self, name: str, provider: str | None = None) -> str:
-        """Where a new desk of this name would be."""
+        """Where a new desk of this name would be. Raises `Damaged` where the settings cannot be read."""
+        self.config.need("defaults", f"desks.{name}")
         settings = self.config.desks.get(name)
         return (
             provider

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options
 from hotdesk.core.errors import NeedsDecision, Usage
 
@@ -19,7 +18,7 @@ def command(ctx: click.Context, name: str, number: int | None) -> None:
     """Attach to the job's terminal (needs tmux on the desk). Ctrl-B D detaches; Ctrl-C reaches the job."""
     from hotdesk.connect import ssh
 
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         job = desks.services.store.job(name, number)
         seen = desks.services.runs().seen(name).get(job.id)
         access = desks.services.access(name)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 
 
@@ -25,7 +24,7 @@ def command(name: str | None, only_print: bool, setup: bool) -> None:
     """
     from hotdesk.connect import editor
 
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         name = name or desks.services.goals.only()
         access = desks.services.access(name)
         hosts = editor.write_host(access, desks.services.state)

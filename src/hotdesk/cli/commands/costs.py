@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.billing import statement
 from hotdesk.core.clouds import cloud
@@ -33,7 +32,7 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
     A figure marked "<" is an upper bound: the exact end of something is unknown. Spot is billed at each
     hour's price. Traffic to the internet, which is not measured, and taxes are not included.
     """
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         theirs = cloud(desks.services.billing.biller()) if compare else None
         if theirs and theirs.bill and theirs.bill.charge:
             options.agreed(f"{theirs.bill.charge} Ask?", yes, f"hotdesk costs {name or ''} --compare --yes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.clouds import cloud
 from hotdesk.services.orphans import as_dict
@@ -21,7 +20,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
     Deletes only with --yes, and then only what holds no unique data. Ignores resources that are not
     hotdesk's. Exits with 5 if a cloud or region could not be listed.
     """
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         orphans = desks.gc(delete=yes and not dry_run)
         others = desks.services.clouds.others()
     found, unread, done = orphans.things, orphans.unread, orphans.deleted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.jobs import advice
 from hotdesk.services.jobs import JobView
@@ -26,7 +25,7 @@ _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yel
 )
 def command(name: str | None, as_json: bool, lines: int) -> None:
     """List jobs: running, queued and ended, with result, time and cost. Without NAME: of all desks."""
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         views = desks.services.jobs.views(name, lines)
         now = desks.services.clock.now()
     if as_json:

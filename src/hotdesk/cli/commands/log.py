@@ -6,7 +6,6 @@ import time
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import verb
 from hotdesk.core.steps import Row
@@ -27,7 +26,7 @@ from hotdesk.core.steps import Row
 @options.as_json
 def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """Show the journal: every step, its reason and its result. Without NAME: of all desks."""
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         options.say_frozen(desks)
         change, _ = desks.services.store.changed(0) if follow else (0, [])
         rows = desks.log(name, limit=lines)

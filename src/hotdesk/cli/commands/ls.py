@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.model import EndedBy
 from hotdesk.services.view import View
@@ -24,7 +23,7 @@ _MARKS = {
 @options.as_json
 def command(as_json: bool) -> None:
     """List your desks: state, price per hour and cost so far."""
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         views, others = desks.ls(), desks.services.clouds.others()
         options.say_frozen(desks)
         now = desks.services.clock.now()

@@ -7,7 +7,6 @@ import sys
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 from hotdesk.core.errors import Usage
 from hotdesk.services.notebook import password
@@ -29,7 +28,7 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str, 
         raise Usage("--private and --public contradict each other.", "", "hotdesk notebook --private")
     from hotdesk.loop import watcher
 
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         desk = desks.services.store.desk(name or desks.services.goals.only())
         if only_password:
             render.echo(password(desk.name, desks.services.notebooks.password_file(desk)))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import folder_shown, options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.services import files
@@ -33,7 +32,7 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
 
     if said := copying.check():
         render.note(said)
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         access = desks.services.access(name)
     with Live() as live:
         shown = live.progress(f"copying from {name}")

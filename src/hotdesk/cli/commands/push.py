@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import folder_shown, options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.services import files
@@ -47,7 +46,7 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
         end = render.safe(str(alone.resolve()))
         more = f"; to send that: hotdesk push {name} {end}" if alone.exists() else ""
         render.note(f"{render.safe(str(alone))} goes as a link, and what it leads to stays here{more}")
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         access = desks.services.access(name)
     with Live() as live:
         sent = files.push(access, goods, live.progress(f"copying to {name}"))

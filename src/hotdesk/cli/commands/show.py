@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 import msgspec
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.commands import ls
 from hotdesk.cli.commands.log import as_dict, line
 from hotdesk.cli.ui import options, render
@@ -16,7 +15,7 @@ from hotdesk.cli.ui import options, render
 @options.as_json
 def command(name: str | None, as_json: bool) -> None:
     """Show one desk and the last lines of its journal."""
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         options.say_frozen(desks)
         view = desks.show(name)
         rows = desks.log(view.name, limit=20)

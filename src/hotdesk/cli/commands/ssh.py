@@ -7,7 +7,6 @@ import sys
 
 import click
 
-from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import options, render
 
 
@@ -30,7 +29,7 @@ def command(
     from hotdesk.connect import ssh
     from hotdesk.core import shell
 
-    with Hotdesk() as desks:
+    with options.open_desks() as desks:
         desk = desks.services.store.desk(name)
         access = desks.services.views.access(desk)
         keeping = desks.services.staying.keeping(desk, access)
