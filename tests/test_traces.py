@@ -18,6 +18,8 @@ from tests.recorded import made, write
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
 
+from hotdesk import Hotdesk  # noqa: E402
+from hotdesk.simulate.budget import within_budget  # noqa: E402
 from hotdesk.simulate.study import pools, study  # noqa: E402
 from hotdesk.simulate.traces import read_trace, read_traces, windows  # noqa: E402
 
@@ -178,6 +180,17 @@ def test_the_table_and_the_plot(hotdesk: Command, folder: Path) -> None:
     assert "0 of 15 late" in done.stdout
     page = (folder.parent / "home" / "run.html").read_text()
     assert "hours of work done" in page
+
+
+def test_a_budget_buys_python_the_deadline_that_it_buys_the_command(folder: Path, tmp_path: Path) -> None:
+    tick = read_traces(folder)[0].tick_seconds
+    terms, _ = within_budget(msgspec.structs.replace(SHORT, tick_seconds=tick), 24.0)
+    assert terms.deadline_seconds != SHORT.deadline_seconds
+    with Hotdesk(tmp_path) as desks:
+        bought = desks.simulate(folder, SHORT, windows="5", budget_usd=24.0)
+        named = desks.simulate(folder, terms, windows="5")
+        other = desks.simulate(folder, SHORT, windows="5")
+    assert bought.mean_usd == named.mean_usd != other.mean_usd
 
 
 @pytest.mark.parametrize(

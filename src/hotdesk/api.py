@@ -421,18 +421,20 @@ class Hotdesk:
         policy: str = "semi-markov",
         together: bool = False,
         windows: str = "100",
+        budget_usd: float | None = None,
     ) -> Study:
         """What a policy would have cost over recorded traces, against on-demand and the omniscient optimum.
 
         `terms`: work, deadline and changeover in seconds, prices in US dollars an hour. `together`: all
         traces of a kind are zones of one run. `windows`: when runs begin, a number spread evenly or a file
-        of ticks. Raises `Missing` without numpy, `Unknown` or `Damaged` for traces that cannot be used.
+        of ticks. `budget_usd`: expected of a run; the earliest deadline that it pays for replaces that of
+        `terms`. Raises `Missing` without numpy, `Unknown` or `Damaged` for traces that cannot be used.
         """
-        from hotdesk.simulate.study import pools, study
-        from hotdesk.simulate.traces import check_numpy, read_traces
+        from hotdesk.services.simulating import simulate
 
-        check_numpy()
-        return study(policy, terms, pools(read_traces(traces), terms, together=together, asked=windows))
+        return simulate(
+            traces, terms, policy=policy, together=together, windows=windows, budget_usd=budget_usd
+        ).study
 
     # ---- choosing --------------------------------------------------------------------------------------
 

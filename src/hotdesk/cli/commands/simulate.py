@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +13,7 @@ from hotdesk.core.errors import Usage
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
-    from hotdesk.core.spot.policy import Terms
-    from hotdesk.simulate.study import Pool, Study
-    from hotdesk.simulate.traces import Trace
+    from hotdesk.simulate.study import Study
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
 _USD = click.FloatRange(min=0)
@@ -140,12 +138,8 @@ def command(
             "git clone https://github.com/skypilot-org/spot-traces && hotdesk simulate --traces "
             "spot-traces/availability/1-node/aws-02-15-2023",
         )
-    from hotdesk.simulate.traces import check_numpy
-
-    check_numpy()
     from hotdesk.core.spot.policy import Terms
-    from hotdesk.simulate.study import pools, study
-    from hotdesk.simulate.traces import read_traces
+    from hotdesk.services.simulating import draw, simulate
 
     if plot:
         from hotdesk.charts import check_suffix
@@ -159,39 +153,27 @@ def command(
         usd_spot=spot,
         first_hour_free=first_hour_free,
     )
-    recorded = read_traces(traces)
-    if budget is not None:
-        terms = _afford(terms, recorded, budget, together=zones == "together")
-    group = pools(recorded, terms, together=zones == "together", asked=asked)
-    found = study(policy, terms, group)
+    found = simulate(
+        traces, terms, policy=policy, together=zones == "together", windows=asked, budget_usd=budget
+    )
+    if found.expected_usd is not None:
+        hours = found.terms.deadline_seconds / 3600
+        render.note(
+            f"${budget:g} should pay for a deadline of {hours:.2f} h: ${found.expected_usd:.2f} are expected."
+        )
     figure = None
     if policy != "optimum" and (plot or not as_json):
-        figure = _figure(policy, terms, group, window, solid=False)
+        figure = draw(found, window, solid=False)
     if plot and figure:
         from hotdesk.charts import save
 
-        save(_figure(policy, terms, group, window, solid=True), plot)
+        save(draw(found, window, solid=True), plot)
     if as_json:
-        render.json(found)
+        render.json(found.study)
         return
-    _print(found, figure)
+    _print(found.study, figure)
     if plot and figure:
         render.echo(f"Drawn into {plot}.")
-
-
-def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> Terms:
-    """The terms with the deadline that the budget should pay for, which is said."""
-    from msgspec.structs import replace
-
-    from hotdesk.simulate.budget import within_budget
-
-    first = recorded[0]
-    count = sum(trace.kind == first.kind for trace in recorded) if together else 1
-    terms = replace(terms, tick_seconds=first.tick_seconds, zones=count)
-    terms, expected = within_budget(terms, budget)
-    hours = terms.deadline_seconds / 3600
-    render.note(f"${budget:g} should pay for a deadline of {hours:.2f} h: ${expected:.2f} are expected.")
-    return terms
 
 
 def _print(found: Study, figure: Figure | None) -> None:
@@ -254,67 +236,3 @@ def _summary(found: Study) -> list[str]:
         f"{over}; {against} {percent(found.versus_uniform_progress_ci)}.",
         tail + speed,
     ]
-
-
-def _figure(policy: str, terms: Terms, group: list[Pool], window: int, *, solid: bool) -> Figure:
-    """One run: what was up, what was used, and the work done against the straight line to the deadline.
-
-    Bars are `solid` where there is room for it: in a file.
-    """
-    from hotdesk.charts import Figure, Series
-    from hotdesk.core.spot.policy import ON_DEMAND, SPOT
-    from hotdesk.simulate.study import story
-
-    pool = next((p for p in group if window < len(p.begins)), None)
-    if pool is None:
-        most = max(len(p.begins) for p in group)
-        raise Usage(f"There is no window {window}.", f"There are {most}, from 0.", f"--window {most - 1}")
-    told, runs = story(policy, terms, pool, window)
-    hour, begin = pool.tick_seconds / 3600, int(pool.begins[window])
-    whole, due = terms.work_seconds / 3600, terms.deadline_seconds / 3600
-    finish = float(runs.finish_hours[0])
-    end = told.hours[-1] + hour
-    hours = [*told.hours, end]
-    up = pool.up[:, begin : begin + len(told.hours)].any(axis=0)
-
-    step = whole / 14
-
-    def strip(flags: Any, height: float, label: str) -> Series:
-        """A bar below the curve wherever something was so: its ends, and a hole after each."""
-        x: list[float] = []
-        for begins, flag in zip(told.hours, flags, strict=True):
-            if flag and x and abs(x[-2] - begins) < hour / 2:
-                x[-2] = x[-1] = begins + hour
-            elif flag:
-                x += [begins, begins + hour, begins + hour]
-        y = tuple(height if n % 3 < 2 else float("nan") for n in range(len(x)))
-        if not solid:
-            return Series(label=label, x=tuple(x), y=y)
-        low, high = tuple(v - step / 5 for v in y), tuple(v + step / 5 for v in y)
-        return Series(label=label, x=tuple(x), y=y, kind="band", low=low, high=high)
-
-    hours_used = f"{runs.spot_hours[0]:.1f} h on spot, {runs.on_demand_hours[0]:.1f} h on-demand"
-    counted = f"{int(runs.interruptions[0])} interruptions, {int(runs.starts[0])} starts"
-    whole_usd = render.usd(whole * terms.usd_on_demand)
-    modes = told.mode
-    return Figure(
-        title=f"{policy} on {pool.name}, window {window}: ${runs.usd[0]:.2f}, done after {finish:.1f} h",
-        x_label="hours since the start",
-        y_label="hours of work done",
-        series=(
-            Series(
-                label="work done", x=tuple(hours), y=(*told.done_hours, min(whole, _last(told, terms, pool)))
-            ),
-            Series(label="straight line to the deadline", x=(0.0, due), y=(0.0, whole)),
-            strip(up, -step, "spot is there"),
-            strip([m == SPOT for m in modes], -2 * step, "on spot"),
-            strip([m == ON_DEMAND for m in modes], -3 * step, "on-demand"),
-        ),
-        notes=(f"{hours_used}, {counted}. All on-demand: {whole_usd}.",),
-    )
-
-
-def _last(told: Any, terms: Terms, pool: Pool) -> float:
-    """Work done when the run ended: all of it, unless it was late."""
-    rest = terms.work_seconds / 3600 - told.done_hours[-1]
-    return float(told.done_hours[-1] + min(rest, pool.tick_seconds / 3600))
