@@ -471,7 +471,7 @@ def test_the_choice_gives_its_reasons() -> None:
     assert choice.best.key == spot.key
     assert choice.best.why == (
         "g6.xlarge in us-west-2b: cheapest L4 within 80 ms of you, 57 % below on-demand, "
-        "under $0.35 for 95 % of 30 days, 10 to 15 % of such machines are taken away in a month"
+        "under $0.35 for 95 % of 30 days, 10 to 15 % of such machines are interrupted in a month"
     )
     assert [o.zone for o in choice.next_best] == ["us-east-1a", "us-west-2b"]
     assert "140 ms away" in choice.next_best[0].why

@@ -128,7 +128,7 @@ def test_a_retired_type_is_answered_with_what_is_nearest_today(tmp_path: Path) -
         ("p6e-gb200.36xlarge", "No price of p6e-gb200.36xlarge is known here.", "UltraServers"),
         ("--gpu GB200", "No price of --gpu GB200 is known here.", "4 x GB200"),
         ("inf1.xlarge", "No price of inf1.xlarge is known here.", "an account tells it"),
-        ("--gpu Trainium", "Trainium is no GPU of NVIDIA's.", "trn1.2xlarge"),
+        ("--gpu Trainium", "Trainium is not an NVIDIA GPU.", "trn1.2xlarge"),
         ("dl1.24xlarge", "hotdesk does not cover dl1.24xlarge.", "Gaudi"),
     ],
 )

@@ -1,6 +1,7 @@
-"""Where a job with a deadline is, where it should be, and where it would go on: looked at again as it runs.
+"""Re-evaluate the placement of a job with a deadline while it runs.
 
-`core.policy` decides, from what the journal knows of the zones (`core.zones`) and from prices of now.
+`core.spot.policy` decides, from the journal's knowledge of the zones (`core.spot.availability`) and current
+prices.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ROWS = 5000  # of the journal: what is older says nothing of today's zones
 
 
 class Placing:
-    """What `Runs` asks about the place of its jobs. Only memory of its own is when it last looked."""
+    """Placement of the jobs of `Runs`. Keeps only the times of its last looks and recent prices."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Placing:
     def reconsidered(
         self, desk: Desk, act: AnyAct, jobs: Sequence[Job], seen: Mapping[str, SeenJob]
     ) -> AnyAct:
-        """The act, or another where the machine should change or be waited for. The caller holds the desk."""
+        """The act, or another if the machine should change or be waited for. The caller holds the desk."""
         match act:
             case Follow(job=job) | Start(job=job) | Pause(job=job):
                 told = seen.get(job.id)
@@ -83,7 +84,7 @@ class Placing:
         return told.asked_seconds >= 0 or self.clock.now() - self._looked.get(job.id, 0.0) >= LOOK_SECONDS
 
     def _with(self, desk: Desk, act: AnyAct, job: Job, told: SeenJob, machine: Instance) -> AnyAct:
-        """The job runs on this machine: whether it should, and where it would go on if it were taken now."""
+        """Decide for a job on this machine: whether to move it, and its next offers after an interruption."""
         here = _key(machine)
         launched = self._launched(desk)
         ran = max(0.0, self.clock.now() - launched)
@@ -107,12 +108,12 @@ class Placing:
         return act
 
     def _without(self, desk: Desk, act: Ready, job: Job) -> AnyAct:
-        """The desk has no machine that the job could run on: which should come, and whether at once."""
+        """Decide for a desk without a usable machine: which to launch, and whether at once."""
         machine = self.live(desk)
         if machine is not None and machine.chosen_for >= desk.generation:
-            return act  # it is on its way
+            return act  # it is starting
         if machine is not None:
-            return act  # it is being left, for what was decided then
+            return act  # it is being replaced, as decided before
         offers, decision = self._decide(desk, job, None)
         self._write(desk, job, offers, decision)
         refused = self.store.past(desk).refused(offers, self.clock.now())
@@ -146,14 +147,14 @@ class Placing:
         return place(job, offers, known, now, spells=lasted, **more)  # type: ignore[arg-type]
 
     def _offered(self, desk: Desk) -> tuple[Offer, ...]:
-        """What the desk may run on, at prices of the last minutes."""
+        """Offers for the desk, at prices at most `PRICE_SECONDS` old."""
         asked, known = self._priced.get(desk.name, (0.0, ()))
         if len({o.market for o in desk.offers}) < 2 and desk.want.market != "cheapest":
             return desk.offers
         if self.clock.now() - asked >= PRICE_SECONDS:
             try:
                 known = tuple(self.offers(desk))
-            except HotdeskError:  # the prices of before will do
+            except HotdeskError:  # use the previous prices
                 known = known or desk.offers
             self._priced[desk.name] = self.clock.now(), known
         return known or desk.offers
@@ -165,7 +166,7 @@ class Placing:
     def _write(self, desk: Desk, job: Job, offers: tuple[Offer, ...], decision: Decision | None) -> None:
         if decision is None:
             return
-        # Nobody may be there to think again: then on-demand comes when it is needed, and not before.
+        # No hotdesk may be running to decide again: then on-demand is launched when needed, and not before.
         at = 0.0 if decision.action == "on-demand" else latest(job, offers)
         if decision.action == "wait":
             offers = tuple(o for o in offers if o.market is not Market.SPOT)

@@ -1,7 +1,7 @@
-"""A job's results on their way home: nothing of the project is overwritten without a word.
+"""Fetch a job's results into its project, without overwriting the user's files.
 
-What hotdesk has put there itself may be replaced, as long as nobody has touched it since: for each folder
-there is a list of those files, by size and time. When a list is lost, nothing is replaced.
+Files that hotdesk put there itself may be replaced if they are unchanged since: for each folder there is a
+list of those files, by size and time. If a list is lost, nothing is replaced.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Fetched(Value, frozen=True):
-    words: tuple[str, ...]  # what came, and what stayed, for a person
-    absent: tuple[str, ...] = ()  # of what was asked for: the job has not made it
-    failed: str = ""  # why some of it could not be read at the desk
+    words: tuple[str, ...]  # what was fetched and which files were kept, in words
+    absent: tuple[str, ...] = ()  # what was asked for and does not exist: the job has not made it
+    failed: str = ""  # why some of it could not be read on the desk
 
 
 def began(store: Store, job: Job) -> float:
-    """When its first attempt was begun (our clock); when it was asked for, if none was."""
+    """When its first attempt began (our clock); if none did, when the job was created."""
     rows = store.rows(job.desk, limit=100_000)
     begun = (r.at for r in rows if isinstance(r.step, Begin) and r.step.id == job.id)
     return min(begun, default=job.created_at)
@@ -60,8 +60,8 @@ def fetch(
 ) -> Fetched:
     """Copy the job's results into its project's folder here, under their names in the job's folder.
 
-    A file that is there stays, and the desk's comes beside it as `name.from-DESK`: unless hotdesk put it
-    there, for this job or before this job `began` (our clock), and nobody has changed it since.
+    An existing file stays, and the desk's is put beside it as `name.from-DESK`: unless hotdesk put it there,
+    for this job or before this job `began` (our clock), and it is unchanged since.
     Raises `Unreachable`, `Missing` and others: see `copying.pull`.
     """
     target = Path(job.pull_to)
@@ -80,7 +80,7 @@ def fetch(
 
 
 def take(job: Job, source: Path, *, began: float, now: float, state: Path | None) -> tuple[str, ...]:
-    """The same with results that another computer has fetched, in a folder here that is not needed after."""
+    """Like `fetch`, for results that another computer fetched into `source`, a temporary folder here."""
     target = Path(job.pull_to)
     target.mkdir(parents=True, exist_ok=True)
     with _known(state, target, now) as known, copying.arriving(target, f"{job.desk}-{job.id}") as folder:
@@ -109,7 +109,7 @@ def _note(known: dict[str, Put], job: Job, placed: placing.Placed, now: float) -
 
 @contextmanager
 def _known(state: Path | None, target: Path, now: float) -> Iterator[dict[str, Put]]:
-    """What hotdesk has put into a folder, by name; what is added is kept."""
+    """The list of files that hotdesk put into a folder, by name; additions are saved."""
     known: dict[str, Put] = {}
     if state is None:
         yield known
@@ -128,7 +128,7 @@ def _known(state: Path | None, target: Path, now: float) -> Iterator[dict[str, P
 
 
 def _text(name: str) -> str:
-    """A file's name as JSON can hold it, whatever its bytes are."""
+    """A file's name, of any bytes, as text for JSON."""
     return os.fsencode(name).decode("latin-1")
 
 

@@ -1,7 +1,7 @@
-"""The loop of jobs: look, think (`core.jobs.plan_jobs`), write down, act.
+"""The loop of jobs: look, plan (`core.jobs.plan_jobs`), journal, act.
 
-It is run by `hotdesk run` while somebody listens, by the watcher otherwise, and by both at once: each act is
-taken under the desk's lock, and at the desk twice is once.
+`hotdesk run` runs it while it is attached, the watcher otherwise, or both at once: each act is taken under
+the desk's lock, and acts on the desk are idempotent.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from hotdesk.system import write_atomically
 
 KEPT_LOG_BYTES = 4 << 20  # of each job, on this computer
 WAITING_SECONDS = 10.0  # between two looks while a job waits for a machine
-PATIENCE_SECONDS = 600.0  # a desk that runs and does not answer, before somebody is told
+PATIENCE_SECONDS = 600.0  # how long a running desk may be unreachable before this is an error
 
 
 _LOG_CUT = b"hotdesk: %d bytes came before\n"  # the first line of a kept log that is not all of it
@@ -63,7 +63,7 @@ def kept_log(store: Store, job: Job) -> Path | None:
 
 
 def cut_log(text: bytes) -> tuple[int, bytes]:
-    """How many bytes a kept log lacks at its beginning, and what it has."""
+    """The number of bytes missing at the beginning of a kept log, and the rest."""
     first, _, rest = text.partition(b"\n")
     words = first.split()
     if len(words) == 5 and words[1].isdigit() and first + b"\n" == _LOG_CUT % int(words[1]):
@@ -72,10 +72,10 @@ def cut_log(text: bytes) -> tuple[int, bytes]:
 
 
 class Runs:
-    """The jobs of all desks. `access` says how to reach a desk that runs, None for one that does not.
+    """The jobs of all desks. `access` returns how to reach a desk; None if it is not running.
 
-    `live` is a desk's machine, and `offers` what it could run on, at prices of now. `works` says what would
-    end with a desk's machine.
+    `live` returns a desk's machine, and `offers` its offers at current prices. `works` lists what would end
+    with a desk's machine.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Runs:
         self.progress = progress
         self.works = works
 
-    # ---- thinking ------------------------------------------------------------------------------------
+    # ---- planning ------------------------------------------------------------------------------------
 
     def next(self, name: str, mine: bool = True) -> tuple[AnyAct | None, dict[str, SeenJob]]:
-        """What is to be done next for a desk's jobs, and what its disk says of them.
+        """The next act for a desk's jobs, and what the desk reports about them.
 
-        `mine`: whether the caller holds the desk, so that its machine may be thought over.
-        Raises `Unreachable` when the desk runs and cannot be asked.
+        `mine`: whether the caller holds the desk, so that its placement may be decided again.
+        Raises `Unreachable` if the desk is running and does not answer.
         """
         desk, jobs = self.store.find(name), self.store.jobs(name, unsettled=True)
         seen: dict[str, SeenJob] = {}
@@ -119,13 +119,13 @@ class Runs:
         return act, seen
 
     def seen(self, name: str) -> dict[str, SeenJob]:
-        """What a desk's disk says of all its jobs; nothing while the desk does not run."""
+        """What a desk reports about all its jobs; empty while it is not running."""
         desk = self.store.find(name)
         access = self.access(desk) if desk else None
         return {job.id: job for job in job_runner.look(access).jobs} if access else {}
 
     def take(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
-        """One act; the caller holds the desk."""
+        """Carry out one act; the caller holds the desk."""
         match act:
             case Start(job=job, attempt=attempt, restore=restore):
                 self._begin(job, attempt, restore, act.why)
@@ -143,16 +143,16 @@ class Runs:
             case Shift(job=job):
                 self._shift(job, act)
             case Ready() | Follow() | Pause() | Rest():
-                pass  # nothing that is ours to do
+                pass  # nothing to do here
 
     # ---- loops ---------------------------------------------------------------------------------------
 
     def pursue(
         self, job: Job, on_output: Callable[[bytes], None], on_note: Callable[[str], None] = lambda text: None
     ) -> Job:
-        """Until nothing is left to do for this job, handing on what it says; the job with its result.
+        """Run until nothing is left to do for this job, passing on its output; return it with its result.
 
-        Raises what stops it: a question, a desk that does not come up. The job's row stands all the while.
+        Raises what stops it: a question, a desk that does not come up. The job's row is kept in that case.
         """
         offset, silent_since, noted = 0, 0.0, ""
         while True:
@@ -197,7 +197,7 @@ class Runs:
                     self.clock.sleep(1.0)
 
     def _settled(self, name: str) -> bool:
-        """Bring the desk to where it is wanted; False where no machine can be had, and one was before."""
+        """Reconcile the desk; False if no machine is available now but one was before."""
         try:
             self.settle(name)
         except NotAllowed:
@@ -209,16 +209,16 @@ class Runs:
         return True
 
     def _see_it_settled(self, job: Job) -> None:
-        """Until the desk is what it shall be after the job, unless somebody wants it otherwise by now."""
+        """Reconcile the desk with its goal after the job, unless the goal was changed meanwhile."""
         desk = self.store.find(job.desk)
         if desk is not None and job.then is desk.goal and desk.created_at <= job.created_at:
             with contextlib.suppress(Busy):
                 self.settle(job.desk)
 
     def round(self, names: list[str]) -> bool:
-        """One act for each of these desks, which the caller holds: what a watcher does beside its ticks.
+        """One act for each of these desks, which the caller holds: the watcher calls this after each tick.
 
-        Whether anything was done.
+        Returns whether anything was done.
         """
         acted = False
         wanted = {job.desk for job in self.store.jobs(unsettled=True)}
@@ -229,7 +229,7 @@ class Runs:
                 if act is not None:
                     self.take(act, seen)
                     acted |= not isinstance(act, Ready | Follow | Pause | Rest)
-            except (HotdeskError, OSError):  # this desk is looked at again in a moment, the others now
+            except (HotdeskError, OSError):  # retried in the next round; the other desks go on
                 continue
         return acted
 
@@ -249,10 +249,10 @@ class Runs:
         self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
 
     def _shift(self, job: Job, act: Shift) -> None:
-        """Write down that the desk's machine must be another, and why. The loop does the rest."""
+        """Record that the desk needs another machine, and why. The loop does the rest."""
         desk, machine = self.store.desk(job.desk), self.placing.live(self.store.desk(job.desk))
         if machine is None:
-            return  # it was taken meanwhile
+            return  # it was interrupted meanwhile
         generation, now = max(desk.generation, machine.chosen_for + 1), self.clock.now()
         step = Move(id=job.id, generation=generation, to=act.offers[0].key, why=act.why)
         (row,) = self.store.begin([(job.desk, step)], now)
@@ -299,12 +299,12 @@ class Runs:
                 state=self.store.folder,
                 on_progress=self.progress,
             )
-        except (Missing, NeedsDecision, Unknown) as error:  # not for want of a connection: waiting is no help
+        except (Missing, NeedsDecision, Unknown) as error:  # not a lost connection: waiting does not help
             again = f"hotdesk pull {job.desk} {job.folder}/{job.pull[0]}"
             why = f"results not fetched: {error.what} {error.why} They are at {job.desk}: {again}"
         else:
             fetched = found.words
-            if found.absent:  # a job that failed has made none: no reason to keep its machine
+            if found.absent:  # a failed job may have none: no reason to keep its machine
                 why = f"{' and '.join(found.absent)} not fetched: not found in its folder"
             if found.failed:
                 why += f"{'; ' if why else ''}not all results could be read there: {found.failed}"
@@ -314,7 +314,7 @@ class Runs:
         self.store.put_job(job.number, pulled=True, fetched=fetched, result=result)
 
     def _keep_log(self, job: Job, seen: SeenJob | None) -> None:
-        """The end of a job's log, here: it can be read when the desk is parked or gone."""
+        """Save the end of a job's log here, so that it can be read when the desk is parked or gone."""
         file = kept_log(self.store, job)
         if file is None or seen is None or file.exists():
             return
@@ -330,7 +330,7 @@ class Runs:
 
     def _settle(self, job: Job, goal: Goal | None) -> None:
         desk = self.store.find(job.desk)
-        alone = len(self.store.jobs(job.desk, unsettled=True)) == 1  # none was asked for since we looked
+        alone = len(self.store.jobs(job.desk, unsettled=True)) == 1  # no job was added since the look
         stayed = ""
         if desk is not None and goal is not None and alone and desk.goal is Goal.RUNNING:
             if stayed := "; ".join(self.works(desk)):
@@ -340,7 +340,7 @@ class Runs:
         self.store.put_job(job.number, settled=True, stayed=stayed)
 
     def _note(self, job: Job, why: str) -> None:
-        """A line in the desk's journal."""
+        """Add a line to the desk's journal."""
         step = Told(id=f"{job.id}-stays", at=self.clock.now(), why=why)
         (row,) = self.store.begin([(job.desk, step)], self.clock.now())
         self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
@@ -355,7 +355,7 @@ class Runs:
         before, began = offset, self.clock.now()
         offset = job_runner.follow(access, job.id, offset, on_output)
         if offset == before and self.clock.now() - began < 1.0:
-            self.clock.sleep(0.5)  # a connection that does not come about
+            self.clock.sleep(0.5)  # the connection failed at once
         return offset
 
     def _last_words(self, job: Job, offset: int, on_output: Callable[[bytes], None]) -> int:

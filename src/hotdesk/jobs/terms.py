@@ -1,6 +1,6 @@
-"""What a job is about and may cost, before anything is launched: a deadline and a budget that can be kept.
+"""Check before launch that a job's deadline and budget are feasible.
 
-And, once it runs, which of the desk's offers come first: what `core.policy` decides, for a real job.
+For a running job, order the desk's offers as `core.spot.policy` decides.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from hotdesk.core.spot.policy import (
     decide,
 )
 
-#: From asking for a machine to a job that works: launch, boot, the image's blocks, the last checkpoint.
+#: From the request for a machine to a working job: launch, boot, the image's blocks, the last checkpoint.
 CHANGEOVER_SECONDS = 720.0
 
 
 def known_run(words: str, jobs: Sequence[Job]) -> Job | None:
-    """This very command when it last ended well."""
+    """The last successful job with exactly this command."""
     ended = [j for j in jobs if j.words == words and j.result and j.result.exit_status == 0]
     return ended[-1] if ended else None
 
 
 def known_seconds(words: str, jobs: Sequence[Job]) -> float:
-    """How long this very command took when it last ended well; 0.0 when it never did."""
+    """Run time of the last successful job with exactly this command; 0.0 if there is none."""
     run = known_run(words, jobs)
     return run.result.seconds if run and run.result else 0.0
 
 
 def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: float) -> Terms:
-    """The terms of a job on a desk with these offers; a desk that costs nothing changes hands at once."""
+    """The terms of a job on a desk with these offers; on free machines a changeover takes no time."""
     on_demand = [o.usd_per_hour for o in offers if o.market is Market.ON_DEMAND]
     spot = [o.usd_per_hour for o in offers if o.market is Market.SPOT]
     usd = min(on_demand or spot or [0.0])
@@ -61,10 +61,10 @@ def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: flo
 def agree(
     offers: Sequence[Offer], work_seconds: float, deadline_seconds: float | None, budget_usd: float | None
 ) -> float | None:
-    """The deadline to keep, in seconds from now; None where neither deadline nor budget was asked for.
+    """The deadline to keep, in seconds from now; None if neither deadline nor budget was asked for.
 
-    Raises `Usage` without an idea of the work, and `NotAllowed` when it cannot be: with the earliest
-    deadline, or the cheapest plan, that can.
+    Raises `Usage` if the amount of work is unknown, and `NotAllowed` if it is infeasible: with the earliest
+    feasible deadline, or the cheapest feasible plan.
     """
     if deadline_seconds is None and budget_usd is None:
         return None
@@ -161,7 +161,7 @@ def place(
 
 
 def unrest(rule: SemiMarkov, spells: Sequence[tuple[float, bool]]) -> float:
-    """What the rule has noticed of these zones by now: above zero, they fall more often than usual."""
+    """Evidence about these zones so far: above zero, they fall more often than usual."""
     found = 0.0
     for seconds, fell in spells:
         ticks = max(1, round(seconds / rule.tick))
@@ -171,7 +171,7 @@ def unrest(rule: SemiMarkov, spells: Sequence[tuple[float, bool]]) -> float:
 
 
 def latest(job: Job, offers: Sequence[Offer]) -> float:
-    """The last moment (our clock) at which on-demand can be begun and still makes the deadline."""
+    """The last moment (our clock) at which on-demand can be started and still meet the deadline."""
     assert job.deadline_at is not None
     terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
     left = max(1.0, job.work_seconds - job.ran_seconds)
@@ -179,7 +179,7 @@ def latest(job: Job, offers: Sequence[Offer]) -> float:
 
 
 def policy_of(terms: Terms) -> Policy:
-    """The cheapest policy that this computer can solve."""
+    """The cheapest policy that can be computed here; without numpy, uniform progress."""
     try:
         from hotdesk.simulate.solver import semi_markov
 

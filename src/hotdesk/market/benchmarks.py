@@ -1,4 +1,4 @@
-"""Measurements that were made, one JSON file each: kept, listed, compared, and turned into rates."""
+"""Saved benchmark runs, one JSON file each: store, list, compare, and convert to rates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def folder() -> Path:
 
 
 def keep(run: dict[str, Any], where: str = "here") -> Path:
-    """Check a run against what its GPU can do at all, and write it down. `where`: the desk's name."""
+    """Check a run against its GPU's printed rate, and save it. `where`: the desk's name."""
     check(run)
     run["where"] = where
     workload = run["workload"]
@@ -73,7 +73,7 @@ def check(run: dict[str, Any]) -> None:
 
 
 def load() -> list[dict[str, Any]]:
-    """All runs kept, the oldest first. Files that are no runs are passed over."""
+    """All saved runs, oldest first. Files that are not runs are skipped."""
     runs = []
     for path in sorted(folder().glob("*.json")):
         try:
@@ -112,7 +112,7 @@ def compare(runs: Iterable[Run], workload: str = "") -> list[Compared]:
         rates = [run["result"]["items_per_s"] for run in usable]
         rate = statistics.median(rates)
         spread = statistics.stdev(rates) / statistics.fmean(rates) if len(rates) > 1 else 0.0
-        # A twin of this machine differs by some 2 %, however sure one run is of itself.
+        # Two machines of one type differ by some 2 %, however precise one run is.
         half = max(
             0.03,
             1.645 * spread,

@@ -1,7 +1,7 @@
-"""Every known offer in columns: 60,000 of them load in a moment and are searched in milliseconds.
+"""Columnar catalogue of all known offers: 60,000 of them load in a moment and are searched in milliseconds.
 
-Rows lie together by machine: a filter on the hardware looks at some hundreds of machines, a filter on the
-place at some dozens of places, and only rows that pass both are looked at themselves.
+Rows are grouped by machine: a filter on hardware tests some hundreds of machines, a filter on place some
+dozens of places, and only rows that pass both are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hotdesk.core.matching import InstanceType, Place
 from hotdesk.core.model import Market, Offer
 
 MARKETS = (Market.ON_DEMAND, Market.SPOT)
-#: The version of the packed form: another one is dropped and gathered anew.
+#: Version of the packed form; other versions are dropped and gathered anew.
 FORM = 4
 
 _hardware = attrgetter(
@@ -74,11 +74,11 @@ class Catalog:
         return self.machines[bisect_right(self.starts, row) - 1]
 
     def offer(self, row: int, why: str = "") -> Offer:
-        """One row as the value that everything else speaks of."""
+        """One row as an `Offer`."""
         return self._offer(row, self.machine_of(row), why)
 
     def offers(self, rows: Iterable[int]) -> list[Offer]:
-        """Many rows as values, in the order given."""
+        """Many rows as offers, in the order given."""
         return [self._offer(row, self.machine_of(row)) for row in rows]
 
     def _offer(self, row: int, machine: InstanceType, why: str = "") -> Offer:
@@ -94,11 +94,11 @@ class Catalog:
         )
 
     def index(self) -> None:
-        """Order the rows by price, once all of them are there."""
+        """Build the price order, once all rows are added."""
         self.order = array("I", sorted(range(len(self)), key=self.price.__getitem__))
 
     def pack(self) -> bytes:
-        """The whole as bytes, for the cache."""
+        """Serialize for the cache."""
         return msgspec.msgpack.encode(
             _Packed(
                 form=FORM,
@@ -113,7 +113,7 @@ class Catalog:
 
     @classmethod
     def unpack(cls, body: bytes) -> Catalog:
-        """What `pack` gave. Raises `ValueError` for anything that is not wholly and consistently that."""
+        """Restore what `pack` returned. Raises `ValueError` for anything incomplete or inconsistent."""
         try:
             packed = _decoder.decode(body)
         except msgspec.DecodeError as error:
@@ -165,10 +165,10 @@ def build(
     machines: Iterable[InstanceType] = (),
     bands: dict[str, int] | None = None,
 ) -> Catalog:
-    """A catalogue of the rows of several sources: the first that prices a pool is believed.
+    """A catalogue from several sources; the first source with a price for a pool wins.
 
-    `machines` are known types (they may have no price). A broken row is dropped and counted. A row
-    without a zone stands for its whole region, and gives way where that market is priced zone by zone.
+    `machines` are known types (they may have no price). Invalid rows are dropped and counted. A row without
+    a zone is for its whole region, and is dropped where that market has prices by zone.
     """
     dropped: Counter[str] = Counter()
     known = {(machine.provider, machine.instance_type): machine for machine in machines}
@@ -221,7 +221,7 @@ def fault(offer: Offer) -> str:
 
 
 def _drop_covered(found: dict[tuple[str, str], dict[tuple[str, str, Market], Offer]]) -> None:
-    """A row for a whole region goes where the same market is priced zone by zone there."""
+    """Drop rows for a whole region where the same market has prices by zone."""
     for rows in found.values():
         zoned = {(region, market) for region, zone, market in rows if zone}
         for region, market in zoned:

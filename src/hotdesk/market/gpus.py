@@ -1,4 +1,4 @@
-"""Facts about GPUs, as their makers print them, and finding one by any of the names it goes by.
+"""GPU specifications, as their makers print them, and look-up by any of their names.
 
 Written 2026-11 from the sources in `SOURCES`. Three traps were kept out on purpose: rates doubled for
 "sparsity", GeForce rates with half-precision sums (a training run keeps single-precision sums, which

@@ -1,4 +1,4 @@
-"""From a job and what was measured of it to `frontier.choose`: the speed and the terms of every offer."""
+"""Speed and terms of every offer for a job, from its measurements: the input of `frontier.choose`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IN_MACHINE = {Family.CNN: 0.025, Family.TRANSFORMER: 0.11, Family.OTHER: 0.07}
 
 
 class Job(Value, frozen=True):
-    """What is to be finished. Rates are items per second, by GPU or by instance type (CPU machines)."""
+    """The work to be done. Rates are items per second, by GPU or by instance type (CPU machines)."""
 
     items: float
     rates: Mapping[str, float] = {}
@@ -37,7 +37,7 @@ class Job(Value, frozen=True):
 
 
 class Around(Value, frozen=True):
-    """Everything besides the work: start-up, data, billing, interruptions, what goes out again."""
+    """Everything besides the work: start-up, data, billing, interruptions, upload of results."""
 
     startup: Startup = Startup()
     data_gib: float = 0.0
@@ -55,7 +55,7 @@ class Around(Value, frozen=True):
 
 
 def speeds(job: Job) -> Callable[[Offer], Speed]:
-    """How long the job takes on one machine of an offer, or why that cannot be told."""
+    """Duration of the job on one machine of an offer, or why it is unknown."""
     measured, by_type = split(job.rates)
     predict = (
         predictor(measured, job.family, job.precision, memory_gib=job.memory_gib, fallback=job.fallback)
@@ -109,7 +109,7 @@ def _speed(job: Job, count: float, rates: tuple[float, float, float], evidence: 
 
 
 def terms(around: Around) -> Callable[[Offer], Terms]:
-    """What an offer adds around the work, by whether the data lies in its region."""
+    """What an offer adds to the work, by whether the data is in its region."""
 
     @cache
     def of(near: bool, spot: bool) -> Terms:
@@ -138,12 +138,12 @@ def terms(around: Around) -> Callable[[Offer], Terms]:
 
 
 def place(around: Around) -> Callable[[Offer], bool]:
-    """Whether the data lies where the offer stands: the one thing by which regions differ here."""
+    """Whether the data is in the offer's region: the only difference between regions here."""
     return lambda offer: bool(around.data_region) and offer.region == around.data_region
 
 
 def split(rates: Mapping[str, float]) -> tuple[list[tuple[Gpu, float]], dict[str, float]]:
-    """Rates by GPU with facts, and by instance type (in small letters)."""
+    """Rates by known GPU, and by instance type (in lower case)."""
     measured: list[tuple[Gpu, float]] = []
     by_type: dict[str, float] = {}
     for name, rate in rates.items():
@@ -162,9 +162,9 @@ def _find(name: str, memory_gib: float) -> Gpu:
 
 
 def read_offers(path: Path) -> list[Offer]:
-    """Offers from a JSON file: a list of them, or a document with one; what else it says is passed over.
+    """Offers from a JSON file: a list, or a document that contains one; the rest is ignored.
 
-    Raises `Damaged` where it cannot be read.
+    Raises `Damaged` if it cannot be read.
     """
     try:
         document = msgspec.json.decode(path.read_bytes())

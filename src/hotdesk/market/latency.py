@@ -1,8 +1,7 @@
-"""How far every region is: the median of several TCP connects to its endpoint, all regions at once.
+"""Latency of every region: the median of several TCP connects to its endpoint, all regions at once.
 
-A connect is one round trip and needs no account. Names are looked up first and not counted; a lost packet
-holds up one connect, and the others do not wait for it; a region that never answers costs nothing but
-its own row, because everything ends at a firm limit.
+A connect is one round trip and needs no account. Names are resolved first and not counted. A lost packet
+delays only its own connect, and a region that never answers delays no other: all ends at a time limit.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LIMIT_SECONDS = 1.8
 
 
 class Latency(Value, frozen=True, omit_defaults=False):
-    """How far a region is. `latency_ms` is None when it did not answer within the limit."""
+    """Latency of a region. `latency_ms` is None if it did not answer within the limit."""
 
     provider: str
     region: str
@@ -39,7 +38,7 @@ class Latency(Value, frozen=True, omit_defaults=False):
 
 
 def latencies(cache: Cache) -> dict[str, float]:
-    """Milliseconds by "provider/region" as last measured; empty when never, or when that is damaged."""
+    """Milliseconds by "provider/region" as last measured; empty if never, or if the cache is damaged."""
     kept = cache.cached("latency")
     try:
         return msgspec.json.decode(kept[1], type=dict[str, float]) if kept else {}
@@ -48,7 +47,7 @@ def latencies(cache: Cache) -> dict[str, float]:
 
 
 def keep(cache: Cache, rows: Sequence[Latency], now: float) -> None:
-    """Keep what was measured; a region that did not answer keeps what it said before."""
+    """Cache what was measured; a region that did not answer keeps its earlier value."""
     known = latencies(cache)
     known |= {f"{row.provider}/{row.region}": row.latency_ms for row in rows if row.latency_ms is not None}
     if known:
@@ -85,7 +84,7 @@ def measure(
             entry.data[1].close()
     rows = []
     for (provider, region), seen in tally.items():
-        times = seen.times or seen.slow  # better an answer that is too long than none
+        times = seen.times or seen.slow  # a delayed answer is better than none
         why = seen.fault or faults.get((provider, region)) or f"no answer within {limit_seconds:g} s"
         rows.append(
             Latency(
@@ -121,9 +120,9 @@ def _connect(
     samples: int,
     until: float,
 ) -> None:
-    """Connect to every address `samples` times, a little apart, until all have answered or time is up."""
+    """Connect to every address `samples` times, spaced apart, until all have answered or time is up."""
     begin = time.perf_counter()
-    # a little offset for each region, so that answers do not come all at once and wait for each other
+    # a small offset for each region, so that answers do not all arrive at once and delay each other
     due = [
         (begin + n * APART_SECONDS + place * 0.001, key)
         for n in range(samples)
@@ -146,7 +145,7 @@ def _connect(
             key, connection, start = entry.data
             selector.unregister(connection)
             fault = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if fault in (0, errno.ECONNREFUSED):  # refused is an answer as well: it took one round trip
+            if fault in (0, errno.ECONNREFUSED):  # a refusal also took one round trip
                 seconds, lossy = _round_trip(connection, at - start)
                 (tally[key].slow if lossy else tally[key].times).append(seconds * 1000)
             else:
@@ -157,9 +156,9 @@ def _connect(
 def _round_trip(connection: socket.socket, waited: float) -> tuple[float, bool]:
     """Seconds to the other side and back, and whether a packet was lost on the way.
 
-    The kernel's own figure, where it tells one, does not count the time until this process was woken; a lost
-    packet is repeated after a second, which says nothing of distance. `struct tcp_info` of Linux: tcpi_rtt
-    (u32, microseconds) stands at byte 68, tcpi_total_retrans (u32) at byte 100.
+    The kernel's figure, if there is one, excludes the time until this process was woken; a lost packet is
+    repeated after a second, which says nothing about distance. Linux `struct tcp_info`: tcpi_rtt (u32,
+    microseconds) is at byte 68, tcpi_total_retrans (u32) at byte 100.
     """
     if sys.platform == "linux":
         told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
@@ -171,7 +170,7 @@ def _round_trip(connection: socket.socket, waited: float) -> tuple[float, bool]:
 
 
 def _begin(selector: selectors.BaseSelector, key: tuple[str, str], address: _Address) -> str:
-    """Start one connect; why not, when it cannot even start."""
+    """Start one connect; returns why it could not be started, or ""."""
     family, where = address
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.setblocking(False)
@@ -190,7 +189,7 @@ def _begin(selector: selectors.BaseSelector, key: tuple[str, str], address: _Add
 def _look_up(
     hosts: Mapping[tuple[str, str], tuple[str, int]], until: float
 ) -> tuple[dict[tuple[str, str], _Address], dict[tuple[str, str], str]]:
-    """Addresses of all names, each asked for in a thread of its own, for a name server may never answer."""
+    """Resolve all names, each in its own thread, since a name server may never answer."""
 
     def ask(host: str, port: int) -> _Address:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,7 +1,7 @@
-"""Asking the catalogue the way people think: `--gpu A100:8 --gpu-memory 24.. --region eu-* --max-usd 1.5`.
+"""Search the catalogue: `--gpu A100:8 --gpu-memory 24.. --region eu-* --max-usd 1.5`.
 
-What fits is decided in `core/matching.py`. Here it is looked up in columns, sorted, and an empty answer is
-explained: by two filters that contradict each other, or the nearest neighbours of a name that nobody knows.
+`core/matching.py` decides what fits. This module searches the columns, sorts, and explains an empty answer:
+by two filters that contradict each other, or the names nearest to an unknown one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Found(NamedTuple):
     """Rows of the catalogue that fit, in order, and what was left out."""
 
     rows: list[int]
-    unavailable: int  # that fit, but were refused lately or are over a quota
-    unpriced: tuple[InstanceType, ...] = ()  # that were named, by type or GPU, and have no price at all
+    unavailable: int  # number of rows that fit but were refused lately or exceed a quota
+    unpriced: tuple[InstanceType, ...] = ()  # types that were named, by type or GPU, and have no price
 
 
 def search(
@@ -141,11 +141,11 @@ def _sorted(
     return rows
 
 
-# ---- names that nobody knows ---------------------------------------------------------------------------
+# ---- unknown names ------------------------------------------------------------------------------------
 
 
 def _check(catalog: Catalog, query: Query, retired: Mapping[str, Retired]) -> None:
-    """Raises `Unknown`, with the nearest there are, for a type, a GPU or a region that no row could fit."""
+    """Raises `Unknown`, with the nearest names, for a type, a GPU or a region that no row can match."""
     types = {kind.instance_type for kind in catalog.machines}
     for name in query.types:
         if name not in types and not any(c in name for c in "*?["):
@@ -201,7 +201,7 @@ def _no_gpu(
         )
     if chips := [kind for kind in types if wish.is_model(kind.accelerator)]:
         return Unknown(
-            f"{chips[0].accelerator} is no GPU of NVIDIA's.",
+            f"{chips[0].accelerator} is not an NVIDIA GPU.",
             f"It is in {', '.join(kind.instance_type for kind in chips[:4])}: the images and the driver that"
             " hotdesk starts are for NVIDIA's GPUs, and these need one of yours.",
             f"hotdesk offers {chips[0].instance_type}",
@@ -220,7 +220,7 @@ _OTHER_CHIPS = {"trn": "Trainium", "inf": "Inferentia", "dl": "Gaudi or Qualcomm
 
 
 def named_types(query: Query, machines: Collection[InstanceType]) -> frozenset[str]:
-    """The types that a question names, by name or by their GPU; none where it names no GPU and no type."""
+    """The types that a query names, directly or by GPU; empty if it names neither."""
     if query.types:
         return frozenset(m.instance_type for m in machines if m.instance_type in query.types)
     if not query.gpu:
@@ -235,7 +235,7 @@ def named_types(query: Query, machines: Collection[InstanceType]) -> frozenset[s
 
 
 def _explain(catalog: Catalog, filters: Sequence[Condition]) -> None:
-    """Raise `Usage` that names the one filter, or the two, or all that leave nothing."""
+    """Raise `Usage` that names the one filter, the two, or all that together exclude everything."""
     if not filters or not len(catalog):
         raise Unknown("No offer is known yet.", "Neither the cache nor the shipped table has one.", _REFRESH)
     for alone in filters:
@@ -268,7 +268,7 @@ def why_unpriced(kind: InstanceType) -> str:
 
 
 def _without_price(catalog: Catalog, words: str, kinds: Sequence[InstanceType]) -> Unknown:
-    """Of hardware that is known, and that no source here tells a price of."""
+    """The error for known hardware that no source here has a price for."""
     from hotdesk.core.clouds import cloud
     from hotdesk.providers.registry import within_reach
 
@@ -286,7 +286,7 @@ def _without_price(catalog: Catalog, words: str, kinds: Sequence[InstanceType]) 
 
 
 def _instead(catalog: Catalog, kind: InstanceType) -> str:
-    """A question with an answer: the same chips, else a GPU with as much memory; "" where there is none."""
+    """A query with results: the same chips, else a GPU with as much memory; "" if there is none."""
     priced = [k for n, k in enumerate(catalog.machines) if catalog.starts[n] < catalog.starts[n + 1]]
     if any(kind.gpu and other.gpu == kind.gpu and other.gpu_count >= 1 for other in priced):
         return f"hotdesk offers --gpu {shlex_quoted(kind.gpu)}"
@@ -304,7 +304,7 @@ _REFRESH = "hotdesk offers --refresh"
 
 
 def _closest(catalog: Catalog, filters: Sequence[Condition]) -> str:
-    """The filter that excludes least: without it there is an answer, and as short a one as possible."""
+    """The filter without which the answer is not empty, and as short as possible."""
     counts = [
         (len(_matching(catalog, [other for other in filters if other is not one])), one.words)
         for one in filters

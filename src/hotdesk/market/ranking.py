@@ -1,7 +1,7 @@
-"""Which of the offers that fit is taken, and why: what `up` shows before it acts, and `--dry-run` in full.
+"""Rank the offers that fit, with reasons: what `up` shows before it acts, and `--dry-run` in full.
 
-Nothing is asked and nothing is hidden: the ranking is by dollars an hour among those near enough, each line
-says what speaks for it, and what was left out says why.
+The ranking is by dollars an hour among the regions near enough. It makes no requests. Each offer says why it
+has its rank, and what was left out has a reason.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from hotdesk.market import refresh
 from hotdesk.market.latency import latencies
 from hotdesk.market.shipped import shipped
 
-#: Under this a terminal feels immediate; a cheaper offer further away wins only by more than FAR_SAVING.
+#: Below this a terminal feels immediate; a cheaper offer further away must save more than FAR_SAVING.
 NEAR_MS = 80.0
 FAR_SAVING = 0.15
-#: How many offers are handed on: the next one is tried when the cloud says that the first is sold out.
+#: How many offers are kept: the next one is tried if the cloud says that the first is sold out.
 KEPT = 24
 
 
@@ -37,7 +37,7 @@ class Choice(Value, frozen=True):
 
     @property
     def next_best(self) -> tuple[Offer, ...]:
-        """The three that would be next, of other pools than the best: what --dry-run shows."""
+        """The next three offers, from other pools than the best: what --dry-run shows."""
         return self.offers[1:4]
 
 
@@ -54,8 +54,8 @@ def rank(
     """Offers that fit, best first, each with its reasons.
 
     `latency` is milliseconds by "provider/region", `history` what spot has cost lately, `bands` the published
-    interruption bands by (region, instance type), `refused` reasons by `Offer.key` that still hold. A zone
-    without a spot market is never worth spot's risk.
+    interruption bands by (region, instance type), `refused` reasons by `Offer.key` that are still valid.
+    Spot in a zone without a spot market is left out.
     """
     left: dict[str, int] = {}
     pinned = {(zone.zone, zone.instance_type) for zone in history if zone.pinned}
@@ -76,7 +76,7 @@ def rank(
     measured = any(ms is not None for ms in near.values())
 
     def felt(offer: Offer) -> float:
-        """The price for ranking: a far region, or a silent one, has to be cheaper by some percent."""
+        """The price for ranking: a far region, or one of unknown latency, must be cheaper by FAR_SAVING."""
         ms = near[offer.key]
         far = measured and (ms is None or ms > NEAR_MS)
         return offer.usd_per_hour * (1 + FAR_SAVING if far else 1)
@@ -146,18 +146,18 @@ def _about_spot(offer: Offer, spot: ZonePrices | None, band: int | None, usual: 
         found.append(f"under ${_round_up(spot.p95):g} for 95 % of {spot.covered_hours / 24:.0f} days")
     if band is not None:
         share = ("under 5", "5 to 10", "10 to 15", "15 to 20", "over 20")[band]
-        found.append(f"{share} % of such machines are taken away in a month")
+        found.append(f"{share} % of such machines are interrupted in a month")
     return found
 
 
 def _round_up(usd: float) -> float:
-    """The next round sum above a price (a price held under it whenever it was at most that)."""
+    """The next round sum above a price."""
     step = 0.01 if usd < 1 else 0.1 if usd < 10 else 1.0
     return round((math.floor(usd / step + 1e-9) + 1) * step, 2)
 
 
 def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tuple[Offer, ...]:
-    """A provider's offers, ranked by what is known here of distances, interruptions and prices."""
+    """A provider's offers, ranked by the latencies, interruptions and prices that are cached here."""
     known = refresh.known(cache).catalog.bands
     bands = {
         (offer.region, offer.instance_type): band
@@ -170,7 +170,7 @@ def ranked(want: Want, offers: Sequence[Offer], cache: Cache, now: float) -> tup
 
 
 def _lately(names: Sequence[str], cache: Cache, now: float) -> list[ZonePrices]:
-    """What spot cost in the last 30 days, of the types whose history `hotdesk spot` has fetched before."""
+    """Spot prices of the last 30 days, for types whose history `hotdesk spot` has fetched before."""
     known = [name for name in names if cache.cached(f"history:{name}")]
     if not known:
         return []

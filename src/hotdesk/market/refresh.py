@@ -1,7 +1,7 @@
-"""The catalogue as it is known now: cached, refreshed when old, the shipped table beneath everything.
+"""The current catalogue: cached, refreshed when old, with the shipped table as the fallback.
 
-`known` answers at once from what this computer has. `refreshed` asks the sources side by side within a firm
-limit; one that fails costs its rows and one line, and is left in peace for a while.
+`known` answers at once from this computer's cache. `refreshed` asks the sources concurrently within a time
+limit; one that fails costs only its rows and one line, and is not asked again for a while.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 KEY = f"offers-{FORM}"  # another form of the catalogue is another key
 _LACKS = "offers-lacks-2"
-DAY_SECONDS = 86400.0  # for which a list price is believed
+DAY_SECONDS = 86400.0  # how long a list price is valid
 FRESH_SECONDS = 3600.0  # spot prices move over hours
 QUIET_SECONDS = 1800.0  # how long a source that failed is not asked again
 LIMIT_SECONDS = 60.0
-LIST_SECONDS = 15.0  # of them for a price list, which answers slowly: what it did not tell comes next time
+LIST_SECONDS = 15.0  # of that, for price lists, which answer slowly; the next refresh gets the rest
 
 
 class Known(NamedTuple):
     catalog: Catalog
     time: float | None  # when it was gathered; None: it is only the shipped table
     notes: tuple[str, ...] = ()
-    lacks: Lacks = Lacks()  # what was not got when it was gathered
+    lacks: Lacks = Lacks()  # what was not received when it was gathered
 
     def is_old(self, now: float) -> bool:
         return self.time is None or not 0 <= now - self.time < FRESH_SECONDS
 
 
 def known(cache: Cache) -> Known:
-    """What this computer knows, without asking anybody. A damaged cache is said and passed over."""
+    """What this computer has cached, without network requests. A damaged cache is noted and ignored."""
     kept = cache.cached(KEY)
     if kept:
         try:
@@ -77,13 +77,13 @@ def on_demand_prices(catalog: Catalog, names: Collection[str]) -> dict[tuple[str
 
 
 def due(cache: Cache, now: float, quiet_seconds: float = QUIET_SECONDS) -> bool:
-    """Whether asking again is polite: not so soon after every source failed."""
+    """Whether to ask again: not within `quiet_seconds` of the last attempt."""
     tried = cache.cached("offers-tried")
     return not tried or not 0 <= now - tried[0] < quiet_seconds
 
 
 def is_lacking(known: Known, names: Collection[str], now: float) -> bool:
-    """Whether on-demand prices are missing that the account could tell: of the types named, or of regions."""
+    """Whether on-demand prices are missing that the account could get: of the named types, or of regions."""
     if not known.lacks.listed:
         return False
     told = known.lacks.named
@@ -91,7 +91,7 @@ def is_lacking(known: Known, names: Collection[str], now: float) -> bool:
 
 
 def notes_on_lacks(known: Known, names: Collection[str], now: float) -> tuple[str, ...]:
-    """A line for each kind of price that is missing, now or since it was gathered."""
+    """A line for each kind of price that is missing."""
     silent, listed = known.lacks.silent, known.lacks.listed
     found = [f"{region}: {why}" for region, why in list(silent.items())[:3]]
     if len(silent) > 3:
@@ -117,11 +117,11 @@ def refreshed(
     limit_seconds: float = LIMIT_SECONDS,
     list_seconds: float = LIST_SECONDS,
 ) -> Known:
-    """Ask every cloud that has prices, keep what it says, and return it with a line for each that failed.
+    """Ask every cloud for its prices, cache them, and return them with a line for each source that failed.
 
-    Each is asked about `regions`, or about all that are enabled when there are none; for on-demand prices of
-    the types that `names` picks out of all there are, where it picks any. What a price list did not tell in
-    time is the shipped table's, said in `lacks`, and asked for next time.
+    `regions`: which to ask about; all enabled ones if empty. `names` picks, from all types, those whose
+    on-demand prices are needed; none: all. Where a price list did not answer in time, the shipped table is
+    used, `lacks` says so, and the next refresh asks again.
     """
     from hotdesk.core import clouds
     from hotdesk.providers import registry  # on first use: the cache answers without any cloud
@@ -178,7 +178,7 @@ def refreshed(
 
 
 def _still_true(before: Catalog, told: Mapping[str, Told], now: float) -> Iterator[Offer]:
-    """What a cloud said earlier of what it is silent about now; a list price for a day."""
+    """Earlier prices of a cloud where it has no new ones; list prices for a day."""
     for row in range(len(before)):
         source = before.sources[before.source[row]]
         if is_shipped(source) or is_estimate(source):
@@ -212,7 +212,7 @@ def price_history(
 def _side_by_side(
     jobs: dict[str, Callable[[], None]], progress: Callable[[str], None], limit_seconds: float
 ) -> dict[str, str]:
-    """Run jobs in threads; what went wrong with each. One that is not done in time is left behind."""
+    """Run jobs in threads and return their errors by name. A job that exceeds the limit is abandoned."""
     from hotdesk.parallel import side_by_side
 
     def run(name: str, job: Callable[[], None]) -> None:
@@ -232,7 +232,7 @@ def _side_by_side(
 
 
 def _estimates(rows: Iterable[Offer], provider: str, told: Told) -> Iterator[Offer]:
-    """Spot prices as published average savings imply them, where nobody tells the price itself."""
+    """Spot prices implied by published average savings, where the price itself is unknown."""
     seen: set[tuple[str, str]] = set()
     for offer in rows:
         key = (offer.region, offer.instance_type)

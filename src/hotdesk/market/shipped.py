@@ -1,6 +1,6 @@
-"""The small dated table that ships with hotdesk: what answers when there is neither account nor network.
+"""The dated table that ships with hotdesk, for use without an account or network.
 
-It names its date and the source of every price; whoever shows one of its rows shows those too.
+It has the date and source of every price; both are shown wherever one of its rows is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DATA = Path(__file__).parent / "data"
 
 
 class Retired(Value, frozen=True):
-    """A type that can no longer be had, what it was, and what does its work today."""
+    """A type that is no longer offered, with its specification and its nearest successors."""
 
     machine: InstanceType
     nearest: tuple[str, ...]
@@ -110,7 +110,7 @@ class Table(Value, frozen=True):
 
     @property
     def as_of(self) -> str:
-        """The day on which its prices were put together. Each has its own, at most as late as that."""
+        """The day on which its prices were collected. Each price has its own date, not later than this."""
         return self.listed.as_of
 
     @property
@@ -137,7 +137,7 @@ class Table(Value, frozen=True):
         return catalog.offers(range(len(catalog)))
 
     def catalog(self) -> Catalog:
-        """The same as a catalogue, made column by column: this is what answers where nothing is cached."""
+        """The same as a catalogue, built by columns: used when nothing is cached."""
         listed, letters = self.listed, list(self.listed.sources)
         advised = [self.advice.saving_percent_and_band.get(region, {}) for region in listed.regions]
         days = [_day(source.as_of) for source in listed.sources.values()]
@@ -174,7 +174,7 @@ class Table(Value, frozen=True):
         return {(region, name): band for region, types in rows for name, (_, band) in types.items()}
 
     def bands_by_region(self) -> dict[str, frozenset[str]]:
-        """The types that the public advisor file speaks of, by region."""
+        """The types in the public advisor file, by region."""
         return {region: frozenset(types) for region, types in self.advice.saving_percent_and_band.items()}
 
     def on_demand_prices(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
@@ -186,7 +186,7 @@ class Table(Value, frozen=True):
         return found
 
     def storing(self, region: str) -> Storing:
-        """What disks and images cost there; where it does not say, as much as in its dearest region."""
+        """Storage prices of a region; if unknown, those of the most expensive region."""
 
         def there(usd: dict[str, float]) -> float:
             return usd.get(region) or max(usd.values())
