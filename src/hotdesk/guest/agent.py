@@ -38,35 +38,35 @@ JUPYTER = os.environ.get("HOTDESK_JUPYTER", "http://127.0.0.1:8888/api")
 TERMINALS = os.environ.get("HOTDESK_TERMINALS", "/dev/pts/[0-9]*")
 POLL_SECONDS = float(os.environ.get("HOTDESK_POLL_SECONDS", "5"))
 MANIFEST_SECONDS = 30.0  # a shutdown must not wait longer for it
-HOOK_SECONDS = 90.0  # of the two minutes; the rest is for writing everything to the disk
-EVENTS = 50  # so many are kept
+HOOK_SECONDS = 90.0  # of the two minutes; the rest is for flushing to the disk
+EVENTS = 50  # events to keep
 FILES_MAX = 2_000_000
 WARM_FILES, WARM_BYTES, WARM_SECONDS = 50_000, 16 << 30, 15.0
-WARM_READERS = 8  # a first read waits for the network, not for the processor
-#: Where programs lie that are not read at every boot anyway; the homes of people come first.
+WARM_READERS = 8  # first reads are bound by the network, not by the processor
+#: Folders of programs that are not read at every boot anyway; homes come first.
 PROGRAMS = ("/opt", "/usr/local")
-#: What programs write by themselves while nobody works, and nobody misses.
+#: Paths that programs write in the background, ignored in the manifest.
 IDLE_WRITES = (
     "/.cache/",
     "/.local/share/jupyter/",
     "/.jupyter/lab/",
     "/.ipython/profile_default/",
     "/.local/share/Trash/",
-    "/.ssh/authorized_keys",  # cloud-init writes it anew for every new instance
+    "/.ssh/authorized_keys",  # cloud-init rewrites it for every new instance
     "/THIS-DESK-STOPS-AT-",
     "/AWS-TAKES-THIS-MACHINE",
 )
 
 
 class Metadata:
-    """The instance metadata service, version 2: every question carries a token."""
+    """The instance metadata service, version 2: every request carries a token."""
 
     def __init__(self, url: str = IMDS) -> None:
         self.url = url
         self._token = ""
 
     def get(self, path: str) -> str | None:
-        """The answer, or None when there is none (404). Raises OSError when the service is silent."""
+        """The answer, or None for a 404. Raises OSError if the service does not answer."""
         for _ in range(2):
             if not self._token:
                 self._token = (
@@ -82,7 +82,7 @@ class Metadata:
                     return None
                 if error.code != 401:
                     raise
-                self._token = ""  # it has run out
+                self._token = ""  # it has expired
         return None
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> str:
@@ -93,16 +93,16 @@ class Metadata:
 
 
 def missing() -> list[str]:
-    """What the desk still lacks to be of use; empty when it is ready."""
+    """What the desk still lacks; empty if it is ready."""
     lacks = []
-    ends = ("result.json", "disabled")  # the former is written at the end of each boot's last stage
+    ends = ("result.json", "disabled")  # the first is written at the end of each boot's last stage
     if os.path.isdir(CLOUD) and not any(os.path.exists(f"{CLOUD}/{end}") for end in ends):
         lacks.append("cloud-init has not finished")
     try:
         with urllib.request.urlopen(JUPYTER, timeout=2):
             pass
     except urllib.error.HTTPError:
-        pass  # it answers, even if only to ask who we are
+        pass  # it answers, even if it wants a login
     except OSError:
         lacks.append("Jupyter does not answer yet")
     return lacks
@@ -112,16 +112,16 @@ def missing() -> list[str]:
 
 
 def homes() -> list[str]:
-    """The folders where people keep their work."""
+    """The home folders of the machine's users."""
     if told := os.environ.get("HOTDESK_HOMES"):
         return told.split(os.pathsep)
     return sorted({p.pw_dir for p in pwd.getpwall() if 1000 <= p.pw_uid < 60000 and os.path.isdir(p.pw_dir)})
 
 
 def manifest(folders: list[str], limit_seconds: float = MANIFEST_SECONDS) -> dict[str, Any]:
-    """Per folder below each home: how many files, how many bytes, and a digest of names, sizes and times.
+    """Per folder below each home: number of files, bytes, and a digest of names, sizes and times.
 
-    Contents are not read: it has to be quick at a shutdown. `whole` is false when the time ran out.
+    Contents are not read, to be quick at a shutdown. `whole` is false if the time ran out.
     """
     until, whole, parts = time.monotonic() + limit_seconds, True, {}
     for home in folders:
@@ -161,7 +161,7 @@ def _files(top: str, until: float) -> Any:
 
 
 def compare(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """What two manifests tell apart: folders that are missing, changed or new."""
+    """Compare two manifests: folders that are missing, changed or new."""
     old, new = before.get("parts", {}), now.get("parts", {})
     return {
         "same": old == new,
@@ -177,9 +177,9 @@ def _boot() -> str:
 
 
 def began() -> None:
-    """Write down that this boot is on, and whether the one before ended with a shutdown of its system.
+    """Record this boot, and whether the previous one ended with a clean shutdown.
 
-    A stop that skips it (SkipOsShutdown, Force) and a host that fails leave no word of its end.
+    A stop that skips the shutdown (SkipOsShutdown, Force), or a failed host, leaves no such record.
     """
     boot, last = _boot(), _read(f"{LIB}/boot.json") or {}
     if last.get("boot") != boot:
@@ -212,14 +212,14 @@ def _text(path: str) -> str:
         return ""
 
 
-# ---- a disk that is slow at first --------------------------------------------------------------------
+# ---- reading files ahead -----------------------------------------------------------------------------
 
 
 def used(folders: list[str], now: float, limit_seconds: float = WARM_SECONDS) -> list[str]:
-    """Files that were read or written since yesterday (or the last boot), the latest first.
+    """Files that were read or written since yesterday (or the last boot), latest first.
 
-    Their own times tell: with `relatime`, as every cloud image mounts its disk, a file's time of access is
-    moved at the first reading after a writing, and once a day.
+    By their own times: with `relatime`, the mount option of every cloud image, the access time is updated at
+    the first read after a write, and once a day.
     """
     until, found = time.monotonic() + limit_seconds, []
     with contextlib.suppress(OSError, ValueError):
@@ -240,7 +240,7 @@ def used(folders: list[str], now: float, limit_seconds: float = WARM_SECONDS) ->
 
 
 def warm(paths: list[str]) -> None:
-    """Read these files once; how far it is stands in warm.json of the run folder."""
+    """Read these files once; progress is in warm.json of the run folder."""
     from concurrent.futures import ThreadPoolExecutor
 
     began, told = time.monotonic(), 0.0
@@ -268,7 +268,7 @@ def warm(paths: list[str]) -> None:
 
 
 def driver() -> dict[str, Any]:
-    """NVIDIA devices on the bus, whether their driver works, and what it says when it does not."""
+    """NVIDIA devices on the bus, whether their driver works, and its error if not."""
     found = 0
     for device in glob.glob(f"{PCI}/*"):
         found += _text(f"{device}/vendor") == "0x10de" and _text(f"{device}/class").startswith("0x03")
@@ -290,7 +290,7 @@ def driver() -> dict[str, Any]:
 
 
 def install() -> dict[str, Any] | None:
-    """How far driver.py is, or how it ended at this boot; None where it has not looked."""
+    """Progress or result of driver.py at this boot; None if it has not run."""
     told: dict[str, Any] | None = _read(f"{RUN}/driver.json")
     if told and told["state"] in {"looking", "installing"}:
         told["seconds"] = round(time.monotonic() - told["since"], 1)
@@ -300,7 +300,7 @@ def install() -> dict[str, Any] | None:
 
 
 def report() -> dict[str, Any]:
-    """What hotdesk asks of a desk."""
+    """Everything that hotdesk asks of a desk."""
     return {
         "missing": missing(),
         "failed": _text(f"{LIB}/failed"),
@@ -318,19 +318,19 @@ def report() -> dict[str, Any]:
 
 
 def notice(metadata: Metadata) -> dict[str, Any] | None:
-    """AWS's warning that it will take a spot machine back, about two minutes ahead; None without one."""
+    """AWS's interruption notice for a spot instance, about two minutes ahead; None without one."""
     told = metadata.get("spot/instance-action")
     return json.loads(told) if told else None
 
 
 def recommendation(metadata: Metadata) -> dict[str, Any] | None:
-    """AWS's guess, often earlier and less sure, that it may soon want this spot machine; None without one."""
+    """AWS's rebalance recommendation, earlier and less certain than a notice; None without one."""
     told = metadata.get("events/recommendations/rebalance")
     return {"action": "rebalance", "time": json.loads(told).get("noticeTime", "")} if told else None
 
 
 def _as_owner(home: str, words: list[str], **more: str) -> list[str]:
-    """A command that is run as the owner of that home."""
+    """The command line that runs `words` as the owner of a home."""
     env = ["env", f"HOME={home}", *(f"{key}={value}" for key, value in more.items())]
     if os.geteuid() != 0:
         return [*env, *words]
@@ -338,7 +338,7 @@ def _as_owner(home: str, words: list[str], **more: str) -> list[str]:
 
 
 def ask_for_checkpoints() -> None:
-    """Every job that runs is told, by its own user's runner, to write a checkpoint now."""
+    """Ask every running job for a checkpoint, through its user's runner."""
     for home in homes():
         runners = sorted(glob.glob(f"{glob.escape(home)}/.hotdesk/runner-*.py"), key=os.path.getmtime)
         for runner in runners[-1:]:  # the newest; each of them knows all jobs
@@ -347,7 +347,7 @@ def ask_for_checkpoints() -> None:
 
 
 def tell(text: str, name: str) -> list[str]:
-    """A line in every terminal; and a file where Jupyter's own list of files shows it: the files made."""
+    """Write a line to every terminal, and a file that Jupyter's file list shows; return these files."""
     for path in glob.glob(TERMINALS):
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
@@ -366,7 +366,7 @@ def tell(text: str, name: str) -> list[str]:
 
 
 def run_hooks(action: str, at: str, seconds: float) -> list[str]:
-    """~/.hotdesk/on-interruption of everybody; how each ended."""
+    """Run ~/.hotdesk/on-interruption of every user; return how each ended."""
     said = []
     for home in homes():
         hook = f"{home}/.hotdesk/on-interruption"
@@ -388,13 +388,13 @@ def run_hooks(action: str, at: str, seconds: float) -> list[str]:
 
 
 def write_down(id_: str, what: str) -> None:
-    """One more event; the same one twice is one."""
+    """Record an event, replacing an earlier one with the same id."""
     events = [e for e in _read(f"{LIB}/events.json") or [] if e["id"] != id_]
     _write(f"{LIB}/events.json", [*events, {"id": id_, "at": time.time(), "what": what}][-EVENTS:])
 
 
 def heed(told: dict[str, Any]) -> None:
-    """Act on a notice: first what is quick, last what may take all the time there is."""
+    """Act on a notice: quick actions first, hooks last, as they may take all the time that is left."""
     action, at = str(told.get("action", "")), str(told.get("time", ""))
     if action == "rebalance":
         what = f"AWS may soon want this spot machine back (rebalance recommendation of {at})."
@@ -414,18 +414,18 @@ def heed(told: dict[str, Any]) -> None:
 
 
 def run() -> None:
-    """Look every few seconds until told to stop."""
+    """Poll for notices until SIGTERM."""
     with contextlib.suppress(OSError):
         began()
         _write(f"{LIB}/clean.json", "")  # until it ends well
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     for home in homes():
-        for note in glob.glob(f"{glob.escape(home)}/AWS-*-THIS-MACHINE.txt"):  # of another machine
+        for note in glob.glob(f"{glob.escape(home)}/AWS-*-THIS-MACHINE.txt"):  # from another machine
             with contextlib.suppress(OSError):
                 os.unlink(note)
     metadata, heeded = Metadata(), set()
-    seconds = 0.0  # until it is known whether this machine can be taken: only spot machines are
+    seconds = 0.0  # until it is known whether this is a spot instance: only those are interrupted
     while not stop:
         with contextlib.suppress(OSError, ValueError):
             if not seconds:

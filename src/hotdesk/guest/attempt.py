@@ -19,15 +19,15 @@ from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
 from hotdesk.guest.job_files import HOME, SHELL, path, read, write
 from hotdesk.guest.process_tree import Process, ProcessTree, adopt, called, launcher_seconds
 
-STOPPING_SECONDS = 0.4  # a machine that stops ends the job and us at about the same time
+STOPPING_SECONDS = 0.4  # a stopping machine ends the job and us at about the same time
 GRACE_SECONDS = 20.0  # from SIGTERM to SIGKILL, unless the job's owner says otherwise
-LAUNCHER_GRACE_SECONDS = 10.0  # more than a launcher gives its ranks
-TREE_SECONDS = 1.0  # between two looks at the job's processes while it runs
-STUCK_SECONDS = 10.0  # after SIGKILL: a process that waits for a disk or a driver
-NOTICE_SECONDS = 300.0  # within which a machine is taken, once that was announced
-RESERVE_BYTES = 65536  # given back when the disk is full, so that the end can still be written down
+LAUNCHER_GRACE_SECONDS = 10.0  # in addition to what a launcher gives its ranks
+TREE_SECONDS = 1.0  # between two checks of the job's processes while it runs
+STUCK_SECONDS = 10.0  # after SIGKILL, for a process that waits for a disk or a driver
+NOTICE_SECONDS = 300.0  # within which a machine is interrupted after its notice
+RESERVE_BYTES = 65536  # freed when the disk is full, so that the end can still be recorded
 DRIVER = os.path.join(os.environ.get("HOTDESK_RUN", "/run/hotdesk"), "driver.json")  # how far driver.py is
-DRIVER_SECONDS = 1900.0  # for which it is waited for; its unit gives it half an hour
+DRIVER_SECONDS = 1900.0  # how long to wait for it; its unit allows half an hour
 
 
 class Attempt:
@@ -42,7 +42,7 @@ class Attempt:
         self.child: Any = None
         self.tree = ProcessTree(id_)
         self.told_at = 0.0
-        self.useful_since = 0.0  # work that counts, until now, is this long
+        self.useful_since = 0.0  # start of the work that counts, on the monotonic clock
 
     def run(self) -> int:
         lock = os.open(path(self.id, "run.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -55,7 +55,7 @@ class Attempt:
             reserve.write(b"\0" * RESERVE_BYTES)
         self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
         before = self.status.get("seconds", 0.0)
-        # What the attempts before have left: with a checkpoint folder, what was written there.
+        # The useful work of earlier attempts: with a checkpoint folder, only what was saved there.
         kept = self.status.get("saved_seconds", 0.0) if self.order.get("checkpoint") else before
         began = time.time()
         first = self.status.setdefault("started_at", began)
@@ -90,7 +90,7 @@ class Attempt:
         return os.path.exists(path(self.id, "cancel"))
 
     def tell(self, sure: bool = False, **changes: Any) -> None:
-        """Write the status down. `sure`: however long that takes, for nobody else knows."""
+        """Write the status. `sure`: retry until it succeeds, because it is recorded nowhere else."""
         self.status.update(changes)
         while True:
             try:
@@ -105,7 +105,7 @@ class Attempt:
                 time.sleep(1.0)
 
     def end_the_one_before(self) -> tuple[int, bool] | None:
-        """End what a runner that was killed has left; how the attempt ended, if it was cancelled."""
+        """End processes left by a killed runner; return (status, stopped) if the job was cancelled."""
         if left := self.tree.look(everywhere=True):
             self.say(f"hotdesk: an earlier attempt's processes are ended first: {called(left)}\n".encode())
             ending = Ending(self, time.monotonic())
@@ -114,7 +114,7 @@ class Attempt:
         return (143, False) if self.cancelled() else None
 
     def wait_for_driver(self) -> tuple[int, bool] | None:
-        """Return when no GPU driver is being installed here; how the attempt ended meanwhile, if it did."""
+        """Wait while a GPU driver is installed; return (status, stopped) if the attempt ended meanwhile."""
         if not driver_at_work():
             return None
         until = time.monotonic() + DRIVER_SECONDS
@@ -141,21 +141,23 @@ class Attempt:
         return [*SHELL, line, "hotdesk", *(words if len(words) > 1 else [])]
 
     def environment(self) -> dict[str, str]:
-        """What the job finds in its environment."""
+        """The job's environment."""
         found = dict(
             os.environ,
-            PYTHONUNBUFFERED="1",  # else a log comes in lumps
+            PYTHONUNBUFFERED="1",  # else output reaches the log late
             HOTDESK_JOB=self.id,
             HOTDESK_ATTEMPT=str(self.status.get("attempt", 1)),
         )
         for name in ("TMUX", "TMUX_PANE"):
             found.pop(name, None)
-        lines = os.path.join(os.path.abspath(sys.argv[0]), "lines")  # sitecustomize.py, in the file that runs
+        lines = os.path.join(
+            os.path.abspath(sys.argv[0]), "lines"
+        )  # holds sitecustomize.py, in the zip file that runs
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [lines, found.get("PYTHONPATH")]))
         return found
 
     def command(self, clock: float, before: float) -> tuple[int, bool]:
-        """Run it to its end, of which nothing is left; its exit status, and whether the machine ended it."""
+        """Run the command until all its processes have ended; return (status, ended by the machine)."""
         places, environment = Checkpoints(self), self.environment()
         if places.folder:
             environment["HOTDESK_CHECKPOINT"] = places.folder
@@ -194,7 +196,7 @@ class Attempt:
                 else:
                     stopped = True
             if (stopped or self.cancelled()) and ending is None:
-                # A job that stops is asked for a checkpoint first, if it has said how it wants to be asked.
+                # Ask the job for a checkpoint before it is stopped, if it has a signal for that.
                 if stopped and not done_at and places.signal not in {None, signal.SIGTERM}:
                     places.ask(announced=False)
                 ending = Ending(self, now)
@@ -213,7 +215,7 @@ class Attempt:
             elif done_at and left and now - done_at > 2 * STOPPING_SECONDS:
                 self.say(f"hotdesk: the command has ended, and this is ended too: {called(left)}\n".encode())
                 ending = Ending(self, now)
-            # The last words of a job whose pipe somebody else holds are waited for, for a moment.
+            # If another process still holds the pipe, wait a moment for the last output.
             if (
                 done_at
                 and not left
@@ -222,8 +224,8 @@ class Attempt:
             ):
                 break
         warned = places.asked_at and time.monotonic() - places.asked_at < NOTICE_SECONDS
-        # A job that was told that its machine will be taken, and left in time, has not ended. Asked by a
-        # SIGTERM it may say that all went well; to begin it once more is the smaller harm.
+        # A job that exits after an interruption notice is interrupted, not done. If it was asked by SIGTERM
+        # it may exit with 0 all the same; running it again does less harm than not finishing it.
         if warned and (self.child.returncode != 0 or places.signal == signal.SIGTERM):
             stopped = True
         status = self.child.returncode
@@ -235,7 +237,7 @@ class Attempt:
         return got
 
     def pump(self, reader: selectors.BaseSelector) -> bool:
-        """Pass on what the job says; whether it may say more."""
+        """Copy output to the log; return whether there may be more."""
         try:
             said = os.read(self.child.stdout.fileno(), 65536)
         except BlockingIOError:
@@ -252,25 +254,25 @@ class Attempt:
                 os.write(1, words)
         try:
             self.log.write(words)
-        except OSError as error:  # the job goes on; what it says now is lost
+        except OSError as error:  # the job goes on; this output is lost
             self.status["trouble"] = f"the log is cut: {error.strerror}"
 
 
 class Ending:
-    """Brings all processes of a job to their end: SIGTERM, the grace, SIGKILL."""
+    """Ends all processes of a job: SIGTERM, grace period, SIGKILL."""
 
     def __init__(self, attempt: Attempt, now: float) -> None:
         self.attempt, self.began, self.stuck = attempt, now, False
         self.grace = 0.0
 
     def over(self, left: dict[int, Process], now: float) -> bool:
-        """The next step; whether none of them is left."""
+        """Take the next step; return whether all have ended."""
         tree = self.attempt.tree
         given = self.attempt.order.get("grace_seconds")
         if given is None:
             seconds = launcher_seconds(left)
             given = seconds + LAUNCHER_GRACE_SECONDS if seconds else GRACE_SECONDS
-        self.grace = max(self.grace, float(given))  # also when the launcher has gone
+        self.grace = max(self.grace, float(given))  # kept when the launcher has ended
         if now - self.began <= self.grace:
             tree.end(left)
         else:
@@ -282,7 +284,7 @@ class Ending:
 
 
 def take(lock: int) -> bool:
-    """Hold a lock, at which somebody may look just now."""
+    """Acquire a lock, retrying because another process may just be testing it."""
     for _ in range(20):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -292,7 +294,7 @@ def take(lock: int) -> bool:
 
 
 def driver_at_work() -> bool:
-    """Whether driver.py is at work at this boot: what it wrote down, and its process."""
+    """Whether driver.py is running at this boot, by its state file and its process."""
     told = read(DRIVER)
     if told.get("state") not in {"looking", "installing"}:
         return False

@@ -1,4 +1,4 @@
-"""A job's checkpoints at its desk: when one was written, how long it took, and the last whole ones aside.
+"""Watch a job's checkpoints: when they are written and how long that takes; keep copies of the last ones.
 
 The standard library only, for Python 3.8 and later: it runs at desks.
 """
@@ -18,18 +18,20 @@ from hotdesk.guest.process_tree import called
 if TYPE_CHECKING:
     from hotdesk.guest.attempt import Attempt
 
-LOOK_SECONDS = 0.2  # between two looks at a checkpoint folder
-STILL_SECONDS = 1.0  # a checkpoint is whole when nothing has changed for so long
-HEARD_SECONDS = float(os.environ.get("HOTDESK_HEARD_SECONDS", "30"))  # until a program has its handlers
+LOOK_SECONDS = 0.2  # between two checks of a checkpoint folder
+STILL_SECONDS = 1.0  # a checkpoint is complete when nothing has changed for this long
+HEARD_SECONDS = float(
+    os.environ.get("HOTDESK_HEARD_SECONDS", "30")
+)  # for a program to install its signal handlers
 UNHEARD = (
     "hotdesk: nothing in this job catches {0}, so its own checkpoints must do when its machine is taken. "
     "In Python: signal.signal(signal.{0}, save), see docs/tools.md\n"
 )
-KEPT = 2  # whole checkpoints that are kept aside
+KEPT = 2  # copies of complete checkpoints to keep
 
 
 class Checkpoints:
-    """The job's checkpoint folder: when one was written, how long it took, and the last whole ones aside."""
+    """A job's checkpoint folder, and the copies of its last complete checkpoints."""
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
@@ -49,7 +51,7 @@ class Checkpoints:
             self.put_back(number)
 
     def survey(self) -> dict[str, tuple[int, int, int]]:
-        """Names, sizes, times and places of all files there."""
+        """Size, time and inode of all files there, by path."""
         found = {}
         for folder, _, names in os.walk(self.folder) if self.folder else ():
             for name in names:
@@ -60,10 +62,10 @@ class Checkpoints:
         return found
 
     def ask(self, announced: bool = True) -> None:
-        """Tell the job to write one now.
+        """Ask the job to write one now.
 
-        `announced`: somebody said that this machine will be taken, so nothing more is begun on it. A machine
-        that is only being turned off may be on again, the same one, in a moment.
+        `announced`: the machine's interruption was announced, so no more attempts begin on it. A machine that
+        is only being stopped may be started again.
         """
         self.asked_at = time.monotonic()
         if announced:
@@ -72,7 +74,7 @@ class Checkpoints:
             self.attempt.tree.ask(self.signal)
 
     def say_who_is_asked(self) -> None:
-        """Say it where nobody waits for the signal, once the job has had time to begin."""
+        """Log whether any process of the job catches the signal, once it has had time to start."""
         if self.signal is None or time.monotonic() < self.heard_at:
             return
         self.heard_at = time.monotonic() + HEARD_SECONDS
@@ -93,14 +95,14 @@ class Checkpoints:
         found = self.survey()
         if found != self.seen:
             if self.burst_at is None:
-                self.burst_at = self.looked_at  # it began after the look before
+                self.burst_at = self.looked_at  # it began after the previous check
             self.changed_at = now
         elif self.burst_at is not None and now - self.changed_at >= STILL_SECONDS:
             self.note()
         self.seen, self.looked_at = found, now
 
     def note(self) -> None:
-        """A checkpoint is whole: write down how long it took, and keep it aside."""
+        """Record a complete checkpoint with the time it took, and keep a copy."""
         status = self.attempt.status
         began = self.burst_at or self.changed_at
         took = self.changed_at - began
@@ -119,7 +121,7 @@ class Checkpoints:
         )
 
     def keep(self, number: int) -> list[int]:
-        """Copy the folder aside, so that a later broken checkpoint does not cost the last whole one."""
+        """Copy the folder, so that a later broken checkpoint does not cost the last complete one."""
         aside = path(self.attempt.id, "checkpoints")
         try:
             target = os.path.join(aside, str(number))
@@ -130,7 +132,7 @@ class Checkpoints:
                 return self.kept()  # room for the job's own files comes first
             before = self.survey()
             shutil.copytree(self.folder, target + ".new", symlinks=True)
-            if self.survey() != before:  # it was written to meanwhile: not a whole one
+            if self.survey() != before:  # it was written to meanwhile: incomplete
                 shutil.rmtree(target + ".new", ignore_errors=True)
                 return self.kept()
             os.replace(target + ".new", target)
@@ -146,7 +148,7 @@ class Checkpoints:
         return []
 
     def put_back(self, number: int) -> None:
-        """The checkpoint that was kept under this number, in the place of a broken one."""
+        """Replace a broken checkpoint by the copy with this number."""
         source = path(self.attempt.id, "checkpoints", str(number))
         if not os.path.isdir(source):
             return
@@ -160,7 +162,7 @@ class Checkpoints:
         self.attempt.say(f"hotdesk: checkpoint {number} was put back\n".encode())
 
     def close(self) -> None:
-        """The job is over: what it wrote last counts as well."""
+        """Record the last checkpoint of a job that has ended."""
         if self.folder and (self.burst_at is not None or self.survey() != self.seen):
             self.burst_at = self.burst_at or self.looked_at
             self.changed_at = time.monotonic()

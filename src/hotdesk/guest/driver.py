@@ -26,20 +26,22 @@ from typing import Any
 ROOT = os.environ.get("HOTDESK_ROOT", "")
 RUN, LIB = f"{ROOT}/run/hotdesk", f"{ROOT}/var/lib/hotdesk"
 STATE, LOG, BRANCH = f"{RUN}/driver.json", f"{LIB}/driver.log", f"{LIB}/driver.branch"
-BEGUN = f"{LIB}/driver.begun"  # there while it is at the packages, and afterwards if it was cut off there
-LIMIT_SECONDS = float(os.environ.get("HOTDESK_LIMIT_SECONDS", "1500"))  # all of it; the unit's own is longer
+BEGUN = f"{LIB}/driver.begun"  # exists while packages are changed, and afterwards if that was interrupted
+LIMIT_SECONDS = float(
+    os.environ.get("HOTDESK_LIMIT_SECONDS", "1500")
+)  # in total; the unit's own limit is longer
 PAUSE_SECONDS = float(os.environ.get("HOTDESK_PAUSE_SECONDS", "5"))
-LOADS = 6  # so often is a driver loaded that the image brought: at boot others load it, too
+LOADS = 6  # attempts to load a driver of the image: at boot other services load it, too
 LOCK, RETRIES, OURS = "DPkg::Lock::Timeout=600", "Acquire::Retries=3", "Dpkg::Options::=--force-confold"
 APT = ("apt-get", "-q", "-y", "-o", LOCK, "-o", RETRIES, "-o", OURS)
-#: needrestart would start services anew for packages that somebody else replaced, and Jupyter among them.
+#: needrestart would restart services, such as Jupyter, whose packages somebody else replaced.
 QUIETLY = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
-#: DPkg::Lock::Timeout is about dpkg's lock, and not about that of the lists, or about dpkg itself.
+#: DPkg::Lock::Timeout covers dpkg's lock, but not that of the package lists, or dpkg itself.
 HELD = re.compile(rb"Could not get lock|lock was locked|Unable to (lock|acquire)")
 
 
 class Unable(Exception):
-    """The driver cannot be installed, and why. `again`: another time it may be possible."""
+    """The driver cannot be installed; the message says why. `again`: a retry may succeed."""
 
     def __init__(self, why: str, again: bool = True) -> None:
         super().__init__(why)
@@ -47,28 +49,28 @@ class Unable(Exception):
 
 
 class Driver:
-    """One look at one machine, and what follows from it."""
+    """Checks a machine's driver once, and installs it if it is missing."""
 
     def __init__(self) -> None:
         self.until = time.monotonic() + LIMIT_SECONDS
-        # The kernel's own clock: nobody sets it, and it is the same for every process of this boot.
+        # The kernel's monotonic clock: never set, and the same for all processes of this boot.
         self.told: dict[str, Any] = {"pid": os.getpid(), "since": time.monotonic()}
         self.devices = devices("0x03")  # display controllers: VGA, and 3D for those without a screen
-        self.said = ""  # by the driver, when it does not work
+        self.said = ""  # the driver's error, if it does not work
 
     def tell(self, state: str, **more: Any) -> None:
-        """Write down how far it is; whole, or not at all."""
+        """Record the progress, atomically."""
         self.told.update(state=state, seconds=round(time.monotonic() - self.told["since"], 1), **more)
         with open(STATE + ".new", "w") as file:
             json.dump(self.told, file)
         os.replace(STATE + ".new", STATE)
 
     def see_to_it(self) -> None:
-        """Look, and mend what is missing."""
+        """Check the driver, and install what is missing."""
         cut_off = os.path.exists(BEGUN)
         try:
             if not self.devices:
-                if cut_off:  # and moved back to a machine without a GPU
+                if cut_off:  # interrupted, then moved to a machine without a GPU
                     self.mend()
                 return self.tell("none")
             self.tell("looking", step="looking for a driver that works")
@@ -87,7 +89,7 @@ class Driver:
             return self.tell("failed", why=str(error), again=True, log=tail())
 
     def works(self) -> str:
-        """The driver's version, if it knows every device; else "", and `said` is what is wrong."""
+        """The driver's version if it supports every device; else "", and `said` has the error."""
         ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
             done = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False)
@@ -104,7 +106,7 @@ class Driver:
         return ""
 
     def patient(self) -> str:
-        """The version of the driver that the image brought, once it is loaded. Raises `Unable`."""
+        """Load the image's own driver, with retries; return its version. Raises `Unable`."""
         for _ in range(LOADS):
             self.load()
             if version := self.works():
@@ -113,10 +115,10 @@ class Driver:
         raise Unable(f"the image brings a driver of its own, which does not work: {self.said}", again=False)
 
     def load(self) -> None:
-        """The driver into the running kernel, without a reboot."""
+        """Load the driver into the running kernel, without a reboot."""
         self.run("modprobe", "nvidia")
         self.run("modprobe", "nvidia-uvm")
-        # Only root can make it; CUDA cannot begin without it, and nvidia-smi does not need it.
+        # Only root can create it. CUDA needs it, nvidia-smi does not.
         major = re.search(r"^ *(\d+) nvidia-uvm$", text(f"{ROOT}/proc/devices"), re.M)
         node = f"{ROOT}/dev/nvidia-uvm"
         if major and not os.path.exists(node):
@@ -125,19 +127,19 @@ class Driver:
                 os.chmod(node, 0o666)
 
     def unload(self) -> None:
-        """What is in the way: the free driver, and modules of another version than the libraries."""
+        """Unload conflicting modules: nouveau, and NVIDIA's in another version than the libraries."""
         loaded = {line.split()[0] for line in text(f"{ROOT}/proc/modules").splitlines()}
         for name in ("nouveau", "nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia"):
             if name in loaded:
                 self.run("modprobe", "-r", name)
 
     def install(self) -> str:
-        """Ubuntu's server driver for the kernel that runs now, and its version. Raises `Unable`.
+        """Install Ubuntu's server driver for the running kernel; return its version. Raises `Unable`.
 
-        Not by `ubuntu-drivers install --gpgpu`: it takes the modules for the newest kernel that is installed,
-        which may not be the one that runs; it brings no nvidia-smi; and it ends with 0 whatever happened
-        (ubuntu-drivers-common, branch noble, `install_gpgpu` and `get_linux_modules_metapackage`). Its choice
-        is asked for, and the packages are named for `uname -r`, ready-made before built here (Ubuntu Server
+        Not by `ubuntu-drivers install --gpgpu`: it installs modules for the newest installed kernel, which
+        may not be the running one; it installs no nvidia-smi; and it exits with 0 even after a failure
+        (ubuntu-drivers-common, branch noble, `install_gpgpu` and `get_linux_modules_metapackage`). Only its
+        choice of a driver is used, with packages for `uname -r`, prebuilt ones before DKMS (Ubuntu Server
         documentation, "NVIDIA drivers installation", which also names nvidia-utils and nvidia-fabricmanager).
         """
         if "ID=ubuntu" not in text(f"{ROOT}/etc/os-release").splitlines():
@@ -152,7 +154,7 @@ class Driver:
             if not self.apt("install", "--no-install-recommends", "ubuntu-drivers-common"):
                 raise Unable("ubuntu-drivers-common could not be installed")
         branch, kernel = self.choose(), os.uname().release
-        with open(BRANCH, "w") as file:  # from now on it is ours, whenever this is cut off
+        with open(BRANCH, "w") as file:  # from now on the driver is ours, even if this is interrupted
             file.write(branch)
         driver = [f"nvidia-headless-no-dkms-{branch}", f"nvidia-utils-{branch.replace('-open', '')}"]
         self.said = ""
@@ -172,13 +174,13 @@ class Driver:
         )
 
     def mend(self) -> None:
-        """Packages that were cut off in the middle, else nobody could install anything."""
+        """Complete an interrupted installation, which would block all others."""
         self.step("mending what was cut off")
         self.run("dpkg", "--configure", "-a")
         self.apt("-f", "install")
 
     def choose(self) -> str:
-        """The branch that suits the devices, as "580-server-open"; the best of them stands first."""
+        """The driver branch for the devices, such as "580-server-open". Raises `Unable`."""
         for more in ((), ("--include-dkms",)):
             ask = ["ubuntu-drivers", "list", "--gpgpu", *more]
             done = subprocess.run(ask, capture_output=True, text=True, timeout=self.left(), check=False)
@@ -193,7 +195,7 @@ class Driver:
         )
 
     def fabric(self, branch: str) -> None:
-        """GPUs behind NVSwitches (bridges of NVIDIA's) compute nothing without the fabric manager."""
+        """Install the fabric manager, which GPUs behind NVSwitches (NVIDIA bridges) require."""
         if devices("0x0680"):
             self.apt("install", "--no-install-recommends", f"nvidia-fabricmanager-{branch[:3]}")
             self.run("systemctl", "enable", "--now", "--no-block", "nvidia-fabricmanager")
@@ -205,7 +207,7 @@ class Driver:
         return self.run(*APT, *words)
 
     def run(self, *words: str) -> bool:
-        """Whether it ended well. Whoever else is at the packages is waited for, as long as there is time."""
+        """Run a command; return whether it succeeded. Waits for other users of apt while there is time."""
         while True:
             with open(LOG, "ab") as log:
                 log.write(f"== {' '.join(words)}\n".encode())
@@ -239,7 +241,7 @@ class Driver:
 
 
 def devices(kind: str) -> list[str]:
-    """NVIDIA's devices of this PCI class, as vendor:device."""
+    """NVIDIA devices of this PCI class, as vendor:device."""
     found = []
     for device in sorted(glob.glob(f"{ROOT}/sys/bus/pci/devices/*")):
         if text(f"{device}/vendor") == "0x10de" and text(f"{device}/class").startswith(kind):
@@ -248,7 +250,7 @@ def devices(kind: str) -> list[str]:
 
 
 def tail() -> list[str]:
-    """What went wrong, of the log: the last complaints, or else the last lines."""
+    """The last errors in the log, or else its last lines."""
     lines = [line for line in text(LOG).splitlines() if line and not line.startswith("==")]
     return [line[:200] for line in ([line for line in lines if line.startswith("E:")] or lines)[-3:]]
 
@@ -271,7 +273,7 @@ def main(words: list[str]) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return 0  # another one is at it
+            return 0  # another instance is running
         Driver().see_to_it()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(BEGUN)

@@ -5,9 +5,9 @@ idle.py run         look every half minute; warn in every terminal; then shut th
 idle.py look        one line of JSON: what works here just now
 """
 
-# The owner's limits lie in ~/.hotdesk/leave, as JSON in seconds from that file's own time, so that only
-# this machine's clock counts: idle_minutes (0: never), lease_seconds, stop_seconds. ~/.hotdesk/stay holds
-# the seconds for which nothing but `stop_seconds` ends the desk.
+# The owner's limits are in ~/.hotdesk/leave, as JSON, relative to that file's modification time, so that only
+# this machine's clock counts: idle_minutes (0: never), lease_seconds, stop_seconds. ~/.hotdesk/stay holds the
+# seconds for which nothing but `stop_seconds` ends the desk.
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from typing import Any
 from hotdesk.guest.working import LOOK_SECONDS, TYPES, Work
 
 WARN_SECONDS = 300.0
-IDLE_MINUTES = 60.0  # of a rented machine that nobody told otherwise
+IDLE_MINUTES = 60.0  # default for a rented machine
 
 
 class Watch(Work):
-    """Looks at a desk again and again; `due` says when it is time to leave, and why."""
+    """Watches a desk; `due` says when to end it, and why."""
 
     def __init__(self, homes: list[str], *, idle_minutes: float = 0.0, **more: Any) -> None:
         super().__init__(homes, **more)
@@ -38,7 +38,7 @@ class Watch(Work):
     # ---- when to leave ---------------------------------------------------------------------------------
 
     def due(self, now: float | None = None) -> tuple[float, str] | None:
-        """When this machine is to end, and why; None while nothing says so."""
+        """When this machine has to end, and why; None if no limit applies."""
         now = time.time() if now is None else now
         limits, since = self._limits()
         stay, stay_since = self._stay()
@@ -46,7 +46,7 @@ class Watch(Work):
         ends: list[tuple[float, str]] = []
         if idle > 0:
             ends.append((self.worked_at + idle * 60, f"idle for {idle:g} minutes"))
-        fresh = since >= self.began - 60  # what an image brought along was said of another machine
+        fresh = since >= self.began - 60  # a file from an image was written for another machine
         if fresh and (seconds := self._number(limits.get("lease_seconds"))) > 0:
             ends.append((since + seconds, "its lease has ended: no hotdesk has renewed it"))
         if stay and ends:
@@ -82,14 +82,14 @@ class Watch(Work):
     # ---- telling ---------------------------------------------------------------------------------------
 
     def turn(self, now: float | None = None) -> str:
-        """One look, and what follows from it: the reason to end now, or "" to go on."""
+        """Check once, and warn if the end is near; return the reason to end now, or ""."""
         now = time.time() if now is None else now
         due = self.due(now)
         if due is None and not self._note:
-            return ""  # nothing can end this desk: nothing needs to be known
+            return ""  # no limit applies, so there is nothing to check
         works = [work for work in self.look(now) if work != TYPES]
         due = self.due(now)
-        if due and now >= due[0] and self._warned:  # never without a warning: then it is for the next look
+        if due and now >= due[0] and self._warned:  # never without a warning: else at the next check
             self._unwarn()
             return due[1] + (f"; {works[0]}" if works else "")
         lead = WARN_SECONDS
@@ -112,7 +112,7 @@ class Watch(Work):
         self._unwarn()
         self._warned = text
         self.tell(text)
-        for home in self.homes[:1]:  # Jupyter's own list of files is where a notebook's user looks
+        for home in self.homes[:1]:  # Jupyter's file list shows it to notebook users
             with contextlib.suppress(OSError):
                 path = f"{home}/THIS-DESK-STOPS-AT-{clock.replace(':', '')}.txt"
                 with open(path, "x") as file:
@@ -127,7 +127,7 @@ class Watch(Work):
             self._note = ""
 
     def tell(self, text: str) -> None:
-        """A line in every terminal of the desk."""
+        """Write a line to every terminal of the desk."""
         for path in self._terminals():
             with contextlib.suppress(OSError):
                 fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
@@ -138,7 +138,7 @@ class Watch(Work):
 
 
 def homes() -> list[str]:
-    """The folders where people keep their work."""
+    """The home folders of the machine's users."""
     return sorted({p.pw_dir for p in pwd.getpwall() if 1000 <= p.pw_uid < 60000 and os.path.isdir(p.pw_dir)})
 
 

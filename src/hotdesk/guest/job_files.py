@@ -1,4 +1,4 @@
-"""Where a job lies at a desk, and how its files are read and written there: whole, or not at all.
+"""Paths of a job's files at a desk, and how to read and write them atomically.
 
 The standard library only, for Python 3.8 and later: it runs at desks.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 HOME = os.path.expanduser("~")
 JOBS = os.path.join(HOME, ".hotdesk", "jobs")
-SHELL = [shutil.which("bash") or "/bin/sh", "-lc"]  # whatever the person's own is (core/shell.py)
+SHELL = [shutil.which("bash") or "/bin/sh", "-lc"]  # whatever the user's shell is (core/shell.py)
 
 
 def path(id_: str, *names: str) -> str:
@@ -22,7 +22,7 @@ def path(id_: str, *names: str) -> str:
 
 
 def read(file: str) -> dict[str, Any]:
-    """What a JSON file holds; {} when it is absent or torn."""
+    """The object in a JSON file; {} if it is absent or damaged."""
     try:
         with open(file, encoding="utf-8") as source:
             value = json.load(source)
@@ -32,7 +32,7 @@ def read(file: str) -> dict[str, Any]:
 
 
 def write(file: str, value: dict[str, Any]) -> None:
-    """The whole new content or the whole old one, whatever happens meanwhile."""
+    """Replace a JSON file atomically and durably."""
     with open(file + ".new", "w", encoding="utf-8") as target:
         json.dump(value, target, sort_keys=True)
         target.flush()
@@ -41,13 +41,13 @@ def write(file: str, value: dict[str, Any]) -> None:
 
 
 def place() -> str:
-    """What tells one machine from the next that has the same disk."""
+    """An identity of the machine, different for the next one with the same disk."""
     instance = _line("/var/lib/cloud/data/instance-id")
     return " ".join([os.environ.get("HOTDESK_MACHINE", ""), *filter(None, [boot(), instance])])
 
 
 def boot() -> str:
-    """What tells one start of a system from the next (Linux)."""
+    """The boot id, different at each start of the system (Linux)."""
     return _line("/proc/sys/kernel/random/boot_id")
 
 
@@ -58,7 +58,7 @@ def _line(file: str) -> str:
 
 
 def locked(file: str) -> bool:
-    """Whether somebody holds this lock."""
+    """Whether this lock is held."""
     try:
         with open(file, "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""What lies on a machine's instance store: disks of its host, which are in no image and end with the run.
+"""List what lies on a machine's instance store, whose content is in no image and is lost at a stop.
 
-Runs at the desk (`python3 -`), with the standard library only. The NVMe controllers of EC2 say by their
-model name what they are (EC2 user guide: "Amazon EC2 NVMe Instance Storage"); what is made of such disks
-(partitions, logical volumes, RAID) is found through the kernel's `holders`.
+Runs at the desk (`python3 -`), with the standard library only. EC2's NVMe controllers are identified by their
+model name (EC2 user guide: "Amazon EC2 NVMe Instance Storage"); partitions, logical volumes and RAID arrays
+on them are found through the kernel's `holders`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def written(blocks: Path, mounts: str) -> list[dict[str, object]]:
         name = re.sub("^/dev/(mapper/)?", "", source)
         if not source.startswith("/dev/") or name not in devices or name in seen:
             continue
-        seen.add(name)  # the same disk may be seen at several places
+        seen.add(name)  # a disk may be mounted at several places
         try:
             names = sorted(set(os.listdir(path)) - {"lost+found"})
             room = os.statvfs(path)
@@ -41,7 +41,7 @@ def written(blocks: Path, mounts: str) -> list[dict[str, object]]:
 
 
 def _gather(blocks: Path, block: Path, devices: set[str]) -> None:
-    """The names of a disk and of all that is made of it."""
+    """Add the names of a disk and of all devices built on it to `devices`."""
     if block.name in devices or not block.exists():
         return
     devices.add(block.name)

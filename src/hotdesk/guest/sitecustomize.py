@@ -1,8 +1,8 @@
-"""Lines that a job's Python programs print arrive whole, also where several processes share one log.
+"""Make a job's Python programs write whole lines, so that several processes can share one log.
 
-Python imports this at its start, by way of PYTHONPATH (documentation of `site`). With PYTHONUNBUFFERED a
-`print` of several words is several writes, between which another rank's come; a line at a time is one. The
-standard library only, for any Python.
+Python imports this at its start through PYTHONPATH (documentation of `site`). With PYTHONUNBUFFERED, a
+`print` of several words takes several writes, which interleave with those of other ranks; line buffering
+takes one. The standard library only, for any Python.
 """
 
 import contextlib
@@ -11,10 +11,10 @@ import os
 import sys
 
 for _stream in (sys.stdout, sys.stderr):
-    with contextlib.suppress(Exception):  # whatever these are here, the program begins
+    with contextlib.suppress(Exception):  # whatever these streams are, the program must start
         _stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
 
-# The sitecustomize that this one stands before, if there is one: a system's or a person's own.
+# Import the sitecustomize that this one shadows, if there is one: the system's or the user's.
 _ours = sys.modules.pop(__name__, None)
 sys.path[:] = [p for p in sys.path if p != os.path.dirname(__file__)]
 with contextlib.suppress(ImportError):

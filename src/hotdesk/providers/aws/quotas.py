@@ -33,8 +33,8 @@ _CODES = {
 }
 
 
-#: On spot the newest P types have a quota of their own, and the older ones share one (EC2 user guide, "Spot
-#: Instance quotas"). Of P6 nothing is written there; it is no older P.
+#: For spot, P5 has a quota of its own, and the older P types share one (EC2 user guide, "Spot Instance
+#: quotas"). P6 is not mentioned there, and is counted with P5, as it is no older P.
 _NEW_P_SPOT, _OLD_P = "L-C4BD4855", ("p2", "p3", "p4")
 
 _WORDS = {"G and VT": ("g", "gr", "vt"), "P": ("p",), "Inf": ("inf",), "Trn": ("trn",), "DL": ("dl",),
@@ -50,7 +50,7 @@ def family(instance_type: str) -> str:
 
 
 def quota_code(instance_type: str, market: Market) -> str:
-    """The quota's code in Service Quotas. On-demand and spot are counted apart."""
+    """The quota's code in Service Quotas; on-demand and spot have different quotas."""
     on_demand, spot = _CODES[family(instance_type)]
     if market is Market.SPOT and _new_p(instance_type):
         return _NEW_P_SPOT
@@ -72,7 +72,7 @@ def _new_p(instance_type: str) -> bool:
 
 
 def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
-    """The same no, with the quota's name, its code, its value and the command that asks for more."""
+    """The refusal with the quota's name, code and value, and the command that requests an increase."""
     offer = order.offer
     why = error_code(no.__cause__ or no)
     if why not in _IN_VCPUS:
@@ -89,7 +89,7 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
         else f"Running On-Demand {counted} instances"
     )
     value, allowed = "", 0
-    try:  # the name and the value are nice to have: a no is a no without them
+    try:  # name and value only make the message better
         quota = account.client("service-quotas", offer.region).get_service_quota(
             ServiceCode="ec2", QuotaCode=code
         )["Quota"]
@@ -111,7 +111,7 @@ def explained(account: Account, order: LaunchOrder, no: Refused) -> Refused:
 
 
 def in_vcpus(why: str) -> bool:
-    """Whether a code of EC2 speaks of a quota that is counted in vCPUs."""
+    """Whether an error code of EC2 is about a quota in vCPUs."""
     return why in _IN_VCPUS
 
 

@@ -1,8 +1,8 @@
-"""What AWS's Recycle Bin keeps of ours: deleted, and paid for until its retention ends.
+"""List deleted resources of ours in AWS's Recycle Bin, which are billed until their retention ends.
 
-A retention rule of the account (often made by an administrator for the whole organisation) takes
-deregistered images and deleted snapshots and disks; they are billed as before, and nobody can delete them
-earlier (EBS user guide, "Recycle Bin"). They are listed without their tags.
+A retention rule of the account (often made by an administrator for the whole organisation) keeps deregistered
+images and deleted snapshots and disks; they are billed as before, and cannot be deleted earlier (EBS user
+guide, "Recycle Bin"). They are listed without their tags.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hotdesk.providers.aws.account import Account, qualified, split
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
 
-#: What is kept: the question, the answer's list, a row's id, and what it is to a person.
+#: Kinds of resources: the operation, the answer's list, a row's id, and our name for it.
 _KINDS = (
     ("list_images_in_recycle_bin", "Images", "ImageId", "image"),
     ("list_snapshots_in_recycle_bin", "Snapshots", "SnapshotId", "snapshot"),
@@ -29,9 +29,9 @@ _IDS = re.compile(r"\b(?:ami|i|vol|snap)-[0-9a-f]+\b")
 def retained(
     account: Account, regions: Iterable[str], ids: Collection[str], *, named: bool
 ) -> tuple[list[Retained], list[str]]:
-    """What is kept of the things of these ids, and the regions that do not let us look.
+    """The retained resources among these ids, and the regions that could not be read.
 
-    `named`: also what is ours by its name or description, whoever made it.
+    `named`: also those that are ours by their name or description.
     """
     regions = sorted(set(regions))
     bare = frozenset(split(i)[1] for i in ids if "/" in i)
@@ -62,7 +62,7 @@ def _region(account: Account, region: str, ids: frozenset[str], named: bool) -> 
 
 def _pages(account: Account, region: str, operation: str, key: str) -> list[Any]:
     call = getattr(account.ec2(region), operation, None)
-    if call is None:  # a boto3 from before disks went there
+    if call is None:  # a boto3 from before the Recycle Bin kept disks
         return []
     rows: list[Any] = []
     page: dict[str, Any] = {}

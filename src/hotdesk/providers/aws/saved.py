@@ -1,4 +1,4 @@
-"""Images as one look shows them, those in the making too: what they hold, come from and cost."""
+"""Translate a region's images, and snapshots still to be registered, into `Image`s."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hotdesk.providers.aws.disks import root_first
 from hotdesk.providers.aws.inventory import Found, Raw
 from hotdesk.providers.cloud import vocabulary
 
-#: A disabled image holds what it held: it is kept and counted, and whoever wants to launch it is told.
+#: A disabled image keeps its content, so it counts as ready; a launch from it is refused with an explanation.
 _IMAGE = {
     "available": Phase.READY,
     "disabled": Phase.READY,
@@ -58,7 +58,7 @@ def image_of(found: Found, raw: Raw, stored: Storing) -> Image | None:
 
 
 def descent_of(told: vocabulary.Tags) -> dict[str, Any]:
-    """What an image tells of where it comes from."""
+    """The fields of an image that say where it comes from, by its tags."""
     source = told.get("source", "").partition("/")[2]
     return {
         "machine": told.get("machine", ""),
@@ -70,14 +70,14 @@ def descent_of(told: vocabulary.Tags) -> dict[str, Any]:
 
 
 def _snapshots_of(found: Found, raw: Raw, told: vocabulary.Tags) -> list[Raw]:
-    """The snapshots that an image refers to, and, while it refers to none yet, those of its name."""
+    """The snapshots that an image refers to, and those with its name, as a pending image refers to none."""
     ids = [m["Ebs"].get("SnapshotId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     listed = {s["SnapshotId"]: s for key in (*ids, told.get("name", "")) for s in found.parts.get(key, ())}
     return list(listed.values())
 
 
 def unregistered(found: Found, stored: Storing) -> list[Image]:
-    """Snapshots of disks that were left: images in the making, until they are registered."""
+    """Snapshots of disks that outlived their instance, as pending images until they are registered."""
     registered = {
         tags.read(i.get("Tags")).get("name") or i.get("Name")
         for i in found.images
@@ -123,7 +123,7 @@ def unregistered(found: Found, stored: Storing) -> list[Image]:
 
 
 def gib(snapshot: Raw) -> float:
-    """What is paid of a snapshot at most: its full size where EC2 tells it, else the disk's."""
+    """The most GiB that a snapshot is billed for: its full size if EC2 tells it, else the disk's."""
     whole = snapshot.get("FullSnapshotSizeInBytes")
     return whole / 2**30 if whole else float(snapshot.get("VolumeSize", 0))
 
@@ -134,7 +134,7 @@ def _progress(snapshots: list[Raw]) -> float | None:
 
 
 def time_of(value: Any) -> float:
-    """EC2's times, which boto3 gives as datetimes or, of images, as text."""
+    """Seconds since the epoch of an EC2 time: a datetime or, for images, text; else 0."""
     if isinstance(value, datetime):
         return value.timestamp()
     if isinstance(value, str) and value:

@@ -1,7 +1,7 @@
-"""Of which other offers a refused launch would be said as well: they need not be asked for.
+"""Determine the scope of a refused launch: the other offers that would be refused for the same reason.
 
-And which no speaks of one offer only, although its code may mean the whole account: a policy that denies a
-region or a type, a permission that only spot needs.
+Some refusals apply to a single offer only, although their code may mean the whole account: a policy that
+denies a region or a type, a permission that only spot needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 
 
 def of_the_launch(no: Refused, why: str, offer: Offer) -> Refused:
-    """The refusal of RunInstances (`why`: its code), with its scope; the same one where it has none."""
+    """The refusal of RunInstances (`why`: its code) with its scope, or unchanged if it has none."""
     if quotas.in_vcpus(why):
         scope = Scope(
             provider=offer.provider,
@@ -32,7 +32,7 @@ def of_the_launch(no: Refused, why: str, offer: Offer) -> Refused:
         return _scoped(no, Scope(provider=offer.provider, region=offer.region))
     if no.fix == FREE_PLAN and no.kind is Kind.UNSUPPORTED:
         return _scoped(no, Scope(provider=offer.provider, types=(offer.instance_type,)))
-    if "Free plan" in no.message:  # which is said of a type, wherever it would be
+    if "Free plan" in no.message:  # applies to the type in all regions
         return _scoped(no, Scope(provider=offer.provider, types=(offer.instance_type,)))
     if why == _NO_SPOT_ROLE:
         return _scoped(no, Scope(provider=offer.provider, market=Market.SPOT))
@@ -42,19 +42,18 @@ def of_the_launch(no: Refused, why: str, offer: Offer) -> Refused:
 
 
 def of_its_surroundings(no: Refused, order: LaunchOrder) -> Refused:
-    """The refusal of what a machine needs around it: it speaks of the whole region, unless of the order."""
+    """A refusal concerning network, key or image; its scope is the region, unless it is about the order."""
     offer = order.offer
     of_region = (no.kind is Kind.DENIED and "explicit deny" in no.message) or no.kind is Kind.QUOTA
-    # What the region lacks (a default VPC, an image of that name) another one may have.
+    # Another region may have what this one lacks (a default VPC, an image of that name).
     of_region |= no.kind is Kind.BAD_REQUEST and not order.image_id and offer.region in no.message
     return _scoped(no, Scope(provider=offer.provider, region=offer.region)) if of_region else no
 
 
 def _denied(said: str, offer: Offer) -> Scope:
-    """What an explicit deny of ec2:RunInstances speaks of, by the resource that it names.
+    """The scope of an explicit deny of ec2:RunInstances, by the resource in its message.
 
-    Of an instance it may mean its type, its region or its market, so that only this very combination is
-    believed to be denied.
+    For an instance the reason may be its type, region or market, so only this combination counts as denied.
     """
     here = Scope(provider=offer.provider, region=offer.region)
     resource = re.search(r"arn:aws[a-z-]*:ec2:[^:]*:[^:]*:([a-z-]+)/", said)

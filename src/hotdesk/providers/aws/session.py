@@ -1,8 +1,8 @@
-"""One AWS session, found and kept as the aws command line does it; and its complaints in a person's words.
+"""Open an AWS session with credentials found as the aws command line does, and explain its errors.
 
-boto3 is imported on first use. A role that wants an MFA code is asked about once: its session lies in
-~/.aws/cli/cache, where the aws command line keeps it and looks for it as well. (AWS takes each code once,
-so a tool that asks at every command fails at the second within half a minute.)
+boto3 is imported on first use. For a role with MFA, the code is asked for once: the role's session is cached
+in ~/.aws/cli/cache, shared with the aws command line. (AWS accepts each code once, so a tool that asks at
+every command would fail at the second command within half a minute.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 INSTALL = 'pip install "hotdesk[aws]"'
 WHO = "aws sts get-caller-identity"
 
-#: Variables that say that there are credentials, or where.
+#: Environment variables that contain or locate credentials.
 _TOLD = (
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
@@ -32,17 +32,17 @@ _TOLD = (
 )
 _FILES = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
 
-#: The providers of botocore whose sessions the aws command line keeps in its cache.
+#: botocore's credential providers whose sessions the aws command line caches.
 _KEPT = ("assume-role", "assume-role-with-web-identity")
 
-#: What AWS says of a time or a load, and not of who asks: it is passed on as it came.
+#: Error codes about load, not credentials: passed on unchanged.
 _PASSING = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
 )
 
 
 def has_credentials() -> bool:
-    """Whether credentials lie where AWS's own tools look. Asks nobody, and loads nothing."""
+    """Whether there are credentials where AWS's own tools look. Sends no request, imports nothing."""
     if any(os.environ.get(name) for name in _TOLD):
         return True
     return any(
@@ -52,7 +52,7 @@ def has_credentials() -> bool:
 
 
 def boto() -> Any:
-    """botocore's errors. Raises `Missing` where boto3 is not installed."""
+    """botocore's exceptions. Raises `Missing` if boto3 is not installed."""
     try:
         import boto3  # noqa: F401
         from botocore import exceptions
@@ -62,13 +62,13 @@ def boto() -> Any:
 
 
 def open_session(profile: str = "") -> boto3.Session:
-    """A session whose credentials are at hand, or which has none at all.
+    """Open a session and load its credentials, if it has any.
 
-    Its region is AWS_REGION, else AWS_DEFAULT_REGION, else the profile's: so do the aws command line
-    (version 2) and the other SDKs. boto3 by itself does not read the first (boto3 issue 2574).
+    Its region is AWS_REGION, else AWS_DEFAULT_REGION, else the profile's, as in the aws command line
+    (version 2) and the other SDKs. boto3 itself does not read AWS_REGION (boto3 issue 2574).
 
-    Raises `Refused` (denied) where the credentials need something, `Missing` without a package that they
-    need, and what botocore raises where AWS does not answer.
+    Raises `Refused` (denied) if the credentials are unusable, `Missing` without a package that they need,
+    and botocore's exceptions if AWS does not answer.
     """
     errors = boto()
     import boto3
@@ -80,7 +80,7 @@ def open_session(profile: str = "") -> boto3.Session:
         )
         _share_with_the_command_line(session, profile)
         if found := session.get_credentials():
-            found.get_frozen_credentials()  # a role is taken on here, once, and not by each thread
+            found.get_frozen_credentials()  # a role is assumed here, once, and not by each thread
     except errors.MissingDependencyException as error:
         what = "The AWS credentials need awscrt, which is not installed here."
         raise Missing(what, str(error), INSTALL) from error
@@ -90,13 +90,13 @@ def open_session(profile: str = "") -> boto3.Session:
         raise
     except (errors.HTTPClientError, errors.ConnectionError, Refused):
         raise
-    except Exception as error:  # also of a helper program or a file that is not as it should be
+    except Exception as error:  # including errors of a credential program or a malformed file
         raise complaint(error, profile, _helper(session)) or _unreadable(error, profile) from error
     return session
 
 
 def _share_with_the_command_line(session: boto3.Session, profile: str) -> None:
-    """Keep a role's session where the aws command line keeps it (awscli: customizations/assumerole.py)."""
+    """Cache role sessions where the aws command line does (awscli: customizations/assumerole.py)."""
     from botocore.credentials import JSONFileCache
 
     chain = session._session.get_component("credential_provider")
@@ -106,7 +106,7 @@ def _share_with_the_command_line(session: boto3.Session, profile: str) -> None:
 
 
 def _ask(question: str, profile: str) -> str:
-    """The MFA code, from whoever sits at this terminal."""
+    """Ask for the MFA code at this terminal. Raises `Refused` without one."""
     import getpass
 
     with contextlib.suppress(EOFError):
@@ -119,14 +119,14 @@ def _ask(question: str, profile: str) -> str:
 
 
 def _helper(session: boto3.Session | None) -> str:
-    """The program that the profile gets its credentials from; "" for none."""
+    """The profile's credential_process; "" for none."""
     try:
         return str(session._session.get_scoped_config().get("credential_process", "")) if session else ""
-    except Exception:  # the configuration itself may be what cannot be read
+    except Exception:  # the configuration may be unreadable
         return ""
 
 
-# ---- in words ----------------------------------------------------------------------------------------
+# ---- errors ------------------------------------------------------------------------------------------
 
 
 def _with(command: str, profile: str) -> str:
@@ -145,9 +145,9 @@ def none_found(profile: str = "") -> Refused:
 
 
 def complaint(error: BaseException, profile: str = "", helper: str = "") -> Refused | None:
-    """What botocore says of credentials before it asks AWS for anything; None when it speaks of other things.
+    """Translate botocore's errors about credentials, raised before any request; None for other errors.
 
-    `helper`: the `credential_process` of the profile.
+    `helper`: the profile's `credential_process`.
     """
     e = boto()
     match error:
@@ -200,7 +200,7 @@ def complaint(error: BaseException, profile: str = "", helper: str = "") -> Refu
 
 
 def _plain(error: BaseException) -> str:
-    """What is wrong with a helper program, or with what it printed."""
+    """What is wrong with a credential program, or with its output."""
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     return f"what it printed is not the JSON document that AWS's tools expect ({error})"
@@ -221,7 +221,7 @@ def _unreadable(error: BaseException, profile: str) -> Refused:
 
 
 def _of_a_role(error: Any, profile: str) -> Refused | None:
-    """AWS's no to a request for a role's session; None where it says nothing of who asks."""
+    """Translate AWS's refusal of a role's session; None for errors unrelated to the credentials."""
     told = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
     code, said = str(told.get("Code", "")), str(told.get("Message", "")).strip()

@@ -1,6 +1,6 @@
-"""Prices that need no account: public files, fetched politely (with the ETag of what is kept).
+"""Fetch AWS's public spot advisor file, which needs no account, and parse it.
 
-What cannot be read in a file is dropped and counted; a file that fails costs its own rows.
+A cached copy is revalidated by its ETag. Unreadable entries are dropped and counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ADVISOR_URL = "https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json"
 
 
 class Advice(NamedTuple):
-    """What AWS's public spot advisor says: bands and savings by (region, instance type)."""
+    """Interruption bands and savings (%) by (region, instance type)."""
 
     bands: dict[tuple[str, str], int]
     savings: dict[tuple[str, str], float]
@@ -31,7 +31,7 @@ class Fetched(NamedTuple):
 def fetch(
     url: str, *, etag: str = "", timeout_seconds: float = 5.0, most_mib: float = 64.0
 ) -> Fetched | None:
-    """A public file, or None when it is still the one with this ETag. Raises `Unreachable` otherwise."""
+    """Download a public file; None if it still has this ETag. Raises `Unreachable`."""
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
@@ -57,7 +57,7 @@ def fetch(
 
 
 def read_advice(body: bytes) -> Advice:
-    """The advisor file. Raises `ValueError` when it is none at all; broken entries are counted."""
+    """Parse the advisor file; broken entries are counted. Raises `ValueError` for any other file."""
     try:
         document = msgspec.json.decode(body)
         regions = document["spot_advisor"]

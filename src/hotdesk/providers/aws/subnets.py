@@ -18,20 +18,22 @@ from hotdesk.providers.aws.errors import answers
 
 Raw = Mapping[str, Any]  # a subnet or a route table, as EC2 describes it
 
-#: What an ordinary zone is called after its region; those of Local Zones and Wavelength are longer.
+#: Suffix of an availability zone after its region; Local Zones and Wavelength Zones have longer ones.
 _ZONE = re.compile(r"[a-z]")
 
 
 class Unreachable(msgspec.Struct, frozen=True):
-    """Why nobody gets to a machine there: `what` completes "could not be reached: …"."""
+    """Why an instance in a subnet is unreachable: `what` completes "could not be reached: …"."""
 
     what: str
     fix: str
 
 
 def find_routes(account: Account, region: str, vpc: str) -> list[Raw] | None:
-    """The route tables of a region, or of its `vpc`. None where the credentials may not look: a policy from
-    before hotdesk asked for them is no reason to launch nothing."""
+    """The route tables of a region, or of its `vpc`.
+
+    None without the permission: an IAM policy of an older hotdesk must not prevent launches.
+    """
     page: dict[str, Any] = {"Filters": [{"Name": "vpc-id", "Values": [vpc]}]} if vpc else {}
     tables: list[Raw] = []
     while True:
@@ -49,7 +51,7 @@ def find_routes(account: Account, region: str, vpc: str) -> list[Raw] | None:
 
 
 def unreachable(region: str, subnet: Raw, routes: Sequence[Raw] | None) -> Unreachable | None:
-    """Why a machine in that subnet could not be reached; None when it could, as far as EC2 tells."""
+    """Why an instance in that subnet could not be reached; None if it could, as far as EC2 tells."""
     bare, vpc, zone = subnet["SubnetId"], subnet["VpcId"], subnet["AvailabilityZone"]
     if not _ZONE.fullmatch(zone.removeprefix(region)):
         return Unreachable(
@@ -98,7 +100,7 @@ def _table_of(subnet: Raw, routes: Sequence[Raw]) -> Raw | None:
 
 
 def _to_the_internet(route: Raw) -> bool:
-    """A default route through an internet gateway that is there (its state is blackhole where it is gone)."""
+    """Whether it is a default route through an existing internet gateway (else its state is blackhole)."""
     return (
         route.get("DestinationCidrBlock") == "0.0.0.0/0"
         and str(route.get("GatewayId") or "").startswith("igw-")

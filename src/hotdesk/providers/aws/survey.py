@@ -1,4 +1,4 @@
-"""What the regions answered, in the core's words, with what it costs."""
+"""Translate the regions' answers into a `Survey`, with costs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hotdesk.providers.cloud import vocabulary
 
 NAME = "aws"
 
-#: What disks and images cost in a region.
+#: Prices of disks and images in a region.
 StoragePrice = Callable[[str], Storing]
 
 _MACHINE = {
@@ -27,7 +27,7 @@ _MACHINE = {
     "shutting-down": Phase.ENDING,
     "terminated": Phase.ENDED,
 }
-#: What EC2 calls "Client error on launch" (AWS knowledge center: encrypted-volumes-stops-immediately).
+#: EC2's "Client error on launch" (AWS knowledge center: encrypted-volumes-stops-immediately).
 KEY_REFUSED = (
     "Client error on launch (Client.InternalError), mostly a KMS key for its disks that is disabled, or that "
     "these credentials may not use for EC2: `hotdesk iam` prints what they need, kms:CreateGrant among it"
@@ -55,7 +55,7 @@ def survey(
     list_price: ListPrice = lambda region, instance_type: None,
     closed: tuple[str, str] = ("", ""),
 ) -> Survey:
-    """What was found, in the core's words. `closed`: why a region does not let us look, and what to do."""
+    """The survey of these regions. `closed`: why a region cannot be read, and the fix."""
     instances: list[Instance] = []
     disks: list[Disk] = []
     images: list[Image] = []
@@ -98,7 +98,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
     size = sum(found.sizes.get(volume, 0) for volume in held)
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
     usd, priced = vocabulary.number(told, "usd"), vocabulary.number(told, "priced") or None
-    if not usd and not spot:  # launched where nobody knew it, or by somebody else
+    if not usd and not spot:  # the price was unknown at launch
         known = list_price(found.region, raw["InstanceType"])
         usd, priced = (known.usd, known.time) if known else (0.0, None)
     return Instance(
@@ -142,7 +142,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
 
 
 def _hidden(found: Found) -> list[Hidden]:
-    """Machines that nobody can read now. Their disks, which can be read, tell their zone."""
+    """Instances that cannot be described now. Their zone is that of their disks."""
     zones = {
         a["InstanceId"]: raw["AvailabilityZone"] for raw in found.volumes for a in raw.get("Attachments", ())
     }
@@ -172,7 +172,7 @@ def _key_refused(raw: Raw) -> bool:
 
 
 def _fix(raw: Raw) -> str:
-    """What has to be done before the same launch or start can go better; "" where it may by itself."""
+    """What to do before the same launch or start can succeed; "" if it may without a change."""
     code = str((raw.get("StateReason") or {}).get("Code") or "")
     if _key_refused(raw):
         return "hotdesk iam   # prints the policy that hotdesk needs"
@@ -182,14 +182,14 @@ def _fix(raw: Raw) -> str:
 
 
 def _goes_whole(raw: Raw) -> bool:
-    """Whether a machine is about to end with all its disks: nothing of it will be left to come back to."""
+    """Whether an instance is being terminated with all its disks, so that nothing of it will be left."""
     held = [m["Ebs"] for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     ending = raw["State"]["Name"] == "shutting-down"
     return ending and bool(held) and all(disk.get("DeleteOnTermination") for disk in held)
 
 
 def _turned_off(raw: Raw) -> float:
-    """When a machine was last turned off; EC2 tells in words: "User initiated (2026-11-23 12:00:00 GMT)"."""
+    """When an instance was last stopped, from a text such as "User initiated (2026-11-23 12:00:00 GMT)"."""
     told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", str(raw.get("StateTransitionReason") or ""))
     return time_of(f"{told[1]}+00:00") if told else 0.0
 
@@ -202,7 +202,7 @@ _ENDED_BY = {
 
 
 def ended_by(raw: Raw) -> EndedBy:
-    """Who ended a machine, by the code of the state reason (EC2 API reference, StateReason)."""
+    """Who ended an instance, by the code of its state reason (EC2 API reference, StateReason)."""
     code = str((raw.get("StateReason") or {}).get("Code") or "")
     for begins, who in _ENDED_BY.items():
         if code.startswith(begins):
@@ -212,9 +212,9 @@ def ended_by(raw: Raw) -> EndedBy:
 
 
 def _why(raw: Raw) -> str:
-    """EC2's reason for a machine's state; for a person, so without the code where there is a sentence.
+    """EC2's reason for an instance's state, for a person: a sentence without its code, if there is one.
 
-    That its user asked for it is no news while it happens; afterwards it tells who has ended a machine.
+    "User initiated" is omitted while the instance is ending; afterwards it tells who ended it.
     """
     reason = raw.get("StateReason") or {}
     if reason.get("Code") == "Server.SpotInstanceTermination":
@@ -228,7 +228,7 @@ def _why(raw: Raw) -> str:
 
 
 def _disks(found: Found, stored: Storing) -> list[Disk]:
-    """Volumes that outlived their machine, or are about to be let go by it; one for each machine."""
+    """Volumes that outlive their instance, or are about to be detached from it; one `Disk` per instance."""
     by_id = {i["InstanceId"]: i for i in found.instances}
     by_name = {tags.read(i.get("Tags")).get("name", ""): i for i in found.instances}
     left, held = [], []
@@ -238,12 +238,12 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
             machine = by_id.get(attached["InstanceId"])
             name = tags.read(raw.get("Tags")).get("name", "")
             if attached["InstanceId"] in found.lost:
-                continue  # part of a machine that nobody can read now
+                continue  # part of an instance that cannot be described now
             if machine is None or tags.read(machine.get("Tags")).get("name", "") != name:
-                held.append(raw)  # somebody has put it into another machine
+                held.append(raw)  # somebody attached it to another instance
                 continue
             if machine["State"]["Name"] != "terminated" or attached.get("DeleteOnTermination"):
-                continue  # part of a machine, or about to go with one
+                continue  # part of an instance, or about to be deleted with it
         elif raw["State"] not in {"available", "error"}:
             continue
         left.append(raw)
@@ -256,11 +256,11 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
 
 
 def _in_order(disks: Mapping[str, Raw], saved: Mapping[str, set[str]]) -> list[Raw]:
-    """What one machine left, with the disk first by which all are known: its root disk.
+    """The disks that one instance left; the first identifies all of them: normally the root disk.
 
-    `saved`: devices that verified images hold, by the disk that each was asked for. Where an image was taken
-    while a disk was not to be found, and now that is back, all are known by that disk: by one that is in the
-    image they would go as saved.
+    `saved`: the devices in verified images, by the disk that each image was ordered for. If an image was
+    taken while a disk was missing that is back now, that disk comes first: under one that is in the image,
+    all would count as saved and be deleted.
     """
     asked = {device: saved[disk["VolumeId"]] for device, disk in disks.items() if disk["VolumeId"] in saved}
     whole = {device for device, held in asked.items() if held >= disks.keys()}
@@ -276,7 +276,7 @@ _DETACH = "aws ec2 detach-volume"
 def _disk(
     found: Found, volumes: list[Raw], stored: Storing, by_name: dict[str, Raw], held: list[Raw]
 ) -> Disk:
-    """What is left of one machine: the disk that it is known by, and the others."""
+    """One instance's remaining volumes as a `Disk`; the first identifies it."""
     first, *others = volumes
     told = tags.read(first.get("Tags"))
     machine = by_name.get(told.get("name") or "?")
@@ -317,7 +317,7 @@ def _disk(
 
 
 def _holder(volume: Raw) -> str:
-    """The machine that a volume is attached to."""
+    """The instance that a volume is attached to."""
     return next((str(a["InstanceId"]) for a in volume.get("Attachments", ())), "")
 
 
@@ -334,7 +334,7 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
     left = []
     for raw in found.snapshots:
         told = tags.read(raw.get("Tags"))
-        twice = told.get("bake") == "disk" and told.get("name") in verified  # a crash has had it taken again
+        twice = told.get("bake") == "disk" and told.get("name") in verified  # taken again after a crash
         in_the_making = told.get("name") in names or told.get("bake") == "disk"
         if raw["SnapshotId"] in kept or (in_the_making and not twice):
             continue
@@ -359,11 +359,11 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
 
 
 def _groups(found: Found) -> list[Leftover]:
-    """Security groups that no machine uses: the shared one, and those through which a Jupyter was reached.
+    """Security groups that no instance uses: the shared one, and those of desks with a public Jupyter.
 
-    One of a desk that has a machine here is shown as nobody's: another command may be about to attach it.
+    The group of a desk with an instance here is listed without a desk: it may be about to be attached.
     """
-    if found.lost:  # nobody knows what those use
+    if found.lost:  # the groups of those are unknown
         return []
     here = [i for i in found.instances if i["State"]["Name"] != "terminated"]
     used = {g["GroupId"] for i in here for g in i.get("SecurityGroups", ())}
