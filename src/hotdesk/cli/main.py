@@ -169,7 +169,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _goes_on(name: str, began: float) -> str:
-    """How to go on with a command that Ctrl-C has ended."""
+    """How to continue a command that Ctrl-C has ended."""
     from hotdesk.state.store import Store
     from hotdesk.system import state_folder
 
@@ -199,7 +199,7 @@ def _go_on() -> None:
 
 
 def _defect(error: Exception) -> tuple[str, str, str]:
-    """What to say of an error that nobody foresaw; its details go into a private file."""
+    """The message for an unexpected error; its details go into a private file."""
     import traceback
 
     from hotdesk.system import state_folder

@@ -15,7 +15,7 @@ from hotdesk.system import SystemClock, state_folder
 
 
 def findings(only: str | None = None) -> Iterator[Finding]:
-    """Everything worth saying, of this computer and of all desks (or of one); each thing once."""
+    """Findings about this computer and all desks (or one), without duplicates."""
     said: set[tuple[str, str]] = set()
     for found in _findings(only):
         if (found.what, found.why) not in said:
@@ -36,7 +36,7 @@ def _findings(only: str | None) -> Iterator[Finding]:
 
 
 def look(services: Services, only: str | None = None) -> list[Finding]:
-    """The same for a state folder that is open already."""
+    """Like `examine`, for a state folder that is already open."""
     from hotdesk.doctor import computer, desks
 
     found = [*computer.findings(services.state), *desks.findings(services, only)]
@@ -44,13 +44,13 @@ def look(services: Services, only: str | None = None) -> list[Finding]:
 
 
 def mend(found: Finding) -> bool:
-    """Do what is safe to do about a finding; whether something was done."""
+    """Apply the safe fix of a finding; returns whether something was done."""
     verb, _, path = found.mends.partition(" ")
     match verb:
         case "chmod":
             target = Path(path)
             target.chmod(0o700 if target.is_dir() else 0o600)
-        case "public":  # the half that can be made anew from the other
+        case "public":  # the public key can be derived from the private one
             from hotdesk.connect.keys import write_public
 
             write_public(Path(path))

@@ -60,7 +60,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _jupyter_of_old() -> Iterator[Finding]:
-    """Settings of the classic notebook, which today's Jupyter ignores without a word."""
+    """Settings of the classic notebook, which today's Jupyter silently ignores."""
     config = Path.home() / ".jupyter" / "jupyter_notebook_config.py"
     try:
         text = config.read_text("utf-8", "replace")
@@ -96,7 +96,7 @@ def _config() -> Iterator[Finding]:
 
 
 def _rights(folder: Path) -> Iterator[Finding]:
-    """Keys and state that others on this computer can read; halves of keys that are missing."""
+    """Keys and state that other users can read; missing public or private keys."""
     if not folder.exists():
         return
     secrets = [folder, folder / "hotdesk.db", *(folder / "desks").glob("*"), *(folder / "desks").glob("*/*")]

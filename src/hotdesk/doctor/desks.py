@@ -1,4 +1,4 @@
-"""Desks: whether each is as it was asked for, answers, and can be entered; and what belongs to none."""
+"""Desks: whether each has reached its goal, answers, and accepts a login; and orphaned resources."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _desk(services: Services, desk: Desk, survey: Survey) -> Iterator[Finding]:
 
 
 def _version(desk: Desk, machine: Instance) -> Iterator[Finding]:
-    """Whether the programs at the desk are of another hotdesk than the one here."""
+    """Whether the programs on the desk are from another version of hotdesk than this one."""
     here, there = hotdesk.__version__, machine.version
     if there in {"", here}:
         return
@@ -158,7 +158,7 @@ def _key_files(services: Services, desk: Desk) -> KeyFiles:
 
 
 def _halves(services: Services, desk: Desk) -> Iterator[Finding]:
-    """A private key whose public half is missing, or is another key's, and would be imported."""
+    """A private key whose public key is missing, or is another key's and would be imported."""
     private = services.state / "desks" / desk.name / "id_ed25519"
     if not private.exists():
         return
@@ -186,13 +186,13 @@ def _halves(services: Services, desk: Desk) -> Iterator[Finding]:
 
 
 def _watched(services: Services, desk: Desk) -> Iterator[Finding]:
-    """Whether the desk's own watch lives, and knows the limits that were said."""
+    """Whether the desk's idle watch is running, with the limits that were set."""
     from hotdesk.connect import limits
 
     try:
         told = limits.ask(services.access(desk.name))
     except (HotdeskError, Refused):
-        return  # that it does not answer is said elsewhere
+        return  # another finding reports that it does not answer
     if dead := sorted(unit for unit, state in told.units.items() if state != "active"):
         yield Finding(
             level="bad",
@@ -221,7 +221,7 @@ def _watched(services: Services, desk: Desk) -> Iterator[Finding]:
 
 
 def _lost_keys(services: Services, desk: Desk) -> list[str]:
-    """What is missing of what a login needs: without one half of a key pair, the other is worth nothing."""
+    """Missing key files: a login needs both the public and the private key."""
     folder = services.state / "desks" / desk.name
     needed = {
         "id_ed25519": "private key",

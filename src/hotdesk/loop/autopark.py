@@ -1,8 +1,8 @@
-"""What a command finishes beside its own work: the parking of desks whose machines ended themselves.
+"""Park desks whose machines ended themselves, in the background of any command.
 
-It is looked for in a process that outlives the command and costs it nothing: a desk may be in any cloud, and
-`hotdesk offers` shall not wait for that. Killed, it is begun again by the next command; two of them share the
-work, as any two commands do.
+The survey runs in a separate process that outlives the command: a desk may be in any cloud, and
+`hotdesk offers` must not wait for that. If it is killed, the next command starts it again; two of them share
+the work, as any two commands do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOKED = "looked"  # a file in the state folder: its time is that of the last l
 
 
 def begin(folder: Path) -> None:
-    """Look for what has ended itself and park it, unless somebody does, or just did."""
+    """Find desks whose machines ended themselves and park them, unless another process does, or just did."""
     if not (folder / "hotdesk.db").exists():
         return
     looked, now = folder / _LOOKED, SystemClock().now()
@@ -70,7 +70,7 @@ def park_left(clouds: Clouds, names: Iterable[str], settle: Callable[[Desk], obj
         with contextlib.suppress(HotdeskError):
             for name, seen in clouds.survey(provider).by_desk().items():
                 desk, machine = store.find(name), ended_alone(seen)
-                # One that was deleted here may be listed for a while yet: the journal remembers it.
+                # A desk deleted here may still be listed for a while: the journal knows.
                 unknown = desk is None and is_name(name) and not store.rows(name, limit=1)
                 if unknown and machine is not None:
                     now = clouds.clock.now()

@@ -1,4 +1,4 @@
-"""The clouds of one hotdesk: their providers, made once, and what looks at them have shown."""
+"""The clouds of one hotdesk: their providers, created once, and their last surveys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Clouds:
-    """Looks at clouds, and remembers what was seen.
+    """Surveys clouds and remembers the results.
 
     `make` makes the provider of a name, once. `named`: clouds in use although no desk is there.
     """
@@ -64,7 +64,7 @@ class Clouds:
         return survey
 
     def others(self) -> dict[str, tuple[str, ...]]:
-        """Desks that other owners have in the same clouds, by the last looks, and whose they are."""
+        """Desks of other owners in the same clouds, by the last surveys, with the owners' names."""
         return {desk: owners for look in self.looks.values() for desk, owners in look.others().items()}
 
     def in_use(self, desks: Iterable[Desk] | None = None) -> set[str]:
@@ -111,7 +111,7 @@ class Clouds:
             return None
         try:
             return self.provider(desk.provider).access(machine)
-        except Refused:  # it went away between two looks
+        except Refused:  # it disappeared between two surveys
             return None
 
     def patiently(self, desk: str, ask: Callable[[], T]) -> T:

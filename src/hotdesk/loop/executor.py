@@ -1,4 +1,4 @@
-"""Taking steps: each is in the journal before it is taken, and its outcome after.
+"""Take steps: each is journaled before it is taken, and its outcome after.
 
 What is decided elsewhere is done here, for different desks side by side where their cloud lets us.
 """
@@ -122,7 +122,7 @@ class Executor:
         for provider, steps in self._by_provider(acts):
             if isinstance(provider, Concurrent):
                 provider.expect([step for _, step in steps])
-        # A clock may be set back: what is done for a desk is never written down as older than the wish.
+        # The clock may be set back: a step is never recorded as older than the goal it serves.
         at = max([now, *(max(desk.since, desk.created_at) for desk, _ in acts)])
         begun = self.store.begin([(desk.name, step) for desk, step in acts], at)
         ended: dict[int, Row] = {}
@@ -167,7 +167,7 @@ class Executor:
         except Failing as failing:
             until = (now := self.clock.now()) + self._left_alone(desk, now)
             return Unsure(kind=Kind.THROTTLED, message=str(failing), until=until)
-        except Exception as error:  # whatever it was: the request may have had its effect
+        except Exception as error:  # any error: the request may have had its effect
             return Unsure(message=f"{type(error).__name__}: {error}")
 
     def _left_alone(self, desk: Desk, now: float) -> float:
@@ -175,23 +175,23 @@ class Executor:
         return backoff(self.store.past(desk).put_off_times + 1, f"{desk.name}/{now}")
 
     def _leave(self, desk: Desk, step: Leave) -> Outcome:
-        """Change the wish, unless its owner has just said something else."""
+        """Change the goal, unless its owner has just changed it."""
         current = self.store.find(desk.name)
         if current is None or current.wish != desk.wish or current.since != desk.since:
             return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
         since = max(self.clock.now(), desk.since)
-        # `fresh` was said of what had been lost by then, and not of what may be missing now.
+        # `fresh` covers what had been lost by then, not what may be missing now.
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Done(id=step.id)
 
 
 def longer(wait: Wait, who: str, times: int, now: float) -> Wait:
-    """The wait, made longer with each time in a row that `who` was too busy."""
+    """The wait, longer with each consecutive time that `who` was too busy."""
     return replace(wait, seconds=max(wait.seconds, backoff(times, f"{who}/{now}")))
 
 
 def _anothers_key(desk: Desk, machine: Instance) -> Ask:
-    """Why this computer is not let in, where another launched the machine."""
+    """Why this computer's login is rejected, if another one launched the machine."""
     there = machine.computer or "another computer"
     return Ask(
         what=f"{desk.name} is up, and only {there} can log in.",

@@ -29,7 +29,7 @@ def period(desk: Desk) -> float:
 
 
 class Leases:
-    """Renews the leases of the desks that somebody watches over."""
+    """Renews the leases of watched desks."""
 
     def __init__(
         self, *, store: Store, clock: Clock, access: Callable[[Desk], Access | None], tell: Tell = limits.tell
@@ -38,7 +38,7 @@ class Leases:
         self._tried: dict[str, float] = {}
 
     def round(self, names: Collection[str]) -> list[str]:
-        """Renew what is due among these desks; those renewed. One that does not answer has its next turn."""
+        """Renew the leases that are due; returns the desks renewed. One that does not answer is retried."""
         renewed = []
         for name in names:
             desk, now = self.store.find(name), self.clock.now()

@@ -1,4 +1,4 @@
-"""The only loop: look, think, write down, act, and look again.
+"""The only loop: survey, plan, journal, act, and survey again.
 
     survey ──> plan (pure) ──> begin (journal) ──> one step ──> end (journal) ──┐
        ^                                                                       │
@@ -25,13 +25,13 @@ from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.executor import Executor, longer
 from hotdesk.state.store import Store
 
-SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that do not let it look
+SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that deny access
 PATIENCE = 5  # surveys that may fail in a row before a person is told
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What one look found. `seconds` to wait before the next; None when all is as wanted or asked about."""
+    """The result of one look. `seconds` until the next; None if all is done or asked about."""
 
     seconds: float | None
     seen: Mapping[str, Seen] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Reconciler:
         return Tick(pause, seen, waits, asks, rows)
 
     def _more_to_do(self, desk: Desk, step: AnyStep, seen: Seen, now: float) -> bool:
-        """Whether to look again after a step. A proof changes nothing in the cloud: the look still holds."""
+        """Whether to look again after a step. A proof changes nothing in the cloud: the look stays valid."""
         return not isinstance(step, Prove) or bool(plan(desk, seen, self.store.past(desk), now))
 
     def _past(self, desk: Desk, now: float) -> Past:
@@ -137,7 +137,7 @@ class Reconciler:
         return past
 
     def settle(self, desk: Desk) -> Tick:
-        """Tick until this desk is as wanted or a person must choose; the last tick.
+        """Tick until this desk's goal is reached or a person must choose; returns the last tick.
 
         A cloud that is too busy is waited for, for as long as it takes. Raises `Busy` when somebody changes
         the desk's goal meanwhile, and `Unreachable` when the cloud does not answer: the goal stands.
@@ -217,7 +217,7 @@ class Reconciler:
 
 
 def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past, now: float) -> bool:
-    """Whether a conclusion might be another one if the listing were not behind."""
+    """Whether a conclusion might change if the listing were up to date."""
     match steps:
         case [Ask(unsure=unsure), *_]:
             return unsure
@@ -231,7 +231,7 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
 
 
 def _goal_stands(error: Unreachable, desk: Desk) -> Unreachable:
-    """The same error, with what becomes of the wish as its last line."""
+    """The same error; its last line says what happens to the goal."""
     fix = f"hotdesk watch {desk.name}   # continues once it answers: {desk.name} is still to be {desk.goal}"
     return Unreachable(error.what, error.why, fix)
 
@@ -245,7 +245,7 @@ def watch(
     *,
     unattended: bool = False,
 ) -> None:
-    """Keep desks as wanted until interrupted, leaving alone those that another command holds.
+    """Reconcile desks until interrupted, except those that another command holds.
 
     `beside` is done for those of them that wait for nothing, after a tick that found nothing to do, and says
     whether it did anything; `enough` is asked when neither did. `unattended`: nobody is there to be told that
@@ -264,10 +264,10 @@ def watch(
             try:
                 tick = reconciler.tick(mine)
                 pause = tick.seconds
-                # What one desk waits for is no reason to let the others' jobs wait.
+                # One desk's wait must not delay the jobs of others.
                 if pause != 0.0 and beside([name for name in mine if name not in tick.waits]):
                     pause = 0.0
-            except Unreachable:  # a night without network ends some day
+            except Unreachable:  # the network may come back
                 pause = None
             except (Missing, NotAllowed):
                 if not unattended:

@@ -1,4 +1,4 @@
-"""The watcher at a desk: it looks after desks and jobs while this computer is closed.
+"""The watcher on a desk: it watches desks and jobs while this computer is off.
 
 What goes there: hotdesk itself, what the watched desks' rows and journal say, and their ssh keys. Cloud
 credentials go nowhere unless that is asked for by name: the desk's own are used, best of all its instance
@@ -105,7 +105,7 @@ class WatcherHost:
             raise self._failed(error.why or error.what) from error
 
     def fetch(self, source: str, target: Path) -> bool:
-        """Copy from there; whether there was anything."""
+        """Copy from there; returns whether there was anything."""
         try:
             found = copying.pull(
                 self.access, [f"{THERE}/{source}"], target, may_replace=lambda name, here, came: True
@@ -115,7 +115,7 @@ class WatcherHost:
         return not found.absent
 
     def set_up(self) -> None:
-        """hotdesk and what it needs, there; nothing is installed where all is there already."""
+        """Install hotdesk and its requirements there, unless they are installed already."""
         ssh.make_folder(self.access, f"{THERE}/lib")
         self.line("chmod 700 . && rm -rf lib/hotdesk")
         self.copy(Path(hotdesk.__file__).parent, "lib/")
@@ -132,7 +132,7 @@ class WatcherHost:
         self.python = "venv/bin/python"
 
     def run(self, *words: str, seconds: float = 60.0) -> str:
-        """hotdesk itself, there."""
+        """Run Python there with these arguments, with hotdesk importable, and return its output."""
         where = {
             "HOTDESK_STATE": "$PWD/state",
             "HOTDESK_CONFIG": "$PWD/hotdesk.toml",
@@ -149,7 +149,7 @@ class WatcherHost:
 
     @property
     def lent(self) -> dict[str, Credentials]:
-        """How a program there comes by the credentials of each cloud that needs some."""
+        """How each cloud of the watched desks takes credentials there; only clouds that need some."""
         known = {name: cloud(name).lent for name in sorted(self.clouds)}
         return {name: lent for name, lent in known.items() if lent}
 
@@ -208,7 +208,7 @@ def _agree(host: WatcherHost, name: str, lent: Credentials, sent: Sent | None) -
 
 
 def _excerpt(store: Store, names: tuple[str, ...], state: Path, pulled: str) -> int:
-    """A state folder with what concerns these desks; the last row of the journal in it."""
+    """Write a state folder for these desks; returns the last row of the journal in it."""
     assert store.folder is not None
     state.mkdir(mode=0o700)
     with (
@@ -234,7 +234,7 @@ def _excerpt(store: Store, names: tuple[str, ...], state: Path, pulled: str) -> 
 
 
 def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
-    """End the watcher there, and know here what it did; the jobs that have ended meanwhile."""
+    """Stop the watcher there and import what it did; returns the jobs that have ended meanwhile."""
     assert store.folder is not None
     host.set_up()
     host.run("-m", "hotdesk", "watch", "--stop")

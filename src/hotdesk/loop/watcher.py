@@ -28,7 +28,7 @@ _FOREVER, _BUSY = "forever", "while there is work"
 
 
 def ask_for(store: Store, *, forever: bool) -> str:
-    """See to it that there is a watcher: for ever, or while there is work. Its process, as "PID doing"."""
+    """Ensure that a watcher runs: for ever, or while there is work. Returns its process, as "PID doing"."""
     assert store.folder is not None
     file = store.folder / _FILE
     if forever or not file.exists():
@@ -37,7 +37,7 @@ def ask_for(store: Store, *, forever: bool) -> str:
 
 
 def revive(folder: Path) -> str:
-    """Start the watcher that is asked for, unless one lives; what was started, as "PID doing"."""
+    """Start the requested watcher unless one is running; returns what was started, as "PID doing"."""
     if not (folder / _FILE).exists() or alive(folder):
         return ""
     own = {"HOTDESK_STATE": str(folder)}
@@ -46,7 +46,7 @@ def revive(folder: Path) -> str:
 
 
 def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> None:
-    """Be the one watcher, until nobody asks for one; nothing when there is one."""
+    """Run as the only watcher until none is wanted; return at once if there is one."""
     from hotdesk.loop.reconcile import watch
 
     store = reconciler.store
@@ -56,14 +56,14 @@ def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> 
 
 
 def alive(folder: Path) -> bool:
-    """Whether there is a watcher."""
+    """Whether a watcher is running."""
     with contextlib.suppress(OSError):
         return is_locked(folder / "locks" / LOCK)
     return False
 
 
 def dismiss(store: Store) -> bool:
-    """No watcher any more; whether there was one. Desks and jobs stay as they are."""
+    """Stop the watcher; returns whether there was one. Desks and jobs stay as they are."""
     assert store.folder is not None
     (store.folder / _FILE).unlink(missing_ok=True)
     holder = store.holder(LOCK)
@@ -75,7 +75,7 @@ def dismiss(store: Store) -> bool:
 
 
 def enough(store: Store) -> bool:
-    """Whether the watcher may end: nobody asks for it, or it was asked for while there is work."""
+    """Whether the watcher may end: it is not wanted, or only while there is work and there is none."""
     assert store.folder is not None
     file = store.folder / _FILE
     try:
@@ -91,7 +91,7 @@ def enough(store: Store) -> bool:
         desk.lease_hours and desk.goal is Goal.RUNNING and _notebook_open(store, desk)
         for desk in store.desks()
     ):
-        return False  # its lease is renewed while somebody has it open
+        return False  # its lease must be renewed while it is open
     file.unlink(missing_ok=True)
     return True
 
@@ -104,7 +104,7 @@ def _notebook_open(store: Store, desk: Desk) -> bool:
 
 
 def unit() -> str:
-    """A systemd user unit that does the same, over logouts and restarts of this computer."""
+    """A systemd user unit that runs the watcher across logouts and reboots of this computer."""
     return f"""\
 # ~/.config/systemd/user/hotdesk.service
 #   hotdesk watch --systemd > ~/.config/systemd/user/hotdesk.service

@@ -42,7 +42,7 @@ _decoder = msgspec.json.Decoder(_Document | list[_Row])
 
 
 def need_numpy() -> None:
-    """Raises `Missing` where numpy is not installed: nothing here goes without it."""
+    """Raises `Missing` if numpy is not installed: everything here needs it."""
     try:
         import numpy  # noqa: F401
     except ImportError as error:
@@ -243,7 +243,7 @@ def unpack(instance_type: str, body: bytes) -> list[Pool]:
 
 
 def keep(cache: Cache, history: History, now: float) -> None:
-    """Keep a history by type; zones it does not speak of stay as they were kept before."""
+    """Cache a history by type; zones that are not in it keep their earlier prices."""
     for name in history.instance_types:
         new = {pool.zone: pool for pool in history.pools if pool.instance_type == name}
         before = kept(cache, [name])

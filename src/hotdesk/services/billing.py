@@ -155,7 +155,7 @@ class Billing:
                     self.store.amend(unseen[id_].ran_until(at) for id_, at in told.items() if id_ in unseen)
 
     def _rates(self, rows: Iterable[Row], in_use: Collection[str]) -> dict[str, Rates]:
-        """What each cloud charges, in each region that these rows speak of. A cloud `in_use` is asked."""
+        """What each cloud charges, in each region that occurs in these rows. A cloud `in_use` is asked."""
         regions: dict[str, set[str]] = {}
         for row in rows:
             match row.step:

@@ -1,4 +1,4 @@
-"""Choosing: what can be had, where and at what price; how far regions are; what spot has cost."""
+"""Offers, regions and spot: what is available where and at what price, latencies, and spot's past prices."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class PlanRequest(Value, frozen=True):
     provider: str = ""
     zone: str = ""
     workload: str = ""  # the job is like this measured one
-    billing: str = "second"  # second | minute | hour: what is begun is paid
+    billing: str = "second"  # second | minute | hour: a started unit is charged in full
     minimum_seconds: float | None = None
     quota: int = 0  # machines that the account allows; 0: not known
     as_spot: bool = False  # without offers: the machine is a spot machine
@@ -319,13 +319,13 @@ def _around(request: PlanRequest) -> Around:
     )
 
 
-# ---- living through it ---------------------------------------------------------------------------------
+# ---- simulation ----------------------------------------------------------------------------------------
 
 
 def _simulations(
     answer: Answer, job: Job, around: Around, traces: Sequence[Trace], *, bare: bool
 ) -> dict[str, Any]:
-    """The answers that are on spot, each lived through many times; by answer."""
+    """Simulations of the answers that are on spot, by answer."""
     plans = answer.plans if bare else answer.front
     if not around.spot or all(c.offer.market is not Market.SPOT for c in plans):
         return {}
@@ -341,7 +341,7 @@ def _simulations(
 
 
 def simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
-    """The plan's machine lived through many times: mean, 5 % and 95 % of its wall and billed hours.
+    """Simulate the plan's machine many times: mean, 5 % and 95 % of its wall and billed hours.
 
     Beside the losses at random that the formula takes: spot that comes and goes as recorded in 2022, and over
     the traces given. Machines in step are lost together there, as they mostly are.

@@ -1,4 +1,4 @@
-"""Pursuing a goal: it is written down, and the loop runs until the goal is seen."""
+"""Pursue a goal: save it, and run the loop until a survey shows it reached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotdesk.state.store import Store
 
 
 class Pursuit:
-    """Makes desks what they are wanted to be. `on_busy` hears who else is at a desk that is waited for."""
+    """Brings desks to their goals. `on_busy` is told who else holds a desk that is waited for."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Pursuit:
         self.billing, self.views, self.on_busy = billing, views, on_busy
 
     def pursue(self, desk: Desk) -> View:
-        """Write a wish down, then act on it until it is so. Raises what stops it; the goal stands."""
+        """Save a goal, then act until it is reached. Raises what stops it; the goal stays saved."""
         if desk.goal is Goal.RUNNING and self.billing.launches(desk):
             desk = self.billing.within_budget(desk)
         old = self.store.find(desk.name)
@@ -64,7 +64,7 @@ class Pursuit:
                 f"hotdesk watch {desk.name}",
             )
         if current is not None and not changed:
-            self.store.put(desk)  # asked again: with a fresh proof, fresh offers and fresh patience
+            self.store.put(desk)  # asked again: needs a new proof and new offers, and resets retries
         if current is None and desk.goal is not Goal.GONE:
             self.store.put(desk)
         tick = self.reconciler.settle(desk)

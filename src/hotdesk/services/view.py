@@ -1,4 +1,4 @@
-"""What is to be said of a desk, as a value that every door shows in its own way."""
+"""The state of a desk as one value, which every door renders in its own way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Public(Value, frozen=True):
 
 
 class View(Value, frozen=True):
-    """What is to be said of a desk: its row, and what is seen of it."""
+    """The state of a desk: its row, and what a survey shows of it."""
 
     name: str
     goal: Goal
@@ -131,7 +131,7 @@ def _phase(machine: Instance | None, image: Image | None, seen: Seen) -> str:
 
 
 def _unseen(seen: Seen) -> str:
-    """Why nothing can be said of a desk, or used of it."""
+    """Why a desk's state is unknown, or it cannot be used."""
     if held := next((d for d in seen.disks if d.held_by), None):
         return f"its disk {held.id} is in use at {held.held_by}"
     return seen.closed or (f"{', '.join(seen.unread)} did not answer" if seen.unread else "")
@@ -147,13 +147,13 @@ def _ssh_line(access: Access) -> str:
 
 
 class Views:
-    """Looks at desks, and says what is to be said of each."""
+    """Surveys desks and describes each as a `View`."""
 
     def __init__(self, *, store: Store, clock: Clock, clouds: Clouds) -> None:
         self.store, self.clock, self.clouds = store, clock, clouds
 
     def of(self, desk: Desk, seen: Seen) -> View:
-        """A desk by what is seen of it."""
+        """The view of a desk, from what is seen of it."""
         past = self.store.past(desk)
         machine = machine_of(desk, seen, past)
         access = None
@@ -172,7 +172,7 @@ class Views:
         )
 
     def all(self, desks: list[Desk]) -> list[View]:
-        """These desks, and after them those that only other computers know; one survey a cloud in use."""
+        """Views of these desks, then of those only other computers know; one survey per cloud in use."""
         looks = self.clouds.look_at_each({d.provider for d in desks})
         surveys = {name: look.by_desk() for name, look in looks.items()}
         known = [self.of(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
@@ -188,7 +188,7 @@ class Views:
         ]
 
     def access(self, desk: Desk) -> Access:
-        """How to reach a desk that runs. Raises `NeedsDecision` when it does not run, saying what would."""
+        """How to reach a running desk. Raises `NeedsDecision`, with a command to start it, if it is not."""
         seen = self.clouds.survey(desk.provider).of(desk.name)
         machine = machine_of(desk, seen, self.store.past(desk))
         if machine is None or machine.phase is not Phase.READY:
@@ -199,7 +199,7 @@ class Views:
             raise question_of(refused, f"{desk.name} cannot be reached.") from refused
 
     def _closed(self, desk: Desk, seen: Seen) -> HotdeskError:
-        """Why there is no machine to connect to, and what would bring one."""
+        """The error when there is no machine to connect to, with the command that gets one."""
         view = self.of(desk, seen)
         if view.phase == "unknown":
             fix = seen.closed_fix or "hotdesk ls"

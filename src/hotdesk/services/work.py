@@ -1,4 +1,4 @@
-"""What would end with a desk's machine: what works there, what is open, what is in no image."""
+"""What would end with a desk's machine: running processes, open sessions, unsaved disks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Work:
-    """Asks desks what works there. `reach` says how to reach one that runs."""
+    """Asks desks what is running there. `reach` returns how to reach a running desk."""
 
     def __init__(self, *, store: Store, clouds: Clouds, reach: Callable[[Desk], Access]) -> None:
         self.store, self.clouds, self.reach = store, clouds, reach
 
     def at_stake(self, desk: Desk) -> list[str]:
-        """What would be lost with a desk's machine, in words: it lies on disks that are in no image."""
+        """What would be lost with a desk's machine, in words: files on disks that are in no image."""
         from hotdesk.connect import limits
 
         machine = self.clouds.machine(desk) if cloud(desk.provider).rented else None
@@ -63,7 +63,7 @@ class Work:
         return msgspec.structs.replace(found, works=tuple(works))
 
     def would_end(self, desk: Desk) -> list[str]:
-        """What would end or be lost with a desk's machine, where nobody is asked: at the end of a job."""
+        """What would end or be lost with a desk's machine at the end of a job, when no person is asked."""
         lost = [f"{what} is in no image" for what in self.at_stake(desk)]
         return [*self.at_work(desk).asks, *lost]
 
@@ -71,7 +71,7 @@ class Work:
         """Raises `NeedsDecision`, which lists it, where work would end or be lost with a desk's machine."""
         if anyway:
             return
-        # Who deletes a desk has said so of its disks; whatever works there is another matter.
+        # Deleting a desk implies deleting its disks, but running work still needs agreement.
         if asks := self.at_work(desk).asks if verb == "down" else self.would_end(desk):
             fix = f"hotdesk {verb} {desk.name} --yes   # from Python: anyway=True"
             raise NeedsDecision(f"{desk.name} is at work: {'; '.join(asks)}.", "That would end.", fix)

@@ -1,4 +1,4 @@
-"""How zones come and go, counted: the chance of a flip within ten minutes, by the age of the state."""
+"""Estimate zones' hazards from traces: the chance of a flip within ten minutes, by the age of the state."""
 
 from __future__ import annotations
 

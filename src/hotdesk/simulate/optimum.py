@@ -1,4 +1,4 @@
-"""The omniscient optimum: what a run would have cost had one known the whole trace; exactly.
+"""The omniscient optimum: the exact least cost of a run if the whole trace were known in advance.
 
 Every tick is spent idle, on spot in some zone, or on-demand; every (re)start loses a changeover. With I idle
 ticks and S starts in T ticks the work gets done exactly when I·tick + S·changeover <= T·tick - work. So the

@@ -1,4 +1,4 @@
-"""The semi-Markov programme solved: a table of what is best in every situation, kept on disk.
+"""Solve the semi-Markov decision programme: a table of the best action in every state, cached on disk.
 
     V(time left, slack, zone, machine) = least expected cost to finish, one tick of time after another:
       wait        slack shrinks by a tick
@@ -64,7 +64,7 @@ def semi_markov(
     longest_seconds: float = 0.0,
     keep: bool = True,
 ) -> SemiMarkov:
-    """The policy for these terms: from disk where it was solved before, else solved (in seconds) and kept."""
+    """The policy for these terms: from disk if it was solved before, else solved (in seconds) and saved."""
     deadline = max(terms.deadline_seconds, longest_seconds)
     slack = max(deadline - terms.work_seconds, terms.changeover_seconds)
     coarse = max(
@@ -139,7 +139,7 @@ def _minds(problem: Problem, pair: tuple[tuple[float, ...], tuple[float, ...]]) 
 
 
 def keep_file(path: Path, content: bytes) -> None:
-    """Written whole or not at all; a full disk or a read-only folder only costs solving it again."""
+    """Save atomically; on a full disk or read-only folder it is solved again next time."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(path, content)
@@ -190,7 +190,7 @@ def _grid(problem: Problem) -> _Grid:
     return _Grid(shape, step, np.array(nodes) * step, cells, edges, buckets, classes, stages, spot_stages)
 
 
-# ---- how zones come and go ---------------------------------------------------------------------------
+# ---- zones' transitions ------------------------------------------------------------------------------
 
 
 def _hazards(problem: Problem, edges: list[int], ten_minutes: tuple[float, ...]) -> list[float]:

@@ -1,4 +1,4 @@
-"""A policy judged over recorded traces: against all on-demand and the optimum, and how surely."""
+"""Evaluate a policy over recorded traces, against on-demand and the optimum, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _with(terms: Terms, **changes: Any) -> Terms:
 
 
 def policy_for(name: str, terms: Terms) -> Policy:
-    """The policy of that name, ready to decide. (The optimum is none: it knows the future.)"""
+    """The policy of that name, ready to decide. (The optimum is not a policy: it knows the future.)"""
     rules: dict[str, Callable[[], Policy]] = {
         "semi-markov": lambda: semi_markov(terms),
         "uniform-progress": UniformProgress,

@@ -1,4 +1,4 @@
-"""Recorded availability of spot machines, read strictly: what cannot be trusted is refused, with its place.
+"""Read recorded availability of spot machines, strictly: invalid data is an error that names its place.
 
 The public format (skypilot-org/spot-traces): a JSON file for each zone and type, named ZONE_GPU_COUNT.json:
 {"metadata": {"gap_seconds": 600}, "data": [n, ...]}, where n is how many instances could be had at that tick.
@@ -78,7 +78,7 @@ def read_traces(folder: Path) -> list[Trace]:
 
 
 def read_trace(file: Path) -> Trace:
-    """One trace; a complaint in three lines if the file is anything else."""
+    """Read one trace. Raises `Damaged` if the file is anything else."""
     trace = _read(file)
     if trace is None:
         raise Damaged(f"{file} is not a trace.", FORMAT, HELP)

@@ -202,7 +202,7 @@ def _show(desks: Hotdesk, name: str, request: JobRequest) -> None:
 
 
 def _left(desks: Hotdesk, name: str) -> str:
-    """What a run that was stopped before its job was queued has left."""
+    """Say what is left of a run that was stopped before its job was queued."""
     desk = desks.services.store.find(name)
     if desk is None or desk.goal is not Goal.RUNNING:
         return "Nothing was launched."
@@ -215,7 +215,7 @@ def _say(words: bytes) -> None:
 
 
 def goes_on(desks: Hotdesk, job: Job) -> None:
-    """Say what happens to a job that is not listened to."""
+    """Say what happens to a job that runs detached."""
     job = desks.services.store.job(job.desk, job.number)
     before = [
         j

@@ -106,7 +106,7 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
         options.agreed(
             f"{what} go to {name}. Everybody who can log in there can use them. Go on?", yes, again
         )
-    # A post that parks itself when nobody types there is none.
+    # A desk that parks itself when idle cannot run the watcher.
     limits = Limits(idle_minutes=0.0, lease_hours=0.0) if cloud(desk.provider).rented else None
     desks.up(name, limits=limits)
     place = remote_watcher.WatcherHost(services.access(name), frozenset(d.provider for d in others))

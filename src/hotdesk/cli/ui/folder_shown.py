@@ -1,4 +1,4 @@
-"""What goes to a desk from a folder, and what stays here, in a line."""
+"""Describe in one line what is copied from a folder to a desk, and what is left out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def note(found: Contents, desk: str) -> None:
 
 
 def line(found: Contents, desk: str) -> str:
-    """How many files go, and everything that stays, with a count of each kind."""
+    """The number of files copied, and everything left out, with a count of each kind."""
     stays = [".git"] if found.repositories == 1 else []
     if found.repositories > 1:
         stays = [f"{found.repositories} .git folders"]

@@ -1,4 +1,4 @@
-"""What is shown while hotdesk works: each step with its reason, and what is waited for.
+"""Progress output: each step with its reason, and what is being waited for.
 
 On a terminal one line moves; in a pipe there is one plain line a step. It all goes to standard error.
 """
@@ -13,7 +13,7 @@ from types import TracebackType
 from hotdesk.cli.ui import render
 from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Verify, Wait
 
-ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before more of it is foretold
+ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before the remaining time is estimated
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _DOING = {
     "launch": "launching a machine",
@@ -50,7 +50,7 @@ def verb(row: Row) -> str:
 
 
 def reason(row: Row) -> str:
-    """Why a step is taken, without what the step's own words say already: a terminal is narrow."""
+    """Why a step is taken, without what the step's own text already says: a terminal is narrow."""
     why = row.step.why
     if isinstance(row.step, Launch):
         offer = row.step.order.offer
@@ -59,13 +59,13 @@ def reason(row: Row) -> str:
 
 
 class Pace:
-    """How long something will still take, judged by how far it has come since it was first looked at."""
+    """Estimate of the remaining time, from the progress since the first observation."""
 
     def __init__(self) -> None:
         self.first: tuple[float, float] | None = None  # when, and how far it was
 
     def left(self, progress: float | None, now: float) -> float | None:
-        """Seconds; None before there is something to go by."""
+        """Seconds; None before there is enough progress."""
         if progress is None:
             return None
         began, was = self.first = self.first or (now, progress)
@@ -75,7 +75,7 @@ class Pace:
 
 
 class Live:
-    """Hears of steps and waits, and shows them. A context manager: it leaves the terminal clean."""
+    """Shows steps and waits. A context manager: it leaves the terminal clean."""
 
     def __init__(self) -> None:
         self.moving = render.colourful(sys.stderr)
@@ -112,7 +112,7 @@ class Live:
         render.note(render.cut(line, render.columns(sys.stderr)))
 
     def wait(self, desk: str, wait: Wait) -> None:
-        """Something is waited for."""
+        """Show what is being waited for."""
         text, since = self.waiting
         if text != wait.why:
             since = time.monotonic()
@@ -131,11 +131,11 @@ class Live:
         self._draw(f"{wait.why}{bar}{passed}" + (f", about {render.duration(left, 1)} to go" if left else ""))
 
     def progress(self, what: str) -> Callable[[str], None] | None:
-        """Shows how far a copying is; nothing in a pipe."""
+        """Show the progress of a copy; nothing in a pipe."""
         return (lambda words: self._draw(f"{what}: {words}")) if self.moving else None
 
     def busy(self, desk: str, holder: str) -> None:
-        """Another command has the desk."""
+        """Show that another command holds the desk."""
         pid, _, doing = holder.partition(" ")
         who = f"process {pid} ({doing})" if doing else "another command"
         render.note(f"… waiting for {who} to release {desk}. Ctrl-C is safe.")

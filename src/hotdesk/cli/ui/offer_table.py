@@ -120,7 +120,7 @@ def line(
 
 
 def estimated(catalog: Catalog, row: int | None) -> bool:
-    """Whether a price was told by nobody: what others imply, or a published average saving."""
+    """Whether a price is an estimate, derived from other prices or a published average saving."""
     return row is not None and is_estimate(catalog.sources[catalog.source[row]])
 
 

@@ -67,7 +67,7 @@ class DeskName(click.ParamType[str]):
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name. An empty one is somebody's empty variable, and not the absence of a name."""
+        """The name. An empty one is an unset shell variable, not the absence of a name."""
         if not value:
             raise Unknown("There is no desk named ''.", "The name that was given is empty.", "hotdesk ls")
         return str(value)
@@ -83,7 +83,7 @@ class DeskName(click.ParamType[str]):
         try:
             with Store(state_folder()) as store:
                 desks = store.desks()
-        except HotdeskError:  # Tab is no place for a complaint: the command itself will say it
+        except HotdeskError:  # no errors during completion: the command itself reports them
             return []
         return [CompletionItem(d.name, help=str(d.goal)) for d in desks if d.name.startswith(incomplete)]
 
@@ -203,7 +203,7 @@ def public(function: F) -> F:
 
 
 def say_public(shown: Any) -> None:
-    """Who can reach a Jupyter that is public, and by what a browser's user knows it."""
+    """Print who can reach a public Jupyter, and the fingerprint of its certificate."""
     render.note(f"Open to {', '.join(shown.open_to)}, with the password, until: hotdesk notebook --private")
     if "0.0.0.0/0" in shown.open_to:
         warning = "Everybody on the internet can try passwords there."
@@ -213,7 +213,7 @@ def say_public(shown: Any) -> None:
 
 
 def say_remarks(remarks: Iterable[Remark]) -> None:
-    """What a desk says of itself that its owner should know: a driver, files that are missing."""
+    """Print a desk's remarks that its owner should know: a driver, missing files."""
     for remark in remarks:
         render.note(f"  {remark.topic}: {render.safe(remark.text)}.")
         if remark.fix:

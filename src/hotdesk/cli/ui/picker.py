@@ -57,7 +57,7 @@ class Picker:
         self._arrange()
 
     def key(self, name: str) -> str:
-        """Take a key; "enter" or "leave" when it ends the picking, else ""."""
+        """Handle a key; returns "enter" or "leave" if it ends the selection, else ""."""
         last = max(len(self.shown) - 1, 0)
         steps = {"up": -1, "down": 1, "page-up": -10, "page-down": 10, "home": -last, "end": last}
         if name in steps:
@@ -92,7 +92,7 @@ class Picker:
         return [*lines[: height - 1], render.cut(HELP, width)]
 
     def command(self) -> list[str]:
-        """What opens a desk on the chosen line."""
+        """The command that opens a desk on the chosen line."""
         listed, spot = self.pairs[self.shown[self.place]]
         row = spot if spot is not None else listed
         assert row is not None
@@ -117,7 +117,7 @@ class Picker:
 def pick(
     catalog: Catalog, rows: Callable[[str], list[int]], *, sort: str, latency: Mapping[str, float], now: float
 ) -> list[str]:
-    """Let somebody choose in the terminal; the command that opens the desk, or [] when they left.
+    """Let the user choose in the terminal; returns the command that opens the desk, or [] if they left.
 
     Raises `Usage` where there is no terminal.
     """
@@ -136,7 +136,7 @@ def pick(
 
 
 def ask(command: list[str]) -> bool:
-    """Show the command and whether it is really meant: it costs money."""
+    """Show the command and ask for confirmation: it costs money."""
     import click
 
     render.echo("  " + render.style(shlex.join(["hotdesk", *command]), "cyan"))
@@ -158,7 +158,7 @@ def _keys() -> list[str]:
 
 @contextmanager
 def _raw_terminal() -> Iterator[None]:
-    """Keys as they are pressed, on a screen of its own that leaves no trace."""
+    """Read keys as they are pressed, on the alternate screen."""
     import termios
     import tty
 

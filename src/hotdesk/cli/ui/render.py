@@ -193,7 +193,7 @@ def per_hour(amount: float) -> str:
 
 
 def price(offer: Offer, each: str = "") -> str:
-    """An offer's price an hour: of which day, where a shipped table tells it; "~" where nobody does."""
+    """An offer's price an hour: with its date if it is from a shipped table; "~" if it is an estimate."""
     from datetime import UTC, datetime
 
     from hotdesk.core.pricelist import is_estimate, is_shipped
@@ -205,14 +205,14 @@ def price(offer: Offer, each: str = "") -> str:
 
 
 def others(desks: Mapping[str, Collection[str]]) -> None:
-    """Say which desks are other people's, in the same account: they are left alone."""
+    """Print other owners' desks in the same account, which are left alone."""
     if desks:
         whose = ", ".join(f"{name} ({' and '.join(sorted(who))})" for name, who in sorted(desks.items()))
         echo(style(f"other people's in the same account, left alone: {safe(whose)}", "dim"))
 
 
 def retained(kept: Collection[Retained], unread: Collection[str]) -> None:
-    """Say what a cloud keeps, and bills, although it was deleted; and where that is not known."""
+    """Print what a cloud retains and bills after its deletion, and regions where that is unknown."""
     from datetime import UTC, datetime
 
     for region in sorted({r.region for r in kept}):
@@ -232,7 +232,7 @@ def retained(kept: Collection[Retained], unread: Collection[str]) -> None:
 
 
 def as_of(time: float) -> str:
-    """That a price is from hotdesk's own table, and of which day."""
+    """A note that a price is from hotdesk's own table, with its date."""
     from datetime import UTC, datetime
 
     return f"the cloud did not tell the price: it was so on {datetime.fromtimestamp(time, UTC):%Y-%m-%d}"

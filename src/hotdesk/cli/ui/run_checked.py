@@ -1,4 +1,4 @@
-"""What `hotdesk run` can know beforehand is checked before a machine is paid for."""
+"""Checks of `hotdesk run` before a machine costs money."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_SCRIPT = re.compile(r"-[A-Za-z]*[cem]|--module|-")  # what follows is text, 
 
 
 def known_desk(desks: Hotdesk, name: str, words: tuple[str, ...], yes: bool) -> None:
-    """Ask before a desk is made of a name that nobody has used: the name may have been forgotten."""
+    """Ask before a desk with a new name is created: NAME may have been forgotten."""
     if desks.services.store.find(name) is not None or name in desks.services.config.desks:
         return
     check_name(name)
@@ -74,7 +74,7 @@ def _elsewhere(desks: Hotdesk, name: str) -> bool:
 
 
 def confirm(what: str, why: str, fix: str, question: str) -> None:
-    """Ask; where there is no terminal, raise `NeedsDecision`."""
+    """Ask; without a terminal, raise `NeedsDecision`."""
     if not sys.stdin.isatty():
         raise NeedsDecision(what, why, fix)
     if not click.confirm(f"{what} {question}", err=True):
@@ -94,7 +94,7 @@ def place(here: Path, given: dict[str, Any]) -> None:
 
 
 def goods(desk: str, here: Path, words: tuple[str, ...], given: dict[str, Any]) -> None:
-    """What will be copied, said; and whether what shall run is part of it."""
+    """Say what will be copied, and check that the job's program is part of it."""
     from hotdesk.connect.sync import contents
 
     found = contents(here, everything=given["all"])

@@ -1,4 +1,4 @@
-"""`hotdesk run --plan cheapest|fastest|knee`: the job goes where `hotdesk plan` would have it."""
+"""`hotdesk run --plan cheapest|fastest|knee`: run the job on the machine that `hotdesk plan` chooses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWERS = ("cheapest", "fastest", "knee")
 
 
 def plan_options(function: F) -> F:
-    """What `hotdesk run` is asked about the plan; the command is given them all as `plan`."""
+    """Options of `hotdesk run` about the plan; the command gets them together as `plan`."""
 
     @click.option(
         "--plan", "answer", type=click.Choice(ANSWERS), help="Run on the machine that `hotdesk plan` answers."
@@ -70,9 +70,9 @@ class Ask(Value, frozen=True):
 
 
 class Chosen(Value, frozen=True):
-    """Where the job shall run. `move`: the desk has another machine now."""
+    """Where the job will run. `move`: the desk has another machine now."""
 
-    row: Desk  # as the desk's row would be
+    row: Desk  # the row that the desk would get
     work_seconds: float
     move: bool = False
 
@@ -113,24 +113,24 @@ def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any
 
 
 def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
-    """The desk, running where the plan has it."""
+    """The desk, running on the planned machine."""
     if chosen.move:
         desks.move(name, chosen.row.want, anyway=True)  # `choose` has asked
     else:
         desks.up(name, want=chosen.row.want, provider=chosen.row.provider)
 
 
-# ---- the job, in the plan's own words ----------------------------------------------------------------
+# ---- the job as a plan request -----------------------------------------------------------------------
 
 
 def _news(offer: Offer, now: Offer | None) -> None:
-    """An offer that is not what was known of it."""
+    """An offer that differs from what was known about it."""
     news = f"costs {render.per_hour(now.usd_per_hour)} now" if now else "cannot be had"
     render.note(f"{_place(offer)} {news}: planned again.")
 
 
 def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> PlanRequest:
-    """What is to be planned: what --job says, then what is known without it."""
+    """The plan request: from --job, completed by what is known without it."""
     from hotdesk.cli.commands.plan import asked
     from hotdesk.cli.commands.plan import command as plan
     from hotdesk.jobs.terms import known_run
@@ -209,7 +209,7 @@ def _none(answer: Answer, request: PlanRequest) -> NotAllowed:
     return NotAllowed("No machine that is known finishes this job.", why + ".", "hotdesk offers")
 
 
-# ---- saying it -------------------------------------------------------------------------------------------
+# ---- output ----------------------------------------------------------------------------------------------
 
 
 def _say(answer: Answer, asked: str, name: str, stays: bool) -> None:
