@@ -171,7 +171,7 @@ def test_a_typo_in_the_settings_is_named(hotdesk: Command, home: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[desks.blue]\nmarket = "spto"\n', "did you mean 'spot'?"),
+        ('[desks.blue]\nmarket = "spto"\n', "desks.blue.market is 'spto'; did you mean 'spot'?"),
         ("[desks.blue]\ndisk_gib = -5\n", "desks.blue.disk_gib is -5"),
         ("[desks.blue]\nusd_per_hour_max = nan\n", "usd_per_hour_max is nan"),
         ('[defaults]\nprovider = "locla"\n', "did you mean 'local'?"),

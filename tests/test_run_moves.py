@@ -26,7 +26,7 @@ from hotdesk.core.spot.availability import (
     spells,
     zones,
 )
-from hotdesk.core.spot.policy import Decision
+from hotdesk.core.spot.policy import Action, Decision
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Move, Outcome, Refusal, Row
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, state_folder
@@ -145,7 +145,7 @@ SPOT = Instance(
     id="i-1", name="n", desk="blue", generation=1, phase=Phase.READY, provider="aws", region="r", zone="a",
     instance_type="g", market=Market.SPOT, stoppable=False,
 )  # fmt: skip
-LATE = Decision(action="on-demand", why="no slack")
+LATE = Decision(action=Action.ON_DEMAND, why="no slack")
 
 
 def told(**facts: object) -> SeenJob:
@@ -165,7 +165,7 @@ def test_a_machine_is_left_after_a_checkpoint_or_in_the_end_without() -> None:
     assert means(left) is Shift
     deaf = msgspec.structs.replace(JOB, signal="")
     assert means(told(), job=deaf) is Shift
-    for stay in ("spot", "wait"):
+    for stay in (Action.SPOT, Action.WAIT):
         assert means(told(), Decision(action=stay, why="")) is type(None)
     assert means(SeenJob(id="1-a", phase="ended", attempt=1)) is type(None)
     assert leave_machine(JOB, told(), SPOT, LATE, ()) is None  # there is nowhere to go

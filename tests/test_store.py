@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Busy, Damaged, Kind, Missing, Unknown
 from hotdesk.core.lifecycle.history import Past
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.model import Desk, Goal, MarketChoice, Want
 from hotdesk.core.steps import AnyStep, Done, Prove, Refusal, Row, Start, Unsure, Verify
 from hotdesk.state.database import MIGRATIONS
 from hotdesk.state.store import Store
@@ -48,6 +49,14 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 # ---- rows ----------------------------------------------------------------------------------------------
+
+
+def test_a_market_is_kept_as_the_word_that_it_always_was() -> None:
+    """Old rows may have "" for no preference; another word is no market."""
+    assert msgspec.json.encode(Want(market=MarketChoice.SPOT)) == b'{"market":"spot"}'
+    assert msgspec.json.decode(b'{"market":""}', type=Want) == Want()
+    with pytest.raises(msgspec.ValidationError, match="spto"):
+        msgspec.json.decode(b'{"market":"spto"}', type=Want)
 
 
 def test_a_lock_that_cannot_be_is_told(tmp_path: Path) -> None:

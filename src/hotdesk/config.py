@@ -29,10 +29,9 @@ import msgspec
 
 from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import Damaged, Usage
-from hotdesk.core.model import Value, Want, check_name
+from hotdesk.core.model import MarketChoice, Value, Want, check_name
 
 T = TypeVar("T")
-MARKETS = ("on-demand", "spot", "cheapest")
 
 
 class Defaults(Value, frozen=True):
@@ -174,7 +173,6 @@ def _impossible_desk(name: str, desk: DeskSettings) -> Iterator[str]:
     except Usage as error:
         yield f"{at}: {error.why}"
     yield from _none_of(desk.provider, tuple(clouds.KNOWN), f"{at}.provider")
-    yield from _none_of(desk.market, MARKETS, f"{at}.market")
     for field, told, unit in (("idle", desk.idle, "m"), ("lease", desk.lease, "h")):
         try:
             _length(told or 0, unit)
@@ -218,6 +216,8 @@ def _explain(error: msgspec.ValidationError, section: str) -> str:
         near = difflib.get_close_matches(unknown.group(1), known, n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
         return f"{unknown.group(1)!r} in [{place or 'the top level'}] is unknown; {meant}"
+    if place.endswith(".market") and (told := re.search(r"enum value '([^']*)'", text)):
+        return next(_none_of(told.group(1), [str(market) for market in MarketChoice], place))
     return f"{place}: {text.partition(' - at ')[0]}" if place else text
 
 

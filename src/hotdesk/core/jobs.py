@@ -14,7 +14,7 @@ from math import sqrt
 import msgspec
 
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Value
-from hotdesk.core.spot.policy import Decision, expected_up_seconds
+from hotdesk.core.spot.policy import Action, Decision, expected_up_seconds
 
 #: An attempt that fails this soon after an interruption, without writing a checkpoint, could not read one.
 BROKEN_SECONDS = 120.0
@@ -281,7 +281,7 @@ def leave_machine(
     `offers`: destinations, best first. The request for a checkpoint is recorded on the desk, so any process
     can continue from there.
     """
-    markets = {"on-demand": Market.ON_DEMAND, "spot": Market.SPOT}
+    markets = {Action.ON_DEMAND: Market.ON_DEMAND, Action.SPOT: Market.SPOT}
     if markets.get(decision.action, machine.market) is machine.market or not offers or seen.over:
         return None
     asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds or 20.0

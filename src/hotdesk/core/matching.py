@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from hotdesk.core.errors import Usage
-from hotdesk.core.model import Market, Offer, Value, Want
+from hotdesk.core.model import Market, MarketChoice, Offer, Value, Want
 from hotdesk.core.sizing.gpu import gpu_name, is_same_model, read_name
 
 #: A card sold as 24 GB reports 22.4 GiB (error-correcting memory and its own needs): it counts as 24.
@@ -135,7 +135,7 @@ def wish(want: Want, *, owned: bool = False) -> Query:
         gpus=f"{count}.." if count and owned else count,
         regions=want.regions,
         zone=want.zone,
-        market=want.market if want.market in tuple(Market) else "",
+        market="" if want.market == MarketChoice.CHEAPEST else want.market,
         max_usd=want.usd_per_hour_max,
     )
 

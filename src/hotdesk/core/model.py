@@ -56,13 +56,25 @@ class Market(StrEnum):
     SPOT = "spot"
 
 
+class MarketChoice(StrEnum):
+    """On which market somebody wants to rent."""
+
+    ON_DEMAND = "on-demand"
+    SPOT = "spot"
+    CHEAPEST = "cheapest"  # whichever of the two costs less
+
+    @classmethod
+    def _missing_(cls, value: object) -> MarketChoice | None:
+        return cls.CHEAPEST if value == "" else None  # no preference
+
+
 class Want(Value, frozen=True):
     """The hardware and the limits that were asked for. `None` and "" mean: no preference."""
 
     instance_type: str = ""
     gpu: str = ""  # "L4", "A100", "none"
     gpu_count: int | float = 0  # 0.5: half of one. Whole ones stay integers: 0.1.0 reads no others
-    market: str = "cheapest"  # on-demand | spot | cheapest
+    market: MarketChoice = MarketChoice.CHEAPEST
     regions: tuple[str, ...] = ()
     zone: str = ""
     disk_gib: int = 0  # 0: as big as the image needs

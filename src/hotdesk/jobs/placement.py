@@ -23,10 +23,10 @@ from hotdesk.core.jobs import (
     Start,
     leave_machine,
 )
-from hotdesk.core.model import Desk, Instance, Market, Offer
+from hotdesk.core.model import Desk, Instance, Market, MarketChoice, Offer
 from hotdesk.core.ports import Clock
 from hotdesk.core.spot.availability import events, spells, zones
-from hotdesk.core.spot.policy import Decision
+from hotdesk.core.spot.policy import Action, Decision
 from hotdesk.core.steps import Launch
 from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
 from hotdesk.state.store import Store
@@ -118,7 +118,8 @@ class Placing:
         self._write(desk, job, offers, decision)
         refused = self.store.past(desk).refused(offers, self.clock.now())
         spot = [o for o in offers if o.market is Market.SPOT and o.key not in refused]
-        if decision is not None and (decision.action == "wait" or (decision.action == "spot" and not spot)):
+        waits = {Action.WAIT} if spot else {Action.WAIT, Action.SPOT}
+        if decision is not None and decision.action in waits:
             return Ready(why=decision.why, waits=True)
         return act
 
@@ -149,7 +150,7 @@ class Placing:
     def _offered(self, desk: Desk) -> tuple[Offer, ...]:
         """Offers for the desk, at prices at most `PRICE_SECONDS` old."""
         asked, known = self._priced.get(desk.name, (0.0, ()))
-        if len({o.market for o in desk.offers}) < 2 and desk.want.market != "cheapest":
+        if len({o.market for o in desk.offers}) < 2 and desk.want.market != MarketChoice.CHEAPEST:
             return desk.offers
         if self.clock.now() - asked >= PRICE_SECONDS:
             try:
@@ -167,8 +168,8 @@ class Placing:
         if decision is None:
             return
         # No hotdesk may be running to decide again: then on-demand is launched when needed, and not before.
-        at = 0.0 if decision.action == "on-demand" else latest(job, offers)
-        if decision.action == "wait":
+        at = 0.0 if decision.action is Action.ON_DEMAND else latest(job, offers)
+        if decision.action is Action.WAIT:
             offers = tuple(o for o in offers if o.market is not Market.SPOT)
         changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)
         if changed != desk:

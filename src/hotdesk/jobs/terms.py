@@ -14,6 +14,7 @@ from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.spot.policy import (
+    Action,
     Decision,
     Policy,
     SemiMarkov,
@@ -145,11 +146,11 @@ def place(
     if isinstance(rule, SemiMarkov):
         look = msgspec.structs.replace(look, unrest=unrest(rule, spells))
     decision = decide(rule, terms, look)
-    if decision.action == "on-demand":  # spot now could make it late
+    if decision.action is Action.ON_DEMAND:  # spot now could make it late
         preferred = [o for o in offers if o.market is Market.ON_DEMAND]
     else:
         preferred = [o for o in spot if o.key == decision.zone]
-    others = [] if decision.action == "on-demand" else [o for o in offers if o not in preferred]
+    others = [] if decision.action is Action.ON_DEMAND else [o for o in offers if o not in preferred]
     for zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
         decision = msgspec.structs.replace(decision, why=decision.why.replace(*zone))
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
-from hotdesk.core.model import Desk, Offer, Phase, Seen, Want
+from hotdesk.core.model import Desk, MarketChoice, Offer, Phase, Seen, Want
 from hotdesk.core.steps import Ask
 
 
@@ -61,9 +61,8 @@ def not_tried(ask: Ask, desk: Desk, find: Callable[[Want], Iterable[Offer]]) -> 
     """The question with what else there is: other types, zones and markets with the same GPU."""
     if ask.kind not in OFFER_KINDS or not desk.offers:
         return ask
-    want = replace(
-        desk.want, instance_type="", gpu=desk.offers[0].gpu or "none", gpu_count=0, market="cheapest", zone=""
-    )
+    gpu, market = desk.offers[0].gpu or "none", MarketChoice.CHEAPEST
+    want = replace(desk.want, instance_type="", gpu=gpu, gpu_count=0, market=market, zone="")
     tried = {offer.key for offer in desk.offers}
     first = desk.offers[0]
     others: dict[tuple[str, str], Offer] = {}
@@ -109,7 +108,7 @@ def nothing_fits(desk: Desk, want: Want) -> NotAllowed:
         )
     fix = f"hotdesk up {desk.name} --type local.cpu"
     for changed, option in (
-        (want.market != "cheapest", "--market cheapest"),
+        (want.market != MarketChoice.CHEAPEST, "--market cheapest"),
         (want.regions, "--region local"),
     ):
         fix += f" {option}" if changed else ""

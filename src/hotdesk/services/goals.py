@@ -9,7 +9,7 @@ import msgspec
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
 from hotdesk.core.matching import is_like
-from hotdesk.core.model import Desk, Goal, Instance, Offer, Want, check_name
+from hotdesk.core.model import Desk, Goal, Instance, MarketChoice, Offer, Want, check_name
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import AnyStep
 from hotdesk.loop.clouds import Clouds
@@ -200,7 +200,7 @@ def _is_already(live: Instance, want: Want) -> bool:
         is_like((want.instance_type,), live.instance_type)
         and (not want.regions or is_like(want.regions, live.region))
         and want.zone in {"", live.zone}
-        and want.market in {"cheapest", live.market}
+        and want.market in {MarketChoice.CHEAPEST, live.market}
         and not (want.gpu or want.gpu_count or want.image)
         and want.disk_gib <= live.disk_gib
         and (want.usd_per_hour_max is None or live.usd_per_hour <= want.usd_per_hour_max)

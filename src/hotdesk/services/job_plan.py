@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NotAllowed
-from hotdesk.core.model import Desk, Goal, Market, Offer, Want
+from hotdesk.core.model import Desk, Goal, Market, MarketChoice, Offer, Want
 from hotdesk.core.sizing.frontier import Answer, Choice
 from hotdesk.services.goals import Goals
 from hotdesk.services.planning import PlanRequest, catalogue, plan_job
@@ -90,15 +90,15 @@ class Plans:
 
     def _want(self, offer: Offer) -> Want:
         """That offer's hardware. With a deadline spot may give way to on-demand: dearer, but in time."""
-        market = str(offer.market)
+        market = MarketChoice(offer.market)
         if offer.market is Market.SPOT and self.request.deadline_hours is not None:
-            market = "cheapest"
+            market = MarketChoice.CHEAPEST
         regions = (offer.region,) if cloud(offer.provider).rented else ()
         kind = offer.instance_type
         return replace(self.base, instance_type=kind, gpu="", gpu_count=0, market=market, regions=regions)
 
     def _candidates(self) -> list[Offer]:
-        loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market="cheapest")
+        loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market=MarketChoice.CHEAPEST)
         if not cloud(self.provider).rented:
             kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
             return [offer for kind in kinds for offer in self.clouds.provider(self.provider).offers(kind)]

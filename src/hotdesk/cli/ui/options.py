@@ -18,7 +18,7 @@ from hotdesk.cli.ui.live import Live
 from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.matching import read_gpu
-from hotdesk.core.model import Want
+from hotdesk.core.model import MarketChoice, Want
 from hotdesk.services.limits import Limits
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def hardware(function: F) -> F:
             ),
             click.option(
                 "--market",
-                type=click.Choice(["on-demand", "spot", "cheapest"]),
+                type=click.Choice([str(market) for market in MarketChoice]),
                 help="Market to rent from.  [default: cheapest]",
             ),
             click.option("--region", "regions", multiple=True, metavar="REGION", help="Region (repeatable)."),
@@ -241,6 +241,8 @@ def wanted(base: Want, given: dict[str, Any]) -> Want | None:
     if gpu := changes.get("gpu"):
         asked = read_gpu(gpu)
         changes |= {"gpu": asked.said, "gpu_count": asked.number, "instance_type": ""}
+    if "market" in changes:
+        changes["market"] = MarketChoice(changes["market"])
     if "instance_type" in changes and "gpu" not in changes:
         changes |= {"gpu": "", "gpu_count": 0}
     return msgspec.structs.replace(base, **{"initialization_rate": 0, **changes}) if changes else None

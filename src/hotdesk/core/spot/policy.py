@@ -13,6 +13,7 @@ finish in the worst case. Times are seconds, prices US dollars per hour.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from math import ceil, exp, floor, log, log1p
 from typing import Any, Protocol
 
@@ -290,8 +291,16 @@ class Situation(Value, frozen=True):
     unrest: float = 0.0  # as SemiMarkov.noticed adds it up
 
 
+class Action(StrEnum):
+    """What to do until the next decision."""
+
+    WAIT = "wait"
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
 class Decision(Value, frozen=True):
-    action: str  # wait | spot | on-demand
+    action: Action
     why: str
     zone: str = ""
 
@@ -299,7 +308,7 @@ class Decision(Value, frozen=True):
 def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
     """What to do until the next decision, and why. Pure; takes a few microseconds."""
     if now.work_seconds <= NOTHING:
-        return Decision(action="wait", why="the work is done")
+        return Decision(action=Action.WAIT, why="the work is done")
     here = next((z for z in now.zones if z.name == now.machine and z.up), None)
     best = here or best_zone(terms, now)
     others = [z.seconds for z in now.zones if z.up and z is not best]
@@ -324,15 +333,15 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
     action = int(never_late(look, wish))
     slack = (terms.deadline_seconds - now.elapsed_seconds - now.work_seconds) / 3600
     if action == SPOT and best:
-        return Decision(action="spot", zone=best.name, why=_why_spot(terms, best, here, slack))
+        return Decision(action=Action.SPOT, zone=best.name, why=_why_spot(terms, best, here, slack))
     if action == ON_DEMAND:
-        return Decision(action="on-demand", why=_why_on_demand(look, wish, slack))
+        return Decision(action=Action.ON_DEMAND, why=_why_on_demand(look, wish, slack))
     seen = (
         "there is no spot"
         if best is None
         else f"spot in {best.name} is {_hours(best.seconds)} old and may not last"
     )
-    return Decision(action="wait", why=f"{seen}; {slack:.1f} h of slack are left, and waiting is free")
+    return Decision(action=Action.WAIT, why=f"{seen}; {slack:.1f} h of slack are left, and waiting is free")
 
 
 def best_zone(terms: Terms, now: Situation) -> Zone | None:

@@ -26,7 +26,7 @@ from hotdesk.core.matching import (
     sold_there,
     wish,
 )
-from hotdesk.core.model import Market, Offer, Want
+from hotdesk.core.model import Market, MarketChoice, Offer, Want
 from hotdesk.core.ports import Cache
 from hotdesk.core.pricelist import Shipped, is_estimate, is_shipped
 from hotdesk.parallel import all_of, side_by_side
@@ -94,7 +94,7 @@ def find_offers(
             raise free_plan.refused(wanted, sorted({t for told in kept.values() for t in told.free}))
         rows = eligible
     prices = list_prices(account, sorted({kind.instance_type for _, kind in rows}), cache, now)
-    spot = _spot(account, rows, now) if want.market != "on-demand" else {}
+    spot = _spot(account, rows, now) if want.market != MarketChoice.ON_DEMAND else {}
     offers = []
     for region, kind in rows:
         name = kind.instance_type

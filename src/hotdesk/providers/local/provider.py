@@ -292,24 +292,24 @@ class Local:
             picture = self._picture(image_id)
             if picture is None:
                 raise Refused(Kind.BAD_REQUEST, f"there is no image {image_id} on this computer")
-            if picture.phase == "failed":
+            if picture.phase == records.Taking.FAILED:
                 raise Refused(picture.kind or Kind.CORRUPT, picture.reason or f"{image_id} is not whole")
             if picture.verified:
                 return
             lock_fd = locks.take(self.folders.image_lock(image_id))
             if lock_fd is None:
-                if picture.phase != "verifying":
+                if picture.phase != records.Taking.VERIFYING:
                     raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=0.1)
                 return
             try:
-                if picture.phase == "baking":
+                if picture.phase == records.Taking.BAKING:
                     raise Refused(Kind.CORRUPT, f"{image_id} was never finished")
                 if picture.reads >= looking.READS:
                     raise Refused(
                         Kind.CORRUPT, f"{image_id} could not be read back in {picture.reads} attempts"
                     )
                 changed = msgspec.structs.replace(
-                    picture, phase="verifying", reads=picture.reads + 1, progress=0.0, reason=""
+                    picture, phase=records.Taking.VERIFYING, reads=picture.reads + 1, progress=0.0, reason=""
                 )
                 records.write(self.folders.image(image_id), changed)
                 self._work_on(image_id, "verify", lock_fd)
@@ -353,7 +353,12 @@ class Local:
         for file in looking.names(self.folders.images):
             picture = self._picture(id_) if (id_ := file.removesuffix(".json")) != file else None
             of_it = picture is not None and picture.order.source_id == source_id
-            if picture and of_it and picture.phase == "baking" and is_locked(self.folders.image_lock(id_)):
+            if (
+                picture
+                and of_it
+                and picture.phase == records.Taking.BAKING
+                and is_locked(self.folders.image_lock(id_))
+            ):
                 return True
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,11 +37,29 @@ def mark_of(folder: Path) -> str:
     return f"{folder.name}:{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
+class RunPhase(StrEnum):
+    """How far a machine's start, or its end, came."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Taking(StrEnum):
+    """How far the taking of an image, or its reading back, came."""
+
+    BAKING = "baking"
+    BAKED = "baked"
+    VERIFYING = "verifying"
+    FAILED = "failed"
+
+
 class Run(Value, frozen=True):
     """A machine's last start and its progress. Written by its supervisor once that is running."""
 
     started_at: float
-    phase: str = "starting"  # starting | ready | stopping | stopped
+    phase: RunPhase = RunPhase.STARTING
     ssh_port: int = 0
     notebook_port: int = 0
     progress: float | None = None
@@ -75,7 +94,7 @@ class Picture(Value, frozen=True):
 
     order: BakeOrder
     taken_at: float
-    phase: str = "baking"  # baking | baked | verifying | failed
+    phase: Taking = Taking.BAKING
     verified: bool = False
     reads: int = 0  # attempts to verify it
     size_bytes: int = 0

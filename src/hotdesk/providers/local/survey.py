@@ -138,12 +138,12 @@ def _now(folder: Path, *, lives: bool, ends: bool) -> tuple[Phase, float | None,
     if run is None:
         return Phase.STOPPED, None, "its launch was interrupted", run
     if lives:
-        if run.phase == "ready":
+        if run.phase == records.RunPhase.READY:
             return Phase.READY, None, run.reason, run
-        if run.phase in {"stopping", "stopped"}:
+        if run.phase in {records.RunPhase.STOPPING, records.RunPhase.STOPPED}:
             return Phase.STOPPING, None, run.reason, run
         return Phase.PENDING, run.progress, run.reason or "the machine is starting", run
-    if run.phase == "stopped":
+    if run.phase == records.RunPhase.STOPPED:
         return Phase.STOPPED, None, run.reason, run
     words = last_line(folder / "supervisor.log")
     reason = f"it ended unexpectedly: killed, or this computer was restarted; its last words: {words}"
@@ -234,13 +234,13 @@ def _image(folders: Folders, id_: str, picture: records.Picture, *, busy: bool) 
 
 def _image_phase(picture: records.Picture, *, busy: bool) -> tuple[Phase, Kind | None, str]:
     match picture.phase:
-        case "failed":
+        case records.Taking.FAILED:
             return Phase.FAILED, picture.kind, picture.reason
-        case "baking":
+        case records.Taking.BAKING:
             if busy:
                 return Phase.PENDING, None, picture.reason or "the image is being taken"
             return Phase.FAILED, None, "the process that took it ended before it was whole"
-        case "verifying":
+        case records.Taking.VERIFYING:
             if busy:
                 return Phase.VERIFYING, None, picture.reason or "the image is being read back"
             if picture.reads >= READS:

@@ -62,7 +62,7 @@ class Baker:
 
     def _failed(self, kind: Kind | None, reason: str) -> None:
         spawn.say(f"failed: {reason}")
-        self.tell(phase="failed", verified=False, progress=None, kind=kind, reason=reason)
+        self.tell(phase=records.Taking.FAILED, verified=False, progress=None, kind=kind, reason=reason)
 
     def bake(self) -> None:
         """Capture the source's present content, as an image still to be verified."""
@@ -83,7 +83,7 @@ class Baker:
             disk, self.folders.store, manifest, previous=self._previous(), progress=self.report
         )
         self.tell(
-            phase="baked",
+            phase=records.Taking.BAKED,
             progress=None,
             reason="",
             size_bytes=taken.bytes,
@@ -105,7 +105,12 @@ class Baker:
         if image := machine.order.image_id:
             write_atomically(manifest, self.folders.manifest(image).read_bytes(), durable=True)
             old = records.read(self.folders.image(image), records.Picture)
-            self.tell(phase="baked", progress=None, reason="", size_bytes=old.size_bytes if old else 0)
+            self.tell(
+                phase=records.Taking.BAKED,
+                progress=None,
+                reason="",
+                size_bytes=old.size_bytes if old else 0,
+            )
             return
         empty = self.folders.trash / f"{self.id}.empty"
         empty.mkdir(mode=0o700, exist_ok=True)
@@ -113,21 +118,25 @@ class Baker:
             snapshot.capture(empty, self.folders.store, manifest, progress=self.report)
         finally:
             empty.rmdir()
-        self.tell(phase="baked", progress=None, reason="")
+        self.tell(phase=records.Taking.BAKED, progress=None, reason="")
 
     def _previous(self) -> Path | None:
         """The newest complete image of this desk, so that unchanged files are not read again."""
         best: tuple[int, float, str] | None = None
         for path in self.folders.images.glob("*.json"):
             other = records.read(path, records.Picture)
-            whole = other is not None and other.phase == "baked" and path.with_suffix(".manifest").exists()
+            whole = (
+                other is not None
+                and other.phase == records.Taking.BAKED
+                and path.with_suffix(".manifest").exists()
+            )
             if other and whole and other.order.desk == self.picture.order.desk:
                 best = max(best or (0, 0.0, ""), (other.order.generation, other.taken_at, path.stem))
         return self.folders.manifest(best[2]) if best else None
 
     def verify(self) -> None:
         snapshot.verify(self.folders.manifest(self.id), self.folders.store, progress=self.report)
-        self.tell(phase="baked", verified=True, progress=None, reason="")
+        self.tell(phase=records.Taking.BAKED, verified=True, progress=None, reason="")
 
 
 def main() -> int:

@@ -114,7 +114,7 @@ class Machine:
             self.tell(progress=0.8, reason="Jupyter is starting")
             await self._unless_stopped(self._jupyter_answers())
             self._keep_ports()
-            self.tell(phase="ready", progress=None, reason=self._left_out())
+            self.tell(phase=records.RunPhase.READY, progress=None, reason=self._left_out())
             spawn.say(f"ready: ssh on {self.run.ssh_port}, Jupyter on {self.run.notebook_port}")
             watching = asyncio.create_task(self._watch())
             try:
@@ -122,7 +122,7 @@ class Machine:
             finally:
                 watching.cancel()
         finally:
-            self.tell(phase="stopping", progress=None)
+            self.tell(phase=records.RunPhase.STOPPING, progress=None)
             await self._end()
 
     async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T:
@@ -355,7 +355,7 @@ async def run(state: Path, id_: str) -> int:
         reason = error.what
     except OSError as error:
         reason = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    machine.tell(phase="stopped", progress=None, reason=reason, fix=fix)
+    machine.tell(phase=records.RunPhase.STOPPED, progress=None, reason=reason, fix=fix)
     spawn.say(f"stopped: {reason or 'as asked'}")
     return 1 if reason else 0
 

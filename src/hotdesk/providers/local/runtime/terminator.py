@@ -34,7 +34,7 @@ def stop(folder: Path, mark: str) -> None:
 
     def heard() -> bool:
         run = records.read(folder / "run.json", records.Run)
-        return run is not None and run.phase in {"stopping", "stopped"}
+        return run is not None and run.phase in {records.RunPhase.STOPPING, records.RunPhase.STOPPED}
 
     end_worker(folder / "run.lock", seconds=_SECONDS, heard=heard)
     from hotdesk.providers.local.runtime import processes
@@ -131,12 +131,12 @@ def main() -> int:
     deleted = (folder / "ending.json").exists()
     for image in folders.images.glob("*.json") if deleted else ():
         picture = records.read(image, records.Picture)
-        if picture and picture.order.source_id == id_ and picture.phase == "baking":
+        if picture and picture.order.source_id == id_ and picture.phase == records.Taking.BAKING:
             end_worker(image.with_suffix(".lock"), seconds=5.0)
     stop(folder, machine.mark if machine else records.mark_of(folder))  # it may be running without its record
     run = records.read(folder / "run.json", records.Run)
-    if run is not None and run.phase != "stopped":
-        changed = msgspec.structs.replace(run, phase="stopped", progress=None)
+    if run is not None and run.phase != records.RunPhase.STOPPED:
+        changed = msgspec.structs.replace(run, phase=records.RunPhase.STOPPED, progress=None)
         records.write(folder / "run.json", changed)
     if (ending := records.read(folder / "ending.json", records.Ending)) is not None:
         delete(folders, id_, machine, ending)
