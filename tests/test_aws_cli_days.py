@@ -54,7 +54,7 @@ def test_terminated_in_the_console(cloud: FakeEc2, ask: Ask, market: tuple[str, 
     said = told(
         ask("up", "blue"), 5, "is gone, and so is its disk", "from before that", "hotdesk up blue --fresh"
     )
-    assert "blue's work is whole" not in said
+    assert "blue's work is saved" not in said
     assert paid(cloud) == {"snapshot": 1}
     well(ask("up", "blue", "--fresh"))
     assert ask("ssh", "blue", "--", "cat work.txt").stdout == "monday\n"
@@ -162,7 +162,7 @@ def test_no_capacity_on_the_way_back(cloud: FakeEc2, ask: Ask) -> None:
         done, 3, "g4dn.xlarge (on-demand) in us-west-2a, us-west-2b, us-west-2c: sold out", "again in 10 min"
     )
     assert "offered now: g4dn." in said
-    assert "blue's work is whole in its image" in said
+    assert "blue's work is saved in its image" in said
     assert "launching g4dn.xlarge in us-west-2a, from its image: sold out" in done.stderr
     assert paid(cloud) == {"snapshot": 1}
     cloud.post("capacity", type="g4dn.*", market="*", free=0)

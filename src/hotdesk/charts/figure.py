@@ -1,4 +1,4 @@
-"""What is drawn (`Figure`, `Series`), and where on an axis a value and its ticks go (`Axis`)."""
+"""The data of a drawing (`Figure`, `Series`), and the position of values and ticks on an axis (`Axis`)."""
 
 from __future__ import annotations
 

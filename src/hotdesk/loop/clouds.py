@@ -57,7 +57,7 @@ class Clouds:
                     f"{name} is too busy to answer.", refused.message, "hotdesk ls   # again in a minute"
                 ) from refused
             raise NotAllowed(
-                f"{name} does not let hotdesk look.", refused.message, refused.fix or "hotdesk doctor"
+                f"Access to {name} is denied.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
         self.store.witness(survey, before, self.clock.now())
         self.looks[name] = survey

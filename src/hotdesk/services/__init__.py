@@ -1,4 +1,4 @@
-"""What the façade is composed of. Each service is made when it is first needed, and handed what it needs."""
+"""The services behind the façade. Each is created on first use, with its dependencies passed in."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class Services:
         watch(self.reconciler, names, seconds, self._beside())
 
     def watch_alone(self) -> None:
-        """Be the one watcher of all desks, until nobody asks for one; nothing when there is one."""
+        """Run as the only watcher of all desks until none is wanted; return at once if there is one."""
         from hotdesk.loop.watcher import watch_alone
 
         watch_alone(self.reconciler, self._beside())
@@ -253,7 +253,7 @@ class Services:
         return park_left(self.clouds, self.clouds.in_use(), self.pursuit.pursue)
 
     def _beside(self) -> Callable[[list[str]], bool]:
-        """What a watcher does beside the loop: it goes on with jobs, and renews leases."""
+        """The watcher's work besides the loop: continue jobs and renew leases."""
         from hotdesk.loop.leases import Leases
 
         runs = self.runs()

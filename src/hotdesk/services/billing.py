@@ -294,7 +294,7 @@ class Billing:
         return desk
 
     def may(self, desk: Desk, step: Act) -> Ask | None:
-        """What keeps a step from being taken: a launch past the month's budget, by whoever watches."""
+        """The reason not to take a step: a launch that exceeds the month's budget, by any loop."""
         unread = cloud(desk.provider).rented and {"", "defaults"} & self.config.faults.keys()
         if not (self.limit_usd or unread) or not isinstance(step, Launch | Start):
             return None

@@ -31,7 +31,7 @@ BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")  # of machines that are tak
 
 
 class Offers(NamedTuple):
-    """What fits a query, as rows of the catalogue, in the order asked for."""
+    """Offers that fit a query, as rows of the catalogue, in the requested order."""
 
     known: Known
     query: Query
@@ -52,7 +52,7 @@ class Offers(NamedTuple):
 
 
 class PublishedSpot(Value, frozen=True):
-    """What a cloud publishes of spot in a region: averages of a month."""
+    """A cloud's published spot figures for a region: averages of a month."""
 
     instance_type: str
     region: str
@@ -63,7 +63,7 @@ class PublishedSpot(Value, frozen=True):
 
 
 class SpotPrices(Value, frozen=True):
-    """What spot has cost, weighted by time. In US dollars an hour, and seconds since the epoch."""
+    """Past spot prices, weighted by time. In US dollars an hour, and seconds since the epoch."""
 
     instance_types: tuple[str, ...]
     source: str
@@ -162,7 +162,7 @@ class Choosing:
         return Offers(known, query, found.rows, latency, refused, found.unavailable, found.unpriced, now)
 
     def _todays(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The types asked for; a retired one is replaced by what does its work today, and that is said."""
+        """The types asked for; a retired one is replaced by its successors, with a note."""
         from hotdesk.market.shipped import shipped
 
         found: list[str] = []
@@ -175,7 +175,7 @@ class Choosing:
         return tuple(dict.fromkeys(found))
 
     def _known(self, query: Query, now: float, *, refresh: bool, offline: bool) -> Known:
-        """The catalogue; asked anew where it is old, or lacks prices asked for, and asking is polite."""
+        """The catalogue; refreshed if it is old or lacks requested prices, unless that was tried just now."""
         from hotdesk.market import refresh as stock
         from hotdesk.market.query import named_types
 
@@ -353,7 +353,7 @@ class Choosing:
 
     @staticmethod
     def _published(query: SpotQuery, silent: str) -> SpotPrices:
-        """What the cloud's public file says of a type: averages, and how often machines go."""
+        """A type's figures in the cloud's public file: average savings and interruption frequency."""
         from hotdesk.market.shipped import shipped
 
         table = shipped()

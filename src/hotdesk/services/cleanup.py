@@ -1,4 +1,4 @@
-"""What no desk needs any more: found in every cloud, priced, and deleted where nothing can be lost."""
+"""Clean up orphaned resources: find them in every cloud, price them, delete those that hold no work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Unread(Value, frozen=True):
 
 
 class Orphans(Value, frozen=True):
-    """What no desk needs, by one look at every cloud in sight."""
+    """Orphaned resources, from one survey of every reachable cloud."""
 
     things: tuple[Orphan, ...]  # most expensive first, those safe to delete before the others
     unread: tuple[Unread, ...]  # where nobody could look
@@ -91,12 +91,12 @@ class Cleanup:
         return sorted(found, key=lambda r: (r.region, r.kind, r.id)), unread
 
     def _swept(self, provider: str, survey: Survey) -> tuple[list[Leftover], list[str]]:
-        """What no survey shows; and the regions that did not answer."""
+        """Resources that no survey shows; and the regions that did not answer."""
         cloud = self.clouds.provider(provider)
         return cloud.sweep(survey) if isinstance(cloud, Sweeper) else ([], [])
 
     def delete_leftovers(self, found: Sequence[Orphan]) -> dict[str, str]:
-        """Delete what may go; by id, "" or the reason why it is still there.
+        """Delete what is safe to delete; returns, by id, "" or why it still exists.
 
         It is looked again before each cloud's turn: what another command has come to need is left alone.
         """
@@ -112,7 +112,7 @@ class Cleanup:
         return done
 
     def _delete_leftover(self, thing: Orphan) -> str:
-        """Delete what no desk needs, as a row of the journal; "" or why it could not be done."""
+        """Delete an orphaned resource, journaled; returns "" or why it failed."""
         from hotdesk.core.steps import Delete
 
         step = Delete(id=thing.id, why=thing.why, usd_per_month=thing.usd_per_month, kind=thing.kind)

@@ -34,14 +34,14 @@ def question_of(refused: Refused, what: str) -> HotdeskError:
 
 
 def named(refused: Refused, again: str) -> HotdeskError:
-    """A no to what was named: its first sentence is what happened, the others why; `again` is the command."""
+    """The error for a refused request: its first sentence is what happened, the rest why; `again` the fix."""
     what, stop, why = refused.message.partition(". ")
     fix = (refused.fix or "hotdesk offers").replace("hotdesk up ", again, 1)
     return NotAllowed(what + stop.strip(), why or "Nothing was changed.", fix)
 
 
 def still_paid(ask: Ask, desk: Desk, seen: Seen) -> str:
-    """What goes on costing money while its owner is asked, and where the work is; "" where nothing is."""
+    """What keeps costing money while its owner is asked, and where the work is; "" if there is nothing."""
     machine, image = seen.live, seen.newest
     if powered(machine) and machine is not None and machine.usd_per_hour:
         return f"{desk.name}'s machine is on, for ${machine.usd_per_hour:.4g} an hour"
@@ -53,7 +53,7 @@ def still_paid(ask: Ask, desk: Desk, seen: Seen) -> str:
     if disk := next((d for d in seen.disks if d.usd_per_month), None):
         return f"{desk.name}'s disk has all the work, for ${disk.usd_per_month:.2f} a month"
     if image and image.usd_per_month:
-        return f"{desk.name}'s work is whole in its image, for ${image.usd_per_month:.2f} a month"
+        return f"{desk.name}'s work is saved in its image, for ${image.usd_per_month:.2f} a month"
     return ""
 
 

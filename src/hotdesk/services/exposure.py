@@ -119,7 +119,7 @@ class Exposure:
             self.close_behind(desk)
 
     def hide(self, desk: Desk) -> None:
-        """Jupyter through the ssh tunnel only. Harmless where it is so already."""
+        """Revoke public access: Jupyter only through the ssh tunnel. Idempotent."""
         from hotdesk.connect import exposure as public
 
         desk = msgspec.structs.replace(desk, public="")
@@ -197,5 +197,5 @@ class Exposure:
         return made if isinstance(made, Opener) else None
 
     def _pin(self, name: str, certificate: str) -> None:
-        """Kept beside the desk's keys: what `curl --cacert` or a browser may be given."""
+        """Save the certificate beside the desk's keys, for `curl --cacert` or a browser."""
         write_atomically(self.state / "desks" / name / "notebook-certificate.pem", certificate)

@@ -30,7 +30,7 @@ class Completed(Value, frozen=True):
 
 
 class Pulled(Value, frozen=True):
-    """What came from a desk. Names are relative to the folder here."""
+    """Files copied from a desk. Names are relative to the local folder."""
 
     came: tuple[str, ...]
     bytes: int
@@ -50,7 +50,7 @@ def call(access: Access, command: str | Sequence[str]) -> Completed:
 
 
 class Goods(Value, frozen=True):
-    """What is to be copied to a desk, and where to; nothing is copied yet."""
+    """A copy to a desk, planned and not yet done: files and destination."""
 
     sources: tuple[tuple[Path, tuple[str, ...]], ...]  # folders here, and the names below each that go
     to: str  # relative to the desk's home

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Goals:
-    """What desks are wanted to be, by what is asked, what hotdesk.toml says and what can be had."""
+    """Build the desk rows that requests produce, from options, hotdesk.toml and offers."""
 
     def __init__(self, *, store: Store, clock: Clock, clouds: Clouds, config: Config) -> None:
         self.store, self.clock, self.clouds, self.config = store, clock, clouds, config
 
     def only(self, otherwise: str | None = None) -> str:
-        """The name that is meant when none is given: the only desk there is.
+        """The name to use if none is given: that of the only desk.
 
         `otherwise` when there is none. Raises `Usage` where there are several.
         """
@@ -42,7 +42,7 @@ class Goals:
         raise Usage("Which desk?", f"There are several: {', '.join(names[:12])}.", "hotdesk ls")
 
     def steps(self, desk: Desk) -> list[AnyStep]:
-        """The steps from what is seen to what this row wants: what a dry run shows. Nothing is done."""
+        """The steps from what is seen to this row's goal, for a dry run. Nothing is done."""
         from hotdesk.core.lifecycle.plan import plan
 
         seen = self.clouds.survey(desk.provider).of(desk.name)
@@ -164,7 +164,7 @@ class Goals:
         )
 
     def configured(self, name: str, provider: str | None = None) -> Want:
-        """What hotdesk.toml says that a new desk of this name wants."""
+        """The settings in hotdesk.toml for a new desk of this name."""
         settings = self.config.desks.get(name)
         # This computer is in no region, and has one disk and one system: a cloud's must not shut it out.
         here = not cloud(self.provider(name, provider)).rented

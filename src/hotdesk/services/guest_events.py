@@ -1,4 +1,4 @@
-"""What desks report of themselves, and what has happened there while nobody listened."""
+"""Import what the guest agents report into the journal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class GuestEvents:
-    """Listens to desks' agents. `on_row` hears of what goes into the journal."""
+    """Queries desks' agents. `on_row` gets each row added to the journal."""
 
     def __init__(self, *, store: Store, clock: Clock, on_row: Callable[[Row], None]) -> None:
         self.store, self.clock, self.on_row = store, clock, on_row
         self._heard: dict[str, guest_agent.Report] = {}  # what each desk's agent said last
 
     def remarks(self, desk: Desk, gpu: str, reach: Callable[[Desk], Access]) -> tuple[Remark, ...]:
-        """What a desk that runs says of itself.
+        """What a running desk reports about itself.
 
         Nothing from a desk on this computer, which has no agent, or from one that cannot be asked.
         """
@@ -41,12 +41,12 @@ class GuestEvents:
         return tuple(guest_agent.remarks(said, desk.name, gpu)) if said else ()
 
     def hear(self, access: Access) -> None:
-        """Ask a desk's agent. What has happened there since somebody last asked goes into the journal."""
+        """Query a desk's agent and journal the events since the last query."""
         self.listen(access)
         self.write_down(access)
 
     def listen(self, access: Access) -> None:
-        """Ask a desk's agent, and only remember what it says: from any thread, for several desks at once."""
+        """Query a desk's agent and only remember the answer: from any thread, for several desks at once."""
         if access.notebook_here:  # on this computer: it has no agent
             return
         from hotdesk.connect import guest_agent
@@ -55,7 +55,7 @@ class GuestEvents:
             self._heard[access.desk] = said
 
     def write_down(self, access: Access) -> None:
-        """Bring into the journal what was last heard of a desk's past."""
+        """Journal the events that a desk last reported."""
         name = access.desk
         if (said := self._heard.get(name)) is None:
             return

@@ -1,4 +1,4 @@
-"""Long jobs: asked for, listed, listened to, cancelled. What happens to them is decided in `jobs/`."""
+"""Queue, list, follow and cancel long jobs. Their loop is in `jobs/`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class JobRequest(Value, frozen=True):
-    """What shall run at a desk. Lengths are in seconds, money in US dollars."""
+    """A job to run on a desk. Durations are in seconds, money in US dollars."""
 
     command: tuple[str, ...]  # its words; a single one is a shell line
     folder: str  # here: where it is copied from, and where its results go
@@ -44,7 +44,7 @@ class JobRequest(Value, frozen=True):
         return self.command[0] if len(self.command) == 1 else shlex.join(self.command)
 
     def check(self) -> None:
-        """Raises `Usage` for what cannot be, whatever the desk."""
+        """Raises `Usage` for requests that are invalid on any desk."""
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "The job could not have ended by then.", "--deadline HOURS")
         for path in self.pull:
@@ -63,7 +63,7 @@ class JobRequest(Value, frozen=True):
 
 
 class JobView(Value, frozen=True):
-    """A job, and what its desk says of it now."""
+    """A job, and what its desk reports about it now."""
 
     job: Job
     state: str  # waiting | running | interrupted | ended | done | failed | cancelled | lost

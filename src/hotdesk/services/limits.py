@@ -14,7 +14,7 @@ from hotdesk.state.store import Store
 
 
 class Limits(Value, frozen=True):
-    """When a desk's machine shall end itself; None leaves as it is."""
+    """When a desk's machine ends itself; None means unchanged."""
 
     idle_minutes: float | None = None  # 0: never
     lease_hours: float | None = None  # 0: for ever
@@ -66,7 +66,7 @@ class Staying:
         limits.stay(self.reach(desk), seconds)
 
     def keeping(self, desk: Desk, access: Access) -> AbstractContextManager[None]:
-        """Renew a desk's lease while the body runs: a terminal there is open."""
+        """Renew a desk's lease while the body runs, since a terminal is open there."""
         from hotdesk.loop.leases import kept
 
         folder = self.store.folder

@@ -125,7 +125,7 @@ def kept_words(view: View) -> list[str]:
 
 
 def left_words(view: View) -> str:
-    """What became of a desk whose machine was turned off by somebody else, and is not there to be used."""
+    """A note on a desk whose machine was turned off elsewhere and cannot be used."""
     if view.ended_by is EndedBy.GUEST:
         how = f"has ended itself ({view.why})"
     else:

@@ -173,7 +173,7 @@ def open_store() -> Iterator[Store]:
 
 
 def config() -> Config:
-    """What hotdesk.toml says."""
+    """The settings in hotdesk.toml."""
     from hotdesk.config import load
     from hotdesk.system import config_files
 
@@ -181,7 +181,7 @@ def config() -> Config:
 
 
 def _progress(text: str) -> None:
-    """What is being asked for, on a line that moves; "" ends it."""
+    """Show what is being requested on a status line; "" clears it."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
 
@@ -234,7 +234,7 @@ def _footer(
     latency: Mapping[str, float],
     now: float,
 ) -> None:
-    """What was left out and why, what the signs mean, and where the prices come from."""
+    """Print what was left out and why, the meaning of the signs, and the sources of the prices."""
     from hotdesk.market.query import shape, why_unpriced
 
     catalog = known.catalog

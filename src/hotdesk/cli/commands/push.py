@@ -55,7 +55,7 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
 
 
 def _links_alone(sources: tuple[str, ...], goods: files.Goods) -> list[Path]:
-    """The links that were named, and go as links, where what they lead to does not go."""
+    """Named links that are copied as links while their targets are not copied."""
     places = [folder / name for folder, names in goods.sources for name in names]
     sent = {place.resolve() for place in places if not place.is_symlink()}
     sent |= {above for place in sent for above in place.parents}  # a folder goes with what is in it

@@ -185,7 +185,7 @@ def _kept(links: Sequence[str], name: str) -> None:
 
 
 def _show(desks: Hotdesk, name: str, request: JobRequest) -> None:
-    """A dry run: what is done to the desk, and what the job would be."""
+    """Print a dry run: the steps for the desk, and the job."""
     from hotdesk.cli.ui.plans import lines
 
     row = desks.services.goals.wanted(name, Goal.RUNNING)
@@ -237,7 +237,7 @@ def goes_on(desks: Hotdesk, job: Job) -> None:
 
 
 def rests(desks: Hotdesk, job: Job) -> str:
-    """What became of the desk after its job, and what to do next."""
+    """The state of the desk after its job, and what to do next."""
     name, desk = job.desk, desks.services.store.find(job.desk)
     if desk is None or desk.goal is Goal.GONE:
         return f"{name} is gone."

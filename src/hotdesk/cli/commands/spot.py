@@ -164,7 +164,7 @@ def command(
 
 
 def _published(spot: SpotPrices, as_json: bool) -> None:
-    """What the cloud's public file says of a type: no history, but averages and how often machines go."""
+    """A type's figures in the cloud's public file: no history, but averages and interruption frequency."""
     if as_json:
         render.json(
             {
@@ -296,7 +296,7 @@ def _mean(zone: ZonePrices) -> float:
 
 
 def _title(zones: list[ZonePrices]) -> str:
-    """What the picture shows: where each type was cheapest, and at what price."""
+    """A caption for the plot: where each type was cheapest, and at what price."""
     best: dict[str, ZonePrices] = {}
     for zone in _drawn(zones):
         best.setdefault(zone.instance_type, zone)

@@ -217,7 +217,7 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
 
 
 def _lost_table(lost: tuple[Lost, ...], most: int) -> str:
-    """The best of the beaten first; then, one line a reason, what could not be planned at all."""
+    """Rejected plans, best first; then, one line per reason, offers that could not be planned."""
     beaten = [row for row in lost if row.best is not None]
     rows = [
         [

@@ -10,7 +10,7 @@ from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, Retype, Wait
 
 
 def lines(desk: Desk, steps: Sequence[AnyStep]) -> Iterator[str]:
-    """One line a step; below a launch, what else would have done."""
+    """One line per step; below a launch, the next best offers."""
     if not steps:
         yield f"{desk.name} is {desk.goal} already: nothing to do."
         return
