@@ -1,13 +1,13 @@
-"""The user data of a rented machine: what cloud-init does at its first boot, and at a resumed desk's.
+"""Render the user data of a rented machine, for cloud-init at its first boot.
 
-Two documents. The first sets a bare image up: what a person needs at the prompt, JupyterLab as a service,
-the agent. The second is for a machine from a desk's own image, where all of that is there already and
-a new instance id would make cloud-init do everything again: it keeps the host keys and checks. It brings
-hotdesk's own programs, for the image may be older than this hotdesk, and nothing that a person may change.
+There are two documents. The first sets up a bare image: command-line tools, JupyterLab as a service, the
+agent. The second is for a machine from a desk's own image, which has all of that; as a new instance id makes
+cloud-init run everything again, it only keeps the host keys, runs checks, and installs hotdesk's own programs
+(the image may be older than this hotdesk), but nothing that the user may have changed.
 
-No secret is in either: every process on the machine can read its user data, and so can everybody who may
-describe instances. Both are the same bytes for the same desk, or a repeated order would be another one.
-Both are sent as gzip, which cloud-init unpacks (cloud-init documentation, "User data formats").
+Neither contains a secret: every process on the machine can read its user data, and so can everybody who may
+describe instances. Both are the same bytes for the same desk, or a repeated order would differ. Both are sent
+as gzip, which cloud-init unpacks (cloud-init documentation, "User data formats").
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from hotdesk.guest import jupyter
 #: EC2's limit on user data, before base64 (EC2 user guide, "Run commands at launch").
 LIMIT_BYTES = 16384
 
-#: What must be there at the prompt: command -> package, where the names differ.
+#: Command-line tools to install: command -> package.
 TOOLS = {"tmux": "tmux", "htop": "htop", "screen": "screen", "git": "git", "rsync": "rsync"}
 
-#: cloud-init shows the host keys on the console once, at a machine's first boot. At each later one they are
-#: shown again, so that a computer that was not there can know the desk; not before, when they may yet change.
+#: cloud-init prints the host keys on the console at a machine's first boot only. Print them again at later
+#: boots, for computers that have not seen them; not at the first boot, when they may still change.
 _SHOW_KEYS = (
     "[ ! -e /var/lib/cloud/instance/sem/config_keys_to_console ] || {\n"
     "echo -----BEGIN SSH HOST KEY KEYS-----\ncat /etc/ssh/ssh_host_*_key.pub\n"
@@ -37,12 +37,12 @@ _SHOW_KEYS = (
 
 
 def render(*, password_hash: str, resumed: bool) -> bytes:
-    """The document, as gzip. Raises `ValueError` when it would not fit into EC2's 16 KiB."""
+    """The document, as gzip. Raises `ValueError` if it exceeds EC2's 16 KiB."""
     document: dict[str, object] = {
         "ssh_pwauth": False,
         "disable_root": True,
-        # A desk's own image carries the desk's host keys, by which it is known. A stranger's image may carry
-        # keys that others know too, so a first boot makes new ones.
+        # A desk's own image holds the desk's pinned host keys. A base image may hold keys that others know
+        # too, so a first boot generates new ones.
         "ssh_deletekeys": not resumed,
         "ssh_genkeytypes": ["ed25519"],
         "package_update": False,
@@ -51,7 +51,7 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
     document["write_files"] = _programs() + ([] if resumed else _files(password_hash))
     document["bootcmd"] = [["sh", "-c", _SHOW_KEYS]]
     document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]]
-    # JSON is YAML, and leaves nothing to a quoting rule.
+    # JSON is YAML, without YAML's quoting rules.
     packed = gzip.compress(
         f"#cloud-config\n{json.dumps(document, separators=(',', ':'))}\n".encode(), 9, mtime=0
     )
@@ -62,7 +62,7 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
 
 def _programs() -> list[dict[str, str]]:
     units = {"agent": AGENT_UNIT, "idle": IDLE_UNIT, "warm": WARM_UNIT, "driver": DRIVER_UNIT}
-    return [  # the order in which they are packed best: what resembles what stood shortly before is short
+    return [  # in the order that compresses best: similar texts are adjacent
         *(_file(f"/opt/hotdesk/{name}.py", source(name), "0755") for name in ("idle", "driver", "agent")),
         _file("/opt/hotdesk/setup.sh", re.sub(r"(?m)^ +", "", _bare(setup_script())), "0755"),
         *(_file(f"/etc/systemd/system/hotdesk-{n}.service", unit, "0644") for n, unit in units.items()),
@@ -73,7 +73,7 @@ def _files(password_hash: str) -> list[dict[str, str]]:
     return [
         _file("/opt/hotdesk/jupyter.py", _bare(jupyter.config(password_hash)), "0644"),
         _file("/etc/systemd/system/hotdesk-jupyter.service", jupyter.unit(), "0644"),
-        # From now on this image is the desk's: every later boot keeps the keys, whatever its user data says.
+        # From now on the disk is the desk's: later boots keep the host keys, whatever their user data says.
         _file(
             "/etc/cloud/cloud.cfg.d/99-hotdesk.cfg",
             "ssh_deletekeys: false\npreserve_hostname: true\n",
@@ -83,7 +83,7 @@ def _files(password_hash: str) -> list[dict[str, str]]:
 
 
 def _bare(text: str) -> str:
-    """A text without the lines that are comments."""
+    """The text without comment lines."""
     return re.sub(r"(?m)^ *#(?!!).*\n", "", text)
 
 
@@ -93,17 +93,14 @@ def _file(path: str, text: str, permissions: str) -> dict[str, str]:
 
 @cache
 def source(name: str) -> str:
-    """A program for the machine, one file without dependencies; without comments, to be short.
-
-    What it imports from a module beside it becomes a part of it.
-    """
+    """A program for the machine as one file: sibling imports inlined, comments removed to save space."""
     return _lean(Path(__file__).with_name(f"{name}.py").read_text("utf-8"))
 
 
 def _lean(source: str) -> str:
-    """The same program without comments, docstrings and types; of the file's own docstring its usage is left.
+    """The program without comments, docstrings and types, except usage lines of the module docstring.
 
-    One space is enough of an indent: what is written line by line has no string of several lines.
+    Indents shrink to one space, which is safe because unparsed code has no multi-line strings.
     """
     tree = ast.parse(source)
     if said := ast.get_docstring(tree):
@@ -115,7 +112,7 @@ def _lean(source: str) -> str:
 
 
 def _only_types(node: ast.stmt) -> bool:
-    """Whether it imports what only types need."""
+    """Whether it is an import for type annotations only."""
     return isinstance(node, ast.ImportFrom) and node.module in {"__future__", "typing"}
 
 
@@ -222,11 +219,10 @@ case :$PATH in :@/bin:*);; *) export PATH=${e:+$e/bin:}@/bin:$PATH;; esac
 
 
 def setup_script() -> str:
-    """Brings a machine into shape; may run any number of times. Fetches only what is missing.
+    """The shell script that sets a machine up. Idempotent; downloads only what is missing.
 
-    Below /var/lib/hotdesk stands, for whoever logs in while or after it runs: `doing`, the step it is at;
-    `failed`, what it could not do and a desk needs; `lacking`, what it could not do and a desk can go
-    without.
+    It reports below /var/lib/hotdesk: `doing`, the current step; `failed`, what failed and a desk requires;
+    `lacking`, what failed and a desk can do without.
     """
     checks = " ".join(f"{command}:{package}" for command, package in TOOLS.items())
     return f"""\

@@ -1,9 +1,8 @@
-"""What would end with a desk's machine: asked at the desk before a person, or a job's end, ends it.
+"""List what would be lost with a desk's machine, before a person, or the end of a job, ends it.
 
-Runs there (`python3 - MARK RUNTIME`), as root where that is possible, with the standard library only. It goes
-by the same definition as the watch that ends idle desks, and says besides what that watch has no use for:
-programs that have computed for long and rest just now, changes that are not saved, and what is open and does
-nothing.
+Runs at the desk (`python3 - MARK RUNTIME`), as root if possible, with the standard library only. It uses the
+same definition of work as the watch that ends idle desks, and adds what that watch does not need: programs
+that have computed for long and are paused now, unsaved changes, and open programs that do nothing.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from typing import Any
 
 from hotdesk.guest.working import _SHOWING, TYPES, Process, Work, _names, _time
 
-SECONDS = 2.0  # over which it looks
-LONG_SECONDS, LONG_SHARE = 30.0, 0.2  # of processor time, and of its life: a program that computes for long
-OPENED_SECONDS = 20.0  # in which a notebook that is opened makes its kernel speak
-SAVED_SECONDS = 3.0  # what ran so shortly before a save may be in it
+SECONDS = 2.0  # between the two samples
+LONG_SECONDS, LONG_SHARE = 30.0, 0.2  # processor time, and its share of the lifetime, of a long computation
+OPENED_SECONDS = 20.0  # for which opening a notebook may show as activity of its kernel
+SAVED_SECONDS = 3.0  # code that ran this shortly before a save may be in it
 _EDITORS = _names("vi vim nvim view vimdiff nano emacs hx micro")
-#: What is there wherever somebody logs in.
+#: Programs that are present in every login session.
 _USUAL = _names(
     "sh bash rbash dash zsh fish ksh tcsh csh xonsh nu elvish tmux screen zellij ssh sshd sshd-session login",
     "su sudo systemd (sd-pam) dbus-daemon dbus-broker ssh-agent gpg-agent sftp-server cron agetty script",
     "node",
 )
-_VIM_DIRTY = 1007  # where a swap file says whether it holds changes that are not in the file (vim: memline.c)
+_VIM_DIRTY = 1007  # offset of a swap file's flag for unsaved changes (vim: memline.c)
 
 
 class Ending(Work):
-    """One look over two seconds, at what works and at what is open."""
+    """Samples work and open programs over `SECONDS`."""
 
     def __init__(self, homes: list[str], **more: Any) -> None:
         super().__init__(homes, **more)
@@ -57,13 +56,13 @@ class Ending(Work):
     # ---- processes -------------------------------------------------------------------------------------
 
     def _below_prompts(self) -> set[int]:
-        """Processes of Jupyter's kernels and of prompts: whether those work is known already."""
+        """Processes below Jupyter kernels and prompts, whose work is known by other means."""
         kernels = {p.pid for p in self.there.values() if self._kernel_of(p)}
         parents = {p.pid: p.parent for p in self.there.values()}
         return {pid for pid in parents if any(one in kernels | self.prompts for one in _line(pid, parents))}
 
     def _kernel_of(self, p: Process) -> str:
-        """The id of the kernel that a process is; "" for none."""
+        """The kernel id of a process; "" if it is no kernel."""
         with contextlib.suppress(OSError):
             for word in self._words(p.pid):
                 name = os.path.basename(word)
@@ -76,7 +75,7 @@ class Ending(Work):
         return max(0.0, up - int(key[1]) / float(os.sysconf("SC_CLK_TCK")))
 
     def _long(self, below: set[int]) -> list[str]:
-        """Programs that have computed for long, or hold a GPU's memory, and may only wait for a moment."""
+        """Programs that have computed for long, or hold GPU memory, and may only be paused."""
         found = []
         holds = self._on_gpu()
         for key, p in self.there.items():
@@ -98,7 +97,7 @@ class Ending(Work):
         return {}
 
     def _in_vim(self) -> list[str]:
-        """Files with changes that are not saved, as an editor of vim's kind has them in its swap file."""
+        """Files with unsaved changes in vim or a similar editor, by its swap file."""
         found = []
         for p in (
             p for p in self.there.values() if p.comm.partition(".")[0] in {"vi", "vim", "nvim", "view"}
@@ -115,7 +114,7 @@ class Ending(Work):
         return found
 
     def _open(self, below: set[int]) -> list[str]:
-        """Programs that wait for keys or for something else, and kernels that wait for a cell."""
+        """Idle programs, and kernels that wait for a cell."""
         found = []
         for key, p in sorted(self.there.items()):
             if p.state == "Z" or self._kernel_of(p) or p.comm in (_USUAL | _SHOWING) - _EDITORS:
@@ -130,10 +129,10 @@ class Ending(Work):
     # ---- Jupyter ---------------------------------------------------------------------------------------
 
     def _servers(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        """The kernels, each with its notebook; what has run in one and was not saved since; who is silent.
+        """The kernels with their notebooks; also collects unsaved notebooks and servers that do not answer.
 
-        Jupyter's REST interface does not know what a browser has not sent yet: all it tells is when a kernel
-        was last active, and when a file was last written.
+        Jupyter's REST interface does not know unsaved changes in a browser: it only tells when a kernel was
+        last active, and when a file was last written.
         """
         found, self.kernels, self.unsaved, self.silent = [], [], [], []
         for path, server in self._written_down():
@@ -160,7 +159,7 @@ class Ending(Work):
             time.time() - self._age(k) for k, p in self.there.items() if self._kernel_of(p) == kernel["id"]
         ]
         if not began or ran < began[0] + OPENED_SECONDS:
-            return  # opened, and nothing else
+            return  # it was opened only
         name = urllib.parse.quote(kernel["notebook"])
         file = self._ask(server, f"api/contents/{name}?content=0") or {}
         if file.get("type") == "notebook" and ran > _time(file.get("last_modified", "")) + SAVED_SECONDS:
@@ -168,7 +167,7 @@ class Ending(Work):
 
 
 def _line(pid: int, parents: dict[int, int]) -> list[int]:
-    """A process and those above it."""
+    """A process and its ancestors."""
     line = [pid]
     while parents.get(line[-1], 0) not in {0, *line}:
         line.append(parents[line[-1]])

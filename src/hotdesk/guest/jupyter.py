@@ -1,4 +1,4 @@
-"""JupyterLab on a rented machine: its configuration and its service."""
+"""JupyterLab's configuration and systemd unit on a rented machine."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 
 PORT = 8888
 CONFIG = "/opt/hotdesk/jupyter.py"
-#: Waits until this boot's cloud-init has finished, or is switched off. It writes the result at its end.
+#: Shell line that waits until this boot's cloud-init has finished (result.json) or is disabled.
 SET_UP = (
     "while [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && "
     "[ ! -e /run/cloud-init/disabled ]; do sleep 0.3; done"
 )
 
 
-#: The owner's own settings: `jupyter lab --config=…` reads their jupyter_config and jupyter_lab_config, but
-#: no jupyter_server_config beside it (jupyter_core 5.9.1, JupyterApp.load_config_file).
+#: Loads the owner's settings: `jupyter lab --config=…` reads their jupyter_config and jupyter_lab_config, but
+#: not their jupyter_server_config (jupyter_core 5.9.1, JupyterApp.load_config_file).
 _THEIRS = """\
 import secrets, sys
 from jupyter_core.paths import jupyter_config_path
@@ -29,9 +29,9 @@ for n in {names!r}:
             except Exception as error:
                 print("hotdesk: left out:", d, n + e, repr(error), file=sys.stderr)
 """
-#: Where Jupyter answers, and to whom, whatever they say: of what both this and a jupyter_lab_config name,
-#: this counts (jupyter_server 2.21.1, ExtensionApp). The token is for the watch over idleness and for
-#: tunnels; its file is private. The cookie's name would otherwise hold the port, and logins end with it.
+#: Settings of address and authentication that override the owner's: they also win over a jupyter_lab_config
+#: (jupyter_server 2.21.1, ExtensionApp). The token is for the idle watch and for tunnels; its file is
+#: private. The default cookie name contains the port, so a change of port would end logins.
 _PINNED = """\
 c.ServerApp.ip = "127.0.0.1"
 c.ServerApp.port = {port}
@@ -55,24 +55,24 @@ c.PasswordIdentityProvider.allow_password_change = False
 
 
 def theirs(*names: str) -> str:
-    """Lines that take in the owner's settings of these names, to stand after `c = get_config()`."""
+    """Lines that load the owner's settings of these names, to follow `c = get_config()`."""
     return _THEIRS.format(names=names)
 
 
 def pinned(port: int, hashed: str) -> str:
-    """Lines that hold against the owner's settings, to stand after `theirs`.
+    """Lines that override the owner's settings, to follow `theirs`.
 
-    The login cookie is named after the desk's password: it is one desk's own, and outlives a change of port.
+    The login cookie is named after the desk's password: unique to the desk, and unaffected by its port.
     """
     cookie = f"hotdesk-{hashlib.sha256(hashed.encode()).hexdigest()[:12]}"
     return _PINNED.format(port=port, hashed=hashed, cookie=cookie)
 
 
 def config(password_hash: str) -> str:
-    """jupyter_server's configuration: on the machine's own loopback, behind a password kept as a hash.
+    """jupyter_server's configuration: listens on the loopback only, with a hashed password.
 
-    The hash is argon2 over a random password, so the file may be read by everybody on the machine.
-    Raises `ValueError` for anything that is not such a hash: a password must never be written here.
+    The hash is argon2 of a random password, so the file may be readable for everybody on the machine. Raises
+    `ValueError` for anything but such a hash: a password must never be written here.
     """
     if not password_hash.startswith("argon2:$argon2id$"):
         raise ValueError("the notebook's password must be given as an argon2 hash")
@@ -87,12 +87,12 @@ c.ServerApp.allow_remote_access = True  # the tunnel's far end calls it by anoth
 def unit(user: str = "@USER@", home: str = "@HOME@") -> str:
     """The systemd unit. It waits for cloud-init, so that Jupyter answers only on a finished machine.
 
-    The wait is part of the service and not of its start: cloud-init's last stage waits for multi-user.target,
-    which waits until everything it wants has been started, so a start that waits would be a circle.
-    It listens on loopback only, so it waits for no network. Settings of the owner's that end it are tried
+    The wait is part of the service, not of its start: cloud-init's last stage waits for multi-user.target,
+    which waits for the start of all units it wants, so a waiting start would be a deadlock. It listens on the
+    loopback only, so it does not wait for the network. If the owner's settings make it fail, it is started
     five times (systemd's default StartLimitBurst), not for ever. `@USER@`, `@HOME@` and `@ENV@` are filled in
-    on the machine, which knows its first user and where its torch is. Kernels and front-end extensions of
-    that environment come before Jupyter's own.
+    on the machine, which knows its first user and the environment with torch. Kernels and front-end
+    extensions of that environment come before Jupyter's own.
     """
     return f"""\
 [Unit]

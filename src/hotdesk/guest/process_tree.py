@@ -1,10 +1,10 @@
-"""The processes of a job: all that descend from it, in whatever session, under whatever name.
+"""Find and end the processes of a job: all its descendants, in any session, under any name.
 
 A launcher such as torchrun starts each rank in a session of its own with closed descriptors; a program may
-rename itself over its environment (setproctitle). So a job's processes are known by descent: its runner
-adopts what loses its parent (prctl(2), PR_SET_CHILD_SUBREAPER), and writes down whom it has seen. Where the
-runner was killed, and on macOS, which has no such adoption, what was written down and a mark in the
-environment tell.
+overwrite its environment with its title (setproctitle). So a job's processes are identified by descent: its
+runner adopts orphans (prctl(2), PR_SET_CHILD_SUBREAPER), and records the processes it has seen. After the
+runner was killed, and on macOS, which has no such adoption, that record and a mark in the environment are
+used.
 
 The standard library only, for Python 3.8 and later: it runs at desks.
 """
@@ -26,10 +26,10 @@ MARK = "HOTDESK_JOB"
 LAUNCHER_SECONDS = 30.0  # torchrun's --shutdown-timeout: from its SIGTERM to its ranks to its SIGKILL
 LINUX = sys.platform == "linux"
 NULL = subprocess.DEVNULL
-_SHELLS = {"bash", "sh", "dash", "zsh", "ksh", "fish"}  # they would go on with their next line
-_PASS_ON = {"uv"}  # `uv run` catches every signal and hands it to its child, which may die of it
+_SHELLS = {"bash", "sh", "dash", "zsh", "ksh", "fish"}  # they would continue with their next line
+_PASS_ON = {"uv"}  # `uv run` catches every signal and passes it to its child, which it may kill
 
-#: `start` tells a process from a later one of its number; `state` is a letter of ps(1).
+#: `start` distinguishes a process from a later one with the same id; `state` is a letter of ps(1).
 Process = collections.namedtuple("Process", "pid parent state start name")
 
 
@@ -38,19 +38,19 @@ class ProcessTree:
 
     def __init__(self, id_: str) -> None:
         self.id = id_
-        self.first = 0  # the process that the runner has started: its owner waits for it
-        self.asked: set[tuple[int, str]] = set()  # who has heard SIGTERM
+        self.first = 0  # the process that the runner started
+        self.asked: set[tuple[int, str]] = set()  # processes that got SIGTERM
         told = read(path(id_, "processes.json"))
         seen = told.get("seen", ()) if told.get("boot") == boot() else ()
         self.known = {(pid, start) for pid, start in seen}
 
     def look(self, everywhere: bool = False) -> dict[int, Process]:
-        """The job's living processes. `everywhere`: those as well that never were below this runner."""
+        """The job's living processes. `everywhere`: also those that never descended from this runner."""
         table, mine = processes(), os.getpid()
         for p in table.values():
             if p.parent == mine and p.state == "Z" and p.pid != self.first:
                 with contextlib.suppress(OSError):
-                    os.waitpid(p.pid, os.WNOHANG)  # one that was adopted
+                    os.waitpid(p.pid, os.WNOHANG)  # an adopted one
         found = {p.pid for p in table.values() if p.parent == mine or (p.pid, p.start) in self.known}
         if everywhere or not LINUX:
             found |= marked(f"{MARK}={self.id}", table)
@@ -77,21 +77,21 @@ class ProcessTree:
             os.replace(file + ".new", file)
 
     def topmost(self, members: dict[int, Process], number: int) -> list[Process]:
-        """The processes that catch this signal and are not below one that does: others would die of it."""
+        """The topmost processes that catch this signal; it would kill the others."""
         catch = {p.pid for p in members.values() if p.name not in _PASS_ON and catches(p.pid, number)}
         return [members[pid] for pid in sorted(catch) if not catch & set(_line(pid, members)[1:])]
 
     def ask(self, number: int) -> list[Process]:
-        """Send a signal to those who wait for it, and to nobody else; whom."""
+        """Send a signal to the topmost processes that catch it; return them."""
         asked = self.topmost(self.look(), number)
         _send((p.pid for p in asked), number)
         return asked
 
     def end(self, members: dict[int, Process]) -> None:
-        """Send SIGTERM, once to each: first to those who have something to do then, at last to everybody.
+        """Send SIGTERM once to each process: first to those that catch it, at last to all.
 
-        While these save, their own children, a `tee` that they speak to and a launcher that waits for them
-        live on; a shell above them does not, for it would go on with the next line of its script.
+        While those save, their children, a `tee` that they write to and a launcher that waits for them live
+        on; a shell above them does not, because it would continue with the next line of its script.
         """
         first = self.topmost(members, signal.SIGTERM)
         above = {pid for p in first for pid in _line(p.pid, members)[1:]}
@@ -100,14 +100,14 @@ class ProcessTree:
             if (p.pid, p.start) not in self.asked:
                 self.asked.add((p.pid, p.start))
                 _send([p.pid], signal.SIGTERM)
-                _send([p.pid], signal.SIGCONT)  # what is stopped must wake to hear anything
+                _send([p.pid], signal.SIGCONT)  # a stopped process must continue to handle a signal
 
     def kill(self, members: dict[int, Process]) -> None:
         _send(members, signal.SIGKILL)
 
 
 def adopt() -> None:
-    """Become the parent of every descendant that loses its own (Linux)."""
+    """Become the parent of orphaned descendants (Linux)."""
     with contextlib.suppress(ImportError, OSError, AttributeError):
         import ctypes
 
@@ -115,7 +115,7 @@ def adopt() -> None:
 
 
 def launcher_seconds(members: dict[int, Process]) -> float:
-    """How long a launcher among them gives its ranks to end; 0 where there is none."""
+    """Seconds that a launcher among them gives its ranks to end; 0 without one."""
     longest = 0.0
     for pid in members:
         words = words_of(pid)
@@ -137,13 +137,13 @@ def launcher_seconds(members: dict[int, Process]) -> float:
 
 
 def called(members: Iterable[int], most: int = 3) -> str:
-    """Processes as their owner would call them."""
+    """The names of processes, for a message."""
     told = [f"{' '.join(words_of(pid))[:60].strip() or 'a process'} ({pid})" for pid in sorted(members)]
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if told[most:] else "")
 
 
 def _line(pid: int, table: dict[int, Process]) -> list[int]:
-    """A process and those above it."""
+    """A process and its ancestors."""
     line = [pid]
     while line[-1] in table and table[line[-1]].parent in table and table[line[-1]].parent not in line:
         line.append(table[line[-1]].parent)
@@ -156,17 +156,17 @@ def _send(pids: Iterable[int], number: int) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
-        except PermissionError:  # a job that has called sudo
+        except PermissionError:  # a process of the job that runs under sudo
             sudo = ["sudo", "-n", "kill", f"-{int(number)}", str(pid)]
             with contextlib.suppress(OSError):
                 subprocess.run(sudo, stdin=NULL, stdout=NULL, stderr=NULL, check=False)
 
 
-# ---- what the system says ------------------------------------------------------------------------------
+# ---- the process table ---------------------------------------------------------------------------------
 
 
 def processes() -> dict[int, Process]:
-    """Every process of this machine."""
+    """All processes of this machine, by id."""
     found = {}
     if not LINUX:
         for line in _ps("-A", "-o", "pid=,ppid=,state=,lstart=,comm="):
@@ -185,7 +185,7 @@ def processes() -> dict[int, Process]:
 
 
 def marked(mark: str, table: dict[int, Process]) -> set[int]:
-    """Processes with this in the environment that they were started with, as far as that can be read."""
+    """Processes with this mark in their initial environment, as far as that is readable."""
     if not LINUX:
         return {int(line.split()[0]) for line in _ps("-AEww", "-o", "pid=,command=") if mark in line.split()}
     found = set()

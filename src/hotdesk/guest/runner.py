@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The runner at a desk: one job, begun once, whose whole state lies on the desk's disk.
+"""The job runner at a desk; all state of its jobs is on the desk's disk.
 
 runner.py begin < ORDER      begin one attempt of a job; the same order again begins nothing
 runner.py look               every job that this disk knows, as JSON
@@ -9,11 +9,11 @@ runner.py notice             tell every running job to write a checkpoint now
 runner.py have FOLDER WORD   exit 0 when that program can be run there
 runner.py work ID            (inside) run the attempt that was begun
 
-A job lives in ~/.hotdesk/jobs/ID: `order.json`, `log`, `status.json` (written whole or not at all) and
-`run.lock`, which the attempt's runner holds until none of its processes is left. A status that says
-"running" without that lock is an interruption; what a runner that was killed has left (`processes.json`) is
-ended before the next attempt begins. The standard library only: it runs wherever Python 3.8 does, from a
-zip file with what it imports (connect/job_runner.py packs it).
+A job's files are in ~/.hotdesk/jobs/ID: `order.json`, `log`, `status.json` (replaced atomically) and
+`run.lock`, which the attempt's runner holds until all its processes have ended. A status of "running"
+without that lock means an interruption; processes that a killed runner left (`processes.json`) are ended
+before the next attempt begins. It uses only the standard library of Python 3.8, and runs from a zip file with
+its imports (packed by connect/job_runner.py).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read
 from hotdesk.guest.process_tree import ProcessTree
 
 NULL = subprocess.DEVNULL
-START_SECONDS = 20.0  # until a worker that was started holds its lock
+START_SECONDS = 20.0  # for a started worker to acquire its lock
 
 
 # ---- beginning ---------------------------------------------------------------------------------------
 
 
 def begin() -> int:
-    """Begin the attempt that the order names, unless it was begun before or the job is over."""
+    """Begin the attempt in the order, unless it was begun before or the job is over."""
     order = json.load(sys.stdin)
     id_ = order["id"]
     os.makedirs(path(id_), mode=0o700, exist_ok=True)
@@ -65,7 +65,7 @@ def begin() -> int:
 
 
 def start_worker(id_: str) -> None:
-    """In tmux where there is tmux, so that somebody can attach; else in a session of its own."""
+    """Start the worker in tmux if there is one, so that the user can attach; else in its own session."""
     argv = [sys.executable, os.path.abspath(sys.argv[0]), "work", id_]
     if shutil.which("tmux"):
         tmux = ["tmux", "new-session", "-d", "-s", "job-" + id_, "-x", "200", "-y", "50", "--", *argv]
@@ -87,7 +87,7 @@ def look() -> int:
         if status.get("phase") != "ended":
             status["cancelled"] = os.path.exists(path(id_, "cancel"))
         status["alive"] = locked(path(id_, "run.lock")) or locked(path(id_, "begin.lock"))
-        if not status["alive"]:  # it may have ended between the two looks
+        if not status["alive"]:  # it may have ended between the two reads
             status.update(read(path(id_, "status.json")))
         if status.get("asked_at") and status.get("asked_place") == place():
             status["asked_seconds"] = max(0.0, time.time() - status["asked_at"])
@@ -104,16 +104,16 @@ def look() -> int:
 
 
 def stream(id_: str, offset: int, follow: bool) -> int:
-    """The log from a byte on, to standard output."""
+    """Write the log from byte `offset` on to standard output."""
     while not os.path.exists(path(id_, "log")):
         if not follow or over(id_):
             return 0
         time.sleep(0.1)
     with open(path(id_, "log"), "rb", buffering=0) as log:
         size = os.fstat(log.fileno()).st_size
-        log.seek(min(offset, size))  # an older state of the disk has an older log
+        log.seek(min(offset, size))  # a restored disk may have an older log
         while True:
-            ended = not follow or over(id_)  # asked before reading: nothing is said after the end
+            ended = not follow or over(id_)  # checked before reading, so that no output is missed
             while chunk := log.read(65536):
                 os.write(1, chunk)
             if ended:
@@ -128,7 +128,7 @@ def over(id_: str) -> bool:
 
 
 def cancel(id_: str) -> int:
-    """End a job for good; one that was never begun is over as well."""
+    """Cancel a job, even one that was never begun."""
     os.makedirs(path(id_), mode=0o700, exist_ok=True)
     with open(path(id_, "cancel"), "wb"):
         pass
@@ -138,7 +138,7 @@ def cancel(id_: str) -> int:
         if status.get("phase") == "ended" or locked(path(id_, "run.lock")):
             return 0
         if ProcessTree(id_).look(everywhere=True):
-            start_worker(id_)  # it ends what a runner that was killed has left
+            start_worker(id_)  # to end processes that a killed runner left
         else:
             status.update(phase="ended", cancelled=True, exit_status=143, ended_at=time.time())
             write(path(id_, "status.json"), status)
@@ -165,7 +165,7 @@ def have(folder: str, word: str, before: str = "") -> int:
 def main(words: list[str]) -> int:
     verb, given = (words[0] if words else ""), words[1:]
     if verb == "log":
-        with contextlib.suppress(BrokenPipeError):  # whoever listened has gone
+        with contextlib.suppress(BrokenPipeError):  # the reader has gone
             return stream(given[0], int(given[1]), "-f" in given[2:])
         return 0
     verbs: dict[str, Callable[..., int]] = {

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Jupyter on a machine's outward address, with TLS: one file, the standard library only, run as root.
+"""Serve Jupyter on a machine's outward address with TLS: one file, standard library only, run as root.
 
 public.py on NAME PORT    a certificate (kept once made), a service that listens; prints both as JSON
 public.py off             no service any more; the certificate stays
 public.py serve PORT      (inside) TLS on the outward address, handed on to the same port of the loopback
 
-Jupyter itself listens on the loopback as before, without TLS, for the ssh tunnel. Its password is asked on
-both ways. The service keeps its private key to itself and runs as nobody.
+Jupyter itself still listens on the loopback without TLS, for the ssh tunnel. Its password is required on both
+ways. The service drops root after reading its private key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import time
 
 FOLDER = "/opt/hotdesk/tls"
 UNIT = "/etc/systemd/system/hotdesk-public.service"
-DAYS = 800  # what browsers accept at most is 825
+DAYS = 800  # browsers accept at most 825
 CONNECTIONS = 256
 HANDSHAKE_SECONDS = 10.0
 
@@ -48,14 +48,14 @@ WantedBy=multi-user.target
 
 
 def outward() -> str:
-    """The address of this machine on its way out. A datagram socket is aimed, and nothing is sent."""
+    """This machine's address towards the internet; connects a UDP socket, which sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # an address that belongs to nobody (RFC 5737)
+        probe.connect(("192.0.2.1", 9))  # an address reserved for documentation (RFC 5737)
         return str(probe.getsockname()[0])
 
 
 def certificate(name: str, folder: str = FOLDER) -> str:
-    """The certificate's text; a new one where there is none, or the old one has no month left."""
+    """The certificate as PEM; created if there is none, or if it expires within a month."""
     key, public = f"{folder}/key.pem", f"{folder}/certificate.pem"
     os.makedirs(folder, mode=0o700, exist_ok=True)
     lasts = ["openssl", "x509", "-in", public, "-noout", "-checkend", str(30 * 86400)]
@@ -84,7 +84,7 @@ def fingerprint(pem: str) -> str:
 
 
 async def serve(address: str, port: int, behind: tuple[str, int], folder: str = FOLDER) -> None:
-    """Until ended: TLS here, handed on to what listens behind."""
+    """Serve TLS until ended, forwarding to the port behind."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(f"{folder}/certificate.pem", f"{folder}/key.pem")
@@ -94,7 +94,7 @@ async def serve(address: str, port: int, behind: tuple[str, int], folder: str = 
         async with room:
             try:
                 inner = await asyncio.open_connection(*behind)
-            except OSError:  # it is being started
+            except OSError:  # it is starting
                 writer.close()
                 return
             ways = [asyncio.create_task(_hand_on(*way)) for way in ((reader, inner[1]), (inner[0], writer))]
@@ -123,7 +123,7 @@ async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def wait_for_it(address: str, port: int, seconds: float = 10.0) -> None:
-    """Return when something listens there. Raises OSError when nothing does so in time."""
+    """Wait until something listens there. Raises OSError after `seconds`."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -136,7 +136,7 @@ def wait_for_it(address: str, port: int, seconds: float = 10.0) -> None:
 
 
 def _become_nobody() -> None:
-    """The key is read and the port is had: nothing else needs root."""
+    """Drop root, which is only needed to read the key and to bind the port."""
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.setgroups([])

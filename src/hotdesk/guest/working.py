@@ -1,16 +1,17 @@
-"""What works at a desk: one definition, for whoever would end its machine. The standard library only.
+"""Detect work at a desk: one definition, for everything that may end its machine. Standard library only.
 
 Work is what the processes of the desk use (processor and GPU time, what they write, read and transfer), jobs
-of hotdesk, programs in the foreground of a terminal, executing Jupyter kernels, and keys typed; never a
-browser.
+of hotdesk, programs in the foreground of a terminal, executing Jupyter kernels, and keys typed; never an open
+browser tab.
 
-A program that reads keys is a prompt, whatever its name, and works only by what it uses. The terminal tells:
-its foreground has left line mode or echo, as an editor, a pager and every readline do until they run
-something (termios(3)), or is in a read of the terminal (/proc/PID/syscall, proc(5)).
+A program that reads keys is a prompt, whatever its name, and counts as work only by its resource use. It is
+recognized by its terminal: the foreground has left line mode or echo, as an editor, a pager and every
+readline do until they run something (termios(3)), or is in a read of the terminal (/proc/PID/syscall,
+proc(5)).
 
-What belongs to a local desk is told by a mark in the environment and by descent; on a rented machine it is
-everything but the system's own services. Jupyter's server works for others, and is no work. This file is
-sent as a part of what uses it (`cloud_init.source`).
+Processes of a local desk are identified by a mark in the environment and by descent; on a rented machine, all
+but the system's services count. Jupyter's server itself is no work. This file is inlined into the programs
+that import it (`cloud_init.source`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 LOOK_SECONDS = float(os.environ.get("HOTDESK_LOOK_SECONDS", "30"))
 CPU_SHARE = 0.05  # of one core, all processes of the desk together
-BYTES_PER_SECOND = 20_000.0  # moved by them; what a silent browser tab causes is below 2 kB/s
+BYTES_PER_SECOND = 20_000.0  # written and read by them; an inactive browser tab causes less than 2 kB/s
 NET_BYTES_PER_SECOND = 50_000.0  # of a rented machine as a whole
 DRIVER = os.environ.get("HOTDESK_RUN", "/run/hotdesk") + "/driver.json"  # how far driver.py is
 GPU_PERCENT = 5.0
@@ -43,21 +44,21 @@ def _names(*lines: str) -> frozenset[str]:
     return frozenset(" ".join(lines).split())
 
 
-#: They only show something; what they use is no work. (sshd writes what others say.)
+#: They only display something, so their resource use is no work. (sshd writes others' output.)
 _SHOWING = _names(
     "vi vim nvim nano emacs less more man top htop btop nvtop nvitop gpustat glances watch tail",
     "tmux screen zellij ssh sshd sshd-session mosh-client mosh-server login gdb ncdu mc ranger journalctl",
     "dmesg nvidia-smi tensorboard iostat vmstat",
 )
-# Where a terminal cannot be asked, it goes by names: of prompts, of what waits for keys unless it is given a
-# script, of options that have a value, and of words that make a prompt of what can be something else.
+# Where the terminal does not tell, names decide: of prompts, of programs that wait for keys unless they get a
+# script, of options with a value, and of arguments that make another program a prompt.
 _PROMPTS = _names("psql mysql sqlite sftp hx micro view vimdiff crontab su byobu jupyter-console")
 _SHELLS = _names(
     "bash rbash zsh fish sh dash ksh tcsh csh xonsh nu elvish pwsh python ipython R julia node cat"
 )
 _VALUED = _names("-X -W -t -p --rcfile --init-file")
 _ASKING = _names("-i -it -s pdb IPython code exec attach logs log diff show commit ssm login")
-_READ = {"0", "63"}  # the number of read(2) on x86-64, and on arm64; what else has it never waits
+_READ = {"0", "63"}  # the number of read(2) on x86-64 and on arm64; other calls with it never wait
 
 
 #: A process of the desk. `terminal`: its device number, 0 for none. `front`: the process group in the
@@ -66,7 +67,7 @@ Process = collections.namedtuple("Process", "pid parent group terminal front sta
 
 
 class Work:
-    """Looks at what works at a desk, again and again: much of it shows only between two looks."""
+    """Samples the work at a desk; resource use is measured between two samples."""
 
     def __init__(
         self,
@@ -83,14 +84,14 @@ class Work:
         self._looked_at = 0.0
         self._mine: dict[tuple[int, str], bool] = {}  # by process and its start
         self.there: dict[tuple[int, str], Process] = {}
-        self.prompts: set[int] = set()  # what is in the foreground of a terminal, and does not work
+        self.prompts: set[int] = set()  # processes in the foreground of a terminal that are no work
         self._net = 0.0
         self._kernels: dict[str, str] = {}
 
     def look(self, now: float | None = None) -> list[str]:
-        """What works just now, in words; empty when nothing does."""
+        """Describe the work going on now; empty without any."""
         now = time.time() if now is None else now
-        # A clock that was set back must not keep a desk up for as long as it went back.
+        # A clock that was set back must not keep a desk up for that long.
         self.began, self.worked_at = min(self.began, now), min(self.worked_at, now)
         seconds = now - self._looked_at if self._looked_at else 0.0
         found = [*self._processes(seconds), *self._kernels_at_work(now), *self._gpu()]
@@ -119,7 +120,7 @@ class Work:
                     ids = [int(name), *(int(rest[n]) for n in (1, 2, 4, 5))]
                     every[key] = Process._make([*ids, rest[0], comm, own, reaped, self._bytes(name)])
             except (OSError, ValueError, IndexError):
-                continue  # it ended meanwhile
+                continue  # it has ended
         there = self._below(every, mine) if self.mark else every
         servers = {server.get("pid") for _, server in self._written_down()}
         there = {k: p for k, p in there.items() if p.pid not in servers or not self._serves(p.pid)}
@@ -131,9 +132,9 @@ class Work:
     def _below(
         self, every: dict[tuple[int, str], Process], mine: dict[tuple[int, str], bool]
     ) -> dict[tuple[int, str], Process]:
-        """The processes with the mark, those below them, and those below who started or adopted them.
+        """The processes with the mark and their descendants, also those of whatever started or adopted them.
 
-        A process may rename itself over its environment, and outlive its parent.
+        A process may overwrite its environment with its title, and outlive its parent.
         """
         known = {pid for (pid, _), marked in mine.items() if marked}
         parents = {p.pid: p.parent for p in every.values()}
@@ -146,15 +147,15 @@ class Work:
         return {key: p for key, p in every.items() if mine[key]}
 
     def _serves(self, pid: int) -> bool:
-        """Whether it is the Jupyter server that has written down this number, and no later process."""
+        """Whether the process is the Jupyter server that recorded its id, and not a later process."""
         with contextlib.suppress(OSError):
             return "jupyter" in " ".join(self._words(pid)[:6])
         return False
 
     def _used(self, before: dict[tuple[int, str], Process], seconds: float) -> list[str]:
-        """What the processes have used since the look before."""
+        """Resource use of the processes since the previous sample."""
         found, cpu, moved, most = [], 0.0, 0.0, (0.0, 0)
-        known: dict[int, float] = {}  # by parent: of children that have ended, and are in its `reaped` now
+        known: dict[int, float] = {}  # by parent: seconds of ended children, now in its `reaped`
         for key, p in before.items():
             if key not in self.there:
                 known[p.parent] = known.get(p.parent, 0.0) + p.own + p.reaped
@@ -172,7 +173,7 @@ class Work:
         return found
 
     def _jobs(self) -> list[str]:
-        """Jobs of hotdesk, whose runners hold a lock (guest/runner.py): they are work, whatever they do."""
+        """Running jobs of hotdesk, whose runners hold a lock (guest/runner.py); they always count as work."""
         found = []
         for home in self.homes:
             for path in glob.glob(f"{glob.escape(home)}/.hotdesk/jobs/*/run.lock"):
@@ -199,7 +200,7 @@ class Work:
         return found
 
     def _reads_keys(self, members: list[Process]) -> bool | None:
-        """Whether a terminal's foreground is a prompt; None where that cannot be asked."""
+        """Whether a terminal's foreground is a prompt; None if that cannot be determined."""
         flags = next((f for f in map(self._flags, members) if f is not None), None)
         if flags is None:
             return None
@@ -209,7 +210,7 @@ class Work:
         return True if True in waits else None if None in waits else False
 
     def _flags(self, p: Process) -> int | None:
-        """The local modes of its terminal, which a container may call by a name that means another here."""
+        """The local modes of its terminal, whose name may mean another one inside a container."""
         for path in [*(f"{self.proc}/{p.pid}/fd/{n}" for n in range(3)), *_terminal(p.terminal)]:
             with contextlib.suppress(OSError, termios.error):
                 if os.stat(path).st_rdev == _device(p.terminal):
@@ -221,7 +222,7 @@ class Work:
         return None
 
     def _waits(self, p: Process) -> bool | None:
-        """Whether a process is in a read of its terminal; None where the kernel does not tell us."""
+        """Whether a process is in a read of its terminal; None if the kernel denies the answer."""
         try:
             call = self._text(f"{p.pid}/syscall").split()
             if call[0] not in _READ:
@@ -231,7 +232,7 @@ class Work:
             return None
 
     def called(self, pid: int) -> str:
-        """A process as its owner would call it."""
+        """The name of a process, for a message."""
         try:
             words = self._words(pid)
             return " ".join(" ".join([os.path.basename(words[0]), *words[1:]]).split())[:60]
@@ -255,7 +256,7 @@ class Work:
             return f"HOTDESK_MACHINE={self.mark}" in self._text(f"{pid}/environ").split("\0")
         group = self._text(f"{pid}/cgroup").strip().rpartition("\n")[2].rpartition("::")[2]
         service = group.startswith("/system.slice/") and ".service" in group
-        # Without pam_systemd (a minimal image) whoever logs in stays in the ssh server's own group.
+        # Without pam_systemd (a minimal image) logins stay in the ssh server's own control group.
         theirs = any(name in group for name in ("hotdesk-jupyter", "/ssh.service", "/sshd.service"))
         if group in {"", "/", "/init.scope"} or (service and not theirs and not self._is_a_persons(pid)):
             return False
@@ -269,8 +270,11 @@ class Work:
         return self._text(f"{pid}/cmdline").split("\0")[:-1]
 
     def _bytes(self, pid: str) -> float:
-        """What a process has written anywhere, and read from a real disk; here, where the network is not
-        measured, whatever it has read: an upload writes nothing that is counted."""
+        """Bytes that a process has written anywhere, and read from a real disk.
+
+        On a local desk, where network use is not measured, all reads count: an upload would show nowhere
+        else.
+        """
         try:
             lines = dict(line.split(": ") for line in self._text(f"{pid}/io").splitlines())
             return float(lines["wchar"]) + float(lines["rchar" if self.mark else "read_bytes"])
@@ -281,7 +285,7 @@ class Work:
         """Whether a terminal's foreground works. `reads`: whether it reads keys; None: go by its name."""
         words = self._words(pid) or [comm]
         if words[1:] and os.path.basename(words[1]) == comm:
-            words = words[1:]  # a script that is called as a program
+            words = words[1:]  # a script that was run as a program
         name = os.path.basename(words[0]).lstrip("-")
         if reads or {name, comm, name.rstrip("0123456789.")} & _SHOWING or "logs" in words[1:3]:
             return False
@@ -300,9 +304,9 @@ class Work:
         return any(w in {"-c", "-m"} or not w.startswith("-") for w in given)
 
     def _kernels_at_work(self, now: float) -> list[str]:
-        """Kernels that execute something, or did since the last look, by what their server says.
+        """Kernels that execute something, or did since the last sample, according to their server.
 
-        One that nobody joined says "starting" for ever: it is believed for some minutes.
+        A kernel without a client stays "starting" for ever, which counts only for `STARTING_SECONDS`.
         """
         found = []
         for server, kernels in self._servers():
@@ -323,7 +327,7 @@ class Work:
         return [(path, kernels) for path, kernels in told if kernels is not None]
 
     def _written_down(self) -> list[tuple[str, dict[str, Any]]]:
-        """What Jupyter servers have written down about themselves; some have ended since."""
+        """The connection files of Jupyter servers; some may have ended."""
         homes = [f"{home}/.local/share/jupyter/runtime" for home in self.homes]
         found = []
         for folder in [self.runtime] if self.runtime else homes:
@@ -333,7 +337,7 @@ class Work:
         return found
 
     def _ask(self, server: dict[str, Any], what: str) -> Any:
-        """A Jupyter server's answer; None where there is none."""
+        """A Jupyter server's answer; None without one."""
         import http.client
 
         with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
@@ -357,7 +361,7 @@ class Work:
             busiest = max(float(line) for line in said.stdout.split())
             if busiest < GPU_PERCENT:
                 return []
-            if self.mark:  # somebody else may use this computer's GPU
+            if self.mark:  # others may use this computer's GPU
                 said = subprocess.run(
                     [*ask, "--query-compute-apps=pid"], capture_output=True, text=True, timeout=20, check=True
                 )
@@ -366,10 +370,10 @@ class Work:
                     return []
             return [f"a GPU is {busiest:.0f} % in use"]
         except (OSError, ValueError, subprocess.SubprocessError):
-            return []  # there is none, or it does not tell
+            return []  # no GPU, or no answer
 
     def _driver(self) -> list[str]:
-        """An installation in a service of the system's, which a machine must not leave in the middle."""
+        """A running driver installation, during which the machine must not end."""
         with contextlib.suppress(OSError, ValueError, KeyError), open(DRIVER) as file:
             told = json.load(file)
             if told["state"] == "installing" and "driver.py" in self._text(f"{told['pid']}/cmdline"):
@@ -387,7 +391,7 @@ class Work:
         return (total - before) / seconds if seconds > 0 and before else 0.0
 
     def _typing(self, now: float) -> list[str]:
-        """A terminal's access time moves when a key is read from it (Linux: in steps of 8 seconds)."""
+        """Terminals with recent keys: reading one updates the access time (Linux: in steps of 8 seconds)."""
         last = 0.0
         for path in self._terminals():
             with contextlib.suppress(OSError):
@@ -400,7 +404,7 @@ class Work:
 
 
 def _device(number: int) -> int:
-    """A terminal's number in /proc/PID/stat, as `stat` has it (Linux: new_encode_dev)."""
+    """Convert a terminal's number in /proc/PID/stat to that of stat(2) (Linux: new_encode_dev)."""
     return os.makedev((number >> 8) & 0xFFF, (number & 0xFF) | ((number >> 12) & 0xFFF00))
 
 
@@ -412,7 +416,7 @@ def _terminal(number: int) -> list[str]:
 
 
 def _time(text: str) -> float:
-    """A time of Jupyter's, which is UTC; the past where it is none."""
+    """Parse a UTC time of Jupyter; 0 if it is invalid."""
     with contextlib.suppress(ValueError):
         return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
     return 0.0

@@ -69,7 +69,7 @@ def main() -> int:
     )
     ask.add_argument("--json", action="store_true")
     given = ask.parse_args()
-    began = time.monotonic()  # loading torch is paid too
+    began = time.monotonic()  # loading torch counts too
     paid = given.usd_max / given.usd_per_hour * 3600 if given.usd_max and given.usd_per_hour else math.inf
     seconds = min(given.seconds_max, paid)
     results: list[Any] = []

@@ -1,4 +1,4 @@
-"""What machine this is, how much of it is ours, and what others do on it meanwhile."""
+"""Describe the machine, our share of it, and the load by others during a run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FOREIGN = 0.05  # of the processors, busy with others: contended
+FOREIGN = 0.05  # share of the processors used by others that counts as contention
 
 
 class Sorry(Exception):
-    """What a person has to know: what happened, why, how to mend it."""
+    """A user-facing error: what happened, why, how to fix it."""
 
 
 def cores() -> int:
@@ -43,7 +43,7 @@ def read(path: str) -> str:
 
 
 def probe(torch: Any, device: str) -> dict[str, Any]:
-    """The machine and its software, as the results carry them."""
+    """The machine and its software, for the results."""
     cpu = platform.processor() or platform.machine()
     flags: set[str] = set()
     with contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ def probe(torch: Any, device: str) -> dict[str, Any]:
 
 
 def memory() -> tuple[float, float]:
-    """GiB of main memory that this process may use, and of it free."""
+    """GiB of main memory that this process may use, and how much of it is free."""
     total = free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     with contextlib.suppress(OSError, AttributeError, TypeError):
         text = read("/proc/meminfo")
@@ -92,7 +92,7 @@ def memory() -> tuple[float, float]:
 
 
 def smi(field: str) -> str:
-    """One field of nvidia-smi for the first GPU; "" where there is none."""
+    """One field of nvidia-smi for the first GPU; "" without one."""
     if not shutil.which("nvidia-smi"):
         return ""
     ask = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits", "-i", "0"]
@@ -108,7 +108,7 @@ def number(text: str) -> float | None:
 
 
 class Processor(NamedTuple):
-    """Seconds since boot over all processors that the system shows: busy, stolen and in all; and our own."""
+    """Processor seconds since boot, over all visible processors: busy, stolen, total; and our own."""
 
     busy: float
     own: float
@@ -132,11 +132,11 @@ def processor() -> Processor:
 
 
 def shared(before: Processor, after: Processor) -> dict[str, Any]:
-    """What others took of the processors meanwhile, and whether we wanted what they took.
+    """The share of the processors used by others between two readings, and whether that slowed us down.
 
-    Others do no harm while there is room for both: on a host of 128 processors of which we use 8, say. Of two
-    threads on one core, each is slowed by the other, so room ends where the cores do. What the host of a
-    virtual machine gave to others (steal) counts like other programs.
+    Others do no harm while there are free cores, such as on a host of 128 processors of which we use 8. Two
+    threads on one core slow each other down, so capacity is counted in cores. Time that a virtual machine's
+    host gave to others (steal) counts like other programs.
     """
     total = max(after.total - before.total, 1e-9)
     own = min((after.own - before.own) / total, 1.0)

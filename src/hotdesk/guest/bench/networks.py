@@ -1,4 +1,4 @@
-"""The networks that are trained: the shapes of well-known ones, with random weights, on synthetic data."""
+"""The networks to train: shapes of well-known ones, with random weights and synthetic data."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Training:
         self.scaler.update()
 
     def flops_per_item(self) -> float:
-        """Multiplications and additions of a step over its items, counted by torch (one small step)."""
+        """Multiplications and additions per item of a training step, counted by torch in one small step."""
         counter = importlib.import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
         with counter:
             self.step(1)

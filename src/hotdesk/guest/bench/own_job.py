@@ -1,4 +1,4 @@
-"""The user's own job, timed by the lines that it prints."""
+"""Time the user's own job by the lines that it prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .timing import HALF_WIDTH, interval, report
 
 
 def own_job(command: str, pattern: str, items: float, seconds: float, steps_wanted: int) -> Any:
-    """Run a command and time its steps by the lines it prints; it is ended when enough is known.
+    """Run a command and time its steps by the lines it prints; end it when the rate is known.
 
     A number in the pattern's first group is the step's number, so that one line may stand for many steps.
     """
@@ -96,7 +96,7 @@ def own_job(command: str, pattern: str, items: float, seconds: float, steps_want
 
 
 def per_step(seen: list[tuple[float, float]]) -> list[float]:
-    """Seconds per step between sightings, the first sixth left out as warming up."""
+    """Seconds per step between matched lines, without the first sixth as warm-up."""
     pairs = [(seen[i - 1], seen[i]) for i in range(1, len(seen))]
     gaps = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairs if b[1] > a[1]]
     return gaps[max(1, len(gaps) // 6) :] or gaps
@@ -129,7 +129,7 @@ def printed(child: Any, until: float) -> Iterator[tuple[float, str]]:
 
 
 def end(child: Any) -> None:
-    """Ask the child and all that it started to stop; after 10 seconds they are killed."""
+    """Stop the child and its process group; kill them after 10 seconds."""
     for sign, patience in ((signal.SIGINT, 5), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, sign)

@@ -1,4 +1,4 @@
-"""Steps timed until their median is known, and what the times say: a rate, its band, whether to use it."""
+"""Time steps until their median is known, and report the rate, its interval and its validity."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from .machine import cores, number, processor, shared, smi
 
-HALF_WIDTH, DRIFT = 0.03, 0.05  # stop when that sure; throttled
+HALF_WIDTH, DRIFT = 0.03, 0.05  # relative interval at which to stop; slowdown that counts as throttling
 
 
 class Cap:
-    """Seconds that are left of all that were allowed."""
+    """The time budget, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
@@ -35,9 +35,9 @@ def interval(times: list[float]) -> tuple[float, float]:
 def measure(
     once: Callable[[], None], wait: Callable[[], None], gpu: bool, seconds: float, soak: float
 ) -> dict[str, Any]:
-    """Time `once` until its median is known to 3 %, or the seconds are over.
+    """Time `once` until its median is known to 3 %, or the time is over.
 
-    On a GPU steps run in blocks and are waited for at a block's end only; on a CPU each step is a block.
+    On a GPU, steps run in blocks and are synchronized only at a block's end; on a CPU each step is a block.
     """
     began = time.monotonic()
     once()
@@ -105,7 +105,7 @@ def measure(
 
 
 def nothing() -> None:
-    """What a processor is waited for: it is done when it says so."""
+    """The synchronization on a CPU: none is needed."""
 
 
 def mean(values: list[float]) -> float | None:
@@ -113,7 +113,7 @@ def mean(values: list[float]) -> float | None:
 
 
 def report(times: dict[str, Any], items: int, unit: str, gpu: bool, flops: float) -> dict[str, Any]:
-    """Rates out of step times, and whether they may be used."""
+    """Rates from step times, and whether they are valid."""
     low, high = times["ci95_step_s"]
     rate = items / times["median_step_s"]
     reasons = []

@@ -1,4 +1,4 @@
-"""What is measured: networks in training, the arithmetic and the memory by themselves, the way in."""
+"""The workloads: training of networks, matrix products, memory copies, and input (decoding, disk)."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ def train(torch: Any, name: str, device: str, precision: str, *, given: Any, sec
 def search(
     rate_of: Callable[[int], float], size: int, enough: Callable[[int, float], bool]
 ) -> tuple[int, float, list[dict[str, float]]]:
-    """The fastest batch size: doubled while that gains 5 %, halved until it fits (a rate of 0: too big).
+    """Search the fastest batch size: double it while that gains 5 %, halve it until it fits (0: too big).
 
-    Its rate, 0 when not even one item fits, and every size tried.
+    Returns it with its rate, 0 if not even one item fits, and all sizes tried.
     """
     curve: list[dict[str, float]] = []
     best, best_rate = size, 0.0
@@ -124,7 +124,7 @@ def search(
 
 
 def trial(training: Training, batch: int, wait: Callable[[], None], steps: int) -> float:
-    """Items per second at that batch size, roughly."""
+    """Approximate items per second at that batch size."""
     for _ in range(max(1, steps // 3)):
         training.step(batch)
     wait()
@@ -136,7 +136,7 @@ def trial(training: Training, batch: int, wait: Callable[[], None], steps: int) 
 
 
 def full(torch: Any, gpu: bool) -> bool:
-    """Whether twice the batch would hardly fit."""
+    """Whether twice the batch would probably not fit."""
     if gpu:
         return bool(
             torch.cuda.max_memory_allocated() > 0.45 * torch.cuda.get_device_properties(0).total_memory
@@ -145,7 +145,7 @@ def full(torch: Any, gpu: bool) -> bool:
 
 
 def matmul(torch: Any, device: str, precision: str, seconds: float) -> Any:
-    """A square matrix product: the arithmetic that this machine really reaches."""
+    """Measure the arithmetic rate by a square matrix product."""
     gpu = device == "cuda"
     n = 8192 if gpu else 2048
     kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
@@ -167,7 +167,7 @@ def matmul(torch: Any, device: str, precision: str, seconds: float) -> Any:
 
 
 def copy(torch: Any, device: str, seconds: float) -> Any:
-    """A copy within the device's memory, counted as read and written: its bandwidth."""
+    """Measure memory bandwidth by a copy within the device, counted as read and written."""
     gpu = device == "cuda"
     count = (2**30 if gpu else 2**28) // 4
     a, b = torch.ones(count, device=device), torch.empty(count, device=device)
@@ -180,7 +180,7 @@ def copy(torch: Any, device: str, seconds: float) -> Any:
 
 
 def inputs(seconds: float) -> Any:
-    """JPEG decoding and resizing on one core (with Pillow), and reading from disk."""
+    """Measure JPEG decoding and resizing on one core (with Pillow), and reading from disk."""
     folder = Path(tempfile.mkdtemp(prefix="hotdesk-bench-"))
     try:
         disk = disk_speed(folder / "block")
@@ -214,7 +214,7 @@ def inputs(seconds: float) -> Any:
 
 
 def disk_speed(path: Path, mib: int = 256) -> float:
-    """MB/s of reading a file back, past the cache where the system allows."""
+    """MB/s of reading a file back, bypassing the cache if the system allows."""
     block = os.urandom(2**20)
     with path.open("wb") as file:
         for _ in range(mib):
