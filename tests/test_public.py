@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
-from hotdesk.core.errors import NeedsDecision, NotAllowed, Usage
-from hotdesk.core.model import Goal, Instance
+from hotdesk.core.errors import Kind, NeedsDecision, NotAllowed, Refused, Usage
+from hotdesk.core.model import Desk, Goal, Instance, Phase
+from hotdesk.core.ports import Provider
 from hotdesk.doctor import Finding
 from hotdesk.doctor import desks as doctor
+from hotdesk.loop.clouds import Clouds
 from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.cloud.caller import GRACE_SECONDS, Computer
-from hotdesk.services.exposure import CALLER, who_may
+from hotdesk.services.exposure import CALLER, Exposure, who_may
+from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.aws_desk import HOME, Laptop, offer
 from tests.conftest import Command
@@ -467,3 +471,64 @@ def test_the_doctor_names_a_port_that_is_open_to_strangers(mine: Laptop, fake: F
     assert doctor._open(desk, machine).level == "note", "another computer's"
     wide = doctor._open(msgspec.structs.replace(desk, public="198.0.0.0/8"), machine)
     assert (wide.level, wide.fix) == ("bad", "hotdesk notebook blue --private")
+
+
+class SlowOpener:
+    """A cloud that does not know a new machine for its first two questions."""
+
+    asked = 0
+
+    def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        self.asked += 1
+        if self.asked < 3:
+            raise Refused(Kind.NOT_READY, "It is not known everywhere yet.", seconds=5.0)
+        return tuple(wider)
+
+    def close_notebook(self, instance: Instance) -> None: ...
+
+    def opened_for_all(self) -> Sequence[str]:
+        return ()
+
+    def close_for_all(self, region: str) -> None: ...
+
+
+class Naps:
+    """A clock on which sleeping takes no time."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+def test_what_a_new_address_waits_for_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, float, str]] = []
+    clock, cloud = Naps(), SlowOpener()
+    desk = Desk(
+        name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="slow", public="192.0.2.0/24"
+    )
+    machine = Instance(
+        id="i", name="n", desk="blue", generation=1, phase=Phase.READY, provider="slow", region="r", zone="z",
+        instance_type="t",
+    )  # fmt: skip
+    with Store(tmp_path) as store:
+        clouds = Clouds(
+            store,
+            clock,
+            lambda name: cast("Provider", cloud),
+            on_wait=lambda desk, wait: told.append((desk, wait.seconds, wait.why)),
+        )
+        exposure = Exposure(
+            state=tmp_path,
+            store=store,
+            clock=clock,
+            clouds=clouds,
+            reach=lambda desk: pytest.fail("no login is needed"),
+        )
+        assert exposure._let_in(desk, machine) == ("192.0.2.0/24",)
+    assert told == [("blue", 5.0, "It is not known everywhere yet.")] * 2
+    assert clock.at == 1010.0

@@ -13,6 +13,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Kind, Refused, Usage
 from hotdesk.core.model import Desk, Goal, Instance, Phase
 from hotdesk.core.ports import Opener
+from hotdesk.core.steps import Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.explain import question_of
 from hotdesk.services.view import Public
@@ -190,7 +191,9 @@ class Exposure:
                     wait = no.kind in {Kind.NOT_READY, Kind.THROTTLED}
                     if not wait or self.clock.now() >= until:
                         raise
-                    self.clock.sleep(max(no.seconds, 2.0))
+                    pause = Wait(seconds=max(no.seconds, 2.0), why=no.message)
+                self.clouds.on_wait(desk.name, pause)
+                self.clock.sleep(pause.seconds)
 
     def _opener(self, provider: str) -> Opener | None:
         made = self.clouds.provider(provider)
