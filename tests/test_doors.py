@@ -14,6 +14,7 @@ import pytest
 
 from hotdesk.cli.main import COMMANDS
 from hotdesk.cli.main import hotdesk as group
+from hotdesk.core.model import Want
 from tests.conftest import Command
 
 ALL = [name for section in COMMANDS.values() for name in section]
@@ -74,6 +75,13 @@ def test_help_lists_every_command(hotdesk: Command) -> None:
     assert group.name == "hotdesk"
 
 
+#: NaN is neither below a limit nor above it: it passed for a price that nothing exceeds.
+NOT_FINITE = [
+    ["up", "blue", "--max-usd", "nan"],
+    ["offers", "--max-usd", "nan"],
+    ["spot", "g6.xlarge", "--days", "nan"],
+    ["run", "blue", "--budget", "inf", "--", "true"],
+]
 BAD = [
     (["upp"], 2, "Did you mean 'up'?"),
     (["parc"], 2, "fix: hotdesk park --help"),
@@ -106,6 +114,7 @@ BAD = [
     (["log", "\udcff"], 4, "no desk named"),
     (["log", "-n", "9" * 30], 2, "hotdesk log --help"),
     (["up", "blue", "--max-usd", "-1"], 2, "--max-usd"),
+    *((words, 2, "it must be finite") for words in NOT_FINITE),
     (["up", "blue", "--type", "local.huge"], 3, "instance_type local.huge"),
     (["up", "blue", "--region", "us-west-2"], 3, "regions us-west-2"),
     (["watch", "blue"], 4, "no desk named"),
@@ -288,3 +297,12 @@ def test_shells_complete_desk_names(hotdesk: Command, home: Path, shell: str) ->
     assert "blue" in done.stdout, done
     assert "black" in done.stdout
     assert "red" not in done.stdout
+
+
+@pytest.mark.parametrize(("given", "cap"), [(0.0, 0.0), (1.5, 1.5), (None, None)])
+def test_a_limit_of_nothing_is_a_limit(given: float | None, cap: float | None) -> None:
+    """`--max-usd 0` was dropped as if it had not been said, and any price would have done."""
+    from hotdesk.cli.ui.options import wanted
+
+    want = wanted(Want(), {"usd_per_hour_max": given, "gpu": "L4", "cheap": False, "regions": (), "zone": ""})
+    assert want == Want(gpu="L4", usd_per_hour_max=cap)

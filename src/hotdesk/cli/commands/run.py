@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from hotdesk.cli.ui import options, render, run_checked, run_planned
 from hotdesk.cli.ui.live import Live
+from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.run_planned import plan_options
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Goal
@@ -81,7 +82,7 @@ class _Command(click.Command):
 )
 @click.option("--work", type=options.Length("h", positive=True), help="Run time of the job: 12h.")
 @click.option("--deadline", type=options.Length("h"), help="Latest end, from now: 18h.")
-@click.option("--budget", type=click.FloatRange(0), metavar="USD", help="Maximum expected cost.")
+@click.option("--budget", type=Number(0), metavar="USD", help="Maximum expected cost.")
 @options.over_budget
 @click.option("--detach", is_flag=True, help="Return at once; a background watcher takes over.")
 @click.option("--no-push", is_flag=True, help="Do not copy the current folder to the desk.")

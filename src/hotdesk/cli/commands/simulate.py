@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.offer_table import paragraph
 from hotdesk.core.errors import Usage
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from hotdesk.simulate.study import Study
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
-_USD = click.FloatRange(min=0)
+_USD = Number(min=0)
 
 
 @click.command()

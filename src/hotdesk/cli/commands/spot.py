@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.offer_table import paragraph
 from hotdesk.core.errors import Usage
 from hotdesk.core.spot.prices import Cheapest, ZonePrices
@@ -39,20 +40,20 @@ _DRAWN = 6  # zones in one picture: more cannot be told apart
 @click.option("--until", metavar="DATE", help="End of the window, as --since.  [default: the newest price]")
 @click.option(
     "--days",
-    type=click.FloatRange(min=0, min_open=True, max=90),
+    type=Number(min=0, min_open=True, max=90),
     metavar="N",
     help="Length of the window, instead of --since.",
 )
 @click.option(
     "--under",
     multiple=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="USD",
     help="Show the share of time below this price per hour (repeatable).  [default: the on-demand price]",
 )
 @click.option(
     "--on-demand",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="USD",
     help="On-demand price per hour, if hotdesk does not know it.",
 )

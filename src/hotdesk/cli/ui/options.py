@@ -15,6 +15,7 @@ import msgspec
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import render
 from hotdesk.cli.ui.live import Live
+from hotdesk.cli.ui.number import Number
 from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.matching import read_gpu
@@ -144,7 +145,7 @@ def hardware(function: F) -> F:
             click.option(
                 "--max-usd",
                 "usd_per_hour_max",
-                type=click.FloatRange(0),
+                type=Number(0),
                 metavar="USD",
                 help="Maximum price per hour.",
             ),
@@ -230,7 +231,7 @@ def seconds_of(text: str, example: str = "hotdesk stay 2h") -> float:
 
 def wanted(base: Want, given: dict[str, Any]) -> Want | None:
     """What was wanted until now, changed by the options given; None when none was given."""
-    changes = {key: value for key, value in given.items() if value not in (None, (), "", False)}
+    changes = {k: v for k, v in given.items() if v not in (None, (), "") and v is not False}  # 0 is a limit
     if changes.pop("cheap", None):
         if contrary := [key for key in ("gpu", "instance_type") if key in changes]:
             option = {"gpu": "--gpu", "instance_type": "--type"}[contrary[0]]
