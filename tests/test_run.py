@@ -324,7 +324,7 @@ def test_a_job_that_ignores_the_signal_is_cancelled_and_the_next_has_its_turn(
     assert laptop.disk("blue", "project-3", "read").read_text() == "newer"
     assert not laptop.disk("blue", "project", "new.txt").exists()
     assert not list(laptop.disk("blue").glob("project*/never"))
-    assert hotdesk("logs", "blue", "1").stdout == "deaf\n"
+    assert "deaf" in hotdesk("logs", "blue", "1").stdout.splitlines()
 
 
 BROKEN = """
