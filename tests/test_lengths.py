@@ -45,8 +45,10 @@ def test_settings_take_the_same_form_and_the_old_names() -> None:
     assert (old.idle_minutes, old.lease_in_hours) == (45.0, 4.0)
     assert parse("[desks.blue]\nidle = 'never'", path).desks["blue"].idle_minutes == 0.0
     assert parse("[desks.blue]", path).desks["blue"].idle_minutes is None
+    wrong = parse("[desks.blue]\nidle = 'soon'\n[desks.red]", path)
+    assert wrong.desks.keys() == {"red"}
     with pytest.raises(Damaged) as raised:
-        parse("[desks.blue]\nidle = 'soon'", path)
+        wrong.need("desks.blue")
     assert "desks.blue.idle: 'soon' is not a duration" in raised.value.why
 
 

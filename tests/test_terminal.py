@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shlex
 import subprocess
@@ -87,3 +88,55 @@ def test_the_settings_of_ssh_stay_a_link_and_keep_their_bytes(tmp_path: Path) ->
     assert not editor.exclude(config, hosts)
     assert config.is_symlink()
     assert theirs.read_bytes() == old
+
+
+def test_ctrl_c_while_hotdesk_is_loaded_prints_no_traceback(hotdesk: Command) -> None:
+    code = """
+import sys
+from hotdesk import __main__
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "hotdesk.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+sys.argv = ["hotdesk", "ls"]
+__main__.main()
+"""
+    done = shell(shlex.join([sys.executable, "-c", code]))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("option", ["--until", "--lease", "--idle"])
+@pytest.mark.parametrize("value", ["0m", "-1"])
+def test_a_limit_in_the_past_is_refused(hotdesk: Command, option: str, value: str) -> None:
+    done = hotdesk("up", "blue", "--dry-run", option, value)
+    assert done.returncode == 2
+    assert "more than 0" in done.stderr
+    assert hotdesk("up", "blue", "--dry-run", option, "never").returncode == 0
+
+
+def test_the_unit_names_its_state_folder_and_quotes_paths(hotdesk: Command, tmp_path: Path) -> None:
+    folder = str(tmp_path / 'a "b" 100%')
+    unit = hotdesk("watch", "--systemd", HOTDESK_STATE=folder).stdout
+    told = folder.replace('"', '\\"').replace("%", "%%")
+    assert f'Environment="HOTDESK_STATE={told}"' in unit.splitlines()
+    assert f'ExecStart="{sys.executable}" -m hotdesk watch' in unit.splitlines()
+
+
+def test_a_watcher_that_starts_can_be_stopped_and_the_list_agrees(hotdesk: Command) -> None:
+    assert hotdesk("up", "blue").returncode == 0
+    assert "no watcher" in hotdesk("watch", "--stop").stdout
+    assert hotdesk("watch", "--detach").returncode == 0
+    assert hotdesk("watch", "--stop").stdout == "The watcher has ended.\n"
+    assert "watches over them" not in hotdesk("ls").stdout
+    assert "no watcher" in hotdesk("watch", "--stop").stdout
+
+
+def test_show_tells_the_limits_and_since_when_the_machine_runs(hotdesk: Command) -> None:
+    assert hotdesk("up", "blue", "--idle", "45m").returncode == 0
+    began = json.loads(hotdesk("ls", "--json").stdout)[0]["since"]
+    assert hotdesk("up", "blue", "--until", "8h", "--lease", "4h").returncode == 0
+    assert json.loads(hotdesk("ls", "--json").stdout)[0]["since"] == began
+    said = dict(line.split(None, 1) for line in hotdesk("show", "blue").stdout.splitlines() if " " in line)
+    assert (said["idle"], said["lease"], said["until"]) == ("45 min", "4 h", "ends in 8.0 h")
+    assert said["running"].startswith("for ")

@@ -14,9 +14,12 @@ def main() -> None:
         with contextlib.suppress(OSError):  # below it is tried again, and explained
             print(f"hotdesk {__version__}", flush=True)
             return
-    from hotdesk.cli.main import run
+    try:
+        from hotdesk.cli.main import run
 
-    status = run(sys.argv[1:])
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before anything was begun, or after all was done
+        status = INTERRUPTED
     if status == INTERRUPTED:  # questions that nobody answers any more are not waited for
         sys.stdout.flush()
         sys.stderr.flush()

@@ -63,15 +63,16 @@ def alive(folder: Path) -> bool:
 
 
 def dismiss(store: Store) -> bool:
-    """Stop the watcher; returns whether there was one. Desks and jobs stay as they are."""
+    """Stop the watcher, also one that is starting; returns whether there was one. Desks and jobs stay."""
     assert store.folder is not None
-    (store.folder / _FILE).unlink(missing_ok=True)
+    file = store.folder / _FILE
+    asked = file.exists()
+    file.unlink(missing_ok=True)
     holder = store.holder(LOCK)
-    if holder and alive(store.folder):
+    if holder:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(holder.partition(" ")[0]), signal.SIGTERM)
-        return True
-    return False
+    return bool(holder) or asked  # one that starts just now sees that nobody asks for it
 
 
 def enough(store: Store) -> bool:
@@ -103,8 +104,13 @@ def _notebook_open(store: Store, desk: Desk) -> bool:
     return tunnel.is_open(store.folder / "desks" / desk.name)
 
 
-def unit() -> str:
-    """A systemd user unit that runs the watcher across logouts and reboots of this computer."""
+def unit(folder: Path) -> str:
+    """A systemd user unit that runs this state folder's watcher across logouts and reboots."""
+    variables = {"HOTDESK_STATE": str(folder), "HOTDESK_CONFIG": os.environ.get("HOTDESK_CONFIG", "")}
+    told = "\n".join(
+        f"Environment={_quoted(f'{name}={value}')}" for name, value in variables.items() if value
+    )
+    program = _quoted(sys.executable).replace("$", "$$")
     return f"""\
 # ~/.config/systemd/user/hotdesk.service
 #   hotdesk watch --systemd > ~/.config/systemd/user/hotdesk.service
@@ -114,10 +120,16 @@ Description=hotdesk: keeps desks as they are wanted, and goes on with their jobs
 After=network-online.target
 
 [Service]
-ExecStart={sys.executable} -m hotdesk watch
+{told}
+ExecStart={program} -m hotdesk watch
 Restart=always
 RestartSec=10
 
 [Install]
 WantedBy=default.target
 """
+
+
+def _quoted(text: str) -> str:
+    """A word of a unit file (systemd.syntax(7), systemd.unit(5): % begins a specifier)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'

@@ -32,18 +32,24 @@ class Limits(Value, frozen=True):
         return msgspec.structs.replace(desk, **changes)
 
 
-def idle_words(desk: Desk, now: float) -> str:
-    """When a desk's machine ends itself, in a few words."""
+def limits_words(desk: Desk, now: float) -> dict[str, str]:
+    """When a desk's machine ends itself, by the names of the options: idle, lease, until."""
     minutes = desk.idle_minutes
     if minutes is None:
         minutes = cloud(desk.provider).idle_minutes
-    words = [f"{minutes:g} min" if minutes else "never"]
+    words = {"idle": f"{minutes:g} min" if minutes else "never"}
     if desk.lease_hours:
-        words.append(f"lease {desk.lease_hours:g} h")
+        words["lease"] = f"{desk.lease_hours:g} h"
     if desk.stop_at:
         left = max(0.0, desk.stop_at - now)
-        words.append(f"ends in {left / 3600:.1f} h" if left >= 3600 else f"ends in {left / 60:.0f} min")
-    return ", ".join(words)
+        words["until"] = f"ends in {left / 3600:.1f} h" if left >= 3600 else f"ends in {left / 60:.0f} min"
+    return words
+
+
+def idle_words(desk: Desk, now: float) -> str:
+    """The same in one line."""
+    words = limits_words(desk, now)
+    return ", ".join(f"lease {text}" if name == "lease" else text for name, text in words.items())
 
 
 class Staying:

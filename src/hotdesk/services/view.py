@@ -52,7 +52,7 @@ class View(Value, frozen=True):
     why: str = ""  # what is behind this phase
     ended_by: EndedBy = EndedBy.UNKNOWN  # who turned its machine off
     holder: str = ""  # the process that acts on it now
-    since: float = 0.0
+    since: float = 0.0  # its machine runs, by its cloud's clock; without one: its goal is what it is
     idle: str = ""  # when it ends itself: "never", "45 min", and the lease or deadline beside it
     open_to: tuple[str, ...] = ()  # who can reach its Jupyter without a tunnel: ranges of addresses
     elsewhere: bool = False  # this computer has no row of it: another has
@@ -105,7 +105,7 @@ def view_of(
         why=machine.reason if machine else _unseen(seen),
         ended_by=machine.ended_by if machine else EndedBy.UNKNOWN,
         holder=holder,
-        since=desk.since,
+        since=(machine.started_at if machine and powered(machine) else 0.0) or desk.since,
         idle=idle,
         open_to=machine.open_to if machine and desk.public and powered(machine) else (),
         left=left,

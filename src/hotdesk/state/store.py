@@ -25,7 +25,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.steps import Entry, Outcome, Row
 from hotdesk.state.database import StateFile
-from hotdesk.system import flock
+from hotdesk.system import flock, is_locked
 
 _desk = msgspec.json.Decoder(Desk)
 _step = msgspec.json.Decoder(Entry)
@@ -322,7 +322,7 @@ class Store:
         with contextlib.suppress(OSError, ValueError):
             holder = self._lock(name).read_text()
             os.kill(int(holder.partition(" ")[0]), 0)  # raises if it was killed without clearing its name
-            return holder
+            return holder if is_locked(self._lock(name)) else ""  # else another has that number by now
         return ""
 
     def _lock(self, name: str) -> Path:

@@ -110,6 +110,7 @@ def row(view: View) -> dict[str, object]:
         "why": view.why,
         "holder": view.holder,
         "idle": view.idle,
+        "since": view.since,
         "open_to": list(view.open_to),
         "elsewhere": view.elsewhere,
         "kept": list(view.kept),

@@ -8,6 +8,7 @@ import msgspec
 from hotdesk.cli.commands import ls
 from hotdesk.cli.commands.log import as_dict, line
 from hotdesk.cli.ui import options, render
+from hotdesk.services.limits import limits_words
 
 
 @click.command()
@@ -19,6 +20,8 @@ def command(name: str | None, as_json: bool) -> None:
         options.say_frozen(desks)
         view = desks.show(name)
         rows = desks.log(view.name, limit=20)
+        now, desk = desks.services.clock.now(), desks.services.store.find(view.name)
+        jobs = desks.services.store.jobs(view.name, unsettled=True)
         password = desks.services.state / "desks" / view.name / "notebook-password"
     if as_json:
         render.json(
@@ -38,6 +41,12 @@ def command(name: str | None, as_json: bool) -> None:
         "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
         "price": price if view.instance_type else "",
         "cost": f"{render.usd(view.cost_usd)} so far" if view.cost_usd else "",
+        "storage": f"{render.usd(view.usd_per_month)} a month for disks and images"
+        if view.usd_per_month
+        else "",
+        "running": f"for {render.duration(now - view.since)}" if view.phase == "ready" else "",
+        **(limits_words(desk, now) if desk else {}),
+        "jobs": "; ".join(f"{job.number}: {' '.join(job.words.split())}" for job in jobs),
         "image": view.image,
         "beside": ", ".join(view.kept),
         "notebook": view.notebook,

@@ -47,8 +47,9 @@ def command(
     """
     if systemd:
         from hotdesk.loop import watcher
+        from hotdesk.system import state_folder
 
-        render.echo(watcher.unit().rstrip())
+        render.echo(watcher.unit(state_folder()).rstrip())
         return
     with Live() as live, options.open_desks(live) as desks:
         if left:

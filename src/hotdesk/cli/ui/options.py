@@ -165,12 +165,12 @@ def leaving(function: F) -> F:
     )
     @click.option(
         "--lease",
-        type=Length("h", never=True),
+        type=Length("h", never=True, positive=True),
         help="Shut down this long after hotdesk last renewed the lease: 4h, or never.  [default: never]",
     )
     @click.option(
         "--until",
-        type=Length("h", never=True),
+        type=Length("h", never=True, positive=True),
         help="Shut down this long from now, even if busy: 8h, or never.  [default: never]",
     )
     @functools.wraps(function)
