@@ -110,6 +110,11 @@ class Computer:
         return {row["name"]: row["phase"] for row in json.loads(said[said.index("[") :])}
 
 
+def of_another_kind(words: list[str], said: str) -> bool:
+    """Whether the desk has a machine of another kind by now: the other computer's doing, and no fault."""
+    return words[0] in {"up", "move"} and "has a machine already" in said
+
+
 class Storm:
     def __init__(self, fake: FakeEc2, folder: Path, seed: int) -> None:
         self.fake = fake
@@ -180,12 +185,8 @@ class Storm:
             os.killpg(process.pid, signal.SIGKILL)
             said, _ = process.communicate()
             raise Violation(f"{computer.name}: {' '.join(words)} does not end: {said[-1500:]}") from None
-        fair = {0, 3, 4, 5, 6}
-        if (
-            words[0] in {"up", "move"} and "has a machine already" in said
-        ):  # of another kind, by the other one
-            fair.add(2)
-        if process.returncode not in fair or "Traceback" in said:
+        overtaken = process.returncode == 2 and of_another_kind(words, said)
+        if not (process.returncode in {0, 3, 4, 5, 6} or overtaken) or "Traceback" in said:
             raise Violation(f"{computer.name}: {' '.join(words)} exits {process.returncode}: {said[-1500:]}")
         self.no_false_alarm(words[1], said)
 
@@ -201,9 +202,7 @@ class Storm:
             code, said = computer.run(*words)
         if code == 5 and "is missing: " in said:  # nothing is counted on: see no_false_alarm
             code, said = computer.run("up", words[1], "--fresh")
-        if (
-            code == 2 and words[0] in {"up", "move"} and "has a machine already" in said
-        ):  # it has a machine of another kind by now
+        if code == 2 and of_another_kind(words, said):
             code, said = computer.run("up", words[1])
         if code not in {0, 3} or (code == 3 and OURS_IS_ANOTHERS not in said):
             raise Violation(f"{computer.name}: {' '.join(words)}, again, exits {code}: {said[-2000:]}")

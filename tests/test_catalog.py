@@ -12,17 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.errors import Kind, Unknown, Usage
 from hotdesk.core.matching import InstanceType, Place, Query, fits, sold_there, span_of, wish
-from hotdesk.core.model import SHIPPED, Market, Offer, Want
+from hotdesk.core.model import SHIPPED, Market, Offer, Scope, Want
 from hotdesk.core.pricelist import is_estimate
 from hotdesk.core.spot.prices import ZonePrices
+from hotdesk.core.steps import Launch, LaunchOrder, Refusal
 from hotdesk.market import refresh
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.gpus import relative_speed
 from hotdesk.market.query import search
 from hotdesk.market.ranking import rank, ranked
+from hotdesk.market.refused import lately
 from hotdesk.market.shipped import list_price, shipped
+from hotdesk.state.store import Store
 
 NOW = 1_790_000_000.0
 
@@ -255,9 +258,29 @@ def test_orders() -> None:
 def test_what_was_refused_is_left_out_and_counted() -> None:
     rows = [offer(zone="us-west-2a"), offer(zone="us-west-2b"), offer(zone="us-west-2b", market=Market.SPOT)]
     catalog = build([rows])
-    result = search(catalog, Query(), unavailable=frozenset({"aws/us-west-2b/g6.xlarge/on-demand"}))
-    assert result.unavailable == 1
+    no = Refusal(kind=Kind.NO_CAPACITY)
+    result = search(catalog, Query(), refused=lambda offers: {"aws/us-west-2b/g6.xlarge/on-demand": no})
+    assert result.left_out == {"sold out": 1}
     assert {o.key for o in catalog.offers(result.rows)} == {rows[0].key, rows[2].key}
+
+
+def test_what_a_quota_speaks_of_is_left_out_and_nothing_else() -> None:
+    rows = [offer(zone=f"us-west-2{z}", market=m) for z in "ab" for m in (Market.SPOT, Market.ON_DEMAND)]
+    rows += [offer("c5.large", zone="us-west-2a", market=Market.SPOT), offer(region="eu-west-1")]
+    scope = Scope(provider="aws", region="us-west-2", market=Market.SPOT, types=("g*",))
+    order = LaunchOrder(desk="blue", born=0.0, generation=1, attempt=1, offer=rows[0])
+    catalog = build([rows])
+    with Store(None) as store:
+        assert lately(store, NOW) is None
+        [row] = store.begin([("blue", Launch(order=order, why=""))], NOW)
+        store.end(row, Refusal(kind=Kind.QUOTA, until=NOW + 60, scope=scope), NOW)
+        result = search(catalog, Query(), refused=lately(store, NOW))
+        assert lately(store, NOW + 61) is None
+    assert result.left_out == {"over your quota": 2}
+    assert {o.key for o in catalog.offers(result.rows)} == {o.key for o in rows} - {
+        "aws/us-west-2a/g6.xlarge/spot",
+        "aws/us-west-2b/g6.xlarge/spot",
+    }
 
 
 # ---- building and keeping ------------------------------------------------------------------------------

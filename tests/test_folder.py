@@ -14,6 +14,7 @@ import pytest
 
 from hotdesk.connect.sync import contents
 from hotdesk.core.errors import Missing, NeedsDecision
+from hotdesk.services.files import gathered
 from tests.local_rig import tool
 
 pytestmark = tool("git")
@@ -327,3 +328,15 @@ def test_what_may_not_be_read_is_told_and_not_left_out_silently(
             os.seteuid(0)
         told = {"private", "secret", "tmp", "held"} if everything else {"private", "secret"}
         assert set(found.unreadable) == told
+
+
+def test_a_folder_that_is_pushed_is_known_by_its_name_at_the_desk() -> None:
+    """What goes without a name of its own (its content, a file, a link) is nobody's folder there."""
+    with tempfile.TemporaryDirectory() as name:
+        data, link = Path(name, "data"), Path(name, "link")
+        data.mkdir()
+        (data / "d").write_text("x")
+        link.symlink_to(data)
+        goods = gathered("blue", [data, f"{data}/", data / "d", link], "in")
+        assert goods.folders == (data.resolve(),)
+        assert len(goods.sources) == 4

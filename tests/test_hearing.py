@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from hotdesk.config import Config
 from hotdesk.connect import guest_agent
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
+from hotdesk.core.steps import Told
 from hotdesk.guest.cloud_init import source
+from hotdesk.guest.idle import Watch
 
 
 class At:
@@ -134,6 +137,41 @@ def test_what_happened_at_the_desk_is_a_row_of_the_journal_and_only_once(at: At,
             )[0].topic
             == "driver"
         )
+
+
+def test_what_the_idle_watch_warned_of_is_a_row_of_the_journal_and_only_once(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real watch warns of a lease, is put off, and warns again later; each is read once."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".hotdesk"
+    folder.mkdir()
+    leave = folder / "leave"
+    leave.write_text('{"lease_seconds": 3600}')
+    os.utime(leave, (1000, 1000))
+    watch = Watch([str(tmp_path)], mark="nobody", now=1000.0)
+    assert watch.turn(1000 + 3301) == ""
+    with Hotdesk(tmp_path / "state", config=Config()) as desks:
+        desks.services.store.put(
+            Desk(name="blue", goal=Goal.RUNNING, since=1.0, created_at=1.0, provider="aws")
+        )
+        for _ in range(2):
+            desks.services.guest_events.hear(at.access)
+        os.utime(leave, (9000, 9000))  # the lease was renewed
+        assert watch.turn(9000) == ""
+        assert watch.turn(9000 + 3301) == ""
+        at.says(events=[{"id": "terminate-1", "at": 5.0, "what": "AWS takes it back."}])
+        with (folder / "warned").open("a") as file:
+            file.write("no time\n")
+        desks.services.guest_events.hear(at.access)
+        rows = desks.log("blue")
+    first, notice, second = (row.step for row in rows)
+    assert notice.why == "AWS takes it back."
+    for step, when in ((first, 4301.0), (second, 12301.0)):
+        assert isinstance(step, Told)
+        assert step.at == when
+        assert step.why.startswith("this desk saves itself and stops at ")
+        assert "its lease has ended" in step.why
 
 
 def test_a_desk_without_an_agent_says_nothing(at: At, tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def test_the_budget(home: Path, usd: float, level: str, monkeypatch: pytest.Monk
             assert "--over-budget" in error.value.fix
         else:
             assert bool(desks.services.billing.check_budget()) == (level == "warns")
+            desk = Desk(name="blue", goal=Goal.RUNNING, since=middle, created_at=middle)
+            desks.services.store.put(desk)
+            for _ in range(2):
+                desks.services.billing.within_budget(desk)
+            told = [row.step.why for row in desks.log("blue")]
+            assert told == ["$85.00 of this month's budget of $100.00 is spent."] * (level == "warns")
 
 
 BUDGET = "[defaults]\nusd_per_month = 100\n"

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hotdesk.cli.ui.offer_table import SPARED
 from hotdesk.cli.ui.render import fitted
 from hotdesk.core.errors import Kind, Unreachable
-from hotdesk.core.model import Market, Offer
+from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.model import Market, Offer, Scope
 from hotdesk.core.steps import Launch, LaunchOrder, Refusal
 from hotdesk.market import refresh
 from hotdesk.market.catalog import build
@@ -37,7 +39,11 @@ KEYS = [
 
 
 def online(state: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`hotdesk offers` as a process with nothing of this computer's accounts and settings."""
+    return hotdesk(state, "offers", *words, **env)
+
+
+def hotdesk(state: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`hotdesk` as a process with nothing of this computer's accounts and settings."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HOTDESK_"))}
     named = {
         "HOTDESK_STATE": str(state),
@@ -46,7 +52,7 @@ def online(state: Path, *words: str, **env: str) -> subprocess.CompletedProcess[
         "NO_COLOR": "1",
     }
     return subprocess.run(
-        [sys.executable, "-m", "hotdesk", "offers", *words],
+        [sys.executable, "-m", "hotdesk", *words],
         env=inherited | named | env,
         capture_output=True,
         text=True,
@@ -227,13 +233,14 @@ def test_no_network_is_one_line_and_is_not_tried_again_at_once(tmp_path: Path) -
 
 def made(region: str = "us-west-2", zone: str = "us-west-2a", **more: Any) -> Offer:
     words: dict[str, Any] = {
+        "instance_type": "g6.xlarge",
         "usd_per_hour": 0.5,
         "gpu": "L4",
         "gpu_count": 1,
         "gpu_memory_gib": 22.35,
         "vcpus": 4,
     }
-    return Offer(provider="aws", region=region, zone=zone, instance_type="g6.xlarge", **(words | more))
+    return Offer(provider="aws", region=region, zone=zone, **(words | more))
 
 
 def test_a_poisoned_cache_is_one_line_and_the_rest_works(tmp_path: Path) -> None:
@@ -267,9 +274,41 @@ def test_what_was_refused_is_left_out_and_counted(tmp_path: Path) -> None:
             (row,) = store.begin([("blue", Launch(order=order, why="test"))], now - 60)
             store.end(row, Refusal(kind=Kind.NO_CAPACITY, message="sold out", until=until), now)
     done = run(tmp_path, "--gpu", "L4")
-    assert "2 offers are sold out or over your quota; --all shows them." in done.stdout
+    assert "Left out, refused lately: 2 sold out. --all shows them." in done.stdout
     assert {row["zone"] for row in rows(tmp_path)} == {"us-west-2c", "us-west-2d"}
     assert len(rows(tmp_path, "--all")) == 4
+
+
+def test_what_a_refusal_speaks_of_is_left_out_as_a_launch_would_skip_it(tmp_path: Path) -> None:
+    """A quota of the region's G machines on spot, and a deny of one type in another region."""
+    small, large = {"instance_type": "g6.xlarge"}, {"instance_type": "g6.2xlarge"}
+    spot = [made(zone=f"us-west-2{z}", market=Market.SPOT, **t) for t in (small, large) for z in "ab"]
+    kept = [made(**small), made("eu-west-1", "eu-west-1a", **large)]
+    denied = [made("eu-west-1", f"eu-west-1{z}", **small) for z in "ab"]
+    aws = Scope(provider="aws")
+    quota = replace(aws, region="us-west-2", market=Market.SPOT, types=("g*", "vt*"))
+    deny = replace(aws, region="eu-west-1", types=("g6.xlarge",))
+    now = time.time()
+    past = Past()
+    with Store(tmp_path) as store:
+        store.keep(refresh.KEY, build([[*spot, *kept, *denied]]).pack(), now)
+        for offer, kind, scope in ((spot[0], Kind.QUOTA, quota), (denied[0], Kind.DENIED, deny)):
+            order = LaunchOrder(desk="blue", born=0.0, generation=1, attempt=1, offer=offer)
+            (row,) = store.begin([("blue", Launch(order=order, why="test"))], now - 60)
+            past.add(store.end(row, Refusal(kind=kind, message="no", until=now + 500, scope=scope), now))
+    done = run(tmp_path, "--gpu", "L4")
+    assert "Left out, refused lately: 4 over your quota, 2 not permitted." in done.stdout
+    told = {(row["instance_type"], row["region"], row["market"]) for row in rows(tmp_path)}
+    assert told == {("g6.xlarge", "us-west-2", "on-demand"), ("g6.2xlarge", "eu-west-1", "on-demand")}
+    would_try = [o for o in [*spot, *kept, *denied] if not past.refusal(o, now)]
+    assert told == {(o.instance_type, o.region, o.market) for o in would_try}
+    assert len(rows(tmp_path, "--all")) == 8
+    words = ["plan", "--items", "25000", "--from", "L4=400", "--gpu", "L4", "--json"]
+    planned = hotdesk(tmp_path, *words, HOTDESK_OFFLINE="1")
+    document = json.loads(planned.stdout)
+    assert document["left_out"] == {"over your quota": 4, "not permitted": 2}
+    assert "left out, refused lately: 4 over your quota, 2 not permitted" in planned.stderr
+    assert {c["offer"]["market"] for c in [*document["plans"], *document["lost"]]} == {"on-demand"}
 
 
 # ---- with a public file --------------------------------------------------------------------------------

@@ -198,6 +198,30 @@ def test_two_projects_of_one_name_are_not_mixed(hotdesk: Command, project: Path,
     assert hotdesk("ssh", "blue", "--", f"cat {project.name}/train.py").stdout == "other"
 
 
+def test_push_does_not_mix_two_folders_of_one_name(hotdesk: Command, project: Path, tmp_path: Path) -> None:
+    """1. A folder, also below another. 2. Another of that name: refused. 3. Its content, and with --yes."""
+    (project / "data").mkdir()
+    (project / "data/d").write_text("first")
+    assert hotdesk("up", "blue").returncode == 0
+    for words in (["data"], ["data"], ["data", "--to", "in"], ["../project/data"]):
+        done = hotdesk("push", "blue", *words)
+        assert done.returncode == 0, done.stderr
+    other = tmp_path / "elsewhere" / "data"
+    other.mkdir(parents=True)
+    (other / "d").write_text("other")
+    for words in ([], ["--to", "in"]):
+        done = hotdesk("push", "blue", str(other), *words)
+        assert done.returncode == 5, done.stderr
+        assert f"is from another folder: {platform.node()}:{(project / 'data').resolve()}" in done.stderr
+        assert "--yes" in done.stderr
+    assert hotdesk("push", "blue", str(other), "--to", "else").returncode == 0
+    assert hotdesk("push", "blue", f"{other}/", "--to", "bare").returncode == 0
+    there = hotdesk("ssh", "blue", "--", "cat data/d in/data/d else/data/d bare/d").stdout
+    assert there == "firstfirstotherother"
+    assert hotdesk("push", "blue", str(other), "--yes").returncode == 0
+    assert hotdesk("ssh", "blue", "--", "cat data/d").stdout == "other"
+
+
 def test_pull_leaves_what_is_newer_here(hotdesk: Command, project: Path) -> None:
     assert hotdesk("up", "blue").returncode == 0
     assert hotdesk("push", "blue", "train.py").returncode == 0

@@ -293,19 +293,25 @@ class Hotdesk:
         return files.call(self.services.access(name), command)
 
     def push(
-        self, name: str, *sources: str | Path, to: str = "", everything: bool = False
+        self,
+        name: str,
+        *sources: str | Path,
+        to: str = "",
+        everything: bool = False,
+        anyway: bool = False,
     ) -> tuple[str, ...]:
         """Copy files and folders from here to the desk's home, or to the folder `to` there.
 
         Again copies only what changed. Of a folder goes what git and .hotdeskignore leave in, or
         `everything`; `data` arrives as a folder, `data/` as what is in it. Links here that are folders at
         the desk stay so, and are returned. Raises `Unknown` for what is not here, `NeedsDecision` where all
-        of a folder is left out or the desk does not run.
+        of a folder is left out, the desk does not run, or has a folder of that name from another one
+        (`anyway`: it is copied all the same).
         """
         from hotdesk.services import files
 
         goods = files.gathered(name, sources, to, everything=everything)
-        return files.push(self.services.access(name), goods).kept
+        return files.push(self.services.access(name), goods, anyway=anyway).kept
 
     def pull(self, name: str, *sources: str, to: str | Path = ".") -> Pulled:
         """Copy files and folders from the desk, relative to its home, to a folder here; what came.

@@ -37,6 +37,7 @@ class Rule:
     zone: str = "*"
     type: str = "*"
     market: str = "*"
+    access_key: str = "*"  # whose call it is
     contains: str = ""
     skip: int = 0  # let so many matching calls pass first
     times: int | None = 1  # then act on so many; None: for ever
@@ -60,6 +61,7 @@ class Rule:
             and (self.zone == "*" or (zone is not None and fnmatch.fnmatchcase(zone, self.zone)))
             and fnmatch.fnmatchcase(instance_type, self.type)
             and fnmatch.fnmatchcase(market, self.market)
+            and fnmatch.fnmatchcase(call.access_key, self.access_key)
             and (not self.contains or self.contains in json.dumps([call.params, call.raw], default=str))
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 
 import msgspec
@@ -76,12 +77,14 @@ class Report(msgspec.Struct, frozen=True):
 
 
 #: The state of the idle watch (which may take some seconds to start), whether its program runs at all
-#: (without arguments it prints its usage, with status 2), and the agent's report. In sh, for any login shell.
+#: (without arguments it prints its usage, with status 2), its warnings (guest/idle.py), and the agent's
+#: report. In sh, for any login shell.
 _ASK = (
     "exec sh -c 'if [ -e /etc/systemd/system/hotdesk-idle.service ]; then for i in 1 2 3 4 5; do "
     "s=$(systemctl is-active hotdesk-idle); [ active = $s ] && break; sleep 1; done; "
     "python3 /opt/hotdesk/idle.py >/dev/null 2>&1; "
     '[ $? = 2 ] && echo "idle $s" || echo "idle $s $(python3 -V 2>&1)"; fi; '
+    'tail -n 50 ~/.hotdesk/warned 2>/dev/null | while read -r w; do echo "warned $w"; done; '
     "exec python3 /opt/hotdesk/agent.py report'"
 )
 
@@ -101,18 +104,26 @@ def report(access: Access) -> Report | None:
         )
     except (subprocess.TimeoutExpired, OSError):
         return None
-    first, _, rest = done.stdout.partition(b"\n")
-    words = first.decode("utf-8", "replace").split(" ", 2)
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    words = lines[0].split(" ", 2) if lines else [""]
     watched = words[0] == "idle"
     said = None
     with contextlib.suppress(msgspec.DecodeError):
-        if done.returncode == 0:
-            said = msgspec.json.decode(rest if watched else done.stdout, type=Report)
-    if not watched:
-        return said
-    return msgspec.structs.replace(
-        said or Report(silent=True), idle=words[1] or "gone", python=words[2] if len(words) > 2 else ""
-    )
+        if done.returncode == 0 and lines:
+            said = msgspec.json.decode(lines[-1], type=Report)
+    if watched:
+        said = msgspec.structs.replace(
+            said or Report(silent=True), idle=words[1] or "gone", python=words[2] if len(words) > 2 else ""
+        )
+    if said and (warned := [event for line in lines if (event := _warning(line))]):
+        said = msgspec.structs.replace(said, events=[*said.events, *warned])
+    return said
+
+
+def _warning(line: str) -> Event | None:
+    """A warning of the idle watch: its time, and what it told everybody at the desk."""
+    told = re.fullmatch(r"warned (\d{1,12}) (?:hotdesk: )?(.+)", line)
+    return Event(id=f"warned-{told[1]}", at=float(told[1]), what=told[2]) if told else None
 
 
 def remarks(said: Report, desk: str, gpu: str) -> list[Remark]:

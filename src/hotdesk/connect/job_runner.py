@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import platform
+import posixpath
 import shlex
 import subprocess
 import zipfile
@@ -148,7 +149,8 @@ def claim(access: Access, target: str, here: Path, *, anyway: bool) -> None:
     check = (
         "" if anyway else '[ -e "$d" ] && [ -s "$f" ] && [ "$(cat "$f")" != "$m" ] && cat "$f" && exit 7; '
     )
-    line = f"d={shlex.quote(target)} f=.hotdesk/from/$d m={shlex.quote(mine)}; {check}"
+    kept = f".hotdesk/from/{posixpath.normpath(target).replace('/', '%')}"
+    line = f"d={shlex.quote(target)} f={shlex.quote(kept)} m={shlex.quote(mine)}; {check}"
     done = run_there(access, f'{line}mkdir -p .hotdesk/from && printf %s "$m" > "$f"')
     if done.returncode == 7:
         theirs = done.stdout.decode("utf-8", "replace")

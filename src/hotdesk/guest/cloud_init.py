@@ -98,13 +98,13 @@ def source(name: str) -> str:
 
 
 def _lean(source: str) -> str:
-    """The program without comments, docstrings and types, except usage lines of the module docstring.
+    """The program without comments, docstrings and types, except the commands in the module docstring.
 
     Indents shrink to one space, which is safe because unparsed code has no multi-line strings.
     """
     tree = ast.parse(source)
     if said := ast.get_docstring(tree):
-        usage = [line for line in said.splitlines() if re.match(r"[a-z]+\.py ", line)]
+        usage = re.findall(r"(?m)^[a-z]+\.py \S+", said)
         tree.body[0] = ast.Expr(ast.Constant("\n".join(usage or said.splitlines()[:1])))
     text = ast.unparse(ast.fix_missing_locations(_Lean(frozenset(map(ast.unparse, tree.body))).visit(tree)))
     text = re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), re.sub(r"\n{2,}", "\n", text))

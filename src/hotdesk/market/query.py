@@ -27,6 +27,7 @@ from hotdesk.core.matching import (
 )
 from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.market.catalog import MARKETS, Catalog
+from hotdesk.market.refused import Refused, reasons
 from hotdesk.market.shipped import Retired, shipped
 
 SORTS = ("price", "latency", "speed", "value")
@@ -36,8 +37,8 @@ class Found(NamedTuple):
     """Rows of the catalogue that fit, in order, and what was left out."""
 
     rows: list[int]
-    unavailable: int  # number of rows that fit but were refused lately or exceed a quota
-    unpriced: tuple[InstanceType, ...] = ()  # types that were named, by type or GPU, and have no price
+    left_out: Mapping[str, int]  # how many fit, but were refused lately, by reason
+    unpriced: tuple[InstanceType, ...] = ()  # that were named, by type or GPU, and have no price at all
 
 
 def search(
@@ -47,13 +48,13 @@ def search(
     sort: str = "price",
     latency: Mapping[str, float] = {},
     speed: Callable[[InstanceType], float] = lambda machine: 0.0,
-    unavailable: frozenset[str] = frozenset(),
+    refused: Refused | None = None,
     retired: Mapping[str, Retired] = {},
 ) -> Found:
     """The rows that fit, best first.
 
-    `latency` is by "provider/region" in milliseconds, `speed` any measure of a machine, `unavailable` holds
-    keys as `Offer.key` gives them. Raises `Unknown` for a GPU, type or region that nobody knows (with the
+    `latency` is by "provider/region" in milliseconds, `speed` any measure of a machine, `refused` tells
+    which offers to leave out. Raises `Unknown` for a GPU, type or region that nobody knows (with the
     nearest), and `Usage` for words that cannot be read or filters that contradict each other.
     """
     _check(catalog, query, retired)
@@ -61,10 +62,12 @@ def search(
     rows = _matching(catalog, filters)
     if not rows:
         _explain(catalog, filters)
-    left = 0
-    if unavailable:
-        kept = [row for row in rows if _key(catalog, row) not in unavailable]
-        left, rows = len(rows) - len(kept), kept
+    left_out: dict[str, int] = {}
+    if refused:
+        offers = catalog.offers(rows)
+        no = refused(offers)
+        rows = [row for row, offer in zip(rows, offers, strict=True) if offer.key not in no]
+        left_out = reasons(no[offer.key] for offer in offers if offer.key in no)
     unpriced = []
     if query.types or query.gpu:
         unpriced = [
@@ -72,13 +75,7 @@ def search(
             for number, kind in enumerate(catalog.machines)
             if catalog.starts[number] == catalog.starts[number + 1] and fits(filters, kind)
         ]
-    return Found(_sorted(catalog, rows, sort, latency, speed), left, tuple(unpriced))
-
-
-def _key(catalog: Catalog, row: int) -> str:
-    place, machine = catalog.places[catalog.place[row]], catalog.machine_of(row)
-    market = MARKETS[catalog.market[row]]
-    return f"{place.provider}/{place.zone or place.region}/{machine.instance_type}/{market}"
+    return Found(_sorted(catalog, rows, sort, latency, speed), left_out, tuple(unpriced))
 
 
 def _matching(catalog: Catalog, filters: Sequence[Condition]) -> list[int]:

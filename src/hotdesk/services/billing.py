@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Market, Offer, Seen, Value
 from hotdesk.core.ports import Biller, Clock
 from hotdesk.core.pricelist import is_shipped
-from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start
+from hotdesk.core.steps import Act, Ask, Bake, Copy, Done, Launch, Row, Start, Told
 from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
 from hotdesk.state.store import Store
@@ -291,7 +292,17 @@ class Billing:
             return msgspec.structs.replace(desk, over_budget=True)
         if not desk.over_budget and (warning := self.check_budget()):
             self.on_note(warning)
+            self._write_down(desk, warning)
         return desk
+
+    def _write_down(self, desk: Desk, warning: str) -> None:
+        """A warning in the journal, once a month for each desk."""
+        now = self.clock.now()
+        month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+        step = Told(id=f"budget-{month}", at=now, why=warning)
+        if step.key not in self.store.past(desk).last:
+            [row] = self.store.begin([(desk.name, step)], now)
+            self.store.end(row, Done(id=step.id), now)
 
     def may(self, desk: Desk, step: Act) -> Ask | None:
         """The reason not to take a step: a launch that exceeds the month's budget, by any loop."""

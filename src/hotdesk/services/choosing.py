@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hotdesk.market.history import History
     from hotdesk.market.latency import Latency
     from hotdesk.market.refresh import Known
+    from hotdesk.market.refused import Refused
 
 AGAIN_SECONDS = 60.0  # after which prices that were not told in time are asked for again
 DAY = 86400.0
@@ -37,8 +38,8 @@ class Offers(NamedTuple):
     query: Query
     rows: list[int]
     latency: Mapping[str, float]  # milliseconds, by "provider/region"
-    refused: frozenset[str]  # keys of offers that were refused lately
-    unavailable: int  # how many of those fit
+    refused: Refused | None  # what was refused lately
+    left_out: Mapping[str, int]  # how many of those fit, by reason
     unpriced: tuple[InstanceType, ...]  # that were named, by type or GPU, and have no price at all
     now: float
 
@@ -129,11 +130,12 @@ class Choosing:
         from msgspec.structs import replace
 
         from hotdesk.market.latency import latencies
+        from hotdesk.market.refused import lately
 
         now = self.clock.now()
         query = replace(query, types=self._todays(query.types))
         known = self._known(query, now, refresh=refresh, offline=offline)
-        refused = frozenset() if everything else self._refused(now)
+        refused = None if everything else lately(self.store, now)
         return self.searched(known, query, latencies(self.store), refused, sort, now)
 
     @staticmethod
@@ -141,7 +143,7 @@ class Choosing:
         known: Known,
         query: Query,
         latency: Mapping[str, float],
-        refused: frozenset[str],
+        refused: Refused | None,
         sort: str,
         now: float,
     ) -> Offers:
@@ -156,10 +158,10 @@ class Choosing:
             sort=sort,
             latency=latency,
             speed=relative_speed,
-            unavailable=refused,
+            refused=refused,
             retired=shipped().gone(),
         )
-        return Offers(known, query, found.rows, latency, refused, found.unavailable, found.unpriced, now)
+        return Offers(known, query, found.rows, latency, refused, found.left_out, found.unpriced, now)
 
     def _todays(self, names: Sequence[str]) -> tuple[str, ...]:
         """The types asked for; a retired one is replaced by its successors, with a note."""
@@ -210,15 +212,6 @@ class Choosing:
         finally:
             self.on_progress("")
         return fresh._replace(notes=(*known.notes, *fresh.notes))
-
-    def _refused(self, now: float) -> frozenset[str]:
-        """Offers that were refused lately: sold out, over a quota, or not sold there."""
-        rows = self.store.rows(limit=500)
-        if not rows:
-            return frozenset()
-        from hotdesk.core.lifecycle.history import Past
-
-        return frozenset(Past(rows).refusals(now))
 
     # ---- regions -------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ class Goods(Value, frozen=True):
 
     sources: tuple[tuple[Path, tuple[str, ...]], ...]  # folders here, and the names below each that go
     to: str  # relative to the desk's home
+    folders: tuple[Path, ...] = ()  # that arrive as folders of their names
 
 
 def gathered(
@@ -73,13 +75,26 @@ def gathered(
     to = at_home(to)
     place = f"{desk}:{to or '~'}"
     given = (_of(desk, str(source), everything, place, on_found) for source in sources)
-    return Goods(sources=tuple((folder, tuple(names)) for folder, names in given), to=to)
+    folders = tuple(Path(s).resolve() for s in map(str, sources) if _arrives_as_folder(s))
+    return Goods(sources=tuple((folder, tuple(names)) for folder, names in given), to=to, folders=folders)
 
 
-def push(access: Access, goods: Goods, on_progress: Callable[[str], None] | None = None) -> Sent:
-    """Copy them. Again copies only what changed. Raises `Unreachable`, `Missing`."""
-    from hotdesk.connect import copying
+def push(
+    access: Access,
+    goods: Goods,
+    on_progress: Callable[[str], None] | None = None,
+    *,
+    anyway: bool = False,
+) -> Sent:
+    """Copy them. Again copies only what changed.
 
+    Raises `NeedsDecision` where a folder of that name at the desk came from another one, unless `anyway`;
+    `Unreachable`, `Missing`.
+    """
+    from hotdesk.connect import copying, job_runner
+
+    for folder in goods.folders:
+        job_runner.claim(access, posixpath.join(goods.to, folder.name), folder, anyway=anyway)
     return copying.push(access, goods.sources, goods.to, on_progress=on_progress)
 
 
@@ -122,6 +137,16 @@ def at_home(path: str) -> str:
     return path.removeprefix(f"{Path.home()}/").removeprefix("~/")
 
 
+def _arrives_as_folder(source: str) -> bool:
+    """Whether it is a folder whose name is given to it at the desk too, and not only what is in it."""
+    path = Path(source)
+    return path.is_dir() and not path.is_symlink() and not _inside(source)
+
+
+def _inside(source: str) -> bool:
+    return source.endswith(("/", "/.")) or Path(source).name in {"", ".."}
+
+
 def _of(desk: str, source: str, everything: bool, place: str, on_found: Told) -> tuple[Path, list[str]]:
     """A source as a folder here, and the names below it that go."""
     path = Path(source)
@@ -131,7 +156,7 @@ def _of(desk: str, source: str, everything: bool, place: str, on_found: Told) ->
             "What is pushed is on this computer; where it goes at the desk is said with --to.",
             f"hotdesk push {desk} SOURCE... --to FOLDER",
         )
-    inside = source.endswith(("/", "/.")) or path.name in {"", ".."}
+    inside = _inside(source)
     if not path.is_dir() or (path.is_symlink() and not inside):
         if not (path.is_file() or path.is_symlink() or path.is_fifo()):
             raise Usage(f"{source} is a socket or a device.", "It cannot be copied.", f"ls -l {source}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -11,7 +11,7 @@ from hotdesk.core.errors import HotdeskError, NotAllowed
 from hotdesk.core.model import Desk, Goal, Market, MarketChoice, Offer, Want
 from hotdesk.core.sizing.frontier import Answer, Choice
 from hotdesk.services.goals import Goals
-from hotdesk.services.planning import PlanRequest, catalogue, plan_job
+from hotdesk.services.planning import Candidates, PlanRequest, catalogue, plan_job
 
 LOOKS = 12  # at the cloud, for offers that turn out to be gone or to cost more than was known
 LOCAL_MINUTES = 0.2  # until a desk on this computer answers
@@ -21,18 +21,21 @@ DEARER = 1.02  # than was known: above it the plan is made again
 class Plans:
     """The plan over what this desk could be: offers of its own cloud, within its limits."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- the last two are listeners
         self,
         goals: Goals,
         name: str,
         provider: str,
         request: PlanRequest,
         on_news: Callable[[Offer, Offer | None], None] = lambda offer, now: None,
+        on_left_out: Callable[[Mapping[str, int]], None] = lambda reasons: None,
     ) -> None:
-        """`on_news` hears of an offer that is gone (None), or costs more than was known."""
+        """`on_news` hears of an offer that is gone (None), or costs more than was known; `on_left_out` how
+        many were refused lately, by reason.
+        """
         desk = goals.store.find(name)
         self.goals, self.clouds, self.name, self.provider = goals, goals.clouds, name, provider
-        self.on_news = on_news
+        self.on_news, self.on_left_out = on_news, on_left_out
         self.base = desk.want if desk else goals.configured(name, provider)
         self.live = self.clouds.survey(provider).of(name).live
         local = not cloud(provider).rented and request.startup_minutes is None
@@ -45,7 +48,9 @@ class Plans:
 
         What is gone is left out, what is dearer than was known counts as such, and the plan is made again.
         """
-        offers = self._candidates()
+        offers, left_out = self._candidates()
+        if left_out:
+            self.on_left_out(left_out)
         trouble: HotdeskError | None = None
         for _ in range(LOOKS):
             request = replace(self.request, offers=tuple(offers))
@@ -97,11 +102,12 @@ class Plans:
         kind = offer.instance_type
         return replace(self.base, instance_type=kind, gpu="", gpu_count=0, market=market, regions=regions)
 
-    def _candidates(self) -> list[Offer]:
+    def _candidates(self) -> Candidates:
         loose = replace(self.base, instance_type="", gpu="", gpu_count=0, market=MarketChoice.CHEAPEST)
         if not cloud(self.provider).rented:
             kinds = [replace(loose, instance_type=kind) for kind in ("local.gpu", "local.cpu")]
-            return [offer for kind in kinds for offer in self.clouds.provider(self.provider).offers(kind)]
+            cloud_ = self.clouds.provider(self.provider)
+            return Candidates([offer for kind in kinds for offer in cloud_.offers(kind)])
         told = self.request
         request = replace(
             told,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import field
 from msgspec.structs import asdict, replace
 
 from hotdesk.core.errors import Unknown, Usage
@@ -89,6 +90,7 @@ class PlanAnswer(Value, frozen=True):
     bare: bool  # no offer was named or known: "a machine"
     simulated: dict[str, Any]  # by answer ("cheapest", ...): see `simulated`
     desk: tuple[float, float] | None = None  # the desk at hand: items a second, US dollars an hour
+    left_out: Mapping[str, int] = field(default_factory=dict)  # offers refused lately, by reason
 
 
 class PredictRequest(Value, frozen=True):
@@ -127,7 +129,7 @@ def plan_job(
     from hotdesk.market.job_model import place, speeds, terms
 
     _check(request)
-    chosen = _offers(request, store, now) if request.offers is None else list(request.offers)
+    chosen, left_out = _offers(request, store, now)
     counts = machine_counts(request.machines or ("1..64" if chosen else "1..1000"))
     job, compared = _job(request, chosen)
     around = _around(request)
@@ -143,7 +145,15 @@ def plan_job(
     desk = (request.desk_rate, request.desk_usd) if request.desk_rate and request.items else None
     traces = _traces(request.traces) if simulate else []
     lives = _simulations(answer, job, around, traces, bare=not chosen) if simulate else {}
-    return PlanAnswer(answer=answer, job=job, around=around, bare=not chosen, simulated=lives, desk=desk)
+    return PlanAnswer(
+        answer=answer,
+        job=job,
+        around=around,
+        bare=not chosen,
+        simulated=lives,
+        desk=desk,
+        left_out=left_out,
+    )
 
 
 def _traces(folder: Path | None) -> list[Trace]:
@@ -198,10 +208,12 @@ def _check(request: PlanRequest) -> None:
             )
 
 
-def _offers(request: PlanRequest, store: Callable[[], Store], now: float) -> list[Offer]:
+def _offers(request: PlanRequest, store: Callable[[], Store], now: float) -> Candidates:
     """The offers named, or the catalogue's when the job's speed is known somewhere; [] for a bare machine."""
     from hotdesk.market.job_model import parse, read_offers
 
+    if request.offers is not None:
+        return Candidates(list(request.offers))
     offers = parse(request.words)
     if request.file:
         offers += read_offers(request.file)
@@ -209,20 +221,26 @@ def _offers(request: PlanRequest, store: Callable[[], Store], now: float) -> lis
             raise Usage(f"There is no offer in {request.file}.", "", "hotdesk offers --json > offers.json")
     speed_known = request.measured or request.reference or request.workload
     if offers or not speed_known or request.usd_per_hour is not None:
-        return offers
+        return Candidates(offers)
     return catalogue(request, store(), now)
 
 
-def catalogue(request: PlanRequest, store: Store, now: float) -> list[Offer]:
+class Candidates(NamedTuple):
+    """The offers that a plan compares."""
+
+    offers: list[Offer]
+    left_out: Mapping[str, int] = {}  # how many would fit, but were refused lately, by reason
+
+
+def catalogue(request: PlanRequest, store: Store, now: float) -> Candidates:
     """The offers that this computer knows and a request allows, less those that were refused lately."""
-    from hotdesk.core.lifecycle.history import Past
     from hotdesk.core.matching import Query
     from hotdesk.market.query import search
     from hotdesk.market.refresh import known
+    from hotdesk.market.refused import lately
     from hotdesk.market.shipped import shipped
 
     catalog = known(store).catalog
-    refused = frozenset(Past(store.rows(limit=500)).refusals(now))
     query = Query(
         gpu=request.gpu,
         regions=request.regions,
@@ -231,8 +249,8 @@ def catalogue(request: PlanRequest, store: Store, now: float) -> list[Offer]:
         provider=request.provider,
         zone=request.zone,
     )
-    found = search(catalog, query, unavailable=refused, retired=shipped().gone())
-    return catalog.offers(found.rows)
+    found = search(catalog, query, refused=lately(store, now), retired=shipped().gone())
+    return Candidates(catalog.offers(found.rows), found.left_out)
 
 
 def _job(request: PlanRequest, offers: list[Offer]) -> tuple[Job, list[Offer]]:

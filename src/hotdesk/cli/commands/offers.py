@@ -91,7 +91,10 @@ SHOWN = 25
     help="Number of table rows; 0 shows all.",
 )
 @click.option(
-    "--all", "everything", is_flag=True, help="Include offers refused recently (sold out, over quota)."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Include offers refused recently (sold out, over quota, denied).",
 )
 @click.option("--wide", is_flag=True, help="Print one row per zone and market, with the price's source.")
 @click.option("--json", "as_json", is_flag=True, help="Print all matching offers as JSON.")
@@ -136,6 +139,8 @@ def command(
         _choose(found, sort)
         return
     if as_json or as_csv:
+        if found.left_out:
+            render.note(_left_out(found.left_out))
         rows = [record(known.catalog, row, latency) for row in found.rows]
         if as_json:
             render.json(rows)
@@ -151,7 +156,7 @@ def command(
         known,
         found.rows,
         left=left,
-        unavailable=found.unavailable,
+        refused=found.left_out,
         unpriced=found.unpriced,
         latency=latency,
         now=now,
@@ -225,12 +230,18 @@ def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str
     return len(lines) - len(shown)
 
 
+def _left_out(reasons: Mapping[str, int]) -> str:
+    from hotdesk.market.refused import left_out
+
+    return f"Left out, refused lately: {left_out(reasons)}. --all shows them."
+
+
 def _footer(
     known: Known,
     rows: list[int],
     *,
     left: int,
-    unavailable: int,
+    refused: Mapping[str, int],
     unpriced: Sequence[InstanceType],
     latency: Mapping[str, float],
     now: float,
@@ -241,8 +252,8 @@ def _footer(
     catalog = known.catalog
     if left:
         render.echo(render.style(f"{left} more lines; --limit 0 shows all.", "dim"))
-    if unavailable:
-        render.echo(f"{unavailable} offers are sold out or over your quota; --all shows them.")
+    if refused:
+        render.echo(_left_out(refused))
     lines = [f"Prices in USD an hour, billed {BILLING}."]
     if any(catalog.machine_of(row).burstable for row in rows):
         lines.append("* burstable: full speed only for a while, then a fraction of it.")

@@ -22,12 +22,14 @@ from hotdesk.services import files
     help="Destination folder on the desk.  [default: its home]",
 )
 @click.option("--all", "everything", is_flag=True, help="Copy whole folders, even what git ignores.")
-def command(name: str, sources: tuple[str, ...], target: str, everything: bool) -> None:
+@options.yes
+def command(name: str, sources: tuple[str, ...], target: str, everything: bool, yes: bool) -> None:
     """Copy files and folders to the desk. Repeated, it copies only changes.
 
     Each SOURCE is on this computer and is copied into the desk's home, or into --to, which is created if
     needed. As with rsync, `data` copies the folder, `data/` its contents. Inside a folder, files that git or
-    .hotdeskignore ignore are skipped, and so is .git; a path named as SOURCE is always copied.
+    .hotdeskignore ignore are skipped, and so is .git; a path named as SOURCE is always copied. Two folders of
+    one name are not mixed on the desk, unless --yes.
 
     \b
     hotdesk push blue train.py data
@@ -49,7 +51,7 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool) 
     with options.open_desks() as desks:
         access = desks.services.access(name)
     with Live() as live:
-        sent = files.push(access, goods, live.progress(f"copying to {name}"))
+        sent = files.push(access, goods, live.progress(f"copying to {name}"), anyway=yes)
     for link in sent.kept:
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
 

@@ -12,6 +12,7 @@ from hotdesk.core.sizing.frontier import Answer, Choice, Lost, switch_items
 from hotdesk.core.sizing.makespan import machines_worth
 from hotdesk.core.spot.interruptions import worth_spot
 from hotdesk.market.job_model import Job
+from hotdesk.market.refused import left_out
 from hotdesk.services.planning import LIVES, PlanAnswer
 
 
@@ -40,6 +41,7 @@ def show(got: PlanAnswer, *, shown_lost: int) -> Shown:
         },
         "lost": [_lost(row) for row in answer.lost],
         "considered": answer.considered,
+        "left_out": dict(got.left_out),
         "measure_first": answer.measure_first,
     }
     lines = [_table(plans if bare else _thinned(answer), answer, bare=bare)] if plans else []
@@ -71,6 +73,8 @@ def show(got: PlanAnswer, *, shown_lost: int) -> Shown:
             notes += _beside(" and ".join(names), choice, got.simulated[names[0]])
         document["spot_worth_below_share_of_on_demand"] = share
         notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
+    if got.left_out:
+        notes.append(f"left out, refused lately: {left_out(got.left_out)}; hotdesk offers --all shows them")
     return Shown("\n".join(lines), document, notes)
 
 

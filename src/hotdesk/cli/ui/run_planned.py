@@ -6,7 +6,7 @@ import functools
 import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -15,6 +15,7 @@ from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.renamed import current
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.model import Desk, Market, Offer, Value
+from hotdesk.market.refused import left_out
 from hotdesk.services.job_plan import Plans
 from hotdesk.services.planning import PlanRequest
 
@@ -82,7 +83,7 @@ def choose(desks: Hotdesk, name: str, words: str, ask: Ask, given: dict[str, Any
     desk = desks.services.store.find(name)
     provider = desk.provider if desk else ask.provider or desks.services.goals.provider(name)
     request = _about(desks, desk, words, ask, given)
-    plans = Plans(desks.services.goals, name, provider, request, _news)
+    plans = Plans(desks.services.goals, name, provider, request, _news, _left_out)
     live = plans.live
     answer, choice, row = plans.verified(ask.answer)
     if choice is None or row is None:
@@ -127,6 +128,10 @@ def _news(offer: Offer, now: Offer | None) -> None:
     """An offer that differs from what was known about it."""
     news = f"costs {render.per_hour(now.usd_per_hour)} now" if now else "cannot be had"
     render.note(f"{_place(offer)} {news}: planned again.")
+
+
+def _left_out(reasons: Mapping[str, int]) -> None:
+    render.note(f"Left out, refused lately: {left_out(reasons)}. hotdesk offers --all shows them.")
 
 
 def _about(desks: Hotdesk, desk: Desk | None, words: str, ask: Ask, given: dict[str, Any]) -> PlanRequest:

@@ -126,10 +126,9 @@ class Past:
         found = {offer.key: self.refusal(offer, now, since) for offer in offers}
         return {key: no for key, no in found.items() if no}
 
-    def refusals(self, now: float) -> dict[str, Refusal]:
-        """All refusals that are still valid, by the key of the refused offer."""
-        known = {key: row.refusal for key, row in self._refusals.items()}
-        return {key: no for key, no in known.items() if no and no.until > now}
+    def refuses(self, now: float) -> bool:
+        """Whether any refusal of an offer is still to be believed."""
+        return any(row.refusal and row.refusal.until > now for row in self._refusals.values())
 
     def begun(self, key: str, since: float) -> int:
         """How often a step of this key was begun since then; "start:ID" counts every start of a machine.
