@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.cli.ui.run_checked import script_of
+from hotdesk import Hotdesk
+from hotdesk.core.errors import NeedsDecision, Unknown
 from hotdesk.core.jobs import Job
 from hotdesk.jobs import results
+from hotdesk.services.run_checks import script_of
 from tests.conftest import Command
 from tests.local_rig import tool
 
@@ -308,3 +310,14 @@ def test_of_another_desk_and_after_this_job_began_is_not_replaced(tmp_path: Path
         known.write_text("rubbish")
     taken("green", 4, 60.0, 70.0, "who knows")
     assert file.read_text() == "and this after", "nothing is known, so nothing is replaced"
+
+
+def test_python_is_told_as_much_before_a_machine_is_made(project: Path) -> None:
+    (project / "tarin.txt").touch()
+    with Hotdesk() as desks:
+        with pytest.raises(Unknown, match=r"There is no tarin\.py in .*project"):
+            desks.run("blue", ["python", "tarin.py"])
+        (project / ".gitignore").write_text("*\n")
+        with pytest.raises(NeedsDecision, match=r"Nothing of project would be copied"):
+            desks.run("blue", "true")
+        assert desks.ls() == []

@@ -214,6 +214,7 @@ class Hotdesk:
         folder: Path | None = None,
         push: bool = True,
         everything: bool = False,
+        anyway: bool = False,
         pull: Sequence[str] = (),
         then: Goal | None = Goal.PARKED,
         checkpoint: str = "",
@@ -231,9 +232,11 @@ class Hotdesk:
         this listens until it has ended. Lengths are in seconds, `budget_usd` is expected at most.
 
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
-        for a command that the desk does not have.
+        for a script that would not be copied (before a machine is paid for) or a command that the desk does
+        not have, `NeedsDecision` where nothing would be copied, or into another project, unless `anyway`.
         """
         from hotdesk.loop import watcher
+        from hotdesk.services import run_checks
         from hotdesk.services.jobs import JobRequest
 
         s = self.services
@@ -242,6 +245,7 @@ class Hotdesk:
             folder=str((folder or Path.cwd()).resolve()),
             push=push,
             everything=everything,
+            anyway=anyway,
             pull=tuple(pull),
             then=then,
             checkpoint=checkpoint,
@@ -251,6 +255,10 @@ class Hotdesk:
             budget_usd=budget_usd,
         )
         request.check()
+        if note := run_checks.check_computer(request):
+            s.on_note(note)
+        if found := run_checks.found_in_folder(request):
+            run_checks.check_folder(name, request, found)
         work, due = s.jobs.agreed(name, request)
         self.up(name)
         job = s.jobs.queue(s.store.desk(name), request, work, due)

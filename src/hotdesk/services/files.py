@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotdesk.core.errors import NeedsDecision, Unknown, Usage
+from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
 
@@ -165,6 +165,7 @@ def _of(desk: str, source: str, everything: bool, place: str, on_found: Told) ->
 
     in_git = ".git" in path.resolve().parts  # named like any other folder, it goes like one
     found = contents(path, everything=everything or in_git)
+    check_readable(found)
     on_found(found, place if inside else f"{place.rstrip('/')}/{found.folder.name}")
     if not found.names:
         if found.ignored or found.hotdesk_ignored:
@@ -177,6 +178,18 @@ def _of(desk: str, source: str, everything: bool, place: str, on_found: Told) ->
     if inside:
         return found.folder, list(found.names)
     return found.folder.parent, [f"{found.folder.name}/{name}" for name in found.names]
+
+
+def check_readable(found: Contents) -> None:
+    """Raises `Missing` where not all that would be copied can be read."""
+    if names := found.unreadable:
+        many = f"{len(names):,} file{'s' * (len(names) > 1)}"
+        listed = ", ".join([*names[:3], *["…"] * (len(names) > 3)])
+        raise Missing(
+            f"{many} of {found.folder.name} cannot be read: {listed}.",
+            "You may not, so it could not be copied.",
+            "chmod u+r …   # or leave it out by a line in .hotdeskignore",
+        )
 
 
 def _older(name: str, here: os.stat_result, came: os.stat_result) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
-from hotdesk.cli.ui import options, render, run_checked, run_planned
+from hotdesk.cli.ui import folder_shown, options, render, run_planned
 from hotdesk.cli.ui.live import Live
 from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.run_planned import plan_options
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Goal
+from hotdesk.services import run_checks
 from hotdesk.services.jobs import JobRequest
 
 if TYPE_CHECKING:
@@ -146,11 +148,17 @@ def _queued(
     )
     request.check()
     here, jobs = Path.cwd(), desks.services.jobs
-    run_checked.place(here, given)
-    if not given["dry_run"]:
-        run_checked.known_desk(desks, name, words, given["yes"])
-    if request.push:
-        run_checked.goods(name, here, words, given)
+    if said := run_checks.check_computer(request):
+        render.note(said)
+    if not (given["dry_run"] or request.anyway):
+        with options.asking(f"Make a desk called {name}?"):
+            run_checks.check_name_is_meant(desks.services.goals, name, words)
+    if found := run_checks.found_in_folder(request):
+        folder_shown.note(found, name)
+        for line in islice(folder_shown.left_behind(found, name), folder_shown.NAMES):
+            render.note(line)
+        with options.asking("Run it all the same?"):
+            run_checks.check_folder(name, request, found)
     if given["plan"]:
         chosen = run_planned.choose(desks, name, request.line, given["plan"], given)
         if chosen is None:

@@ -7,20 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from hotdesk.cli.ui import render
 from hotdesk.connect.sync import Contents
-from hotdesk.core.errors import Missing
 
 NAMES = 3
 
 
 def note(found: Contents, desk: str) -> None:
-    """Say it, before anything is launched or sent. Raises `Missing` where some of it cannot be read."""
-    if found.unreadable:
-        raise Missing(
-            f"{count(len(found.unreadable), 'file')} of {found.folder.name} cannot be read: "
-            f"{some(found.unreadable)}.",
-            "You may not, so it could not be copied.",
-            "chmod u+r …   # or leave it out by a line in .hotdeskignore",
-        )
+    """Say it, before anything is launched or sent."""
     if found.rule:
         render.note(f"{render.safe(found.rule)}.")
     render.note(line(found, desk))

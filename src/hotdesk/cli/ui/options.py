@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -271,6 +272,18 @@ def say_frozen(desks: Hotdesk) -> None:
     """What a command that only reads says where nothing can be written down."""
     if why := desks.services.store.frozen:
         render.note(f"{why} Reading works, changing anything may not: df -h")
+
+
+@contextlib.contextmanager
+def asking(question: str) -> Iterator[None]:
+    """Put what needs a decision to the person at this terminal; go on where they agree."""
+    try:
+        yield
+    except NeedsDecision as found:
+        if not sys.stdin.isatty():
+            raise
+        if not click.confirm(f"{found.what} {found.why} {question}", err=True):
+            raise click.Abort from None
 
 
 def agreed(question: str, yes: bool, again: str) -> None:

@@ -1,4 +1,4 @@
-"""Checks of `hotdesk run` before a machine costs money."""
+"""What can be known of a run beforehand is checked before a machine is paid for."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import os
 import re
 import shlex
 import shutil
-import sys
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import click
-
-from hotdesk.cli.ui import folder_shown, render
+from hotdesk.connect import copying
+from hotdesk.connect.sync import Contents, contents
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown
 from hotdesk.core.model import check_name
-
-if TYPE_CHECKING:
-    from hotdesk.api import Hotdesk
-    from hotdesk.connect.sync import Contents
+from hotdesk.services.files import check_readable
+from hotdesk.services.goals import Goals
+from hotdesk.services.jobs import JobRequest
 
 #: Programs whose first word that is no option may be a script of the project.
 _TAKE_SCRIPTS = re.compile(
@@ -33,78 +28,65 @@ _SCRIPT = re.compile(r"[^\s-]\S*\.(py|sh|bash|zsh|R|r|jl|js|pl|rb)")
 _NO_SCRIPT = re.compile(r"-[A-Za-z]*[cem]|--module|-")  # what follows is text, or a module
 
 
-def known_desk(desks: Hotdesk, name: str, words: tuple[str, ...], yes: bool) -> None:
-    """Ask before a desk with a new name is created: NAME may have been forgotten."""
-    if desks.services.store.find(name) is not None or name in desks.services.config.desks:
+def check_name_is_meant(goals: Goals, name: str, command: tuple[str, ...]) -> None:
+    """Raises `NeedsDecision` where a desk would be made of a name that nobody has used: it may be a slip."""
+    if goals.store.find(name) is not None or name in goals.config.desks:
         return
     check_name(name)
-    if _elsewhere(desks, name) or yes:
+    if _elsewhere(goals, name):
         return
-    names = [desk.name for desk in desks.services.store.desks()]
+    names = [desk.name for desk in goals.store.desks()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or (names if len(names) == 1 else [])
-    command = _TAKE_SCRIPTS.fullmatch(name) is not None or (
-        shutil.which(name) is not None and shutil.which(words[0].partition(" ")[0]) is None
+    program = _TAKE_SCRIPTS.fullmatch(name) is not None or (
+        shutil.which(name) is not None and shutil.which(command[0].partition(" ")[0]) is None
     )
-    line = shlex.join((name, *words) if command else words)
-    if command:
+    line = shlex.join((name, *command) if program else command)
+    if program:
         why = f"{name} is a command: the desk's name may be missing before it."
     elif near:
         why = f"The nearest name is {near[0]}."
     else:
         why = f"There are: {', '.join(names[:12])}." if names else "There is no desk yet."
-    fix = f"hotdesk run {near[0] if near else 'NAME'} -- {line}" if near or command else f"hotdesk up {name}"
-    confirm(
-        f"There is no desk {name}.",
-        why,
-        f"{fix}   # or, to make {name}: the same command with --yes",
-        f"{why} Make a desk called {name}?",
+    fix = f"hotdesk run {near[0] if near else 'NAME'} -- {line}" if near or program else f"hotdesk up {name}"
+    raise NeedsDecision(
+        f"There is no desk {name}.", why, f"{fix}   # or, to make {name}: the same command with --yes"
     )
 
 
-def _elsewhere(desks: Hotdesk, name: str) -> bool:
+def _elsewhere(goals: Goals, name: str) -> bool:
     """Whether another computer has a desk of that name in the cloud where it would be made."""
-    provider = desks.services.goals.provider(name)
+    provider = goals.provider(name)
     if not cloud(provider).rented:
         return False
     try:
-        seen = desks.services.clouds.survey(provider).of(name)
+        seen = goals.clouds.survey(provider).of(name)
     except HotdeskError:  # the launch itself will say what is wrong
         return False
     return bool(seen.machines or seen.disks or seen.images)
 
 
-def confirm(what: str, why: str, fix: str, question: str) -> None:
-    """Ask; without a terminal, raise `NeedsDecision`."""
-    if not sys.stdin.isatty():
-        raise NeedsDecision(what, why, fix)
-    if not click.confirm(f"{what} {question}", err=True):
-        raise click.Abort
-
-
-def place(here: Path, given: dict[str, Any]) -> None:
-    """This folder and this computer. Raises `Missing`."""
-    from hotdesk.connect import copying
-
-    if given["pull"] and not os.access(here, os.W_OK | os.X_OK):
+def check_computer(request: JobRequest) -> str:
+    """How this computer copies, where it is not the usual way. Raises `Missing` where it cannot."""
+    here = Path(request.folder)
+    if request.pull and not os.access(here, os.W_OK | os.X_OK):
         raise Missing(
             f"The results could not be written to {here}.", "You may not write there.", f"ls -ld {here}"
         )
-    if (given["pull"] or not given["no_push"]) and (said := copying.check()):
-        render.note(said)
+    return copying.check() if request.pull or request.push else ""
 
 
-def goods(desk: str, here: Path, words: tuple[str, ...], given: dict[str, Any]) -> None:
-    """Say what will be copied, and check that the job's program is part of it."""
-    from hotdesk.connect.sync import contents
+def found_in_folder(request: JobRequest) -> Contents | None:
+    """What would be copied of a run's folder; None: nothing is to be. Raises `Missing`, `NeedsDecision`."""
+    if not request.push:
+        return None
+    found = contents(Path(request.folder), everything=request.everything)
+    check_readable(found)
+    return found
 
-    found = contents(here, everything=given["all"])
-    folder_shown.note(found, desk)
-    for said in islice(folder_shown.left_behind(found, desk), folder_shown.NAMES):
-        render.note(said)
-    if not found.names and not given["yes"]:
-        reason = "git ignores all that is in it." if found.ignored else "There is no file in it."
-        fix = "cd the/project   # or, to begin without any file: --no-push"
-        confirm(f"Nothing of {here.name} would be copied.", reason, fix, f"{reason} Run it all the same?")
+
+def check_folder(desk: str, request: JobRequest, found: Contents) -> None:
+    """Raises `Unknown` where what shall run is not copied, `NeedsDecision` where nothing is, see `anyway`."""
+    words = request.command
     if script := script_of(words):
         _is_there(script, found)
     elif words[0] in found.names and "/" not in words[0] and (run_by := _RUN_BY.get(Path(words[0]).suffix)):
@@ -113,6 +95,10 @@ def goods(desk: str, here: Path, words: tuple[str, ...], given: dict[str, Any]) 
             "A shell looks for commands on its PATH only.",
             f"hotdesk run {desk} -- {run_by} {shlex.join(words)}",
         )
+    if not found.names and not request.anyway:
+        reason = "git ignores all that is in it." if found.ignored else "There is no file in it."
+        fix = "cd the/project   # or, to begin without any file: --no-push"
+        raise NeedsDecision(f"Nothing of {found.folder.name} would be copied.", reason, fix)
 
 
 def script_of(words: tuple[str, ...]) -> str:
@@ -154,7 +140,7 @@ def _is_there(script: str, found: Contents) -> None:
     near = difflib.get_close_matches(name, found.names, n=1)
     raise Unknown(
         f"There is no {script} in {found.folder}.",
-        f"The nearest is {render.safe(near[0])}." if near else "The current folder is what is copied.",
+        f"The nearest is {near[0]}." if near else "The current folder is what is copied.",
         "cd the/project   # or, where it is at the desk already: --no-push",
     )
 
