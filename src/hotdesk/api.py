@@ -127,7 +127,7 @@ class Hotdesk:
             s.exposure.publish(desk, public)
         else:
             s.exposure.republish(desk)
-        remarks = s.guest_events.remarks(desk, view.gpu, s.views.access)
+        remarks = s.guest_events.remarks(desk, view.gpu, s.views.proven)
         return replace(view, public=s.exposure.public.get(desk.name), remarks=remarks)
 
     def resume(
@@ -348,7 +348,7 @@ class Hotdesk:
         view = s.views.of(desk, s.clouds.survey(desk.provider).of(desk.name))
         if view.phase != "ready":
             return view
-        return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.access))
+        return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.proven))
 
     def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest rows of the journal, oldest first; also of desks that are gone. Raises `Unknown`."""

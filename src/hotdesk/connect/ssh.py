@@ -43,14 +43,13 @@ def options(access: Access) -> list[str]:
 
     Not for scp and sftp: ssh accepts no -s after a SessionType, which must be pinned against the user's own.
     """
-    return ssh_options.words(ssh_options.settings(access, Use.COPY))
+    return ssh_options.words(access, Use.COPY)
 
 
 def ssh(access: Access, *extra: str, use: Use, changed: Mapping[str, str] | None = None) -> list[str]:
     """An ssh command line up to and including the destination."""
-    pinned = ssh_options.settings(access, use) | dict(changed or {})
     user_at = f"{access.user}@{access.host}"
-    return [program("ssh"), *ssh_options.words(pinned), "-p", str(access.port), *extra, user_at]
+    return [program("ssh"), *ssh_options.words(access, use, changed), "-p", str(access.port), *extra, user_at]
 
 
 def terminal(access: Access) -> list[str]:

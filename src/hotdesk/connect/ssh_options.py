@@ -110,8 +110,12 @@ def settings(access: Access, use: Use) -> dict[str, str]:
     return pinned
 
 
-def words(pinned: Mapping[str, str]) -> list[str]:
-    """The options as words of a command line."""
+def words(access: Access, use: Use, changed: Mapping[str, str] | None = None) -> list[str]:
+    """The options, some of them `changed`, as words of a command line."""
+    return _words(settings(access, use) | dict(changed or {}))
+
+
+def _words(pinned: Mapping[str, str]) -> list[str]:
     return [part for keyword, value in pinned.items() for part in ("-o", f"{keyword}={value}")]
 
 
@@ -123,7 +127,7 @@ def lines(access: Access, program: str) -> list[str]:
     """
     pinned = settings(access, Use.FILE)
     del pinned["IgnoreUnknown"]
-    if not _knows(program, *words(pinned)):
+    if not _knows(program, *_words(pinned)):
         pinned = {keyword: v for keyword, v in pinned.items() if _knows(program, "-o", f"{keyword}={v}")}
     return [f"{keyword} {value}" for keyword, value in pinned.items()]
 

@@ -442,6 +442,9 @@ class Desk(Value, frozen=True):
         """What its owner wants. Commands with equal wishes share the work; any other changes the goal."""
         return (self.goal, self.want, self.generation, self.fresh, self.origin)
 
+    def wishes_as(self, other: Desk) -> bool:
+        return self == other or self.wish == other.wish
+
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 

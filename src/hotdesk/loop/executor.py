@@ -6,6 +6,7 @@ What is decided elsewhere is done here, for different desks side by side where t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -42,26 +43,18 @@ from hotdesk.state.store import Store
 T = TypeVar("T")
 
 
+@dataclass(kw_only=True, eq=False)
 class Executor:
     """Takes the steps of desks that the caller holds, and asks running desks whether they answer."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clouds: Clouds,
-        clock: Clock,
-        prove: Prover,
-        on_row: Callable[[Row], None],
-        on_proven: Callable[[Access], None],
-    ) -> None:
-        self.store = store
-        self.clouds = clouds
-        self.clock = clock
-        self.prove = prove
-        self.on_row = on_row
-        self.on_proven = on_proven
-        self._put_off: dict[str, int] = {}  # by desk: how often in a row its cloud was too busy to prove it
+    store: Store
+    clouds: Clouds
+    clock: Clock
+    prove: Prover
+    on_row: Callable[[Row], None]
+    on_proven: Callable[[Access], None]
+    _put_off: dict[str, int] = field(default_factory=dict, init=False)  # by desk: how often in a row its
+    # cloud was too busy to prove it
 
     def close(self, rows: Iterable[Row], now: float) -> None:
         """Mark steps that a crash cut off as outcome unknown.

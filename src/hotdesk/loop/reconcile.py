@@ -210,7 +210,7 @@ class Reconciler:
                 unseen[name] = Wait(seconds=30.0, why=error.what)
                 continue
             self._put_off[name] = self._put_off.get(name, 0) + 1 if survey.unread else 0
-            seen |= survey.of_each(d.name for d in desks if d.provider == name)
+            seen |= survey.of_each([d.name for d in desks if d.provider == name])
         if errors and len(errors) == len(providers):
             raise errors[0]
         return seen, unseen

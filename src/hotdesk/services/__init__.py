@@ -144,7 +144,7 @@ class Services:
     def staying(self) -> Staying:
         from hotdesk.services.limits import Staying
 
-        return Staying(store=self.store, clock=self.clock, reach=self.views.access)
+        return Staying(store=self.store, clock=self.clock, reach=self.views.proven)
 
     @cached_property
     def work(self) -> Work:
@@ -213,7 +213,12 @@ class Services:
         from hotdesk.services.jobs import Jobs
 
         return Jobs(
-            store=self.store, clock=self.clock, goals=self.goals, reach=self.views.access, runs=self.runs
+            store=self.store,
+            clock=self.clock,
+            goals=self.goals,
+            reach=self.views.access,
+            proven=self.views.proven,
+            runs=self.runs,
         )
 
     def runs(self, progress: Callable[[str], None] | None = None) -> Runs:

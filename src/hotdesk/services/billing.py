@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -59,27 +60,24 @@ class Statement(Value, frozen=True):
         return sum(line.usd for line in self.lines)
 
 
+@dataclass(kw_only=True, eq=False)
 class Billing:
     """What the desks of one state folder have cost, and what they may still cost this month.
 
     `over_budget` agrees to launch past the month's budget; `on_note` hears when most of it is spent.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        clouds: Clouds,
-        config: Config,
-        on_note: Callable[[str], None],
-        over_budget: bool,
-    ) -> None:
-        self.store, self.clock, self.clouds = store, clock, clouds
-        self.default = config.defaults.provider
-        self.config = config
-        self.limit_usd = config.defaults.usd_per_month  # of a month; 0: none
-        self.on_note, self.over_budget = on_note, over_budget
+    store: Store
+    clock: Clock
+    clouds: Clouds
+    config: Config
+    on_note: Callable[[str], None]
+    over_budget: bool
+
+    @property
+    def limit_usd(self) -> float:
+        """Of a month; 0: none."""
+        return self.config.defaults.usd_per_month
 
     def statement(self, name: str | None = None, by: str = "month", compare: str = "") -> Statement:
         """The bill of one desk or of all, by "day" or "month" (UTC), of those that are gone too.
@@ -239,7 +237,7 @@ class Billing:
 
         Raises `Missing` where none has a bill of its own.
         """
-        used = [self.default, *(d.provider for d in self.store.desks())]
+        used = [self.config.defaults.provider, *(d.provider for d in self.store.desks())]
         candidates = [*used, *sorted(registry.within_reach())]
         if found := next((name for name in candidates if name and clouds.cloud(name).bill), ""):
             return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch, fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -97,20 +98,15 @@ class SpotQuery(Value, frozen=True):
     places: tuple[str, ...] = ()  # regions or zones, also as "eu-*"
 
 
+@dataclass(kw_only=True, eq=False)
 class Choosing:
     """What is known of prices here. `on_note` hears of what was replaced, `on_progress` of slow questions."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        config: Callable[[], Config],
-        on_note: Callable[[str], None] = lambda text: None,
-        on_progress: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self.store, self.clock, self.config = store, clock, config
-        self.on_note, self.on_progress = on_note, on_progress
+    store: Store
+    clock: Clock
+    config: Callable[[], Config]
+    on_note: Callable[[str], None] = lambda text: None
+    on_progress: Callable[[str], None] = lambda text: None
 
     # ---- offers --------------------------------------------------------------------------------------
 

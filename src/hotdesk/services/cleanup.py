@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Leftover, Retained, Survey, Value
@@ -35,11 +36,14 @@ class Orphans(Value, frozen=True):
         return sum(thing.usd_per_month for thing in self.things)
 
 
+@dataclass(kw_only=True, eq=False)
 class Cleanup:
     """Finds and deletes orphans. `on_row` hears of each deletion."""
 
-    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds, on_row: Callable[[Row], None]) -> None:
-        self.store, self.clock, self.clouds, self.on_row = store, clock, clouds, on_row
+    store: Store
+    clock: Clock
+    clouds: Clouds
+    on_row: Callable[[Row], None]
 
     def orphans(self, *, delete: bool = False) -> Orphans:
         """Orphaned resources. `delete` deletes those that are safe to delete: they hold no unique data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,14 +73,16 @@ def _allowed(region: str) -> Iterator[None]:
         raise question_of(refused, f"{region} does not let hotdesk change who may connect.") from refused
 
 
+@dataclass(kw_only=True, eq=False)
 class Exposure:
     """Who can reach the Jupyter of each desk without a tunnel. `reach` says how we reach it ourselves."""
 
-    def __init__(
-        self, *, state: Path, store: Store, clock: Clock, clouds: Clouds, reach: Callable[[Desk], Access]
-    ) -> None:
-        self.state, self.store, self.clock, self.clouds, self.reach = state, store, clock, clouds, reach
-        self.public: dict[str, Public] = {}  # what was opened here, by desk
+    state: Path
+    store: Store
+    clock: Clock
+    clouds: Clouds
+    reach: Callable[[Desk], Access]
+    public: dict[str, Public] = field(default_factory=dict, init=False)  # what was opened here, by desk
 
     def can_be_public(self, provider: str) -> None:
         """Raises `Usage` for a cloud whose desks cannot be opened."""

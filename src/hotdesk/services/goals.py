@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from hotdesk.config import Config
 
 
+@dataclass(kw_only=True, eq=False)
 class Goals:
     """Build the desk rows that requests produce, from options, hotdesk.toml and offers."""
 
-    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds, config: Config) -> None:
-        self.store, self.clock, self.clouds, self.config = store, clock, clouds, config
+    store: Store
+    clock: Clock
+    clouds: Clouds
+    config: Config
 
     def only(self, otherwise: str | None = None) -> str:
         """The name to use if none is given: that of the only desk.

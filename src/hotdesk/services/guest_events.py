@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotdesk.core.clouds import cloud
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from hotdesk.core.ports import Access, Clock
 
 
+@dataclass(kw_only=True, eq=False)
 class GuestEvents:
     """Queries desks' agents. `on_row` gets each row added to the journal."""
 
-    def __init__(self, *, store: Store, clock: Clock, on_row: Callable[[Row], None]) -> None:
-        self.store, self.clock, self.on_row = store, clock, on_row
-        self._heard: dict[str, guest_agent.Report] = {}  # what each desk's agent said last
+    store: Store
+    clock: Clock
+    on_row: Callable[[Row], None]
+    _heard: dict[str, guest_agent.Report] = field(default_factory=dict, init=False)  # what agents said last
 
     def remarks(self, desk: Desk, gpu: str, reach: Callable[[Desk], Access]) -> tuple[Remark, ...]:
         """What a running desk reports about itself.

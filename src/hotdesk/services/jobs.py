@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -71,19 +72,17 @@ class JobView(Value, frozen=True):
     unasked: str = ""  # why its desk could not be asked
 
 
+@dataclass(kw_only=True, eq=False)
 class Jobs:
-    """The jobs of all desks. `reach` says how to reach one that runs; `runs` makes the loop of jobs."""
+    """The jobs of all desks. `reach` says how to reach one that runs,
+    `proven` one that was just brought up; `runs` makes the loop of jobs."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        goals: Goals,
-        reach: Callable[[Desk], Access],
-        runs: Callable[[], Runs],
-    ) -> None:
-        self.store, self.clock, self.goals, self.reach, self.runs = store, clock, goals, reach, runs
+    store: Store
+    clock: Clock
+    goals: Goals
+    reach: Callable[[Desk], Access]
+    proven: Callable[[Desk], Access]
+    runs: Callable[[], Runs]
 
     def views(self, name: str | None = None, limit: int = 20) -> list[JobView]:
         """The newest jobs, oldest first; of one desk or of all. Raises `Unknown` for no desk."""
@@ -139,7 +138,7 @@ class Jobs:
         """
         from hotdesk.connect import copying, job_runner, sync
 
-        here, access = Path(request.folder), self.reach(desk)
+        here, access = Path(request.folder), self.proven(desk)
         waiting = self.store.jobs(desk.name, unsettled=True)
         plain = here.name or "project"
         # What runs keeps the files that it began with: a job that has to wait gets a folder of its own.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import msgspec
 
@@ -52,11 +53,13 @@ def idle_words(desk: Desk, now: float) -> str:
     return ", ".join(f"lease {text}" if name == "lease" else text for name, text in words.items())
 
 
+@dataclass(kw_only=True, eq=False)
 class Staying:
     """Tells running desks how long they may stay. `reach` says how to reach one."""
 
-    def __init__(self, *, store: Store, clock: Clock, reach: Callable[[Desk], Access]) -> None:
-        self.store, self.clock, self.reach = store, clock, reach
+    store: Store
+    clock: Clock
+    reach: Callable[[Desk], Access]
 
     def renew(self, desk: Desk) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from hotdesk.core.errors import Missing
@@ -24,11 +25,13 @@ class Notebook(Value, frozen=True):
         return password(self.desk, Path(self.password_file))
 
 
+@dataclass(kw_only=True, eq=False)
 class Notebooks:
     """Opens the Jupyter of desks, through an ssh tunnel where the desk is elsewhere."""
 
-    def __init__(self, *, state: Path, views: Views, exposure: Exposure) -> None:
-        self.state, self.views, self.exposure = state, views, exposure
+    state: Path
+    views: Views
+    exposure: Exposure
 
     def open(self, desk: Desk, *, public: str = "", private: bool = False) -> Notebook:
         """Jupyter, answering. `public`: for whom besides, see `Exposure.publish`; `private`: for nobody.

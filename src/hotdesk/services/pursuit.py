@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -17,28 +18,23 @@ from hotdesk.services.work import go_on_with_jobs
 from hotdesk.state.store import Store
 
 
+@dataclass(kw_only=True, eq=False)
 class Pursuit:
     """Brings desks to their goals. `on_busy` is told who else holds a desk that is waited for."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clouds: Clouds,
-        reconciler: Reconciler,
-        billing: Billing,
-        views: Views,
-        on_busy: Callable[[str, str], None],
-    ) -> None:
-        self.store, self.clouds, self.reconciler = store, clouds, reconciler
-        self.billing, self.views, self.on_busy = billing, views, on_busy
+    store: Store
+    clouds: Clouds
+    reconciler: Reconciler
+    billing: Billing
+    views: Views
+    on_busy: Callable[[str, str], None]
 
     def pursue(self, desk: Desk) -> View:
         """Save a goal, then act until it is reached. Raises what stops it; the goal stays saved."""
         if desk.goal is Goal.RUNNING and self.billing.launches(desk):
             desk = self.billing.within_budget(desk)
         old = self.store.find(desk.name)
-        changed = old is None or (old != desk and old.wish != desk.wish)
+        changed = old is None or not old.wishes_as(desk)
         if changed:
             self.store.put(desk)
         try:
@@ -57,7 +53,7 @@ class Pursuit:
 
     def _settle(self, desk: Desk, changed: bool) -> View:
         current = self.store.find(desk.name)
-        if current is not None and current != desk and current.wish != desk.wish:
+        if current is not None and not current.wishes_as(desk):
             raise Busy(
                 f"The goal of {desk.name} is now: {current.goal}.",
                 "Another command changed it while this one was waiting.",

@@ -1,4 +1,4 @@
-"""What can be known of a run beforehand is checked before a machine is paid for."""
+"""Checks of a run before a machine costs money."""
 
 from __future__ import annotations
 

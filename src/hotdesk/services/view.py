@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -146,11 +147,14 @@ def _ssh_line(access: Access) -> str:
         return ""
 
 
+@dataclass(kw_only=True, eq=False)
 class Views:
     """Surveys desks and describes each as a `View`."""
 
-    def __init__(self, *, store: Store, clock: Clock, clouds: Clouds) -> None:
-        self.store, self.clock, self.clouds = store, clock, clouds
+    store: Store
+    clock: Clock
+    clouds: Clouds
+    _reached: dict[str, Access] = field(default_factory=dict, init=False)  # by desk, at the last look
 
     def of(self, desk: Desk, seen: Seen) -> View:
         """The view of a desk, from what is seen of it."""
@@ -160,6 +164,10 @@ class Views:
         if machine is not None and machine.phase is Phase.READY:
             with contextlib.suppress(HotdeskError, Refused, OSError):  # it went away between two looks
                 access = self.clouds.provider(desk.provider).access(machine)
+        if access:
+            self._reached[desk.name] = access
+        else:
+            self._reached.pop(desk.name, None)
         seen = own(desk, seen, past)
         return view_of(
             desk,
@@ -186,6 +194,10 @@ class Views:
             for name, seen in sorted(by_desk.items())
             if name not in names and (desk := adoptable(name, seen, provider, now))
         ]
+
+    def proven(self, desk: Desk) -> Access:
+        """How to reach a desk that a verb has just brought up, without another look. Raises as `access`."""
+        return self._reached.get(desk.name) or self.access(desk)
 
     def access(self, desk: Desk) -> Access:
         """How to reach a running desk. Raises `NeedsDecision`, with a command to start it, if it is not."""

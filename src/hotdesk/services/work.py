@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from hotdesk.connect.at_work import AtWork
 
 
+@dataclass(kw_only=True, eq=False)
 class Work:
     """Asks desks what is running there. `reach` returns how to reach a running desk."""
 
-    def __init__(self, *, store: Store, clouds: Clouds, reach: Callable[[Desk], Access]) -> None:
-        self.store, self.clouds, self.reach = store, clouds, reach
+    store: Store
+    clouds: Clouds
+    reach: Callable[[Desk], Access]
 
     def at_stake(self, desk: Desk) -> list[str]:
         """What would be lost with a desk's machine, in words: files on disks that are in no image."""

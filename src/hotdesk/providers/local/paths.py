@@ -53,12 +53,6 @@ class Folders:
     def trash(self) -> Path:
         return self.root / "trash"
 
-    def machine(self, id_: str) -> Path:
-        return self.machines / id_
-
-    def disk(self, desk: str) -> Path:
-        return self.disks / desk
-
     def disk_record(self, desk: str) -> Path:
         return self.disks / f"{desk}.json"
 

@@ -61,12 +61,9 @@ class Local:
         return looking.survey(self.folders)
 
     def access(self, instance: Instance) -> Access:
-        machine, run = self._machine(instance.id), self._run(instance.id)
-        if (
-            machine is None
-            or run is None
-            or looking.machine_now(self.folders, instance.id)[0] is not Phase.READY
-        ):
+        machine = self._machine(instance.id)
+        phase, _, _, run = looking.machine_now(self.folders, instance.id)
+        if machine is None or run is None or phase is not Phase.READY:
             raise Refused(Kind.NOT_READY, f"{instance.desk} is not running", seconds=1.0)
         keys = machine.keys
         for path in (keys.user_key_path, keys.known_hosts_path):
@@ -86,7 +83,7 @@ class Local:
             alias=keys.alias,
             notebook_port=run.notebook_port,
             notebook_here=True,
-            home=str(self.folders.disk(machine.order.desk) / "home"),
+            home=str(self.folders.disks / machine.order.desk / "home"),
         )
 
     # ---- machines --------------------------------------------------------------------------------
@@ -102,7 +99,7 @@ class Local:
             present = self._machine(id_)
             if present is None:
                 self._check_place(order)
-                folder = self.folders.machine(id_)
+                folder = self.folders.machines / id_
                 try:
                     folder.mkdir(mode=0o700, exist_ok=True)
                 except OSError as error:
@@ -158,10 +155,10 @@ class Local:
             if kind == "manifest":
                 if not self.folders.image(name).exists():
                     return self._delete_image(name)
-            elif kind in {"", "machine"} and self.folders.machine(name).is_dir():
+            elif kind in {"", "machine"} and (self.folders.machines / name).is_dir():
                 ending = records.Ending(keep_disk=keep_disk)
                 if not self._ending(name):
-                    records.write(self.folders.machine(name) / "ending.json", ending)
+                    records.write(self.folders.machines / name / "ending.json", ending)
                 self._end(name)
             elif kind == "" and self.folders.image(name).exists():
                 return self._delete_image(name)
@@ -182,10 +179,10 @@ class Local:
                 if looking.lost_its_disk(
                     self.folders, id_, other
                 ):  # it must not be taken for the new disk's machine
-                    (self.folders.machine(id_) / "machine.json").unlink()
+                    (self.folders.machines / id_ / "machine.json").unlink()
                     continue
                 raise Refused(Kind.MISMATCH, f"{order.desk} already has a machine: {id_}")
-        if self.folders.disk(order.desk).exists():
+        if (self.folders.disks / order.desk).exists():
             raise Refused(Kind.MISMATCH, f"{order.desk} already has a disk, left by another machine")
         size = _FRESH_BYTES
         if order.image_id:
@@ -203,7 +200,7 @@ class Local:
 
     def _start(self, machine: records.Machine) -> None:
         """Start a supervisor, unless one is running. Called under the order lock."""
-        folder, desk = self.folders.machine(machine.id), machine.order.desk
+        folder, desk = self.folders.machines / machine.id, machine.order.desk
         lock_fd = locks.take(folder / "run.lock")
         if lock_fd is None:
             return
@@ -238,7 +235,7 @@ class Local:
 
     def _end(self, id_: str) -> None:
         """Start the worker that stops (and, given ending.json, deletes) a machine, unless one is running."""
-        folder = self.folders.machine(id_)
+        folder = self.folders.machines / id_
         lock_fd = locks.take(folder / "end.lock")
         if lock_fd is None:
             return
@@ -398,14 +395,14 @@ class Local:
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
         remove_tree(gone)
         owner = records.read(self.folders.disk_record(desk), records.Owner)
-        self.folders.disk(desk).rename(gone)
+        (self.folders.disks / desk).rename(gone)
         self.folders.disk_record(desk).unlink(missing_ok=True)
 
         def tidy() -> None:
             if owner is not None:  # its machine may be running although its folder was deleted
                 from hotdesk.providers.local.runtime import processes
 
-                mark = records.mark_of(self.folders.machine(owner.machine))
+                mark = records.mark_of(self.folders.machines / owner.machine)
                 processes.end_stray(self.folders.root.parent, owner.machine, mark)
             remove_tree(gone)
 
@@ -433,9 +430,8 @@ class Local:
         return locked(self.folders.root / "order.lock")
 
     def _machine(self, id_: str) -> records.Machine | None:
-        return (
-            records.read(self.folders.machine(id_) / "machine.json", records.Machine) if plain(id_) else None
-        )
+        file = self.folders.machines / id_ / "machine.json"
+        return records.read(file, records.Machine) if plain(id_) else None
 
     def _known(self, id_: str) -> records.Machine:
         if (machine := self._machine(id_)) is None:
@@ -443,10 +439,10 @@ class Local:
         return machine
 
     def _run(self, id_: str) -> records.Run | None:
-        return records.read(self.folders.machine(id_) / "run.json", records.Run)
+        return records.read(self.folders.machines / id_ / "run.json", records.Run)
 
     def _picture(self, id_: str) -> records.Picture | None:
         return records.read(self.folders.image(id_), records.Picture) if plain(id_) else None
 
     def _ending(self, id_: str) -> bool:
-        return (self.folders.machine(id_) / "ending.json").exists()
+        return (self.folders.machines / id_ / "ending.json").exists()

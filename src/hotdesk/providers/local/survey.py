@@ -67,9 +67,9 @@ def lost_its_disk(folders: Folders, id_: str, machine: records.Machine) -> bool:
 
     Started again, the machine would have an empty disk, whose image would count as the newest work.
     """
-    folder = folders.machine(id_)
+    folder = folders.machines / id_
     off = not is_locked(folder / "run.lock") and not is_locked(folder / "end.lock")
-    return off and _lost(folder, folders.disk(machine.order.desk))
+    return off and _lost(folder, folders.disks / machine.order.desk)
 
 
 def _lost(folder: Path, disk: Path) -> bool:
@@ -119,7 +119,7 @@ _OWN_END = ("idle ", "its lease ", "deadline:")
 
 def machine_now(folders: Folders, id_: str) -> tuple[Phase, float | None, str, records.Run | None]:
     """A machine's phase, progress, reason and last start, from its locks and records."""
-    folder = folders.machine(id_)
+    folder = folders.machines / id_
     return _now(folder, lives=is_locked(folder / "run.lock"), ends=is_locked(folder / "end.lock"))
 
 

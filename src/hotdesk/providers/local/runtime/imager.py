@@ -67,14 +67,14 @@ class Baker:
     def bake(self) -> None:
         """Capture the source's present content, as an image still to be verified."""
         source = self.picture.order.source_id
-        machine = records.read(self.folders.machine(source) / "machine.json", records.Machine)
+        machine = records.read(self.folders.machines / source / "machine.json", records.Machine)
         manifest = self.folders.manifest(self.id)
-        disk = self.folders.disk(self.picture.order.desk)
+        disk = self.folders.disks / self.picture.order.desk
         if machine is not None:
             from hotdesk.providers.local.runtime import processes
 
             processes.end_all(machine.mark)  # left by a machine that was killed: they could still write
-            if not (self.folders.machine(source) / "prepared").exists():
+            if not (self.folders.machines / source / "prepared").exists():
                 self._bake_unused(machine, manifest)
                 return
         else:
@@ -97,7 +97,7 @@ class Baker:
 
         owner = records.read(self.folders.disk_record(self.picture.order.desk), records.Owner)
         if owner is not None:
-            mark = records.mark_of(self.folders.machine(owner.machine))
+            mark = records.mark_of(self.folders.machines / owner.machine)
             processes.end_stray(self.folders.root.parent, owner.machine, mark)
 
     def _bake_unused(self, machine: records.Machine, manifest: Path) -> None:

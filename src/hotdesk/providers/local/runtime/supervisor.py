@@ -57,7 +57,7 @@ class Machine:
 
     def __init__(self, state: Path, id_: str) -> None:
         self.folders = Folders.of(state)
-        self.folder = self.folders.machine(id_)
+        self.folder = self.folders.machines / id_
         machine = records.read(self.folder / "machine.json", records.Machine)
         run = records.read(self.folder / "run.json", records.Run)
         if machine is None or run is None:
@@ -66,7 +66,7 @@ class Machine:
         with contextlib.suppress(OSError):
             (self.folder / "version").write_text(hotdesk.__version__, "utf-8")
         self.desk = machine.order.desk
-        self.disk = self.folders.disk(self.desk)
+        self.disk = self.folders.disks / self.desk
         self._short_lives = 0  # failed starts of Jupyter in a row
         self._config = self.folder / "jupyter_config.py"
         self.stop = asyncio.Event()
@@ -363,7 +363,7 @@ async def run(state: Path, id_: str) -> int:
 def main() -> int:
     spawn.settle()
     state, id_ = Path(sys.argv[1]), sys.argv[2]
-    log = Folders.of(state).machine(id_) / "supervisor.log"
+    log = Folders.of(state).machines / id_ / "supervisor.log"
     with contextlib.suppress(OSError):
         if log.stat().st_size > 1_000_000:
             shutil.copyfile(log, log.with_suffix(".old"))

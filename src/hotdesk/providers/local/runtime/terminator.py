@@ -64,7 +64,7 @@ def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda
 
 def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: records.Ending) -> None:
     """Remove the files of a stopped machine. Repeated after a crash, it continues."""
-    folder = folders.machine(id_)
+    folder = folders.machines / id_
     folders.make()
     if machine is not None:
         desk = machine.order.desk
@@ -76,7 +76,7 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
             gone = folders.trash / f"{id_}.disk"
             remove_tree(gone)
             with contextlib.suppress(FileNotFoundError):
-                folders.disk(desk).rename(
+                (folders.disks / desk).rename(
                     gone
                 )  # atomically, so that a half-deleted one never counts as a disk
             folders.disk_record(desk).unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool
     A desk's home is an ordinary folder here: an editor outside the desk may have it open.
     """
     desk = machine.order.desk
-    run, owner = records.read(folders.machine(id_) / "run.json", records.Run), folders.disk_record(desk)
+    run, owner = records.read(folders.machines / id_ / "run.json", records.Run), folders.disk_record(desk)
     taken: list[tuple[float, Path]] = []
     for path in folders.images.glob("*.json"):
         picture = records.read(path, records.Picture)
@@ -113,9 +113,9 @@ def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool
     from hotdesk.snapshots import snapshot
 
     taken_at, manifest = max(taken)
-    if not snapshot.changed(manifest, folders.disk(desk)):
+    if not snapshot.changed(manifest, folders.disks / desk):
         return False
-    spawn.say(f"{folders.disk(desk)} was written to after {manifest.stem} was taken")
+    spawn.say(f"{folders.disks / desk} was written to after {manifest.stem} was taken")
     after = clock.after(taken_at)
     records.write(owner, records.Owner(
         desk=desk, machine=id_, generation=machine.order.generation, started_at=after
@@ -126,7 +126,7 @@ def _written_since(folders: Folders, id_: str, machine: records.Machine) -> bool
 def main() -> int:
     spawn.settle()
     folders, id_ = Folders.of(Path(sys.argv[1])), sys.argv[2]
-    folder = folders.machine(id_)
+    folder = folders.machines / id_
     machine = records.read(folder / "machine.json", records.Machine)
     deleted = (folder / "ending.json").exists()
     for image in folders.images.glob("*.json") if deleted else ():
