@@ -309,7 +309,7 @@ def test_each_command_reaches_its_own_desk_whatever_the_person_has_set(
 ) -> None:
     config.write_text(HOSTILE.format(folder=tmp_path, port=free_port()) + WAY)
     for desk in (desks.blue, desks.green):  # one after the other: a shared connection would lead to blue
-        access = desks.services.views.access(desks.services.store.desk(desk))
+        access = desks.access(desk)
         assert output(ssh.command(access, ["echo $HOTDESK_DESK"])) == desk.desk
         assert output(ssh.question(access, "echo $HOTDESK_DESK")) == desk.desk
         readiness.prove(access)
@@ -319,7 +319,7 @@ def test_each_command_reaches_its_own_desk_whatever_the_person_has_set(
             output(["rsync", "-e", shell, str(tmp_path / "file"), f"{access.user}@{access.host}:copied"])
             assert desks.rig.read(desk, "copied") == desk.desk
     given = subprocess.run(
-        ssh.command(desks.services.views.access(desks.services.store.desk(desks.green)), ["cat"]),
+        ssh.command(desks.access(desks.green), ["cat"]),
         input=b"read",
         capture_output=True,
         timeout=60,
@@ -331,7 +331,7 @@ def test_each_command_reaches_its_own_desk_whatever_the_person_has_set(
 
 def test_an_editor_reaches_its_desk_by_the_host_file(desks: Desks, config: Path, tmp_path: Path) -> None:
     for desk in (desks.blue, desks.green):
-        editor.write_host(desks.services.views.access(desks.services.store.desk(desk)), tmp_path)
+        editor.write_host(desks.access(desk), tmp_path)
     theirs = HOSTILE.format(folder=tmp_path, port=free_port()) + WAY
     config.write_text(f"Include {tmp_path}/ssh/*.conf\n{theirs}")
     for desk in (desks.blue, desks.green):
@@ -346,8 +346,8 @@ def test_a_printed_line_is_short_and_reaches_its_desk(desks: Desks, config: Path
     """Also with what the person adds, and whatever their settings say of all hosts."""
     config.write_text(HOSTILE.format(folder=tmp_path, port=free_port()) + WAY)
     for desk in (desks.blue, desks.green):
-        editor.write_settings(desks.services.views.access(desks.services.store.desk(desk)))
-        line = ssh.printed(desks.services.views.access(desks.services.store.desk(desk)))
+        editor.write_settings(desks.access(desk))
+        line = ssh.printed(desks.access(desk))
         assert len(shlex.join(line)) < 300
         said = subprocess.run(
             [*line, "-T", "echo $HOTDESK_DESK"], capture_output=True, text=True, timeout=60,
@@ -360,7 +360,7 @@ def test_a_printed_line_is_short_and_reaches_its_desk(desks: Desks, config: Path
 
 
 def test_an_editor_s_host_follows_a_desk_to_another_address(desks: Desks, tmp_path: Path) -> None:
-    access = desks.services.views.access(desks.services.store.desk(desks.blue))
+    access = desks.access(desks.blue)
     editor.refresh_host(access, tmp_path)
     assert not (tmp_path / "ssh").exists(), "no editor knows it"
     assert ssh.printed(access)[:2] == ["ssh", "-F"]
@@ -376,7 +376,7 @@ def test_a_jump_host_is_entered_with_the_person_s_agent(
 ) -> None:
     """Once wrong: newer clients take the agent from the jump host's ssh too, at `IdentityAgent=none`."""
     jump, there = (
-        desks.services.views.access(desks.services.store.desk(desks.blue)),
+        desks.access(desks.blue),
         desks.access(desks.green, here=False),
     )
     config.write_text(
@@ -437,7 +437,7 @@ def test_whatever_listens_on_a_tunnel_s_port_is_not_the_desk(desks: Desks, folde
     """Not even another desk's Jupyter, which answers all that can be asked without a token."""
     access, other = (
         desks.access(desks.blue, here=False),
-        desks.services.views.access(desks.services.store.desk(desks.green)),
+        desks.access(desks.green),
     )
     (folder / "tunnel").write_text(f"{other.notebook_port} {access.host} {access.port}")
     assert not tunnel.is_open(folder)
