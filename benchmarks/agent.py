@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from hotdesk.guest.cloud_init import source
+from hotdesk.guest.one_file import source
 
 WATCH = """
 import sys, time; sys.path.insert(0, sys.argv[1]); import idle

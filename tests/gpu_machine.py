@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from hotdesk.connect import guest_agent as connect_agent
-from hotdesk.guest.cloud_init import source
+from hotdesk.guest.one_file import source
 from tests.local_rig import wait_for
 
 KERNEL = os.uname().release

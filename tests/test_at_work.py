@@ -24,9 +24,9 @@ from hotdesk.connect.at_work import AtWork
 from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.jobs import Job, Result
 from hotdesk.core.model import Desk, Goal, Instance, Want
-from hotdesk.guest.cloud_init import source
 from hotdesk.guest.ending import Ending
 from hotdesk.guest.idle import Watch
+from hotdesk.guest.one_file import source
 from hotdesk.guest.working import Work
 from hotdesk.jobs.run import Runs
 from hotdesk.loop import watcher

@@ -16,8 +16,8 @@ from hotdesk.connect import guest_agent
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Told
-from hotdesk.guest.cloud_init import source
 from hotdesk.guest.idle import Watch
+from hotdesk.guest.one_file import source
 
 
 class At:

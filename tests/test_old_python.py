@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.connect.job_runner import packed_runner
-from hotdesk.guest.cloud_init import source
+from hotdesk.guest.one_file import source
 from hotdesk.services import bench_sent
 
 OLDEST = (3, 8)
@@ -48,7 +48,7 @@ def test_what_is_sent_parses_with_the_oldest_python(name: str) -> None:
 
 def test_nothing_that_is_written_for_the_machine_is_forgotten_here() -> None:
     here = {path.stem for path in Path(str(files("hotdesk.guest"))).glob("*.py")}
-    ours = {"__init__", "jupyter", "cloud_init"}  # they run on this side, and write what is sent
+    ours = {"__init__", "jupyter", "cloud_init", "one_file"}  # they run on this side, and write what is sent
     ours.add("working")  # sent as a part of others
     assert here - ours <= {Path(name).stem for name in sent()}
 

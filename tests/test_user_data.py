@@ -23,8 +23,9 @@ import pytest
 from hotdesk.connect import readiness
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
-from hotdesk.guest import agent, jupyter
-from hotdesk.guest.cloud_init import LIMIT_BYTES, TOOLS, render, setup_script, source
+from hotdesk.guest import agent, jupyter, one_file
+from hotdesk.guest.cloud_init import LIMIT_BYTES, TOOLS, render, setup_script
+from hotdesk.guest.one_file import source
 from tests.local_rig import wait_for
 
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"
@@ -711,3 +712,42 @@ def test_what_was_used_last_is_listed_at_the_end_and_read_first_on_the_next_mach
     at_work.ask("warm")
     state = at_work.ask("report")["warm"]
     assert (state["files"], state["of_files"], state["bytes"], state["done"]) == (3, 3, 2_500_007, True)
+
+
+def test_a_program_with_short_names_does_the_same() -> None:
+    program = '''"""made.py run"""
+import os.path as where
+limit = 2
+def outer(values, *, scale=1):
+    total, seen = 0, []
+    def add(amount):
+        nonlocal total
+        before = total
+        total = before + amount * scale
+    for value in values:
+        add(value)
+        seen += [value for limit in range(limit)]
+    try:
+        raise ValueError(f"{total=}")
+    except ValueError as error:
+        told = {key: str(error) for key in map(where.basename, ["a/b"])}
+    if (longest := max(seen, default=0)) > 1:
+        global found
+        found = longest
+    return total, seen, told, (lambda scale: scale + longest)(1)
+class Kept:
+    size: int = 3
+    def grown(self, by=1):
+        result = self.size + by
+        return result
+answer = outer([1, 2], scale=10), found, Kept().grown(by=2)
+'''
+    lean = one_file._lean(program)
+    plain: dict[str, object] = {}
+    short: dict[str, object] = {}
+    exec(program, plain)
+    exec(lean, short)
+    assert plain["answer"] == short["answer"]
+    assert "result" not in lean
+    assert "longest" not in lean
+    assert "nonlocal total" in lean

@@ -12,14 +12,12 @@ as gzip, which cloud-init unpacks (cloud-init documentation, "User data formats"
 
 from __future__ import annotations
 
-import ast
 import gzip
 import json
 import re
-from functools import cache
-from pathlib import Path
 
 from hotdesk.guest import jupyter
+from hotdesk.guest.one_file import source
 
 #: EC2's limit on user data, before base64 (EC2 user guide, "Run commands at launch").
 LIMIT_BYTES = 16384
@@ -89,66 +87,6 @@ def _bare(text: str) -> str:
 
 def _file(path: str, text: str, permissions: str) -> dict[str, str]:
     return {"path": path, "owner": "root:root", "permissions": permissions, "content": text}
-
-
-@cache
-def source(name: str) -> str:
-    """A program for the machine as one file: sibling imports inlined, comments removed to save space."""
-    return _lean(Path(__file__).with_name(f"{name}.py").read_text("utf-8"))
-
-
-def _lean(source: str) -> str:
-    """The program without comments, docstrings and types, except the commands in the module docstring.
-
-    Indents shrink to one space, which is safe because unparsed code has no multi-line strings.
-    """
-    tree = ast.parse(source)
-    if said := ast.get_docstring(tree):
-        usage = re.findall(r"(?m)^[a-z]+\.py \S+", said)
-        tree.body[0] = ast.Expr(ast.Constant("\n".join(usage or said.splitlines()[:1])))
-    text = ast.unparse(ast.fix_missing_locations(_Lean(frozenset(map(ast.unparse, tree.body))).visit(tree)))
-    text = re.sub(r"(?m)^(?: {4})+", lambda m: " " * (len(m[0]) // 4), re.sub(r"\n{2,}", "\n", text))
-    return f"#!/usr/bin/env python3\n{text}\n"
-
-
-def _only_types(node: ast.stmt) -> bool:
-    """Whether it is an import for type annotations only."""
-    return isinstance(node, ast.ImportFrom) and node.module in {"__future__", "typing"}
-
-
-class _Lean(ast.NodeTransformer):
-    def __init__(self, known: frozenset[str] = frozenset()) -> None:
-        self.known = known  # what the file itself imports
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.visit_ClassDef(node)
-
-    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:
-        if ast.get_docstring(node, clean=False):
-            node.body = node.body[1:] or [ast.Pass()]
-        return self.generic_visit(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.stmt] | None:
-        if node.module and node.module.startswith("hotdesk.guest."):
-            beside = ast.parse(
-                Path(__file__).with_name(f"{node.module.rpartition('.')[2]}.py").read_text("utf-8")
-            )
-            return [
-                _Lean().visit(part)
-                for part in beside.body[1:]
-                if not _only_types(part) and ast.unparse(part) not in self.known
-            ]
-        return None if _only_types(node) else node
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        if node.value is None:
-            return None
-        return ast.fix_missing_locations(ast.copy_location(ast.Assign([node.target], node.value), node))
 
 
 IDLE_UNIT = """\

@@ -11,7 +11,7 @@ proc(5)).
 
 Processes of a local desk are identified by a mark in the environment and by descent; on a rented machine, all
 but the system's services count. Jupyter's server itself is no work. This file is inlined into the programs
-that import it (`cloud_init.source`).
+that import it (`one_file.source`).
 """
 
 from __future__ import annotations

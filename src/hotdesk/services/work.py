@@ -50,7 +50,7 @@ class Work:
         wait for their turn end only with the desk itself, and are not in it.
         """
         from hotdesk.connect import at_work
-        from hotdesk.guest.cloud_init import source
+        from hotdesk.guest.one_file import source
 
         machine = self.clouds.machine(desk)
         if machine is None or machine.phase is not Phase.READY:
