@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from importlib.resources import files
@@ -166,8 +167,9 @@ def test_a_job_runs_there(python: str, place: Path) -> None:
     name, packed = packed_runner()
     (place / name).write_bytes(packed)
     (place / "home" / "kept").mkdir()
+    id_ = f"job-{uuid.uuid4().hex[:8]}"  # a job's processes are found by it, on the whole computer
     order = {
-        "id": "job1",
+        "id": id_,
         "attempt": 1,
         "command": ["echo half > kept/state; sleep 1.5; echo done"],
         "folder": ".",
@@ -184,7 +186,7 @@ def test_a_job_runs_there(python: str, place: Path) -> None:
         time.sleep(0.1)
     assert (job["phase"], job["exit_status"], job["last_line"]) == ("ended", 0, "done")
     assert job["checkpoints"] >= 1
-    assert _run(python, place, str(place / name), "log", "job1", "0").endswith("done\n")
+    assert _run(python, place, str(place / name), "log", id_, "0").endswith("done\n")
 
 
 def _without_tmux(place: Path) -> str:
