@@ -9,6 +9,7 @@ import pytest
 
 from hotdesk.core import clouds
 from hotdesk.core.billing.charges import charges, compute_usd
+from hotdesk.core.billing.observed import Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
 from hotdesk.core.billing.statement import lines, this_month
 from hotdesk.core.model import Image, Instance, Market, Offer, Phase, Seen
@@ -135,6 +136,33 @@ def test_a_machine_that_ended_itself() -> None:
     [charge] = charges("blue", rows, DAY_0 + 20 * HOUR, Seen())
     assert charge.usd(0, 1e12) == pytest.approx(6.0)
     assert charge.at_most
+
+
+@pytest.mark.parametrize("seen_now", [True, False])
+def test_a_machine_that_is_charged_while_it_is_off(seen_now: bool) -> None:
+    """On 2 hours, off 3, on 1, off 4: ten hours are charged, each once, also when it is gone."""
+    rows = journal(
+        (0.0, LAUNCH, "done", "i-1"),
+        (2.0, STOP, "done", ""),
+        (5.0, Start(id="i-1", started_at=5.0, why=""), "done", ""),
+        (6.0, Stop(id="i-1", started_at=6.0, why=""), "done", ""),
+        *(() if seen_now else ((10.0, END, "done", ""),)),
+    )
+    machine = Instance(
+        id="i-1", name=ORDER.name, desk="blue", generation=1, phase=Phase.STOPPED, provider="sim",
+        region="r1", zone="r1a", instance_type="gpu.big", usd_per_hour=1.2, charged_while_off=True,
+    )  # fmt: skip
+    sighted = Sighting(
+        id="i-1", kind="machine", desk="blue", provider="sim", region="r1", charged_while_off=True
+    )
+    seen = Seen(instances=(machine,)) if seen_now else Seen()
+    bill = charges("blue", rows, DAY_0 + 10 * HOUR, seen, sighted=() if seen_now else (sighted,))
+    runs = [c for c in bill if c.kind == "compute"]
+    assert [round((c.ended - c.began) / HOUR, 3) for c in runs] == [2.0, 3.0, 1.0, 4.0]
+    assert sum(c.usd(0.0, DAY_0 + 99 * HOUR) for c in runs) == pytest.approx(12.0)
+    assert compute_usd(rows, DAY_0 + 10 * HOUR, running=False, sighted=(sighted,)) == pytest.approx(12.0)
+    assert [c.going_on for c in runs] == [False, False, False, seen_now]
+    assert compute_usd(rows, DAY_0 + 10 * HOUR, running=False) == pytest.approx(3.6)
 
 
 def test_how_long_it_ran_is_certain_also_where_the_answer_to_its_launch_was_lost() -> None:

@@ -111,7 +111,15 @@ def test_a_cloud_that_was_only_entered_goes_through_every_verb(
     assert toy("ssh", "blue", "--", "cat", "a.txt").stdout == "work"
     for verbs in (("stop", "start"), ("park", "resume")):
         for verb in verbs:
-            toy(verb, "blue")
+            done = toy(verb, "blue")
+            [desk] = json.loads(toy("ls", "--json").stdout)
+            assert desk["charged_while_off"] is (verb == "stop"), verb
+            assert desk["usd_per_hour"] == (0.0 if verb == "park" else 3.0)
+            if verb == "stop":
+                warning = "blue is off and still costs $3/h: hotdesk park blue"
+                assert warning in done.stdout
+                assert warning in toy("ls").stdout
+                assert "although it is off" in toy("show", "blue").stdout
         assert toy("ssh", "blue", "--", "cat", "a.txt").stdout == "work", verbs
     (home / "a.txt").unlink()
     toy("pull", "blue", "a.txt")

@@ -53,7 +53,8 @@ class Toy(Local):
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         seen = super().survey(regions)
-        paid = [msgspec.structs.replace(i, usd_per_hour=self.usd_per_hour) for i in seen.instances]
+        usd = self.usd_per_hour
+        paid = [msgspec.structs.replace(i, usd_per_hour=usd, charged_while_off=True) for i in seen.instances]
         return msgspec.structs.replace(seen, instances=tuple(paid))
 
     def spot_prices(

@@ -157,6 +157,7 @@ class Instance(Value, frozen=True):
     retyped_for: int = 0  # the desk's generation for which its type was last changed; 0: never
     arch: str = "x86_64"
     gpu: str = ""
+    charged_while_off: bool = False  # whether `usd_per_hour` is charged too while it is stopped
     disk_gib: float = 0.0
     disk_usd_per_month: float = 0.0  # of its own disk, which is billed as long as it exists
     copy_usd: float = 0.0  # upper bound of the cost of copying its work to another region

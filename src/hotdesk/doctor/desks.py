@@ -12,6 +12,7 @@ import hotdesk
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.findings import Finding
+from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Goal, Instance, Survey
 from hotdesk.core.ports import Examiner, KeyFiles
 from hotdesk.core.steps import Ask
@@ -70,6 +71,13 @@ def _desk(services: Services, desk: Desk, survey: Survey) -> Iterator[Finding]:
             what=f"{desk.name} never shuts down when idle.",
             why=f"You said so (--idle never). It costs {seen.live.usd_per_hour:.4g} dollars an hour.",
             fix=f"hotdesk up {desk.name} --idle 60",
+        )
+    if seen.live is not None and seen.live.charged_while_off and not powered(seen.live):
+        yield Finding(
+            level="note",
+            what=f"{desk.name} is off and still costs {seen.live.usd_per_hour:.4g} dollars an hour.",
+            why=f"{cloud(desk.provider).label} charges this machine while it is stopped, too.",
+            fix=f"hotdesk park {desk.name}",
         )
     if seen.live is not None and (lost := _lost_keys(services, desk)):
         yield Finding(

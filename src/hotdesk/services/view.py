@@ -43,6 +43,7 @@ class View(Value, frozen=True):
     market: str = ""
     gpu: str = ""
     usd_per_hour: float = 0.0
+    charged_while_off: bool = False  # whether that is charged although the machine is off
     price_time: float | None = None  # when that was so, where its cloud did not tell it
     usd_per_month: float = 0.0  # of disks and images
     cost_usd: float = 0.0  # of its machines, so far
@@ -85,6 +86,7 @@ def view_of(
     machine, image = seen.live, seen.newest
     stored: list[Disk | Image] = [*seen.disks, *seen.images]
     stored += [t for t in seen.strays if not isinstance(t, Instance)]
+    charged = machine if machine and (powered(machine) or machine.charged_while_off) else None
     return View(
         name=desk.name,
         goal=desk.goal,
@@ -95,8 +97,9 @@ def view_of(
         instance_type=machine.instance_type if machine else "",
         market=machine.market if machine else "",
         gpu=machine.gpu if machine else "",
-        usd_per_hour=machine.usd_per_hour if machine and powered(machine) else 0.0,
-        price_time=machine.price_time if machine and powered(machine) else None,
+        usd_per_hour=charged.usd_per_hour if charged else 0.0,
+        charged_while_off=bool(charged and not powered(charged)),
+        price_time=charged.price_time if charged else None,
         usd_per_month=sum(thing.usd_per_month for thing in stored),
         cost_usd=cost_usd,
         notebook=f"http://127.0.0.1:{access.notebook_port}/lab" if access and access.notebook_here else "",
@@ -229,4 +232,5 @@ class Views:
         from hotdesk.core.billing.charges import compute_usd
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
-        return compute_usd(rows, self.clock.now(), running)
+        off = [s for s in self.store.sighted(desk.name) if s.charged_while_off and s.first >= desk.created_at]
+        return compute_usd(rows, self.clock.now(), running, off)

@@ -71,6 +71,8 @@ def command(as_json: bool) -> None:
     render.others(others)
     for view in (v for v in views if v.open_to):
         render.echo(render.style(open_words(view), "yellow"))
+    for view in (v for v in views if v.charged_while_off):
+        render.echo(render.style(charged_words(view), "yellow"))
     if post:
         render.echo(render.style(f"{post} watches over them (hotdesk watch --stop --on {post})", "dim"))
     if watcher:
@@ -100,6 +102,7 @@ def row(view: View) -> dict[str, object]:
         "market": view.market,
         "gpu": view.gpu,
         "usd_per_hour": view.usd_per_hour,
+        "charged_while_off": view.charged_while_off,
         "price_time": view.price_time,
         "usd_per_month": view.usd_per_month,
         "cost_usd": view.cost_usd,
@@ -134,6 +137,13 @@ def left_words(view: View) -> str:
     if view.phase in {"saving", "stopped", "parked"}:
         return f"{view.name} {how}; it is being parked: hotdesk log -f {view.name}"
     return f"{view.name} {how}, and its disk is gone: hotdesk up {view.name}"
+
+
+def charged_words(view: View) -> str:
+    """That a machine which is off goes on costing, and how that ends."""
+    return (
+        f"{view.name} is off and still costs {render.per_hour(view.usd_per_hour)}: hotdesk park {view.name}"
+    )
 
 
 def open_words(view: View) -> str:

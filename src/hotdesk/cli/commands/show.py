@@ -34,6 +34,7 @@ def command(name: str | None, as_json: bool) -> None:
         return
     price = render.per_hour(view.usd_per_hour)
     price += f" ({render.as_of(view.price_time)})" if view.price_time else ""
+    price += ", although it is off" if view.charged_while_off else ""
     facts = {
         "goal": view.goal,
         "phase": ls.word(view) + (f" ({view.why})" if view.why else ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hotdesk.cli.commands.ls import charged_words
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
@@ -28,4 +29,6 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
         view = desks.stop(desk.name, anyway=True)
     stays = "Its disk stays where it is." if view.phase == "stopped" else ""
     render.echo(f"{render.style('○', 'yellow')} {view.name} is {view.state}. {stays}".rstrip())
+    if view.charged_while_off:
+        render.echo("  " + render.style(charged_words(view), "yellow"))
     render.echo(f"  {render.style(f'hotdesk start {view.name}', 'cyan')}  turn it on again")

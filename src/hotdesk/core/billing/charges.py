@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
 from hotdesk.core import clouds
-from hotdesk.core.billing.observed import Sighting
+from hotdesk.core.billing.observed import SeenRun, Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates, rates_of
 from hotdesk.core.billing.usage import Lifetimes, Machine, Span
 from hotdesk.core.model import Instance, Offer, Phase, Seen
@@ -54,6 +54,7 @@ class _Bill:
         for m in self.lives.every:
             shown = there.get(m.id)
             going_on = self._see(m, shown)
+            m.charged_while_off |= shown is not None and shown.charged_while_off
             rates = rates_of(self.lives.rates, m.offer.provider, m.offer.region)
             for run in m.runs:
                 more = going_on and run is m.runs[-1]
@@ -70,6 +71,8 @@ class _Bill:
                 if usd := rates.address_usd_per_hour:
                     yield self._charge("address", m.id, run, usd, more=more)
             yield from self._disk(m, shown)
+            if m.charged_while_off:
+                yield from self._while_off(m, there=shown is not None)
 
     def _see(self, m: Machine, shown: Instance | None) -> bool:
         """Add what is seen of a machine now; returns whether it still exists."""
@@ -85,6 +88,17 @@ class _Bill:
             return True
         m.off(now, shown.ran_seconds if shown else None)
         return False
+
+    def _while_off(self, m: Machine, *, there: bool) -> Iterator[Charge]:
+        """Between its runs and after the last, until it is gone."""
+        low, high = m.sure
+        for run, later in zip(m.runs, [*m.runs[1:], None], strict=True):
+            off = Span(run.ended)
+            off.end(later.began if later else m.ended)
+            off.first, off.last = max(low, off.began), min(high, off.ended)
+            if off.began < off.ended:
+                more, usd = there and later is None, run.offer.usd_per_hour
+                yield self._charge("compute", m.id, off, usd, more=more, offer=run.offer)
 
     def _disk(self, m: Machine, shown: Instance | None) -> Iterator[Charge]:
         now, disks = self.now, self.seen.disks if self.seen else ()
@@ -176,7 +190,10 @@ def _others(desk: str, things: Iterable[Sighting], now: float) -> Iterator[Charg
                 going_on=going_on,
                 provider=thing.provider,
             )
-        for run in (run for run in thing.runs if run.on_first):
+        runs = [run for run in thing.runs if run.on_first]
+        if thing.charged_while_off and runs:
+            runs = [SeenRun(started_at=runs[0].started_at, on_first=runs[0].on_first, on_last=thing.last)]
+        for run in runs:
             off = min(run.off_at or end, run.on_first + (inf if run.ran_seconds is None else run.ran_seconds))
             yield Charge(
                 desk=desk,
@@ -204,7 +221,7 @@ def _offer(machine: Sighting) -> Offer:
     )
 
 
-def compute_usd(rows: Iterable[Row], now: float, running: bool) -> float:
+def compute_usd(rows: Iterable[Row], now: float, running: bool, sighted: Sequence[Sighting] = ()) -> float:
     """Compute charges of one desk's rows, in US dollars. `running`: whether a machine of it is on now."""
-    bill = charges("", rows, now, None if running else Seen())
+    bill = charges("", rows, now, None if running else Seen(), sighted=sighted)
     return sum(c.usd(0.0, now) for c in bill if c.kind == "compute")

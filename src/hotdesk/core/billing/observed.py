@@ -47,6 +47,7 @@ class Sighting(Value, frozen=True):
     generation: int = 0
     usd_per_month: float = 0.0  # of the disk, also a machine's own, or of the image
     usd_per_hour: float = 0.0
+    charged_while_off: bool = False
     zone: str = ""
     instance_type: str = ""
     market: Market = Market.ON_DEMAND
@@ -121,6 +122,7 @@ def _seen(
                 instance_type=thing.instance_type, market=thing.market, usd_per_hour=thing.usd_per_hour,
                 usd_per_month=thing.disk_usd_per_month or old.usd_per_month,
                 runs=_runs(old.runs, thing, before, after),
+                charged_while_off=old.charged_while_off or thing.charged_while_off,
             )  # fmt: skip
         case Disk():
             told = replace(

@@ -88,6 +88,7 @@ class Machine(Span):
         super().__init__(began)
         self.offer, self.disk_gib, self.usd = offer, disk_gib, 0.0
         self.id, self.name, self.generation = "", "", 0
+        self.charged_while_off = False
         self.on: Run | None = Run(began, offer)
         self.runs: list[Run] = [self.on]
 
@@ -366,6 +367,7 @@ class Lifetimes:
                 continue
             self.machines[thing.id], m.id = m, m.id or thing.id
             ends.setdefault(id(m), []).append(thing)
+            m.charged_while_off |= thing.charged_while_off
             for run in thing.runs:
                 m.witness_run(run)
         for thing in (t for t in things if t.kind == "disk"):
