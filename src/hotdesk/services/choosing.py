@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = 60.0  # after which prices that were not told in time are asked for again
 DAY = 86400.0
-BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")  # of machines that are taken away in a month
+BANDS = ("<5%", "5-10%", "10-15%", "15-20%", ">20%")  # of instances that are interrupted in a month
 
 
 class Offers(NamedTuple):
@@ -61,7 +61,7 @@ class PublishedSpot(Value, frozen=True):
     on_demand_usd_per_hour: float | None
     saving_percent: int
     estimated_usd_per_hour: float | None
-    interruption_band: str  # the share of machines that are taken away in a month
+    interruption_band: str  # the share of instances that are interrupted in a month
 
 
 class SpotPrices(Value, frozen=True):

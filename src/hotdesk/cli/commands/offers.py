@@ -260,7 +260,7 @@ def _footer(
     if any(0 < catalog.machine_of(row).gpu_count < 1 for row in rows):
         lines.append("A slice of a GPU needs NVIDIA's GRID driver: bring an image that has it, by --image.")
     if any(catalog.market[row] for row in rows):
-        lines.append("TAKEN: the share of spot machines taken away in a month, as the cloud publishes it.")
+        lines.append("TAKEN: the share of spot instances interrupted in a month, as the cloud publishes it.")
     if any(estimated(catalog, row) for row in rows):
         lines.append("~ estimated; with an account you see the price itself.")
     lines += [
