@@ -192,7 +192,7 @@ def test_a_quota_of_zero_on_the_way_back_and_on_a_move(cloud: FakeEc2, ask: Ask)
         "L-DB2E81BA, 0 vCPUs",
         "request-service-quota-increase",
         "--desired-value 4",
-        "whole in its image",
+        "saved in its image",
     )
     told(ask("move", "blue", "--type", "g4dn.xlarge"), 3, *words)
     assert paid(cloud) == {"snapshot": 1}

@@ -368,21 +368,30 @@ def test_a_full_disk_costs_words_of_the_log_and_not_the_exit_status(runner: Runn
     assert "No space left" in str(job["trouble"])
 
 
-def test_processes_of_an_earlier_attempt_hold_the_next_one_up(runner: Runner, tmp_path: Path) -> None:
+def test_processes_of_an_earlier_attempt_end_before_the_next_one(runner: Runner, tmp_path: Path) -> None:
     """A runner that was killed alone leaves its job behind: two of them must never write side by side."""
-    runner("begin", id="1-a", attempt=1, command=["while [ ! -e go ]; do sleep 0.05; done"])
-    (job,) = json.loads(runner("look"))["jobs"]
-    os.kill(job["pid"], 9)
-    (job,) = json.loads(runner("look"))["jobs"]
-    assert job["alive"]
-    (tmp_path / "go").touch()
+    runner("begin", id="1-a", attempt=1, command=[": > begun; while [ ! -e go ]; do sleep 0.05; done"])
     limit = time.monotonic() + 30
-    while json.loads(runner("look"))["jobs"][0]["alive"]:
+    while not (tmp_path / "begun").exists():
         assert time.monotonic() < limit
         time.sleep(0.05)
+    (job,) = json.loads(runner("look"))["jobs"]
+    os.kill(job["pid"], 9)
     runner("begin", id="1-a", attempt=2, command=["false"], resume_command=["echo again"])
     assert until_over(runner, "1-a")["exit_status"] == 0
-    assert runner("log", "1-a", "0") == "again\n"
+    said, again = runner("log", "1-a", "0").splitlines()
+    assert "an earlier attempt's processes are ended first: /bin/sh" in said
+    assert again == "again"
+
+
+def test_jobs_of_one_name_on_two_desks_never_end_each_other(runner: Runner, tmp_path: Path) -> None:
+    environment = {**os.environ, "HOTDESK_JOB": "1-a", "HOTDESK_JOB_FOLDER": "/elsewhere/jobs/1-a"}
+    with subprocess.Popen(["sleep", "60"], env=environment) as other:
+        runner("begin", id="1-a", attempt=1, command=["echo done"])
+        assert until_over(runner, "1-a")["exit_status"] == 0
+        assert runner("log", "1-a", "0") == "done\n"
+        assert other.poll() is None
+        other.kill()
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ def test_results_come_as_a_folder_and_replace_only_what_was_fetched(hotdesk: Com
     assert (project / "results" / "theirs").read_text() == "second\n", "fetched, and nobody touched it"
     assert (project / "results" / "deep" / "x").read_text() == "edited"
     assert (project / "results" / "deep" / "x.from-blue").read_text() == "second\n"
-    assert "results/deep/x was here" in second
+    assert "results/deep/x is kept as it is; blue's copy is results/deep/x.from-blue" in second
     assert (project / "results" / "mine").read_text() == "before any job"
     [_, job] = json.loads(hotdesk("jobs", "--json").stdout)
     assert any("results/deep/x.from-blue" in line for line in job["fetched"])

@@ -294,12 +294,12 @@ def test_a_job_waits_without_a_machine_and_takes_spot_when_it_is_back(
     )  # fmt: skip
     assert queued.returncode == 0, queued.stderr
     assert desks("watch", "--stop").returncode == 0
-    runs, reconciler, clock = inside.runs(), inside._reconciler(), inside.clock
+    runs, reconciler, clock = inside.services.runs(), inside.services.reconciler, inside.services.clock
     assert isinstance(clock, Skewed)
 
     def turn() -> None:
         """What the watcher does, once."""
-        with inside.store.hold("blue", "the test") as mine:
+        with inside.services.store.hold("blue", "the test") as mine:
             assert mine
             if not reconciler.tick(["blue"]).seconds:
                 runs.round(["blue"])
@@ -327,8 +327,8 @@ def test_a_job_waits_without_a_machine_and_takes_spot_when_it_is_back(
     until(lambda: len(alive()) == 1)
     assert alive()[0]["market"] == "spot"
     until(lambda: any(job.alive and job.attempt == 2 for job in runs.seen("blue").values()))
-    inside.store.put_job(1, cancelled=True)
-    until(lambda: inside.store.job("blue").result is not None)
+    inside.services.store.put_job(1, cancelled=True)
+    until(lambda: inside.services.store.job("blue").result is not None)
 
 
 def cloud_disks(cloud: FakeEc2) -> list[object]:

@@ -175,7 +175,6 @@ def folded(past: Past) -> dict[str, object]:
     return {
         **told,
         "_gone": past._gone,
-        "refusals": past.refusals(7.0),
         "undated": {r.id for r in past.undated(20.0)},
     }
 

@@ -70,9 +70,9 @@ def test_a_command_without_what_it_needs_says_all_of_it(
 
 def test_a_plan_says_which_price_it_took(hotdesk: Command) -> None:
     bare = hotdesk("plan", "--work", "40", "--machines", "1,10,100").stdout
-    assert "Price: $1/h a machine, on-demand" in bare
+    assert "Price: $1/h per machine, on-demand" in bare
     spot = hotdesk("plan", "--work", "4", "--usd-per-hour", "0.3", "--spot", "--machines", "1").stdout
-    assert "Price: $0.3/h a machine, on spot" in spot
+    assert "Price: $0.3/h per machine, on spot" in spot
     named = hotdesk("plan", "--work", "4", "--on", "V100", "--offer", "p3.2xlarge:V100:3.06").stdout
     assert "p3.2xlarge on-demand, $3.06/h each" in " ".join(named.split())
 

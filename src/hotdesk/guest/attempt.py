@@ -146,6 +146,7 @@ class Attempt:
             os.environ,
             PYTHONUNBUFFERED="1",  # else output reaches the log late
             HOTDESK_JOB=self.id,
+            HOTDESK_JOB_FOLDER=path(self.id),  # the mark by which process_tree.py finds its processes
             HOTDESK_ATTEMPT=str(self.status.get("attempt", 1)),
         )
         for name in ("TMUX", "TMUX_PANE"):

@@ -70,8 +70,8 @@ class Checkpoints:
         self.asked_at = time.monotonic()
         if announced:
             self.attempt.tell(asked_at=time.time(), asked_place=place())
-        if self.signal is not None:
-            self.attempt.tree.ask(self.signal)
+        if self.signal is not None and self.attempt.tree.ask(self.signal):
+            self.heard_at = float("inf")
 
     def say_who_is_asked(self) -> None:
         """Log whether any process of the job catches the signal, once it has had time to start."""
@@ -79,6 +79,8 @@ class Checkpoints:
             return
         self.heard_at = time.monotonic() + HEARD_SECONDS
         asked = self.attempt.tree.topmost(self.attempt.tree.look(), self.signal)
+        if not asked and self.attempt.child.poll() is not None:
+            return  # it has ended
         name = signal.Signals(self.signal).name
         if asked and self.unheard:
             self.attempt.say(f"hotdesk: {name} now reaches {called(p.pid for p in asked)}\n".encode())

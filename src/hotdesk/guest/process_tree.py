@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from hotdesk.guest.job_files import boot, path, read
 
-MARK = "HOTDESK_JOB"
+MARK = "HOTDESK_JOB_FOLDER"  # desks on one computer may have jobs with the same id
 LAUNCHER_SECONDS = 30.0  # torchrun's --shutdown-timeout: from its SIGTERM to its ranks to its SIGKILL
 LINUX = sys.platform == "linux"
 NULL = subprocess.DEVNULL
@@ -53,7 +53,7 @@ class ProcessTree:
                     os.waitpid(p.pid, os.WNOHANG)  # an adopted one
         found = {p.pid for p in table.values() if p.parent == mine or (p.pid, p.start) in self.known}
         if everywhere or not LINUX:
-            found |= marked(f"{MARK}={self.id}", table)
+            found |= marked(f"{MARK}={path(self.id)}", table)
         found -= set(_line(mine, table))
         below: dict[int, list[int]] = {}
         for p in table.values():
@@ -187,7 +187,9 @@ def processes() -> dict[int, Process]:
 def marked(mark: str, table: dict[int, Process]) -> set[int]:
     """Processes with this mark in their initial environment, as far as that is readable."""
     if not LINUX:
-        return {int(line.split()[0]) for line in _ps("-AEww", "-o", "pid=,command=") if mark in line.split()}
+        return {
+            int(line.split()[0]) for line in _ps("-AEww", "-o", "pid=,command=") if f" {mark} " in f"{line} "
+        }
     found = set()
     for pid in table:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:

@@ -30,7 +30,7 @@ from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import clock, environment, jupyter, python_env, relocation, spawn
 from hotdesk.providers.local.survey import last_line
 from hotdesk.snapshots.rmtree import remove_tree
-from hotdesk.system import fsync_folder, locked
+from hotdesk.system import fsync_folder, locked, write_atomically
 
 if TYPE_CHECKING:
     import asyncssh
@@ -64,7 +64,7 @@ class Machine:
             raise Stopped(f"{id_} has no readable record")
         self.machine, self.run = machine, run
         with contextlib.suppress(OSError):
-            (self.folder / "version").write_text(hotdesk.__version__, "utf-8")
+            write_atomically(self.folder / "version", hotdesk.__version__)
         self.desk = machine.order.desk
         self.disk = self.folders.disks / self.desk
         self._short_lives = 0  # failed starts of Jupyter in a row
