@@ -11,6 +11,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -299,8 +300,12 @@ def free_port() -> int:
 
 
 def output(argv: list[str]) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
-    assert (done.returncode, done.stderr) == (0, ""), done
+    with tempfile.TemporaryFile("w+") as said:  # no pipe: the ssh of a jump host may hold it a while longer
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=said, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+        said.seek(0)
+        assert (done.returncode, said.read()) == (0, ""), done
     return done.stdout.strip()
 
 
