@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,46 @@ def test_a_job_in_which_nobody_waits_for_the_notice_is_left_alone(rig: JobRig, l
     (rig.home / "go").touch()
     assert rig.ended()["exit_status"] == 0
     assert rig.log().count("hotdesk: nothing in this job catches SIGUSR1") == 1
+
+
+WATCHING = """
+import io, subprocess, sys, time
+from hotdesk.guest.attempt import Attempt
+from hotdesk.guest.checkpoints import Checkpoints
+from hotdesk.guest.process_tree import catches
+kind = sys.argv[1]
+line = {"deaf": "exec sleep 60", "ended": "true", "heard": "trap : USR1; while :; do sleep 0.05; done"}[kind]
+attempt = Attempt("none")
+attempt.order, attempt.log = {"signal": "SIGUSR1"}, io.BytesIO()
+attempt.child = subprocess.Popen(["/bin/sh", "-c", line], stdout=subprocess.DEVNULL)
+attempt.tree.first = attempt.child.pid
+places = Checkpoints(attempt)
+if kind == "heard":
+    while not catches(attempt.child.pid, 10):
+        time.sleep(0.05)
+    places.ask(announced=False)
+else:
+    places.heard_at = 0.0  # it had its time to start
+if kind == "ended":
+    attempt.child.wait()
+places.look(time.monotonic())
+print(places.heard_at, attempt.log.getvalue().decode())
+attempt.child.kill()
+"""
+
+
+@pytest.mark.parametrize(("kind", "said"), [("deaf", 1), ("ended", 0), ("heard", 0)])
+def test_only_a_job_that_works_and_hears_nothing_is_said_to_catch_nothing(
+    kind: str, said: int, tmp_path: Path
+) -> None:
+    """Once wrong: a job that ended half a minute after its start was said to catch nothing."""
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHING, kind], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing in this job catches SIGUSR1") == said
+    assert done.stdout.startswith("inf") == (kind == "heard"), "who was asked is not looked for again"
 
 
 def test_a_job_that_waits_for_it_or_shall_not_be_asked_hears_nothing_of_it(rig: JobRig) -> None:
