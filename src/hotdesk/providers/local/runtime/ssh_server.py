@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
@@ -104,10 +103,3 @@ class _Files(asyncssh.SFTPServer):
         # OpenSSH 9's scp counts a missing exit status of the sftp subsystem as a failure.
         with contextlib.suppress(OSError):
             self._channel.exit(0)
-
-
-async def close_door(door: asyncssh.SSHAcceptor) -> None:
-    door.close()
-    with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(2):
-            await door.wait_closed()
