@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-import msgspec
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.billing import statement
 from hotdesk.core.clouds import cloud
+from hotdesk.services import forms
 
 
 @click.command()
@@ -38,23 +38,7 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
             options.agreed(f"{theirs.bill.charge} Ask?", yes, f"hotdesk costs {name or ''} --compare --yes")
         bill = desks.costs(name, by=by, compare=theirs.name if theirs else "")
     if as_json:
-        render.json(
-            {
-                "currency": "USD",
-                "lines": [{**msgspec.to_builtins(line), "usd": line.usd} for line in bill.lines],
-                "usd": bill.usd,
-                "this_month_usd": bill.this_month_usd,
-                "budget_usd": bill.budget_usd,
-                "stored_usd_per_month": bill.stored_usd_per_month,
-                "not_counted": bill.not_counted,
-                "at_launch_prices": bill.at_launch_prices,
-                "compared": [
-                    {"desk": c.desk, "here": c.here, "theirs": c.theirs, theirs.name: c.theirs}
-                    for c in bill.compared
-                    if theirs
-                ],
-            }
-        )
+        render.json(forms.bill(bill, theirs.name if theirs else ""))
         return
     if not bill.lines:
         render.echo("Nothing has been paid for.")

@@ -6,7 +6,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.clouds import cloud
-from hotdesk.services.orphans import as_dict
+from hotdesk.services import forms
 
 
 @click.command()
@@ -25,16 +25,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
         others = desks.services.clouds.others()
     found, unread, done = orphans.things, orphans.unread, orphans.deleted
     if as_json:
-        render.json(
-            {
-                "things": [{**as_dict(t), "deleted": done.get(t.id) == ""} for t in found],
-                "usd_per_month": orphans.usd_per_month,
-                "unread": [f"{u.where} ({u.what})" if u.what else u.where for u in unread],
-                "retained": [
-                    {name: getattr(r, name) for name in r.__struct_fields__} for r in orphans.retained
-                ],
-            }
-        )
+        render.json(forms.orphans(orphans))
     else:
         if found:
             heads = ["", "WHAT", "ID", "DESK", "WHERE", "AGE", "$/MONTH", "WHY"]

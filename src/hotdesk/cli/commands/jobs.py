@@ -6,7 +6,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.jobs import advice
-from hotdesk.services.jobs import JobView
+from hotdesk.services import forms
 
 _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yellow", "interrupted": "yellow"}
 
@@ -29,7 +29,7 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
         views = desks.services.jobs.views(name, lines)
         now = desks.services.clock.now()
     if as_json:
-        render.json([row(view) for view in views])
+        render.json([forms.job(view) for view in views])
         return
     if not views:
         render.echo("There is no job yet. Begin one, in a project's folder:")
@@ -38,7 +38,7 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
     heads = ["JOB", "DESK", "STATE", "EXIT", "RAN", "COST", "TRIES", "ASKED", "COMMAND"]
     rows = []
     for view in views:
-        job, told = view.job, row(view)
+        job, told = view.job, forms.job(view)
         state = view.state
         rows.append(
             [
@@ -62,31 +62,3 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
             render.echo(render.style(f"job {job.number}: {said}", "dim"))
         for line in job.fetched if name else ():
             render.echo(render.style(f"job {job.number}: {render.safe(line)}", "dim"))
-
-
-def row(view: JobView) -> dict[str, object]:
-    """A job as `--json` gives it. Times are seconds since the epoch, by this computer's clock."""
-    job, seen = view.job, view.seen
-    result = job.result
-    median = seen.median_checkpoint_seconds if seen else None
-    return {
-        "job": job.number,
-        "id": job.id,
-        "desk": job.desk,
-        "command": job.words,
-        "state": view.state,
-        "exit_status": result.exit_status if result else None,
-        "why": result.why if result else "",
-        "seconds": result.seconds if result else seen.seconds if seen else 0.0,
-        "usd": result.usd if result else 0.0,
-        "attempts": result.attempts if result else seen.attempt if seen else 0,
-        "checkpoints": result.checkpoints if result else seen.checkpoints if seen else 0,
-        "checkpoint_seconds": result.checkpoint_seconds if result else median,
-        "last_line": seen.last_line if seen else "",
-        "fetched": job.fetched,
-        "asked_at": job.created_at,
-        "ended_at": result.at if result else None,
-        "then": str(job.then or "stay"),
-        "deadline_at": job.deadline_at,
-        "settled": job.settled,
-    }

@@ -9,6 +9,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import verb
 from hotdesk.core.steps import Row
+from hotdesk.services import forms
 
 
 @click.command()
@@ -31,7 +32,7 @@ def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
         change, _ = desks.services.store.changed(0) if follow else (0, [])
         rows = desks.log(name, limit=lines)
         if as_json and not follow:
-            render.json([as_dict(r) for r in rows])
+            render.json([forms.row(r) for r in rows])
             return
         if not rows and not follow:
             if name:
@@ -52,26 +53,9 @@ def _print(row: Row, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        render.echo(msgspec.json.encode(as_dict(row)).decode())
+        render.echo(msgspec.json.encode(forms.row(row)).decode())
     else:
         render.echo(line(row))
-
-
-def as_dict(row: Row) -> dict[str, object]:
-    """A row as `--json` gives it. Times are seconds since the epoch."""
-    outcome = row.outcome
-    return {
-        "id": row.id,
-        "at": row.at,
-        "desk": row.desk,
-        "step": type(row.step).__name__.lower(),
-        "key": row.step.key,
-        "why": row.step.why,
-        "status": outcome.status if outcome else "begun",
-        "thing": row.made,
-        "message": row.said,
-        "ended_at": row.ended_at,
-    }
 
 
 def line(row: Row) -> str:

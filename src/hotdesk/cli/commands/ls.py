@@ -6,6 +6,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.model import EndedBy
+from hotdesk.services import forms
 from hotdesk.services.view import View
 
 _MARKS = {
@@ -41,7 +42,7 @@ def command(as_json: bool) -> None:
         for words in kept_words(view):
             render.note(words)
     if as_json:
-        render.json([row(view) for view in views])
+        render.json([forms.desk(view) for view in views])
         return
     if not views:
         render.echo("There is no desk yet. Open one:")
@@ -87,37 +88,6 @@ def command(as_json: bool) -> None:
 def place(view: View) -> str:
     """Where a desk is, in few words."""
     return "/".join(dict.fromkeys(part for part in (view.provider, view.zone or view.region) if part))
-
-
-def row(view: View) -> dict[str, object]:
-    """A desk as `--json` gives it."""
-    return {
-        "name": view.name,
-        "goal": view.goal,
-        "phase": view.phase,
-        "provider": view.provider,
-        "region": view.region,
-        "zone": view.zone,
-        "instance_type": view.instance_type,
-        "market": view.market,
-        "gpu": view.gpu,
-        "usd_per_hour": view.usd_per_hour,
-        "charged_while_off": view.charged_while_off,
-        "price_time": view.price_time,
-        "usd_per_month": view.usd_per_month,
-        "cost_usd": view.cost_usd,
-        "notebook": view.notebook,
-        "ssh": view.ssh,
-        "image": view.image,
-        "image_time": view.image_time,
-        "why": view.why,
-        "holder": view.holder,
-        "idle": view.idle,
-        "since": view.since,
-        "open_to": list(view.open_to),
-        "elsewhere": view.elsewhere,
-        "kept": list(view.kept),
-    }
 
 
 def kept_words(view: View) -> list[str]:

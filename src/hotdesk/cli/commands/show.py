@@ -6,8 +6,9 @@ import click
 import msgspec
 
 from hotdesk.cli.commands import ls
-from hotdesk.cli.commands.log import as_dict, line
+from hotdesk.cli.commands.log import line
 from hotdesk.cli.ui import options, render
+from hotdesk.services import forms
 from hotdesk.services.limits import limits_words
 
 
@@ -26,9 +27,9 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         render.json(
             {
-                **ls.row(view),
+                **forms.desk(view),
                 "remarks": msgspec.to_builtins(view.remarks),
-                "journal": [as_dict(r) for r in rows],
+                "journal": [forms.row(r) for r in rows],
             }
         )
         return

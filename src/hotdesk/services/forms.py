@@ -1,0 +1,121 @@
+"""The documents that `--json` prints and the page reads. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from hotdesk.core.steps import Row
+    from hotdesk.services.billing import Statement
+    from hotdesk.services.cleanup import Orphans
+    from hotdesk.services.jobs import JobView
+    from hotdesk.services.view import View
+
+
+def desk(view: View) -> dict[str, Any]:
+    """A desk."""
+    return {
+        "name": view.name,
+        "goal": view.goal,
+        "phase": view.phase,
+        "provider": view.provider,
+        "region": view.region,
+        "zone": view.zone,
+        "instance_type": view.instance_type,
+        "market": view.market,
+        "gpu": view.gpu,
+        "usd_per_hour": view.usd_per_hour,
+        "charged_while_off": view.charged_while_off,
+        "price_time": view.price_time,
+        "usd_per_month": view.usd_per_month,
+        "cost_usd": view.cost_usd,
+        "notebook": view.notebook,
+        "ssh": view.ssh,
+        "image": view.image,
+        "image_time": view.image_time,
+        "why": view.why,
+        "holder": view.holder,
+        "idle": view.idle,
+        "since": view.since,
+        "open_to": list(view.open_to),
+        "elsewhere": view.elsewhere,
+        "kept": list(view.kept),
+    }
+
+
+def row(row: Row) -> dict[str, Any]:
+    """A row of the journal."""
+    outcome = row.outcome
+    return {
+        "id": row.id,
+        "at": row.at,
+        "desk": row.desk,
+        "step": type(row.step).__name__.lower(),
+        "key": row.step.key,
+        "why": row.step.why,
+        "status": outcome.status if outcome else "begun",
+        "thing": row.made,
+        "message": row.said,
+        "ended_at": row.ended_at,
+    }
+
+
+def job(view: JobView) -> dict[str, Any]:
+    """A job, by this computer's clock."""
+    job, seen = view.job, view.seen
+    result = job.result
+    median = seen.median_checkpoint_seconds if seen else None
+    return {
+        "job": job.number,
+        "id": job.id,
+        "desk": job.desk,
+        "command": job.words,
+        "state": view.state,
+        "exit_status": result.exit_status if result else None,
+        "why": result.why if result else "",
+        "seconds": result.seconds if result else seen.seconds if seen else 0.0,
+        "usd": result.usd if result else 0.0,
+        "attempts": result.attempts if result else seen.attempt if seen else 0,
+        "checkpoints": result.checkpoints if result else seen.checkpoints if seen else 0,
+        "checkpoint_seconds": result.checkpoint_seconds if result else median,
+        "last_line": seen.last_line if seen else "",
+        "fetched": job.fetched,
+        "asked_at": job.created_at,
+        "ended_at": result.at if result else None,
+        "then": str(job.then or "stay"),
+        "deadline_at": job.deadline_at,
+        "settled": job.settled,
+    }
+
+
+def bill(bill: Statement, compared_with: str = "") -> dict[str, Any]:
+    """A bill, in US dollars. `compared_with`: the cloud whose own it was compared with."""
+    return {
+        "currency": "USD",
+        "lines": [{**msgspec.to_builtins(line), "usd": line.usd} for line in bill.lines],
+        "usd": bill.usd,
+        "this_month_usd": bill.this_month_usd,
+        "budget_usd": bill.budget_usd,
+        "stored_usd_per_month": bill.stored_usd_per_month,
+        "not_counted": bill.not_counted,
+        "at_launch_prices": bill.at_launch_prices,
+        "compared": [
+            {"desk": c.desk, "here": c.here, "theirs": c.theirs, compared_with: c.theirs}
+            for c in bill.compared
+            if compared_with
+        ],
+    }
+
+
+def orphans(found: Orphans) -> dict[str, Any]:
+    """What no desk needs."""
+    from hotdesk.services.orphans import as_dict
+
+    return {
+        "things": [{**as_dict(t), "deleted": found.deleted.get(t.id) == ""} for t in found.things],
+        "usd_per_month": found.usd_per_month,
+        "unread": [f"{u.where} ({u.what})" if u.what else u.where for u in found.unread],
+        "retained": [{name: getattr(r, name) for name in r.__struct_fields__} for r in found.retained],
+    }
