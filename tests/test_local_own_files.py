@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hotdesk.connect import job_runner
 from hotdesk.connect.readiness import prove
@@ -130,6 +131,42 @@ def test_a_file_that_never_ends_is_said_too(
             prove(rig.provider.access(desk))
     assert refused.value.kind is Kind.BAD_REQUEST
     prove(rig.provider.access(desk), rescue=True)
+
+
+@pytest.mark.parametrize(
+    ("failed", "words"),
+    [
+        (False, "does not answer on port"),
+        (True, "Its last words: two / three / no module named jupyterlab"),
+    ],
+)
+def test_what_breaks_a_rented_desk_s_jupyter_is_said_and_a_rescue_does_not_wait_for_it(
+    failed: bool, words: str, rig: LocalRig, desk: Instance, home: Path
+) -> None:
+    """A local desk's ssh server, asked as a rented one's; systemd's two commands are stand-ins."""
+    programs = {
+        "systemctl": f'[ "$*" = "is-failed -q hotdesk-jupyter" ] && exit {int(not failed)}; exit 2',
+        "sudo": "exit 1",
+        "journalctl": "printf '%s\\n' one '' two three 'no module named jupyterlab'",
+    }
+    (home / ".local/bin").mkdir(parents=True, exist_ok=True)
+    for name, text in programs.items():
+        (home / ".local/bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (home / ".local/bin" / name).chmod(0o755)
+    access = replace(rig.provider.access(desk), notebook_here=False, notebook_port=1)
+    with pytest.raises(Refused) as refused:
+        prove(access)
+    assert refused.value.kind is (Kind.BAD_REQUEST if failed else Kind.NOT_READY)
+    assert words in refused.value.message
+    assert not failed or refused.value.fix == (
+        "hotdesk up blue --rescue && hotdesk ssh blue   "
+        "# mend it there, then: sudo systemctl restart hotdesk-jupyter"
+    )
+    (home / ".bashrc").write_text("exec sleep 60\n")
+    prove(access, rescue=True)
+    with pytest.raises(Refused, match="no login at the desk yet"):
+        prove(replace(access, port=1), rescue=True)
+    shutil.rmtree(home / ".local/bin")
 
 
 def test_what_an_earlier_version_laid_out_is_renewed_unless_somebody_changed_it(rig: LocalRig) -> None:

@@ -101,7 +101,7 @@ class Hotdesk:
         (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
         where the newest work is not to be found; `origin` chooses, where several things have work under
         the desk's name, the image or disk that it goes on from; `Unknown` is raised for one it does not have.
-        `rescue`: it is up also where its owner's start files (~/.bashrc) let no command through.
+        `rescue`: it is up once a login works, whatever its owner's ~/.bashrc or its Jupyter do.
         `public` opens its Jupyter, see `notebook`.
 
         Raises `NotAllowed` where nothing fits or may be launched, `NeedsDecision` where only its owner can

@@ -6,6 +6,7 @@ The login runs a command the way the person's own commands run, through their sh
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import secrets
@@ -43,6 +44,16 @@ for f in .bashrc .bash_profile .bash_login .profile ""; do
 done
 echo "{0} $f"
 """
+_UNIT = "hotdesk-jupyter"
+_JUPYTER_FAILED = 73
+#: What the unit's own processes said, without systemd's remarks. The user may lack the right to read it.
+_GIVEN_UP = (
+    f"systemctl is-failed -q {_UNIT} || exit 0; "
+    f"set -- journalctl -b _SYSTEMD_UNIT={_UNIT}.service -n 20 -o cat; "
+    f'sudo -n "$@" || "$@"; exit {_JUPYTER_FAILED}'
+)
+_LAST_LINES = 3
+_FORWARDING_FAILED = b"stdio forwarding failed"  # of OpenSSH's client, after the login
 _AGAIN = "sudo sh /opt/hotdesk/setup.sh first"
 _MARK_HEADER = "X-Hotdesk-Machine"  # sent by a local desk's Jupyter, with the machine's mark
 
@@ -50,14 +61,30 @@ _MARK_HEADER = "X-Hotdesk-Machine"  # sent by a local desk's Jupyter, with the m
 def prove(access: Access, *, rescue: bool = False) -> None:
     """Return when a command at the desk ran and its Jupyter answered.
 
-    `rescue`: skip the check of the person's own start files. Raises `Refused`: NOT_READY says which of the
-    two is missing, BAD_REQUEST what its owner has to mend; and `Missing` without an ssh client.
+    `rescue`: when its ssh server lets us in, whatever its start files or Jupyter do. Raises `Refused`
+    (NOT_READY says what is missing, BAD_REQUEST what its owner has to mend) and `Missing` without an ssh
+    client.
     """
-    mark = "" if rescue and not access.notebook_here else _log_in(access, rescue)
-    _ask_notebook(access, mark)
+    if rescue:
+        _get_in(access)
+    else:
+        _ask_notebook(access, _log_in(access))
 
 
-def _log_in(access: Access, rescue: bool) -> str:
+def _get_in(access: Access) -> None:
+    """Ask the desk's ssh server for a connection to itself: it answers only who has logged in."""
+    argv = ssh.ssh(access, "-W", f"127.0.0.1:{access.port}", use=Use.QUESTION)
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LOGIN_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _no_login(f"it took more than {_LOGIN_SECONDS:.0f} s") from None
+    if not done.stdout and _FORWARDING_FAILED not in done.stderr:
+        raise _no_login(_last_line(done.stderr) or "it gave no answer")
+
+
+def _log_in(access: Access) -> str:
     """Run a command at the desk; return its machine's mark, "" where it has none."""
     nonce = secrets.token_hex(16)
     first, second = nonce[:16], nonce[16:]
@@ -65,8 +92,7 @@ def _log_in(access: Access, rescue: bool) -> str:
     command = f'printf "%s%s %s\\n" {first} {second} "$HOTDESK_MACHINE"'
     if not access.notebook_here:
         command = f"{_SET_UP}; {command}"
-    if not rescue:
-        command += f"; exec sh -c {shlex.quote(_OWN_FILES.format(first, second))}"
+    command += f"; exec sh -c {shlex.quote(_OWN_FILES.format(first, second))}"
     argv = ssh.question(access, command)
     try:
         done = subprocess.run(
@@ -75,8 +101,7 @@ def _log_in(access: Access, rescue: bool) -> str:
     except subprocess.TimeoutExpired as late:
         if nonce.encode() in (late.stdout or b""):
             raise _swallowed(access, "", f"takes more than {_LOGIN_SECONDS:.0f} s to begin") from None
-        why = f"the login took more than {_LOGIN_SECONDS:.0f} s"
-        raise Refused(Kind.NOT_READY, why, seconds=1.0) from None
+        raise _no_login(f"it took more than {_LOGIN_SECONDS:.0f} s") from None
     lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines()]
     said = dict(line.partition(" ")[::2] for line in lines)
     if done.returncode == _BEING_SET_UP:
@@ -89,15 +114,21 @@ def _log_in(access: Access, rescue: bool) -> str:
             f"Its set-up failed: {what}." + (f" Its last words: {' / '.join(last)}" if last else ""),
             fix=f"hotdesk ssh {access.desk} -- {_AGAIN} && hotdesk up {access.desk}   # tries again",
         )
-    words = done.stderr.decode("utf-8", "replace").strip().splitlines()
     if done.returncode == _SSH_FAILED or (access.notebook_here and nonce not in said):
-        why = words[-1] if words else "it gave no answer"
-        raise Refused(Kind.NOT_READY, f"no login at the desk yet: {why}", seconds=1.0)
+        raise _no_login(_last_line(done.stderr) or "it gave no answer")
     if nonce not in said:
         raise _swallowed(access, ".bashrc", "ends before it runs a command")
     if first in said:
         raise _swallowed(access, said[first], "ends before it runs a command")
     return said[nonce]
+
+
+def _no_login(why: str) -> Refused:
+    return Refused(Kind.NOT_READY, f"no login at the desk yet: {why}", seconds=1.0)
+
+
+def _last_line(said: bytes) -> str:
+    return (said.decode("utf-8", "replace").strip().splitlines() or [""])[-1]
 
 
 def _swallowed(access: Access, file: str, what: str) -> Refused:
@@ -124,6 +155,8 @@ def _ask_notebook(access: Access, mark: str) -> None:
         else:
             status, said = _ask_through_ssh(access)
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if not access.notebook_here:
+            _ask_unit(access)
         why = "nothing listens yet" if isinstance(error, ConnectionRefusedError) else str(error)
         raise Refused(
             Kind.NOT_READY, f"Jupyter does not answer on port {access.notebook_port}: {why}", seconds=1.0
@@ -138,6 +171,27 @@ def _ask_notebook(access: Access, mark: str) -> None:
         raise Refused(
             Kind.NOT_READY, f"port {access.notebook_port} is answered by another server", seconds=1.0
         )
+
+
+def _ask_unit(access: Access) -> None:
+    """Raise `Refused` with Jupyter's last words if systemd has given it up: it will not answer by waiting."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(
+            ssh.question(access, _GIVEN_UP),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_LOGIN_SECONDS,
+            check=False,
+        )
+        if done.returncode == _JUPYTER_FAILED:
+            lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines()]
+            last = " / ".join([line for line in lines if line][-_LAST_LINES:])
+            raise Refused(
+                Kind.BAD_REQUEST,
+                "Its Jupyter ends whenever it is started." + (f" Its last words: {last}" if last else ""),
+                fix=f"hotdesk up {access.desk} --rescue && hotdesk ssh {access.desk}   "
+                f"# mend it there, then: sudo systemctl restart {_UNIT}",
+            )
 
 
 def _ask_here(port: int) -> tuple[int, str]:

@@ -58,7 +58,7 @@ class Services:
         self.clock = clock or SystemClock()
         self.on_row, self.on_wait, self.on_busy, self.on_note = on_row, on_wait, on_busy, on_note
         self.over_budget = over_budget
-        self.rescue = False  # whether a desk is up although its owner's start files let no command through
+        self.rescue = False  # whether a desk is up once a login works, although no command or no Jupyter does
         self._config = config
 
     def __enter__(self) -> Services:

@@ -106,7 +106,7 @@ def provider(words: str) -> Callable[[F], F]:
 
 
 rescue = click.option(
-    "--rescue", is_flag=True, help="Accept a desk whose ~/.bashrc or ~/.profile lets no command run."
+    "--rescue", is_flag=True, help="Require only a login: ~/.bashrc or Jupyter may be broken."
 )
 origin = click.option(
     "--from",
