@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hotdesk.config import Defaults, DeskSettings
+from hotdesk.config import Defaults, DeskSettings, JobSettings
 from hotdesk.core import clouds
 from hotdesk.providers import registry  # which enters the clouds
 from tests.cli_reference import options_table, reference
@@ -39,7 +39,7 @@ def test_every_setting_is_listed() -> None:
         listed.setdefault(section, set()).update(re.findall(r"`(\w+)`", names))
     assert registry
     own = {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
-    structs = {"defaults": Defaults, "desks.NAME": DeskSettings, **own}
+    structs = {"defaults": Defaults, "desks.NAME": DeskSettings, "jobs.NAME": JobSettings, **own}
     assert listed == {name: set(struct.__struct_fields__) for name, struct in structs.items()}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from hotdesk.core.model import Desk, Goal, Want
@@ -209,51 +210,55 @@ class Hotdesk:
     def run(
         self,
         name: str,
-        command: str | Sequence[str],
+        command: str | Sequence[str] = (),
         *,
+        job: str = "",
         folder: Path | None = None,
         push: bool = True,
-        everything: bool = False,
+        everything: bool | UnsetType = UNSET,
         anyway: bool = False,
-        pull: Sequence[str] = (),
-        then: Goal | None = Goal.PARKED,
-        checkpoint: str = "",
-        resume_command: str = "",
-        work_seconds: float = 0.0,
-        deadline_seconds: float | None = None,
-        budget_usd: float | None = None,
+        pull: Sequence[str] | UnsetType = UNSET,
+        then: Goal | UnsetType | None = UNSET,
+        checkpoint: str | UnsetType = UNSET,
+        resume_command: str | UnsetType = UNSET,
+        work_seconds: float | UnsetType = UNSET,
+        deadline_seconds: float | UnsetType | None = UNSET,
+        budget_usd: float | UnsetType | None = UNSET,
         wait: bool = True,
         on_output: Callable[[bytes], None] = lambda words: None,
     ) -> Job:
         """Run a long job at a desk, which is brought up for it; the job, with its `result` once it has ended.
 
+        Either a `command`, or a `job` of hotdesk.toml: what is given here counts more than what stands there.
         `folder` (this one) is copied to the desk unless `push` is false, `pull` is fetched from it at the
-        end, and `then` becomes of the desk; None: it stays up. The job outlives this program; with `wait`
-        this listens until it has ended. Lengths are in seconds, `budget_usd` is expected at most.
+        end, and `then` becomes of the desk (parked, if nothing is said); None: it stays up. The job outlives
+        this program; with `wait` this listens until it has ended. Lengths are in seconds, `budget_usd` is
+        expected at most.
 
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
-        for a script that would not be copied (before a machine is paid for) or a command that the desk does
-        not have, `NeedsDecision` where nothing would be copied, or into another project, unless `anyway`.
+        for a script that would not be copied (before a machine is paid for), a command that the desk does
+        not have, or a job that there is not, `NeedsDecision` where nothing would be copied, or into another
+        project, unless `anyway`.
         """
         from hotdesk.loop import watcher
         from hotdesk.services import run_checks
-        from hotdesk.services.jobs import JobRequest
 
         s = self.services
-        request = JobRequest(
-            command=(command,) if isinstance(command, str) else tuple(command),
-            folder=str((folder or Path.cwd()).resolve()),
-            push=push,
-            everything=everything,
-            anyway=anyway,
-            pull=tuple(pull),
-            then=then,
-            checkpoint=checkpoint,
-            resume_command=resume_command,
-            work_seconds=work_seconds,
-            deadline_seconds=deadline_seconds,
-            budget_usd=budget_usd,
-        )
+        given = {
+            "command": ((command,) if isinstance(command, str) else tuple(command)) or UNSET,
+            "push": push,
+            "everything": everything,
+            "anyway": anyway,
+            "pull": UNSET if pull is UNSET else tuple(pull),
+            "then": then,
+            "checkpoint": checkpoint,
+            "resume_command": resume_command,
+            "work_seconds": work_seconds,
+            "deadline_seconds": deadline_seconds,
+            "budget_usd": budget_usd,
+        }
+        told = {option: value for option, value in given.items() if value is not UNSET}
+        request = s.jobs.requested(job, told, folder or Path.cwd())
         request.check()
         if note := run_checks.check_computer(request):
             s.on_note(note)
@@ -261,9 +266,9 @@ class Hotdesk:
             run_checks.check_folder(name, request, found)
         work, due = s.jobs.agreed(name, request)
         self.up(name)
-        job = s.jobs.queue(s.store.desk(name), request, work, due)
+        queued = s.jobs.queue(s.store.desk(name), request, work, due)
         watcher.ask_for(s.store, forever=False)  # should this process end
-        return s.runs().pursue(job, on_output, s.on_note) if wait else job
+        return s.runs().pursue(queued, on_output, s.on_note) if wait else queued
 
     def jobs(self, name: str | None = None, limit: int = 20) -> list[JobView]:
         """The newest jobs of a desk, or of all, oldest first, with what their desks say of them.

@@ -12,6 +12,12 @@ disk_gib = 200
 usd_per_hour_max = 1.10
 idle = "45m"                   # park it after this long without work; or "never"
 lease = "12h"                  # end the machine this long after the last `hotdesk up`, which renews it
+
+[jobs.train]                   # hotdesk run blue train
+command = "python train.py"
+pull = ["out"]
+deadline = "12h"
+
 [aws]
 profile = "work"               # all settings: hotdesk/providers/aws/settings.py
 """
@@ -21,17 +27,18 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from hotdesk.core import clouds, lengths
-from hotdesk.core.errors import Damaged, Usage
+from hotdesk.core.errors import Damaged, Unknown, Usage
 from hotdesk.core.model import MarketChoice, Value, Want, check_name
 
 T = TypeVar("T")
+JOB_NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
 
 
 class Defaults(Value, frozen=True):
@@ -63,9 +70,39 @@ class DeskSettings(Want, frozen=True):
         return self.lease_hours if self.lease is None else _length(self.lease, "h")
 
 
+class JobSettings(Value, frozen=True):
+    """A job that `hotdesk run DESK NAME` runs: its command, and options of `hotdesk run` under their names.
+
+    Lengths of time are as in the options: plain numbers are seconds (`grace`) or hours (`work`, `deadline`).
+    """
+
+    command: str | tuple[str, ...]
+    resume_command: str | None = None
+    checkpoint: str | None = None
+    signal: str | None = None
+    grace: str | float | None = None
+    pull: tuple[str, ...] | None = None
+    then: str | None = None
+    work: str | float | None = None
+    deadline: str | float | None = None
+    budget: float | None = None
+    all: bool | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command as `hotdesk run` takes it: a string is a shell line."""
+        return (self.command,) if isinstance(self.command, str) else self.command
+
+
+#: Choices of an option that is also a setting of jobs.
+THEN = ("park", "stop", "stay")
+SIGNALS = ("USR1", "USR2", "TERM", "none")
+
+
 class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
+    jobs: dict[str, JobSettings] = msgspec.field(default_factory=dict)
     clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: the settings of its section
     #: Sections that cannot be used, and are left out: "defaults", "desks.blue", "aws"; "" is the whole file.
     faults: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -75,6 +112,22 @@ class Config(Value, frozen=True):
         for section in ("", *sections):
             if section in self.faults:
                 raise self.faults[section]
+
+    def is_job(self, name: str) -> bool:
+        """Whether a section describes a job of this name, well or not."""
+        return name in self.jobs or f"jobs.{name}" in self.faults
+
+    def job(self, name: str) -> JobSettings:
+        """The job of this name. Raises `Unknown`, naming those there are, and `Damaged`."""
+        self.need(f"jobs.{name}")
+        if name in self.jobs:
+            return self.jobs[name]
+        near = difflib.get_close_matches(name, self.jobs, n=1)
+        there = f"There are: {', '.join(self.jobs)}." if self.jobs else "hotdesk.toml has no [jobs.NAME]."
+        fix = (
+            f"hotdesk run NAME {near[0]}" if near else "hotdesk init   # writes a hotdesk.toml to begin with"
+        )
+        raise Unknown(f"There is no job {name!r}.", there, fix)
 
     def cloud(self, name: str) -> Any:
         """A cloud's settings from the file, else its defaults; of the type in `Cloud.settings`.
@@ -120,18 +173,18 @@ def parse(text: str, path: Path) -> Config:
             faults[section] = error
             return None
 
-    desks = told.pop("desks", {})
-    if not isinstance(desks, dict):
-        desks = {"*": desks}
+    desks, jobs = _tables(told, "desks"), _tables(told, "jobs")
     own = {name: (kind, told.pop(name)) for name, kind in _sections().items() if name in told}
     defaults = read(Defaults, told.pop("defaults", {}), "defaults")
     if told:
         read(Config, told, "")
     named = {name: read(DeskSettings, desk, f"desks.{name}") for name, desk in desks.items()}
+    described = {name: read(JobSettings, job, f"jobs.{name}") for name, job in jobs.items()}
     settings = {name: read(kind, value, name) for name, (kind, value) in own.items()}
     config = Config(
         defaults=defaults or Defaults(),
         desks={name: desk for name, desk in named.items() if desk is not None},
+        jobs={name: job for name, job in described.items() if job is not None},
         clouds={name: value for name, value in settings.items() if value is not None},
         faults=faults,
     )
@@ -139,8 +192,17 @@ def parse(text: str, path: Path) -> Config:
         faults.setdefault(section, Damaged(f"{path} has an impossible setting.", why, _edit(path)))
     if "defaults" in faults:
         config = msgspec.structs.replace(config, defaults=Defaults())
-    sound = {name: desk for name, desk in config.desks.items() if f"desks.{name}" not in faults}
-    return msgspec.structs.replace(config, desks=sound)
+    return msgspec.structs.replace(
+        config,
+        desks={name: desk for name, desk in config.desks.items() if f"desks.{name}" not in faults},
+        jobs={name: job for name, job in config.jobs.items() if f"jobs.{name}" not in faults},
+    )
+
+
+def _tables(told: dict[str, Any], section: str) -> dict[str, Any]:
+    """The named tables of a section, taken out of the file."""
+    tables = told.pop(section, {})
+    return tables if isinstance(tables, dict) else {"*": tables}
 
 
 def _sections() -> dict[str, type[Any]]:
@@ -164,6 +226,8 @@ def _impossible(config: Config) -> Iterator[tuple[str, str]]:
     yield from (("defaults", why) for why in _negative(config.defaults, "defaults", usd_per_month=math.inf))
     for name, desk in config.desks.items():
         yield from ((f"desks.{name}", why) for why in _impossible_desk(name, desk))
+    for name, job in config.jobs.items():
+        yield from ((f"jobs.{name}", why) for why in _impossible_job(name, job))
 
 
 def _impossible_desk(name: str, desk: DeskSettings) -> Iterator[str]:
@@ -173,13 +237,30 @@ def _impossible_desk(name: str, desk: DeskSettings) -> Iterator[str]:
     except Usage as error:
         yield f"{at}: {error.why}"
     yield from _none_of(desk.provider, tuple(clouds.KNOWN), f"{at}.provider")
-    for field, told, unit in (("idle", desk.idle, "m"), ("lease", desk.lease, "h")):
-        try:
-            _length(told or 0, unit)
-        except ValueError as error:
-            yield f"{at}.{field}: {error}"
+    yield from _no_lengths(desk, at, _length, idle="m", lease="h")
     yield from _negative(desk, at, disk_gib=65536, gpu_count=1024, usd_per_hour_max=math.inf)
     yield from _negative(desk, at, idle_park_minutes=math.inf, lease_hours=math.inf)
+
+
+def _impossible_job(name: str, job: JobSettings) -> Iterator[str]:
+    at = f"jobs.{name}"
+    if not JOB_NAME.fullmatch(name):
+        yield f"{at}: a job's name is one word of letters, digits, - and _."
+    if not all(job.words) or not job.words:
+        yield f"{at}.command is empty."
+    yield from _none_of(job.then or "", THEN, f"{at}.then")
+    yield from _none_of(job.signal or "", SIGNALS, f"{at}.signal")
+    yield from _no_lengths(job, at, lengths.seconds, grace="s", work="h", deadline="h")
+    yield from _negative(job, at, budget=math.inf)
+
+
+def _no_lengths(told: object, at: str, read: Callable[[str, str], float], **units: str) -> Iterator[str]:
+    """The settings that are no length of time."""
+    for field, unit in units.items():
+        try:
+            read(str(getattr(told, field) or 0), unit)
+        except ValueError as error:
+            yield f"{at}.{field}: {error}"
 
 
 def _negative(told: object, at: str, **most: float) -> Iterator[str]:
@@ -222,7 +303,7 @@ def _explain(error: msgspec.ValidationError, section: str) -> str:
 
 
 def _keys(place: str) -> list[str]:
-    kinds: dict[str, Any] = {"defaults": Defaults, "desks": DeskSettings, **_sections()}
+    kinds: dict[str, Any] = {"defaults": Defaults, "desks": DeskSettings, "jobs": JobSettings, **_sections()}
     first = place.partition(".")[0]
     top = [*Config.__struct_fields__[:-1], *_sections()]
     return list(kinds[first].__struct_fields__) if first in kinds else top

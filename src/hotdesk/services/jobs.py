@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hotdesk.core import lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.model import Desk, Goal, Value
@@ -18,14 +19,15 @@ from hotdesk.services.goals import Goals
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
+    from hotdesk.config import JobSettings
     from hotdesk.jobs.run import Runs
 
 
 class JobRequest(Value, frozen=True):
     """A job to run on a desk. Durations are in seconds, money in US dollars."""
 
-    command: tuple[str, ...]  # its words; a single one is a shell line
     folder: str  # here: where it is copied from, and where its results go
+    command: tuple[str, ...] = ()  # its words; a single one is a shell line
     push: bool = True  # copy the folder to the desk; else it runs in the desk's as it is
     anyway: bool = False  # copy it also into what another folder of that name has filled at the desk
     everything: bool = False  # copy also what git and .hotdeskignore leave out
@@ -46,6 +48,8 @@ class JobRequest(Value, frozen=True):
 
     def check(self) -> None:
         """Raises `Usage` for requests that are invalid on any desk."""
+        if not any(self.command):
+            raise Usage("There is no command to run.", "", "hotdesk run NAME -- python train.py")
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "The job could not have ended by then.", "--deadline HOURS")
         for path in self.pull:
@@ -61,6 +65,37 @@ class JobRequest(Value, frozen=True):
             raise Usage(
                 f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
             )
+
+
+#: What becomes of a desk when its last job has ended; None: it stays up.
+THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
+
+
+def described(job: JobSettings) -> dict[str, Any]:
+    """The fields of a `JobRequest` that a job of hotdesk.toml sets."""
+    told: dict[str, Any] = {
+        "command": job.words or None,
+        "resume_command": job.resume_command,
+        "checkpoint": job.checkpoint,
+        "signal": job.signal and signal_name(job.signal),
+        "grace_seconds": _seconds(job.grace, "s"),
+        "pull": job.pull,
+        "work_seconds": _seconds(job.work, "h"),
+        "deadline_seconds": _seconds(job.deadline, "h"),
+        "budget_usd": job.budget,
+        "everything": job.all,
+    }
+    then = {"then": THEN[job.then]} if job.then else {}
+    return {name: value for name, value in told.items() if value is not None} | then
+
+
+def signal_name(told: str) -> str:
+    """The signal that asks for a checkpoint, of a choice of `--signal`; "" for none."""
+    return "" if told == "none" else f"SIG{told}"
+
+
+def _seconds(told: str | float | None, unit: str) -> float | None:
+    return None if told is None else lengths.seconds(str(told), unit)
 
 
 class JobView(Value, frozen=True):
@@ -106,6 +141,14 @@ class Jobs:
             )
             for job in jobs
         ]
+
+    def requested(self, job: str, given: Mapping[str, Any], folder: Path) -> JobRequest:
+        """The request for a job of hotdesk.toml, or none, with what is `given` in place of its settings.
+
+        Raises `Unknown` where there is no such job, `Damaged` where its settings cannot be used.
+        """
+        told = described(self.goals.config.job(job)) if job else {}
+        return JobRequest(**{"folder": str(folder.resolve()), **told, **given})
 
     def agreed(self, desk: str | Desk, request: JobRequest) -> tuple[float, float | None]:
         """Seconds of work, as far as known, and when it has to be done (our clock).

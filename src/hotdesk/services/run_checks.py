@@ -28,7 +28,7 @@ _SCRIPT = re.compile(r"[^\s-]\S*\.(py|sh|bash|zsh|R|r|jl|js|pl|rb)")
 _NO_SCRIPT = re.compile(r"-[A-Za-z]*[cem]|--module|-")  # what follows is text, or a module
 
 
-def check_name_is_meant(goals: Goals, name: str, command: tuple[str, ...]) -> None:
+def check_name_is_meant(goals: Goals, name: str, command: tuple[str, ...], job: str = "") -> None:
     """Raises `NeedsDecision` where a desk would be made of a name that nobody has used: it may be a slip."""
     if goals.store.find(name) is not None or name in goals.config.desks:
         return
@@ -40,14 +40,14 @@ def check_name_is_meant(goals: Goals, name: str, command: tuple[str, ...]) -> No
     program = _TAKE_SCRIPTS.fullmatch(name) is not None or (
         shutil.which(name) is not None and shutil.which(command[0].partition(" ")[0]) is None
     )
-    line = shlex.join((name, *command) if program else command)
+    line = job or f"-- {shlex.join((name, *command) if program else command)}"
     if program:
         why = f"{name} is a command: the desk's name may be missing before it."
     elif near:
         why = f"The nearest name is {near[0]}."
     else:
         why = f"There are: {', '.join(names[:12])}." if names else "There is no desk yet."
-    fix = f"hotdesk run {near[0] if near else 'NAME'} -- {line}" if near or program else f"hotdesk up {name}"
+    fix = f"hotdesk run {near[0] if near else 'NAME'} {line}" if near or program else f"hotdesk up {name}"
     raise NeedsDecision(
         f"There is no desk {name}.", why, f"{fix}   # or, to make {name}: the same command with --yes"
     )

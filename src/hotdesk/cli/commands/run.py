@@ -11,61 +11,35 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from hotdesk.cli.ui import folder_shown, options, render, run_planned
+from hotdesk import config
+from hotdesk.cli.ui import folder_shown, options, render, run_planned, run_words
 from hotdesk.cli.ui.live import Live
 from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.run_planned import plan_options
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Goal
 from hotdesk.services import run_checks
-from hotdesk.services.jobs import JobRequest
+from hotdesk.services.jobs import THEN, JobRequest, described
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
     from hotdesk.core.jobs import Job
 
-_THEN = {"park": Goal.PARKED, "stop": Goal.STOPPED, "stay": None}
+#: Options that a job of hotdesk.toml has as settings.
+_JOB_OPTIONS = tuple(name for name in config.JobSettings.__struct_fields__ if name != "command")
 
 
-class _Command(click.Command):
-    """Options end where the job's own command begins, with or without `--`: what follows is the job's."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        valued = {
-            name: not (param.is_flag or param.count)
-            for param in self.get_params(ctx)
-            if isinstance(param, click.Option)
-            for name in param.opts
-        }
-        names, place = 0, 0
-        while place < len(args) and args[place] != "--":
-            word = args[place]
-            if not word.startswith("-") or word == "-":
-                names += 1
-                if names == 2:
-                    args = [*args[:place], "--", *args[place:]]
-                    break
-            elif word not in valued and word.partition("=")[0] not in valued:
-                break  # click says so
-            place += 2 if valued.get(word) else 1
-        if names == 0 and place < len(args) and args[place] == "--":
-            raise click.UsageError("The desk's name is missing before '--'.", ctx)
-        return super().parse_args(ctx, args)
-
-
-@click.command(cls=_Command)
+@click.command(cls=run_words.Command)
 @options.name
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="JOB | -- COMMAND...")
 @click.option(
     "--resume-command", metavar="LINE", help="Command after an interruption.  [default: the same command]"
 )
 @click.option("--checkpoint", metavar="FOLDER", help="Folder where the job writes checkpoints.")
 @click.option(
     "--signal",
-    type=click.Choice(["USR1", "USR2", "TERM", "none"]),
-    default="USR1",
-    show_default=True,
-    help="Signal that asks the job for a checkpoint before an interruption.",
+    type=click.Choice(config.SIGNALS),
+    help="Signal that asks the job for a checkpoint before an interruption.  [default: USR1]",
 )
 @click.option(
     "--grace",
@@ -77,10 +51,8 @@ class _Command(click.Command):
 )
 @click.option(
     "--then",
-    type=click.Choice(list(_THEN)),
-    default="park",
-    show_default=True,
-    help="What to do with the desk at the end.",
+    type=click.Choice(config.THEN),
+    help="What to do with the desk at the end.  [default: park]",
 )
 @click.option("--work", type=options.Length("h", positive=True), help="Run time of the job: 12h.")
 @click.option("--deadline", type=options.Length("h"), help="Latest end, from now: 18h.")
@@ -94,6 +66,9 @@ class _Command(click.Command):
 def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
     """Run a long job on a desk: hotdesk run blue -- python train.py
 
+    Without --, one word after the desk is a job of hotdesk.toml, as [jobs.train] describes it: hotdesk run
+    blue train. Options given count more than what is there.
+
     Copies the current folder there (except what git or .hotdeskignore ignores), starts the command and
     follows its output. The job does not need this computer: Ctrl-C stops following, not the job. After an
     interruption the command is started again. Exits with the command's own status.
@@ -102,7 +77,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
 
     with Live() as live, options.open_desks(live, given.pop("over_budget")) as desks:
         try:
-            job = _queued(desks, name, words, given, live)
+            job = _queued(desks, name, words, run_words.job_of(ctx), given=given, live=live)
         except KeyboardInterrupt:
             render.note(f"\nStopped: no job was begun. {_left(desks, name)}")
             ctx.exit(130)
@@ -127,32 +102,28 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     ctx.exit(status)
 
 
-def _queued(
-    desks: Hotdesk, name: str, words: tuple[str, ...], given: dict[str, Any], live: Live
-) -> Job | None:
-    request = JobRequest(
-        command=words,
-        folder=str(Path.cwd()),
-        push=not given["no_push"],
-        anyway=given["yes"],
-        everything=given["all"],
-        resume_command=given["resume_command"] or "",
-        checkpoint=given["checkpoint"] or "",
-        signal="" if given["signal"] == "none" else f"SIG{given['signal']}",
-        grace_seconds=given["grace"],
-        then=_THEN[given["then"]],
-        pull=given["pull"],
-        work_seconds=3600 * (given["work"] or 0.0),
-        deadline_seconds=None if given["deadline"] is None else 3600 * given["deadline"],
-        budget_usd=given["budget"],
+def _settings(words: tuple[str, ...], given: dict[str, Any]) -> config.JobSettings:
+    """The options that were given, as a job of hotdesk.toml would have them."""
+    told = {name: given[name] for name in _JOB_OPTIONS}
+    absent = (None, (), False)  # by identity: 0 is a length and a budget
+    return config.JobSettings(
+        command=words, **{k: v for k, v in told.items() if not any(v is none for none in absent)}
     )
+
+
+def _queued(
+    desks: Hotdesk, name: str, words: tuple[str, ...], job: str, *, given: dict[str, Any], live: Live
+) -> Job | None:
+    told = described(_settings(words, given))
+    request = desks.services.jobs.requested(job, told, Path.cwd())
+    request = replace(request, push=not given["no_push"], anyway=given["yes"])
     request.check()
     here, jobs = Path.cwd(), desks.services.jobs
     if said := run_checks.check_computer(request):
         render.note(said)
     if not (given["dry_run"] or request.anyway):
         with options.asking(f"Make a desk called {name}?"):
-            run_checks.check_name_is_meant(desks.services.goals, name, words)
+            run_checks.check_name_is_meant(desks.services.goals, name, request.command, job)
     if found := run_checks.found_in_folder(request):
         folder_shown.note(found, name)
         for line in islice(folder_shown.left_behind(found, name), folder_shown.NAMES):
@@ -205,7 +176,7 @@ def _show(desks: Hotdesk, name: str, request: JobRequest) -> None:
     if request.pull:
         render.echo(f"Then fetch {', '.join(request.pull)} into {request.folder}")
     if request.then is not None:
-        verb = next(verb for verb, goal in _THEN.items() if goal is request.then)
+        verb = next(verb for verb, goal in THEN.items() if goal is request.then)
         render.echo(f"Then {verb} {name}, unless something else works there")
     render.echo(render.style("Nothing was done.", "dim"))
 

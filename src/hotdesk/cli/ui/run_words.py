@@ -1,0 +1,109 @@
+"""The words of `hotdesk run`: a desk, and a command or the name of a job of hotdesk.toml."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+
+import click
+
+from hotdesk.config import JOB_NAME, Config, load
+from hotdesk.core.errors import Unknown, Usage
+from hotdesk.system import config_files
+
+_JOB = "hotdesk.job"  # in the context: the job's name
+
+
+def job_of(context: click.Context) -> str:
+    """The job of hotdesk.toml that was named; "" where a command was given."""
+    return str(context.meta.get(_JOB, ""))
+
+
+class Command(click.Command):
+    """Without `--`, one word after the desk is a job of hotdesk.toml, and options may follow it.
+
+    Other words are the job's own command: options of hotdesk end before it, with or without `--`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        valued = {
+            name: not (param.is_flag or param.count)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+            for name in param.opts
+        }
+        names: list[str] = []
+        place = 0
+        while place < len(args) and args[place] != "--":
+            word = args[place]
+            if not word.startswith("-") or word == "-":
+                names.append(word)
+                if len(names) == 2:
+                    if not _is_job(word, args[place + 1 :], names[0]):
+                        args = [*args[:place], "--", *args[place:]]
+                        break
+                    ctx.meta[_JOB] = word
+                    args = [*args[:place], *args[place + 1 :]]
+                    continue
+                if len(names) == 3:
+                    raise _more(names[0], names[1], args[place:])
+            elif word not in valued and word.partition("=")[0] not in valued:
+                break  # click says so
+            place += 2 if valued.get(word) else 1
+        asks = {"--help", "-h"} & set(args[:place])
+        if not asks and not names and place < len(args) and args[place] == "--":
+            raise click.UsageError("The desk's name is missing before '--'.", ctx)
+        if not asks and len(names) == 1 and place >= len(args) - 1:
+            raise _lacks(names[0])
+        if job_of(ctx) and "--" in args:
+            raise _more(names[0], job_of(ctx), args[args.index("--") + 1 :])
+        return super().parse_args(ctx, args)
+
+
+def _is_job(word: str, rest: list[str], desk: str) -> bool:
+    """Whether a word names a job. Raises `Unknown` where it could be nothing else and there is none."""
+    if not JOB_NAME.fullmatch(word):
+        return False
+    config = load(config_files())
+    if config.is_job(word):
+        return True
+    if rest:
+        return False
+    config.need()  # a file that cannot be read may have it
+    command = f"hotdesk run {desk} -- {word}"
+    near = difflib.get_close_matches(word, config.jobs, n=1)
+    raise Unknown(
+        f"There is no job {word!r}.",
+        f"Without --, one word after the desk is a job of hotdesk.toml. {_there(config)}",
+        f"hotdesk run {desk} {near[0]}   # or, as a command: {command}" if near else command,
+    )
+
+
+def _there(config: Config) -> str:
+    jobs = config.jobs
+    return f"There are: {', '.join(jobs)}." if jobs else "It has none here: hotdesk init shows how."
+
+
+def _more(desk: str, job: str, rest: list[str]) -> Usage:
+    return Usage(
+        f"{job} is a job of hotdesk.toml, and takes no words of its own.",
+        f"After it came: {shlex.join(rest)}",
+        f"hotdesk run {desk} {job}   # or, as a command: hotdesk run {desk} -- {job} {shlex.join(rest)}",
+    )
+
+
+def _lacks(word: str) -> Usage:
+    """One word alone: a desk without a command, or a job without a desk."""
+    config = load(config_files())
+    desk = next(iter(config.desks), "NAME")
+    fix = f"hotdesk run {word} -- python train.py"
+    if config.is_job(word):
+        fix = f"hotdesk run {desk} {word}   # or, if {word} is the desk: {fix}"
+    elif config.jobs:
+        fix = f"hotdesk run {word} {next(iter(config.jobs))}   # or: {fix}"
+    return Usage(
+        f"`hotdesk run {word}` lacks a word.",
+        f"If {word} is the desk, what to run there is missing; if it is a job, the desk before it is."
+        f" {_there(config)}",
+        fix,
+    )
