@@ -29,6 +29,7 @@ __all__ = [
     "Desk",
     "Disk",
     "Finding",
+    "Forward",
     "Goal",
     "Hotdesk",
     "HotdeskError",
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from hotdesk.services.choosing import PublishedSpot, SpotPrices, SpotQuery
     from hotdesk.services.cleanup import Orphans, Unread
     from hotdesk.services.files import Completed, Pulled
+    from hotdesk.services.forwarding import Forward
     from hotdesk.services.jobs import JobView
     from hotdesk.services.limits import Limits
     from hotdesk.services.measuring import BenchRequest, Measured
@@ -132,6 +134,7 @@ _HOMES = {
     "Desk": "hotdesk.core.model",
     "Disk": "hotdesk.core.model",
     "Finding": "hotdesk.core.findings",
+    "Forward": "hotdesk.services.forwarding",
     "Goal": "hotdesk.core.model",
     "Hotdesk": "hotdesk.api",
     "HotdeskError": "hotdesk.core.errors",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hotdesk.services.choosing import SpotPrices, SpotQuery
     from hotdesk.services.cleanup import Orphans
     from hotdesk.services.files import Completed, Pulled
+    from hotdesk.services.forwarding import Forward
     from hotdesk.services.jobs import JobView
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
@@ -335,6 +336,17 @@ class Hotdesk:
         from hotdesk.services import files
 
         return files.complete(name, files.pull(self.services.access(name), sources, Path(to)))
+
+    def forward(self, name: str, *ports: str | int, stop: bool = False) -> tuple[Forward, ...]:
+        """Ports of a desk at this computer's loopback, kept open in the background; all that are.
+
+        "8000:80" is port 80 of the desk at 8000 here, 6006 is at 6006 if that is free. `stop` closes these,
+        or all, and returns them. Raises `NeedsDecision` where the desk does not run, `Unreachable`, `Usage`.
+        """
+        desk = self.services.store.desk(name)
+        if stop:
+            return self.services.forwarding.close(name, ports)
+        return self.services.forwarding.open(desk, ports)
 
     # ---- what is -------------------------------------------------------------------------------------
 

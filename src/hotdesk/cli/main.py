@@ -31,6 +31,7 @@ COMMANDS = {
     "On the desk": {
         "ssh": "Open a terminal on the desk (in tmux), or run one command.",
         "notebook": "Open Jupyter in your browser; --url prints the URL.",
+        "forward": "Reach a port of the desk here: TensorBoard, MLflow, a web app.",
         "code": "Open the desk in VS Code, or any editor that works over ssh.",
         "push": "Copy files to the desk.",
         "pull": "Copy files from the desk.",

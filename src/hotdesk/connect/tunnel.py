@@ -21,16 +21,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from hotdesk.connect import ssh
+from hotdesk.connect import control_socket, ssh
 from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.loopback import usual_port
 from hotdesk.core.ports import Access
 from hotdesk.system import locked
 
-_SOCKET = "tunnel.ssh"  # relative to the desk's folder, the working directory: a socket's path must be short
+_SOCKET = "tunnel.ssh"
 _LOGIN_SECONDS = 90.0  # somebody may have to type a second factor for a jump host
-_CONTROL_SECONDS = 10.0
 _END_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 #: What each Jupyter server of the desk's owner writes about itself, its token included; mode 0600.
@@ -159,26 +158,7 @@ def _runs(folder: Path) -> bool:
 
 
 def _control(folder: Path, word: str, *extra: str) -> subprocess.CompletedProcess[str]:
-    """Send a control command to the background ssh, without the user's settings: it contacts no host."""
-    return _over_socket(folder, "-O", word, *extra, "desk")
-
-
-def _over_socket(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    # Without a control socket ssh would connect by itself; ProxyCommand=false makes that fail.
-    argv = [ssh.program("ssh"), "-F", "/dev/null", "-S", _SOCKET, "-o", "ProxyCommand=false", *words]
-    try:
-        return subprocess.run(
-            argv,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_CONTROL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 255, "", "the tunnel's ssh does not answer")
+    return control_socket.control(folder, _SOCKET, word, *extra)
 
 
 # ---- who answers -------------------------------------------------------------------------------------
@@ -186,7 +166,7 @@ def _over_socket(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def _stranger(access: Access, folder: Path, port: int) -> str:
     """Why the server on that port is not this desk's Jupyter; "" if it is."""
-    said = _over_socket(folder, "desk", shlex.join(["sh", "-c", _SERVERS]))
+    said = control_socket.over(folder, _SOCKET, "desk", shlex.join(["sh", "-c", _SERVERS]))
     if said.returncode != 0:
         return (said.stderr.strip().splitlines() or ["The tunnel's connection to the desk is lost."])[-1]
     tokens = [s["token"] for s in _servers(said.stdout) if s.get("port") == access.notebook_port]

@@ -89,7 +89,7 @@ def enough(store: Store) -> bool:
     if any(desks.get(job.desk) in {Goal.RUNNING, None} for job in store.jobs(unsettled=True)):
         return False
     if any(
-        desk.lease_hours and desk.goal is Goal.RUNNING and _notebook_open(store, desk)
+        desk.lease_hours and desk.goal is Goal.RUNNING and _used_from_here(store, desk)
         for desk in store.desks()
     ):
         return False  # its lease must be renewed while it is open
@@ -97,11 +97,13 @@ def enough(store: Store) -> bool:
     return True
 
 
-def _notebook_open(store: Store, desk: Desk) -> bool:
-    from hotdesk.connect import tunnel
+def _used_from_here(store: Store, desk: Desk) -> bool:
+    """Whether a desk's Jupyter or another of its ports is open on this computer."""
+    from hotdesk.connect import forwards, tunnel
 
     assert store.folder is not None
-    return tunnel.is_open(store.folder / "desks" / desk.name)
+    folder = store.folder / "desks" / desk.name
+    return tunnel.is_open(folder) or forwards.kept(folder)
 
 
 def unit(folder: Path) -> str:

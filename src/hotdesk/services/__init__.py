@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hotdesk.services.choosing import Choosing
     from hotdesk.services.cleanup import Cleanup
     from hotdesk.services.exposure import Exposure
+    from hotdesk.services.forwarding import Forwarding
     from hotdesk.services.goals import Goals
     from hotdesk.services.guest_events import GuestEvents
     from hotdesk.services.jobs import Jobs
@@ -139,6 +140,12 @@ class Services:
         from hotdesk.services.notebook import Notebooks
 
         return Notebooks(state=self.state, views=self.views, exposure=self.exposure)
+
+    @cached_property
+    def forwarding(self) -> Forwarding:
+        from hotdesk.services.forwarding import Forwarding
+
+        return Forwarding(state=self.state, store=self.store, clock=self.clock, views=self.views)
 
     @cached_property
     def staying(self) -> Staying:
@@ -296,16 +303,19 @@ class Services:
 
     def _proven(self, access: Access) -> None:
         from hotdesk.connect import editor
+        from hotdesk.loop import forwards
 
         self.guest_events.write_down(access)
         editor.refresh_host(access, self.state)
+        forwards.revive(self.state, access.desk)
 
     def _forget(self, desk: Desk) -> None:
-        from hotdesk.connect import editor, tunnel
+        from hotdesk.connect import editor, forwards, tunnel
         from hotdesk.connect.keys import forget_keys
 
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
+        forwards.forget(self.state / "desks" / desk.name)
         tunnel.forget(self.state / "desks" / desk.name)
 
 

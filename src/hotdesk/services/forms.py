@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hotdesk.core.steps import Row
     from hotdesk.services.billing import Statement
     from hotdesk.services.cleanup import Orphans
+    from hotdesk.services.forwarding import Forward
     from hotdesk.services.jobs import JobView
     from hotdesk.services.view import View
 
@@ -59,6 +60,19 @@ def row(row: Row) -> dict[str, Any]:
         "thing": row.made,
         "message": row.said,
         "ended_at": row.ended_at,
+    }
+
+
+def forward(forward: Forward) -> dict[str, Any]:
+    """A port of a desk at this computer's loopback."""
+    return {
+        "desk": forward.desk,
+        "here": forward.here,
+        "there": forward.there,
+        "url": forward.url,
+        "open": not forward.why,
+        "why": forward.why,
+        "direct": forward.direct,
     }
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
-from hotdesk.cli.ui import options, render
+from hotdesk.cli.ui import browser, options, render
 from hotdesk.core.errors import Usage
 from hotdesk.services.notebook import password
 
@@ -46,13 +45,6 @@ def command(name: str | None, only_url: bool, only_password: bool, public: str, 
     secret = shown.password
     if sys.stdout.isatty():
         render.note(f"The password: {render.style(secret, 'bold', stream=sys.stderr)}")
-        if _has_browser():
-            click.launch(shown.url)
+        browser.show(shown.url)
     else:
         render.note(f"The password is in {shown.password_file}")
-
-
-def _has_browser() -> bool:
-    """Whether xdg-open can open anything. Without a screen it prints a page of complaints."""
-    screens = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER")
-    return sys.platform != "linux" or any(os.environ.get(name) for name in screens)

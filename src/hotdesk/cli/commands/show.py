@@ -23,11 +23,13 @@ def command(name: str | None, as_json: bool) -> None:
         rows = desks.log(view.name, limit=20)
         now, desk = desks.services.clock.now(), desks.services.store.find(view.name)
         jobs = desks.services.store.jobs(view.name, unsettled=True)
+        ports = desks.services.forwarding.listed(view.name)
         password = desks.services.state / "desks" / view.name / "notebook-password"
     if as_json:
         render.json(
             {
                 **forms.desk(view),
+                "forwards": [forms.forward(port) for port in ports],
                 "remarks": msgspec.to_builtins(view.remarks),
                 "journal": [forms.row(r) for r in rows],
             }
@@ -53,6 +55,7 @@ def command(name: str | None, as_json: bool) -> None:
         "beside": ", ".join(view.kept),
         "notebook": view.notebook,
         "password": f"in {password}" if view.notebook else "",
+        "ports": "; ".join(f"{p.url} is {p.there}{f' ({p.why})' if p.why else ''}" for p in ports),
         "open to": ", ".join(view.open_to),
         "ssh": view.ssh,
     }
