@@ -94,6 +94,17 @@ def test_a_job_from_its_asking_to_a_parked_desk() -> None:
     assert plan_jobs(DESK, [change(first, settled=True)], None) is None
 
 
+def test_why_an_attempt_begins_is_told_as_it_is() -> None:
+    for facts, why in (
+        ({"killed": True}, "its runner was killed"),
+        ({}, "its machine is gone"),
+        ({"asked_seconds": TAKEN_SECONDS, "killed": True}, "its machine was not interrupted after all"),
+    ):
+        act = plan_jobs(DESK, [ONE], seen(phase="interrupted", **facts))
+        assert isinstance(act, Start)
+        assert act.why == f"{why}; the job continues"
+
+
 def test_results_are_fetched_before_the_desk_is_left() -> None:
     job = change(ONE, result=OK, pull=("out",))
     assert isinstance(plan_jobs(DESK, [job], {}), Fetch)

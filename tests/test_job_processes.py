@@ -263,6 +263,41 @@ def test_the_next_attempt_begins_when_nothing_is_left_of_the_last(rig: JobRig, k
     assert rig.left() == {}
 
 
+def test_a_job_that_is_killed_with_its_runner_again_and_again_is_given_up(rig: JobRig) -> None:
+    """1. A new start of the machine, or a checkpoint, begins the count anew. 2. Three in succession."""
+    kills = "sleep 0.3; kill -9 $PPID; exec python rank.py"
+
+    def killed(line: str = kills) -> bool:
+        rig.begin(line, grace_seconds=1, checkpoint="ckpt")
+        rig.until(lambda: not rig.look()["alive"])
+        return bool(rig.look()["killed"])
+
+    assert killed()
+    assert killed()
+    rig.environment["HOTDESK_STARTED_AT"] = "2"
+    assert not rig.look()["killed"], "its machine has ended"
+    assert killed()
+    assert killed("mkdir -p ckpt; echo 1 > ckpt/1; sleep 3; kill -9 $PPID")
+    assert killed()
+    assert killed()
+    assert killed()
+    rig.begin(kills, grace_seconds=1)
+    told = rig.ended()
+    assert (told["phase"], told["exit_status"]) == ("ended", None)
+    assert told["trouble"].startswith("its runner was killed 3 times on one machine")
+    assert told["trouble"] in rig.log()
+    assert rig.left() == {}
+
+
+def test_a_job_goes_on_without_the_terminal_that_it_was_shown_in(rig: JobRig) -> None:
+    """It ends its tmux server, as `tmux kill-server` in a script does: its runner hears SIGHUP of it."""
+    rig.begin("kill -HUP $PPID; python rank.py")
+    ready(rig, 1)
+    (rig.home / "go").touch()
+    assert rig.ended()["exit_status"] == 0
+    assert rig.look()["attempt"] == 1
+
+
 def test_a_job_whose_runner_was_killed_can_be_cancelled(rig: JobRig) -> None:
     rig.begin("python", "launcher.py", "renamed", grace_seconds=1)
     ready(rig, 2)

@@ -102,6 +102,7 @@ class SeenJob(msgspec.Struct, frozen=True, kw_only=True):
     saved: bool = False  # whether it has written one since
     kept: tuple[int, ...] = ()
     restored: int = 0
+    killed: bool = False  # it ended unfinished, although its machine did not, nor was to
     trouble: str = ""
     log_bytes: int = 0
     last_line: str = ""
@@ -248,7 +249,12 @@ def _of(job: Job, seen: SeenJob | None) -> AnyAct:
         return Follow(job=job, why="it runs")
     if 0 <= seen.asked_seconds < TAKEN_SECONDS:
         return Pause(job=job, why="the machine is about to be interrupted: the job continues on the next one")
-    return Start(job=job, attempt=seen.attempt + 1, why="its machine is gone; the job continues")
+    why = "its machine is gone"
+    if seen.asked_seconds >= 0:
+        why = "its machine was not interrupted after all"
+    elif seen.killed:
+        why = "its runner was killed"
+    return Start(job=job, attempt=seen.attempt + 1, why=f"{why}; the job continues")
 
 
 def _unreadable(job: Job, seen: SeenJob) -> Start | None:

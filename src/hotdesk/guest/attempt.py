@@ -25,6 +25,7 @@ LAUNCHER_GRACE_SECONDS = 10.0  # in addition to what a launcher gives its ranks
 TREE_SECONDS = 1.0  # between two checks of the job's processes while it runs
 STUCK_SECONDS = 10.0  # after SIGKILL, for a process that waits for a disk or a driver
 NOTICE_SECONDS = 300.0  # within which a machine is interrupted after its notice
+KILLED_TIMES = 3  # in succession, on one machine, without a checkpoint, before a job is given up
 RESERVE_BYTES = 65536  # freed when the disk is full, so that the end can still be recorded
 DRIVER = os.path.join(os.environ.get("HOTDESK_RUN", "/run/hotdesk"), "driver.json")  # how far driver.py is
 DRIVER_SECONDS = 1900.0  # how long to wait for it; its unit allows half an hour
@@ -49,8 +50,10 @@ class Attempt:
         if not take(lock):
             return 75
         adopt()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, lambda got, frame: self.signals.append(got))
+        # Its tmux server has ended, and the job goes on without. (SIG_IGN would be inherited by the job.)
+        signal.signal(signal.SIGHUP, lambda got, frame: None)
         with contextlib.suppress(OSError), open(path(self.id, "reserve"), "wb") as reserve:
             reserve.write(b"\0" * RESERVE_BYTES)
         self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
@@ -68,7 +71,8 @@ class Attempt:
             asked_at=0.0,
         )
         try:
-            gone = self.end_the_one_before() or self.wait_for_driver()
+            gone: tuple[int | None, bool] | None = self.end_the_one_before() or self.give_up()
+            gone = gone or self.wait_for_driver()
             clock = time.monotonic()
             self.useful_since = clock - kept
             status, stopped = gone or self.command(clock, before)
@@ -113,6 +117,16 @@ class Attempt:
                 time.sleep(0.05)
         return (143, False) if self.cancelled() else None
 
+    def give_up(self) -> tuple[None, bool] | None:
+        """Return (no status, stopped) if this job was killed too often on a machine that lived on."""
+        times = self.status.get("times_killed", 0)
+        if times < KILLED_TIMES:
+            return None
+        why = f"its runner was killed {times} times on one machine, by the job itself or for want of memory"
+        self.say(f"hotdesk: {why}: it is not begun again\n".encode())
+        self.tell(trouble=why)
+        return None, False
+
     def wait_for_driver(self) -> tuple[int, bool] | None:
         """Wait while a GPU driver is installed; return (status, stopped) if the attempt ended meanwhile."""
         if not driver_at_work():
@@ -122,7 +136,7 @@ class Attempt:
         while driver_at_work() and time.monotonic() < until:
             if self.cancelled() or signal.SIGINT in self.signals:
                 return 143 if self.cancelled() else 130, False
-            if {signal.SIGTERM, signal.SIGHUP} & set(self.signals):
+            if signal.SIGTERM in self.signals:
                 return 143, True
             time.sleep(0.2)
         told = read(DRIVER)

@@ -41,9 +41,9 @@ def write(file: str, value: dict[str, Any]) -> None:
 
 
 def place() -> str:
-    """An identity of the machine, different for the next one with the same disk."""
-    instance = _line("/var/lib/cloud/data/instance-id")
-    return " ".join([os.environ.get("HOTDESK_MACHINE", ""), *filter(None, [boot(), instance])])
+    """An identity of the machine since its start, different for the next one with the same disk."""
+    local = [os.environ.get(name, "") for name in ("HOTDESK_MACHINE", "HOTDESK_STARTED_AT")]
+    return " ".join(filter(None, [*local, boot(), _line("/var/lib/cloud/data/instance-id")]))
 
 
 def boot() -> str:

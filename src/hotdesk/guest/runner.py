@@ -28,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from hotdesk.guest.attempt import Attempt
 from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
@@ -55,13 +56,23 @@ def begin() -> int:
             print("an earlier attempt still runs", file=sys.stderr)
             return 75
         write(path(id_, "order.json"), order)
+        saved = status.get("checkpoint_at", 0.0) > status.get("attempt_at", 0.0)
+        times = status.get("times_killed", 0) + 1 if was_killed(status) and not saved else 0
         status.update(attempt=order["attempt"], phase="begun", begun_at=time.time())
+        status.update(place=place(), times_killed=times)
         write(path(id_, "status.json"), status)
         start_worker(id_)
         until = time.monotonic() + START_SECONDS
         while read(path(id_, "status.json")).get("phase") == "begun" and time.monotonic() < until:
             time.sleep(0.02)
     return 0
+
+
+def was_killed(status: dict[str, Any]) -> bool:
+    """Whether an attempt that is not over has ended although its machine has not, nor was to."""
+    unfinished = status.get("phase") in {"begun", "running", "interrupted"}
+    here = status.get("place") == place() and not os.path.exists("/run/nologin")  # a system that shuts down
+    return unfinished and here and not status.get("asked_at")
 
 
 def start_worker(id_: str) -> None:
@@ -89,6 +100,7 @@ def look() -> int:
         status["alive"] = locked(path(id_, "run.lock")) or locked(path(id_, "begin.lock"))
         if not status["alive"]:  # it may have ended between the two reads
             status.update(read(path(id_, "status.json")))
+            status["killed"] = was_killed(status)
         if status.get("asked_at") and status.get("asked_place") == place():
             status["asked_seconds"] = max(0.0, time.time() - status["asked_at"])
             status["saved"] = status.get("checkpoint_at", 0.0) > status["asked_at"]

@@ -96,6 +96,9 @@ class Machine:
             self._environment = environment.of_desk(
                 self.disk, self.desk, self.machine.mark, os.environ, gpu=gpu
             )
+            self._environment["HOTDESK_STARTED_AT"] = str(
+                self.run.started_at
+            )  # a job's machine is this start
             environment.write_start(self.disk, self._environment)
             making = asyncio.create_task(asyncio.to_thread(self._prepare_python))
             try:
