@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Seconds in the real cloud: what a person sees on an ordinary day.
@@ -36,10 +36,10 @@ NEVER_PACED = {"forget", "untag"}
 class Clock:
     """Says the cloud's time in seconds since the epoch, and does what is due."""
 
-    def __init__(self, pace: float = 0.01) -> None:
+    def __init__(self, pace: float = 0.01, durations: Mapping[str, float] = DURATIONS) -> None:
         self.pace = pace
         self.rate = 1.0
-        self.durations = dict(DURATIONS)
+        self.durations = dict(durations)
         self._told = self._real = time.time()
         self._events: list[tuple[float, int, Callable[[], Any]]] = []
         self._order = 0
