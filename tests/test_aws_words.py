@@ -16,7 +16,7 @@ from hotdesk.providers.aws.errors import CODES, answers, missing_action, refusal
 from hotdesk.providers.aws.hardware import as_type
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.survey import ended_by
-from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud import address, ids, vocabulary
 
 boto = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
 
@@ -162,9 +162,9 @@ def test_each_type_counts_against_its_own_quota(instance_type: str, market: Mark
 
 
 def test_ids_carry_their_region() -> None:
-    assert account.split(account.qualified("us-west-2", "i-0abc")) == ("us-west-2", "i-0abc")
-    with pytest.raises(Refused, match="us-west-2/i-0abc"):
-        account.split("i-0abc")
+    assert ids.split(ids.qualified("us-west-2", "i-0abc")) == ("us-west-2", "i-0abc")
+    with pytest.raises(Refused, match="REGION/ID"):
+        ids.split("i-0abc")
 
 
 def test_a_key_pairs_name_contains_its_hash_so_another_key_has_another_name() -> None:
@@ -243,7 +243,7 @@ def test_the_address_behind_a_router_is_asked_for_only_where_that_is_allowed(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     here = account.Account(Settings(address_url=""))
     assert network.callers_address(here, "us-east-1") == "127.0.0.1/32"  # no router between us and the cloud
-    monkeypatch.setattr(network, "_socket_addresses", lambda url: (None, None))
+    monkeypatch.setattr(address, "_socket_addresses", lambda url: (None, None))
     with pytest.raises(Refused, match="may not ask"):
         network.callers_address(here, "us-east-1")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotdesk.providers.cloud.vocabulary import packed, unpacked
+from hotdesk.providers.cloud.vocabulary import is_ours, marked, packed, read, unpacked
 
 WORDS = st.sampled_from(["desk", "name", "goal", "generation", "born", "line", "image", "gpu", "usd"])
 ALONE = frozenset({"desk", "name", "goal"})
@@ -46,9 +46,28 @@ def test_nothing_is_cut_off_in_silence() -> None:
         packed({"line": "x" * 128 * 18}, (), 18, 128)
 
 
+@given(st.dictionaries(WORDS, st.text(max_size=60)), st.integers(20, 60), st.data())
+def test_where_a_part_is_missing_no_value_is_made_up(
+    tags: dict[str, str], longest: int, data: st.DataObject
+) -> None:
+    told = packed(tags, (), 1000, longest)
+    for lost in data.draw(st.sets(st.sampled_from(sorted(told)))) if told else ():
+        del told[lost]
+    assert unpacked(told).items() <= tags.items()
+
+
 def test_tags_that_somebody_changed_are_read_as_far_as_they_can_be() -> None:
     told = packed({"desk": "blue", "gpu": "L4", "user": "ubuntu"}, {"desk"}, 18, 10)
     del told["more1"]
-    assert unpacked(told)["desk"] == "blue"
+    assert unpacked(told) == {"desk": "blue", "gpu": "L4"}
     assert unpacked({"more0": ";;=x;a", "morex": "1"}) == {"morex": "1"}
     assert unpacked({}) == {}
+
+
+def test_the_mark_and_our_prefix_tell_our_tags_from_others() -> None:
+    written = marked({"desk": "blue", "goal": "running"})
+    assert written == {"hotdesk": "1", "hotdesk:desk": "blue", "hotdesk:goal": "running"}
+    assert read(written | {"desk": "red", "Name": "x"}) == {"desk": "blue", "goal": "running"}
+    assert is_ours(written)
+    assert not is_ours({"hotdesk:desk": "blue"})
+    assert not is_ours({"hotdesk": "0"})

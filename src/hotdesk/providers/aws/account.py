@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotdesk.core.clouds import Sent
-from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.core.errors import Missing, Refused
 from hotdesk.core.pricelist import Shipped
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pacing import PRICE_LIST_ATTEMPTS, keep_pace
@@ -33,21 +33,6 @@ MANDATORY_SECONDS = 600
 
 #: The region of account-wide requests, if none is configured.
 HOME = "us-east-1"
-
-
-def qualified(region: str, bare: str) -> str:
-    """An id with its region: `us-west-2/i-0abc`. EC2's own ids have none."""
-    return f"{region}/{bare}"
-
-
-def split(thing_id: str) -> tuple[str, str]:
-    """Region and EC2's own id. Raises `Refused` (bad-request) for anything else."""
-    region, slash, bare = thing_id.partition("/")
-    if not (region and slash and bare):
-        raise Refused(
-            Kind.BAD_REQUEST, f"{thing_id!r} is not an id on AWS: it should look like us-west-2/i-0abc."
-        )
-    return region, bare
 
 
 def pages(client: Any, operation: str, key: str, **asked: Any) -> list[Any]:

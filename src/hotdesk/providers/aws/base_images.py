@@ -12,9 +12,10 @@ from hotdesk.core.lifecycle.descent import FINAL, marked
 from hotdesk.core.model import Market
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import disks, hardware, tags
-from hotdesk.providers.aws.account import Account, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.ids import split
 
 #: Where AWS and Canonical publish the newest images (reference: DLAMI release notes; Ubuntu on AWS).
 GPU_PARAMETER = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"

@@ -10,8 +10,9 @@ from typing import Any
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Offer
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aws.account import Account, qualified, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.cloud.ids import qualified, split
 
 CE_REGION = "us-east-1"  # the endpoint of Cost Explorer, for all regions
 USD_PER_REQUEST = 0.01  # AWS Cost Management pricing, "Cost Explorer API"

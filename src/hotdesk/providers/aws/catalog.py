@@ -52,7 +52,7 @@ class Prices:
         self.advice: tuple[Advice, _File] | None = None
         keys = [pricing.region_key(region) for region in asked.known_regions]
         keys += [pricing.type_key(name) for name in asked.known_types]
-        self.kept = {key for key in keys if pricing.kept(asked.cache, key, asked.now)}
+        self.kept = {key for key in keys if pricing.listed(asked.cache, key, asked.now)}
 
     def jobs(self) -> dict[str, Callable[[], None]]:
         jobs: dict[str, Callable[[], None]] = {"the public spot advisor": self._ask_advisor}
@@ -139,7 +139,7 @@ class Prices:
         ]
 
     def _price(self, key: str) -> pricing.Listed | None:
-        return pricing.kept(self.asked.cache, key, self.asked.now)
+        return pricing.listed(self.asked.cache, key, self.asked.now)
 
     def _listed(self) -> tuple[list[Offer], set[str]]:
         """On-demand offers, by zone for GPU types; and the regions whose full price list is of today."""

@@ -15,10 +15,11 @@ from hotdesk.core.model import Desk, Image, Market, Offer, Phase, Survey
 from hotdesk.core.ports import Clock, KeyFiles
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import exposure, network, quotas, tags
-from hotdesk.providers.aws.account import Account, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import enabling
 from hotdesk.providers.aws.dry_run import Launcher, refusals
 from hotdesk.providers.aws.errors import answers, code, refusal, unreachable
+from hotdesk.providers.cloud.ids import split
 
 SKEW_SECONDS, SKEW_FATAL_SECONDS = 60.0, 300.0  # AWS refuses signatures that are off by five minutes
 

@@ -20,10 +20,11 @@ from hotdesk.core.ports import KeyFiles
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import exposure, images, instances, network
-from hotdesk.providers.aws.account import Account, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import find_base
 from hotdesk.providers.aws.errors import code, refusal
 from hotdesk.providers.cloud.caller import Computer
+from hotdesk.providers.cloud.ids import split
 
 #: Placeholder ids of the right form.
 _NOTHING = {"i": "i-0123456789abcdef0", "vol": "vol-0123456789abcdef0", "ami": "ami-0123456789abcdef0",

@@ -1,9 +1,7 @@
 """Translate EC2's error codes into refusals, with messages for a person.
 
-A code in the table is a *definite* no: nothing was made or changed. So is any other code with a 4xx status. A
-5xx answer to a read-only request counts as throttling: it may be repeated. For a change it leaves the outcome
-unknown (`Failing`), and so does a lost connection, whose error is passed on unchanged. Codes: the EC2 API
-reference's list of error codes, and what accounts met in practice.
+Which answers are a definite no: see cloud/refusals.py. Codes: the EC2 API reference's list of error codes,
+and what accounts met in practice.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from contextlib import contextmanager
 
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.providers.aws.session import boto, complaint
+from hotdesk.providers.cloud.refusals import SECONDS, SECONDS_ELSE, kind_of
 
 CODES: dict[str, Kind] = {
     # No capacity now. InsufficientInstanceCapacity has status 500 and is definite nevertheless.
@@ -133,16 +132,6 @@ _UNKNOWN = frozenset({"RequestTimeout", "RequestTimeoutException"})
 #: Prefixes of read-only operations.
 _QUESTIONS = ("Describe", "Get", "List")
 
-#: How long each kind of refusal is valid, in seconds.
-_SECONDS = {
-    Kind.NO_CAPACITY: 600.0,
-    Kind.QUOTA: 3600.0,
-    Kind.UNSUPPORTED: 86400.0,
-    Kind.THROTTLED: 0.0,  # the loop does the backoff
-    Kind.NOT_READY: 5.0,
-    Kind.MISMATCH: 0.0,  # a repeated order would be refused for ever; a new name is a new order
-}
-
 
 @contextmanager
 def answers() -> Iterator[None]:
@@ -255,15 +244,13 @@ def refusal(error: BaseException) -> Refused | None:
         return _before_asking(error)
     name, said = code(error), str(response.get("Error", {}).get("Message", "")).strip()
     action, status = str(getattr(error, "operation_name", "")), _status(error)
-    kind = _by_its_words(name, said) or CODES.get(name)
-    if kind is None and 400 <= status < 500 and name not in _UNKNOWN:
-        kind = Kind.BAD_REQUEST
-    if kind is None and status >= 500 and action.startswith(_QUESTIONS):
-        kind, said = Kind.THROTTLED, said or f"AWS failed to answer {action}"
+    kind = _by_its_words(name, said) or kind_of(
+        name, status, CODES, read_only=action.startswith(_QUESTIONS), unknown=_UNKNOWN
+    )
     if kind is None:
         return None
     message, fix = _words(kind, name, said, action)
-    return Refused(kind, message, fix=fix, seconds=_SECONDS.get(kind, 600.0))
+    return Refused(kind, message, fix=fix, seconds=SECONDS.get(kind, SECONDS_ELSE))
 
 
 def _by_its_words(name: str, said: str) -> Kind | None:

@@ -12,7 +12,7 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Cache
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import FREE_PLAN, answers
-from hotdesk.providers.aws.pricing import KEPT_SECONDS
+from hotdesk.providers.cloud.kept import keep, kept
 
 REGION = "us-east-1"  # the service has no other
 _KEY = "aws-plan"
@@ -23,8 +23,7 @@ def on_it(account: Account, cache: Cache | None, now: float) -> bool:
 
     A "no" is cached for a day. A "yes" is asked again each time: the account may have been upgraded since.
     """
-    kept = cache.cached(_KEY) if cache else None
-    if kept and 0 <= now - kept[0] < KEPT_SECONDS:
+    if kept(cache, _KEY, now, str):
         return False
     free = False
     try:
@@ -33,8 +32,8 @@ def on_it(account: Account, cache: Cache | None, now: float) -> bool:
         free = told.get("accountPlanType") == "FREE"
     except Exception:  # no permission, an older boto3, another partition: a launch will tell
         free = False
-    if not free and cache:
-        cache.keep(_KEY, b"other", now)
+    if not free:
+        keep(cache, _KEY, "other", now)
     return free
 
 

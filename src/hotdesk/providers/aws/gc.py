@@ -18,11 +18,13 @@ from hotdesk.core.model import Leftover, Survey
 from hotdesk.core.spot.prices import Storing
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import Account, qualified, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
-from hotdesk.providers.aws.survey import NAME, StoragePrice
+from hotdesk.providers.aws.settings import NAME
+from hotdesk.providers.aws.survey import StoragePrice
 from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.ids import qualified, split
 
 FILTER_VALUES = 200  # the most in one filter; else FilterLimitExceeded
 ADDRESS_USD = 0.005 * 730  # a month, in use or not (since February 2024)

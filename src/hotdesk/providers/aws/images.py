@@ -17,10 +17,11 @@ from hotdesk.core.lifecycle.descent import FINAL, marked
 from hotdesk.core.steps import BakeOrder
 from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import disks, tags
-from hotdesk.providers.aws.account import Account, qualified, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import usable
 from hotdesk.providers.aws.errors import GONE, answers, code
 from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.vocabulary import Tags
 
 _FAILED = frozenset({"failed", "error", "invalid"})

@@ -13,11 +13,12 @@ from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
 from hotdesk.providers.aws import inventory, network, quotas, scopes, tags
-from hotdesk.providers.aws.account import Account, qualified, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.cloud import hostkeys, vocabulary
 from hotdesk.providers.cloud.caller import Computer
+from hotdesk.providers.cloud.ids import qualified, split
 
 #: Minimum disk for a base image, which is often full: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64

@@ -1,32 +1,28 @@
 """List all hotdesk resources in all regions.
 
-Most regions hold nothing of ours, and one request (DescribeTags) shows that. Regions where it finds
-something, or where this computer has created something, take six requests; two of them, for resources that
-cost nothing, are made only now and then. All regions are read concurrently.
+Most regions hold nothing of ours, and one request (DescribeTags) shows that: see cloud/regions.py. The others
+take six requests; two of them, for resources that cost nothing, are made only now and then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Refused
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import outage, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
-from hotdesk.providers.cloud.vocabulary import Tags
-
-#: How long a process does not read an empty region, or resources that cost nothing, again.
-QUIET_SECONDS = 20.0
+from hotdesk.providers.cloud import regions as regions_
+from hotdesk.providers.cloud.regions import QUIET_SECONDS, RegionMemory
+from hotdesk.providers.cloud.vocabulary import MARK, Tags
 
 #: How long EC2 may still list a deleted resource: "a short interval" (DescribeImages). For this long the
 #: process that deleted it leaves it out; if it is listed later, it was not deleted after all, and is shown.
 LINGERS_SECONDS = 120.0
-
-#: Resources that cost nothing, which a process reads only every `QUIET_SECONDS`.
-FREE = ("keys", "groups")
 
 Raw = Mapping[str, Any]
 
@@ -73,8 +69,7 @@ class Memory:
     """What a process remembers between surveys, to save requests."""
 
     def __init__(self) -> None:
-        self.quiet: dict[str, float] = {}  # empty regions, and when they were read
-        self.free: dict[str, tuple[float, dict[str, list[Any]]]] = {}  # when, and the answers
+        self.free: dict[str, tuple[float, dict[str, list[Any]]]] = {}  # keys and groups by region, and when
         self.lost: dict[
             str, frozenset[str]
         ] = {}  # machines that could not be read at the last look, by region
@@ -82,52 +77,32 @@ class Memory:
 
     def without_deleted(self, told: Mapping[str, list[Any]], now: float) -> dict[str, list[Any]]:
         """A region's answers without resources that are deleted but still listed."""
-        self.deleted = {x: at for x, at in self.deleted.items() if 0 <= now - at < LINGERS_SECONDS}
+        gone = {x for x, at in self.deleted.items() if 0 <= now - at < LINGERS_SECONDS}
         ids = {"volumes": "VolumeId", "snapshots": "SnapshotId", "images": "ImageId"}
         kept = {
-            what: [x for x in told[what] if x[key] not in self.deleted and x["State"] != "deregistered"]
+            what: [x for x in told[what] if x[key] not in gone and x["State"] != "deregistered"]
             for what, key in ids.items()
         }
         return {**told, **kept}
 
 
 def look(
-    account: Account,
-    regions: Iterable[str],
-    busy: Iterable[str],
-    memory: Memory,
-    now: float,
+    account: Account, regions: Iterable[str], busy: RegionMemory, memory: Memory, now: float
 ) -> tuple[list[Found], dict[str, Exception]]:
     """Read the regions; return what was found, and the errors of those that failed.
 
-    `busy` regions are read in full at once. What `memory` holds is read again only after `QUIET_SECONDS`. A
-    region is in `busy` before this computer creates anything there, so that nothing is missed; whoever
-    creates or deletes free resources must drop them from `memory`. Raises `Refused` if no region allows
-    reading, and `Unreachable` if none answers.
+    Resources that cost nothing are read again only after `QUIET_SECONDS`; whoever creates or deletes some
+    must drop them from `memory`. Raises as `cloud.regions.look` does.
     """
-    regions = list(regions)
-    full = [r for r in regions if r in set(busy)]
-    rest = [
-        r for r in regions if r not in set(full) and not 0 <= now - memory.quiet.get(r, 0.0) < QUIET_SECONDS
-    ]
-    known = {r: told for r, (at, told) in memory.free.items() if 0 <= now - at < QUIET_SECONDS}
-    read, tagged = _read(account, full, known, memory, now=now, hints=rest)
-    more, _ = _read(account, [r for r in rest if tagged.get(r) is True], known, memory, now=now)
-    for region, answer in {**read, **more}.items():
-        if region not in known and isinstance(answer, Found):
-            memory.free[region] = now, {"keys": answer.keys, "groups": answer.groups}
-    silent = {r: e for r, e in {**read, **tagged, **more}.items() if isinstance(e, Exception)}
-    memory.quiet |= {region: now for region, answer in tagged.items() if answer is False}
-    if silent and len(silent) == len(regions):
-        _nothing_at_all(list(silent.values()))
-    # A region that a policy denies to us holds nothing that we could have created.
-    unread = {
-        r: e
-        for r, e in silent.items()
-        if not (r in rest and isinstance(e, Refused) and e.kind is Kind.DENIED)
-    }
-    found = [f for f in [*read.values(), *more.values()] if isinstance(f, Found)]
-    return found, unread
+    found, unread = regions_.look(
+        regions,
+        busy,
+        now,
+        holds_any=partial(_holds_any, account),
+        read=lambda region: _read(account, region, memory, now),
+        unreachable=unreachable,
+    )
+    return list(found.values()), unread
 
 
 def may_read(account: Account, region: str) -> None:
@@ -137,37 +112,20 @@ def may_read(account: Account, region: str) -> None:
             raise answer
 
 
-def _read(
-    account: Account,
-    regions: list[str],
-    known: Mapping[str, dict[str, list[Any]]],
-    memory: Memory,
-    *,
-    now: float,
-    hints: Iterable[str] = (),
-) -> tuple[dict[str, Found | Exception], dict[str, bool | Exception]]:
-    """Read `regions` in full, and ask `hints` whether they hold anything; all concurrently."""
-    jobs: list[tuple[str, str, Callable[[], Any]]] = []
-    for region in regions:
-        asked = _questions(account, region).items()
-        jobs += [(region, what, call) for what, call in asked if what not in known.get(region, ())]
-    for region in hints:
-        jobs.append((region, "tags", _hint(account, region)))
-    replies = side_by_side([call for _, _, call in jobs])
-    by_region: dict[str, dict[str, Any]] = {}
-    hinted: dict[str, bool | Exception] = {}
-    for (region, what, _), reply in zip(jobs, replies, strict=True):
-        if what == "tags":
-            hinted[region] = reply if isinstance(reply, Exception) else bool(reply)
-        else:
-            by_region.setdefault(region, {})[what] = reply
-    read: dict[str, Found | Exception] = {}
-    for region, told in by_region.items():
-        lost = _without_a_zone(account, region, told, memory)
-        failed = next((reply for reply in told.values() if isinstance(reply, Exception)), None)
-        whole = {**known.get(region, {}), **told}
-        read[region] = failed or Found(region, memory.without_deleted(whole, now), lost)
-    return read, hinted
+def _read(account: Account, region: str, memory: Memory, now: float) -> Found:
+    """Everything of ours in one region. Raises the first error among its answers."""
+    at, known = memory.free.get(region, (-QUIET_SECONDS, {}))
+    known = known if 0 <= now - at < QUIET_SECONDS else {}
+    asked = {what: call for what, call in _questions(account, region).items() if what not in known}
+    told: dict[str, Any] = dict(zip(asked, side_by_side([*asked.values()]), strict=True))
+    lost = _without_a_zone(account, region, told, memory)
+    for reply in told.values():
+        if isinstance(reply, Exception):
+            raise reply
+    whole = {**known, **told}
+    if not known:
+        memory.free[region] = now, {"keys": told["keys"], "groups": told["groups"]}
+    return Found(region, memory.without_deleted(whole, now), lost)
 
 
 def _without_a_zone(
@@ -191,16 +149,12 @@ def _without_a_zone(
     return partly.lost
 
 
-def _hint(account: Account, region: str) -> Callable[[], bool]:
-    def ask() -> bool:
-        with answers():
-            keys = [{"Name": "key", "Values": [tags.MARK]}]
-            told = account.ec2(region).describe_tags(Filters=keys, MaxResults=5)
-            return bool(
-                told["Tags"] or told.get("NextToken")
-            )  # an empty page may be followed by one that is not
-
-    return ask
+def _holds_any(account: Account, region: str) -> bool:
+    """Whether a region holds anything with our tag."""
+    with answers():
+        keys = [{"Name": "key", "Values": [MARK]}]
+        told = account.ec2(region).describe_tags(Filters=keys, MaxResults=5)
+    return bool(told["Tags"] or told.get("NextToken"))  # an empty page may be followed by one that is not
 
 
 def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any]]]:
@@ -225,11 +179,3 @@ def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any
         "keys": all_pages("describe_key_pairs", "KeyPairs"),
         "groups": all_pages("describe_security_groups", "SecurityGroups"),
     }
-
-
-def _nothing_at_all(errors: list[Exception]) -> None:
-    """Raise the most useful error: one that the user can fix, else throttling, else `Unreachable`."""
-    refused = [error for error in errors if isinstance(error, Refused)]
-    for error in sorted(refused, key=lambda no: no.kind is Kind.THROTTLED):
-        raise error
-    raise unreachable(errors[0]) from errors[0]

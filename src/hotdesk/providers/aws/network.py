@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.steps import LaunchOrder
@@ -21,7 +18,9 @@ from hotdesk.parallel import all_of
 from hotdesk.providers.aws import subnets, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, code
+from hotdesk.providers.aws.settings import NAME
 from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.address import own_address
 from hotdesk.providers.cloud.caller import Computer
 
 GROUP = "hotdesk"
@@ -254,65 +253,9 @@ def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_pat
     return name
 
 
-# ---- the caller's address ----------------------------------------------------------------------------
-
-
 def callers_address(account: Account, region: str) -> str:
-    """The CIDR that may connect: the configured one, else this computer's address as the cloud sees it.
-
-    With a public address, or if EC2 is reached within private networks, it is the address of our own socket
-    towards EC2. Behind NAT only an outside service can tell, so `address_url` is asked. Raises `Refused` if
-    it cannot be determined.
-    """
+    """The CIDR that may connect: see cloud/address.py. Raises `Refused`."""
     settings = account.settings
-    if settings.address != "auto":
-        try:
-            return str(ipaddress.ip_network(settings.address))
-        except ValueError as error:
-            raise Refused(
-                Kind.BAD_REQUEST,
-                f"[aws] address = {settings.address!r} is not an address range: {error}.",
-                fix='address = "203.0.113.7/32"   # in hotdesk.toml',
-            ) from error
-    ours, theirs = _socket_addresses(account.ec2(region).meta.endpoint_url)
-    if ours and (ours.is_global or (theirs and not theirs.is_global)):
-        return str(ipaddress.ip_network(ours))
-    return str(ipaddress.ip_network(_ask(settings.address_url)))
-
-
-def _socket_addresses(
-    url: str,
-) -> tuple[
-    ipaddress.IPv4Address | ipaddress.IPv6Address | None, ipaddress.IPv4Address | ipaddress.IPv6Address | None
-]:
-    """Our and their address on a route to that endpoint; connects a UDP socket, which sends nothing."""
-    place = urlsplit(url)
-    try:
-        infos = socket.getaddrinfo(place.hostname, place.port or 443, socket.AF_INET, socket.SOCK_DGRAM)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(infos[0][4])
-            return ipaddress.ip_address(probe.getsockname()[0]), ipaddress.ip_address(infos[0][4][0])
-    except OSError:
-        return None, None
-
-
-def _ask(url: str) -> str:
-    if not url:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            "hotdesk does not know this computer's public address, and may not ask for it.",
-            fix='address = "203.0.113.7/32"   # under [aws] in hotdesk.toml: your address',
-        )
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            text = answer.read(200).decode("ascii", "replace").strip()
-        return str(ipaddress.ip_address(text))
-    except (OSError, ValueError) as error:
-        raise Refused(
-            Kind.NOT_READY,
-            f"This computer's public address could not be asked from {url}: {error}.",
-            fix='address = "203.0.113.7/32"   # under [aws] in hotdesk.toml: your address',
-            seconds=10,
-        ) from error
+    return own_address(
+        account.ec2(region).meta.endpoint_url, settings.address, settings.address_url, section=NAME
+    )

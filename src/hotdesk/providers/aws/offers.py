@@ -33,9 +33,9 @@ from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import free_plan, hardware
 from hotdesk.providers.aws.account import Account, ListPrice, pages
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.pricing import kept_answers, list_prices
-
-NAME = "aws"
+from hotdesk.providers.aws.pricing import list_prices
+from hotdesk.providers.aws.settings import NAME
+from hotdesk.providers.cloud.kept import kept_answers
 
 #: Types to consider when none is named, as patterns of DescribeInstanceTypes.
 GPU_PATTERNS = ("g*", "p*")

@@ -71,7 +71,7 @@ def _ask(account: Account, region: str, ids: list[str], found: dict[str, Any]) -
 
 def _tagged(account: Account, region: str) -> dict[str, vocabulary.Tags]:
     """The tags of all our instances, by id."""
-    wanted = {"resource-type": ["instance"], "key": [tags.MARK, f"{tags.MARK}:*"]}
+    wanted = {"resource-type": ["instance"], "key": [vocabulary.MARK, f"{vocabulary.MARK}:*"]}
     page: dict[str, Any] = {"Filters": [{"Name": name, "Values": values} for name, values in wanted.items()]}
     raw: dict[str, list[dict[str, str]]] = {}
     while True:

@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import Storing
-from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws.account import Account, pages
+from hotdesk.providers.cloud.kept import kept, kept_answers
 
-KEPT_SECONDS = 86400.0
 NAMED_MAX = 40  # types; for more, whole regions take fewer requests
-_ANSWER = msgspec.json.Decoder(dict[str, float])
 
 #: The Price List API has endpoints in a few regions only (AWS Price List API reference, endpoints).
 PRICING_REGION = "us-east-1"
@@ -75,18 +73,13 @@ class Storage:
     def __call__(self, region: str) -> Storing:
         """The prices of a region, from the cache; sends no request."""
         if self._told is None:
-            self._told = {kind: self._kept(key) for key, kind in _KEYS.items()}
+            last = {kind: kept(self._cache, key, 0.0, dict[str, float], None) for key, kind in _KEYS.items()}
+            self._told = {kind: told[1] if told else {} for kind, told in last.items()}
         told = {f"{kind}_usd_per_gib_month": by.get(region, 0.0) for kind, by in self._told.items()}
         known = self._shipped(region)
         if all(told.values()):
             known = msgspec.structs.replace(known, price_time=None)
         return msgspec.structs.replace(known, **{field: usd for field, usd in told.items() if usd})
-
-    def _kept(self, key: str) -> dict[str, float]:
-        if self._cache and (kept := self._cache.cached(key)):
-            with contextlib.suppress(msgspec.DecodeError):  # of another version
-                return msgspec.json.decode(kept[1], type=dict[str, float])
-        return {}
 
 
 def _of_storage(account: Account) -> dict[str, Callable[[], dict[str, float]]]:
@@ -151,13 +144,10 @@ def type_key(name: str) -> str:
     return f"aws-price/{name}"
 
 
-def kept(cache: Cache, key: str, now: float) -> Listed | None:
+def listed(cache: Cache, key: str, now: float) -> Listed | None:
     """A cached answer, if it is less than a day old."""
-    found = cache.cached(key)
-    if found and 0 <= now - found[0] < KEPT_SECONDS:
-        with contextlib.suppress(msgspec.DecodeError):  # of another version
-            return Listed(found[0], _ANSWER.decode(found[1]))
-    return None
+    told = kept(cache, key, now, dict[str, float])
+    return Listed(*told) if told else None
 
 
 def questions(
@@ -167,25 +157,3 @@ def questions(
     if 0 < len(names) <= NAMED_MAX:
         return {type_key(name): partial(of_type, account, name) for name in sorted(names)}
     return {region_key(region): partial(of_region, account, region) for region in regions}
-
-
-def kept_answers(
-    cache: Cache | None, now: float, of: Any, questions: Mapping[str, Callable[[], Any]]
-) -> dict[str, Any]:
-    """Answers by key: from the cache if under a day old, else requested concurrently and cached.
-
-    A failed request has its exception as answer.
-    """
-    found: dict[str, Any] = {}
-    for key in questions if cache else ():
-        kept = cache.cached(key) if cache else None
-        if kept and 0 <= now - kept[0] < KEPT_SECONDS:
-            with contextlib.suppress(msgspec.DecodeError):  # of another version
-                found[key] = msgspec.json.decode(kept[1], type=of)
-    missing = [key for key in questions if key not in found]
-    replies = side_by_side([questions[key] for key in missing]) if missing else []
-    for key, reply in zip(missing, replies, strict=True):
-        found[key] = reply
-        if cache and not isinstance(reply, Exception):
-            cache.keep(key, msgspec.json.encode(reply), now)
-    return found

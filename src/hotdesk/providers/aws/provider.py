@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
@@ -22,19 +20,20 @@ from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.cloud_init import render
 from hotdesk.providers.aws import billing, exposure, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
-from hotdesk.providers.aws.account import Account, ListPrice, qualified, split
+from hotdesk.providers.aws.account import Account, ListPrice
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
 from hotdesk.providers.aws.owner import owner
 from hotdesk.providers.aws.pricing import Storage
 from hotdesk.providers.aws.saved import time_of
-from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.aws.settings import NAME, Settings
 from hotdesk.providers.aws.survey import StoragePrice
 from hotdesk.providers.cloud import hostkeys
 from hotdesk.providers.cloud.caller import Computer
+from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.regions import RegionMemory
 
 NOTEBOOK_PORT = network.NOTEBOOK
 ADMITTED_SECONDS = 60.0  # how long this computer's address is taken to be unchanged
-_BUSY = "aws-regions"
 UNPRICED = Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
@@ -60,7 +59,7 @@ def make(context: Context) -> Aws:
 class Aws:
     """EC2 as a `Provider` (hotdesk.core.ports, with its three laws)."""
 
-    name = surveying.NAME
+    name = NAME
     at_once = 8  # RunInstances allows about two requests per second, and takes a few seconds
 
     def __init__(
@@ -89,11 +88,9 @@ class Aws:
         self._keys = keys
         self._user_data = user_data
         self._clock = clock
-        self._busy = self._remembered()  # regions with resources of ours, or about to have some
+        self._regions = RegionMemory(store, "aws-regions", clock)
         self._memory = inventory.Memory()
         self._me = ""  # who we are in this account, once it is known
-        self._making: set[str] = set()  # of these, regions where this process created something
-        self._unproven: set[str] = set()  # of these, regions not surveyed successfully yet
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
         self._disks: frozenset[str] = frozenset()  # EC2's ids of our volumes, as last surveyed
         self._computer = Computer(state, clock)
@@ -117,12 +114,8 @@ class Aws:
         with reaching():
             self.account.renew()
             wanted = tuple(regions) or self.account.regions()
-        found, unread = inventory.look(self.account, wanted, self._busy, self._memory, self._clock.now())
-        self._unproven -= {f.region for f in found if f.region in self._busy}
-        self._remember(
-            self._busy - {f.region for f in found if f.is_empty and f.region not in self._making}
-            | {f.region for f in found if not f.is_empty}
-        )
+        found, unread = inventory.look(self.account, wanted, self._regions, self._memory, self._clock.now())
+        self._regions.read({f.region: not f.is_empty for f in found})
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
         self._parts = {qualified(f.region, i["ImageId"]): inventory.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
@@ -198,30 +191,28 @@ class Aws:
         for step in steps:
             match step:
                 case Launch(order=order):
-                    self._will_make_in(order.offer.region)
+                    self._regions.will_make_in(order.offer.region)
                 case Copy(region=region):
-                    self._will_make_in(region)
+                    self._regions.will_make_in(region)
 
     def launch(self, order: LaunchOrder) -> str:
         keys = self._keys(order.desk)
-        self._will_make_in(order.offer.region)
+        self._regions.will_make_in(order.offer.region)
         data = self._user_data(
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             resumed=bool(order.image_id),
         )
         self._memory.free.pop(order.offer.region, None)
         key = Path(keys.user_key_path + ".pub")
-        new = order.offer.region in self._unproven
+        new = self._regions.is_unproven(order.offer.region)
         owner = self._owner()
         try:
             made = instances.launch(self.account, order, key, data, self._computer, owner=owner, new=new)
         except Refused as no:
             if new and no.kind is Kind.DENIED and no.scope:  # nothing of ours can be there
-                self._making.discard(order.offer.region)
-                self._unproven.discard(order.offer.region)
-                self._remember(self._busy - {order.offer.region})
+                self._regions.forbidden(order.offer.region)
             raise
-        self._unproven.discard(order.offer.region)
+        self._regions.proven(order.offer.region)
         self._admitted[order.offer.region] = self._clock.now()
         return made
 
@@ -326,7 +317,7 @@ class Aws:
         images.verify(self.account, image_id, self._parts.get(image_id, ()))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        self._will_make_in(region)
+        self._regions.will_make_in(region)
         return images.copy(self.account, image_id, region, name)
 
     # ---- beside other computers ------------------------------------------------------------------------
@@ -443,21 +434,3 @@ class Aws:
             with reaching():
                 self._me = owner(self.account, self._store, self._clock.now())
         return self._me
-
-    # ---- regions to read in full ---------------------------------------------------------------------
-
-    def _will_make_in(self, region: str) -> None:
-        self._making.add(region)
-        if region not in self._busy:
-            self._unproven.add(region)
-        self._remember(self._busy | {region})
-
-    def _remember(self, busy: set[str]) -> None:
-        if busy != self._busy:
-            self._busy = busy
-            if self._store:
-                self._store.keep(_BUSY, msgspec.json.encode(sorted(busy)), self._clock.now())
-
-    def _remembered(self) -> set[str]:
-        kept = self._store.cached(_BUSY) if self._store else None
-        return msgspec.json.decode(kept[1], type=set[str]) if kept else set()

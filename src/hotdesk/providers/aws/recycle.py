@@ -13,9 +13,10 @@ from typing import Any
 
 from hotdesk.core.model import Retained
 from hotdesk.parallel import side_by_side
-from hotdesk.providers.aws.account import Account, qualified, split
+from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.saved import time_of
+from hotdesk.providers.cloud.ids import qualified, split
 
 #: Kinds of resources: the operation, the answer's list, a row's id, and our name for it.
 _KINDS = (

@@ -8,10 +8,10 @@ from typing import Any
 from hotdesk.core.model import Image, Phase
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import tags
-from hotdesk.providers.aws.account import qualified
 from hotdesk.providers.aws.disks import root_first
 from hotdesk.providers.aws.inventory import Found, Raw
 from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.ids import qualified
 
 #: A disabled image keeps its content, so it counts as ready; a launch from it is refused with an explanation.
 _IMAGE = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hotdesk.core.model import Value
 
+NAME = "aws"
+
 
 class Settings(Value, frozen=True):
     """The settings for AWS. All have working defaults."""

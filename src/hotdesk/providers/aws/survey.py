@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from hotdesk.core.model import Disk, EndedBy, Hidden, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import hardware, network, tags
-from hotdesk.providers.aws.account import ListPrice, qualified
+from hotdesk.providers.aws.account import ListPrice
 from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of
 from hotdesk.providers.aws.inventory import Found, Raw
 from hotdesk.providers.aws.saved import gib, image_of, time_of, unregistered
+from hotdesk.providers.aws.settings import NAME
 from hotdesk.providers.cloud import vocabulary
-
-NAME = "aws"
+from hotdesk.providers.cloud.ids import qualified
 
 #: Prices of disks and images in a region.
 StoragePrice = Callable[[str], Storing]

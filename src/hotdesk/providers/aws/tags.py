@@ -36,27 +36,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hotdesk.providers.cloud.vocabulary import Tags
+from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.vocabulary import MARK, Tags
 
-MARK = "hotdesk"
 OURS = [{"Name": f"tag:{MARK}", "Values": ["1"]}]
 
 
 def read(listed: Iterable[Mapping[str, str]] | None) -> Tags:
     """Our own tags in EC2's list, without their prefix; others are left out."""
-    found = {t["Key"]: t["Value"] for t in listed or ()}
-    return {key.removeprefix("hotdesk:"): v for key, v in found.items() if key.startswith("hotdesk:")}
+    return vocabulary.read({t["Key"]: t["Value"] for t in listed or ()})
 
 
 def is_ours(listed: Iterable[Mapping[str, str]] | None) -> bool:
     """Whether a resource has the mark."""
-    return any(t["Key"] == MARK and t["Value"] == "1" for t in listed or ())
+    return vocabulary.is_ours({t["Key"]: t["Value"] for t in listed or ()})
 
 
 def listed(tags: Tags) -> list[dict[str, str]]:
     """Tags in the form of EC2's API."""
-    ours = [{"Key": f"hotdesk:{key}", "Value": value[:256]} for key, value in sorted(tags.items())]
-    return [{"Key": MARK, "Value": "1"}, {"Key": "Name", "Value": tags.get("name", MARK)[:256]}, *ours]
+    written = {"Name": tags.get("name", MARK), **vocabulary.marked(tags)}
+    return [{"Key": key, "Value": value[:256]} for key, value in written.items()]
 
 
 def specifications(kinds: Sequence[str], tags: Tags) -> list[dict[str, Any]]:

@@ -9,11 +9,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count, takewhile
 from urllib.parse import quote, unquote
 
 Tags = dict[str, str]
 
+MARK = "hotdesk"
+_PREFIX = f"{MARK}:"
 _PACKED = "more"
+
+
+def marked(tags: Mapping[str, str]) -> Tags:
+    """Tags as they are written on a resource: with our prefix, and with the mark of all our resources."""
+    return {MARK: "1", **{_PREFIX + key: value for key, value in sorted(tags.items())}}
+
+
+def read(written: Mapping[str, str]) -> Tags:
+    """Our own tags among all those of a resource, without their prefix."""
+    return {key.removeprefix(_PREFIX): v for key, v in written.items() if key.startswith(_PREFIX)}
+
+
+def is_ours(written: Mapping[str, str]) -> bool:
+    """Whether a resource with these tags has the mark."""
+    return written.get(MARK) == "1"
 
 
 def of(desk: str, name: str, **more: object) -> Tags:
@@ -89,7 +107,7 @@ def packed(tags: Mapping[str, str], alone: Collection[str], most: int, longest: 
     Raises `ValueError` if they do not fit, or a value in `alone` is too long: nothing is cut off.
     """
     told = {key: value for key, value in tags.items() if key in alone}
-    text = ";".join(f"{key}={quote(value, safe=_PLAIN)}" for key, value in tags.items() if key not in alone)
+    text = "".join(f"{key}={quote(value, safe=_PLAIN)};" for key, value in tags.items() if key not in alone)
     told |= {f"{_PACKED}{n}": text[at : at + longest] for n, at in enumerate(range(0, len(text), longest))}
     if len(told) > most or any(len(value) > longest for value in told.values()):
         raise ValueError(f"{len(tags)} tags do not fit into {most} of {longest} characters")
@@ -97,13 +115,14 @@ def packed(tags: Mapping[str, str], alone: Collection[str], most: int, longest: 
 
 
 #: Characters that are not escaped. No colon: "http://" in a tag is refused (the same reference).
-_PLAIN = "/,@+. "
+_PLAIN = "/,@+."
 
 
 def unpacked(told: Mapping[str, str]) -> Tags:
-    """Reverse `packed`; damaged parts are skipped."""
+    """Reverse `packed`. If a part is missing, only what stands whole before it is read."""
     parts = {int(key[len(_PACKED) :]): value for key, value in told.items() if _NUMBERED.fullmatch(key)}
-    pairs = [pair.partition("=") for pair in "".join(parts[n] for n in sorted(parts)).split(";")]
+    text = "".join(parts[n] for n in takewhile(parts.__contains__, count()))
+    pairs = [pair.partition("=") for pair in text.split(";")[:-1]]
     others = {key: value for key, value in told.items() if not _NUMBERED.fullmatch(key)}
     return {key: unquote(value) for key, equals, value in pairs if key and equals} | others
 

@@ -1,0 +1,111 @@
+"""Read the regions of a cloud, most of which hold nothing of ours, concurrently and with few requests.
+
+A region where something of ours was found, or where this computer is about to create something, is *busy*
+and read in full. Every other one is asked a cheap question, whether it holds anything, and read if it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.ports import Cache, Clock
+from hotdesk.parallel import side_by_side
+from hotdesk.providers.cloud.kept import keep, kept
+
+#: How long a process does not ask an empty region again.
+QUIET_SECONDS = 20.0
+
+T = TypeVar("T")
+
+
+class RegionMemory:
+    """Which regions are busy: on disk before anything is created there, so that a survey misses nothing."""
+
+    def __init__(self, cache: Cache | None, key: str, clock: Clock) -> None:
+        self._cache, self._key, self._clock = cache, key, clock
+        told = kept(cache, key, 0.0, set[str], None)
+        self.busy: frozenset[str] = frozenset(told[1] if told else ())
+        self.quiet: dict[str, float] = {}  # empty regions, and when they were asked
+        self._making: set[str] = set()  # busy ones, where this process created something
+        self._unproven: set[str] = set()  # busy ones, where nothing was read or created yet
+
+    def will_make_in(self, region: str) -> None:
+        """To be called before anything is created in a region."""
+        self._making.add(region)
+        if region not in self.busy:
+            self._unproven.add(region)
+        self._remember(self.busy | {region})
+
+    def is_unproven(self, region: str) -> bool:
+        """Whether it is unknown if this account may read and create there."""
+        return region in self._unproven
+
+    def proven(self, region: str) -> None:
+        """Something was created there."""
+        self._unproven.discard(region)
+
+    def forbidden(self, region: str) -> None:
+        """A policy forbids to create anything there; nothing was."""
+        self._making.discard(region)
+        self._unproven.discard(region)
+        self._remember(self.busy - {region})
+
+    def read(self, holding: Mapping[str, bool]) -> None:
+        """Regions that were read in full, and whether they hold anything of ours."""
+        self._unproven -= holding.keys() & self.busy
+        empty = {r for r, holds in holding.items() if not holds and r not in self._making}
+        self._remember(self.busy - empty | {r for r, holds in holding.items() if holds})
+
+    def _remember(self, busy: frozenset[str]) -> None:
+        if busy != self.busy:
+            self.busy = busy
+            keep(self._cache, self._key, sorted(busy), self._clock.now())
+
+
+def look(
+    regions: Iterable[str],
+    memory: RegionMemory,
+    now: float,
+    *,
+    holds_any: Callable[[str], bool],
+    read: Callable[[str], T],
+    unreachable: Callable[[Exception], Exception],
+) -> tuple[dict[str, T], dict[str, Exception]]:
+    """What `read` returns of each region that holds something, and the errors of regions that failed.
+
+    `holds_any`: the cheap question. `unreachable`: what a person is told of a failed connection. Raises
+    `Refused` if no region allows reading, and that if none answers.
+    """
+    regions = list(regions)
+    full = [r for r in regions if r in memory.busy]
+    rest = [r for r in regions if r not in memory.busy and not _is_quiet(memory, r, now)]
+    jobs: list[Callable[[], Any]] = [partial(read, r) for r in full] + [partial(holds_any, r) for r in rest]
+    told: dict[str, Any] = dict(zip((*full, *rest), side_by_side(jobs), strict=True))
+    memory.quiet |= {region: now for region in rest if told[region] is False}
+    more = [region for region in rest if told[region] is True]
+    told |= dict(zip(more, side_by_side([partial(read, region) for region in more]), strict=True))
+    silent = {region: answer for region, answer in told.items() if isinstance(answer, Exception)}
+    if silent and len(silent) == len(regions):
+        _nothing_at_all([*silent.values()], unreachable)
+    # A region that a policy denies to us holds nothing that we could have created.
+    unread = {
+        region: error
+        for region, error in silent.items()
+        if not (region in rest and isinstance(error, Refused) and error.kind is Kind.DENIED)
+    }
+    return {region: told[region] for region in (*full, *more) if region not in silent}, unread
+
+
+def _is_quiet(memory: RegionMemory, region: str, now: float) -> bool:
+    return 0 <= now - memory.quiet.get(region, 0.0) < QUIET_SECONDS
+
+
+def _nothing_at_all(errors: list[Exception], unreachable: Callable[[Exception], Exception]) -> None:
+    """Raise the most useful error: one that the user can fix, else throttling, else an unreachable cloud."""
+    refused = [error for error in errors if isinstance(error, Refused)]
+    for error in sorted(refused, key=lambda no: no.kind is Kind.THROTTLED):
+        raise error
+    raise unreachable(errors[0]) from errors[0]

@@ -1,0 +1,195 @@
+"""What rented clouds share (providers/cloud): regions, refusals, kept answers, the own address."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.providers.cloud import regions
+from hotdesk.providers.cloud.address import own_address
+from hotdesk.providers.cloud.kept import DAY, keep, kept, kept_answers
+from hotdesk.providers.cloud.refusals import kind_of
+from hotdesk.providers.cloud.regions import QUIET_SECONDS, RegionMemory
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock
+
+NO_SUCH_REGION = Refused(Kind.DENIED, "not here")
+
+
+class Cloud:
+    """Regions with things in them, of which some answer with an error. Counts what it is asked."""
+
+    def __init__(self, **things: list[str] | Exception) -> None:
+        self.things, self.asked = things, list[str]()
+
+    def holds_any(self, region: str) -> bool:
+        self.asked.append(f"{region}?")
+        return bool(self._answer(region))
+
+    def read(self, region: str) -> list[str]:
+        self.asked.append(region)
+        return self._answer(region)
+
+    def _answer(self, region: str) -> list[str]:
+        answer = self.things[region]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def look(
+        self, memory: RegionMemory, now: float = 1000.0
+    ) -> tuple[dict[str, list[str]], dict[str, Exception]]:
+        self.asked.clear()
+        found, unread = regions.look(
+            self.things, memory, now, holds_any=self.holds_any, read=self.read,
+            unreachable=lambda error: Unreachable("The cloud does not answer.", str(error)),
+        )  # fmt: skip
+        memory.read({region: bool(held) for region, held in found.items()})
+        return found, unread
+
+
+@pytest.fixture
+def memory() -> RegionMemory:
+    return RegionMemory(None, "busy", SystemClock())
+
+
+def test_an_empty_region_is_one_question_and_one_with_something_is_read(memory: RegionMemory) -> None:
+    cloud = Cloud(east=[], west=["i-1"])
+    assert cloud.look(memory) == ({"west": ["i-1"]}, {})
+    assert sorted(cloud.asked) == ["east?", "west", "west?"]
+    assert cloud.look(memory)[0] == {"west": ["i-1"]}
+    assert cloud.asked == ["west"], "it is known to be busy, and the other was asked a moment ago"
+    cloud.look(memory, 1000.0 + QUIET_SECONDS)
+    assert sorted(cloud.asked) == ["east?", "west"]
+
+
+def test_where_something_is_about_to_be_made_is_read_even_by_another_process() -> None:
+    with Store(None) as cache:
+        RegionMemory(cache, "busy", SystemClock()).will_make_in("east")
+        cloud = Cloud(east=[], west=[])
+        other = RegionMemory(cache, "busy", SystemClock())
+        cloud.look(other)
+        assert sorted(cloud.asked) == ["east", "west?"]
+        assert other.busy == frozenset(), "it was read and is empty"
+
+
+def test_a_region_where_this_process_makes_something_stays_busy_though_nothing_is_listed_yet(
+    memory: RegionMemory,
+) -> None:
+    memory.will_make_in("east")
+    assert memory.is_unproven("east")
+    Cloud(east=[]).look(memory)
+    assert memory.busy == {"east"}
+    assert not memory.is_unproven("east")
+    memory.forbidden("east")
+    assert memory.busy == frozenset()
+
+
+def test_a_region_that_fails_is_unread_unless_it_is_denied_and_nothing_of_ours_can_be_there(
+    memory: RegionMemory,
+) -> None:
+    memory.will_make_in("south")
+    lost = ConnectionError("reset")
+    found, unread = Cloud(east=lost, west=["i-1"], north=NO_SUCH_REGION, south=NO_SUCH_REGION).look(memory)
+    assert found == {"west": ["i-1"]}
+    assert unread == {"east": lost, "south": NO_SUCH_REGION}, "something may have been made in south"
+
+
+def test_if_no_region_answers_the_most_useful_error_is_raised(memory: RegionMemory) -> None:
+    busy, denied = Refused(Kind.THROTTLED, "later"), Refused(Kind.DENIED, "no")
+    with pytest.raises(Refused) as raised:
+        Cloud(east=ConnectionError("reset"), west=busy, north=denied).look(memory)
+    assert raised.value is denied
+    with pytest.raises(Unreachable):
+        Cloud(east=ConnectionError("reset")).look(memory)
+
+
+def test_regions_are_read_at_the_same_time(memory: RegionMemory) -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    class Slow(Cloud):
+        def holds_any(self, region: str) -> bool:
+            both.wait()
+            return super().holds_any(region)
+
+    assert Slow(east=[], west=[]).look(memory) == ({}, {})
+
+
+# ---- refusals ------------------------------------------------------------------------------------------
+
+CODES = {"Throttling": Kind.THROTTLED, "Throttling.Never": Kind.QUOTA, "NoStock": Kind.NO_CAPACITY}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "read_only", "kind"),
+    [
+        ("NoStock", 500, False, Kind.NO_CAPACITY),  # in the table: definite, whatever its status
+        ("Throttling.User", 400, False, Kind.THROTTLED),  # by its part
+        ("Throttling.Never", 400, False, Kind.QUOTA),
+        ("Throttling.User", 503, False, None),  # nobody knows what became of the change
+        ("InternalError", 500, False, None),
+        ("InternalError", 500, True, Kind.THROTTLED),
+        ("Invalid.Something", 404, False, Kind.BAD_REQUEST),
+        ("RequestTimeout", 400, False, None),
+        ("", 0, True, None),
+    ],
+)
+def test_which_answers_are_a_definite_no(code: str, status: int, read_only: bool, kind: Kind | None) -> None:
+    assert kind_of(code, status, CODES, read_only=read_only, unknown={"RequestTimeout"}) is kind
+
+
+# ---- kept answers --------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_kept_for_a_day_and_an_error_is_not() -> None:
+    asked: list[str] = []
+
+    def question(name: str) -> dict[str, int]:
+        asked.append(name)
+        if name == "bad":
+            raise Refused(Kind.THROTTLED, "later")
+        return {name: len(asked)}
+
+    def ask(cache: Store | None, now: float) -> list[str]:
+        asked.clear()
+        told = kept_answers(
+            cache,
+            now,
+            dict[str, int],
+            {name: lambda n=name: question(n) for name in ("good", "bad")},  # type: ignore[misc]
+        )
+        assert "good" in told["good"]
+        assert isinstance(told["bad"], Refused)
+        return sorted(asked)
+
+    with Store(None) as cache:
+        assert ask(cache, 1000.0) == ["bad", "good"]
+        assert ask(cache, 1000.0 + DAY - 1) == ["bad"]
+        assert ask(cache, 1000.0 + DAY) == ["bad", "good"]
+        assert ask(cache, 900.0) == ["bad", "good"], "from the future: a clock was set back"
+    assert ask(None, 1000.0) == ["bad", "good"]
+
+
+def test_what_another_version_kept_is_asked_again() -> None:
+    with Store(None) as cache:
+        keep(cache, "key", {"a": "words"}, 1000.0)
+        assert kept(cache, "key", 1000.0, dict[str, str]) == (1000.0, {"a": "words"})
+        assert kept(cache, "key", 1000.0, dict[str, int]) is None
+        assert kept(cache, "key", 10 * DAY, dict[str, str], None) == (1000.0, {"a": "words"}), "of any age"
+
+
+# ---- the own address -----------------------------------------------------------------------------------
+
+
+def test_the_own_address_is_what_the_settings_say_or_that_of_the_socket() -> None:
+    assert own_address("https://x.example", "203.0.113.0/24", "", section="toy") == "203.0.113.0/24"
+    assert own_address("http://127.0.0.1:9", "auto", "", section="toy") == "127.0.0.1/32", (
+        "all within a network"
+    )
+    with pytest.raises(Refused, match=r"\[toy\] address"):
+        own_address("https://x.example", "nonsense", "", section="toy")
+    with pytest.raises(Refused) as raised:
+        own_address("https://name.invalid", "auto", "", section="toy")
+    assert "[toy]" in raised.value.fix
