@@ -23,7 +23,8 @@ from hotdesk.cli.main import COMMAND_NAMES
 
 #: Commands that are a terminal's own: they attach to it, print a file, or set up an editor or a shell.
 TERMINAL = {"attach", "code", "completion", "iam"}
-METHODS = {name: member for name, member in vars(Hotdesk).items() if not name.startswith("_")}
+METHODS = dict(inspect.getmembers(Hotdesk, inspect.isfunction))
+METHODS = {name: member for name, member in METHODS.items() if not name.startswith("_")}
 DOCUMENT = Path(__file__).parents[1] / "docs" / "python.md"
 #: Methods that answer and never fail.
 NEVER = {"close", "gc", "ls", "watch"}
@@ -72,9 +73,8 @@ def everything() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - {"close"}))
 def test_what_a_method_takes_and_returns_is_exported(name: str, everything: dict[str, Any]) -> None:
-    import hotdesk.api
-
-    hints = typing.get_type_hints(METHODS[name], {**everything, **vars(hotdesk.api)})
+    home = vars(sys.modules[METHODS[name].__module__])
+    hints = typing.get_type_hints(METHODS[name], {**everything, **home})
     assert "return" in hints
     ours = {kind for hint in hints.values() for kind in names_of(hint)}
     missing = {kind.__name__ for kind in ours} - set(hotdesk.__all__)

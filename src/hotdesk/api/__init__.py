@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from hotdesk.api.questions import Questions
 from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import Row, Wait
@@ -23,25 +24,18 @@ if TYPE_CHECKING:
     from hotdesk.config import Config
     from hotdesk.core.findings import Finding
     from hotdesk.core.jobs import Job
-    from hotdesk.core.matching import Query
-    from hotdesk.core.model import Offer
-    from hotdesk.core.spot.policy import Terms
-    from hotdesk.market.latency import Latency
     from hotdesk.services.billing import Statement
-    from hotdesk.services.choosing import SpotPrices, SpotQuery
     from hotdesk.services.cleanup import Orphans
     from hotdesk.services.files import Completed, Pulled
     from hotdesk.services.forwarding import Forward
     from hotdesk.services.jobs import JobView
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
-    from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
-    from hotdesk.simulate.study import Study
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk:
+class Hotdesk(Questions):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_note` of
@@ -410,27 +404,6 @@ class Hotdesk:
         found = doctor.look(self.services, name)
         return [finding for finding in found if not (fix and doctor.mend(finding))]
 
-    # ---- speed and cost --------------------------------------------------------------------------------
-
-    def plan(self, request: PlanRequest) -> PlanAnswer:
-        """What finishing a job costs (US dollars) and how long it takes (hours), on 1 machine or on many.
-
-        Over the offers that this computer knows, or those of the request. Raises `Usage` for what is missing
-        or cannot be, `Unknown` for a GPU or type that there is not. Nothing is launched.
-        """
-        from hotdesk.services.planning import plan_job
-
-        return plan_job(request, lambda: self.services.store, self.services.clock.now())
-
-    def predict(self, request: PredictRequest) -> Predicted:
-        """How fast a job runs on GPUs where it never ran, in items a second, with the band of 9 of 10.
-
-        Raises `Usage` for what is missing or impossible, `Unknown` for a GPU without facts.
-        """
-        from hotdesk.services.planning import predict
-
-        return predict(request)
-
     def bench(self, name: str | None = None, request: BenchRequest | None = None) -> Measured:
         """Measure how fast this computer trains, or a desk that runs; each rate with the band of 95 %.
 
@@ -443,63 +416,3 @@ class Hotdesk:
         if name is None:
             return measure(request)
         return measure(request, (self.show(name), self.services.access(name)))
-
-    def simulate(
-        self,
-        traces: Path,
-        terms: Terms,
-        *,
-        policy: str = "semi-markov",
-        together: bool = False,
-        windows: str = "100",
-        budget_usd: float | None = None,
-    ) -> Study:
-        """What a policy would have cost over recorded traces, against on-demand and the omniscient optimum.
-
-        `terms`: work, deadline and changeover in seconds, prices in US dollars an hour. `together`: all
-        traces of a kind are zones of one run. `windows`: when runs begin, a number spread evenly or a file
-        of ticks. `budget_usd`: expected of a run; the earliest deadline that it pays for replaces that of
-        `terms`. Raises `Missing` without numpy, `Unknown` or `Damaged` for traces that cannot be used.
-        """
-        from hotdesk.services.simulating import simulate
-
-        return simulate(
-            traces, terms, policy=policy, together=together, windows=windows, budget_usd=budget_usd
-        ).study
-
-    # ---- choosing --------------------------------------------------------------------------------------
-
-    def offers(
-        self,
-        query: Query | None = None,
-        *,
-        sort: str = "price",
-        everything: bool = False,
-        refresh: bool = False,
-        offline: bool = False,
-    ) -> list[Offer]:
-        """What can be had, by "price", "latency", "speed" or "value"; prices in US dollars an hour.
-
-        `everything`: also what was refused lately; `refresh` asks every source now, `offline` none. Raises
-        `Unknown` for a type, GPU or region that there is not, naming the nearest.
-        """
-        from hotdesk.core.matching import Query
-
-        found = self.services.choosing.offers(
-            query or Query(), sort=sort, everything=everything, refresh=refresh, offline=offline
-        )
-        return found.offers()
-
-    def regions(self, *only: str, samples: int = 7, limit_seconds: float = 1.8) -> list[Latency]:
-        """How far each region is from here: the median of several TCP connects, in milliseconds.
-
-        `only`: these regions, also as "eu-*". Raises `Unknown` for one that there is not.
-        """
-        return self.services.choosing.regions(only, samples=samples, limit_seconds=limit_seconds)
-
-    def spot(self, query: SpotQuery) -> SpotPrices:
-        """What spot has cost, zone by zone, weighted by time, in US dollars an hour; and advice.
-
-        Raises `Usage` for an empty window, `Unreachable` or `Missing` where nothing is known.
-        """
-        return self.services.choosing.spot(query)[0]
