@@ -66,6 +66,7 @@ __all__ = [
     "Retained",
     "Row",
     "SeenJob",
+    "Setting",
     "SpotPrices",
     "SpotQuery",
     "Statement",
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.orphans import Orphan
     from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
+    from hotdesk.services.settings import Setting
     from hotdesk.services.view import Public, View
     from hotdesk.simulate.study import PerTrace, Study
 
@@ -170,6 +172,7 @@ _HOMES = {
     "Retained": "hotdesk.core.model",
     "Row": "hotdesk.core.steps",
     "SeenJob": "hotdesk.core.jobs",
+    "Setting": "hotdesk.services.settings",
     "SpotPrices": "hotdesk.services.choosing",
     "SpotQuery": "hotdesk.services.choosing",
     "Statement": "hotdesk.services.billing",

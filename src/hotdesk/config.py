@@ -141,6 +141,10 @@ class Config(Value, frozen=True):
         return self.clouds.get(name) or kind()
 
 
+class _Nothing(Value, frozen=True):
+    """What is left of a file without its sections."""
+
+
 def load(files: list[Path]) -> Config:
     """The first of these files that exists; the defaults when none does.
 
@@ -177,7 +181,7 @@ def parse(text: str, path: Path) -> Config:
     own = {name: (kind, told.pop(name)) for name, kind in _sections().items() if name in told}
     defaults = read(Defaults, told.pop("defaults", {}), "defaults")
     if told:
-        read(Config, told, "")
+        read(_Nothing, told, "")
     named = {name: read(DeskSettings, desk, f"desks.{name}") for name, desk in desks.items()}
     described = {name: read(JobSettings, job, f"jobs.{name}") for name, job in jobs.items()}
     settings = {name: read(kind, value, name) for name, (kind, value) in own.items()}
@@ -305,5 +309,5 @@ def _explain(error: msgspec.ValidationError, section: str) -> str:
 def _keys(place: str) -> list[str]:
     kinds: dict[str, Any] = {"defaults": Defaults, "desks": DeskSettings, "jobs": JobSettings, **_sections()}
     first = place.partition(".")[0]
-    top = [*Config.__struct_fields__[:-1], *_sections()]
+    top = ["defaults", "desks", "jobs", *_sections()]
     return list(kinds[first].__struct_fields__) if first in kinds else top

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hotdesk.services.jobs import JobView
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
+    from hotdesk.services.settings import Setting
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
@@ -403,6 +404,26 @@ class Hotdesk(Questions):
 
         found = doctor.look(self.services, name)
         return [finding for finding in found if not (fix and doctor.mend(finding))]
+
+    # ---- settings --------------------------------------------------------------------------------------
+
+    def init(self, folder: Path | None = None) -> Path:
+        """Write a commented hotdesk.toml for a folder (this one): what can be set, with today's values.
+
+        Raises `NeedsDecision` where there is one, which stays; `Damaged`, `Missing`.
+        """
+        from hotdesk.services import settings
+
+        return settings.init(self.services.goals, folder or Path.cwd())
+
+    def config(self, name: str | None = None) -> list[Setting]:
+        """Which value of each setting counts, and where it comes from; of one desk, or of everything.
+
+        Raises `Damaged` where hotdesk.toml cannot be used in full, `Unknown` for no such desk.
+        """
+        from hotdesk.services import settings
+
+        return settings.settings(self.services.goals, name)
 
     def bench(self, name: str | None = None, request: BenchRequest | None = None) -> Measured:
         """Measure how fast this computer trains, or a desk that runs; each rate with the band of 95 %.

@@ -59,6 +59,10 @@ COMMANDS = {
         "cancel": "Cancel a job: SIGTERM, then SIGKILL.",
         "simulate": "Simulate a spot policy under a deadline, over recorded traces.",
     },
+    "Settings": {
+        "init": "Write a commented hotdesk.toml for this folder.",
+        "config": "Show which value of each setting counts, and where it comes from.",
+    },
     "Help": {
         "doctor": "Diagnose problems: what is wrong, why, and how to fix it.",
         "iam": "Print the minimal access policy for a cloud account.",

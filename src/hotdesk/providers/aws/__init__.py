@@ -23,6 +23,7 @@ CLOUD = Cloud(
     extra="aws",
     requires=("boto3",),
     settings=Settings,
+    variables={"profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")},  # as botocore reads them
     prices="hotdesk.providers.aws.catalog:Prices",
     spot_history="hotdesk.providers.aws.catalog:spot_history",
     credentials="hotdesk.providers.aws.session:has_credentials",
