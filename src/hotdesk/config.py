@@ -5,6 +5,10 @@ provider = "local"             # local | aws
 regions  = ["us-west-2"]
 usd_per_month = 50.0           # warns at 80 %, launches nothing past 100 % without --over-budget
 
+[money]                        # for clouds that tell prices in another currency
+cny_per_usd = 7.08             # without a rate no limit in dollars is judged there
+day = 2026-11-30               # of that rate
+
 [desks.blue]
 gpu = "L4"                     # or instance_type = "g6.xlarge"
 market = "cheapest"            # on-demand | spot | cheapest
@@ -36,6 +40,7 @@ import msgspec
 from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import Damaged, Unknown, Usage
 from hotdesk.core.model import MarketChoice, Value, Want, check_name
+from hotdesk.core.money import Money
 
 T = TypeVar("T")
 JOB_NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
@@ -101,6 +106,7 @@ SIGNALS = ("USR1", "USR2", "TERM", "none")
 
 class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
+    money: Money = Money()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
     jobs: dict[str, JobSettings] = msgspec.field(default_factory=dict)
     clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: the settings of its section
@@ -180,6 +186,7 @@ def parse(text: str, path: Path) -> Config:
     desks, jobs = _tables(told, "desks"), _tables(told, "jobs")
     own = {name: (kind, told.pop(name)) for name, kind in _sections().items() if name in told}
     defaults = read(Defaults, told.pop("defaults", {}), "defaults")
+    money = read(Money, told.pop("money", {}), "money")
     if told:
         read(_Nothing, told, "")
     named = {name: read(DeskSettings, desk, f"desks.{name}") for name, desk in desks.items()}
@@ -187,6 +194,7 @@ def parse(text: str, path: Path) -> Config:
     settings = {name: read(kind, value, name) for name, (kind, value) in own.items()}
     config = Config(
         defaults=defaults or Defaults(),
+        money=money or Money(),
         desks={name: desk for name, desk in named.items() if desk is not None},
         jobs={name: job for name, job in described.items() if job is not None},
         clouds={name: value for name, value in settings.items() if value is not None},
@@ -196,6 +204,8 @@ def parse(text: str, path: Path) -> Config:
         faults.setdefault(section, Damaged(f"{path} has an impossible setting.", why, _edit(path)))
     if "defaults" in faults:
         config = msgspec.structs.replace(config, defaults=Defaults())
+    if "money" in faults:  # no rate: then nothing is judged by it
+        config = msgspec.structs.replace(config, money=Money())
     return msgspec.structs.replace(
         config,
         desks={name: desk for name, desk in config.desks.items() if f"desks.{name}" not in faults},
@@ -228,6 +238,9 @@ def _impossible(config: Config) -> Iterator[tuple[str, str]]:
     for why in _none_of(config.defaults.provider, tuple(clouds.KNOWN), "defaults.provider"):
         yield "defaults", why
     yield from (("defaults", why) for why in _negative(config.defaults, "defaults", usd_per_month=math.inf))
+    yield from (("money", why) for why in _negative(config.money, "money", cny_per_usd=math.inf))
+    if config.money.cny_per_usd and not config.money.day:
+        yield "money", "money.day is missing: the day of the rate, as in 2026-11-30."
     for name, desk in config.desks.items():
         yield from ((f"desks.{name}", why) for why in _impossible_desk(name, desk))
     for name, job in config.jobs.items():
@@ -307,7 +320,13 @@ def _explain(error: msgspec.ValidationError, section: str) -> str:
 
 
 def _keys(place: str) -> list[str]:
-    kinds: dict[str, Any] = {"defaults": Defaults, "desks": DeskSettings, "jobs": JobSettings, **_sections()}
+    kinds: dict[str, Any] = {
+        "defaults": Defaults,
+        "money": Money,
+        "desks": DeskSettings,
+        "jobs": JobSettings,
+        **_sections(),
+    }
     first = place.partition(".")[0]
     top = ["defaults", "desks", "jobs", *_sections()]
     return list(kinds[first].__struct_fields__) if first in kinds else top

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Market, MarketChoice, Offer, Value, Want
+from hotdesk.core.money import Amount, judge
 from hotdesk.core.sizing.gpu import gpu_name, is_same_model, read_name
 
 #: A card sold as 24 GB reports 22.4 GiB (error-correcting memory and its own needs): it counts as 24.
@@ -46,6 +47,7 @@ class InstanceType(Value, frozen=True):
         zone: str = "",
         market: Market = Market.ON_DEMAND,
         usd_per_hour: float,
+        told_per_hour: Amount | None = None,
         price_time: float | None,
         source: str,
         why: str = "",
@@ -58,6 +60,7 @@ class InstanceType(Value, frozen=True):
             instance_type=self.instance_type,
             market=market,
             usd_per_hour=usd_per_hour,
+            told_per_hour=told_per_hour,
             gpu=self.gpu,
             gpu_count=self.gpu_count,
             gpu_memory_gib=self.gpu_memory_gib,
@@ -111,15 +114,23 @@ def fits(wish: Query | Sequence[Condition], kind: InstanceType) -> bool:
 
 
 def sold_there(
-    wish: Query | Sequence[Condition], place: Place, market: Market, usd_per_hour: float = 0.0
+    wish: Query | Sequence[Condition],
+    place: Place,
+    market: Market,
+    usd_per_hour: float = 0.0,
+    told: Amount | None = None,
 ) -> bool:
-    """Whether a place, market and price (US dollars an hour) match the query."""
-    return all(
-        (condition.place is None or condition.place(place))
-        and condition.market in {None, market}
-        and usd_per_hour <= condition.max_usd
-        for condition in (conditions(wish) if isinstance(wish, Query) else wish)
-    )
+    """Whether a place, market and price (US dollars an hour) match the query.
+
+    `told`: the price in another currency. Raises `NotAllowed` if a limit in dollars cannot be judged by it.
+    """
+    parts = conditions(wish) if isinstance(wish, Query) else wish
+    if not all((part.place is None or part.place(place)) and part.market in {None, market} for part in parts):
+        return False
+    for part in parts:
+        if part.max_usd < math.inf:
+            judge(told, part.words)
+    return all(usd_per_hour <= part.max_usd for part in parts)
 
 
 def wish(want: Want, *, owned: bool = False) -> Query:

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from hotdesk.core.errors import Kind, Usage
+from hotdesk.core.money import Amount
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -96,6 +97,7 @@ class Offer(Value, frozen=True):
     instance_type: str
     market: Market = Market.ON_DEMAND
     usd_per_hour: float = 0.0
+    told_per_hour: Amount | None = None  # the same as the cloud told it, if not in US dollars
     gpu: str = ""
     gpu_count: float = 0
     gpu_memory_gib: float = 0.0  # of one GPU
@@ -148,6 +150,7 @@ class Instance(Value, frozen=True):
     instance_type: str
     market: Market = Market.ON_DEMAND
     usd_per_hour: float = 0.0
+    told_per_hour: Amount | None = None  # the same as the cloud told it, if not in US dollars
     price_time: float | None = None  # when that was the price, if it is not from its own cloud
     started_at: float = 0.0  # its last start: an image taken before this misses work
     image_id: str = ""  # the desk's own image that it was launched from

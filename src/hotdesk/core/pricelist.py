@@ -9,6 +9,7 @@ import msgspec
 
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import SHIPPED, Offer
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 
 #: In the source of a price that was derived from other prices; shown with a "~".
@@ -39,6 +40,7 @@ class Gathering(NamedTuple):
     cache: Cache  # read and written in the calling thread only
     now: float
     settings: Any = None  # of the type that the cloud's `settings` names; None: its defaults
+    money: Money = Money()  # turns prices in other currencies into dollars
     regions: Sequence[str] = ()  # (): all that are enabled
     names: Callable[[Collection[InstanceType]], Collection[str]] = lambda types: ()  # the types of interest
     known_types: Collection[str] = ()

@@ -13,6 +13,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Market, Offer
+from hotdesk.core.money import judge
 from hotdesk.core.spot.policy import (
     Action,
     Decision,
@@ -79,6 +80,8 @@ def agree(
         check(terms_of(offers, work_seconds, deadline_seconds))
     if budget_usd is None:
         return deadline_seconds
+    for offer in offers:
+        judge(offer.told_per_hour, f"A budget of ${budget_usd:.2f}")
     return _within(offers, work_seconds, deadline_seconds, budget_usd)
 
 

@@ -17,10 +17,11 @@ import msgspec
 
 from hotdesk.core.matching import InstanceType, Place
 from hotdesk.core.model import Market, Offer
+from hotdesk.core.money import Amount, Money
 
 MARKETS = (Market.ON_DEMAND, Market.SPOT)
 #: Version of the packed form; other versions are dropped and gathered anew.
-FORM = 4
+FORM = 5
 
 _hardware = attrgetter(
     "provider", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "arch"
@@ -32,12 +33,15 @@ class _Packed(msgspec.Struct, array_like=True):
     machines: list[InstanceType]
     places: list[tuple[str, str, str]]
     sources: list[str]
+    currencies: list[tuple[str, str]]
     starts: bytes
     place: bytes
     market: bytes
     price: bytes
     time: bytes
     source: bytes
+    currency: bytes
+    told: bytes
     order: bytes
     bands: dict[str, int]
     dropped: dict[str, int]
@@ -50,12 +54,15 @@ class Catalog:
         self.machines: list[InstanceType] = []
         self.places: list[Place] = []
         self.sources: list[str] = []
+        self.currencies: list[tuple[str, str]] = [("USD", "")]  # with the days of their rates
         self.starts = array("I", [0])  # the rows of machine n: starts[n] up to starts[n + 1]
         self.place = array("H")
         self.market = array("B")
         self.price = array("d")
         self.time = array("d")  # NaN: unknown
         self.source = array("B")
+        self.currency = array("B")
+        self.told = array("d")  # the price as it was told, if that was in another currency
         self.order = array("I")  # all rows by rising price: large answers are taken from it, not sorted
         self.bands: dict[str, int] = {}  # "provider/region/type" -> 0 (under 5 % a month) to 4 (over 20 %)
         self.dropped: dict[str, int] = {}
@@ -88,10 +95,19 @@ class Catalog:
             zone=place.zone,
             market=MARKETS[self.market[row]],
             usd_per_hour=self.price[row],
+            told_per_hour=self.told_per_hour(row),
             price_time=None if math.isnan(time) else time,
             source=self.sources[self.source[row]],
             why=why,
         )
+
+    def told_per_hour(self, row: int) -> Amount | None:
+        """The price as it was told, if that was in another currency than US dollars."""
+        return Amount(self.told[row], *self.currencies[self.currency[row]]) if self.currency[row] else None
+
+    def is_of_another_rate(self, money: Money) -> bool:
+        """Whether prices in it were turned into dollars by a rate that is not set now."""
+        return any(money.day_of(currency) != day for currency, day in self.currencies[1:])
 
     def index(self) -> None:
         """Build the price order, once all rows are added."""
@@ -105,6 +121,7 @@ class Catalog:
                 machines=self.machines,
                 places=[(place.provider, place.region, place.zone) for place in self.places],
                 sources=self.sources,
+                currencies=self.currencies,
                 bands=self.bands,
                 dropped=self.dropped,
                 **{name: getattr(self, name).tobytes() for name in _COLUMNS},
@@ -120,6 +137,7 @@ class Catalog:
             raise ValueError(str(error)) from error
         self = cls()
         self.machines, self.sources = packed.machines, packed.sources
+        self.currencies = packed.currencies
         self.places = [Place(*place) for place in packed.places]
         self.bands, self.dropped = packed.bands, packed.dropped
         try:
@@ -138,6 +156,7 @@ class Catalog:
             and self.starts[-1] == rows
             and (not rows or max(self.place) < len(self.places))
             and (not rows or max(self.source) < len(self.sources))
+            and (not rows or max(self.currency) < len(self.currencies))
             and (not rows or max(self.market) < len(MARKETS))
             and (not rows or max(self.order) < rows)
             and (not rows or (min(self.price) > 0 and max(self.price) < math.inf))
@@ -154,9 +173,12 @@ _COLUMNS = {
     "price": "d",
     "time": "d",
     "source": "B",
+    "currency": "B",
+    "told": "d",
     "order": "I",
 }
 _decoder = msgspec.msgpack.Decoder(_Packed)
+_DOLLARS = Amount(0.0, "USD")
 
 
 def build(
@@ -191,6 +213,7 @@ def build(
     catalog.dropped = dict(dropped)
     places: dict[Place, int] = {}
     sources: dict[str, int] = {}
+    currencies = {("USD", ""): 0}
     for key in sorted(known):
         catalog.machines.append(known[key])
         for offer in found.get(key, {}).values():
@@ -201,8 +224,13 @@ def build(
             catalog.price.append(offer.usd_per_hour)
             catalog.time.append(math.nan if offer.price_time is None else offer.price_time)
             catalog.source.append(sources.setdefault(source, len(sources)))
+            told = offer.told_per_hour or _DOLLARS
+            currency = (told.currency, told.day)
+            catalog.currency.append(currencies.setdefault(currency, len(currencies)))
+            catalog.told.append(told.value)
         catalog.starts.append(len(catalog.price))
     catalog.places, catalog.sources = list(places), list(sources)
+    catalog.currencies = list(currencies)
     catalog.index()
     return catalog
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from hotdesk.core.matching import (
     nearest,
     read_gpu,
 )
+from hotdesk.core.money import is_comparable
 from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.market.catalog import MARKETS, Catalog
 from hotdesk.market.refused import Refused, reasons
@@ -63,11 +65,15 @@ def search(
     if not rows:
         _explain(catalog, filters)
     left_out: dict[str, int] = {}
+    if query.max_usd is not None and (unjudged := [row for row in rows if _is_unjudged(catalog, row)]):
+        for currency, count in Counter(catalog.currencies[catalog.currency[r]][0] for r in unjudged).items():
+            left_out[f"priced in {currency}: set its rate under [money] in hotdesk.toml"] = count
+        rows = [row for row in rows if not _is_unjudged(catalog, row)]
     if refused:
         offers = catalog.offers(rows)
         no = refused(offers)
         rows = [row for row, offer in zip(rows, offers, strict=True) if offer.key not in no]
-        left_out = reasons(no[offer.key] for offer in offers if offer.key in no)
+        left_out |= reasons(no[offer.key] for offer in offers if offer.key in no)
     unpriced = []
     if query.types or query.gpu:
         unpriced = [
@@ -76,6 +82,11 @@ def search(
             if catalog.starts[number] == catalog.starts[number + 1] and fits(filters, kind)
         ]
     return Found(_sorted(catalog, rows, sort, latency, speed), left_out, tuple(unpriced))
+
+
+def _is_unjudged(catalog: Catalog, row: int) -> bool:
+    """Whether a price is told in a currency without a rate, so that no limit in dollars applies to it."""
+    return not is_comparable(catalog.told_per_hour(row))
 
 
 def _matching(catalog: Catalog, filters: Sequence[Condition]) -> list[int]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hotdesk.core.model import Market, Offer, Value, Want
+from hotdesk.core.money import is_comparable
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.market import refresh
@@ -64,6 +65,8 @@ def rank(
         reason = ""
         if offer.key in refused:
             reason = refused[offer.key]
+        elif want.usd_per_hour_max is not None and not is_comparable(offer.told_per_hour):
+            reason = "priced in a currency without a rate to dollars"
         elif want.usd_per_hour_max is not None and offer.usd_per_hour > want.usd_per_hour_max:
             reason = f"above ${want.usd_per_hour_max:g}/h"
         elif offer.market is Market.SPOT and (offer.zone, offer.instance_type) in pinned:

@@ -18,6 +18,7 @@ import msgspec
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 from hotdesk.core.pricelist import ESTIMATED, Gathering, Lacks, Told, is_estimate, is_shipped
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
@@ -112,6 +113,7 @@ def refreshed(
     *,
     progress: Callable[[str], None] = lambda text: None,
     settings: Callable[[str], Any] = lambda cloud: None,
+    money: Money = Money(),
     regions: Sequence[str] = (),
     names: Callable[[Collection[InstanceType]], Collection[str]] = lambda machines: (),
     limit_seconds: float = LIMIT_SECONDS,
@@ -131,6 +133,7 @@ def refreshed(
     asked = Gathering(
         cache=cache,
         now=now,
+        money=money,
         regions=regions,
         names=names,
         known_types=[kind.instance_type for kind in before.machines],
@@ -251,6 +254,7 @@ def _estimates(rows: Iterable[Offer], provider: str, told: Told) -> Iterator[Off
             zone="",
             market=Market.SPOT,
             usd_per_hour=round(offer.usd_per_hour * (1 - saving / 100), 4),
+            told_per_hour=offer.told_per_hour and offer.told_per_hour.times(1 - saving / 100),
             price_time=told.savings_time,
             source=f"{ESTIMATED}: the spot advisor's average saving of a month",
         )

@@ -165,6 +165,8 @@ class Table(Value, frozen=True):
             made.source.frombytes(sources + bytes([advice_source]) * len(spot))
             made.time.extend([*(days[n] for n in sources), *(advice_day for _ in spot)])
             made.starts.append(len(made.price))
+        made.currency.frombytes(bytes(len(made)))  # all in US dollars
+        made.told.frombytes(bytes(len(made) * made.told.itemsize))
         made.index()
         return made
 

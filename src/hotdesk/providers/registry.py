@@ -12,6 +12,7 @@ from hotdesk.core import clouds
 from hotdesk.core.clouds import Cloud, Regions, Sent
 from hotdesk.core.errors import Missing, NotAllowed, Refused, Usage
 from hotdesk.core.model import Value
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
 from hotdesk.core.pricelist import Gathering, PriceList, Shipped
 from hotdesk.core.spot.prices import Storing
@@ -31,6 +32,7 @@ class Context(Value, frozen=True):
     keys: KeyRing
     clock: Clock
     settings: Any  # of the type that the cloud's `settings` names
+    money: Money  # turns prices in other currencies into dollars
     list_price: Callable[[str, str], Shipped | None]
     storing: Callable[[str], Storing]
 

@@ -290,6 +290,7 @@ class Services:
                 keys=partial(desk_keys, self.state),
                 clock=self.clock,
                 settings=self.config.cloud(name),
+                money=self.config.money,
                 list_price=_list_price,
                 storing=partial(_storing, name),
             ),

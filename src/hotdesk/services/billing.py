@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Damaged, HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Market, Offer, Seen, Value
+from hotdesk.core.money import Amount, in_same, is_comparable, judge
 from hotdesk.core.ports import Biller, Clock
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import Act, Ask, Bake, Copy, Done, Launch, Row, Start, Told
@@ -52,6 +54,7 @@ class Statement(Value, frozen=True):
     compute_price_time: float | None  # of the oldest shipped price in it; None: there is none
     storage_price_time: float | None  # likewise
     compared: tuple[Compared, ...] = ()
+    besides: tuple[Amount, ...] = ()  # in currencies without a rate to dollars: in no other figure here
     not_counted: tuple[str, ...] = NOT_COUNTED
 
     @property
@@ -87,6 +90,12 @@ class Billing:
         from hotdesk.core.billing import statement
 
         bill = [c for c in self.bill() if name in (None, c.desk)]
+        besides: dict[str, float] = {}
+        for charge in bill:
+            told = charge.offer and in_same(charge.usd(0.0, math.inf), charge.offer)
+            if told and not is_comparable(told):
+                besides[told.currency] = besides.get(told.currency, 0.0) + told.value
+        bill = [c for c in bill if not c.offer or is_comparable(c.offer.told_per_hour)]
         prices, now = self.spot_prices(bill), self.clock.now()
         theirs = self.billed(compare, statement.month_began(now)) if compare else {}
         there = [c for c in bill if c.provider in {compare, ""}] if compare else []
@@ -103,6 +112,7 @@ class Billing:
             ),
             compute_price_time=min((at for at in shipped if at), default=None),
             storage_price_time=min((c.price_time for c in bill if c.price_time), default=None),
+            besides=tuple(Amount(value, currency) for currency, value in sorted(besides.items())),
             compared=tuple(
                 Compared(
                     desk=desk,
@@ -262,15 +272,20 @@ class Billing:
 
     # ---- the budget ----------------------------------------------------------------------------------
 
-    def check_budget(self) -> str:
-        """A warning, from 80 % of the month's budget on. Raises `NotAllowed` when it is spent, `Damaged` when
-        it cannot be read."""
+    def check_budget(self, offers: Sequence[Offer] = ()) -> str:
+        """A warning, from 80 % of the month's budget on.
+
+        Raises `NotAllowed` when it is spent, or cannot be judged because prices of the bill or of these
+        offers are in another currency; `Damaged` when it cannot be read.
+        """
         self.config.need("defaults")
         if not (limit := self.limit_usd):
             return ""
         from hotdesk.core.billing.statement import this_month
 
         bill = self.bill()
+        for told in (*(c.offer.told_per_hour for c in bill if c.offer), *(o.told_per_hour for o in offers)):
+            judge(told, f"This month's budget of ${limit:,.2f}")
         spent = this_month(bill, self.clock.now(), self.spot_prices(bill, ask=False))
         said = f"${spent:,.2f} of this month's budget of ${limit:,.2f} is spent."
         if spent >= limit:
@@ -288,7 +303,7 @@ class Billing:
         """
         if self.over_budget:
             return msgspec.structs.replace(desk, over_budget=True)
-        if not desk.over_budget and (warning := self.check_budget()):
+        if not desk.over_budget and (warning := self.check_budget(desk.offers)):
             self.on_note(warning)
             self._write_down(desk, warning)
         return desk

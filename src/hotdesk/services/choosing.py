@@ -179,7 +179,8 @@ class Choosing:
 
         store, known = self.store, stock.known(self.store)
         names = named_types(query, known.catalog.machines)
-        old = known.is_old(now) and stock.due(store, now)
+        other_rate = known.catalog.is_of_another_rate(self.config().money)
+        old = other_rate or (known.is_old(now) and stock.due(store, now))
         lacks = stock.is_lacking(known, names, now) and stock.due(store, now, AGAIN_SECONDS)
         if not (offline or "HOTDESK_OFFLINE" in os.environ) and (refresh or old or lacks):
             known = self._refreshed(query, known, now, refresh=refresh)
@@ -202,6 +203,7 @@ class Choosing:
                 names=partial(named_types, query),
                 regions=config.defaults.regions,
                 settings=config.cloud,
+                money=config.money,
             )
         except HotdeskError as error:
             return known._replace(notes=(*known.notes, error.what.rstrip(".")))

@@ -11,6 +11,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, MarketChoice, Offer, Phase, Seen, Want
+from hotdesk.core.money import per_hour
 from hotdesk.core.steps import Ask
 
 
@@ -44,7 +45,7 @@ def still_paid(ask: Ask, desk: Desk, seen: Seen) -> str:
     """What keeps costing money while its owner is asked, and where the work is; "" if there is nothing."""
     machine, image = seen.live, seen.newest
     if powered(machine) and machine is not None and machine.usd_per_hour:
-        return f"{desk.name}'s machine is on, for ${machine.usd_per_hour:.4g} an hour"
+        return f"{desk.name}'s machine is on, for {per_hour(machine.usd_per_hour, machine.told_per_hour)}"
     if machine is not None and machine.phase is Phase.STOPPED and machine.disk_usd_per_month:
         month = machine.disk_usd_per_month
         return f"{desk.name}'s machine is off; its disk has all the work, for ${month:.2f} a month"
@@ -73,7 +74,7 @@ def not_tried(ask: Ask, desk: Desk, find: Callable[[Want], Iterable[Offer]]) -> 
     if not others:
         return ask
     shown = [
-        f"{o.instance_type} in {o.zone or o.region} ({o.market}, ${o.usd_per_hour:.4g}/h)"
+        f"{o.instance_type} in {o.zone or o.region} ({o.market}, {per_hour(o.usd_per_hour, o.told_per_hour)})"
         for o in list(others.values())[:3]
     ]
     best = next(iter(others.values()))

@@ -28,6 +28,7 @@ def desk(view: View) -> dict[str, Any]:
         "market": view.market,
         "gpu": view.gpu,
         "usd_per_hour": view.usd_per_hour,
+        "told_per_hour": str(view.told_per_hour or ""),
         "charged_while_off": view.charged_while_off,
         "price_time": view.price_time,
         "usd_per_month": view.usd_per_month,
@@ -113,6 +114,7 @@ def bill(bill: Statement, compared_with: str = "") -> dict[str, Any]:
         "this_month_usd": bill.this_month_usd,
         "budget_usd": bill.budget_usd,
         "stored_usd_per_month": bill.stored_usd_per_month,
+        "besides": [str(amount) for amount in bill.besides],
         "not_counted": bill.not_counted,
         "at_launch_prices": bill.at_launch_prices,
         "compared": [

@@ -11,6 +11,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
 from hotdesk.core.matching import is_like
 from hotdesk.core.model import Desk, Goal, Instance, MarketChoice, Offer, Want, check_name
+from hotdesk.core.money import is_comparable
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import AnyStep
 from hotdesk.loop.clouds import Clouds
@@ -207,7 +208,10 @@ def _is_already(live: Instance, want: Want) -> bool:
         and want.market in {MarketChoice.CHEAPEST, live.market}
         and not (want.gpu or want.gpu_count or want.image)
         and want.disk_gib <= live.disk_gib
-        and (want.usd_per_hour_max is None or live.usd_per_hour <= want.usd_per_hour_max)
+        and (
+            want.usd_per_hour_max is None
+            or (is_comparable(live.told_per_hour) and live.usd_per_hour <= want.usd_per_hour_max)
+        )
     )
 
 

@@ -15,6 +15,7 @@ from hotdesk.core.lifecycle.adopt import adoptable
 from hotdesk.core.lifecycle.descent import described, machine_of, own
 from hotdesk.core.lifecycle.shutdown import left, powered
 from hotdesk.core.model import Desk, Disk, EndedBy, Goal, Image, Instance, Phase, Seen, Value
+from hotdesk.core.money import Amount, in_same
 from hotdesk.core.ports import Access, Clock
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.explain import question_of
@@ -43,10 +44,12 @@ class View(Value, frozen=True):
     market: str = ""
     gpu: str = ""
     usd_per_hour: float = 0.0
+    told_per_hour: Amount | None = None  # as its cloud tells it, if not in US dollars
     charged_while_off: bool = False  # whether that is charged although the machine is off
     price_time: float | None = None  # when that was so, where its cloud did not tell it
     usd_per_month: float = 0.0  # of disks and images
     cost_usd: float = 0.0  # of its machines, so far
+    cost_told: Amount | None = None  # the same in its cloud's currency, if not in US dollars
     notebook: str = ""  # Jupyter's address, when it can be opened from here
     ssh: str = ""
     image: str = ""  # the newest verified image
@@ -98,10 +101,12 @@ def view_of(
         market=machine.market if machine else "",
         gpu=machine.gpu if machine else "",
         usd_per_hour=charged.usd_per_hour if charged else 0.0,
+        told_per_hour=charged.told_per_hour if charged else None,
         charged_while_off=bool(charged and not powered(charged)),
         price_time=charged.price_time if charged else None,
         usd_per_month=sum(thing.usd_per_month for thing in stored),
         cost_usd=cost_usd,
+        cost_told=next((told for o in desk.offers if (told := in_same(cost_usd, o))), None),
         notebook=f"http://127.0.0.1:{access.notebook_port}/lab" if access and access.notebook_here else "",
         ssh=_ssh_line(access) if access else "",
         image=image.id if image else "",

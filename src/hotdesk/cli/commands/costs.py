@@ -65,6 +65,11 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         render.echo(render.table(heads, rows, right=heads[1:]))
         for said in theirs.bill.about if theirs.bill else ():
             _dim(said)
+    for amount in bill.besides:
+        render.echo(
+            f"Besides: {amount} for machines (hotdesk.toml has no rate to dollars: [money] "
+            f"{amount.currency.lower()}_per_usd and day)"
+        )
     if bill.lines:
         _dim(f"US dollars; not counted: {', '.join(bill.not_counted)}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from hotdesk.cli.ui import options, render
@@ -60,8 +62,9 @@ def command(as_json: bool) -> None:
                 view.phase if view.goal != _goal_of(view) else word(view),
                 place(view),
                 view.instance_type + (f" ({view.market})" if view.market == "spot" else ""),
-                f"{view.usd_per_hour:.4g}" + ("*" if view.price_time else ""),
-                f"{view.cost_usd:.2f}",
+                (str(view.told_per_hour) if view.told_per_hour else f"{view.usd_per_hour:.4g}")
+                + ("*" if view.price_time else ""),
+                str(view.cost_told or f"{view.cost_usd:.2f}"),
                 "" if view.elsewhere else render.duration(now - view.since, 1),
                 "?" if view.elsewhere else view.idle,
                 render.style(_next(view), "cyan"),
@@ -79,10 +82,22 @@ def command(as_json: bool) -> None:
     if watcher:
         render.echo(render.style(f"process {watcher} watches over them (hotdesk watch --stop)", "dim"))
     if any(view.usd_per_hour for view in views):
-        total = sum(view.usd_per_hour for view in views)
-        render.echo(render.style(f"together {render.per_hour(total)} now", "dim"))
+        render.echo(render.style(f"together {together(views)} now", "dim"))
     if old := [view.price_time for view in views if view.price_time]:
         render.echo(render.style(f"* {render.as_of(min(old))}", "dim"))
+
+
+def together(views: Sequence[View]) -> str:
+    """What desks cost an hour; amounts that cannot be compared with dollars stand beside them."""
+    from hotdesk.core.money import Amount, is_comparable
+
+    usd = sum(v.usd_per_hour for v in views if is_comparable(v.told_per_hour))
+    others: dict[str, float] = {}
+    for told in (v.told_per_hour for v in views):
+        if told is not None and not is_comparable(told):
+            others[told.currency] = others.get(told.currency, 0.0) + told.value
+    words = [render.per_hour(0.0, Amount(value, currency)) for currency, value in others.items()]
+    return " and ".join([render.per_hour(usd), *words] if usd or not words else words)
 
 
 def place(view: View) -> str:
@@ -112,7 +127,8 @@ def left_words(view: View) -> str:
 def charged_words(view: View) -> str:
     """That a machine which is off goes on costing, and how that ends."""
     return (
-        f"{view.name} is off and still costs {render.per_hour(view.usd_per_hour)}: hotdesk park {view.name}"
+        f"{view.name} is off and still costs {render.per_hour(view.usd_per_hour, view.told_per_hour)}: "
+        f"hotdesk park {view.name}"
     )
 
 

@@ -35,7 +35,7 @@ def command(name: str | None, as_json: bool) -> None:
             }
         )
         return
-    price = render.per_hour(view.usd_per_hour)
+    price = render.per_hour(view.usd_per_hour, view.told_per_hour)
     price += f" ({render.as_of(view.price_time)})" if view.price_time else ""
     price += ", although it is off" if view.charged_while_off else ""
     facts = {
@@ -44,7 +44,7 @@ def command(name: str | None, as_json: bool) -> None:
         "where": ls.place(view),
         "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
         "price": price if view.instance_type else "",
-        "cost": f"{render.usd(view.cost_usd)} so far" if view.cost_usd else "",
+        "cost": f"{view.cost_told or render.usd(view.cost_usd)} so far" if view.cost_usd else "",
         "storage": f"{render.usd(view.usd_per_month)} a month for disks and images"
         if view.usd_per_month
         else "",

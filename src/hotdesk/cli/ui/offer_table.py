@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.cli.ui import render
+from hotdesk.core.money import is_comparable
 from hotdesk.core.pricelist import is_estimate
 from hotdesk.services.choosing import BANDS
 
@@ -22,7 +23,7 @@ FIELDS = (
     *("provider", "region", "zone", "instance_type", "gpu", "gpu_count", "gpu_memory_gib", "vcpus"),
     *("memory_gib", "market", "usd_per_hour", "latency_ms", "price_time", "source"),
     *("arch", "burstable", "interruption_band", "currency", "billing"),
-    *("accelerator", "accelerator_count", "estimated"),
+    *("accelerator", "accelerator_count", "estimated", "price_per_hour"),
 )
 
 
@@ -49,7 +50,7 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
     offer = catalog.offer(row)
     band = catalog.band(machine, offer.region) if offer.market == "spot" else None
     values: dict[str, Any] = {name: getattr(offer, name) for name in FIELDS[:11]}
-    time = offer.price_time
+    time, told = offer.price_time, offer.told_per_hour
     return values | {
         "latency_ms": latency.get(f"{offer.provider}/{offer.region}"),
         "price_time": None
@@ -59,7 +60,9 @@ def record(catalog: Catalog, row: int, latency: Mapping[str, float]) -> dict[str
         "arch": offer.arch,
         "burstable": machine.burstable,
         "interruption_band": None if band is None else BANDS[band],
-        "currency": "USD",
+        "usd_per_hour": offer.usd_per_hour if is_comparable(told) else None,
+        "currency": told.currency if told else "USD",
+        "price_per_hour": told.value if told else offer.usd_per_hour,
         "billing": BILLING,
         "accelerator": machine.accelerator,
         "accelerator_count": machine.accelerator_count,
@@ -109,8 +112,8 @@ def line(
         f"{machine.gpu_memory_gib:.3g}" if machine.gpu else "",
         f"{machine.vcpus:g}" + ("*" if machine.burstable else ""),
         f"{machine.memory_gib:g}",
-        "-" if usual is None else f"{_about(catalog, listed)}{usual:.3f}",
-        "-" if price is None else render.style(f"{_about(catalog, spot)}{price:.3f}", "green"),
+        "-" if listed is None else _price(catalog, listed, 3),
+        "-" if spot is None else render.style(_price(catalog, spot, 3), "green"),
         f"{100 * (1 - price / usual):.0f}%" if usual and price else "",
         (place.zone if spot is not None else "") or place.region,
         "-" if ms is None else f"{ms:.0f}",
@@ -124,8 +127,12 @@ def estimated(catalog: Catalog, row: int | None) -> bool:
     return row is not None and is_estimate(catalog.sources[catalog.source[row]])
 
 
-def _about(catalog: Catalog, row: int | None) -> str:
-    return "~" if estimated(catalog, row) else ""
+def _price(catalog: Catalog, row: int, digits: int) -> str:
+    """A price an hour as its cloud told it; "~": an estimate."""
+    told = catalog.told_per_hour(row)
+    return ("~" if estimated(catalog, row) else "") + (
+        str(told) if told else f"{catalog.price[row]:.{digits}f}"
+    )
 
 
 def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: float) -> None:
@@ -157,7 +164,7 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
                 f"{offer.memory_gib:g}",
                 offer.arch,
                 offer.market,
-                f"{_about(catalog, row)}{offer.usd_per_hour:.4f}",
+                _price(catalog, row, 4),
                 offer.region,
                 offer.zone or "any",
                 "-" if ms is None else f"{ms:.0f}",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from hotdesk.core.model import Offer, Retained
+    from hotdesk.core.money import Amount
 
 #: Of the 256 colours those that are read on white paper and on black: a theme's own yellow and cyan are not.
 _CODES = {
@@ -188,8 +189,10 @@ def usd(amount: float, digits: int = 2) -> str:
     return f"${amount:,.{digits}f}"
 
 
-def per_hour(amount: float) -> str:
-    return f"${amount:,.4g}/h" if amount else "free"
+def per_hour(usd: float, told: Amount | None = None) -> str:
+    from hotdesk.core.money import per_hour
+
+    return per_hour(usd, told)
 
 
 def price(offer: Offer, each: str = "") -> str:
@@ -198,10 +201,11 @@ def price(offer: Offer, each: str = "") -> str:
 
     from hotdesk.core.pricelist import is_estimate, is_shipped
 
-    usd = ("~" if is_estimate(offer.source) else "") + per_hour(offer.usd_per_hour) + each
+    about = "~" if is_estimate(offer.source) else ""
+    shown = f"{about}{per_hour(offer.usd_per_hour, offer.told_per_hour)}{each}"
     if not offer.price_time or not is_shipped(offer.source):
-        return usd
-    return f"{usd} as of {datetime.fromtimestamp(offer.price_time, UTC):%Y-%m-%d}"
+        return shown
+    return f"{shown} as of {datetime.fromtimestamp(offer.price_time, UTC):%Y-%m-%d}"
 
 
 def others(desks: Mapping[str, Collection[str]]) -> None:

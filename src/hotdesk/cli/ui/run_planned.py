@@ -126,7 +126,7 @@ def launch(desks: Hotdesk, name: str, chosen: Chosen) -> None:
 
 def _news(offer: Offer, now: Offer | None) -> None:
     """An offer that differs from what was known about it."""
-    news = f"costs {render.per_hour(now.usd_per_hour)} now" if now else "cannot be had"
+    news = f"costs {render.per_hour(now.usd_per_hour, now.told_per_hour)} now" if now else "cannot be had"
     render.note(f"{_place(offer)} {news}: planned again.")
 
 

@@ -1,0 +1,147 @@
+"""Prices in another currency: shown as told, compared by the user's rate, or not judged at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hotdesk import Hotdesk
+from hotdesk.cli.commands.ls import together
+from hotdesk.cli.ui import offer_table, render
+from hotdesk.config import parse
+from hotdesk.core.errors import NotAllowed
+from hotdesk.core.matching import Place, Query, sold_there
+from hotdesk.core.model import Desk, Goal, Market, Offer, Want
+from hotdesk.core.money import Amount, Money, in_same, per_hour
+from hotdesk.core.steps import Done, Launch, LaunchOrder
+from hotdesk.jobs.terms import agree
+from hotdesk.market.catalog import Catalog, build
+from hotdesk.market.query import search
+from hotdesk.market.ranking import rank
+from hotdesk.services.view import View
+
+RATE = parse("[money]\ncny_per_usd = 7.06\nday = 2026-11-30", Path("hotdesk.toml")).money
+
+
+def offer(value: float = 9.53, money: Money = RATE, currency: str = "CNY", name: str = "gn7i") -> Offer:
+    usd, told = money.dollars(value, currency)
+    return Offer(
+        provider="toy", region="cn-here", zone="cn-here-a", instance_type=name, gpu="A10", gpu_count=1,
+        gpu_memory_gib=22.5, vcpus=8, memory_gib=30, usd_per_hour=usd, told_per_hour=told, source="asked",
+    )  # fmt: skip
+
+
+NO_RATE = offer(money=Money())
+DOLLARS = offer(1.2, currency="USD", name="g5")
+
+
+def test_the_rate_turns_an_amount_into_dollars_and_the_amount_stays() -> None:
+    usd, told = RATE.dollars(9.53, "CNY")
+    assert usd == pytest.approx(9.53 / 7.06)
+    assert (str(told), told and told.day) == ("9.53 CNY", "2026-11-30")
+    assert RATE.dollars(1.2, "USD") == (1.2, None)
+    with pytest.raises(ValueError, match="XYZ"):
+        RATE.dollars(1.0, "XYZ")
+    assert in_same(2 * usd, offer()) == Amount(pytest.approx(2 * 9.53), "CNY", "2026-11-30")
+    assert in_same(2.4, DOLLARS) is None
+
+
+def test_a_price_is_shown_as_told_and_in_dollars_only_where_there_is_a_rate() -> None:
+    assert per_hour(1.2) == render.price(DOLLARS) == "$1.2/h"
+    assert render.price(NO_RATE) == "9.53 CNY/h"
+    assert render.price(offer()) == "9.53 CNY/h ($1.35)"
+    catalog = build([[offer(), DOLLARS]])
+    rows = search(catalog, Query()).rows
+    told = [offer_table.record(catalog, row, {}) for row in rows]
+    assert [(r["currency"], r["price_per_hour"]) for r in told] == [("USD", 1.2), ("CNY", 9.53)]
+    assert told[1]["usd_per_hour"] == pytest.approx(9.53 / 7.06)
+    nominal = build([[NO_RATE]])
+    assert offer_table.record(nominal, 0, {})["usd_per_hour"] is None
+    assert "9.53 CNY" in offer_table.line(nominal, (0, None), {}, 0.0)
+
+
+def test_what_runs_together_is_not_added_across_currencies_without_a_rate() -> None:
+    view = View(name="blue", goal=Goal.RUNNING, phase="ready", provider="toy")
+
+    def priced(o: Offer) -> View:
+        return msgspec.structs.replace(view, usd_per_hour=o.usd_per_hour, told_per_hour=o.told_per_hour)
+
+    assert together([priced(DOLLARS), priced(NO_RATE), priced(NO_RATE)]) == "$1.2/h and 19.06 CNY/h"
+    assert together([priced(NO_RATE)]) == "9.53 CNY/h"
+    assert together([priced(DOLLARS), priced(offer())]) == "$2.55/h"
+
+
+def test_the_catalogue_keeps_the_amount_and_knows_when_the_rate_has_changed() -> None:
+    again = Catalog.unpack(build([[offer(), DOLLARS]]).pack())
+    assert sorted(again.offers(range(2)), key=lambda o: o.usd_per_hour) == [DOLLARS, offer()]
+    assert not again.is_of_another_rate(RATE)
+    assert again.is_of_another_rate(Money())
+    assert not build([[DOLLARS]]).is_of_another_rate(RATE)
+
+
+# ---- limits in dollars -----------------------------------------------------------------------------------
+
+
+def test_a_limit_in_dollars_is_judged_by_the_rate_or_not_at_all() -> None:
+    place, limit = Place("toy", "cn-here", "cn-here-a"), Query(max_usd=1.4)
+    for fits, o in ((True, offer()), (False, offer(20.0))):
+        assert sold_there(limit, place, Market.ON_DEMAND, o.usd_per_hour, o.told_per_hour) is fits
+    with pytest.raises(NotAllowed) as raised:
+        sold_there(limit, place, Market.ON_DEMAND, NO_RATE.usd_per_hour, NO_RATE.told_per_hour)
+    assert raised.value.what == "--max-usd 1.4 cannot be compared with prices in CNY."
+    assert "cny_per_usd" in raised.value.fix
+    assert sold_there(Query(), place, Market.ON_DEMAND, NO_RATE.usd_per_hour, NO_RATE.told_per_hour)
+    elsewhere = Query(max_usd=1.4, regions=("us-*",))
+    assert not sold_there(elsewhere, place, Market.ON_DEMAND, 1.0, NO_RATE.told_per_hour)
+
+
+def test_offers_that_no_limit_can_judge_are_left_out_and_it_is_said() -> None:
+    found = search(build([[NO_RATE, DOLLARS]]), Query(max_usd=1.5))
+    assert len(found.rows) == 1
+    assert found.left_out == {"priced in CNY: set its rate under [money] in hotdesk.toml": 1}
+    assert len(search(build([[offer(), DOLLARS]]), Query(max_usd=1.5)).rows) == 2
+    choice = rank(Want(usd_per_hour_max=1.5), [NO_RATE, DOLLARS])
+    assert [o.instance_type for o in choice.offers] == ["g5"]
+
+
+def test_a_jobs_budget_is_not_judged_without_a_rate() -> None:
+    assert agree([offer()], 3600.0, None, 50.0) is None
+    with pytest.raises(NotAllowed, match=r"\$50.00 cannot be compared with prices in CNY"):
+        agree([NO_RATE], 3600.0, None, 50.0)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_the_months_budget_is_not_judged_without_a_rate(home: Path, paid: bool) -> None:
+    """Neither for what was paid, nor for what would be launched."""
+    (home / "hotdesk.toml").write_text("[defaults]\nusd_per_month = 100\n")
+    with Hotdesk() as desks:
+        billing, store, now = desks.services.billing, desks.services.store, desks.services.clock.now()
+        desk = Desk(name="blue", goal=Goal.RUNNING, since=now, created_at=now)
+        if paid:
+            order = LaunchOrder(desk="old", born=1.0, generation=1, attempt=0, offer=NO_RATE)
+            [row] = store.begin([("old", Launch(order=order, why=""))], now - 7200)
+            store.end(row, Done(id="i-1"), now - 7200)
+            bill = billing.statement()
+            assert (bill.usd, [str(a) for a in bill.besides]) == (0.0, ["19.06 CNY"])
+        else:
+            desk = msgspec.structs.replace(desk, offers=(NO_RATE,))
+        with pytest.raises(NotAllowed, match=r"budget of \$100.00 cannot be compared with prices in CNY"):
+            billing.within_budget(desk)
+        assert desks.services.billing.limit_usd == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[money]\ncny_per_usd = 7.06", "money.day is missing"),
+        ("[money]\ncny_per_usd = -1\nday = 2026-11-30", "money.cny_per_usd is -1"),
+        ("[money]\ncny_per_us = 7", "did you mean 'cny_per_usd'?"),
+        ("[money]\ncny_per_usd = 7\nday = 'once'", "money.day"),
+    ],
+)
+def test_a_rate_without_its_day_is_no_rate(text: str, why: str) -> None:
+    config = parse(text, Path("hotdesk.toml"))
+    assert why in config.faults["money"].why
+    assert config.money == Money()
