@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk.api import Hotdesk
-from hotdesk.connect import at_work
+from hotdesk.connect import at_work, job_runner
 from hotdesk.connect.at_work import AtWork
 from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.jobs import Job, Result
@@ -71,6 +71,17 @@ def test_a_program_in_a_terminal_works_and_a_prompt_is_open(rig: LocalRig, desk:
         assert wait_for(lambda: said(rig, desk) == AtWork(open=("python3 -i in a terminal",)), 30)
     with in_a_terminal(rig, desk, "bash --norc"):
         assert wait_for(lambda: said(rig, desk) == AtWork(), 30)
+
+
+def test_a_job_is_named_by_its_number_and_not_by_the_runner_in_its_terminal(
+    rig: LocalRig, desk: Instance
+) -> None:
+    access = rig.provider.access(desk)
+    job = Job(id="7-a", number=7, desk="blue", command=("exec sleep 999",), created_at=1.0)
+    job_runner.begin(access, job, 1)
+    assert wait_for(lambda: said(rig, desk).works == ("job 7 runs",), 30)
+    job_runner.cancel(access, job.id)
+    assert wait_for(lambda: said(rig, desk) == AtWork(), 60)
 
 
 def test_what_computes_without_a_terminal_works(rig: LocalRig, desk: Instance) -> None:

@@ -30,6 +30,7 @@ _USUAL = _names(
     "su sudo systemd (sd-pam) dbus-daemon dbus-broker ssh-agent gpg-agent sftp-server cron agetty script",
     "node",
 )
+_RUNNER = "a job's runner"
 _VIM_DIRTY = 1007  # offset of a swap file's flag for unsaved changes (vim: memline.c)
 
 
@@ -52,6 +53,22 @@ class Ending(Work):
         rests = [o for o in self._open(below) if not any(w.startswith(o) for w in works)]
         unsaved = [*self.unsaved, *self._in_vim()]
         return {"works": works, "unsaved": [*dict.fromkeys(unsaved)], "open": [*dict.fromkeys(rests)]}
+
+    # A job is named by its number, and not by what its runner (guest/runner.py) does in tmux.
+
+    def called(self, pid: int) -> str:
+        return _RUNNER if self._runs_a_job(pid) else super().called(pid)
+
+    def _in_front(self) -> list[str]:
+        return [work for work in super()._in_front() if not work.startswith(_RUNNER)]
+
+    def _bytes(self, pid: str) -> float:
+        return 0.0 if self._runs_a_job(pid) else super()._bytes(pid)
+
+    def _runs_a_job(self, pid: str | int) -> bool:
+        with contextlib.suppress(OSError):
+            return any("/.hotdesk/runner-" in word for word in self._words(pid)[:3])
+        return False
 
     # ---- processes -------------------------------------------------------------------------------------
 

@@ -242,7 +242,8 @@ def report(job: Job) -> int:
     took = f"{result.seconds:.0f} s" + (f", {render.usd(result.usd)}" if result.usd else "")
     again = f", {result.attempts} attempts" if result.attempts > 1 else ""
     if result.exit_status is None:
-        render.error(f"Job {job.number} did not end: {result.why}.", "", f"hotdesk jobs {job.desk}")
+        fix = f"hotdesk logs {job.desk} {job.number}" if result.attempts else f"hotdesk jobs {job.desk}"
+        render.error(f"Job {job.number} did not end: {result.why}.", "", fix)
         return 5
     word = "✓" if result.exit_status == 0 else f"✗ exit status {result.exit_status}:"
     why = f" ({result.why})" if result.why else ""
