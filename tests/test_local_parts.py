@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -20,9 +21,11 @@ from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Want
 from hotdesk.providers.local import offers as hardware
 from hotdesk.providers.local import paths, records
+from hotdesk.providers.local.provider import Local
 from hotdesk.providers.local.runtime import clock, environment, jupyter, locks, python_env, relocation
 from hotdesk.snapshots.rmtree import remove_tree
 from hotdesk.system import is_locked
+from tests.local_rig import wait_for
 
 # ---- hardware ----------------------------------------------------------------------------------------
 
@@ -469,3 +472,31 @@ def test_a_worker_s_lock_is_of_the_kind_that_forks_keep(tmp_path: Path) -> None:
     fcntl.flock(other, fcntl.LOCK_UN)
     assert not is_locked(tmp_path / "lock")
     os.close(other)
+
+
+# ---- deleting ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_deleting_a_disk_waits_for_nothing_that_runs_on_it(tmp_path: Path) -> None:
+    """A machine whose folder is gone runs on, and hears no SIGTERM: the disk is gone at once all the same."""
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    words = ["hotdesk.providers.local.runtime.supervisor", str(tmp_path), "hotdesk-blue-g1-x"]
+    with subprocess.Popen([sys.executable, "-c", deaf, *words], stdout=subprocess.PIPE) as stray:
+        try:
+            assert stray.stdout
+            assert stray.stdout.readline()
+            local = Local(tmp_path, lambda desk: pytest.fail("no keys are needed"))
+            local.folders.make()
+            (local.folders.disks / "blue" / "home").mkdir(parents=True)
+            owner = records.Owner(desk="blue", machine=words[-1], generation=1, started_at=1.0)
+            records.write(local.folders.disk_record("blue"), owner)
+            [disk] = local.survey().disks
+            local.delete(disk.id)
+            assert stray.poll() is None, "nobody waited for it"
+            seen = local.survey()
+            assert (seen.disks, seen.leftovers) == ((), ()), "what is being removed is no leftover"
+            assert stray.wait(60) == -signal.SIGKILL
+            wait_for(lambda: not list(local.folders.trash.iterdir()))
+        finally:
+            stray.kill()

@@ -6,7 +6,7 @@ disks/<desk>/    home/ env/ tmp/ jupyter/ run/: the desk's disk; always at the s
 disks/<desk>.json  which machine the disk belongs to, should the machine's folder be lost
 images/<id>.json, <id>.manifest, <id>.lock
 store/           the content of all images
-trash/           what is being deleted
+trash/           what is being deleted; tidy.lock: by whom
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+OWNER = ".owner"  # suffix of a deleted disk's record, in trash/
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\Z")
 
 
@@ -52,6 +53,11 @@ class Folders:
     @cached_property
     def trash(self) -> Path:
         return self.root / "trash"
+
+    @property
+    def tidy_lock(self) -> Path:
+        """Held by the worker that empties the trash."""
+        return self.root / "tidy.lock"
 
     def disk_record(self, desk: str) -> Path:
         return self.disks / f"{desk}.json"

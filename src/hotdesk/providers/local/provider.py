@@ -12,8 +12,7 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,7 +24,7 @@ from hotdesk.core.ports import Access, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
-from hotdesk.providers.local.paths import Folders, plain
+from hotdesk.providers.local.paths import OWNER, Folders, plain
 from hotdesk.providers.local.runtime import clock, locks, spawn
 from hotdesk.system import is_locked, locked, reap
 
@@ -142,29 +141,21 @@ class Local:
         kind, _, name = thing_id.rpartition("/")
         if not plain(name):
             return
-        tidy = self._delete_in_order(kind, name, keep_disk=keep_disk)
-        if tidy is not None:
-            tidy()  # the slow part, without the order lock
-
-    def _delete_in_order(self, kind: str, name: str, *, keep_disk: bool) -> Callable[[], None] | None:
-        from hotdesk.snapshots.rmtree import remove_tree
-
         with self._in_order():
-            if kind == "trash":
-                return partial(remove_tree, self.folders.trash / name)
-            if kind == "manifest":
-                if not self.folders.image(name).exists():
-                    return self._delete_image(name)
-            elif kind in {"", "machine"} and (self.folders.machines / name).is_dir():
-                ending = records.Ending(keep_disk=keep_disk)
+            if kind in {"", "machine"} and (self.folders.machines / name).is_dir():
                 if not self._ending(name):
+                    ending = records.Ending(keep_disk=keep_disk)
                     records.write(self.folders.machines / name / "ending.json", ending)
                 self._end(name)
-            elif kind == "" and self.folders.image(name).exists():
-                return self._delete_image(name)
+                return
+            whole = self.folders.image(name).exists()
+            if (kind == "" and whole) or (kind == "manifest" and not whole):
+                self._delete_image(name)
             elif kind == "" and name.startswith("disk-"):
-                return self._delete_disk(name.removeprefix("disk-"))
-        return None
+                self._delete_disk(name.removeprefix("disk-"))
+            elif kind != "trash":
+                return
+            self._tidy()
 
     def _check_place(self, order: LaunchOrder) -> None:
         """Raise `Refused` if the desk already has a machine or a disk, or the disk is too full.
@@ -359,8 +350,8 @@ class Local:
                 return True
         return False
 
-    def _delete_image(self, id_: str) -> Callable[[], None]:
-        """Remove an image, under the order lock; return the rest of the work, which drops its content."""
+    def _delete_image(self, id_: str) -> None:
+        """Remove an image; the tidier drops its content. Called under the order lock."""
         from hotdesk.providers.local.runtime import terminator
 
         terminator.end_worker(self.folders.image_lock(id_), seconds=0.0)
@@ -376,37 +367,31 @@ class Local:
             f"{id_}.*.new"
         ):  # left by a worker that was killed while writing
             path.unlink(missing_ok=True)
-        return self._forget
 
-    def _forget(self) -> None:
-        """Drop the content that no image uses."""
-        from hotdesk.snapshots import snapshot
-
-        with locked(self.folders.root / "store.lock", wait=False) as free:
-            # While an image is read or written everything is kept; the next deletion tidies up.
-            if free and self.folders.store.is_dir():
-                snapshot.forget(self.folders.store, list(self.folders.images.glob("*.manifest")))
-
-    def _delete_disk(self, desk: str) -> Callable[[], None] | None:
+    def _delete_disk(self, desk: str) -> None:
+        """Put a disk into the trash; the tidier ends what still runs on it. Called under the order lock."""
         if not any(d.desk == desk for d in self.survey().disks):
-            return None
-        from hotdesk.snapshots.rmtree import remove_tree
-
+            return
         gone = self.folders.trash / f"{looking.disk_id(desk)}.disk"
-        remove_tree(gone)
-        owner = records.read(self.folders.disk_record(desk), records.Owner)
+        while gone.exists():  # one of that desk is being removed
+            gone = gone.with_stem(f"{gone.stem}-")
         (self.folders.disks / desk).rename(gone)
-        self.folders.disk_record(desk).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.folders.disk_record(desk).rename(gone.with_suffix(OWNER))
 
-        def tidy() -> None:
-            if owner is not None:  # its machine may be running although its folder was deleted
-                from hotdesk.providers.local.runtime import processes
-
-                mark = records.mark_of(self.folders.machines / owner.machine)
-                processes.end_stray(self.folders.root.parent, owner.machine, mark)
-            remove_tree(gone)
-
-        return tidy
+    def _tidy(self) -> None:
+        """Start the worker that removes what was deleted, unless it runs. Called under the order lock."""
+        if (lock_fd := locks.take(self.folders.tidy_lock)) is None:
+            return
+        try:
+            spawn.spawn(
+                "hotdesk.providers.local.runtime.tidier",
+                str(self.state.absolute()),
+                lock_fd=lock_fd,
+                log=self.folders.root / "tidier.log",
+            )
+        finally:
+            os.close(lock_fd)
 
     def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
         """Raise `Refused` because even the first record could not be written."""

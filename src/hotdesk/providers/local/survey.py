@@ -276,7 +276,7 @@ def _leftovers(folders: Folders, machines: dict[str, _Machine], files: list[str]
             why = f"its deletion was interrupted; its last words: {said}"
             yield _leftover(f"machine/{id_}", "half-deleted machine", record.order.desk, of=id_, why=why)
     trash = folders.trash
-    for name in names(trash):
+    for name in () if is_locked(folders.tidy_lock) else names(trash):
         id_, _, _ = name.rpartition(".")
         folder = trash / name
         if id_ not in machines and names(folder) and not is_locked(folder / "end.lock"):
