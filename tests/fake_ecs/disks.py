@@ -38,8 +38,9 @@ def make(
         kind=kind, device=device, instance=machine.id, snapshot=snapshot,
         goes_with_it=str(asked.get("DeleteWithInstance") or "true").lower() == "true",
     )  # fmt: skip
+    made.origin = made.id
     if snapshot in region.snapshots:
-        made.work = dict(region.snapshots[snapshot].work)
+        made.work, made.origin = dict(region.snapshots[snapshot].work), region.snapshots[snapshot].origin
     if world.rig and snapshot:
         world.rig.call("restore", made.id, snapshot)
     region.disks[made.id] = made
@@ -69,14 +70,12 @@ def release(world: World, machine: Machine) -> None:
 
     A security-locked machine takes every disk with it.
     """
-    region = world.region(machine.region)
     for disk in held(world, machine):
         if disk.goes_with_it or "security" in machine.locks:
             drop(world, disk)
         else:
             disk.status, disk.instance, disk.device, disk.kind = "Available", "", "", "data"
     machine.disks = []
-    assert region
 
 
 def drop(world: World, disk: Disk) -> None:

@@ -76,7 +76,7 @@ def create_image(world: World, call: Call) -> Answer:
         snapshot = Snapshot(
             world.new_id("s"), call.region, name=name, made=now, status="progressing",
             disk=disk.id, kind=disk.kind, size=disk.size - (1 if spoilt == "short-disk" else 0),
-            work=dict(disk.work),
+            work=dict(disk.work), origin=disk.origin,
         )  # fmt: skip
         region.snapshots[snapshot.id] = snapshot
         image.snapshots.append((snapshot.id, disk.device, disk.kind, snapshot.size))
@@ -146,7 +146,7 @@ def copy_image(world: World, call: Call) -> Answer:
     for id_, device, kind, size in image.snapshots:
         snapshot = Snapshot(
             world.new_id("s"), there.name, name=name, made=made.made, status="progressing", kind=kind,
-            size=size, work=dict(source[id_].work),
+            size=size, work=dict(source[id_].work), origin=source[id_].origin,
         )  # fmt: skip
         there.snapshots[snapshot.id] = snapshot
         made.snapshots.append((snapshot.id, device, kind, size))

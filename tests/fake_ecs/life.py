@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -70,11 +71,20 @@ def begin(world: World, machine: Machine, *, first: bool) -> None:
     def running(facts: dict[str, Any]) -> None:
         machine.public_ip = facts.get("public_ip") or machine.public_ip
         machine.private_ip = facts.get("private_ip") or machine.private_ip
-        machine.console = facts.get("console") or machine.console
+        machine.console = facts.get("console") or _console(world, machine)
         machine.status = "Running"
 
     wait = world.clock.takes("starting") + (world.clock.takes("pending") if first else 0.0)
     when(world, machine, wait, booting, running)
+
+
+def _console(world: World, machine: Machine) -> str:
+    """What cloud-init prints at the boot: the host key that is on the system disk."""
+    disk = world.region(machine.region).disks[machine.disks[0]]
+    kind, key = b"ssh-ed25519", hashlib.sha256(disk.origin.encode()).digest()
+    blob = b"".join(len(part).to_bytes(4) + part for part in (kind, key))
+    line = f"ssh-ed25519 {base64.b64encode(blob).decode()} root@host"
+    return f"-----BEGIN SSH HOST KEY KEYS-----\n{line}\n-----END SSH HOST KEY KEYS-----\n"
 
 
 def when(

@@ -57,6 +57,7 @@ class Disk(Thing):
     instance: str = ""
     goes_with_it: bool = True  # DeleteWithInstance
     snapshot: str = ""  # that it was made from
+    origin: str = ""  # the disk that it descends from, whose host keys it has
     work: dict[str, str] = field(default_factory=dict)
     unsynced: dict[str, str] = field(default_factory=dict)
 
@@ -66,6 +67,7 @@ class Snapshot(Thing):
     disk: str = ""
     kind: str = "system"  # of its disk when it was taken
     size: int = 0
+    origin: str = ""
     work: dict[str, str] = field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from typing import Any
 
 from hotdesk.guest import jupyter
 from hotdesk.guest.one_file import source
@@ -36,7 +37,17 @@ _SHOW_KEYS = (
 
 def render(*, password_hash: str, resumed: bool) -> bytes:
     """The document, as gzip. Raises `ValueError` if it exceeds EC2's 16 KiB."""
-    document: dict[str, object] = {
+    # JSON is YAML, without YAML's quoting rules.
+    text = json.dumps(document(password_hash=password_hash, resumed=resumed), separators=(",", ":"))
+    packed = gzip.compress(f"#cloud-config\n{text}\n".encode(), 9, mtime=0)
+    if len(packed) > LIMIT_BYTES:
+        raise ValueError(f"the user data is {len(packed)} bytes, and EC2 takes {LIMIT_BYTES}")
+    return packed
+
+
+def document(*, password_hash: str, resumed: bool) -> dict[str, Any]:
+    """What cloud-init is told, before it is packed."""
+    return {
         "ssh_pwauth": False,
         "disable_root": True,
         # A desk's own image holds the desk's pinned host keys. A base image may hold keys that others know
@@ -45,17 +56,10 @@ def render(*, password_hash: str, resumed: bool) -> bytes:
         "ssh_genkeytypes": ["ed25519"],
         "package_update": False,
         "package_upgrade": False,
+        "write_files": _programs() + ([] if resumed else _files(password_hash)),
+        "bootcmd": [["sh", "-c", _SHOW_KEYS]],
+        "runcmd": [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]],
     }
-    document["write_files"] = _programs() + ([] if resumed else _files(password_hash))
-    document["bootcmd"] = [["sh", "-c", _SHOW_KEYS]]
-    document["runcmd"] = [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]]
-    # JSON is YAML, without YAML's quoting rules.
-    packed = gzip.compress(
-        f"#cloud-config\n{json.dumps(document, separators=(',', ':'))}\n".encode(), 9, mtime=0
-    )
-    if len(packed) > LIMIT_BYTES:
-        raise ValueError(f"the user data is {len(packed)} bytes, and EC2 takes {LIMIT_BYTES}")
-    return packed
 
 
 def _programs() -> list[dict[str, str]]:

@@ -16,10 +16,7 @@ from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
 from hotdesk.core.pricelist import Gathering, PriceList, Shipped
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers import aws, local
-
-#: Clouds of which only the regions are known.
-_FORESEEN = {"aliyun": "hotdesk.providers.aliyun:REGIONS"}
+from hotdesk.providers import aliyun, aws, local
 
 DEFAULT = local.CLOUD.name  # where a desk is that nobody put elsewhere
 
@@ -42,7 +39,7 @@ def enter(cloud: Cloud) -> None:
     clouds.KNOWN[cloud.name] = cloud
 
 
-for _cloud in (local.CLOUD, aws.CLOUD):
+for _cloud in (local.CLOUD, aws.CLOUD, aliyun.CLOUD):
     enter(_cloud)
 
 
@@ -130,13 +127,13 @@ def lend(cloud: Cloud, settings: Any) -> Sent | None:
 
 
 def with_regions() -> tuple[str, ...]:
-    """The clouds whose regions are known; desks may not be possible there yet."""
-    return *(cloud.name for cloud in clouds.KNOWN.values() if cloud.regions), *_FORESEEN
+    """The clouds whose regions are known."""
+    return tuple(cloud.name for cloud in clouds.KNOWN.values() if cloud.regions)
 
 
 def regions(name: str) -> Regions:
     """The regions of one of these clouds."""
-    found: Regions = _named(_FORESEEN.get(name) or clouds.KNOWN[name].regions)
+    found: Regions = _named(clouds.KNOWN[name].regions)
     return found
 
 

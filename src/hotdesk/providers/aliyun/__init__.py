@@ -1,38 +1,23 @@
-"""The regions of Alibaba Cloud (Aliyun). Desks there are not supported yet.
+"""Desks on Alibaba Cloud's ECS."""
 
-The front doors of its API may stand elsewhere than the region; its storage does not.
-"""
+from hotdesk.core.billing.rates import Rates
+from hotdesk.core.clouds import Cloud
+from hotdesk.providers.aliyun.settings import NAME, Settings
 
-from hotdesk.core.clouds import Regions
-
-REGIONS = Regions(
-    host="oss-{region}.aliyuncs.com",
-    cities={
-        "ap-northeast-1": "Tokyo",
-        "ap-northeast-2": "Seoul",
-        "ap-southeast-1": "Singapore",
-        "ap-southeast-3": "Kuala Lumpur",
-        "ap-southeast-5": "Jakarta",
-        "ap-southeast-6": "Manila",
-        "ap-southeast-7": "Bangkok",
-        "cn-beijing": "Beijing",
-        "cn-chengdu": "Chengdu",
-        "cn-guangzhou": "Guangzhou",
-        "cn-hangzhou": "Hangzhou",
-        "cn-heyuan": "Heyuan",
-        "cn-hongkong": "Hong Kong",
-        "cn-huhehaote": "Hohhot",
-        "cn-qingdao": "Qingdao",
-        "cn-shanghai": "Shanghai",
-        "cn-shenzhen": "Shenzhen",
-        "cn-wulanchabu": "Ulanqab",
-        "cn-zhangjiakou": "Zhangjiakou",
-        "eu-central-1": "Frankfurt",
-        "eu-west-1": "London",
-        "me-central-1": "Riyadh",
-        "me-east-1": "Dubai",
-        "na-south-1": "Mexico",
-        "us-east-1": "Virginia",
-        "us-west-1": "Silicon Valley",
-    },
+CLOUD = Cloud(
+    name=NAME,
+    label="Alibaba Cloud",
+    factory="hotdesk.providers.aliyun.provider:make",
+    #: Of mainland China, in US dollars, and without a public address's: traffic is paid by the GB.
+    rates=Rates(
+        disk_usd_per_gib_month=0.216,
+        image_usd_per_gib_month=0.017,
+        copy_usd_per_gib=0.07,
+        disk_gib=64.0,
+    ),
+    extra=NAME,
+    settings=Settings,
+    credentials="hotdesk.providers.aliyun.credentials:has_credentials",
+    log_in="aliyun configure",
+    regions="hotdesk.providers.aliyun.regions:REGIONS",
 )

@@ -20,6 +20,9 @@ from hotdesk.providers.aliyun.signing import Keys, form, signed
 from hotdesk.providers.aliyun.transport import Connections, Reply, Unsent
 from hotdesk.system import SystemClock
 
+#: Of each answer: the service's clock, as its header `Date` tells it.
+DATE = "$date"
+
 
 class Service(NamedTuple):
     version: str
@@ -105,16 +108,20 @@ class Client:
     def unreachable(self, error: Exception) -> Unreachable:
         return unreachable(error, self._endpoint)
 
-    def _send(self, service: str, region: str, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def url(self, service: str, region: str) -> str:
+        """Where a service is asked about a region."""
         known = SERVICES[service]
         host = known.hosts.get(region) or known.host.format(region=region)
-        url = self._endpoint or f"https://{host}"
+        return self._endpoint or f"https://{host}"
+
+    def _send(self, service: str, region: str, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        url = self.url(service, region)
         body = form(parameters)
         headers = signed(
             self._keys(),
             url.partition("://")[2],
             action,
-            known.version,
+            SERVICES[service].version,
             body,
             now=self._now(),
             nonce=secrets.token_hex(16),
@@ -133,6 +140,7 @@ def _read(action: str, reply: Reply) -> dict[str, Any]:
         said = " ".join(reply.body[:200].decode("utf-8", "replace").split())[:80]
         raise Problem(action, max(reply.status, 500), "", f"an answer that is not its own: {said!r}")
     if reply.status < 400:
+        told[DATE] = reply.headers.get("date", "")
         return told
     wait = reply.headers.get("x-acs-retry-after", "")
     raise Problem(

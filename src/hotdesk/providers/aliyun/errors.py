@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused, Unreachable
+from hotdesk.providers.cloud.refusals import SECONDS, SECONDS_ELSE, kind_of
 
 CODES: dict[str, Kind] = {
     # Sold out, at this place and now.
@@ -40,26 +41,17 @@ CODES: dict[str, Kind] = {
     "InvalidSpotInterruptionBehavior.LocalDiskNotSupport": Kind.UNSUPPORTED,
     "ImageNotSupportInstanceType": Kind.UNSUPPORTED,
     # The account's quotas.
-    "QuotaExceed.AfterpayInstance": Kind.QUOTA,
-    "QuotaExceed.ElasticQuota": Kind.QUOTA,
-    "QuotaExceed.SpotInstance": Kind.QUOTA,
-    "QuotaExceed.Image": Kind.QUOTA,
-    "QuotaExceed.Snapshot": Kind.QUOTA,
-    "QuotaExceed.SecurityGroup": Kind.QUOTA,
-    "QuotaExceeded.Vpc": Kind.QUOTA,
-    "QuotaExceeded.VSwitch": Kind.QUOTA,
+    "QuotaExceed": Kind.QUOTA,  # .AfterpayInstance, .SpotInstance, .Image …
+    "QuotaExceeded": Kind.QUOTA,  # .Vpc, .VSwitch
+    "LimitExceed": Kind.QUOTA,
     "InstanceQuotaExceed": Kind.QUOTA,
     "SecurityGroupLimitExceed": Kind.QUOTA,
     # The account, its credentials and its rights.
-    "InvalidAccessKeyId.NotFound": Kind.DENIED,
     "InvalidAccessKeyId": Kind.DENIED,
-    "InvalidAccessKeyId.Inactive": Kind.DENIED,
     "InvalidAccessKeySecret": Kind.DENIED,
     "SignatureDoesNotMatch": Kind.DENIED,
     "IncompleteSignature": Kind.DENIED,
-    "InvalidSecurityToken.Expired": Kind.DENIED,
-    "InvalidSecurityToken.Malformed": Kind.DENIED,
-    "InvalidSecurityToken.MismatchWithAccessKey": Kind.DENIED,
+    "InvalidSecurityToken": Kind.DENIED,
     "SecurityTokenExpired": Kind.DENIED,
     "InvalidTimeStamp.Expired": Kind.DENIED,
     "InvalidTimeStamp.Format": Kind.DENIED,
@@ -68,11 +60,8 @@ CODES: dict[str, Kind] = {
     "InvalidAccountStatus.SaleStatusUnknown": Kind.DENIED,
     "InsufficientBalance": Kind.DENIED,
     "Account.Arrearage": Kind.DENIED,
-    "Forbidden.RiskControl": Kind.DENIED,
     "Forbidden": Kind.DENIED,
     "Forbbiden": Kind.DENIED,  # as some operations spell it
-    "Forbidden.RAM": Kind.DENIED,
-    "Forbidden.SubUser": Kind.DENIED,
     "NoPermission": Kind.DENIED,
     "UnauthorizedOperation": Kind.DENIED,
     "InvalidUser.PassRoleForbidden": Kind.DENIED,
@@ -139,17 +128,7 @@ ARREARS = frozenset({"InvalidAccountStatus.NotEnoughBalance", "InsufficientBalan
 #: The text of a bare OperationDenied that means "sold out".
 _SOLD_OUT = re.compile(r"out of (usage|stock)|sold out|no stock", re.IGNORECASE)
 
-#: How long each kind of refusal is valid, in seconds.
-_SECONDS = {
-    Kind.NO_CAPACITY: 600.0,
-    Kind.QUOTA: 3600.0,
-    Kind.UNSUPPORTED: 86400.0,
-    Kind.THROTTLED: 0.0,  # the loop does the backoff
-    Kind.NOT_READY: 5.0,
-    Kind.MISMATCH: 0.0,  # a repeated order would be refused for ever; a new name is a new order
-}
-
-_RECHARGE = "https://usercenter2.aliyun.com   # 充值; then the same command goes on. Parking works meanwhile"
+RECHARGE = "https://usercenter2.aliyun.com   # 充值; then the same command goes on. Parking works meanwhile"
 
 
 class Problem(Exception):
@@ -193,22 +172,17 @@ def refusal(problem: Problem) -> Refused | None:
     if kind is None:
         return None
     message, fix = _words(kind, problem)
-    return Refused(kind, message, fix=fix, seconds=max(problem.seconds, _SECONDS.get(kind, 600.0)))
+    seconds = max(problem.seconds, SECONDS.get(kind, SECONDS_ELSE))
+    return Refused(kind, message, fix=fix, seconds=seconds)
 
 
 def _kind(problem: Problem) -> Kind | None:
     name = problem.code
-    if "Throttling" in name or (problem.status == 429 and not name):
+    if "Throttling" in name or (problem.status == 429 and not name):  # Rejected.Throttling, Throttling.User
         return Kind.THROTTLED
     if name == "OperationDenied" and _SOLD_OUT.search(problem.message):
         return Kind.NO_CAPACITY
-    if name in CODES:
-        return CODES[name]
-    if name.startswith(("QuotaExceed", "LimitExceed")):
-        return Kind.QUOTA
-    if name.startswith(("Forbidden.", "NoPermission.", "InvalidAccessKey", "InvalidSecurityToken")):
-        return Kind.DENIED
-    return Kind.BAD_REQUEST if 400 <= problem.status < 500 else None
+    return kind_of(name, problem.status, CODES, read_only=False)
 
 
 def _words(kind: Kind, problem: Problem) -> tuple[str, str]:
@@ -226,7 +200,7 @@ def _words(kind: Kind, problem: Problem) -> tuple[str, str]:
     if kind is not Kind.DENIED:
         return message, ""
     if name in ARREARS:
-        return f"The account's balance is too low to start or launch machines ({name}).", _RECHARGE
+        return f"The account's balance is too low to start or launch machines ({name}).", RECHARGE
     if name == "RealNameAuthenticationError":
         return (
             f"Mainland regions rent to people whose name is verified, and this account's is not ({name}).",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hotdesk.core.model import Value
 
+NAME = "aliyun"
+
 
 class Settings(Value, frozen=True):
     """The settings for Alibaba Cloud. All have working defaults."""

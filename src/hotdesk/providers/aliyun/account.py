@@ -1,0 +1,92 @@
+"""An account of Alibaba Cloud: its client, its regions, its owner's name.
+
+There is one client for all regions. Credentials are looked for once, at the first request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.ports import Cache
+from hotdesk.core.pricelist import Shipped
+from hotdesk.providers.aliyun import credentials
+from hotdesk.providers.aliyun.client import Client
+from hotdesk.providers.aliyun.regions import HOME, REGIONS
+from hotdesk.providers.aliyun.settings import Settings
+from hotdesk.providers.aliyun.signing import Keys
+
+#: Operations that find the region by the id, and take none.
+_ANYWHERE = frozenset({"DeleteDisk", "DeleteSnapshot", "ModifyInstanceAttribute", "ModifyInstanceSpec"})
+
+#: The shipped on-demand price by region and type; None if unknown.
+ListPrice = Callable[[str, str], Shipped | None]
+
+
+class Account:
+    """Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client = Client(self._key, endpoint=settings.endpoint)
+        self._find: Callable[[], Keys] | None = None
+        self._lock = threading.Lock()
+
+    def _key(self) -> Keys:
+        with self._lock:  # a program that gives keys is run once, not once for each region
+            if self._find is None:
+                self._find = credentials.find(self.settings.profile)
+            return self._find()
+
+    def ask(self, region: str, action: str, *, of: str = "ecs", **parameters: Any) -> dict[str, Any]:
+        """A question about a region. Raises `Refused`, or `Unreachable` without an answer."""
+        return self.client.ask(of, region, action, RegionId=region, **parameters)
+
+    def tell(self, region: str, action: str, *, of: str = "ecs", **parameters: Any) -> dict[str, Any]:
+        """A change in a region, sent once: see `client.Client.tell`."""
+        there = {} if action in _ANYWHERE else {"RegionId": region}
+        return self.client.tell(of, region, action, **there, **parameters)
+
+    def pages(
+        self, region: str, action: str, *path: str, of: str = "ecs", **parameters: Any
+    ) -> list[dict[str, Any]]:
+        """All rows of a listing in a region."""
+        return self.client.pages(of, region, action, *path, RegionId=region, **parameters)
+
+    @property
+    def home(self) -> str:
+        """The first region in hotdesk.toml, else the environment's, else the profile's, else cn-hangzhou."""
+        if self.settings.regions:
+            return self.settings.regions[0]
+        return credentials.home_region(self.settings.profile) or HOME
+
+    def regions(self) -> tuple[str, ...]:
+        """The configured regions, else all that hotdesk knows."""
+        return self.settings.regions or tuple(sorted(REGIONS.cities))
+
+    def owner(self, cache: Cache | None, now: float) -> str:
+        """The owner's name, which tags all resources, so that colleagues' desks are told apart.
+
+        From hotdesk.toml, else the user's name in the account (sts:GetCallerIdentity), asked once per key.
+        Raises `Refused` if the cloud does not accept us.
+        """
+        if self.settings.owner:
+            return self.settings.owner
+        key = f"aliyun-owner/{self._key().id}"
+        if cache and (kept := cache.cached(key)):
+            return kept[1].decode()
+        arn = str(self.client.ask("sts", self.home, "GetCallerIdentity").get("Arn") or "")
+        if not (found := name_of(arn)):
+            raise Refused(Kind.DENIED, f"Alibaba Cloud calls us {arn!r}, which names nobody.")
+        if cache:
+            cache.keep(key, found.encode(), now)
+        return found
+
+
+def name_of(arn: str) -> str:
+    """The owner in an ARN of STS: `root`, `user/alice`, `role/desks/alice`."""
+    who = arn.split(":", 4)[-1]
+    kind, _, name = who.partition("/")
+    return f"role/{name}" if kind == "assumed-role" else who

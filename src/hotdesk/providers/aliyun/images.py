@@ -1,0 +1,199 @@
+"""Bake a desk's images from its stopped machine, verify them, copy them to another region.
+
+A disk that outlived its machine cannot become an image again: it is a data disk then (ECS API reference,
+CreateImage). That is why a spot machine stays when it is taken back, and why nothing here keeps a disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from hotdesk.core.errors import Failing, Kind, Refused
+from hotdesk.core.steps import BakeOrder
+from hotdesk.parallel import all_of
+from hotdesk.providers.aliyun import tags, times
+from hotdesk.providers.aliyun.account import Account
+from hotdesk.providers.aliyun.base_images import describe, disks_of
+from hotdesk.providers.aliyun.errors import code
+from hotdesk.providers.aliyun.instances import after_its_minute
+from hotdesk.providers.aliyun.instances import describe as machine_of
+from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.vocabulary import Tags
+
+_FAILED = frozenset({"CreateFailed", "UnAvailable"})
+#: Tags that an image takes over from its machine.
+_KEPT = ("arch", "gpu", "keys", "owner", "image", "line", "computer")
+
+
+def bake(account: Account, order: BakeOrder) -> str:
+    """Begin an image of a stopped machine; return its id.
+
+    Raises `Refused` (not-ready) while it is not off, or within the minute of its last start.
+    """
+    region, bare = split(order.source_id)
+    if not bare.startswith("i-"):
+        raise Refused(
+            Kind.UNSUPPORTED,
+            f"{bare} is a disk without its machine, of which Alibaba Cloud makes no image.",
+            fix=f"aliyun ecs AttachDisk --DiskId {bare} --InstanceId i-…   # to copy from it, as a data disk",
+        )
+    machine, disks = all_of(
+        lambda: machine_of(account, region, bare),
+        lambda: account.pages(region, "DescribeDisks", "Disks", "Disk", InstanceId=bare, MaxResults=100),
+    )
+    if machine["Status"] != "Stopped":
+        raise Refused(
+            Kind.NOT_READY, f"{bare} is {machine['Status']}: an image now would miss its last writes."
+        )
+    if order.started_at and times.started(machine) != order.started_at:
+        raise Refused(Kind.NOT_READY, f"{bare} was started again since it was looked at.", seconds=5.0)
+    after_its_minute(machine)
+    if not disks:
+        raise Refused(Kind.NOT_READY, f"The disks of {bare} are not listed yet.")
+    sizes = {str(d["Device"]): int(d["Size"]) for d in disks}
+    made = image_tags(order, tags.read(machine.get("Tags")), sizes)
+    try:
+        told = account.tell(
+            region, "CreateImage", InstanceId=bare, ImageName=order.name, Tag=tags.written(made),
+            Description=f"hotdesk: {order.desk}", ClientToken=_token(order.name),
+        )  # fmt: skip
+    except Refused as no:
+        return qualified(region, _already(account, region, order.name, no))
+    return qualified(region, told["ImageId"])
+
+
+def image_tags(order: BakeOrder, told: Tags, sizes: Mapping[str, int]) -> Tags:
+    kept = {key: told[key] for key in _KEPT if told.get(key)}
+    return vocabulary.of(
+        order.desk,
+        order.name,
+        generation=order.generation,
+        born=order.born,
+        attempt=order.attempt,
+        goal="parked",
+        source=order.source_id,
+        machine=told.get("name", ""),
+        started=order.started_at or "",
+        disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
+        **kept,
+    )
+
+
+def _token(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _already(account: Account, region: str, name: str, no: Refused) -> str:
+    """The existing image of this name, which is of the same order. Raises `no` if it is another refusal."""
+    if code(no) != "InvalidImageName.Duplicated" and no.kind is not Kind.MISMATCH:
+        raise no
+    try:
+        found = account.ask(region, "DescribeImages", ImageName=name, ImageOwnerAlias="self", Status="ALL")[
+            "Images"
+        ]["Image"]
+    except Refused as busy:  # it exists, so this must not count as a refusal of the order
+        raise Failing(f"the image named {name} exists, and cannot be looked up: {busy.message}") from busy
+    if found:
+        return str(found[0]["ImageId"])
+    raise RuntimeError(f"an image named {name} exists in {region} and is not listed yet")
+
+
+def verify(account: Account, image_id: str) -> None:
+    """Check that an image holds what its tags say, and tag it as verified. Raises `Refused` (corrupt)."""
+    region, bare = split(image_id)
+    image = describe(account, region, bare)
+    told = tags.read(image.get("Tags"))
+    if image["Status"] in _FAILED:
+        raise Refused(Kind.CORRUPT, f"{bare} is {image['Status']}.")
+    if image["Status"] != "Available":
+        raise Refused(Kind.NOT_READY, f"{bare} is {image['Status']}.")
+    held = {d.device: d for d in disks_of(image)}
+    wanted = sizes_of(told)
+    if not wanted:
+        raise Refused(Kind.CORRUPT, f"{bare} does not say which disks it must hold.")
+    for device, size in wanted.items():
+        if device not in held:
+            raise Refused(Kind.CORRUPT, f"{bare} lacks the disk {device}.")
+        if held[device].size_gib < size:
+            raise Refused(
+                Kind.CORRUPT,
+                f"{bare} holds {held[device].size_gib} GiB of {device} where {size} were expected.",
+            )
+    if sum(d.kind == "system" for d in held.values()) != 1:
+        raise Refused(Kind.CORRUPT, f"{bare} has no disk that a machine could start from.")
+    if not all(d.snapshot for d in held.values()):
+        raise Refused(Kind.CORRUPT, f"{bare} names a disk without a snapshot.")
+    snapshots = sorted({d.snapshot for d in held.values()})
+    _check_snapshots(account, region, bare, snapshots)
+    tag_snapshots(account, region, snapshots, told)
+    account.tell(
+        region, "TagResources", ResourceType="image", ResourceId=[bare], Tag=tags.changed(verified="1")
+    )
+
+
+def _check_snapshots(account: Account, region: str, bare: str, ids: list[str]) -> None:
+    told = account.ask(region, "DescribeSnapshots", SnapshotIds=json.dumps(ids), MaxResults=100)
+    found = {str(s["SnapshotId"]): str(s["Status"]) for s in told["Snapshots"]["Snapshot"]}
+    if missing := [id_ for id_ in ids if id_ not in found]:
+        raise Refused(Kind.CORRUPT, f"{bare} refers to {missing[0]}, which does not exist.")
+    for id_, status in found.items():
+        if status == "failed":
+            raise Refused(Kind.CORRUPT, f"{id_} of {bare} failed.")
+        if status != "accomplished":
+            raise Refused(Kind.NOT_READY, f"{id_} of {bare} is {status}.")
+
+
+def tag_snapshots(account: Account, region: str, ids: list[str], told: Tags) -> None:
+    """Give an image's snapshots its tags: they outlive it, cost money, and have none of their own."""
+    if ids:
+        account.tell(region, "TagResources", ResourceType="snapshot", ResourceId=ids, Tag=tags.written(told))
+
+
+def delete(account: Account, region: str, bare: str) -> list[str]:
+    """Delete an image and then its snapshots; return their ids. Idempotent.
+
+    Before that the snapshots have its tags, so that those of an interrupted deletion are found.
+    """
+    found = account.ask(region, "DescribeImages", ImageId=bare, Status="ALL")["Images"]["Image"]
+    if not found:
+        return []
+    told, ids = tags.read(found[0].get("Tags")), [d.snapshot for d in disks_of(found[0]) if d.snapshot]
+    if told and not told.get("verified"):
+        tag_snapshots(account, region, ids, told)
+    account.tell(region, "DeleteImage", ImageId=bare, Force=True)
+    for snapshot in ids:
+        delete_snapshot(account, region, snapshot)
+    return ids
+
+
+def delete_snapshot(account: Account, region: str, bare: str) -> None:
+    """Delete a snapshot, also one that made the disk of a machine. One that is gone is a success."""
+    account.tell(region, "DeleteSnapshot", SnapshotId=bare, Force=True)
+
+
+def sizes_of(told: Tags) -> dict[str, int]:
+    """Device -> GiB of the disks in an image, from the tag written when it was ordered."""
+    pairs = [part.partition("=") for part in told.get("disks", "").split(",") if part]
+    return {device: int(size) for device, _, size in pairs if size.isdecimal()}
+
+
+def copy(account: Account, image_id: str, region: str, name: str) -> str:
+    """Begin a copy into another region under that name; return its id. (Five at once; the others wait.)"""
+    home, bare = split(image_id)
+    image = describe(account, home, bare)
+    told = tags.read(image.get("Tags"))
+    # The copy keeps the original's generation, source and time.
+    kept = {k: v for k, v in told.items() if k != "verified"}
+    kept |= {"name": name, "copied": "1", "taken": told.get("taken") or str(image.get("CreationTime") or "")}
+    try:
+        made = account.tell(
+            home, "CopyImage", ImageId=bare, DestinationRegionId=region, DestinationImageName=name,
+            DestinationDescription=str(image.get("Description") or "") or f"hotdesk: {told.get('desk')}",
+            Tag=tags.written(kept), ClientToken=_token(f"{image_id} {region} {name}"),
+        )  # fmt: skip
+    except Refused as no:
+        return qualified(region, _already(account, region, name, no))
+    return qualified(region, made["ImageId"])

@@ -1,0 +1,251 @@
+"""Launch, start, stop and delete machines, and read their host keys."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import hotdesk
+from hotdesk.core.errors import Failing, Kind, Refused
+from hotdesk.core.model import Market, Offer
+from hotdesk.core.pricelist import is_shipped
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.parallel import all_of
+from hotdesk.providers.aliyun import network, tags, times
+from hotdesk.providers.aliyun.account import Account
+from hotdesk.providers.aliyun.base_images import BaseImage, find_base
+from hotdesk.providers.aliyun.client import DATE
+from hotdesk.providers.aliyun.errors import GONE, code
+from hotdesk.providers.cloud import hostkeys, vocabulary
+from hotdesk.providers.cloud.caller import Computer
+from hotdesk.providers.cloud.ids import qualified, split
+
+#: Minimum disk for a base image: Python packages for deep learning need this much.
+BASE_DISK_GIB = 64
+#: Explicit: the defaults depend on the type, changed in January 2026, and may charge for bursts of load.
+DISK = {"Category": "cloud_essd", "PerformanceLevel": "PL1"}
+BANDWIDTH_MBIT = 100  # paid by traffic, so the most that is allowed
+USER = "ubuntu"  # made by our own user data, whatever the image
+
+
+def launch(
+    account: Account,
+    order: LaunchOrder,
+    user_data: bytes,
+    *,
+    who: Computer,
+    cidr: str,
+    owner: str,
+    now: float,
+) -> str:
+    """Launch exactly one machine of this order, in its network, from its image; return its id."""
+    offer = order.offer
+    if order.image_id:
+        split(order.image_id)
+    place, base = all_of(
+        lambda: network.find_place(account, offer.region, offer.zone, cidr, who=who, now=now),
+        lambda: find_base(account, order),
+    )
+    request = run_request(
+        order, base, place, user_data, owner=owner, computer=who.name, role=account.settings.role
+    )
+    try:
+        made = account.tell(offer.region, "RunInstances", **request)
+    except Refused as no:
+        if no.kind is Kind.MISMATCH:
+            return _earlier(account, order, no)
+        raise
+    return qualified(offer.region, made["InstanceIdSets"]["InstanceIdSet"][0])
+
+
+def run_request(
+    order: LaunchOrder,
+    base: BaseImage,
+    place: network.Place,
+    user_data: bytes,
+    *,
+    owner: str = "",
+    computer: str = "",
+    role: str = "",
+) -> dict[str, Any]:
+    """The arguments of RunInstances. Equal orders must give equal arguments, or the token is refused."""
+    offer = order.offer
+    told = vocabulary.of(
+        order.desk,
+        order.name,
+        generation=order.generation,
+        born=order.born,
+        attempt=order.attempt,
+        owner=owner,
+        goal="running",
+        usd=offer.usd_per_hour,
+        priced=_priced(offer),
+        gpu=offer.gpu,
+        scratch=_scratch(offer),
+        arch=base.arch,
+        keys=base.keys or order.name,
+        image=order.image_id,
+        line=vocabulary.line(base.line, tags.LINE),
+        computer=computer,
+        role=role,
+        version=hotdesk.__version__,
+    )
+    size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))
+    request: dict[str, Any] = {
+        "ImageId": base.id,
+        "InstanceType": offer.instance_type,
+        "InstanceName": order.name,
+        "ClientToken": order.token,
+        "Amount": 1,
+        "VSwitchId": place.vswitch,
+        "SecurityGroupId": place.group,
+        "InstanceChargeType": "PostPaid",
+        "InternetChargeType": "PayByTraffic",
+        "InternetMaxBandwidthOut": BANDWIDTH_MBIT,
+        "SystemDisk": {**DISK, "Size": size},
+        "HttpEndpoint": "enabled",
+        "HttpTokens": "required",
+        "UserData": base64.b64encode(user_data).decode(),
+        "Tag": tags.written(told),
+    }
+    if base.more:  # made of the image's snapshots, by their devices
+        request["DataDisk"] = [
+            {**DISK, "Device": d.device, "Size": d.size_gib, "DeleteWithInstance": True} for d in base.more
+        ]
+    if offer.market is Market.SPOT:
+        # Its disk can become an image only while it belongs to its machine: an interruption must leave that.
+        stays = "Terminate" if offer.scratch_gib else "Stop"
+        request |= {
+            "SpotStrategy": "SpotAsPriceGo",  # the on-demand price is the limit
+            "SpotDuration": 1,
+            "SpotInterruptionBehavior": stays,
+        }
+    if role:
+        request["RamRoleName"] = role
+    return request
+
+
+def _priced(offer: Offer) -> str:
+    """The date of a price that is not from the cloud itself, as a tag's value."""
+    return str(offer.price_time) if is_shipped(offer.source) and offer.price_time else ""
+
+
+def _scratch(offer: Offer) -> str:
+    return f"{offer.scratch_gib:.0f}" if offer.scratch_gib else ""
+
+
+def _earlier(account: Account, order: LaunchOrder, no: Refused) -> str:
+    """The machine that this token launched before, with other arguments (an older base image, say)."""
+    region = order.offer.region
+    try:
+        told = account.ask(region, "DescribeInstances", Tag=tags.named(order.name))
+    except Refused as busy:  # it exists, so this must not count as a refusal of the launch
+        raise Failing(f"{order.name} was launched before, and cannot be looked up: {busy.message}") from busy
+    if found := told["Instances"]["Instance"]:
+        return qualified(region, found[0]["InstanceId"])
+    raise RuntimeError(f"{order.name} was launched before and is not listed yet: {no.message}")
+
+
+# ---- power -------------------------------------------------------------------------------------------
+
+
+def start(account: Account, region: str, bare: str) -> None:
+    """Start a stopped machine; one that runs is left alone.
+
+    Raises `Refused` (not-ready) within the minute of its last start: the next one would have the same time.
+    """
+    machine = describe(account, region, bare)
+    if machine["Status"] in {"Pending", "Starting", "Running"}:
+        return
+    _after_its_minute(machine, "started again")
+    account.tell(region, "StartInstances", InstanceId=[bare])
+
+
+def _after_its_minute(machine: Mapping[str, Any], what: str) -> None:
+    """Raises `Refused` (not-ready) until the minute of its last start is over, by the cloud's clock."""
+    now, began = times.clock(machine.get(DATE, "")), times.started(machine)
+    if now <= began:
+        why = f"{machine['InstanceId']} was started within this minute: it is {what} after it."
+        raise Refused(Kind.NOT_READY, why, seconds=max(1.0, min(61.0, began - now + 1)))
+
+
+def after_its_minute(machine: Mapping[str, Any]) -> None:
+    """The same, for an image: one of this minute could not be told from one of the start before."""
+    _after_its_minute(machine, "saved")
+
+
+def stop(account: Account, region: str, bare: str) -> None:
+    """Stop a machine in economical mode, so that only its disk is paid. One that is off is left alone.
+
+    (A type that does not know that mode stops all the same, and goes on costing: the survey shows it.)
+    """
+    try:
+        account.tell(region, "StopInstances", InstanceId=[bare], StoppedMode="StopCharging", ForceStop=False)
+    except Refused as no:
+        if code(no) != "IncorrectInstanceStatus" or describe(account, region, bare)["Status"] not in {
+            "Stopping",
+            "Stopped",
+        }:
+            raise
+
+
+def retype(account: Account, region: str, bare: str, offer: Offer, generation: int) -> None:
+    """Change the type of a stopped machine. The tags are written last, as a record that it was done."""
+    machine = describe(account, region, bare)
+    if machine["Status"] != "Stopped":
+        raise Refused(Kind.NOT_READY, f"{bare} is {machine['Status']}, and not stopped.")
+    if machine["InstanceType"] != offer.instance_type:
+        account.tell(region, "ModifyInstanceSpec", InstanceId=bare, InstanceType=offer.instance_type)
+    told = {
+        "moved": str(generation),
+        "usd": str(offer.usd_per_hour),
+        "gpu": offer.gpu,
+        "scratch": _scratch(offer),
+        "priced": _priced(offer),
+    }
+    account.tell(region, "TagResources", ResourceType="instance", ResourceId=[bare], Tag=tags.changed(**told))
+
+
+def end(account: Account, region: str, bare: str) -> None:
+    """Release a machine with its disks. Idempotent."""
+    try:
+        account.tell(region, "DeleteInstances", InstanceId=[bare], Force=True)
+    except Refused as no:
+        if code(no) not in GONE:
+            raise
+
+
+# ---- access ------------------------------------------------------------------------------------------
+
+
+def describe(account: Account, region: str, bare: str) -> dict[str, Any]:
+    """A machine, with the cloud's clock (`client.DATE`). Raises `Refused` (not-ready) if it is not listed."""
+    import json
+
+    told = account.ask(region, "DescribeInstances", InstanceIds=json.dumps([bare]))
+    found = told["Instances"]["Instance"]
+    if not found:
+        raise Refused(Kind.NOT_READY, f"{bare} is not listed in {region}.", seconds=5.0)
+    return {**found[0], DATE: told[DATE]}
+
+
+def address_of(machine: Mapping[str, Any]) -> str:
+    """Its public address; "" while it has none."""
+    public = (machine.get("PublicIpAddress") or {}).get("IpAddress") or []
+    elastic = (machine.get("EipAddress") or {}).get("IpAddress") or ""
+    return str(public[0]) if public else str(elastic)
+
+
+def host_keys(account: Account, region: str, bare: str) -> list[str]:
+    """The public host keys that a machine printed on its console at boot, as `type base64`.
+
+    The console is read through the cloud's API and only root can write to it, so a man in the middle cannot
+    insert another key. Raises `Refused` (not-ready) until they are there.
+    """
+    shown = account.ask(region, "GetInstanceConsoleOutput", InstanceId=bare)
+    text = base64.b64decode(shown.get("ConsoleOutput") or "").decode("utf-8", "replace")
+    keys = hostkeys.on_console(text)
+    if not keys:
+        raise Refused(Kind.NOT_READY, f"{bare} has not shown its host key on its console yet.", seconds=5)
+    return keys

@@ -1,0 +1,110 @@
+"""List all hotdesk resources in all regions.
+
+Most regions hold nothing of ours, and two requests show that (ListTagResources); regions where it finds
+something, or where this computer has created something, take five. All regions are read concurrently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.parallel import all_of
+from hotdesk.providers.aliyun import network, tags
+from hotdesk.providers.aliyun.account import Account
+from hotdesk.providers.aliyun.errors import PASSED, code
+
+#: How long a deleted resource may still be listed; the process that deleted it leaves it out so long.
+LINGERS_SECONDS = 120.0
+
+Raw = Mapping[str, Any]
+
+
+class Found(NamedTuple):
+    """The raw answers of one region."""
+
+    region: str
+    instances: Sequence[Raw]
+    disks: Sequence[Raw]
+    images: Sequence[Raw]
+    snapshots: Sequence[Raw]
+    groups: Sequence[Raw]
+    rules: Mapping[str, Sequence[Raw]] = {}  # for Jupyter's port, by security group
+
+    @property
+    def is_empty(self) -> bool:
+        return not any((self.instances, self.disks, self.images, self.snapshots, self.groups))
+
+    def without(self, deleted: Mapping[str, float], now: float) -> Found:
+        """The same without what was deleted moments ago, and may still be listed."""
+
+        def there(rows: Sequence[Raw], key: str) -> list[Raw]:
+            return [r for r in rows if not 0 <= now - deleted.get(str(r[key]), -1e9) < LINGERS_SECONDS]
+
+        return self._replace(
+            disks=there(self.disks, "DiskId"),
+            images=there(self.images, "ImageId"),
+            snapshots=there(self.snapshots, "SnapshotId"),
+        )
+
+
+def read(account: Account, region: str) -> Found:
+    """Everything of ours in a region."""
+    told = all_of(*_questions(account, region))
+    found = Found(region, *told)
+    open_ones = [g for g in found.groups if g["SecurityGroupName"] != network.NAME]
+    if not open_ones:
+        return found
+    ids = [str(g["SecurityGroupId"]) for g in open_ones]
+    asked = all_of(*(_rules(account, region, id_) for id_ in ids))
+    return found._replace(rules=dict(zip(ids, asked, strict=True)))
+
+
+def _rules(account: Account, region: str, group: str) -> Callable[[], Sequence[Raw]]:
+    return lambda: network.rules(account, region, group, network.NOTEBOOK)
+
+
+def _questions(account: Account, region: str) -> list[Callable[[], list[Any]]]:
+    return [
+        lambda: account.pages(
+            region, "DescribeInstances", "Instances", "Instance", Tag=tags.OURS, MaxResults=100
+        ),
+        lambda: account.pages(region, "DescribeDisks", "Disks", "Disk", Tag=tags.OURS, MaxResults=100),
+        lambda: account.pages(
+            region, "DescribeImages", "Images", "Image", Tag=tags.OURS, ImageOwnerAlias="self", Status="ALL",
+            PageNumber=1, PageSize=100,
+        ),
+        lambda: account.pages(
+            region, "DescribeSnapshots", "Snapshots", "Snapshot", Tag=tags.OURS, MaxResults=100
+        ),
+        lambda: network.find_groups(account, region),
+    ]  # fmt: skip
+
+
+def holds_any(account: Account, region: str) -> bool:
+    """Whether there is a machine or an image of ours in a region."""
+
+    def asked(kind: str) -> Callable[[], bool]:
+        def ask() -> bool:
+            told = account.ask(region, "ListTagResources", ResourceType=kind, Tag=tags.OURS)
+            return bool(told["TagResources"]["TagResource"] or told.get("NextToken"))
+
+        return ask
+
+    return any(all_of(asked("instance"), asked("image")))
+
+
+def may_read(account: Account, region: str) -> None:
+    """Check that a listing of machines means something: without the right it may be empty.
+
+    Raises `Refused` (denied).
+    """
+    try:
+        account.ask(region, "DescribeInstances", DryRun=True)
+    except Refused as no:
+        if code(no) in PASSED:
+            return
+        raise
+    raise Refused(Kind.DENIED, f"Alibaba Cloud does not say whether machines in {region} may be listed.",
+                  fix="hotdesk iam --provider aliyun   # prints the policy that hotdesk needs")  # fmt: skip

@@ -1,0 +1,326 @@
+"""The provider for Alibaba Cloud: each method takes a few requests.
+
+Ids are `region/id`, so that a new process can take a step without searching all regions. The last survey is
+remembered to save requests, never to make a decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Disk, Image, Instance, Offer, Survey, Want
+from hotdesk.core.ports import Access, Cache, Clock, KeyRing
+from hotdesk.core.spot.prices import Storing
+from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
+from hotdesk.guest.plain_user_data import render
+from hotdesk.providers.aliyun import images, instances, inventory, network, prices, tags
+from hotdesk.providers.aliyun import survey as surveying
+from hotdesk.providers.aliyun.account import Account, ListPrice
+from hotdesk.providers.aliyun.errors import GONE, code
+from hotdesk.providers.aliyun.settings import NAME, Settings
+from hotdesk.providers.cloud import hostkeys
+from hotdesk.providers.cloud.address import own_address
+from hotdesk.providers.cloud.caller import Computer
+from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.regions import RegionMemory, look
+
+ADMITTED_SECONDS = 60.0  # how long this computer's address is taken to be unchanged
+
+#: Renders a machine's user data: password hash for Jupyter, public key, whether the desk was on it before.
+UserData = Callable[..., bytes]
+
+if TYPE_CHECKING:
+    from hotdesk.providers.registry import Context
+
+
+def make(context: Context) -> Aliyun:
+    return Aliyun(
+        context.state,
+        context.cache,
+        keys=context.keys,
+        clock=context.clock,
+        settings=context.settings,
+        list_price=context.list_price,
+    )
+
+
+class Aliyun:
+    """ECS as a `Provider` (hotdesk.core.ports, with its three laws)."""
+
+    name = NAME
+    at_once = 4
+
+    def __init__(
+        self,
+        state: Path,
+        store: Cache | None = None,
+        *,
+        keys: KeyRing,
+        clock: Clock,
+        user_data: UserData = render,
+        settings: Settings | None = None,
+        list_price: ListPrice = lambda region, instance_type: None,
+    ) -> None:
+        """`state`: the folder of pinned host keys. Sends no request."""
+        self.settings = settings or Settings()
+        self.account = Account(self.settings)
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._user_data = user_data
+        self._list_price = list_price
+        self._computer = Computer(state, clock)
+        self._regions = RegionMemory(store, f"{NAME}-regions", clock)
+        self._readable: set[str] = set()  # regions where an empty listing means that nothing is there
+        self._deleted: dict[str, float] = {}  # disks, snapshots and images that may still be listed
+        self._admitted: dict[str, float] = {}  # regions that admit this computer, and since when
+        self._machines: dict[str, inventory.Raw] = {}  # by id, as last surveyed
+        self._desks: dict[str, str] = {}  # desk by id of instance, disk or image, as last surveyed
+        self._me = ""
+
+    # ---- looking -------------------------------------------------------------------------------------
+
+    def offers(self, want: Want) -> Sequence[Offer]:
+        from hotdesk.providers.aliyun.offers import find_offers
+
+        return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        now = self._clock.now()
+        found, unread = look(
+            tuple(regions) or self.account.regions(),
+            self._regions,
+            now,
+            holds_any=partial(inventory.holds_any, self.account),
+            read=self._read,
+            unreachable=lambda error: error,
+        )
+        self._regions.read({region: not one.is_empty for region, one in found.items()})
+        every = [one.without(self._deleted, now) for one in found.values()]
+        self._machines = {
+            qualified(one.region, str(raw["InstanceId"])): raw for one in every for raw in one.instances
+        }
+        closed = next((e for e in unread.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
+        shown = surveying.survey(
+            every,
+            sorted(unread),
+            closed=(closed.message, closed.fix) if closed else ("", ""),
+            lag_seconds=self.settings.lag_seconds,
+            poll_seconds=self.settings.poll_seconds,
+            owner=self._owner() if every or not unread else "",
+            storage=prices.storing,
+            list_price=self._list_price,
+        )
+        things: list[Instance | Disk | Image] = [*shown.instances, *shown.disks, *shown.images]
+        self._desks = {thing.id: thing.desk for thing in things}
+        return shown
+
+    def _read(self, region: str) -> inventory.Found:
+        """Everything of ours in a region; without machines, it is believed only with the right to list."""
+        found = inventory.read(self.account, region)
+        if not found.instances and region not in self._readable:
+            inventory.may_read(self.account, region)
+        self._readable.add(region)
+        return found
+
+    # ---- machines ------------------------------------------------------------------------------------
+
+    def expect(self, steps: Sequence[AnyStep]) -> None:
+        for step in steps:
+            match step:
+                case Launch(order=order):
+                    self._regions.will_make_in(order.offer.region)
+                case Copy(region=region):
+                    self._regions.will_make_in(region)
+
+    def launch(self, order: LaunchOrder) -> str:
+        region, keys = order.offer.region, self._keys(order.desk)
+        self._regions.will_make_in(region)
+        if region not in self._readable:
+            inventory.may_read(self.account, region)  # a machine that no survey shows would be billed unseen
+            self._readable.add(region)
+        data = self._user_data(
+            password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
+            public_key=Path(keys.user_key_path + ".pub").read_text("ascii").strip(),
+            resumed=bool(order.image_id),
+        )
+        made = instances.launch(
+            self.account,
+            order,
+            data,
+            who=self._computer,
+            cidr=self._address(region),
+            owner=self._owner(),
+            now=self._clock.now(),
+        )
+        self._regions.proven(region)
+        self._admitted[region] = self._clock.now()
+        return made
+
+    def power(self, instance_id: str, on: bool) -> None:
+        region, bare = split(instance_id)
+        (instances.start if on else instances.stop)(self.account, region, bare)
+
+    def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
+        region, bare = split(instance_id)
+        instances.retype(self.account, region, bare, offer, generation)
+
+    def access(self, instance: Instance) -> Access:
+        """How to log in, once the machine has an address and has printed its host key.
+
+        The host key is pinned under the launch that made it; images keep it, so a resumed desk is the same
+        host. It is read from the console through the cloud's API, never trusted on first use.
+        """
+        region, bare = split(instance.id)
+        raw = self._machines.get(instance.id) or {}
+        if not instances.address_of(raw):
+            raw = instances.describe(self.account, region, bare)
+        host = instances.address_of(raw)
+        if not host:
+            raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
+        self._admit(region, raw)
+        keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
+        known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
+        if not known.exists():
+            hostkeys.pin(known, keys.alias, instances.host_keys(self.account, region, bare))
+        return Access(
+            desk=instance.desk,
+            host=host,
+            port=network.SSH,
+            user=instances.USER,
+            key_path=keys.user_key_path,
+            known_hosts_path=str(known),
+            alias=keys.alias,
+            notebook_port=network.NOTEBOOK,
+        )
+
+    def _admit(self, region: str, raw: inventory.Raw) -> None:
+        """Admit this computer's present address, unless that was checked within `ADMITTED_SECONDS`."""
+        now = self._clock.now()
+        if 0 <= now - self._admitted.get(region, -ADMITTED_SECONDS) < ADMITTED_SECONDS:
+            return
+        through = (raw.get("SecurityGroupIds") or {}).get("SecurityGroupId") or ()
+        for group in network.find_groups(self.account, region, network.NAME):
+            if group["SecurityGroupId"] in through:
+                network.admit(
+                    self.account, region, group["SecurityGroupId"], self._address(region), self._computer
+                )
+        self._admitted[region] = now
+
+    def _address(self, region: str) -> str:
+        """The CIDR that may connect."""
+        return own_address(
+            self.account.client.url("ecs", region),
+            self.settings.address,
+            self.settings.address_url,
+            section=NAME,
+        )
+
+    # ---- images --------------------------------------------------------------------------------------
+
+    def bake(self, order: BakeOrder) -> str:
+        return images.bake(self.account, order)
+
+    def verify(self, image_id: str) -> None:
+        images.verify(self.account, image_id)
+
+    def copy(self, image_id: str, region: str, name: str) -> str:
+        split(image_id)
+        self._regions.will_make_in(region)
+        return images.copy(self.account, image_id, region, name)
+
+    # ---- money ---------------------------------------------------------------------------------------
+
+    def spot_prices(
+        self, offers: Sequence[Offer], since: float, until: float
+    ) -> dict[str, list[tuple[float, float]]]:
+        return {}
+
+    def ended(self, machines: Sequence[str]) -> dict[str, float]:
+        return {}
+
+    def storing(self, regions: Iterable[str], *, ask: bool) -> dict[str, Storing]:
+        return {region: prices.storing(region) for region in regions}
+
+    # ---- beside other computers ------------------------------------------------------------------------
+
+    def doom(self, thing_id: str) -> None:
+        region, bare = split(thing_id)
+        self._tag(region, bare, goal="gone")
+
+    def report(self, machine_id: str) -> None:
+        said = tags.read((self._machines.get(machine_id) or {}).get("Tags"))
+        if said.get("reported") == "1" and said.get("goal") != "gone":
+            return
+        region, bare = split(machine_id)
+        self._tag(region, bare, reported="1", goal="running")  # an interrupted `down` is over
+
+    def _tag(self, region: str, bare: str, **told: str) -> None:
+        """Inform other computers; the resource may be gone."""
+        kind = _KINDS.get(bare.partition("-")[0], "")
+        if kind:
+            with contextlib.suppress(Refused):
+                self.account.tell(
+                    region, "TagResources", ResourceType=kind, ResourceId=[bare], Tag=tags.changed(**told)
+                )
+
+    def delete_saved(self, machine_id: str, started_at: float) -> None:
+        from hotdesk.providers.aliyun import times
+
+        region, bare = split(machine_id)
+        try:
+            machine = instances.describe(self.account, region, bare)
+        except Refused as no:
+            if no.kind is Kind.NOT_READY and not no.__cause__:  # it is not listed: it is gone
+                return
+            raise
+        if machine["Status"] != "Stopped" or times.started(machine) != started_at:
+            why = f"{bare} is {machine['Status']}, and was started again since its image was ordered."
+            raise Refused(Kind.NOT_READY, why, seconds=5.0)
+        self.delete(machine_id)
+
+    # ---- deleting ------------------------------------------------------------------------------------
+
+    def delete(self, thing_id: str, *, keep_disk: bool = False) -> None:
+        if "/" not in thing_id:
+            return  # not an id of a rented cloud, so it does not exist
+        region, bare = split(thing_id)
+        gone = [bare]
+        try:
+            match _KINDS.get(bare.partition("-")[0]):
+                case "instance" if keep_disk:
+                    why = "A disk without its machine cannot become an image on Alibaba Cloud."
+                    raise Refused(Kind.UNSUPPORTED, why)
+                case "instance":
+                    instances.end(self.account, region, bare)
+                case "image":
+                    gone += images.delete(self.account, region, bare)
+                case "snapshot":
+                    images.delete_snapshot(self.account, region, bare)
+                case "disk":
+                    self.account.tell(region, "DeleteDisk", DiskId=bare)
+                case "securitygroup":
+                    self.account.tell(region, "DeleteSecurityGroup", SecurityGroupId=bare)
+                case _:
+                    raise Refused(Kind.BAD_REQUEST, f"hotdesk makes nothing like {bare}, so it deletes none.")
+        except Refused as no:
+            if code(no) not in GONE:
+                raise
+        self._deleted |= dict.fromkeys(gone, self._clock.now())
+
+    # ---- who we are ----------------------------------------------------------------------------------
+
+    def _owner(self) -> str:
+        """The owner, asked once per process. Raises `Refused`, because everything is tagged with it."""
+        if not self._me:
+            self._me = self.account.owner(self._store, self._clock.now())
+        return self._me
+
+
+#: What resources hotdesk makes, by the beginning of their ids.
+_KINDS = {"i": "instance", "m": "image", "s": "snapshot", "d": "disk", "sg": "securitygroup"}
