@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from hotdesk.connect.keys import desk_keys
 from hotdesk.core.model import Instance, Survey
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Keys, Provider
 from hotdesk.providers.aliyun.provider import Aliyun
 from hotdesk.providers.aliyun.settings import Settings
@@ -18,6 +20,7 @@ from tests.fake_ecs.server import FakeEcs
 from tests.fake_ecs.world import Group, Machine, Network
 
 HOME = "cn-hangzhou"
+MONEY = Money(cny_per_usd=7.0, day=date(2026, 11, 30))
 CREDENTIALS = {
     "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAIfake",
     "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "fake-secret",
@@ -69,7 +72,7 @@ class Rig:
         self.provider: Provider = self.again()
 
     def again(self) -> Provider:
-        return Aliyun(self.folder, None, keys=self.keys, clock=self.time, settings=self.settings)
+        return Aliyun(self.folder, None, keys=self.keys, clock=self.time, settings=self.settings, money=MONEY)
 
     def keys(self, desk: str) -> Keys:
         """Made once for all tests: ssh-keygen takes its time."""

@@ -9,7 +9,7 @@ import msgspec
 
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import SHIPPED, Offer
-from hotdesk.core.money import Money
+from hotdesk.core.money import Amount, Money
 from hotdesk.core.ports import Cache
 
 #: In the source of a price that was derived from other prices; shown with a "~".
@@ -24,6 +24,7 @@ class Shipped(NamedTuple):
     usd: float  # an hour
     time: float  # when it was valid
     source: str = SHIPPED
+    told: Amount | None = None  # the same as the cloud told it, if not in US dollars
 
 
 def is_estimate(source: str) -> bool:

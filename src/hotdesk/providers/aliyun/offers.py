@@ -23,6 +23,7 @@ from hotdesk.core.matching import (
     wish,
 )
 from hotdesk.core.model import Market, MarketChoice, Offer, Want
+from hotdesk.core.money import Amount, Money, per_hour
 from hotdesk.core.ports import Cache
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aliyun import hardware, prices
@@ -35,7 +36,7 @@ SOURCE, SPOT_SOURCE = "DescribePrice", "DescribeSpotPriceHistory"
 
 
 def find_offers(
-    account: Account, want: Want, cache: Cache | None, now: float, list_price: ListPrice
+    account: Account, want: Want, cache: Cache | None, now: float, *, money: Money, list_price: ListPrice
 ) -> list[Offer]:
     """Offers that fit, cheapest first. `list_price`: the price of a type that the service does not tell.
 
@@ -62,9 +63,11 @@ def find_offers(
         raise _no_such_type(account, want, regions[0])
     wished = conditions(wish(want))
     rows = [(r, kind) for r, types in read.items() for kind in _smallest(t for t in types if fits(wished, t))]
-    offers = _priced(account, rows, want, cache, now=now, list_price=list_price)
+    offers = _priced(account, rows, want, cache, now=now, money=money, list_price=list_price)
     fitting = [
-        o for o in offers if sold_there(wished, Place(NAME, o.region, o.zone), o.market, o.usd_per_hour)
+        o
+        for o in offers
+        if sold_there(wished, Place(NAME, o.region, o.zone), o.market, o.usd_per_hour, o.told_per_hour)
     ]
     return sorted(fitting, key=lambda o: (o.usd_per_hour, o.market != Market.ON_DEMAND, o.key))
 
@@ -100,6 +103,7 @@ def _priced(
     cache: Cache | None,
     *,
     now: float,
+    money: Money,
     list_price: ListPrice,
 ) -> list[Offer]:
     """Offers of these types in the zones that have some; the questions are asked concurrently."""
@@ -124,26 +128,38 @@ def _priced(
             for zone in places.get((region, market), {}).get(name, ()):
                 if market is Market.SPOT:
                     told = spot.get((zone, name)) if not isinstance(spot, Exception) else None
-                    usd, at, source = (prices.usd(told[0]), now, SPOT_SOURCE) if told else (0.0, 0.0, "")
-                elif (region, name) in listed:
-                    usd, at, source = prices.usd(listed[region, name]), now, SOURCE
+                    price, source = (told[0], SPOT_SOURCE) if told else (None, "")
                 else:
-                    known = list_price(region, name)
-                    usd, at, source = known or (0.0, 0.0, "")
-                if usd:
-                    offers.append(_offer(kind, region, zone, market, usd=usd, at=at, source=source))
+                    price, source = listed.get((region, name)), SOURCE
+                if price:
+                    usd, amount = money.dollars(*price)
+                    offers.append(
+                        _offer(kind, region, zone, market, usd=usd, told=amount, at=now, source=source)
+                    )
+                elif market is Market.ON_DEMAND and (known := list_price(region, name)):
+                    here = partial(_offer, kind, region, zone, market)
+                    offers.append(here(usd=known.usd, told=known.told, at=known.time, source=known.source))
     return offers
 
 
 def _offer(
-    kind: InstanceType, region: str, zone: str, market: Market, *, usd: float, at: float, source: str
+    kind: InstanceType,
+    region: str,
+    zone: str,
+    market: Market,
+    *,
+    usd: float,
+    told: Amount | None,
+    at: float,
+    source: str,
 ) -> Offer:
-    why = f"{kind.instance_type} in {zone} {market} at {usd * prices.CNY_PER_USD:.4g} CNY/h (${usd:.4g})"
+    why = f"{kind.instance_type} in {zone} {market} at {per_hour(usd, told)}"
     if kind.scratch_gib:
         why += "; its local disk is in no image, and it goes on costing while it is off"
     return kind.offer(
-        region=region, zone=zone, market=market, usd_per_hour=usd, price_time=at, source=source, why=why
-    )
+        region=region, zone=zone, market=market, usd_per_hour=usd, told_per_hour=told, price_time=at,
+        source=source, why=why,
+    )  # fmt: skip
 
 
 def stock(account: Account, region: str, market: Market) -> dict[str, list[str]]:

@@ -1,11 +1,12 @@
-"""Prices: asked of the service, kept for a day, told in CNY and compared in US dollars."""
+"""Prices: asked of the service, and kept for a day."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import Storing
 from hotdesk.parallel import side_by_side
@@ -13,52 +14,65 @@ from hotdesk.providers.aliyun import times
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.cloud.kept import kept_answers
 
-#: CNY for a US dollar, to compare prices of different clouds; the bill itself is in CNY.
-CNY_PER_USD = 7.1
-
 #: CNY for a GiB and month (730 hours) on an ESSD PL1 disk and in a standard snapshot, and once for a copy to
 #: another region, in mainland China: as generally known in 2025, not verified.
 DISK_CNY, SNAPSHOT_CNY, COPY_CNY = 1.533, 0.12, 0.5
 
 
-def usd(cny: float) -> float:
-    return cny / CNY_PER_USD
+class Price(NamedTuple):
+    """Money for an hour, in the account's currency: CNY, or USD for an account abroad."""
+
+    value: float
+    currency: str = "CNY"
+
+    def __str__(self) -> str:
+        return f"{self.value:g} {self.currency}"
 
 
-def storing(region: str) -> Storing:
+def read(text: str) -> Price | None:
+    """The price in a tag; None if it is none."""
+    value, _, currency = text.partition(" ")
+    try:
+        return Price(float(value), currency) if currency in {"CNY", "USD"} else None
+    except ValueError:
+        return None
+
+
+def storing(region: str, money: Money) -> Storing:
     return Storing(
-        disk_usd_per_gib_month=usd(DISK_CNY),
-        image_usd_per_gib_month=usd(SNAPSHOT_CNY),
-        copy_usd_per_gib=usd(COPY_CNY),
+        disk_usd_per_gib_month=money.dollars(DISK_CNY, "CNY")[0],
+        image_usd_per_gib_month=money.dollars(SNAPSHOT_CNY, "CNY")[0],
+        copy_usd_per_gib=money.dollars(COPY_CNY, "CNY")[0],
         price_time=times.seconds("2025-01-01T00:00:00Z"),
     )
 
 
 def on_demand(
     account: Account, pairs: Iterable[tuple[str, str]], cache: Cache | None, now: float
-) -> dict[tuple[str, str], float]:
-    """CNY an hour by (region, type), without those that are not told."""
+) -> dict[tuple[str, str], Price]:
+    """The list price by (region, type), without those that are not told."""
     asked = {f"aliyun-price/{region}/{name}": (region, name) for region, name in pairs}
     told = kept_answers(
-        cache, now, float, {k: partial(_on_demand, account, *pair) for k, pair in asked.items()}
+        cache, now, Price, {k: partial(_on_demand, account, *pair) for k, pair in asked.items()}
     )
-    return {pair: told[key] for key, pair in asked.items() if isinstance(told[key], float)}
+    return {pair: told[key] for key, pair in asked.items() if isinstance(told[key], Price)}
 
 
-def _on_demand(account: Account, region: str, name: str) -> float:
+def _on_demand(account: Account, region: str, name: str) -> Price:
     """The list price: discounts of the account are not counted on."""
     told = account.ask(region, "DescribePrice", ResourceType="instance", InstanceType=name)
-    return float(told["PriceInfo"]["Price"]["OriginalPrice"])
+    price = told["PriceInfo"]["Price"]
+    return Price(float(price["OriginalPrice"]), str(price.get("Currency") or "CNY"))
 
 
-def spot(account: Account, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[float, float]]:
-    """(CNY an hour, since when) by (zone, type): the latest spot prices, without those that are not told."""
-    found: dict[tuple[str, str], tuple[float, float]] = {}
+def spot(account: Account, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[Price, float]]:
+    """(Price, since when) by (zone, type): the latest spot prices, without those that are not told."""
+    found: dict[tuple[str, str], tuple[Price, float]] = {}
     for rows in side_by_side([partial(spot_rows, account, region, name) for region, name in pairs]):
         for row in rows if not isinstance(rows, Exception) else ():
             pool, at = (str(row["ZoneId"]), str(row["InstanceType"])), times.seconds(row["Timestamp"])
             if pool not in found or at > found[pool][1]:
-                found[pool] = float(row["SpotPrice"]), at
+                found[pool] = Price(float(row["SpotPrice"]), str(row["Currency"])), at
     return found
 
 
@@ -73,7 +87,8 @@ def spot_rows(
             region, "DescribeSpotPriceHistory", NetworkType="vpc", InstanceType=name, OSType="linux",
             StartTime=since or None, EndTime=until or None, Offset=offset,
         )  # fmt: skip
-        rows += told["SpotPrices"]["SpotPriceType"]
+        currency = str(told.get("Currency") or "CNY")
+        rows += [{**row, "Currency": currency} for row in told["SpotPrices"]["SpotPriceType"]]
         after = int(told.get("NextOffset") or 0)
         if after <= offset:
             return rows

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Disk, Image, Instance, Offer, Survey, Want
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
@@ -45,6 +46,7 @@ def make(context: Context) -> Aliyun:
         keys=context.keys,
         clock=context.clock,
         settings=context.settings,
+        money=context.money,
         list_price=context.list_price,
     )
 
@@ -64,6 +66,7 @@ class Aliyun:
         clock: Clock,
         user_data: UserData = render,
         settings: Settings | None = None,
+        money: Money | None = None,
         list_price: ListPrice = lambda region, instance_type: None,
     ) -> None:
         """`state`: the folder of pinned host keys. Sends no request."""
@@ -73,6 +76,7 @@ class Aliyun:
         self._keys = keys
         self._clock = clock
         self._user_data = user_data
+        self._money = money or Money()
         self._list_price = list_price
         self._computer = Computer(state, clock)
         self._regions = RegionMemory(store, f"{NAME}-regions", clock)
@@ -88,7 +92,14 @@ class Aliyun:
     def offers(self, want: Want) -> Sequence[Offer]:
         from hotdesk.providers.aliyun.offers import find_offers
 
-        return find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+        return find_offers(
+            self.account,
+            want,
+            self._store,
+            self._clock.now(),
+            money=self._money,
+            list_price=self._list_price,
+        )
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         now = self._clock.now()
@@ -113,7 +124,8 @@ class Aliyun:
             lag_seconds=self.settings.lag_seconds,
             poll_seconds=self.settings.poll_seconds,
             owner=self._owner() if every or not unread else "",
-            storage=prices.storing,
+            storage=partial(prices.storing, money=self._money),
+            money=self._money,
             list_price=self._list_price,
         )
         things: list[Instance | Disk | Image] = [*shown.instances, *shown.disks, *shown.images]
@@ -245,7 +257,7 @@ class Aliyun:
         return {}
 
     def storing(self, regions: Iterable[str], *, ask: bool) -> dict[str, Storing]:
-        return {region: prices.storing(region) for region in regions}
+        return {region: prices.storing(region, self._money) for region in regions}
 
     # ---- beside other computers ------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hotdesk.core.model import Disk, EndedBy, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.core.money import Money
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers.aliyun import hardware, network, tags, times
+from hotdesk.providers.aliyun import hardware, network, prices, tags, times
 from hotdesk.providers.aliyun.account import ListPrice
 from hotdesk.providers.aliyun.base_images import disks_of
 from hotdesk.providers.aliyun.errors import RECHARGE
@@ -42,6 +43,7 @@ def survey(
     poll_seconds: float,
     owner: str,
     storage: StoragePrice,
+    money: Money,
     list_price: ListPrice,
     closed: tuple[str, str] = ("", ""),
 ) -> Survey:
@@ -52,7 +54,9 @@ def survey(
     leftovers: list[Leftover] = []
     for region in found:
         usd = storage(region.region)
-        instances += [_instance(region, raw, usd, list_price) for raw in region.instances]
+        instances += [
+            _instance(region, raw, usd, money=money, list_price=list_price) for raw in region.instances
+        ]
         disks += _disks(region, usd)
         images += [_image(region, raw, usd) for raw in region.images]
         leftovers += [*_snapshots(region, usd), *_groups(region)]
@@ -75,15 +79,15 @@ def survey(
 # ---- machines ----------------------------------------------------------------------------------------
 
 
-def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) -> Instance:
+def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_price: ListPrice) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(str(raw["Status"]), Phase.PENDING)
     spot = str(raw.get("SpotStrategy") or "NoSpot") != "NoSpot"
     size = sum(float(d["Size"]) for d in found.disks if d.get("InstanceId") == raw["InstanceId"])
-    usd, priced = vocabulary.number(told, "usd"), vocabulary.number(told, "priced") or None
-    if not usd and not spot:  # the price was unknown at launch
-        known = list_price(found.region, str(raw["InstanceType"]))
-        usd, priced = (known.usd, known.time) if known else (0.0, None)
+    price, priced = prices.read(told.get("price", "")), vocabulary.number(told, "priced") or None
+    usd, amount = money.dollars(*price) if price else (0.0, None)
+    if not usd and not spot and (known := list_price(found.region, str(raw["InstanceType"]))):
+        usd, priced, amount = known.usd, known.time, known.told
     keeps_charging = phase is Phase.STOPPED and raw.get("StoppedMode") != "StopCharging"
     off = phase in {Phase.STOPPED, Phase.STOPPING}
     who, why = _stopped(raw, told, spot=spot) if off else (EndedBy.UNKNOWN, "")
@@ -100,6 +104,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         instance_type=str(raw["InstanceType"]),
         market=Market.SPOT if spot else Market.ON_DEMAND,
         usd_per_hour=usd,
+        told_per_hour=amount,
         price_time=priced,
         started_at=times.started(raw),
         image_id=told.get("image", ""),

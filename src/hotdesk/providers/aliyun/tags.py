@@ -3,6 +3,7 @@
 A resource takes 20 tags of 128 characters (ECS API reference, TagResources). The names are those of
 providers/cloud/vocabulary.py, and here also:
 
+hotdesk:price       9.53 CNY                an hour, as offered at the launch
 hotdesk:left        the StartTime of a machine that stopped itself (guest/economical.py)
 """
 
@@ -27,7 +28,7 @@ ALONE = frozenset(
         "verified",
         "reported",
         "moved",
-        "usd",
+        "price",
         "gpu",
         "scratch",
         "priced",
