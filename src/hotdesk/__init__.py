@@ -25,12 +25,14 @@ __all__ = [
     "Choice",
     "Compared",
     "Completed",
+    "Curve",
     "Damaged",
     "Desk",
     "Disk",
     "Finding",
     "Forward",
     "Goal",
+    "GpuLoad",
     "Hotdesk",
     "HotdeskError",
     "Image",
@@ -40,6 +42,7 @@ __all__ = [
     "Latency",
     "Limits",
     "Line",
+    "Load",
     "Lost",
     "Market",
     "Measured",
@@ -65,6 +68,7 @@ __all__ = [
     "Result",
     "Retained",
     "Row",
+    "RunningJob",
     "SeenJob",
     "Setting",
     "SpotPrices",
@@ -72,6 +76,7 @@ __all__ = [
     "Statement",
     "Study",
     "Terms",
+    "Top",
     "Unknown",
     "Unreachable",
     "Unread",
@@ -99,6 +104,7 @@ if TYPE_CHECKING:
     )
     from hotdesk.core.findings import Finding, Remark
     from hotdesk.core.jobs import Job, Result, SeenJob
+    from hotdesk.core.load import Curve, GpuLoad, Load
     from hotdesk.core.matching import Query
     from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Market, Offer, Retained, Want
     from hotdesk.core.sizing.frontier import Answer, Choice, Lost
@@ -120,6 +126,7 @@ if TYPE_CHECKING:
     from hotdesk.services.orphans import Orphan
     from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
     from hotdesk.services.settings import Setting
+    from hotdesk.services.tops import RunningJob, Top
     from hotdesk.services.view import Public, View
     from hotdesk.simulate.study import PerTrace, Study
 
@@ -132,12 +139,14 @@ _HOMES = {
     "Choice": "hotdesk.core.sizing.frontier",
     "Compared": "hotdesk.services.billing",
     "Completed": "hotdesk.services.files",
+    "Curve": "hotdesk.core.load",
     "Damaged": "hotdesk.core.errors",
     "Desk": "hotdesk.core.model",
     "Disk": "hotdesk.core.model",
     "Finding": "hotdesk.core.findings",
     "Forward": "hotdesk.services.forwarding",
     "Goal": "hotdesk.core.model",
+    "GpuLoad": "hotdesk.core.load",
     "Hotdesk": "hotdesk.api",
     "HotdeskError": "hotdesk.core.errors",
     "Image": "hotdesk.core.model",
@@ -147,6 +156,7 @@ _HOMES = {
     "Latency": "hotdesk.market.latency",
     "Limits": "hotdesk.services.limits",
     "Line": "hotdesk.core.billing.statement",
+    "Load": "hotdesk.core.load",
     "Lost": "hotdesk.core.sizing.frontier",
     "Market": "hotdesk.core.model",
     "Measured": "hotdesk.services.measuring",
@@ -171,6 +181,7 @@ _HOMES = {
     "Result": "hotdesk.core.jobs",
     "Retained": "hotdesk.core.model",
     "Row": "hotdesk.core.steps",
+    "RunningJob": "hotdesk.services.tops",
     "SeenJob": "hotdesk.core.jobs",
     "Setting": "hotdesk.services.settings",
     "SpotPrices": "hotdesk.services.choosing",
@@ -179,6 +190,7 @@ _HOMES = {
     "Study": "hotdesk.simulate.study",
     "Terms": "hotdesk.core.spot.policy",
     "Orphan": "hotdesk.services.orphans",
+    "Top": "hotdesk.services.tops",
     "Unknown": "hotdesk.core.errors",
     "Unreachable": "hotdesk.core.errors",
     "Unread": "hotdesk.services.cleanup",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.settings import Setting
+    from hotdesk.services.tops import Top
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
@@ -361,6 +362,16 @@ class Hotdesk(Questions):
         if view.phase != "ready":
             return view
         return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.proven))
+
+    def top(self, name: str | None = None, *, job: int | None = None) -> list[Top]:
+        """What one desk, or every desk, is doing just now: load, GPUs, running jobs, cost; or a job's curves.
+
+        `job` is the number of one at the desk (the only one, without `name`), running or ended. Raises
+        `Unknown`, and `NeedsDecision` where only a desk that is off has the curves.
+        """
+        if job is not None:
+            return [self.services.tops.of_job(name or self.services.goals.only(), job)]
+        return self.services.tops.look(name)
 
     def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest rows of the journal, oldest first; also of desks that are gone. Raises `Unknown`."""

@@ -19,6 +19,7 @@ COMMANDS = {
         "up": "Open a desk: launch its instance, log in, start Jupyter.",
         "ls": "List your desks: state, price and cost so far.",
         "show": "Show one desk and its recent journal.",
+        "top": "Show what desks are doing, live: load, GPUs, jobs and cost.",
         "log": "Show the journal: every step and its reason; -f follows it.",
         "park": "Save everything in a verified image, then stop paying.",
         "resume": "Bring a parked desk back, on the best offer now.",

@@ -23,7 +23,7 @@ from hotdesk.core.errors import NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.ports import Access
 
-_RUNNER = ("runner", "attempt", "checkpoints", "process_tree", "job_files")
+_RUNNER = ("runner", "attempt", "checkpoints", "measure", "process_tree", "job_files")
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 _SECONDS = 60.0

@@ -37,6 +37,7 @@ class Result(Value, frozen=True):
     attempts: int = 0
     checkpoints: int = 0
     checkpoint_seconds: float | None = None  # the median
+    last_line: str = ""  # of its log
 
 
 class Job(Value, frozen=True):

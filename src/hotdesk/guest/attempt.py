@@ -17,6 +17,7 @@ from typing import Any
 
 from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
 from hotdesk.guest.job_files import HOME, SHELL, path, read, write
+from hotdesk.guest.measure import Curves
 from hotdesk.guest.process_tree import Process, ProcessTree, adopt, called, launcher_seconds
 
 STOPPING_SECONDS = 0.4  # a stopping machine ends the job and us at about the same time
@@ -57,6 +58,7 @@ class Attempt:
         with contextlib.suppress(OSError), open(path(self.id, "reserve"), "wb") as reserve:
             reserve.write(b"\0" * RESERVE_BYTES)
         self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
+        Curves(self.id).follow()
         before = self.status.get("seconds", 0.0)
         # The useful work of earlier attempts: with a checkpoint folder, only what was saved there.
         kept = self.status.get("saved_seconds", 0.0) if self.order.get("checkpoint") else before

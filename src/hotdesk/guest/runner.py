@@ -4,16 +4,17 @@
 runner.py begin < ORDER      begin one attempt of a job; the same order again begins nothing
 runner.py look               every job that this disk knows, as JSON
 runner.py log ID OFFSET      what the job has said from this byte on; with -f until it is over
+runner.py busy               how busy the machine is, and what `look` says, as JSON
 runner.py cancel ID          end the job, kindly first
 runner.py notice             tell every running job to write a checkpoint now
 runner.py have FOLDER WORD   exit 0 when that program can be run there
 runner.py work ID            (inside) run the attempt that was begun
 
-A job's files are in ~/.hotdesk/jobs/ID: `order.json`, `log`, `status.json` (replaced atomically) and
-`run.lock`, which the attempt's runner holds until all its processes have ended. A status of "running"
-without that lock means an interruption; processes that a killed runner left (`processes.json`) are ended
-before the next attempt begins. It uses only the standard library of Python 3.8, and runs from a zip file with
-its imports (packed by connect/job_runner.py).
+A job's files are in ~/.hotdesk/jobs/ID: `order.json`, `log`, `samples` (how busy the machine was),
+`status.json` (replaced atomically) and `run.lock`, which the attempt's runner holds until all its processes
+have ended. A status of "running" without that lock means an interruption; processes that a killed runner left
+(`processes.json`) are ended before the next attempt begins. It uses only the standard library of Python 3.8,
+and runs from a zip file with its imports (packed by connect/job_runner.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,11 +32,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hotdesk.guest import measure
 from hotdesk.guest.attempt import Attempt
 from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
 from hotdesk.guest.process_tree import ProcessTree
 
 NULL = subprocess.DEVNULL
+LINE_BYTES = 1000  # of a log's end, for its last line
 START_SECONDS = 20.0  # for a started worker to acquire its lock
 
 
@@ -89,6 +93,17 @@ def start_worker(id_: str) -> None:
 
 
 def look() -> int:
+    print(json.dumps({"now": time.time(), "jobs": jobs()}))
+    return 0
+
+
+def busy() -> int:
+    print(json.dumps({"load": measure.now(), "jobs": jobs()}))
+    return 0
+
+
+def jobs() -> list[dict[str, Any]]:
+    """Every job that this disk knows."""
     found = []
     for id_ in sorted(os.listdir(JOBS)) if os.path.isdir(JOBS) else ():
         status = read(path(id_, "status.json"))
@@ -107,12 +122,16 @@ def look() -> int:
         with contextlib.suppress(OSError):
             status["log_bytes"] = os.path.getsize(path(id_, "log"))
         with contextlib.suppress(OSError), open(path(id_, "log"), "rb") as log:
-            log.seek(max(0, os.path.getsize(path(id_, "log")) - 400))
-            lines = [line for line in log.read(400).decode("utf-8", "replace").split("\n") if line.strip()]
-            status["last_line"] = lines[-1].strip()[-200:] if lines else ""
+            log.seek(max(0, os.path.getsize(path(id_, "log")) - LINE_BYTES))
+            status["last_line"] = last_line(log.read(LINE_BYTES))
         found.append(status)
-    print(json.dumps({"now": time.time(), "jobs": found}))
-    return 0
+    return found
+
+
+def last_line(end: bytes) -> str:
+    """The last line of a log's end as a terminal would show it: a progress bar returns to its beginning."""
+    lines = [line.strip() for line in re.split(r"[\r\n]", end.decode("utf-8", "replace"))]
+    return next((line for line in reversed(lines) if line), "")[-200:]
 
 
 def stream(id_: str, offset: int, follow: bool) -> int:
@@ -181,7 +200,7 @@ def main(words: list[str]) -> int:
             return stream(given[0], int(given[1]), "-f" in given[2:])
         return 0
     verbs: dict[str, Callable[..., int]] = {
-        "begin": begin, "look": look, "notice": notice, "cancel": cancel, "have": have,
+        "begin": begin, "look": look, "busy": busy, "notice": notice, "cancel": cancel, "have": have,
         "work": lambda id_: Attempt(id_).run(),
     }  # fmt: skip
     if verb not in verbs:

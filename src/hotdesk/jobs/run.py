@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from hotdesk.connect import job_runner
+from hotdesk.connect import job_runner, load
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.errors import (
     Busy,
@@ -60,6 +60,11 @@ _LOG_CUT = b"hotdesk: %d bytes came before\n"  # the first line of a kept log th
 def kept_log(store: Store, job: Job) -> Path | None:
     """Where the end of an ended job's log is kept on this computer."""
     return store.folder / "jobs" / f"{job.id}.log" if store.folder else None
+
+
+def kept_samples(store: Store, job: Job) -> Path | None:
+    """Where what was measured over an ended job's life is kept on this computer."""
+    return store.folder / "jobs" / f"{job.id}.samples" if store.folder else None
 
 
 def cut_log(text: bytes) -> tuple[int, bytes]:
@@ -285,6 +290,7 @@ class Runs:
             attempts=seen.attempt if seen else 0,
             checkpoints=seen.checkpoints if seen else 0,
             checkpoint_seconds=seen.median_checkpoint_seconds if seen else None,
+            last_line=seen.last_line if seen else "",
         )
 
     def _fetch(self, job: Job) -> None:
@@ -326,6 +332,8 @@ class Runs:
         if start:
             half, _, rest = text.partition(b"\n")
             text = _LOG_CUT % (start + len(half) + 1) + rest if rest else _LOG_CUT % start + text
+        if (samples := kept_samples(self.store, job)) is not None:
+            write_atomically(samples, load.samples(self._reach(job.desk), job.id))
         write_atomically(file, text)
 
     def _settle(self, job: Job, goal: Goal | None) -> None:

@@ -267,10 +267,9 @@ def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
 
 def _take_over(store: Store, here: Job, there: Job, folder: Path) -> Job:
     assert store.folder is not None
-    log = folder / "state" / "jobs" / f"{here.id}.log"
-    if log.exists():
+    for kept in (folder / "state" / "jobs").glob(f"{here.id}.*"):  # its log, and what was measured
         (store.folder / "jobs").mkdir(mode=0o700, exist_ok=True)
-        shutil.copyfile(log, store.folder / "jobs" / log.name)
+        shutil.copyfile(kept, store.folder / "jobs" / kept.name)
     fetched, words = folder / "pulled" / here.id, there.fetched
     if there.pulled and fetched.is_dir():
         now = there.result.at if there.result else here.created_at

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hotdesk.services.limits import Staying
     from hotdesk.services.notebook import Notebooks
     from hotdesk.services.pursuit import Pursuit
+    from hotdesk.services.tops import Tops
     from hotdesk.services.work import Work
 
 
@@ -203,6 +204,19 @@ class Services:
     def access(self, name: str) -> Access:
         """How to reach a desk that runs, by its name. Raises `Unknown`, `NeedsDecision`, `Unreachable`."""
         return self.views.access(self.store.desk(name))
+
+    @cached_property
+    def tops(self) -> Tops:
+        from hotdesk.services.tops import Tops
+
+        return Tops(
+            store=self.store,
+            clock=self.clock,
+            clouds=self.clouds,
+            views=self.views,
+            reach=self.views.proven,
+            access=self.views.access,
+        )
 
     @cached_property
     def choosing(self) -> Choosing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from hotdesk.core.steps import Row
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from hotdesk.services.cleanup import Orphans
     from hotdesk.services.forwarding import Forward
     from hotdesk.services.jobs import JobView
+    from hotdesk.services.tops import Top
     from hotdesk.services.view import View
 
 
@@ -77,6 +79,18 @@ def forward(forward: Forward) -> dict[str, Any]:
     }
 
 
+def top(top: Top) -> dict[str, Any]:
+    """A desk and what it is doing. Sizes in bytes, shares from 0 to 1; null is what is not known."""
+    load = top.load
+    return {
+        "desk": desk(top.view),
+        "why": top.why,
+        "load": load and {**asdict(load), "gpus": [asdict(gpu) for gpu in load.gpus]},
+        "jobs": [asdict(job) for job in top.jobs],
+        "curves": [asdict(curve) for curve in top.curves],
+    }
+
+
 def job(view: JobView) -> dict[str, Any]:
     """A job, by this computer's clock."""
     job, seen = view.job, view.seen
@@ -95,7 +109,7 @@ def job(view: JobView) -> dict[str, Any]:
         "attempts": result.attempts if result else seen.attempt if seen else 0,
         "checkpoints": result.checkpoints if result else seen.checkpoints if seen else 0,
         "checkpoint_seconds": result.checkpoint_seconds if result else median,
-        "last_line": seen.last_line if seen else "",
+        "last_line": result.last_line if result else seen.last_line if seen else "",
         "fetched": job.fetched,
         "asked_at": job.created_at,
         "ended_at": result.at if result else None,

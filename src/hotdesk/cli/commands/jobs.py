@@ -60,5 +60,10 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
         job, known = view.job, view.seen
         if known and job.result is None and (said := advice(job, known)):
             render.echo(render.style(f"job {job.number}: {said}", "dim"))
+        last = forms.job(view)["last_line"]
+        if last and view.state in {"running", "failed"}:
+            render.echo(
+                render.style(render.cut(f"job {job.number}: {render.safe(last)}", render.columns()), "dim")
+            )
         for line in job.fetched if name else ():
             render.echo(render.style(f"job {job.number}: {render.safe(line)}", "dim"))
