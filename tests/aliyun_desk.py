@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+from msgspec.structs import replace
+
 from hotdesk.connect.keys import desk_keys
-from hotdesk.core.model import Instance, Survey
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Survey
 from hotdesk.core.money import Money
-from hotdesk.core.ports import Keys, Provider
+from hotdesk.core.ports import Access, Keys, Provider
+from hotdesk.core.steps import Ask
+from hotdesk.loop.clouds import Clouds
+from hotdesk.loop.reconcile import Reconciler
+from hotdesk.providers.aliyun import tags
+from hotdesk.providers.aliyun.client import Client
 from hotdesk.providers.aliyun.provider import Aliyun
 from hotdesk.providers.aliyun.settings import Settings
+from hotdesk.state.store import Store
+from tests.boundaries import Boundaries, Crash, Enough
 from tests.conformance import UNSETTLED
 from tests.fake_ecs import laws
 from tests.fake_ecs.server import FakeEcs
@@ -99,7 +110,7 @@ class Rig:
 
 
 def bare(id_: str) -> str:
-    return id_.partition("/")[2]
+    return id_.rpartition("/")[2]
 
 
 def write(fake: FakeEcs, id_: str, name: str, text: str) -> None:
@@ -186,3 +197,184 @@ def _lost(said: Any, kept: Any, path: str = "") -> Iterator[str]:
     elif isinstance(said, list) and isinstance(kept, list):
         for number, (one, other) in enumerate(zip(said, kept, strict=False)):
             yield from _lost(one, other, f"{path}[{number}]")
+
+
+# ---- a process that may die --------------------------------------------------------------------------
+
+
+class Counted(Client):
+    """A client whose calls are boundaries."""
+
+    boundaries: Boundaries
+
+    def _send(self, service: str, region: str, action: str, parameters: Any) -> dict[str, Any]:
+        self.boundaries.before(action)
+        told = super()._send(service, region, action, parameters)
+        self.boundaries.after(action)
+        return told
+
+
+class CountedAliyun(Aliyun):
+    """The provider; a survey is one boundary however many regions it asks."""
+
+    boundaries: Boundaries
+
+    def survey(self, regions: Sequence[str] = ()) -> Survey:
+        self.boundaries.pass_by("before survey")
+        self.boundaries.surveying = True
+        try:
+            found = super().survey(regions)
+        finally:
+            self.boundaries.surveying = False
+        self.boundaries.pass_by("after survey")
+        return found
+
+
+def offer(
+    instance_type: str = "ecs.gn7i-c8g1.2xlarge",
+    zone: str = "cn-hangzhou-i",
+    market: Market = Market.ON_DEMAND,
+    **more: Any,
+) -> Offer:
+    usd, told = MONEY.dollars(9.53, "CNY")
+    return Offer(
+        provider="aliyun", region=zone.rpartition("-")[0], zone=zone, instance_type=instance_type,
+        market=market, usd_per_hour=usd, told_per_hour=told, gpu="A10", vcpus=8, **more,
+    )  # fmt: skip
+
+
+class Laptop:
+    """Somebody's computer: a store, the loop, the client. It can crash at every call, and be opened again."""
+
+    def __init__(
+        self,
+        fake: FakeEcs,
+        folder: Path,
+        boundaries: Boundaries | None = None,
+        *,
+        offers: tuple[Offer, ...] = (),
+        **more: Any,
+    ) -> None:
+        self.fake, self.folder = fake, folder
+        self.boundaries = boundaries or Boundaries()
+        self.settings = settings(fake, regions=(HOME,), **more)
+        self.offers = offers or (offer(),)
+        self.time = Time(fake, self.moves_on)
+        self.acknowledged: set[str] = set()
+        self.crashes = 0
+        self.enough_after_crash = False
+        self.open()
+
+    def open(self) -> None:
+        """A new process: nothing that was only in memory is left."""
+        self.boundaries.dead = self.boundaries.surveying = False
+        self.store = Store(self.folder)
+        self.aliyun = CountedAliyun(
+            self.folder, self.store, keys=self.keys, clock=self.time, settings=self.settings, money=MONEY
+        )
+        client = Counted(self.aliyun.account._key, endpoint=self.fake.url)
+        self.aliyun.account.client = client
+        client.boundaries = self.aliyun.boundaries = self.boundaries
+        self.reconciler = Reconciler(
+            store=self.store,
+            clouds=Clouds(self.store, self.time, lambda name: self.aliyun),
+            clock=self.time,
+            prove=self.prove,
+            on_row=lambda row: self.moves_on(),
+        )
+
+    def moves_on(self) -> None:
+        self.boundaries.moved += 1
+
+    def keys(self, desk: str) -> Keys:
+        if desk not in _made_keys:
+            _made_keys[desk] = desk_keys(Path(mkdtemp(prefix="hotdesk-keys-")), desk)
+        made = _made_keys[desk]
+        pinned = self.folder / "desks" / desk / "known_hosts"
+        pinned.parent.mkdir(parents=True, exist_ok=True)
+        return replace(made, known_hosts_path=str(pinned))
+
+    def prove(self, access: Access) -> None:
+        """A login: it is answered by the machine that has this address, if it shows the pinned key."""
+        found = [m for m in self.fake.world.every("instance") if m.public_ip == access.host]
+        if not found or found[0].status != "Running":
+            raise Refused(Kind.NOT_READY, "no answer on port 22")
+        [machine] = found
+        region = self.fake.world.region(machine.region)
+        rules = [rule for id_ in machine.groups for rule in region.groups[id_].rules]
+        assert {r["SourceCidrIp"] for r in rules if r["PortRange"] == "22/22"} == {self.settings.address}
+        assert Path(access.known_hosts_path).read_text().split()[2] in machine.console, "somebody else"
+
+    # ---- what a person does --------------------------------------------------------------------------
+
+    def want(
+        self, name: str, goal: Goal, offers: tuple[Offer, ...] = (), *, move: bool = False, **fields: Any
+    ) -> None:
+        """Type a command: it changes the desk's row and nothing else."""
+        self.moves_on()
+        now = self.time.now()
+        desk = self.store.find(name) or Desk(
+            name=name, goal=goal, since=now, created_at=now, provider="aliyun", offers=self.offers
+        )
+        served = [int(m.tags["hotdesk:moved"]) for m in self.machines(name) if "hotdesk:moved" in m.tags]
+        read = [tags.read(laws.tag_list(m.tags)) for m in self.machines(name)]
+        served += [int(told["generation"]) for told in read]
+        generation = max([desk.generation, *(g + 1 for g in served)]) if move else desk.generation
+        self.store.put(
+            replace(desk, goal=goal, since=now, offers=offers or desk.offers, generation=generation, **fields)
+        )
+
+    def settle(self, name: str = "blue") -> Ask | None:
+        """Let the loop come to its end, through crashes too; the question it stops with, if any."""
+        while True:
+            try:
+                desk = self.store.find(name)
+                return self.reconciler.settle(desk).asks.get(name) if desk else None
+            except Crash:
+                self.crashes += 1
+                self.store.close()
+                self.open()
+
+    def do(self, goal: Goal, offers: tuple[Offer, ...] = (), name: str = "blue", **fields: Any) -> Ask | None:
+        self.want(name, goal, offers, **fields)
+        asked = self.settle(name)
+        if asked is None:
+            self.check(name, goal)
+        if self.crashes and self.enough_after_crash:
+            raise Enough
+        return asked
+
+    def work(self, text: str, name: str = "blue") -> None:
+        """Write something at the desk, and count on it from now on."""
+        [machine] = self.machines(name)
+        write(self.fake, machine.id, text, text)
+        self.acknowledged.add(text)
+
+    # ---- what is so in truth -------------------------------------------------------------------------
+
+    def machines(self, name: str = "blue") -> list[Machine]:
+        return [m for m in self.fake.world.every("instance") if m.tags.get("hotdesk:desk") == name]
+
+    def check(self, name: str, goal: Goal) -> None:
+        """The goal is reached in truth, all work is where it should be, and nothing else is paid."""
+        world = self.fake.world
+        images, snapshots = world.every("image"), world.every("snapshot")
+        machines, disks = self.machines(name), world.every("disk")
+        assert all(t.tags.get("hotdesk") == "1" for t in (*images, *world.every("instance"), *disks))
+        if goal is Goal.GONE:
+            assert not [*machines, *disks, *images, *snapshots], "something was left behind"
+            assert self.store.find(name) is None
+            self.acknowledged.clear()
+        elif goal is Goal.PARKED:
+            assert not [*machines, *disks]
+            [image] = images
+            assert image.tags.get("hotdesk:verified") == "1"
+            assert {id_ for id_, *_ in image.snapshots} == {s.id for s in snapshots}
+            assert self.acknowledged <= {w for s in snapshots for w in s.work}, "work was lost"
+        else:
+            [machine] = machines
+            assert machine.status == {Goal.RUNNING: "Running", Goal.STOPPED: "Stopped"}[goal]
+            assert sorted(machine.disks) == sorted(d.id for d in disks)
+            assert self.acknowledged <= {w for d in disks for w in (*d.work, *d.unsynced)}, "work was lost"
+            assert len(images) <= 1
+            assert {id_ for i in images for id_, *_ in i.snapshots} == {s.id for s in snapshots}

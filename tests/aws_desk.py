@@ -33,6 +33,7 @@ from hotdesk.providers.aws.provider import Aws
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.services.exposure import CALLER
 from hotdesk.state.store import Store
+from tests.boundaries import Boundaries, Crash, Enough
 from tests.fake_ec2 import public_images
 from tests.fake_ec2.process import FakeEc2
 from tests.fake_ec2.public_images import public_id
@@ -62,55 +63,6 @@ def offer(
         vcpus=4,
         **more,
     )
-
-
-class Crash(BaseException):
-    """The process dies here: nothing below may catch it."""
-
-
-class Enough(Exception):
-    """The command in which the crash happened has come to its end, and all is as it should be."""
-
-
-class Boundaries:
-    """Counts what a process does to the cloud, and kills it at the chosen boundary.
-
-    Every call counts twice (before it is sent, after its answer), except that the questions of one survey,
-    which change nothing and have no order among each other, count as one call.
-    """
-
-    def __init__(self, *at: int) -> None:
-        self.at = set(at)
-        self.count = 0
-        self.labels: list[str] = []
-        self.moved = 0  # how often the journal has moved on, or time
-        self.at_labels: list[int] = []  # `moved`, at each of them
-        self.begin = 0  # what came before is another history's business
-        self.surveying = False
-        self.dead = False
-        self._lock = threading.Lock()
-
-    def pass_by(self, label: str) -> None:
-        with self._lock:
-            if self.dead:  # other threads of a process that has died do not go on either
-                raise Crash(label)
-            self.count += 1
-            assert self.count < 2000, "it never comes to an end"
-            self.labels.append(label)
-            self.at_labels.append(self.moved)
-            if self.count in self.at:
-                self.dead = True
-                raise Crash(f"{label}, boundary {self.count}")
-
-    def before(self, model: Any, **_: object) -> None:
-        if self.dead:
-            raise Crash(model.name)
-        if not self.surveying:
-            self.pass_by(f"before {model.name}")
-
-    def after(self, model: Any, **_: object) -> None:
-        if not self.surveying:
-            self.pass_by(f"after {model.name}")
 
 
 class Time:
@@ -157,8 +109,8 @@ _making = threading.Lock()
 _made_keys: dict[str, dict[str, str]] = {}
 
 
-def _tell(url: str, when: str, **facts: Any) -> None:
-    getattr(_watchers[url], when)(**facts)
+def _tell(url: str, when: str, model: Any, **_: object) -> None:
+    getattr(_watchers[url], when)(model.name)
 
 
 def _account(url: str, settings: Settings) -> Account:

@@ -10,7 +10,8 @@ import pytest
 
 from hotdesk.core.model import Goal
 from hotdesk.core.steps import Row
-from tests.aws_desk import HOME, Boundaries, Crash, Laptop, quick
+from tests.aws_desk import HOME, Laptop, quick
+from tests.boundaries import Boundaries, Crash
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")

@@ -15,7 +15,8 @@ import pytest
 
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.services.exposure import CALLER
-from tests.aws_desk import HOME, TWO_DISKS, Boundaries, Enough, Laptop, offer, quick
+from tests.aws_desk import HOME, TWO_DISKS, Laptop, offer, quick
+from tests.boundaries import Boundaries, Enough, first_of_each, worth_a_crash
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -129,7 +130,6 @@ CASES = [
     for case in itertools.product(HISTORIES, LAGS, ("first", "others"))
 ]
 _whole: dict[tuple[str, float], Boundaries] = {}  # by history and lag: one on which nothing goes wrong
-READS = ("Describe", "Get", "survey")
 
 
 def run(fake: FakeEc2, folder: Path, history: str, lag_seconds: float, *at: int) -> Laptop:
@@ -143,34 +143,6 @@ def run(fake: FakeEc2, folder: Path, history: str, lag_seconds: float, *at: int)
         finally:
             mine.store.close()
     return mine
-
-
-def worth_a_crash(passed: Boundaries, *, lagging: bool) -> list[int]:
-    """The boundaries that can differ: before each call, and after each that changes something.
-
-    A question changes nothing in the cloud, so that dying after it is dying before the next call. Any two
-    boundaries are one where between them nothing was sent that changes something, nothing was written and no
-    time has passed. With a lag, only what changes something is repeated. Of a row of surveys the first stands
-    for all.
-    """
-    chosen, labels, changes = [], passed.labels, 0
-    known: set[tuple[int, int]] = set()
-    for number, label in enumerate(labels, start=1):
-        when, call = label.split()
-        is_read = call.startswith(READS)
-        again = call == "survey" and number > 2 and labels[number - 2].endswith("survey")
-        state = passed.at_labels[number - 1], changes
-        if number > passed.begin and not (is_read and (when == "after" or lagging)) and not again:
-            if state not in known:
-                chosen.append(number)
-            known.add(state)
-        changes += when == "before" and not is_read  # what was sent; its answer alone changes nothing
-    return chosen
-
-
-def first_of_each(points: list[int], labels: list[str]) -> list[int]:
-    """Those at which a call is made, or its answer comes, for the first time in the history."""
-    return list({labels[at - 1]: at for at in reversed(points)}.values())
 
 
 @pytest.mark.parametrize(("history", "lag", "part"), CASES)
