@@ -343,6 +343,19 @@ with Store(folder) as store:
 # ---- several processes -------------------------------------------------------------------------------------
 
 
+def test_two_stores_of_one_process_keep_each_others_locks(tmp_path: Path) -> None:
+    """1. a second store of this process comes and goes; 2. another process writes, and leaves as if it were
+    the last: SQLite then takes the WAL away; 3. the first store still sees all that is written."""
+    with Store(tmp_path) as mine:
+        mine.put(BLUE)
+        with Store(tmp_path) as second:
+            assert second.find("blue")
+        ended(python("with Store(folder) as store: store.remove('blue')", tmp_path))
+        assert mine.find("blue") is None
+        mine.put(BLUE)
+        ended(python("with Store(folder) as store: assert store.find('blue') == BLUE", tmp_path))
+
+
 def test_processes_that_open_and_write_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "store = Store(folder)\n"

@@ -8,6 +8,7 @@ commands that free space, such as `hotdesk down`, can still be recorded.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -73,8 +74,14 @@ class StateFile:
                     raise
 
     def _open(self, path: Path) -> None:
-        # Create it ourselves, so that it is private from the start.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Create it ourselves, so that it is private from the start. One that is there is opened by SQLite
+        # alone: a process that closes any descriptor of a file loses all its locks on it (fcntl(2)), also
+        # those of its other stores, and the next process to leave would take the WAL away under them.
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
         self.db = _connect(path)
         try:
             # One process at a time: switching to WAL does not wait for others.
