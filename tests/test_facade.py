@@ -21,8 +21,9 @@ import hotdesk
 from hotdesk import Hotdesk
 from hotdesk.cli.main import COMMAND_NAMES
 
-#: Commands that are a terminal's own: they attach to it, print a file, or set up an editor or a shell.
-TERMINAL = {"attach", "code", "completion", "iam"}
+#: Commands that are a terminal's own: they attach to it, print a file, set up an editor or a shell, or open
+#: another door.
+TERMINAL = {"attach", "code", "completion", "iam", "web"}
 METHODS = dict(inspect.getmembers(Hotdesk, inspect.isfunction))
 METHODS = {name: member for name, member in METHODS.items() if not name.startswith("_")}
 DOCUMENT = Path(__file__).parents[1] / "docs" / "python.md"

@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 #: Rooms that stand side by side on one floor import each other only as `BESIDE` says.
 FLOORS = (
     ("__main__", "__init__"),
-    ("cli",),
+    ("cli", "web"),
     ("api",),
     ("doctor",),
     ("services",),
@@ -30,7 +30,7 @@ FLOORS = (
     ("core",),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-BESIDE = {"jobs": {"market"}, "loop": {"jobs"}}
+BESIDE = {"cli": {"web"}, "jobs": {"market"}, "loop": {"jobs"}}
 CORE_LIBRARIES = {"msgspec"}
 
 

@@ -53,7 +53,7 @@ def abreast(
                 lane, number = waiting.popleft(), number + 1
                 job = lane.popleft()
                 start(job)
-                _start(partial(work, number, job))
+                aside(partial(work, number, job))
                 going[number] = job, lane
             done, answer, _ = heard.get()
             job, lane = going.pop(done)
@@ -111,7 +111,7 @@ def side_by_side(
                 done.release()
 
     for _ in range(min(at_once, len(calls))):
-        _start(work)
+        aside(work)
     if not at_once:
         work()
     until = None if seconds is None else perf_counter() + seconds
@@ -154,13 +154,13 @@ def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
         while not over.wait(seconds):
             work()
 
-    _start(repeat)
+    aside(repeat)
     try:
         yield
     finally:
         over.set()
 
 
-def _start(work: Callable[[], None]) -> None:
-    """Start a daemon thread, so that a second Ctrl-C ends the process."""
+def aside(work: Callable[[], None]) -> None:
+    """Do it in a daemon thread, so that a second Ctrl-C ends the process."""
     threading.Thread(target=work, daemon=True).start()

@@ -28,6 +28,7 @@ COMMANDS = {
         "move": "Move a desk to other hardware.",
         "down": "Delete a desk and its images. Asks first.",
         "watch": "Finish pending steps, recover interruptions, run queued jobs.",
+        "web": "Open the page: everything here, in your browser.",
     },
     "On the desk": {
         "ssh": "Open a terminal on the desk (in tmux), or run one command.",
@@ -166,7 +167,9 @@ def _run(argv: list[str]) -> int:
                 terminal.silence()
             render.error(lack.what, lack.why, lack.fix)
             return lack.exit_code
-        render.error(*_defect(error))
+        from hotdesk.services.defects import written_down
+
+        render.error(*written_down(error))
         return 1
     finally:
         if name in COMMAND_NAMES - {"watch", "completion"}:
@@ -202,21 +205,3 @@ def _go_on() -> None:
             from hotdesk.loop import autopark
 
             autopark.begin(folder)
-
-
-def _defect(error: Exception) -> tuple[str, str, str]:
-    """The message for an unexpected error; its details go into a private file."""
-    import traceback
-
-    from hotdesk.system import state_folder
-
-    what = f"hotdesk itself failed: {type(error).__name__}: {error}"
-    try:
-        path = state_folder() / "defect.log"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(0o600)
-        with path.open("w") as file:
-            traceback.print_exception(error, file=file)
-    except (OSError, HotdeskError):
-        return what, "This is a bug. Nothing was deleted.", "hotdesk doctor"
-    return what, f"This is a bug; the details are in {path}. Nothing was deleted.", "hotdesk doctor"

@@ -9,6 +9,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.errors import Usage
+from hotdesk.services.wanting import wanted
 
 
 @click.command()
@@ -26,7 +27,7 @@ def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **giv
     with Live() as live, options.open_desks(live, over_budget) as desks:
         goals, store = desks.services.goals, desks.services.store
         desk = store.desk(name or goals.only())
-        name, want = desk.name, options.wanted(desk.want, given)
+        name, want = desk.name, wanted(desk.want, given)
         if want is None:
             raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")
         if dry_run:

@@ -9,6 +9,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
+from hotdesk.services.wanting import wanted
 
 
 @click.command()
@@ -42,7 +43,7 @@ def command(
     with Live() as live, options.open_desks(live, given.pop("over_budget", False)) as desks:
         name = name or desks.services.goals.only("desk")
         old, goals = desks.services.store.find(name), desks.services.goals
-        want = options.wanted(old.want if old else goals.configured(name, provider), given)
+        want = wanted(old.want if old else goals.configured(name, provider), given)
         if dry_run:
             options.show_plan(desks, goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin))
             return

@@ -11,7 +11,6 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-import msgspec
 
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import render
@@ -19,8 +18,7 @@ from hotdesk.cli.ui.live import Live
 from hotdesk.cli.ui.number import Number
 from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
-from hotdesk.core.matching import read_gpu
-from hotdesk.core.model import MarketChoice, Want
+from hotdesk.core.model import MarketChoice
 from hotdesk.services.limits import Limits
 
 if TYPE_CHECKING:
@@ -228,26 +226,6 @@ def seconds_of(text: str, example: str = "hotdesk stay 2h") -> float:
         return lengths.seconds(text)
     except ValueError as error:
         raise Usage(str(error), "", example) from None
-
-
-def wanted(base: Want, given: dict[str, Any]) -> Want | None:
-    """What was wanted until now, changed by the options given; None when none was given."""
-    changes = {k: v for k, v in given.items() if v not in (None, (), "") and v is not False}  # 0 is a limit
-    if changes.pop("cheap", None):
-        if contrary := [key for key in ("gpu", "instance_type") if key in changes]:
-            option = {"gpu": "--gpu", "instance_type": "--type"}[contrary[0]]
-            raise Usage(
-                f"--cheap and {option} contradict each other.", "Both choose the hardware.", "one of them"
-            )
-        changes["gpu"] = "none"
-    if gpu := changes.get("gpu"):
-        asked = read_gpu(gpu)
-        changes |= {"gpu": asked.said, "gpu_count": asked.number, "instance_type": ""}
-    if "market" in changes:
-        changes["market"] = MarketChoice(changes["market"])
-    if "instance_type" in changes and "gpu" not in changes:
-        changes |= {"gpu": "", "gpu_count": 0}
-    return msgspec.structs.replace(base, **{"initialization_rate": 0, **changes}) if changes else None
 
 
 over_budget = click.option(

@@ -1,0 +1,82 @@
+// What the server is asked. Every answer is a value of `Hotdesk`, as `--json` prints it, or an error in three lines.
+
+export interface Desk {
+  name: string; goal: string; phase: string; provider: string; region: string; zone: string; instance_type: string;
+  market: string; gpu: string; usd_per_hour: number; charged_while_off: boolean; price_time: number | null;
+  usd_per_month: number; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
+  why: string; holder: string; idle: string; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
+  left: boolean; known_at: number | null;
+}
+export interface Row {
+  id: number; at: number; desk: string; step: string; key: string; why: string; status: string; thing: string;
+  message: string; ended_at: number | null;
+}
+export interface Problem { what: string; why: string; fix: string; exit_code: number }
+export interface Act {
+  verb: Verb; name: string; line: string[]; began: number; ended: number | null;
+  wait: { why: string; progress: number | null } | null; notes: string[]; error: Problem | null;
+  result: { kept?: string[]; image?: string } | null;
+}
+export interface Look {
+  at?: number; error?: Problem | null; others?: Record<string, string[]>; watcher?: string; frozen?: string;
+}
+export type Verb = "up" | "resume" | "start" | "park" | "stop" | "move" | "down" | "stay";
+export interface Asked {
+  verb: Verb; name: string; provider?: string; instance_type?: string; gpu?: string; market?: string; regions?: string[];
+  zone?: string; disk_gib?: number; usd_per_hour_max?: number; idle?: string; lease?: string; until?: string;
+  seconds?: string; fresh?: boolean; over_budget?: boolean; anyway?: boolean; typed?: string;
+}
+export interface Offer {
+  provider: string; region: string; zone: string; instance_type: string; market?: string; usd_per_hour?: number;
+  gpu?: string; gpu_count?: number; vcpus?: number; memory_gib?: number; why?: string;
+}
+export interface Step {
+  step: string; why: string; id?: string; what?: string; fix?: string; region?: string; keep_disk?: boolean;
+  usd_per_hour?: number; order?: { offer?: Offer; image_id?: string }; offer?: Offer;
+}
+export interface Plan {
+  line: string[]; steps: Step[]; offers: Offer[]; works: string[]; unsaved: string[]; open: string[]; lost: string[];
+}
+
+export class Failure extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.what);
+  }
+}
+
+/** One method of `Hotdesk` that only reads. Throws a `Failure`. */
+export function ask<T>(question: string, said: Record<string, string> = {}): Promise<T> {
+  const query = new URLSearchParams(said).toString();
+  return answer<T>(fetch(`/api/${question}${query && `?${query}`}`));
+}
+
+/** Something that may change what is. Throws a `Failure`. */
+export function post<T>(path: string, body: object): Promise<T> {
+  const headers = { "Content-Type": "application/json", "X-Hotdesk": "1" };
+  return answer<T>(fetch(`/api/${path}`, { method: "POST", headers, body: JSON.stringify(body) }));
+}
+
+async function answer<T>(coming: Promise<Response>): Promise<T> {
+  let reply: Response;
+  try {
+    reply = await coming;
+  } catch {
+    throw new Failure({ what: "hotdesk web does not answer.", why: "It may have ended.", fix: "hotdesk web", exit_code: 7 });
+  }
+  const type = reply.headers.get("content-type") ?? "";
+  if (!type.startsWith("application/json")) {
+    throw new Failure({ what: (await reply.text()).trim() || reply.statusText, why: "", fix: "hotdesk web", exit_code: 3 });
+  }
+  const told = (await reply.json()) as { answer?: T; act?: string; error?: Problem };
+  if (told.error) throw new Failure(told.error);
+  return (told.answer ?? told) as T;
+}
+
+/** An error of any kind, in three lines. */
+export function problem(error: unknown): Problem {
+  return error instanceof Failure ? error.problem : { what: String(error), why: "", fix: "", exit_code: 1 };
+}
+
+/** Words as one line for a shell. */
+export const shellLine = (words: string[]): string =>
+  words.map((w) => (/^[\w@%+=:,./-]+$/.test(w) ? w : `'${w.replaceAll("'", `'"'"'`)}'`)).join(" ");

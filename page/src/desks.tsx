@@ -1,0 +1,221 @@
+// The desks: what they are, what they cost, what is being done about them and why, and what can be done.
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { post, problem, type Act, type Desk, type Problem, type Row, type Verb } from "./api";
+import { ActionDialog, VERBS, stepWord } from "./action";
+import { useKnown, useNow } from "./live";
+import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, phaseWord, usd } from "./parts";
+import { t } from "./words";
+
+const JUST = 20; // seconds for which steps that have ended are still of today's interest
+const NEXT: Record<string, Verb[]> = {
+  ready: ["park", "stop", "move", "stay", "down"],
+  stopped: ["start", "park", "move", "down"],
+  parked: ["resume", "down"],
+  none: ["up", "down"],
+};
+
+export function Desks(): JSX.Element {
+  const { desks, acts, rows, look, heard } = useKnown();
+  const now = useNow();
+  const [dialog, open] = useState<{ verb: Verb; desk?: Desk }>();
+  const [closed, close] = useState<Set<string>>(new Set());
+  const all = Object.values(desks).sort((a, b) => a.name.localeCompare(b.name));
+  const perHourNow = all.reduce((sum, desk) => sum + desk.usd_per_hour, 0);
+  const stored = all.reduce((sum, desk) => sum + desk.usd_per_month, 0);
+  const homeless = Object.entries(acts).filter(([id, act]) => !desks[act.name] && !closed.has(id) && (!act.ended || act.error));
+  return (
+    <>
+      <div class="title">
+        <h1>{t("Desks")}</h1>
+        {(perHourNow > 0 || stored > 0) && (
+          <p class="sums">
+            <span><strong>{perHour(perHourNow)}</strong> {t("now")}</span>
+            {stored > 0 && <span><strong>{usd(stored)}</strong> {t("a month for disks and images")}</span>}
+          </p>
+        )}
+        <button type="button" class="primary" onClick={() => open({ verb: "up" })}>{t("Open a desk")}</button>
+      </div>
+      {look.error && <Trouble problem={look.error} />}
+      {look.frozen && <div class="notice warm">{look.frozen}</div>}
+      {homeless.map(([id, act]) => (
+        <section class="card" key={id} aria-label={act.name}>
+          <h2>{act.name}</h2>
+          <Doing acts={[[id, act]]} rows={rows.filter((row) => row.desk === act.name && row.at >= act.began - 1)} now={now}
+            onClose={(one) => close((old) => new Set(old).add(one))} onAnyway={() => undefined} />
+        </section>
+      ))}
+      {!all.length && !homeless.length && heard && look.at && (
+        <div class="empty">
+          <p>{t("There is no desk yet. A desk is a machine with your files, Jupyter and a terminal: open it when you need it, leave when you are done, lose nothing.")}</p>
+          <Line words={["hotdesk", "up", "blue"]} />
+        </div>
+      )}
+      {!look.at && !look.error && <p class="muted" role="status">{t("Looking…")}</p>}
+      <div class="cards">
+        {all.map((desk) => (
+          <Card key={desk.name} desk={desk} now={now} rows={rows} closed={closed}
+            acts={Object.entries(acts).filter(([, act]) => act.name === desk.name)}
+            onClose={(id) => close((old) => new Set(old).add(id))} onVerb={(verb) => open({ verb, desk })} />
+        ))}
+      </div>
+      {look.others && Object.keys(look.others).length > 0 && (
+        <p class="muted">{t("Other people's in the same account, left alone")}: {Object.entries(look.others).map(([name, who]) => `${name} (${who.join(", ")})`).join(", ")}</p>
+      )}
+      {look.watcher && <p class="muted">{t("Process {0} watches over them", look.watcher)} · <code>hotdesk watch --stop</code></p>}
+      {dialog && <ActionDialog {...dialog} onClose={() => open(undefined)} />}
+    </>
+  );
+}
+
+interface CardProps {
+  desk: Desk; now: number; rows: Row[]; acts: [string, Act][]; closed: Set<string>; onClose: (id: string) => void; onVerb: (verb: Verb) => void;
+}
+
+function Card({ desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JSX.Element {
+  const mine = rows.filter((row) => row.desk === desk.name);
+  const shown = acts.filter(([id, act]) => !act.ended || (act.error && !closed.has(id)));
+  const began = Math.min(...shown.filter(([, act]) => !act.ended).map(([, act]) => act.began - 1), now - JUST);
+  const busy = Boolean(desk.holder) || shown.some(([, act]) => !act.ended);
+  const recent = mine.filter((row) => !row.ended_at || row.at >= began).filter((row) => busy || !row.ended_at || row.ended_at > now - JUST).slice(-8);
+  const phase = desk.goal === "stopped" && desk.phase === "parked" ? "stopped" : desk.phase;
+  const verbs = NEXT[desk.phase] ?? ["up", "park", "down"];
+  const [first, ...more] = verbs.filter((verb) => !(verb === "park" && desk.phase === "ready")) as [Verb, ...Verb[]];
+  const up = desk.phase === "ready";
+  return (
+    <section class={`card ${phase}`} aria-labelledby={`desk-${desk.name}`}>
+      <header>
+        <Sign phase={phase} />
+        <div>
+          <h2 id={`desk-${desk.name}`}>{desk.name}</h2>
+          <p class="state">
+            {phaseWord(phase)}
+            {desk.phase === "unknown" && desk.known_at && <> · {t("not known since {0}", clock(desk.known_at))}</>}
+            {up && <> · {t("for {0}", length(now - desk.since))}</>}
+          </p>
+        </div>
+        <p class="now">
+          <strong>{desk.instance_type ? perHour(desk.usd_per_hour) : "–"}</strong>
+          {desk.price_time && <small>{t("price of {0}", date(desk.price_time))}</small>}
+        </p>
+      </header>
+      <dl>
+        {desk.instance_type && <Fact name={t("Machine")}>{desk.instance_type}{desk.gpu && ` · ${desk.gpu}`}{desk.market === "spot" && " · spot"}</Fact>}
+        <Fact name={t("Where")}>{desk.zone === "here" || (!desk.zone && desk.region === desk.provider) ? t("this computer") : [desk.provider, desk.zone || desk.region].filter(Boolean).join(" · ")}</Fact>
+        {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{usd(desk.cost_usd)}</Fact>}
+        {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{t("{0} a month", usd(desk.usd_per_month))}</Fact>}
+        {up && desk.idle && desk.idle !== "never" && <Fact name={t("Parks when idle for")}>{desk.idle}</Fact>}
+        {desk.image && <Fact name={t("Last image")}><span title={desk.image}>{desk.image_time ? t("{0} ago", length(now - desk.image_time)) : desk.image}</span></Fact>}
+      </dl>
+      {desk.phase === "unknown" && desk.why && <div class="notice warm">{desk.why}</div>}
+      {desk.why && desk.phase !== "unknown" && desk.phase !== "ready" && <p class="muted">{desk.why}</p>}
+      {desk.charged_while_off && <div class="notice warm">{t("It is off and still costs {0}: park it.", perHour(desk.usd_per_hour))}</div>}
+      {desk.left && <div class="notice warm">{t("Its machine has ended itself; what is left is being parked.")}</div>}
+      {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", desk.open_to.join(", "))} <code>hotdesk notebook {desk.name} --private</code></div>}
+      {desk.kept.map((what) => <div class="notice warm" key={what}>{t("Another beginning's {0} is kept.", what)} <code>hotdesk gc</code></div>)}
+      <Doing acts={shown} rows={recent} now={now} holder={busy && !shown.some(([, act]) => !act.ended) ? desk.holder : ""} onClose={onClose} onAnyway={(act) => onVerb(act.verb)} />
+      {up && desk.ssh && <Line words={desk.ssh} label={t("ssh")} />}
+      {desk.elsewhere ? (
+        <Line words="hotdesk doctor --adopt" label={t("Another computer's desk; to take it over")} />
+      ) : (
+        <div class="buttons">
+          {up && <Jupyter desk={desk} />}
+          {up && <button type="button" onClick={() => onVerb("park")} disabled={busy}>{t("Park")}</button>}
+          {!up && first && <button type="button" class="primary" onClick={() => onVerb(first)} disabled={busy}>{t(VERBS[first])}</button>}
+          {(up ? [first, ...more] : more).map((verb) => (
+            <button type="button" key={verb} class="quiet" onClick={() => onVerb(verb)} disabled={busy && verb !== "stay"}>{t(VERBS[verb])}</button>
+          ))}
+        </div>
+      )}
+      {mine.length > 0 && (
+        <details>
+          <summary>{t("Journal")}</summary>
+          <ol class="journal">{mine.slice(-30).reverse().map((row) => <Past key={row.id} row={row} />)}</ol>
+        </details>
+      )}
+    </section>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: preact.ComponentChildren }): JSX.Element {
+  return <div><dt>{name}</dt><dd>{children}</dd></div>;
+}
+
+const MARKS: Record<string, string> = { done: "✓", refused: "✗", unknown: "?", begun: "…" };
+
+function Past({ row }: { row: Row }): JSX.Element {
+  return (
+    <li class={row.status}>
+      <span class="mark" aria-label={t((row.status in MARKS ? row.status : "begun") as "done")} role="img">{MARKS[row.status] ?? "…"}</span>
+      <div>
+        <span>{stepWord(row.step)}</span> <time dateTime={new Date(row.at * 1000).toISOString()}>{date(row.at)} {clock(row.at)}</time>
+        <small>{row.message || row.why}</small>
+      </div>
+    </li>
+  );
+}
+
+interface DoingProps { acts: [string, Act][]; rows: Row[]; now: number; holder?: string; onClose: (id: string) => void; onAnyway: (act: Act) => void }
+
+/** What is being done about a desk now, by whomever, step by step; and what went wrong. */
+function Doing({ acts, rows, now, holder = "", onClose, onAnyway }: DoingProps): JSX.Element {
+  const going = acts.filter(([, act]) => !act.ended);
+  return (
+    <>
+      {(going.length > 0 || rows.length > 0 || holder) && (
+        <div class="doing" role="status">
+          {going.map(([id, act]) => <p class="what" key={id}><strong>{t(VERBS[act.verb])}</strong> · {t("for {0}", length(now - act.began))}</p>)}
+          {holder && <p class="what">{t("Process {0}", holder)}</p>}
+          <ol class="journal">
+            {rows.map((row) => <Past key={row.id} row={row} />)}
+          </ol>
+          {going.map(([id, act]) => act.wait && (
+            <p class="wait" key={id}>
+              <span>{act.wait.why}…</span>
+              <progress aria-label={act.wait.why} {...(act.wait.progress === null ? {} : { value: act.wait.progress })} max={1} />
+            </p>
+          ))}
+          {going.flatMap(([, act]) => act.notes).map((note) => <p class="muted" key={note}>{note}</p>)}
+        </div>
+      )}
+      {acts.filter(([, act]) => act.error).map(([id, act]) => (
+        <Trouble key={id} problem={act.error as Problem} onClose={() => onClose(id)}>
+          {act.error?.exit_code === 5 && <button type="button" onClick={() => { onClose(id); onAnyway(act); }}>{t("Look again")}</button>}
+        </Trouble>
+      ))}
+    </>
+  );
+}
+
+/** Opens Jupyter, through a tunnel where the desk is elsewhere; its password is asked for there. */
+function Jupyter({ desk }: { desk: Desk }): JSX.Element {
+  const [found, set] = useState<{ url: string; password: string }>();
+  const [trouble, setTrouble] = useState<Problem>();
+  const [busy, setBusy] = useState(false);
+  const open = async () => {
+    setBusy(true);
+    try {
+      set(await post("notebook", { name: desk.name }));
+    } catch (error) {
+      setTrouble(problem(error));
+    }
+    setBusy(false);
+  };
+  return (
+    <>
+      <button type="button" class="primary" onClick={() => void open()} disabled={busy}>{busy ? t("Opening…") : "Jupyter"}</button>
+      {(found || trouble) && (
+        <Dialog title={`Jupyter: ${desk.name}`} onClose={() => { set(undefined); setTrouble(undefined); }}>
+          {trouble && <Trouble problem={trouble} />}
+          {found && (
+            <>
+              <p class="muted">{t("It asks for this password once; your browser then stays signed in.")}</p>
+              <div class="line"><code tabIndex={0} role="group" aria-label={t("Password")}>{found.password}</code><Copy text={found.password} /></div>
+              <div class="buttons end"><a class="button primary" href={found.url} target="_blank" rel="noreferrer noopener" autoFocus>{t("Open Jupyter")}</a></div>
+            </>
+          )}
+        </Dialog>
+      )}
+    </>
+  );
+}

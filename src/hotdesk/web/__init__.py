@@ -1,0 +1,10 @@
+"""The page: a door beside the command line, in a browser. It renders and asks, and computes nothing.
+
+server.py     the requests that it answers, and how it starts and ends
+guard.py      who may ask at all
+links.py      the address that lets a browser in, once
+live.py       what is seen of desks, the journal and this page's own verbs, told as it changes
+verbs.py      what a click does: its plan, its line for the terminal, and the verb of `Hotdesk`
+questions.py  everything that is only read
+static/       the page itself, built from page/ by esbuild; static/LICENCES.txt says what is in it
+"""

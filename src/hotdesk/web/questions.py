@@ -1,0 +1,70 @@
+"""What the page only reads: each is one method of `Hotdesk`, as `--json` gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hotdesk.api import Hotdesk
+from hotdesk.core.errors import Usage
+from hotdesk.services import forms
+
+Words = Mapping[str, str]
+
+
+def costs(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """The bill, by day or month."""
+    by = said.get("by", "month")
+    if by not in {"day", "month"}:
+        raise Usage(f"{by[:20]!r} is no period.", "Bills are by day or by month.", "by=day")
+    return forms.bill(desks.costs(said.get("name") or None, by=by))
+
+
+def left_over(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """What no desk needs; nothing is deleted."""
+    return forms.orphans(desks.gc())
+
+
+def jobs(desks: Hotdesk, said: Words) -> list[dict[str, Any]]:
+    """The newest jobs, with what their desks say of them."""
+    limit = int(said["limit"]) if said.get("limit", "").isdigit() else 100
+    return [forms.job(view) for view in desks.jobs(said.get("name") or None, limit)]
+
+
+def log(desks: Hotdesk, said: Words) -> list[dict[str, Any]]:
+    """A desk's journal."""
+    return [forms.row(row) for row in desks.log(said.get("name") or None)]
+
+
+def show(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """A desk, with what it says of itself."""
+    from msgspec import to_builtins
+
+    view = desks.show(said["name"])
+    return {**forms.desk(view), "remarks": to_builtins(view.remarks)}
+
+
+def doctor(desks: Hotdesk, said: Words) -> Any:
+    """What is wrong, why, and how to mend it."""
+    from msgspec import to_builtins
+
+    return to_builtins(desks.doctor(said.get("name") or None))
+
+
+def clouds(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """Where a desk can be, and where one is that nobody says it of."""
+    from hotdesk.core.clouds import KNOWN
+
+    known = [{"name": name, "label": cloud.label, "rented": cloud.rented} for name, cloud in KNOWN.items()]
+    return {"clouds": known, "usual": desks.services.goals.provider("")}
+
+
+QUESTIONS: dict[str, Callable[[Hotdesk, Words], Any]] = {
+    "costs": costs,
+    "gc": left_over,
+    "jobs": jobs,
+    "log": log,
+    "show": show,
+    "doctor": doctor,
+    "clouds": clouds,
+}

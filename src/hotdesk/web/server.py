@@ -1,0 +1,215 @@
+"""The page's server: what it answers, on this computer's loopback address only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from hotdesk.api import Hotdesk
+from hotdesk.core.errors import HotdeskError, Usage
+from hotdesk.parallel import aside
+from hotdesk.system import SystemClock
+from hotdesk.web import verbs
+from hotdesk.web.guard import Guard
+from hotdesk.web.links import ENTER, Links
+from hotdesk.web.live import Board, Watch, words
+from hotdesk.web.questions import QUESTIONS
+
+T = TypeVar("T")
+
+STATIC = Path(__file__).parent / "static"
+KINDS = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+#: A redirect would keep the cookie back where the link was clicked in another page, such as a web terminal.
+_WELCOME = (
+    '<!doctype html><html lang="en"><title>hotdesk</title><meta http-equiv="refresh" content="0;url=/">'
+)
+_NO_LONGER = (
+    "This address has let a browser in already, or is of an earlier `hotdesk web`.\n"
+    "Another one: hotdesk web --url\n"
+)
+FAILED = 409  # the status of an answer that is an error of ours, in three lines
+
+
+class Page:
+    """One page: its links, its board, and the verbs that were clicked."""
+
+    def __init__(self, state: Path, port: int) -> None:
+        self.state, self.links, self.board = state, Links(port), Board()
+        self.watch = Watch(state, self.board)
+        self.acts = verbs.Acts(state, self.board, SystemClock(), self.watch.look_now)
+
+    def app(self) -> Guard:
+        """The application, guarded."""
+        files = {f"/{path.name}": _file(path) for path in STATIC.iterdir() if path.suffix in KINDS}
+        routes = [
+            Route(ENTER, self._enter),
+            Route("/api/events", self._events),
+            Route("/api/plan", self._plan, methods=["POST"]),
+            Route("/api/do", self._do, methods=["POST"]),
+            Route("/api/notebook", self._notebook, methods=["POST"]),
+            Route("/api/gc", self._clean, methods=["POST"]),
+            Route("/api/{question}", self._question),
+            Route("/", files["/index.html"]),
+            *(Route(path, answer) for path, answer in files.items() if path != "/index.html"),
+        ]
+        return Guard(Starlette(routes=routes, lifespan=self._life), self.links)
+
+    @contextlib.asynccontextmanager
+    async def _life(self, app: Starlette) -> AsyncIterator[None]:
+        self.board.begin()
+        with self.watch.running():
+            yield
+
+    async def _enter(self, request: Request) -> Response:
+        known = request.cookies.get(self.links.cookie_name) == self.links.cookie
+        if not known and not self.links.admits(request.query_params.get("token", "")):
+            return PlainTextResponse(_NO_LONGER, 401)
+        answer = HTMLResponse(_WELCOME)
+        answer.set_cookie(self.links.cookie_name, self.links.cookie, httponly=True, samesite="strict")
+        return answer
+
+    async def _events(self, request: Request) -> Response:
+        return StreamingResponse(self.board.stream(), media_type="text/event-stream")
+
+    async def _question(self, request: Request) -> Response:
+        ask = QUESTIONS.get(request.path_params["question"])
+        if ask is None:
+            return PlainTextResponse("There is no such question.\n", 404)
+        said = dict(request.query_params)
+        return await self._answer(lambda desks: ask(desks, said), packed=True)
+
+    async def _plan(self, request: Request) -> Response:
+        asked = await _read(request, verbs.Asked)
+        if isinstance(asked, Response):
+            return asked
+        line = asked.line
+        return await self._answer(lambda desks: {"line": line, **verbs.plan(desks, asked)})
+
+    async def _do(self, request: Request) -> Response:
+        asked = await _read(request, verbs.Asked)
+        if isinstance(asked, Response):
+            return asked
+        try:
+            return _json({"act": self.acts.begin(asked)})
+        except HotdeskError as error:
+            return _json({"error": words(error)}, FAILED)
+
+    async def _notebook(self, request: Request) -> Response:
+        asked = await _read(request, verbs.Named)
+        if isinstance(asked, Response):
+            return asked
+        return await self._answer(lambda desks: verbs.notebook(desks, asked.name))
+
+    async def _clean(self, request: Request) -> Response:
+        asked = await _read(request, verbs.Nothing)
+        if isinstance(asked, Response):
+            return asked
+        return await self._answer(verbs.clean)
+
+    async def _answer(self, call: Callable[[Hotdesk], Any], *, packed: bool = False) -> Response:
+        """What a method of `Hotdesk` gives, asked in a thread of its own; or its error, in three lines."""
+
+        def ask() -> Response:
+            notes: list[str] = []
+            try:
+                with Hotdesk(self.state, on_note=notes.append) as desks:
+                    return _json({"answer": call(desks), "notes": notes}, packed=packed)
+            except HotdeskError as error:
+                return _json({"error": words(error), "notes": notes}, FAILED)
+            except Exception as error:
+                return _json({"error": verbs.defect(error), "notes": notes}, 500)
+
+        return await _in_thread(ask)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """What a call returns that may take long. Its thread ends with the process: Ctrl-C waits for no cloud."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def give(value: T) -> None:
+        if not answer.done():
+            answer.set_result(value)
+
+    def run() -> None:
+        value = call()
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(give, value)
+
+    aside(run)
+    return await answer
+
+
+async def _read(request: Request, kind: type[T]) -> T | Response:
+    """The body of a request as a value; or the answer to one that is none."""
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except msgspec.DecodeError as error:
+        return _json({"error": words(Usage("The page asked for something impossible.", str(error)))}, 400)
+
+
+def _json(value: Any, status: int = 200, *, packed: bool = False) -> Response:
+    body, headers = msgspec.json.encode(value), {}
+    if packed and len(body) > 10_000:
+        body, headers = gzip.compress(body, 3), {"content-encoding": "gzip"}
+    return Response(body, status, headers, "application/json")
+
+
+def _file(path: Path) -> Callable[[Request], Any]:
+    """Answers with a file of the page, which is read and packed once."""
+    body = gzip.compress(path.read_bytes(), 9)
+
+    async def answer(request: Request) -> Response:
+        return Response(body, media_type=KINDS[path.suffix], headers={"content-encoding": "gzip"})
+
+    return answer
+
+
+class Serving(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # the extra may be missing here
+    """Lets every browser go before it ends: a stream of events never ends by itself."""
+
+    def __init__(self, config: uvicorn.Config, board: Board) -> None:
+        super().__init__(config)
+        self.board = board
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.board.close()
+        await super().shutdown(sockets)
+
+
+def config(page: Page) -> uvicorn.Config:
+    """How it is served: HTTP/1.1 alone, without a log, and without a header that says what serves."""
+    return uvicorn.Config(
+        page.app(),
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        ws="none",
+        http="h11",
+        loop="asyncio",
+        timeout_graceful_shutdown=2,
+    )
+
+
+def serve(page: Page, listening: socket.socket) -> None:
+    """Answer until Ctrl-C."""
+    Serving(config(page), page.board).run([listening])

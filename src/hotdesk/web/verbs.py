@@ -1,0 +1,293 @@
+"""What a click does: the command line's verbs of `Hotdesk`, each with its plan and its line to paste."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from hotdesk.api import Hotdesk
+from hotdesk.core import lengths
+from hotdesk.core.errors import HotdeskError, NeedsDecision, Usage
+from hotdesk.core.model import Desk, Goal, Value, Want
+from hotdesk.core.ports import Clock
+from hotdesk.core.steps import Row, Wait
+from hotdesk.parallel import aside
+from hotdesk.services import forms
+from hotdesk.services.limits import Limits
+from hotdesk.services.wanting import wanted
+from hotdesk.web.live import Board, Things, words
+
+ENDS = {"park": Goal.PARKED, "stop": Goal.STOPPED, "down": Goal.GONE}
+OPENS = {"up", "resume", "start"}
+KEPT_ACTS = 30  # that have ended
+SHOWN_OFFERS = 6
+
+
+class Asked(Value, frozen=True):
+    """A verb and its options, as the page sends them. What is "" or null was not said."""
+
+    verb: Literal["up", "resume", "start", "park", "stop", "move", "down", "stay"]
+    name: str
+    provider: str = ""
+    instance_type: str = ""
+    gpu: str = ""
+    cheap: bool = False
+    market: Literal["", "on-demand", "spot", "cheapest"] = ""
+    regions: tuple[str, ...] = ()
+    zone: str = ""
+    disk_gib: int | None = None
+    usd_per_hour_max: float | None = None
+    idle: str = ""  # as after --idle: 45m, or never
+    lease: str = ""
+    until: str = ""
+    seconds: str = ""  # of `stay`: 2h
+    fresh: bool = False
+    over_budget: bool = False
+    anyway: bool = False  # what would end was shown, and agreed to
+    typed: str = ""  # the desk's name, typed by who wants it deleted
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options about hardware that were said."""
+        names = ("instance_type", "gpu", "cheap", "market", "regions", "zone", "disk_gib", "usd_per_hour_max")
+        said = {name: getattr(self, name) for name in names}
+        return {
+            name: value for name, value in said.items() if value not in (None, "", ()) and value is not False
+        }
+
+    @property
+    def limits(self) -> Limits:
+        """When it ends itself. Raises `Usage` for what is no length of time."""
+        return Limits(
+            idle_minutes=_length(self.idle, "m"),
+            lease_hours=_length(self.lease, "h"),
+            hours=_length(self.until, "h"),
+        )
+
+    @property
+    def line(self) -> list[str]:
+        """The same for a terminal, as words."""
+        said = ["hotdesk", self.verb, self.name]
+        if self.verb == "stay":
+            return [*said, self.seconds]
+        for option, value in (
+            ("--provider", self.provider if self.verb == "up" else ""),
+            ("--type", self.instance_type),
+            ("--gpu", self.gpu),
+            ("--market", self.market),
+            *(("--region", region) for region in self.regions),
+            ("--zone", self.zone),
+            ("--disk", "" if self.disk_gib is None else str(self.disk_gib)),
+            ("--max-usd", "" if self.usd_per_hour_max is None else f"{self.usd_per_hour_max:g}"),
+            ("--idle", self.idle),
+            ("--lease", self.lease),
+            ("--until", self.until),
+        ):
+            said += [option, value] if value else []
+        for flag, on in (
+            ("--cheap", self.cheap),
+            ("--fresh", self.fresh),
+            ("--over-budget", self.over_budget),
+            ("--yes", self.anyway),
+        ):
+            said += [flag] if on else []
+        return said
+
+
+class Named(Value, frozen=True):
+    """A desk."""
+
+    name: str
+
+
+class Nothing(Value, frozen=True):
+    """No options."""
+
+
+def _length(text: str, unit: str) -> float | None:
+    """A length in its unit, 0 for never; None where nothing was said. Raises `Usage`."""
+    if not text:
+        return None
+    try:
+        seconds = 0.0 if text == lengths.NEVER else lengths.seconds(text, unit)
+    except ValueError as error:
+        raise Usage(str(error), "", "45m, 1.5h, 2d or never") from None
+    return seconds / lengths.SECONDS[unit]
+
+
+def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
+    """What a verb would do: steps with their reasons, offers with prices, and what would end with a machine.
+
+    Nothing is done. Raises as the verb itself for what cannot be.
+    """
+    services = desks.services
+    found: dict[str, Any] = {"steps": [], "offers": [], "works": [], "unsaved": [], "open": [], "lost": []}
+    if asked.verb == "stay":
+        _length(asked.seconds, "h")
+        return found
+    row = _row(desks, asked)
+    ending = asked.verb in ENDS or asked.verb == "move"
+    if ending:
+        work = services.work.at_work(row)
+        found |= {"works": work.works, "unsaved": work.unsaved, "open": work.open}
+        found["lost"] = [] if asked.verb == "down" else services.work.at_stake(row)
+    if row.goal is Goal.RUNNING and services.billing.launches(row):
+        services.billing.within_budget(row)
+    found["steps"] = msgspec.to_builtins(services.goals.steps(row))
+    if row.goal is Goal.RUNNING:
+        found["offers"] = msgspec.to_builtins(row.offers[:SHOWN_OFFERS])
+    return found
+
+
+def _row(desks: Hotdesk, asked: Asked) -> Desk:
+    """The desk's row as the verb would write it."""
+    goals, store = desks.services.goals, desks.services.store
+    if goal := ENDS.get(asked.verb):
+        return goals.wanted(store.desk(asked.name).name, goal)
+    if asked.verb == "move":
+        return goals.moved(asked.name, _move_to(desks, asked))
+    want = _want(desks, asked)
+    row = goals.wanted(asked.name, Goal.RUNNING, want, asked.provider or None, asked.fresh)
+    return asked.limits.of(row, desks.services.clock.now())
+
+
+def _want(desks: Hotdesk, asked: Asked) -> Want | None:
+    known = desks.services.store.find(asked.name)
+    if known is None and asked.verb != "up":
+        known = desks.services.store.desk(asked.name)
+    base = known.want if known else desks.services.goals.configured(asked.name, asked.provider or None)
+    return wanted(base, asked.given)
+
+
+def _move_to(desks: Hotdesk, asked: Asked) -> Want:
+    want = wanted(desks.services.store.desk(asked.name).want, asked.given)
+    if want is None:
+        raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {asked.name} --gpu L4")
+    return want
+
+
+def perform(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
+    """Do it, until it is seen to be so; what it came to. Raises as the verb of `Hotdesk`."""
+    name, anyway = asked.name, asked.anyway
+    match asked.verb:
+        case "stay":
+            desks.stay(name, _length(asked.seconds, "s") or 0.0)
+            return {}
+        case "down":
+            had = [thing.id for thing in desks.services.store.sighted(name)]
+            beside = desks.down(name, anyway=anyway)
+            kept, unread = desks.services.cleanup.retained(had)
+            return {"kept": [*beside, *(thing.id for thing in kept)], "unread": list(unread)}
+        case "park":
+            return forms.desk(desks.park(name, anyway=anyway))
+        case "stop":
+            return forms.desk(desks.stop(name, anyway=anyway))
+        case "move":
+            return forms.desk(desks.move(name, _move_to(desks, asked), anyway=anyway))
+    want, limits = _want(desks, asked), asked.limits
+    provider = asked.provider or None
+    return forms.desk(desks.up(name, want=want, provider=provider, fresh=asked.fresh, limits=limits))
+
+
+def notebook(desks: Hotdesk, name: str) -> dict[str, Any]:
+    """The desk's Jupyter, answering, and its password."""
+    from hotdesk.loop import watcher
+
+    desk = desks.services.store.desk(name)
+    shown = desks.notebook(name)
+    if desk.lease_hours:  # somebody must renew it while the tunnel is open
+        watcher.ask_for(desks.services.store, forever=False)
+    return {"url": shown.url, "password": shown.password}
+
+
+def clean(desks: Hotdesk) -> dict[str, Any]:
+    """Delete what no desk needs and is safe to delete."""
+    return forms.orphans(desks.gc(delete=True))
+
+
+class Acts:
+    """The verbs that were clicked: each runs in a thread of its own, and tells the board how it goes."""
+
+    def __init__(self, state: Path, board: Board, clock: Clock, on_end: Callable[[], None]) -> None:
+        self.state, self.board, self.clock, self.on_end = state, board, clock, on_end
+        self._numbers = itertools.count(1)
+
+    def begin(self, asked: Asked) -> str:
+        """Begin it; its id on the board. Raises `NeedsDecision` where a deletion was not meant for sure."""
+        if asked.verb == "down" and asked.typed != asked.name:
+            why = "Deleting cannot be undone, so its name is asked for."
+            raise NeedsDecision(f"{asked.name} was not deleted.", why, f"hotdesk down {asked.name}")
+        act = str(next(self._numbers))
+        said = {
+            "verb": asked.verb,
+            "name": asked.name,
+            "line": asked.line,
+            "began": self.clock.now(),
+            "ended": None,
+            "wait": None,
+            "notes": [],
+            "error": None,
+            "result": None,
+        }
+        ended = [id_ for id_, other in self.board.parts["acts"].items() if other["ended"]]
+        kept = {k: v for k, v in self.board.parts["acts"].items() if k not in ended[:-KEPT_ACTS]}
+        self.board.tell("acts", {**kept, act: said}, whole=True)
+        aside(lambda: self._run(act, asked))
+        return act
+
+    @property
+    def going(self) -> list[str]:
+        """The desks that something is being done about."""
+        return [act["name"] for act in self.board.parts["acts"].values() if not act["ended"]]
+
+    def _run(self, act: str, asked: Asked) -> None:
+        notes: list[str] = []
+
+        def tell(**fields: Any) -> None:
+            changed: Things = {act: fields}
+            self.board.tell_soon("acts", changed)
+
+        def wait(desk: str, wait: Wait) -> None:
+            tell(wait={"why": wait.why, "progress": wait.progress})
+
+        def row(row: Row) -> None:
+            tell(wait=None)
+
+        def busy(desk: str, holder: str) -> None:
+            tell(wait={"why": f"waiting for process {holder} to release {desk}", "progress": None})
+
+        def note(text: str) -> None:
+            notes.append(text)
+            tell(notes=[*notes])
+
+        error: dict[str, Any] | None = None
+        result: dict[str, Any] | None = None
+        try:
+            with Hotdesk(
+                self.state,
+                clock=self.clock,
+                on_row=row,
+                on_wait=wait,
+                on_busy=busy,
+                on_note=note,
+                over_budget=asked.over_budget,
+            ) as desks:
+                result = perform(desks, asked)
+        except HotdeskError as failed:
+            error = words(failed)
+        except Exception as failed:
+            error = defect(failed)
+        tell(ended=self.clock.now(), wait=None, error=error, result=result)
+        self.on_end()
+
+
+def defect(error: Exception) -> dict[str, Any]:
+    """An error that nobody expected, as the page shows it; its details go into a private file."""
+    from hotdesk.services.defects import written_down
+
+    what, why, fix = written_down(error)
+    return {"what": what, "why": why, "fix": fix, "exit_code": 1}

@@ -1,0 +1,389 @@
+"""The page's server: who may ask, what is told to whom, and that a click is the same as a command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("starlette", reason="the extra web is not installed")
+pytest.importorskip("uvicorn", reason="the extra web is not installed")
+
+from hotdesk.cli.main import hotdesk as commands
+from hotdesk.core.errors import NeedsDecision, Usage
+from hotdesk.core.model import Desk, Goal
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock
+from hotdesk.web import guard, links, server, verbs
+from hotdesk.web.live import Board, changes
+
+
+class Served:
+    """A page that is served on a port of its own, asked with bare HTTP: no client hides a header."""
+
+    def __init__(self, page: server.Page) -> None:
+        self.page, self.port = page, page.links.port
+        self.own = {
+            "Host": f"127.0.0.1:{self.port}",
+            "Cookie": f"{page.links.cookie_name}={page.links.cookie}",
+        }
+        self.posting = {
+            **self.own,
+            "Origin": f"http://127.0.0.1:{self.port}",
+            "X-Hotdesk": "1",
+            "Content-Type": "application/json",
+        }
+
+    def ask(
+        self, path: str, headers: dict[str, str], method: str = "GET", body: object = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            data = b"" if body is None else msgspec.json.encode(body)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if method == "POST" and "Content-Length" not in headers:
+                connection.putheader("Content-Length", str(len(data)))
+            connection.endheaders(data)
+            reply = connection.getresponse()
+            return reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read()
+
+    def post(self, path: str, body: object) -> tuple[int, Any]:
+        status, _, said = self.ask(path, self.posting, "POST", body)
+        return status, json.loads(said)
+
+
+@pytest.fixture
+def served(home: Path, tmp_path: Path) -> Iterator[Served]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        page = server.Page(tmp_path / "state", listening.getsockname()[1])
+        config = server.config(page)
+        serving = server.Serving(config, page.board)
+        thread = threading.Thread(target=serving.run, args=([listening],))
+        thread.start()
+        yield Served(page)
+        serving.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def token(served: Served) -> str:
+    return served.page.links.serving.link().partition(str(served.port))[2]
+
+
+def test_a_link_lets_one_browser_in_once(served: Served) -> None:
+    host = {"Host": served.own["Host"]}
+    link = token(served)
+    status, head, _ = served.ask(link, host)
+    assert status == 200
+    assert head["set-cookie"].startswith(f"hotdesk-{served.port}={served.page.links.cookie};")
+    for said in ("HttpOnly", "SameSite=strict", "Path=/"):
+        assert said in head["set-cookie"]
+    assert served.ask(link, host)[0] == 401, "it was used"
+    assert served.ask(link, served.own)[0] == 200, "but whoever is in may come again"
+    assert served.ask(token(served), host)[0] == 200
+    assert served.ask("/", served.own)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "method", "path", "status"),
+    [
+        ({"Host": "evil.example"}, "GET", "/", 421),
+        ({"Host": "127.0.0.1"}, "GET", "/", 421),
+        ({"Host": "127.0.0.1.evil.example:{port}"}, "GET", "/", 421),
+        ({"Cookie": "hotdesk-{port}=wrong"}, "GET", "/", 401),
+        ({"Cookie": ""}, "GET", "/api/events", 401),
+        ({"Cookie": ""}, "GET", "/page.js", 401),
+        ({"Cookie": ""}, "GET", "/enter?token=", 401),
+        ({"Cookie": ""}, "GET", "/enter?token=a.b", 401),
+        ({"Origin": "http://evil.example"}, "GET", "/api/costs", 403),
+        ({"Origin": "null"}, "GET", "/api/events", 403),
+        ({"Sec-Fetch-Site": "cross-site"}, "GET", "/api/events", 403),
+        ({"Sec-Fetch-Site": "same-site"}, "GET", "/", 403),
+        ({}, "GET", "/..%2f..%2fserver.py", 404),
+        ({}, "GET", "/server.py", 404),
+        ({}, "GET", "/api/none", 404),
+        ({}, "PUT", "/api/do", 403),
+        ({"X-Hotdesk": None}, "POST", "/api/do", 403),
+        ({"Origin": None}, "POST", "/api/do", 403),
+        ({"Origin": "http://localhost:1"}, "POST", "/api/do", 403),
+        ({"Origin": "https://127.0.0.1:{port}"}, "POST", "/api/do", 403),
+        ({"Content-Length": "99999999"}, "POST", "/api/do", 413),
+    ],
+)
+def test_what_is_not_of_this_page_is_refused(
+    served: Served, headers: dict[str, str | None], method: str, path: str, status: int
+) -> None:
+    base = served.posting if method == "POST" else served.own
+    said = {k: v.format(port=served.port) for k, v in {**base, **headers}.items() if v is not None}
+    found, head, _ = served.ask(path, said, method)
+    assert found == status
+    for name, value in guard.HEADERS.items():
+        assert head[name] == value, "a refusal is hardened like an answer"
+
+
+def test_two_hosts_in_one_request_are_no_host_of_ours(served: Served) -> None:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [(b"host", served.own["Host"].encode()), (b"host", b"evil.example")],
+    }
+    refusal = server.Guard(None, served.page.links).refusal(scope)  # type: ignore[arg-type]
+    assert refusal is not None
+    assert refusal[0] == 421
+
+
+def test_nothing_but_our_own_files_may_run() -> None:
+    said = dict(part.strip().partition(" ")[::2] for part in guard.POLICY.split(";"))
+    assert said.pop("default-src") == "'none'"
+    for name in ("script-src", "style-src", "img-src", "connect-src"):
+        assert said.pop(name) == "'self'"
+    assert said.pop("require-trusted-types-for") == "'script'"
+    assert set(said.values()) == {"'none'"}
+
+
+def test_other_users_of_this_computer_cannot_read_the_key(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with links.alone(folder) as mine:
+        assert mine
+        links.announce(folder, links.Links(4711))
+        assert stat.S_IMODE((folder / "web.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        with links.alone(folder) as another:
+            assert not another
+        found = links.found(folder)
+        assert found is not None
+        assert found.link().startswith("http://127.0.0.1:4711/enter?token=")
+    assert links.found(folder) is None
+
+
+def test_deleting_asks_for_the_name(served: Served, tmp_path: Path) -> None:
+    put(tmp_path, "blue")
+    for typed in ("", "blu", "Blue", "green"):
+        status, said = served.post(
+            "/api/do", {"verb": "down", "name": "blue", "typed": typed, "anyway": True}
+        )
+        assert status == server.FAILED
+        assert said["error"]["exit_code"] == NeedsDecision.exit_code
+    assert served.page.board.parts["acts"] == {}
+
+
+def put(tmp_path: Path, name: str) -> None:
+    """A desk without a machine, as a command that was interrupted leaves it."""
+    with Store(tmp_path / "state") as store:
+        now = SystemClock().now()
+        store.put(Desk(name=name, goal=Goal.PARKED, since=now, created_at=now))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"verb": "rm", "name": "blue"},
+        {"verb": "up"},
+        {"verb": "up", "name": "a", "sh": "x"},
+        [],
+        "x",
+        1,
+    ],
+)
+def test_what_is_no_request_is_told_so(served: Served, body: object) -> None:
+    status, said = served.post("/api/do", body)
+    assert status == 400
+    assert said["error"]["exit_code"] == Usage.exit_code
+
+
+def test_errors_come_in_three_lines_and_nothing_is_a_traceback(served: Served, tmp_path: Path) -> None:
+    status, said = served.post("/api/plan", {"verb": "park", "name": "nobody"})
+    assert status == server.FAILED
+    assert said["error"]["what"] == "There is no desk named 'nobody'."
+    assert said["error"]["fix"]
+    status, _, body = served.ask("/api/costs?by=year", served.own)
+    assert (status, json.loads(body)["error"]["exit_code"]) == (server.FAILED, Usage.exit_code)
+    (tmp_path / "state" / "hotdesk.db").write_bytes(b"no database at all" * 500)
+    status, _, body = served.ask("/api/costs", served.own)
+    assert status == server.FAILED
+    assert "Traceback" not in body.decode()
+
+
+def test_a_browser_hears_all_at_first_and_then_the_differences(served: Served, tmp_path: Path) -> None:
+    put(tmp_path, "blue")
+    with listening(served) as heard:
+        name, first = next(heard)
+        assert name == "all"
+        assert first.keys() == {"desks", "acts", "look", "rows"}
+        assert first["desks"] == {}, "nobody has looked before"
+        seen = hear(heard, lambda m: m.get("desks"))
+        assert seen["desks"]["blue"]["phase"] == "none"
+        put(tmp_path, "green")
+        assert hear(heard, lambda m: m.get("desks"))["desks"].keys() == {"green"}
+
+
+@contextlib.contextmanager
+def listening(served: Served) -> Iterator[Iterator[tuple[str, Any]]]:
+    """The events of a page, as they come."""
+
+    def events() -> Iterator[tuple[str, Any]]:
+        name = ""
+        while line := reply.readline().decode():
+            if line.startswith("event: "):
+                name = line[7:].strip()
+            elif line.startswith("data: "):
+                yield name, json.loads(line[6:])
+
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", "/api/events", headers=served.own)
+        with connection.getresponse() as reply:
+            assert reply.status == 200
+            yield events()
+
+
+def hear(heard: Iterator[tuple[str, Any]], like: Callable[[Any], object]) -> Any:
+    for _ in range(200):
+        name, message = next(heard)
+        if name == "change" and like(message):
+            return message
+    raise AssertionError("it is not told")
+
+
+_fields = st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 2), max_size=3)
+_things = st.dictionaries(st.sampled_from("xyz"), _fields, max_size=3)
+
+
+@given(_things, _things)
+def test_what_has_changed_is_enough_to_know_all(old: Any, new: Any) -> None:
+    """A field never goes away in our documents; things do, and that is told beside."""
+    grown = {name: {**old.get(name, {}), **fields} for name, fields in new.items()}
+    told = changes(old, grown)
+    merged = {name: {**old.get(name, {}), **told.get(name, {})} for name in grown}
+    assert merged == grown
+    assert all(old.get(n, {}).get(k, "missing") != v for n, f in told.items() for k, v in f.items())
+
+
+def test_one_change_among_many_desks_costs_less_than_a_kilobyte() -> None:
+    async def sent() -> int:
+        board = Board()
+        board.begin()
+        desk = dict.fromkeys(("name", "goal", "phase", "why", "ssh", "image"), "word")
+        board.tell("desks", {f"desk{n}": {**desk, "cost_usd": 0.0} for n in range(50)}, whole=True)
+        stream = board.stream()
+        first = len(await anext(stream))
+        assert first > 5000
+        board.tell("desks", {f"desk{n}": {**desk, "cost_usd": float(n == 7)} for n in range(50)}, whole=True)
+        size = len(await anext(stream))
+        await stream.aclose()  # type: ignore[attr-defined]
+        return size
+
+    assert asyncio.run(sent()) < 200
+
+
+def test_a_browser_that_does_not_read_is_sent_away() -> None:
+    async def story() -> list[bytes]:
+        board = Board()
+        board.begin()
+        stream = board.stream()
+        got = [await anext(stream)]
+        for n in range(2000):
+            board.tell("desks", {"blue": {"n": n}})
+        assert not board.watched
+        return got + [message async for message in stream]
+
+    assert len(asyncio.run(story())) == 1, "it begins anew, with all that is known by then"
+
+
+_asked = st.builds(
+    verbs.Asked,
+    verb=st.sampled_from(get_args(get_type_hints(verbs.Asked)["verb"])),
+    name=st.sampled_from(["blue", "a1"]),
+    instance_type=st.sampled_from(["", "g6.xlarge"]),
+    gpu=st.sampled_from(["", "L4", "A100:8"]),
+    market=st.sampled_from(["", "spot", "cheapest"]),
+    regions=st.sampled_from([(), ("us-west-2",), ("us-west-2", "eu-west-1")]),
+    zone=st.sampled_from(["", "us-west-2b"]),
+    disk_gib=st.sampled_from([None, 200]),
+    usd_per_hour_max=st.sampled_from([None, 0.0, 1.25]),
+    over_budget=st.booleans(),
+)
+
+
+@given(_asked)
+def test_the_line_to_copy_is_the_command_with_these_options(request: verbs.Asked) -> None:
+    """click reads it back: every option is one of that command, and has the value that was asked for."""
+    if request.verb not in {"up", "resume", "move"}:  # the others choose no hardware
+        ends = request.verb in verbs.ENDS
+        request = verbs.Asked(verb=request.verb, name=request.name, seconds="2h", anyway=ends)
+    program, verb, *words = request.line
+    assert program == "hotdesk"
+    command = commands.get_command(None, verb)  # type: ignore[arg-type]
+    assert command is not None
+    read = command.make_context(verb, words).params
+    assert request.name in (read.get("name"), *(read.get("words") or ()))
+    for name, value in request.given.items():
+        assert read[name] == value, name
+    assert bool(read.get("yes")) == request.anyway
+
+
+def test_another_host_is_refused_with_the_line_that_does_it_instead(home: Path) -> None:
+    done = web("--host", "0.0.0.0", "--port", "4711")
+    assert done.returncode == Usage.exit_code
+    assert "ssh -L 4711:127.0.0.1:4711" in done.stderr
+
+
+def web(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    line = [sys.executable, "-m", "hotdesk", "web", *words]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_busy_port_is_told(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = web("--port", str(port))
+    assert done.returncode == 8
+    assert f"hotdesk web --port {port + 1}" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_web_makes_a_link_to_the_first_and_ctrl_c_ends_it(home: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1] / "src"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    line = [sys.executable, "-m", "hotdesk", "web", "--url"]
+    first = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        one = first.stdout.readline().strip()
+        two = web("--url")
+        assert two.returncode == 0
+        assert f"Process {first.pid}" in two.stderr
+        for link in (one, two.stdout.strip()):
+            place, _, path = link.removeprefix("http://").partition("/")
+            connection = http.client.HTTPConnection(place, timeout=30)
+            with contextlib.closing(connection):
+                connection.request("GET", f"/{path}")
+                assert connection.getresponse().status == 200
+    finally:
+        first.send_signal(2)
+        _, said = first.communicate(timeout=30)
+    assert first.returncode == 130, said
+    assert "Traceback" not in said
