@@ -562,3 +562,10 @@ def test_a_region_that_did_not_answer_counts_as_far() -> None:
         "us-east-1",
         "us-west-2",
     ]
+
+
+def test_a_type_that_is_asked_for_as_a_gpu_is_called_a_type() -> None:
+    with pytest.raises(Unknown) as raised:
+        search(shipped().catalog(), Query(gpu=("trn2.48xlarge",)))
+    assert raised.value.what == "trn2.48xlarge is an instance type, not a GPU."
+    assert raised.value.fix == "hotdesk offers trn2.48xlarge"

@@ -67,13 +67,14 @@ def test_what_a_cloud_does_not_have_is_a_sentence(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(Missing, match="This computer has no access policy to print"):
         registry.policy("local")
-    with pytest.raises(Usage, match="no provider 'azure'"):
+    with pytest.raises(Usage, match="no provider 'azure'") as none:
         registry.policy("azure")
+    assert none.value.fix == "hotdesk iam --provider aws"
     assert registry.lend(clouds.KNOWN["local"], None) is None
-    with pytest.raises(NotAllowed) as none:
+    with pytest.raises(NotAllowed) as refused:
         registry.lend(CLOUD, Settings(key=""))
-    assert none.value.what == "This computer's Toy Cloud credentials cannot be sent."
-    assert (none.value.why, none.value.fix) == ("There is no key in [toy].", "toy login")
+    assert refused.value.what == "This computer's Toy Cloud credentials cannot be sent."
+    assert (refused.value.why, refused.value.fix) == ("There is no key in [toy].", "toy login")
 
 
 #: Enters the toy cloud in every process; its desks can be watched from elsewhere where TOY_RENTED says so.

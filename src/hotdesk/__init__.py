@@ -124,7 +124,8 @@ if TYPE_CHECKING:
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.orphans import Orphan
-    from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
+    from hotdesk.services.planning import PlanAnswer, PlanRequest
+    from hotdesk.services.predicting import Predicted, PredictRequest
     from hotdesk.services.settings import Setting
     from hotdesk.services.tops import RunningJob, Top
     from hotdesk.services.view import Public, View
@@ -170,8 +171,8 @@ _HOMES = {
     "PerTrace": "hotdesk.simulate.study",
     "PlanAnswer": "hotdesk.services.planning",
     "PlanRequest": "hotdesk.services.planning",
-    "PredictRequest": "hotdesk.services.planning",
-    "Predicted": "hotdesk.services.planning",
+    "PredictRequest": "hotdesk.services.predicting",
+    "Predicted": "hotdesk.services.predicting",
     "Prediction": "hotdesk.core.sizing.speed",
     "Public": "hotdesk.services.view",
     "PublishedSpot": "hotdesk.services.choosing",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from hotdesk.market.latency import Latency
     from hotdesk.services import Services
     from hotdesk.services.choosing import SpotPrices, SpotQuery
-    from hotdesk.services.planning import PlanAnswer, PlanRequest, Predicted, PredictRequest
+    from hotdesk.services.planning import PlanAnswer, PlanRequest
+    from hotdesk.services.predicting import Predicted, PredictRequest
     from hotdesk.simulate.study import Study
 
 
@@ -38,7 +39,7 @@ class Questions:
 
         Raises `Usage` for what is missing or impossible, `Unknown` for a GPU without facts.
         """
-        from hotdesk.services.planning import predict
+        from hotdesk.services.predicting import predict
 
         return predict(request)
 

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from hotdesk.core.errors import Missing, NeedsDecision
 from hotdesk.core.model import Value
 
@@ -63,15 +65,11 @@ def contents(folder: Path, *, everything: bool = False) -> Contents:
     names = list(_of_project(folder, "", seen))
     kept, hotdesk_ignored = _by_hotdeskignore(folder, seen.root or folder, names)
     found = _described(folder, kept)
-    return Contents(
-        folder=folder,
-        names=found.names,
-        bytes=found.bytes,
+    return replace(
+        found,
         ignored=tuple(sorted(n for n in seen.ignored if not _arriving(n))),
         hotdesk_ignored=tuple(sorted(hotdesk_ignored)),
-        unfit=found.unfit,
         unreadable=tuple(sorted({*found.unreadable, *seen.unreadable})),
-        outward=found.outward,
         repositories=seen.repositories,
         rule=seen.rule,
     )
@@ -85,16 +83,8 @@ def _without_git(folder: Path) -> Contents:
             f"git decides which files of {folder.name or folder} are copied; hotdesk guesses no rules.",
             "sudo apt-get install git   # or the same command with --all: everything goes",
         )
-    found = _described(folder, _walk(folder))
-    return Contents(
-        folder=folder,
-        names=found.names,
-        bytes=found.bytes,
-        unfit=found.unfit,
-        unreadable=found.unreadable,
-        outward=found.outward,
-        rule="this computer has no git, and nothing there says what to leave out: everything goes",
-    )
+    rule = "this computer has no git, and nothing there says what to leave out: everything goes"
+    return replace(_described(folder, _walk(folder)), rule=rule)
 
 
 # ---- as git sees it ----------------------------------------------------------------------------------

@@ -207,6 +207,12 @@ def _no_gpu(
             f"It was in {', '.join(sorted(old.machine.instance_type for old in gone)[:3])}.",
             f"hotdesk offers {' '.join(today)}",
         )
+    if wish.said in {kind.instance_type for kind in types}:
+        return Unknown(
+            f"{wish.said} is an instance type, not a GPU.",
+            "`hotdesk offers` takes types as arguments, `hotdesk up` as --type.",
+            f"hotdesk offers {wish.said}",
+        )
     if chips := [kind for kind in types if wish.is_model(kind.accelerator)]:
         return Unknown(
             f"{chips[0].accelerator} is not an NVIDIA GPU.",

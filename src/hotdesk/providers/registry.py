@@ -43,15 +43,15 @@ for _cloud in (local.CLOUD, aws.CLOUD, aliyun.CLOUD):
     enter(_cloud)
 
 
-def known(name: str) -> Cloud:
-    """Raises `Usage` for a cloud that hotdesk does not know."""
+def known(name: str, again: str = f"hotdesk up --provider {DEFAULT}") -> Cloud:
+    """Raises `Usage` for a cloud that hotdesk does not know; `again`: the command with one that it does."""
     try:
         return clouds.KNOWN[name]
     except KeyError:
         raise Usage(
             f"There is no provider {name!r}.",
             f"There are: {', '.join(clouds.KNOWN)}.",
-            f"hotdesk up --provider {DEFAULT}",
+            again,
         ) from None
 
 
@@ -100,12 +100,13 @@ def policy(name: str = "") -> Any:
     Raises `Usage` for an unknown cloud, `Missing` for one without such policies.
     """
     with_one = [cloud for cloud in clouds.KNOWN.values() if cloud.policy]
-    cloud = known(name) if name else with_one[0]
+    again = f"hotdesk iam --provider {with_one[0].name}"
+    cloud = known(name, again) if name else with_one[0]
     if not cloud.policy:
         raise Missing(
             f"{_capital(cloud.label)} has no access policy to print.",
             "hotdesk needs no permissions there that could be granted one by one.",
-            f"hotdesk iam --provider {with_one[0].name}",
+            again,
         )
     return _named(cloud.policy)()
 

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli.ui import options, render
-from hotdesk.core.sizing.gpu import Precision
+from hotdesk.cli.ui import job_options, options, render
 from hotdesk.core.sizing.speed import Family
 from hotdesk.services.planning import PlanRequest
 
@@ -35,9 +34,7 @@ _SHOWN_LOST = 12
 @click.option(
     "--epochs", type=float, default=1.0, show_default=True, metavar="N", help="Number of passes over --items."
 )
-@click.option(
-    "--from", "measured", multiple=True, metavar="GPU=RATE", help="Measured rate in items/s (repeatable)."
-)
+@job_options.measured
 @click.option(
     "--family",
     type=click.Choice([f.value for f in Family]),
@@ -45,14 +42,8 @@ _SHOWN_LOST = 12
     show_default=True,
     help="Family of the network.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice([p.value for p in Precision]),
-    default="fp16",
-    show_default=True,
-    help="Numeric precision of training.",
-)
-@click.option("--memory-gib", type=float, default=0.0, metavar="GIB", help="GPU memory that the job needs.")
+@job_options.precision
+@job_options.memory
 @click.option("--machines", default="", metavar="N,N,…", help="Numbers of machines: 1,10,100 or 1..1000.")
 @click.option(
     "--divisible/--synchronous",
@@ -139,12 +130,7 @@ _SHOWN_LOST = 12
     help="Market: on-demand or spot.  [default: both]",
 )
 @click.option("--max-usd", type=float, metavar="USD", help="Maximum price per hour.")
-@click.option(
-    "--workload",
-    default="",
-    metavar="NAME",
-    help="Measured workload that the job resembles; see `hotdesk bench list`.",
-)
+@job_options.workload
 @click.option(
     "--desk-rate",
     type=float,

@@ -7,37 +7,25 @@ from typing import Any
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli.ui import options, render
-from hotdesk.core.sizing.gpu import Precision
+from hotdesk.cli.ui import job_options, options, render
 from hotdesk.core.sizing.speed import Family
-from hotdesk.services.planning import PredictRequest
+from hotdesk.services.predicting import PredictRequest
 
 
 @click.command(name="predict")
-@click.option("--from", "measured", multiple=True, metavar="GPU=RATE", help="Measured rate (repeatable).")
+@job_options.measured
 @click.argument("more", nargs=-1, metavar="[GPU=RATE ...]")
 @click.option("--to", "targets", multiple=True, metavar="GPU", help="Target GPU (repeatable).")
 @click.option("--family", type=click.Choice([f.value for f in Family]), help="Family of the network.")
-@click.option(
-    "--precision",
-    type=click.Choice([p.value for p in Precision]),
-    default="fp16",
-    show_default=True,
-    help="Numeric precision of training; tf32 is PyTorch's default for convolutions since Ampere.",
-)
-@click.option(
-    "--workload",
-    default="",
-    metavar="NAME",
-    help="Workload whose measured rates to use as well; see `hotdesk bench list`.",
-)
+@job_options.precision
+@job_options.workload
 @click.option(
     "--bench",
     multiple=True,
     metavar="GPU=RATE",
     help="Measured rate of another job of the family (repeatable).",
 )
-@click.option("--memory-gib", type=float, default=0.0, metavar="GIB", help="GPU memory that the job needs.")
+@job_options.memory
 @click.option(
     "--gflop-per-item",
     type=float,
