@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from hotdesk import Hotdesk, PlanRequest
+from hotdesk.core.errors import Usage
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
@@ -61,6 +63,23 @@ def test_the_planned_machine_is_opened_and_the_job_runs_there(hotdesk: Command, 
     assert "Job 1 took" in again.stderr
     assert "on local.cpu" in again.stderr
     assert "blue is there already" in again.stderr
+
+
+@pytest.mark.usefixtures("no_watcher")
+def test_python_runs_a_job_where_a_plan_says(project: Path) -> None:
+    words = (sys.executable, "train.py")
+    with Hotdesk() as desks:
+        with pytest.raises(Usage, match="run time of this job is unknown"):
+            desks.run("blue", words, plan="knee")
+        about = PlanRequest(work_hours=1 / 60, reference="local.cpu")
+        with pytest.raises(Usage, match="no answer of a plan"):
+            desks.run("blue", words, plan="best", about=about)
+        assert desks.ls() == [], "nothing was opened"
+        job = desks.run("blue", words, plan="cheapest", about=about, pull=["out.txt"], then=None)
+        assert job.result is not None
+        assert (job.result.exit_status, job.work_seconds) == (0, 60.0)
+        assert desks.show("blue").instance_type == "local.cpu"
+    assert (project / "out.txt").read_text() == "done"
 
 
 def test_what_belongs_to_a_plan_is_refused_without_one(hotdesk: Command, project: Path) -> None:

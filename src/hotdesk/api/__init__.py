@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hotdesk.services.jobs import JobView
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
+    from hotdesk.services.planning import PlanRequest
     from hotdesk.services.settings import Setting
     from hotdesk.services.tops import Top
 
@@ -221,6 +222,8 @@ class Hotdesk(Questions):
         work_seconds: float | UnsetType = UNSET,
         deadline_seconds: float | UnsetType | None = UNSET,
         budget_usd: float | UnsetType | None = UNSET,
+        plan: str = "",
+        about: PlanRequest | None = None,
         wait: bool = True,
         on_output: Callable[[bytes], None] = lambda words: None,
     ) -> Job:
@@ -230,7 +233,9 @@ class Hotdesk(Questions):
         `folder` (this one) is copied to the desk unless `push` is false, `pull` is fetched from it at the
         end, and `then` becomes of the desk (parked, if nothing is said); None: it stays up. The job outlives
         this program; with `wait` this listens until it has ended. Lengths are in seconds, `budget_usd` is
-        expected at most.
+        expected at most. `plan` runs it on the machine that a plan answers: "cheapest", "fastest" or "knee";
+        `about` says more of the job than its run time, see `plan`. What works at a desk that would move is a
+        `NeedsDecision`, unless `anyway`.
 
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
         for a script that would not be copied (before a machine is paid for), a command that the desk does
@@ -261,8 +266,19 @@ class Hotdesk(Questions):
             s.on_note(note)
         if found := run_checks.found_in_folder(request):
             run_checks.check_folder(name, request, found)
-        work, due = s.jobs.agreed(name, request)
-        self.up(name)
+        if plan:
+            from hotdesk.services.job_plan import planned
+            from hotdesk.services.planning import PlanRequest
+
+            chosen = planned(s.goals, name, request, plan, about or PlanRequest())
+            work, due = s.jobs.agreed(chosen.row, replace(request, work_seconds=chosen.work_seconds))
+            if chosen.moves:
+                self.move(name, chosen.row.want, anyway=anyway)
+            else:
+                self.up(name, want=chosen.row.want, provider=chosen.row.provider)
+        else:
+            work, due = s.jobs.agreed(name, request)
+            self.up(name)
         queued = s.jobs.queue(s.store.desk(name), request, work, due)
         watcher.ask_for(s.store, forever=False)  # should this process end
         return s.runs().pursue(queued, on_output, s.on_note) if wait else queued

@@ -131,11 +131,14 @@ def _queued(
         with options.asking("Run it all the same?"):
             run_checks.check_folder(name, request, found)
     if given["plan"]:
-        chosen = run_planned.choose(desks, name, request.line, given["plan"], given)
-        if chosen is None:
+        plan = run_planned.choose(desks, name, request, given["plan"])
+        if plan is None:
             return None
-        work, due = jobs.agreed(chosen.row, replace(request, work_seconds=chosen.work_seconds))
-        run_planned.launch(desks, name, chosen)
+        work, due = jobs.agreed(plan.row, replace(request, work_seconds=plan.work_seconds))
+        if plan.moves:
+            desks.move(name, plan.row.want, anyway=True)  # `choose` has asked
+        else:
+            desks.up(name, want=plan.row.want, provider=plan.row.provider)
     else:
         work, due = jobs.agreed(name, request)
         if given["dry_run"]:
