@@ -18,9 +18,10 @@ TOP = """\
 
 Every command, as `--help` describes it. Generated: `python -m tests.cli_reference > docs/cli.md`.
 
-`--json` prints a command's result as JSON, `--dry-run` prints the plan with its reasons and changes nothing,
-and `--yes` skips confirmation. TIME is a duration: `30s`, `45m`, `1.5h` or `2d`. CONTRIBUTING.md lists the
-form of every option.
+`--json` prints one JSON document on standard output, `{"error": …}` where the command failed, and asks
+nothing; `hotdesk schema NAME` prints its JSON Schema. `--dry-run` prints the plan with its reasons and
+changes nothing, and `--yes` skips confirmation. TIME is a duration: `30s`, `45m`, `1.5h` or `2d`.
+CONTRIBUTING.md lists the form of every option.
 """
 
 

@@ -23,7 +23,7 @@ from hotdesk.cli.main import COMMAND_NAMES
 
 #: Commands that are a terminal's own: they attach to it, print a file, set up an editor or a shell, or open
 #: another door.
-TERMINAL = {"attach", "code", "completion", "iam", "web"}
+TERMINAL = {"attach", "code", "completion", "guide", "iam", "schema", "web"}
 METHODS = dict(inspect.getmembers(Hotdesk, inspect.isfunction))
 METHODS = {name: member for name, member in METHODS.items() if not name.startswith("_")}
 DOCUMENT = Path(__file__).parents[1] / "docs" / "python.md"

@@ -55,14 +55,14 @@ def test_the_planned_machine_is_opened_and_the_job_runs_there(hotdesk: Command, 
     assert first.returncode == 0, first.stderr
     assert first.stdout == "trained\n", "only the job speaks on standard output"
     assert "→ cheapest and fastest and knee  local.cpu in local, free  1.2 min" in first.stderr
-    assert "blue goes there; its speed: measured" in first.stderr
+    assert "blue goes to local.cpu in local, free: the only plan; its speed: measured" in first.stderr
     assert (project / "out.txt").read_text() == "done"
 
     again = hotdesk("run", "blue", "--plan", "cheapest", "--then", "stay", *words)
     assert again.returncode == 0, again.stderr
     assert "Job 1 took" in again.stderr
     assert "on local.cpu" in again.stderr
-    assert "blue is there already" in again.stderr
+    assert "blue is on local.cpu in local, free: the only plan" in again.stderr
 
 
 @pytest.mark.usefixtures("no_watcher")

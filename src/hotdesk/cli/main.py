@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from importlib import import_module
 from typing import Any
@@ -69,6 +70,8 @@ COMMANDS = {
         "doctor": "Diagnose problems: what is wrong, why, and how to fix it.",
         "iam": "Print the minimal access policy for a cloud account.",
         "completion": "Print shell completion for bash, zsh or fish.",
+        "schema": "Print the JSON Schema of what a command prints with --json.",
+        "guide": "Print a short guide; --agent: one for a coding agent.",
     },
 }
 
@@ -135,6 +138,7 @@ def hotdesk() -> None:
 def run(argv: list[str]) -> int:
     """Run a command line; its exit code (see hotdesk.core.errors). Nothing escapes as a traceback."""
     terminal.prepare()
+    terminal.speak_json(False)
     try:
         return _run(argv)
     except (BrokenPipeError, terminal.ReaderLeft):
@@ -147,34 +151,42 @@ def _run(argv: list[str]) -> int:
     try:
         status = hotdesk.main(argv or ["--help"], prog_name="hotdesk", standalone_mode=False)
     except HotdeskError as error:
-        render.error(error.what, error.why, error.fix)
-        return error.exit_code
+        _before_options(argv)
+        return render.failure(type(error).__name__, error.exit_code, error.what, error.why, error.fix)
     except click.exceptions.Exit as asked:
         return asked.exit_code
     except click.ClickException as error:
+        _before_options(argv)
         command = f"hotdesk {name}" if name in COMMAND_NAMES else "hotdesk"
-        render.error(" ".join(error.format_message().split()), "", f"{command} --help")
-        return 2
+        return render.failure("Usage", 2, " ".join(error.format_message().split()), "", f"{command} --help")
     except (KeyboardInterrupt, click.Abort) as error:
         answered = isinstance(error, click.Abort) and not isinstance(error.__cause__, KeyboardInterrupt)
-        render.note("Nothing was done." if answered else f"\nStopped.{_goes_on(name, began)}")
+        said = "Nothing was done." if answered else f"Stopped.{_goes_on(name, began)}"
+        if terminal.speaks_json():
+            return render.failure("Stopped", 130, said)
+        render.note(said if answered else f"\n{said}")
         return 130
     except (BrokenPipeError, terminal.ReaderLeft):
         raise
     except Exception as error:
         if lack := terminal.lack(error):
-            if isinstance(error, OSError) and error.filename is None:
+            if isinstance(error, OSError) and error.filename is None:  # standard output itself: say it beside
                 terminal.silence()
-            render.error(lack.what, lack.why, lack.fix)
-            return lack.exit_code
+                terminal.speak_json(False)
+            return render.failure("Missing", lack.exit_code, lack.what, lack.why, lack.fix)
         from hotdesk.services.defects import written_down
 
-        render.error(*written_down(error))
-        return 1
+        return render.failure("Defect", 1, *written_down(error))
     finally:
         if name in COMMAND_NAMES - {"watch", "completion"}:
             _go_on()
     return status if isinstance(status, int) else 0  # what a command gave to `ctx.exit`
+
+
+def _before_options(argv: list[str]) -> None:
+    """What is wrong with the words ends the reading of options, maybe before --json is met."""
+    if "--json" in itertools.takewhile("--".__ne__, argv):
+        terminal.speak_json(True)
 
 
 def _goes_on(name: str, began: float) -> str:

@@ -100,6 +100,9 @@ EXIT_CODES = {
     141: "who read the output of a pipe has left",
 }
 
+#: Exit codes after which a person has to decide: more money may be spent, or work may end.
+NEED_A_PERSON = frozenset({3, 5})
+
 
 class Kind(StrEnum):
     """Why a provider refuses. One table per cloud maps its error codes to these."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Usage
+import msgspec
+
+from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Unreachable, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 #: What is told of a folder before it goes: what is in it, and where it goes.
 Told = Callable[["Contents", str], None]
+_Told = tuple[str, list[tuple[str, int]] | None]  # what guest/listing.py prints
 
 
 class Completed(Value, frozen=True):
@@ -115,18 +118,50 @@ def pull(
     return copying.pull(access, there, to, may_replace=_older, on_progress=on_progress)
 
 
+class Listed(Value, frozen=True):
+    """Files at a desk that a pull would look at."""
+
+    names: tuple[str, ...]  # relative to its home
+    bytes: int
+
+
+def listed(access: Access, sources: Sequence[str]) -> Listed:
+    """What a pull of these sources would look at; nothing is copied. Raises `Unknown` for what is not there,
+    `Unreachable`."""
+    from importlib.resources import files as parts
+
+    from hotdesk.connect.job_runner import run_there
+
+    script = parts("hotdesk.guest").joinpath("listing.py").read_bytes()
+    done = run_there(access, shlex.join(["exec", "python3", "-", *map(at_home, sources)]), script)
+    try:
+        told = [msgspec.json.decode(line, type=_Told) for line in done.stdout.splitlines()]
+    except msgspec.DecodeError:
+        told = []
+    if len(told) < len(sources):
+        why = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise Unreachable(f"{access.desk} cannot be asked.", why, f"hotdesk doctor {access.desk}")
+    if absent := [source for source, found in told if found is None]:
+        raise _absent(access.desk, absent, "Not everything would be copied")
+    every = {name: size for _, found in told for name, size in found or ()}
+    return Listed(names=tuple(sorted(every)), bytes=sum(every.values()))
+
+
+def _absent(desk: str, absent: Sequence[str], what: str) -> Unknown:
+    return Unknown(
+        f"{what}: there is no {' and no '.join(absent)} at {desk}.",
+        "A SOURCE is relative to the desk's home.",
+        f"hotdesk ssh {desk} -- ls -la",
+    )
+
+
 def complete(desk: str, arrived: Arrived) -> Pulled:
     """What came. Raises `Unknown` where not all of it could be had; the rest is here."""
-    look = f"hotdesk ssh {desk} -- ls -la"
     if arrived.failed:
+        look = f"hotdesk ssh {desk} -- ls -la"
         raise Unknown(f"Not everything could be read at {desk}; the rest is here.", arrived.failed[0], look)
     if arrived.absent:
-        absent = " and no ".join(arrived.absent)
-        raise Unknown(
-            f"Not everything was copied: there is no {absent} at {desk}.",
-            "A SOURCE is relative to the desk's home.",
-            look,
-        )
+        raise _absent(desk, arrived.absent, "Not everything was copied")
     placed = arrived.placed
     beside = {str(here): str(came) for here, came in placed.beside.items()}
     return Pulled(came=tuple(map(str, placed.came)), bytes=placed.bytes, beside=beside)

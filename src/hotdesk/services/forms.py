@@ -1,55 +1,44 @@
-"""The documents that `--json` prints and the page reads. Times are seconds since the epoch."""
+"""The documents that `--json` prints and the page reads; their shapes are in shapes.py."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import asdict
 
 if TYPE_CHECKING:
+    from hotdesk.core.billing.statement import Line
     from hotdesk.core.steps import Row
     from hotdesk.services.billing import Statement
     from hotdesk.services.cleanup import Orphans
     from hotdesk.services.forwarding import Forward
     from hotdesk.services.jobs import JobView
+    from hotdesk.services.shapes import Bill, BillLine, Copied, Entry, JobRow, Port
     from hotdesk.services.tops import Top
     from hotdesk.services.view import View
 
 
+def whole(value: msgspec.Struct) -> Any:
+    """A record with all its fields, those too that have their defaults."""
+    return asdict(value)
+
+
 def desk(view: View) -> dict[str, Any]:
     """A desk."""
-    return {
-        "name": view.name,
-        "goal": view.goal,
-        "phase": view.phase,
-        "provider": view.provider,
-        "region": view.region,
-        "zone": view.zone,
-        "instance_type": view.instance_type,
-        "market": view.market,
-        "gpu": view.gpu,
-        "usd_per_hour": view.usd_per_hour,
-        "told_per_hour": str(view.told_per_hour or ""),
-        "charged_while_off": view.charged_while_off,
-        "price_time": view.price_time,
-        "usd_per_month": view.usd_per_month,
-        "cost_usd": view.cost_usd,
-        "notebook": view.notebook,
-        "ssh": view.ssh,
-        "image": view.image,
-        "image_time": view.image_time,
-        "why": view.why,
-        "holder": view.holder,
-        "idle": view.idle,
-        "since": view.since,
-        "open_to": list(view.open_to),
-        "elsewhere": view.elsewhere,
-        "kept": list(view.kept),
-    }
+    told: dict[str, Any] = msgspec.to_builtins(view)
+    return told
 
 
-def row(row: Row) -> dict[str, Any]:
+def shown(view: View, rows: Sequence[Row], ports: Sequence[Forward]) -> dict[str, Any]:
+    """A desk, with its forwarded ports and these rows of its journal."""
+    more = {"forwards": [forward(port) for port in ports], "journal": [row(one) for one in rows]}
+    return desk(view) | more
+
+
+def row(row: Row) -> Entry:
     """A row of the journal."""
     outcome = row.outcome
     return {
@@ -66,7 +55,7 @@ def row(row: Row) -> dict[str, Any]:
     }
 
 
-def forward(forward: Forward) -> dict[str, Any]:
+def forward(forward: Forward) -> Port:
     """A port of a desk at this computer's loopback."""
     return {
         "desk": forward.desk,
@@ -91,7 +80,7 @@ def top(top: Top) -> dict[str, Any]:
     }
 
 
-def job(view: JobView) -> dict[str, Any]:
+def job(view: JobView) -> JobRow:
     """A job, by this computer's clock."""
     job, seen = view.job, view.seen
     result = job.result
@@ -110,7 +99,7 @@ def job(view: JobView) -> dict[str, Any]:
         "checkpoints": result.checkpoints if result else seen.checkpoints if seen else 0,
         "checkpoint_seconds": result.checkpoint_seconds if result else median,
         "last_line": result.last_line if result else seen.last_line if seen else "",
-        "fetched": job.fetched,
+        "fetched": list(job.fetched),
         "asked_at": job.created_at,
         "ended_at": result.at if result else None,
         "then": str(job.then or "stay"),
@@ -119,24 +108,29 @@ def job(view: JobView) -> dict[str, Any]:
     }
 
 
-def bill(bill: Statement, compared_with: str = "") -> dict[str, Any]:
+def bill(bill: Statement, compared_with: str = "") -> Bill:
     """A bill, in US dollars. `compared_with`: the cloud whose own it was compared with."""
     return {
         "currency": "USD",
-        "lines": [{**msgspec.to_builtins(line), "usd": line.usd} for line in bill.lines],
+        "lines": [_bill_line(line) for line in bill.lines],
         "usd": bill.usd,
         "this_month_usd": bill.this_month_usd,
         "budget_usd": bill.budget_usd,
         "stored_usd_per_month": bill.stored_usd_per_month,
         "besides": [str(amount) for amount in bill.besides],
-        "not_counted": bill.not_counted,
-        "at_launch_prices": bill.at_launch_prices,
+        "not_counted": list(bill.not_counted),
+        "at_launch_prices": list(bill.at_launch_prices),
         "compared": [
             {"desk": c.desk, "here": c.here, "theirs": c.theirs, compared_with: c.theirs}
             for c in bill.compared
             if compared_with
         ],
     }
+
+
+def _bill_line(line: Line) -> BillLine:
+    told: BillLine = {**asdict(line), "usd": line.usd}  # type: ignore[typeddict-item]
+    return told
 
 
 def orphans(found: Orphans) -> dict[str, Any]:
@@ -148,4 +142,26 @@ def orphans(found: Orphans) -> dict[str, Any]:
         "usd_per_month": found.usd_per_month,
         "unread": [f"{u.where} ({u.what})" if u.what else u.where for u in found.unread],
         "retained": [{name: getattr(r, name) for name in r.__struct_fields__} for r in found.retained],
+    }
+
+
+def copied(
+    desk: str,
+    to: str,
+    names: Sequence[str],
+    *,
+    size: int | None = None,
+    beside: Mapping[str, str] = MappingProxyType({}),
+    kept: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Copied:
+    """A copy to a desk or from it."""
+    return {
+        "desk": desk,
+        "to": to,
+        "files": list(names),
+        "bytes": size,
+        "beside": dict(beside),
+        "kept": list(kept),
+        "dry_run": dry_run,
     }

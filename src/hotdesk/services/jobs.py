@@ -263,6 +263,15 @@ class Jobs:
 
         One that had ended already is as it was. Raises `Usage` where it is not said which of several.
         """
+        chosen = self.to_cancel(name, number, every=every)
+        for job in chosen:
+            if job.result is None:
+                self.store.put_job(job.number, cancelled=True)
+        runs = self.runs()
+        return [runs.pursue(job, lambda words: None, on_note) for job in chosen]
+
+    def to_cancel(self, name: str, number: int | None = None, *, every: bool = False) -> list[Job]:
+        """The jobs that `cancel` would end. Raises `Usage` where it is not said which of several."""
         left = [j for j in self.store.jobs(name, unsettled=True) if j.result is None]
         chosen = left if every else [self.store.job(name, number)] if number else left
         if len(chosen) > 1 and not every:
@@ -270,11 +279,7 @@ class Jobs:
             raise Usage("Which job?", f"There are several: {listed}.", f"hotdesk cancel {name} --all")
         if not chosen:
             self.store.desk(name)
-        for job in chosen:
-            if job.result is None:
-                self.store.put_job(job.number, cancelled=True)
-        runs = self.runs()
-        return [runs.pursue(job, lambda words: None, on_note) for job in chosen]
+        return chosen
 
 
 def state(job: Job, seen: SeenJob | None) -> str:

@@ -38,7 +38,7 @@ class Pursuit:
         if changed:
             self.store.put(desk)
         try:
-            return self._held(desk, changed)
+            return replace(self._held(desk, changed), holder="")  # which was this very command
         finally:
             go_on_with_jobs(self.store, desk)
 

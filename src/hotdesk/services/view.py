@@ -31,7 +31,7 @@ class Public(Value, frozen=True):
     open_to: tuple[str, ...]  # ranges of addresses
 
 
-class View(Value, frozen=True):
+class View(Value, frozen=True, omit_defaults=False):
     """The state of a desk: its row, and what a survey shows of it."""
 
     name: str

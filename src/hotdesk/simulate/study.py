@@ -38,6 +38,8 @@ RESAMPLES = 1000
 
 
 class PerTrace(Value, frozen=True):
+    """The runs of a policy over one trace; costs as in `Study`."""
+
     trace: str
     runs: int
     availability: float

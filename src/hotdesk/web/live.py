@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Board:
 
     def __init__(self) -> None:
         self.parts: dict[str, Things] = {"desks": {}, "acts": {}, "look": {"last": {}}}
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Mapping[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._browsers: set[asyncio.Queue[bytes | None]] = set()
 
@@ -80,11 +80,11 @@ class Board:
         if changed or gone:
             self._send({part: changed, **({"gone": {part: gone}} if gone else {})})
 
-    def add_soon(self, rows: list[dict[str, Any]]) -> None:
+    def add_soon(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of the journal that began or ended, from any thread."""
         self._soon(self._add, rows)
 
-    def _add(self, rows: list[dict[str, Any]]) -> None:
+    def _add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         ids = {row["id"] for row in rows}
         self.rows = [*(row for row in self.rows if row["id"] not in ids), *rows]
         self.rows = sorted(self.rows, key=lambda row: row["id"])[-ROWS:]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Usage
 from hotdesk.services import forms
 
+if TYPE_CHECKING:
+    from hotdesk.services.shapes import Bill, Entry, JobRow
+
 Words = Mapping[str, str]
 
 
-def costs(desks: Hotdesk, said: Words) -> dict[str, Any]:
+def costs(desks: Hotdesk, said: Words) -> Bill:
     """The bill, by day or month."""
     by = said.get("by", "month")
     if by not in {"day", "month"}:
@@ -25,23 +28,20 @@ def left_over(desks: Hotdesk, said: Words) -> dict[str, Any]:
     return forms.orphans(desks.gc())
 
 
-def jobs(desks: Hotdesk, said: Words) -> list[dict[str, Any]]:
+def jobs(desks: Hotdesk, said: Words) -> list[JobRow]:
     """The newest jobs, with what their desks say of them."""
     limit = int(said["limit"]) if said.get("limit", "").isdigit() else 100
     return [forms.job(view) for view in desks.jobs(said.get("name") or None, limit)]
 
 
-def log(desks: Hotdesk, said: Words) -> list[dict[str, Any]]:
+def log(desks: Hotdesk, said: Words) -> list[Entry]:
     """A desk's journal."""
     return [forms.row(row) for row in desks.log(said.get("name") or None)]
 
 
 def show(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """A desk, with what it says of itself."""
-    from msgspec import to_builtins
-
-    view = desks.show(said["name"])
-    return {**forms.desk(view), "remarks": to_builtins(view.remarks)}
+    return forms.desk(desks.show(said["name"]))
 
 
 def doctor(desks: Hotdesk, said: Words) -> Any:

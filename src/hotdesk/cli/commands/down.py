@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hotdesk.cli.commands import ls
@@ -9,12 +11,16 @@ from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
 
+if TYPE_CHECKING:
+    from hotdesk.services.shapes import Gone
+
 
 @click.command()
 @options.name
 @options.yes
 @options.dry_run
-def command(name: str, yes: bool, dry_run: bool) -> None:
+@options.as_json
+def command(name: str, *, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Delete a desk: instance, disk, images and keys. Asks first.
 
     To leave and come back later, use `hotdesk park`.
@@ -23,8 +29,7 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
         known = desks.services.store.find(name)
         if dry_run:
             desk = known or desks.services.store.desk(name)
-            options.show_plan(desks, desks.services.goals.wanted(name, Goal.GONE))
-            options.show_work(desks, desk)
+            options.show_plan(desks, desks.services.goals.wanted(name, Goal.GONE), desk)
             return
         if known is not None and known.goal is not Goal.GONE:
             view = desks.show(name)
@@ -35,6 +40,17 @@ def command(name: str, yes: bool, dry_run: bool) -> None:
         had = [thing.id for thing in desks.services.store.sighted(name)]
         beside = desks.down(name, anyway=True)
         kept, unread = desks.services.cleanup.retained(had)
+    if as_json:
+        gone: Gone = {
+            "name": name,
+            "gone": True,
+            "beside": list(beside),
+            "retained": kept,
+            "unread": unread,
+            "logs": "",
+        }
+        render.json(gone)
+        return
     more = kept or unread or beside
     render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it.")
     render.retained(kept, unread)

@@ -51,9 +51,7 @@ def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
 
 def _print(row: Row, as_json: bool) -> None:
     if as_json:
-        import msgspec
-
-        render.echo(msgspec.json.encode(forms.row(row)).decode())
+        render.json_line(forms.row(row))
     else:
         render.echo(line(row))
 

@@ -8,7 +8,6 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.model import EndedBy
-from hotdesk.services import forms
 from hotdesk.services.view import View
 
 _MARKS = {
@@ -44,7 +43,7 @@ def command(as_json: bool) -> None:
         for words in kept_words(view):
             render.note(words)
     if as_json:
-        render.json([forms.desk(view) for view in views])
+        render.json(views)
         return
     if not views:
         render.echo("There is no desk yet. Open one:")

@@ -18,7 +18,10 @@ from hotdesk.services.wanting import wanted
 @options.over_budget
 @options.yes
 @options.dry_run
-def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **given: Any) -> None:
+@options.as_json
+def command(
+    name: str | None, *, yes: bool, dry_run: bool, as_json: bool, over_budget: bool, **given: Any
+) -> None:
     """Move a desk to other hardware, with everything on it.
 
     Write code on a cheap instance, then run `hotdesk move NAME --gpu L4` for the full data. Asks first if
@@ -31,12 +34,14 @@ def command(name: str | None, yes: bool, dry_run: bool, over_budget: bool, **giv
         if want is None:
             raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")
         if dry_run:
-            options.show_plan(desks, goals.moved(name, want))
-            options.show_work(desks, desk)
+            options.show_plan(desks, goals.moved(name, want), desk)
             return
         goals.moved(name, want)  # what cannot be is said before anything is asked
         options.agreed_to_end(desks, desk, yes)
         view = desks.move(name, want, anyway=True)
+        if as_json:
+            options.say_desk(desks, view)
+            return
     place = render.at(view.instance_type, view.zone or view.region)
     render.echo(f"{render.style('●', 'green')} {render.style(name, 'bold')} is up: {place}.")
     options.say_remarks(view.remarks)

@@ -13,7 +13,8 @@ from hotdesk.core.model import Goal
 @options.name_or_only
 @options.yes
 @options.dry_run
-def command(name: str | None, yes: bool, dry_run: bool) -> None:
+@options.as_json
+def command(name: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Save everything in a verified image and delete the instance, to stop paying for it.
 
     Stops the instance, takes an image of its whole disk and reads the image back; only then deletes the
@@ -22,11 +23,13 @@ def command(name: str | None, yes: bool, dry_run: bool) -> None:
     with Live() as live, options.open_desks(live) as desks:
         desk = desks.services.store.desk(name or desks.services.goals.only())
         if dry_run:
-            options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED))
-            options.show_work(desks, desk)
+            options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED), desk)
             return
         options.agreed_to_end(desks, desk, yes)
         view = desks.park(desk.name, anyway=True)
+        if as_json:
+            options.say_desk(desks, view)
+            return
         images = desks.services.clouds.survey(view.provider).of(view.name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")
     size = next((f", {render.size(i.size_gib)}" for i in images if i.id == view.image), "")

@@ -8,7 +8,9 @@ import click
 
 from hotdesk.cli.ui import folder_shown, options, render
 from hotdesk.cli.ui.live import Live
-from hotdesk.services import files
+from hotdesk.services import files, forms
+
+SHOWN = 20  # names of a dry run
 
 
 @click.command()
@@ -17,7 +19,9 @@ from hotdesk.services import files
 @click.option(
     "--to", "target", default=".", show_default=True, metavar="FOLDER", help="Destination folder here."
 )
-def command(name: str, sources: tuple[str, ...], target: str) -> None:
+@options.dry_run
+@options.as_json
+def command(name: str, sources: tuple[str, ...], target: str, *, dry_run: bool, as_json: bool) -> None:
     """Copy files and folders from the desk. Repeated, it copies only changes.
 
     Each SOURCE is a path on the desk, relative to its home, and is copied into this folder, or into --to,
@@ -34,16 +38,33 @@ def command(name: str, sources: tuple[str, ...], target: str) -> None:
         render.note(said)
     with options.open_desks() as desks:
         access = desks.services.access(name)
+    if dry_run:
+        found = files.listed(access, sources)
+        if as_json:
+            render.json(forms.copied(name, target, found.names, size=found.bytes, dry_run=True))
+            return
+        render.echo(f"{_some(len(found.names), found.bytes)} would be compared with {render.safe(target)}:")
+        for path in found.names[:SHOWN]:
+            render.echo(f"  {render.safe(path)}")
+        if (left := len(found.names) - SHOWN) > 0:
+            render.echo(f"  … and {left:,} more: --json")
+        render.echo(render.style("Nothing was copied.", "dim"))
+        return
     with Live() as live:
         shown = live.progress(f"copying from {name}")
         arrived = files.pull(access, sources, Path(target), on_progress=shown)
     placed = arrived.placed
     if placed.came:
-        size = render.size(placed.bytes / 2**30)
-        render.note(f"{folder_shown.count(len(placed.came), 'file')} ({size}) in {render.safe(target)}")
+        render.note(f"{_some(len(placed.came), placed.bytes)} in {render.safe(target)}")
     for here, beside in placed.beside.items():
         render.note(
             f"{render.safe(here)} here is newer, or of another kind, and stays; "
             f"{name}'s is {render.safe(beside)}"
         )
-    files.complete(name, arrived)
+    got = files.complete(name, arrived)
+    if as_json:
+        render.json(forms.copied(name, target, got.came, size=got.bytes, beside=got.beside))
+
+
+def _some(number: int, size: int) -> str:
+    return f"{folder_shown.count(number, 'file')} ({render.size(size / 2**30)})"

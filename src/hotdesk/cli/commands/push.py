@@ -8,7 +8,7 @@ import click
 
 from hotdesk.cli.ui import folder_shown, options, render
 from hotdesk.cli.ui.live import Live
-from hotdesk.services import files
+from hotdesk.services import files, forms
 
 
 @click.command()
@@ -23,7 +23,18 @@ from hotdesk.services import files
 )
 @click.option("--all", "everything", is_flag=True, help="Copy whole folders, even what git ignores.")
 @options.yes
-def command(name: str, sources: tuple[str, ...], target: str, everything: bool, yes: bool) -> None:
+@options.dry_run
+@options.as_json
+def command(
+    name: str,
+    sources: tuple[str, ...],
+    target: str,
+    *,
+    everything: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Copy files and folders to the desk. Repeated, it copies only changes.
 
     Each SOURCE is on this computer and is copied into the desk's home, or into --to, which is created if
@@ -50,10 +61,17 @@ def command(name: str, sources: tuple[str, ...], target: str, everything: bool, 
         render.note(f"{render.safe(str(alone))} goes as a link, and what it leads to stays here{more}")
     with options.open_desks() as desks:
         access = desks.services.access(name)
-    with Live() as live:
-        sent = files.push(access, goods, live.progress(f"copying to {name}"), anyway=yes)
-    for link in sent.kept:
+    kept: tuple[str, ...] = ()
+    if not dry_run:
+        with Live() as live:
+            kept = files.push(access, goods, live.progress(f"copying to {name}"), anyway=yes).kept
+    for link in kept:
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
+    if as_json:
+        names = [one for _, names in goods.sources for one in names]
+        render.json(forms.copied(name, goods.to or "~", names, kept=kept, dry_run=dry_run))
+    elif dry_run:
+        render.echo(render.style("Nothing was copied.", "dim"))
 
 
 def _links_alone(sources: tuple[str, ...], goods: files.Goods) -> list[Path]:

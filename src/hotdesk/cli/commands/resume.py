@@ -20,6 +20,7 @@ from hotdesk.system import state_folder
 @options.origin
 @options.rescue
 @options.dry_run
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, name: str | None, **given: Any) -> None:
     """Bring a parked desk back from its image, on the offer that is best now.

@@ -12,18 +12,21 @@ import click
 from msgspec.structs import replace
 
 from hotdesk import config
-from hotdesk.cli.ui import folder_shown, options, render, run_planned, run_words
+from hotdesk.cli.ui import folder_shown, options, render, run_planned, run_words, terminal
 from hotdesk.cli.ui.live import Live
 from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.run_planned import plan_options
 from hotdesk.core.errors import HotdeskError
-from hotdesk.core.model import Goal
-from hotdesk.services import run_checks
+from hotdesk.core.model import Goal, Market
+from hotdesk.services import forms, run_checks
+from hotdesk.services.job_cost import JobCost, expected
 from hotdesk.services.jobs import THEN, JobRequest, described
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
     from hotdesk.core.jobs import Job
+    from hotdesk.core.model import Desk
+    from hotdesk.services.shapes import RunPlan
 
 #: Options that a job of hotdesk.toml has as settings.
 _JOB_OPTIONS = tuple(name for name in config.JobSettings.__struct_fields__ if name != "command")
@@ -62,6 +65,7 @@ _JOB_OPTIONS = tuple(name for name in config.JobSettings.__struct_fields__ if na
 @click.option("--no-push", is_flag=True, help="Do not copy the current folder to the desk.")
 @click.option("--all", is_flag=True, help="Copy the whole folder, even what git ignores.")
 @plan_options
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: Any) -> None:
     """Run a long job on a desk: hotdesk run blue -- python train.py
@@ -75,10 +79,13 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     """
     from hotdesk.loop import watcher
 
+    as_json = given.pop("as_json")
     with Live() as live, options.open_desks(live, given.pop("over_budget")) as desks:
         try:
             job = _queued(desks, name, words, run_words.job_of(ctx), given=given, live=live)
         except KeyboardInterrupt:
+            if as_json:
+                raise
             render.note(f"\nStopped: no job was begun. {_left(desks, name)}")
             ctx.exit(130)
         if job is None:  # a dry run
@@ -89,13 +96,20 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
             desks.up(name)
         if given["detach"]:
             goes_on(desks, job)
+            if as_json:
+                _answer(desks, job)
             return
+        say = _say_beside if as_json else _say
         try:
-            job = desks.services.runs(live.progress("fetching its results")).pursue(job, _say, render.note)
+            job = desks.services.runs(live.progress("fetching its results")).pursue(job, say, render.note)
         except KeyboardInterrupt:
             goes_on(desks, job)
+            if as_json:
+                _answer(desks, job)
             ctx.exit(130)
         rest = rests(desks, job)
+        if as_json:
+            _answer(desks, job)
     status = report(job)
     if job.result is not None:
         render.note(rest)
@@ -132,18 +146,22 @@ def _queued(
             run_checks.check_folder(name, request, found)
     if given["plan"]:
         plan = run_planned.choose(desks, name, request, given["plan"])
-        if plan is None:
-            return None
         work, due = jobs.agreed(plan.row, replace(request, work_seconds=plan.work_seconds))
+        if given["dry_run"]:
+            _show(desks, request, plan.row, work)
+            return None
         if plan.moves:
             desks.move(name, plan.row.want, anyway=True)  # `choose` has asked
         else:
             desks.up(name, want=plan.row.want, provider=plan.row.provider)
     else:
         work, due = jobs.agreed(name, request)
+        row = desks.services.goals.wanted(name, Goal.RUNNING)
         if given["dry_run"]:
-            _show(desks, name, request)
+            _show(desks, request, row, work)
             return None
+        if (cost := expected(desks.services.goals, row, work)) and cost.usd_per_hour:
+            render.note(cost_words(cost))
         desks.up(name)
     shown = live.progress(f"copying {here.name} to {name}")
     desk = desks.services.store.desk(name)
@@ -167,14 +185,41 @@ def _kept(links: Sequence[str], name: str) -> None:
         render.note(f"{render.safe(link)} is a link here and a folder at {name}: that one stays.")
 
 
-def _show(desks: Hotdesk, name: str, request: JobRequest) -> None:
-    """Print a dry run: the steps for the desk, and the job."""
-    from hotdesk.cli.ui.plans import lines
+def cost_words(cost: JobCost) -> str:
+    """What a run costs an hour, and in all where its time is known."""
+    thing = f"{cost.machine} on spot" if cost.market == Market.SPOT else cost.machine
+    price = render.per_hour(cost.usd_per_hour, cost.told_per_hour)
+    price += f" ({render.as_of(cost.price_time)})" if cost.price_time else ""
+    said = f"{render.at(thing, cost.place)}{', which runs already' if cost.runs_already else ''}: {price}"
+    if cost.hours is None or cost.usd is None:
+        return f"{said}; the run time of this job is not known (--work 10h)"
+    took = render.duration(cost.hours * 3600)
+    usd = str(cost.told_per_hour.times(cost.hours)) if cost.told_per_hour else render.usd(cost.usd)
+    return f"{said}, about {usd} for {took} of work" + " and the start" * (not cost.runs_already)
 
-    row = desks.services.goals.wanted(name, Goal.RUNNING)
-    for text in [*lines(row, desks.services.goals.steps(row))][:-1]:
-        render.echo(text)
+
+def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -> None:
+    """Print a dry run: the steps for the desk, the job, and its cost."""
+    from hotdesk.cli.ui import plans
+
+    name, steps = row.name, desks.services.goals.steps(row)
     before = [job for job in desks.services.store.jobs(name, unsettled=True) if job.result is None]
+    cost = expected(desks.services.goals, row, work_seconds)
+    if terminal.speaks_json():
+        plan: RunPlan = {
+            "plan": plans.document(row, steps, None),
+            "command": request.line,
+            "after": before[-1].number if before else None,
+            "pull": list(request.pull),
+            "then": next(verb for verb, goal in THEN.items() if goal is request.then),
+            "cost": cost,
+        }
+        render.json(plan)
+        return
+    for text in plans.lines(row, steps, last=""):
+        render.echo(text)
+    if cost and cost.usd_per_hour:
+        render.echo(cost_words(cost))
     render.echo(f"Then run: {request.line}" + (f", when job {before[-1].number} has ended" if before else ""))
     if request.pull:
         render.echo(f"Then fetch {', '.join(request.pull)} into {request.folder}")
@@ -195,6 +240,17 @@ def _left(desks: Hotdesk, name: str) -> str:
 def _say(words: bytes) -> None:
     sys.stdout.buffer.write(words)
     sys.stdout.buffer.flush()
+
+
+def _say_beside(words: bytes) -> None:
+    sys.stderr.buffer.write(words)
+    sys.stderr.buffer.flush()
+
+
+def _answer(desks: Hotdesk, job: Job) -> None:
+    """The job, as `jobs --json` gives it."""
+    views = desks.services.jobs.views(job.desk, 1_000_000)
+    render.json(next(forms.job(view) for view in views if view.job.number == job.number))
 
 
 def goes_on(desks: Hotdesk, job: Job) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from hotdesk.cli.commands import ls
 from hotdesk.cli.commands.log import line
@@ -26,14 +25,7 @@ def command(name: str | None, as_json: bool) -> None:
         ports = desks.services.forwarding.listed(view.name)
         password = desks.services.state / "desks" / view.name / "notebook-password"
     if as_json:
-        render.json(
-            {
-                **forms.desk(view),
-                "forwards": [forms.forward(port) for port in ports],
-                "remarks": msgspec.to_builtins(view.remarks),
-                "journal": [forms.row(r) for r in rows],
-            }
-        )
+        render.json(forms.shown(view, rows, ports))
         return
     price = render.per_hour(view.usd_per_hour, view.told_per_hour)
     price += f" ({render.as_of(view.price_time)})" if view.price_time else ""

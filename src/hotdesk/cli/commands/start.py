@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from hotdesk.cli.commands.resume import command as resume
@@ -13,7 +15,8 @@ from hotdesk.cli.ui import options
 @options.over_budget
 @options.rescue
 @options.dry_run
+@options.as_json
 @click.pass_context
-def command(ctx: click.Context, name: str | None, dry_run: bool, over_budget: bool, rescue: bool) -> None:
+def command(ctx: click.Context, /, name: str | None, **given: Any) -> None:
     """Start a stopped instance and log in."""
-    ctx.invoke(resume, name=name, dry_run=dry_run, over_budget=over_budget, rescue=rescue)
+    ctx.invoke(resume, name=name, **given)

@@ -23,6 +23,7 @@ from hotdesk.services.wanting import wanted
 @options.origin
 @options.rescue
 @options.dry_run
+@options.as_json
 def command(
     name: str | None,
     *,
@@ -32,6 +33,7 @@ def command(
     origin: str,
     rescue: bool,
     dry_run: bool,
+    as_json: bool,
     public: str = "",
     **given: Any,
 ) -> None:
@@ -57,6 +59,9 @@ def command(
             rescue=rescue,
             public=public,
         )
+        if as_json:
+            options.say_desk(desks, view)
+            return
     gpu = f", {view.gpu}" if view.gpu else ""
     place = render.at(view.instance_type, view.zone or view.region)
     price = render.per_hour(view.usd_per_hour, view.told_per_hour)

@@ -10,9 +10,13 @@ from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Unknown, Usage
+from hotdesk.services import forms
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
+    from hotdesk.core.steps import Row
+    from hotdesk.services.shapes import Watcher
+    from hotdesk.services.view import View
 
 
 @click.command()
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--alone", is_flag=True, hidden=True)
 @click.option("--left", is_flag=True, hidden=True)
 @options.yes
+@options.as_json
 def command(
     names: tuple[str, ...],
     *,
@@ -40,6 +45,7 @@ def command(
     alone: bool,
     left: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Watch desks until Ctrl-C: finish pending steps, recover interruptions, run queued jobs.
 
@@ -57,6 +63,8 @@ def command(
             return
         if post:
             _back(desks, post) if stop else _send(desks, post, send_credentials, yes)
+            if as_json:
+                _answer(desks)
             return
         if detach or stop or alone:
             from hotdesk.loop import watcher
@@ -65,21 +73,54 @@ def command(
                 desks.services.watch_alone()
             elif stop:
                 there = watcher.dismiss(desks.services.store)
+                if as_json:
+                    _answer(desks)
+                    return
                 render.echo("The watcher has ended." if there else "There was no watcher.")
             else:
                 pid = watcher.ask_for(desks.services.store, forever=True).partition(" ")[0]
+                if as_json:
+                    _answer(desks, int(pid))
+                    return
                 render.echo(f"Process {pid} watches all desks. It ends with: hotdesk watch --stop")
                 render.note("Over logouts and restarts of this computer: hotdesk watch --systemd")
             return
         if once:
+            views: list[View] = []
             for name in names or [d.name for d in desks.services.store.desks()]:
-                view = desks.services.pursuit.pursue(desks.services.store.desk(name))
-                render.echo(f"{name} is {view.state}.")
+                views.append(desks.services.pursuit.pursue(desks.services.store.desk(name)))
+                if not as_json:
+                    render.echo(f"{name} is {views[-1].state}.")
+            if as_json:
+                render.json(views)
             return
         for name in names:
             desks.services.store.desk(name)
+        if as_json:
+            desks.services.on_row = _line
         render.note("Watching. Ctrl-C ends the watching, and changes nothing else.")
         desks.watch(names or None)
+
+
+def _line(row: Row) -> None:
+    if row.outcome:
+        render.json_line(forms.row(row))
+
+
+def _answer(desks: Hotdesk, started: int | None = None) -> None:
+    """Which watcher there is now. `started`: one that begins just now."""
+    from hotdesk.loop import remote_watcher, watcher
+
+    store = desks.services.store
+    sent = remote_watcher.away(store)
+    pid = started or int(store.holder(watcher.LOCK).partition(" ")[0] or 0) or None
+    there: Watcher = {
+        "running": bool(sent or pid),
+        "pid": pid,
+        "on": sent.desk if sent else "",
+        "watches": list(sent.names) if sent else [],
+    }
+    render.json(there)
 
 
 def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hotdesk.api import Hotdesk
-from hotdesk.cli.ui import render
+from hotdesk.cli.ui import render, terminal
 from hotdesk.cli.ui.live import Live
 from hotdesk.cli.ui.number import Number
 from hotdesk.core import clouds, lengths
@@ -22,8 +22,10 @@ from hotdesk.core.model import MarketChoice
 from hotdesk.services.limits import Limits
 
 if TYPE_CHECKING:
+    from hotdesk.connect.at_work import AtWork
     from hotdesk.core.findings import Remark
     from hotdesk.core.model import Desk
+    from hotdesk.services.view import View
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,7 +92,16 @@ class DeskName(click.ParamType[str]):
 
 name = click.argument("name", type=DeskName())
 name_or_only = click.argument("name", type=DeskName(), required=False)
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _speak_json(context: click.Context, param: click.Parameter, value: bool) -> bool:
+    terminal.speak_json(value)
+    return value
+
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, is_eager=True, callback=_speak_json, help="Print JSON; ask nothing."
+)
 dry_run = click.option("--dry-run", is_flag=True, help="Print the plan with its reasons; change nothing.")
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 fresh = click.option(
@@ -258,7 +269,7 @@ def asking(question: str) -> Iterator[None]:
     try:
         yield
     except NeedsDecision as found:
-        if not sys.stdin.isatty():
+        if not terminal.can_ask():
             raise
         if not click.confirm(f"{found.what} {found.why} {question}", err=True):
             raise click.Abort from None
@@ -268,8 +279,9 @@ def agreed(question: str, yes: bool, again: str) -> None:
     """Ask, unless told yes. Raises `NeedsDecision` where nobody can be asked; `again` is what agrees."""
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise NeedsDecision(question, "There is no terminal to ask at.", again)
+    if not terminal.can_ask():
+        why = "--json asks nothing." if terminal.speaks_json() else "There is no terminal to ask at."
+        raise NeedsDecision(question, why, again)
     if not click.confirm(question, err=True):
         raise click.Abort
 
@@ -292,16 +304,15 @@ def agreed_to_end(desks: Hotdesk, desk: Desk, yes: bool, deleted: str = "") -> N
     words = sys.argv[1:]
     words.insert(words.index("--") if "--" in words else len(words), "--yes")
     again = shlex.join(["hotdesk", *words])
-    if found and not sys.stdin.isatty():
-        why = "This would be stopped, and there is no terminal to ask on."
+    if found and not terminal.can_ask():
+        why = "This would be stopped, and nobody can be asked here."
         raise NeedsDecision(render.safe(" ".join(found)), why, again)
     if found or deleted:
         agreed(" ".join([*map(render.safe, found), deleted or "End that?"]), yes, again)
 
 
-def show_work(desks: Hotdesk, desk: Desk) -> None:
+def _show_work(work: AtWork) -> None:
     """What a dry run says of the work that would end."""
-    work = desks.services.work.at_work(desk)
     for words, what in (
         ("running there (asks first)", work.works),
         ("not saved there (asks first)", work.unsaved),
@@ -311,9 +322,25 @@ def show_work(desks: Hotdesk, desk: Desk) -> None:
             render.echo(f"  {words}: {render.safe('; '.join(what))}")
 
 
-def show_plan(desks: Hotdesk, desk: Desk) -> None:
-    """A dry run: the steps that would be taken, each with its reason."""
-    from hotdesk.cli.ui.plans import lines
+def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None) -> None:
+    """A dry run: the steps to this row's goal, each with its reason, and what would end with the machine of
+    `ends`."""
+    from hotdesk.cli.ui.plans import document, lines
 
-    for line in lines(desk, desks.services.goals.steps(desk)):
+    steps = desks.services.goals.steps(desk)
+    work = desks.services.work.at_work(ends) if ends else None
+    if terminal.speaks_json():
+        render.json(document(desk, steps, work))
+        return
+    for line in lines(desk, steps):
         render.echo(line)
+    if work:
+        _show_work(work)
+
+
+def say_desk(desks: Hotdesk, view: View) -> None:
+    """A verb's answer as JSON: the desk, as `show --json` gives it."""
+    from hotdesk.services import forms
+
+    ports = desks.services.forwarding.listed(view.name)
+    render.json(forms.shown(view, desks.log(view.name, limit=20), ports))

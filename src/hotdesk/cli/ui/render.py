@@ -11,9 +11,13 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from hotdesk.cli.ui import terminal
+from hotdesk.core.errors import NEED_A_PERSON
+
 if TYPE_CHECKING:
     from hotdesk.core.model import Offer, Retained
     from hotdesk.core.money import Amount
+    from hotdesk.services.shapes import Failure
 
 #: Of the 256 colours those that are read on white paper and on black: a theme's own yellow and cyan are not.
 _CODES = {
@@ -122,7 +126,8 @@ def cut(text: str, size: int) -> str:
 
 
 def echo(text: str = "") -> None:
-    print(text, flush=True)
+    """The answer, for a person: beside it where the answer is JSON."""
+    print(text, flush=True, file=sys.stderr if terminal.speaks_json() else sys.stdout)
 
 
 def wrapped(text: str, size: int) -> list[str]:
@@ -173,11 +178,35 @@ def error(what: str, why: str = "", fix: str = "") -> None:
         note("  fix: " + style(fix, "cyan", stream=sys.stderr))
 
 
+def failure(kind: str, exit_code: int, what: str, why: str = "", fix: str = "") -> int:
+    """Say what went wrong, as JSON on standard output where the answer would be JSON; the exit code."""
+    if not terminal.speaks_json():
+        error(what, why, fix)
+        return exit_code
+    told: Failure = {
+        "kind": kind,
+        "exit_code": exit_code,
+        "what": what,
+        "why": why,
+        "fix": fix,
+        "needs_person": exit_code in NEED_A_PERSON,
+    }
+    json({"error": told})
+    return exit_code
+
+
 def json(value: Any) -> None:
     """One JSON document on standard output."""
     import msgspec
 
-    echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
+
+
+def json_line(value: Any) -> None:
+    """One of several JSON documents, each on a line of its own."""
+    import msgspec
+
+    print(msgspec.json.encode(value).decode(), flush=True)
 
 
 def at(thing: str, zone: str) -> str:

@@ -68,8 +68,8 @@ class Ask(Value, frozen=True):
     dry_run: bool = False
 
 
-def choose(desks: Hotdesk, name: str, request: JobRequest, ask: Ask) -> Planned | None:
-    """Plan the job, say the answer and why, and ask before money is spent. None after a dry run."""
+def choose(desks: Hotdesk, name: str, request: JobRequest, ask: Ask) -> Planned:
+    """Plan the job, say the answer and why, and ask before money is spent, but in a dry run."""
     s = desks.services
     plan = planned(
         s.goals, name, request, ask.answer, _about(ask.about),
@@ -81,8 +81,7 @@ def choose(desks: Hotdesk, name: str, request: JobRequest, ask: Ask) -> Planned 
         render.note(f"Job {run.number} took {took}{machine and f' on {machine}'}.")
     _say(plan, name)
     if ask.dry_run:
-        options.show_plan(desks, plan.row)
-        return None
+        return plan
     choice = plan.choice
     if choice.offer.usd_per_hour and not plan.stays:
         if warning := s.billing.check_budget(plan.row.offers):
@@ -139,7 +138,9 @@ def _say(plan: Planned, name: str) -> None:
         if taken.why
         else f"its speed: {taken.evidence.value}"
     )
-    render.note(f"{name} {'is there already' if plan.stays else 'goes there'}; {why}.")
+    place = f"{name} is on {_place(taken.offer)}" if plan.stays else f"{name} goes to {_place(taken.offer)}"
+    plans = "the only plan" if answer.considered == 1 else f"the {asked} of {answer.considered:,} plans"
+    render.note(f"{place}: {plans}; {why}.")
 
 
 def _place(offer: Offer) -> str:

@@ -24,6 +24,24 @@ _LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _LACKS = _FULL | _LOCKED | {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG}
 
 
+class _Door:
+    speaks_json = False
+
+
+def speak_json(on: bool) -> None:
+    """Whether the answer is to be JSON, for a program: an error is JSON too, and nobody is asked anything."""
+    _Door.speaks_json = on
+
+
+def speaks_json() -> bool:
+    return _Door.speaks_json
+
+
+def can_ask() -> bool:
+    """Whether somebody at a terminal can answer a question."""
+    return sys.stdin.isatty() and not _Door.speaks_json
+
+
 class ReaderLeft(Exception):
     """Who read what we write has gone. For click, which would end with 1 at a `BrokenPipeError`."""
 
