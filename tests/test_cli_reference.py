@@ -8,6 +8,7 @@ from pathlib import Path
 from hotdesk.config import Defaults, DeskSettings, JobSettings
 from hotdesk.core import clouds
 from hotdesk.core.money import Money
+from hotdesk.core.notices import Notify
 from hotdesk.providers import registry  # which enters the clouds
 from tests.cli_reference import options_table, reference
 
@@ -41,7 +42,7 @@ def test_every_setting_is_listed() -> None:
     assert registry
     own = {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
     structs = {"defaults": Defaults, "money": Money, "desks.NAME": DeskSettings, "jobs.NAME": JobSettings}
-    structs |= own
+    structs |= own | {"notify": Notify}
     assert listed == {name: set(struct.__struct_fields__) for name, struct in structs.items()}
 
 

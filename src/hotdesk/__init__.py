@@ -70,6 +70,7 @@ __all__ = [
     "Row",
     "RunningJob",
     "SeenJob",
+    "Sent",
     "Setting",
     "SpotPrices",
     "SpotQuery",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from hotdesk.services.limits import Limits
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
+    from hotdesk.services.notices import Sent
     from hotdesk.services.orphans import Orphan
     from hotdesk.services.planning import PlanAnswer, PlanRequest
     from hotdesk.services.predicting import Predicted, PredictRequest
@@ -184,6 +186,7 @@ _HOMES = {
     "Row": "hotdesk.core.steps",
     "RunningJob": "hotdesk.services.tops",
     "SeenJob": "hotdesk.core.jobs",
+    "Sent": "hotdesk.services.notices",
     "Setting": "hotdesk.services.settings",
     "SpotPrices": "hotdesk.services.choosing",
     "SpotQuery": "hotdesk.services.choosing",

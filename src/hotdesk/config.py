@@ -9,6 +9,10 @@ usd_per_month = 50.0           # warns at 80 %, launches nothing past 100 % with
 cny_per_usd = 7.08             # without a rate no limit in dollars is judged there
 day = 2026-11-30               # of that rate
 
+[notify]                       # jobs that end, desks that stop, interruptions, 80 % of the budget
+desktop = true
+webhook = "https://example.org/hook"   # also: bell, command, webhook_body, on
+
 [desks.blue]
 gpu = "L4"                     # or instance_type = "g6.xlarge"
 market = "cheapest"            # on-demand | spot | cheapest
@@ -41,6 +45,7 @@ from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import Damaged, Unknown, Usage
 from hotdesk.core.model import MarketChoice, Value, Want, check_name
 from hotdesk.core.money import Money
+from hotdesk.core.notices import EVENTS, Notify
 
 T = TypeVar("T")
 JOB_NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
@@ -92,6 +97,7 @@ class JobSettings(Value, frozen=True):
     deadline: str | float | None = None
     budget: float | None = None
     all: bool | None = None
+    notify: bool | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -107,6 +113,7 @@ SIGNALS = ("USR1", "USR2", "TERM", "none")
 class Config(Value, frozen=True):
     defaults: Defaults = Defaults()
     money: Money = Money()
+    notify: Notify = Notify()
     desks: dict[str, DeskSettings] = msgspec.field(default_factory=dict)
     jobs: dict[str, JobSettings] = msgspec.field(default_factory=dict)
     clouds: dict[str, Any] = msgspec.field(default_factory=dict)  # by name: the settings of its section
@@ -187,6 +194,7 @@ def parse(text: str, path: Path) -> Config:
     own = {name: (kind, told.pop(name)) for name, kind in _sections().items() if name in told}
     defaults = read(Defaults, told.pop("defaults", {}), "defaults")
     money = read(Money, told.pop("money", {}), "money")
+    notify = read(Notify, told.pop("notify", {}), "notify")
     if told:
         read(_Nothing, told, "")
     named = {name: read(DeskSettings, desk, f"desks.{name}") for name, desk in desks.items()}
@@ -195,6 +203,7 @@ def parse(text: str, path: Path) -> Config:
     config = Config(
         defaults=defaults or Defaults(),
         money=money or Money(),
+        notify=notify or Notify(),
         desks={name: desk for name, desk in named.items() if desk is not None},
         jobs={name: job for name, job in described.items() if job is not None},
         clouds={name: value for name, value in settings.items() if value is not None},
@@ -206,6 +215,8 @@ def parse(text: str, path: Path) -> Config:
         config = msgspec.structs.replace(config, defaults=Defaults())
     if "money" in faults:  # no rate: then nothing is judged by it
         config = msgspec.structs.replace(config, money=Money())
+    if "notify" in faults:
+        config = msgspec.structs.replace(config, notify=Notify())
     return msgspec.structs.replace(
         config,
         desks={name: desk for name, desk in config.desks.items() if f"desks.{name}" not in faults},
@@ -241,6 +252,10 @@ def _impossible(config: Config) -> Iterator[tuple[str, str]]:
     yield from (("money", why) for why in _negative(config.money, "money", cny_per_usd=math.inf))
     if config.money.cny_per_usd and not config.money.day:
         yield "money", "money.day is missing: the day of the rate, as in 2026-11-30."
+    for event in config.notify.on:
+        yield from (("notify", why) for why in _none_of(event, tuple(EVENTS), "notify.on"))
+    if config.notify.webhook and not re.match(r"https?://[^/\s]+", config.notify.webhook):
+        yield "notify", "notify.webhook must begin with https:// or http:// and a host."
     for name, desk in config.desks.items():
         yield from ((f"desks.{name}", why) for why in _impossible_desk(name, desk))
     for name, job in config.jobs.items():
@@ -323,10 +338,11 @@ def _keys(place: str) -> list[str]:
     kinds: dict[str, Any] = {
         "defaults": Defaults,
         "money": Money,
+        "notify": Notify,
         "desks": DeskSettings,
         "jobs": JobSettings,
         **_sections(),
     }
     first = place.partition(".")[0]
-    top = ["defaults", "desks", "jobs", *_sections()]
+    top = ["defaults", "notify", "desks", "jobs", *_sections()]
     return list(kinds[first].__struct_fields__) if first in kinds else top

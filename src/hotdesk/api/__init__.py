@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hotdesk.services.jobs import JobView
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
+    from hotdesk.services.notices import Sent
     from hotdesk.services.planning import PlanRequest
     from hotdesk.services.settings import Setting
     from hotdesk.services.tops import Top
@@ -106,6 +107,8 @@ class Hotdesk(Questions):
         Raises `NotAllowed` where nothing fits or may be launched, `NeedsDecision` where only its owner can
         choose, `Usage`, `Missing`, `Busy`, `Unreachable`.
         """
+        from hotdesk.loop import watcher
+
         s = self.services
         s.rescue = rescue
         name = name or s.goals.only(FIRST_NAME)
@@ -114,9 +117,12 @@ class Hotdesk(Questions):
             desk = limits.of(desk, s.clock.now())
         if public:
             s.exposure.can_be_public(desk.provider)
+        s.notices.begin()
         view = s.pursuit.pursue(desk)
         desk = s.store.desk(desk.name)
         s.staying.renew(desk)
+        if s.notices.watches() and s.store.folder is not None:
+            watcher.ask_for(s.store, forever=False)  # it sees what is to be told
         return self._open(desk, view, public)
 
     def _open(self, desk: Desk, view: View, public: str = "") -> View:
@@ -224,6 +230,7 @@ class Hotdesk(Questions):
         budget_usd: float | UnsetType | None = UNSET,
         plan: str = "",
         about: PlanRequest | None = None,
+        notify: bool | UnsetType = UNSET,
         wait: bool = True,
         on_output: Callable[[bytes], None] = lambda words: None,
     ) -> Job:
@@ -235,7 +242,7 @@ class Hotdesk(Questions):
         this program; with `wait` this listens until it has ended. Lengths are in seconds, `budget_usd` is
         expected at most. `plan` runs it on the machine that a plan answers: "cheapest", "fastest" or "knee";
         `about` says more of the job than its run time, see `plan`. What works at a desk that would move is a
-        `NeedsDecision`, unless `anyway`.
+        `NeedsDecision`, unless `anyway`. `notify` tells you of its end, as [notify] in hotdesk.toml says.
 
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
         for a script that would not be copied (before a machine is paid for), a command that the desk does
@@ -258,6 +265,7 @@ class Hotdesk(Questions):
             "work_seconds": work_seconds,
             "deadline_seconds": deadline_seconds,
             "budget_usd": budget_usd,
+            "notify": notify,
         }
         told = {option: value for option, value in given.items() if value is not UNSET}
         request = s.jobs.requested(job, told, folder or Path.cwd())
@@ -281,7 +289,11 @@ class Hotdesk(Questions):
             self.up(name)
         queued = s.jobs.queue(s.store.desk(name), request, work, due)
         watcher.ask_for(s.store, forever=False)  # should this process end
-        return s.runs().pursue(queued, on_output, s.on_note) if wait else queued
+        if not wait:
+            return queued
+        ended = s.runs().pursue(queued, on_output, s.on_note)
+        s.notices.send()
+        return ended
 
     def jobs(self, name: str | None = None, limit: int = 20) -> list[JobView]:
         """The newest jobs of a desk, or of all, oldest first, with what their desks say of them.
@@ -388,6 +400,14 @@ class Hotdesk(Questions):
         if job is not None:
             return [self.services.tops.of_job(name or self.services.goals.only(), job)]
         return self.services.tops.look(name)
+
+    def notify(self, text: str, *, desk: str = "", dry_run: bool = False) -> tuple[Sent, ...]:
+        """Tell yourself something by every way that [notify] in hotdesk.toml names; what became of each.
+
+        `dry_run` only returns the ways. Raises `Damaged` where that section cannot be used.
+        """
+        self.services.config.need("notify")
+        return self.services.notices.say(text, desk, dry_run=dry_run)
 
     def log(self, name: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
         """The newest rows of the journal, oldest first; also of desks that are gone. Raises `Unknown`."""

@@ -41,6 +41,7 @@ COMMANDS = {
     },
     "Leaving": {
         "stay": "Keep a desk running for a while: `hotdesk stay 2h`.",
+        "notify": "Tell yourself something, as [notify] in hotdesk.toml says: a test.",
         "costs": "Show the bill by desk and month, and what parking saved.",
         "gc": "List or delete orphaned resources in every region.",
     },

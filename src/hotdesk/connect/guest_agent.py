@@ -74,6 +74,7 @@ class Report(msgspec.Struct, frozen=True):
     silent: bool = False  # there is an agent, but it could not be run
     idle: str = "active"  # what the service that ends an idle machine is doing
     python: str = ""  # the machine's Python version, where it cannot run that service's program
+    now: float | None = None  # the desk's clock
 
 
 #: The state of the idle watch (which may take some seconds to start), whether its program runs at all
@@ -84,19 +85,23 @@ _ASK = (
     "s=$(systemctl is-active hotdesk-idle); [ active = $s ] && break; sleep 1; done; "
     "python3 /opt/hotdesk/idle.py >/dev/null 2>&1; "
     '[ $? = 2 ] && echo "idle $s" || echo "idle $s $(python3 -V 2>&1)"; fi; '
+    "date +now=%s; "
     'tail -n 50 ~/.hotdesk/warned 2>/dev/null | while read -r w; do echo "warned $w"; done; '
     "exec python3 /opt/hotdesk/agent.py report'"
 )
+#: The same of a desk on this computer: it has no agent, but a watch of its limits.
+_ASK_HERE = "date +now=%s; sed 's/^/warned /' ~/.hotdesk/warned 2>/dev/null | tail -n 50"
 
 
 def report(access: Access) -> Report | None:
-    """The desk's agent report, with the state of the idle watch.
+    """The desk's agent report, with the state of the idle watch; of a desk on this computer its warnings.
 
     None when the desk has neither, has an older agent, or does not answer.
     """
+    here = access.notebook_here
     try:
         done = subprocess.run(
-            ssh.question(access, _ASK),
+            ssh.question(access, _ASK_HERE if here else _ASK),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,
@@ -107,17 +112,19 @@ def report(access: Access) -> Report | None:
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     words = lines[0].split(" ", 2) if lines else [""]
     watched = words[0] == "idle"
-    said = None
+    said = Report() if here and lines else None
     with contextlib.suppress(msgspec.DecodeError):
-        if done.returncode == 0 and lines:
+        if done.returncode == 0 and lines and not here:
             said = msgspec.json.decode(lines[-1], type=Report)
     if watched:
         said = msgspec.structs.replace(
             said or Report(silent=True), idle=words[1] or "gone", python=words[2] if len(words) > 2 else ""
         )
-    if said and (warned := [event for line in lines if (event := _warning(line))]):
-        said = msgspec.structs.replace(said, events=[*said.events, *warned])
-    return said
+    if said is None:
+        return None
+    warned = [event for line in lines if (event := _warning(line))]
+    now = next((float(line[4:]) for line in lines if re.fullmatch(r"now=\d{1,12}", line)), None)
+    return msgspec.structs.replace(said, events=[*said.events, *warned], now=now)
 
 
 def _warning(line: str) -> Event | None:

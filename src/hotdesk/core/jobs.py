@@ -60,6 +60,7 @@ class Job(Value, frozen=True):
     ran_seconds: float = 0.0  # of that, saved in a checkpoint, as the desk last reported
     deadline_at: float | None = None
     budget_usd: float | None = None
+    notify: bool = False  # its owner is told of its end, and of what happens to its desk meanwhile
     cancelled: bool = False
     result: Result | None = None
     pulled: bool = False

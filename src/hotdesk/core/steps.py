@@ -225,6 +225,7 @@ class Told(Noted, frozen=True, kw_only=True):
 
     id: str  # of the event, given by the desk
     at: float  # the desk's clock
+    age_seconds: float = 0.0  # when it was heard, by the desk's clock; 0: not known
 
     @property
     def key(self) -> str:

@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hotdesk.connect import telling
 from hotdesk.core.model import Desk, Goal
 from hotdesk.state.store import Store
 from hotdesk.system import is_locked, spawn
@@ -40,19 +42,31 @@ def revive(folder: Path) -> str:
     """Start the requested watcher unless one is running; returns what was started, as "PID doing"."""
     if not (folder / _FILE).exists() or alive(folder):
         return ""
-    own = {"HOTDESK_STATE": str(folder)}
+    own = {"HOTDESK_STATE": str(folder), telling.TERMINAL: telling.terminal()}
     pid = spawn("hotdesk", "watch", "--alone", log=folder / "watcher.log", variables=own)
     return f"{pid} hotdesk watch"
 
 
-def watch_alone(reconciler: Reconciler, beside: Callable[[list[str]], bool]) -> None:
-    """Run as the only watcher until none is wanted; return at once if there is one."""
+def watch_alone(
+    reconciler: Reconciler, beside: Callable[[list[str]], bool], needed: Callable[[], bool]
+) -> None:
+    """Run as the only watcher until none is wanted; return at once if there is one.
+
+    `needed`: whether somebody waits for what `beside` sees, also while there is no job.
+    """
     from hotdesk.loop.reconcile import watch
 
     store = reconciler.store
     with store.hold(LOCK, "hotdesk watch") as mine:
         if mine:
-            watch(reconciler, None, SECONDS, beside, lambda: enough(store), unattended=True)
+            done = partial(_done, store, needed)
+            watch(reconciler, None, SECONDS, beside, done, unattended=True)
+
+
+def _done(store: Store, needed: Callable[[], bool]) -> bool:
+    assert store.folder is not None
+    asked = (store.folder / _FILE).exists()
+    return not (asked and needed()) and enough(store)
 
 
 def alive(folder: Path) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hotdesk.services.jobs import Jobs
     from hotdesk.services.limits import Staying
     from hotdesk.services.notebook import Notebooks
+    from hotdesk.services.notices import Notices
     from hotdesk.services.pursuit import Pursuit
     from hotdesk.services.tops import Tops
     from hotdesk.services.work import Work
@@ -206,6 +207,20 @@ class Services:
         return self.views.access(self.store.desk(name))
 
     @cached_property
+    def notices(self) -> Notices:
+        from hotdesk.services.notices import Notices
+
+        return Notices(
+            store=self.store,
+            clock=self.clock,
+            settings=self.config.notify,
+            hear=self.guest_events.hear,
+            reach=self.clouds.reached,
+            warn=self.billing.warn,
+            on_failed=self.on_note,
+        )
+
+    @cached_property
     def tops(self) -> Tops:
         from hotdesk.services.tops import Tops
 
@@ -270,7 +285,7 @@ class Services:
         """Run as the only watcher of all desks until none is wanted; return at once if there is one."""
         from hotdesk.loop.watcher import watch_alone
 
-        watch_alone(self.reconciler, self._beside())
+        watch_alone(self.reconciler, self._beside(), self.notices.watches)
 
     def park_left(self) -> list[str]:
         """Park every desk whose machine ended itself; their names."""
@@ -287,7 +302,9 @@ class Services:
 
         def beside(names: list[str]) -> bool:
             leases.round(names)
-            return runs.round(names)
+            acted = runs.round(names)
+            self.notices.round(names)
+            return acted
 
         return beside
 

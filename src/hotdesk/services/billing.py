@@ -296,6 +296,15 @@ class Billing:
             )
         return said if spent >= WARN_SHARE * limit else ""
 
+    def warn(self, desk: Desk) -> None:
+        """Write down in a desk's journal, once a month, that most of the budget is spent, if it is."""
+        try:
+            warning = self.check_budget()
+        except NotAllowed as spent:
+            warning = spent.what
+        if warning:
+            self._write_down(desk, warning)
+
     def within_budget(self, desk: Desk) -> Desk:
         """The desk's row, where it may be launched this month; told once, that holds for the wish.
 

@@ -44,14 +44,16 @@ class GuestEvents:
         return tuple(guest_agent.remarks(said, desk.name, gpu)) if said else ()
 
     def hear(self, access: Access) -> None:
-        """Query a desk's agent and journal the events since the last query."""
-        self.listen(access)
+        """Query a desk and journal the events since the last query: also one on this computer."""
+        self._listen(access)
         self.write_down(access)
 
     def listen(self, access: Access) -> None:
         """Query a desk's agent and only remember the answer: from any thread, for several desks at once."""
-        if access.notebook_here:  # on this computer: it has no agent
-            return
+        if not access.notebook_here:  # on this computer: it has no agent
+            self._listen(access)
+
+    def _listen(self, access: Access) -> None:
         from hotdesk.connect import guest_agent
 
         if said := guest_agent.report(access):
@@ -63,7 +65,10 @@ class GuestEvents:
         if (said := self._heard.get(name)) is None:
             return
         known = self.store.past(self.store.desk(name)).last
-        new = [Told(id=e.id, at=e.at, why=e.what) for e in said.events]
+        new = [
+            Told(id=e.id, at=e.at, why=e.what, age_seconds=max(0.0, said.now - e.at) if said.now else 0.0)
+            for e in said.events
+        ]
         for step in (s for s in new if s.key not in known):
             [row] = self.store.begin([(name, step)], self.clock.now())
             self.on_row(self.store.end(row, Done(id=step.id), self.clock.now()))

@@ -40,6 +40,7 @@ class JobRequest(Value, frozen=True):
     work_seconds: float = 0.0  # of running; 0: not known
     deadline_seconds: float | None = None  # from now
     budget_usd: float | None = None  # expected at most
+    notify: bool = False  # tell its owner of its end, see [notify]
 
     @property
     def line(self) -> str:
@@ -84,6 +85,7 @@ def described(job: JobSettings) -> dict[str, Any]:
         "deadline_seconds": _seconds(job.deadline, "h"),
         "budget_usd": job.budget,
         "everything": job.all,
+        "notify": job.notify,
     }
     then = {"then": THEN[job.then]} if job.then else {}
     return {name: value for name, value in told.items() if value is not None} | then
@@ -221,6 +223,7 @@ class Jobs:
                 work_seconds=work_seconds,
                 deadline_at=deadline_at,
                 budget_usd=request.budget_usd,
+                notify=request.notify,
             )
         )
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
+from msgspec.structs import asdict
+
 from hotdesk.config import Config, DeskSettings
 from hotdesk.core import clouds
 from hotdesk.core.errors import Missing, NeedsDecision, Unknown
 from hotdesk.core.model import Desk, Value
+from hotdesk.core.notices import Notify
 from hotdesk.services.goals import Goals
 from hotdesk.system import config_files, state_folder, write_atomically
 
@@ -68,6 +71,15 @@ JOB = {
     "deadline": Known("its latest end, from the start", "24h"),
     "budget": Known("US dollars expected at most", 5.0),
     "all": Known("copy also what git ignores", False),
+    "notify": Known("tell of its end, as [notify] says", True),
+}
+NOTIFY = {
+    "on": Known("which events"),
+    "desktop": Known("a desktop notification"),
+    "bell": Known("of the terminal that hotdesk was started in"),
+    "command": Known("a shell line; HOTDESK_TEXT and others are set", "say done"),
+    "webhook": Known("gets a POST", "https://example.org/hook"),
+    "webhook_body": Known("with {event}, {desk}, {title}, {text}", '{"text": "{text}"}'),
 }
 _FIRST_JOB = "train"  # the job of a hotdesk.toml that has none
 
@@ -163,6 +175,7 @@ def settings(goals: Goals, desk: str | None = None) -> list[Setting]:
     if not desk:
         for name, job in config.jobs.items():
             found += _set(f"jobs.{name}", job, JOB, file)
+        found += _set("notify", config.notify, NOTIFY, file)
         found += _clouds(goals, file)
     return found
 
@@ -297,6 +310,8 @@ def template(goals: Goals) -> str:
         parts.append("\n".join([f"# {title}", f"{'' if live else '# '}[{name}]", *rows]) + "\n")
 
     section("defaults", DEFAULTS, lambda key: by_key["defaults", key].value, "For every desk.")
+    ways = {key: None if value == "" else value for key, value in asdict(Notify()).items()}
+    section("notify", NOTIFY, ways.__getitem__, "How you are told what happens.")
     for name in config.desks or [desk]:
         values = {s.name: s.value for s in _desk(goals, name, _File("", {}))}
         section(f"desks.{name}", DESK, values.__getitem__, f"The desk {name}, when it is made.")

@@ -33,7 +33,7 @@ _outcome = msgspec.json.Decoder(Outcome)
 _job = msgspec.json.Decoder(Job)
 _sighting = msgspec.json.Decoder(Sighting)
 _encode = msgspec.json.Encoder(order="deterministic").encode
-KEPT = frozenset({"@watch"})  # locks that belong to no desk
+KEPT = frozenset({"@watch", "@notify"})  # locks that belong to no desk
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
 
 

@@ -60,6 +60,7 @@ _JOB_OPTIONS = tuple(name for name in config.JobSettings.__struct_fields__ if na
 @click.option("--work", type=options.Length("h", positive=True), help="Run time of the job: 12h.")
 @click.option("--deadline", type=options.Length("h"), help="Latest end, from now: 18h.")
 @click.option("--budget", type=Number(0), metavar="USD", help="Maximum expected cost.")
+@options.notify
 @options.over_budget
 @click.option("--detach", is_flag=True, help="Return at once; a background watcher takes over.")
 @click.option("--no-push", is_flag=True, help="Do not copy the current folder to the desk.")
@@ -110,6 +111,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
         rest = rests(desks, job)
         if as_json:
             _answer(desks, job)
+        desks.services.notices.send()
     status = report(job)
     if job.result is not None:
         render.note(rest)

@@ -239,6 +239,10 @@ def seconds_of(text: str, example: str = "hotdesk stay 2h") -> float:
         raise Usage(str(error), "", example) from None
 
 
+notify = click.option(
+    "--notify", is_flag=True, help="Tell you when it is done ([notify] in hotdesk.toml says how)."
+)
+
 over_budget = click.option(
     "--over-budget", is_flag=True, help="Allow exceeding the monthly budget, usd_per_month."
 )
