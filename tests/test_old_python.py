@@ -33,7 +33,7 @@ OLDEST = (3, 8)
 
 def sent() -> dict[str, str]:
     """Everything of ours that a machine's own Python reads, as it is sent."""
-    programs = {name: source(name) for name in ("agent", "idle", "driver", "ending")}
+    programs = {name: source(name) for name in ("agent", "idle", "driver", "ending", "economical")}
     for name in ("tls_proxy", "scratch", "listing"):
         programs[name] = files("hotdesk.guest").joinpath(f"{name}.py").read_text("utf-8")
     for packed in (packed_runner()[1], bench_sent.packed()):
@@ -49,7 +49,13 @@ def test_what_is_sent_parses_with_the_oldest_python(name: str) -> None:
 
 def test_nothing_that_is_written_for_the_machine_is_forgotten_here() -> None:
     here = {path.stem for path in Path(str(files("hotdesk.guest"))).glob("*.py")}
-    ours = {"__init__", "jupyter", "cloud_init", "one_file"}  # they run on this side, and write what is sent
+    ours = {
+        "__init__",
+        "jupyter",
+        "cloud_init",
+        "one_file",
+        "plain_user_data",
+    }  # they run on this side, and write what is sent
     ours.add("working")  # sent as a part of others
     assert here - ours <= {Path(name).stem for name in sent()}
 

@@ -34,6 +34,9 @@ LIB = os.environ.get("HOTDESK_LIB", "/var/lib/hotdesk")
 CLOUD = os.environ.get("HOTDESK_CLOUD", "/run/cloud-init")
 PCI = os.environ.get("HOTDESK_PCI", "/sys/bus/pci/devices")
 IMDS = os.environ.get("HOTDESK_IMDS", "http://169.254.169.254")
+TOKEN = os.environ.get("HOTDESK_TOKEN", "X-aws-ec2-metadata-token")  # its headers
+NOTICE = os.environ.get("HOTDESK_NOTICE", "spot/instance-action")  # where it says that the machine is taken
+TAKER = os.environ.get("HOTDESK_TAKER", "AWS")  # … and by whom
 JUPYTER = os.environ.get("HOTDESK_JUPYTER", "http://127.0.0.1:8888/api")
 TERMINALS = os.environ.get("HOTDESK_TERMINALS", "/dev/pts/[0-9]*")
 POLL_SECONDS = float(os.environ.get("HOTDESK_POLL_SECONDS", "5"))
@@ -54,7 +57,7 @@ IDLE_WRITES = (
     "/.local/share/Trash/",
     "/.ssh/authorized_keys",  # cloud-init rewrites it for every new instance
     "/THIS-DESK-STOPS-AT-",
-    "/AWS-TAKES-THIS-MACHINE",
+    "-THIS-MACHINE.",
 )
 
 
@@ -69,14 +72,9 @@ class Metadata:
         """The answer, or None for a 404. Raises OSError if the service does not answer."""
         for _ in range(2):
             if not self._token:
-                self._token = (
-                    self._ask("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
-                    or ""
-                )
+                self._token = self._ask("PUT", "/latest/api/token", {f"{TOKEN}-ttl-seconds": "21600"}) or ""
             try:
-                return self._ask(
-                    "GET", f"/latest/meta-data/{path}", {"X-aws-ec2-metadata-token": self._token}
-                )
+                return self._ask("GET", f"/latest/meta-data/{path}", {TOKEN: self._token})
             except urllib.error.HTTPError as error:
                 if error.code == 404:
                     return None
@@ -318,8 +316,10 @@ def report() -> dict[str, Any]:
 
 
 def notice(metadata: Metadata) -> dict[str, Any] | None:
-    """AWS's interruption notice for a spot instance, about two minutes ahead; None without one."""
-    told = metadata.get("spot/instance-action")
+    """The interruption notice for a spot instance, minutes ahead; None without one. It may be only a time."""
+    told = metadata.get(NOTICE)
+    if told and told[0] != "{":
+        return {"action": "stop", "time": told}
     return json.loads(told) if told else None
 
 
@@ -400,8 +400,8 @@ def heed(told: dict[str, Any]) -> None:
         what = f"AWS may soon want this spot machine back (rebalance recommendation of {at})."
         name = "AWS-MAY-TAKE-THIS-MACHINE"
     else:
-        what = f"AWS takes this spot machine back at {at} ({action})."
-        name = "AWS-TAKES-THIS-MACHINE"
+        what = f"{TAKER} takes this spot machine back at {at} ({action})."
+        name = f"{TAKER}-TAKES-THIS-MACHINE"
     write_down(f"{action}-{at}", what)
     tell(f"{what} Its disk stays, and is saved; jobs are asked for a checkpoint.", name)
     ask_for_checkpoints()
@@ -421,7 +421,7 @@ def run() -> None:
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     for home in homes():
-        for note in glob.glob(f"{glob.escape(home)}/AWS-*-THIS-MACHINE.txt"):  # from another machine
+        for note in glob.glob(f"{glob.escape(home)}/*-*-THIS-MACHINE.txt"):  # from another machine
             with contextlib.suppress(OSError):
                 os.unlink(note)
     metadata, heeded = Metadata(), set()

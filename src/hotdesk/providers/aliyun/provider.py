@@ -160,6 +160,7 @@ class Aliyun:
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             public_key=Path(keys.user_key_path + ".pub").read_text("ascii").strip(),
             resumed=bool(order.image_id),
+            role=bool(self.settings.role),
         )
         made = instances.launch(
             self.account,
