@@ -94,6 +94,8 @@ class Hotdesk(Questions):
         limits: Limits | None = None,
         rescue: bool = False,
         public: str = "",
+        wait_seconds: float = 0.0,
+        notify: bool = False,
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
@@ -102,7 +104,8 @@ class Hotdesk(Questions):
         where the newest work is not to be found; `origin` chooses, where several things have work under
         the desk's name, the image or disk that it goes on from; `Unknown` is raised for one it does not have.
         `rescue`: it is up once a login works, whatever its owner's ~/.bashrc or its Jupyter do.
-        `public` opens its Jupyter, see `notebook`.
+        `public` opens its Jupyter, see `notebook`. For `wait_seconds`, what is sold out or over a quota is
+        tried again; `notify` tells you once it is up.
 
         Raises `NotAllowed` where nothing fits or may be launched, `NeedsDecision` where only its owner can
         choose, `Usage`, `Missing`, `Busy`, `Unreachable`.
@@ -112,14 +115,19 @@ class Hotdesk(Questions):
         s = self.services
         s.rescue = rescue
         name = name or s.goals.only(FIRST_NAME)
-        desk = s.goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin)
-        if limits:
-            desk = limits.of(desk, s.clock.now())
+
+        def wish() -> Desk:
+            desk = s.goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin)
+            return limits.of(desk, s.clock.now()) if limits else desk
+
+        desk = wish()
         if public:
             s.exposure.can_be_public(desk.provider)
         s.notices.begin()
-        view = s.pursuit.pursue(desk)
-        desk = s.store.desk(desk.name)
+        view = s.pursuit.patiently(desk, wish, wait_seconds)
+        desk = s.store.desk(name)
+        if notify or wait_seconds:
+            s.notices.up(view, asked=notify)
         s.staying.renew(desk)
         if s.notices.watches() and s.store.folder is not None:
             watcher.ask_for(s.store, forever=False)  # it sees what is to be told

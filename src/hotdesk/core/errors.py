@@ -3,6 +3,7 @@
     HotdeskError                exit  meaning
     ├── Usage                      2  an option or argument is wrong, or names something impossible
     ├── NotAllowed                 3  a cloud refused (capacity, quota, permission), or your budget did
+    │   └── Scarce                 3  … for capacity or quota: the same may be had later
     ├── Unknown                    4  no desk, image, type or region of that name
     ├── NeedsDecision              5  continuing could lose money or work: the user must choose
     ├── Busy                       6  another command holds the desk, or changed its goal meanwhile
@@ -50,6 +51,10 @@ class Usage(HotdeskError):
 
 class NotAllowed(HotdeskError):
     exit_code = 3
+
+
+class Scarce(NotAllowed):
+    """Sold out, or past a quota: the same may be had later."""
 
 
 class Unknown(HotdeskError):
@@ -122,6 +127,8 @@ class Kind(StrEnum):
 
 #: Refusals of the offer, not of the account: the next offer may well succeed.
 OFFER_KINDS = frozenset({Kind.NO_CAPACITY, Kind.QUOTA, Kind.UNSUPPORTED})
+#: Of these, what waiting helps: a quota is raised, capacity comes back.
+SCARCE = frozenset({Kind.NO_CAPACITY, Kind.QUOTA})
 
 
 class Refused(Exception):

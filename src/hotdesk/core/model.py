@@ -438,6 +438,7 @@ class Desk(Value, frozen=True):
     lease_hours: float = 0.0  # how long it runs without a hotdesk renewing its lease; 0: for ever
     stop_at: float = 0.0  # the hard end (our clock), also in the middle of work; 0: none
     over_budget: bool = False  # the owner agreed to exceed the month's budget
+    retried_at: float = 0.0  # what was sold out or over a quota before (our clock) is tried again
     on_demand_at: float = 0.0  # until then (our clock) only spot is launched; a job waits if there is none
     public: str = ""  # who may reach its Jupyter without a tunnel: "" (nobody), "caller", or an address range
 

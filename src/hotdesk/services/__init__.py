@@ -199,7 +199,9 @@ class Services:
             reconciler=self.reconciler,
             billing=self.billing,
             views=self.views,
+            clock=self.clock,
             on_busy=self.on_busy,
+            on_wait=self.on_wait,
         )
 
     def access(self, name: str) -> Access:

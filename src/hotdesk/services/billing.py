@@ -334,9 +334,11 @@ class Billing:
         try:
             self.within_budget(desk)
         except Damaged as no:
-            return Ask(what=no.what, why=no.why, fix=no.fix, kind=Kind.QUOTA)
+            return Ask(what=no.what, why=no.why, fix=no.fix, kind=Kind.DENIED)
         except NotAllowed as no:
-            return Ask(what=no.what, why=no.why, fix=f"hotdesk up {desk.name} --over-budget", kind=Kind.QUOTA)
+            return Ask(
+                what=no.what, why=no.why, fix=f"hotdesk up {desk.name} --over-budget", kind=Kind.DENIED
+            )
         return None
 
     def launches(self, desk: Desk) -> bool:

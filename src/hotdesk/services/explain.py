@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import OFFER_KINDS, HotdeskError, Kind, Missing, NeedsDecision, NotAllowed, Refused
+from hotdesk.core.errors import (
+    OFFER_KINDS,
+    SCARCE,
+    HotdeskError,
+    Kind,
+    Missing,
+    NeedsDecision,
+    NotAllowed,
+    Refused,
+    Scarce,
+)
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, MarketChoice, Offer, Phase, Seen, Want
 from hotdesk.core.money import per_hour
@@ -22,6 +32,8 @@ def question(ask: Ask) -> HotdeskError:
             return Missing(ask.what, ask.why, ask.fix)
         case Kind.DENIED | Kind.BAD_REQUEST:
             return NotAllowed(ask.what, ask.why, ask.fix)
+        case kind if kind in SCARCE:
+            return Scarce(ask.what, ask.why, ask.fix)
         case kind if kind in OFFER_KINDS:
             return NotAllowed(ask.what, ask.why, ask.fix)
     return NeedsDecision(ask.what, ask.why, ask.fix)

@@ -14,6 +14,7 @@ from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.notices import Notice, Notify
 from hotdesk.core.ports import Access, Clock
+from hotdesk.services.view import View
 from hotdesk.state.store import Store
 
 LOCK = "@notify"  # no desk can have this name
@@ -128,6 +129,16 @@ class Notices:
             Sent(channel=channel, why="" if dry_run else telling.tell(notice, ways, channel))
             for channel in ways.channels
         )
+
+    def up(self, view: View, *, asked: bool) -> None:
+        """Tell that a desk is up that was waited for: who `asked`, or whose [notify] has it."""
+        where = " in ".join(part for part in (view.instance_type, view.zone or view.region) if part)
+        notice = Notice(id="", event="up", desk=view.name, title=f"{view.name} is up", text=where)
+        if not (asked or notices.wanted(notice, self.settings, [])):
+            return
+        for channel in self._ways().channels:
+            if why := telling.tell(notice, self._ways(), channel):
+                self.on_failed(f"{notice.title}: not told by {channel}: {why}.")
 
     def begin(self) -> None:
         """What is there now was known before: only what comes is told."""

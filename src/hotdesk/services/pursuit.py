@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from hotdesk.core.errors import Busy
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import Busy, Scarce
 from hotdesk.core.model import Desk, Goal, Seen
+from hotdesk.core.ports import Clock
+from hotdesk.core.steps import Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.services.billing import Billing
@@ -16,6 +19,8 @@ from hotdesk.services.explain import not_tried, question, still_paid
 from hotdesk.services.view import View, Views
 from hotdesk.services.work import go_on_with_jobs
 from hotdesk.state.store import Store
+
+_FIRST_TRY = 4  # of the backoff of what is scarce: half a minute, then one, then two
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,7 +32,9 @@ class Pursuit:
     reconciler: Reconciler
     billing: Billing
     views: Views
+    clock: Clock
     on_busy: Callable[[str, str], None]
+    on_wait: Callable[[str, Wait], None]
 
     def pursue(self, desk: Desk) -> View:
         """Save a goal, then act until it is reached. Raises what stops it; the goal stays saved."""
@@ -41,6 +48,33 @@ class Pursuit:
             return replace(self._held(desk, changed), holder="")  # which was this very command
         finally:
             go_on_with_jobs(self.store, desk)
+
+    def patiently(self, desk: Desk, again: Callable[[], Desk], seconds: float) -> View:
+        """Pursue a goal, and try again for so long what is sold out or over a quota.
+
+        `again` makes its row anew, at current prices. Raises as `pursue`: `Scarce` when the time is over, and
+        `Busy` when another command has changed the goal meanwhile.
+        """
+        until, times = self.clock.now() + seconds, 0
+        while True:
+            try:
+                return self.pursue(desk)
+            except Scarce as scarce:
+                times += 1
+                wait = backoff(times + _FIRST_TRY, f"{desk.name}/{self.clock.now()}")
+                if (left := until - self.clock.now()) <= 0:
+                    raise
+                why = f"{scarce.what} {scarce.why.rstrip('.')}. Trying again, for {left / 60:.0f} more min"
+                self.on_wait(desk.name, Wait(seconds=wait, why=why))
+                self.clock.sleep(min(wait, left))
+            now_wanted = self.store.find(desk.name)
+            if now_wanted is None or now_wanted.goal is not desk.goal or now_wanted.since > desk.since:
+                raise Busy(
+                    f"The goal of {desk.name} is now: {now_wanted.goal if now_wanted else Goal.GONE}.",
+                    "Another command changed it while this one was waiting for a machine.",
+                    f"hotdesk show {desk.name}",
+                )
+            desk = replace(again(), retried_at=self.clock.now())
 
     def _held(self, desk: Desk, changed: bool) -> View:
         doing = f"making {desk.name} {desk.goal}"

@@ -22,6 +22,17 @@ from hotdesk.services.wanting import wanted
 @options.fresh
 @options.origin
 @options.rescue
+@click.option(
+    "--wait-for-capacity",
+    "wait",
+    type=options.Length("h", positive=True),
+    is_flag=False,
+    flag_value="2h",
+    default=None,
+    metavar="[TIME]",
+    help="Keep trying what is sold out or over a quota.  [default: 2h]",
+)
+@options.notify
 @options.dry_run
 @options.as_json
 def command(
@@ -32,6 +43,8 @@ def command(
     fresh: bool,
     origin: str,
     rescue: bool,
+    wait: float | None,
+    notify: bool,
     dry_run: bool,
     as_json: bool,
     public: str = "",
@@ -58,6 +71,8 @@ def command(
             limits=limits,
             rescue=rescue,
             public=public,
+            wait_seconds=(wait or 0.0) * 3600,
+            notify=notify,
         )
         if as_json:
             options.say_desk(desks, view)

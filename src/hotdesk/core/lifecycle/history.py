@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
-from hotdesk.core.errors import Kind
+from hotdesk.core.errors import SCARCE, Kind
 from hotdesk.core.model import Instance, Offer, Phase, Scope, Seen
 from hotdesk.core.steps import (
     Bake,
@@ -108,22 +108,25 @@ class Past:
         """Steps without a recorded end, or with one in the future (the clock was set back since)."""
         return [r for r in self._recent.values() if r.ended_at is None or r.ended_at > now]
 
-    def refusal(self, offer: Offer, now: float, since: float = 0.0) -> Refusal | None:
+    def refusal(self, offer: Offer, now: float, since: float = 0.0, retried: float = 0.0) -> Refusal | None:
         """Why this offer was refused, if the refusal is still valid.
 
         Refusals that a person can fix at once (a permission, a network) count only since `since`: asking
-        again implies that the cause was fixed.
+        again implies that the cause was fixed. What was sold out or over a quota counts since `retried`.
         """
         own = self._refusals.get(offer.key)
         for row in [*([own] if own else []), *(r for s, r in self._scopes.items() if s.covers(offer))]:
             no = row.refusal
-            if no and no.until > now and (no.kind not in _MENDED or row.at >= since):
+            counts = since if no and no.kind in _MENDED else retried if no and no.kind in SCARCE else 0.0
+            if no and no.until > now and row.at >= counts:
                 return no
         return None
 
-    def refused(self, offers: Iterable[Offer], now: float, since: float = 0.0) -> dict[str, Refusal]:
-        """The refusals of these offers that are still valid, by offer key."""
-        found = {offer.key: self.refusal(offer, now, since) for offer in offers}
+    def refused(
+        self, offers: Iterable[Offer], now: float, since: float = 0.0, retried: float = 0.0
+    ) -> dict[str, Refusal]:
+        """The refusals of these offers that are still valid, by offer key; see `refusal`."""
+        found = {offer.key: self.refusal(offer, now, since, retried) for offer in offers}
         return {key: no for key, no in found.items() if no}
 
     def refuses(self, now: float) -> bool:

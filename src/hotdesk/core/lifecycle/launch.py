@@ -188,7 +188,7 @@ def launch(
         return [gave_up(desk, f"{times} launches", no)]
     waits = now < desk.on_demand_at
     offers = [o for o in desk.offers if o.market is Market.SPOT] if waits else desk.offers
-    offer = next((o for o in offers if not past.refusal(o, now, desk.since)), None)
+    offer = next((o for o in offers if not past.refusal(o, now, desk.since, desk.retried_at)), None)
     if offer is None:
         return [] if waits else [_nothing_to_launch(desk, past, now)]
     image = next((i for i in same if i.region == offer.region), newest)
@@ -349,7 +349,7 @@ def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, 
 
 
 def _nothing_to_launch(desk: Desk, past: Past, now: float) -> Ask:
-    refusals = past.refused(desk.offers, now, desk.since)
+    refusals = past.refused(desk.offers, now, desk.since, desk.retried_at)
     tried = [(o, refusals[o.key]) for o in desk.offers if o.key in refusals]
     if not tried:
         return Ask(

@@ -253,7 +253,7 @@ def _retype(live: Instance, desk: Desk, past: Past, now: float) -> Retype | None
     """
     if not live.retypable or desk.want.disk_gib > live.disk_gib:
         return None
-    offers = [o for o in desk.offers if not past.refusal(o, now, desk.since)]
+    offers = [o for o in desk.offers if not past.refusal(o, now, desk.since, desk.retried_at)]
     for offer in offers:
         here = (offer.zone, offer.market, offer.arch) == (live.zone, live.market, live.arch)
         if not here or offer.usd_per_hour > offers[0].usd_per_hour:
