@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hotdesk.core.errors import Kind, Unknown, Usage
 from hotdesk.core.matching import InstanceType, Place, Query, fits, sold_there, span_of, wish
 from hotdesk.core.model import SHIPPED, Market, Offer, Scope, Want
-from hotdesk.core.pricelist import is_estimate
+from hotdesk.core.pricelist import Shipped, is_estimate
 from hotdesk.core.spot.prices import ZonePrices
 from hotdesk.core.steps import Launch, LaunchOrder, Refusal
 from hotdesk.market import refresh
@@ -401,11 +401,11 @@ def test_the_shipped_table_names_its_date_and_the_source_of_every_price() -> Non
 def test_a_price_of_the_shipped_table_has_its_own_day() -> None:
     """From AWS's price list of 20 July 2026, and from an older one."""
     july, february = (datetime(2026, month, day, tzinfo=UTC).timestamp() for month, day in ((7, 20), (2, 1)))
-    assert list_price("us-east-1", "g6f.large") == (0.202, july, SHIPPED)
-    assert list_price("us-west-2", "p4d.24xlarge") == (21.95764, february, SHIPPED)
+    assert list_price("us-east-1", "g6f.large") == Shipped(0.202, july)
+    assert list_price("us-west-2", "p4d.24xlarge") == Shipped(21.95764, february)
     scaled = list_price("eu-west-1", "m8g.4xlarge")
     assert scaled is not None
-    assert scaled[1:] == (february, f"{SHIPPED}, estimated")
+    assert scaled[1:3] == (february, f"{SHIPPED}, estimated")
     assert list_price("us-east-1", "no.type") is None
 
 

@@ -29,6 +29,7 @@ from hotdesk.core.matching import (
 from hotdesk.core.money import is_comparable
 from hotdesk.core.sizing.gpu import a_gpu
 from hotdesk.market.catalog import MARKETS, Catalog
+from hotdesk.market.lists import list_of
 from hotdesk.market.refused import Refused, reasons
 from hotdesk.market.shipped import Retired, shipped
 
@@ -277,7 +278,7 @@ def _explain(catalog: Catalog, filters: Sequence[Condition]) -> None:
 
 def why_unpriced(kind: InstanceType) -> str:
     """Why a type has no price here, as the end of a sentence."""
-    told = shipped(kind.provider).unpriced().get(kind.instance_type)
+    told = "" if list_of(kind.provider) else shipped(kind.provider).unpriced().get(kind.instance_type)
     return told or "hotdesk's own table has no price of it; an account tells it"
 
 

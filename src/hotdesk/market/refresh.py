@@ -22,6 +22,7 @@ from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 from hotdesk.core.pricelist import ESTIMATED, Gathering, Lacks, Told, is_estimate, is_shipped
 from hotdesk.market.catalog import FORM, MARKETS, Catalog, build
+from hotdesk.market.lists import price_lists
 from hotdesk.market.shipped import shipped
 
 if TYPE_CHECKING:
@@ -46,16 +47,28 @@ class Known(NamedTuple):
         return self.time is None or not 0 <= now - self.time < FRESH_SECONDS
 
 
-def known(cache: Cache) -> Known:
-    """What this computer has cached, without network requests. A damaged cache is noted and ignored."""
+def known(cache: Cache, money: Money = Money()) -> Known:
+    """What this computer has cached, without network requests. A damaged cache is noted and ignored.
+
+    `money`: by which the shipped prices are turned into dollars, where nothing is cached.
+    """
     kept = cache.cached(KEY)
     if kept:
         try:
             return Known(Catalog.unpack(kept[1]), kept[0], lacks=_lacks(cache))
         except ValueError as error:
             note = f"the cached prices were damaged ({error}) and were passed over"
-            return Known(shipped().catalog(), None, (note,))
-    return Known(shipped().catalog(), None)
+            return Known(_shipped(money), None, (note,))
+    return Known(_shipped(money), None)
+
+
+def _shipped(money: Money) -> Catalog:
+    """What ships with hotdesk, of all clouds."""
+    made = shipped().catalog()
+    for one in price_lists():
+        one.add_to(made, money)
+    made.index()
+    return made
 
 
 def _lacks(cache: Cache) -> Lacks:
@@ -153,12 +166,13 @@ def refreshed(
     told = {name: source.told() for name, source in lists.items()}
     notes += [note for one in told.values() for note in one.notes]
     if not any(one.spot or one.savings_time for one in told.values()):
-        return known(cache)._replace(notes=tuple(notes))
+        return known(cache, money)._replace(notes=tuple(notes))
     live = [offer for one in told.values() for offer in one.offers]
     live += _still_true(before, told, now)
     table = shipped()
-    listed = table.offers()
-    kinds = {(kind.provider, kind.instance_type): kind for kind in table.machines()}
+    listed = [*table.offers(), *(offer for one in price_lists() for offer in one.offers(money))]
+    machines = [*table.machines(), *(kind for one in price_lists() for kind in one.machines())]
+    kinds = {(kind.provider, kind.instance_type): kind for kind in machines}
     kinds |= {(kind.provider, kind.instance_type): kind for one in told.values() for kind in one.types}
     bands = {f"{table.provider}/{region}/{name}": band for (region, name), band in table.bands().items()}
     for name, one in told.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.model import Desk
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Clock, Provider
 from hotdesk.core.steps import Row, Wait
 from hotdesk.loop.clouds import Clouds
@@ -324,7 +325,7 @@ class Services:
                 clock=self.clock,
                 settings=self.config.cloud(name),
                 money=self.config.money,
-                list_price=_list_price,
+                list_price=partial(_list_price, name, self.config.money),
                 storing=partial(_storing, name),
             ),
         )
@@ -359,7 +360,10 @@ def _storing(provider: str, region: str) -> Storing:
     return shipped(provider).storing(region)
 
 
-def _list_price(region: str, instance_type: str) -> Shipped | None:
+def _list_price(provider: str, money: Money, region: str, instance_type: str) -> Shipped | None:
+    from hotdesk.market.lists import list_of
     from hotdesk.market.shipped import list_price
 
+    if told := list_of(provider):
+        return told.price(region, instance_type, money)
     return list_price(region, instance_type)

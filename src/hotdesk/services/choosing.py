@@ -177,7 +177,7 @@ class Choosing:
         from hotdesk.market import refresh as stock
         from hotdesk.market.query import named_types
 
-        store, known = self.store, stock.known(self.store)
+        store, known = self.store, stock.known(self.store, self.config().money)
         names = named_types(query, known.catalog.machines)
         other_rate = known.catalog.is_of_another_rate(self.config().money)
         old = other_rate or (known.is_old(now) and stock.due(store, now))
