@@ -17,6 +17,7 @@ from hotdesk.system import state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
+from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, jobs, watcher, weights_of
 
 cloud, desks, project = test_run_ec2.cloud, test_run_ec2.desks, test_run_ec2.project  # fixtures
@@ -47,8 +48,8 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     assert desks("up", "blue", "--type", "g4dn.xlarge", "--market", "spot").returncode == 0
     os.chdir(project)
     run = desks(
-        "run", "blue", "--detach", "--pull", "out", "--checkpoint", "ckpt",
-        "--", "python", "train.py", "40", "5", "0.05", "go",
+        "run", "blue", "--detach", "--pull", "out", "--checkpoint", "ckpt", "--secret", "TOKEN",
+        "--", "python", "train.py", "40", "5", "0.05", "go", TOKEN=SECRET,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     asked = desks("watch", "--on", "tower")
@@ -57,7 +58,10 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     lacks = desks("watch", "--on", "tower", "--yes")
     assert lacks.returncode == 5, lacks.stderr
     assert "--send-credentials" in lacks.stderr
-    sent = desks("watch", "--on", "tower", "--send-credentials", "--yes")
+    asked = desks("watch", "--on", "tower", "--send-secrets")
+    assert asked.returncode == 5
+    assert "the values of TOKEN of job 1" in asked.stderr
+    sent = desks("watch", "--on", "tower", "--send-credentials", "--send-secrets", "--yes")
     assert sent.returncode == 0, sent.stderr
     assert "looks after blue" in sent.stdout
     assert "AKIAFAKE…" in sent.stdout
@@ -65,6 +69,13 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     assert desks("watch", "--on", "tower", "--yes").returncode == 2  # there is one already
     private = desks("ssh", "tower", "--", "stat -c %a .hotdesk/watcher .hotdesk/watcher/aws")
     assert private.stdout.split() == ["700", "600"]
+    kept = desks(
+        "ssh", "tower", "--", "cd .hotdesk/watcher/state && readlink -f variables && stat -c %a variables/*"
+    )
+    memory, mode = kept.stdout.split()
+    assert memory.startswith("/dev/shm/hotdesk-")
+    assert (mode, Path(memory).stat().st_mode & 0o777) == ("600", 0o700)
+    assert [n for disk in Path(tempfile.gettempdir()).glob("hotdesk-light-*") for n in holders(disk)] == []
     assert watcher(desks) == ""
 
     taken = of(cloud, "blue")
@@ -93,3 +104,4 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     assert "attempt 2" in desks("log", "blue").stdout
     left = desks("ssh", "tower", "--", "ls .hotdesk/watcher")
     assert left.stdout.split() == ["lib"]
+    assert not Path(memory).exists()

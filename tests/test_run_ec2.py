@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
+from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, TRAIN, Laptop, settled, weights_of
 
 pytest.importorskip("moto", reason="moto is not installed")
@@ -92,20 +93,23 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
 ) -> None:
     """1. It begins on spot. 2. With two minutes' notice the machine is taken, and its zone is sold out: it
     goes on in another. 3. That is taken without a word, and no zone has spot: on-demand. 4. It ends, its
-    results come, the desk is parked: one image and nothing else. 5. The weights are those of a quiet run."""
+    results come, the desk is parked: one image and nothing else. 5. The weights are those of a quiet run.
+    6. Each attempt had its secret, and no disk and no image ever held it."""
     pytest.importorskip("numpy")
     expected = weights_of(project, home, "40", "5", "0", rented=True)
     laptop = Laptop(home)
     up = desks("up", "blue", "--type", "g4dn.xlarge", "--market", "cheapest")
     assert up.returncode == 0, up.stderr
-    resume = "echo once more; python train.py 40 5 0.1"
+    resume = 'echo "once more with $TOKEN" | rev; python train.py 40 5 0.1'
+    laptop.environment["TOKEN"] = SECRET
     run = laptop.begin(
         project, "run", "blue", "--pull", "out", "--checkpoint", "ckpt", "--resume-command", resume,
-        "--", "python", "train.py", "40", "5", "0.1",
+        "--secret", "TOKEN", "--", "python", "train.py", "40", "5", "0.1",
     )  # fmt: skip
     laptop.until("checkpoint 5 ")
     first = machine(cloud)
     assert first["market"] == "spot"
+    assert holders(disk(cloud)) == []
     cloud.post("capacity", market="spot", zone=first["zone"], free=-1)
     cloud.post("interrupt", id=first["id"])
     second = machine(cloud, but=first["id"])
@@ -121,7 +125,10 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     paid = {"instance", "volume", "image", "snapshot"}
     left = [t for t in cloud.get("things") if t["kind"] in paid and t["state"] != "terminated"]
     assert sorted(t["kind"] for t in left) == ["image", "snapshot"]
-    assert laptop.said().count("once more\nresumed at") == 2
+    assert laptop.said().count(f"once more with {SECRET}"[::-1] + "\nresumed at") == 2
+    disks = list(Path(tempfile.gettempdir()).glob("hotdesk-light-*"))
+    assert disks
+    assert [name for folder in [*disks, laptop.state] for name in holders(folder)] == []
 
 
 @pytest.mark.long

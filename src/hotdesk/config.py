@@ -96,6 +96,9 @@ class JobSettings(Value, frozen=True):
     work: str | float | None = None
     deadline: str | float | None = None
     budget: float | None = None
+    env: dict[str, str | int | float] | None = None
+    env_file: tuple[str, ...] | None = None
+    secret: tuple[str, ...] | None = None  # names: the values are in no file of settings
     all: bool | None = None
     notify: bool | None = None
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import hotdesk
@@ -154,6 +154,12 @@ def is_locked(path: Path) -> bool:
 # ---- processes ---------------------------------------------------------------------------------------
 
 _spawned: set[int] = set()
+_withheld: set[str] = set()
+
+
+def withhold(names: Iterable[str]) -> None:
+    """Let no process that is spawned from now on inherit these variables: a job's secrets."""
+    _withheld.update(names)
 
 
 def spawn(
@@ -165,19 +171,20 @@ def spawn(
 ) -> int:
     """Run `python -m module args` of this very hotdesk in its own session; return its process id at once.
 
-    It inherits the environment, changed by `variables`, and the open files of `lend` (our number: its
-    number), but no terminal, no other file and no ignored signal (a shell's `&` ignores SIGINT). Its output
-    is appended to `log`.
+    It inherits the environment, changed by `variables` and without what is withheld, and the open files of
+    `lend` (our number: its number), but no terminal, no other file and no ignored signal (a shell's `&`
+    ignores SIGINT). Its output is appended to `log`.
     """
     reap()
     root = str(Path(hotdesk.__file__).parents[1])
     kept = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(p).is_absolute()]
     there = {number: (os.POSIX_SPAWN_DUP2, ours, number) for ours, number in (lend or {}).items()}
     said = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    environment = {name: value for name, value in os.environ.items() if name not in _withheld}
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", module, *args],
-        {**os.environ, **(variables or {}), "PYTHONPATH": os.pathsep.join([root, *kept])},
+        {**environment, **(variables or {}), "PYTHONPATH": os.pathsep.join([root, *kept])},
         file_actions=[
             *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable() - there.keys()),
             *there.values(),

@@ -5,7 +5,7 @@ Every verb does the same thing: it writes a desk's goal down, and runs the loop 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -239,6 +239,9 @@ class Hotdesk(Questions):
         plan: str = "",
         about: PlanRequest | None = None,
         notify: bool | UnsetType = UNSET,
+        env: Mapping[str, str | None] | None = None,
+        env_file: Sequence[str | Path] | UnsetType = UNSET,
+        secret: Mapping[str, str | None] | None = None,
         wait: bool = True,
         on_output: Callable[[bytes], None] = lambda words: None,
     ) -> Job:
@@ -252,10 +255,13 @@ class Hotdesk(Questions):
         `about` says more of the job than its run time, see `plan`. What works at a desk that would move is a
         `NeedsDecision`, unless `anyway`. `notify` tells you of its end, as [notify] in hotdesk.toml says.
 
+        `env` and `secret` are environment variables of the job, added to those of the `job`; None: the value
+        of this environment. No file at the desk holds them. Secrets are replaced in the job's output, too.
+
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
         for a script that would not be copied (before a machine is paid for), a command that the desk does
-        not have, or a job that there is not, `NeedsDecision` where nothing would be copied, or into another
-        project, unless `anyway`.
+        not have, a job or a variable that there is not, `NeedsDecision` where nothing would be copied, or
+        into another project, unless `anyway`.
         """
         from hotdesk.loop import watcher
         from hotdesk.services import run_checks
@@ -274,6 +280,9 @@ class Hotdesk(Questions):
             "deadline_seconds": deadline_seconds,
             "budget_usd": budget_usd,
             "notify": notify,
+            "env": env or {},
+            "env_file": env_file,
+            "secret": secret or {},
         }
         told = {option: value for option, value in given.items() if value is not UNSET}
         request = s.jobs.requested(job, told, folder or Path.cwd())

@@ -20,10 +20,10 @@ import hotdesk
 from hotdesk.connect import ssh
 from hotdesk.core import shell
 from hotdesk.core.errors import NeedsDecision, Unreachable
-from hotdesk.core.jobs import Job, SeenJob
+from hotdesk.core.jobs import Job, SeenJob, Variables
 from hotdesk.core.ports import Access
 
-_RUNNER = ("runner", "attempt", "checkpoints", "measure", "process_tree", "job_files")
+_RUNNER = ("runner", "attempt", "checkpoints", "measure", "process_tree", "job_files", "variables")
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 _SECONDS = 60.0
@@ -108,8 +108,13 @@ def look(access: Access) -> Looked:
         raise Unreachable(f"{access.desk} gave an unreadable answer.", str(error), _fix(access)) from error
 
 
-def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:
-    """Begin exactly this attempt; idempotent. Raises `Unreachable`."""
+def begin(
+    access: Access, job: Job, attempt: int, restore: int = 0, variables: Variables | None = None
+) -> None:
+    """Begin exactly this attempt; idempotent. Raises `Unreachable`.
+
+    The values of its variables go through the connection into the memory of the runner, and into no file.
+    """
     order = {
         "id": job.id,
         "attempt": attempt,
@@ -121,6 +126,8 @@ def begin(access: Access, job: Job, attempt: int, restore: int = 0) -> None:
         "checkpoint": job.checkpoint,
         "signal": job.signal,
         "grace_seconds": job.grace_seconds,
+        "variables": variables.values if variables else {},
+        "secrets": variables.secrets if variables else (),
     }
     _checked(access, ask(access, "begin", given=msgspec.json.encode(order)))
 

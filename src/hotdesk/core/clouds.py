@@ -58,6 +58,7 @@ class Cloud(Value, frozen=True):
     settings: type[Any] | None = None  # the type of its section of hotdesk.toml
     #: By setting: the environment variables that count, in this order, where hotdesk.toml does not set it.
     variables: Mapping[str, tuple[str, ...]] = {}
+    keys: tuple[str, ...] = ()  # environment variables that may hold its credentials
     prices: str = ""  # "module:class": its price list (core.pricelist.PriceList), made from a `Gathering`
     spot_history: str = ""  # "module:function": its past spot prices, as `market.history_files` reads them
     credentials: str = ""  # "module:function": whether this computer has some; no network request

@@ -40,6 +40,19 @@ class Result(Value, frozen=True):
     last_line: str = ""  # of its log
 
 
+class Variables(Value, frozen=True):
+    """The environment variables of a job. Its values are shown by no representation of it."""
+
+    values: dict[str, str] = msgspec.field(default_factory=dict)
+    secrets: tuple[str, ...] = ()  # names of those that its output must not show either
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("names", sorted(self.values))]
+
+    def __repr__(self) -> str:
+        return f"Variables({', '.join(sorted(self.values))})"
+
+
 class Job(Value, frozen=True):
     """What should run: a row that commands write and that survives every process."""
 
@@ -62,6 +75,7 @@ class Job(Value, frozen=True):
     budget_usd: float | None = None
     notify: bool = False  # its owner is told of its end, and of what happens to its desk meanwhile
     cancelled: bool = False
+    variables: tuple[str, ...] = ()  # names; their values are in `state.variables`, until it has ended
     result: Result | None = None
     pulled: bool = False
     fetched: tuple[str, ...] = ()  # what was fetched, and which files here were kept, in words

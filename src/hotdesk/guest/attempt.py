@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any
 
+from hotdesk.guest import variables
 from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
 from hotdesk.guest.job_files import HOME, SHELL, path, read, write
 from hotdesk.guest.measure import Curves
@@ -43,6 +44,8 @@ class Attempt:
         self.log: Any = None
         self.child: Any = None
         self.tree = ProcessTree(id_)
+        self.given: dict[str, str] = {}  # the job's variables; they are in no file
+        self.mask = variables.Mask([])
         self.told_at = 0.0
         self.useful_since = 0.0  # start of the work that counts, on the monotonic clock
 
@@ -59,6 +62,7 @@ class Attempt:
             reserve.write(b"\0" * RESERVE_BYTES)
         self.log = open(path(self.id, "log"), "ab", buffering=0)  # noqa: SIM115 -- until this process ends
         Curves(self.id).follow()
+        given = self.receive()
         before = self.status.get("seconds", 0.0)
         # The useful work of earlier attempts: with a checkpoint folder, only what was saved there.
         kept = self.status.get("saved_seconds", 0.0) if self.order.get("checkpoint") else before
@@ -74,7 +78,7 @@ class Attempt:
         )
         try:
             gone: tuple[int | None, bool] | None = self.end_the_one_before() or self.give_up()
-            gone = gone or self.wait_for_driver()
+            gone = gone or given or self.wait_for_driver()
             clock = time.monotonic()
             self.useful_since = clock - kept
             status, stopped = gone or self.command(clock, before)
@@ -91,6 +95,16 @@ class Attempt:
         finally:
             os.close(lock)
         return 0
+
+    def receive(self) -> tuple[None, bool] | None:
+        """Take the values of the job's variables; return (no status, stopped) if they did not come."""
+        names = self.order.get("variables")
+        if not names or self.cancelled():
+            return None
+        told = variables.take_over(self.id)
+        self.given = told.get("variables", {})
+        self.mask = variables.Mask([self.given[name] for name in told.get("secrets", ())])
+        return None if sorted(self.given) == names else (None, True)
 
     def cancelled(self) -> bool:
         return os.path.exists(path(self.id, "cancel"))
@@ -153,7 +167,7 @@ class Attempt:
         again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
         words = self.order["resume_command"] if again else self.order["command"]
         line = words[0] if len(words) == 1 else '"$@"\nexit' if self.order.get("before") else 'exec "$@"'
-        line = self.order.get("before", "") + line
+        line = self.order.get("before", "") + variables.exports(sorted(self.given)) + line
         return [*SHELL, line, "hotdesk", *(words if len(words) > 1 else [])]
 
     def environment(self) -> dict[str, str]:
@@ -165,6 +179,7 @@ class Attempt:
             HOTDESK_JOB_FOLDER=path(self.id),  # the mark by which process_tree.py finds its processes
             HOTDESK_ATTEMPT=str(self.status.get("attempt", 1)),
         )
+        found.update({variables.FIRST + name: value for name, value in self.given.items()})
         for name in ("TMUX", "TMUX_PANE"):
             found.pop(name, None)
         lines = os.path.join(
@@ -191,6 +206,7 @@ class Attempt:
         except OSError as error:
             self.say(f"hotdesk: {error.strerror}: {error.filename}\n".encode())
             return 126, False
+        self.given.clear()
         self.tree.first = self.child.pid
         reader = selectors.DefaultSelector()
         os.set_blocking(self.child.stdout.fileno(), False)
@@ -260,8 +276,9 @@ class Attempt:
         except BlockingIOError:
             return True
         if said:
-            self.say(said)
+            self.say(self.mask.feed(said))
             return True
+        self.say(self.mask.rest())
         reader.unregister(self.child.stdout)
         return False
 

@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hotdesk.guest import measure
+from hotdesk.guest import measure, variables
 from hotdesk.guest.attempt import Attempt
 from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
 from hotdesk.guest.process_tree import ProcessTree
@@ -46,9 +46,14 @@ START_SECONDS = 20.0  # for a started worker to acquire its lock
 
 
 def begin() -> int:
-    """Begin the attempt in the order, unless it was begun before or the job is over."""
+    """Begin the attempt in the order, unless it was begun before or the job is over.
+
+    The values of its variables are handed on through a pipe: the order that is kept has their names.
+    """
     order = json.load(sys.stdin)
     id_ = order["id"]
+    given = {name: order.pop(name, empty) for name, empty in (("variables", {}), ("secrets", []))}
+    order["variables"] = sorted(given["variables"])
     os.makedirs(path(id_), mode=0o700, exist_ok=True)
     with open(path(id_, "begin.lock"), "a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,7 +70,11 @@ def begin() -> int:
         status.update(attempt=order["attempt"], phase="begun", begun_at=time.time())
         status.update(place=place(), times_killed=times)
         write(path(id_, "status.json"), status)
+        if given["variables"]:
+            variables.prepare(id_)
         start_worker(id_)
+        if given["variables"]:
+            variables.hand_over(id_, given)
         until = time.monotonic() + START_SECONDS
         while read(path(id_, "status.json")).get("phase") == "begun" and time.monotonic() < until:
             time.sleep(0.02)

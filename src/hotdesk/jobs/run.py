@@ -241,12 +241,18 @@ class Runs:
     # ---- acts ----------------------------------------------------------------------------------------
 
     def _begin(self, job: Job, attempt: int, restore: int, why: str) -> None:
-        access = self._reach(job.desk)
+        access, given = self._reach(job.desk), self.store.variables(job)
+        if given is None:
+            raise NeedsDecision(
+                f"Job {job.number} cannot go on: {', '.join(job.variables)} has no value on this computer.",
+                "The values of a job's variables are only where it was asked for, until it has ended.",
+                f"hotdesk cancel {job.desk} {job.number}   # then run it again; or go on from that computer",
+            )
         step = Begin(id=job.id, attempt=attempt, why=why)
         (row,) = self.store.begin([(job.desk, step)], self.clock.now())
         self.on_row(row)
         try:
-            job_runner.begin(access, job, attempt, restore)
+            job_runner.begin(access, job, attempt, restore, given)
         except HotdeskError as error:
             message = error.why or error.what
             self.on_row(self.store.end(row, Unsure(message=message), self.clock.now()))

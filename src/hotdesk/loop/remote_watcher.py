@@ -2,7 +2,8 @@
 
 What goes there: hotdesk itself, what the watched desks' rows and journal say, and their ssh keys. Cloud
 credentials go nowhere unless that is asked for by name: the desk's own are used, best of all its instance
-profile. What comes back: how the jobs ended, their results and logs, and the journal of what was done.
+profile. Nor do the values of jobs' variables; where they are to go, they lie in the desk's memory only. What
+comes back: how the jobs ended, their results and logs, and the journal of what was done.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,12 @@ from hotdesk.system import write_atomically
 THERE = ".hotdesk/watcher"
 FILE = "watcher-on"
 _PIP_SECONDS = 600.0
+#: A folder in memory (Linux), linked to from the state there; prints it. Nothing where there is none.
+_MEMORY = (
+    '[ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && d=$(mktemp -d /dev/shm/hotdesk-XXXXXXXX) '
+    '&& ln -s "$d" state/variables && echo "$d" || :'
+)
+_CLEAR = '{ d=$(readlink state/variables); rm -rf state pulled ${d:+"$d"}; }'
 
 
 def required(extras: set[str]) -> list[str]:
@@ -154,13 +161,25 @@ class WatcherHost:
         return {name: lent for name, lent in known.items() if lent}
 
 
+def with_variables(store: Store, desk: str) -> list[Job]:
+    """The jobs that a watcher at this desk would watch, and whose variables have values here."""
+    watched = {d.name for d in store.desks() if d.name != desk and cloud(d.provider).rented}
+    jobs = [j for j in store.jobs(unsettled=True) if j.desk in watched and j.variables and j.result is None]
+    return [job for job in jobs if store.variables(job)]
+
+
 def send(
-    store: Store, host: WatcherHost, config: Path | None, now: float, keys: Mapping[str, Sent]
+    store: Store,
+    host: WatcherHost,
+    config: Path | None,
+    keys: Mapping[str, Sent],
+    variables: Sequence[Job] = (),
 ) -> tuple[Away, str]:
     """A watcher at that desk for every other desk of this computer; and whose credentials it uses.
 
-    `keys`: credentials by cloud to send along, where the owner has agreed to that. Raises `NeedsDecision`
-    where a cloud needs some and there would be none.
+    `keys`: credentials by cloud to send along, and `variables`: the jobs whose variables' values are to go
+    too, where the owner has agreed to that. Raises `NeedsDecision` where a cloud needs credentials and there
+    would be none, `Missing` where the desk has no memory-backed storage for the values.
     """
     assert store.folder is not None
     names = tuple(d.name for d in store.desks() if d.name != host.access.desk and cloud(d.provider).rented)
@@ -183,12 +202,27 @@ def send(
     with tempfile.TemporaryDirectory(prefix="hotdesk-") as folder:
         state = Path(folder) / "state"
         last = _excerpt(store, names, state, f"{home}/pulled")
-        host.line("rm -rf state pulled && mkdir -m 700 state pulled")
+        host.line(f"{_CLEAR} && mkdir -m 700 state pulled")
         host.copy(state)
+    if variables:
+        _send_variables(store, host, variables)
     host.run("-m", "hotdesk", "watch", "--detach")
     sent = Away(desk=host.access.desk, last_row=last, names=names)
     write_atomically(store.folder / FILE, msgspec.json.encode(sent))
     return sent, whose
+
+
+def _send_variables(store: Store, host: WatcherHost, jobs: Sequence[Job]) -> None:
+    """Put the values into the desk's memory: its disk may be imaged at any moment."""
+    if not host.line(_MEMORY):
+        raise Missing(
+            f"{host.access.desk} has no memory-backed storage.",
+            "The values of variables would lie on its disk, and so in its images. Nothing was sent.",
+            f"hotdesk watch --on {host.access.desk}   # without --send-secrets",
+        )
+    for job in jobs:
+        given = store.variables(job)
+        host.line(f"umask 077; cat > state/variables/{job.id}.json", msgspec.json.encode(given))
 
 
 def _agree(host: WatcherHost, name: str, lent: Credentials, sent: Sent | None) -> str:
@@ -260,7 +294,7 @@ def bring_back(store: Store, host: WatcherHost, sent: Away) -> list[Job]:
                 if here is not None and here.result is None and job.result is not None:
                     ended.append(_take_over(store, here, job, Path(folder)))
     files = [name for name, known in KNOWN.items() if known.lent]
-    host.line(f"rm -rf state pulled {shlex.join(files)} hotdesk.toml")
+    host.line(f"{_CLEAR} && rm -rf {shlex.join(files)} hotdesk.toml")
     (store.folder / FILE).unlink(missing_ok=True)
     return ended
 

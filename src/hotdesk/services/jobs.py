@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hotdesk.core import lengths
+from msgspec.structs import replace
+
+from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Unknown, Usage
 from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.ports import Access, Clock
 from hotdesk.services.goals import Goals
+from hotdesk.services.job_variables import Gathered, gather
 from hotdesk.state.store import Store
+from hotdesk.system import withhold
 
 if TYPE_CHECKING:
     from hotdesk.config import JobSettings
+    from hotdesk.connect.sync import Contents
     from hotdesk.jobs.run import Runs
 
 
@@ -41,16 +46,30 @@ class JobRequest(Value, frozen=True):
     deadline_seconds: float | None = None  # from now
     budget_usd: float | None = None  # expected at most
     notify: bool = False  # tell its owner of its end, see [notify]
+    gathered: Gathered = Gathered()  # environment variables of the job
+    env_files: tuple[Path, ...] = ()  # where some came from: these are not copied
 
     @property
     def line(self) -> str:
         """The command as a shell line."""
         return self.command[0] if len(self.command) == 1 else shlex.join(self.command)
 
+    def contents(self) -> Contents:
+        """What of the folder goes to the desk: no file of variables, which may be secret."""
+        from hotdesk.connect import sync
+
+        found = sync.contents(Path(self.folder), everything=self.everything)
+        stay = {os.path.realpath(file) for file in self.env_files}
+        names = [
+            name for name in found.names if not stay or os.path.realpath(found.folder / name) not in stay
+        ]
+        return replace(found, names=tuple(names))
+
     def check(self) -> None:
-        """Raises `Usage` for requests that are invalid on any desk."""
+        """Raises `Usage` for requests that are invalid on any desk, `Unknown` where a secret is missing."""
         if not any(self.command):
             raise Usage("There is no command to run.", "", "hotdesk run NAME -- python train.py")
+        self.gathered.complete()
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "The job could not have ended by then.", "--deadline HOURS")
         for path in self.pull:
@@ -86,6 +105,9 @@ def described(job: JobSettings) -> dict[str, Any]:
         "budget_usd": job.budget,
         "everything": job.all,
         "notify": job.notify,
+        "env": job.env and {name: str(value) for name, value in job.env.items()},
+        "env_file": job.env_file,
+        "secret": job.secret and dict.fromkeys(job.secret),
     }
     then = {"then": THEN[job.then]} if job.then else {}
     return {name: value for name, value in told.items() if value is not None} | then
@@ -107,6 +129,7 @@ class JobView(Value, frozen=True):
     state: str  # waiting | running | interrupted | ended | done | failed | cancelled | lost
     seen: SeenJob | None = None  # None: its desk does not run, or cannot be asked
     unasked: str = ""  # why its desk could not be asked
+    lacks: tuple[str, ...] = ()  # its variables, where their values are not on this computer
 
 
 @dataclass(kw_only=True, eq=False)
@@ -140,6 +163,7 @@ class Jobs:
                 state=state(job, seen.get(job.id)),
                 seen=seen.get(job.id),
                 unasked="" if job.result else unasked.get(job.desk, ""),
+                lacks=() if job.result or self.store.variables(job) else job.variables,
             )
             for job in jobs
         ]
@@ -147,10 +171,17 @@ class Jobs:
     def requested(self, job: str, given: Mapping[str, Any], folder: Path) -> JobRequest:
         """The request for a job of hotdesk.toml, or none, with what is `given` in place of its settings.
 
-        Raises `Unknown` where there is no such job, `Damaged` where its settings cannot be used.
+        Variables and secrets are added to those of the job. Raises `Unknown` where there is no such job, or
+        no value, `Damaged` where its settings cannot be used, `Usage`.
         """
         told = described(self.goals.config.job(job)) if job else {}
-        return JobRequest(**{"folder": str(folder.resolve()), **told, **given})
+        fields = {"folder": str(folder.resolve()), **told, **given}
+        env, secrets = ({**told.get(key, {}), **given.get(key, {})} for key in ("env", "secret"))
+        files = tuple(folder / Path(file).expanduser() for file in fields.pop("env_file", ()))
+        fields = {name: value for name, value in fields.items() if name not in {"env", "secret"}}
+        # The watcher and a local desk outlive this process. (A cloud's own keys are what a watcher needs.)
+        withhold(secrets.keys() - {key for cloud in clouds.KNOWN.values() for key in cloud.keys})
+        return JobRequest(**fields, env_files=files, gathered=gather(env, files, secrets, os.environ))
 
     def agreed(self, desk: str | Desk, request: JobRequest) -> tuple[float, float | None]:
         """Seconds of work, as far as known, and when it has to be done (our clock).
@@ -181,9 +212,9 @@ class Jobs:
         `on_kept` hears of links here that are folders at the desk, and stayed so. Raises `Unknown` for a
         command that the desk does not have, `NeedsDecision` where files of two projects would be mixed.
         """
-        from hotdesk.connect import copying, job_runner, sync
+        from hotdesk.connect import copying, job_runner
 
-        here, access = Path(request.folder), self.proven(desk)
+        here, access, variables = Path(request.folder), self.proven(desk), request.gathered.complete()
         waiting = self.store.jobs(desk.name, unsettled=True)
         plain = here.name or "project"
         # What runs keeps the files that it began with: a job that has to wait gets a folder of its own.
@@ -193,7 +224,7 @@ class Jobs:
                 target = f"{plain}-{max(job.number for job in waiting) + 1}"
             like = plain if target != plain else ""
             job_runner.claim(access, target, here, anyway=request.anyway)
-            found = sync.contents(here, everything=request.everything)  # anew: a launch may take minutes
+            found = request.contents()  # anew: a launch may take minutes
             sent = copying.push(
                 access, [(found.folder, found.names)], target, on_progress=on_progress, like=like
             )
@@ -224,7 +255,9 @@ class Jobs:
                 deadline_at=deadline_at,
                 budget_usd=request.budget_usd,
                 notify=request.notify,
-            )
+                variables=tuple(sorted(variables.values)),
+            ),
+            variables,
         )
 
     def log(self, job: Job, on_output: Callable[[bytes], None]) -> str:

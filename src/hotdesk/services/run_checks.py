@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from hotdesk.connect import copying
-from hotdesk.connect.sync import Contents, contents
+from hotdesk.connect.sync import Contents
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown
 from hotdesk.core.model import check_name
@@ -79,7 +79,7 @@ def found_in_folder(request: JobRequest) -> Contents | None:
     """What would be copied of a run's folder; None: nothing is to be. Raises `Missing`, `NeedsDecision`."""
     if not request.push:
         return None
-    found = contents(Path(request.folder), everything=request.everything)
+    found = request.contents()
     check_readable(found)
     return found
 

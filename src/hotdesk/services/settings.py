@@ -70,6 +70,9 @@ JOB = {
     "work": Known("how long the job runs", "10h"),
     "deadline": Known("its latest end, from the start", "24h"),
     "budget": Known("US dollars expected at most", 5.0),
+    "env": Known("environment variables of the job", {"OMP_NUM_THREADS": 4}),
+    "env_file": Known("files of lines KEY=VALUE", [".env"]),
+    "secret": Known("variables from this environment, or asked for", ["HF_TOKEN"]),
     "all": Known("copy also what git ignores", False),
     "notify": Known("tell of its end, as [notify] says", True),
 }

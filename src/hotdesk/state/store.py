@@ -20,10 +20,11 @@ import msgspec
 
 from hotdesk.core.billing.observed import Sighting, merged, news
 from hotdesk.core.errors import HotdeskError, Missing, Unknown
-from hotdesk.core.jobs import Job, job_id
+from hotdesk.core.jobs import Job, Variables, job_id
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.steps import Entry, Outcome, Row
+from hotdesk.state import variables
 from hotdesk.state.database import StateFile
 from hotdesk.system import flock, is_locked
 
@@ -213,14 +214,27 @@ class Store:
 
     # ---- jobs ----------------------------------------------------------------------------------------
 
-    def queue(self, job: Job) -> Job:
-        """Append a job to the queue; return it with its number and id."""
+    def queue(self, job: Job, given: Variables | None = None) -> Job:
+        """Append a job to the queue; return it with its number and id.
+
+        The values of its variables are kept beside the database, until it has a result.
+        """
         with self._complaints(), self._transaction():
             row = self._db.execute("INSERT INTO jobs (desk, settled, body) VALUES (?, 0, '')", (job.desk,))
             number = row.lastrowid or 0
             named = msgspec.structs.replace(job, number=number, id=job_id(number, job.desk, job.created_at))
             self._db.execute("UPDATE jobs SET body = ? WHERE number = ?", (_encode(named), number))
+            if given and given.values and self.folder:  # before the job can be begun
+                variables.write(self.folder, named.id, given)
+        if self.folder:
+            variables.sweep(self.folder, {job.id for job in self.jobs(unsettled=True) if not job.result})
         return named
+
+    def variables(self, job: Job) -> Variables | None:
+        """The values of a job's variables; None if they are not on this computer."""
+        if not job.variables:
+            return Variables()
+        return variables.read(self.folder, job.id) if self.folder else None
 
     def put_job(self, number: int, **changes: object) -> Job:
         """Change fields of a job, keeping what other processes changed meanwhile."""
@@ -230,6 +244,8 @@ class Store:
             self._db.execute(
                 "UPDATE jobs SET settled = ?, body = ? WHERE number = ?", (job.settled, _encode(job), number)
             )
+        if job.variables and self.folder and (job.result or job.settled):
+            variables.forget(self.folder, job.id)
         return job
 
     def jobs(self, desk: str | None = None, unsettled: bool = False) -> list[Job]:

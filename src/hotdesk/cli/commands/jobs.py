@@ -58,6 +58,9 @@ def command(name: str | None, as_json: bool, lines: int) -> None:
         render.note(line)
     for view in views:
         job, known = view.job, view.seen
+        if view.lacks:
+            lacks = f"job {job.number} cannot be begun from here: {', '.join(view.lacks)} has no value here"
+            render.note(lacks)
         if known and job.result is None and (said := advice(job, known)):
             render.echo(render.style(f"job {job.number}: {said}", "dim"))
         last = forms.job(view)["last_line"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hotdesk.services.shapes import RunPlan
 
 #: Options that a job of hotdesk.toml has as settings.
-_JOB_OPTIONS = tuple(name for name in config.JobSettings.__struct_fields__ if name != "command")
+_JOB_OPTIONS = frozenset(config.JobSettings.__struct_fields__) - {"command"}
 
 
 @click.command(cls=run_words.Command)
@@ -48,6 +48,24 @@ _JOB_OPTIONS = tuple(name for name in config.JobSettings.__struct_fields__ if na
     "--grace",
     type=options.Length("s", low=0),
     help="Time between SIGTERM and SIGKILL.  [default: 20s; 40s under torchrun]",
+)
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="KEY[=VALUE]",
+    help="Environment variable of the job; without VALUE, of this environment (repeatable).",
+)
+@click.option(
+    "--env-file",
+    multiple=True,
+    metavar="FILE",
+    help="Variables from lines KEY=VALUE; the file stays here (repeatable).",
+)
+@click.option(
+    "--secret",
+    multiple=True,
+    metavar="KEY",
+    help="Variable that is secret, from this environment or asked for here (repeatable).",
 )
 @click.option(
     "--pull", multiple=True, metavar="PATH", help="Fetch this from the job's folder at the end (repeatable)."
@@ -120,7 +138,7 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
 
 def _settings(words: tuple[str, ...], given: dict[str, Any]) -> config.JobSettings:
     """The options that were given, as a job of hotdesk.toml would have them."""
-    told = {name: given[name] for name in _JOB_OPTIONS}
+    told = {name: given[name] for name in _JOB_OPTIONS - {"env", "secret"}}
     absent = (None, (), False)  # by identity: 0 is a length and a budget
     return config.JobSettings(
         command=words, **{k: v for k, v in told.items() if not any(v is none for none in absent)}
@@ -131,7 +149,9 @@ def _queued(
     desks: Hotdesk, name: str, words: tuple[str, ...], job: str, *, given: dict[str, Any], live: Live
 ) -> Job | None:
     told = described(_settings(words, given))
-    request = desks.services.jobs.requested(job, told, Path.cwd())
+    told |= {"env": run_words.variables(given["env"])} if given["env"] else {}
+    told |= {"secret": run_words.secrets(given["secret"])} if given["secret"] else {}
+    request = run_words.asked(desks.services.jobs.requested(job, told, Path.cwd()))
     request = replace(request, push=not given["no_push"], anyway=given["yes"])
     request.check()
     here, jobs = Path.cwd(), desks.services.jobs

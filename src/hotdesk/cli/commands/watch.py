@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     "--on", "post", type=options.DeskName(), metavar="NAME", help="Run on this desk, for all cloud desks."
 )
 @click.option("--send-credentials", is_flag=True, help="Send this computer's cloud credentials to that desk.")
+@click.option(
+    "--send-secrets", is_flag=True, help="Send the values of jobs' variables, into that desk's memory only."
+)
 @click.option("--stop", is_flag=True, help="Stop the background watcher; with --on, the one on that desk.")
 @click.option("--systemd", is_flag=True, help="Print a systemd user unit for the background watcher.")
 @click.option("--alone", is_flag=True, hidden=True)
@@ -40,6 +43,7 @@ def command(
     detach: bool,
     post: str | None,
     send_credentials: bool,
+    send_secrets: bool,
     stop: bool,
     systemd: bool,
     alone: bool,
@@ -62,7 +66,7 @@ def command(
             desks.services.park_left()
             return
         if post:
-            _back(desks, post) if stop else _send(desks, post, send_credentials, yes)
+            _back(desks, post) if stop else _send(desks, post, send_credentials, send_secrets, yes=yes)
             if as_json:
                 _answer(desks)
             return
@@ -123,7 +127,7 @@ def _answer(desks: Hotdesk, started: int | None = None) -> None:
     render.json(there)
 
 
-def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
+def _send(desks: Hotdesk, name: str, send_credentials: bool, send_secrets: bool, *, yes: bool) -> None:
     from hotdesk.loop import remote_watcher, watcher
     from hotdesk.providers import registry
     from hotdesk.services.limits import Limits
@@ -142,9 +146,13 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     lent = {n: registry.lend(cloud(n), services.config.cloud(n)) for n in names}
     sent_too = {name: credentials for name, credentials in lent.items() if credentials}
     what = f"hotdesk, the rows and the ssh keys of {', '.join(d.name for d in others)}" if others else ""
+    given = remote_watcher.with_variables(services.store, name)
+    values = "; ".join(f"{', '.join(job.variables)} of job {job.number}" for job in given)
     if what:
+        what += f", and the values of {values}" if given and send_secrets else ""
         what += "".join(f", and {one.label}" for one in sent_too.values())
-        again = f"hotdesk watch --on {name}{' --send-credentials' if send_credentials else ''} --yes"
+        flags = "--send-credentials " * send_credentials + "--send-secrets " * send_secrets
+        again = f"hotdesk watch --on {name} {flags}--yes"
         options.agreed(
             f"{what} go to {name}. Everybody who can log in there can use them. Go on?", yes, again
         )
@@ -153,11 +161,16 @@ def _send(desks: Hotdesk, name: str, send_credentials: bool, yes: bool) -> None:
     desks.up(name, limits=limits)
     place = remote_watcher.WatcherHost(services.access(name), frozenset(d.provider for d in others))
     config = next((path for path in config_files() if path.is_file()), None)
-    sent, whose = remote_watcher.send(services.store, place, config, services.clock.now(), sent_too)
+    variables = given if send_secrets else ()
+    sent, whose = remote_watcher.send(services.store, place, config, sent_too, variables)
     watcher.dismiss(services.store)
     render.echo(f"A watcher at {name} looks after {', '.join(sent.names)}. This computer may be closed.")
     if whose:
         render.echo(f"  It uses {whose}.")
+    if given and not send_secrets:
+        render.note(
+            f"These values stay here: {values}. After an interruption, the job waits for this computer."
+        )
     render.echo(f"  hotdesk watch --stop --on {name}   ends it, and brings back what it knows")
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import sys
 
 import click
+from msgspec.structs import replace
 
 from hotdesk.config import JOB_NAME, Config, load
 from hotdesk.core.errors import Unknown, Usage
+from hotdesk.services.jobs import JobRequest
 from hotdesk.system import config_files
 
 _JOB = "hotdesk.job"  # in the context: the job's name
@@ -58,6 +61,33 @@ class Command(click.Command):
         if job_of(ctx) and "--" in args:
             raise _more(names[0], job_of(ctx), args[args.index("--") + 1 :])
         return super().parse_args(ctx, args)
+
+
+def variables(told: tuple[str, ...]) -> dict[str, str | None]:
+    """`--env KEY[=VALUE]`, by name; None where the value is to be this environment's."""
+    parts = [word.partition("=") for word in told]
+    return {name: value if given else None for name, given, value in parts}
+
+
+def secrets(told: tuple[str, ...]) -> dict[str, str | None]:
+    """`--secret KEY`. Raises `Usage` for a value, which every process of this computer could read."""
+    for word in told:
+        name, given, _ = word.partition("=")
+        if given:
+            raise Usage(
+                f"--secret {name} takes no value.",
+                "The shell keeps command lines, and other users of this computer can read them.",
+                f"read -rs {name} && export {name}   # then --secret {name}; or answer when you are asked",
+            )
+    return dict.fromkeys(told)
+
+
+def asked(request: JobRequest) -> JobRequest:
+    """With the secrets that this environment lacks, as the person at the terminal types them."""
+    if not request.gathered.missing or not sys.stdin.isatty():
+        return request
+    answers = {name: click.prompt(name, hide_input=True, err=True) for name in request.gathered.missing}
+    return replace(request, gathered=request.gathered.answered(answers))
 
 
 def _is_job(word: str, rest: list[str], desk: str) -> bool:

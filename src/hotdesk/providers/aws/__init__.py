@@ -24,6 +24,7 @@ CLOUD = Cloud(
     requires=("boto3",),
     settings=Settings,
     variables={"profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")},  # as botocore reads them
+    keys=("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     prices="hotdesk.providers.aws.catalog:Prices",
     spot_history="hotdesk.providers.aws.catalog:spot_history",
     credentials="hotdesk.providers.aws.session:has_credentials",

@@ -1,0 +1,46 @@
+"""The values of jobs' variables on this computer: a private file for each job, until it has ended.
+
+Never in the database, whose copies go elsewhere. At a desk that runs a watcher the folder is a link into
+memory (`loop/remote_watcher.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.jobs import Variables
+from hotdesk.system import write_atomically
+
+FOLDER = "variables"
+
+
+def write(state: Path, id_: str, variables: Variables) -> None:
+    """Keep the values for a job, for its owner's eyes only, and past a power cut."""
+    folder = state / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_atomically(folder / f"{id_}.json", msgspec.json.encode(variables), durable=True)
+
+
+def read(state: Path, id_: str) -> Variables | None:
+    """The values for a job; None if they are not on this computer."""
+    try:
+        return msgspec.json.decode((state / FOLDER / f"{id_}.json").read_bytes(), type=Variables)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def forget(state: Path, id_: str) -> None:
+    with contextlib.suppress(OSError):
+        (state / FOLDER / f"{id_}.json").unlink()
+
+
+def sweep(state: Path, kept: Collection[str]) -> None:
+    """Remove the values for all jobs but these: of jobs that ended elsewhere, or were never queued."""
+    with contextlib.suppress(OSError):
+        for file in (state / FOLDER).iterdir():
+            if file.name.removesuffix(".json") not in kept:
+                file.unlink(missing_ok=True)
