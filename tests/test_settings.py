@@ -17,7 +17,7 @@ from hotdesk.config import Config, DeskSettings, JobSettings, load, parse
 from hotdesk.core import clouds
 from hotdesk.core.errors import Damaged, NeedsDecision, Unknown
 from hotdesk.core.model import Desk, Goal, Want
-from hotdesk.services.settings import DEFAULTS, DESK, JOB, Setting, lines, toml
+from hotdesk.services.settings import DEFAULTS, DESK, JOB, MONEY, Setting, lines, toml
 from hotdesk.system import config_files
 
 FILE = """\
@@ -147,6 +147,7 @@ def test_init_changes_nothing_and_lists_everything(home: Path) -> None:
     assert not config.faults
     told = tomllib.loads(uncommented(text))
     assert told["defaults"].keys() == DEFAULTS.keys()
+    assert told["money"].keys() == MONEY.keys()
     assert told["desks"]["blue"].keys() == DESK.keys()
     assert told["jobs"]["train"].keys() == JOB.keys()
     for name, cloud in clouds.KNOWN.items():

@@ -347,5 +347,5 @@ def _keys(place: str) -> list[str]:
         **_sections(),
     }
     first = place.partition(".")[0]
-    top = ["defaults", "notify", "desks", "jobs", *_sections()]
+    top = ["defaults", "money", "notify", "desks", "jobs", *_sections()]
     return list(kinds[first].__struct_fields__) if first in kinds else top

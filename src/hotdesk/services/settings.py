@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import tomllib
@@ -43,6 +44,10 @@ DEFAULTS = {
     "provider": Known("where new desks are"),
     "regions": Known("to rent in, nearest first; []: every region"),
     "usd_per_month": Known("launch nothing beyond it; 0: no limit"),
+}
+MONEY = {
+    "cny_per_usd": Known("rate for comparing prices told in CNY; 0: none"),
+    "day": Known("of that rate", datetime.date(2026, 11, 30)),
 }
 DESK = {
     "provider": Known('"": that of [defaults]'),
@@ -92,6 +97,8 @@ def toml(value: Any) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case datetime.date():
+            return value.isoformat()
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case list() | tuple():
@@ -172,7 +179,7 @@ def settings(goals: Goals, desk: str | None = None) -> list[Setting]:
         near = f"There are: {', '.join(names)}." if names else "There is no desk yet."
         raise Unknown(f"There is no desk {desk}.", near, "hotdesk config")
     file = _file()
-    found = [] if desk else [*_environment(file), *_defaults(config, file)]
+    found = [] if desk else [*_environment(file), *_defaults(config, file), *_money(config, file)]
     for name in [desk] if desk else names:
         found += _desk(goals, name, file)
     if not desk:
@@ -218,6 +225,11 @@ def _defaults(config: Config, file: _File) -> Iterator[Setting]:
         if name == "provider":
             value = value or registry.DEFAULT
         yield _setting("defaults", name, value, file)
+
+
+def _money(config: Config, file: _File) -> Iterator[Setting]:
+    for name in MONEY:
+        yield _setting("money", name, getattr(config.money, name), file)
 
 
 def _desk(goals: Goals, name: str, file: _File) -> Iterator[Setting]:
@@ -315,6 +327,7 @@ def template(goals: Goals) -> str:
     section("defaults", DEFAULTS, lambda key: by_key["defaults", key].value, "For every desk.")
     ways = {key: None if value == "" else value for key, value in asdict(Notify()).items()}
     section("notify", NOTIFY, ways.__getitem__, "How you are told what happens.")
+    section("money", MONEY, lambda key: by_key["money", key].value, "For clouds that tell other currencies.")
     for name in config.desks or [desk]:
         values = {s.name: s.value for s in _desk(goals, name, _File("", {}))}
         section(f"desks.{name}", DESK, values.__getitem__, f"The desk {name}, when it is made.")

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from hotdesk.core.model import Value
 
 NAME = "aliyun"
 
 
 class Settings(Value, frozen=True):
-    """The settings for Alibaba Cloud. All have working defaults."""
+    """The settings for Alibaba Cloud. All have working defaults; the descriptions go into `hotdesk init`."""
 
-    profile: str = ""  # of ~/.aliyun/config.json, that one alone; "": the environment's, else the current one
-    regions: tuple[str, ...] = ()  # the only regions to survey and launch in; (): all
-    vswitch: str = ""  # "": one of hotdesk's own, in a network of its own
-    role: str = (
-        ""  # RAM role with which a desk stops itself (hotdesk iam); "": a desk that leaves goes on costing
+    profile: Annotated[
+        str, Meta(description='of ~/.aliyun/config.json; "": the environment\'s, else the current one')
+    ] = ""
+    regions: Annotated[tuple[str, ...], Meta(description="survey and launch in these alone; []: all")] = ()
+    vswitch: Annotated[str, Meta(description='"": one of hotdesk\'s own')] = ""
+    role: Annotated[
+        str, Meta(description='RAM role with which a desk stops itself; "": one that leaves goes on costing')
+    ] = ""
+    address: Annotated[str, Meta(description='who may connect: "auto", or a CIDR such as 203.0.113.7/32')] = (
+        "auto"
     )
-    address: str = "auto"  # who may connect: "auto", or a CIDR such as 203.0.113.7/32
-    address_url: str = "https://checkip.amazonaws.com"  # answers with the caller's address; "": never ask
-    owner: str = ""  # owner of all resources; "": our name in the account
-    endpoint: str = ""  # what stands in for the cloud's addresses: http://127.0.0.1:8000
-    lag_seconds: float = 30.0  # how long its listings may lag
-    poll_seconds: float = 5.0
+    address_url: Annotated[str, Meta(description='answers with your address; "": never ask')] = (
+        "https://checkip.amazonaws.com"
+    )
+    owner: Annotated[str, Meta(description='owner of all resources; "": your name in the account')] = ""
+    endpoint: Annotated[
+        str, Meta(description="stands in for the cloud's addresses: http://127.0.0.1:8000")
+    ] = ""
+    lag_seconds: Annotated[float, Meta(description="how long its listings may lag")] = 30.0
+    poll_seconds: Annotated[float, Meta(description="between two looks")] = 5.0
