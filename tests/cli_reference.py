@@ -34,10 +34,21 @@ def _commands() -> Iterator[str]:
     for section, names in COMMANDS.items():
         yield f"## {section}\n"
         for name in names:
-            command = hotdesk.get_command(group, name)
-            assert command is not None
-            context = click.Context(command, info_name=name, parent=group, color=False, max_content_width=100)
-            yield f"### hotdesk {name}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+            for words, command in every(group, name):
+                context = click.Context(
+                    command, info_name=words, parent=group, color=False, max_content_width=100
+                )
+                yield f"### hotdesk {words}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+
+
+def every(group: click.Context, name: str) -> Iterator[tuple[str, click.Command]]:
+    """A command, and those below it, by their words."""
+    command = hotdesk.get_command(group, name)
+    assert command is not None
+    yield name, command
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        if not below.hidden:
+            yield f"{name} {below.name}", below
 
 
 def _exit_codes() -> Iterator[str]:
@@ -52,9 +63,7 @@ def options_table() -> str:
     group = click.Context(hotdesk, info_name="hotdesk")
     rows: dict[tuple[str, str], set[str]] = {}
     for name in hotdesk.list_commands(group):
-        command = hotdesk.get_command(group, name)
-        assert command is not None
-        for param in command.params:
+        for param in (param for _, command in every(group, name) for param in command.params):
             if isinstance(param, click.Option) and not param.hidden:
                 names = [*param.opts, *param.secondary_opts]
                 rows.setdefault(_form(param, group), set()).add(next(n for n in names if n[:2] == "--"))

@@ -10,7 +10,7 @@ from hotdesk.core import clouds
 from hotdesk.core.money import Money
 from hotdesk.core.notices import Notify
 from hotdesk.providers import registry  # which enters the clouds
-from tests.cli_reference import options_table, reference
+from tests.cli_reference import every, options_table, reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,10 +54,8 @@ def test_help_texts_stand_alone() -> None:
 
     group = click.Context(hotdesk, info_name="hotdesk")
     for name in hotdesk.list_commands(group):
-        command = hotdesk.get_command(group, name)
-        assert command is not None
-        for param in command.params:
+        for words, param in ((w, param) for w, command in every(group, name) for param in command.params):
             if isinstance(param, click.Option) and not param.hidden:
-                told = f"hotdesk {name} {param.opts[0]}: {param.help!r}"
+                told = f"hotdesk {words} {param.opts[0]}: {param.help!r}"
                 assert re.match(r"[A-Z].*[.\]]$", param.help or ""), told
                 assert param.is_flag or param.make_metavar(group) not in {"TEXT", "FLOAT", "INTEGER"}, told

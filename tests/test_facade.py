@@ -47,6 +47,7 @@ def modules() -> dict[str, ModuleType]:
         "state",
         "loop",
         "jobs",
+        "sweep",
     ):
         root = importlib.import_module(f"hotdesk.{package}")
         for info in pkgutil.walk_packages(root.__path__, f"hotdesk.{package}."):

@@ -244,7 +244,7 @@ def _words(process: psutil.Process) -> list[str]:
     [
         ({"generation": 2}, Kind.MISMATCH, "already has a machine"),
         ({"desk": "none", "image_id": "no-such"}, Kind.BAD_REQUEST, "no image"),
-        ({"desk": "none", "base_image": "ubuntu"}, Kind.BAD_REQUEST, "no base image"),
+        ({"desk": "none", "base_image": "ubuntu"}, Kind.BAD_REQUEST, "no image ubuntu"),
         ({"desk": "../none"}, Kind.BAD_REQUEST, "folder's name"),
     ],
 )

@@ -27,6 +27,7 @@ import pytest
 from hotdesk.connect.job_runner import packed_runner
 from hotdesk.guest.one_file import source
 from hotdesk.services import bench_sent
+from hotdesk.sweep.machine import packed as sweep_packed
 
 OLDEST = (3, 8)
 
@@ -36,7 +37,7 @@ def sent() -> dict[str, str]:
     programs = {name: source(name) for name in ("agent", "idle", "driver", "ending", "economical")}
     for name in ("tls_proxy", "scratch", "listing"):
         programs[name] = files("hotdesk.guest").joinpath(f"{name}.py").read_text("utf-8")
-    for packed in (packed_runner()[1], bench_sent.packed()):
+    for packed in (packed_runner()[1], bench_sent.packed(), sweep_packed()[1]):
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             programs |= {name: archive.read(name).decode() for name in archive.namelist()}
     return programs

@@ -20,6 +20,7 @@ FLOORS = (
     ("api",),
     ("doctor",),
     ("services",),
+    ("sweep",),
     ("loop", "jobs", "market"),
     ("simulate",),
     ("connect", "state", "config"),

@@ -72,10 +72,16 @@ __all__ = [
     "SeenJob",
     "Sent",
     "Setting",
+    "Space",
     "SpotPrices",
     "SpotQuery",
     "Statement",
     "Study",
+    "Sweep",
+    "SweepRequest",
+    "SweepResult",
+    "SweepView",
+    "Task",
     "Terms",
     "Top",
     "Unknown",
@@ -113,6 +119,8 @@ if TYPE_CHECKING:
     from hotdesk.core.spot.policy import Terms
     from hotdesk.core.spot.prices import Cheapest, ZonePrices
     from hotdesk.core.steps import Outcome, Row, Wait
+    from hotdesk.core.sweep.model import Sweep, Task
+    from hotdesk.core.sweep.params import Space
     from hotdesk.market.job_model import Around
     from hotdesk.market.latency import Latency
     from hotdesk.services.billing import Compared, Statement
@@ -129,6 +137,7 @@ if TYPE_CHECKING:
     from hotdesk.services.planning import PlanAnswer, PlanRequest
     from hotdesk.services.predicting import Predicted, PredictRequest
     from hotdesk.services.settings import Setting
+    from hotdesk.services.sweeps import SweepRequest, SweepResult, SweepView
     from hotdesk.services.tops import RunningJob, Top
     from hotdesk.services.view import Public, View
     from hotdesk.simulate.study import PerTrace, Study
@@ -188,10 +197,16 @@ _HOMES = {
     "SeenJob": "hotdesk.core.jobs",
     "Sent": "hotdesk.services.notices",
     "Setting": "hotdesk.services.settings",
+    "Space": "hotdesk.core.sweep.params",
     "SpotPrices": "hotdesk.services.choosing",
     "SpotQuery": "hotdesk.services.choosing",
     "Statement": "hotdesk.services.billing",
     "Study": "hotdesk.simulate.study",
+    "Sweep": "hotdesk.core.sweep.model",
+    "SweepRequest": "hotdesk.services.sweeps",
+    "SweepResult": "hotdesk.services.sweeps",
+    "SweepView": "hotdesk.services.sweeps",
+    "Task": "hotdesk.core.sweep.model",
     "Terms": "hotdesk.core.spot.policy",
     "Orphan": "hotdesk.services.orphans",
     "Top": "hotdesk.services.tops",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hotdesk.services.notices import Sent
     from hotdesk.services.planning import PlanRequest
     from hotdesk.services.settings import Setting
+    from hotdesk.services.sweeps import SweepRequest, SweepResult
     from hotdesk.services.tops import Top
 
 FIRST_NAME = "desk"  # of a desk that nobody named
@@ -334,6 +335,15 @@ class Hotdesk(Questions):
         The jobs that were meant, as they ended. Raises `Usage` where there are several, `Unknown`.
         """
         return self.services.jobs.cancel(name, number, every=every, on_note=self.services.on_note)
+
+    def sweep(self, request: SweepRequest, *, wait: bool = True) -> SweepResult:
+        """Run a command once for each set of parameters, on machines that start from a desk's image.
+
+        With `wait`, until all have ended; a sweep goes on without this program. Raises `Usage` for what
+        cannot be, `Unknown` for a desk or script that there is not, `Missing` without Ray, `NeedsDecision`
+        where the desk must be parked first or the tasks are very many, unless the request says `anyway`.
+        """
+        return self.services.sweeps.run(request, wait=wait)
 
     # ---- at the desk -----------------------------------------------------------------------------------
 

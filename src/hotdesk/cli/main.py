@@ -61,6 +61,7 @@ COMMANDS = {
         "logs": "Print a job's output; -f follows it.",
         "attach": "Attach to the job's terminal.",
         "cancel": "Cancel a job: SIGTERM, then SIGKILL.",
+        "sweep": "Run a command with many parameters, on many machines (Ray).",
         "simulate": "Simulate a spot policy under a deadline, over recorded traces.",
     },
     "Settings": {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hotdesk.services.notebook import Notebooks
     from hotdesk.services.notices import Notices
     from hotdesk.services.pursuit import Pursuit
+    from hotdesk.services.sweeps import Sweeps
     from hotdesk.services.tops import Tops
     from hotdesk.services.work import Work
 
@@ -258,6 +259,21 @@ class Services:
             reach=self.views.access,
             proven=self.views.proven,
             runs=self.runs,
+        )
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        from hotdesk.services.sweeps import Sweeps
+
+        return Sweeps(
+            state=self.state,
+            store=self.store,
+            clock=self.clock,
+            clouds=self.clouds,
+            reconciler=self.reconciler,
+            wanted=self.goals.wanted,
+            pursue=self.pursuit.pursue,
+            on_note=self.on_note,
         )
 
     def runs(self, progress: Callable[[str], None] | None = None) -> Runs:

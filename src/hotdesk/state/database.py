@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -58,9 +58,10 @@ _RESERVE_BYTES = 1 << 19  # the reserve: enough for the rows of one command and 
 class StateFile:
     """An open state file. `db`: its connection; `frozen`: why `db` is a read-only copy in memory, or ""."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, migrations: Sequence[str] = MIGRATIONS) -> None:
         """`None` keeps everything in memory. Raises `Damaged` or `Missing` when the file cannot serve."""
         self.path = path
+        self.migrations = migrations
         self.frozen = ""
         if path is None:
             self.db = _connect(":memory:")
@@ -144,23 +145,23 @@ class StateFile:
     def _bring_up(self) -> None:
         """Migrate the file to this version. Raises `Newer`."""
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
+        if version > len(self.migrations):
             raise Newer(
                 f"{self.path} was written by a newer hotdesk.",
-                f"It is of version {version}; this hotdesk reads up to {len(MIGRATIONS)}.",
+                f"It is of version {version}; this hotdesk reads up to {len(self.migrations)}.",
                 "pip install --upgrade hotdesk",
             )
-        if version == len(MIGRATIONS):
+        if version == len(self.migrations):
             self.db.execute("PRAGMA synchronous = FULL")
             return
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
-        for number in range(version, len(MIGRATIONS)):
+        for number in range(version, len(self.migrations)):
             with self.transaction():
                 (now_at,) = self.db.execute("PRAGMA user_version").fetchone()
                 if now_at > number:  # another process was faster
                     continue
-                for statement in _statements(MIGRATIONS[number]):
+                for statement in _statements(self.migrations[number]):
                     self.db.execute(statement)
                 self.db.execute(f"PRAGMA user_version = {number + 1}")
 

@@ -42,8 +42,6 @@ def check(order: LaunchOrder) -> None:
             f"a local desk needs Python packages that are not installed: {', '.join(missing)}",
             fix=f'{sys.executable} -m pip install "hotdesk[local]"',
         )
-    if order.base_image:
-        raise Refused(Kind.BAD_REQUEST, f"there is no base image {order.base_image} on this computer")
     if not plain(order.name) or not plain(order.desk):
         raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
     types = [CPU_TYPE, GPU_TYPE]

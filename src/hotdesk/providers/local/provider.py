@@ -176,10 +176,10 @@ class Local:
         if (self.folders.disks / order.desk).exists():
             raise Refused(Kind.MISMATCH, f"{order.desk} already has a disk, left by another machine")
         size = _FRESH_BYTES
-        if order.image_id:
-            picture = records.read(self.folders.image(order.image_id), records.Picture)
-            if picture is None or not self.folders.manifest(order.image_id).exists():
-                raise Refused(Kind.BAD_REQUEST, f"there is no image {order.image_id} on this computer")
+        if image := order.image_id or order.base_image:
+            picture = self._picture(image)
+            if picture is None or not self.folders.manifest(image).exists():
+                raise Refused(Kind.BAD_REQUEST, f"there is no image {image} on this computer")
             size = picture.size_bytes + _FRESH_BYTES
         free = shutil.disk_usage(self.folders.root).free
         if free < size:

@@ -173,7 +173,7 @@ class Machine:
         if not prepared.exists():
             # Never used: anything there is from an interrupted start.
             remove_tree(self.disk)
-            if image := self.machine.order.image_id:
+            if image := self.machine.order.image_id or self.machine.order.base_image:
                 self._restore(image)
             else:
                 self.disk.mkdir(mode=0o700)

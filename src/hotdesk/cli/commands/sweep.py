@@ -1,0 +1,418 @@
+"""hotdesk sweep"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from hotdesk.cli.ui import options, render, sweep_asked, sweep_shown
+from hotdesk.cli.ui.number import Number
+from hotdesk.core.errors import Usage
+from hotdesk.core.sweep.model import State
+from hotdesk.core.sweep.params import fill
+
+if TYPE_CHECKING:
+    from hotdesk.api import Hotdesk
+    from hotdesk.core.sweep.model import Sweep, Task
+    from hotdesk.services.sweeps import SweepRequest, SweepView
+
+SHOWN = 12  # running tasks beside the bar
+
+sweep_or_newest = click.argument("number", type=int, required=False, metavar="[SWEEP]")
+
+
+@click.group()
+def command() -> None:
+    """Run one command with many parameters, on many machines; Ray places the tasks.
+
+    Each task has a folder, a log, an exit status and attempts of its own. The machines start from the desk's
+    image and end with the sweep.
+    """
+
+
+@command.command(cls=sweep_asked.Start)
+@click.argument("desk", type=options.DeskName())
+@click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[FILE.toml]")
+@click.option(
+    "--param",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="A parameter: lr=1e-4,3e-4, seed=0..4, x=0..1..0.1, lr=log:1e-5..1e-1 (uniform:, int:). Repeatable.",
+)
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="How often random parameters are drawn.")
+@click.option("--seed", type=int, metavar="N", help="Seed of random parameters.  [default: 0]")
+@click.option(
+    "--lines", type=click.Path(path_type=Path), metavar="FILE", help="One task for each line: {line}."
+)
+@click.option("--tag", "tags", multiple=True, metavar="NAME", help="A parameter that no {NAME} needs to use.")
+@click.option("--machines", type=click.IntRange(1), metavar="N", help="Number of machines.  [default: 1]")
+@click.option("--cpus", type=Number(0.01), metavar="N", help="Processors of each task.  [default: 1]")
+@click.option("--per-gpu", type=Number(0.01), metavar="N", help="Tasks that share one GPU.")
+@click.option("--memory", type=Number(0.001), metavar="GIB", help="End a task that uses more memory.")
+@click.option(
+    "--retries", type=click.IntRange(0), metavar="N", help="Attempts after a failure.  [default: 1]"
+)
+@click.option("--time-limit", type=options.Length("s", positive=True), help="Longest run of one attempt.")
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a variable for the tasks (repeatable).",
+)
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Pass on a variable of your environment (repeatable).",
+)
+@click.option(
+    "--pull", multiple=True, metavar="PATH", help="Fetch this from each task's folder (repeatable)."
+)
+@click.option("--budget", type=Number(0), metavar="USD", help="Stop when the machines have cost so much.")
+@click.option("--deadline", type=options.Length("h"), help="Stop at the latest then, from now.")
+@click.option("--keep-going", is_flag=True, help="Go on although the first tasks all fail.")
+@click.option("--all", "everything", is_flag=True, help="Copy the whole folder, even what git ignores.")
+@click.option("--no-push", is_flag=True, help="Copy nothing: what runs is on the desk.")
+@click.option("--detach", is_flag=True, help="Return at once; a background process goes on.")
+@click.option("--dry-run", is_flag=True, help="Show tasks, machines and price; do nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Agree: park the desk, and many tasks.")
+@options.as_json
+@click.pass_context
+def start(ctx: click.Context, /, desk: str, file: Path | None, as_json: bool, **given: Any) -> None:
+    """Begin a sweep: hotdesk sweep start blue --param lr=1e-4,3e-4 -- python train.py --lr {lr}
+
+    Runs the command once for each combination. {lr} stands for the parameter's value, {task} for the task's
+    number; {{ is a brace. Each task runs in its own copy of the current folder. A FILE.toml may hold the
+    parameters and the command: docs/sweep.md.
+    """
+    request = sweep_asked.request(ctx.meta["words"], desk, file, given)
+    with options.open_desks() as desks:
+        sweeps = desks.services.sweeps
+        request.check()
+        names = sweeps.check_folder(request)
+        if given["dry_run"]:
+            _dry_run(sweeps.planned(request), request, len(names), as_json)
+            return
+        with options.asking("Go on?"):
+            sweeps.planned(request)
+        request = replace(request, anyway=True)
+        sweeps.parked(request)
+        sweep = sweeps.start(request)
+        render.note(f"Sweep {sweep.number}: {request.space.size:,} tasks on {_machines(sweep)}.")
+        if given["detach"]:
+            _goes_on(sweep.number)
+            if as_json:
+                render.json(_row(sweeps.view(sweep.number)))
+            return
+        ctx.exit(_follow(desks, sweep.number, as_json))
+
+
+@command.command()
+@options.as_json
+def ls(as_json: bool) -> None:
+    """List sweeps: state, tasks, time and cost."""
+    with options.open_desks() as desks:
+        desks.services.sweeps.revive()
+        views, now = desks.services.sweeps.views(), desks.services.clock.now()
+    if as_json:
+        render.json([_row(view) for view in views])
+        return
+    if not views:
+        render.echo("There is no sweep yet. Begin one, in a project's folder:")
+        line = "hotdesk sweep start DESK --param seed=0..4 -- python train.py --seed {seed}"
+        render.echo("  " + render.style(line, "cyan"))
+        return
+    heads = ["SWEEP", "DESK", "STATE", "TASKS", "DONE", "FAILED", "RUNNING", "COST", "ASKED", "COMMAND"]
+    rows = [
+        [
+            str(view.sweep.number),
+            view.sweep.desk,
+            sweep_shown.coloured(view.state),
+            f"{view.counts.total:,}",
+            f"{view.counts.done:,}",
+            f"{view.counts.failed:,}" if view.counts.failed else "",
+            f"{view.counts.running:,}" if view.counts.running else "",
+            render.usd(view.usd) if view.usd else "",
+            render.duration(now - view.sweep.created_at, 1),
+            render.safe(" ".join(" ".join(view.sweep.command).split())),
+        ]
+        for view in views
+    ]
+    right = ("SWEEP", "TASKS", "DONE", "FAILED", "RUNNING", "COST", "ASKED")
+    render.echo(render.table(heads, rows, right=right))
+
+
+@command.command()
+@sweep_or_newest
+@click.option("-f", "--follow", is_flag=True, help="Follow it until it is over.")
+@click.option("--failed", is_flag=True, help="Only the tasks that failed.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    metavar="N",
+    help="Number of tasks.",
+)
+@options.as_json
+@click.pass_context
+def show(
+    ctx: click.Context, /, number: int | None, *, follow: bool, failed: bool, lines: int, as_json: bool
+) -> None:
+    """Show one sweep, or the newest: its machines and its tasks."""
+    with options.open_desks() as desks:
+        sweeps = desks.services.sweeps
+        sweeps.revive()
+        view = sweeps.view(number)
+        if follow:
+            ctx.exit(_follow(desks, view.sweep.number, as_json))
+        states = (State.FAILED,) if failed else ()
+        found = sweeps.tasks(view.sweep.number, states, lines)
+        now = desks.services.clock.now()
+    if as_json:
+        render.json({**_row(view), "tasks": [_task(task) for task in found]})
+        return
+    for line in [*sweep_shown.head(view), *sweep_shown.machines(view), *sweep_shown.tasks(found, now)]:
+        render.echo(render.cut(line, render.columns()))
+    total = view.counts.failed if failed else view.counts.total
+    if total > len(found):
+        render.echo(render.style(f"{total - len(found):,} more: -n {total}", "dim"))
+
+
+@command.command()
+@click.argument("numbers", nargs=-1, required=True, type=int, metavar="[SWEEP] TASK")
+def logs(numbers: tuple[int, ...]) -> None:
+    """Print what a task has said: of the newest sweep, or of the one named first."""
+    if len(numbers) > 2:
+        raise Usage("One task at a time.", "", f"hotdesk sweep logs {numbers[0]} {numbers[1]}")
+    sweep, task = (None, numbers[0]) if len(numbers) == 1 else numbers
+    with options.open_desks() as desks:
+        text = desks.services.sweeps.log(sweep, task)
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+    if not text:
+        render.note(f"Task {task} has said nothing so far.")
+
+
+@command.command()
+@sweep_or_newest
+@click.option("--task", "tasks", multiple=True, type=int, metavar="N", help="Only this one (repeatable).")
+@click.option("--detach", is_flag=True, help="Return at once; a background process goes on.")
+@click.pass_context
+def retry(ctx: click.Context, number: int | None, tasks: tuple[int, ...], detach: bool) -> None:
+    """Run again what has failed or was cancelled; what is done stays done."""
+    with options.open_desks() as desks:
+        sweep, count = desks.services.sweeps.retry(number, tasks)
+        if not count:
+            render.echo(f"Sweep {sweep.number} has nothing to run again.")
+            return
+        render.note(f"Sweep {sweep.number}: {count:,} task{'s' * (count != 1)} again.")
+        if detach:
+            _goes_on(sweep.number)
+            return
+        ctx.exit(_follow(desks, sweep.number, as_json=False))
+
+
+@command.command()
+@sweep_or_newest
+@click.pass_context
+def cancel(ctx: click.Context, number: int | None) -> None:
+    """End a sweep: what runs is ended, what is done is kept, its machines are deleted."""
+    with options.open_desks() as desks:
+        sweeps = desks.services.sweeps
+        before = sweeps.view(number)
+        if before.sweep.over_at:
+            render.echo(f"Sweep {before.sweep.number} is over already.")
+            return
+        sweeps.cancel(before.sweep.number)
+        _follow(desks, before.sweep.number, as_json=False)
+
+
+@command.command()
+@sweep_or_newest
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="FILE.csv or .parquet.")
+@click.option("--sort", metavar="NAME", help="By this column; -NAME: the greatest first.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="FOLDER", help="Copy what --pull fetched.")
+@options.as_json
+def results(
+    number: int | None, output: Path | None, sort: str | None, to: Path | None, as_json: bool
+) -> None:
+    """Print one row for each task as CSV: parameters, metrics, attempts, cost, seconds.
+
+    Metrics are the JSON lines that a task prints: {"loss": 0.31}.
+    """
+    from hotdesk.sweep import results as table
+
+    with options.open_desks() as desks:
+        sweeps = desks.services.sweeps
+        view = sweeps.view(number)
+        found = sweeps.tasks(view.sweep.number)
+        rows = table.rows(found)
+        if sort:
+            rows = _sorted(rows, sort)
+        if to is not None:
+            _copy(desks, view.sweep, found, to)
+    if as_json:
+        render.json(rows)
+    elif output is None:
+        if to is None:
+            click.echo(table.as_csv(rows), nl=False)
+    elif output.suffix == ".parquet":
+        table.write_parquet(rows, output)
+    elif output.suffix == ".csv":
+        output.write_text(table.as_csv(rows), "utf-8")
+    else:
+        raise Usage(f"{output} is neither .csv nor .parquet.", "", f"-o {output.with_suffix('.csv')}")
+
+
+@command.command(hidden=True)
+@click.argument("number", type=int)
+def drive(number: int) -> None:
+    """Be the process that goes on with a sweep."""
+    with options.open_desks() as desks:
+        desks.services.sweeps.go_on(number)
+
+
+# ---- parts -------------------------------------------------------------------------------------------
+
+
+def _dry_run(sweep: Sweep, request: SweepRequest, files: int, as_json: bool) -> None:
+    tasks = request.space.tasks()
+    first = [next(tasks) for _ in range(min(3, request.space.size))]
+    commands = [shlex.join(fill(sweep.command, params, n)) for n, params in enumerate(first, 1)]
+    if len(sweep.command) == 1:
+        commands = [" ".join(fill(sweep.command, params, n)) for n, params in enumerate(first, 1)]
+    if as_json:
+        render.json(
+            {
+                "tasks": request.space.size,
+                "machines": sweep.machines,
+                "usd_per_hour": 0.0,
+                "image": sweep.image,
+                "files": files,
+                "first": commands,
+            }
+        )
+        return
+    render.echo(f"{request.space.size:,} tasks, each in its own copy of {files:,} files:")
+    for text in commands:
+        render.echo(f"  {render.safe(text)}")
+    if request.space.size > len(commands):
+        render.echo(f"  … {request.space.size - len(commands):,} more")
+    render.echo(f"On {_machines(sweep)}, from {sweep.image or 'the image that parking makes'}; free.")
+    render.echo(render.style("Nothing was done.", "dim"))
+
+
+def _machines(sweep: Sweep) -> str:
+    return f"{sweep.machines} machine{'s' * (sweep.machines != 1)}"
+
+
+def _follow(desks: Hotdesk, number: int, as_json: bool) -> int:
+    """Follow a sweep to its end; the exit status: 0 where every task is done."""
+    sweeps = desks.services.sweeps
+
+    def look() -> tuple[SweepView, list[Task]]:
+        view = sweeps.view(number)
+        if not view.driven and not view.sweep.over_at:
+            sweeps.drive(number)
+        return view, sweeps.tasks(number, (State.RUNNING,), SHOWN)
+
+    try:
+        view = sweep_shown.follow(look, desks.services.clock.now)
+    except KeyboardInterrupt:
+        _goes_on(number)
+        return 130
+    if as_json:
+        render.json(_row(view))
+    counts = view.counts
+    if counts.failed or counts.cancelled:
+        render.note(f"  hotdesk sweep show {number} --failed\n  hotdesk sweep retry {number}")
+        return 5
+    render.note(f"  hotdesk sweep results {number}")
+    return 0
+
+
+def _goes_on(number: int) -> None:
+    render.note(
+        f"\nSweep {number} goes on in the background.\n"
+        f"  hotdesk sweep show {number} -f\n  hotdesk sweep cancel {number}"
+    )
+
+
+def _sorted(rows: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
+    name = sort.removeprefix("-")
+    if rows and name not in rows[0]:
+        raise Usage(f"There is no column {name}.", f"There are: {', '.join(rows[0])}.", "--sort seconds")
+    numbers = [r for r in rows if isinstance(r[name], int | float)]
+    others = [r for r in rows if not isinstance(r[name], int | float)]
+    numbers.sort(key=lambda r: float(r[name]), reverse=sort.startswith("-"))
+    others.sort(key=lambda r: str(r[name]), reverse=sort.startswith("-"))
+    return numbers + others
+
+
+def _copy(desks: Hotdesk, sweep: Sweep, tasks: list[Task], to: Path) -> None:
+    import shutil
+
+    count = 0
+    for task in tasks:
+        if (source := desks.services.sweeps.results_of(sweep, task)) is not None:
+            shutil.copytree(source, to / source.name, dirs_exist_ok=True, symlinks=True)
+            count += 1
+    render.note(f"Results of {count:,} tasks are in {to}.")
+
+
+def _row(view: SweepView) -> dict[str, Any]:
+    """A sweep as `--json` gives it. Times are seconds since the epoch."""
+    sweep, counts = view.sweep, view.counts
+    return {
+        "sweep": sweep.number,
+        "id": sweep.id,
+        "desk": sweep.desk,
+        "image": sweep.image,
+        "command": list(sweep.command),
+        "state": view.state,
+        "stopped": sweep.stopped,
+        "tasks": counts.total,
+        "waiting": counts.waiting,
+        "running": counts.running,
+        "done": counts.done,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+        "machines": [
+            {"name": m.name, "state": str(m.state), "address": m.address, "slots": m.slots, "why": m.why}
+            for m in view.machines
+        ],
+        "usd": view.usd,
+        "usd_per_hour": view.usd_per_hour,
+        "seconds": view.task_seconds,
+        "left_seconds": view.left_seconds,
+        "asked_at": sweep.created_at,
+        "over_at": sweep.over_at or None,
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "task": task.number,
+        "params": task.params,
+        "state": "waiting" if task.state is State.ASKED else str(task.state),
+        "attempts": task.attempt,
+        "failed": task.failed,
+        "lost": task.lost,
+        "machine": task.machine,
+        "exit_status": task.exit_status,
+        "seconds": task.seconds,
+        "usd": task.usd,
+        "metrics": task.metrics,
+        "why": task.why,
+        "last_line": task.last,
+    }

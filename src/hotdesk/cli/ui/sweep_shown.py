@@ -1,0 +1,124 @@
+"""A sweep on a terminal: its bar, its machines, its tasks; drawn anew in place while it is followed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from hotdesk.cli.ui import render
+from hotdesk.core.sweep.model import MachineState, State, Task
+from hotdesk.core.sweep.params import shown
+from hotdesk.services.sweeps import SweepView
+
+_COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yellow", "starting": "yellow"}
+_BAR = (("done", "█", "blue"), ("failed", "█", "red"), ("running", "▓", "green"), ("waiting", "░", "dim"))
+PAUSE_SECONDS = 0.5
+QUIET_SECONDS = 10.0  # between two lines in a pipe
+
+
+def coloured(state: str) -> str:
+    return render.style(state, _COLOURS.get(state, "dim"))
+
+
+def bar(view: SweepView, size: int) -> str:
+    """Done, failed, running and waiting, in proportion."""
+    counts = view.counts
+    parts = {"done": counts.done, "failed": counts.failed + counts.cancelled, "running": counts.running}
+    out, used = "", 0
+    for name, sign, colour in _BAR[:-1]:
+        cells = min(size - used, round(size * parts[name] / max(1, counts.total)))
+        if parts[name] and not cells and used < size:
+            cells = 1
+        out, used = out + render.style(sign * cells, colour), used + cells
+    return out + render.style("░" * (size - used), "dim")
+
+
+def summary(view: SweepView) -> str:
+    """One line: how many, on what, for how much, how long still."""
+    counts = view.counts
+    ended = counts.done + counts.failed + counts.cancelled
+    words = [f"{ended:,} of {counts.total:,}"]
+    words += [f"{n:,} {name}" for name in ("running", "failed", "cancelled") if (n := getattr(counts, name))]
+    machines = [m for m in view.machines if m.state is not MachineState.GONE]
+    if machines:
+        words.append(f"{view.up} of {len(machines)} machine{'s' * (len(machines) != 1)} up")
+    if view.usd or view.usd_per_hour:
+        words.append(f"{render.per_hour(view.usd_per_hour)}, {render.usd(view.usd)} so far")
+    if view.left_seconds is not None and view.state == "running":
+        words.append(f"about {render.duration(view.left_seconds, 1)} to go")
+    return " · ".join(words)
+
+
+def head(view: SweepView) -> list[str]:
+    sweep = view.sweep
+    what = render.safe(" ".join(" ".join(sweep.command).split()))
+    name = render.style(f"sweep {sweep.number}", "bold")
+    lines = [f"{name} on {sweep.desk}: {coloured(view.state)}  {what}"]
+    size = max(10, min(50, render.columns() - 4))
+    lines.append(f"{bar(view, size)}")
+    lines.append(summary(view))
+    if sweep.stopped:
+        lines.append(render.style(f"stopped: {render.safe(sweep.stopped)}", "yellow"))
+    return lines
+
+
+def machines(view: SweepView) -> list[str]:
+    """A line for each machine that has not gone."""
+    rows = [
+        [m.name, coloured(str(m.state)), m.address, str(m.slots or ""), render.safe(m.why)]
+        for m in view.machines
+        if m.state is not MachineState.GONE
+    ]
+    return render.table(["MACHINE", "STATE", "ADDRESS", "SLOTS", ""], rows).splitlines() if rows else []
+
+
+def tasks(found: Sequence[Task], now: float) -> list[str]:
+    """A line for each task."""
+    if not found:
+        return []
+    names = list(dict.fromkeys(name for task in found for name in task.params))
+    heads = ["TASK", "STATE", *names, "TRIES", "EXIT", "RAN", "MACHINE", "LAST LINE"]
+    rows = []
+    for task in found:
+        ran = now - task.began_at if task.state is State.RUNNING else task.seconds
+        state = "waiting" if task.state is State.ASKED else str(task.state)
+        rows.append(
+            [
+                str(task.number),
+                coloured(state),
+                *(render.safe(shown(task.params[n])) if n in task.params else "" for n in names),
+                str(task.attempt or ""),
+                "" if task.exit_status is None else str(task.exit_status),
+                render.duration(ran) if ran else "",
+                task.machine,
+                render.safe(task.why or task.last),
+            ]
+        )
+    room = render.columns()
+    heads, rows, _ = render.fitted(heads, rows, room, ["MACHINE", "LAST LINE", "TRIES"])
+    return render.table(heads, rows, right=("TASK", "TRIES", "EXIT", "RAN", *names)).splitlines()
+
+
+def follow(look: Callable[[], tuple[SweepView, list[Task]]], now: Callable[[], float]) -> SweepView:
+    """Show a sweep until it is over: in place on a terminal, line by line in a pipe."""
+    drawn, said, said_at = 0, "", 0.0
+    moving = sys.stderr.isatty()
+    while True:
+        view, running = look()
+        if moving:
+            room = max(5, shutil.get_terminal_size().lines - 3)
+            lines = [*head(view), *machines(view), *tasks(running, now())][:room]
+            columns = render.columns(sys.stderr)
+            text = "".join(f"\x1b[2K{render.cut(line, columns - 1)}\n" for line in lines)
+            render.beside((f"\x1b[{drawn}A\x1b[J" if drawn else "") + text)
+            drawn = len(lines)
+        else:
+            line = f"{view.state}: {summary(view)}"
+            if line != said and (time.monotonic() - said_at > QUIET_SECONDS or view.sweep.over_at):
+                said, said_at = line, time.monotonic()
+                render.note(line)
+        if view.sweep.over_at:
+            return view
+        time.sleep(PAUSE_SECONDS)

@@ -1,0 +1,125 @@
+"""Ray's processes on one machine, kept alive: a node of a sweep's cluster, and its head on one machine.
+
+`ray stop` is never called: it ends every Ray of the user, theirs too. Ours carry a mark in their environment.
+The settings are those under which a silent machine is noticed within 15 seconds.
+
+The standard library only, for Python 3.8 and later: it runs at desks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from typing import Any
+
+from hotdesk.guest.sweep_attempts import processes_of
+
+MARK = "HOTDESK_RAY"  # in the environment of every process of Ray's that we started: the sweep's folder
+OBJECT_STORE_BYTES = 80_000_000  # nothing but orders and exit statuses goes through it
+_PAUSE_SECONDS = 1.0
+_ENDING_SECONDS = 4.0
+#: Ray 2.60. A machine that is silent with open sockets is noticed by both, health checks and keepalive, only.
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",  # 15 by default: a busy computer would starve a sweep
+    "RAY_memory_monitor_refresh_ms": "0",  # it would end who waits for a command, and not the command
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_grpc_client_keepalive_time_ms": "3000",
+    "RAY_grpc_client_keepalive_timeout_ms": "3000",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+def settings(folder: str) -> dict[str, str]:
+    """What each process of the cluster needs in its environment; the token is in a file."""
+    return dict(_SETTINGS, RAY_AUTH_TOKEN_PATH=os.path.join(folder, "token"))
+
+
+class RayNode:
+    """`order`: python, address (of this machine), head (its address and port), heads (whether it is here),
+    cpus, gpus, memory_bytes."""
+
+    def __init__(self, folder: str, order: dict[str, Any], environment: dict[str, str], log: int) -> None:
+        self.folder, self.order, self.log = folder, order, log
+        self.environment = dict(environment, **settings(folder), **{MARK: folder})
+        self.stopping = threading.Event()
+        self.temps: list[str] = []
+
+    def start(self) -> None:
+        self._end_all()  # those of a runner that was killed
+        self._forget_temps()
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self._end_all()
+        self._forget_temps()
+
+    def _keep(self) -> None:
+        """Start it, and start it anew whenever it has ended, in a folder that no cluster has used."""
+        while not self.stopping.is_set():
+            # Ray puts sockets there: over 107 bytes of path it fails at once, so no longer folder serves.
+            temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
+            self._remember_temp(temp)
+            child = subprocess.Popen(
+                self._argv(temp), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                env=self.environment, cwd=temp, start_new_session=True,
+            )  # fmt: skip
+            while child.poll() is None and not self.stopping.wait(0.2):
+                pass
+            self._end_all()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_ENDING_SECONDS)
+            shutil.rmtree(temp, ignore_errors=True)
+            self.stopping.wait(_PAUSE_SECONDS)
+
+    def _argv(self, temp: str) -> list[str]:
+        order = self.order
+        ray = os.path.join(os.path.dirname(os.path.expanduser(order["python"])), "ray")
+        argv = [ray, "start", "--block", "--log-style=record", "--temp-dir=" + temp]
+        argv += ["--node-ip-address=" + order["address"], f"--object-store-memory={OBJECT_STORE_BYTES}"]
+        argv += [f"--num-cpus={order['cpus']}", f"--num-gpus={order['gpus']}"]
+        if order.get("memory_total_bytes"):
+            argv.append(f"--memory={order['memory_total_bytes']}")
+        if not order["heads"]:
+            return [*argv, "--address=" + order["head"]]
+        port = order["head"].rpartition(":")[2]
+        return [*argv, "--head", "--port=" + port, "--include-dashboard=false", "--disable-usage-stats"]
+
+    def _end_all(self) -> None:
+        """End all processes with our mark, those that have renamed themselves too."""
+        until = time.monotonic() + _ENDING_SECONDS
+        number = signal.SIGTERM
+        while left := processes_of(self.folder, MARK):
+            if time.monotonic() > until:
+                number = signal.SIGKILL
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+            time.sleep(0.2)
+
+    # ---- its folders, which a runner that was killed has left -----------------------------------------
+
+    def _remember_temp(self, temp: str) -> None:
+        self.temps.append(temp)
+        with contextlib.suppress(OSError), open(self.folder + "/temps", "a", encoding="utf-8") as file:
+            file.write(temp + "\n")
+
+    def _forget_temps(self) -> None:
+        with contextlib.suppress(OSError):
+            with open(self.folder + "/temps", encoding="utf-8") as file:
+                for temp in file.read().split():
+                    if temp.startswith("/tmp/hd-"):
+                        shutil.rmtree(temp, ignore_errors=True)
+            os.remove(self.folder + "/temps")

@@ -1,0 +1,476 @@
+"""The attempts of a sweep's tasks on one machine: begun once, waited for, ended, and never forgotten.
+
+A journal (`begun.jsonl`) holds each attempt before its command runs, and how it ended. A command runs in a
+session of its own below a shell that writes its exit status, so neither a killed runner nor a lost connection
+ends it, and the next runner waits for it.
+
+The standard library only, for Python 3.8 and later: it runs at desks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+MARK = "HOTDESK_TASK"  # in the environment of everything that a task runs: its folder
+TAIL_BYTES = 65536  # of a log, in which metrics are looked for
+COPIED_BYTES = 1 << 20  # a project's greater files are links in a task's folder
+LIMIT_STATUS, MEMORY_STATUS, CANCELLED_STATUS, LOST_STATUS = 124, 137, 143, 130
+_POLL_SECONDS = 0.1
+# $0: the file of the exit status; $1: a line for the shell, or the first word of a command.
+_TRAP = 'trap \'s=$?; echo "$HOTDESK_ATTEMPT $s" >"$0"\' EXIT; '
+_WORDS, _LINE = _TRAP + '"$@"', _TRAP + 'eval "$1"'
+
+if TYPE_CHECKING:
+    Order = dict[str, Any]  # task, attempt, epoch, command, params, gpus
+    Ended = dict[str, Any]  # task, attempt, exit_status, seconds, began_at, metrics, why, last
+
+
+class Running:
+    """One attempt that runs."""
+
+    def __init__(self, order: Order, pid: int, began_at: float) -> None:
+        self.order = order
+        self.pid = pid  # of its shell, and so of its session
+        self.began_at = began_at
+        self.over = threading.Event()
+        self.end_as: tuple[int, str] | None = None  # exit status and reason, where we end it
+        self.ended: Ended | None = None
+
+
+class Attempts:
+    """All attempts of one sweep on this machine. Its methods may be called from any thread."""
+
+    def __init__(self, folder: str, settings: dict[str, Any], environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.settings = settings  # limit_seconds, grace_seconds, memory_bytes, environment, pull
+        self.environment = environment
+        self.shell = shutil.which("bash") or "/bin/sh"
+        self.lock = threading.Lock()
+        self.running: dict[int, Running] = {}
+        self.ended: dict[int, Ended] = {}  # by task, the newest attempt
+        self.fenced: dict[int, int] = {}  # by task: attempts up to this one are not begun here
+        self.epoch = 0  # what an earlier driver has asked for is not begun any more
+        with contextlib.suppress(OSError, ValueError), open(self._path("epoch"), encoding="ascii") as file:
+            self.epoch = int(file.read())
+        self.files = _files(os.path.join(folder, "project"))
+        for name in ("work", "out"):
+            os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
+        known = self._read()
+        self.journal = os.open(self._path("begun.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for line in known:
+            self._adopt(line)
+
+    def run(self, order: Order) -> Ended:
+        """Begin this attempt, unless it was begun or a later one is known, and wait for its end."""
+        task, attempt = order["task"], order["attempt"]
+        with self.lock:
+            known, ended = self.running.get(task), self.ended.get(task)
+            if known is None:
+                if ended is not None and (ended["attempt"] >= attempt or ended["exit_status"] == 0):
+                    return ended
+                if self.fenced.get(task, 0) >= attempt:
+                    return _ended(order, CANCELLED_STATUS, 0.0, time.time(), "cancelled")
+                if order.get("begun") or order.get("epoch", 0) < self.epoch:
+                    return _ended(order, CANCELLED_STATUS, 0.0, time.time(), "fenced")
+                known = self.running[task] = Running(order, 0, time.time())
+                mine = True
+            else:
+                mine = False
+        if mine:
+            self._begin(known)
+        known.over.wait()
+        assert known.ended is not None
+        return known.ended
+
+    def cancel(self, tasks: dict[int, int]) -> None:
+        """End these tasks' attempts up to a number, and begin none of them later."""
+        with self.lock:
+            self.fenced.update(tasks)
+            chosen = [r for t, r in self.running.items() if r.order["attempt"] <= tasks.get(t, 0)]
+        for one in chosen:
+            self.end(one, CANCELLED_STATUS, "cancelled")
+
+    def end(self, one: Running, status: int, why: str) -> None:
+        """End a running attempt: SIGTERM, and SIGKILL after the grace. Returns at once."""
+        if one.end_as is None:
+            one.end_as = (status, why)
+            threading.Thread(target=self._end, args=(one,), daemon=True).start()
+
+    def look(self) -> list[dict[str, Any]]:
+        """What runs: task, attempt, began_at."""
+        with self.lock:
+            return [
+                {"task": task, "attempt": r.order["attempt"], "began_at": r.began_at}
+                for task, r in self.running.items()
+            ]
+
+    def known(self, epoch: int, tasks: dict[int, int]) -> dict[str, Any]:
+        """What has become of these tasks here; and from now on nothing of an earlier epoch is begun."""
+        with self.lock:
+            if epoch > self.epoch:
+                self.epoch = epoch
+                with open(self._path("epoch.new"), "w", encoding="ascii") as file:
+                    file.write(str(epoch))
+                os.replace(self._path("epoch.new"), self._path("epoch"))
+            ended = [self.ended[task] for task in tasks if task in self.ended]
+        return {"running": [item for item in self.look() if item["task"] in tasks], "ended": ended}
+
+    # ---- beginning -----------------------------------------------------------------------------------
+
+    def _begin(self, one: Running) -> None:
+        order = one.order
+        name = label(order["task"])
+        work, status = self._path("work", name), self._path("out", name + ".status")
+        words: list[str] = order["command"]
+        try:
+            self._lay_out(work)
+            log = os.open(self._path("out", name + ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            self._over(one, 126, f"its folder cannot be made: {error.strerror or error}")
+            return
+        try:
+            if order["attempt"] > 1:
+                os.write(log, f"hotdesk: attempt {order['attempt']}\n".encode())
+            line = len(words) == 1
+            argv = [self.shell if line else "/bin/sh", "-c", _LINE if line else _WORDS, status, *words]
+            self._write({**order, "at": one.began_at})
+            child = subprocess.Popen(
+                argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self._environment(order, work), start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            self._over(one, 126, f"it cannot be begun: {error.strerror or error}")
+            return
+        finally:
+            os.close(log)
+        one.pid = child.pid
+        limit = self.settings.get("limit_seconds")
+        try:
+            code = child.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.end(one, LIMIT_STATUS, f"its time limit of {limit or 0:g} s")
+            code = child.wait()
+        self._over(one, *self._status(one, 128 - code if code < 0 else code))
+
+    def _environment(self, order: Order, work: str) -> dict[str, str]:
+        found = dict(self.environment)
+        found.update(self.settings.get("environment", {}))
+        found.update(
+            PYTHONUNBUFFERED="1",
+            HOTDESK_SWEEP=os.path.basename(self.folder),
+            HOTDESK_TASK=work,
+            HOTDESK_TASK_NUMBER=str(order["task"]),
+            HOTDESK_ATTEMPT=str(order["attempt"]),
+            HOTDESK_PARAMS=json.dumps(order["params"]),
+        )
+        if order.get("gpus") is not None:
+            found["CUDA_VISIBLE_DEVICES"] = order["gpus"]
+        return found
+
+    def _lay_out(self, work: str) -> None:
+        """The task's own copy of the project: what it writes there, no other task sees."""
+        try:
+            os.mkdir(work, 0o700)
+        except FileExistsError:  # a later attempt goes on with what the one before has left
+            if os.path.exists(work + ".part"):
+                shutil.rmtree(work)
+                os.mkdir(work, 0o700)
+            else:
+                return
+        if not self.files:
+            return
+        part = work + ".part"  # while it is there, the copy is not whole
+        with open(part, "w", encoding="ascii"):
+            pass
+        project = self._path("project")
+        for name, size in self.files:
+            target = os.path.join(work, name)
+            if size < 0:
+                os.makedirs(target, exist_ok=True)
+            elif size > COPIED_BYTES:
+                os.symlink(os.path.join(project, name), target)
+            else:
+                shutil.copy2(os.path.join(project, name), target, follow_symlinks=False)
+        os.remove(part)
+
+    # ---- ending --------------------------------------------------------------------------------------
+
+    def _status(self, one: Running, code: int) -> tuple[int, str]:
+        if one.end_as is not None:
+            return one.end_as
+        return code, ""
+
+    def _over(self, one: Running, status: int, why: str) -> None:
+        """Record how an attempt ended, and wake whoever waits for it."""
+        order, now = one.order, time.time()
+        name = label(order["task"])
+        found = _ended(order, status, now - one.began_at, one.began_at, why)
+        found["metrics"], found["last"] = _told(self._path("out", name + ".log"))
+        if pull := self.settings.get("pull"):
+            found["why"] = found["why"] or self._keep(name, pull)
+        one.ended = found
+        with self.lock:
+            self.ended[order["task"]] = found
+            self.running.pop(order["task"], None)
+        self._write({"ended": found})
+        one.over.set()
+
+    def _keep(self, name: str, pull: list[str]) -> str:
+        """Move results beside the log, from where they are fetched; what is absent, in words."""
+        absent = []
+        for path in pull:
+            source, target = self._path("work", name, path), self._path("out", name, path)
+            if not os.path.lexists(source):
+                absent.append(path)
+                continue
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(target) if os.path.isdir(target) else os.remove(target)
+            if os.path.isdir(source):
+                shutil.copytree(source, target, symlinks=True, copy_function=_linked)
+            else:
+                _linked(source, target)
+        return "not found in its folder: " + ", ".join(absent) if absent else ""
+
+    def _end(self, one: Running) -> None:
+        while one.pid == 0 and not one.over.wait(0.01):
+            pass  # it is being begun
+        work = self._path("work", label(one.order["task"]))
+        until = time.monotonic() + self.settings.get("grace_seconds", 20.0)
+        number = signal.SIGTERM
+        while True:
+            left = processes_of(work)
+            if not left and one.over.wait(_POLL_SECONDS):
+                return
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+            if number == signal.SIGTERM:
+                while processes_of(work) and time.monotonic() < until:
+                    time.sleep(_POLL_SECONDS)
+                number = signal.SIGKILL
+            time.sleep(_POLL_SECONDS)
+
+    def tidy(self) -> None:
+        """Reap adopted processes, and end what a task has left behind when its command ended."""
+        with self.lock:
+            own = {r.pid for r in self.running.values()} | {0}
+            busy = {self._path("work", label(task)) for task in self.running}
+        for pid in _children():
+            if pid in own:
+                continue
+            with contextlib.suppress(OSError):
+                mark = _mark_of(pid)
+                if mark and mark not in busy:
+                    os.kill(pid, signal.SIGKILL)
+                if mark or _is_zombie(pid):
+                    os.waitpid(pid, os.WNOHANG)
+
+    def relieve(self, available_bytes: int, low_bytes: int) -> None:
+        """End the tasks that exceed their memory, and the greatest where the machine is short of it."""
+        limit = self.settings.get("memory_bytes")
+        low = available_bytes < low_bytes
+        if not (limit or low):
+            return
+        with self.lock:
+            chosen = {r.pid: r for r in self.running.values() if r.pid}
+        used = _resident(set(chosen))
+        if limit:
+            for pid, size in used.items():
+                if size > limit:
+                    self.end(chosen[pid], MEMORY_STATUS, f"it used {size / 2**30:.1f} GiB of memory")
+        elif used:
+            pid = max(used, key=lambda p: used[p])
+            if used[pid] > low_bytes:  # else something other than this sweep has the memory
+                why = f"the machine ran out of memory; this task used {used[pid] / 2**30:.1f} GiB"
+                self.end(chosen[pid], MEMORY_STATUS, why)
+
+    # ---- the journal ---------------------------------------------------------------------------------
+
+    def _read(self) -> list[Order]:
+        """The attempts that were begun and have not ended as far as the journal says."""
+        begun: dict[int, Order] = {}
+        file_name = self._path("begun.jsonl")
+        with contextlib.suppress(FileNotFoundError), open(file_name, "rb") as file:
+            for text in file:
+                try:
+                    line = json.loads(text)
+                except ValueError:  # the last line of a runner that was killed
+                    continue
+                if "ended" in line:
+                    self.ended[line["ended"]["task"]] = line["ended"]
+                    begun.pop(line["ended"]["task"], None)
+                else:
+                    begun[line["task"]] = line
+        return list(begun.values())
+
+    def _adopt(self, line: Order) -> None:
+        """Go on with an attempt of a runner that was killed: wait for it, or read how it ended."""
+        one = Running(line, 0, line["at"])
+        self.running[line["task"]] = one
+        threading.Thread(target=self._see_to_the_end, args=(one,), daemon=True).start()
+
+    def _see_to_the_end(self, one: Running) -> None:
+        name = label(one.order["task"])
+        work = self._path("work", name)
+        while True:
+            left = processes_of(work)
+            shell = [pid for pid in left if os.getsid(pid) == pid] if left else []
+            one.pid = shell[0] if shell else left[0] if left else -1
+            status = self._written(name, one.order["attempt"])
+            if status is not None or not left:
+                break
+            limit = self.settings.get("limit_seconds")
+            if limit and time.time() - one.began_at > limit:
+                self.end(one, LIMIT_STATUS, f"its time limit of {limit or 0:g} s")
+            time.sleep(_POLL_SECONDS)
+        if status is None:
+            status = self._written(name, one.order["attempt"])
+        if status is None and one.end_as is None:
+            one.end_as = (LOST_STATUS, "lost")
+        self._over(one, *self._status(one, status or 0))
+
+    def _written(self, name: str, attempt: int) -> int | None:
+        """The exit status that an attempt's own shell has written."""
+        written = self._path("out", name + ".status")
+        with contextlib.suppress(OSError, ValueError), open(written, encoding="ascii") as file:
+            number, status = file.read().split()
+            if int(number) == attempt:
+                return int(status)
+        return None
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # a full disk: the machine that asked is told all the same
+            os.write(self.journal, json.dumps(line).encode() + b"\n")
+
+    def _path(self, *names: str) -> str:
+        return os.path.join(self.folder, *names)
+
+
+def label(task: int) -> str:
+    """A task's name in paths: 000012."""
+    return f"{task:06d}"
+
+
+def _ended(order: Order, status: int, seconds: float, began_at: float, why: str) -> Ended:
+    return {
+        "task": order["task"], "attempt": order["attempt"], "exit_status": status, "seconds": seconds,
+        "began_at": began_at, "metrics": {}, "why": why, "last": "",
+    }  # fmt: skip
+
+
+def _told(log: str) -> tuple[dict[str, Any], str]:
+    """The metrics that a log's JSON lines tell, later ones over earlier ones; and its last line."""
+    metrics: dict[str, Any] = {}
+    last = ""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+        for line in file.read().splitlines():
+            text = line.strip()
+            if text[:1] == b"{":
+                with contextlib.suppress(ValueError):
+                    value = json.loads(text.decode("utf-8", "replace"))
+                    if isinstance(value, dict):
+                        kept = {k: v for k, v in value.items() if isinstance(v, (int, float, str, bool))}
+                        metrics.update(kept)
+            if text:
+                last = text.decode("utf-8", "replace")[-200:]
+    return metrics, last
+
+
+def _files(project: str) -> list[tuple[str, int]]:
+    """What is in a project: names and sizes, folders before what is in them, as -1."""
+    found: list[tuple[str, int]] = []
+    for folder, names, files in os.walk(project):
+        inside = os.path.relpath(folder, project)
+        if inside != ".":
+            found.append((inside, -1))
+        links = [n for n in names if os.path.islink(os.path.join(folder, n))]
+        for name in files + links:
+            path = os.path.join(folder, name)
+            found.append((os.path.normpath(os.path.join(inside, name)), os.lstat(path).st_size))
+    return found
+
+
+def _linked(source: str, target: str) -> None:
+    """A copy that takes no space where the file system has hard links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+# ---- processes ---------------------------------------------------------------------------------------
+
+
+def processes_of(work: str, mark: str = MARK) -> list[int]:
+    """Living processes whose environment has this mark."""
+    wanted = (mark + "=" + work).encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0") and not _is_zombie(int(entry)):
+                    found.append(int(entry))
+    return found
+
+
+def _mark_of(pid: int) -> str:
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        for item in file.read().split(b"\0"):
+            if item.startswith(MARK.encode() + b"="):
+                return item.partition(b"=")[2].decode("utf-8", "surrogateescape")
+    return ""
+
+
+def _stat(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return _stat(pid)[0] == "Z"
+    except (OSError, IndexError):
+        return True
+
+
+def _children() -> set[int]:
+    """The process ids of all children, those of every thread."""
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        below = f"/proc/self/task/{thread}/children"
+        with contextlib.suppress(OSError), open(below, encoding="ascii") as file:
+            found.update(map(int, file.read().split()))
+    return found
+
+
+def _resident(sessions: set[int]) -> dict[int, int]:
+    """Resident bytes of these sessions."""
+    used = dict.fromkeys(sessions, 0)
+    page = os.sysconf("SC_PAGE_SIZE")
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                told = _stat(int(entry))
+                session = int(told[3])
+                if session in used:
+                    used[session] += int(told[21]) * page
+    return used
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping (proc(5), MemAvailable)."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 60

@@ -1,0 +1,498 @@
+"""Begin, follow and end sweeps. Their loop is in `sweep/`, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Usage
+from hotdesk.core.model import Desk, Goal, Value, Want
+from hotdesk.core.ports import Clock
+from hotdesk.core.sweep import params
+from hotdesk.core.sweep.model import Attempt, Counts, Machine, MachineState, State, Sweep, Task, Wish
+from hotdesk.core.sweep.params import MANY, Space
+from hotdesk.state.store import Store
+from hotdesk.system import spawn
+
+if TYPE_CHECKING:
+    from hotdesk.loop.clouds import Clouds
+    from hotdesk.loop.reconcile import Reconciler
+    from hotdesk.sweep.driver import Driver
+    from hotdesk.sweep.store import SweepStore
+
+RAY = "2.60.0"  # as pinned; Ray refuses a machine of another version
+MACHINES_MOST = {True: 1000, False: 64}  # of a rented cloud; of this computer
+WAIT_SECONDS = 1.0  # between two looks at a sweep that is waited for
+
+
+class SweepRequest(Value, frozen=True):
+    """A sweep to begin. Durations are in seconds, money in US dollars, memory in GiB."""
+
+    desk: str
+    command: tuple[str, ...]  # its words; a single one is a shell line
+    space: Space
+    folder: str = "."  # here
+    push: bool = True
+    everything: bool = False  # copy also what git and .hotdeskignore leave out
+    anyway: bool = False  # agree to what would be asked
+    tags: tuple[str, ...] = ()
+    machines: int = 1
+    cpus: float = 1.0
+    per_gpu: float = 0.0  # tasks that share one GPU; 0: a task has none
+    memory_gib: float = 0.0
+    retries: int = 1
+    limit_seconds: float | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()  # variables of this computer's environment that tasks get
+    pull: tuple[str, ...] = ()
+    budget_usd: float | None = None
+    deadline_seconds: float | None = None
+    keep_going: bool = False
+
+    def check(self) -> None:
+        """Raises `Usage` for requests that are impossible on any desk."""
+        params.check(self.space, self.command, self.tags)
+        for path in self.pull:
+            inside = PurePosixPath(os.path.normpath(path or "/"))
+            if inside.is_absolute() or inside.parts[:1] in {("..",), ()} or path.startswith("~"):
+                raise Usage(
+                    f"--pull {path!r} is not in a task's folder.",
+                    "What is fetched is named relative to the folder that each task runs in.",
+                    "--pull results",
+                )
+        for name in self.secrets:
+            if name not in os.environ:
+                raise Usage(
+                    f"--secret {name} is not in your environment.",
+                    "Its value is taken from there, so that it stands in no command line.",
+                    f"read -rs {name} && export {name}",
+                )
+        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
+            raise Usage("--deadline 0 is now.", "No task could have ended by then.", "--deadline 8h")
+        here = Path(self.folder)
+        if self.push and here in {Path.home(), Path(here.anchor)}:
+            raise Usage(
+                f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
+            )
+
+
+class SweepView(Value, frozen=True):
+    """A sweep as it is now."""
+
+    sweep: Sweep
+    state: str  # starting | running | stopping | done | failed | cancelled
+    counts: Counts
+    machines: tuple[Machine, ...]
+    usd: float  # of its machines so far
+    usd_per_hour: float
+    task_seconds: float  # of all attempts together
+    left_seconds: float | None  # until the end, by what tasks took so far
+    driven: bool  # whether a process goes on with it
+
+    @property
+    def up(self) -> int:
+        return sum(m.state is MachineState.UP for m in self.machines)
+
+
+class SweepResult(Value, frozen=True):
+    """A sweep, and each of its tasks."""
+
+    view: SweepView
+    tasks: tuple[Task, ...]
+
+
+@dataclass(kw_only=True, eq=False)
+class Sweeps:
+    """The sweeps of one state folder."""
+
+    state: Path
+    store: Store
+    clock: Clock
+    clouds: Clouds
+    reconciler: Reconciler
+    wanted: Callable[[str, Goal], Desk]
+    pursue: Callable[[Desk], object]
+    on_note: Callable[[str], None]
+
+    # ---- beginning -----------------------------------------------------------------------------------
+
+    def planned(self, request: SweepRequest) -> Sweep:
+        """The sweep that a request would begin. Nothing is done.
+
+        Raises `Usage`, `Unknown`, `Missing`, `NeedsDecision` where it cannot begin as it is.
+        """
+        request.check()
+        desk = self.store.desk(request.desk)
+        rented = cloud(desk.provider).rented
+        if rented:
+            raise Missing(
+                f"{desk.name} is a desk of {desk.provider}: a sweep runs on this computer only, so far.",
+                "Machines of a cloud would need addresses that see each other, which hotdesk does not set up"
+                " yet.",
+                f"hotdesk run {desk.name} -- …   # one task after another, on one machine",
+            )
+        self._check_ray()
+        self._check_size(request)
+        if request.machines > MACHINES_MOST[rented]:
+            raise Usage(
+                f"--machines {request.machines} is too many.",
+                f"At most {MACHINES_MOST[rented]} desks on this computer make a sweep.",
+                f"--machines {min(os.cpu_count() or 1, MACHINES_MOST[rented])}",
+            )
+        image = self._image(desk, request)
+        now = self.clock.now()
+        environment = dict(request.environment) | {name: os.environ[name] for name in request.secrets}
+        return Sweep(
+            number=0,
+            desk=desk.name,
+            image=image,
+            provider=desk.provider,
+            command=request.command,
+            created_at=now,
+            folder=request.folder,
+            tags=request.tags,
+            machines=min(request.machines, request.space.size),
+            cpus=request.cpus,
+            gpus=1 / request.per_gpu if request.per_gpu else 0.0,
+            memory_gib=request.memory_gib,
+            retries=request.retries,
+            limit_seconds=request.limit_seconds,
+            environment=tuple(environment.items()),
+            pull=request.pull,
+            budget_usd=request.budget_usd,
+            deadline_at=now + request.deadline_seconds if request.deadline_seconds else None,
+            keep_going=request.keep_going,
+        )
+
+    def check_folder(self, request: SweepRequest) -> tuple[str, ...]:
+        """The names of the files that would be copied. Raises `Unknown` if the script is not among them."""
+        if not request.push:
+            return ()
+        from hotdesk.connect.sync import contents
+        from hotdesk.services import run_checks
+        from hotdesk.services.files import check_readable
+        from hotdesk.services.jobs import JobRequest
+
+        found = contents(Path(request.folder), everything=request.everything)
+        check_readable(found)
+        command = params.fill(request.command, next(request.space.tasks()), 1)
+        job = JobRequest(command=command, folder=request.folder, anyway=True)
+        run_checks.check_folder(request.desk, job, found)
+        return found.names
+
+    def start(self, request: SweepRequest) -> Sweep:
+        """Write the sweep down, with the folder as it is now, and begin it in a process of its own."""
+        names = self.check_folder(request)
+        sweep = self.planned(request)
+        self._check_names(sweep)
+        sweep = replace(sweep, token=secrets.token_hex(32), head_port=_free_port())
+        with self._opened() as store:
+            sweep = store.create(sweep, request.space.tasks())
+        project = self.folder(sweep) / "project"
+        project.mkdir(parents=True, mode=0o700)
+        for name in names:
+            source, target = Path(request.folder) / name, project / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir() and not source.is_symlink():
+                target.mkdir(exist_ok=True)
+            else:
+                shutil.copy2(source, target, follow_symlinks=False)
+        self.drive(sweep.number)
+        return sweep
+
+    def run(self, request: SweepRequest, *, wait: bool) -> SweepResult:
+        """Begin a sweep, parking its desk where that was agreed to; with `wait`, until it is over."""
+        self.check_folder(request)
+        self.planned(request)
+        self.parked(request)
+        number = self.start(request).number
+        while wait and not (view := self.view(number)).sweep.over_at:
+            if not view.driven:
+                self.drive(number)
+            self.clock.sleep(WAIT_SECONDS)
+        return SweepResult(view=self.view(number), tasks=tuple(self.tasks(number)))
+
+    def _check_ray(self) -> None:
+        if sys.platform != "linux":
+            raise Missing(
+                "A sweep on this computer needs Linux.",
+                "Its machines are told apart by addresses (127.0.0.2, .3, …) that other systems do not have.",
+                "hotdesk run NAME -- …   # one task after another",
+            )
+        try:
+            version = importlib.metadata.version("ray")
+        except importlib.metadata.PackageNotFoundError:
+            raise Missing(
+                "A sweep needs Ray, which is not installed.",
+                "It places the tasks. It is an extra of 80 MB, which nothing else needs.",
+                'pip install "hotdesk[sweep]"',
+            ) from None
+        if version != RAY:
+            raise Missing(
+                f"Ray {version} is installed, and a sweep needs {RAY}.",
+                "A cluster refuses machines of another version.",
+                f'pip install "ray=={RAY}"',
+            )
+
+    def _check_size(self, request: SweepRequest) -> None:
+        size = request.space.size
+        if size > 10 * MANY:
+            raise Usage(
+                f"The sweep would have {size:,} tasks.",
+                f"At most {10 * MANY:,} make one.",
+                "--samples 1000   # with random parameters: log:, uniform:, int:",
+            )
+        if size > MANY and not request.anyway:
+            raise NeedsDecision(
+                f"The sweep has {size:,} tasks.",
+                f"Each leaves a folder and a log: about {size * 12 / 2**20:,.0f} GiB and {2 * size:,} files."
+                f" At a second each on {os.cpu_count() or 1} processors they take"
+                f" {size / (os.cpu_count() or 1) / 3600:,.0f} hours.",
+                "the same command with --yes",
+            )
+
+    def _image(self, desk: Desk, request: SweepRequest) -> str:
+        """The desk's newest verified image. Raises `NeedsDecision` where there is none, or newer work."""
+        seen = self.clouds.seen(desk)
+        if seen.live is None and seen.newest is not None:
+            return seen.newest.id
+        if request.anyway and seen.live is not None:
+            return ""  # it is parked first
+        what = f"{desk.name} has no image yet." if seen.live is None else f"{desk.name} is not parked."
+        again = "the same command with --yes parks it" if seen.live is not None else "it is made by parking"
+        raise NeedsDecision(
+            what,
+            "Each machine of a sweep starts from the desk's verified image.",
+            f"hotdesk {'park' if seen.live is not None else 'up'} {desk.name}   # {again}",
+        )
+
+    def parked(self, request: SweepRequest) -> None:
+        """Park the desk, where it was agreed to and is needed."""
+        desk = self.store.desk(request.desk)
+        if self.clouds.seen(desk).live is not None:
+            self.pursue(self.wanted(desk.name, Goal.PARKED))
+
+    def _check_names(self, sweep: Sweep) -> None:
+        taken = {d.name for d in self.store.desks()}
+        with self._opened() as store:
+            number = max((s.number for s in store.sweeps()), default=0) + 1
+        if wrong := sorted(n for n in taken if n.startswith(f"sweep{number}-")):
+            raise Busy(
+                f"There is a desk called {wrong[0]}.",
+                f"The machines of sweep {number} would have such names.",
+                f"hotdesk down {wrong[0]}",
+            )
+
+    # ---- driving -------------------------------------------------------------------------------------
+
+    def drive(self, number: int) -> None:
+        """Start the process that goes on with a sweep, unless one does."""
+        if not self.driven(number):
+            folder = self.state / "sweeps"
+            folder.mkdir(exist_ok=True, mode=0o700)
+            spawn(
+                "hotdesk",
+                "sweep",
+                "drive",
+                str(number),
+                log=folder / f"{number}.log",
+                variables={"HOTDESK_STATE": str(self.state)},
+            )
+
+    def driven(self, number: int) -> bool:
+        return bool(self.store.holder(_lock(number)))
+
+    def revive(self) -> list[int]:
+        """Go on with every sweep that is not over and that nobody goes on with; which."""
+        if not (self.state / "sweeps.db").exists():
+            return []
+        with self._opened() as store:
+            idle = [s.number for s in store.sweeps(left=True) if not self.driven(s.number)]
+        for number in idle:
+            self.drive(number)
+        return idle
+
+    def go_on(self, number: int) -> None:
+        """Be the process that goes on with a sweep, until it is over; return at once if there is one."""
+        with self.store.hold(_lock(number), f"hotdesk sweep {number}") as mine, self._opened() as store:
+            if mine:
+                self._driver(store, store.sweep(number)).run()
+
+    def _driver(self, store: SweepStore, sweep: Sweep) -> Driver:
+        from hotdesk.sweep.driver import Driver
+        from hotdesk.sweep.fleet import DeskSite
+
+        desk = self.store.find(sweep.desk)
+        want = desk.want if desk and cloud(sweep.provider).rented else Want()
+        site = DeskSite(
+            sweep=sweep,
+            folder=self.folder(sweep),
+            want=replace(want, image="", disk_gib=0),
+            store=self.store,
+            clouds=self.clouds,
+            clock=self.clock,
+            reconciler=self.reconciler,
+        )
+        return Driver(sweep.number, store=store, site=site, clock=self.clock, on_note=self.on_note)
+
+    # ---- looking -------------------------------------------------------------------------------------
+
+    def views(self) -> list[SweepView]:
+        """All sweeps, oldest first."""
+        with self._opened() as store:
+            return [self._view(store, sweep) for sweep in store.sweeps()]
+
+    def view(self, number: int | None = None) -> SweepView:
+        """One sweep, or the newest. Raises `Unknown`."""
+        with self._opened() as store:
+            return self._view(store, store.sweep(number))
+
+    def _view(self, store: SweepStore, sweep: Sweep) -> SweepView:
+        counts, machines = store.counts(sweep.number), tuple(store.machines(sweep.number))
+        seconds, usd = store.spent(sweep.number)
+        ended = counts.done + counts.failed
+        slots = sum(m.slots for m in machines if m.state is MachineState.UP)
+        left = None
+        if not sweep.over_at and ended and slots and counts.left:
+            left = counts.left * (seconds / ended) / max(1.0, slots / sweep.cpus)
+        return SweepView(
+            sweep=sweep,
+            state=_state(sweep, counts, machines),
+            counts=counts,
+            machines=machines,
+            usd=usd,
+            usd_per_hour=sum(m.usd_per_hour for m in machines if m.state is MachineState.UP),
+            task_seconds=seconds,
+            left_seconds=left,
+            driven=self.driven(sweep.number),
+        )
+
+    def tasks(self, number: int | None, states: Sequence[State] = (), limit: int = -1) -> list[Task]:
+        with self._opened() as store:
+            return store.tasks(store.sweep(number).number, states, limit=limit)
+
+    def attempts(self, number: int | None, task: int | None = None) -> list[Attempt]:
+        with self._opened() as store:
+            return store.attempts(store.sweep(number).number, task)
+
+    def log(self, number: int | None, task: int) -> bytes:
+        """What a task has said, all attempts in order. Raises `Unknown`."""
+        with self._opened() as store:
+            sweep = store.sweep(number)
+            found = store.task(sweep.number, task)
+            machines = {a.machine: None for a in store.attempts(sweep.number, task)}
+            present = {m.name: m for m in store.machines(sweep.number)}
+        if found.machine:
+            machines[found.machine] = None
+        parts = [self._log(sweep, present.get(name), name, task) for name in machines if name]
+        return b"".join(parts)
+
+    def _log(self, sweep: Sweep, machine: Machine | None, name: str, task: int) -> bytes:
+        if machine is not None and machine.state is MachineState.UP:
+            from hotdesk.sweep import machine as runner
+
+            desk = self.store.find(name)
+            try:
+                if desk is not None and (access := self.clouds.reached(desk)):
+                    return runner.log(access, sweep.id, task)
+            except HotdeskError:
+                pass  # what was fetched is shown
+        file = self.kept(sweep, name) / f"{task:06d}.log"
+        return file.read_bytes() if file.exists() else b""
+
+    def folder(self, sweep: Sweep) -> Path:
+        return self.state / "sweeps" / sweep.id
+
+    def kept(self, sweep: Sweep, machine: str) -> Path:
+        """Where logs and results of a machine are, once they have been fetched."""
+        return self.folder(sweep) / "machines" / machine / "out"
+
+    def results_of(self, sweep: Sweep, task: Task) -> Path | None:
+        """The folder of what was fetched of a task by --pull; None where there is nothing."""
+        folder = self.kept(sweep, task.machine) / f"{task.number:06d}"
+        return folder if task.machine and folder.is_dir() else None
+
+    # ---- changing one's mind -------------------------------------------------------------------------
+
+    def cancel(self, number: int | None = None) -> Sweep:
+        """End a sweep: what runs is ended, what is done is kept, its machines go."""
+        with self._opened() as store:
+            sweep = store.sweep(number)
+            if not sweep.over_at:
+                sweep = store.change(
+                    sweep.number, wish=Wish.CANCEL, stopped=sweep.stopped or "you cancelled it"
+                )
+                self.drive(sweep.number)
+        return sweep
+
+    def retry(self, number: int | None = None, tasks: Sequence[int] = ()) -> tuple[Sweep, int]:
+        """Run again what failed or was cancelled, or these tasks; the sweep, and how many.
+
+        Raises `NeedsDecision` while it is being ended, `Unknown` for a task that there is not.
+        """
+        with self._opened() as store:
+            sweep = store.sweep(number)
+            if sweep.wish is Wish.CANCEL and not sweep.over_at:
+                raise NeedsDecision(
+                    f"Sweep {sweep.number} is still ending.",
+                    "Its tasks are ended and its machines deleted; then it can go on.",
+                    f"hotdesk sweep show {sweep.number} -f   # then the same command",
+                )
+            ended = (State.FAILED, State.CANCELLED)
+            chosen = [store.task(sweep.number, task) for task in tasks] or store.tasks(sweep.number, ended)
+            again = [t for t in chosen if t.state in ended]
+            if not again:
+                return sweep, 0
+            store.put(sweep.number, [_anew(t) for t in again])
+            sweep = store.change(
+                sweep.number, wish=Wish.RUN, stopped="", over_at=0.0, keep_going=sweep.keep_going,
+                deadline_at=None if sweep.over_at else sweep.deadline_at,
+            )  # fmt: skip
+            machines = [
+                replace(m, instance="", fetched=False) for m in store.machines(sweep.number) if sweep.over_at
+            ]
+            store.put_machines(sweep.number, machines)
+        self.drive(sweep.number)
+        return sweep, len(again)
+
+    def _opened(self) -> SweepStore:
+        from hotdesk.sweep.store import SweepStore
+
+        return SweepStore(self.state)
+
+
+def _anew(task: Task) -> Task:
+    return replace(task, state=State.WAITING, failed=0, lost=0, exit_status=None, why="", began_at=0.0)
+
+
+def _state(sweep: Sweep, counts: Counts, machines: Sequence[Machine]) -> str:
+    if sweep.over_at:
+        if counts.cancelled:
+            return "stopped" if sweep.stopped else "cancelled"
+        return "failed" if counts.failed else "done"
+    if sweep.wish is Wish.CANCEL:
+        return "stopping"
+    if not counts.left:
+        return "ending"
+    return "running" if any(m.state is MachineState.UP for m in machines) else "starting"
+
+
+def _lock(number: int) -> str:
+    return f"@sweep-{number}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

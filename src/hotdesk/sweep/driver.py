@@ -1,0 +1,470 @@
+"""The loop of one sweep: look, decide by core/sweep/plan.py, write down, act. One process at a time runs it.
+
+It may be killed at any point. What it has asked for is in the sweep's file before it is asked; what was begun
+is known to the machines' runners, which go on. The next driver raises the epoch, asks each runner what became
+of the open attempts, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+
+from msgspec.structs import replace
+
+from hotdesk.core.errors import HotdeskError, Unreachable
+from hotdesk.core.ports import Clock
+from hotdesk.core.sweep import plan
+from hotdesk.core.sweep.model import (
+    Machine,
+    MachineState,
+    Order,
+    State,
+    Sweep,
+    Task,
+    Wish,
+)
+from hotdesk.core.sweep.params import fill
+from hotdesk.parallel import every, side_by_side
+from hotdesk.sweep.engine import Batch, Engine, EngineLost, Told
+from hotdesk.sweep.ledger import Ledger
+from hotdesk.sweep.machine import Known
+from hotdesk.sweep.site import SeenMachine, Site
+from hotdesk.sweep.store import SweepStore
+
+TICK_SECONDS = 1.0  # between two surveys while machines come or go
+REST_SECONDS = 5.0  # … and while they are as wanted
+LOOK_SECONDS = 3.0  # between two looks at what runs
+FETCH_SECONDS = 60.0  # between two copies of logs and results
+WAIT_SECONDS = 0.1  # for the engine
+RETRY_SECONDS = 1.0
+GIVEN_UP_SECONDS = 600.0  # how long a machine that does not answer is kept for what is on it
+AT_ONCE = 32
+REPLACED_MOST = 3  # machines that cannot be had, before the sweep stops
+
+
+class Driver:
+    def __init__(
+        self,
+        number: int,
+        *,
+        store: SweepStore,
+        site: Site,
+        clock: Clock,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.number, self.store, self.site, self.clock, self.on_note = number, store, site, clock, on_note
+        self.ledger = Ledger(store.change(number, epoch=store.sweep(number).epoch + 1), store, clock)
+        self.engine: Engine | None = None
+        self.flying: dict[int, list[Task]] = {}  # by batch
+        self.seen: dict[str, SeenMachine] = {}
+        self._batches = 0
+        self._ticked = self._tried = self._fetched = float("-inf")
+        self._silent: dict[str, float] = {}  # since when a machine does not answer
+        self._again: dict[str, float] = {}  # when a machine whose runner could not be started is tried again
+        self._answered: set[str] = set()  # machines that have told what they know, in this epoch
+        self._cancelled = False
+        self._looked: SimpleQueue[tuple[str, Known | None]] = SimpleQueue()
+        self._look_at: tuple[str, ...] = ()
+        self._replaced = 0
+        self._usd = 0.0
+
+    @property
+    def sweep(self) -> Sweep:
+        return self.ledger.sweep
+
+    @sweep.setter
+    def sweep(self, sweep: Sweep) -> None:
+        self.ledger.sweep = sweep
+
+    def run(self) -> Sweep:
+        """Until the sweep is over, its machines gone; the sweep."""
+        try:
+            with every(LOOK_SECONDS, self._look):
+                while not (pause := self.round()) < 0:
+                    self.clock.sleep(pause)
+        finally:
+            self._let_go()
+        return self.sweep
+
+    def round(self) -> float:
+        """One round; how long to wait before the next, below 0 where nothing is left to do."""
+        try:
+            return self._round()
+        except EngineLost as error:
+            self.on_note(f"The engine is started again: {error.why or error.what}")
+            self._let_go()
+            return 0.0
+
+    def _round(self) -> float:
+        now = self.clock.now()
+        self.sweep = self.store.sweep(self.number)
+        counts = self.store.counts(self.number)
+        if self.sweep.wish is Wish.RUN and (why := self._reason_to_stop(now)):
+            self.sweep = self.store.change(self.number, wish=Wish.CANCEL, stopped=why)
+            self.on_note(f"Sweep {self.number} stops: {why}")
+        if self.sweep.wish is Wish.CANCEL and not self._cancelled:
+            self._cancel(now)
+            counts = self.store.counts(self.number)
+        machines = self._fleet(now)
+        if not counts.left and not self.ledger.open:
+            return self._end(machines, now)
+        head = next((m for m in machines if m.number == 1), None)
+        if self.engine is None and head is not None and head.state is MachineState.UP:
+            self._connect(head, now)
+        self._hear_looks(now)
+        if self.ledger.doubtful:
+            self._resolve(machines, now)
+        if self.engine is None:
+            return RETRY_SECONDS / 2
+        self._submit(machines, now)
+        self._record(self.engine.wait(WAIT_SECONDS))
+        return 0.0
+
+    # ---- the fleet -----------------------------------------------------------------------------------
+
+    def _fleet(self, now: float) -> list[Machine]:
+        """The machines after a survey and what followed from it."""
+        machines = self.store.machines(self.number)
+        settled = all(m.state in {MachineState.UP, MachineState.GONE} for m in machines)
+        if now - self._ticked < (REST_SECONDS if settled and machines else TICK_SECONDS):
+            return machines
+        self._ticked = now
+        counts = self.store.counts(self.number)
+        wanted = plan.machines_wanted(self.sweep, counts, machines)
+        if self.ledger.open:
+            wanted = max(1, wanted)
+        present = [m for m in machines if m.state not in {MachineState.GONE, MachineState.LEAVING}]
+        if len(present) < wanted:
+            machines += self._more(machines, wanted - len(present), now)
+        placed = all(task.state is State.RUNNING and task.machine for task in self.ledger.open.values())
+        busy = {t.machine for t in self.ledger.open.values()} if placed else {m.name for m in machines}
+        for machine in plan.superfluous(wanted, machines, busy):
+            machines = self._put(machines, replace(machine, state=MachineState.LEAVING, since=now))
+        machines = self._leave(machines, now)
+        names = [m.name for m in machines if m.state is not MachineState.GONE and not m.may_go]
+        released = [m.name for m in machines if m.may_go]
+        self.seen = dict(self.site.tick(names, released))
+        self._usd = self.site.usd([m.name for m in machines])
+        machines = self._compare(machines, now)
+        return self._bring_up(machines, now)
+
+    def _more(self, machines: Sequence[Machine], count: int, now: float) -> list[Machine]:
+        """New members. The head's number is used again: its address stays."""
+        taken = {m.number for m in machines if m.state is not MachineState.GONE}
+        new: list[Machine] = []
+        number = 1
+        while len(new) < count:
+            if number not in taken:
+                name = f"sweep{self.number}-{number}"
+                new.append(Machine(name=name, number=number, since=now))
+            number += 1
+        self.store.put_machines(self.number, new)
+        known = {m.number for m in new}
+        if isinstance(machines, list):
+            machines[:] = [m for m in machines if m.number not in known]
+        return new
+
+    def _compare(self, machines: list[Machine], now: float) -> list[Machine]:
+        """Note which machines went, and which cannot be had."""
+        troubles = self.site.troubles()
+        for machine in machines:
+            seen = self.seen.get(machine.name)
+            if machine.state is MachineState.UP and (seen is None or seen.instance != machine.instance):
+                machines = self._lose(machines, machine, "it is gone", now)
+            elif machine.state in {MachineState.WANTED, MachineState.LOST} and machine.name in troubles:
+                why = troubles[machine.name]
+                self._replaced += 1
+                changed = replace(machine, state=MachineState.LEAVING, since=now, why=why)
+                machines = self._put(machines, changed)
+                if self._replaced > REPLACED_MOST and not any(m.state is MachineState.UP for m in machines):
+                    self.sweep = self.store.change(self.number, wish=Wish.CANCEL, stopped=why)
+        return machines
+
+    def _lose(self, machines: list[Machine], machine: Machine, why: str, now: float) -> list[Machine]:
+        self.on_note(f"{machine.name} is lost: {why}")
+        self._answered.discard(machine.name)
+        self._silent.pop(machine.name, None)
+        self.ledger.lose(machine, now)
+        return self._put(machines, replace(machine, state=MachineState.LOST, since=now, lost_at=now, why=why))
+
+    def _bring_up(self, machines: list[Machine], now: float) -> list[Machine]:
+        """Start the runner where a machine can be used and has none; not before the head has an address."""
+        head = next((m for m in machines if m.number == 1), None)
+        waiting = [
+            replace(
+                m, instance=seen.instance, address=seen.address, slots=seen.slots, gpus=seen.gpus,
+                usd_per_hour=seen.usd_per_hour,
+            )
+            for m in machines
+            if m.state in {MachineState.WANTED, MachineState.LOST}
+            and now >= self._again.get(m.name, 0.0)
+            and (seen := self.seen.get(m.name))
+        ]  # fmt: skip
+        head = next((m for m in waiting if m.number == 1), head)
+        if head is None or not head.address or not waiting:
+            return machines
+        answers = side_by_side([partial(self._prepare, machine, head) for machine in waiting], AT_ONCE)
+        for machine, answer in zip(waiting, answers, strict=True):
+            if isinstance(answer, HotdeskError):
+                self.on_note(f"{machine.name}: {answer.what} {answer.why}")
+                self._again[machine.name] = self.clock.now() + plan.SILENT_SECONDS
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                self._answered.add(machine.name)
+                up = replace(machine, state=MachineState.UP, since=now, why="")
+                machines = self._put(machines, up)
+                self._catch_up(up, answer, now)
+        return machines
+
+    def _prepare(self, machine: Machine, head: Machine) -> Known:
+        self.site.prepare(self.sweep, machine, head)
+        return self.site.known(self.sweep, machine.name, list(self.ledger.open))
+
+    def _catch_up(self, machine: Machine, known: Known, now: float) -> None:
+        """What a runner tells that has just been reached: ends count, and what was given up is ended."""
+        self.ledger.hear(machine, known.ended)
+        with contextlib.suppress(Unreachable):  # then it falls silent again
+            stale = {
+                going.task: going.attempt
+                for going in self.site.look(self.sweep, machine.name).running
+                if (task := self.ledger.open.get(going.task)) is None or task.attempt != going.attempt
+            }
+            if stale:
+                self.site.cancel(self.sweep, machine.name, stale)
+        self._attach(machine, known)
+
+    def _leave(self, machines: list[Machine], now: float) -> list[Machine]:
+        """Fetch what is on machines that may go, and note which are gone."""
+        leaving = [m for m in machines if m.state is MachineState.LEAVING]
+        there = self.site.present([m.name for m in leaving])
+        for machine in leaving:
+            if machine.name not in there:
+                machines = self._put(machines, replace(machine, state=MachineState.GONE, since=now))
+            elif not machine.may_go:
+                changed = replace(machine, fetched=self._taken(machine, now))
+                machines = self._put(machines, changed) if changed.fetched else machines
+        return machines
+
+    def _taken(self, machine: Machine, now: float) -> bool:
+        """Fetch what is on a machine, and end its runner; whether it may be deleted now."""
+        if machine.name not in self.seen or self._again.get(machine.name, 0.0) > now:
+            if now - machine.since < GIVEN_UP_SECONDS:
+                return False
+            self.on_note(f"{machine.name} did not come back: logs and results that were only there are lost")
+            return True
+        try:
+            self.site.fetch(self.sweep, machine.name)
+            self.site.stop(self.sweep, machine.name)
+        except HotdeskError as error:
+            self.on_note(f"{machine.name}: {error.what} {error.why}")
+            self._again[machine.name] = self.clock.now() + plan.SILENT_SECONDS
+            return False
+        return True
+
+    def _put(self, machines: list[Machine], changed: Machine) -> list[Machine]:
+        self.store.put_machines(self.number, [changed])
+        return [changed if m.number == changed.number else m for m in machines]
+
+    # ---- the engine ----------------------------------------------------------------------------------
+
+    def _connect(self, head: Machine, now: float) -> None:
+        if now - self._tried < RETRY_SECONDS:
+            return
+        self._tried = now
+        # What an earlier engine was asked for, and has not begun, is refused by every runner from now on.
+        self.sweep = self.store.change(self.number, epoch=self.sweep.epoch + 1)
+        self._answered.clear()
+        with contextlib.suppress(EngineLost):
+            self.engine = self.site.engine(self.sweep, head)
+
+    def _let_go(self) -> None:
+        for tasks in self.flying.values():
+            self.ledger.doubtful.update(
+                {t.number: self.ledger.open[t.number] for t in tasks if t.number in self.ledger.open}
+            )
+        self.flying.clear()
+        if self.engine is not None:
+            engine, self.engine = self.engine, None
+            engine.close()
+
+    def _submit(self, machines: Sequence[Machine], now: float) -> None:
+        """Ask for as many attempts as keep every place busy."""
+        assert self.engine is not None
+        places = plan.places(self.sweep, machines)
+        room = places * plan.DEPTH - len(self.flying)
+        if room <= 0 or self.sweep.wish is Wish.CANCEL:
+            return
+        counts = self.store.counts(self.number)
+        size = plan.batch_size(self.ledger.recent, counts.waiting, places)
+        if size > 1:
+            room += places * plan.DEPTH  # short tasks end while we write down those before
+        waiting = self.store.tasks(self.number, (State.WAITING,), limit=room * size)
+        if not waiting:
+            return
+        asked = [
+            replace(task, state=State.ASKED, attempt=task.attempt + 1, machine="", began_at=now)
+            for task in waiting
+        ]
+        self.ledger.write(asked)
+        self._begin([asked[n : n + size] for n in range(0, len(asked), size)])
+
+    def _begin(self, groups: Iterable[list[Task]], node: str = "") -> None:
+        """Ask the engine for these batches; with `node`, to wait for what has begun there."""
+        batches = []
+        for tasks in groups:
+            self._batches += 1
+            self.flying[self._batches] = tasks
+            batches.append(
+                Batch(
+                    batch=self._batches,
+                    orders=tuple(self._order(task, begun=bool(node)) for task in tasks),
+                    cpus=self.sweep.cpus,
+                    gpus=self.sweep.gpus,
+                    memory=self.sweep.memory_gib * 2**30,
+                    node=node,
+                )
+            )
+        assert self.engine is not None
+        self.engine.begin(batches)
+
+    def _order(self, task: Task, begun: bool) -> Order:
+        command = fill(self.sweep.command, task.params, task.number)
+        return Order(
+            task=task.number,
+            attempt=task.attempt,
+            command=command,
+            params=task.params,
+            epoch=self.sweep.epoch,
+            begun=begun,
+        )
+
+    def _record(self, told: Sequence[Told]) -> None:
+        """Write down how batches ended, in one transaction; what is missing in an answer is in doubt."""
+        machines = {m.name: m for m in self.store.machines(self.number)} if told else {}
+        for one in told:
+            tasks = self.flying.pop(one.batch, [])
+            self.ledger.hear(machines.get(one.machine), one.results)
+            ended = {r.task for r in one.results if r.why != plan.FENCED_WHY}
+            missing = [
+                self.ledger.open[t.number]
+                for t in tasks
+                if t.number not in ended and t.number in self.ledger.open
+            ]
+            if one.lost == "withdrawn":
+                self.ledger.write([plan.unbegun(task) for task in missing])
+            else:
+                self.ledger.doubtful.update({task.number: task for task in missing})
+                self._answered.clear() if missing else None
+
+    # ---- doubt ---------------------------------------------------------------------------------------
+
+    def _resolve(self, machines: Sequence[Machine], now: float) -> None:
+        """Ask every runner what became of the attempts in doubt, and go on with each accordingly.
+
+        One that no runner knows has not begun, once every machine has answered that may have begun it.
+        """
+        if self.engine is None:
+            return
+        up = [m for m in machines if m.state is MachineState.UP]
+        unasked = [m for m in up if m.name not in self._answered]
+        asked = list(self.ledger.doubtful)
+        calls = [partial(self.site.known, self.sweep, m.name, asked) for m in unasked]
+        for machine, answer in zip(unasked, side_by_side(calls, AT_ONCE), strict=True):
+            if isinstance(answer, HotdeskError):
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            self._answered.add(machine.name)
+            self.ledger.hear(machine, answer.ended)
+            self._attach(machine, answer)
+        if any(m.name not in self._answered for m in up):
+            return
+        # A machine that was lost since, or is, may have begun it: then its number is not used again.
+        since = max((m.lost_at for m in machines), default=0.0)
+        if any(m.state is MachineState.LOST for m in machines):
+            since = now
+        doubtful = list(self.ledger.doubtful.values())
+        self.ledger.write([plan.lost(t, now) if since >= t.began_at else plan.unbegun(t) for t in doubtful])
+
+    def _attach(self, machine: Machine, known: Known) -> None:
+        """Wait, through the engine, for what already runs on a machine."""
+        if self.engine is None:
+            return
+        found = []
+        for going in known.running:
+            task = self.ledger.doubtful.get(going.task)
+            if task is not None and task.attempt == going.attempt:
+                del self.ledger.doubtful[going.task]
+                found.append(replace(task, state=State.RUNNING, machine=machine.name))
+        self.ledger.write(found)
+        self._begin([[task] for task in found], machine.address)
+
+    # ---- looking -------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """In a thread: what runs on each machine; and now and then, a copy of what is there."""
+        names, sweep = self._look_at, self.sweep
+        answers = side_by_side([partial(self.site.look, sweep, name) for name in names], AT_ONCE)
+        for name, answer in zip(names, answers, strict=True):
+            self._looked.put((name, None if isinstance(answer, Exception) else answer))
+        now = self.clock.now()
+        if now - self._fetched > FETCH_SECONDS:
+            if self._fetched > 0:
+                side_by_side([partial(self.site.fetch, sweep, name) for name in names], 4)
+            self._fetched = now
+
+    def _hear_looks(self, now: float) -> None:
+        machines = self.store.machines(self.number)
+        self._look_at = tuple(m.name for m in machines if m.state is MachineState.UP)
+        changed: list[Task] = []
+        with contextlib.suppress(Empty):
+            while True:
+                name, known = self._looked.get_nowait()
+                if known is not None:
+                    self._silent.pop(name, None)
+                    changed += self.ledger.running(name, known, now)
+                    continue
+                since = self._silent.setdefault(name, now)
+                machine = next((m for m in machines if m.name == name), None)
+                if machine and machine.state is MachineState.UP and now - since > plan.SILENT_SECONDS:
+                    machines = self._lose(machines, machine, "it does not answer", now)
+        self.ledger.write(changed)
+
+    # ---- ending --------------------------------------------------------------------------------------
+
+    def _reason_to_stop(self, now: float) -> str:
+        counts = self.store.counts(self.number)
+        failures = []
+        if counts.failed >= plan.FAILED_AT_ONCE and not counts.done:
+            failures = self.store.tasks(self.number, (State.FAILED,), newest=True, limit=1)
+        return plan.stop_reason(self.sweep, counts, failures, self._usd, now)
+
+    def _cancel(self, now: float) -> None:
+        """Begin nothing more, and end what runs."""
+        waiting = self.store.tasks(self.number, (State.WAITING,))
+        self.ledger.write([replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY) for t in waiting])
+        attempts = {task.number: task.attempt for task in self.ledger.open.values()}
+        machines = self.store.machines(self.number)
+        if attempts and not any(m.state is MachineState.UP for m in machines):
+            # Nobody can be asked; what may run on a machine that was lost ends with it.
+            open_ = [
+                replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY) for t in self.ledger.open.values()
+            ]
+            self.ledger.write(open_)
+        elif attempts:
+            if self.engine is None:
+                return  # it is asked as soon as it can be
+            self.engine.cancel(attempts)
+        self._cancelled = True
+
+    def _end(self, machines: Sequence[Machine], now: float) -> float:
+        """Every task has ended: see that no machine is left."""
+        self._let_go()
+        if all(m.state is MachineState.GONE for m in machines):
+            self.sweep = self.store.change(self.number, over_at=now)
+            return -1.0
+        return RETRY_SECONDS / 2

@@ -1,0 +1,186 @@
+"""The machines of a sweep as desks, which the one loop brings up from the image and deletes at the end.
+
+They carry the sweep's number in their names, and are bought, journaled and billed as every desk is; but
+nothing of theirs is saved: what a sweep keeps is fetched before they go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from hotdesk.core.billing.charges import compute_usd
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.lifecycle.descent import machine_of
+from hotdesk.core.model import Desk, Goal, Instance, Phase, Want
+from hotdesk.core.ports import Access, Clock
+from hotdesk.core.steps import Prove
+from hotdesk.core.sweep.model import Machine, Sweep
+from hotdesk.loop.clouds import Clouds
+from hotdesk.loop.reconcile import Reconciler
+from hotdesk.state.store import Store
+from hotdesk.sweep import machine as runner
+from hotdesk.sweep.machine import Known, MachineOrder
+from hotdesk.sweep.ray_engine import RayEngine
+from hotdesk.sweep.site import SeenMachine
+
+STEPS_MOST = 8  # of one tick: each is one call per desk
+
+
+@dataclass(kw_only=True, eq=False)
+class DeskSite:
+    """A sweep's machines as desks. See `Site` for what each method promises."""
+
+    sweep: Sweep
+    folder: Path  # of the sweep, on this computer
+    want: Want  # the hardware of each machine
+    store: Store
+    clouds: Clouds
+    clock: Clock
+    reconciler: Reconciler
+    _reach: dict[str, Access] = field(default_factory=dict)
+    _asks: dict[str, str] = field(default_factory=dict)
+
+    # ---- all of them ---------------------------------------------------------------------------------
+
+    def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
+        for name in wanted:
+            if self.store.find(name) is None:
+                self.store.put(self._row(name))
+        for name in released:
+            desk = self.store.find(name)
+            # Not before what it holds was fetched, where it can be reached: see Driver._leave.
+            if desk is not None and desk.goal is not Goal.GONE:
+                self.store.put(replace(desk, goal=Goal.GONE, since=self.clock.now()))
+        names = {*wanted, *released}
+        with contextlib.ExitStack() as held:
+            mine = [
+                name
+                for name in sorted(names)
+                if held.enter_context(self.store.hold(name, f"hotdesk sweep {self.sweep.number}"))
+                and self.store.find(name) is not None
+            ]
+            if not mine:
+                return {}
+            for _ in range(STEPS_MOST):
+                tick = self.reconciler.tick(mine)
+                if tick.seconds != 0.0:
+                    break
+        self._asks = {name: f"{ask.what} {ask.why}" for name, ask in tick.asks.items()}
+        found: dict[str, SeenMachine] = {}
+        self._reach = {}
+        for number, name in enumerate(wanted, 1):
+            desk = self.store.find(name)
+            seen = tick.seen.get(name)
+            if desk is None or seen is None or name in tick.asks:
+                continue
+            live = machine_of(desk, seen, self.store.past(desk))
+            if live is not None and live.phase is Phase.READY and self._proven(desk, live):
+                with contextlib.suppress(Exception):
+                    self._reach[name] = self.clouds.provider(desk.provider).access(live)
+                    found[name] = self._seen(desk, live, number)
+        return found
+
+    def _row(self, name: str) -> Desk:
+        now = self.clock.now()
+        provider = self.sweep.provider
+        return Desk(
+            name=name,
+            goal=Goal.RUNNING,
+            since=now,
+            created_at=now,
+            provider=provider,
+            want=replace(self.want, image=self.sweep.image),
+            offers=tuple(self.clouds.provider(provider).offers(self.want)),
+            fresh=True,  # it has no work that could be missing
+            idle_minutes=0.0,  # the sweep decides when it goes
+            lease_hours=1.0 if cloud(provider).rented else 0.0,
+        )
+
+    def _proven(self, desk: Desk, live: Instance) -> bool:
+        proof = self.store.past(desk).proof
+        step = proof.step if proof else None
+        return isinstance(step, Prove) and (step.id, step.started_at) == (live.id, live.started_at)
+
+    def _seen(self, desk: Desk, live: Instance, number: int) -> SeenMachine:
+        offer = next((o for o in desk.offers if o.instance_type == live.instance_type), desk.offers[0])
+        slots, gpus = int(offer.vcpus) or 1, int(offer.gpu_count)
+        if not cloud(desk.provider).rented:  # all of them are this one computer
+            slots = max(1, slots // self.sweep.machines)
+            gpus = gpus if self.sweep.machines == 1 else gpus // self.sweep.machines
+        return SeenMachine(
+            instance=f"{live.id}@{live.started_at!r}",
+            address=self._address(desk.name),
+            slots=slots,
+            gpus=gpus,
+            usd_per_hour=live.usd_per_hour,
+        )
+
+    def _address(self, name: str) -> str:
+        """On this computer each node of a cluster has a loopback address of its own."""
+        return f"127.0.0.{int(name.rpartition('-')[2]) + 1}"
+
+    def troubles(self) -> Mapping[str, str]:
+        return self._asks
+
+    def present(self, names: Collection[str]) -> set[str]:
+        return {name for name in names if self.store.find(name) is not None}
+
+    def usd(self, names: Collection[str]) -> float:
+        now = self.clock.now()
+        return sum(
+            compute_usd(self.store.rows(name, limit=100_000), now, running=name in self._reach)
+            for name in names
+        )
+
+    # ---- one of them ---------------------------------------------------------------------------------
+
+    def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
+        access = self._access(machine.name)
+        runner.push(access, sweep.id, self.folder / "project")
+        order = MachineOrder(
+            machine=machine.name,
+            address=machine.address,
+            head=f"{head.address}:{sweep.head_port}",
+            heads=machine.number == 1,
+            cpus=machine.slots,
+            gpus=machine.gpus,
+            python=sys.executable,
+            token=sweep.token,
+            limit_seconds=sweep.limit_seconds,
+            grace_seconds=sweep.grace_seconds,
+            memory_bytes=int(sweep.memory_gib * 2**30),
+            memory_total_bytes=0,
+            environment=dict(sweep.environment),
+            pull=sweep.pull,
+        )
+        runner.serve(access, sweep.id, order)
+
+    def look(self, sweep: Sweep, name: str) -> Known:
+        return runner.look(self._access(name), sweep.id)
+
+    def known(self, sweep: Sweep, name: str, tasks: Collection[int]) -> Known:
+        return runner.known(self._access(name), sweep.id, sweep.epoch, tasks)
+
+    def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None:
+        runner.cancel(self._access(name), sweep.id, attempts)
+
+    def fetch(self, sweep: Sweep, name: str) -> None:
+        runner.fetch(self._access(name), sweep.id, self.folder / "machines" / name)
+
+    def stop(self, sweep: Sweep, name: str) -> None:
+        runner.stop(self._access(name), sweep.id)
+
+    def engine(self, sweep: Sweep, head: Machine) -> RayEngine:
+        return RayEngine(runner.engine(self._access(head.name), sweep.id, sys.executable))
+
+    def _access(self, name: str) -> Access:
+        if (found := self._reach.get(name)) is None:
+            raise Unreachable(f"{name} has no machine now.", "", f"hotdesk show {name}")
+        return found

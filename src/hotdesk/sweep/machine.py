@@ -1,0 +1,176 @@
+"""Speak with a sweep's resident runner on a machine (guest/sweep_runner.py), over ssh."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shlex
+import subprocess
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import hotdesk
+from hotdesk.connect import copying, job_runner, ssh
+from hotdesk.core.errors import Unreachable
+from hotdesk.core.ports import Access
+from hotdesk.core.sweep.model import Ended
+
+_FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_engine")
+_MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
+_ABSENT = 74  # exit status of our shell line: the runner is not installed
+
+
+class MachineOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a machine's runner has to know; see guest/sweep_runner.py and guest/ray_node.py."""
+
+    machine: str
+    address: str  # its own in the cluster
+    head: str  # the head's address and port
+    heads: bool  # whether the head is here
+    cpus: int
+    gpus: int
+    python: str  # that has Ray; "" for none: nothing but the runner
+    token: str
+    limit_seconds: float | None
+    grace_seconds: float
+    memory_bytes: int  # of each task; 0: no limit
+    memory_total_bytes: int  # of the machine, where tasks reserve some; 0: not counted
+    environment: dict[str, str]
+    pull: tuple[str, ...]
+
+
+class Going(msgspec.Struct, frozen=True):
+    """An attempt that runs."""
+
+    task: int
+    attempt: int
+    began_at: float  # by the machine's clock
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a runner says of tasks: those that run, and the newest end of each that it had."""
+
+    machine: str
+    running: tuple[Going, ...] = ()
+    ended: tuple[Ended, ...] = ()
+
+
+@cache
+def packed() -> tuple[str, bytes]:
+    """The runner's file name on a machine, with a digest of its source; and the zip that Python runs."""
+    guest = Path(hotdesk.__file__).parent / "guest"
+    texts = {f"hotdesk/guest/{name}.py": (guest / f"{name}.py").read_bytes() for name in _FILES}
+    texts |= {"hotdesk/__init__.py": b"", "hotdesk/guest/__init__.py": b"", "__main__.py": _MAIN}
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in sorted(texts.items()):  # undated, so that equal sources give equal bytes
+            file.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:12]
+    return f"sweep-{digest}.py", target.getvalue()
+
+
+def line(words: Sequence[str], python: str = "python3") -> str:
+    """The shell line that runs one of the runner's verbs."""
+    name, _ = packed()
+    place = "~" + shlex.quote(python[1:]) if python.startswith("~/") else shlex.quote(python)
+    return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec {place} .hotdesk/{name} {shlex.join(words)}"
+
+
+def ask(access: Access, *words: str, given: bytes = b"") -> bytes:
+    """What a verb of the runner answers, installing it if absent. Raises `Unreachable`."""
+    done = job_runner.run_there(access, line(words), given)
+    if done.returncode == _ABSENT:
+        install(access)
+        done = job_runner.run_there(access, line(words), given)
+    if done.returncode != 0:
+        told = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Unreachable(
+            f"The sweep's runner at {access.desk} does not answer.",
+            told[-1] if told else f"It ended with {done.returncode}.",
+            f"hotdesk ssh {access.desk} -- tail .hotdesk/sweeps/*/runner.log",
+        )
+    return done.stdout
+
+
+def install(access: Access) -> None:
+    name, text = packed()
+    file = f".hotdesk/{name}"
+    job_runner.run_there(
+        access, f"umask 077; mkdir -p .hotdesk && cat > {file}.new && mv {file}.new {file}", text
+    )
+
+
+def serve(access: Access, id_: str, order: MachineOrder) -> None:
+    """Make sure that the runner runs there. Raises `Unreachable`."""
+    ask(access, "serve", id_, given=msgspec.json.encode(order))
+
+
+def push(access: Access, id_: str, project: Path) -> None:
+    """Copy the sweep's folder to the machine, as it was when the sweep began."""
+    names = [str(path.relative_to(project)) for path in sorted(project.rglob("*"))]
+    if names:
+        copying.push(access, [(project, names)], f".hotdesk/sweeps/{id_}/project")
+
+
+def look(access: Access, id_: str) -> Known:
+    """What runs there. Raises `Unreachable`."""
+    return _known(access, ask(access, "look", id_))
+
+
+def known(access: Access, id_: str, epoch: int, tasks: Iterable[int]) -> Known:
+    """What became of these tasks there; nothing that an earlier epoch asked for is begun from now on."""
+    given = {"epoch": epoch, "tasks": {str(task): 0 for task in tasks}}
+    return _known(access, ask(access, "known", id_, given=msgspec.json.encode(given)))
+
+
+def _known(access: Access, said: bytes) -> Known:
+    try:
+        return msgspec.json.decode(said, type=Known)
+    except msgspec.DecodeError as error:
+        raise Unreachable(
+            f"{access.desk} gave an unreadable answer.", str(error), f"hotdesk show {access.desk}"
+        ) from error
+
+
+def cancel(access: Access, id_: str, attempts: Mapping[int, int]) -> None:
+    """End these tasks' attempts up to a number, and begin none of them. Raises `Unreachable`."""
+    given = {"tasks": {str(task): number for task, number in attempts.items()}}
+    ask(access, "cancel", id_, given=msgspec.json.encode(given))
+
+
+def stop(access: Access, id_: str) -> None:
+    """End the runner, Ray and all that runs there. Raises `Unreachable`."""
+    ask(access, "stop", id_)
+
+
+def log(access: Access, id_: str, task: int, offset: int = 0) -> bytes:
+    """What a task has said there from this byte on. Raises `Unreachable`."""
+    return ask(access, "log", id_, str(task), str(offset))
+
+
+def fetch(access: Access, id_: str, to: Path) -> None:
+    """Copy logs and results from the machine into a folder here. Raises `Unreachable`, `Missing`."""
+    to.mkdir(parents=True, exist_ok=True, mode=0o700)
+    copying.pull(access, [f".hotdesk/sweeps/{id_}/out"], to, may_replace=lambda name, here, came: True)
+
+
+def engine(access: Access, id_: str, python: str) -> subprocess.Popen[bytes]:
+    """The engine beside the head, over its standard input and output (guest/ray_engine.py)."""
+    return subprocess.Popen(
+        ssh.question(access, line(("engine", id_), python)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+
+
+def answer(text: bytes) -> dict[str, Any]:
+    """A line of the engine's."""
+    value: dict[str, Any] = msgspec.json.decode(text)
+    return value

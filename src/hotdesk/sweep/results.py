@@ -1,0 +1,73 @@
+"""The results of a sweep as one table: parameters, metrics, attempts, cost, seconds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from hotdesk.core.errors import Missing
+from hotdesk.core.sweep.model import Task
+from hotdesk.core.sweep.params import Scalar
+
+Row = dict[str, Scalar | None]
+_BEFORE = ("task",)
+_AFTER = ("state", "exit_status", "attempts", "lost", "seconds", "usd", "machine", "why")
+
+
+def rows(tasks: Iterable[Task]) -> list[Row]:
+    """A row for each task, all with the same columns. A metric called like a parameter is `metric.NAME`."""
+    found = list(tasks)
+    names = list(dict.fromkeys(name for task in found for name in task.params))
+    metrics = list(dict.fromkeys(name for task in found for name in task.metrics))
+    taken = {*_BEFORE, *names, *_AFTER}
+    column = {name: f"metric.{name}" if name in taken else name for name in metrics}
+    return [_row(task, names, column) for task in found]
+
+
+def _row(task: Task, names: Sequence[str], column: dict[str, str]) -> Row:
+    return {
+        "task": task.number,
+        **{name: task.params.get(name) for name in names},
+        **{column[name]: task.metrics.get(name) for name in column},
+        "state": str(task.state),
+        "exit_status": task.exit_status,
+        "attempts": task.attempt,
+        "lost": task.lost,
+        "seconds": round(task.seconds, 3),
+        "usd": round(task.usd, 6),
+        "machine": task.machine,
+        "why": task.why,
+    }
+
+
+def as_csv(table: Sequence[Row]) -> str:
+    """The table as CSV (RFC 4180, with line feeds)."""
+    target = io.StringIO()
+    writer = csv.DictWriter(target, list(table[0]) if table else [*_BEFORE, *_AFTER], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return target.getvalue()
+
+
+def write_parquet(table: Sequence[Row], file: Path) -> None:
+    """The table as Parquet; a column of several kinds becomes text. Raises `Missing` without pyarrow."""
+    try:
+        # Whoever writes Parquet has it for reading Parquet; nothing else here needs it.
+        pyarrow, parquet = (import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
+    except ImportError:
+        raise Missing(
+            "Parquet needs pyarrow, which is not installed.",
+            "CSV needs nothing.",
+            f"pip install pyarrow   # or: --output {file.with_suffix('.csv')}",
+        ) from None
+    columns = {name: [row[name] for row in table] for name in (table[0] if table else ())}
+    for name, values in columns.items():
+        kinds = {type(v) for v in values if v is not None}
+        if kinds == {int, float}:
+            columns[name] = [None if v is None else float(v) for v in values]
+        elif len(kinds) > 1:
+            columns[name] = [None if v is None else str(v) for v in values]
+    parquet.write_table(pyarrow.table(columns), file)

@@ -1,0 +1,61 @@
+"""Where a sweep's machines are, and what can be asked of each: the driver's other half beside the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from hotdesk.core.model import Value
+from hotdesk.core.sweep.model import Machine, Sweep
+from hotdesk.sweep.engine import Engine
+from hotdesk.sweep.machine import Known
+
+
+class SeenMachine(Value, frozen=True):
+    """A machine that can be used, as one survey shows it."""
+
+    instance: str  # its id: another one has another disk, and knows of no attempt
+    address: str  # in the cluster
+    slots: int
+    gpus: int = 0
+    usd_per_hour: float = 0.0
+
+
+class Site(Protocol):
+    """What is asked of one machine raises `Unreachable` where it does not answer."""
+
+    def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
+        """One survey, and the next steps to have these machines and be rid of those; what can be used."""
+        ...
+
+    def troubles(self) -> Mapping[str, str]:
+        """Why machines of the last tick cannot be had, where waiting does not help."""
+        ...
+
+    def present(self, names: Collection[str]) -> set[str]:
+        """Which of these still exist, as far as is known."""
+        ...
+
+    def usd(self, names: Collection[str]) -> float:
+        """What these machines have cost so far."""
+        ...
+
+    def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
+        """Bring the folder there and make sure that the runner runs. Again changes nothing."""
+        ...
+
+    def look(self, sweep: Sweep, name: str) -> Known: ...
+
+    def known(self, sweep: Sweep, name: str, tasks: Collection[int]) -> Known: ...
+
+    def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None: ...
+
+    def fetch(self, sweep: Sweep, name: str) -> None:
+        """Copy logs and results here."""
+        ...
+
+    def stop(self, sweep: Sweep, name: str) -> None: ...
+
+    def engine(self, sweep: Sweep, head: Machine) -> Engine:
+        """Raises `EngineLost` where it does not answer yet."""
+        ...

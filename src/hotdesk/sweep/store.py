@@ -1,0 +1,239 @@
+"""Sweeps in SQLite: the wish, the tasks, their attempts, the machines. One file for all of a state folder.
+
+Only the process that holds a sweep's lock changes its tasks; commands change its wish, and read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.errors import Unknown
+from hotdesk.core.sweep.model import OPEN, Attempt, Counts, Machine, State, Sweep, Task
+from hotdesk.core.sweep.params import Params
+from hotdesk.state.database import StateFile
+
+MIGRATIONS = (
+    """
+    CREATE TABLE sweeps (number INTEGER PRIMARY KEY AUTOINCREMENT, over INTEGER NOT NULL, body BLOB NOT NULL);
+    CREATE TABLE tasks (
+        sweep INTEGER NOT NULL, number INTEGER NOT NULL, params BLOB NOT NULL, state TEXT NOT NULL,
+        attempt INTEGER NOT NULL, failed INTEGER NOT NULL, lost INTEGER NOT NULL, machine TEXT NOT NULL,
+        began_at REAL NOT NULL, ended_at REAL NOT NULL, seconds REAL NOT NULL, usd REAL NOT NULL,
+        exit_status INTEGER, metrics BLOB NOT NULL, why TEXT NOT NULL, last TEXT NOT NULL,
+        PRIMARY KEY (sweep, number)
+    ) WITHOUT ROWID;
+    CREATE INDEX tasks_state ON tasks (sweep, state);
+    CREATE TABLE attempts (
+        sweep INTEGER NOT NULL, task INTEGER NOT NULL, number INTEGER NOT NULL, machine TEXT NOT NULL,
+        began_at REAL NOT NULL, seconds REAL NOT NULL, exit_status INTEGER, why TEXT NOT NULL,
+        PRIMARY KEY (sweep, task, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE machines (
+        sweep INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, number)
+    ) WITHOUT ROWID;
+    """,
+)
+_COLUMNS = (
+    "number, params, state, attempt, failed, lost, machine, began_at, ended_at, seconds, usd, exit_status,"
+    " metrics, why, last"
+)
+_sweep = msgspec.json.Decoder(Sweep)
+_machine = msgspec.json.Decoder(Machine)
+_object = msgspec.json.Decoder(dict)
+_encode = msgspec.json.Encoder().encode
+
+
+class SweepStore:
+    """The sweeps of one state folder. Use as a context manager, or `close()` it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`None` keeps everything in memory. Raises `Damaged` or `Missing` where the file cannot serve."""
+        self.folder = folder
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = StateFile(folder / "sweeps.db" if folder else None, MIGRATIONS)
+
+    def __enter__(self) -> SweepStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._file.db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._file.complaints(), self._file.transaction():
+            yield self._db
+
+    # ---- sweeps --------------------------------------------------------------------------------------
+
+    def create(self, sweep: Sweep, tasks: Iterable[Params]) -> Sweep:
+        """Write a sweep and its tasks down, numbered from 1; the sweep with its number."""
+        with self._writing() as db:
+            row = db.execute("INSERT INTO sweeps (over, body) VALUES (0, '')")
+            sweep = msgspec.structs.replace(sweep, number=row.lastrowid or 0)
+            db.execute("UPDATE sweeps SET body = ? WHERE number = ?", (_encode(sweep), sweep.number))
+            new = (Task(number=n, params=params) for n, params in enumerate(tasks, 1))
+            self._put(db, sweep.number, new)
+        return sweep
+
+    def sweeps(self, *, left: bool = False) -> list[Sweep]:
+        """All sweeps, oldest first; or those that are not over."""
+        where = "WHERE over = 0" if left else ""
+        with self._file.complaints():
+            rows = self._db.execute(f"SELECT body FROM sweeps {where} ORDER BY number").fetchall()
+            return [_sweep.decode(body) for (body,) in rows]
+
+    def sweep(self, number: int | None = None) -> Sweep:
+        """A sweep by its number, or the newest. Raises `Unknown`."""
+        known = self.sweeps()
+        found = [s for s in known if number is None or s.number == number]
+        if found:
+            return found[-1]
+        if not known:
+            raise Unknown(
+                "There is no sweep yet.",
+                "",
+                "hotdesk sweep start DESK --param seed=0..4 -- python train.py --seed {seed}",
+            )
+        raise Unknown(
+            f"There is no sweep {number}.",
+            f"There are: {', '.join(str(s.number) for s in known[-12:])}.",
+            "hotdesk sweep ls",
+        )
+
+    def change(self, number: int, **changes: object) -> Sweep:
+        """Change fields of a sweep, keeping what other processes changed meanwhile."""
+        with self._writing() as db:
+            (body,) = db.execute("SELECT body FROM sweeps WHERE number = ?", (number,)).fetchone()
+            sweep = msgspec.structs.replace(_sweep.decode(body), **changes)
+            db.execute(
+                "UPDATE sweeps SET over = ?, body = ? WHERE number = ?",
+                (bool(sweep.over_at), _encode(sweep), number),
+            )
+        return sweep
+
+    # ---- tasks ---------------------------------------------------------------------------------------
+
+    def put(self, sweep: int, tasks: Iterable[Task], attempts: Iterable[Attempt] = ()) -> None:
+        """Write tasks as they are now, and attempts that ended, in one transaction."""
+        with self._writing() as db:
+            self._put(db, sweep, tasks)
+            rows = (
+                (sweep, a.task, a.number, a.machine, a.began_at, a.seconds, a.exit_status, a.why)
+                for a in attempts
+            )
+            db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _put(self, db: sqlite3.Connection, sweep: int, tasks: Iterable[Task]) -> None:
+        rows = (
+            (sweep, t.number, _encode(t.params), str(t.state), t.attempt, t.failed, t.lost, t.machine,
+             t.began_at, t.ended_at, t.seconds, t.usd, t.exit_status, _encode(t.metrics), t.why, t.last)
+            for t in tasks
+        )  # fmt: skip
+        marks = ", ".join("?" * 16)
+        db.executemany(f"INSERT OR REPLACE INTO tasks VALUES ({marks})", rows)
+
+    def tasks(
+        self,
+        sweep: int,
+        states: Sequence[State] = (),
+        *,
+        after: int = 0,
+        limit: int = -1,
+        newest: bool = False,
+    ) -> list[Task]:
+        """Tasks by number, of these states or of all. `newest`: the last that ended first."""
+        some = f"AND state IN ({', '.join('?' * len(states))})" if states else ""
+        order = "ended_at DESC" if newest else "number"
+        query = f"SELECT {_COLUMNS} FROM tasks WHERE sweep = ? AND number > ? {some} ORDER BY {order} LIMIT ?"
+        with self._file.complaints():
+            found = self._db.execute(query, (sweep, after, *map(str, states), limit))
+            return [_task(row) for row in found]
+
+    def task(self, sweep: int, number: int) -> Task:
+        """Raises `Unknown`."""
+        query = f"SELECT {_COLUMNS} FROM tasks WHERE sweep = ? AND number = ?"
+        with self._file.complaints():
+            row = self._db.execute(query, (sweep, number)).fetchone()
+        if row is None:
+            total = self.counts(sweep).total
+            raise Unknown(
+                f"Sweep {sweep} has no task {number}.",
+                f"Its tasks are 1 to {total}.",
+                f"hotdesk sweep show {sweep}",
+            )
+        return _task(row)
+
+    def counts(self, sweep: int) -> Counts:
+        with self._file.complaints():
+            found = dict(
+                self._db.execute(
+                    "SELECT state, count(*) FROM tasks WHERE sweep = ? GROUP BY state", (sweep,)
+                ).fetchall()
+            )
+        return Counts(
+            waiting=found.get(State.WAITING, 0) + found.get(State.ASKED, 0),
+            running=found.get(State.RUNNING, 0),
+            done=found.get(State.DONE, 0),
+            failed=found.get(State.FAILED, 0),
+            cancelled=found.get(State.CANCELLED, 0),
+        )
+
+    def spent(self, sweep: int) -> tuple[float, float]:
+        """Seconds and US dollars of the tasks' attempts so far."""
+        with self._file.complaints():
+            row = self._db.execute(
+                "SELECT total(seconds), (SELECT total(usd) FROM tasks WHERE sweep = ?1) FROM attempts"
+                " WHERE sweep = ?1",
+                (sweep,),
+            ).fetchone()
+            return row[0], row[1]
+
+    def open(self, sweep: int) -> list[Task]:
+        """The tasks that somebody has been asked to run."""
+        return self.tasks(sweep, OPEN)
+
+    def attempts(self, sweep: int, task: int | None = None) -> list[Attempt]:
+        where, values = ("AND task = ?", (sweep, task)) if task is not None else ("", (sweep,))
+        with self._file.complaints():
+            found = self._db.execute(
+                "SELECT task, number, machine, began_at, seconds, exit_status, why FROM attempts"
+                f" WHERE sweep = ? {where} ORDER BY task, number",
+                values,
+            )
+            names = ("task", "number", "machine", "began_at", "seconds", "exit_status", "why")
+            return [Attempt(**dict(zip(names, row, strict=True))) for row in found]
+
+    # ---- machines ------------------------------------------------------------------------------------
+
+    def machines(self, sweep: int) -> list[Machine]:
+        with self._file.complaints():
+            rows = self._db.execute("SELECT body FROM machines WHERE sweep = ? ORDER BY number", (sweep,))
+            return [_machine.decode(body) for (body,) in rows]
+
+    def put_machines(self, sweep: int, machines: Iterable[Machine]) -> None:
+        with self._writing() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO machines VALUES (?, ?, ?)",
+                [(sweep, m.number, _encode(m)) for m in machines],
+            )
+
+
+def _task(row: tuple[object, ...]) -> Task:
+    names = [name.strip() for name in _COLUMNS.split(",")]
+    fields = dict(zip(names, row, strict=True))
+    fields["params"], fields["metrics"] = _object.decode(fields["params"]), _object.decode(fields["metrics"])  # type: ignore[arg-type]
+    fields["state"] = State(str(fields["state"]))
+    return Task(**fields)  # type: ignore[arg-type]
