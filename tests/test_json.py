@@ -32,7 +32,8 @@ CONTEXT = click.Context(group, info_name="hotdesk")
 def options(name: str) -> set[str]:
     command = group.get_command(CONTEXT, name)
     assert command is not None
-    return {option for param in command.params for option in param.opts}
+    every = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    return {option for one in every for param in one.params for option in param.opts}
 
 
 def fits(shape: str, text: str) -> Any:
@@ -57,7 +58,7 @@ def test_a_shape_is_a_schema_that_explains_itself(name: str, capsys: pytest.Capt
     assert run(["schema", name]) == 0
     found = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator.check_schema(found)
-    assert all(part.get("description") for part in found["$defs"].values() if "properties" in part)
+    assert all(part.get("description") for part in found.get("$defs", {}).values() if "properties" in part)
 
 
 def test_an_unknown_shape_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +79,8 @@ READERS = {
     ("predict", "--from", "V100=833", "--to", "L4", "--family", "cnn"): "predictions",
     ("predict", "--from", "V100=833", "--to", "L4", "--to", "A100", "--family", "cnn"): "predictions",
     ("bench", "list"): "bench",
+    ("sweep", "ls"): "sweeps",
+    ("sweep", "show"): "error",
     ("bench", "compare"): "bench",
     ("show", "blue"): "error",
     ("up", "blue", "--idle", "soon"): "error",

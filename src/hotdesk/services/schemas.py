@@ -12,7 +12,8 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from hotdesk.core.findings import Finding
-from hotdesk.services import shapes
+from hotdesk.core.sweep.params import Scalar
+from hotdesk.services import shapes, sweep_shapes
 from hotdesk.services.settings import Setting
 from hotdesk.services.view import View
 from hotdesk.simulate.study import Study
@@ -46,6 +47,11 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "predictions": (shapes.Predictions, ("predict",)),
     "bench": (shapes.Bench, ("bench",)),
     "study": (Study, ("simulate",)),
+    "sweep": (sweep_shapes.SweepRow, ("sweep start", "sweep show", "sweep retry", "sweep cancel")),
+    "sweeps": (list[sweep_shapes.SweepRow], ("sweep ls",)),
+    "sweep-plan": (sweep_shapes.SweepPlan, ("sweep start --dry-run",)),
+    "sweep-log": (sweep_shapes.SweepLog, ("sweep logs",)),
+    "sweep-results": (list[dict[str, Scalar | None]], ("sweep results",)),
     "top": (list[shapes.Busy], ("top",)),
     "ports": (list[shapes.Port], ("forward",)),
     "settings": (list[Setting], ("config",)),

@@ -15,6 +15,7 @@ from hotdesk.cli.ui.number import Number
 from hotdesk.core.errors import Usage
 from hotdesk.core.sweep.model import State
 from hotdesk.core.sweep.params import fill
+from hotdesk.services import sweep_shapes
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
@@ -110,7 +111,7 @@ def start(ctx: click.Context, /, desk: str, file: Path | None, as_json: bool, **
         if given["detach"]:
             _goes_on(sweep.number)
             if as_json:
-                render.json(_row(sweeps.view(sweep.number)))
+                render.json(sweep_shapes.row(sweeps.view(sweep.number)))
             return
         ctx.exit(_follow(desks, sweep.number, as_json))
 
@@ -123,7 +124,7 @@ def ls(as_json: bool) -> None:
         desks.services.sweeps.revive()
         views, now = desks.services.sweeps.views(), desks.services.clock.now()
     if as_json:
-        render.json([_row(view) for view in views])
+        render.json([sweep_shapes.row(view) for view in views])
         return
     if not views:
         render.echo("There is no sweep yet. Begin one, in a project's folder:")
@@ -179,7 +180,7 @@ def show(
         found = sweeps.tasks(view.sweep.number, states, lines)
         now = desks.services.clock.now()
     if as_json:
-        render.json({**_row(view), "tasks": [_task(task) for task in found]})
+        render.json({**sweep_shapes.row(view), "each": [sweep_shapes.task(task) for task in found]})
         return
     for line in [*sweep_shown.head(view), *sweep_shown.machines(view), *sweep_shown.tasks(found, now)]:
         render.echo(render.cut(line, render.columns()))
@@ -190,13 +191,17 @@ def show(
 
 @command.command()
 @click.argument("numbers", nargs=-1, required=True, type=int, metavar="[SWEEP] TASK")
-def logs(numbers: tuple[int, ...]) -> None:
+@options.as_json
+def logs(numbers: tuple[int, ...], as_json: bool) -> None:
     """Print what a task has said: of the newest sweep, or of the one named first."""
     if len(numbers) > 2:
         raise Usage("One task at a time.", "", f"hotdesk sweep logs {numbers[0]} {numbers[1]}")
     sweep, task = (None, numbers[0]) if len(numbers) == 1 else numbers
     with options.open_desks() as desks:
         text = desks.services.sweeps.log(sweep, task)
+    if as_json:
+        render.json({"task": task, "text": text.decode("utf-8", "replace")})
+        return
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
     if not text:
@@ -207,34 +212,41 @@ def logs(numbers: tuple[int, ...]) -> None:
 @sweep_or_newest
 @click.option("--task", "tasks", multiple=True, type=int, metavar="N", help="Only this one (repeatable).")
 @click.option("--detach", is_flag=True, help="Return at once; a background process goes on.")
+@options.as_json
 @click.pass_context
-def retry(ctx: click.Context, number: int | None, tasks: tuple[int, ...], detach: bool) -> None:
+def retry(
+    ctx: click.Context, /, number: int | None, *, tasks: tuple[int, ...], detach: bool, as_json: bool
+) -> None:
     """Run again what has failed or was cancelled; what is done stays done."""
     with options.open_desks() as desks:
         sweep, count = desks.services.sweeps.retry(number, tasks)
         if not count:
-            render.echo(f"Sweep {sweep.number} has nothing to run again.")
-            return
-        render.note(f"Sweep {sweep.number}: {count:,} task{'s' * (count != 1)} again.")
-        if detach:
+            render.note(f"Sweep {sweep.number} has nothing to run again.")
+        else:
+            render.note(f"Sweep {sweep.number}: {count:,} task{'s' * (count != 1)} again.")
+        if count and not detach:
+            ctx.exit(_follow(desks, sweep.number, as_json))
+        if count:
             _goes_on(sweep.number)
-            return
-        ctx.exit(_follow(desks, sweep.number, as_json=False))
+        if as_json:
+            render.json(sweep_shapes.row(desks.services.sweeps.view(sweep.number)))
 
 
 @command.command()
 @sweep_or_newest
-@click.pass_context
-def cancel(ctx: click.Context, number: int | None) -> None:
+@options.as_json
+def cancel(number: int | None, as_json: bool) -> None:
     """End a sweep: what runs is ended, what is done is kept, its machines are deleted."""
     with options.open_desks() as desks:
         sweeps = desks.services.sweeps
         before = sweeps.view(number)
         if before.sweep.over_at:
-            render.echo(f"Sweep {before.sweep.number} is over already.")
+            render.note(f"Sweep {before.sweep.number} is over already.")
+            if as_json:
+                render.json(sweep_shapes.row(before))
             return
         sweeps.cancel(before.sweep.number)
-        _follow(desks, before.sweep.number, as_json=False)
+        _follow(desks, before.sweep.number, as_json)
 
 
 @command.command()
@@ -292,16 +304,7 @@ def _dry_run(sweep: Sweep, request: SweepRequest, files: int, as_json: bool) -> 
     if len(sweep.command) == 1:
         commands = [" ".join(fill(sweep.command, params, n)) for n, params in enumerate(first, 1)]
     if as_json:
-        render.json(
-            {
-                "tasks": request.space.size,
-                "machines": sweep.machines,
-                "usd_per_hour": 0.0,
-                "image": sweep.image,
-                "files": files,
-                "first": commands,
-            }
-        )
+        render.json(sweep_shapes.plan(sweep, request.space.size, files, commands))
         return
     render.echo(f"{request.space.size:,} tasks, each in its own copy of {files:,} files:")
     for text in commands:
@@ -332,7 +335,7 @@ def _follow(desks: Hotdesk, number: int, as_json: bool) -> int:
         _goes_on(number)
         return 130
     if as_json:
-        render.json(_row(view))
+        render.json(sweep_shapes.row(view))
     counts = view.counts
     if counts.failed or counts.cancelled:
         render.note(f"  hotdesk sweep show {number} --failed\n  hotdesk sweep retry {number}")
@@ -368,51 +371,3 @@ def _copy(desks: Hotdesk, sweep: Sweep, tasks: list[Task], to: Path) -> None:
             shutil.copytree(source, to / source.name, dirs_exist_ok=True, symlinks=True)
             count += 1
     render.note(f"Results of {count:,} tasks are in {to}.")
-
-
-def _row(view: SweepView) -> dict[str, Any]:
-    """A sweep as `--json` gives it. Times are seconds since the epoch."""
-    sweep, counts = view.sweep, view.counts
-    return {
-        "sweep": sweep.number,
-        "id": sweep.id,
-        "desk": sweep.desk,
-        "image": sweep.image,
-        "command": list(sweep.command),
-        "state": view.state,
-        "stopped": sweep.stopped,
-        "tasks": counts.total,
-        "waiting": counts.waiting,
-        "running": counts.running,
-        "done": counts.done,
-        "failed": counts.failed,
-        "cancelled": counts.cancelled,
-        "machines": [
-            {"name": m.name, "state": str(m.state), "address": m.address, "slots": m.slots, "why": m.why}
-            for m in view.machines
-        ],
-        "usd": view.usd,
-        "usd_per_hour": view.usd_per_hour,
-        "seconds": view.task_seconds,
-        "left_seconds": view.left_seconds,
-        "asked_at": sweep.created_at,
-        "over_at": sweep.over_at or None,
-    }
-
-
-def _task(task: Task) -> dict[str, Any]:
-    return {
-        "task": task.number,
-        "params": task.params,
-        "state": "waiting" if task.state is State.ASKED else str(task.state),
-        "attempts": task.attempt,
-        "failed": task.failed,
-        "lost": task.lost,
-        "machine": task.machine,
-        "exit_status": task.exit_status,
-        "seconds": task.seconds,
-        "usd": task.usd,
-        "metrics": task.metrics,
-        "why": task.why,
-        "last_line": task.last,
-    }

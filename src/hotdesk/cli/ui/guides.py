@@ -14,6 +14,7 @@ EFFECTS = {
     "start": "starts paying by the hour",
     "move": "ends the machine, launches another: what runs there ends",
     "run": "starts paying by the hour; parks the desk at the end, unless --then says otherwise",
+    "sweep": "start, retry: starts paying by the hour; deletes its own machines at the end",
     "watch": "brings desks to their goals: may launch what was wanted running",
     "stay": "keeps a desk running, and paid, for longer",
     "park": "ends the machine after everything is saved and verified: what runs there ends",
