@@ -641,16 +641,41 @@ def test_a_notice_leads_to_a_warning_a_checkpoint_the_hook_and_a_record(
     assert len(at_work.events()) == 4, "they come along with the disk"
 
 
+@pytest.mark.parametrize(("state", "runs"), [("stopping", True), ("running", False), ("", False)])
+def test_the_parking_hook_runs_when_the_machine_stops_and_not_its_agent_alone(
+    at_work: AgentRun, tmp_path: Path, state: str, runs: bool
+) -> None:
+    hook = at_work.home / ".hotdesk" / "hooks" / "parking"
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\necho saving; pwd > where\n")
+    hook.chmod(0o755)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "systemctl").write_text(f"#!/bin/sh\n[ $1 = is-system-running ] && echo {state}\n")
+    (programs / "systemctl").chmod(0o755 if state else 0o644)
+    at_work.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    with at_work.begin() as process:
+        wait_for((tmp_path / "lib" / "clean.json").exists, 20)
+        time.sleep(0.3)  # it listens for the signal from here on
+        process.terminate()
+        assert process.wait(20) == 0
+    assert (at_work.home / "where").exists() == runs
+    if runs:
+        assert (at_work.home / "where").read_text() == f"{at_work.home}\n"
+        assert hook.with_name("log").read_text() == "saving\n"
+        assert "hooks/parking ended with 0" in at_work.events()[-1]
+
+
 def test_a_hook_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".hotdesk").mkdir()
     hook = tmp_path / ".hotdesk" / "on-interruption"
     hook.write_text("#!/bin/sh\nsleep 600\n")
     hook.chmod(0o755)
     monkeypatch.setenv("HOTDESK_HOMES", str(tmp_path))
-    [said] = agent.run_hooks("terminate", "soon", 0.2)
+    [said] = agent.run_hooks("on-interruption", "terminate", "soon", 0.2)
     assert "the time was over" in said
     hook.chmod(0o644)
-    assert agent.run_hooks("terminate", "soon", 0.2) == []
+    assert agent.run_hooks("on-interruption", "terminate", "soon", 0.2) == []
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hotdesk.core.errors import NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job, SeenJob, Variables
 from hotdesk.core.ports import Access
 
-_RUNNER = ("runner", "attempt", "checkpoints", "measure", "process_tree", "job_files", "variables")
+_RUNNER = ("runner", "attempt", "checkpoints", "hooks", "measure", "process_tree", "job_files", "variables")
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 _SECONDS = 60.0
@@ -139,6 +139,11 @@ def cancel(access: Access, id_: str) -> None:
 def notice(access: Access) -> None:
     """Ask every running job for a checkpoint, in the way its options say. Raises `Unreachable`."""
     _checked(access, ask(access, "notice"))
+
+
+def begin_ready(access: Access) -> None:
+    """Begin the person's hook of a desk that is up, once for each start of its machine (guest/hooks.py)."""
+    _checked(access, ask(access, "ready"))
 
 
 def has(access: Access, folder: str, word: str) -> bool:

@@ -55,11 +55,12 @@ _GIVEN_UP = (
 _LAST_LINES = 3
 _FORWARDING_FAILED = b"stdio forwarding failed"  # of OpenSSH's client, after the login
 _AGAIN = "sudo sh /opt/hotdesk/setup.sh first"
+_HOOK = "has-a-hook"  # said by a desk with ~/.hotdesk/hooks/ready
 _MARK_HEADER = "X-Hotdesk-Machine"  # sent by a local desk's Jupyter, with the machine's mark
 
 
-def prove(access: Access, *, rescue: bool = False) -> None:
-    """Return when a command at the desk ran and its Jupyter answered.
+def prove(access: Access, *, rescue: bool = False) -> bool:
+    """Return when a command at the desk ran and its Jupyter answered; whether the desk has a hook for that.
 
     `rescue`: when its ssh server lets us in, whatever its start files or Jupyter do. Raises `Refused`
     (NOT_READY says what is missing, BAD_REQUEST what its owner has to mend) and `Missing` without an ssh
@@ -67,8 +68,10 @@ def prove(access: Access, *, rescue: bool = False) -> None:
     """
     if rescue:
         _get_in(access)
-    else:
-        _ask_notebook(access, _log_in(access))
+        return False
+    mark, hooked = _log_in(access)
+    _ask_notebook(access, mark)
+    return hooked
 
 
 def _get_in(access: Access) -> None:
@@ -84,14 +87,15 @@ def _get_in(access: Access) -> None:
         raise _no_login(_last_line(done.stderr) or "it gave no answer")
 
 
-def _log_in(access: Access) -> str:
-    """Run a command at the desk; return its machine's mark, "" where it has none."""
+def _log_in(access: Access) -> tuple[str, bool]:
+    """Run a command at the desk; return its machine's mark, "" where it has none, and if there is a hook."""
     nonce = secrets.token_hex(16)
     first, second = nonce[:16], nonce[16:]
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {first} {second} "$HOTDESK_MACHINE"'
     if not access.notebook_here:
         command = f"{_SET_UP}; {command}"
+    command += f"; [ ! -x .hotdesk/hooks/ready ] || echo {_HOOK}"
     command += f"; exec sh -c {shlex.quote(_OWN_FILES.format(first, second))}"
     argv = ssh.question(access, command)
     try:
@@ -120,7 +124,7 @@ def _log_in(access: Access) -> str:
         raise _swallowed(access, ".bashrc", "ends before it runs a command")
     if first in said:
         raise _swallowed(access, said[first], "ends before it runs a command")
-    return said[nonce]
+    return said[nonce], _HOOK in said
 
 
 def _no_login(why: str) -> Refused:

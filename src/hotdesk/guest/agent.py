@@ -9,8 +9,8 @@ agent.py compare    what has changed since the manifest was written; done when a
 agent.py warm       read what was used last: a disk from a snapshot fetches each block at its first use
 
 On a notice: everybody at a terminal or in Jupyter is told, running jobs are asked for a checkpoint, and
-~/.hotdesk/on-interruption is run, as its owner, with HOTDESK_ACTION (terminate, stop, hibernate or rebalance)
-and HOTDESK_AT, for as long as there is time.
+~/.hotdesk/hooks/interrupted (or on-interruption) is run, as its owner, with HOTDESK_ACTION (terminate, stop,
+hibernate or rebalance) and HOTDESK_AT, for as long as there is time; ~/.hotdesk/hooks/parking at a shutdown.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ JUPYTER = os.environ.get("HOTDESK_JUPYTER", "http://127.0.0.1:8888/api")
 TERMINALS = os.environ.get("HOTDESK_TERMINALS", "/dev/pts/[0-9]*")
 POLL_SECONDS = float(os.environ.get("HOTDESK_POLL_SECONDS", "5"))
 MANIFEST_SECONDS = 30.0  # a shutdown must not wait longer for it
+PARK_SECONDS = 40.0  # for hooks/parking: systemd gives this service a minute
 HOOK_SECONDS = 90.0  # of the two minutes; the rest is for flushing to the disk
 EVENTS = 50  # events to keep
 FILES_MAX = 2_000_000
@@ -365,19 +366,19 @@ def tell(text: str, name: str) -> list[str]:
     return made
 
 
-def run_hooks(action: str, at: str, seconds: float) -> list[str]:
-    """Run ~/.hotdesk/on-interruption of every user; return how each ended."""
-    said = []
-    for home in homes():
-        hook = f"{home}/.hotdesk/on-interruption"
+def run_hooks(names: str, action: str, at: str, seconds: float) -> list[str]:
+    """Run these files below ~/.hotdesk of every user; return how each ended. Their output is in hooks/log."""
+    said, until = [], time.monotonic() + seconds
+    for hook in [f"{home}/.hotdesk/{name}" for home in homes() for name in names.split()]:
         if not os.access(hook, os.X_OK):
             continue
-        began = time.monotonic()
+        home, began = hook.partition("/.hotdesk/")[0], time.monotonic()
         try:
-            words = _as_owner(home, [hook], HOTDESK_ACTION=action, HOTDESK_AT=at)
+            line = ["sh", "-c", 'mkdir -p .hotdesk/hooks; exec "$0" >>.hotdesk/hooks/log 2>&1', hook]
+            words = _as_owner(home, line, HOTDESK_ACTION=action, HOTDESK_AT=at)
             with subprocess.Popen(words, cwd=home, stdin=subprocess.DEVNULL, start_new_session=True) as child:
                 try:
-                    ended = f"ended with {child.wait(max(1.0, seconds))}"
+                    ended = f"ended with {child.wait(max(1.0, until - began))}"
                 except subprocess.TimeoutExpired:
                     os.killpg(child.pid, signal.SIGKILL)
                     ended = "was ended, for the time was over,"
@@ -406,11 +407,20 @@ def heed(told: dict[str, Any]) -> None:
     tell(f"{what} Its disk stays, and is saved; jobs are asked for a checkpoint.", name)
     ask_for_checkpoints()
     os.sync()
-    hooks = run_hooks(action, at, HOOK_SECONDS)
+    hooks = run_hooks("hooks/interrupted on-interruption", action, at, HOOK_SECONDS)
     if hooks:
         os.sync()
     done = "; ".join(["Jobs were asked for a checkpoint, and files are on the disk", *hooks])
     write_down(f"{action}-{at}-done", f"{done}.")
+
+
+def stopping() -> bool:
+    """Whether the whole machine stops, not this service alone."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        ask = ["systemctl", "is-system-running"]
+        done = subprocess.run(ask, capture_output=True, timeout=5, check=False)
+        return b"stopping" in done.stdout
+    return False
 
 
 def run() -> None:
@@ -438,6 +448,9 @@ def run() -> None:
         until = time.monotonic() + (seconds or POLL_SECONDS)
         while not stop and time.monotonic() < until:
             time.sleep(min(1.0, POLL_SECONDS))
+    if stopping():
+        for said in run_hooks("hooks/parking", "", "", PARK_SECONDS):
+            write_down(f"parking-{time.time():.0f}", said)
 
 
 def main(words: list[str]) -> int:

@@ -7,7 +7,9 @@ runner.py log ID OFFSET      what the job has said from this byte on; with -f un
 runner.py busy               how busy the machine is, and what `look` says, as JSON
 runner.py cancel ID          end the job, kindly first
 runner.py notice             tell every running job to write a checkpoint now
+runner.py ready              begin the person's hook for a desk that is up, unless this machine has begun it
 runner.py have FOLDER WORD   exit 0 when that program can be run there
+runner.py hook NAME          (inside) run that hook
 runner.py work ID            (inside) run the attempt that was begun
 
 A job's files are in ~/.hotdesk/jobs/ID: `order.json`, `log`, `samples` (how busy the machine was),
@@ -32,7 +34,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hotdesk.guest import measure, variables
+from hotdesk.guest import hooks, measure, variables
 from hotdesk.guest.attempt import Attempt
 from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
 from hotdesk.guest.process_tree import ProcessTree
@@ -202,6 +204,11 @@ def have(folder: str, word: str, before: str = "") -> int:
     return 0 if subprocess.run([*SHELL, line, "sh", word]).returncode == 0 else 127
 
 
+def hook(name: str) -> int:
+    hooks.run(HOME, name, hooks.READY_SECONDS, os.environ)
+    return 0
+
+
 def main(words: list[str]) -> int:
     verb, given = (words[0] if words else ""), words[1:]
     if verb == "log":
@@ -210,7 +217,7 @@ def main(words: list[str]) -> int:
         return 0
     verbs: dict[str, Callable[..., int]] = {
         "begin": begin, "look": look, "busy": busy, "notice": notice, "cancel": cancel, "have": have,
-        "work": lambda id_: Attempt(id_).run(),
+        "ready": hooks.ready, "hook": hook, "work": lambda id_: Attempt(id_).run(),
     }  # fmt: skip
     if verb not in verbs:
         print(__doc__)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Clock, Provider
@@ -65,6 +67,7 @@ class Services:
         self.over_budget = over_budget
         self.rescue = False  # whether a desk is up once a login works, although no command or no Jupyter does
         self._config = config
+        self._hooked: set[str] = set()  # desks with a hook to begin once they are up
 
     def __enter__(self) -> Services:
         return self
@@ -349,13 +352,19 @@ class Services:
     def _prove(self, access: Access) -> None:
         from hotdesk.connect.readiness import prove
 
-        prove(access, rescue=self.rescue)
+        if prove(access, rescue=self.rescue):
+            self._hooked.add(access.desk)
         self.guest_events.listen(access)
 
     def _proven(self, access: Access) -> None:
         from hotdesk.connect import editor
         from hotdesk.loop import forwards
 
+        if access.desk in self._hooked:
+            from hotdesk.connect import job_runner
+
+            with contextlib.suppress(HotdeskError):  # the desk is up all the same
+                job_runner.begin_ready(access)
         self.guest_events.write_down(access)
         editor.refresh_host(access, self.state)
         forwards.revive(self.state, access.desk)

@@ -43,6 +43,7 @@ _AGAIN_SECONDS, _AGAIN_SECONDS_MAX = 1.0, 60.0  # pause before Jupyter is restar
 _LEAVE_OUT_AFTER = 2  # failed starts: then try without the settings in the home
 _LASTED_SECONDS = 60.0  # a Jupyter that ran this long has started successfully
 _STATUS_SECONDS = 0.2
+_HOOK_SECONDS = 40.0  # for ~/.hotdesk/hooks/parking, as at a rented desk
 _LOOK_SECONDS = float(
     os.environ.get("HOTDESK_LOOK_SECONDS", "30")
 )  # between two checks of what is running here
@@ -124,6 +125,8 @@ class Machine:
                 await self._unless_stopped(self._keep_jupyter())
             finally:
                 watching.cancel()
+                self.tell(phase=records.RunPhase.STOPPING, progress=None)
+                await asyncio.to_thread(self._run_hook)
         finally:
             self.tell(phase=records.RunPhase.STOPPING, progress=None)
             await self._end()
@@ -291,6 +294,13 @@ class Machine:
             records.write(self.disk / "jupyter" / "ports.json", ports, durable=False)
 
     # ---- its end -------------------------------------------------------------------------------------
+
+    def _run_hook(self) -> None:
+        """The person's own hook, before the desk stops, whyever it does."""
+        from hotdesk.guest import hooks
+
+        if said := hooks.run(str(self.disk / "home"), "parking", _HOOK_SECONDS, self._environment):
+            spawn.say(said)
 
     async def _end(self) -> None:
         """End all processes of the machine."""
