@@ -19,5 +19,7 @@ CLOUD = Cloud(
     settings=Settings,
     credentials="hotdesk.providers.aliyun.credentials:has_credentials",
     log_in="aliyun configure",
+    policy="hotdesk.providers.aliyun.iam:policy",
+    prices="hotdesk.providers.aliyun.catalog:Prices",
     regions="hotdesk.providers.aliyun.regions:REGIONS",
 )

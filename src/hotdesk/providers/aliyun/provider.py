@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.model import Disk, Image, Instance, Offer, Survey, Want
+from hotdesk.core.findings import Finding
+from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Survey, Want
 from hotdesk.core.money import Money
-from hotdesk.core.ports import Access, Cache, Clock, KeyRing
+from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.plain_user_data import render
-from hotdesk.providers.aliyun import images, instances, inventory, network, prices, tags
+from hotdesk.providers.aliyun import exposure, images, instances, inventory, network, prices, tags
 from hotdesk.providers.aliyun import survey as surveying
 from hotdesk.providers.aliyun.account import Account, ListPrice
 from hotdesk.providers.aliyun.errors import GONE, code
@@ -234,6 +235,33 @@ class Aliyun:
             section=NAME,
         )
 
+    # ---- Jupyter without a tunnel ----------------------------------------------------------------------
+
+    def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
+        region, bare = split(instance.id)
+        own = {self._address(region)} if caller else set()
+        exposure.open_to(
+            self.account,
+            region,
+            bare,
+            instance.desk,
+            who=self._computer,
+            own=own,
+            wider=set(wider),
+            now=self._clock.now(),
+        )
+        return tuple(sorted({*own, *wider}))
+
+    def close_notebook(self, instance: Instance) -> None:
+        region, bare = split(instance.id)
+        exposure.close(self.account, region, bare, instance.desk)
+
+    def opened_for_all(self) -> Sequence[str]:
+        return ()
+
+    def close_for_all(self, region: str) -> None:
+        """Nothing: no hotdesk has ever opened one rule for all desks here."""
+
     # ---- images --------------------------------------------------------------------------------------
 
     def bake(self, order: BakeOrder) -> str:
@@ -260,6 +288,21 @@ class Aliyun:
     def storing(self, regions: Iterable[str], *, ask: bool) -> dict[str, Storing]:
         return {region: prices.storing(region, self._money) for region in regions}
 
+    # ---- the account ---------------------------------------------------------------------------------
+
+    def examine(
+        self, desks: Sequence[Desk], keys: Sequence[KeyFiles], survey: Survey | None
+    ) -> Iterable[Finding]:
+        from hotdesk.providers.aliyun.doctor import findings
+
+        return findings(self.account, desks, survey, clock=self._clock)
+
+    def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
+        from hotdesk.providers.aliyun.gc import sweep
+
+        storage = partial(prices.storing, money=self._money)
+        return sweep(self.account, self.account.regions(), survey, storage)
+
     # ---- beside other computers ------------------------------------------------------------------------
 
     def doom(self, thing_id: str) -> None:
@@ -276,7 +319,7 @@ class Aliyun:
     def _tag(self, region: str, bare: str, **told: str) -> None:
         """Inform other computers; the resource may be gone."""
         kind = _KINDS.get(bare.partition("-")[0], "")
-        if kind:
+        if kind in {"instance", "image", "snapshot", "disk"}:
             with contextlib.suppress(Refused):
                 self.account.tell(
                     region, "TagResources", ResourceType=kind, ResourceId=[bare], Tag=tags.changed(**told)
@@ -317,6 +360,10 @@ class Aliyun:
                     images.delete_snapshot(self.account, region, bare)
                 case "disk":
                     self.account.tell(region, "DeleteDisk", DiskId=bare)
+                case "vSwitch":
+                    self.account.tell(region, "DeleteVSwitch", of="vpc", VSwitchId=bare)
+                case "VPC":
+                    self.account.tell(region, "DeleteVpc", of="vpc", VpcId=bare)
                 case "securitygroup":
                     self.account.tell(region, "DeleteSecurityGroup", SecurityGroupId=bare)
                 case _:
@@ -337,3 +384,4 @@ class Aliyun:
 
 #: What resources hotdesk makes, by the beginning of their ids.
 _KINDS = {"i": "instance", "m": "image", "s": "snapshot", "d": "disk", "sg": "securitygroup"}
+_KINDS |= {"vsw": "vSwitch", "vpc": "VPC"}

@@ -51,7 +51,7 @@ def survey(
     instances: list[Instance] = []
     disks: list[Disk] = []
     images: list[Image] = []
-    leftovers: list[Leftover] = []
+    left: list[Leftover] = []
     for region in found:
         usd = storage(region.region)
         instances += [
@@ -59,13 +59,13 @@ def survey(
         ]
         disks += _disks(region, usd)
         images += [_image(region, raw, usd) for raw in region.images]
-        leftovers += [*_snapshots(region, usd), *_groups(region)]
+        left += leftovers(region, usd)
     return Survey(
         provider=NAME,
         instances=tuple(instances),
         disks=tuple(disks),
         images=tuple(images),
-        leftovers=tuple(leftovers),
+        leftovers=tuple(left),
         unread=tuple(unread),
         closed=closed[0],
         closed_fix=closed[1],
@@ -235,6 +235,11 @@ def descent_of(told: Tags) -> dict[str, Any]:
 def _share(text: object) -> float | None:
     number = str(text or "").rstrip("%")
     return float(number) / 100 if number.isdecimal() else None
+
+
+def leftovers(found: Found, stored: Storing) -> list[Leftover]:
+    """What belongs to no desk in a region: snapshots without their image, groups that nothing uses."""
+    return [*_snapshots(found, stored), *_groups(found)]
 
 
 def _snapshots(found: Found, stored: Storing) -> list[Leftover]:
