@@ -172,10 +172,10 @@ def unknown_to_the_official_models(fake: FakeEcs) -> list[str]:
 
     versions = {laws.ECS: ecs, laws.VPC: vpc}
     wrong: list[str] = []
-    for entry in fake.world.log:
-        action, models = entry["action"], versions.get(entry.get("version", ""))
-        if models is None:
-            continue
+    asked = [entry for entry in fake.world.log if entry.get("version") in versions]
+    assert asked, "nothing was asked"
+    for entry in asked:
+        action, models = entry["action"], versions[entry["version"]]
         request = getattr(models, f"{action}Request")
         params = entry["params"]
         wrong += [f"{action}: {w}" for w in _lost(params, request().from_map(params).to_map())]

@@ -102,6 +102,7 @@ class FakeEcs:
                 )
                 entry |= {
                     "action": call.action,
+                    "version": call.version,
                     "region": call.region,
                     "params": call.params,
                     "flat": call.flat,

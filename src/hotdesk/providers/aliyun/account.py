@@ -18,8 +18,13 @@ from hotdesk.providers.aliyun.regions import HOME, REGIONS
 from hotdesk.providers.aliyun.settings import Settings
 from hotdesk.providers.aliyun.signing import Keys
 
-#: Operations that find the region by the id, and take none.
-_ANYWHERE = frozenset({"DeleteDisk", "DeleteSnapshot", "ModifyInstanceAttribute", "ModifyInstanceSpec"})
+#: Operations that take no region: it is that of the id, or of the address that is asked.
+_ANYWHERE = frozenset(
+    {
+        *("DeleteDisk", "DeleteSnapshot", "ModifyInstanceAttribute", "ModifyInstanceSpec"),
+        "DescribeInstanceTypes",
+    }
+)
 
 #: The shipped on-demand price by region and type; None if unknown.
 ListPrice = Callable[[str, str], Shipped | None]
@@ -42,18 +47,17 @@ class Account:
 
     def ask(self, region: str, action: str, *, of: str = "ecs", **parameters: Any) -> dict[str, Any]:
         """A question about a region. Raises `Refused`, or `Unreachable` without an answer."""
-        return self.client.ask(of, region, action, RegionId=region, **parameters)
+        return self.client.ask(of, region, action, **_there(action, region), **parameters)
 
     def tell(self, region: str, action: str, *, of: str = "ecs", **parameters: Any) -> dict[str, Any]:
         """A change in a region, sent once: see `client.Client.tell`."""
-        there = {} if action in _ANYWHERE else {"RegionId": region}
-        return self.client.tell(of, region, action, **there, **parameters)
+        return self.client.tell(of, region, action, **_there(action, region), **parameters)
 
     def pages(
         self, region: str, action: str, *path: str, of: str = "ecs", **parameters: Any
     ) -> list[dict[str, Any]]:
         """All rows of a listing in a region."""
-        return self.client.pages(of, region, action, *path, RegionId=region, **parameters)
+        return self.client.pages(of, region, action, *path, **_there(action, region), **parameters)
 
     @property
     def home(self) -> str:
@@ -83,6 +87,10 @@ class Account:
         if cache:
             cache.keep(key, found.encode(), now)
         return found
+
+
+def _there(action: str, region: str) -> dict[str, Any]:
+    return {} if action in _ANYWHERE else {"RegionId": region}
 
 
 def name_of(arn: str) -> str:
