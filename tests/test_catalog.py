@@ -231,7 +231,9 @@ def test_ranges_that_cannot_be_read(words: str) -> None:
 def test_a_retired_type_says_what_does_its_work_today() -> None:
     with pytest.raises(Unknown) as complaint:
         found([offer()], Query(types=("p2.xlarge",)), retired=shipped().gone())
-    assert complaint.value.what.startswith("p2.xlarge is retired; nearest today: g4dn.xlarge")
+    assert complaint.value.what.startswith(
+        "p2.xlarge is retired: no region offers it any more; nearest today: g4dn.xlarge"
+    )
     with pytest.raises(Unknown, match="No cloud rents out a K80"):
         found([offer()], Query(gpu=("K80",)), retired=shipped().gone())
 

@@ -119,10 +119,19 @@ def test_slices_and_burstable_machines_are_marked(tmp_path: Path) -> None:
     assert "burstable" in done.stdout
 
 
+def test_a_price_that_is_known_is_shown_whatever_was_asked_for(tmp_path: Path) -> None:
+    """On-demand stands beside spot to compare with, also where spot was asked for or it is too dear."""
+    words = ("g6.xlarge", "--region", "us-east-2")
+    both = run(tmp_path, *words).stdout.splitlines()[1].split()
+    assert "-" not in both[:7]
+    for more in (("--market", "spot"), ("--max-usd", "0.5")):
+        assert run(tmp_path, *words, *more).stdout.splitlines()[1].split() == both
+
+
 def test_a_retired_type_is_answered_with_what_is_nearest_today(tmp_path: Path) -> None:
     done = run(tmp_path, "p2.xlarge", "--json")
     assert done.returncode == 0
-    assert "p2.xlarge is retired; nearest today: g4dn.xlarge" in done.stderr
+    assert "p2.xlarge is retired: no region offers it any more; nearest today: g4dn.xlarge" in done.stderr
     assert {row["instance_type"] for row in json.loads(done.stdout)} == {"g4dn.xlarge", "g6.xlarge"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import statistics
 from itertools import islice
 from pathlib import Path
@@ -65,6 +66,8 @@ def test_plan_lives_through_its_answers_beside_the_formula(hotdesk: Command, tmp
     for kind in ("at_random", "as_in_2022", "over_traces"):
         mean, low, high = told[kind]["hours"]
         assert 10 < low <= mean <= high
+        assert low <= told[kind]["median_hours"] <= high
+    assert re.search(r"your traces +median [\d.]+ \w+, mean [\d.]+ \w+, .* in 9 of 10", done.stderr)
     assert "your traces" in done.stderr
     missing = hotdesk("plan", *words, "--traces", str(tmp_path / "trace"))
     assert missing.returncode == 4

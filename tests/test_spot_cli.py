@@ -79,7 +79,7 @@ def test_the_terminal_shows_a_plot_a_table_and_a_sentence(tmp_path: Path) -> Non
     )
     assert "Not drawn, as spot costs what on-demand does there: us-east-1f." in done.stdout
     assert "Weighted by time" in done.stdout
-    assert "p2.xlarge is retired; nearest today: g4dn.xlarge" in done.stderr
+    assert "p2.xlarge is retired: no region offers it any more; nearest today: g4dn.xlarge" in done.stderr
     assert max(map(len, done.stdout.splitlines()[:20])) <= 110
 
 
@@ -94,6 +94,16 @@ def test_a_plot_is_drawn_into_a_file(tmp_path: Path, name: str) -> None:
     if name != "p.png":
         assert b"us-east-1c" in drawn
         assert b"on-demand $0.9" in drawn
+
+
+def test_without_a_history_nothing_is_drawn_and_that_is_said(tmp_path: Path) -> None:
+    plot = tmp_path / "p.svg"
+    done = run("g6.xlarge", "--plot", str(plot))
+    assert done.returncode == 0, done.stderr
+    assert (plot.exists(), f"{plot} was not drawn" in done.stderr) == (False, True)
+    assert re.search(
+        r"spot advisor file of [\d-]+, in the table that ships with hotdesk: \d+ d old", done.stdout
+    )
 
 
 def test_an_unknown_suffix_is_said_before_any_work(tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def _check(catalog: Catalog, query: Query, retired: Mapping[str, Retired]) -> No
 def _no_type(name: str, types: Collection[str], retired: Mapping[str, Retired]) -> Unknown:
     if gone := retired.get(name):
         return Unknown(
-            f"{name} is retired; nearest today: {', '.join(gone.nearest)}.",
-            f"It was {shape(gone.machine)}; no region offers it any more.",
+            gone.words,
+            f"It was {shape(gone.machine)}.",
             f"hotdesk offers {' '.join(gone.nearest)}",
         )
     if chips := next((what for word, what in _OTHER_CHIPS.items() if re.match(rf"{word}\d", name)), ""):

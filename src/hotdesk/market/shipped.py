@@ -28,6 +28,12 @@ class Retired(Value, frozen=True):
     nearest: tuple[str, ...]
     usd_per_hour: dict[str, float]  # on-demand by region, while it was sold
 
+    @property
+    def words(self) -> str:
+        """The one thing that is said of it, wherever it is named."""
+        name, nearest = self.machine.instance_type, ", ".join(self.nearest)
+        return f"{name} is retired: no region offers it any more; nearest today: {nearest}."
+
 
 class _Type(Value, frozen=True):
     type: str
@@ -116,6 +122,11 @@ class Table(Value, frozen=True):
     @property
     def time(self) -> float:
         return _day(self.as_of)
+
+    @property
+    def advised_at(self) -> float:
+        """When the averages of spot were published."""
+        return _day(self.advice.time)
 
     def machines(self) -> list[InstanceType]:
         return [self._machine(row.type, row) for row in self.types]

@@ -82,6 +82,7 @@ class SpotPrices(Value, frozen=True):
     published: tuple[PublishedSpot, ...] = ()  # instead of zones, where no history can be had
     silent: str = ""  # why the account was not asked, or did not answer
     kept_at: float | None = None  # when the prices were kept, where it did not
+    published_at: float | None = None  # when the averages were published
 
 
 class SpotQuery(Value, frozen=True):
@@ -165,8 +166,8 @@ class Choosing:
 
         found: list[str] = []
         for name in names:
-            if gone := shipped().retired.get(name):
-                self.on_note(f"{name} is retired; nearest today: {', '.join(gone.nearest)}.")
+            if gone := shipped().gone().get(name):
+                self.on_note(gone.words)
                 found += gone.nearest
             else:
                 found.append(name)
@@ -259,8 +260,8 @@ class Choosing:
         names = query.instance_types
         table = shipped()
         for name in names:
-            if gone := table.retired.get(name):
-                self.on_note(f"{name} is retired; nearest today: {', '.join(gone.nearest)}.")
+            if gone := table.gone().get(name):
+                self.on_note(gone.words)
         prices = table.on_demand_prices(names)
         silent, kept_at = "", None
         if query.history:
@@ -270,7 +271,7 @@ class Choosing:
         else:
             known = self._account(query, prices)
             if isinstance(known, str):
-                return self._published(query, known), None
+                return self._published(query, known, prices), None
             found, last, source, silent, kept_at = known
             first = found.span[0]
         end = last if query.until is None else query.until
@@ -343,12 +344,14 @@ class Choosing:
         return found, now, "your account (DescribeSpotPriceHistory)", "", None
 
     @staticmethod
-    def _published(query: SpotQuery, silent: str) -> SpotPrices:
-        """A type's figures in the cloud's public file: average savings and interruption frequency."""
+    def _published(query: SpotQuery, silent: str, listed: Mapping[tuple[str, str], float]) -> SpotPrices:
+        """A type's figures in the cloud's public file: average savings and interruption frequency.
+
+        `listed`: on-demand prices by type and region.
+        """
         from hotdesk.market.shipped import shipped
 
         table = shipped()
-        listed = table.on_demand_prices(query.instance_types)
         rows = []
         for region, types in table.advice.saving_percent_and_band.items():
             if query.places and not any(fnmatch(region, place) for place in query.places):
@@ -375,6 +378,7 @@ class Choosing:
             advice=f"Averages of one month, not a history: fit for a first look. "
             f"Taken away in under 5 % of a month: {', '.join(calm) or 'nowhere'}.",
             silent=silent,
+            published_at=table.advised_at,
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import field
 from msgspec.structs import asdict, replace
 
-from hotdesk.core.errors import Usage
+from hotdesk.core.errors import Unknown, Usage
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.sizing.frontier import Answer, Choice
 from hotdesk.core.sizing.gpu import Precision
@@ -273,7 +273,7 @@ def _job(request: PlanRequest, offers: list[Offer]) -> tuple[Job, list[Offer]]:
                 f"hotdesk plan --work {work_hours:g} --on V100 ...",
             )
         items = work_hours * 3600
-        rates = {request.reference: 1.0, **rates}
+        rates = {_todays(request.reference): 1.0, **rates}
     job = Job(
         items=items,
         rates=rates,
@@ -285,6 +285,20 @@ def _job(request: PlanRequest, offers: list[Offer]) -> tuple[Job, list[Offer]]:
         efficiency_at_2=request.efficiency,
     )
     return job, offers
+
+
+def _todays(reference: str) -> str:
+    """The GPU of a retired type, whose rates are known by that; else what was named. Raises `Unknown`."""
+    from hotdesk.market.shipped import shipped
+
+    gone = shipped().gone().get(reference)
+    if gone is None:
+        return reference
+    if not gone.machine.gpu or gone.machine.gpu_count != 1:
+        raise Unknown(
+            gone.words, "Its speed cannot be told from that of one GPU.", "hotdesk plan … --on V100"
+        )
+    return gone.machine.gpu
 
 
 def _around(request: PlanRequest) -> Around:
@@ -336,7 +350,7 @@ def _simulations(
 
 
 def simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> dict[str, Any]:
-    """Simulate the plan's machine many times: mean, 5 % and 95 % of its wall and billed hours.
+    """Simulate the plan's machine many times: mean, 5 %, 95 % and median of its hours, and of those paid.
 
     Beside the losses at random that the formula takes: spot that comes and goes as recorded in 2022, and over
     the traces given. Machines in step are lost together there, as they mostly are.
@@ -371,4 +385,5 @@ def simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> 
         for n, name in enumerate(("hours", "billed_hours_each")):
             ranked = sorted(life[n] for life in lives)
             told[kind][name] = [sum(ranked) / LIVES, ranked[LIVES // 20], ranked[LIVES - 1 - LIVES // 20]]
+            told[kind][f"median_{name}"] = ranked[LIVES // 2]
     return told

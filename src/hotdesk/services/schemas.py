@@ -14,6 +14,7 @@ import msgspec
 from hotdesk.core.findings import Finding
 from hotdesk.core.sweep.params import Scalar
 from hotdesk.services import shapes, sweep_shapes
+from hotdesk.services.notices import Sent
 from hotdesk.services.settings import Setting
 from hotdesk.services.view import View
 from hotdesk.simulate.study import Study
@@ -54,6 +55,7 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "sweep-results": (list[dict[str, Scalar | None]], ("sweep results",)),
     "top": (list[shapes.Busy], ("top",)),
     "ports": (list[shapes.Port], ("forward",)),
+    "notices": (list[Sent], ("notify",)),
     "settings": (list[Setting], ("config",)),
     "settings-file": (shapes.SettingsFile, ("init",)),
     "error": (shapes.Failed, ("every command that fails",)),

@@ -333,6 +333,7 @@ class Spot(TypedDict):
     dropped: NotRequired[dict[str, int]]  # rows left out, by reason
     published: NotRequired[list[PublishedSpot]]
     kept_at: NotRequired[float | None]  # when the prices were kept, if the account did not answer
+    published_at: NotRequired[float | None]  # when the averages were published
 
 
 class Band(TypedDict):

@@ -20,6 +20,7 @@ from hotdesk.cli.ui.offer_table import (
     estimated,
     groups,
     line,
+    no_room,
     paragraph,
     record,
 )
@@ -225,8 +226,7 @@ def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str
     cells = [line(catalog, pair, latency, now) for pair in shown]
     heads, cells, spared = render.fitted(HEADS, cells, render.columns(), SPARED)
     render.echo(render.table(heads, cells, right=RIGHT))
-    if spared:
-        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
+    no_room(spared)
     return len(lines) - len(shown)
 
 

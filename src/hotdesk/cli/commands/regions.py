@@ -104,6 +104,7 @@ def command(
                 render.style(render.safe(bar), "cyan" if row.latency_ms is not None else "dim"),
             ]
         )
+    heads, cells, _ = render.fitted(heads, cells, render.columns() - 10, ("CITY", "ANSWERS"))
     render.echo(render.table(heads, cells, right=("MS", "ANSWERS")))
     if 0 < silent < len(rows):
         render.echo(

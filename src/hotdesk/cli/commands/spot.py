@@ -119,7 +119,9 @@ def command(
     if found is None:
         render.note(f"{spot.silent} Published averages have to do; a history can be read from a file:")
         render.note(f"  aws ec2 describe-spot-price-history --instance-types {names} > p.json")
-        _published(spot, as_json)
+        if plot:
+            render.note(f"{plot} was not drawn: averages have no curve.")
+        _published(spot, clock.now(), as_json=as_json)
         return
     if spot.kept_at is not None:
         age = render.duration(clock.now() - spot.kept_at, 1)
@@ -147,6 +149,7 @@ def command(
                 "hours": hours,
                 "zones": zones,
                 "cheapest": best,
+                "kept_at": spot.kept_at,
                 "advice": spot.advice,
                 "dropped": spot.dropped,
             }
@@ -156,7 +159,10 @@ def command(
     render.echo()
     paragraph(spot.advice)
     window = f"{stamp(start)} to {stamp(end)}"
-    paragraph(f"Weighted by time, {window}, from {spot.source}. Prices in $/h.", "dim")
+    age = render.duration(clock.now() - end, 1)
+    paragraph(
+        f"Weighted by time, {window}, from {spot.source}. The newest price is {age} old. In $/h.", "dim"
+    )
     if spot.dropped:
         left = "; ".join(f"{n} rows: {reason}" for reason, n in spot.dropped.items())
         paragraph(f"Left out: {left}.", "dim")
@@ -164,7 +170,7 @@ def command(
         render.echo(f"Drawn into {plot}.")
 
 
-def _published(spot: SpotPrices, as_json: bool) -> None:
+def _published(spot: SpotPrices, now: float, *, as_json: bool) -> None:
     """A type's figures in the cloud's public file: no history, but averages and interruption frequency."""
     if as_json:
         render.json(
@@ -173,6 +179,7 @@ def _published(spot: SpotPrices, as_json: bool) -> None:
                 "source": spot.source,
                 "zones": [],
                 "published": spot.published,
+                "published_at": spot.published_at,
                 "advice": spot.advice,
             }
         )
@@ -191,7 +198,8 @@ def _published(spot: SpotPrices, as_json: bool) -> None:
     ]
     render.echo(render.table(heads, cells, right=("ON-DEMAND $/H", "SPOT $/H", "SAVING")))
     paragraph(spot.advice)
-    paragraph(f"From: {spot.source}.", "dim")
+    age = f": {render.duration(now - spot.published_at, 1)} old" if spot.published_at else ""
+    paragraph(f"From: {spot.source}{age}.", "dim")
 
 
 def _print(

@@ -15,6 +15,7 @@ EFFECTS = {
     "move": "ends the machine, launches another: what runs there ends",
     "run": "starts paying by the hour; parks the desk at the end, unless --then says otherwise",
     "sweep": "start, retry: starts paying by the hour; deletes its own machines at the end",
+    "notify": "tells the person: desktop, bell, and what [notify] in hotdesk.toml names",
     "watch": "brings desks to their goals: may launch what was wanted running",
     "stay": "keeps a desk running, and paid, for longer",
     "park": "ends the machine after everything is saved and verified: what runs there ends",

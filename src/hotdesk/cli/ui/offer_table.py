@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -97,29 +97,45 @@ def line(
     catalog: Catalog, pair: tuple[int | None, int | None], latency: Mapping[str, float], now: float
 ) -> list[str]:
     """The cells of one line of the table."""
-    listed, spot = pair
-    row = spot if spot is not None else listed
+    row = pair[1] if pair[1] is not None else pair[0]
     assert row is not None
     machine, place = catalog.machine_of(row), catalog.places[catalog.place[row]]
+    # What was not asked for is known all the same, and stands beside it to compare.
+    listed, spot = (_beside(catalog, row, market) if one is None else one for market, one in enumerate(pair))
     usual = catalog.price[listed] if listed is not None else None
     price = catalog.price[spot] if spot is not None else None
     band = catalog.band(machine, place.region)
     ms = latency.get(f"{place.provider}/{place.region}")
-    times = [catalog.time[shown] for shown in pair if shown is not None]
+    times = [catalog.time[shown] for shown in (listed, spot) if shown is not None]
+    styles = ["dim" if asked is None else told for asked, told in zip(pair, ("", "green"), strict=True)]
     return [
         machine.instance_type,
         chips(machine),
         f"{machine.gpu_memory_gib:.3g}" if machine.gpu else "",
         f"{machine.vcpus:g}" + ("*" if machine.burstable else ""),
         f"{machine.memory_gib:g}",
-        "-" if listed is None else _price(catalog, listed, 3),
-        "-" if spot is None else render.style(_price(catalog, spot, 3), "green"),
+        *(
+            "-" if one is None else render.style(_price(catalog, one, 3), *filter(None, [style]))
+            for one, style in zip((listed, spot), styles, strict=True)
+        ),
         f"{100 * (1 - price / usual):.0f}%" if usual and price else "",
-        (place.zone if spot is not None else "") or place.region,
+        (place.zone if pair[1] is not None else "") or place.region,
         "-" if ms is None else f"{ms:.0f}",
-        BANDS[band] if band is not None and spot is not None else "",
+        BANDS[band] if band is not None and pair[1] is not None else "",
         "" if any(map(math.isnan, times)) else render.duration(now - min(times), 1),
     ]
+
+
+def _beside(catalog: Catalog, row: int, market: int) -> int | None:
+    """The cheapest row of the same type and region on that market, whatever was asked for."""
+    kind = bisect_right(catalog.starts, row) - 1
+    region = catalog.places[catalog.place[row]].region
+    there = (
+        other
+        for other in range(catalog.starts[kind], catalog.starts[kind + 1])
+        if catalog.market[other] == market and catalog.places[catalog.place[other]].region == region
+    )
+    return min(there, key=lambda other: catalog.price[other], default=None)
 
 
 def estimated(catalog: Catalog, row: int | None) -> bool:
@@ -173,7 +189,16 @@ def wide(catalog: Catalog, rows: list[int], latency: Mapping[str, float], now: f
                 render.safe(offer.source),
             ]
         )
-    render.echo(render.table([*heads, "AGE", "SOURCE"], cells, right=RIGHT))
+    spare = ("SOURCE", "GPU GIB", "TAKEN", "GIB", "VCPU", "ARCH", "MS")
+    heads, cells, spared = render.fitted([*heads, "AGE", "SOURCE"], cells, render.columns(), spare)
+    render.echo(render.table(heads, cells, right=RIGHT))
+    no_room(spared)
+
+
+def no_room(spared: Sequence[str]) -> None:
+    """Say which columns a narrow terminal does without."""
+    if spared:
+        render.echo(render.style(f"No room here for {', '.join(spared)}.", "dim"))
 
 
 def chips(kind: InstanceType) -> str:

@@ -113,11 +113,14 @@ def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:
         "as_in_2022": "spot as recorded in 2022",
         "over_traces": "your traces",
     }
-    lines = [f"{names}, on spot: {_time(choice.finish.hours)} by the formula; lived through {LIVES} times:"]
+    mean = f"{_time(choice.finish.hours)} on average by the formula"
+    lines = [f"{names}, on spot: {mean}; lived through {LIVES} times:"]
     for kind, head in heads.items():
         if kind in told:
             mean, low, high = told[kind]["hours"]
-            lines.append(f"  {head:26}{_time(mean):>9}  {_time(low)} to {_time(high)} in 9 of 10")
+            median = _time(told[kind]["median_hours"])
+            band = f"{_time(low)} to {_time(high)} in 9 of 10"
+            lines.append(f"  {head:24}  median {median}, mean {_time(mean)}, {band}")
     return lines
 
 
@@ -289,14 +292,14 @@ def _lost(row: Lost) -> dict[str, Any]:
 def figure(answer: Answer) -> Figure:
     """Cost against time on log axes: every plan, the front with its band, and the answers."""
     front = [c for c in answer.front if c.finish.usd > 0]
-    per, unit = _unit([c.hours_p90 for c in front])
+    per, unit = _unit([c.finish.hours for c in front])
     cost = tuple(c.finish.usd for c in front)
     series = [
         Series(
-            label="best time for the money, 9 of 10 cases",
+            label="best time for the money, and 9 of 10 cases",
             kind="band",
             x=cost,
-            y=tuple(c.hours_p90 * per for c in front),
+            y=tuple(c.finish.hours * per for c in front),
             low=tuple(c.finish.hours_low * per for c in front),
             high=tuple(c.finish.hours_high * per for c in front),
         ),
@@ -308,7 +311,7 @@ def figure(answer: Answer) -> Figure:
                 label="beaten by another",
                 kind="scatter",
                 x=tuple(c.finish.usd for c in beaten),
-                y=tuple(c.hours_p90 * per for c in beaten),
+                y=tuple(c.finish.hours * per for c in beaten),
             ),
         )
     named: dict[Choice, list[str]] = {}
@@ -318,7 +321,9 @@ def figure(answer: Answer) -> Figure:
     notes = []
     for choice, names in named.items():
         name = " and ".join(names)
-        series.append(Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.hours_p90 * per,)))
+        series.append(
+            Series(label=name, kind="scatter", x=(choice.finish.usd,), y=(choice.finish.hours * per,))
+        )
         what = f"{choice.finish.machines:,} machine{'s' * (choice.finish.machines > 1)}"
         if choice.offer.provider != "any":
             spot = " on spot" if choice.offer.market is Market.SPOT else ""

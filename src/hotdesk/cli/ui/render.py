@@ -180,7 +180,7 @@ def error(what: str, why: str = "", fix: str = "") -> None:
 
 def failure(kind: str, exit_code: int, what: str, why: str = "", fix: str = "") -> int:
     """Say what went wrong, as JSON on standard output where the answer would be JSON; the exit code."""
-    if not terminal.speaks_json():
+    if not (terminal.speaks_json() and terminal.answered()):
         error(what, why, fix)
         return exit_code
     told: Failure = {
@@ -199,6 +199,7 @@ def json(value: Any) -> None:
     """One JSON document on standard output."""
     import msgspec
 
+    terminal.answered()
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
 
 

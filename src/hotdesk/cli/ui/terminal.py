@@ -26,11 +26,19 @@ _LACKS = _FULL | _LOCKED | {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 
 class _Door:
     speaks_json = False
+    has_answered = False
 
 
 def speak_json(on: bool) -> None:
     """Whether the answer is to be JSON, for a program: an error is JSON too, and nobody is asked anything."""
     _Door.speaks_json = on
+    _Door.has_answered = False
+
+
+def answered() -> bool:
+    """Note that the document is printed: there is one. Whether there was none before."""
+    first, _Door.has_answered = not _Door.has_answered, True
+    return first
 
 
 def speaks_json() -> bool:
