@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +15,10 @@ import pytest
 pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 
+from hotdesk.cli.main import hotdesk as commands
 from tests.conftest import Command
 from tests.test_browser import run_cell, sign_in
-from tests.web_rig import Complaints, browser, web
+from tests.web_rig import Complaints, browser, web, weeks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -134,3 +138,118 @@ def test_a_keyboard_is_enough(home: Path, chrome: Browser, tmp_path: Path) -> No
         page.keyboard.press("Escape")
         page.wait_for_selector("dialog", state="detached")
         assert page.evaluate("document.documentElement.scrollWidth") == 400, "nothing is wider"
+
+
+VIEWS = ("desks", "runs", "money", "choose", "plan", "doctor")
+READY = {
+    "desks": ".card",
+    "runs": "tbody td code",
+    "money": ".bar",
+    "choose": ".dots",
+    "plan": ".front",
+    "doctor": ".findings li",
+}
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core, from the page's lock."""
+    here = Path(__file__).parents[1] / "page"
+    if not (here / "node_modules" / "axe-core").exists():
+        if shutil.which("npm") is None:
+            pytest.skip("no npm on this computer")
+        there = tmp_path_factory.mktemp("axe")
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(here / name, there)
+        line = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(line, cwd=there, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            pytest.skip(f"no package registry can be reached: {done.stderr[-200:]}")
+        here = there
+    return (here / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+#: The least contrast of what is drawn against the card it is drawn on (WCAG 2.2, 1.4.11), opacity included.
+CONTRAST = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const drawn = [...document.querySelectorAll(".plot :is(.bar, .series, .dots, .front, text)")];
+  return Math.min(99, ...drawn.map((e) => {
+    const style = getComputedStyle(e);
+    const ground = parse(getComputedStyle(e.closest(".card")).backgroundColor);
+    const ink = parse(style.fill === "none" ? style.stroke : style.fill);
+    const seen = ink.map((v, n) => v * style.opacity + ground[n] * (1 - style.opacity));
+    const [a, b] = [light(seen), light(ground)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  }));
+}"""
+RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']}"
+
+
+@pytest.mark.parametrize("look", [("light", "en", 1600), ("dark", "zh", 400)], ids=lambda look: look[0])
+def test_everybody_can_read_every_view(
+    home: Path, chrome: Browser, axe: str, tmp_path: Path, look: tuple[str, str, int]
+) -> None:
+    """No violation of WCAG 2.2 AA that axe knows, plots of 3:1 at least, nothing wider than the window."""
+    theme, language, width = look
+    weeks(tmp_path / "state", jobs=30)
+    with (
+        web() as served,
+        chrome.new_context(bypass_csp=True, viewport={"width": width, "height": 900}) as context,
+    ):
+        context.add_init_script(f"localStorage.theme='{theme}';localStorage.language='{language}'")
+        page = context.new_page()
+        page.goto(served.link)
+        page.wait_for_selector("nav")
+        for view in VIEWS:
+            page.goto(f"{served.place}/#/{view}")
+            page.wait_for_selector(READY[view], timeout=LATE)
+            page.evaluate(axe)
+            found = page.evaluate(f"axe.run({RULES})")
+            wrong = [(v["id"], v["nodes"][0]["html"][:120]) for v in found["violations"]]
+            assert wrong == [], view
+            assert page.evaluate("document.documentElement.scrollWidth") == width, view
+            assert page.evaluate(CONTRAST) >= 3, view
+
+
+def test_every_line_to_copy_is_a_command(home: Path, chrome: Browser, tmp_path: Path) -> None:
+    """click reads what each view offers to paste, with filters set."""
+    weeks(tmp_path / "state", jobs=3)
+    addresses = (
+        "choose?q=west&gpu=L4&market=spot&usd=2&memory=16&sort=value&spot=g6.xlarge",
+        "plan?deadline=12&budget=2000&data=5&gpu=L4",
+        "plan?price=3",
+        "runs?job=2",
+    )
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        page.wait_for_selector("nav")
+        seen = set()
+        for address in addresses:
+            page.goto(f"{served.place}/#/{address}")
+            page.wait_for_selector("main .line code")
+            page.wait_for_timeout(500)
+            lines = page.locator(".line code").all_inner_texts()
+            seen |= {text for text in lines if text.startswith("hotdesk ")}
+    assert len(seen) >= 5
+    for text in seen:
+        _, verb, *words = shlex.split(text, comments=True)
+        command = commands.get_command(None, verb)  # type: ignore[arg-type]
+        assert command is not None, text
+        command.make_context(verb, words)
+
+
+def test_settings_are_checked_before_they_are_written(home: Path, chrome: Browser, tmp_path: Path) -> None:
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        page.wait_for_selector("nav")
+        page.goto(f"{served.place}/#/doctor")
+        page.fill("textarea", "[defaults]\nusd_per_mont = 5\n")
+        page.wait_for_selector("[role=alert] >> text=did you mean 'usd_per_month'?")
+        assert page.is_disabled("button:text-is('Save')")
+        page.fill("textarea", "[defaults]\nusd_per_month = 5\n")
+        page.click("button:text-is('Save')")
+        page.wait_for_selector("text=Written.")
+    file = home / ".config" / "hotdesk" / "hotdesk.toml"
+    assert file.read_text() == "[defaults]\nusd_per_month = 5\n"

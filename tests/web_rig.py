@@ -11,12 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hotdesk.core.jobs import Job, Result
+from hotdesk.core.model import Desk, Goal, Market, Offer
+from hotdesk.core.steps import Delete, Done, Launch, LaunchOrder
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock, dice
 from tests.conftest import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SOURCE = str(Path(__file__).parents[1] / "src")
+DAY = 86400.0
+#: Desks with a past: name, instance type, GPU, US dollars an hour, market.
+HARDWARE = (
+    ("blue", "g6.xlarge", "L4", 0.8048, Market.ON_DEMAND),
+    ("trainer", "g5.2xlarge", "A10G", 0.47, Market.SPOT),
+    ("notes", "t3.medium", "", 0.0416, Market.ON_DEMAND),
+)
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -75,3 +87,61 @@ class Complaints(list[str]):
         page.on("console", lambda m: self.append(m.text) if m.type in {"error", "warning"} else None)
         page.on("pageerror", lambda error: self.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith((place, "data:")) else self.append(r.url))
+
+
+def weeks(folder: Path, jobs: int, desks: int = 3) -> None:
+    """A state folder with a past: a cloud's desks that came and went in thirty days, and ended jobs."""
+    now, chance = SystemClock().now(), dice(3)
+    with Store(folder) as store:
+        for name, kind, gpu, usd, market in HARDWARE:
+            born = now - 30 * DAY
+            offer = Offer(
+                provider="aws",
+                region="us-west-2",
+                zone="us-west-2b",
+                instance_type=kind,
+                market=market,
+                usd_per_hour=usd,
+                gpu=gpu,
+                gpu_count=1 if gpu else 0,
+            )
+            for day in range(30):
+                if chance.random() < 0.4:
+                    continue
+                at, hours = born + day * DAY + 3600 * chance.uniform(1, 6), chance.uniform(1, 9)
+                order = LaunchOrder(desk=name, born=born, generation=day + 1, attempt=0, offer=offer)
+                ran = {"kind": "machine", "ran_seconds": hours * 3600}
+                for step, when, made in (
+                    (Launch(why="the cheapest that fits", order=order), at, order.name),
+                    (
+                        Delete(why="all its work is in its image", id=order.name, **ran),
+                        at + hours * 3600,
+                        "",
+                    ),
+                ):
+                    [row] = store.begin([(name, step)], when)
+                    store.end(row, Done(id=made), when + 30)
+        for number in range(desks):
+            store.put(Desk(name=f"desk{number}", goal=Goal.PARKED, since=now, created_at=now))
+        for number in range(jobs):
+            words = (
+                "python",
+                "train.py",
+                "--seed",
+                str(number),
+                "--lr",
+                f"{10 ** chance.uniform(-5, -2):.1e}",
+            )
+            asked = now - chance.uniform(0, 20 * DAY)
+            job = Job(id="", number=0, desk="blue", command=words, created_at=asked, folder="project")
+            job = store.queue(job)
+            status = 0 if chance.random() < 0.85 else 1
+            ended = Result(
+                exit_status=status,
+                why="" if not status else "it ended with 1",
+                at=asked + 20000,
+                seconds=chance.uniform(200, 18000),
+                usd=chance.uniform(0.02, 4),
+                attempts=1 + (chance.random() < 0.1),
+            )
+            store.put_job(job.number, settled=True, result=ended)

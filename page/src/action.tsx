@@ -39,11 +39,11 @@ export function offerWords(offer: Offer): string {
 }
 
 /** What the steps come to an hour, from the launch or start among them; undefined where none costs anything new. */
-function priceOf(plan: Plan): number | undefined {
+function priceOf(plan: Plan): string | undefined {
   for (const step of plan.steps) {
     const offer = offerOf(step);
-    if (offer) return offer.usd_per_hour ?? 0;
-    if (step.step === "start") return step.usd_per_hour ?? 0;
+    if (offer) return perHour(offer.usd_per_hour ?? 0, offer.told_per_hour);
+    if (step.step === "start") return perHour(step.usd_per_hour ?? 0);
   }
   return undefined;
 }
@@ -100,7 +100,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
         {plan && verb !== "stay" && (
           <section class={busy ? "plan busy" : "plan"} aria-busy={busy}>
             {price !== undefined && (
-              <p class="price"><strong>{perHour(price)}</strong> <span class="muted">{t("from then on")}</span></p>
+              <p class="price"><strong>{price}</strong> <span class="muted">{t("from then on")}</span></p>
             )}
             <h3>{t("What will be done")}</h3>
             {plan.steps.length === 0 && <p>{t("Nothing: it is so already.")}</p>}
@@ -118,7 +118,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
                 <summary>{t("The next best offers")}</summary>
                 <ul class="plain">
                   {plan.offers.slice(1).map((offer) => (
-                    <li key={offerWords(offer)}>{offerWords(offer)} · {perHour(offer.usd_per_hour ?? 0)}</li>
+                    <li key={offerWords(offer)}>{offerWords(offer)} · {perHour(offer.usd_per_hour ?? 0, offer.told_per_hour)}</li>
                   ))}
                 </ul>
               </details>
@@ -140,7 +140,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
           <button type="button" onClick={onClose}>{t("Cancel")}</button>
           <button type="submit" class={verb === "down" ? "primary danger" : "primary"} disabled={!ready}>
             {ends.length > 0 && verb !== "down" ? t("{0} anyway", words) : words}
-            {price ? ` · ${perHour(price)}` : ""}
+            {price ? ` · ${price}` : ""}
           </button>
         </div>
       </form>

@@ -1,11 +1,13 @@
 // What the server is asked. Every answer is a value of `Hotdesk`, as `--json` prints it, or an error in three lines.
 
+/** Money as a cloud tells it, where that is not in US dollars; without the day of a rate, it is not compared with them. */
+export interface Amount { value: number; currency: string; day?: string }
 export interface Desk {
   name: string; goal: string; phase: string; provider: string; region: string; zone: string; instance_type: string;
   market: string; gpu: string; usd_per_hour: number; charged_while_off: boolean; price_time: number | null;
   usd_per_month: number; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
   why: string; holder: string; idle: string; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
-  left: boolean; known_at: number | null;
+  told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null;
 }
 export interface Row {
   id: number; at: number; desk: string; step: string; key: string; why: string; status: string; thing: string;
@@ -27,7 +29,7 @@ export interface Asked {
   seconds?: string; fresh?: boolean; over_budget?: boolean; anyway?: boolean; typed?: string;
 }
 export interface Offer {
-  provider: string; region: string; zone: string; instance_type: string; market?: string; usd_per_hour?: number;
+  provider: string; region: string; zone: string; instance_type: string; market?: string; usd_per_hour?: number; told_per_hour?: Amount;
   gpu?: string; gpu_count?: number; vcpus?: number; memory_gib?: number; why?: string;
 }
 export interface Step {

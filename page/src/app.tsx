@@ -1,26 +1,21 @@
 // The frame: where one can go, the language, the colours, and whether what is shown is still so.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { useAddress } from "./address";
+import { Choose } from "./choose";
 import { Desks } from "./desks";
+import { Doctor } from "./doctor";
 import { useKnown, useNow } from "./live";
+import { Money } from "./money";
 import { Line, clock } from "./parts";
+import { Planning } from "./plan";
+import { Runs } from "./runs";
 import { language, setLanguage, t, type Word } from "./words";
 
-const VIEWS: [string, Word, () => JSX.Element][] = [["desks", "Desks", Desks]];
+const VIEWS: [string, Word, () => JSX.Element][] = [
+  ["desks", "Desks", Desks], ["runs", "Runs", Runs], ["money", "Money", Money], ["choose", "Choose", Choose], ["plan", "Plan", Planning], ["doctor", "Doctor", Doctor],
+];
 const STALE = 120; // seconds without a look at the clouds, before that is said
-
-/** The address behind the #: a view, and what it keeps there. */
-export function useAddress(): [string, URLSearchParams] {
-  const read = () => location.hash.slice(2);
-  const [at, set] = useState(read());
-  useEffect(() => {
-    const listener = () => set(read());
-    addEventListener("hashchange", listener);
-    return () => removeEventListener("hashchange", listener);
-  }, []);
-  const [view, query] = at.split("?");
-  return [view || "desks", new URLSearchParams(query ?? "")];
-}
 
 const themes = ["system", "light", "dark"] as const;
 

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { post, problem, type Act, type Desk, type Problem, type Row, type Verb } from "./api";
 import { ActionDialog, VERBS, stepWord } from "./action";
 import { useKnown, useNow } from "./live";
-import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, phaseWord, usd } from "./parts";
+import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, paid, perHour, phaseWord, usd } from "./parts";
 import { t } from "./words";
 
 const JUST = 20; // seconds for which steps that have ended are still of today's interest
@@ -21,16 +21,17 @@ export function Desks(): JSX.Element {
   const [dialog, open] = useState<{ verb: Verb; desk?: Desk }>();
   const [closed, close] = useState<Set<string>>(new Set());
   const all = Object.values(desks).sort((a, b) => a.name.localeCompare(b.name));
-  const perHourNow = all.reduce((sum, desk) => sum + desk.usd_per_hour, 0);
+  const told = all.filter((desk) => desk.told_per_hour && !desk.told_per_hour.day).map((desk) => perHour(desk.usd_per_hour, desk.told_per_hour));
+  const perHourNow = all.filter((desk) => !desk.told_per_hour || desk.told_per_hour.day).reduce((sum, desk) => sum + desk.usd_per_hour, 0);
   const stored = all.reduce((sum, desk) => sum + desk.usd_per_month, 0);
   const homeless = Object.entries(acts).filter(([id, act]) => !desks[act.name] && !closed.has(id) && (!act.ended || act.error));
   return (
     <>
       <div class="title">
         <h1>{t("Desks")}</h1>
-        {(perHourNow > 0 || stored > 0) && (
+        {(perHourNow > 0 || told.length > 0 || stored > 0) && (
           <p class="sums">
-            <span><strong>{perHour(perHourNow)}</strong> {t("now")}</span>
+            <span><strong>{[...(perHourNow || !told.length ? [perHour(perHourNow)] : []), ...told].join(" + ")}</strong> {t("now")}</span>
             {stored > 0 && <span><strong>{usd(stored)}</strong> {t("a month for disks and images")}</span>}
           </p>
         )}
@@ -95,21 +96,21 @@ function Card({ desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JS
           </p>
         </div>
         <p class="now">
-          <strong>{desk.instance_type ? perHour(desk.usd_per_hour) : "–"}</strong>
+          <strong>{desk.instance_type ? perHour(desk.usd_per_hour, desk.told_per_hour) : "–"}</strong>
           {desk.price_time && <small>{t("price of {0}", date(desk.price_time))}</small>}
         </p>
       </header>
       <dl>
         {desk.instance_type && <Fact name={t("Machine")}>{desk.instance_type}{desk.gpu && ` · ${desk.gpu}`}{desk.market === "spot" && " · spot"}</Fact>}
         <Fact name={t("Where")}>{desk.zone === "here" || (!desk.zone && desk.region === desk.provider) ? t("this computer") : [desk.provider, desk.zone || desk.region].filter(Boolean).join(" · ")}</Fact>
-        {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{usd(desk.cost_usd)}</Fact>}
+        {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{paid(desk.cost_usd, desk.cost_told)}</Fact>}
         {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{t("{0} a month", usd(desk.usd_per_month))}</Fact>}
         {up && desk.idle && desk.idle !== "never" && <Fact name={t("Parks when idle for")}>{desk.idle}</Fact>}
         {desk.image && <Fact name={t("Last image")}><span title={desk.image}>{desk.image_time ? t("{0} ago", length(now - desk.image_time)) : desk.image}</span></Fact>}
       </dl>
       {desk.phase === "unknown" && desk.why && <div class="notice warm">{desk.why}</div>}
       {desk.why && desk.phase !== "unknown" && desk.phase !== "ready" && <p class="muted">{desk.why}</p>}
-      {desk.charged_while_off && <div class="notice warm">{t("It is off and still costs {0}: park it.", perHour(desk.usd_per_hour))}</div>}
+      {desk.charged_while_off && <div class="notice warm">{t("It is off and still costs {0}: park it.", perHour(desk.usd_per_hour, desk.told_per_hour))}</div>}
       {desk.left && <div class="notice warm">{t("Its machine has ended itself; what is left is being parked.")}</div>}
       {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", desk.open_to.join(", "))} <code>hotdesk notebook {desk.name} --private</code></div>}
       {desk.kept.map((what) => <div class="notice warm" key={what}>{t("Another beginning's {0} is kept.", what)} <code>hotdesk gc</code></div>)}

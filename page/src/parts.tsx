@@ -1,14 +1,20 @@
 // Small parts that every view is made of.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { shellLine, type Problem } from "./api";
+import { shellLine, type Amount, type Problem } from "./api";
 import { t, said } from "./words";
 
 export const usd = (amount: number, digits = 2): string =>
   `$${amount.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 
-/** A price an hour: as many digits as it takes. */
-export const perHour = (amount: number): string =>
+const money = (amount: Amount): string => `${Number(amount.value.toPrecision(4))} ${amount.currency}`;
+
+/** What was paid, as its cloud tells it. */
+export const paid = (amount: number, told?: Amount | null): string => (told ? money(told) + (told.day ? ` (${usd(amount)})` : "") : usd(amount));
+
+/** A price an hour, as its cloud tells it: as many digits as it takes. */
+export const perHour = (amount: number, told?: Amount | null): string =>
+  told ? t("{0}/h", money(told)) :
   amount ? t("${0}/h", amount >= 100 ? amount.toFixed(0) : String(Number(amount.toPrecision(4)))) : t("free");
 
 /** A length of time in the unit that reads best. */

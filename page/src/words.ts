@@ -5,7 +5,7 @@ const zh = {
   ready: "运行中", pending: "启动中", stopping: "关机中", stopped: "已关机", parked: "已封存", saving: "保存中", verifying: "校验中",
   ending: "删除中", unknown: "未知", none: "没有机器", done: "完成", refused: "被拒绝", begun: "进行中",
   // lengths and money
-  "{0} s": "{0} 秒", "{0} min": "{0} 分钟", "{0} h": "{0} 小时", "{0} d": "{0} 天", "${0}/h": "${0}/小时", free: "免费", now: "当前",
+  "{0} s": "{0} 秒", "{0} min": "{0} 分钟", "{0} h": "{0} 小时", "{0} d": "{0} 天", "${0}/h": "${0}/小时", "{0}/h": "{0}/小时", free: "免费", now: "当前",
   "a month for disks and images": "每月（磁盘和镜像）", "{0} a month": "每月 {0}", "from then on": "之后的价格", "for {0}": "已 {0}", "{0} ago": "{0}前",
   "price of {0}": "{0} 的价格",
   // the frame
@@ -51,6 +51,44 @@ const zh = {
   "Its Jupyter is open to {0}.": "它的 Jupyter 对 {0} 开放。", "Another beginning's {0} is kept.": "另一次创建留下的 {0} 仍被保留。",
   "Another computer's desk; to take it over": "另一台电脑的工作台；要接管它", ssh: "ssh", Journal: "日志", "Process {0}": "进程 {0}", "Look again": "再看一次",
   "Opening…": "正在打开…", "It asks for this password once; your browser then stays signed in.": "它会询问一次这个密码，之后浏览器保持登录。", "Open Jupyter": "打开 Jupyter",
+  // tables
+  "{0} rows; arrow keys move": "{0} 行；可用方向键移动", Desk: "工作台", What: "内容", Id: "编号", Age: "存在时间", Why: "原因", Month: "月份", Total: "合计", Cost: "费用",
+  State: "状态", Search: "搜索", all: "全部", any: "任意", both: "两者",
+  // money
+  Money: "费用", "This month": "本月", Budget: "预算", "of {0}": "共 {0}", "All of it": "累计", "and {0}": "以及 {0}", "Images and disks": "镜像和磁盘", "a month": "每月",
+  "Saved by leaving": "离开所省", "had the last machine stayed on": "与一直开机相比", "Nothing has been paid for.": "还没有任何花费。", "By day": "按天", "Stacked by": "分组",
+  "by desk": "按工作台", "by kind": "按类别", "By month and desk": "按月份和工作台", compute: "计算", disk: "磁盘", image: "镜像", address: "地址", transfer: "传输",
+  "Left on": "若一直开机", "US dollars; not counted: {0}": "单位：美元；未计入：{0}", "Dollars by day": "每天的美元花费", "day (UTC)": "日期 (UTC)",
+  "Left over": "遗留资源", "What no desk needs, in every cloud and region.": "所有云和地域中，没有工作台需要的东西。", "Clean up": "清理",
+  "Nothing is left over where we could look.": "能查看的地方没有遗留资源。", "Nothing is left over.": "没有遗留资源。", "$ a month": "$/月", "Can go": "可删除", yes: "是", ask: "需确认",
+  "Not looked at: {0}": "未能查看：{0}", "These hold nothing that is not held elsewhere. They are deleted for good.": "它们不含任何别处没有的内容，将被永久删除。", "Delete {0}": "删除 {0} 项",
+  // choosing
+  Choose: "选型", "of {0} offers": "/ {0} 个报价", "prices of {0}": "{0} 的价格", "Measuring…": "正在测量…", "Measure latency": "测量延迟", "type, zone, cloud": "机型、可用区、云",
+  "any or none": "不限", "GPU memory, GiB": "显存，GiB", "Price against latency": "价格与延迟", "Price against speed": "价格与速度",
+  "The line joins what nothing beats in both.": "连线上的报价在两方面都没有更优者。", Plot: "图", speed: "速度", latency: "延迟",
+  "No latency is known yet: measure it.": "还不知道延迟：请先测量。", "No GPU is among these, and speeds are of GPUs.": "其中没有 GPU，而速度是按 GPU 计的。",
+  "{0} offers by price and by {1}": "{0} 个报价：价格与{1}", "$/h": "$/小时", "ms to the region and back": "到该地域的往返毫秒数", "speed (one T4 = 1)": "速度（一块 T4 = 1）",
+  Offers: "报价", "GPU GiB": "显存 GiB", GiB: "内存 GiB", Speed: "速度", "$ for the same work": "同样工作的 $", "Taken a month": "月中断率", History: "历史", Prices: "价格",
+  "Spot prices of {0}": "{0} 的竞价价格", Days: "天数", "Share of time under {0}": "低于 {0} 的时间占比", "on-demand": "按量价", "days ago": "几天前", mean: "均价",
+  "time under": "低于的时间", "changes a day": "每天变动", "Spot, about": "竞价，约", Saving: "节省",
+  // runs
+  Runs: "任务", "There is no job yet. Begin one, in a project's folder:": "还没有任务。在项目文件夹里开始一个：", "number, desk, command": "编号、工作台、命令",
+  Job: "任务", Exit: "退出码", Ran: "已运行", Tries: "次数", Deadline: "截止时间", "in {0}": "{0}后", Asked: "提交于", "Job {0}": "任务 {0}", "Cancel the job": "取消任务",
+  "{0} attempts": "{0} 次尝试", Checkpoints: "检查点", "It gets SIGTERM, and SIGKILL if it does not end. What it wrote stays at the desk.": "先发送 SIGTERM，若不结束再发 SIGKILL。已写入的内容留在工作台上。",
+  "Leave it": "保留", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", minutes: "分钟",
+  "job running": "运行中", "job waiting": "等待中", "job interrupted": "被中断", "job ended": "已结束", "job done": "完成", "job failed": "失败", "job cancelled": "已取消", "job lost": "已丢失",
+  // planning
+  Plan: "规划", "What a job costs in all, and when it is done: from the order to the saved results.": "一个任务总共花多少钱、何时完成：从下单到结果保存。",
+  "Work, hours on one machine": "工作量，单机小时", Machines: "机器数", "Start-up, minutes": "启动时间，分钟", "Data to bring, GiB": "要传的数据，GiB", "Deadline, hours from now": "截止时间，几小时后", "Budget, $": "预算，$",
+  "GPU of known offers": "已知报价中的 GPU", "Price of a machine, $/h": "每台价格，$/小时", "1 machine": "1 台机器", "Machines work": "机器的工作方式",
+  "on pieces of their own": "各做一部分", "in step": "同步进行", "Best value": "最划算", Fastest: "最快", "{0} machines": "{0} 台机器", "in 9 of 10 cases done in {0}": "十次有九次在 {0}内完成",
+  "Nothing keeps the deadline and the budget.": "没有方案能同时满足截止时间和预算。", "Dollars against time": "费用与时间",
+  "The line joins what nothing beats in both; the bars are 9 of 10 cases.": "连线上的方案在两方面都没有更优者；横竖线表示十有八九的范围。", "The plans on the line": "连线上的方案",
+  "a machine": "一台机器", "Done in": "用时", "9 of 10": "九成情况", "Paid hours per hour of work": "每小时工作的计费小时", "hours until it is done": "完成所需小时", deadline: "截止", budget: "预算",
+  "{0} paid hours for one hour of work": "每小时工作计费 {0} 小时",
+  // the doctor
+  Doctor: "诊断", "Mend what is safe": "修复可安全修复的", wrong: "有问题", "worth knowing": "值得注意", "in order": "正常", Settings: "设置", "Written.": "已保存。",
+  "It can be used as it is.": "可以使用。", Undo: "撤销", Save: "保存",
 } as const;
 
 export type Word = keyof typeof zh;
@@ -71,6 +109,6 @@ const english: Partial<Record<Word, string>> = { ready: "running", none: "withou
 
 /** A word in the language that is chosen; {0}, {1} are replaced by the values. */
 export function t(word: Word, ...values: (string | number)[]): string {
-  const text: string = current === "zh" ? zh[word] : (english[word] ?? word);
+  const text: string = current === "zh" ? zh[word] : (english[word] ?? word.replace(/^job (?=[a-z])/, ""));
   return text.replace(/\{(\d)\}/g, (_, n: string) => String(values[Number(n)] ?? ""));
 }

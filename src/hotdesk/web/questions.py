@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Usage
 from hotdesk.services import forms
+from hotdesk.web import choosing, settings
 
 if TYPE_CHECKING:
     from hotdesk.services.shapes import Bill, Entry, JobRow
@@ -59,12 +60,35 @@ def clouds(desks: Hotdesk, said: Words) -> dict[str, Any]:
     return {"clouds": known, "usual": desks.services.goals.provider("")}
 
 
+def logs(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """What a job has said from a place on, in characters; `lacks` tells what of it is elsewhere."""
+    number = int(said["job"]) if said.get("job", "").isdigit() else None
+    after = int(said["after"]) if said.get("after", "").isdigit() else 0
+    parts: list[bytes] = []
+    jobs = desks.services.jobs
+    lacks = jobs.log(desks.services.store.job(said.get("name", ""), number), parts.append)
+    text = b"".join(parts).decode("utf-8", "replace")
+    return {"text": text[after:], "length": len(text), "lacks": lacks}
+
+
+def top(desks: Hotdesk, said: Words) -> list[dict[str, Any]]:
+    """What desks are doing now; or the curves of a job, also of one that has ended."""
+    job = int(said["job"]) if said.get("job", "").isdigit() else None
+    return [forms.top(one) for one in desks.top(said.get("name") or None, job=job)]
+
+
 QUESTIONS: dict[str, Callable[[Hotdesk, Words], Any]] = {
+    "clouds": clouds,
     "costs": costs,
+    "doctor": doctor,
     "gc": left_over,
     "jobs": jobs,
     "log": log,
+    "logs": logs,
+    "offers": choosing.offers,
+    "regions": choosing.regions,
+    "settings": settings.read,
     "show": show,
-    "doctor": doctor,
-    "clouds": clouds,
+    "spot": choosing.spot,
+    "top": top,
 }

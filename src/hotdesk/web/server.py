@@ -21,7 +21,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.parallel import aside
 from hotdesk.system import SystemClock
-from hotdesk.web import verbs
+from hotdesk.web import planning, settings, verbs
 from hotdesk.web.guard import Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch, words
@@ -45,6 +45,16 @@ _NO_LONGER = (
     "This address has let a browser in already, or is of an earlier `hotdesk web`.\n"
     "Another one: hotdesk web --url\n"
 )
+#: What is sent with a body: its type, and what is made of it.
+CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
+    "plan": (verbs.Asked, verbs.planned),
+    "notebook": (verbs.Named, verbs.notebook),
+    "gc": (verbs.Nothing, verbs.clean),
+    "cancel": (verbs.Numbered, verbs.cancel),
+    "mend": (verbs.Nothing, verbs.mend),
+    "job-plan": (planning.Job, planning.plan),
+    "settings": (settings.Edited, settings.write),
+}
 FAILED = 409  # the status of an answer that is an error of ours, in three lines
 
 
@@ -62,10 +72,11 @@ class Page:
         routes = [
             Route(ENTER, self._enter),
             Route("/api/events", self._events),
-            Route("/api/plan", self._plan, methods=["POST"]),
             Route("/api/do", self._do, methods=["POST"]),
-            Route("/api/notebook", self._notebook, methods=["POST"]),
-            Route("/api/gc", self._clean, methods=["POST"]),
+            *(
+                Route(f"/api/{name}", self._asked(kind, call), methods=["POST"])
+                for name, (kind, call) in CHANGES.items()
+            ),
             Route("/api/{question}", self._question),
             Route("/", files["/index.html"]),
             *(Route(path, answer) for path, answer in files.items() if path != "/index.html"),
@@ -96,13 +107,6 @@ class Page:
         said = dict(request.query_params)
         return await self._answer(lambda desks: ask(desks, said), packed=True)
 
-    async def _plan(self, request: Request) -> Response:
-        asked = await _read(request, verbs.Asked)
-        if isinstance(asked, Response):
-            return asked
-        line = asked.line
-        return await self._answer(lambda desks: {"line": line, **verbs.plan(desks, asked)})
-
     async def _do(self, request: Request) -> Response:
         asked = await _read(request, verbs.Asked)
         if isinstance(asked, Response):
@@ -112,17 +116,16 @@ class Page:
         except HotdeskError as error:
             return _json({"error": words(error)}, FAILED)
 
-    async def _notebook(self, request: Request) -> Response:
-        asked = await _read(request, verbs.Named)
-        if isinstance(asked, Response):
-            return asked
-        return await self._answer(lambda desks: verbs.notebook(desks, asked.name))
+    def _asked(self, kind: type[T], call: Callable[[Hotdesk, T], Any]) -> Callable[[Request], Any]:
+        """A route that is sent a value, and answers with what a call makes of it."""
 
-    async def _clean(self, request: Request) -> Response:
-        asked = await _read(request, verbs.Nothing)
-        if isinstance(asked, Response):
-            return asked
-        return await self._answer(verbs.clean)
+        async def answer(request: Request) -> Response:
+            asked = await _read(request, kind)
+            if isinstance(asked, Response):
+                return asked
+            return await self._answer(lambda desks: call(desks, asked), packed=True)
+
+        return answer
 
     async def _answer(self, call: Callable[[Hotdesk], Any], *, packed: bool = False) -> Response:
         """What a method of `Hotdesk` gives, asked in a thread of its own; or its error, in three lines."""

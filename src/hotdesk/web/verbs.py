@@ -104,6 +104,13 @@ class Named(Value, frozen=True):
     name: str
 
 
+class Numbered(Value, frozen=True):
+    """A desk's job."""
+
+    name: str
+    number: int
+
+
 class Nothing(Value, frozen=True):
     """No options."""
 
@@ -193,20 +200,36 @@ def perform(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     return forms.desk(desks.up(name, want=want, provider=provider, fresh=asked.fresh, limits=limits))
 
 
-def notebook(desks: Hotdesk, name: str) -> dict[str, Any]:
+def planned(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
+    """A verb's plan, and its line for the terminal."""
+    return {"line": asked.line, **plan(desks, asked)}
+
+
+def notebook(desks: Hotdesk, asked: Named) -> dict[str, Any]:
     """The desk's Jupyter, answering, and its password."""
     from hotdesk.loop import watcher
 
-    desk = desks.services.store.desk(name)
-    shown = desks.notebook(name)
+    desk = desks.services.store.desk(asked.name)
+    shown = desks.notebook(asked.name)
     if desk.lease_hours:  # somebody must renew it while the tunnel is open
         watcher.ask_for(desks.services.store, forever=False)
     return {"url": shown.url, "password": shown.password}
 
 
-def clean(desks: Hotdesk) -> dict[str, Any]:
+def clean(desks: Hotdesk, asked: Nothing) -> dict[str, Any]:
     """Delete what no desk needs and is safe to delete."""
     return forms.orphans(desks.gc(delete=True))
+
+
+def cancel(desks: Hotdesk, asked: Numbered) -> Any:
+    """End a job; it as it ended."""
+    ended = {job.number for job in desks.cancel(asked.name, asked.number)}
+    return [forms.job(view) for view in desks.jobs(asked.name) if view.job.number in ended]
+
+
+def mend(desks: Hotdesk, asked: Nothing) -> Any:
+    """Mend what is safe to mend; what is left."""
+    return msgspec.to_builtins(desks.doctor(fix=True))
 
 
 class Acts:

@@ -1,0 +1,158 @@
+// What was paid, what is paid, what leaving it on would have cost, and what is left over.
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { ask, post, problem, type Problem } from "./api";
+import { Dialog, Line, Trouble, length, usd, useAnswer } from "./parts";
+import { COLOURS, Plot, scale } from "./plot";
+import { Table } from "./table";
+import { t, type Word } from "./words";
+
+const KINDS = ["compute", "disk", "image", "address", "transfer"] as const;
+type Kind = (typeof KINDS)[number];
+type BillLine = Partial<Record<Kind, number>> & { desk: string; period: string; left_on?: number; at_most?: boolean; usd: number };
+interface Bill { lines: BillLine[]; usd: number; this_month_usd: number; budget_usd: number | null; stored_usd_per_month: number; not_counted: string[]; at_launch_prices: string[]; besides: string[] }
+interface Orphan { id: string; kind: string; desk: string; provider: string; region: string; why: string; safe: boolean; usd_per_month: number; age_seconds: number | null; fix: string }
+interface Left { things: Orphan[]; usd_per_month: number; unread: string[] }
+
+export function Money(): JSX.Element {
+  const [by, setBy] = useState<"kind" | "desk">("desk");
+  const days = useAnswer(() => ask<Bill>("costs", { by: "day" }), []);
+  const months = useAnswer(() => ask<Bill>("costs", { by: "month" }), []);
+  const bill = months.value;
+  const saved = bill ? bill.lines.reduce((sum, line) => sum + Math.max(0, (line.left_on ?? 0) - (line.compute ?? 0)), 0) : 0;
+  return (
+    <>
+      <div class="title"><h1>{t("Money")}</h1></div>
+      {months.error !== undefined && <Trouble problem={problem(months.error)} />}
+      {months.busy && !bill && <p class="muted" role="status">{t("Looking…")}</p>}
+      {bill && (
+        <div class="figures">
+          <Figure name={t("This month")} value={usd(bill.this_month_usd)}>
+            {bill.budget_usd && <><meter min={0} max={bill.budget_usd} high={bill.budget_usd * 0.8} value={bill.this_month_usd} aria-label={t("Budget")} /><small>{t("of {0}", usd(bill.budget_usd))}</small></>}
+          </Figure>
+          <Figure name={t("All of it")} value={usd(bill.usd)}>{bill.besides.map((amount) => <small key={amount}>{t("and {0}", amount)}</small>)}</Figure>
+          <Figure name={t("Images and disks")} value={usd(bill.stored_usd_per_month)}><small>{t("a month")}</small></Figure>
+          <Figure name={t("Saved by leaving")} value={usd(saved)}><small>{t("had the last machine stayed on")}</small></Figure>
+        </div>
+      )}
+      {bill && !bill.lines.length && <div class="empty"><p>{t("Nothing has been paid for.")}</p><Line words={["hotdesk", "costs"]} /></div>}
+      {days.value && days.value.lines.length > 0 && (
+        <section class="card">
+          <header><div><h2>{t("By day")}</h2></div>
+            <select aria-label={t("Stacked by")} class="small" value={by} onChange={(event) => setBy(event.currentTarget.value as "kind")}>
+              <option value="desk">{t("by desk")}</option><option value="kind">{t("by kind")}</option>
+            </select>
+          </header>
+          <Days lines={days.value.lines} by={by} />
+        </section>
+      )}
+      {bill && bill.lines.length > 0 && (
+        <section class="card">
+          <h2>{t("By month and desk")}</h2>
+          <Table label={t("By month and desk")} rows={[...bill.lines].reverse()} columns={[
+            { name: t("Month"), cell: (line) => line.period, narrow: true },
+            { name: t("Desk"), cell: (line) => line.desk, narrow: true },
+            ...KINDS.map((kind) => ({ name: t(kind), cell: (line: BillLine) => usd(line[kind] ?? 0), right: true })),
+            { name: t("Total"), cell: (line) => <strong>{line.at_most ? "≤ " : ""}{usd(line.usd)}</strong>, right: true, narrow: true },
+            { name: t("Left on"), cell: (line) => usd((line.left_on ?? 0) + line.usd - (line.compute ?? 0)), right: true },
+          ]} />
+          <p class="muted">{t("US dollars; not counted: {0}", bill.not_counted.join(", "))}</p>
+        </section>
+      )}
+      <Leftovers />
+    </>
+  );
+}
+
+export function Figure({ name, value, children }: { name: string; value: string; children?: preact.ComponentChildren }): JSX.Element {
+  return <div class="figure"><span class="muted">{name}</span><strong>{value}</strong>{children}</div>;
+}
+
+function Days({ lines, by }: { lines: BillLine[]; by: "kind" | "desk" }): JSX.Element {
+  const periods = [...new Set(lines.map((line) => line.period))].sort().slice(-60);
+  const names = by === "desk" ? [...new Set(lines.map((line) => line.desk))] : KINDS.filter((kind) => lines.some((line) => line[kind]));
+  const value = (period: string, name: string) => lines.filter((line) => line.period === period).reduce((sum, line) => sum + (by === "desk" ? (line.desk === name ? line.usd : 0) : (line[name as Kind] ?? 0)), 0);
+  const most = Math.max(...periods.map((period) => names.reduce((sum, name) => sum + value(period, name), 0)), 0.01);
+  return (
+    <>
+      <Plot label={t("Dollars by day")} x={t("day (UTC)")} y="$" height={260}
+        scales={(w, h) => {
+          const x = scale(0, periods.length, 0, w, { word: (n) => (periods[n] ?? "").slice(5) });
+          const every = Math.max(1, Math.ceil(periods.length / Math.max(1, w / 70)));
+          x.ticks = periods.map((_, n) => n).filter((n) => n % every === 0);
+          return [x, scale(0, most, h, 0, { word: (v) => v.toLocaleString("en-US") })];
+        }}>
+        {(x, y, w) => {
+          const wide = Math.min(34, (w / periods.length) * 0.72);
+          return periods.map((period, n) => {
+            let below = 0;
+            return names.map((name, k) => {
+              const v = value(period, name);
+              const bar = v > 0 && <rect key={period + name} x={x(n) + 2} width={wide} y={y(below + v)} height={Math.max(0.5, y(below) - y(below + v))} class={`bar ${COLOURS[k % 5]}`}><title>{`${period} ${name}: ${usd(v)}`}</title></rect>;
+              below += v;
+              return bar;
+            });
+          });
+        }}
+      </Plot>
+      <ul class="legend">{names.map((name, k) => <li key={name}><svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" rx="3" class={`bar ${COLOURS[k % 5]}`} /></svg>{by === "kind" ? t(name as Word) : name}</li>)}</ul>
+    </>
+  );
+}
+
+function Leftovers(): JSX.Element {
+  const found = useAnswer(() => ask<Left>("gc"), []);
+  const [asking, setAsking] = useState(false);
+  const [trouble, setTrouble] = useState<Problem>();
+  const [busy, setBusy] = useState(false);
+  const left = found.value;
+  const safe = left?.things.filter((thing) => thing.safe) ?? [];
+  const clean = async () => {
+    setBusy(true);
+    try {
+      await post("gc", {});
+      setAsking(false);
+      found.again();
+    } catch (error) {
+      setTrouble(problem(error));
+    }
+    setBusy(false);
+  };
+  return (
+    <section class="card">
+      <header>
+        <div><h2>{t("Left over")}</h2><p class="muted">{t("What no desk needs, in every cloud and region.")}</p></div>
+        {safe.length > 0 && <button type="button" onClick={() => setAsking(true)}>{t("Clean up")}</button>}
+      </header>
+      {found.error !== undefined && <Trouble problem={problem(found.error)} />}
+      {found.busy && !left && <p class="muted" role="status">{t("Looking…")}</p>}
+      {left && !left.things.length && <p>{left.unread.length ? t("Nothing is left over where we could look.") : t("Nothing is left over.")}</p>}
+      {left && left.things.length > 0 && (
+        <Table label={t("Left over")} rows={left.things} columns={[
+          { name: t("What"), cell: (thing) => thing.kind, narrow: true },
+          { name: t("Id"), cell: (thing) => <code>{thing.id}</code> },
+          { name: t("Desk"), cell: (thing) => thing.desk, narrow: true },
+          { name: t("Where"), cell: (thing) => `${thing.provider}/${thing.region}` },
+          { name: t("Age"), cell: (thing) => (thing.age_seconds === null ? "" : length(thing.age_seconds)), right: true },
+          { name: t("$ a month"), cell: (thing) => usd(thing.usd_per_month), right: true, narrow: true },
+          { name: t("Can go"), cell: (thing) => (thing.safe ? t("yes") : t("ask")), narrow: true },
+          { name: t("Why"), cell: (thing) => thing.why },
+        ]} />
+      )}
+      {left?.things.filter((thing) => !thing.safe && thing.fix).map((thing) => <Line key={thing.id} words={thing.fix} label={thing.id} />)}
+      {left && left.unread.length > 0 && <div class="notice warm">{t("Not looked at: {0}", left.unread.join(", "))}</div>}
+      {asking && (
+        <Dialog title={t("Clean up")} onClose={() => setAsking(false)}>
+          <p>{t("These hold nothing that is not held elsewhere. They are deleted for good.")}</p>
+          <ul class="plain">{safe.map((thing) => <li key={thing.id}>{thing.kind} <code>{thing.id}</code> · {usd(thing.usd_per_month)} · <span class="muted">{thing.why}</span></li>)}</ul>
+          {trouble && <Trouble problem={trouble} />}
+          <Line words={["hotdesk", "gc", "--yes"]} />
+          <div class="buttons end">
+            <button type="button" onClick={() => setAsking(false)}>{t("Cancel")}</button>
+            <button type="button" class="primary danger" disabled={busy} onClick={() => void clean()}>{t("Delete {0}", safe.length)}</button>
+          </div>
+        </Dialog>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,180 @@
+// Jobs: how far they are, what they said, what they used; also after their machine is gone.
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { keep, useAddress } from "./address";
+import { ask, post, problem, type Problem } from "./api";
+import { useNow } from "./live";
+import { Dialog, Field, Line, Trouble, clock, date, length, usd, useAnswer } from "./parts";
+import { COLOURS, Legend, Plot, scale, steps } from "./plot";
+import { Table } from "./table";
+import { said as isWord, t, type Word } from "./words";
+
+interface Job {
+  job: number; id: string; desk: string; command: string; state: string; exit_status: number | null; why: string; seconds: number; usd: number;
+  attempts: number; checkpoints: number; last_line: string; asked_at: number; ended_at: number | null; then: string; deadline_at: number | null;
+}
+interface Top { why: string; curves: { name: string; times: number[]; shares: number[] }[] }
+const LIVE = new Set(["running", "waiting", "interrupted", "ended"]);
+const MARK: Record<string, string> = { running: "●", waiting: "◌", interrupted: "◐", ended: "◐", done: "✓", failed: "✗", cancelled: "–", lost: "?" };
+
+export function Runs(): JSX.Element {
+  const [view, address] = useAddress();
+  const now = useNow();
+  const found = useAnswer(() => ask<Job[]>("jobs", { limit: "5000" }), [], 3);
+  const get = (name: string) => (view === "runs" ? (address.get(name) ?? "") : "");
+  const values = { q: get("q"), state: get("state"), job: get("job") };
+  const change = (more: Partial<typeof values>) => keep("runs", { ...values, ...more });
+  const words = values.q.toLowerCase().split(/\s+/).filter(Boolean);
+  const jobs = (found.value ?? []).slice().reverse();
+  const rows = jobs.filter((job) => (!values.state || job.state === values.state) && words.every((word) => `${job.job} ${job.desk} ${job.command}`.toLowerCase().includes(word)));
+  const chosen = jobs.find((job) => String(job.job) === values.job);
+  const states = [...new Set(jobs.map((job) => job.state))].sort();
+  return (
+    <>
+      <div class="title"><h1>{t("Runs")}</h1>
+        <p class="sums">{states.map((state) => <span key={state}><strong>{jobs.filter((job) => job.state === state).length}</strong> {stateWord(state)}</span>)}</p>
+      </div>
+      {found.error !== undefined && <Trouble problem={problem(found.error)} />}
+      {found.value && !jobs.length && <div class="empty"><p>{t("There is no job yet. Begin one, in a project's folder:")}</p><Line words={["hotdesk", "run", "blue", "--", "python", "train.py"]} /></div>}
+      {jobs.length > 0 && (
+        <>
+          <div class="filters">
+            <Field label={t("Search")} hint={t("number, desk, command")}><input type="search" value={values.q} onInput={(event) => change({ q: event.currentTarget.value })} /></Field>
+            <Field label={t("State")}><select value={values.state} onChange={(event) => change({ state: event.currentTarget.value })}><option value="">{t("all")}</option>{states.map((state) => <option key={state} value={state}>{stateWord(state)}</option>)}</select></Field>
+          </div>
+          <Table label={t("Runs")} rows={rows} height={chosen ? 300 : 560} {...(chosen ? { chosen } : {})} onChoose={(job) => change({ job: String(job.job) })} columns={[
+            { name: t("Job"), cell: (job) => job.job, right: true, narrow: true },
+            { name: t("State"), cell: (job) => <span class={`state-${job.state}`}><span aria-hidden="true">{MARK[job.state]}</span> {stateWord(job.state)}</span>, narrow: true },
+            { name: t("Desk"), cell: (job) => job.desk },
+            { name: t("Command"), cell: (job) => <code>{job.command}</code>, narrow: true },
+            { name: t("Exit"), cell: (job) => job.exit_status ?? "", right: true },
+            { name: t("Ran"), cell: (job) => (job.attempts ? length(job.seconds) : ""), right: true },
+            { name: t("Cost"), cell: (job) => (job.usd ? usd(job.usd) : ""), right: true },
+            { name: t("Tries"), cell: (job) => job.attempts || "", right: true },
+            { name: t("Deadline"), cell: (job) => (job.deadline_at ? (LIVE.has(job.state) ? t("in {0}", length(job.deadline_at - now)) : date(job.deadline_at)) : ""), right: true },
+            { name: t("Asked"), cell: (job) => t("{0} ago", length(now - job.asked_at)), right: true },
+          ]} />
+          {chosen && <One key={chosen.job} job={chosen} onClose={() => change({ job: "" })} onChange={found.again} />}
+        </>
+      )}
+    </>
+  );
+}
+
+const stateWord = (state: string): string => { const word = `job ${state}`; return isWord(word) ? t(word as Word) : state; };
+
+function One({ job, onClose, onChange }: { job: Job; onClose: () => void; onChange: () => void }): JSX.Element {
+  const [asking, setAsking] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [trouble, setTrouble] = useState<Problem>();
+  const live = LIVE.has(job.state);
+  const cancel = async () => {
+    setBusy(true);
+    try {
+      await post("cancel", { name: job.desk, number: job.job });
+      setAsking(false);
+      onChange();
+    } catch (error) {
+      setTrouble(problem(error));
+    }
+    setBusy(false);
+  };
+  return (
+    <section class="card" aria-label={t("Job {0}", job.job)}>
+      <header>
+        <div><h2>{t("Job {0}", job.job)} · {stateWord(job.state)}</h2><p class="muted"><code>{job.command}</code></p></div>
+        {live && <button type="button" onClick={() => setAsking(true)}>{t("Cancel the job")}</button>}
+        <button type="button" class="quiet close" aria-label={t("Close")} onClick={onClose}>✕</button>
+      </header>
+      {job.why && <p>{job.why}</p>}
+      <dl>
+        <div><dt>{t("Desk")}</dt><dd>{job.desk}</dd></div>
+        <div><dt>{t("Asked")}</dt><dd>{date(job.asked_at)} {clock(job.asked_at)}</dd></div>
+        <div><dt>{t("Ran")}</dt><dd>{length(job.seconds)}{job.attempts > 1 && `, ${t("{0} attempts", job.attempts)}`}</dd></div>
+        {job.checkpoints > 0 && <div><dt>{t("Checkpoints")}</dt><dd>{job.checkpoints}</dd></div>}
+        {job.usd > 0 && <div><dt>{t("Cost")}</dt><dd>{usd(job.usd)}</dd></div>}
+      </dl>
+      <Log job={job} live={live} />
+      <Curves job={job} />
+      {asking && (
+        <Dialog title={t("Cancel the job")} onClose={() => setAsking(false)}>
+          <p>{t("It gets SIGTERM, and SIGKILL if it does not end. What it wrote stays at the desk.")}</p>
+          {trouble && <Trouble problem={trouble} />}
+          <Line words={["hotdesk", "cancel", job.desk, String(job.job)]} />
+          <div class="buttons end"><button type="button" onClick={() => setAsking(false)}>{t("Leave it")}</button><button type="button" class="primary danger" disabled={busy} onClick={() => void cancel()}>{t("Cancel the job")}</button></div>
+        </Dialog>
+      )}
+    </section>
+  );
+}
+
+/** The log: it grows at the end, is searched here, and can be kept as a file. */
+function Log({ job, live }: { job: Job; live: boolean }): JSX.Element {
+  const [text, setText] = useState("");
+  const [lacks, setLacks] = useState("");
+  const [trouble, setTrouble] = useState<Problem>();
+  const [query, setQuery] = useState("");
+  const box = useRef<HTMLPreElement>(null);
+  const have = useRef(0);
+  const follows = useRef(true);
+  useEffect(() => {
+    let timer = 0;
+    let gone = false;
+    const more = async () => {
+      try {
+        const found = await ask<{ text: string; length: number; lacks: string }>("logs", { name: job.desk, job: String(job.job), after: String(have.current) });
+        if (gone) return;
+        setText((old) => (have.current <= found.length ? old + found.text : found.text));
+        have.current = found.length;
+        setLacks(found.lacks);
+        setTrouble(undefined);
+      } catch (error) {
+        if (!gone) setTrouble(problem(error));
+      }
+      if (live && !gone) timer = setTimeout(() => void more(), document.hidden ? 15000 : 2000) as unknown as number;
+    };
+    void more();
+    return () => { gone = true; clearTimeout(timer); };
+  }, [job.job, live]);
+  useEffect(() => { if (follows.current && box.current) box.current.scrollTop = box.current.scrollHeight; }, [text, query]);
+  const lines = text.split("\n");
+  const shown = query ? lines.filter((line) => line.toLowerCase().includes(query.toLowerCase())) : lines;
+  const save = () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+    link.download = `${job.desk}-job-${job.job}.log`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+  return (
+    <div class="log">
+      <div class="bar-line">
+        <h3>{t("Log")}{query && ` · ${t("{0} of {1} lines", shown.length, lines.length)}`}</h3>
+        <input type="search" aria-label={t("Search the log")} placeholder={t("Search the log")} value={query} onInput={(event) => setQuery(event.currentTarget.value)} />
+        <button type="button" onClick={save} disabled={!text}>{t("Download")}</button>
+      </div>
+      {trouble && <Trouble problem={trouble} />}
+      {lacks && <div class="notice warm">{lacks}</div>}
+      <pre ref={box} tabIndex={0} role="log" aria-label={t("Log")} onScroll={(event) => { const e = event.currentTarget; follows.current = e.scrollHeight - e.scrollTop - e.clientHeight < 40; }}>{shown.slice(-5000).join("\n") || (trouble ? "" : "…")}</pre>
+      <Line words={["hotdesk", "logs", job.desk, String(job.job), ...(live ? ["-f"] : [])]} />
+    </div>
+  );
+}
+
+function Curves({ job }: { job: Job }): JSX.Element | null {
+  const found = useAnswer(() => ask<Top[]>("top", { name: job.desk, job: String(job.job) }), [job.job]);
+  const curves = found.value?.[0]?.curves ?? [];
+  const times = curves.flatMap((curve) => curve.times);
+  if (!times.length) return null;
+  const first = Math.min(...times);
+  const last = Math.max(...times, first + 1);
+  return (
+    <div>
+      <h3>{t("What it used")}</h3>
+      <Plot label={t("What it used")} x={t("minutes")} y="%" height={220} scales={(w, h) => [scale(0, (last - first) / 60, 0, w), scale(0, 100, h, 0)]}>
+        {(x, y) => curves.map((curve, n) => <path key={curve.name} class={`series ${COLOURS[n % 5]}`} d={steps(curve.shares.map((share) => share * 100), (k) => x(((curve.times[k] ?? first) - first) / 60), y)} />)}
+      </Plot>
+      <Legend names={curves.map((curve) => curve.name)} />
+    </div>
+  );
+}

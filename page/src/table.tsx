@@ -1,0 +1,70 @@
+// A table of any length: only what is in view is drawn. Arrow keys, Page, Home and End move; Enter chooses.
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { t } from "./words";
+
+export interface Column<R> { name: string; cell: (row: R) => ComponentChildren; right?: boolean; sort?: string; narrow?: boolean }
+interface TableProps<R> {
+  label: string; columns: Column<R>[]; rows: ArrayLike<R>; height?: number; sorted?: string; falling?: boolean;
+  onSort?: (by: string) => void; onChoose?: (row: R) => void; keyOf?: (row: R) => string | number; chosen?: R;
+}
+const ROW = 36;
+
+export function Table<R>({ label, columns, rows, height = 520, sorted, falling, onSort, onChoose, chosen }: TableProps<R>): JSX.Element {
+  const box = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const [at, setAt] = useState(0);
+  const tall = Math.min(height, rows.length * ROW + ROW + 18);
+  const first = Math.max(0, Math.floor(top / ROW) - 5);
+  const last = Math.min(rows.length, first + Math.ceil(height / ROW) + 10);
+  useEffect(() => {
+    setAt(0);
+    setTop(0);
+    if (box.current) box.current.scrollTop = 0;
+  }, [rows.length, sorted, falling]);
+  const move = (event: KeyboardEvent) => {
+    if (event.target !== box.current) return;
+    if (event.key === "Enter" && onChoose && rows[at] !== undefined) return onChoose(rows[at]);
+    const page = Math.floor(tall / ROW) - 2;
+    const by = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -1e9, End: 1e9 }[event.key];
+    if (!by || !box.current) return;
+    event.preventDefault();
+    const next = Math.max(0, Math.min(rows.length - 1, at + by));
+    setAt(next);
+    const y = next * ROW;
+    if (y < box.current.scrollTop) box.current.scrollTop = y;
+    else if (y > box.current.scrollTop + tall - 3 * ROW) box.current.scrollTop = y - tall + 3 * ROW;
+  };
+  const shown: JSX.Element[] = [];
+  for (let n = first; n < last; n++) {
+    const row = rows[n] as R;
+    shown.push(
+      <tr key={n} aria-rowindex={n + 2} class={`${n === at ? "at" : ""} ${chosen !== undefined && row === chosen ? "chosen" : ""} ${onChoose ? "can" : ""}`}
+        onClick={() => { setAt(n); onChoose?.(row); }}>
+        {columns.map((column) => <td key={column.name} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}>{column.cell(row)}</td>)}
+      </tr>,
+    );
+  }
+  return (
+    <div class="table" ref={box} tabIndex={0} role="region" aria-label={`${label}: ${t("{0} rows; arrow keys move", rows.length)}`} style={{ height: `${tall}px` }}
+      onKeyDown={move} onScroll={(event) => { const y = event.currentTarget.scrollTop; requestAnimationFrame(() => setTop(y)); }}>
+      <table aria-rowcount={rows.length + 1}>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <th key={column.name} scope="col" class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}
+                aria-sort={column.sort && column.sort === sorted ? (falling ? "descending" : "ascending") : undefined}>
+                {column.sort && onSort ? <button type="button" onClick={() => onSort(column.sort as string)}>{column.name}<span aria-hidden="true">{column.sort === sorted ? (falling ? " ↓" : " ↑") : ""}</span></button> : column.name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {first > 0 && <tr aria-hidden="true"><td colSpan={columns.length} style={{ height: `${first * ROW}px`, padding: 0 }} /></tr>}
+          {shown}
+          {last < rows.length && <tr aria-hidden="true"><td colSpan={columns.length} style={{ height: `${(rows.length - last) * ROW}px`, padding: 0 }} /></tr>}
+        </tbody>
+      </table>
+    </div>
+  );
+}
