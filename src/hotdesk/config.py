@@ -100,6 +100,7 @@ class JobSettings(Value, frozen=True):
     env_file: tuple[str, ...] | None = None
     secret: tuple[str, ...] | None = None  # names: the values are in no file of settings
     all: bool | None = None
+    install: bool | None = None
     notify: bool | None = None
 
     @property

@@ -243,6 +243,7 @@ class Hotdesk(Questions):
         env: Mapping[str, str | None] | None = None,
         env_file: Sequence[str | Path] | UnsetType = UNSET,
         secret: Mapping[str, str | None] | None = None,
+        install: bool | UnsetType = UNSET,
         wait: bool = True,
         on_output: Callable[[bytes], None] = lambda words: None,
     ) -> Job:
@@ -258,6 +259,8 @@ class Hotdesk(Questions):
 
         `env` and `secret` are environment variables of the job, added to those of the `job`; None: the value
         of this environment. No file at the desk holds them. Secrets are replaced in the job's output, too.
+        `install` lets the job begin with installing what requirements.txt, uv.lock, environment.yml or
+        pyproject.toml name, if that has changed; it is remembered for the folder at this desk.
 
         Raises `Usage` for what cannot be, `NotAllowed` where deadline or budget cannot be kept, `Unknown`
         for a script that would not be copied (before a machine is paid for), a command that the desk does
@@ -284,6 +287,7 @@ class Hotdesk(Questions):
             "env": env or {},
             "env_file": env_file,
             "secret": secret or {},
+            "install": install,
         }
         told = {option: value for option, value in given.items() if value is not UNSET}
         request = s.jobs.requested(job, told, folder or Path.cwd())
@@ -305,7 +309,7 @@ class Hotdesk(Questions):
         else:
             work, due = s.jobs.agreed(name, request)
             self.up(name)
-        queued = s.jobs.queue(s.store.desk(name), request, work, due)
+        queued = s.jobs.queue(s.store.desk(name), request, work, due, on_note=s.on_note)
         watcher.ask_for(s.store, forever=False)  # should this process end
         if not wait:
             return queued

@@ -23,7 +23,10 @@ from hotdesk.core.errors import NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job, SeenJob, Variables
 from hotdesk.core.ports import Access
 
-_RUNNER = ("runner", "attempt", "checkpoints", "hooks", "measure", "process_tree", "job_files", "variables")
+_RUNNER = (
+    *("runner", "attempt", "checkpoints", "hooks", "install", "measure"),
+    *("process_tree", "job_files", "variables"),
+)
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 _SECONDS = 60.0
@@ -126,6 +129,7 @@ def begin(
         "checkpoint": job.checkpoint,
         "signal": job.signal,
         "grace_seconds": job.grace_seconds,
+        "install": job.install,
         "variables": variables.values if variables else {},
         "secrets": variables.secrets if variables else (),
     }
@@ -149,6 +153,11 @@ def begin_ready(access: Access) -> None:
 def has(access: Access, folder: str, word: str) -> bool:
     """Whether the desk has a program of that name."""
     return ask(access, "have", folder, word, shell.before(word)).returncode == 0
+
+
+def installs(access: Access, project: str) -> bool:
+    """Whether something was installed for this project at the desk."""
+    return ask(access, "installed", project).returncode == 0
 
 
 def claim(access: Access, target: str, here: Path, *, anyway: bool) -> None:

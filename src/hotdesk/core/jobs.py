@@ -75,6 +75,7 @@ class Job(Value, frozen=True):
     budget_usd: float | None = None
     notify: bool = False  # its owner is told of its end, and of what happens to its desk meanwhile
     cancelled: bool = False
+    install: str = ""  # the project whose files say what to install first; "": nothing
     variables: tuple[str, ...] = ()  # names; their values are in `state.variables`, until it has ended
     result: Result | None = None
     pulled: bool = False

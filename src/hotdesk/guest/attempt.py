@@ -9,13 +9,14 @@ import contextlib
 import fcntl
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from typing import Any
 
-from hotdesk.guest import variables
+from hotdesk.guest import install, variables
 from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
 from hotdesk.guest.job_files import HOME, SHELL, path, read, write
 from hotdesk.guest.measure import Curves
@@ -167,8 +168,17 @@ class Attempt:
         again = self.status.get("attempt", 1) > 1 and self.order.get("resume_command")
         words = self.order["resume_command"] if again else self.order["command"]
         line = words[0] if len(words) == 1 else '"$@"\nexit' if self.order.get("before") else 'exec "$@"'
+        line = self.installing() + line
         line = self.order.get("before", "") + variables.exports(sorted(self.given)) + line
         return [*SHELL, line, "hotdesk", *(words if len(words) > 1 else [])]
+
+    def installing(self) -> str:
+        """Shell lines that install what the project names, and let the job find it."""
+        if not self.order.get("install"):
+            return ""
+        program = [sys.executable, os.path.abspath(sys.argv[0]), "install", self.order["install"], self.id]
+        activate = shlex.quote(path(self.id, install.ACTIVATE))
+        return f"{' '.join(map(shlex.quote, program))} || exit\n[ ! -r {activate} ] || . {activate}\n"
 
     def environment(self) -> dict[str, str]:
         """The job's environment."""

@@ -10,6 +10,8 @@ runner.py notice             tell every running job to write a checkpoint now
 runner.py ready              begin the person's hook for a desk that is up, unless this machine has begun it
 runner.py have FOLDER WORD   exit 0 when that program can be run there
 runner.py hook NAME          (inside) run that hook
+runner.py installed PROJECT  exit 0 when something was installed for it here
+runner.py install PROJECT ID (inside) install what the working folder names, before the job
 runner.py work ID            (inside) run the attempt that was begun
 
 A job's files are in ~/.hotdesk/jobs/ID: `order.json`, `log`, `samples` (how busy the machine was),
@@ -34,7 +36,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hotdesk.guest import hooks, measure, variables
+from hotdesk.guest import hooks, install, measure, variables
 from hotdesk.guest.attempt import Attempt
 from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
 from hotdesk.guest.process_tree import ProcessTree
@@ -217,7 +219,9 @@ def main(words: list[str]) -> int:
         return 0
     verbs: dict[str, Callable[..., int]] = {
         "begin": begin, "look": look, "busy": busy, "notice": notice, "cancel": cancel, "have": have,
-        "ready": hooks.ready, "hook": hook, "work": lambda id_: Attempt(id_).run(),
+        "ready": hooks.ready, "hook": hook, "install": install.begin,
+        "installed": lambda project: 0 if install.remembered(project) else 1,
+        "work": lambda id_: Attempt(id_).run(),
     }  # fmt: skip
     if verb not in verbs:
         print(__doc__)

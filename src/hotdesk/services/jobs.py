@@ -46,6 +46,7 @@ class JobRequest(Value, frozen=True):
     deadline_seconds: float | None = None  # from now
     budget_usd: float | None = None  # expected at most
     notify: bool = False  # tell its owner of its end, see [notify]
+    install: bool | None = None  # what its files name; None: if that was done for it at this desk before
     gathered: Gathered = Gathered()  # environment variables of the job
     env_files: tuple[Path, ...] = ()  # where some came from: these are not copied
 
@@ -104,6 +105,7 @@ def described(job: JobSettings) -> dict[str, Any]:
         "deadline_seconds": _seconds(job.deadline, "h"),
         "budget_usd": job.budget,
         "everything": job.all,
+        "install": job.install,
         "notify": job.notify,
         "env": job.env and {name: str(value) for name, value in job.env.items()},
         "env_file": job.env_file,
@@ -206,10 +208,12 @@ class Jobs:
         *,
         on_progress: Callable[[str], None] | None = None,
         on_kept: Callable[[Sequence[str]], None] = lambda links: None,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> Job:
         """Copy what it needs to a desk that runs, and queue it there; a watcher begins it.
 
-        `on_kept` hears of links here that are folders at the desk, and stayed so. Raises `Unknown` for a
+        `on_kept` hears of links here that are folders at the desk, and stayed so, `on_note` of what could be
+        installed. Raises `Unknown` for a
         command that the desk does not have, `NeedsDecision` where files of two projects would be mixed.
         """
         from hotdesk.connect import copying, job_runner
@@ -229,7 +233,8 @@ class Jobs:
                 access, [(found.folder, found.names)], target, on_progress=on_progress, like=like
             )
             on_kept(sent.kept)
-        program = _program(request.command)
+        install = self.installs(access, request, job_runner.installs, on_note)
+        program = "" if install else _program(request.command)
         if program and not job_runner.has(access, target, program):
             raise Unknown(
                 f"There is no command {program!r} at {desk.name}.",
@@ -255,10 +260,36 @@ class Jobs:
                 deadline_at=deadline_at,
                 budget_usd=request.budget_usd,
                 notify=request.notify,
+                install=plain if install else "",
                 variables=tuple(sorted(variables.values)),
             ),
             variables,
         )
+
+    @staticmethod
+    def installs(
+        access: Access,
+        request: JobRequest,
+        before: Callable[[Access, str], bool],
+        on_note: Callable[[str], None],
+    ) -> bool:
+        """Whether to install what the folder names: as asked, else if it was done at this desk `before`."""
+        from hotdesk.guest.install import kind_of
+
+        if request.install is not None:
+            return request.install
+        here = Path(request.folder)
+        kind = kind_of({path.name for path in here.iterdir()}) if request.push else ""
+        if not kind:
+            return False
+        if before(access, here.name):
+            return True
+        if kind != "pyproject.toml":  # that may be only settings of tools
+            on_note(
+                f"{kind} is not installed at {access.desk}. The same command with --install does that, "
+                "and again whenever the file has changed."
+            )
+        return False
 
     def log(self, job: Job, on_output: Callable[[bytes], None]) -> str:
         """Hand on what a job has said so far; what of it is missing, in words, and where it is.

@@ -79,6 +79,7 @@ JOB = {
     "env_file": Known("files of lines KEY=VALUE", [".env"]),
     "secret": Known("variables from this environment, or asked for", ["HF_TOKEN"]),
     "all": Known("copy also what git ignores", False),
+    "install": Known("install requirements.txt, uv.lock, … at the desk first", True),
     "notify": Known("tell of its end, as [notify] says", True),
 }
 NOTIFY = {

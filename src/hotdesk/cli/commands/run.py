@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _JOB_OPTIONS = frozenset(config.JobSettings.__struct_fields__) - {"command"}
 
 
+_ON_OFF = frozenset({"install"})  # of these, those that have an option for "no"
+
+
 @click.command(cls=run_words.Command)
 @options.name
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="JOB | -- COMMAND...")
@@ -78,6 +81,12 @@ _JOB_OPTIONS = frozenset(config.JobSettings.__struct_fields__) - {"command"}
 @click.option("--work", type=options.Length("h", positive=True), help="Run time of the job: 12h.")
 @click.option("--deadline", type=options.Length("h"), help="Latest end, from now: 18h.")
 @click.option("--budget", type=Number(0), metavar="USD", help="Maximum expected cost.")
+@click.option(
+    "--install/--no-install",
+    default=None,
+    help="Install requirements.txt, uv.lock, environment.yml or pyproject.toml at the desk, if changed."
+    "  [default: if done before]",
+)
 @options.notify
 @options.over_budget
 @click.option("--detach", is_flag=True, help="Return at once; a background watcher takes over.")
@@ -139,9 +148,9 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
 def _settings(words: tuple[str, ...], given: dict[str, Any]) -> config.JobSettings:
     """The options that were given, as a job of hotdesk.toml would have them."""
     told = {name: given[name] for name in _JOB_OPTIONS - {"env", "secret"}}
-    absent = (None, (), False)  # by identity: 0 is a length and a budget
+    told = {name: value for name, value in told.items() if value is not None and value != ()}
     return config.JobSettings(
-        command=words, **{k: v for k, v in told.items() if not any(v is none for none in absent)}
+        command=words, **{k: v for k, v in told.items() if v is not False or k in _ON_OFF}
     )
 
 
@@ -189,7 +198,13 @@ def _queued(
     desk = desks.services.store.desk(name)
     try:
         return jobs.queue(
-            desk, request, work, due, on_progress=shown, on_kept=lambda links: _kept(links, name)
+            desk,
+            request,
+            work,
+            due,
+            on_progress=shown,
+            on_kept=lambda links: _kept(links, name),
+            on_note=render.note,
         )
     except KeyboardInterrupt:
         render.note(
