@@ -22,7 +22,8 @@ import uuid
 from urllib.parse import urlencode
 
 IMDS = os.environ.get("HOTDESK_IMDS", "http://100.100.100.200")
-ECS = os.environ.get("HOTDESK_ECS", "https://ecs-vpc.{}.aliyuncs.com")  # from within the VPC
+ECS = os.environ.get("HOTDESK_ECS", "https://ecs.{}.aliyuncs.com")
+OTHER = {"cn-hangzhou": "https://ecs-cn-hangzhou.aliyuncs.com"}  # as the official clients have it
 SHUTDOWN = os.environ.get("HOTDESK_SHUTDOWN", "/usr/sbin/shutdown")
 TRIES, PAUSE_SECONDS = 5, float(os.environ.get("HOTDESK_PAUSE_SECONDS", "5"))
 STOP_SECONDS = float(
@@ -75,7 +76,7 @@ def stop() -> None:
     role = metadata("ram/security-credentials/").split()[0]
     keys = json.loads(metadata(f"ram/security-credentials/{role}"))
     region, me = metadata("region-id"), metadata("instance-id")
-    url = ECS.format(region)
+    url = OTHER.get(region, ECS.format(region)) if "{}" in ECS else ECS
     here = {"RegionId": region}
     told = call(url, "DescribeInstances", {**here, "InstanceIds": json.dumps([me])}, keys)
     started = told["Instances"]["Instance"][0]["StartTime"]  # type: ignore[index]
