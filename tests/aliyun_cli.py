@@ -66,7 +66,7 @@ def ask(cloud: FakeEcs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for key, value in CREDENTIALS.items():
         monkeypatch.setenv(key, value)
 
-    def run(*words: str, timeout: float = 120, **more: str) -> Done:
+    def run(*words: str, timeout: float = 120, cwd: str | None = None, **more: str) -> Done:
         (tmp_path / "state" / "looked").touch()  # no process beside the one that is watched
         return subprocess.run(
             [sys.executable, "-m", "hotdesk", *words],
@@ -75,6 +75,7 @@ def ask(cloud: FakeEcs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             text=True,
             timeout=timeout,
             stdin=subprocess.DEVNULL,
+            cwd=cwd,
         )
 
     return run

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.aliyun_cli import NEEDED, Ask, ask, cloud, lit, well
 from tests.aliyun_desk import paid, unknown_to_the_official_models
-from tests.fake_ecs.server import FakeEcs
+from tests.fake_ecs import life
+from tests.fake_ecs.server import FakeEcs, wait_until
 
 pytestmark = [*NEEDED, pytest.mark.slow]
 assert all((ask, cloud, lit))
@@ -30,3 +33,40 @@ def test_a_day_as_typed(cloud: FakeEcs, ask: Ask) -> None:
     assert paid(cloud) == {}
     pytest.importorskip("alibabacloud_ecs20140526", reason="the official clients are not installed")
     assert not unknown_to_the_official_models(cloud)
+
+
+def test_a_job_and_other_hardware_as_typed(cloud: FakeEcs, ask: Ask, home: Path) -> None:
+    """A job runs there, the desk moves to another GPU with its work, and what it costs is told in CNY."""
+    project = home / "project"
+    project.mkdir()
+    (project / "train.sh").write_text("echo trained > out.txt\n")
+    well(ask("up", "blue", "--gpu", "A10", "--market", "on-demand"))
+    well(ask("run", "blue", "--then", "stay", "--", "sh train.sh", cwd=str(project)))
+    assert "Besides" in well(ask("costs")).stdout
+    moved = well(ask("move", "blue", "--gpu", "T4", "--market", "on-demand", "--yes"))
+    assert "does not end the charge" not in moved.stderr, "it was stopped by us"
+    assert "11.63 CNY" in well(ask("ls")).stdout
+    found = well(ask("ssh", "blue", "--", "cat $(find . -name out.txt)")).stdout
+    assert found == "trained\n"
+    assert "Nothing is left over." in well(ask("gc")).stdout
+    assert '"ecs:RunInstances"' in well(ask("iam", "--provider", "aliyun")).stdout
+    assert "no role with which" in ask("doctor").stdout
+    well(ask("down", "blue", "--yes"))
+    assert paid(cloud) == {}
+
+
+def test_an_interruption_as_typed(cloud: FakeEcs, ask: Ask) -> None:
+    """A spot machine is taken back and its pool is sold out: the work is saved, and goes on on demand."""
+    well(ask("up", "blue", "--gpu", "A10"))
+    well(ask("ssh", "blue", "--", "echo monday > work.txt"))
+    with cloud.world.lock:
+        [machine] = cloud.world.every("instance")
+        assert machine.strategy == "SpotAsPriceGo"
+        cloud.world.sold_out = {("*", "*", "spot")}
+        life.reclaim(cloud.world, machine)
+        cloud.world.clock.advance(290.0)
+    wait_until(lambda: machine.status == "Stopped")
+    well(ask("up", "blue"))
+    assert well(ask("ssh", "blue", "--", "cat work.txt")).stdout == "monday\n"
+    [now] = cloud.world.every("instance")
+    assert (now.id != machine.id, now.strategy) == (True, "NoSpot")

@@ -55,7 +55,7 @@ def findings(
             level="note",
             what="A desk on Alibaba Cloud that leaves by itself goes on costing.",
             why="A shutdown from within does not end the charge there, and [aliyun] names no role with which "
-            "a desk could stop itself: the next `hotdesk ls` or `watch` saves and deletes it.",
+            "a desk could stop itself: it is paid until `hotdesk park` or a `hotdesk watch` saves it.",
             fix='role = "hotdesk-desk"   # under [aliyun] in hotdesk.toml; docs/aliyun.md makes that role',
         )
 

@@ -89,7 +89,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
     if not usd and not spot and (known := list_price(found.region, str(raw["InstanceType"]))):
         usd, priced, amount = known.usd, known.time, known.told
     keeps_charging = phase is Phase.STOPPED and raw.get("StoppedMode") != "StopCharging"
-    off = phase in {Phase.STOPPED, Phase.STOPPING}
+    off = phase is Phase.STOPPED  # before that it is not told in which mode
     who, why = _stopped(raw, told, spot=spot) if off else (EndedBy.UNKNOWN, "")
     return Instance(
         id=qualified(found.region, str(raw["InstanceId"])),
