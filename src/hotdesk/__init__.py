@@ -33,6 +33,7 @@ __all__ = [
     "Forward",
     "Goal",
     "GpuLoad",
+    "Grown",
     "Hotdesk",
     "HotdeskError",
     "Image",
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from hotdesk.services.cleanup import Orphans, Unread
     from hotdesk.services.files import Completed, Pulled
     from hotdesk.services.forwarding import Forward
+    from hotdesk.services.growing import Grown
     from hotdesk.services.jobs import JobView
     from hotdesk.services.limits import Limits
     from hotdesk.services.measuring import BenchRequest, Measured
@@ -159,6 +161,7 @@ _HOMES = {
     "Forward": "hotdesk.services.forwarding",
     "Goal": "hotdesk.core.model",
     "GpuLoad": "hotdesk.core.load",
+    "Grown": "hotdesk.services.growing",
     "Hotdesk": "hotdesk.api",
     "HotdeskError": "hotdesk.core.errors",
     "Image": "hotdesk.core.model",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from hotdesk.api.at_desk import AtDesk
 from hotdesk.api.questions import Questions
 from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.ports import Clock
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from hotdesk.core.jobs import Job
     from hotdesk.services.billing import Statement
     from hotdesk.services.cleanup import Orphans
-    from hotdesk.services.files import Completed, Pulled
-    from hotdesk.services.forwarding import Forward
+    from hotdesk.services.growing import Grown
     from hotdesk.services.jobs import JobView
     from hotdesk.services.measuring import BenchRequest, Measured
     from hotdesk.services.notebook import Notebook
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(Questions):
+class Hotdesk(AtDesk, Questions):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_note` of
@@ -188,6 +188,14 @@ class Hotdesk(Questions):
         s.work.may_end(desk, "move", anyway)
         view = s.pursuit.pursue(desk)
         return self._open(s.store.desk(name), view)
+
+    def disk(self, name: str, gib: int, *, dry_run: bool = False) -> Grown:
+        """A bigger disk: at once where the desk runs, with its file system; else from its next start on.
+
+        Raises `Usage` for a smaller one, `NotAllowed` where it cannot be or its cloud refuses, `Unreachable`.
+        """
+        growing, desk = self.services.growing, self.services.store.desk(name)
+        return growing.planned(desk, gib) if dry_run else growing.grow(desk, gib)
 
     def down(self, name: str, *, anyway: bool = False) -> tuple[str, ...]:
         """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once.
@@ -348,60 +356,6 @@ class Hotdesk(Questions):
         where the desk must be parked first or the tasks are very many, unless the request says `anyway`.
         """
         return self.services.sweeps.run(request, wait=wait)
-
-    # ---- at the desk -----------------------------------------------------------------------------------
-
-    def ssh(self, name: str, command: str | Sequence[str]) -> Completed:
-        """Run a command at a desk: its exit status, and what it wrote to standard output and error, as text.
-
-        A string is a line for the desk's shell; words are taken to the letter. Standard input is empty.
-        Raises `NeedsDecision` where the desk does not run, `Unreachable`, `Missing` without ssh.
-        """
-        from hotdesk.services import files
-
-        return files.call(self.services.access(name), command)
-
-    def push(
-        self,
-        name: str,
-        *sources: str | Path,
-        to: str = "",
-        everything: bool = False,
-        anyway: bool = False,
-    ) -> tuple[str, ...]:
-        """Copy files and folders from here to the desk's home, or to the folder `to` there.
-
-        Again copies only what changed. Of a folder goes what git and .hotdeskignore leave in, or
-        `everything`; `data` arrives as a folder, `data/` as what is in it. Links here that are folders at
-        the desk stay so, and are returned. Raises `Unknown` for what is not here, `NeedsDecision` where all
-        of a folder is left out, the desk does not run, or has a folder of that name from another one
-        (`anyway`: it is copied all the same).
-        """
-        from hotdesk.services import files
-
-        goods = files.gathered(name, sources, to, everything=everything)
-        return files.push(self.services.access(name), goods, anyway=anyway).kept
-
-    def pull(self, name: str, *sources: str, to: str | Path = ".") -> Pulled:
-        """Copy files and folders from the desk, relative to its home, to a folder here; what came.
-
-        A file here that is newer stays, and the desk's comes beside it. Raises `Unknown` where not all of it
-        could be had (the rest has come), `NeedsDecision` where the desk does not run.
-        """
-        from hotdesk.services import files
-
-        return files.complete(name, files.pull(self.services.access(name), sources, Path(to)))
-
-    def forward(self, name: str, *ports: str | int, stop: bool = False) -> tuple[Forward, ...]:
-        """Ports of a desk at this computer's loopback, kept open in the background; all that are.
-
-        "8000:80" is port 80 of the desk at 8000 here, 6006 is at 6006 if that is free. `stop` closes these,
-        or all, and returns them. Raises `NeedsDecision` where the desk does not run, `Unreachable`, `Usage`.
-        """
-        desk = self.services.store.desk(name)
-        if stop:
-            return self.services.forwarding.close(name, ports)
-        return self.services.forwarding.open(desk, ports)
 
     # ---- what is -------------------------------------------------------------------------------------
 

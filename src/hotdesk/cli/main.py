@@ -27,6 +27,7 @@ COMMANDS = {
         "stop": "Stop the instance; keep its disk.",
         "start": "Start a stopped instance.",
         "move": "Move a desk to other hardware.",
+        "disk": "Make a desk's disk bigger.",
         "down": "Delete a desk and its images. Asks first.",
         "watch": "Finish pending steps, recover interruptions, run queued jobs.",
         "web": "Open the page: everything here, in your browser.",

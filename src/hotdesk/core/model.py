@@ -162,6 +162,7 @@ class Instance(Value, frozen=True):
     gpu: str = ""
     charged_while_off: bool = False  # whether `usd_per_hour` is charged too while it is stopped
     disk_gib: float = 0.0
+    growable_gib: float = 0.0  # the size of its root disk, where that can be made bigger in place
     disk_usd_per_month: float = 0.0  # of its own disk, which is billed as long as it exists
     copy_usd: float = 0.0  # upper bound of the cost of copying its work to another region
     stopped_at: float = 0.0  # when it was last stopped; 0: the cloud does not report it

@@ -80,6 +80,15 @@ class Retyper(Protocol):
 
 
 @runtime_checkable
+class Grower(Protocol):
+    """Optional: make the root disk of a machine bigger, on or off."""
+
+    def grow(self, instance_id: str, gib: int) -> None:
+        """Make it this big; one that is already is a success. Refuses where the cloud does not now."""
+        ...
+
+
+@runtime_checkable
 class Shared(Protocol):
     """Optional: for a cloud that other computers change at the same time."""
 

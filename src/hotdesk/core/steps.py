@@ -119,6 +119,18 @@ class Retype(Step, frozen=True, kw_only=True):
         return f"retype:{self.id}:{self.started_at}:{self.offer.instance_type}:{self.generation}"
 
 
+class Grow(Step, frozen=True, kw_only=True):
+    """Make the root disk of a machine bigger; its file system is grown at the desk, or by its next boot."""
+
+    id: str  # of the machine
+    gib: int
+    disk_usd_per_month: float = 0.0  # of the machine's disks before, for the bill
+
+    @property
+    def key(self) -> str:
+        return f"grow:{self.id}:{self.gib}"
+
+
 class Bake(Step, frozen=True, kw_only=True):
     order: BakeOrder
     ran_seconds: float | None = None  # of the machine whose disk it is: see Start
@@ -258,7 +270,7 @@ class Ask(Step, frozen=True, kw_only=True):
 
 
 #: Steps that are journaled: one call to a cloud each, or a change of the desk's row.
-Act = Launch | Start | Stop | Retype | Bake | Verify | Copy | Delete | Prove | Leave
+Act = Launch | Start | Stop | Retype | Grow | Bake | Verify | Copy | Delete | Prove | Leave
 #: What the planner returns.
 AnyStep = Act | Wait | Ask
 #: Events on a desk that are only journaled: what its jobs do, and what it reports.

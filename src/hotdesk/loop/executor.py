@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
 from hotdesk.core.model import Desk, Instance, Seen
-from hotdesk.core.ports import Access, Clock, Concurrent, Prover, Provider, Retyper, Shared
+from hotdesk.core.ports import Access, Clock, Concurrent, Grower, Prover, Provider, Retyper, Shared
 from hotdesk.core.steps import (
     Act,
     Ask,
@@ -23,6 +23,7 @@ from hotdesk.core.steps import (
     Delete,
     Done,
     Entry,
+    Grow,
     Launch,
     Leave,
     Outcome,
@@ -215,6 +216,10 @@ def _take(provider: Provider, step: Act) -> str:
             if not isinstance(provider, Retyper):
                 raise Refused(Kind.UNSUPPORTED, f"{provider.name} cannot change a machine's type")
             provider.retype(id_, offer, generation)
+        case Grow(id=id_, gib=gib):
+            if not isinstance(provider, Grower):
+                raise Refused(Kind.UNSUPPORTED, f"{provider.name} cannot make a disk bigger")
+            provider.grow(id_, gib)
         case Verify(id=id_):
             provider.verify(id_)
         case Delete(id=id_, started_at=float(started_at)) if isinstance(provider, Shared):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hotdesk.services.exposure import Exposure
     from hotdesk.services.forwarding import Forwarding
     from hotdesk.services.goals import Goals
+    from hotdesk.services.growing import Growing
     from hotdesk.services.guest_events import GuestEvents
     from hotdesk.services.jobs import Jobs
     from hotdesk.services.limits import Staying
@@ -153,6 +154,18 @@ class Services:
         from hotdesk.services.forwarding import Forwarding
 
         return Forwarding(state=self.state, store=self.store, clock=self.clock, views=self.views)
+
+    @cached_property
+    def growing(self) -> Growing:
+        from hotdesk.services.growing import Growing
+
+        return Growing(
+            store=self.store,
+            clock=self.clock,
+            clouds=self.clouds,
+            pursuit=lambda: self.pursuit,
+            reach=self.views.proven,
+        )
 
     @cached_property
     def staying(self) -> Staying:

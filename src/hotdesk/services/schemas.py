@@ -14,6 +14,7 @@ import msgspec
 from hotdesk.core.findings import Finding
 from hotdesk.core.sweep.params import Scalar
 from hotdesk.services import shapes, sweep_shapes
+from hotdesk.services.growing import Grown
 from hotdesk.services.notices import Sent
 from hotdesk.services.settings import Setting
 from hotdesk.services.view import View
@@ -56,6 +57,7 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "top": (list[shapes.Busy], ("top",)),
     "ports": (list[shapes.Port], ("forward",)),
     "notices": (list[Sent], ("notify",)),
+    "disk": (Grown, ("disk",)),
     "settings": (list[Setting], ("config",)),
     "settings-file": (shapes.SettingsFile, ("init",)),
     "error": (shapes.Failed, ("every command that fails",)),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from hotdesk.cli.ui import render
-from hotdesk.core.steps import Begin, Delete, Launch, Move, Retype, Row, Verify, Wait
+from hotdesk.core.steps import Begin, Delete, Grow, Launch, Move, Retype, Row, Verify, Wait
 
 ENOUGH_SECONDS, ENOUGH_SHARE = 5.0, 0.05  # of progress, before the remaining time is estimated
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -38,6 +38,8 @@ def verb(row: Row) -> str:
             return f"launching {place}" + (", from its image" if order.image_id else "")
         case Retype(offer=offer):
             return f"changing its type to {offer.instance_type}"
+        case Grow(gib=gib):
+            return f"making its disk {gib} GiB"
         case Begin(id=id_, attempt=attempt):
             return f"starting job {id_.partition('-')[0]}" + (f", attempt {attempt}" if attempt > 1 else "")
         case Move(id=id_, to=to):

@@ -116,9 +116,20 @@ class _Bill:
         m.end(now)
         if not known and not m.disk_gib:
             m.first = float("inf")  # its size is not known, so no dollar of it is certain
+        span: Span = m
+        for at, before in m.grown:  # until then it was smaller
+            small, span = Span(span.began), Span(at)
+            small.surely(small.began)
+            small.surely(at)
+            small.end(at)
+            span.first, span.last, span.ended = max(m.first, at), m.last, m.ended
+            price = before / HOURS_PER_MONTH
+            yield self._charge("disk", m.id, small, price, more=False, price_time=rates.price_time)
         if usd:
             more = stays and bool(shown or left or self.seen is None)
-            yield self._charge("disk", m.id, m, usd / HOURS_PER_MONTH, more=more, price_time=rates.price_time)
+            yield self._charge(
+                "disk", m.id, span, usd / HOURS_PER_MONTH, more=more, price_time=rates.price_time
+            )
 
     def stored(self) -> Iterator[Charge]:
         now, seen = self.now, self.seen

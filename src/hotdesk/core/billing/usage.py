@@ -17,6 +17,7 @@ from hotdesk.core.steps import (
     Begin,
     Copy,
     Delete,
+    Grow,
     Launch,
     Leave,
     Prove,
@@ -89,6 +90,7 @@ class Machine(Span):
         self.offer, self.disk_gib, self.usd = offer, disk_gib, 0.0
         self.id, self.name, self.generation = "", "", 0
         self.charged_while_off = False
+        self.grown: list[tuple[float, float]] = []  # when its disk was made bigger, and its price until then
         self.on: Run | None = Run(began, offer)
         self.runs: list[Run] = [self.on]
 
@@ -227,6 +229,11 @@ class Lifetimes:
             case Retype(id=id_, offer=offer) if (m := self.of(id_)) is not None:
                 m.off(row.at)  # it is off, whether or not a row says so
                 m.offer = offer
+            case Grow(id=id_, gib=gib, disk_usd_per_month=usd) if (
+                row.done and (m := self.of(id_)) is not None
+            ):
+                m.grown.append((at, usd))
+                m.disk_gib = float(gib)
             case Prove(id=id_, usd_per_hour=usd, started_at=began) if m := self._known(id_, usd, row.at):
                 m.mark_running(row.at)
                 m.called(began)

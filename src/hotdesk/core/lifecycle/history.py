@@ -15,6 +15,7 @@ from hotdesk.core.steps import (
     Bake,
     Copy,
     Delete,
+    Grow,
     Launch,
     Prove,
     Refusal,
@@ -267,6 +268,8 @@ def _shows(row: Row, seen: Seen) -> bool:
                 i.id == id_ and i.instance_type == offer.instance_type and i.retyped_for >= generation
                 for i in seen.instances
             )
+        case Grow(id=id_, gib=gib):
+            return any(i.id == id_ and i.growable_gib >= gib for i in seen.instances)
         case Bake(order=bake):
             return any(i.name == bake.name for i in seen.images)
         case Copy(name=name, region=region):

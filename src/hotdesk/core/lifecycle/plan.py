@@ -48,6 +48,7 @@ from hotdesk.core.steps import (
     AnyStep,
     Ask,
     Delete,
+    Grow,
     Launch,
     Prove,
     Retype,
@@ -160,9 +161,9 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     if desk.goal is Goal.STOPPED:
         if live.phase is Phase.READY:
             return [Stop(id=live.id, started_at=live.started_at, why="you asked to stop the machine")]
-        return prune(desk, seen)
+        return _grow(live, desk, past, now) or prune(desk, seen)  # its next boot grows the file system
     if live.phase is Phase.READY:
-        return _prove(live, desk, past, now) or prune(desk, seen)
+        return _prove(live, desk, past, now) or _grow(live, desk, past, now) or prune(desk, seen)
     return _start(live, desk, seen, past, now)
 
 
@@ -192,6 +193,22 @@ def _start(live: Instance, desk: Desk, seen: Seen, past: Past, now: float) -> li
                 fix=live.fix or f"hotdesk log {desk.name}",
             )
         ]
+    return [step]
+
+
+def _grow(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
+    """Make a machine's disk as big as its desk wants it. The desk can be used, whatever becomes of it."""
+    if not 0 < live.growable_gib < desk.want.disk_gib:
+        return []
+    step = Grow(
+        id=live.id,
+        gib=desk.want.disk_gib,
+        disk_usd_per_month=live.disk_usd_per_month,
+        why=f"its disk is {live.growable_gib:.0f} GiB, and {desk.want.disk_gib} GiB are wanted",
+    )
+    row = past.last.get(step.key)
+    if row and row.refusal and row.at < desk.since and row.refusal.until > now:
+        return []  # who asks for the desk is not asked about its disk again
     return [step]
 
 

@@ -72,6 +72,13 @@ def by_machine(volumes: Iterable[Raw]) -> list[dict[str, Raw]]:
     return [*launches.values(), *alone]
 
 
+def root_volume(raw: Raw) -> str:
+    """The volume of an instance's root device; "" for none."""
+    root = raw.get("RootDeviceName")
+    held = (m for m in raw.get("BlockDeviceMappings", ()) if m.get("DeviceName") == root and "Ebs" in m)
+    return next((str(m["Ebs"].get("VolumeId", "")) for m in held), "")
+
+
 def root_first(snapshot: Raw) -> tuple[bool, str, str]:
     """Sort key for the snapshots of one order: the root disk first, then the oldest first."""
     told = tags.read(snapshot.get("Tags"))

@@ -88,10 +88,15 @@ def policy() -> dict[str, Any]:
                 [
                     *("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags", "ec2:DeleteKeyPair"),
                     *("ec2:DeleteSecurityGroup", "ec2:DeleteSnapshot", "ec2:DeleteVolume"),
-                    *("ec2:DeregisterImage", "ec2:GetConsoleOutput", "ec2:ModifyInstanceAttribute"),
+                    *(
+                        "ec2:DeregisterImage",
+                        "ec2:GetConsoleOutput",
+                        "ec2:ModifyInstanceAttribute",
+                        "ec2:ModifyVolume",
+                    ),
                     *("ec2:RevokeSecurityGroupIngress", "ec2:StartInstances", "ec2:StopInstances"),
                     *("ec2:CancelSpotInstanceRequests", "ec2:DeleteLaunchTemplate", "ec2:ReleaseAddress"),
-                    "ec2:TerminateInstances",
+                    *("ec2:ModifyVolume", "ec2:TerminateInstances"),
                 ],
                 "*",
                 TAGGED,

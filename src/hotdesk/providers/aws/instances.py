@@ -12,7 +12,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
-from hotdesk.providers.aws import inventory, network, quotas, scopes, tags
+from hotdesk.providers.aws import disks, inventory, network, quotas, scopes, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import answers, code
@@ -231,6 +231,16 @@ def retype(account: Account, region: str, bare: str, offer: Offer, generation: i
             Resources=[bare],
             Tags=[{"Key": f"hotdesk:{key}", "Value": value} for key, value in told.items()],
         )
+
+
+def grow(account: Account, region: str, bare: str, gib: int) -> None:
+    """Make the root volume of an instance this big; idempotent. EC2 allows it once in six hours a volume."""
+    with answers():
+        known = describe(account, region, bare)
+        volume = disks.root_volume(known)
+        [found] = account.ec2(region).describe_volumes(VolumeIds=[volume])["Volumes"]
+        if found["Size"] < gib:
+            account.ec2_once(region).modify_volume(VolumeId=volume, Size=gib)
 
 
 def end(

@@ -227,6 +227,10 @@ class Aws:
         region, bare = split(instance_id)
         instances.retype(self.account, region, bare, offer, generation)
 
+    def grow(self, instance_id: str, gib: int) -> None:
+        region, bare = split(instance_id)
+        instances.grow(self.account, region, bare, gib)
+
     def access(self, instance: Instance) -> Access:
         """How to log in, once the instance has an address and has printed its host key.
 

@@ -9,7 +9,7 @@ from hotdesk.core.model import Disk, EndedBy, Hidden, Image, Instance, Leftover,
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import hardware, network, tags
 from hotdesk.providers.aws.account import ListPrice
-from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, sizes_of
+from hotdesk.providers.aws.disks import by_machine, device_of, devices, root_of, root_volume, sizes_of
 from hotdesk.providers.aws.inventory import Found, Raw
 from hotdesk.providers.aws.saved import gib, image_of, time_of, unregistered
 from hotdesk.providers.aws.settings import NAME
@@ -131,6 +131,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         arch=raw.get("Architecture", "x86_64"),
         gpu=told.get("gpu", ""),
         disk_gib=float(size),
+        growable_gib=float(found.sizes.get(root_volume(raw), 0)),
         disk_usd_per_month=size * stored.disk_usd_per_gib_month,
         copy_usd=size * stored.copy_usd_per_gib,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
