@@ -49,6 +49,7 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     mine.publish()
     assert mine.do(Goal.STOPPED) is None
     assert mine.do(Goal.RUNNING) is None
+    assert mine.do(Goal.RUNNING, want=Want(disk_gib=90)) is None
     assert mine.do(Goal.RUNNING, (offer("g5.xlarge", gpu="A10G"),), move=True) is None
     assert mine.do(Goal.PARKED) is None
     assert mine.do(Goal.RUNNING, (offer(market=Market.SPOT),)) is None
