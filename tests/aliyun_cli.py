@@ -26,7 +26,7 @@ NEEDED = [
     pytest.mark.skipif(sys.platform != "linux", reason="a loopback address for each machine, and /proc"),
 ]
 RATE = 60.0
-_SETTINGS = """\
+SETTINGS = """\
 [defaults]
 provider = "aliyun"
 [aliyun]
@@ -60,7 +60,7 @@ def cloud(lit: FakeEcs) -> Iterator[FakeEcs]:
 @pytest.fixture
 def ask(cloud: FakeEcs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """`ask("up", "blue")`: the command, as typed; variables of its environment may be given by name."""
-    (tmp_path / "hotdesk.toml").write_text(_SETTINGS.format(url=cloud.url))
+    (tmp_path / "hotdesk.toml").write_text(SETTINGS.format(url=cloud.url))
     monkeypatch.setenv("HOTDESK_CONFIG", str(tmp_path / "hotdesk.toml"))
     (tmp_path / "state").mkdir(mode=0o700)
     for key, value in CREDENTIALS.items():

@@ -70,3 +70,12 @@ def test_an_interruption_as_typed(cloud: FakeEcs, ask: Ask) -> None:
     assert well(ask("ssh", "blue", "--", "cat work.txt")).stdout == "monday\n"
     [now] = cloud.world.every("instance")
     assert (now.id != machine.id, now.strategy) == (True, "NoSpot")
+
+
+@pytest.mark.long
+def test_a_few_kills(tmp_path: Path) -> None:
+    """`python -m tests.aliyun_storm` is as many as there is time for."""
+    from tests.aliyun_storm import storm
+
+    said: list[str] = []
+    assert storm(kills=4, seed=5, folder=tmp_path, every=4, tell=said.append) >= 4, said

@@ -122,6 +122,10 @@ GONE = frozenset(
     }
 )
 
+#: How long a refusal of that code is valid, where its kind does not say it: a new machine may not be released
+#: for up to two minutes.
+_SECONDS = {"IncorrectInstanceStatus.Initializing": 15.0}
+
 #: The account is in arrears: starting and launching are refused, saving and deleting are not.
 ARREARS = frozenset({"InvalidAccountStatus.NotEnoughBalance", "InsufficientBalance", "Account.Arrearage"})
 
@@ -172,7 +176,7 @@ def refusal(problem: Problem) -> Refused | None:
     if kind is None:
         return None
     message, fix = _words(kind, problem)
-    seconds = max(problem.seconds, SECONDS.get(kind, SECONDS_ELSE))
+    seconds = max(problem.seconds, _SECONDS.get(problem.code, SECONDS.get(kind, SECONDS_ELSE)))
     return Refused(kind, message, fix=fix, seconds=seconds)
 
 

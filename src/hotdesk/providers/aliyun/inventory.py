@@ -1,7 +1,8 @@
 """List all hotdesk resources in all regions.
 
 Most regions hold nothing of ours, and two requests show that (ListTagResources); regions where it finds
-something, or where this computer has created something, take five. All regions are read concurrently.
+something, or where this computer has created something, take five, and three of them while the other two are
+remembered. All regions are read concurrently.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from hotdesk.providers.aliyun.errors import PASSED, code
 
 #: How long a deleted resource may still be listed; the process that deleted it leaves it out so long.
 LINGERS_SECONDS = 120.0
+
+#: How long a process does not read snapshots and groups again: they change only by what it does itself.
+QUIET_SECONDS = 20.0
 
 Raw = Mapping[str, Any]
 
@@ -49,10 +53,41 @@ class Found(NamedTuple):
         )
 
 
-def read(account: Account, region: str) -> Found:
+class Memory:
+    """Snapshots and security groups by region, which a process reads again only after `QUIET_SECONDS`.
+
+    They change only by what a process does itself: it forgets a region before that.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[float, Found]] = {}
+
+    def forget(self, region: str) -> None:
+        self._read.pop(region, None)
+
+    def of(self, region: str, now: float) -> Found | None:
+        at, found = self._read.get(region, (0.0, None))
+        return found if found and 0 <= now - at < QUIET_SECONDS else None
+
+    def keep(self, found: Found, now: float) -> None:
+        self._read[found.region] = now, found
+
+
+def read(account: Account, region: str, memory: Memory | None = None, now: float = 0.0) -> Found:
     """Everything of ours in a region."""
-    told = all_of(*_questions(account, region))
-    found = Found(region, *told)
+    known = memory.of(region, now) if memory else None
+    questions = _questions(account, region)
+    if known:
+        instances, disks, images = all_of(*questions[:3])
+        return known._replace(instances=instances, disks=disks, images=images)
+    found = _with_rules(account, Found(region, *all_of(*questions)))
+    if memory:
+        memory.keep(found, now)
+    return found
+
+
+def _with_rules(account: Account, found: Found) -> Found:
+    region = found.region
     open_ones = [g for g in found.groups if g["SecurityGroupName"] != network.NAME]
     if not open_ones:
         return found

@@ -82,10 +82,11 @@ class Aliyun:
         self._computer = Computer(state, clock)
         self._regions = RegionMemory(store, f"{NAME}-regions", clock)
         self._readable: set[str] = set()  # regions where an empty listing means that nothing is there
+        self._memory = inventory.Memory()
+        self._doomed: frozenset[str] = frozenset()  # ids whose owner asked to delete them, as last surveyed
         self._deleted: dict[str, float] = {}  # disks, snapshots and images that may still be listed
         self._admitted: dict[str, float] = {}  # regions that admit this computer, and since when
         self._machines: dict[str, inventory.Raw] = {}  # by id, as last surveyed
-        self._desks: dict[str, str] = {}  # desk by id of instance, disk or image, as last surveyed
         self._me = ""
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -130,12 +131,12 @@ class Aliyun:
             list_price=self._list_price,
         )
         things: list[Instance | Disk | Image] = [*shown.instances, *shown.disks, *shown.images]
-        self._desks = {thing.id: thing.desk for thing in things}
+        self._doomed = frozenset(thing.id for thing in things if thing.doomed)
         return shown
 
     def _read(self, region: str) -> inventory.Found:
         """Everything of ours in a region; without machines, it is believed only with the right to list."""
-        found = inventory.read(self.account, region)
+        found = inventory.read(self.account, region, self._memory, self._clock.now())
         if not found.instances and region not in self._readable:
             inventory.may_read(self.account, region)
         self._readable.add(region)
@@ -153,6 +154,7 @@ class Aliyun:
 
     def launch(self, order: LaunchOrder) -> str:
         region, keys = order.offer.region, self._keys(order.desk)
+        self._memory.forget(region)
         self._regions.will_make_in(region)
         if region not in self._readable:
             inventory.may_read(self.account, region)  # a machine that no survey shows would be billed unseen
@@ -239,6 +241,7 @@ class Aliyun:
 
     def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
         region, bare = split(instance.id)
+        self._memory.forget(region)
         own = {self._address(region)} if caller else set()
         exposure.open_to(
             self.account,
@@ -254,6 +257,7 @@ class Aliyun:
 
     def close_notebook(self, instance: Instance) -> None:
         region, bare = split(instance.id)
+        self._memory.forget(region)
         exposure.close(self.account, region, bare, instance.desk)
 
     def opened_for_all(self) -> Sequence[str]:
@@ -268,6 +272,7 @@ class Aliyun:
         return images.bake(self.account, order)
 
     def verify(self, image_id: str) -> None:
+        self._memory.forget(image_id.partition("/")[0])  # its snapshots get their tags
         images.verify(self.account, image_id)
 
     def copy(self, image_id: str, region: str, name: str) -> str:
@@ -306,6 +311,8 @@ class Aliyun:
     # ---- beside other computers ------------------------------------------------------------------------
 
     def doom(self, thing_id: str) -> None:
+        if thing_id in self._doomed:
+            return
         region, bare = split(thing_id)
         self._tag(region, bare, goal="gone")
 
@@ -346,6 +353,7 @@ class Aliyun:
         if "/" not in thing_id:
             return  # not an id of a rented cloud, so it does not exist
         region, bare = split(thing_id)
+        self._memory.forget(region)
         gone = [bare]
         try:
             match _KINDS.get(bare.partition("-")[0]):
