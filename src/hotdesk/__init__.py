@@ -29,6 +29,7 @@ __all__ = [
     "Damaged",
     "Desk",
     "Disk",
+    "Exported",
     "Finding",
     "Forward",
     "Goal",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from hotdesk.services.predicting import Predicted, PredictRequest
     from hotdesk.services.settings import Setting
     from hotdesk.services.sweeps import SweepRequest, SweepResult, SweepView
+    from hotdesk.services.template import Exported
     from hotdesk.services.tops import RunningJob, Top
     from hotdesk.services.view import Public, View
     from hotdesk.simulate.study import PerTrace, Study
@@ -157,6 +159,7 @@ _HOMES = {
     "Damaged": "hotdesk.core.errors",
     "Desk": "hotdesk.core.model",
     "Disk": "hotdesk.core.model",
+    "Exported": "hotdesk.services.template",
     "Finding": "hotdesk.core.findings",
     "Forward": "hotdesk.services.forwarding",
     "Goal": "hotdesk.core.model",

@@ -179,12 +179,21 @@ def load(files: list[Path]) -> Config:
     return Config()
 
 
-def parse(text: str, path: Path) -> Config:
-    """The settings in this text, read from `path`, without the sections in `faults`."""
+def section(kind: type[T], text: str, name: str, path: Path) -> T:
+    """A section of a file that is valid TOML, as this type. Raises `Damaged`."""
+    return _as(kind, msgspec.toml.decode(text).get(name, {}), name, path)
+
+
+def parse(text: str, path: Path, beside: Sequence[str] = ()) -> Config:
+    """The settings in this text, read from `path`, without the sections in `faults`.
+
+    `beside`: sections that it may have as well, and that are no settings.
+    """
     try:
         told: dict[str, Any] = msgspec.toml.decode(text)
     except msgspec.DecodeError as error:
         return Config(faults={"": Damaged(f"{path} is not valid TOML.", str(error), _edit(path))})
+    told = {name: value for name, value in told.items() if name not in beside}
     faults: dict[str, Any] = {}
 
     def read(kind: type[T], value: object, section: str) -> T | None:

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from hotdesk.api.at_desk import AtDesk
+from hotdesk.api.describing import Describing
 from hotdesk.api.questions import Questions
 from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.ports import Clock
@@ -33,14 +34,13 @@ if TYPE_CHECKING:
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.notices import Sent
     from hotdesk.services.planning import PlanRequest
-    from hotdesk.services.settings import Setting
     from hotdesk.services.sweeps import SweepRequest, SweepResult
     from hotdesk.services.tops import Top
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
 
-class Hotdesk(AtDesk, Questions):
+class Hotdesk(AtDesk, Describing, Questions):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_note` of
@@ -97,6 +97,7 @@ class Hotdesk(AtDesk, Questions):
         public: str = "",
         wait_seconds: float = 0.0,
         notify: bool = False,
+        template: Path | None = None,
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
@@ -106,16 +107,23 @@ class Hotdesk(AtDesk, Questions):
         the desk's name, the image or disk that it goes on from; `Unknown` is raised for one it does not have.
         `rescue`: it is up once a login works, whatever its owner's ~/.bashrc or its Jupyter do.
         `public` opens its Jupyter, see `notebook`. For `wait_seconds`, what is sold out or over a quota is
-        tried again; `notify` tells you once it is up.
+        tried again; `notify` tells you once it is up. `template` is a file of `export`: what is not said
+        otherwise is as there, its packages are installed, and its jobs can be run at this desk.
 
         Raises `NotAllowed` where nothing fits or may be launched, `NeedsDecision` where only its owner can
         choose, `Usage`, `Missing`, `Busy`, `Unreachable`.
         """
         from hotdesk.loop import watcher
+        from hotdesk.services import template as templates
 
         s = self.services
         s.rescue = rescue
         name = name or s.goals.only(FIRST_NAME)
+        made_of = templates.read(template) if template else None
+        if made_of:
+            want, provider = want or made_of.want, provider or made_of.provider or None
+            limits = made_of.limits.changed(limits)
+            s.templates.keep(name, made_of)
 
         def wish() -> Desk:
             desk = s.goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin)
@@ -132,7 +140,10 @@ class Hotdesk(AtDesk, Questions):
         s.staying.renew(desk)
         if s.notices.watches() and s.store.folder is not None:
             watcher.ask_for(s.store, forever=False)  # it sees what is to be told
-        return self._open(desk, view, public)
+        view = self._open(desk, view, public)
+        if made_of:
+            s.templates.furnish(name, made_of)
+        return view
 
     def _open(self, desk: Desk, view: View, public: str = "") -> View:
         """A desk that was proven: as open as it is wanted, and asked what its owner should know."""
@@ -298,7 +309,7 @@ class Hotdesk(AtDesk, Questions):
             "install": install,
         }
         told = {option: value for option, value in given.items() if value is not UNSET}
-        request = s.jobs.requested(job, told, folder or Path.cwd())
+        request = s.jobs.requested(job, told, folder or Path.cwd(), name)
         request.check()
         if note := run_checks.check_computer(request):
             s.on_note(note)
@@ -436,26 +447,6 @@ class Hotdesk(AtDesk, Questions):
 
         found = doctor.look(self.services, name)
         return [finding for finding in found if not (fix and doctor.mend(finding))]
-
-    # ---- settings --------------------------------------------------------------------------------------
-
-    def init(self, folder: Path | None = None) -> Path:
-        """Write a commented hotdesk.toml for a folder (this one): what can be set, with today's values.
-
-        Raises `NeedsDecision` where there is one, which stays; `Damaged`, `Missing`.
-        """
-        from hotdesk.services import settings
-
-        return settings.init(self.services.goals, folder or Path.cwd())
-
-    def config(self, name: str | None = None) -> list[Setting]:
-        """Which value of each setting counts, and where it comes from; of one desk, or of everything.
-
-        Raises `Damaged` where hotdesk.toml cannot be used in full, `Unknown` for no such desk.
-        """
-        from hotdesk.services import settings
-
-        return settings.settings(self.services.goals, name)
 
     def bench(self, name: str | None = None, request: BenchRequest | None = None) -> Measured:
         """Measure how fast this computer trains, or a desk that runs; each rate with the band of 95 %.

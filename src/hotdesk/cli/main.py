@@ -67,6 +67,7 @@ COMMANDS = {
     },
     "Settings": {
         "init": "Write a commented hotdesk.toml for this folder.",
+        "export": "Print a desk as a file to share: hardware, limits, packages, jobs.",
         "config": "Show which value of each setting counts, and where it comes from.",
     },
     "Help": {

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hotdesk.services.notices import Notices
     from hotdesk.services.pursuit import Pursuit
     from hotdesk.services.sweeps import Sweeps
+    from hotdesk.services.templates import Templates
     from hotdesk.services.tops import Tops
     from hotdesk.services.work import Work
 
@@ -292,6 +293,12 @@ class Services:
             on_note=self.on_note,
         )
 
+    @cached_property
+    def templates(self) -> Templates:
+        from hotdesk.services.templates import Templates
+
+        return Templates(state=self.state, jobs=self.jobs, runs=self.runs, on_note=self.on_note)
+
     def runs(self, progress: Callable[[str], None] | None = None) -> Runs:
         """The jobs of all desks. `progress` hears how far the fetching of results is."""
         from hotdesk.jobs.run import Runs
@@ -385,7 +392,9 @@ class Services:
     def _forget(self, desk: Desk) -> None:
         from hotdesk.connect import editor, forwards, tunnel
         from hotdesk.connect.keys import forget_keys
+        from hotdesk.services import template
 
+        template.forget(self.state, desk.name)
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
         forwards.forget(self.state / "desks" / desk.name)

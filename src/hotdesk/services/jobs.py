@@ -170,13 +170,15 @@ class Jobs:
             for job in jobs
         ]
 
-    def requested(self, job: str, given: Mapping[str, Any], folder: Path) -> JobRequest:
+    def requested(self, job: str, given: Mapping[str, Any], folder: Path, desk: str = "") -> JobRequest:
         """The request for a job of hotdesk.toml, or none, with what is `given` in place of its settings.
+
+        A job that is not there may be of the template that the `desk` was made of.
 
         Variables and secrets are added to those of the job. Raises `Unknown` where there is no such job, or
         no value, `Damaged` where its settings cannot be used, `Usage`.
         """
-        told = described(self.goals.config.job(job)) if job else {}
+        told = described(self._described(job, desk)) if job else {}
         fields = {"folder": str(folder.resolve()), **told, **given}
         env, secrets = ({**told.get(key, {}), **given.get(key, {})} for key in ("env", "secret"))
         files = tuple(folder / Path(file).expanduser() for file in fields.pop("env_file", ()))
@@ -184,6 +186,14 @@ class Jobs:
         # The watcher and a local desk outlive this process. (A cloud's own keys are what a watcher needs.)
         withhold(secrets.keys() - {key for cloud in clouds.KNOWN.values() for key in cloud.keys})
         return JobRequest(**fields, env_files=files, gathered=gather(env, files, secrets, os.environ))
+
+    def _described(self, job: str, desk: str) -> JobSettings:
+        from hotdesk.services import template
+
+        config, state = self.goals.config, self.store.folder
+        if not config.is_job(job) and state and (of := template.jobs_of(state, desk).get(job)):
+            return of
+        return config.job(job)
 
     def agreed(self, desk: str | Desk, request: JobRequest) -> tuple[float, float | None]:
         """Seconds of work, as far as known, and when it has to be done (our clock).

@@ -21,6 +21,13 @@ class Limits(Value, frozen=True):
     lease_hours: float | None = None  # 0: for ever
     hours: float | None = None  # from now to the hard end; 0: none
 
+    def changed(self, by: Limits | None) -> Limits:
+        """These limits, changed by what others say."""
+        if by is None:
+            return self
+        told = {field: getattr(by, field) for field in by.__struct_fields__}
+        return msgspec.structs.replace(self, **{f: value for f, value in told.items() if value is not None})
+
     def of(self, desk: Desk, now: float) -> Desk:
         """The desk with these limits."""
         changes: dict[str, float] = {}

@@ -160,7 +160,7 @@ def _queued(
     told = described(_settings(words, given))
     told |= {"env": run_words.variables(given["env"])} if given["env"] else {}
     told |= {"secret": run_words.secrets(given["secret"])} if given["secret"] else {}
-    request = run_words.asked(desks.services.jobs.requested(job, told, Path.cwd()))
+    request = run_words.asked(desks.services.jobs.requested(job, told, Path.cwd(), name))
     request = replace(request, push=not given["no_push"], anyway=given["yes"])
     request.check()
     here, jobs = Path.cwd(), desks.services.jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
+from hotdesk.services import template
 from hotdesk.services.wanting import wanted
 
 
@@ -20,7 +22,14 @@ from hotdesk.services.wanting import wanted
 @options.over_budget
 @options.public
 @options.fresh
-@options.origin
+@click.option(
+    "--from",
+    "origin",
+    default="",
+    metavar="ID|FILE",
+    help="Continue from this image or volume when several hold work under this name; or make a new desk of"
+    " this file of `hotdesk export`.",
+)
 @options.rescue
 @click.option(
     "--wait-for-capacity",
@@ -58,7 +67,11 @@ def command(
     with Live() as live, options.open_desks(live, given.pop("over_budget", False)) as desks:
         name = name or desks.services.goals.only("desk")
         old, goals = desks.services.store.find(name), desks.services.goals
-        want = wanted(old.want if old else goals.configured(name, provider), given)
+        made_of = template.read(Path(origin)) if origin.endswith(".toml") else None
+        file, origin = (Path(origin), "") if made_of else (None, origin)
+        base = made_of.want if made_of else old.want if old else goals.configured(name, provider)
+        want = wanted(base, given) or (base if made_of else None)
+        provider = provider or (made_of.provider if made_of else None) or None
         if dry_run:
             options.show_plan(desks, goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin))
             return
@@ -73,6 +86,7 @@ def command(
             public=public,
             wait_seconds=(wait or 0.0) * 3600,
             notify=notify,
+            template=file,
         )
         if as_json:
             options.say_desk(desks, view)

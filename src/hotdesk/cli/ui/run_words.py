@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
+from collections.abc import Iterable
 
 import click
 from msgspec.structs import replace
 
-from hotdesk.config import JOB_NAME, Config, load
+from hotdesk.config import JOB_NAME, load
 from hotdesk.core.errors import Unknown, Usage
+from hotdesk.services import template
 from hotdesk.services.jobs import JobRequest
-from hotdesk.system import config_files
+from hotdesk.system import config_files, state_folder
 
 _JOB = "hotdesk.job"  # in the context: the job's name
 
@@ -95,22 +97,22 @@ def _is_job(word: str, rest: list[str], desk: str) -> bool:
     if not JOB_NAME.fullmatch(word):
         return False
     config = load(config_files())
-    if config.is_job(word):
+    jobs = [*config.jobs, *template.jobs_of(state_folder(), desk)]
+    if config.is_job(word) or word in jobs:
         return True
     if rest:
         return False
     config.need()  # a file that cannot be read may have it
     command = f"hotdesk run {desk} -- {word}"
-    near = difflib.get_close_matches(word, config.jobs, n=1)
+    near = difflib.get_close_matches(word, jobs, n=1)
     raise Unknown(
         f"There is no job {word!r}.",
-        f"Without --, one word after the desk is a job of hotdesk.toml. {_there(config)}",
+        f"Without --, one word after the desk is a job of hotdesk.toml. {_there(jobs)}",
         f"hotdesk run {desk} {near[0]}   # or, as a command: {command}" if near else command,
     )
 
 
-def _there(config: Config) -> str:
-    jobs = config.jobs
+def _there(jobs: Iterable[str]) -> str:
     return f"There are: {', '.join(jobs)}." if jobs else "It has none here: hotdesk init shows how."
 
 
@@ -134,6 +136,6 @@ def _lacks(word: str) -> Usage:
     return Usage(
         f"`hotdesk run {word}` lacks a word.",
         f"If {word} is the desk, what to run there is missing; if it is a job, the desk before it is."
-        f" {_there(config)}",
+        f" {_there(config.jobs)}",
         fix,
     )

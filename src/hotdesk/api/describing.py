@@ -1,0 +1,45 @@
+"""The façade's files: hotdesk.toml, what counts of it, and a desk as a file to share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotdesk.services import Services
+    from hotdesk.services.settings import Setting
+    from hotdesk.services.template import Exported
+
+
+class Describing:
+    """Settings and templates. Nothing here changes a desk."""
+
+    services: Services
+
+    def init(self, folder: Path | None = None) -> Path:
+        """Write a commented hotdesk.toml for a folder (this one): what can be set, with today's values.
+
+        Raises `NeedsDecision` where there is one, which stays; `Damaged`, `Missing`.
+        """
+        from hotdesk.services import settings
+
+        return settings.init(self.services.goals, folder or Path.cwd())
+
+    def export(self, name: str) -> Exported:
+        """A desk as a file to share: hardware, limits, packages, and the jobs of this folder; no secrets.
+
+        Packages are in it where the desk runs. `up(template=…)` makes a desk of it. Raises `Unknown`.
+        """
+        from hotdesk.services import template
+
+        s = self.services
+        return template.export(s.goals, name, s.views.access)
+
+    def config(self, name: str | None = None) -> list[Setting]:
+        """Which value of each setting counts, and where it comes from; of one desk, or of everything.
+
+        Raises `Damaged` where hotdesk.toml cannot be used in full, `Unknown` for no such desk.
+        """
+        from hotdesk.services import settings
+
+        return settings.settings(self.services.goals, name)
