@@ -71,6 +71,9 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
     return () => { gone = true; clearTimeout(timer); };
   }, [key]);
 
+  const clouds = useAnswer(() => ask<{ clouds: Cloud[]; usual: string }>("clouds"), []).value;
+  const chosen = desk?.provider ?? (asked.provider || clouds?.usual);
+  const rented = clouds?.clouds.find((cloud) => cloud.name === chosen)?.rented ?? false;
   const ends = plan ? [...plan.works, ...plan.unsaved, ...plan.lost] : [];
   const all: Asked = { ...asked, anyway: ends.length > 0 || verb === "down" };
   const go = async () => {
@@ -90,8 +93,10 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
     <Dialog title={desk ? `${words}: ${desk.name}` : t("Open a desk")} onClose={onClose}>
       <form onSubmit={(event) => { event.preventDefault(); if (ready) void go(); }}>
         <p class="muted">{t(ABOUT[verb])}</p>
-        {verb === "up" && <Opening asked={asked} change={change} isNew={!desk} />}
-        {(verb === "move" || verb === "resume") && <Hardware asked={asked} change={change} />}
+        {verb === "up" && !desk && <Opening asked={asked} change={change} clouds={clouds?.clouds ?? []} chosen={chosen ?? ""} />}
+        {rented && (verb === "up" || verb === "move" || verb === "resume") && <Hardware asked={asked} change={change} />}
+        {rented && verb === "up" && <Leaving asked={asked} change={change} />}
+        {busy && !plan && <p class="muted" role="status">{t("Looking…")}</p>}
         {verb === "stay" && (
           <Field label={t("How long")} hint={t("45m, 1.5h, 2d")}>
             <input value={asked.seconds} onInput={(event) => change({ seconds: event.currentTarget.value })} required />
@@ -163,36 +168,31 @@ function Ending({ title, items }: { title: string; items: string[] }): JSX.Eleme
 interface Fields { asked: Asked; change: (more: Partial<Asked>) => void }
 interface Cloud { name: string; label: string; rented: boolean }
 
-function Opening({ asked, change, isNew }: Fields & { isNew: boolean }): JSX.Element {
-  const clouds = useAnswer(() => ask<{ clouds: Cloud[]; usual: string }>("clouds"), []).value;
-  const chosen = asked.provider || clouds?.usual || "";
-  const rented = clouds?.clouds.find((cloud) => cloud.name === chosen)?.rented ?? false;
+function Opening({ asked, change, clouds, chosen }: Fields & { clouds: Cloud[]; chosen: string }): JSX.Element {
   return (
-    <>
-      {isNew && (
-        <div class="fields">
-          <Field label={t("Name")} hint={t("a-z, 0-9 and hyphens")}>
-            <input value={asked.name} required autoFocus autoComplete="off" spellcheck={false} onInput={(event) => change({ name: event.currentTarget.value.trim() })} />
-          </Field>
-          <Field label={t("Where")}>
-            <select value={chosen} onChange={(event) => change({ provider: event.currentTarget.value })}>
-              {clouds?.clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{cloud.rented ? cloud.label : t("This computer")}</option>)}
-            </select>
-          </Field>
-        </div>
-      )}
-      {rented && <Hardware asked={asked} change={change} />}
-      {rented && (
-        <div class="fields">
-          <Field label={t("Park when idle for")} hint={t("45m, or never")}>
-            <input value={asked.idle ?? ""} onInput={(event) => change({ idle: event.currentTarget.value.trim() })} />
-          </Field>
-          <Field label={t("Shut down in any case after")} hint={t("8h, or never")}>
-            <input value={asked.until ?? ""} onInput={(event) => change({ until: event.currentTarget.value.trim() })} />
-          </Field>
-        </div>
-      )}
-    </>
+    <div class="fields">
+      <Field label={t("Name")} hint={t("a-z, 0-9 and hyphens")}>
+        <input value={asked.name} required autoFocus autoComplete="off" spellcheck={false} onInput={(event) => change({ name: event.currentTarget.value.trim() })} />
+      </Field>
+      <Field label={t("Where")}>
+        <select value={chosen} onChange={(event) => change({ provider: event.currentTarget.value })}>
+          {clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{cloud.rented ? cloud.label : t("This computer")}</option>)}
+        </select>
+      </Field>
+    </div>
+  );
+}
+
+function Leaving({ asked, change }: Fields): JSX.Element {
+  return (
+    <div class="fields">
+      <Field label={t("Park when idle for")} hint={t("45m, or never")}>
+        <input value={asked.idle ?? ""} onInput={(event) => change({ idle: event.currentTarget.value.trim() })} />
+      </Field>
+      <Field label={t("Shut down after")} hint={t("8h, or never")}>
+        <input value={asked.until ?? ""} onInput={(event) => change({ until: event.currentTarget.value.trim() })} />
+      </Field>
+    </div>
   );
 }
 

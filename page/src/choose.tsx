@@ -155,18 +155,18 @@ function OfferTable({ offers, rows, sort, falling, onSort, onLaunch, onSpot }: O
   const machine = (row: number) => offers.machines[offers.machine[row] as number] as Machine;
   return (
     <Table<number> label={t("Offers")} rows={rows} sorted={sort} falling={falling} onSort={onSort} onChoose={onLaunch} columns={[
-      { name: t("Type"), cell: (row) => machine(row).instance_type, narrow: true },
-      { name: "GPU", cell: (row) => (machine(row).gpu ? `${machine(row).gpu}${machine(row).gpu_count !== 1 ? ` ×${machine(row).gpu_count}` : ""}` : ""), narrow: true },
+      { wide: 8, name: t("Type"), cell: (row) => machine(row).instance_type, narrow: true },
+      { wide: 7, name: "GPU", cell: (row) => (machine(row).gpu ? `${machine(row).gpu}${machine(row).gpu_count !== 1 ? ` ×${machine(row).gpu_count}` : ""}` : ""), narrow: true },
       { name: t("GPU GiB"), cell: (row) => machine(row).gpu_memory_gib || "", right: true },
-      { name: "vCPU", cell: (row) => machine(row).vcpus, right: true },
-      { name: t("GiB"), cell: (row) => machine(row).memory_gib, right: true },
-      { name: t("$/h"), cell: (row) => offers.told[row] ?? perHour(offers.usd[row] as number), right: true, sort: "price", narrow: true },
-      { name: t("Market"), cell: (row) => (offers.spot[row] ? t("Spot") : t("On-demand")) },
+      { wide: 3.5, name: "vCPU", cell: (row) => machine(row).vcpus, right: true },
+      { wide: 3.5, name: t("GiB"), cell: (row) => machine(row).memory_gib, right: true },
+      { wide: 7, name: t("$/h"), cell: (row) => offers.told[row] ?? perHour(offers.usd[row] as number), right: true, sort: "price", narrow: true },
+      { wide: 6, name: t("Market"), cell: (row) => (offers.spot[row] ? t("Spot") : t("On-demand")) },
       { name: t("Speed"), cell: (row) => (machine(row).speed ? Number(machine(row).speed.toPrecision(2)) : ""), right: true, sort: "speed" },
-      { name: t("$ for the same work"), cell: (row) => (machine(row).speed ? Number(((offers.usd[row] as number) / machine(row).speed).toPrecision(3)) : ""), right: true, sort: "value" },
-      { name: t("Where"), cell: (row) => placeOf(offers, row).zone || placeOf(offers, row).region },
-      { name: "ms", cell: (row) => { const ms = placeOf(offers, row).latency_ms; return ms === null ? "" : Math.round(ms); }, right: true, sort: "latency" },
-      { name: t("Taken a month"), cell: (row) => { const band = offers.band[row]; return band === null || band === undefined ? "" : (offers.bands[band] ?? ""); }, right: true },
+      { wide: 9, name: t("$ for the same work"), cell: (row) => (machine(row).speed ? Number(((offers.usd[row] as number) / machine(row).speed).toPrecision(3)) : ""), right: true, sort: "value" },
+      { wide: 9, name: t("Where"), cell: (row) => placeOf(offers, row).zone || placeOf(offers, row).region },
+      { wide: 3.5, name: "ms", cell: (row) => { const ms = placeOf(offers, row).latency_ms; return ms === null ? "" : Math.round(ms); }, right: true, sort: "latency" },
+      { wide: 8, name: t("Taken a month"), cell: (row) => { const band = offers.band[row]; return band === null || band === undefined ? "" : (offers.bands[band] ?? ""); }, right: true },
       { name: t("History"), cell: (row) => (offers.spot[row] ? <button type="button" class="quiet tiny" onClick={(event) => { event.stopPropagation(); onSpot(machine(row).instance_type); }}>{t("Prices")}</button> : "") },
     ]} />
   );
@@ -221,7 +221,7 @@ function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.E
           </Plot>
           <Legend names={prices.lines.map((line) => (types.includes(" ") ? `${line.instance_type} ${line.zone}` : line.zone))} />
           <Table label={t("Spot prices of {0}", types)} rows={zones} height={360} columns={[
-            { name: t("Where"), cell: (zone) => zone.zone, narrow: true },
+            { wide: 8, name: t("Where"), cell: (zone) => zone.zone, narrow: true },
             { name: t("now"), cell: (zone) => perHour(zone.now), right: true, narrow: true },
             { name: t("mean"), cell: (zone) => perHour(zone.mean_usd_per_hour), right: true },
             { name: "5 %", cell: (zone) => perHour(zone.p05), right: true },
@@ -234,7 +234,7 @@ function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.E
       )}
       {prices?.published && prices.published.length > 0 && (
         <Table label={t("Spot prices of {0}", types)} rows={prices.published} height={360} columns={[
-          { name: t("Where"), cell: (row) => row.region, narrow: true },
+          { wide: 9, name: t("Where"), cell: (row) => row.region, narrow: true },
           { name: t("On-demand"), cell: (row) => (row.on_demand_usd_per_hour === null ? "" : perHour(row.on_demand_usd_per_hour)), right: true },
           { name: t("Spot, about"), cell: (row) => (row.estimated_usd_per_hour === null ? "" : perHour(row.estimated_usd_per_hour)), right: true, narrow: true },
           { name: t("Saving"), cell: (row) => `${row.saving_percent} %`, right: true },

@@ -51,10 +51,10 @@ export function Money(): JSX.Element {
           <h2>{t("By month and desk")}</h2>
           <Table label={t("By month and desk")} rows={[...bill.lines].reverse()} columns={[
             { name: t("Month"), cell: (line) => line.period, narrow: true },
-            { name: t("Desk"), cell: (line) => line.desk, narrow: true },
+            { wide: 8, name: t("Desk"), cell: (line) => line.desk, narrow: true },
             ...KINDS.map((kind) => ({ name: t(kind), cell: (line: BillLine) => usd(line[kind] ?? 0), right: true })),
-            { name: t("Total"), cell: (line) => <strong>{line.at_most ? "≤ " : ""}{usd(line.usd)}</strong>, right: true, narrow: true },
-            { name: t("Left on"), cell: (line) => usd((line.left_on ?? 0) + line.usd - (line.compute ?? 0)), right: true },
+            { wide: 7, name: t("Total"), cell: (line) => <strong>{line.at_most ? "≤ " : ""}{usd(line.usd)}</strong>, right: true, narrow: true },
+            { wide: 7, name: t("Left on"), cell: (line) => usd((line.left_on ?? 0) + line.usd - (line.compute ?? 0)), right: true },
           ]} />
           <p class="muted">{t("US dollars; not counted: {0}", bill.not_counted.join(", "))}</p>
         </section>
@@ -130,13 +130,13 @@ function Leftovers(): JSX.Element {
       {left && left.things.length > 0 && (
         <Table label={t("Left over")} rows={left.things} columns={[
           { name: t("What"), cell: (thing) => thing.kind, narrow: true },
-          { name: t("Id"), cell: (thing) => <code>{thing.id}</code> },
+          { wide: 14, name: t("Id"), cell: (thing) => <code>{thing.id}</code> },
           { name: t("Desk"), cell: (thing) => thing.desk, narrow: true },
-          { name: t("Where"), cell: (thing) => `${thing.provider}/${thing.region}` },
+          { wide: 9, name: t("Where"), cell: (thing) => `${thing.provider}/${thing.region}` },
           { name: t("Age"), cell: (thing) => (thing.age_seconds === null ? "" : length(thing.age_seconds)), right: true },
           { name: t("$ a month"), cell: (thing) => usd(thing.usd_per_month), right: true, narrow: true },
           { name: t("Can go"), cell: (thing) => (thing.safe ? t("yes") : t("ask")), narrow: true },
-          { name: t("Why"), cell: (thing) => thing.why },
+          { wide: 22, name: t("Why"), cell: (thing) => thing.why },
         ]} />
       )}
       {left?.things.filter((thing) => !thing.safe && thing.fix).map((thing) => <Line key={thing.id} words={thing.fix} label={thing.id} />)}

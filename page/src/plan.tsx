@@ -71,11 +71,11 @@ export function Planning(): JSX.Element {
             <h2>{t("The plans on the line")}</h2>
             <Table label={t("The plans on the line")} rows={answer.front} height={380} columns={[
               { name: t("Machines"), cell: (c) => c.finish.machines, right: true, narrow: true },
-              { name: t("What"), cell: (c) => (answer.bare ? t("a machine") : offerWords(c.offer)) },
+              { wide: 14, name: t("What"), cell: (c) => (answer.bare ? t("a machine") : offerWords(c.offer)) },
               { name: t("Done in"), cell: (c) => length(c.finish.hours * 3600), right: true, narrow: true },
               { name: t("9 of 10"), cell: (c) => length(c.hours_p90 * 3600), right: true },
               { name: "$", cell: (c) => usd(c.finish.usd), right: true, narrow: true },
-              { name: t("Paid hours per hour of work"), cell: (c) => c.finish.multiplier.toFixed(3), right: true },
+              { wide: 10, name: t("Paid hours per hour of work"), cell: (c) => c.finish.multiplier.toFixed(3), right: true },
             ]} />
           </section>
         </section>

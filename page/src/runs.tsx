@@ -43,16 +43,16 @@ export function Runs(): JSX.Element {
             <Field label={t("State")}><select value={values.state} onChange={(event) => change({ state: event.currentTarget.value })}><option value="">{t("all")}</option>{states.map((state) => <option key={state} value={state}>{stateWord(state)}</option>)}</select></Field>
           </div>
           <Table label={t("Runs")} rows={rows} height={chosen ? 300 : 560} {...(chosen ? { chosen } : {})} onChoose={(job) => change({ job: String(job.job) })} columns={[
-            { name: t("Job"), cell: (job) => job.job, right: true, narrow: true },
-            { name: t("State"), cell: (job) => <span class={`state-${job.state}`}><span aria-hidden="true">{MARK[job.state]}</span> {stateWord(job.state)}</span>, narrow: true },
-            { name: t("Desk"), cell: (job) => job.desk },
-            { name: t("Command"), cell: (job) => <code>{job.command}</code>, narrow: true },
-            { name: t("Exit"), cell: (job) => job.exit_status ?? "", right: true },
+            { wide: 3.5, name: t("Job"), cell: (job) => job.job, right: true, narrow: true },
+            { wide: 7, name: t("State"), cell: (job) => <span class={`state-${job.state}`}><span aria-hidden="true">{MARK[job.state]}</span> {stateWord(job.state)}</span>, narrow: true },
+            { wide: 7, name: t("Desk"), cell: (job) => job.desk },
+            { wide: 18, name: t("Command"), cell: (job) => <code>{job.command}</code>, narrow: true },
+            { wide: 4, name: t("Exit"), cell: (job) => job.exit_status ?? "", right: true },
             { name: t("Ran"), cell: (job) => (job.attempts ? length(job.seconds) : ""), right: true },
             { name: t("Cost"), cell: (job) => (job.usd ? usd(job.usd) : ""), right: true },
-            { name: t("Tries"), cell: (job) => job.attempts || "", right: true },
+            { wide: 4, name: t("Tries"), cell: (job) => job.attempts || "", right: true },
             { name: t("Deadline"), cell: (job) => (job.deadline_at ? (LIVE.has(job.state) ? t("in {0}", length(job.deadline_at - now)) : date(job.deadline_at)) : ""), right: true },
-            { name: t("Asked"), cell: (job) => t("{0} ago", length(now - job.asked_at)), right: true },
+            { wide: 7, name: t("Asked"), cell: (job) => t("{0} ago", length(now - job.asked_at)), right: true },
           ]} />
           {chosen && <One key={chosen.job} job={chosen} onClose={() => change({ job: "" })} onChange={found.again} />}
         </>
@@ -112,6 +112,7 @@ function One({ job, onClose, onChange }: { job: Job; onClose: () => void; onChan
 function Log({ job, live }: { job: Job; live: boolean }): JSX.Element {
   const [text, setText] = useState("");
   const [lacks, setLacks] = useState("");
+  const [heard, setHeard] = useState(false);
   const [trouble, setTrouble] = useState<Problem>();
   const [query, setQuery] = useState("");
   const box = useRef<HTMLPreElement>(null);
@@ -127,6 +128,7 @@ function Log({ job, live }: { job: Job; live: boolean }): JSX.Element {
         setText((old) => (have.current <= found.length ? old + found.text : found.text));
         have.current = found.length;
         setLacks(found.lacks);
+        setHeard(true);
         setTrouble(undefined);
       } catch (error) {
         if (!gone) setTrouble(problem(error));
@@ -155,7 +157,7 @@ function Log({ job, live }: { job: Job; live: boolean }): JSX.Element {
       </div>
       {trouble && <Trouble problem={trouble} />}
       {lacks && <div class="notice warm">{lacks}</div>}
-      <pre ref={box} tabIndex={0} role="log" aria-label={t("Log")} onScroll={(event) => { const e = event.currentTarget; follows.current = e.scrollHeight - e.scrollTop - e.clientHeight < 40; }}>{shown.slice(-5000).join("\n") || (trouble ? "" : "…")}</pre>
+      <pre ref={box} tabIndex={0} role="log" aria-label={t("Log")} onScroll={(event) => { const e = event.currentTarget; follows.current = e.scrollHeight - e.scrollTop - e.clientHeight < 40; }}>{shown.slice(-5000).join("\n") || (heard || trouble ? t("It has said nothing.") : "…")}</pre>
       <Line words={["hotdesk", "logs", job.desk, String(job.job), ...(live ? ["-f"] : [])]} />
     </div>
   );

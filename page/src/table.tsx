@@ -1,9 +1,9 @@
-// A table of any length: only what is in view is drawn. Arrow keys, Page, Home and End move; Enter chooses.
+// A table of any length: only what is in view is drawn, and a column keeps its width whatever comes into view. Arrow keys, Page, Home and End move; Enter chooses.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { t } from "./words";
 
-export interface Column<R> { name: string; cell: (row: R) => ComponentChildren; right?: boolean; sort?: string; narrow?: boolean }
+export interface Column<R> { name: string; cell: (row: R) => ComponentChildren; right?: boolean; sort?: string; narrow?: boolean; wide?: number }
 interface TableProps<R> {
   label: string; columns: Column<R>[]; rows: ArrayLike<R>; height?: number; sorted?: string; falling?: boolean;
   onSort?: (by: string) => void; onChoose?: (row: R) => void; keyOf?: (row: R) => string | number; chosen?: R;
@@ -52,7 +52,7 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
         <thead>
           <tr>
             {columns.map((column) => (
-              <th key={column.name} scope="col" class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}
+              <th key={column.name} scope="col" style={{ width: `${column.wide ?? 5}rem` }} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}
                 aria-sort={column.sort && column.sort === sorted ? (falling ? "descending" : "ascending") : undefined}>
                 {column.sort && onSort ? <button type="button" onClick={() => onSort(column.sort as string)}>{column.name}<span aria-hidden="true">{column.sort === sorted ? (falling ? " ↓" : " ↑") : ""}</span></button> : column.name}
               </th>
@@ -60,9 +60,9 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
           </tr>
         </thead>
         <tbody>
-          {first > 0 && <tr aria-hidden="true"><td colSpan={columns.length} style={{ height: `${first * ROW}px`, padding: 0 }} /></tr>}
+          {first > 0 && <tr aria-hidden="true"><td style={{ height: `${first * ROW}px`, padding: 0 }} /></tr>}
           {shown}
-          {last < rows.length && <tr aria-hidden="true"><td colSpan={columns.length} style={{ height: `${(rows.length - last) * ROW}px`, padding: 0 }} /></tr>}
+          {last < rows.length && <tr aria-hidden="true"><td style={{ height: `${(rows.length - last) * ROW}px`, padding: 0 }} /></tr>}
         </tbody>
       </table>
     </div>

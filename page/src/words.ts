@@ -38,7 +38,7 @@ const zh = {
   "Not saved there": "尚未保存", "In no image, and would be lost": "不在任何镜像中，将会丢失", "Open there, and will be closed": "已打开，将被关闭",
   "Type its name to delete it: {0}": "输入名称以确认删除：{0}", Name: "名称", "a-z, 0-9 and hyphens": "a-z、0-9 和连字符", Where: "位置",
   "This computer": "本机", "this computer": "本机", "Park when idle for": "空闲多久后封存", "45m, or never": "45m，或 never",
-  "Shut down in any case after": "无论如何在此之后关机", "8h, or never": "8h，或 never", "L4, A100:8 or none": "L4、A100:8 或 none", Type: "机型",
+  "Shut down after": "多久后一定关机", "8h, or never": "8h，或 never", "L4, A100:8 or none": "L4、A100:8 或 none", Type: "机型",
   "such as g6.xlarge": "例如 g6.xlarge", Market: "计费方式", "As it was": "保持不变", Cheapest: "最便宜", Spot: "竞价", "On-demand": "按量",
   "At most, $/h": "最高价，$/小时",
   // desks
@@ -75,7 +75,7 @@ const zh = {
   Runs: "任务", "There is no job yet. Begin one, in a project's folder:": "还没有任务。在项目文件夹里开始一个：", "number, desk, command": "编号、工作台、命令",
   Job: "任务", Exit: "退出码", Ran: "已运行", Tries: "次数", Deadline: "截止时间", "in {0}": "{0}后", Asked: "提交于", "Job {0}": "任务 {0}", "Cancel the job": "取消任务",
   "{0} attempts": "{0} 次尝试", Checkpoints: "检查点", "It gets SIGTERM, and SIGKILL if it does not end. What it wrote stays at the desk.": "先发送 SIGTERM，若不结束再发 SIGKILL。已写入的内容留在工作台上。",
-  "Leave it": "保留", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", minutes: "分钟",
+  "Leave it": "保留", "It has said nothing.": "没有任何输出。", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", minutes: "分钟",
   "job running": "运行中", "job waiting": "等待中", "job interrupted": "被中断", "job ended": "已结束", "job done": "完成", "job failed": "失败", "job cancelled": "已取消", "job lost": "已丢失",
   // planning
   Plan: "规划", "What a job costs in all, and when it is done: from the order to the saved results.": "一个任务总共花多少钱、何时完成：从下单到结果保存。",

@@ -1,0 +1,197 @@
+"""How fast the page is, in Chromium, against a real `hotdesk web`: `python -m benchmarks.page [--visits 5]`.
+
+A made state of 50 desks, 1,000 ended jobs and a month of bills, and the 60,000 offers of benchmarks/offers.py.
+Nobody is asked for prices. Times are of the least and the median visit, each in a window of its own, with
+nothing cached. "Usable" is when all 50 desks are drawn. Painted: two frames after a filter's change. "Work" is
+what the page's main thread is busy for (Chromium's TaskDuration): on a busy computer it tells more than clocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from benchmarks.offers import rows
+from hotdesk.core.model import Desk, Goal
+from hotdesk.market import refresh
+from hotdesk.market.catalog import build
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock
+from hotdesk.web.server import STATIC
+from tests.web_rig import Web, browser, weeks
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+T = TypeVar("T")
+TARGETS = {
+    "first contentful paint": 300,
+    "usable, 50 desks": 600,
+    "60,000 offers: a filter painted": 100,
+}
+#: Scrolls the table for two seconds; frames a second, and the longest frame in milliseconds.
+SCROLL = """async () => {
+  const box = document.querySelector(".table");
+  let frames = 0, longest = 0, last = performance.now();
+  const began = last;
+  while (performance.now() - began < 2000) {
+    box.scrollTop = (box.scrollTop + 900) % 1400000;
+    await new Promise(requestAnimationFrame);
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+    frames++;
+  }
+  return [frames / 2, longest];
+}"""
+FILTER = """async (text) => {
+  const box = document.querySelector("input[type=search]");
+  const began = performance.now();
+  box.value = text;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  return performance.now() - began;
+}"""
+
+
+def made(state: Path) -> None:
+    weeks(state, jobs=1000, desks=50)
+    now = SystemClock().now()
+    with Store(state) as store:
+        catalog = build([rows()])
+        store.keep(refresh.KEY, catalog.pack(), now)
+
+
+def memory(pid: int) -> float:
+    """The resident memory of a process, in MB."""
+    told = Path(f"/proc/{pid}/status").read_text()
+    return int(told.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def visited(web: Web, page: Page) -> dict[str, float]:
+    began = time.perf_counter()
+    page.goto(web.place)
+    page.wait_for_function("document.querySelectorAll('.card').length >= 50", polling=5)
+    usable = page.evaluate("performance.now()")
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    return {
+        "first contentful paint": paint,
+        "usable, 50 desks": usable,
+        "the same, seen from outside": (time.perf_counter() - began) * 1000,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--visits", type=int, default=5)
+    visits = parser.parse_args().visits
+    with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder:
+        state = Path(folder) / "state"
+        os.environ |= {"HOTDESK_STATE": str(state), "HOTDESK_OFFLINE": "1", "HOME": folder}
+        made(state)
+        began = time.perf_counter()
+        web = Web()
+        print(f"{'it answers after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
+        try:
+            measured(web, state, visits)
+        finally:
+            web.end()
+    size = sum(len(gzip.compress(f.read_bytes(), 9)) for f in STATIC.iterdir() if f.suffix != ".txt")
+    print(f"{'what a browser loads, gzipped':40} {size / 1000:7.0f} kB (target 150)")
+
+
+def measured(web: Web, state: Path, visits: int) -> None:
+    print(f"{'memory of the server at first':40} {memory(web.process.pid):7.0f} MB")
+    with browser() as chosen:
+        context = chosen.new_context(
+            bypass_csp=True
+        )  # the policy would not let this program wait in the page
+        context.new_page().goto(web.link)
+        cookies = context.cookies()
+        found: list[dict[str, float]] = []
+        for _ in range(visits):
+            fresh = chosen.new_context(bypass_csp=True)
+            fresh.add_cookies(cookies)
+            found.append(visited(web, fresh.new_page()))
+            fresh.close()
+        for name in found[0]:
+            told([one[name] for one in found], name)
+
+        page = context.new_page()
+        began = time.perf_counter()
+        page.goto(f"{web.place}/#/choose")
+        page.wait_for_selector("text=60,000")
+        print(f"{'60,000 offers: in the table after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
+        page.wait_for_timeout(1000)
+        texts = ("t1", "t12 us-east", "zzz", "t99", "eu-west-1b", "t")
+        taken, busy = worked(page, lambda: [page.evaluate(FILTER, text) for text in texts])
+        told(taken, "60,000 offers: a filter painted")
+        print(f"{'  work':40} {busy / len(texts):7.0f} ms")
+        page.evaluate(FILTER, "")
+        with_changes(state, lambda: print_scroll(page))
+        page.goto(f"{web.place}/#/runs")
+        page.reload()
+        began = time.perf_counter()
+        page.wait_for_selector("tbody td code")
+        print(f"{'1,000 jobs: in the table after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
+        for _ in range(4):
+            context.new_page().goto(web.place)
+        page.wait_for_timeout(3000)
+        print(f"{'memory of the server, six windows':40} {memory(web.process.pid):7.0f} MB (target 60)")
+
+
+def print_scroll(page: Page) -> None:
+    (frames, longest), busy = worked(page, lambda: page.evaluate(SCROLL))
+    print(f"{'scrolling, with live changes':40} {frames:7.0f} frames/s (target 50), longest {longest:.0f} ms")
+    print(f"{'  work':40} {busy / (2 * frames):7.1f} ms a frame (50 frames/s: 20)")
+
+
+def worked(page: Page, call: Callable[[], T]) -> tuple[T, float]:
+    """What a call gives, and how long the page's main thread was busy meanwhile, in milliseconds."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def busy() -> float:
+        told = session.send("Performance.getMetrics")["metrics"]
+        return next(float(m["value"]) for m in told if m["name"] == "TaskDuration") * 1000
+
+    before = busy()
+    found = call()
+    return found, busy() - before
+
+
+def with_changes(state: Path, call: Callable[[], None]) -> None:
+    """Do it while ten desks a second change their goal."""
+    over = threading.Event()
+
+    def change() -> None:
+        with Store(state) as store:
+            number = 0
+            while not over.wait(0.1):
+                now = SystemClock().now()
+                name = f"desk{number % 50}"
+                store.put(Desk(name=name, goal=Goal.STOPPED, since=now, created_at=now))
+                number += 1
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    call()
+    over.set()
+    writer.join()
+
+
+def told(values: list[float], name: str) -> None:
+    target = f" (target {TARGETS[name]})" if name in TARGETS else ""
+    print(f"{name:40} {min(values):7.0f} ms, median {statistics.median(values):.0f} ms{target}")
+
+
+if __name__ == "__main__":
+    main()
