@@ -125,11 +125,11 @@ def test_the_page_says_that_it_is_not_told_any_more(home: Path, chrome: Browser,
 def test_a_keyboard_is_enough(home: Path, chrome: Browser, tmp_path: Path) -> None:
     with web() as served, looking(chrome, tmp_path, width=400, locale="zh-CN") as page:
         page.goto(served.link)
-        page.wait_for_selector("h1:has-text('工作台')")
+        page.wait_for_selector("h1:has-text('工位')")
         assert page.get_attribute("html", "lang") == "zh-CN"
         for _ in range(30):
             page.keyboard.press("Tab")
-            if page.evaluate("document.activeElement.textContent") == "打开工作台":
+            if page.evaluate("document.activeElement.textContent") == "打开工位":
                 break
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open]")
@@ -144,7 +144,7 @@ VIEWS = ("desks", "runs", "money", "choose", "plan", "doctor")
 READY = {
     "desks": ".card",
     "runs": "tbody td code",
-    "money": ".bar",
+    "money": ".plot .bar",
     "choose": ".dots",
     "plan": ".front",
     "doctor": ".findings li",
