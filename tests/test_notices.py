@@ -21,9 +21,9 @@ from hotdesk.config import parse
 from hotdesk.connect import telling
 from hotdesk.core import notices
 from hotdesk.core.jobs import Job, Result
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.notices import Notice, Notify
-from hotdesk.core.steps import Begin, Done, Row, Told
+from hotdesk.core.steps import Begin, Done, Launch, LaunchOrder, Row, Told
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
 
@@ -88,6 +88,7 @@ def attempt(number: int) -> Row:
         (told("rebalance-2026-11-30T05:06:07Z"), "interruption"),
         (told("terminate-2026-11-30T05:06:07Z-done"), ""),
         (told("budget-2026-11"), "budget"),
+        (told("budget-of-3-abc"), "budget"),
         (told("3-abc-stays"), ""),
         (attempt(1), ""),
         (attempt(2), "interruption"),
@@ -282,6 +283,39 @@ def test_a_way_that_goes_on_failing_is_given_up_and_said(
     assert said == [
         "blue is about to stop: not told by webhook: 127.0.0.1 answers 500 Internal Server Error."
     ]
+
+
+def test_a_job_that_has_cost_most_of_its_budget_is_told_once(
+    desks: Hotdesk, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine of $1 an hour; the job began after half an hour, and may cost $5."""
+    store, service, began = desks.services.store, desks.services.notices, time.time()
+    offer = Offer(
+        provider="local",
+        region="r",
+        zone="z",
+        instance_type="t",
+        market=Market.ON_DEMAND,
+        usd_per_hour=1.0,
+    )
+    store.put(Desk(name="blue", goal=Goal.RUNNING, since=began, created_at=began, offers=(offer,)))
+    order = LaunchOrder(desk="blue", born=began, generation=1, attempt=0, offer=offer)
+    job = store.queue(
+        Job(id="", number=0, desk="blue", command=("true",), created_at=began, budget_usd=5.0, notify=True)
+    )
+    for step, at in (
+        (Launch(order=order, why=""), began),
+        (Begin(id=job.id, attempt=1, why=""), began + 1800),
+    ):
+        [row] = store.begin([("blue", step)], at)
+        store.end(row, Done(id="i-1"), at)
+    service.begin()
+    monkeypatch.setattr(service, "reach", lambda desk: None)
+    for hours in (3.0, 4.4, 4.6, 5.0, 6.0):
+        monkeypatch.setattr(type(desks.services.clock), "now", lambda self, h=hours: began + h * 3600)
+        service.round(["blue"])
+    assert hook.titles == ["blue: 80 % of a job's budget"]
+    assert "job 1 has cost $4.10 of the $5.00 expected at most" in hook.got[0][1]
 
 
 def test_a_watcher_stays_while_news_is_waited_for(desks: Hotdesk) -> None:

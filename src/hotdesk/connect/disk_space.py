@@ -20,10 +20,9 @@ if [ -e "/sys/class/block/$name/partition" ]; then
   part=$(cat "/sys/class/block/$name/partition")
   disk=$(basename "$(dirname "$(readlink -f "/sys/class/block/$name")")")
 fi
-for i in $(seq 60); do
-  [ "$(cat "/sys/class/block/$disk/size")" -ge $((wanted * 2097152)) ] && break
-  sleep 1
-done
+grown() { [ "$(cat "/sys/class/block/$disk/size")" -ge $((wanted * 2097152)) ]; }
+for i in $(seq 30); do grown && break; sleep 1; done
+grown || { echo "its system does not see the new size yet" >&2; exit 7; }
 if [ -n "$part" ]; then
   sudo -n growpart "/dev/$disk" "$part" >&2
   [ $? -le 1 ] || exit 4

@@ -16,7 +16,7 @@ EVENTS = {
     "job": "a job has ended",
     "idle": "a desk is about to stop, idle or at one of its limits",
     "interruption": "a spot machine is taken back, or a job goes on after that",
-    "budget": "80 % of the month's budget are spent",
+    "budget": "80 % of the month's budget, or of a job's, are spent",
     "up": "a desk is up that was waited for",
 }
 OLD_SECONDS = 900.0  # what a desk reports later is no news
@@ -62,6 +62,8 @@ def of_row(row: Row) -> Notice | None:
             event, title = "idle", f"{row.desk} is about to stop"
         case Told(id=id_) if id_.startswith(_NOTICES) and not id_.endswith("-done"):
             event, title = "interruption", f"{row.desk} is interrupted"
+        case Told(id=id_) if id_.startswith("budget-of-"):
+            event, title = "budget", f"{row.desk}: 80 % of a job's budget"
         case Told(id=id_) if id_.startswith("budget-"):
             event, title = "budget", "80 % of this month's budget"
         case Begin(attempt=attempt) if attempt > 1:

@@ -67,6 +67,16 @@ def kept_samples(store: Store, job: Job) -> Path | None:
     return store.folder / "jobs" / f"{job.id}.samples" if store.folder else None
 
 
+def spent_usd(store: Store, job: Job, now: float, *, running: bool) -> float:
+    """What a job's desk has cost since its first attempt began, in US dollars; 0 before that."""
+    rows = store.rows(job.desk, limit=100_000)
+    begun = [r.at for r in rows if isinstance(r.step, Begin) and r.step.id == job.id]
+    if not begun:
+        return 0.0
+    before = compute_usd([r for r in rows if r.at <= begun[0]], begun[0], running=True)
+    return max(0.0, compute_usd(rows, now, running=running) - before)
+
+
 def cut_log(text: bytes) -> tuple[int, bytes]:
     """The number of bytes missing at the beginning of a kept log, and the rest."""
     first, _, rest = text.partition(b"\n")
@@ -281,18 +291,12 @@ class Runs:
 
     def _result(self, job: Job, status: int | None, seen: SeenJob | None, why: str) -> Result:
         now = self.clock.now()
-        rows = self.store.rows(job.desk, limit=100_000)
-        begun = [r.at for r in rows if isinstance(r.step, Begin) and r.step.id == job.id]
-        usd = 0.0
-        if begun:
-            before = compute_usd([r for r in rows if r.at <= begun[0]], begun[0], running=True)
-            usd = max(0.0, compute_usd(rows, now, running=seen is not None) - before)
         return Result(
             exit_status=status,
             why=why,
             at=now,
             seconds=seen.seconds if seen else 0.0,
-            usd=usd,
+            usd=spent_usd(self.store, job, now, running=seen is not None),
             attempts=seen.attempt if seen else 0,
             checkpoints=seen.checkpoints if seen else 0,
             checkpoint_seconds=seen.median_checkpoint_seconds if seen else None,

@@ -14,6 +14,9 @@ from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.notices import Notice, Notify
 from hotdesk.core.ports import Access, Clock
+from hotdesk.core.steps import Done, Told
+from hotdesk.jobs.run import spent_usd
+from hotdesk.services.billing import WARN_SHARE
 from hotdesk.services.view import View
 from hotdesk.state.store import Store
 
@@ -85,7 +88,25 @@ class Notices:
             self._judged = now
             with contextlib.suppress(HotdeskError):
                 self.warn(desks[0])
+            self._warn_of_jobs(desks, now)
         self.send()
+
+    def _warn_of_jobs(self, desks: Collection[Desk], now: float) -> None:
+        """Write down, once for each job, that most of its own budget (`--budget`) is spent."""
+        by_name = {desk.name: desk for desk in desks}
+        for job in self.store.jobs(unsettled=True):
+            desk = by_name.get(job.desk)
+            if desk is None or job.result is not None or not job.budget_usd:
+                continue
+            spent = spent_usd(self.store, job, now, running=True)
+            step = Told(
+                id=f"budget-of-{job.id}",
+                at=now,
+                why=f"job {job.number} has cost ${spent:,.2f} of the ${job.budget_usd:,.2f} expected at most",
+            )
+            if spent >= WARN_SHARE * job.budget_usd and step.key not in self.store.past(desk).last:
+                [row] = self.store.begin([(desk.name, step)], now)
+                self.store.end(row, Done(id=step.id), now)
 
     def send(self) -> list[Sent]:
         """Tell what is new since the last time; of what was before the first, nothing."""
