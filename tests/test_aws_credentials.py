@@ -31,6 +31,7 @@ from hotdesk.providers.aws import session
 from hotdesk.providers.aws.account import HOME, Account
 from hotdesk.providers.aws.errors import answers, refusal, unreachable
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.system import install_line
 from tests.aws_desk import quick
 from tests.fake_ec2.process import ROOT, FakeEc2
 
@@ -113,7 +114,7 @@ def test_every_error_about_credentials_has_words_and_a_way_on(error: Exception) 
     no = refusal(error)
     assert no is not None
     assert no.kind is Kind.DENIED
-    assert no.fix.split()[0] in {"aws", "pip"}
+    assert no.fix.split()[0] == "aws" or no.fix == install_line("aws")
     with pytest.raises(Refused), answers():
         raise error
 
@@ -239,7 +240,7 @@ def test_one_that_was_never_begun_says_so(ask: Ask, home: Path) -> None:
 def test_awscrt_is_named_where_it_is_missing(ask: Ask, home: Path, tmp_path: Path) -> None:
     configured(home, LOGIN)
     done = ask(*UP, PYTHONPATH=without(tmp_path, "awscrt"))
-    assert said(done, 8, "need awscrt, which is not installed") == 'pip install "hotdesk[aws]"'
+    assert said(done, 8, "need awscrt, which is not installed") == install_line("aws")
 
 
 def without(tmp_path: Path, package: str) -> str:
@@ -270,7 +271,7 @@ def test_boto3_is_named_where_it_is_missing(
     text = done.stdout + done.stderr
     assert done.returncode in {0, 5, 8} if words[0] in {"offers", "ls", "doctor", "gc"} else 8, text
     assert "boto3" in text
-    assert 'pip install "hotdesk[aws]"' in text or words[0] == "offers"
+    assert install_line("aws") in text or words[0] == "offers"
     assert "defect" not in text
 
 
@@ -280,7 +281,7 @@ def test_gc_names_the_cloud_that_it_could_not_look_at(ask: Ask, home: Path, tmp_
     assert done.returncode == 5
     assert "Nothing is left over" not in done.stdout
     assert "aws was not looked at: AWS needs boto3, which is not installed here." in done.stderr
-    assert 'pip install "hotdesk[aws]"' in done.stderr
+    assert install_line("aws") in done.stderr
     told = json.loads(ask("gc", "--json", PYTHONPATH=f"{tmp_path / 'lacking'}:{ROOT / 'src'}").stdout)
     assert [where.partition(" ")[0] for where in told["unread"]] == ["aws"]
 
@@ -562,4 +563,4 @@ def test_without_boto3_a_session_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(Missing) as caught:
         session.open_session()
-    assert caught.value.fix == 'pip install "hotdesk[aws]"'
+    assert caught.value.fix == install_line("aws")

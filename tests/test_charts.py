@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hotdesk.charts import Figure, Series, check_suffix, save, text
 from hotdesk.charts.figure import Axis, number, thinned
 from hotdesk.core.errors import Missing, Usage
+from hotdesk.system import install_line
 
 ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 MARCH = 1583020800.0  # 2020-03-01 00:00 UTC
@@ -286,7 +287,7 @@ except Missing as error:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=ENV
     )
-    assert done.stdout.strip() == "pip install 'hotdesk[plots]'"
+    assert done.stdout.strip() == install_line("plots")
     assert [p.name for p in tmp_path.iterdir()] == ["p.html"]
 
 

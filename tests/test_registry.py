@@ -16,6 +16,7 @@ from hotdesk.core.errors import Missing, NotAllowed, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.providers import registry
 from hotdesk.state.store import Store
+from hotdesk.system import install_line
 from tests.conftest import Command
 from tests.local_rig import tool
 
@@ -34,7 +35,7 @@ def test_a_cloud_without_its_packages_says_how_to_install_them() -> None:
     with pytest.raises(Missing) as raised:
         registry.check(cloud)
     assert raised.value.what == "hotdesk cannot use X Cloud: no_such_module is not installed."
-    assert raised.value.fix == 'pip install "hotdesk[x]"'
+    assert raised.value.fix == install_line("x")
 
 
 def test_each_cloud_has_what_its_users_are_told() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hotdesk.system import install_line
 from tests.fake_ec2.process import FakeEc2
 from tests.test_prices import DAY, REAL, Exact, at, made, points_of, row, write
 
@@ -208,7 +209,7 @@ sys.exit(run(["spot", "p2.xlarge", "--history", {str(made(tmp_path / "h"))!r}]))
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOTDESK_STATE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 8
-    assert "pip install 'hotdesk[plots]'" in done.stderr
+    assert install_line("plots") in done.stderr
 
 
 # ---- from an account -----------------------------------------------------------------------------------

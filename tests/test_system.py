@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +14,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import hotdesk
 from hotdesk import system
 from hotdesk.parallel import each, every, side_by_side
 from hotdesk.system import is_locked, locked, write_atomically
@@ -161,3 +166,27 @@ def test_the_ended_are_no_zombies(tmp_path: Path) -> None:
 
     if sys.platform == "linux":
         wait_for(gone)
+
+
+def test_a_line_that_installs_names_what_this_hotdesk_came_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The project is on no index while it is a checkout; and a folder may have blanks in its name."""
+    checkout = tmp_path / "my projects" / "hotdesk"
+    (checkout / "src" / "hotdesk").mkdir(parents=True)
+    (checkout / "pyproject.toml").touch()
+    monkeypatch.setattr(hotdesk, "__file__", str(checkout / "src" / "hotdesk" / "__init__.py"))
+    assert shlex.split(system.install_line("aws"))[-2:] == ["-e", f"{checkout}[aws]"]
+    assert system.upgrade_line("9") == f"cd '{checkout}' && git pull && ./setup"
+    monkeypatch.setattr(hotdesk, "__file__", str(tmp_path / "lib" / "python3" / "hotdesk" / "__init__.py"))
+    for told, source in (
+        ('{"url": "file:///a%20b/hotdesk.whl"}', "/a b/hotdesk.whl[aws]"),
+        ('{"url": "https://example.org/h.zip"}', "hotdesk[aws] @ https://example.org/h.zip"),
+        (None, "hotdesk[aws]"),
+    ):
+        found = SimpleNamespace(read_text=lambda name, told=told: told)
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda name, found=found: found)
+        assert shlex.split(system.install_line("aws"))[-1] == source
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert system.install_line("aws").startswith("uv pip install --python ")
+    assert "'hotdesk>=9'" in system.upgrade_line("9")

@@ -46,6 +46,7 @@ __all__ = [
     "Line",
     "Load",
     "Lost",
+    "Made",
     "Market",
     "Measured",
     "Missing",
@@ -86,6 +87,7 @@ __all__ = [
     "Task",
     "Terms",
     "Top",
+    "Uninstalled",
     "Unknown",
     "Unreachable",
     "Unread",
@@ -143,6 +145,7 @@ if TYPE_CHECKING:
     from hotdesk.services.sweeps import SweepRequest, SweepResult, SweepView
     from hotdesk.services.template import Exported
     from hotdesk.services.tops import RunningJob, Top
+    from hotdesk.services.uninstall import Made, Uninstalled
     from hotdesk.services.view import Public, View
     from hotdesk.simulate.study import PerTrace, Study
 
@@ -184,6 +187,8 @@ _HOMES = {
     "Notebook": "hotdesk.services.notebook",
     "Offer": "hotdesk.core.model",
     "Orphans": "hotdesk.services.cleanup",
+    "Made": "hotdesk.services.uninstall",
+    "Uninstalled": "hotdesk.services.uninstall",
     "Outcome": "hotdesk.core.steps",
     "PerTrace": "hotdesk.simulate.study",
     "PlanAnswer": "hotdesk.services.planning",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import importlib.util
+import json
 import os
 import random
+import shlex
 import signal
 import sys
 import threading
@@ -217,3 +220,44 @@ def _inheritable() -> set[int]:
             if fd > 2 and os.get_inheritable(fd):
                 found.add(fd)
     return found
+
+
+def installed_from() -> tuple[str, bool]:
+    """The folder, file or address that this hotdesk was installed from, and whether it runs in place there;
+    "": an index of packages, as far as is known."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    here = Path(hotdesk.__file__).resolve().parents[2]
+    if (here / "pyproject.toml").is_file():
+        return str(here), True
+    try:
+        told = distribution("hotdesk").read_text("direct_url.json")
+    except PackageNotFoundError:
+        told = None
+    url = str(json.loads(told).get("url", "")) if told else ""
+    return (unquote(urlsplit(url).path) if url.startswith("file:") else url), False
+
+
+def install_line(extra: str) -> str:
+    """The line to paste that adds an extra to this very installation (PEP 610 tells what it came from)."""
+    source, in_place = installed_from()
+    what = f"{source or 'hotdesk'}[{extra}]"
+    if "://" in source:
+        what = f"hotdesk[{extra}] @ {source}"
+    return shlex.join([*_pip(), *(["-e"] if in_place else []), what])
+
+
+def upgrade_line(version: str = "") -> str:
+    """The line to paste that brings a newer hotdesk, of at least that version."""
+    source, in_place = installed_from()
+    if in_place:
+        return f"cd {shlex.quote(source)} && git pull && ./setup"
+    return shlex.join([*_pip(), "--upgrade", source or (f"hotdesk>={version}" if version else "hotdesk")])
+
+
+def _pip() -> list[str]:
+    """pip for this Python; uv's where it has none, as in an environment of `uv tool`."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install"]
+    return ["uv", "pip", "install", "--python", sys.executable]

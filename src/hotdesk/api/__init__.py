@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hotdesk.services.planning import PlanRequest
     from hotdesk.services.sweeps import SweepRequest, SweepResult
     from hotdesk.services.tops import Top
+    from hotdesk.services.uninstall import Uninstalled
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
@@ -208,8 +209,10 @@ class Hotdesk(AtDesk, Describing, Questions):
         growing, desk = self.services.growing, self.services.store.desk(name)
         return growing.planned(desk, gib) if dry_run else growing.grow(desk, gib)
 
-    def down(self, name: str, *, anyway: bool = False) -> tuple[str, ...]:
-        """Nothing left of the desk: machine, disks, images and keys are deleted. Twice is once.
+    def down(self, name: str, *, anyway: bool = False, keep_logs: bool = False) -> tuple[str, ...]:
+        """Nothing left of the desk: machine, disks, images, keys and the logs of its jobs are deleted.
+
+        `keep_logs`: what this computer has of the logs stays. Twice is once.
 
         What was begun by another computer under the same name is not of this desk: it stays, and is named
         in what is returned. Raises `NeedsDecision` where work would end, unless `anyway`; `Unknown`.
@@ -224,7 +227,19 @@ class Hotdesk(AtDesk, Describing, Questions):
             s.work.may_end(desk, "down", anyway)
         view = s.pursuit.pursue(s.goals.wanted(name, Goal.GONE))
         s.exposure.close_behind(desk)
+        if not keep_logs:
+            s.jobs.forget_logs(name)
         return view.kept
+
+    def uninstall(self, *, anyway: bool = False, dry_run: bool = False) -> Uninstalled:
+        """Remove what hotdesk made on this computer, and close this; what it was, and what stays.
+
+        Raises `NeedsDecision` where desks here hold work and, unless `anyway`, where desks in a cloud would
+        stay, paid for and without their keys. `dry_run`: nothing is removed.
+        """
+        from hotdesk.services.uninstall import uninstall
+
+        return uninstall(self.services.store, self.services.clouds, anyway=anyway, dry_run=dry_run)
 
     def stay(self, name: str, seconds: float) -> None:
         """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""

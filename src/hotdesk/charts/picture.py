@@ -8,6 +8,7 @@ from typing import Any
 
 from hotdesk.charts.figure import CROWD, DASHES, LIGHT, Figure, Series, thinned
 from hotdesk.core.errors import Missing
+from hotdesk.system import install_line
 
 #: Thinner than a pixel: what is left out cannot be seen.
 _BUCKETS = 2000
@@ -25,7 +26,7 @@ def picture(figure: Figure, form: str) -> bytes:
         raise Missing(
             "Pictures as .png and .svg need matplotlib, which is not installed.",
             "An .html picture needs nothing.",
-            "pip install 'hotdesk[plots]'",
+            install_line("plots"),
         ) from error
     out = io.BytesIO()
     look: Any = {

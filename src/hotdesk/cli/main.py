@@ -73,6 +73,7 @@ COMMANDS = {
     "Help": {
         "doctor": "Diagnose problems: what is wrong, why, and how to fix it.",
         "iam": "Print the minimal access policy for a cloud account.",
+        "uninstall": "Remove what hotdesk made on this computer. Asks first.",
         "completion": "Print shell completion for bash, zsh or fish.",
         "schema": "Print the JSON Schema of what a command prints with --json.",
         "guide": "Print a short guide; --agent: one for a coding agent.",

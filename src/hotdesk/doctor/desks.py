@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Goal, Instance, Survey
 from hotdesk.core.ports import Examiner, KeyFiles
 from hotdesk.core.steps import Ask
+from hotdesk.system import upgrade_line
 
 if TYPE_CHECKING:
     from hotdesk.services import Services
@@ -127,7 +127,7 @@ def _version(desk: Desk, machine: Instance) -> Iterator[Finding]:
         level="note",
         what=f"hotdesk is {here} here, and {there} at {desk.name}.",
         why="What runs at a desk came with its last start: what only the newer one has may be missing there.",
-        fix=f'{sys.executable} -m pip install --upgrade "hotdesk>={there}"'
+        fix=upgrade_line(there)
         if newer
         else f"hotdesk {again} {desk.name} && hotdesk {'resume' if again == 'park' else 'start'} {desk.name}",
     )

@@ -18,6 +18,7 @@ import msgspec
 from hotdesk.core.errors import Missing, Usage
 from hotdesk.core.ports import Cache
 from hotdesk.market.history import History, Pool
+from hotdesk.system import install_line
 
 LINUX = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
@@ -49,7 +50,7 @@ def need_numpy() -> None:
         raise Missing(
             "Price histories need numpy, which is not installed.",
             "hotdesk offers and hotdesk regions work without it.",
-            "pip install 'hotdesk[plots]'",
+            install_line("plots"),
         ) from error
 
 

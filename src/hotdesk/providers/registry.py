@@ -17,6 +17,7 @@ from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
 from hotdesk.core.pricelist import Gathering, PriceList, Shipped
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers import aliyun, aws, local
+from hotdesk.system import install_line
 
 DEFAULT = local.CLOUD.name  # where a desk is that nobody put elsewhere
 
@@ -70,7 +71,7 @@ def check(cloud: Cloud) -> None:
         raise Missing(
             f"hotdesk cannot use {cloud.label}: {', '.join(absent)} is not installed.",
             f"It comes with the extra {cloud.extra!r}, which this installation does not have.",
-            f'pip install "hotdesk[{cloud.extra}]"',
+            install_line(cloud.extra),
         )
 
 

@@ -301,6 +301,18 @@ class Jobs:
             )
         return False
 
+    def kept_logs(self, name: str) -> list[Path]:
+        """The logs of a desk's ended jobs, as far as they are on this computer, in the order of the jobs."""
+        from hotdesk.jobs.run import kept_log
+
+        files = (kept_log(self.store, job) for job in self.store.jobs(name))
+        return [file for file in files if file is not None and file.exists()]
+
+    def forget_logs(self, name: str) -> None:
+        """Delete them."""
+        for file in self.kept_logs(name):
+            file.unlink(missing_ok=True)
+
     def log(self, job: Job, on_output: Callable[[bytes], None]) -> str:
         """Hand on what a job has said so far; what of it is missing, in words, and where it is.
 
@@ -314,6 +326,13 @@ class Jobs:
         if text is not None and not lacks:
             on_output(text)
             return ""
+        desk = self.store.find(job.desk)
+        if text is None and (desk is None or desk.created_at > job.created_at):
+            raise Unknown(
+                f"The log of job {job.number} is gone with its desk {job.desk}.",
+                "hotdesk down --keep-logs keeps what is here of the logs.",
+                f"hotdesk jobs {job.desk}",
+            )
         try:
             access = self.reach(self.store.desk(job.desk))
             job_runner.follow(access, job.id, 0, on_output, to_the_end=False)

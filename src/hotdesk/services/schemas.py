@@ -18,6 +18,7 @@ from hotdesk.services.growing import Grown
 from hotdesk.services.notices import Sent
 from hotdesk.services.settings import Setting
 from hotdesk.services.template import Exported
+from hotdesk.services.uninstall import Uninstalled
 from hotdesk.services.view import View
 from hotdesk.simulate.study import Study
 
@@ -59,6 +60,7 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "ports": (list[shapes.Port], ("forward",)),
     "notices": (list[Sent], ("notify",)),
     "disk": (Grown, ("disk",)),
+    "uninstalled": (Uninstalled, ("uninstall",)),
     "settings": (list[Setting], ("config",)),
     "template": (Exported, ("export",)),
     "settings-file": (shapes.SettingsFile, ("init",)),

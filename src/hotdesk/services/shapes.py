@@ -74,7 +74,7 @@ class Gone(TypedDict):
     beside: list[str]  # what another computer began under its name, which stays and is paid for
     retained: list[Retained]  # what its cloud keeps, and bills, until a time
     unread: list[str]  # regions that do not tell whether they keep something
-    logs: str  # the folder of its jobs' logs, where they were kept
+    logs: list[str]  # the files of its jobs' logs that were kept
 
 
 class Action(TypedDict):

@@ -23,7 +23,7 @@ from hotdesk.core.sweep import params
 from hotdesk.core.sweep.model import Attempt, Counts, Machine, MachineState, State, Sweep, Task, Wish
 from hotdesk.core.sweep.params import MANY, Space
 from hotdesk.state.store import Store
-from hotdesk.system import spawn
+from hotdesk.system import install_line, spawn
 
 if TYPE_CHECKING:
     from hotdesk.loop.clouds import Clouds
@@ -236,7 +236,7 @@ class Sweeps:
             raise Missing(
                 "A sweep needs Ray, which is not installed.",
                 "It places the tasks. It is an extra of 80 MB, which nothing else needs.",
-                'pip install "hotdesk[sweep]"',
+                install_line("sweep"),
             ) from None
         if version != RAY:
             raise Missing(

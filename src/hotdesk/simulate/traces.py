@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import Damaged, HotdeskError, Missing, Unknown, Usage
+from hotdesk.system import install_line
 
 HELP = "hotdesk simulate --help"
 FORMAT = (
@@ -35,9 +36,7 @@ def check_numpy() -> None:
     import importlib.util
 
     if importlib.util.find_spec("numpy") is None:
-        raise Missing(
-            "Simulating needs numpy.", "It is an extra of hotdesk's.", "pip install 'hotdesk[spot]'"
-        )
+        raise Missing("Simulating needs numpy.", "It is an extra of hotdesk's.", install_line("spot"))
 
 
 def read_traces(folder: Path) -> list[Trace]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer
-from hotdesk.system import locked
+from hotdesk.system import locked, upgrade_line
 
 #: One script per version of the file; a new version appends a script and never changes an old one.
 MIGRATIONS = (
@@ -149,7 +149,7 @@ class StateFile:
             raise Newer(
                 f"{self.path} was written by a newer hotdesk.",
                 f"It is of version {version}; this hotdesk reads up to {len(self.migrations)}.",
-                "pip install --upgrade hotdesk",
+                upgrade_line(),
             )
         if version == len(self.migrations):
             self.db.execute("PRAGMA synchronous = FULL")

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.name
+@click.option(
+    "--keep-logs", is_flag=True, help="Keep the logs of its jobs, as far as they are on this computer."
+)
 @options.yes
 @options.dry_run
 @options.as_json
-def command(name: str, *, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Delete a desk: instance, disk, images and keys. Asks first.
+def command(name: str, *, keep_logs: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Delete a desk: instance, disk, images, keys and the logs of its jobs. Asks first.
 
-    To leave and come back later, use `hotdesk park`.
+    The journal and the results of jobs stay, for the bill. To leave and come back later, use
+    `hotdesk park`.
     """
     with Live() as live, options.open_desks(live) as desks:
         known = desks.services.store.find(name)
@@ -38,7 +42,8 @@ def command(name: str, *, yes: bool, dry_run: bool, as_json: bool) -> None:
             what += f"; beside it {' and '.join(view.kept)}" if view.kept else ""
             options.agreed_to_end(desks, known, yes, f"Delete {name} for good ({what})?")
         had = [thing.id for thing in desks.services.store.sighted(name)]
-        beside = desks.down(name, anyway=True)
+        beside = desks.down(name, anyway=True, keep_logs=keep_logs)
+        logs = desks.services.jobs.kept_logs(name)
         kept, unread = desks.services.cleanup.retained(had)
     if as_json:
         gone: Gone = {
@@ -47,12 +52,14 @@ def command(name: str, *, yes: bool, dry_run: bool, as_json: bool) -> None:
             "beside": list(beside),
             "retained": kept,
             "unread": unread,
-            "logs": "",
+            "logs": [str(file) for file in logs],
         }
         render.json(gone)
         return
-    more = kept or unread or beside
-    render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it.")
+    more = kept or unread or beside or logs
+    render.echo(f"{name} is gone." if more else f"{name} is gone, and nothing is left of it but its bill.")
+    for file in logs:
+        render.echo(f"  kept: {render.safe(str(file))}")
     render.retained(kept, unread)
     if beside:
         render.echo("What another computer began under its name stays, and is paid for:")

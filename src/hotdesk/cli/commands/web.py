@@ -11,6 +11,7 @@ import click
 from hotdesk.cli.ui import browser, render
 from hotdesk.core.errors import Busy, Missing, Usage
 from hotdesk.core.loopback import usual_port
+from hotdesk.system import install_line
 
 
 @click.command()
@@ -36,7 +37,7 @@ def command(*, port: int | None, host: str, only_url: bool) -> None:
         raise Missing(
             "The page needs packages that are not installed.",
             f"There is no {error.name}; it comes with an extra of hotdesk's.",
-            'pip install "hotdesk[web]"',
+            install_line("web"),
         ) from None
     with links.alone(folder) as mine:
         if not mine:

@@ -30,6 +30,7 @@ EFFECTS = {
     "notebook": "--public opens Jupyter to other addresses",
     "bench": "with a desk's name uses that desk's time",
     "costs": "--compare asks the cloud's bill, which may cost cents",
+    "uninstall": "removes the state folder, with the keys of its desks",
     "doctor": "--fix and --adopt change what they say",
 }
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.providers.aliyun.signing import Keys
+from hotdesk.system import install_line
 
 _ID, _SECRET = "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
 _TOKEN, _PROFILE = "ALIBABA_CLOUD_SECURITY_TOKEN", "ALIBABA_CLOUD_PROFILE"
@@ -27,7 +28,6 @@ _URI, _REGION = "ALIBABA_CLOUD_CREDENTIALS_URI", "ALIBABA_CLOUD_REGION_ID"
 _DMI = Path("/sys/class/dmi/id/product_name")
 
 LOG_IN = "aliyun configure"
-INSTALL = 'pip install "hotdesk[aliyun]"'
 KEYS = f"export {_ID}=… {_SECRET}=…   # or: {LOG_IN}"
 
 
@@ -130,7 +130,7 @@ def _asked(where: str, part: str, **chosen: Any) -> Callable[[], Keys]:
         raise Missing(
             f"The Alibaba Cloud credentials of {where} need a package that is not installed here.",
             f"{error}.",
-            INSTALL,
+            install_line("aliyun"),
         ) from None
     made: list[Any] = []
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.core.errors import Kind, Missing, Refused
+from hotdesk.system import install_line
 
 if TYPE_CHECKING:
     import boto3
 
-INSTALL = 'pip install "hotdesk[aws]"'
 WHO = "aws sts get-caller-identity"
 
 #: Environment variables that contain or locate credentials.
@@ -57,7 +57,9 @@ def boto() -> Any:
         import boto3  # noqa: F401
         from botocore import exceptions
     except ModuleNotFoundError as error:
-        raise Missing("AWS needs boto3, which is not installed here.", f"{error}.", INSTALL) from None
+        raise Missing(
+            "AWS needs boto3, which is not installed here.", f"{error}.", install_line("aws")
+        ) from None
     return exceptions
 
 
@@ -83,7 +85,7 @@ def open_session(profile: str = "") -> boto3.Session:
             found.get_frozen_credentials()  # a role is assumed here, once, and not by each thread
     except errors.MissingDependencyException as error:
         what = "The AWS credentials need awscrt, which is not installed here."
-        raise Missing(what, str(error), INSTALL) from error
+        raise Missing(what, str(error), install_line("aws")) from error
     except errors.ClientError as error:
         if no := _of_a_role(error, profile):
             raise no from error
@@ -179,7 +181,9 @@ def complaint(error: BaseException, profile: str = "", helper: str = "") -> Refu
         case e.CredentialRetrievalError() | e.MetadataRetrievalError():
             return _denied(f"The AWS credentials cannot be renewed: {error}", _with(WHO, profile))
         case e.MissingDependencyException():
-            return _denied(f"The AWS credentials need a package that is not installed here: {error}", INSTALL)
+            return _denied(
+                f"The AWS credentials need a package that is not installed here: {error}", install_line("aws")
+            )
         case (
             e.PartialCredentialsError()
             | e.ConfigParseError()

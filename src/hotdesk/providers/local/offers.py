@@ -17,6 +17,7 @@ from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_th
 from hotdesk.core.model import Market, Offer, Want
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.local.paths import plain
+from hotdesk.system import install_line
 
 CPU_TYPE, GPU_TYPE = "local.cpu", "local.gpu"
 REGION, ZONE = "local", "here"
@@ -40,7 +41,7 @@ def check(order: LaunchOrder) -> None:
         raise Refused(
             Kind.BAD_REQUEST,
             f"a local desk needs Python packages that are not installed: {', '.join(missing)}",
-            fix=f'{sys.executable} -m pip install "hotdesk[local]"',
+            fix=install_line("local"),
         )
     if not plain(order.name) or not plain(order.desk):
         raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
