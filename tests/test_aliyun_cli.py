@@ -17,8 +17,9 @@ assert all((ask, cloud, lit))
 
 def test_a_day_as_typed(cloud: FakeEcs, ask: Ask) -> None:
     """Up, work, leave, come back to the work, stop without paying for the machine, and away with it all."""
-    said = well(ask("up", "blue", "--gpu", "A10", "--market", "on-demand")).stdout
-    assert "blue is up: ecs.gn7i-c8g1.2xlarge in cn-hangzhou-i, A10" in said
+    up = well(ask("up", "blue", "--gpu", "A10", "--market", "on-demand"))
+    assert "blue is up: ecs.gn7i-c8g1.2xlarge in cn-hangzhou-i, A10, 9.53 CNY/h" in up.stdout
+    assert "its machine goes on costing" in up.stderr, "there is no role with which it could stop itself"
     well(ask("ssh", "blue", "--", "echo all of it > work.txt"))
     assert "aliyun/cn-hangzhou-i" in well(ask("ls")).stdout
     well(ask("park", "blue"))

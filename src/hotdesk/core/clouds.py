@@ -66,6 +66,7 @@ class Cloud(Value, frozen=True):
     lent: Credentials | None = None  # to a watcher on a desk; None: none are needed
     policy: str = ""  # "module:function": the minimal permissions hotdesk needs, for `hotdesk iam`
     regions: str = ""  # "module:name": its `Regions`
+    caution: str = ""  # "module:function": what to know before a launch, by its settings; "" for nothing
     bill: OwnBill | None = None  # None: it has no bill to ask for
 
 

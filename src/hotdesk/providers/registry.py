@@ -112,6 +112,11 @@ def policy(name: str = "") -> Any:
     return _named(cloud.policy)()
 
 
+def caution(cloud: Cloud, settings: Any) -> str:
+    """What to know before a machine is launched there with these settings; "" for nothing."""
+    return str(_named(cloud.caution)(settings)) if cloud.caution else ""
+
+
 def lend(cloud: Cloud, settings: Any) -> Sent | None:
     """This computer's credentials for that cloud, to be sent to a desk; None where it needs none.
 

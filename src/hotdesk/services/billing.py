@@ -317,6 +317,13 @@ class Billing:
             self._write_down(desk, warning)
         return desk
 
+    def caution(self, desk: Desk) -> None:
+        """Say what its cloud's prices do not say: that a desk which leaves by itself may go on costing."""
+        from hotdesk.providers import registry
+
+        if told := registry.caution(cloud(desk.provider), self.config.cloud(desk.provider)):
+            self.on_note(told)
+
     def _write_down(self, desk: Desk, warning: str) -> None:
         """A warning in the journal, once a month for each desk."""
         now = self.clock.now()

@@ -42,6 +42,8 @@ class Pursuit:
             desk = self.billing.within_budget(desk)
         old = self.store.find(desk.name)
         changed = old is None or not old.wishes_as(desk)
+        if changed and desk.goal is Goal.RUNNING:
+            self.billing.caution(desk)
         if changed:
             self.store.put(desk)
         try:

@@ -19,6 +19,7 @@ CLOUD = Cloud(
     settings=Settings,
     credentials="hotdesk.providers.aliyun.credentials:has_credentials",
     log_in="aliyun configure",
+    caution="hotdesk.providers.aliyun.settings:caution",
     policy="hotdesk.providers.aliyun.iam:policy",
     prices="hotdesk.providers.aliyun.catalog:Prices",
     regions="hotdesk.providers.aliyun.regions:REGIONS",

@@ -34,3 +34,13 @@ class Settings(Value, frozen=True):
     ] = ""
     lag_seconds: Annotated[float, Meta(description="how long its listings may lag")] = 30.0
     poll_seconds: Annotated[float, Meta(description="between two looks")] = 5.0
+
+
+def caution(settings: Settings) -> str:
+    """What to know before a launch: a shutdown from within does not end the charge there."""
+    if settings.role:
+        return ""
+    return (
+        "If this desk leaves by itself, its machine goes on costing until `hotdesk park` or `hotdesk watch` "
+        "saves it: [aliyun] names no role with which it could stop itself (docs/aliyun.md)."
+    )
