@@ -83,6 +83,7 @@ def test_progress_reads_what_rich_writes() -> None:
         (b"one\ntwo\n", "two"),
         (b"a\n 10%|#\r 20%|##\r 30%|###", "30%|###"),
         (b"half a line\r\n", "half a line"),
+        (b"\x1b[32mgreen\x1b[0m\n\x1b[A\x1b[2K", "green"),
         (b"\n\n", ""),
         (b"", ""),
         (b"\xff\xfeok", "\ufffd\ufffdok"),

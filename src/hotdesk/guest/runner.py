@@ -143,7 +143,8 @@ def jobs() -> list[dict[str, Any]]:
 
 def last_line(end: bytes) -> str:
     """The last line of a log's end as a terminal would show it: a progress bar returns to its beginning."""
-    lines = [line.strip() for line in re.split(r"[\r\n]", end.decode("utf-8", "replace"))]
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", end.decode("utf-8", "replace"))  # colours, cursor movements
+    lines = [line.strip() for line in re.split(r"[\r\n]", text)]
     return next((line for line in reversed(lines) if line), "")[-200:]
 
 
