@@ -60,22 +60,18 @@ class Meter:
     @staticmethod
     def _processors() -> tuple[int, int] | None:
         """Ticks that they were busy, and all (proc(5), /proc/stat); guests' are in their user's."""
-        with (
-            contextlib.suppress(OSError, ValueError, IndexError),
-            open("/proc/stat", encoding="ascii") as file,
-        ):
-            ticks = [int(word) for word in file.readline().split()[1:9]]
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            with open("/proc/stat", encoding="ascii") as file:
+                ticks = [int(word) for word in file.readline().split()[1:9]]
             return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
         return None
 
     @staticmethod
     def _memory() -> tuple[int | None, int | None]:
         """Used and all: what is not available to programs is used."""
-        with (
-            contextlib.suppress(OSError, ValueError, KeyError),
-            open("/proc/meminfo", encoding="ascii") as file,
-        ):
-            lines = dict(line.split(":", 1) for line in file)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            with open("/proc/meminfo", encoding="ascii") as file:
+                lines = dict(line.split(":", 1) for line in file)
             of, free = (int(lines[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
             return of - free, of
         return None, None

@@ -104,6 +104,7 @@ class RunPlan(TypedDict):
 
     plan: Plan
     command: str
+    variables: list[str]  # names of its environment variables
     after: int | None  # the job that it would wait for
     pull: list[str]
     then: str  # park, stop, or stay

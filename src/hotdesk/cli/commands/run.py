@@ -246,6 +246,7 @@ def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -
         plan: RunPlan = {
             "plan": plans.document(row, steps, None),
             "command": request.line,
+            "variables": sorted(request.gathered.variables.values),
             "after": before[-1].number if before else None,
             "pull": list(request.pull),
             "then": next(verb for verb, goal in THEN.items() if goal is request.then),
@@ -258,6 +259,8 @@ def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -
     if cost and cost.usd_per_hour:
         render.echo(cost_words(cost))
     render.echo(f"Then run: {request.line}" + (f", when job {before[-1].number} has ended" if before else ""))
+    if names := sorted(request.gathered.variables.values):
+        render.echo(f"With the variables: {', '.join(names)}")
     if request.pull:
         render.echo(f"Then fetch {', '.join(request.pull)} into {request.folder}")
     if request.then is not None:
