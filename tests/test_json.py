@@ -180,7 +180,9 @@ def test_a_day_in_json(hotdesk: Command, home: Path, monkeypatch: pytest.MonkeyP
     assert told("editor", "code", "blue")["included"] is False
     assert told("login", "ssh", "blue", "--print")["ssh"].startswith("ssh ")
     assert told("desk", "stay", "blue", "2h", "--dry-run")["phase"] == "ready"
-    told("desk", "stay", "blue", "2h")
+    assert 7000 < told("desk", "stay", "blue", "2h")["stays_seconds"] <= 7200
+    assert "for another 2 h" in hotdesk("show").stdout
+    assert told("desk", "stay", "blue", "--off")["stays_seconds"] == 0
     told("error", "stay", "blue", "0m", status=2)
     told("bill", "costs")
 
@@ -195,4 +197,7 @@ def test_a_day_in_json(hotdesk: Command, home: Path, monkeypatch: pytest.MonkeyP
     refused = told("error", "down", "blue", status=5)["error"]
     assert refused["needs_person"]
     assert "--yes" in refused["fix"]
-    assert told("gone", "down", "blue", "--yes")["gone"]
+    gone = told("gone", "down", "blue", "--yes", "--keep-logs")
+    assert gone["gone"]
+    assert Path(gone["logs"][0]).read_text() == "hi\n"
+    assert told("log", "logs", "blue", "1")["text"] == "hi\n"

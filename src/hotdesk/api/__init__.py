@@ -400,7 +400,8 @@ class Hotdesk(AtDesk, Describing, Questions):
         view = s.views.of(desk, s.clouds.survey(desk.provider).of(desk.name))
         if view.phase != "ready":
             return view
-        return replace(view, remarks=s.guest_events.remarks(desk, view.gpu, s.views.proven))
+        remarks = s.guest_events.remarks(desk, view.gpu, s.views.proven)
+        return replace(view, remarks=remarks, stays_seconds=s.staying.stays(desk))
 
     def top(self, name: str | None = None, *, job: int | None = None) -> list[Top]:
         """What one desk, or every desk, is doing just now: load, GPUs, running jobs, cost; or a job's curves.

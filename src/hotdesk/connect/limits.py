@@ -6,6 +6,7 @@ All times are seconds from the file's modification time, so that no two clocks a
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from importlib.resources import files
 
@@ -57,11 +58,13 @@ class Told(Value, frozen=True):
     units: dict[str, str]  # state of each systemd service that enforces them; empty on a local desk
     limits: dict[str, float]
     age_seconds: float  # since it was told
+    stays_seconds: float = 0.0  # for which idleness and lease are still suspended: see `stay`
 
 
 _ASK = (
     "for u in hotdesk-idle hotdesk-agent; do "
     '[ -e /etc/systemd/system/$u.service ] && echo "$u $(systemctl is-active $u)"; done; echo --; '
+    "f=~/.hotdesk/stay; [ -e $f ] && echo $(($(cat $f) + $(stat -c %Y $f) - $(date +%s))); echo --; "
     "f=~/.hotdesk/leave; [ -e $f ] && echo $(($(date +%s) - $(stat -c %Y $f))) && cat $f; true"
 )
 
@@ -75,7 +78,7 @@ def ask(access: Access) -> Told:
     if done.returncode:
         why = done.stderr.strip() or f"exit status {done.returncode}"
         raise Unreachable(f"{access.desk} cannot be asked.", why, f"hotdesk doctor {access.desk}")
-    services, _, rest = done.stdout.partition("--\n")
+    services, stays, rest, *_ = *done.stdout.split("--\n", 2), "", ""
     age, _, text = rest.partition("\n")
     try:
         said = json.loads(text) if text.strip() else {}
@@ -84,7 +87,8 @@ def ask(access: Access) -> Told:
     except (ValueError, AttributeError):
         limits, seconds = {}, 0.0
     units = dict(line.split(" ", 1) for line in services.splitlines() if " " in line)
-    return Told(units=units, limits=limits, age_seconds=seconds)
+    left = float(stays) if re.fullmatch(r"\d+\n", stays) else 0.0
+    return Told(units=units, limits=limits, age_seconds=seconds, stays_seconds=left)
 
 
 def _write(access: Access, name: str, text: str) -> None:

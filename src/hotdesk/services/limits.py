@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Value
 from hotdesk.core.ports import Access, Clock
 from hotdesk.state.store import Store
@@ -80,6 +82,15 @@ class Staying:
         from hotdesk.connect import limits
 
         limits.stay(self.reach(desk), seconds)
+
+    def stays(self, desk: Desk) -> float:
+        """Seconds for which a running desk stays all the same; 0 where it cannot be asked."""
+        from hotdesk.connect import limits
+
+        try:
+            return limits.ask(self.reach(desk)).stays_seconds
+        except (HotdeskError, OSError, subprocess.TimeoutExpired):
+            return 0.0
 
     def keeping(self, desk: Desk, access: Access) -> AbstractContextManager[None]:
         """Renew a desk's lease while the body runs, since a terminal is open there."""

@@ -64,6 +64,7 @@ class View(Value, frozen=True, omit_defaults=False):
     left: bool = False  # its machine has ended itself, and what is left is to be parked
     kept: tuple[str, ...] = ()  # what else holds work under its name, from another beginning, in words
     in_use: str = ""  # the machine of somebody else's that has its disk
+    stays_seconds: float = 0.0  # for which neither idleness nor its lease ends it; of `show` only
     remarks: tuple[Remark, ...] = ()  # what it says of itself; of `up`, `move` and `show` only
     public: Public | None = None  # its Jupyter, where this very call has opened it
 

@@ -35,6 +35,7 @@ def command(ctx: click.Context, name: str, number: int | None, *, follow: bool, 
         if as_json:
             parts.append(words)
             return
+        render.lift()
         sys.stdout.buffer.write(words)
         sys.stdout.buffer.flush()
 

@@ -278,6 +278,7 @@ def _left(desks: Hotdesk, name: str) -> str:
 
 
 def _say(words: bytes) -> None:
+    render.lift()
     sys.stdout.buffer.write(words)
     sys.stdout.buffer.flush()
 

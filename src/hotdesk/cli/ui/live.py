@@ -93,7 +93,7 @@ class Live:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._clear()
+        render.lift()
 
     def row(self, row: Row) -> None:
         """A step was begun, or has ended."""
@@ -101,7 +101,7 @@ class Live:
             if self.moving:
                 self._draw(f"{verb(row)} …")
             return
-        self._clear()
+        render.lift()
         seconds = (row.ended_at or row.at) - row.at
         took = render.style(f" ({seconds:.1f} s)", "dim", stream=sys.stderr) if seconds >= 1 else ""
         why = render.style(f" — {reason(row)}", "dim", stream=sys.stderr) if row.step.why else ""
@@ -146,8 +146,4 @@ class Live:
         self.frame += 1
         spinner = render.style(_SPINNER[self.frame % len(_SPINNER)], "cyan", stream=sys.stderr)
         line = render.cut(f"{spinner} {text}", render.columns(sys.stderr) - 1)
-        render.beside(f"\r\x1b[2K{line}")
-
-    def _clear(self) -> None:
-        if self.moving:
-            render.beside("\r\x1b[2K")
+        render.draw(line)

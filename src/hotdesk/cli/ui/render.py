@@ -125,8 +125,26 @@ def cut(text: str, size: int) -> str:
     return "".join(out) + "…" + ("\x1b[0m" if "\x1b[" in text else "")
 
 
+class _Line:
+    drawn = False
+
+
+def draw(text: str) -> None:
+    """Draw a line that moves, in place of the one before; whatever is printed next takes its place."""
+    beside(f"\r\x1b[2K{text}")
+    _Line.drawn = True
+
+
+def lift() -> None:
+    """Take that line away."""
+    if _Line.drawn:
+        _Line.drawn = False
+        beside("\r\x1b[2K")
+
+
 def echo(text: str = "") -> None:
     """The answer, for a person: beside it where the answer is JSON."""
+    lift()
     print(text, flush=True, file=sys.stderr if terminal.speaks_json() else sys.stdout)
 
 
@@ -149,6 +167,7 @@ def note(text: str) -> None:
     On a terminal a sentence is broken between words. What is indented is a command to paste, or
     aligned, and stays as it is.
     """
+    lift()
     broken = not text.startswith((" ", "\n")) and width(text) > columns(sys.stderr)
     for line in wrapped(text, columns(sys.stderr)) if broken else [text]:
         beside(line + "\n")
@@ -199,6 +218,7 @@ def json(value: Any) -> None:
     """One JSON document on standard output."""
     import msgspec
 
+    lift()
     terminal.answered()
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
 
