@@ -184,7 +184,8 @@ def test_a_day_in_json(hotdesk: Command, home: Path, monkeypatch: pytest.MonkeyP
     assert "for another 2 h" in hotdesk("show").stdout
     assert told("desk", "stay", "blue", "--off")["stays_seconds"] == 0
     told("error", "stay", "blue", "0m", status=2)
-    told("bill", "costs")
+    assert told("bill", "costs")["stored_here"]["blue"] > 4096
+    assert "disk space of this computer: blue " in hotdesk("costs").stdout
 
     before = told("desks", "ls")
     for verb in ("park", "stop", "down"):

@@ -190,3 +190,17 @@ def test_a_line_that_installs_names_what_this_hotdesk_came_from(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert system.install_line("aws").startswith("uv pip install --python ")
     assert "'hotdesk>=9'" in system.upgrade_line("9")
+
+
+def test_space_on_the_disk_is_what_files_take_and_hard_links_count_once(tmp_path: Path) -> None:
+    folder = tmp_path / "folder" / "inner"
+    folder.mkdir(parents=True)
+    (folder / "a").write_bytes(os.urandom(100_000))
+    before = system.space(tmp_path / "folder")
+    assert 100_000 < before < 300_000
+    (folder / "b").hardlink_to(folder / "a")
+    (folder / "away").symlink_to("/")
+    with (folder / "hole").open("wb") as file:
+        file.truncate(10_000_000)
+    assert system.space(tmp_path / "folder") < before + 50_000
+    assert system.space(tmp_path / "none") == 0

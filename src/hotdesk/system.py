@@ -11,6 +11,7 @@ import os
 import random
 import shlex
 import signal
+import stat
 import sys
 import threading
 import time
@@ -220,6 +221,22 @@ def _inheritable() -> set[int]:
             if fd > 2 and os.get_inheritable(fd):
                 found.add(fd)
     return found
+
+
+def space(path: Path) -> int:
+    """Bytes that a file, or a folder with all that is in it, takes on the disk; hard links count once."""
+    seen: set[tuple[int, int]] = set()
+    total, left = 0, [str(path)]
+    while left:
+        at = left.pop()
+        with contextlib.suppress(OSError):
+            told = os.lstat(at)
+            if (told.st_dev, told.st_ino) not in seen:
+                seen.add((told.st_dev, told.st_ino))
+                total += told.st_blocks * 512
+            if stat.S_ISDIR(told.st_mode):
+                left += [entry.path for entry in os.scandir(at)]
+    return total
 
 
 def installed_from() -> tuple[str, bool]:

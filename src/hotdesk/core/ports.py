@@ -169,6 +169,15 @@ class Retainer(Protocol):
         ...
 
 
+@runtime_checkable
+class Housing(Protocol):
+    """Optional: for a cloud whose desks take space of this computer's own disk."""
+
+    def space(self) -> dict[str, int]:
+        """Bytes on this computer's disk, by desk; of "": what several share."""
+        ...
+
+
 class KeyFiles(Value, frozen=True):
     """The key files of one desk on this computer."""
 

@@ -20,7 +20,7 @@ from hotdesk.core.errors import Damaged, HotdeskError, Kind, Missing, NotAllowed
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Market, Offer, Seen, Value
 from hotdesk.core.money import Amount, in_same, is_comparable, judge
-from hotdesk.core.ports import Biller, Clock
+from hotdesk.core.ports import Biller, Clock, Housing
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import Act, Ask, Bake, Copy, Done, Launch, Row, Start, Told
 from hotdesk.loop.clouds import Clouds
@@ -50,6 +50,7 @@ class Statement(Value, frozen=True):
     this_month_usd: float
     budget_usd: float | None  # of a month; None: no limit
     stored_usd_per_month: float  # of disks and images that are there now
+    stored_here: dict[str, int]  # bytes on this computer's disk, by desk; of "": images, which share content
     at_launch_prices: tuple[str, ...]  # desks whose spot is billed at the price of its launch
     compute_price_time: float | None  # of the oldest shipped price in it; None: there is none
     storage_price_time: float | None  # likewise
@@ -107,6 +108,7 @@ class Billing:
             this_month_usd=statement.this_month(bill, now, prices),
             budget_usd=self.limit_usd or None,
             stored_usd_per_month=stored * HOURS_PER_MONTH,
+            stored_here=self._here(name),
             at_launch_prices=tuple(
                 sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
             ),
@@ -122,6 +124,15 @@ class Billing:
                 for desk in desks
             ),
         )
+
+    def _here(self, name: str | None) -> dict[str, int]:
+        """What desks on this computer cost: space on its disk."""
+        found: dict[str, int] = {}
+        for provider in sorted({desk.provider for desk in self.store.desks()}):
+            there = self.clouds.provider(provider) if not cloud(provider).rented else None
+            if isinstance(there, Housing):
+                found |= there.space()
+        return {desk: size for desk, size in found.items() if size and name in {None, desk}}
 
     def bill(self) -> list[Charge]:
         """Everything that was ever paid for the desks in the journal, those that are gone included."""

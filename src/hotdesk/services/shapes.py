@@ -249,6 +249,7 @@ class Bill(TypedDict):
     this_month_usd: float
     budget_usd: float | None  # of a month; null: no limit
     stored_usd_per_month: float  # of disks and images that are there now
+    stored_here: dict[str, int]  # bytes on this computer's disk, by desk; of "": images, which share content
     besides: list[str]  # in other currencies, without a rate to dollars: in no figure here
     not_counted: list[str]
     at_launch_prices: list[str]  # desks whose spot is billed at the price of its launch

@@ -13,6 +13,7 @@ from hotdesk.core.errors import HotdeskError, NeedsDecision
 from hotdesk.core.model import Value
 from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
+from hotdesk.system import space
 
 #: What hotdesk writes into its state folder. What else lies there is somebody's own.
 _OURS = (
@@ -84,7 +85,7 @@ def _made(folder: Path) -> Iterator[Made]:
         yield Made(what="a line", path=str(config))
     mine = {path for pattern in _OURS for path in folder.glob(pattern)}
     for path in sorted(mine):
-        yield Made(what="folder" if path.is_dir() else "file", path=str(path), bytes=_size(path))
+        yield Made(what="folder" if path.is_dir() else "file", path=str(path), bytes=space(path))
 
 
 def _removed(store: Store, found: list[Made], desks: list[str]) -> list[Made]:
@@ -125,13 +126,3 @@ def _stays() -> Iterator[str]:
     for path in (*config_files(), unit):
         if path.is_file():
             yield str(path)
-
-
-def _size(path: Path) -> int:
-    """Bytes on the disk."""
-    files = [path] if path.is_file() else path.rglob("*")
-    total = 0
-    for file in files:
-        with contextlib.suppress(OSError):
-            total += file.lstat().st_blocks * 512
-    return total

@@ -49,6 +49,9 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
         _dim(f"this month {render.usd(spent)}{share}")
     if bill.compute_price_time:
         _dim(f"compute: {render.as_of(bill.compute_price_time)}")
+    if bill.stored_here:
+        sizes = (f"{name or 'images'} {render.size(n / 2**30)}" for name, n in bill.stored_here.items())
+        _dim(f"disk space of this computer: {', '.join(sizes)}")
     if bill.stored_usd_per_month:
         _dim(f"images and disks: {render.usd(bill.stored_usd_per_month)} a month")
     if bill.storage_price_time:

@@ -26,7 +26,7 @@ from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
 from hotdesk.providers.local.paths import OWNER, Folders, plain
 from hotdesk.providers.local.runtime import clock, locks, spawn
-from hotdesk.system import is_locked, locked, reap
+from hotdesk.system import is_locked, locked, reap, space
 
 if TYPE_CHECKING:
     from hotdesk.providers.registry import Context
@@ -58,6 +58,12 @@ class Local:
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         reap()
         return looking.survey(self.folders)
+
+    def space(self) -> dict[str, int]:
+        """Disks by desk; the images of all share their content."""
+        disks = self.folders.disks
+        found = {path.name: space(path) for path in disks.glob("*") if path.is_dir() and plain(path.name)}
+        return found | {"": space(self.folders.store) + space(self.folders.images)}
 
     def access(self, instance: Instance) -> Access:
         machine = self._machine(instance.id)
