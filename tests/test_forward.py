@@ -15,7 +15,7 @@ import pytest
 from hotdesk.connect import forwards
 from hotdesk.core.errors import Usage
 from hotdesk.services.forwarding import read
-from tests.conftest import Command
+from tests.conftest import Command, chromium
 from tests.local_rig import tool, wait_for
 
 
@@ -99,6 +99,8 @@ def test_a_web_app_is_seen_through_a_connection_that_is_cut_and_comes_back(
     assert url in hotdesk("show", "blue").stdout
 
     folder = tmp_path / "state" / "desks" / "blue"
+    if chromium():
+        assert seen_in_chromium(url) == "seen"
     cut = ssh_of(folder)
     os.kill(cut, signal.SIGKILL)
     wait_for(lambda: page(url) == "seen\n" and ssh_of(folder) != cut, 30)
@@ -124,6 +126,20 @@ def test_a_web_app_is_seen_through_a_connection_that_is_cut_and_comes_back(
     assert hotdesk("forward", "blue", "--stop").returncode == 0
     wait_for(lambda: not forwards.kept(folder))
     assert forwards.free(here)
+
+
+def seen_in_chromium(url: str) -> str:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        page.goto(url)
+        text = page.inner_text("body").strip()
+        browser.close()
+    return text
 
 
 def ssh_of(folder: Path) -> int:

@@ -606,6 +606,10 @@ def test_a_notice_leads_to_a_warning_a_checkpoint_the_hook_and_a_record(
     hook = home / ".hotdesk" / "on-interruption"
     hook.write_text('#!/bin/sh\necho "$HOTDESK_ACTION $HOTDESK_AT $HOME $PWD" >> hook; exit 3\n')
     hook.chmod(0o755)
+    newer = home / ".hotdesk" / "hooks" / "interrupted"
+    newer.parent.mkdir()
+    newer.write_text('#!/bin/sh\necho "bucket written, $HOTDESK_ACTION"\n')
+    newer.chmod(0o755)
     leader, terminal = pty.openpty()
     at_work.environment["HOTDESK_TERMINALS"] = os.ttyname(terminal)
     with at_work.begin() as process:
@@ -624,6 +628,9 @@ def test_a_notice_leads_to_a_warning_a_checkpoint_the_hook_and_a_record(
     assert "rebalance recommendation of 2026-11-23T09:00:00Z" in told[0]
     assert "takes this spot machine back at 2026-11-23T10:00:00Z (terminate)" in told[2]
     assert "on-interruption ended with 3" in told[3]
+    assert "hooks/interrupted ended with 0" in told[3]
+    said = ["bucket written, rebalance", "bucket written, terminate"]
+    assert newer.with_name("log").read_text().splitlines() == said
     assert (home / "asked").read_text() == "notice notice ", "the newest runner, once for each"
     assert (home / "hook").read_text().splitlines() == [
         f"rebalance 2026-11-23T09:00:00Z {home} {home}",

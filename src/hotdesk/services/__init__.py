@@ -345,7 +345,8 @@ class Services:
         def beside(names: list[str]) -> bool:
             leases.round(names)
             acted = runs.round(names)
-            self.notices.round(names)
+            with contextlib.suppress(HotdeskError, OSError):  # tried again in the next round
+                self.notices.round(names)
             return acted
 
         return beside
