@@ -302,7 +302,7 @@ def test_shells_complete_desk_names(hotdesk: Command, home: Path, shell: str) ->
 @pytest.mark.parametrize(("given", "cap"), [(0.0, 0.0), (1.5, 1.5), (None, None)])
 def test_a_limit_of_nothing_is_a_limit(given: float | None, cap: float | None) -> None:
     """`--max-usd 0` was dropped as if it had not been said, and any price would have done."""
-    from hotdesk.cli.ui.options import wanted
+    from hotdesk.services.wanting import wanted
 
     want = wanted(Want(), {"usd_per_hour_max": given, "gpu": "L4", "cheap": False, "regions": (), "zone": ""})
     assert want == Want(gpu="L4", usd_per_hour_max=cap)
