@@ -86,7 +86,10 @@ READERS = {
     ("up", "blue", "--idle", "soon"): "error",
     ("ls", "--jsn"): "error",
     ("up", "blue", "--dry-run"): "plan",
-    ("run", "blue", "--yes", "--no-push", "--dry-run", "--", "true"): "run-plan",
+    ("run", "blue", "--yes", "--no-push", "--dry-run", "--env", "A=1", "--", "true"): "run-plan",
+    ("config",): "settings",
+    ("init", "--dry-run"): "settings-file",
+    ("export", "nowhere"): "error",
 }
 
 
@@ -114,6 +117,8 @@ def test_with_json_nobody_is_asked(
     assert run(["run", "blue", "--json", "--no-push", "--", "true"]) == 5
     found = fits("error", capsys.readouterr().out)["error"]
     assert (found["kind"], found["needs_person"]) == ("NeedsDecision", True)
+    assert run(["run", "blue", "--json", "--secret", "NOT_SET_ANYWHERE", "--", "true"]) == 4
+    assert "NOT_SET_ANYWHERE" in fits("error", capsys.readouterr().out)["error"]["what"]
 
 
 def test_the_guide_for_an_agent_is_true() -> None:

@@ -25,7 +25,7 @@ class Gathered(Value, frozen=True):
         for name in self.missing:
             raise Unknown(
                 f"There is no value for the secret {name}.",
-                f"{name} is not set here, and there is no terminal to ask at.",
+                f"{name} is not set here, and nobody can be asked.",
                 f"read -rs {name} && export {name}   # then the same command",
             )
         return self.variables

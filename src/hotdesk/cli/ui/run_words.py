@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import shlex
-import sys
 from collections.abc import Iterable
 
 import click
 from msgspec.structs import replace
 
+from hotdesk.cli.ui import terminal
 from hotdesk.config import JOB_NAME, load
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.services import template
@@ -86,7 +86,7 @@ def secrets(told: tuple[str, ...]) -> dict[str, str | None]:
 
 def asked(request: JobRequest) -> JobRequest:
     """With the secrets that this environment lacks, as the person at the terminal types them."""
-    if not request.gathered.missing or not sys.stdin.isatty():
+    if not request.gathered.missing or not terminal.can_ask():
         return request
     answers = {name: click.prompt(name, hide_input=True, err=True) for name in request.gathered.missing}
     return replace(request, gathered=request.gathered.answered(answers))
