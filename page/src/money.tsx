@@ -75,7 +75,7 @@ function Days({ lines, by }: { lines: BillLine[]; by: "kind" | "desk" }): JSX.El
   const most = Math.max(...periods.map((period) => names.reduce((sum, name) => sum + value(period, name), 0)), 0.01);
   return (
     <>
-      <Plot label={t("Dollars by day")} x={t("day (UTC)")} y="$" height={260}
+      <Plot label={t("Dollars by day")} x={t("day (UTC)")} y="$" height={260} left={72}
         scales={(w, h) => {
           const x = scale(0, periods.length, 0, w, { word: (n) => (periods[n] ?? "").slice(5) });
           const every = Math.max(1, Math.ceil(periods.length / Math.max(1, w / 70)));

@@ -39,7 +39,8 @@ KINDS = {
 }
 #: A redirect would keep the cookie back where the link was clicked in another page, such as a web terminal.
 _WELCOME = (
-    '<!doctype html><html lang="en"><title>hotdesk</title><meta http-equiv="refresh" content="0;url=/">'
+    '<!doctype html><html lang="en"><title>hotdesk</title><link rel="icon" href="/icon.svg">'
+    '<meta http-equiv="refresh" content="0;url=/">'
 )
 _NO_LONGER = (
     "This address has let a browser in already, or is of an earlier `hotdesk web`.\n"
