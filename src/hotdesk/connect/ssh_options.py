@@ -9,6 +9,7 @@ cannot lead to our own loopback.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,6 +18,7 @@ from functools import cache
 from hotdesk.core.ports import Access
 
 _LOOPBACK = "127.0.0.1"
+_COMPLAINT = re.compile(rb"\bline (\d+): (?!Deprecated)")
 
 
 class Use(StrEnum):
@@ -127,16 +129,20 @@ def lines(access: Access, program: str) -> list[str]:
     """
     pinned = settings(access, Use.FILE)
     del pinned["IgnoreUnknown"]
-    if not _knows(program, *_words(pinned)):
-        pinned = {keyword: v for keyword, v in pinned.items() if _knows(program, "-o", f"{keyword}={v}")}
-    return [f"{keyword} {value}" for keyword, value in pinned.items()]
+    return list(_known(program, tuple(f"{keyword} {value}" for keyword, value in pinned.items())))
 
 
 @cache
-def _knows(program: str, *options: str) -> bool:
-    asked = [program, "-G", "-F", "/dev/null", *options, "localhost"]
-    done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return done.returncode == 0 and b"nsupported option" not in done.stderr
+def _known(program: str, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the lines that ssh does not complain about; it names each by its number."""
+    while True:
+        asked = [program, "-G", "-F", "/dev/stdin", "localhost"]
+        text = "".join(f"{line}\n" for line in lines).encode()
+        done = subprocess.run(asked, input=text, capture_output=True, check=False)
+        bad = {int(number) for number in _COMPLAINT.findall(done.stderr)}
+        if not bad:
+            return lines if done.returncode == 0 else ()
+        lines = tuple(line for number, line in enumerate(lines, 1) if number not in bad)
 
 
 def quoted(path: str) -> str:
