@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from hotdesk.guest import cloud_init
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
+from tests.light import volumes
 from tests.local_rig import tool
 from tests.test_local_jupyter import wheel
 
@@ -46,7 +46,7 @@ def desks(cloud: FakeEc2, hotdesk: Command) -> Iterator[Command]:
 def torch_environment(cloud: FakeEc2) -> Path:
     """The running machine's own, and the file that its set-up would have written."""
     [machine] = [r for r in cloud.get("things", kind="instance") if r["state"] == "running"]
-    [volume] = Path(tempfile.gettempdir()).glob(f"hotdesk-light-*/{machine['disks'][0]}")
+    [volume] = volumes(cloud, machine["disks"][0])
     env = volume / "pytorch"
     subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
     [packages] = env.glob("lib/python3*/site-packages")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hotdesk.system import state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
+from tests.light import volumes
 from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, jobs, watcher, weights_of
 
@@ -81,7 +81,7 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     taken = of(cloud, "blue")
     cloud.post("interrupt", id=taken["id"], notice=False)
     [volume] = of(cloud, "blue", but=str(taken["id"]))["disks"]
-    [disk] = Path(tempfile.gettempdir()).glob(f"hotdesk-light-*/{volume}")
+    [disk] = volumes(cloud, volume)
     (disk / "home" / "project" / "go").touch()
     limit = time.monotonic() + SECONDS
     while any(

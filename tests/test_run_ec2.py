@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
+from tests.light import volumes
 from tests.local_rig import tool
 from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, TRAIN, Laptop, settled, weights_of
@@ -58,7 +58,7 @@ def disk(cloud: FakeEc2) -> Path:
     limit = time.monotonic() + SECONDS
     while True:
         for volume in machine(cloud)["disks"]:
-            for found in Path(tempfile.gettempdir()).glob(f"hotdesk-light-*/{volume}"):
+            for found in volumes(cloud, volume):
                 return found
         assert time.monotonic() < limit
         time.sleep(0.02)

@@ -11,9 +11,12 @@ a minute. What only a whole system shows (user data, systemd, the agent) is the 
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tests.fake_ec2.process import FakeEc2
     from tests.light.plug import LightMachines
 
 
@@ -22,3 +25,9 @@ def machines() -> LightMachines:
     from tests.light.plug import LightMachines
 
     return LightMachines()
+
+
+def volumes(fake: FakeEc2, volume_id: str) -> list[Path]:
+    """The folder of a volume of this cloud, once there is one; other tests' clouds are elsewhere."""
+    assert fake.process is not None
+    return [*Path(tempfile.gettempdir()).glob(f"hotdesk-light-{fake.process.pid}-*/{volume_id}")]

@@ -37,7 +37,7 @@ _KEY = re.compile(r"ssh-(?:rsa|ed25519) [A-Za-z0-9+/=]+")
 
 class LightMachines(Machines):
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hotdesk-light-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"hotdesk-light-{os.getpid()}-"))
         self.dice = random.Random(os.getpid())
         self.lock = threading.RLock()
         self.running: dict[str, tuple[subprocess.Popen[str], str]] = {}  # by instance: process and mark
