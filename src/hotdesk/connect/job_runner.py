@@ -9,6 +9,7 @@ import platform
 import posixpath
 import shlex
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -104,7 +105,10 @@ def _checked(access: Access, done: subprocess.CompletedProcess[bytes]) -> bytes:
 
 def look(access: Access) -> Looked:
     """List all jobs at the desk. Raises `Unreachable`."""
-    said = _checked(access, ask(access, "look"))
+    return _looked(access, _checked(access, ask(access, "look")))
+
+
+def _looked(access: Access, said: bytes) -> Looked:
     try:
         return msgspec.json.decode(said, type=Looked)
     except msgspec.DecodeError as error:
@@ -113,8 +117,8 @@ def look(access: Access) -> Looked:
 
 def begin(
     access: Access, job: Job, attempt: int, restore: int = 0, variables: Variables | None = None
-) -> None:
-    """Begin exactly this attempt; idempotent. Raises `Unreachable`.
+) -> Looked:
+    """Begin exactly this attempt, and look; idempotent. Raises `Unreachable`.
 
     The values of its variables go through the connection into the memory of the runner, and into no file.
     """
@@ -133,7 +137,7 @@ def begin(
         "variables": variables.values if variables else {},
         "secrets": variables.secrets if variables else (),
     }
-    _checked(access, ask(access, "begin", given=msgspec.json.encode(order)))
+    return _looked(access, _checked(access, ask(access, "begin", given=msgspec.json.encode(order))))
 
 
 def cancel(access: Access, id_: str) -> None:
@@ -151,8 +155,12 @@ def begin_ready(access: Access) -> None:
 
 
 def has(access: Access, folder: str, word: str) -> bool:
-    """Whether the desk has a program of that name."""
-    return ask(access, "have", folder, word, shell.before(word)).returncode == 0
+    """Whether the desk has a program of that name; with a slash, in this folder of its home."""
+    line = f"command -v -- {shlex.quote(word)} >/dev/null 2>&1"
+    if "/" in word:
+        place = f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word)
+        line = f"cd ~/{shlex.quote(folder)} && test -x {place}"
+    return run_there(access, shell.told(line)).returncode == 0
 
 
 def installs(access: Access, project: str) -> bool:
@@ -186,24 +194,31 @@ def claim(access: Access, target: str, here: Path, *, anyway: bool) -> None:
 
 def follow(
     access: Access, id_: str, offset: int, on_output: Callable[[bytes], None], *, to_the_end: bool = True
-) -> int:
-    """Stream a job's log from byte `offset` on; return the offset reached.
+) -> tuple[int, Looked | None]:
+    """Stream a job's log from byte `offset` on; return the offset reached, and a look at all jobs then.
 
-    Returns when the attempt ends or the connection is lost; `look` tells which.
+    Returns when the attempt ends or the connection is lost: then there is no look.
     """
     words = ("log", id_, str(offset), *(["-f"] if to_the_end else []))
-    with subprocess.Popen(
-        ssh.question(access, _line(words)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-    ) as client:
+    with (
+        tempfile.TemporaryFile() as told,
+        subprocess.Popen(
+            ssh.question(access, _line(words)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=told,
+            bufsize=0,
+        ) as client,
+    ):
         assert client.stdout is not None
         try:
             while chunk := client.stdout.read(65536):
                 offset += len(chunk)
                 on_output(chunk)
+            client.wait(_SECONDS)
+            told.seek(0)
+            return offset, _looked(access, told.read().strip().rpartition(b"\n")[2])
+        except (Unreachable, subprocess.TimeoutExpired):
+            return offset, None
         finally:
             client.kill()
-    return offset

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The job runner at a desk; all state of its jobs is on the desk's disk.
 
-runner.py begin < ORDER      begin one attempt of a job; the same order again begins nothing
+runner.py begin < ORDER      begin one attempt of a job; the same order again begins nothing; then look
 runner.py look               every job that this disk knows, as JSON
-runner.py log ID OFFSET      what the job has said from this byte on; with -f until it is over
+runner.py log ID OFFSET      what the job has said from this byte on; with -f until it is over, and then
+                             look, on standard error
 runner.py busy               how busy the machine is, and what `look` says, as JSON
 runner.py cancel ID          end the job, kindly first
 runner.py notice             tell every running job to write a checkpoint now
 runner.py ready              begin the person's hook for a desk that is up, unless this machine has begun it
-runner.py have FOLDER WORD   exit 0 when that program can be run there
 runner.py hook NAME          (inside) run that hook
 runner.py installed PROJECT  exit 0 when something was installed for it here
 runner.py install PROJECT ID (inside) install what the working folder names, before the job
@@ -30,18 +30,14 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
-from hotdesk.guest import hooks, install, measure, variables
-from hotdesk.guest.attempt import Attempt
-from hotdesk.guest.job_files import HOME, JOBS, SHELL, locked, path, place, read, write
-from hotdesk.guest.process_tree import ProcessTree
+from hotdesk.guest import variables
+from hotdesk.guest.job_files import HOME, JOBS, locked, path, place, read, write
 
-NULL = subprocess.DEVNULL
 LINE_BYTES = 1000  # of a log's end, for its last line
 START_SECONDS = 20.0  # for a started worker to acquire its lock
 
@@ -64,7 +60,7 @@ def begin() -> int:
         status = read(path(id_, "status.json"))
         over = status.get("phase") == "ended" and not order.get("restore")
         if over or status.get("attempt", 0) >= order["attempt"]:
-            return 0
+            return look()
         if locked(path(id_, "run.lock")):
             print("an earlier attempt still runs", file=sys.stderr)
             return 75
@@ -82,7 +78,7 @@ def begin() -> int:
         until = time.monotonic() + START_SECONDS
         while read(path(id_, "status.json")).get("phase") == "begun" and time.monotonic() < until:
             time.sleep(0.02)
-    return 0
+    return look()
 
 
 def was_killed(status: dict[str, Any]) -> bool:
@@ -94,23 +90,28 @@ def was_killed(status: dict[str, Any]) -> bool:
 
 def start_worker(id_: str) -> None:
     """Start the worker in tmux if there is one, so that the user can attach; else in its own session."""
+    import subprocess
+
+    null = subprocess.DEVNULL
     argv = [sys.executable, os.path.abspath(sys.argv[0]), "work", id_]
     if shutil.which("tmux"):
         tmux = ["tmux", "new-session", "-d", "-s", "job-" + id_, "-x", "200", "-y", "50", "--", *argv]
-        if subprocess.run(tmux, stdin=NULL, stdout=NULL, stderr=NULL).returncode == 0:
+        if subprocess.run(tmux, stdin=null, stdout=null, stderr=null).returncode == 0:
             return
-    subprocess.Popen(argv, stdin=NULL, stdout=NULL, stderr=NULL, start_new_session=True)
+    subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True)
 
 
 # ---- looking -----------------------------------------------------------------------------------------
 
 
-def look() -> int:
-    print(json.dumps({"now": time.time(), "jobs": jobs()}))
+def look(to: TextIO | None = None) -> int:
+    print(json.dumps({"now": time.time(), "jobs": jobs()}), file=to)
     return 0
 
 
 def busy() -> int:
+    from hotdesk.guest import measure
+
     print(json.dumps({"load": measure.now(), "jobs": jobs()}))
     return 0
 
@@ -152,7 +153,7 @@ def stream(id_: str, offset: int, follow: bool) -> int:
     """Write the log from byte `offset` on to standard output."""
     while not os.path.exists(path(id_, "log")):
         if not follow or over(id_):
-            return 0
+            return look(sys.stderr)
         time.sleep(0.1)
     with open(path(id_, "log"), "rb", buffering=0) as log:
         size = os.fstat(log.fileno()).st_size
@@ -162,7 +163,7 @@ def stream(id_: str, offset: int, follow: bool) -> int:
             while chunk := log.read(65536):
                 os.write(1, chunk)
             if ended:
-                return 0
+                return look(sys.stderr)
             time.sleep(0.1)
 
 
@@ -172,8 +173,16 @@ def over(id_: str) -> bool:
     return phase in {"ended", "interrupted"} or not running
 
 
+def work(id_: str) -> int:
+    from hotdesk.guest.attempt import Attempt  # not for verbs that a person waits for
+
+    return Attempt(id_).run()
+
+
 def cancel(id_: str) -> int:
     """Cancel a job, even one that was never begun."""
+    from hotdesk.guest.process_tree import ProcessTree
+
     os.makedirs(path(id_), mode=0o700, exist_ok=True)
     with open(path(id_, "cancel"), "wb"):
         pass
@@ -199,17 +208,29 @@ def notice() -> int:
     return 0
 
 
-def have(folder: str, word: str, before: str = "") -> int:
-    if "/" in word:
-        place = os.path.join(HOME, folder, os.path.expanduser(word))
-        return 0 if os.access(place, os.X_OK) else 127
-    line = before + 'command -v "$1" >/dev/null 2>&1'
-    return 0 if subprocess.run([*SHELL, line, "sh", word]).returncode == 0 else 127
+def ready() -> int:
+    from hotdesk.guest import hooks
+
+    return hooks.ready()
 
 
 def hook(name: str) -> int:
+    from hotdesk.guest import hooks
+
     hooks.run(HOME, name, hooks.READY_SECONDS, os.environ)
     return 0
+
+
+def installs(project: str, id_: str) -> int:
+    from hotdesk.guest import install
+
+    return install.begin(project, id_)
+
+
+def installed(project: str) -> int:
+    from hotdesk.guest import install
+
+    return 0 if install.remembered(project) else 1
 
 
 def main(words: list[str]) -> int:
@@ -219,10 +240,8 @@ def main(words: list[str]) -> int:
             return stream(given[0], int(given[1]), "-f" in given[2:])
         return 0
     verbs: dict[str, Callable[..., int]] = {
-        "begin": begin, "look": look, "busy": busy, "notice": notice, "cancel": cancel, "have": have,
-        "ready": hooks.ready, "hook": hook, "install": install.begin,
-        "installed": lambda project: 0 if install.remembered(project) else 1,
-        "work": lambda id_: Attempt(id_).run(),
+        "begin": begin, "look": look, "busy": busy, "notice": notice, "cancel": cancel,
+        "ready": ready, "hook": hook, "install": installs, "installed": installed, "work": work,
     }  # fmt: skip
     if verb not in verbs:
         print(__doc__)

@@ -7,7 +7,7 @@ the desk's lock, and acts on the desk are idempotent.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -114,20 +114,24 @@ class Runs:
         self.on_row = on_row
         self.progress = progress
         self.works = works
+        self._heard: dict[str, bytes] = {}  # logs whose end this process has read, by job id
 
     # ---- planning ------------------------------------------------------------------------------------
 
-    def next(self, name: str, mine: bool = True) -> tuple[AnyAct | None, dict[str, SeenJob]]:
+    def next(
+        self, name: str, mine: bool = True, just_seen: Mapping[str, SeenJob] | None = None
+    ) -> tuple[AnyAct | None, Mapping[str, SeenJob]]:
         """The next act for a desk's jobs, and what the desk reports about them.
 
-        `mine`: whether the caller holds the desk, so that its placement may be decided again.
+        `mine`: whether the caller holds the desk, so that its placement may be decided again. `just_seen`:
+        what the desk has just reported.
         Raises `Unreachable` if the desk is running and does not answer.
         """
         desk, jobs = self.store.find(name), self.store.jobs(name, unsettled=True)
-        seen: dict[str, SeenJob] = {}
+        seen: Mapping[str, SeenJob] = {}
         act = plan_jobs(desk, jobs, None)
         if isinstance(act, Ready) and desk is not None and (access := self.access(desk)):
-            seen = {job.id: job for job in job_runner.look(access).jobs}
+            seen = just_seen or _by_id(job_runner.look(access))
             act = plan_jobs(desk, jobs, seen)
         if mine and desk is not None and act is not None:
             act = self.placing.reconsidered(desk, act, [j for j in jobs if not j.settled], seen)
@@ -137,13 +141,13 @@ class Runs:
         """What a desk reports about all its jobs; empty while it is not running."""
         desk = self.store.find(name)
         access = self.access(desk) if desk else None
-        return {job.id: job for job in job_runner.look(access).jobs} if access else {}
+        return _by_id(job_runner.look(access)) if access else {}
 
-    def take(self, act: AnyAct, seen: dict[str, SeenJob]) -> None:
-        """Carry out one act; the caller holds the desk."""
+    def take(self, act: AnyAct, seen: Mapping[str, SeenJob]) -> Mapping[str, SeenJob] | None:
+        """Carry out one act; the caller holds the desk. Returns what the desk then reported, if it did."""
         match act:
             case Start(job=job, attempt=attempt, restore=restore):
-                self._begin(job, attempt, restore, act.why)
+                return self._begin(job, attempt, restore, act.why)
             case End(job=job):
                 job_runner.cancel(self._reach(job.desk), job.id)
             case Record(job=job, exit_status=status):
@@ -159,6 +163,7 @@ class Runs:
                 self._shift(job, act)
             case Ready() | Follow() | Pause() | Rest():
                 pass  # nothing to do here
+        return None
 
     # ---- loops ---------------------------------------------------------------------------------------
 
@@ -170,6 +175,14 @@ class Runs:
         Raises what stops it: a question, a desk that does not come up. The job's row is kept in that case.
         """
         offset, silent_since, noted = 0, 0.0, ""
+        told: Mapping[str, SeenJob] | None = None  # reported since the last act or output
+        heard = bytearray()
+
+        def hear(chunk: bytes) -> None:
+            heard.extend(chunk)
+            del heard[:-KEPT_LOG_BYTES]
+            on_output(chunk)
+
         while True:
             job = self.store.job(job.desk, job.number)
             if job.settled:
@@ -179,12 +192,16 @@ class Runs:
             act: AnyAct | None = None
             with self.store.hold(desk, f"hotdesk run ({job.words[:40]})") as mine:
                 try:
-                    act, seen = self.next(desk, mine)
-                    silent_since = 0.0
+                    act, seen = self.next(desk, mine, told)
+                    told, silent_since = None, 0.0
                     if mine and act is not None:
                         if isinstance(act, Record) and act.job.id == job.id:
-                            offset = self._last_words(act.job, offset, on_output)
-                        self.take(act, seen)
+                            offset = self._last_words(act.job, offset, seen.get(job.id), hear)
+                            self._heard[job.id] = bytes(heard)
+                        told = self.take(act, seen)
+                    elif isinstance(act, Record | Fetch | Settle):  # another process is about to do it
+                        told = seen
+                        self.clock.sleep(0.1)
                 except Unreachable:
                     silent_since = silent_since or self.clock.now()
                     if self.clock.now() - silent_since > PATIENCE_SECONDS:
@@ -205,7 +222,7 @@ class Runs:
                     if waits:
                         self.clock.sleep(WAITING_SECONDS)
                 case Follow(job=running) if running.id == job.id:
-                    offset = self._listen(job, offset, on_output)
+                    offset, told = self._listen(job, offset, hear)
                 case Rest():
                     return job
                 case None | Follow() | Pause():
@@ -250,7 +267,7 @@ class Runs:
 
     # ---- acts ----------------------------------------------------------------------------------------
 
-    def _begin(self, job: Job, attempt: int, restore: int, why: str) -> None:
+    def _begin(self, job: Job, attempt: int, restore: int, why: str) -> Mapping[str, SeenJob]:
         access, given = self._reach(job.desk), self.store.variables(job)
         if given is None:
             raise NeedsDecision(
@@ -262,12 +279,13 @@ class Runs:
         (row,) = self.store.begin([(job.desk, step)], self.clock.now())
         self.on_row(row)
         try:
-            job_runner.begin(access, job, attempt, restore, given)
+            looked = job_runner.begin(access, job, attempt, restore, given)
         except HotdeskError as error:
             message = error.why or error.what
             self.on_row(self.store.end(row, Unsure(message=message), self.clock.now()))
             raise
         self.on_row(self.store.end(row, Done(id=job.id), self.clock.now()))
+        return _by_id(looked)
 
     def _shift(self, job: Job, act: Shift) -> None:
         """Record that the desk needs another machine, and why. The loop does the rest."""
@@ -335,10 +353,12 @@ class Runs:
         if file is None or seen is None or file.exists():
             return
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        parts: list[bytes] = []
         start = max(0, seen.log_bytes - KEPT_LOG_BYTES)
-        job_runner.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
-        text = b"".join(parts)
+        text = self._heard.pop(job.id, b"")
+        if len(text) != seen.log_bytes - start or seen.attempt > 1:  # a restored disk has an older log
+            parts: list[bytes] = []
+            job_runner.follow(self._reach(job.desk), job.id, start, parts.append, to_the_end=False)
+            text = b"".join(parts)
         if start:
             half, _, rest = text.partition(b"\n")
             text = _LOG_CUT % (start + len(half) + 1) + rest if rest else _LOG_CUT % start + text
@@ -365,20 +385,32 @@ class Runs:
 
     # ---- listening -----------------------------------------------------------------------------------
 
-    def _listen(self, job: Job, offset: int, on_output: Callable[[bytes], None]) -> int:
+    def _listen(
+        self, job: Job, offset: int, on_output: Callable[[bytes], None]
+    ) -> tuple[int, Mapping[str, SeenJob] | None]:
         desk = self.store.find(job.desk)
         access = self.access(desk) if desk else None
         if access is None:
-            return offset
+            return offset, None
         before, began = offset, self.clock.now()
-        offset = job_runner.follow(access, job.id, offset, on_output)
+        offset, looked = job_runner.follow(access, job.id, offset, on_output)
+        if looked is not None:
+            return offset, _by_id(looked)
         if offset == before and self.clock.now() - began < 1.0:
             self.clock.sleep(0.5)  # the connection failed at once
-        return offset
+        return offset, None
 
-    def _last_words(self, job: Job, offset: int, on_output: Callable[[bytes], None]) -> int:
+    def _last_words(
+        self, job: Job, offset: int, seen: SeenJob | None, on_output: Callable[[bytes], None]
+    ) -> int:
         desk = self.store.find(job.desk)
         access = self.access(desk) if desk else None
         if access is None or desk is None or desk.goal is not Goal.RUNNING:
             return offset
-        return job_runner.follow(access, job.id, offset, on_output, to_the_end=False)
+        if seen is not None and seen.log_bytes == offset:
+            return offset  # all was heard
+        return job_runner.follow(access, job.id, offset, on_output, to_the_end=False)[0]
+
+
+def _by_id(looked: job_runner.Looked) -> dict[str, SeenJob]:
+    return {job.id: job for job in looked.jobs}
