@@ -251,7 +251,7 @@ def test_an_editor_s_host_file_has_only_what_its_ssh_knows(tmp_path: Path) -> No
     unknown = r"s/SessionType\|KnownHostsCommand\|ForkAfterAuthentication\|StdinNull/FromTheYear2040/"
     old.write_text(f'#!/bin/sh\nsed "{unknown}" | {shutil.which("ssh")} "$@"\n')
     old.chmod(0o755)
-    lines = ssh_options.lines(MINE, str(old))
+    lines = ssh_options.included_lines(MINE, str(old))
     named = {line.split()[0] for line in lines}
     assert {"HostKeyAlias", "IdentityFile", "ControlPath", "RemoteCommand"} <= named
     assert not named & {"SessionType", "KnownHostsCommand", "IgnoreUnknown", "ClearAllForwardings"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from hotdesk.connect import ssh, ssh_options
@@ -14,20 +15,20 @@ def write_host(access: Access, state: Path) -> Path:
     """Write the desk as a host named by its alias; return the glob pattern of all such files."""
     folder = state / "ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
-    write_atomically(folder / f"{access.desk}.conf", _host(access))
+    mine = ssh_options.included_lines(access, ssh.program("ssh"))
+    write_atomically(folder / f"{access.desk}.conf", _host(access, mine))
     return folder / "*.conf"
 
 
 def write_settings(access: Access) -> None:
     """Write the file that makes `ssh -F FILE ALIAS` reach the desk (`ssh.printed`): ours, then the user's."""
     theirs = "Match all\n    Include ~/.ssh/config\n    Include /etc/ssh/ssh_config\n"
-    write_atomically(ssh.settings_file(access), _host(access) + theirs)
+    write_atomically(ssh.settings_file(access), _host(access, ssh_options.lines(access)) + theirs)
 
 
-def _host(access: Access) -> str:
-    lines = [f"Host {access.alias}", f"    Port {access.port}", f"    User {access.user}"]
-    lines += [f"    {line}" for line in ssh_options.lines(access, ssh.program("ssh"))]
-    return "\n".join(lines) + "\n"
+def _host(access: Access, lines: Sequence[str]) -> str:
+    mine = [f"Port {access.port}", f"User {access.user}", *lines]
+    return "".join(f"{line}\n" for line in [f"Host {access.alias}", *(f"    {line}" for line in mine)])
 
 
 def refresh_host(access: Access, state: Path) -> None:

@@ -7,10 +7,10 @@ The login runs a command the way the person's own commands run, through their sh
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import secrets
 import shlex
+import socket
 import subprocess
 import threading
 
@@ -56,6 +56,7 @@ _LAST_LINES = 3
 _FORWARDING_FAILED = b"stdio forwarding failed"  # of OpenSSH's client, after the login
 _AGAIN = "sudo sh /opt/hotdesk/setup.sh first"
 _HOOK = "has-a-hook"  # said by a desk with ~/.hotdesk/hooks/ready
+_REQUEST = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
 _MARK_HEADER = "X-Hotdesk-Machine"  # sent by a local desk's Jupyter, with the machine's mark
 
 
@@ -158,7 +159,7 @@ def _ask_notebook(access: Access, mark: str) -> None:
             status, said = _ask_here(access.notebook_port)
         else:
             status, said = _ask_through_ssh(access)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         if not access.notebook_here:
             _ask_unit(access)
         why = "nothing listens yet" if isinstance(error, ConnectionRefusedError) else str(error)
@@ -199,20 +200,17 @@ def _ask_unit(access: Access) -> None:
 
 
 def _ask_here(port: int) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_NOTEBOOK_SECONDS)
-    try:
-        connection.request("GET", "/api", headers={"Connection": "close"})
-        reply = connection.getresponse()
-        reply.read()
-        return reply.status, reply.headers.get(_MARK_HEADER, "")
-    finally:
-        connection.close()
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=_NOTEBOOK_SECONDS) as connection,
+        connection.makefile("rb") as reply,
+    ):
+        connection.sendall(_REQUEST)
+        return _answer(list(itertools.takewhile(bytes.strip, reply)), "nothing came back")
 
 
 def _ask_through_ssh(access: Access) -> tuple[int, str]:
     """The same from the desk's own loopback, over one more ssh connection; no port is opened here."""
     target = f"127.0.0.1:{access.notebook_port}"
-    request = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"
     argv = ssh.ssh(access, "-W", target, use=Use.QUESTION)
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -224,16 +222,20 @@ def _ask_through_ssh(access: Access) -> tuple[int, str]:
         limit.start()
         try:
             # Keep its input open until the answer arrives: many servers close the connection at end of input.
-            client.stdin.write(request)
+            client.stdin.write(_REQUEST)
             client.stdin.flush()
-            head = list(itertools.takewhile(lambda line: line.strip(), client.stdout))
+            head = list(itertools.takewhile(bytes.strip, client.stdout))
         finally:
             limit.cancel()
             client.kill()
-        words = client.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return _answer(head, _last_line(client.stderr.read()) or "nothing came back")
+
+
+def _answer(head: list[bytes], otherwise: str) -> tuple[int, str]:
+    """The status and the machine's mark of an answer in HTTP. Raises `ValueError` if it is none."""
     version, _, rest = (head[0] if head else b"").decode("latin-1").partition(" ")
     if not version.startswith("HTTP/"):
-        raise ValueError(words[-1] if words else "nothing came back")
+        raise ValueError(otherwise)
     headers = {
         name.lower(): value.strip()
         for name, _, value in (line.decode("latin-1").partition(":") for line in head[1:])

@@ -121,15 +121,18 @@ def _words(pinned: Mapping[str, str]) -> list[str]:
     return [part for keyword, value in pinned.items() for part in ("-o", f"{keyword}={value}")]
 
 
-def lines(access: Access, program: str) -> list[str]:
-    """The options as lines of a settings file, limited to the keywords that this ssh program knows.
+def lines(access: Access) -> list[str]:
+    """The options as lines of a settings file of our own."""
+    return [f"{keyword} {value}" for keyword, value in settings(access, Use.FILE).items()]
 
-    An unknown keyword in such a file would break every ssh command, to any host, and IgnoreUnknown cannot
-    be used here: it would replace the user's own.
+
+def included_lines(access: Access, program: str) -> list[str]:
+    """The options as lines that the user's own settings file includes: those that this ssh program knows.
+
+    An unknown one there would break every ssh command, to any host, and our IgnoreUnknown would replace
+    theirs.
     """
-    pinned = settings(access, Use.FILE)
-    del pinned["IgnoreUnknown"]
-    return list(_known(program, tuple(f"{keyword} {value}" for keyword, value in pinned.items())))
+    return list(_known(program, tuple(line for line in lines(access) if line != "IgnoreUnknown *")))
 
 
 @cache
