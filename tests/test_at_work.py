@@ -73,6 +73,16 @@ def test_a_program_in_a_terminal_works_and_a_prompt_is_open(rig: LocalRig, desk:
         assert wait_for(lambda: said(rig, desk) == AtWork(), 30)
 
 
+def test_a_desk_without_programs_of_its_owner_is_not_watched_for_seconds(
+    rig: LocalRig, desk: Instance
+) -> None:
+    program = source("ending")
+    assert "\nSECONDS = 2.0\n" in program
+    patient = program.replace("\nSECONDS = 2.0\n", "\nSECONDS = 999.0\n")
+    assert wait_for(lambda: said(rig, desk) == AtWork(), 30)
+    assert at_work.ask(rig.provider.access(desk), patient) == AtWork()
+
+
 def test_a_job_is_named_by_its_number_and_not_by_the_runner_in_its_terminal(
     rig: LocalRig, desk: Instance
 ) -> None:

@@ -44,9 +44,11 @@ class Ending(Work):
         self.unsaved: list[str] = []
 
     def report(self) -> dict[str, list[str]]:
-        self.look()
-        time.sleep(SECONDS)
-        found = [w for w in self.look() if w != TYPES]
+        found = self.look()
+        if found or self._may_work():
+            time.sleep(SECONDS)
+            found = self.look()
+        found = [w for w in found if w != TYPES]
         below = self._below_prompts()
         found += self._long(below) if not found else []
         works = [*dict.fromkeys([*found, *self.silent])]
@@ -69,6 +71,11 @@ class Ending(Work):
         with contextlib.suppress(OSError):
             return any("/.hotdesk/runner-" in word for word in self._words(pid)[:3])
         return False
+
+    def _may_work(self) -> bool:
+        """Whether something is there that a second look could find at work."""
+        there = (p for p in self.there.values() if p.state != "Z" and p.comm not in _SHOWING)
+        return not self.mark or any(p.pid not in self.prompts for p in there)
 
     # ---- processes -------------------------------------------------------------------------------------
 
