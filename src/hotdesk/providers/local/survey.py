@@ -130,7 +130,7 @@ def _now(folder: Path, *, lives: bool, ends: bool) -> tuple[Phase, float | None,
         return (
             Phase.ENDING,
             None,
-            "deleting its machine, file by file" if ends else "its deletion was interrupted",
+            "deleting its machine" if ends else "its deletion was interrupted",
             run,
         )
     if ends:

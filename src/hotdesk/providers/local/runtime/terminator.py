@@ -63,7 +63,11 @@ def end_worker(lock: Path, *, seconds: float, heard: Callable[[], bool] = lambda
 
 
 def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: records.Ending) -> None:
-    """Remove the files of a stopped machine. Repeated after a crash, it continues."""
+    """Delete a stopped machine: by renaming it, with its disk, into the trash, and then file by file.
+
+    After the rename it is gone for everybody, who need not wait for the rest. Repeated after a crash, it
+    continues; what a crash leaves in the trash shows as a leftover.
+    """
     folder = folders.machines / id_
     folders.make()
     if machine is not None:
@@ -73,21 +77,16 @@ def delete(folders: Folders, id_: str, machine: records.Machine | None, ending: 
         if mine and not ending.keep_disk and _written_since(folders, id_, machine):
             mine = False  # the disk is newer than its image: keep it, to be saved again
         if mine and not ending.keep_disk:
-            gone = folders.trash / f"{id_}.disk"
-            remove_tree(gone)
-            with contextlib.suppress(FileNotFoundError):
-                (folders.disks / desk).rename(
-                    gone
-                )  # atomically, so that a half-deleted one never counts as a disk
+            for part in (folders.disks / desk, folders.half_restored(desk)):
+                with contextlib.suppress(FileNotFoundError):
+                    part.rename(folder / f"{part.name}.disk")
             folders.disk_record(desk).unlink(missing_ok=True)
-            remove_tree(gone)
-            remove_tree(folders.half_restored(desk))
     gone = folders.trash / f"{id_}.machine"
     remove_tree(gone)
-    for path in folder.iterdir():
+    folder.rename(gone)
+    for path in gone.iterdir():
         if path.name not in _LAST:
             remove_tree(path)
-    folder.rename(gone)  # now the machine is gone; until here its deletion can be resumed
     for name in _LAST:
         (gone / name).unlink(missing_ok=True)
     for empty in folders.trash.iterdir():
