@@ -16,7 +16,7 @@ from hotdesk.system import state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
-from tests.light import volumes
+from tests.light import folders, volumes
 from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, jobs, watcher, weights_of
 
@@ -75,7 +75,7 @@ def test_a_watcher_elsewhere_goes_on_with_a_job_and_its_news_come_back(
     memory, mode = kept.stdout.split()
     assert memory.startswith("/dev/shm/hotdesk-")
     assert (mode, Path(memory).stat().st_mode & 0o777) == ("600", 0o700)
-    assert [n for disk in Path(tempfile.gettempdir()).glob("hotdesk-light-*") for n in holders(disk)] == []
+    assert [n for disk in folders(cloud) for n in holders(disk)] == []
     assert watcher(desks) == ""
 
     taken = of(cloud, "blue")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
-from tests.light import volumes
+from tests.light import folders, volumes
 from tests.local_rig import tool
 from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, TRAIN, Laptop, settled, weights_of
@@ -126,7 +126,7 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     left = [t for t in cloud.get("things") if t["kind"] in paid and t["state"] != "terminated"]
     assert sorted(t["kind"] for t in left) == ["image", "snapshot"]
     assert laptop.said().count(f"once more with {SECRET}"[::-1] + "\nresumed at") == 2
-    disks = list(Path(tempfile.gettempdir()).glob("hotdesk-light-*"))
+    disks = folders(cloud)
     assert disks
     assert [name for folder in [*disks, laptop.state] for name in holders(folder)] == []
 

@@ -27,7 +27,12 @@ def machines() -> LightMachines:
     return LightMachines()
 
 
-def volumes(fake: FakeEc2, volume_id: str) -> list[Path]:
-    """The folder of a volume of this cloud, once there is one; other tests' clouds are elsewhere."""
+def folders(fake: FakeEc2) -> list[Path]:
+    """Where this cloud's machines are, and no other test's."""
     assert fake.process is not None
-    return [*Path(tempfile.gettempdir()).glob(f"hotdesk-light-{fake.process.pid}-*/{volume_id}")]
+    return [*Path(tempfile.gettempdir()).glob(f"hotdesk-light-{fake.process.pid}-*")]
+
+
+def volumes(fake: FakeEc2, volume_id: str) -> list[Path]:
+    """The folder of a volume, once there is one."""
+    return [folder / volume_id for folder in folders(fake) if (folder / volume_id).exists()]
