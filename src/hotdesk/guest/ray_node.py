@@ -1,7 +1,7 @@
 """Ray's processes on one machine, kept alive: a node of a sweep's cluster, and its head on one machine.
 
 `ray stop` is never called: it ends every Ray of the user, theirs too. Ours carry a mark in their environment.
-The settings are those under which a silent machine is noticed within 15 seconds.
+With these settings Ray notices a silent machine in half a minute; the sweep's own looks take 15 seconds.
 
 The standard library only, for Python 3.8 and later: it runs at desks.
 """
@@ -31,13 +31,13 @@ _SETTINGS = {
     "RAY_worker_niceness": "0",  # 15 by default: a busy computer would starve a sweep
     "RAY_memory_monitor_refresh_ms": "0",  # it would end who waits for a command, and not the command
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_initial_delay_ms": "20000",  # a busy computer takes so long to start a node
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "5000",
     "RAY_health_check_failure_threshold": "3",
-    "RAY_grpc_client_keepalive_time_ms": "3000",
-    "RAY_grpc_client_keepalive_timeout_ms": "3000",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_grpc_client_keepalive_time_ms": "5000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+    "RAY_agent_register_timeout_ms": "300000",
 }
 
 
@@ -67,7 +67,10 @@ class RayNode:
         self._forget_temps()
 
     def _keep(self) -> None:
-        """Start it, and start it anew whenever it has ended, in a folder that no cluster has used."""
+        """Start it, and start it anew whenever it has ended, in a folder that no cluster has used.
+
+        A node that is not up within 30 s ends (fixed in Ray 2.60): a very busy computer needs several.
+        """
         while not self.stopping.is_set():
             # Ray puts sockets there: over 107 bytes of path it fails at once, so no longer folder serves.
             temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
