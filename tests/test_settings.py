@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_used_in_full_is_not_explained(home: Path) -> None
 def test_the_table_names_what_is_set(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config"]) == 0
     said = capsys.readouterr()
-    assert re.search(r"desks\.red +gpu +\"L4\" +~/\.config/hotdesk/hotdesk\.toml:5\n", said.out)
+    assert re.search(r"desks\.red +gpu +hotdesk\.toml:5 +\"L4\"\n", said.out)
     assert "zone" not in said.out
     assert re.search(r"\d+ more have their defaults: hotdesk config --all", said.err)
     assert run(["config", "--all"]) == 0

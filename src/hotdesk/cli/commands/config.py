@@ -25,11 +25,11 @@ def command(name: str | None, everything: bool, as_json: bool) -> None:
         render.json([msgspec.to_builtins(setting) for setting in found])
         return
     shown = [s for s in found if everything or name or _is_set(s)]
-    rows = [[s.section, s.name, _value(s), _source(s)] for s in shown]
+    rows = [[s.section, s.name, _source(s), _value(s)] for s in shown]
     for n in range(len(rows) - 1, 0, -1):  # a section is named once
         if rows[n][0] == rows[n - 1][0]:
             rows[n][0] = ""
-    render.echo(render.table(["SECTION", "SETTING", "VALUE", "FROM"], rows))
+    render.echo(render.table(["SECTION", "SETTING", "FROM", "VALUE"], rows, broken=True))
     if left := len(found) - len(shown):
         render.note(f"{left} more have their defaults: hotdesk config --all")
 
@@ -48,6 +48,9 @@ def _value(setting: Setting) -> str:
 
 
 def _source(setting: Setting) -> str:
+    """Where a value comes from, in few columns: the file's path is the value of "settings file"."""
     if setting.source == "environment":
         return f"${setting.where}"
-    return render.safe(setting.where or setting.source)
+    if setting.source == "option":
+        return setting.where.replace("hotdesk ", "")
+    return render.safe(setting.where.rpartition("/")[2] or setting.source)
