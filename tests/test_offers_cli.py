@@ -232,7 +232,7 @@ def test_no_network_is_one_line_and_is_not_tried_again_at_once(tmp_path: Path) -
     env = {"HOTDESK_ADVISOR_URL": "http://127.0.0.1:9/nothing.json"}
     first = online(tmp_path, "--gpu", "L4", **env)
     assert first.returncode == 0
-    assert "the public spot advisor gave nothing" in first.stderr
+    assert "The public spot advisor gave nothing" in first.stderr
     assert "g6.xlarge" in first.stdout
     assert online(tmp_path, "--gpu", "L4", **env).stderr == ""
 
@@ -352,7 +352,7 @@ def test_a_public_file_that_fails_costs_its_rows_and_one_line(
     server.mode = mode
     done = online(tmp_path, "g6.xlarge", HOTDESK_ADVISOR_URL=server.url)
     assert done.returncode == 0
-    assert "the public spot advisor gave nothing" in done.stderr
+    assert "The public spot advisor gave nothing" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "0.805" in done.stdout
 
@@ -517,7 +517,7 @@ def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, s
     env = {**cloud.environment(), "HOTDESK_ADVISOR_URL": server.url, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     done = online(tmp_path, "g6.xlarge", **env)
     assert done.returncode == 0
-    assert "your AWS account gave nothing" in done.stderr
+    assert "Your AWS account gave nothing" in done.stderr
     assert "Traceback" not in done.stderr
     assert "0.805" in done.stdout
 

@@ -256,13 +256,16 @@ def installed_from() -> tuple[str, bool]:
     return (unquote(urlsplit(url).path) if url.startswith("file:") else url), False
 
 
-def install_line(extra: str) -> str:
-    """The line to paste that adds an extra to this very installation (PEP 610 tells what it came from)."""
+def install_line(extra: str, *more: str) -> str:
+    """The line to paste that adds an extra, and `more` packages, to this very installation.
+
+    PEP 610 tells what it came from.
+    """
     source, in_place = installed_from()
     what = f"{source or 'hotdesk'}[{extra}]"
     if "://" in source:
         what = f"hotdesk[{extra}] @ {source}"
-    return shlex.join([*_pip(), *(["-e"] if in_place else []), what])
+    return shlex.join([*_pip(), *more, *(["-e"] if in_place else []), what])
 
 
 def upgrade_line(version: str = "") -> str:

@@ -133,7 +133,7 @@ def command(
         found = choosing.offers(query, sort=sort, everything=everything, refresh=refresh, offline=offline)
     known, latency, now = found.known, found.latency, found.now
     for note in known.notes:
-        render.note(note + ".")
+        render.note(render.sentence(note))
     if sort == "latency" and not latency:
         render.note("No latency is known yet, so the order is by price. Measure it: hotdesk regions")
     if interactive:

@@ -133,7 +133,7 @@ def command(
 
         save(figure, plot)
     for note in spot.notes:
-        render.note(note + ".")
+        render.note(render.sentence(note))
     if unpriced := sorted({zone.region for zone in zones if zone.on_demand_usd_per_hour is None}):
         render.note(
             f"On-demand is unknown in {', '.join(unpriced)}, and so is whether spot is pinned to it there."

@@ -63,10 +63,9 @@ def _list(found: Uninstalled, folder: Path) -> None:
 def program() -> str:
     """The line that removes this installation of hotdesk."""
     source, in_place = installed_from()
-    words = Path(sys.prefix).parts
-    if "pipx" in words:
+    if (Path(sys.prefix) / "pipx_metadata.json").exists():
         return "pipx uninstall hotdesk"
-    if "uv" in words and "tools" in words:
+    if (Path(sys.prefix) / "uv-receipt.toml").exists():
         return "uv tool uninstall hotdesk"
     if in_place and Path(sys.prefix).is_relative_to(source):
         return f"rm -r {shlex.quote(sys.prefix)}"

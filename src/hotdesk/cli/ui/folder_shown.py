@@ -14,7 +14,7 @@ NAMES = 3
 def note(found: Contents, desk: str) -> None:
     """Say it, before anything is launched or sent."""
     if found.rule:
-        render.note(f"{render.safe(found.rule)}.")
+        render.note(render.sentence(render.safe(found.rule)))
     render.note(line(found, desk))
 
 

@@ -161,6 +161,11 @@ def wrapped(text: str, size: int) -> list[str]:
     return lines
 
 
+def sentence(text: str) -> str:
+    """Words that stand alone: with a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def note(text: str) -> None:
     """Something beside the answer: it goes to standard error, so that pipes carry answers only.
 

@@ -41,7 +41,7 @@ def check(order: LaunchOrder) -> None:
         raise Refused(
             Kind.BAD_REQUEST,
             f"a local desk needs Python packages that are not installed: {', '.join(missing)}",
-            fix=install_line("local"),
+            fix=install_line("local", *(["pip"] if "pip" in missing else [])),  # no extra brings that
         )
     if not plain(order.name) or not plain(order.desk):
         raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")

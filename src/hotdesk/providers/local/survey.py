@@ -223,7 +223,7 @@ def _image(folders: Folders, id_: str, picture: records.Picture, *, busy: bool) 
         verified=picture.verified and phase is Phase.READY,
         source_id=order.source_id,
         taken_at=picture.taken_at,
-        size_gib=round(picture.size_bytes / _GIB, 4),
+        size_gib=picture.size_bytes / _GIB,
         arch=picture.arch or platform.machine(),
         progress=picture.progress if busy else None,
         kind=kind,
