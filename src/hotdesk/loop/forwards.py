@@ -85,5 +85,5 @@ class Keeper:
         return [ports.word for ports in forwards.wanted(self.folder)]
 
     def _tell(self, found: dict[str, str]) -> None:
-        if self.folder.is_dir():  # it goes with its desk
+        if found and self.folder.is_dir():  # it goes with its desk
             write_atomically(self.folder / forwards.STATE, msgspec.json.encode(found))
