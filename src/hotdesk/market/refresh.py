@@ -180,7 +180,9 @@ def refreshed(
     estimates = [offer for name, one in told.items() for offer in _estimates([*live, *listed], name, one)]
     catalog = build([live, estimates, listed], machines=kinds.values(), bands=bands)
     dropped = Counter(catalog.dropped)
-    lacks = Lacks()
+    # Of a cloud that told nothing, nothing is missing that could be asked for again.
+    untold = {kind.instance_type: now for kind in machines if not told.get(kind.provider, Told()).types}
+    lacks = Lacks(named=untold)
     for one in told.values():
         dropped.update(one.dropped)
         lacks = Lacks(

@@ -92,7 +92,9 @@ class Prices:
                         )
                     )
         spot = {region for region, market in self.stock if market is Market.SPOT}
-        return Told(tuple(self.types.values()), offers, spot, lacks=Lacks(silent=dict(self.silent)))
+        # What it was not asked about is in the list that ships, and is not asked about again.
+        lacks = Lacks(silent=dict(self.silent), named=dict.fromkeys(self.types, self.asked.now))
+        return Told(tuple(self.types.values()), offers, spot, lacks=lacks)
 
 
 @contextlib.contextmanager
