@@ -189,8 +189,8 @@ def test_csv_has_the_same_rows_as_json(tmp_path: Path) -> None:
     done = run(tmp_path, "--gpu", "T4", "--csv")
     table = list(csv.DictReader(io.StringIO(done.stdout)))
     found = rows(tmp_path, "--gpu", "T4")
-    assert [(r["instance_type"], r["region"], float(r["usd_per_hour"])) for r in table] == [
-        (r["instance_type"], r["region"], r["usd_per_hour"]) for r in found
+    assert [(r["instance_type"], r["region"], float(r["price_per_hour"])) for r in table] == [
+        (r["instance_type"], r["region"], r["price_per_hour"]) for r in found
     ]
 
 
