@@ -253,3 +253,35 @@ def test_settings_are_checked_before_they_are_written(home: Path, chrome: Browse
         page.wait_for_selector("text=Written.")
     file = home / ".config" / "hotdesk" / "hotdesk.toml"
     assert file.read_text() == "[defaults]\nusd_per_month = 5\n"
+
+
+def test_a_job_is_followed_and_cancelled_and_its_log_outlives_the_machine(
+    hotdesk: Command, chrome: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.sh").write_text("for n in $(seq 500); do echo step $n; sleep 0.2; done\n")
+    monkeypatch.chdir(project)
+    done = hotdesk("run", "blue", "--yes", "--detach", "--then", "stay", "--", "bash", "train.sh")
+    assert done.returncode == 0, done.stderr
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        page.wait_for_selector("nav")
+        page.goto(f"{served.place}/#/runs")
+        page.wait_for_selector("tbody td:has-text('running')", timeout=LATE)
+        page.click("tbody tr.can")
+        page.wait_for_selector("pre:has-text('step 3')", timeout=LATE)
+        page.wait_for_selector("pre:has-text('step 12')", timeout=LATE)
+        page.fill("input[aria-label='Search the log']", "step 12")
+        assert "step 11" not in (page.text_content("pre") or "")
+        with page.expect_download() as download:
+            page.click("button:text-is('Download')")
+        assert download.value.suggested_filename == "blue-job-1.log"
+        assert Path(download.value.path()).read_text().startswith("step 1\nstep 2\n")
+
+        page.click("button:text-is('Cancel the job')")
+        page.click("dialog button.danger")
+        page.wait_for_selector("tbody td:has-text('cancelled')", timeout=LATE)
+        assert hotdesk("park", "blue", "--yes").returncode == 0
+        page.reload()
+        page.wait_for_selector("pre:has-text('step 12')", timeout=LATE)

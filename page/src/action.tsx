@@ -15,7 +15,7 @@ const ABOUT: Record<Verb, Word> = {
   park: "Everything is saved in one image, which is read back; only then is the machine deleted.",
   stop: "The machine is turned off. Its disk stays, and a cloud keeps billing it.",
   move: "The same desk on other hardware, with everything on it.",
-  down: "The machine, its disks, images and keys are deleted. This cannot be undone.",
+  down: "The machine, its disks, images, keys and the logs of its jobs are deleted. This cannot be undone.",
   stay: "Neither idleness nor the lease ends the desk for so long.",
 };
 const STEPS: Record<string, Word> = {

@@ -157,7 +157,7 @@ function Log({ job, live }: { job: Job; live: boolean }): JSX.Element {
       </div>
       {trouble && <Trouble problem={trouble} />}
       {lacks && <div class="notice warm">{lacks}</div>}
-      <pre ref={box} tabIndex={0} role="log" aria-label={t("Log")} onScroll={(event) => { const e = event.currentTarget; follows.current = e.scrollHeight - e.scrollTop - e.clientHeight < 40; }}>{shown.slice(-5000).join("\n") || (heard || trouble ? t("It has said nothing.") : "…")}</pre>
+      <pre ref={box} tabIndex={0} role="log" aria-label={t("Log")} onScroll={(event) => { const e = event.currentTarget; follows.current = e.scrollHeight - e.scrollTop - e.clientHeight < 40; }}>{shown.slice(-5000).join("\n") || (trouble ? "" : heard ? t("It has said nothing.") : "…")}</pre>
       <Line words={["hotdesk", "logs", job.desk, String(job.job), ...(live ? ["-f"] : [])]} />
     </div>
   );

@@ -25,7 +25,7 @@ const zh = {
   "Everything is saved in one image, which is read back; only then is the machine deleted.": "把全部内容存入一个镜像并读回校验，之后才删除机器。",
   "The machine is turned off. Its disk stays, and a cloud keeps billing it.": "关闭机器。磁盘保留，云仍会对它计费。",
   "The same desk on other hardware, with everything on it.": "同一个工位换到别的硬件上，内容全部保留。",
-  "The machine, its disks, images and keys are deleted. This cannot be undone.": "删除机器及其磁盘、镜像和密钥。无法撤销。",
+  "The machine, its disks, images, keys and the logs of its jobs are deleted. This cannot be undone.": "删除机器及其磁盘、镜像、密钥和任务输出。无法撤销。",
   "Neither idleness nor the lease ends the desk for so long.": "在这段时间内，空闲和租期都不会让工位关机。",
   // steps
   "Launch a machine": "启动一台机器", "Start the machine": "机器开机", "Stop the machine": "机器关机", "Change the machine's type": "更换机型",
