@@ -68,6 +68,7 @@ class World:
         self.fetched: dict[str, int] = {}
         self.engines: list[MemoryEngine] = []
         self.usd_per_hour = 0.0
+        self.unseen_until = 0.0  # the cloud does not answer before
 
     # ---- time ----------------------------------------------------------------------------------------
 
@@ -134,6 +135,8 @@ class World:
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
         self.advance()
         now = self.clock.now()
+        if now < self.unseen_until:
+            raise Unreachable("The cloud does not answer.")
         for name in released:
             self.runners.pop(name, None)
             self.wanted_at.pop(name, None)

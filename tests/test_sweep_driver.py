@@ -272,6 +272,16 @@ def test_some_machines_that_cannot_be_had_do_not_keep_the_others() -> None:
     assert story.states() == {State.DONE: 12}
 
 
+def test_a_cloud_that_does_not_answer_for_a_while_costs_nothing() -> None:
+    story = Story(tasks=30, world=World(commands=lambda t, a: (10.0, 0)))
+    story.go(lambda: story.states()[State.DONE] >= 6)
+    story.world.unseen_until = story.world.clock.now() + 60.0
+    story.go()
+    story.check()
+    assert story.states() == {State.DONE: 30}
+    assert len(story.world.began) == 30
+
+
 def test_a_task_that_its_machines_never_survive_is_given_up() -> None:
     story = Story(tasks=2, machines=1, world=World(commands=lambda t, a: (30.0, 0)))
 

@@ -146,7 +146,11 @@ class Driver:
         machines = self._leave(machines, now)
         names = [m.name for m in machines if m.state is not MachineState.GONE and not m.may_go]
         released = [m.name for m in machines if m.may_go]
-        self.seen = dict(self.site.tick(names, released))
+        try:
+            self.seen = dict(self.site.tick(names, released))
+        except HotdeskError as error:  # no look: nothing is known to have changed
+            self.on_note(f"The machines cannot be looked at: {error.what} {error.why}")
+            return machines
         self._usd = self.site.usd([m.name for m in machines])
         machines = self._compare(machines, now)
         return self._bring_up(machines, now)

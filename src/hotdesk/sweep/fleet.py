@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Unreachable
+from hotdesk.core.errors import Refused, Unreachable
 from hotdesk.core.lifecycle.descent import machine_of
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Want
 from hotdesk.core.ports import Access, Clock
@@ -46,6 +46,7 @@ class DeskSite:
     reconciler: Reconciler
     _reach: dict[str, Access] = field(default_factory=dict)
     _asks: dict[str, str] = field(default_factory=dict)
+    _last: dict[str, SeenMachine] = field(default_factory=dict)  # of the last tick
 
     # ---- all of them ---------------------------------------------------------------------------------
 
@@ -67,24 +68,29 @@ class DeskSite:
                 and self.store.find(name) is not None
             ]
             if not mine:
-                return {}
+                return {name: self._last[name] for name in wanted if name in self._last}
             for _ in range(STEPS_MOST):
                 tick = self.reconciler.tick(mine)
                 if tick.seconds != 0.0:
                     break
         self._asks = {name: f"{ask.what} {ask.why}" for name, ask in tick.asks.items()}
         found: dict[str, SeenMachine] = {}
-        self._reach = {}
-        for number, name in enumerate(wanted, 1):
+        reach = {}
+        for name in wanted:
             desk = self.store.find(name)
             seen = tick.seen.get(name)
+            if desk is not None and (name not in mine or seen is None) and name in self._last:
+                # Another command acts on it, or its cloud does not answer: that is no sign that it is gone.
+                found[name], reach[name] = self._last[name], self._reach[name]
+                continue
             if desk is None or seen is None or name in tick.asks:
                 continue
             live = machine_of(desk, seen, self.store.past(desk))
             if live is not None and live.phase is Phase.READY and self._proven(desk, live):
-                with contextlib.suppress(Exception):
-                    self._reach[name] = self.clouds.provider(desk.provider).access(live)
-                    found[name] = self._seen(desk, live, number)
+                with contextlib.suppress(Refused):  # it disappeared between two surveys
+                    reach[name] = self.clouds.provider(desk.provider).access(live)
+                    found[name] = self._seen(desk, live)
+        self._reach, self._last = reach, found
         return found
 
     def _row(self, name: str) -> Desk:
@@ -108,7 +114,7 @@ class DeskSite:
         step = proof.step if proof else None
         return isinstance(step, Prove) and (step.id, step.started_at) == (live.id, live.started_at)
 
-    def _seen(self, desk: Desk, live: Instance, number: int) -> SeenMachine:
+    def _seen(self, desk: Desk, live: Instance) -> SeenMachine:
         offer = next((o for o in desk.offers if o.instance_type == live.instance_type), desk.offers[0])
         slots, gpus = int(offer.vcpus) or 1, int(offer.gpu_count)
         if not cloud(desk.provider).rented:  # all of them are this one computer
