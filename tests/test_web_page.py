@@ -16,6 +16,9 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 
 from hotdesk.cli.main import hotdesk as commands
+from hotdesk.core.model import Desk, Goal
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock
 from tests.conftest import Command
 from tests.test_browser import run_cell, sign_in
 from tests.web_rig import Complaints, browser, web, weeks
@@ -120,6 +123,20 @@ def test_the_page_says_that_it_is_not_told_any_more(home: Path, chrome: Browser,
             page.goto(again.link)
             page.wait_for_selector(".empty")
             assert page.locator("[role=alert]").count() == 0
+
+
+def test_what_was_begun_and_left_is_said_with_the_line_that_goes_on(
+    home: Path, chrome: Browser, tmp_path: Path
+) -> None:
+    """As after a page, or a command, that was killed while it opened a desk."""
+    with Store(tmp_path / "state") as store:
+        now = SystemClock().now()
+        store.put(Desk(name="blue", goal=Goal.RUNNING, since=now, created_at=now))
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        card(page, "blue", "without a machine")
+        page.wait_for_selector(".notice code:text-is('hotdesk watch blue')")
+        page.wait_for_selector(".notice:has-text('It was to be running')")
 
 
 def test_a_keyboard_is_enough(home: Path, chrome: Browser, tmp_path: Path) -> None:

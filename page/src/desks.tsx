@@ -55,7 +55,7 @@ export function Desks(): JSX.Element {
       {!look.at && !look.error && <p class="muted" role="status">{t("Looking…")}</p>}
       <div class="cards">
         {all.map((desk) => (
-          <Card key={desk.name} desk={desk} now={now} rows={rows} closed={closed}
+          <Card key={desk.name} watched={Boolean(look.watcher)} desk={desk} now={now} rows={rows} closed={closed}
             acts={Object.entries(acts).filter(([, act]) => act.name === desk.name)}
             onClose={(id) => close((old) => new Set(old).add(id))} onVerb={(verb) => open({ verb, desk })} />
         ))}
@@ -69,11 +69,17 @@ export function Desks(): JSX.Element {
   );
 }
 
-interface CardProps {
-  desk: Desk; now: number; rows: Row[]; acts: [string, Act][]; closed: Set<string>; onClose: (id: string) => void; onVerb: (verb: Verb) => void;
+/** Whether a desk is as it is wanted, or that is not for us to say. */
+function reached({ goal, phase, elsewhere, left }: Desk): boolean {
+  if (elsewhere || left || phase === "unknown") return true;
+  return { running: phase === "ready", stopped: phase === "stopped" || phase === "parked", parked: phase === "parked" || phase === "none", gone: phase === "none" }[goal] ?? true;
 }
 
-function Card({ desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JSX.Element {
+interface CardProps {
+  watched: boolean; desk: Desk; now: number; rows: Row[]; acts: [string, Act][]; closed: Set<string>; onClose: (id: string) => void; onVerb: (verb: Verb) => void;
+}
+
+function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JSX.Element {
   const mine = rows.filter((row) => row.desk === desk.name);
   const shown = acts.filter(([id, act]) => !act.ended || (act.error && !closed.has(id)));
   const began = Math.min(...shown.filter(([, act]) => !act.ended).map(([, act]) => act.began - 1), now - JUST);
@@ -114,6 +120,9 @@ function Card({ desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JS
       {desk.left && <div class="notice warm">{t("Its machine has ended itself; what is left is being parked.")}</div>}
       {desk.open_to.length > 0 && <div class="notice warm">{t("Its Jupyter is open to {0}.", desk.open_to.join(", "))} <code>hotdesk notebook {desk.name} --private</code></div>}
       {desk.kept.map((what) => <div class="notice warm" key={what}>{t("Another beginning's {0} is kept.", what)} <code>hotdesk gc</code></div>)}
+      {!busy && !watched && !reached(desk) && (
+        <div class="notice warm"><span>{t("It was to be {0}, and nobody works on that now. This goes on with it:", phaseWord(desk.goal === "running" ? "ready" : desk.goal))}</span><Line words={["hotdesk", "watch", desk.name]} /></div>
+      )}
       <Doing acts={shown} rows={recent} now={now} holder={busy && !shown.some(([, act]) => !act.ended) ? desk.holder : ""} onClose={onClose} onAnyway={(act) => onVerb(act.verb)} />
       {up && desk.ssh && <Line words={desk.ssh} label={t("ssh")} />}
       {desk.elsewhere ? (

@@ -47,6 +47,7 @@ const zh = {
   "Looking…": "正在查看…", "Other people's in the same account, left alone": "同一账号中其他人的，不会动它们", "Process {0} watches over them": "进程 {0} 正在看护它们",
   "not known since {0}": "自 {0} 起未知", Machine: "机器", "Cost so far": "已花费", Storage: "存储", "Parks when idle for": "空闲后停放", "Last image": "最近镜像",
   "It is off and still costs {0}: park it.": "它已关机但仍在计费 {0}：请停放它。",
+  "It was to be {0}, and nobody works on that now. This goes on with it:": "目标是“{0}”，但现在没有进程在处理。用它继续：", gone: "删除",
   "Its machine has ended itself; what is left is being parked.": "机器已自行结束，剩余内容正在停放。",
   "Its Jupyter is open to {0}.": "它的 Jupyter 对 {0} 开放。", "Another beginning's {0} is kept.": "另一次创建留下的 {0} 仍被保留。",
   "Another computer's desk; to take it over": "另一台电脑的工位；要接管它", ssh: "ssh", Journal: "日志", "Process {0}": "进程 {0}", "Look again": "再看一次",
