@@ -10,7 +10,7 @@ machine is launched without it, or a second machine is made for the desk. One se
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,6 +49,8 @@ class Faults:
     )
     seconds: float = 0.0
 
+
+_IN_TRANSIT = {Phase.PENDING, Phase.STOPPING, Phase.ENDING, Phase.VERIFYING}
 
 OFFERS = tuple(
     Offer(provider="sim", region=region, zone=f"{region}{zone}", instance_type=kind, market=market,
@@ -98,7 +100,7 @@ class Cloud(Truth):
         self.fault_at: dict[int, Refused | str] = {}  # by the number of the call that changes something
         self.sold_out: set[str] = set()  # offer keys
         self.calls: list[str] = []
-        self.looks = 0
+        self.looks = self.peeks = 0
         self.looks_max = 10**9
         self.in_sight: Callable[[int], bool] = lambda unit: True  # whether who acts could see that work
         self.sees: tuple[str, ...] = ("r1", "r2")  # the regions that who acts looks at
@@ -150,6 +152,16 @@ class Cloud(Truth):
             disks_throughout=self.disks_throughout,
             poll_seconds=5.0,
         )
+
+    def in_transit(self, ids: Collection[str]) -> bool:
+        """As the listing shows it, late or not."""
+        self.boundary("before peek")
+        self.peeks += 1
+        self._pass()
+        if self._befalls(self.faults.unreachable):
+            raise Unreachable("The cloud does not answer.")
+        shown = [s for thing in self.things.values() if (s := self._shown(thing)) and s.id in ids]
+        return {s.id for s in shown} == set(ids) and all(s.phase in _IN_TRANSIT for s in shown)
 
     def launch(self, order: LaunchOrder) -> str:
         return self._call("launch", lambda: self._launch(order), offer=order.offer.key)

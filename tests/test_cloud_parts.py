@@ -9,11 +9,12 @@ import pytest
 from hotdesk.core.errors import Kind, Refused, Unreachable
 from hotdesk.providers.cloud import regions
 from hotdesk.providers.cloud.address import own_address
-from hotdesk.providers.cloud.kept import DAY, keep, kept, kept_answers
+from hotdesk.providers.cloud.kept import DAY, HOUR, Recalled, keep, kept, kept_answers
 from hotdesk.providers.cloud.refusals import kind_of
 from hotdesk.providers.cloud.regions import QUIET_SECONDS, RegionMemory
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
+from tests.truth import Clock
 
 NO_SUCH_REGION = Refused(Kind.DENIED, "not here")
 
@@ -63,6 +64,17 @@ def test_an_empty_region_is_one_question_and_one_with_something_is_read(memory: 
     assert cloud.asked == ["west"], "it is known to be busy, and the other was asked a moment ago"
     cloud.look(memory, 1000.0 + QUIET_SECONDS)
     assert sorted(cloud.asked) == ["east?", "west"]
+
+
+def test_what_is_there_may_come_with_the_answer_to_the_cheap_question(memory: RegionMemory) -> None:
+    """Where only leftovers are that change with nothing: the region does not become busy."""
+    cloud = Cloud(east=["a group"], west=[])
+    cloud.holds_any = lambda region: cloud.read(region) or False  # type: ignore[method-assign]
+    found, _ = cloud.look(memory)
+    assert (found, cloud.asked) == ({"east": ["a group"]}, ["east", "west"])
+    memory.read({"east": False})
+    assert cloud.look(memory)[0] == found, "it is still there"
+    assert cloud.asked == [], "and nobody was asked"
 
 
 def test_where_something_is_about_to_be_made_is_read_even_by_another_process() -> None:
@@ -178,6 +190,31 @@ def test_what_another_version_kept_is_asked_again() -> None:
         assert kept(cache, "key", 1000.0, dict[str, str]) == (1000.0, {"a": "words"})
         assert kept(cache, "key", 1000.0, dict[str, int]) is None
         assert kept(cache, "key", 10 * DAY, dict[str, str], None) == (1000.0, {"a": "words"}), "of any age"
+
+
+def test_what_is_recalled_goes_to_the_next_process_and_is_dropped_by_a_word() -> None:
+    asked: list[str] = []
+
+    def ask() -> tuple[str, str]:
+        asked.append("")
+        return "subnet-1", "vpc-1"
+
+    clock = Clock()
+    with Store(None) as cache:
+        mine = Recalled(cache, "key", clock)
+        for _ in range(2):
+            assert mine.of("subnet/r1/", HOUR, tuple[str, str], ask) == ("subnet-1", "vpc-1")
+        mine.sync()
+        other = Recalled(cache, "key", clock)
+        assert other.of("subnet/r1/", HOUR, tuple[str, str], ask) == ("subnet-1", "vpc-1")
+        assert len(asked) == 1
+        assert other.of("subnet/r1/", HOUR, tuple[str, str], ask, fresh=True)
+        other.drop("/r1/")
+        assert other.of("subnet/r1/", HOUR, tuple[str, str], ask)
+        clock.sleep(HOUR)
+        assert other.of("subnet/r1/", HOUR, tuple[str, str], ask)
+        assert other.of("subnet/r1/", HOUR, dict[str, str], dict) == {}, "of another version"
+        assert len(asked) == 4
 
 
 # ---- the own address -----------------------------------------------------------------------------------

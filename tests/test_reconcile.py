@@ -61,6 +61,56 @@ def test_every_row_and_every_wait_is_told() -> None:
     assert cloud.calls == ["launch"]
 
 
+def test_what_is_on_its_way_is_asked_about_alone_and_its_end_is_surveyed() -> None:
+    """A park: stop, image, end. Between two surveys only the machine, or the image, is asked about."""
+    cloud, laptop = a_loop()
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+    cloud.looks = cloud.peeks = 0
+    waits: list[str] = []
+    laptop.reconciler.on_wait = lambda desk, wait: waits.append(wait.why)
+    laptop.want("blue", Goal.PARKED)
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.PARKED)
+    assert cloud.looks <= 10, "one or two for each step, and not one for each poll"
+    assert cloud.peeks >= 3
+    assert any("is stopping" in why for why in waits), "a person is told what is waited for"
+    assert any("is being taken" in why for why in waits)
+
+
+def test_a_goal_that_changes_while_something_is_on_its_way_is_noticed_at_once() -> None:
+    cloud, laptop = a_loop()
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+    laptop.want("blue", Goal.PARKED)
+    desk, peeks = laptop.store.desk("blue"), cloud.peeks
+
+    def changed(label: str) -> None:
+        if label == "before peek":
+            laptop.store.put(replace(desk, goal=Goal.GONE, since=desk.since + 1.0))
+
+    cloud.boundary = changed
+    with pytest.raises(Busy, match="is now: gone"):
+        laptop.reconciler.settle(desk)
+    assert cloud.peeks == peeks + 1
+
+
+def test_polling_fails_and_a_survey_tells_what_is_wrong() -> None:
+    """Also a thing that never arrives: the whole is looked at again after `PEEK_SECONDS`."""
+    cloud, laptop = a_loop()
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+
+    def no_answer(label: str) -> None:
+        if label == "before peek":
+            raise Unreachable("The cloud does not answer.")
+
+    cloud.boundary = no_answer
+    laptop.want("blue", Goal.STOPPED)
+    assert laptop.settle("blue") is None
+    laptop.check("blue", Goal.STOPPED)
+
+
 def test_somebody_else_changes_the_goal_meanwhile() -> None:
     cloud, laptop = a_loop()
     laptop.want("blue", Goal.RUNNING)

@@ -126,6 +126,18 @@ class Concurrent(Protocol):
 
 
 @runtime_checkable
+class Peeker(Protocol):
+    """Optional: tells by a request or two whether it is worth a survey."""
+
+    def in_transit(self, ids: Collection[str]) -> bool:
+        """Whether all these machines and images are still on their way: being started, stopped, ended, taken.
+
+        In doubt (one is not listed, or of another kind) False. May raise.
+        """
+        ...
+
+
+@runtime_checkable
 class Biller(Protocol):
     """Optional: knows the prices that were actually charged."""
 

@@ -18,15 +18,16 @@ from hotdesk.core.errors import Busy, HotdeskError, Missing, NotAllowed, Overloa
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, together
-from hotdesk.core.model import Desk, Goal, Seen
-from hotdesk.core.ports import Access, Clock, Prover
-from hotdesk.core.steps import Act, AnyStep, Ask, Launch, Leave, Prove, Row, Wait
+from hotdesk.core.model import Desk, Goal, Phase, Seen
+from hotdesk.core.ports import Access, Clock, Peeker, Prover
+from hotdesk.core.steps import Act, AnyStep, Ask, Bake, Launch, Leave, Prove, Row, Start, Stop, Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.executor import Executor, longer
 from hotdesk.state.store import Store
 
 SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that deny access
 PATIENCE = 5  # surveys that may fail in a row before a person is told
+PEEK_SECONDS = 60.0  # for so long one machine or image is polled between two surveys
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,29 @@ class Reconciler:
                 return tick
             if tick.seconds:
                 self.clock.sleep(tick.seconds)
+            self._peek(now_wanted, tick)
+
+    def _peek(self, desk: Desk, tick: Tick) -> None:
+        """Wait while what the desk waits for is still on its way, by asking about that alone.
+
+        It only decides when to survey again: whatever is concluded is concluded from a survey. Anything
+        unexpected ends it, and so does `PEEK_SECONDS`, because others may change the desk meanwhile.
+        """
+        moved = _in_transit(desk, tick)
+        if not moved:
+            return
+        pause = max(tick.seen[desk.name].poll_seconds, 0.01)
+        until = self.clock.now() + PEEK_SECONDS
+        with contextlib.suppress(Exception):  # the survey tells what is wrong
+            provider = self.clouds.provider(desk.provider)
+            while isinstance(provider, Peeker) and self.clock.now() < until:
+                if tick.rows:  # it was set in motion just now
+                    self.on_wait(desk.name, Wait(seconds=pause, why="; ".join(moved.values())))
+                    self.clock.sleep(pause)
+                if self.store.find(desk.name) != desk or not provider.in_transit(moved):
+                    return
+                if not tick.rows:
+                    self.clock.sleep(pause)
 
     def _wait_for_consistency(
         self, desk: Desk, steps: list[AnyStep], seen: Seen, past: Past, now: float
@@ -182,12 +206,15 @@ class Reconciler:
         wish, since = self._doubted.get(desk.name, (None, 0.0))
         latest = self.clock.now()
         if wish != desk.since or since > latest:  # a late disk is listed within the lag from this look's end
-            self._doubted[desk.name] = (desk.since, latest)
+            since = latest
+            self._doubted[desk.name] = (desk.since, since)
         elif now - since >= seen.lag_seconds:
             return None
         if not seen.lag_seconds:
             return None
-        return Wait(seconds=seen.poll_seconds, why="the listing may be stale; looking again")
+        # One more look, when the window is over: what was listed late is in it, and stays.
+        left = since + seen.lag_seconds - now
+        return Wait(seconds=max(left, seen.poll_seconds), why="the listing may be stale; looking again")
 
     def _look(self, desks: Collection[Desk], now: float) -> tuple[dict[str, Seen], dict[str, Wait]]:
         """What is seen of each desk; and, by provider, waits for clouds that could not be surveyed.
@@ -228,6 +255,34 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
             newest = own(desk, seen, past).newest
             return past.launch.step.order.generation > (newest.generation if newest else 0)
     return False
+
+
+#: Steps that begin something which takes a while. (After a deletion a goal may be reached at once.)
+_SET_IN_MOTION = {
+    Launch: "is starting",
+    Start: "is starting",
+    Stop: "is stopping",
+    Bake: "is being taken",
+}
+
+
+def _in_transit(desk: Desk, tick: Tick) -> dict[str, str]:
+    """What a desk waits for, by id and in words: what was just set in motion, else what is on its way.
+
+    Empty where it is neither.
+    """
+    if (seen := tick.seen.get(desk.name)) is None:
+        return {}
+    if tick.rows:
+        if not all(row.done and type(row.step) in _SET_IN_MOTION for row in tick.rows):
+            return {}
+        return {row.made: f"{row.made} {_SET_IN_MOTION[type(row.step)]}" for row in tick.rows}
+    wait = tick.waits.get(desk.name)
+    if wait is None or wait.seconds != seen.poll_seconds:  # another reason to wait
+        return {}
+    going = {m.id for m in seen.machines if m.phase in {Phase.PENDING, Phase.STOPPING, Phase.ENDING}}
+    going |= {i.id for i in seen.images if i.phase in {Phase.PENDING, Phase.VERIFYING}}
+    return dict.fromkeys(going, wait.why)
 
 
 def _goal_stands(error: Unreachable, desk: Desk) -> Unreachable:

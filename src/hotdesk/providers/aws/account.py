@@ -19,6 +19,8 @@ from hotdesk.providers.aws.errors import answers
 from hotdesk.providers.aws.pacing import PRICE_LIST_ATTEMPTS, keep_pace
 from hotdesk.providers.aws.session import none_found, open_session
 from hotdesk.providers.aws.settings import Settings
+from hotdesk.providers.cloud.kept import DAY, Recalled
+from hotdesk.system import SystemClock
 
 if TYPE_CHECKING:
     import boto3
@@ -47,6 +49,7 @@ class Account:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.recalled = Recalled(None, "", SystemClock())  # in this process only, unless the provider shares
         self._session: boto3.Session | None = None
         self._clients: dict[tuple[str, str, bool], Any] = {}
         self._lock = threading.RLock()
@@ -128,17 +131,31 @@ class Account:
         """The EC2 client for changes, which never retries."""
         return self.client("ec2", region, retry=False)
 
-    def regions(self) -> tuple[str, ...]:
-        """The configured regions, else all that the account has enabled. Requested once per process."""
+    @property
+    def who(self) -> str:
+        """What tells these credentials from others, without a request."""
+        with answers():
+            found = self.session.get_credentials()
+        return str(found.access_key) if found else ""
+
+    def regions(self, *, fresh: bool = False) -> tuple[str, ...]:
+        """The configured regions, else all that the account has enabled; asked once a day.
+
+        `fresh`: asked now: somebody names one that was not enabled.
+        """
         if self.settings.regions:
             return self.settings.regions
-        if not self._regions:
-            with answers():
-                listed = self.ec2(self.home).describe_regions(
-                    Filters=[{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
-                )["Regions"]
-            self._regions = tuple(sorted(r["RegionName"] for r in listed))
+        if fresh or not self._regions:
+            key = f"regions/{self.who}/{self.home}"
+            self._regions = self.recalled.of(key, DAY, tuple[str, ...], self._enabled, fresh=fresh)
         return self._regions
+
+    def _enabled(self) -> tuple[str, ...]:
+        with answers():
+            listed = self.ec2(self.home).describe_regions(
+                Filters=[{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
+            )["Regions"]
+        return tuple(sorted(r["RegionName"] for r in listed))
 
     def known_regions(self) -> tuple[str, ...]:
         """The last result of `regions()` in this process, without a request."""

@@ -47,8 +47,10 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     licence: str = ""  # a licence that is billed with it, such as "Red Hat Enterprise Linux"
 
 
-def find_base(account: Account, order: LaunchOrder) -> BaseImage:
+def find_base(account: Account, order: LaunchOrder, own: Mapping[str, Any] | None = None) -> BaseImage:
     """The image to launch an order from: the desk's own, the one named, or the newest default image.
+
+    `own`: the desk's own as a survey of just now has it.
 
     Raises `Refused` (bad-request) when it does not exist or cannot run on the offer.
     """
@@ -57,7 +59,7 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
         home, ami = split(order.image_id)
         if home != region:
             raise Refused(Kind.BAD_REQUEST, f"The image is in {home} and the machine would be in {region}.")
-        image = usable(account, region, ami)
+        image = own if own and own["State"] == "available" else usable(account, region, ami)
     elif order.base_image:
         image = usable(account, region, order.base_image)
     else:

@@ -9,7 +9,7 @@ like ours, or other tags but not the mark, are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -32,13 +32,23 @@ _MADE_BY_IMAGE = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\)(?: for (am
 
 
 def sweep(
-    account: Account, regions: Iterable[str], survey: Survey, storage: StoragePrice
+    account: Account,
+    regions: Iterable[str],
+    survey: Survey,
+    storage: StoragePrice,
+    kinds: Mapping[str, frozenset[str]] = {},
 ) -> tuple[list[Leftover], list[str]]:
-    """Return leftovers that no survey shows, and the regions that did not answer."""
+    """Return leftovers that no survey shows, and the regions that did not answer.
+
+    `kinds`: what has our tag in a region, where DescribeTags was just asked. What is listed by its tag need
+    not be listed where no tag is.
+    """
     regions = list(regions)
     found: list[Leftover] = []
     unread = []
-    replies = side_by_side([_region(account, region, survey, storage(region)) for region in regions])
+    replies = side_by_side(
+        [_region(account, region, survey, storage(region), kinds.get(region, _TAGGED)) for region in regions]
+    )
     for region, reply in zip(regions, replies, strict=True):
         if isinstance(reply, Exception):
             unread.append(region)
@@ -47,7 +57,13 @@ def sweep(
     return found, unread
 
 
-def _region(account: Account, region: str, survey: Survey, stored: Storing) -> Callable[[], list[Leftover]]:
+#: What is listed by our tag, and by nothing else here.
+_TAGGED = frozenset({"elastic-ip", "spot-instances-request", "launch-template"})
+
+
+def _region(
+    account: Account, region: str, survey: Survey, stored: Storing, kinds: frozenset[str]
+) -> Callable[[], list[Leftover]]:
     def ask() -> list[Leftover]:
         ec2 = account.ec2(region)
 
@@ -59,15 +75,20 @@ def _region(account: Account, region: str, survey: Survey, stored: Storing) -> C
                     x for page in ec2.get_paginator(operation).paginate(**more) for x in page.get(key, ())
                 ]
 
+        def listed(operation: str, key: str, kind: str) -> list[Any]:
+            return pages(operation, key, Filters=tags.OURS) if kind in kinds else []
+
         left = []
-        for raw in pages("describe_addresses", "Addresses", Filters=tags.OURS):
+        for raw in listed("describe_addresses", "Addresses", "elastic-ip"):
             why = "an address that hotdesk does not use"
             left.append(_left(region, raw["AllocationId"], "address", raw, why, usd=ADDRESS_USD))
-        for raw in pages("describe_spot_instance_requests", "SpotInstanceRequests", Filters=tags.OURS):
+        for raw in listed(
+            "describe_spot_instance_requests", "SpotInstanceRequests", "spot-instances-request"
+        ):
             if raw.get("Type") == "persistent" and raw["State"] in {"open", "active", "disabled"}:
                 why = "it would launch machines again by itself; hotdesk makes no such requests"
                 left.append(_left(region, raw["SpotInstanceRequestId"], "spot request", raw, why))
-        for raw in pages("describe_launch_templates", "LaunchTemplates", Filters=tags.OURS):
+        for raw in listed("describe_launch_templates", "LaunchTemplates", "launch-template"):
             why = "hotdesk launches without templates"
             left.append(_left(region, raw["LaunchTemplateId"], "launch template", raw, why))
         return left + _descended(region, pages, survey, stored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hotdesk.providers.aws.errors import answers, code
 from hotdesk.providers.cloud import hostkeys, vocabulary
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.kept import HOUR
 
 #: Minimum disk for a base image, which is often full: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64
@@ -33,11 +34,15 @@ def launch(
     *,
     owner: str,
     new: bool = False,
+    image: Mapping[str, Any] | None = None,
+    here: Mapping[str, Sequence[Any]] = {},
 ) -> str:
     """Launch exactly one instance of this order, with its network, key and image; return its id.
 
     In a region that is `new` to this computer, check first that it can be surveyed: an instance that no
-    survey shows would be billed unseen.
+    survey shows would be billed unseen. `image` is the desk's own, and `here` the region's keys and groups,
+    as a survey of just now has them. What seldom changes (the default subnet and image) is asked once an
+    hour, and anew when EC2 has refused a launch with it.
     """
     offer = order.offer
     region = offer.region
@@ -46,9 +51,9 @@ def launch(
     try:
         _, (subnet, group), key, base, _ = all_of(
             lambda: account.ec2_once(region),
-            lambda: _network(account, region, offer.zone, who),
-            lambda: network.ensure_key(account, region, order, public_key),
-            lambda: find_base(account, order),
+            lambda: _network(account, region, offer.zone, who, here.get("groups", ())),
+            lambda: network.ensure_key(account, region, order, public_key, here.get("keys", ())),
+            lambda: _base(account, order, image),
             lambda: inventory.may_read(account, region) if new else None,
         )
     except Refused as no:
@@ -61,6 +66,7 @@ def launch(
             made = account.ec2_once(region).run_instances(**request)
     except Refused as no:
         why = code(no.__cause__ or no)
+        account.recalled.drop(f"/{region}/")
         if why == "IdempotentParameterMismatch":
             return _earlier(account, order, no)
         if order.initialization_rate and "nitialization" in no.message:  # the limit is 5,000 MiB/s per region
@@ -72,14 +78,29 @@ def launch(
     return qualified(region, made["Instances"][0]["InstanceId"])
 
 
-def _network(account: Account, region: str, zone: str, who: Computer) -> tuple[str, str]:
-    """Subnet and security group for a zone; the group admits the caller."""
-    (subnet, vpc), groups, cidr = all_of(
-        lambda: network.find_subnet(account, region, zone),
-        lambda: network.find_groups(account, region),
+def _base(account: Account, order: LaunchOrder, image: Mapping[str, Any] | None) -> BaseImage:
+    """The image to launch from; the newest default one is kept for an hour."""
+    if order.image_id or order.base_image:
+        return find_base(account, order, image)
+    key = f"image/{account.who}/{order.offer.region}/{order.offer.instance_type}"
+    found: BaseImage = account.recalled.of(key, HOUR, BaseImage, lambda: find_base(account, order))
+    return found
+
+
+def _network(
+    account: Account, region: str, zone: str, who: Computer, known: Sequence[network.Group]
+) -> tuple[str, str]:
+    """Subnet and security group for a zone; the group admits the caller. `known`: groups as just listed."""
+    own = account.settings
+    key = f"subnet/{account.who}/{region}/{zone}/{own.vpc}/{own.subnet}"
+    (subnet, vpc), cidr = all_of(
+        lambda: account.recalled.of(
+            key, HOUR, tuple[str, str], lambda: network.find_subnet(account, region, zone)
+        ),
         lambda: network.callers_address(account, region),
     )
-    group = network.ensure_group(account, region, vpc, groups)
+    groups = [g for g in known if g["GroupName"] == network.GROUP and g["VpcId"] == vpc]
+    group = network.ensure_group(account, region, vpc, groups or network.find_groups(account, region))
     network.admit(account, region, group, cidr, who)
     return subnet, group["GroupId"]
 

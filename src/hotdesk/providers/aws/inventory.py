@@ -6,8 +6,7 @@ take six requests; two of them, for resources that cost nothing, are made only n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from hotdesk.core.errors import Refused
@@ -17,6 +16,7 @@ from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, unreachable
 from hotdesk.providers.aws.tags import OURS
 from hotdesk.providers.cloud import regions as regions_
+from hotdesk.providers.cloud.ids import split
 from hotdesk.providers.cloud.regions import QUIET_SECONDS, RegionMemory
 from hotdesk.providers.cloud.vocabulary import MARK, Tags
 
@@ -54,9 +54,9 @@ class Found:
                 self.parts.setdefault(key, []).append(raw)
 
     @property
-    def is_empty(self) -> bool:
-        told = (self.instances, self.volumes, self.images, self.snapshots, self.keys, self.groups, self.lost)
-        return not any(told)
+    def is_busy(self) -> bool:
+        """Whether there is more than keys and groups, which cost nothing and change with nothing."""
+        return any((self.instances, self.volumes, self.images, self.snapshots, self.lost))
 
 
 def parts(image: Raw) -> list[str]:
@@ -73,7 +73,13 @@ class Memory:
         self.lost: dict[
             str, frozenset[str]
         ] = {}  # machines that could not be read at the last look, by region
+        self.kinds: dict[str, frozenset[str]] = {}  # of what has our tag, in regions where that was asked
         self.deleted: dict[str, float] = {}  # deleted disks, snapshots and images, by EC2's id, and when
+
+    def free_now(self, region: str, now: float) -> dict[str, list[Any]]:
+        """The keys and groups of a region by a look of just now; {} without one."""
+        at, known = self.free.get(region, (-QUIET_SECONDS, {}))
+        return known if 0 <= now - at < QUIET_SECONDS else {}
 
     def without_deleted(self, told: Mapping[str, list[Any]], now: float) -> dict[str, list[Any]]:
         """A region's answers without resources that are deleted but still listed."""
@@ -98,11 +104,38 @@ def look(
         regions,
         busy,
         now,
-        holds_any=partial(_holds_any, account),
+        holds_any=lambda region: _holds_any(account, region, memory),
         read=lambda region: _read(account, region, memory, now),
         unreachable=unreachable,
     )
     return list(found.values()), unread
+
+
+#: EC2's states of what is on its way, by the beginning of its id.
+_IN_TRANSIT = {"i": {"pending", "stopping", "shutting-down"}, "ami": {"pending"}, "snap": {"pending"}}
+
+
+def in_transit(account: Account, ids: Collection[str]) -> bool:
+    """Whether all these are listed and on their way: one request for each kind. May raise."""
+    asked: dict[tuple[str, str], list[str]] = {}
+    for region, bare in map(split, ids):
+        asked.setdefault((region, bare.partition("-")[0]), []).append(bare)
+    if any(kind not in _IN_TRANSIT for _, kind in asked):
+        return False
+    return all(
+        {*_states(account, region, kind, bare)} <= _IN_TRANSIT[kind] for (region, kind), bare in asked.items()
+    )
+
+
+def _states(account: Account, region: str, kind: str, ids: list[str]) -> list[str]:
+    ec2 = account.ec2(region)
+    with answers():
+        if kind == "i":
+            told = ec2.describe_instances(InstanceIds=ids)["Reservations"]
+            return [i["State"]["Name"] for r in told for i in r["Instances"]]
+        if kind == "ami":
+            return [i["State"] for i in ec2.describe_images(ImageIds=ids)["Images"]]
+        return [s["State"] for s in ec2.describe_snapshots(SnapshotIds=ids)["Snapshots"]]
 
 
 def may_read(account: Account, region: str) -> None:
@@ -114,8 +147,7 @@ def may_read(account: Account, region: str) -> None:
 
 def _read(account: Account, region: str, memory: Memory, now: float) -> Found:
     """Everything of ours in one region. Raises the first error among its answers."""
-    at, known = memory.free.get(region, (-QUIET_SECONDS, {}))
-    known = known if 0 <= now - at < QUIET_SECONDS else {}
+    known = memory.free_now(region, now)
     asked = {what: call for what, call in _questions(account, region).items() if what not in known}
     told: dict[str, Any] = dict(zip(asked, side_by_side([*asked.values()]), strict=True))
     lost = _without_a_zone(account, region, told, memory)
@@ -149,12 +181,24 @@ def _without_a_zone(
     return partly.lost
 
 
-def _holds_any(account: Account, region: str) -> bool:
-    """Whether a region holds anything with our tag."""
+def _holds_any(account: Account, region: str, memory: Memory) -> bool | Found:
+    """Whether a region holds anything with our tag; where that costs nothing, those things."""
     with answers():
         keys = [{"Name": "key", "Values": [MARK]}]
-        told = account.ec2(region).describe_tags(Filters=keys, MaxResults=5)
-    return bool(told["Tags"] or told.get("NextToken"))  # an empty page may be followed by one that is not
+        told = account.ec2(region).describe_tags(Filters=keys, MaxResults=50)
+    memory.kinds.pop(region, None)
+    if told.get("NextToken"):  # an empty page may be followed by one that is not
+        return True
+    kinds = memory.kinds[region] = frozenset(row["ResourceType"] for row in told["Tags"])
+    if not kinds or not kinds <= _FREE.keys():
+        return bool(kinds)
+    questions = _questions(account, region)
+    free = {what: questions[what]() for what in (_FREE[kind] for kind in kinds)}
+    return Found(region, {what: free.get(what, []) for what in questions})
+
+
+#: Our resources that cost nothing and change only when somebody works with a desk there.
+_FREE = {"key-pair": "keys", "security-group": "groups"}
 
 
 def _questions(account: Account, region: str) -> dict[str, Callable[[], list[Any]]]:

@@ -240,10 +240,17 @@ def key_request(order: LaunchOrder, public: str) -> dict[str, Any]:
     }
 
 
-def ensure_key(account: Account, region: str, order: LaunchOrder, public_key_path: Path) -> str:
-    """Import the desk's public key; return its name. An existing one of that name is the same key."""
+def ensure_key(
+    account: Account, region: str, order: LaunchOrder, public_key_path: Path, known: Sequence[Any] = ()
+) -> str:
+    """Import the desk's public key; return its name. An existing one of that name is the same key.
+
+    `known`: key pairs as just listed. If that one was deleted since, EC2 refuses the launch (not-ready).
+    """
     public = public_key_path.read_text("ascii").strip()
     name = key_name(order.desk, public)
+    if any(pair["KeyName"] == name for pair in known):
+        return name
     try:
         with answers():
             account.ec2_once(region).import_key_pair(**key_request(order, public))

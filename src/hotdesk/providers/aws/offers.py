@@ -65,6 +65,9 @@ def find_offers(
     """
     enabled = account.regions()
     regions = [r for r in enabled if is_like(want.regions, r)] if want.regions else [account.home]
+    if not regions:  # it may have been enabled since
+        enabled = account.regions(fresh=True)
+        regions = [r for r in enabled if is_like(want.regions, r)]
     if not regions:
         near = nearest(want.regions[0], enabled)
         raise Refused(

@@ -7,7 +7,7 @@ is remembered to save requests, never to make a decision.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from hotdesk.providers.aws.survey import StoragePrice
 from hotdesk.providers.cloud import hostkeys
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.kept import Recalled
 from hotdesk.providers.cloud.regions import RegionMemory
 
 NOTEBOOK_PORT = network.NOTEBOOK
@@ -88,6 +89,7 @@ class Aws:
         self._keys = keys
         self._user_data = user_data
         self._clock = clock
+        self.account.recalled = Recalled(store, "aws-recalled", clock)
         self._regions = RegionMemory(store, "aws-regions", clock)
         self._memory = inventory.Memory()
         self._me = ""  # who we are in this account, once it is known
@@ -96,6 +98,7 @@ class Aws:
         self._computer = Computer(state, clock)
         self._admitted: dict[str, float] = {}  # regions and groups that admit this computer, and since when
         self._opened: tuple[str, ...] = ()  # regions where it opened Jupyter for all desks, as last surveyed
+        self._images: dict[str, Mapping[str, Any]] = {}  # by id, as last surveyed
         self._parts: dict[str, list[str]] = {}  # snapshots by id of image, as last surveyed
         self._desks: dict[str, str] = {}  # desk by id of instance, disk or image, as last surveyed
         self._with: dict[str, tuple[str, ...]] = {}  # other parts of a disk or a pending image
@@ -111,12 +114,14 @@ class Aws:
         return found
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
+        self.account.recalled.sync()
         with reaching():
             self.account.renew()
             wanted = tuple(regions) or self.account.regions()
         found, unread = inventory.look(self.account, wanted, self._regions, self._memory, self._clock.now())
-        self._regions.read({f.region: not f.is_empty for f in found})
+        self._regions.read({f.region: f.is_busy for f in found})
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
+        self._images = {qualified(f.region, i["ImageId"]): i for f in found for i in f.images}
         self._parts = {qualified(f.region, i["ImageId"]): inventory.parts(i) for f in found for i in f.images}
         self._disks = frozenset(v["VolumeId"] for f in found for v in f.volumes)
         self._opened = tuple(f.region for f in found if exposure.opened_for_all(f.groups, self._computer))
@@ -141,6 +146,14 @@ class Aws:
         self._desks = {thing.id: thing.desk for thing in every}
         self._with = {d.id: d.parts for d in shown.disks} | {i.id: i.parts for i in shown.images}
         return shown
+
+    def _changed(self, region: str) -> None:
+        """Keys and groups of a region are no longer what they were at the last look."""
+        self._memory.free.pop(region, None)
+        self._regions.quiet.pop(region, None)
+
+    def in_transit(self, ids: Collection[str]) -> bool:
+        return inventory.in_transit(self.account, ids)
 
     # ---- money ---------------------------------------------------------------------------------------
 
@@ -177,7 +190,7 @@ class Aws:
     def sweep(self, survey: Survey) -> tuple[list[Leftover], list[str]]:
         from hotdesk.providers.aws.gc import sweep
 
-        return sweep(self.account, self.account.regions(), survey, self._storage)
+        return sweep(self.account, self.account.regions(), survey, self._storage, self._memory.kinds)
 
     def retained(self, ids: Collection[str], *, everywhere: bool) -> tuple[list[Retained], list[str]]:
         from hotdesk.providers.aws.recycle import retained
@@ -202,12 +215,16 @@ class Aws:
             password_hash=Path(keys.password_hash_path).read_text("ascii").strip(),
             resumed=bool(order.image_id),
         )
-        self._memory.free.pop(order.offer.region, None)
+        here = self._memory.free_now(order.offer.region, self._clock.now())
+        self._changed(order.offer.region)
         key = Path(keys.user_key_path + ".pub")
         new = self._regions.is_unproven(order.offer.region)
         owner = self._owner()
         try:
-            made = instances.launch(self.account, order, key, data, self._computer, owner=owner, new=new)
+            made = instances.launch(
+                self.account, order, key, data, self._computer,
+                owner=owner, new=new, image=self._images.get(order.image_id), here=here,
+            )  # fmt: skip
         except Refused as no:
             if new and no.kind is Kind.DENIED and no.scope:  # nothing of ours can be there
                 self._regions.forbidden(order.offer.region)
@@ -281,12 +298,15 @@ class Aws:
         }
         if all(0 <= now - self._admitted.get(key, -ADMITTED_SECONDS) < ADMITTED_SECONDS for key in looked):
             return
-        for group in network.find_groups(self.account, region, *sorted({*through.values()})):
+        known = self._memory.free_now(region, now).get("groups", [])
+        if not through.keys() <= {group["GroupId"] for group in known}:  # not in a look of just now
+            known = network.find_groups(self.account, region, *sorted({*through.values()}))
+        for group in known:
             if group["GroupId"] in through:
                 cidr = network.callers_address(self.account, region)
                 let_in = network.admit if group["GroupName"] == network.GROUP else exposure.follow
                 let_in(self.account, region, group, cidr, self._computer)
-                self._memory.free.pop(region, None)
+                self._changed(region)
         self._admitted |= dict.fromkeys(looked, self._clock.now())
 
     # ---- Jupyter without a tunnel ----------------------------------------------------------------------
@@ -294,14 +314,14 @@ class Aws:
     def open_notebook(self, instance: Instance, caller: bool, wider: Sequence[str]) -> tuple[str, ...]:
         region, bare = split(instance.id)
         own = {network.callers_address(self.account, region)} if caller else set()
-        self._memory.free.pop(region, None)
+        self._changed(region)
         exposure.open_to(self.account, region, bare, instance.desk, self._computer, own=own, wider=set(wider))
-        self._memory.free.pop(region, None)
+        self._changed(region)
         return tuple(sorted({*own, *wider}))
 
     def close_notebook(self, instance: Instance) -> None:
         region, bare = split(instance.id)
-        self._memory.free.pop(region, None)
+        self._changed(region)
         exposure.close(self.account, region, bare, instance.desk)
 
     def opened_for_all(self) -> Sequence[str]:
@@ -309,7 +329,7 @@ class Aws:
 
     def close_for_all(self, region: str) -> None:
         exposure.close_for_all(self.account, region, self._computer)
-        self._memory.free.pop(region, None)
+        self._changed(region)
         self._opened = tuple(r for r in self._opened if r != region)
 
     # ---- images --------------------------------------------------------------------------------------
@@ -409,10 +429,10 @@ class Aws:
                     case "snap":
                         change.delete_snapshot(SnapshotId=bare)
                     case "key":
-                        self._memory.free.pop(region, None)
+                        self._changed(region)
                         change.delete_key_pair(KeyName=bare.removeprefix("key/"))
                     case "sg":
-                        self._memory.free.pop(region, None)
+                        self._changed(region)
                         change.delete_security_group(GroupId=bare)
                     case "eipalloc":
                         change.release_address(AllocationId=bare)

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.ports import Cache
+from hotdesk.core.ports import Cache, Clock
 from hotdesk.parallel import side_by_side
 
-DAY = 86400.0
+HOUR, DAY = 3600.0, 86400.0
 
 
 def kept(
@@ -51,3 +51,33 @@ def kept_answers(
         if not isinstance(reply, Exception):
             keep(cache, key, reply, now)
     return found
+
+
+class Recalled:
+    """Answers kept for a while. Any thread may look one up; `sync`, in the cache's own, writes them."""
+
+    def __init__(self, cache: Cache | None, key: str, clock: Clock) -> None:
+        self._cache, self._key, self._clock = cache, key, clock
+        told = kept(cache, key, 0.0, dict[str, tuple[float, Any]], None)
+        self._told: dict[str, tuple[float, Any]] = told[1] if told else {}
+        self._written = dict(self._told)
+
+    def of(self, key: str, seconds: float, of: Any, ask: Callable[[], Any], *, fresh: bool = False) -> Any:
+        """The answer of type `of`, if it is under `seconds` old, else that of `ask`. `fresh`: ask."""
+        at, told = self._told.get(key, (0.0, None))
+        now = self._clock.now()
+        if told is not None and not fresh and 0 <= now - at < seconds:
+            with contextlib.suppress(msgspec.ValidationError):  # of another version
+                return msgspec.convert(told, of)
+        answer = ask()
+        self._told[key] = now, msgspec.to_builtins(answer)
+        return answer
+
+    def drop(self, word: str) -> None:
+        """Forget what has this word in its key."""
+        self._told = {key: told for key, told in self._told.items() if word not in key}
+
+    def sync(self) -> None:
+        if self._told != self._written:
+            self._written = dict(self._told)
+            keep(self._cache, self._key, self._written, self._clock.now())

@@ -1,7 +1,8 @@
 """Read the regions of a cloud, most of which hold nothing of ours, concurrently and with few requests.
 
-A region where something of ours was found, or where this computer is about to create something, is *busy*
-and read in full. Every other one is asked a cheap question, whether it holds anything, and read if it does.
+A region where something of ours was found that may change, or where this computer is about to create
+something, is *busy* and read in full. Every other one is asked a cheap question, whether it holds anything,
+and read if it does. What was found there stands for `QUIET_SECONDS`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hotdesk.core.ports import Cache, Clock
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.cloud.kept import keep, kept
 
-#: How long a process does not ask an empty region again.
+#: How long a process does not ask again a region that is not busy.
 QUIET_SECONDS = 20.0
 
 T = TypeVar("T")
@@ -28,7 +29,9 @@ class RegionMemory:
         self._cache, self._key, self._clock = cache, key, clock
         told = kept(cache, key, 0.0, set[str], None)
         self.busy: frozenset[str] = frozenset(told[1] if told else ())
-        self.quiet: dict[str, float] = {}  # empty regions, and when they were asked
+        self.quiet: dict[
+            str, tuple[float, Any]
+        ] = {}  # when others were asked, and what was read; None: nothing
         self._making: set[str] = set()  # busy ones, where this process created something
         self._unproven: set[str] = set()  # busy ones, where nothing was read or created yet
 
@@ -54,7 +57,7 @@ class RegionMemory:
         self._remember(self.busy - {region})
 
     def read(self, holding: Mapping[str, bool]) -> None:
-        """Regions that were read in full, and whether they hold anything of ours."""
+        """Regions that were read in full, and whether they hold anything of ours that may change."""
         self._unproven -= holding.keys() & self.busy
         empty = {r for r, holds in holding.items() if not holds and r not in self._making}
         self._remember(self.busy - empty | {r for r, holds in holding.items() if holds})
@@ -70,23 +73,26 @@ def look(
     memory: RegionMemory,
     now: float,
     *,
-    holds_any: Callable[[str], bool],
+    holds_any: Callable[[str], bool | T],
     read: Callable[[str], T],
     unreachable: Callable[[Exception], Exception],
 ) -> tuple[dict[str, T], dict[str, Exception]]:
     """What `read` returns of each region that holds something, and the errors of regions that failed.
 
-    `holds_any`: the cheap question. `unreachable`: what a person is told of a failed connection. Raises
-    `Refused` if no region allows reading, and that if none answers.
+    `holds_any`: the cheap question; instead of True, it may return all that is there. `unreachable`: what a
+    person is told of a failed connection. Raises `Refused` if no region allows reading, and that if none
+    answers.
     """
     regions = list(regions)
     full = [r for r in regions if r in memory.busy]
-    rest = [r for r in regions if r not in memory.busy and not _is_quiet(memory, r, now)]
+    kept = {r: held for r in regions if r not in memory.busy and (held := _quiet(memory, r, now))}
+    rest = [r for r in regions if r not in memory.busy and r not in kept]
     jobs: list[Callable[[], Any]] = [partial(read, r) for r in full] + [partial(holds_any, r) for r in rest]
     told: dict[str, Any] = dict(zip((*full, *rest), side_by_side(jobs), strict=True))
-    memory.quiet |= {region: now for region in rest if told[region] is False}
     more = [region for region in rest if told[region] is True]
     told |= dict(zip(more, side_by_side([partial(read, region) for region in more]), strict=True))
+    fresh = [region for region in rest if not isinstance(told[region], Exception)]
+    memory.quiet |= {region: (now, told[region] or None) for region in fresh}
     silent = {region: answer for region, answer in told.items() if isinstance(answer, Exception)}
     if silent and len(silent) == len(regions):
         _nothing_at_all([*silent.values()], unreachable)
@@ -96,11 +102,15 @@ def look(
         for region, error in silent.items()
         if not (region in rest and isinstance(error, Refused) and error.kind is Kind.DENIED)
     }
-    return {region: told[region] for region in (*full, *more) if region not in silent}, unread
+    told |= {region: held for region, (_, held) in kept.items()}
+    empty = {region for region in regions if told[region] is None or told[region] is False}
+    return {r: told[r] for r in regions if r not in silent and r not in empty}, unread
 
 
-def _is_quiet(memory: RegionMemory, region: str, now: float) -> bool:
-    return 0 <= now - memory.quiet.get(region, 0.0) < QUIET_SECONDS
+def _quiet(memory: RegionMemory, region: str, now: float) -> tuple[float, Any] | None:
+    """What was read there a moment ago."""
+    at, held = memory.quiet.get(region, (-QUIET_SECONDS, None))
+    return (at, held) if 0 <= now - at < QUIET_SECONDS else None
 
 
 def _nothing_at_all(errors: list[Exception], unreachable: Callable[[Exception], Exception]) -> None:
