@@ -12,9 +12,13 @@ import pytest
 from hotdesk import Hotdesk, Unknown
 from hotdesk.cli.main import run
 from hotdesk.connect import editor
-from hotdesk.core.jobs import Job
+from hotdesk.core.jobs import Job, Variables
 from hotdesk.core.model import Desk, Goal
+from hotdesk.core.steps import BakeOrder
+from hotdesk.providers.local import records
+from hotdesk.providers.local.paths import Folders
 from hotdesk.services.uninstall import Made
+from hotdesk.state import variables
 
 
 def state() -> Path:
@@ -52,7 +56,9 @@ def test_all_that_was_made_here_is_removed_and_nothing_else(
     config.write_text("Host mine\n    User me\n")
     assert editor.include(config, state() / "ssh" / "*.conf")
     (state() / "ssh").mkdir()
-    (state() / "mine.txt").write_text("not hotdesk's")
+    variables.write(state(), "1-abc", Variables(values={"HF_TOKEN": "hf_secret"}, secrets=("HF_TOKEN",)))
+    for name in ("mine.txt", "hotdesk.toml", "website.html"):
+        (state() / name).write_text("not hotdesk's")
     assert run(["uninstall", "--dry-run"]) == 0
     assert "Nothing was removed" in capsys.readouterr().out
     assert editor.includes(config, state() / "ssh" / "*.conf")
@@ -63,7 +69,25 @@ def test_all_that_was_made_here_is_removed_and_nothing_else(
     assert told
     assert all(one.removed for one in told)
     assert config.read_text() == "Host mine\n    User me\n"
-    assert [path.name for path in state().iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in state().iterdir()) == ["hotdesk.toml", "mine.txt", "website.html"]
+
+
+@pytest.mark.usefixtures("home")
+def test_work_of_a_desk_that_no_row_knows_any_more_is_not_deleted(capsys: pytest.CaptureFixture[str]) -> None:
+    images = Folders.of(state()).images
+    images.mkdir(parents=True)
+    order = BakeOrder(
+        desk="blue", born=1.0, generation=1, attempt=0, source_id="m", started_at=1.0, region="here"
+    )
+    records.write(images / "i.json", records.Picture(order=order, taken_at=2.0))
+    assert run(["uninstall", "--yes"]) == 5
+    said = capsys.readouterr().err
+    assert "Desks on this computer hold work: blue" in said
+    assert "hotdesk doctor --adopt; hotdesk down blue" in said
+    assert (images / "i.json").exists()
+    run(["doctor", "--adopt"])
+    assert run(["down", "blue", "--yes"]) == 0
+    assert run(["uninstall", "--yes"]) == 0
 
 
 @pytest.mark.usefixtures("home")

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import HotdeskError, NeedsDecision
+from hotdesk.core.clouds import KNOWN, cloud
+from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.model import Value
 from hotdesk.loop.clouds import Clouds
 from hotdesk.state.store import Store
@@ -17,9 +17,21 @@ from hotdesk.system import space
 
 #: What hotdesk writes into its state folder. What else lies there is somebody's own.
 _OURS = (
-    *("desks", "jobs", "locks", "local", "ssh", "bench", "policies", "optima", "fetched", "sweeps"),
+    *(
+        "desks",
+        "jobs",
+        "locks",
+        "local",
+        "ssh",
+        "bench",
+        "policies",
+        "optima",
+        "fetched",
+        "sweeps",
+        "variables",
+    ),
     *("computer", "looked", "watcher", "watcher.log", "watcher-on", "defect.log", "web.json", "web.lock"),
-    *("hotdesk.*", "sweeps.*", "web*"),
+    *(f"{file}.{kind}" for file in ("hotdesk", "sweeps") for kind in ("db*", "opening", "reserve")),
 )
 
 
@@ -50,10 +62,11 @@ def uninstall(store: Store, clouds: Clouds, *, anyway: bool, dry_run: bool) -> U
     assert store.folder is not None
     here, rented = _desks(store, clouds)
     if here and not dry_run:
+        adopt = "" if all(map(store.find, here)) else "hotdesk doctor --adopt; "
         raise NeedsDecision(
             f"Desks on this computer hold work: {', '.join(here)}.",
             "It would be deleted with hotdesk's own files.",
-            " && ".join(f"hotdesk down {name}" for name in here),
+            adopt + " && ".join(f"hotdesk down {name}" for name in here),
         )
     if rented and not (anyway or dry_run):
         raise NeedsDecision(
@@ -71,9 +84,8 @@ def _desks(store: Store, clouds: Clouds) -> tuple[list[str], list[str]]:
     """Names of the desks on this computer, known or not, and of those in a cloud that are known here."""
     desks = store.desks()
     here = {desk.name for desk in desks if not cloud(desk.provider).rented}
-    for provider in {name for name in clouds.in_use(desks) if not cloud(name).rented}:
-        with contextlib.suppress(HotdeskError):
-            here |= clouds.survey(provider).by_desk().keys()
+    for provider in (name for name, known in KNOWN.items() if not known.rented):  # the rows may be lost
+        here |= clouds.survey(provider).by_desk().keys() - {""}
     return sorted(here), sorted(desk.name for desk in desks if cloud(desk.provider).rented)
 
 
