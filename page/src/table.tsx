@@ -39,7 +39,7 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
   for (let n = first; n < last; n++) {
     const row = rows[n] as R;
     shown.push(
-      <tr key={n} aria-rowindex={n + 2} class={`${n === at ? "at" : ""} ${chosen !== undefined && row === chosen ? "chosen" : ""} ${onChoose ? "can" : ""}`}
+      <tr key={n - first} aria-rowindex={n + 2} class={`${n === at ? "at" : ""} ${chosen !== undefined && row === chosen ? "chosen" : ""} ${onChoose ? "can" : ""}`}
         onClick={() => { setAt(n); onChoose?.(row); }}>
         {columns.map((column) => <td key={column.name} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}>{column.cell(row)}</td>)}
       </tr>,
