@@ -14,7 +14,7 @@ import time
 
 from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Desk, Goal, Image, Instance, Phase, Survey
-from hotdesk.core.steps import Bake, BakeOrder, Delete, Launch, LaunchOrder, Outcome, Prove, Stop, Verify
+from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Prove, Stop, Verify
 from hotdesk.state.store import Store
 from tests.sim import offers
 
@@ -90,7 +90,7 @@ def _desks(store: Store, desks: int) -> int:
                     Verify(id=f"m-{number}-{day}", why="w"), Delete(id=id_, why="w"),
                 ]  # fmt: skip
         for row in store.begin([(name, act) for act in acts], 10.0):
-            store.end(row, Outcome(status="done", id=getattr(row.step, "id", f"i-{number}")), 11.0)
+            store.end(row, Done(id=getattr(row.step, "id", f"i-{number}")), 11.0)
             rows += 1
     return rows
 
