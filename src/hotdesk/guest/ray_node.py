@@ -95,10 +95,19 @@ class RayNode:
         argv += [f"--num-cpus={order['cpus']}", f"--num-gpus={order['gpus']}"]
         if order.get("memory_total_bytes"):
             argv.append(f"--memory={order['memory_total_bytes']}")
+        # Each process less makes a busy computer quicker at starting a node, and saves 100 MB.
+        argv.append("--include-log-monitor=false")
         if not order["heads"]:
             return [*argv, "--address=" + order["head"]]
         port = order["head"].rpartition(":")[2]
-        return [*argv, "--head", "--port=" + port, "--include-dashboard=false", "--disable-usage-stats"]
+        return [
+            *argv,
+            "--head",
+            "--port=" + port,
+            "--include-dashboard=false",
+            "--no-monitor",
+            "--disable-usage-stats",
+        ]
 
     def _end_all(self) -> None:
         """End all processes with our mark, those that have renamed themselves too."""
