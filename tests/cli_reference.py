@@ -25,20 +25,25 @@ CONTRIBUTING.md lists the form of every option.
 """
 
 
+def context() -> click.Context:
+    """What a command line of hotdesk runs in: a command keeps its first context's help names."""
+    return click.Context(hotdesk, info_name="hotdesk", color=False, **hotdesk.context_settings)
+
+
 def reference() -> str:
     return "\n".join([TOP, *_commands(), *_exit_codes()])
 
 
 def _commands() -> Iterator[str]:
-    group = click.Context(hotdesk, info_name="hotdesk", color=False)
+    group = context()
     for section, names in COMMANDS.items():
         yield f"## {section}\n"
         for name in names:
             for words, command in every(group, name):
-                context = click.Context(
+                own = click.Context(
                     command, info_name=words, parent=group, color=False, max_content_width=100
                 )
-                yield f"### hotdesk {words}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+                yield f"### hotdesk {words}\n\n```\n{command.get_help(own).rstrip()}\n```\n"
 
 
 def every(group: click.Context, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -60,7 +65,7 @@ def _exit_codes() -> Iterator[str]:
 
 def options_table() -> str:
     """The table of CONTRIBUTING.md: every option by the form of its value."""
-    group = click.Context(hotdesk, info_name="hotdesk")
+    group = context()
     rows: dict[tuple[str, str], set[str]] = {}
     for name in hotdesk.list_commands(group):
         for param in (param for _, command in every(group, name) for param in command.params):

@@ -10,9 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -95,6 +92,10 @@ def _run(argv: Sequence[str], more: dict[str, str] | None = None) -> str:
 def _webhook(notice: Notice, settings: Notify) -> str:
     text, kind = body(notice, settings.webhook_body)
     headers = {"Content-Type": kind, "User-Agent": "hotdesk"}
+    import urllib.error  # here: every command loads this file, and few send anything
+    import urllib.parse
+    import urllib.request
+
     request = urllib.request.Request(settings.webhook, text.encode(), headers, method="POST")
     host = urllib.parse.urlsplit(settings.webhook).hostname  # its path may be a secret
     try:
