@@ -231,7 +231,10 @@ def test_what_a_command_leaves_running_is_ended_when_it_has_ended(folder: Path) 
         work = home / ".hotdesk" / "sweeps" / "s1" / "work" / "000001"
         until(lambda: not processes_of(str(work)))
         assert ask({"verb": "look"}) == {"machine": "m1", "running": []}
+        kept = Path((home / ".hotdesk" / "sweeps" / "s1" / "socket").read_text()).parent
+        assert kept.stat().st_mode & 0o777 == 0o700
     assert not processes_of(str(home / ".hotdesk" / "sweeps" / "s1"), "HOTDESK_RAY")
+    assert not kept.exists()
 
 
 class serving:  # noqa: N801 - it reads as a block

@@ -135,6 +135,10 @@ class Runner:
         self.attempts = Attempts(path(id_), self.order, self.environment)
         self.over = threading.Event()
         # A short folder of its own: a socket's path has at most 107 bytes, and a desk's home may have more.
+        with contextlib.suppress(OSError), open(path(id_, "socket"), encoding="utf-8") as file:
+            before = os.path.dirname(file.read())  # of a runner that was killed
+            if before.startswith("/tmp/hd-"):
+                shutil.rmtree(before, ignore_errors=True)
         self.temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
         self.socket = os.path.join(self.temp, "runner")
         told = dict(

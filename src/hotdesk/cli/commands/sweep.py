@@ -338,7 +338,9 @@ def _follow(desks: Hotdesk, number: int, as_json: bool) -> int:
         render.json(sweep_shapes.row(view))
     counts = view.counts
     if counts.failed or counts.cancelled:
-        render.note(f"  hotdesk sweep show {number} --failed\n  hotdesk sweep retry {number}")
+        if counts.failed:
+            render.note(f"  hotdesk sweep show {number} --failed")
+        render.note(f"  hotdesk sweep retry {number}")
         return 5
     render.note(f"  hotdesk sweep results {number}")
     return 0
