@@ -262,7 +262,7 @@ def test_throttling_says_when_to_ask_again(fake: FakeEcs, client: Client) -> Non
         ("Rejected.Throttling", 503, "", Kind.THROTTLED, "asked too often"),
         ("InvalidTimeStamp.Expired", 400, "", Kind.DENIED, "clock is off"),
         ("InvalidSecurityToken.Expired", 403, "", Kind.DENIED, "temporary"),
-        ("LastTokenProcessing", 400, "", Kind.NOT_READY, "LastTokenProcessing"),
+        ("TOKEN_PROCESSING", 400, "", Kind.NOT_READY, "TOKEN_PROCESSING"),
         ("SomethingNew.OfNextYear", 400, "No idea.", Kind.BAD_REQUEST, "No idea"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from hotdesk.core.errors import Kind, NotAllowed, Refused
 from hotdesk.core.model import EndedBy, Goal, Market, Phase, Want
+from hotdesk.core.steps import Launch
 from tests.aliyun_desk import CREDENTIALS, HOME, Laptop, offer, paid, with_a_network
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
@@ -232,6 +233,16 @@ def test_a_change_whose_answer_never_comes_is_done_once(mine: Laptop, action: st
     assert mine.do(Goal.GONE) is None
     assert paid(mine.fake) == {}
     assert not any(h.times for h in mine.fake.world.harms), "it never happened"
+
+
+def test_a_launch_that_is_still_worked_on_is_asked_for_again_and_not_anew(mine: Laptop) -> None:
+    """With a new token, both machines would come."""
+    mine.fake.world.harm("RunInstances", lose="before")
+    mine.fake.world.harm("RunInstances", code="IdempotentProcessing", status=400)
+    assert mine.do(Goal.RUNNING) is None
+    launches = [row.step for row in mine.store.rows("blue") if isinstance(row.step, Launch)]
+    assert len(launches) > 1
+    assert len({step.order.token for step in launches}) == 1
 
 
 @pytest.mark.parametrize("spoilt", ["failed", "short-disk"])

@@ -1,7 +1,7 @@
 """Translate Alibaba Cloud's error codes into refusals, with messages for a person.
 
 A 4xx answer is a *definite* no: nothing was made or changed. So is any code of the table, whatever its
-status. Another 5xx answer, or none, leaves the outcome of a change unknown. Codes: the error lists of the ECS
+status. Another 5xx answer, or none, leaves the outcome of a change unknown, and so does one of `IN_FLIGHT`. Codes: the error lists of the ECS
 and VPC API reference, and those that terraform-provider-alicloud and packer-plugin-alicloud take as passing.
 """
 
@@ -76,12 +76,8 @@ CODES: dict[str, Kind] = {
     "IncorrectImageStatus": Kind.NOT_READY,
     "DiskInCoolingPeriod": Kind.NOT_READY,
     "SnapshotCreatedImage": Kind.NOT_READY,
-    "IdempotentProcessing": Kind.NOT_READY,
     "TOKEN_PROCESSING": Kind.NOT_READY,
     "OperationFailed.IdempotentTokenProcessing": Kind.NOT_READY,
-    "LastTokenProcessing": Kind.NOT_READY,
-    "LastRequestProcessing": Kind.NOT_READY,
-    "LastOrderProcessing": Kind.NOT_READY,
     "OperationConflict": Kind.NOT_READY,
     "Operation.Conflict": Kind.NOT_READY,
     "InvalidOperation.Conflict": Kind.NOT_READY,
@@ -100,6 +96,11 @@ CODES: dict[str, Kind] = {
     "IdempotenceParamNotMatch": Kind.MISMATCH,
     "Duplicated.ClientToken": Kind.MISMATCH,
 }
+
+#: The same request, sent before, is still being worked on: what it makes may yet come.
+IN_FLIGHT = frozenset(
+    {"IdempotentProcessing", "LastTokenProcessing", "LastRequestProcessing", "LastOrderProcessing"}
+)
 
 #: "Dry run passed" is an error (ECS API reference).
 PASSED = frozenset({"DryRunOperation", "DRYRUN.SUCCESS"})
@@ -186,7 +187,7 @@ def _kind(problem: Problem) -> Kind | None:
         return Kind.THROTTLED
     if name == "OperationDenied" and _SOLD_OUT.search(problem.message):
         return Kind.NO_CAPACITY
-    return kind_of(name, problem.status, CODES, read_only=False)
+    return kind_of(name, problem.status, CODES, read_only=False, unknown=IN_FLIGHT)
 
 
 def _words(kind: Kind, problem: Problem) -> tuple[str, str]:
