@@ -99,6 +99,16 @@ def test_a_region_where_this_process_makes_something_stays_busy_though_nothing_i
     assert memory.busy == frozenset()
 
 
+def test_a_desk_is_seen_where_the_settings_do_not_look_any_more(memory: RegionMemory) -> None:
+    """Else `down` finds nothing, forgets the desk, and it is paid for ever."""
+    cloud = Cloud(east=["i-1"], west=[])
+    cloud.look(memory)
+    found, unread = regions.look(
+        ["west"], memory, 1000.0, holds_any=cloud.holds_any, read=cloud.read, unreachable=Exception
+    )
+    assert (found, unread) == ({"east": ["i-1"]}, {})
+
+
 def test_a_region_that_fails_is_unread_unless_it_is_denied_and_nothing_of_ours_can_be_there(
     memory: RegionMemory,
 ) -> None:

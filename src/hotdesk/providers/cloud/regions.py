@@ -79,11 +79,12 @@ def look(
 ) -> tuple[dict[str, T], dict[str, Exception]]:
     """What `read` returns of each region that holds something, and the errors of regions that failed.
 
+    A busy region is read also if `regions` lacks it: settings may have changed since something was made there.
     `holds_any`: the cheap question; instead of True, it may return all that is there. `unreachable`: what a
     person is told of a failed connection. Raises `Refused` if no region allows reading, and that if none
     answers.
     """
-    regions = list(regions)
+    regions = [*dict.fromkeys([*regions, *sorted(memory.busy)])]
     full = [r for r in regions if r in memory.busy]
     kept = {r: held for r in regions if r not in memory.busy and (held := _quiet(memory, r, now))}
     rest = [r for r in regions if r not in memory.busy and r not in kept]
