@@ -1,8 +1,9 @@
 """Translate Alibaba Cloud's error codes into refusals, with messages for a person.
 
 A 4xx answer is a *definite* no: nothing was made or changed. So is any code of the table, whatever its
-status. Another 5xx answer, or none, leaves the outcome of a change unknown, and so does one of `IN_FLIGHT`. Codes: the error lists of the ECS
-and VPC API reference, and those that terraform-provider-alicloud and packer-plugin-alicloud take as passing.
+status. Another 5xx answer, or none, leaves the outcome of a change unknown, and so does one of `IN_FLIGHT`.
+Codes: the error lists of the ECS and VPC API reference, and those that terraform-provider-alicloud and
+packer-plugin-alicloud take as passing.
 """
 
 from __future__ import annotations

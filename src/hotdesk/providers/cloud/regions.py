@@ -79,7 +79,7 @@ def look(
 ) -> tuple[dict[str, T], dict[str, Exception]]:
     """What `read` returns of each region that holds something, and the errors of regions that failed.
 
-    A busy region is read also if `regions` lacks it: settings may have changed since something was made there.
+    A busy region is read also where `regions` lacks it: settings may have changed since.
     `holds_any`: the cheap question; instead of True, it may return all that is there. `unreachable`: what a
     person is told of a failed connection. Raises `Refused` if no region allows reading, and that if none
     answers.
