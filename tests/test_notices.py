@@ -42,7 +42,15 @@ class Hook:
             def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 hook.got.append((self.headers["Content-Type"], text))
+                if not hook.status:
+                    self.wfile.write(b"220 a mail server\r\n")
+                    return
                 self.send_response(hook.status)
+                self.send_header("Location", "/elsewhere")
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                self.send_response(200)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -185,6 +193,26 @@ def test_a_webhook_that_fails_is_named_without_its_secret(hook: Hook) -> None:
     said = telling.tell(NOTICE, Notify(webhook="http://127.0.0.1:9/secret"), "webhook")
     assert "does not answer" in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(301, "answers 301"), (302, "answers 302"), (0, "mail server")]
+)
+def test_what_was_not_taken_is_not_told(hook: Hook, status: int, words: str) -> None:
+    """A redirect would be followed by a GET without the text."""
+    hook.status = status
+    assert words in telling.tell(NOTICE, Notify(webhook=hook.url), "webhook")
+
+
+def test_an_address_that_is_none_is_not_shown_with_its_secret() -> None:
+    said = telling.tell(NOTICE, Notify(webhook="http://127.0.0.1:9/a secret"), "webhook")
+    assert said == "the address of 127.0.0.1 has a character that no address has"
+
+
+def test_a_command_may_leave_something_in_the_background() -> None:
+    began = time.monotonic()
+    assert telling.tell(NOTICE, Notify(command="sleep 8 & exit 0"), "command") == ""
+    assert time.monotonic() - began < 6, "else it would be told again and again"
 
 
 def test_a_command_has_the_text_in_its_environment(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,38 +71,46 @@ def _command(notice: Notice, settings: Notify) -> str:
 
 
 def _run(argv: Sequence[str], more: dict[str, str] | None = None) -> str:
+    null, environment = subprocess.DEVNULL, {**os.environ, **(more or {})}
     try:
-        done = subprocess.run(
-            argv,
-            env={**os.environ, **(more or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        # A file and no pipe: what it leaves in the background (a player, say) would hold that open.
+        with tempfile.TemporaryFile() as said:
+            done = subprocess.run(
+                argv, env=environment, stdin=null, stdout=null, stderr=said, timeout=_SECONDS, check=False
+            )
+            said.seek(0)
+            words = said.read().decode("utf-8", "replace").strip().splitlines()
     except subprocess.TimeoutExpired:
         return f"{argv[0]} took more than {_SECONDS:.0f} s"
     except OSError as error:
         return f"{argv[0]}: {error.strerror}"
     if done.returncode == 0:
         return ""
-    words = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return words[-1] if words else f"{argv[0]} ended with {done.returncode}"
 
 
 def _webhook(notice: Notice, settings: Notify) -> str:
     text, kind = body(notice, settings.webhook_body)
     headers = {"Content-Type": kind, "User-Agent": "hotdesk"}
-    import urllib.error  # here: every command loads this file, and few send anything
+    import http.client  # here: every command loads this file, and few send anything
+    import urllib.error
     import urllib.parse
-    import urllib.request
+    import urllib.request as web
 
-    request = urllib.request.Request(settings.webhook, text.encode(), headers, method="POST")
+    request = web.Request(settings.webhook, text.encode(), headers, method="POST")
     host = urllib.parse.urlsplit(settings.webhook).hostname  # its path may be a secret
+    # None that follows a redirect: it would arrive as a GET without the text, and count as told.
+    ways = (web.ProxyHandler, web.HTTPHandler, web.HTTPSHandler, web.HTTPErrorProcessor)
+    opener = web.OpenerDirector()
+    for way in (*ways, web.HTTPDefaultErrorHandler):
+        opener.add_handler(way())
     try:
-        with urllib.request.urlopen(request, timeout=_WEB_SECONDS):
+        with opener.open(request, timeout=_WEB_SECONDS):
             return ""
     except urllib.error.HTTPError as error:
+        error.close()
         return f"{host} answers {error.code} {error.reason}"
-    except OSError as error:
+    except http.client.InvalidURL:  # its text is the path
+        return f"the address of {host} has a character that no address has"
+    except (OSError, http.client.HTTPException) as error:
         return f"{host} does not answer: {getattr(error, 'reason', error)}"
