@@ -116,6 +116,18 @@ def test_it_stops_through_the_cloud_and_is_paid_no_more(mine: Laptop, metadata: 
     mine.check("blue", Goal.PARKED)
 
 
+@pytest.mark.parametrize("action", ["TagResources", "DescribeInstances"])
+def test_without_the_right_to_tag_it_is_paid_no_more_either(
+    mine: Laptop, metadata: str, tmp_path: Path, action: str
+) -> None:
+    assert mine.do(Goal.RUNNING) is None
+    mine.fake.world.denied = {action}
+    assert "not tagged" in leave(mine, metadata, tmp_path).stdout
+    mine.fake.world.denied = set()
+    mine.time.sleep(120.0)
+    assert paid(mine.fake) == {"off": 1, "disk": 1}
+
+
 def test_without_the_right_it_shuts_down_all_the_same_and_says_why(
     mine: Laptop, metadata: str, tmp_path: Path
 ) -> None:

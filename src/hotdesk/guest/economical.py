@@ -72,16 +72,19 @@ def call(url: str, action: str, parameters: dict[str, str], keys: dict[str, str]
 
 
 def stop() -> None:
-    """Tag and stop this machine in economical mode. Raises OSError, KeyError or ValueError if that fails."""
+    """Stop this machine in economical mode, tagged if it can be. Raises OSError, KeyError or ValueError."""
     role = metadata("ram/security-credentials/").split()[0]
     keys = json.loads(metadata(f"ram/security-credentials/{role}"))
     region, me = metadata("region-id"), metadata("instance-id")
     url = OTHER.get(region, ECS.format(region)) if "{}" in ECS else ECS
     here = {"RegionId": region}
-    told = call(url, "DescribeInstances", {**here, "InstanceIds": json.dumps([me])}, keys)
-    started = told["Instances"]["Instance"][0]["StartTime"]  # type: ignore[index]
-    tag = {"Tag.1.Key": "hotdesk:left", "Tag.1.Value": str(started)}
-    call(url, "TagResources", {**here, "ResourceType": "instance", "ResourceId.1": me, **tag}, keys)
+    try:
+        told = call(url, "DescribeInstances", {**here, "InstanceIds": json.dumps([me])}, keys)
+        started = told["Instances"]["Instance"][0]["StartTime"]  # type: ignore[index]
+        tag = {"Tag.1.Key": "hotdesk:left", "Tag.1.Value": str(started)}
+        call(url, "TagResources", {**here, "ResourceType": "instance", "ResourceId.1": me, **tag}, keys)
+    except Exception as error:  # it only tells who stopped it: not stopping costs money
+        print(f"hotdesk: not tagged: {error}", flush=True)
     asked = {**here, "InstanceId.1": me, "StoppedMode": "StopCharging", "ForceStop": "false"}
     call(url, "StopInstances", asked, keys)
 
