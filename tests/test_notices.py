@@ -17,13 +17,14 @@ import msgspec
 import pytest
 
 from hotdesk.api import Hotdesk
-from hotdesk.config import parse
+from hotdesk.config import load, parse
 from hotdesk.connect import telling
 from hotdesk.core import notices
 from hotdesk.core.jobs import Job, Result
 from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.notices import Notice, Notify
 from hotdesk.core.steps import Begin, Done, Launch, LaunchOrder, Row, Told
+from hotdesk.system import config_files
 from tests.conftest import Command
 from tests.local_rig import tool, wait_for
 
@@ -207,6 +208,24 @@ def test_what_was_not_taken_is_not_told(hook: Hook, status: int, words: str) -> 
 def test_an_address_that_is_none_is_not_shown_with_its_secret() -> None:
     said = telling.tell(NOTICE, Notify(webhook="http://127.0.0.1:9/a secret"), "webhook")
     assert said == "the address of 127.0.0.1 has a character that no address has"
+
+
+def test_a_projects_own_file_runs_nothing_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wrote the project that somebody has cloned has written it."""
+    text = '[notify]\ncommand = "touch ~/was-here"\n[desks.blue]\ngpu = "L4"\n'
+    (home / "project").mkdir()
+    (home / "project" / "hotdesk.toml").write_text(text)
+    monkeypatch.chdir(home / "project")
+    found = load(config_files())
+    assert found.notify == Notify()
+    assert "may not say what runs" in found.faults["notify"].what
+    assert found.desks["blue"].gpu == "L4"
+    own = config_files()[-1]
+    own.parent.mkdir(parents=True)
+    (home / "project" / "hotdesk.toml").rename(own)
+    assert load(config_files()).notify.command
+    monkeypatch.setenv("HOTDESK_CONFIG", str(own))
+    assert load(config_files()).notify.command
 
 
 def test_a_command_may_leave_something_in_the_background() -> None:

@@ -90,6 +90,33 @@ def test_a_file_that_is_no_template_makes_no_desk(home: Path, text: str, why: st
             desks.up("new", template=home / "none.toml")
 
 
+@pytest.mark.parametrize(
+    "package",
+    [
+        "--index-url=http://evil",
+        "x @ http://evil/x.whl",
+        "a\\n--pre",
+        "./setup",
+        "git+https://evil/x",
+        "-e .",
+    ],
+)
+def test_a_strangers_template_gives_the_installer_names_only(package: str, tmp_path: Path) -> None:
+    text = f'[desks.a]\n[environment]\npackages = ["numpy==2.3.1", "{package}"]\n'
+    with pytest.raises(Damaged, match="no name with a version"):
+        template.parse(text, tmp_path / "a.toml")
+    for good in ("numpy", "torch==2.4.0", "ray[default]>=2,<3", "ruamel.yaml~=0.18"):
+        assert (
+            template.parse(text.replace(package, good), tmp_path / "a.toml").environment.packages[1] == good
+        )
+
+
+def test_a_strangers_template_reads_no_file_here(tmp_path: Path) -> None:
+    text = '[desks.a]\n[jobs.train]\ncommand = "true"\nenv_file = ["~/.aws/credentials"]\n'
+    with pytest.raises(Damaged, match="names a file of this computer"):
+        template.parse(text, tmp_path / "a.toml")
+
+
 def test_a_template_makes_only_new_desks_and_its_jobs_are_theirs(home: Path) -> None:
     text = "[desks.old]\n[jobs.train]\ncommand = 'python train.py'\n"
     made = template.parse(text, home / "old.toml")

@@ -387,3 +387,18 @@ def test_a_second_web_makes_a_link_to_the_first_and_ctrl_c_ends_it(home: Path) -
         _, said = first.communicate(timeout=30)
     assert first.returncode == 130, said
     assert "Traceback" not in said
+
+
+def test_settings_that_are_a_link_stay_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People keep such files with their dotfiles."""
+    from hotdesk.web import settings
+
+    kept, link = tmp_path / "dotfiles.toml", tmp_path / "hotdesk.toml"
+    kept.write_text("")
+    kept.chmod(0o644)
+    link.symlink_to(kept)
+    monkeypatch.setenv("HOTDESK_CONFIG", str(link))
+    text = '[defaults]\nprovider = "local"\n'
+    assert settings.write(None, settings.Edited(text=text, was=""))["text"] == text  # type: ignore[arg-type]
+    assert link.is_symlink()
+    assert (kept.read_text(), stat.S_IMODE(kept.stat().st_mode)) == (text, 0o644)

@@ -35,6 +35,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,8 +176,18 @@ def load(files: list[Path]) -> Config:
             continue
         except (OSError, UnicodeDecodeError) as error:
             return Config(faults={"": Damaged(f"{path} cannot be read.", str(error), f"ls -l {path}")})
-        return parse(text, path)
+        found = parse(text, path)
+        return found if path == files[-1] else _harmless(found, path, files[-1])
     return Config()
+
+
+def _harmless(found: Config, path: Path, own: Path) -> Config:
+    """A folder's own settings without what would run here: whoever wrote the project has written them."""
+    if not found.notify.command:
+        return found
+    what, why = f"{path} may not say what runs on this computer.", "[notify] command counts in your own file."
+    fault = Damaged(what, why, f"${{EDITOR:-vi}} {shlex.quote(str(own))}")
+    return msgspec.structs.replace(found, notify=Notify(), faults={**found.faults, "notify": fault})
 
 
 def section(kind: type[T], text: str, name: str, path: Path) -> T:

@@ -14,6 +14,7 @@ The file is a hotdesk.toml of one desk, with what is installed there beside it:
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from hotdesk.services.goals import Goals
 from hotdesk.services.limits import Limits
 from hotdesk.services.settings import toml
 
+#: What a template may install: no options, addresses or paths, which pip would take as well.
+_PACKAGE = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?([=<>!~]=?=?[A-Za-z0-9.*+!,<>=~]+)?", re.ASCII
+)
 FILE = "template.toml"  # in the folder of a desk that was made of one
 #: What is installed into the desk's own environment. A build of a version (+cu128) is of another index.
 _LIST = """
@@ -148,6 +153,19 @@ def parse(text: str, path: Path) -> Template:
     for fault in whole.faults.values():
         raise fault
     lock = config.section(Lock, text, "environment", path)
+    if strange := [package for package in lock.packages if not _PACKAGE.fullmatch(package)]:
+        raise Damaged(
+            f"{path} has a package that is no name with a version.",
+            f"{strange[0][:60]!r} could be an option of the installer, or an address.",
+            "numpy==2.3.1",
+        )
+    for name, job in whole.jobs.items():
+        if job.env_file:
+            raise Damaged(
+                f"{path} names a file of this computer.",
+                f"env_file of the job {name} would be read here, and sent to the desk.",
+                f"hotdesk run NAME {name} --env-file FILE   # where you agree; and without it in {path}",
+            )
     if len(whole.desks) != 1:
         raise Damaged(
             f"{path} is no template.",

@@ -57,5 +57,6 @@ def write(desks: Hotdesk, edited: Edited) -> dict[str, Any]:
     if _now(file) != edited.was:
         raise Busy(f"{file} was changed meanwhile.", "Another program has written it.", f"cat {file}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, edited.text)
+    kept = file.resolve()  # of a link, as people have to their dotfiles, the file that it names
+    write_atomically(kept, edited.text, mode=kept.stat().st_mode & 0o777 if kept.exists() else 0o600)
     return read(desks, {})
