@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hotdesk import Hotdesk
+from hotdesk.cli.ui.plan_shown import figure
+from hotdesk.services.planning import PlanRequest
 from tests.conftest import Command
 
 JOB = ("--items", "25000", "--epochs", "20", "--family", "cnn")
@@ -138,6 +142,26 @@ def test_the_table_for_people(hotdesk: Command) -> None:
     bare = hotdesk("plan", "--work", "10", "--startup", "5", "--machines", "1..1000")
     assert "12 machines cost 10 % more" in bare.stdout
     assert "The knee lies at" in bare.stdout
+
+
+def test_on_spot_the_number_and_its_marker_are_the_median_and_the_mean_stands_beside(
+    hotdesk: Command,
+) -> None:
+    words = ("--work", "10", "--startup", "5", "--machines", "1", "--spot")
+    done = hotdesk("plan", *words, COLUMNS="120")
+    [row] = [line for line in done.stdout.splitlines() if "cheapest" in line]
+    time, usd = re.search(r"([\d.]+ h)  (\$[\d.]+)", row).groups()  # type: ignore[union-attr]
+    mean = re.search(r" h to [\d.]+ h, mean ([\d.]+ h)", row)
+    assert mean, row
+    assert f"median {time}, mean {mean[1]} by the formula" in done.stderr
+    told = answer(hotdesk, *words)["cheapest"]
+    assert told["mean"]["hours"] > told["hours"]
+    request = PlanRequest(work_hours=10, startup_minutes=5, machines="1", as_spot=True)
+    with Hotdesk() as desks:
+        shape = figure(desks.plan(request).answer)
+    [marker] = [series for series in shape.series if series.label.startswith("cheapest")]
+    assert (marker.x[0], marker.y[0]) == (told["usd"], told["hours"])
+    assert f"{time}, {usd}" in shape.notes[0]
 
 
 def test_a_picture_and_a_file_of_offers(hotdesk: Command, tmp_path: Path) -> None:

@@ -376,7 +376,7 @@ def simulated(choice: Choice, spot: Spot, job: Job, traces: Sequence[Trace]) -> 
             return uptimes.of_trace(*rows[trace.name], begin)
 
         kinds["over_traces"] = over_traces
-    told: dict[str, Any] = {"formula": {"hours": done.hours, "billed_hours_each": done.billed_hours}}
+    told: dict[str, Any] = {"formula": {"hours": done.hours_mean, "billed_hours_each": done.billed_hours}}
     for kind, begin in kinds.items():
         lives = [
             lived(choice.work_hours, choice.startup_hours, losses, restarting, begin()) for _ in range(LIVES)

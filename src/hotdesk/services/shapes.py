@@ -360,13 +360,21 @@ class PlanOffer(TypedDict):
     source: str
 
 
+class PlanMean(TypedDict):
+    """What a plan takes on average: on spot more than its median, as few runs are lost often."""
+
+    hours: float
+    usd: float
+
+
 class PlanRow(TypedDict):
     """One way to finish the job. `hours` and `usd` are medians."""
 
     machines: int
     hours: float
     usd: float
-    multiplier: float  # cost over that of the work alone
+    mean: PlanMean  # expected; plans are ranked by its cost
+    multiplier: float  # of `usd`: cost over that of the work alone
     band: Band
     breaks: list[str]  # what is slower or dearer than the plain formula, and why
     offer: NotRequired[PlanOffer]

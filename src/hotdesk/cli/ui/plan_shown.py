@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hotdesk.charts import Figure, Series
@@ -113,14 +113,15 @@ def _beside(names: str, choice: Choice, told: dict[str, Any]) -> list[str]:
         "as_in_2022": "spot as recorded in 2022",
         "over_traces": "your traces",
     }
-    mean = f"{_time(choice.finish.hours)} on average by the formula"
-    lines = [f"{names}, on spot: {mean}; lived through {LIVES} times:"]
+    done = choice.finish
+    formula = f"median {time(done.hours)}, mean {time(done.hours_mean)} by the formula"
+    lines = [f"{names}, on spot: {formula}; lived through {LIVES} times:"]
     for kind, head in heads.items():
         if kind in told:
             mean, low, high = told[kind]["hours"]
-            median = _time(told[kind]["median_hours"])
-            band = f"{_time(low)} to {_time(high)} in 9 of 10"
-            lines.append(f"  {head:24}  median {median}, mean {_time(mean)}, {band}")
+            median = time(told[kind]["median_hours"])
+            ends = f"{time(low)} to {time(high)} in 9 of 10"
+            lines.append(f"  {head:24}  median {median}, mean {time(mean)}, {ends}")
     return lines
 
 
@@ -151,7 +152,7 @@ def _truth(document: dict[str, Any], answer: Answer, job: Job) -> list[str]:
 
 def _switch(document: dict[str, Any], goal: Choice, job: Job, desk: tuple[float, float]) -> list[str]:
     """From how many items on it pays to leave the desk at hand for the plan's machine."""
-    there = job.items / (goal.finish.hours - goal.startup_hours) / 3600
+    there = job.items / (goal.finish.hours_mean - goal.startup_hours) / 3600
     usd = goal.offer.usd_per_hour * goal.finish.machines
     sooner, cheaper = switch_items(desk[0], there, goal.startup_hours, desk[1], usd)
     document["switch"] = {
@@ -191,12 +192,12 @@ def _table(plans: tuple[Choice, ...], answer: Answer, *, bare: bool) -> str:
         done = choice.finish
         row = [
             f"{done.machines:,}",
-            _time(done.hours),
+            time(done.hours),
             _usd(done.usd),
             f"{done.multiplier:.2f}",
             render.style(", ".join(is_answer), "green", "bold"),
-            f"{_time(done.hours_low)} to {_time(done.hours_high)}",
-            f"{_usd(done.usd_low)} to {_usd(done.usd_high)}",
+            band(time, done.hours_low, done.hours_high, done.hours, done.hours_mean),
+            band(_usd, done.usd_low, done.usd_high, done.usd, done.usd_mean),
             "; ".join(done.breaks),
         ]
         if not bare:
@@ -254,6 +255,7 @@ def _row(choice: Choice, *, bare: bool) -> dict[str, Any]:
         "machines": done.machines,
         "hours": done.hours,
         "usd": done.usd,
+        "mean": {"hours": done.hours_mean, "usd": done.usd_mean},
         "multiplier": done.multiplier,
         "band": {"hours": [done.hours_low, done.hours_high], "usd": [done.usd_low, done.usd_high]},
         "breaks": list(done.breaks),
@@ -328,8 +330,8 @@ def figure(answer: Answer) -> Figure:
         if choice.offer.provider != "any":
             spot = " on spot" if choice.offer.market is Market.SPOT else ""
             what = f"{choice.finish.machines:,} x {choice.offer.instance_type}{spot}"
-        notes.append(f"{name}: {what}, {_time(choice.finish.hours)}, {_usd(choice.finish.usd)}")
-    ends = [f"{_usd(c.finish.usd)} in {_time(c.finish.hours)}" for c in named]
+        notes.append(f"{name}: {what}, {time(choice.finish.hours)}, {_usd(choice.finish.usd)}")
+    ends = [f"{_usd(c.finish.usd)} in {time(c.finish.hours)}" for c in named]
     found = " or ".join(dict.fromkeys((ends[0], ends[-1]))) if ends else "no plan keeps the limits"
     return Figure(
         title=f"To finish this job: {found}",
@@ -349,8 +351,14 @@ def _unit(hours: Sequence[float]) -> tuple[float, str]:
     return (1 / 24, "days") if hours and min(hours) >= 48 else (1.0, "hours")
 
 
-def _time(hours: float) -> str:
+def time(hours: float) -> str:
     return render.duration(hours * 3600)
+
+
+def band(said: Callable[[float], str], low: float, high: float, median: float, mean: float) -> str:
+    """9 of 10 cases, and the mean where it reads unlike the median, which has a column of its own."""
+    beside = f", mean {said(mean)}" if said(mean) != said(median) else ""
+    return f"{said(low)} to {said(high)}{beside}"
 
 
 def _usd(amount: float) -> str:

@@ -150,9 +150,11 @@ def _place(offer: Offer) -> str:
 
 
 def _figures(choice: Choice) -> str:
+    from hotdesk.cli.ui import plan_shown
 
     done = choice.finish
-    time, low, high = (render.duration(3600 * h) for h in (done.hours, done.hours_low, done.hours_high))
-    time = f"{time} ({low} to {high})"
-    cost = f"{render.usd(done.usd)} ({render.usd(done.usd_low)} to {render.usd(done.usd_high)})"
+    hours = plan_shown.band(plan_shown.time, done.hours_low, done.hours_high, done.hours, done.hours_mean)
+    time = f"{plan_shown.time(done.hours)} ({hours})"
+    usd = plan_shown.band(render.usd, done.usd_low, done.usd_high, done.usd, done.usd_mean)
+    cost = f"{render.usd(done.usd)} ({usd})"
     return f"{time}, {cost}" if done.usd_high else time

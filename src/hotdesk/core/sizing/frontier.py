@@ -133,9 +133,9 @@ def choose(
             [p for p in plans if p.chance_hours(deadline_hours) >= SURE and p.chance_usd(budget_usd) >= SURE]
         )
     answers = {
-        "cheapest": min(good, key=lambda c: (c.finish.usd, c.hours_p90), default=None),
-        "fastest": min(good, key=lambda c: (c.hours_p90, c.finish.usd), default=None),
-        "knee": min(good, key=lambda c: c.finish.usd * c.hours_p90, default=None),
+        "cheapest": min(good, key=lambda c: (c.finish.usd_mean, c.hours_p90), default=None),
+        "fastest": min(good, key=lambda c: (c.hours_p90, c.finish.usd_mean), default=None),
+        "knee": min(good, key=lambda c: c.finish.usd_mean * c.hours_p90, default=None),
     }
     lost += _reasons(plans, front, deadline_hours, budget_usd, also)
     return Answer(
@@ -172,6 +172,7 @@ def _plans(
             finish=replace(
                 one,
                 usd=one.usd * usd + extra,
+                usd_mean=one.usd_mean * usd + extra,
                 usd_low=one.usd_low * usd + extra,
                 usd_high=one.usd_high * usd + extra,
             ),
@@ -190,7 +191,7 @@ def _front(plans: Sequence[Choice]) -> list[Choice]:
     """The Pareto front of cost and time, cheapest first."""
     out: list[Choice] = []
     fastest = math.inf
-    for plan in sorted(plans, key=lambda c: (c.finish.usd, c.hours_p90, c.finish.machines)):
+    for plan in sorted(plans, key=lambda c: (c.finish.usd_mean, c.hours_p90, c.finish.machines)):
         if plan.hours_p90 < fastest:
             out.append(plan)
             fastest = plan.hours_p90
@@ -209,14 +210,14 @@ def _reasons(
     best: dict[str, Choice] = {}
     for plan in plans:
         key = plan.offer.key
-        if key not in winners and (key not in best or plan.finish.usd < best[key].finish.usd):
+        if key not in winners and (key not in best or plan.finish.usd_mean < best[key].finish.usd_mean):
             best[key] = plan
     lost = []
-    for plan in sorted(best.values(), key=lambda c: c.finish.usd):
-        over = min(front, key=lambda c: (c.finish.usd > plan.finish.usd, c.hours_p90))
+    for plan in sorted(best.values(), key=lambda c: c.finish.usd_mean):
+        over = min(front, key=lambda c: (c.finish.usd_mean > plan.finish.usd_mean, c.hours_p90))
         why = f"{_name(over)} is {_faster(plan.hours_p90 / over.hours_p90)} and " + (
-            f"{1 - over.finish.usd / plan.finish.usd:.0%} cheaper"
-            if over.finish.usd < plan.finish.usd * 0.995
+            f"{1 - over.finish.usd_mean / plan.finish.usd_mean:.0%} cheaper"
+            if over.finish.usd_mean < plan.finish.usd_mean * 0.995
             else "costs the same"
         )
         if plan.chance_hours(deadline_hours) < SURE:
@@ -233,17 +234,17 @@ def _measure_first(front: Sequence[Choice], plans: Sequence[Choice]) -> str:
         return ""
     first = front[0]
     others = [p for p in plans if p.offer.gpu != first.offer.gpu and p.finish.usd_low < first.finish.usd_high]
-    second = min(others, key=lambda c: c.finish.usd, default=None)
+    second = min(others, key=lambda c: c.finish.usd_mean, default=None)
     if second is None:
         return ""
     unsure = [c for c in (first, second) if c.evidence is not Evidence.MEASURED]
     bench_usd = math.fsum(c.offer.usd_per_hour * (c.startup_hours + BENCH_HOURS) for c in unsure)
-    if not unsure or first.finish.usd * 0.1 <= bench_usd:
+    if not unsure or first.finish.usd_mean * 0.1 <= bench_usd:
         return ""
     names = " and ".join(dict.fromkeys(c.offer.gpu or c.offer.instance_type for c in unsure))
     return (
         f"the costs of {_name(first)} and {_name(second)} overlap; measuring {names} first costs about "
-        f"${bench_usd:.2f}, a wrong choice about ${first.finish.usd * 0.1:.2f}"
+        f"${bench_usd:.2f}, a wrong choice about ${first.finish.usd_mean * 0.1:.2f}"
     )
 
 

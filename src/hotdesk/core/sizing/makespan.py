@@ -82,18 +82,20 @@ class Work(Value, frozen=True):
 
 
 class Finish(Value, frozen=True):
-    """One plan: so many machines of one offer, door to door."""
+    """One plan: so many machines of one offer, door to door. `hours` and `usd` are medians."""
 
     machines: int
     hours: float
     usd: float
-    multiplier: float  # paid machine-hours over machine-hours of work
+    multiplier: float  # of `usd`: paid machine-hours over machine-hours of work
+    hours_mean: float
+    usd_mean: float
     hours_low: float
     hours_high: float
     usd_low: float
     usd_high: float
     work_hours: float = 0.0  # of one machine, undisturbed, without start-up
-    billed_hours: float = 0.0  # of one machine, before the billing's quantum and minimum
+    billed_hours: float = 0.0  # of one machine on average, before the billing's quantum and minimum
     breaks: tuple[str, ...] = ()  # where "N machines for 1/N of the time at the same price" fails here
 
 
@@ -142,20 +144,28 @@ def finish(
     worst = _door_to_door((work.high or work.hours) * share / low, startup_hours, spot, work, machines)
     if each is None or best is None or worst is None:
         return None
-    paid = machines * billing.hours(each.billed)
+    paid = machines * billing.hours(each.billed_median)
     return Finish(
         machines=machines,
-        hours=each.wall,
+        hours=each.wall_median,
+        hours_mean=each.wall,
         work_hours=work.hours * share / middle,
         billed_hours=each.billed,
         usd=paid * usd_per_hour + extra_usd,
+        usd_mean=machines * billing.hours(each.billed) * usd_per_hour + extra_usd,
         multiplier=paid / work.hours,
         hours_low=best.wall_low,
         hours_high=max(worst.wall_high, each.wall),
         usd_low=machines * billing.hours(best.billed_low) * usd_per_hour + extra_usd,
         usd_high=machines * billing.hours(max(worst.billed_high, each.billed)) * usd_per_hour + extra_usd,
         breaks=_breaks(
-            work, machines, startup_hours, billing=billing, billed=each.billed, middle=middle, quota=quota
+            work,
+            machines,
+            startup_hours,
+            billing=billing,
+            billed=each.billed_median,
+            middle=middle,
+            quota=quota,
         ),
     )
 

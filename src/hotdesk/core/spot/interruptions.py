@@ -1,4 +1,4 @@
-"""Time to finish on a machine that may be interrupted: expected hours, and a 90 % band.
+"""Time to finish on a machine that may be interrupted: expected hours, their median, and a 90 % band.
 
 Losses come at random at a rate lambda while the machine runs. Work is saved n - 1 times, every
 tau = sqrt(2·C/lambda) (Young 1974) of checkpoints of C, so a stretch of d = W/n + C hours has to pass without
@@ -37,7 +37,7 @@ class Spot(Value, frozen=True):
 
 
 class Hours(NamedTuple):
-    """Of one machine: expected, and the ends that each leave out 1 case in 20."""
+    """Of one machine: expected, the ends that each leave out 1 case in 20, and the middle case."""
 
     wall: float
     billed: float
@@ -45,11 +45,13 @@ class Hours(NamedTuple):
     wall_high: float
     billed_low: float
     billed_high: float
+    wall_median: float
+    billed_median: float
 
 
 def calm(hours: float) -> Hours:
     """Hours without interruptions."""
-    return Hours(hours, hours, hours, hours, hours, hours)
+    return Hours(*[hours] * len(Hours._fields))
 
 
 def interrupted(hours: float, startup_hours: float, losses_per_hour: float, spot: Spot) -> Hours | None:
@@ -86,7 +88,7 @@ def interrupted(hours: float, startup_hours: float, losses_per_hour: float, spot
         return None
     wall, count = billed * (1 + rate * spot.wait_hours), rate * billed
     none = math.exp(-rate * undisturbed)  # the chance of no loss at all
-    low, high = _ends(count, 2 * count + uneven, none)
+    low, middle, high = _quantiles(count, 2 * count + uneven, none)
     each_wall, each_billed = (wall - undisturbed) / count, (billed - undisturbed) / count
     return Hours(
         wall,
@@ -95,6 +97,8 @@ def interrupted(hours: float, startup_hours: float, losses_per_hour: float, spot
         undisturbed + high * each_wall,
         undisturbed + low * each_billed,
         undisturbed + high * each_billed,
+        undisturbed + middle * each_wall,
+        undisturbed + middle * each_billed,
     )
 
 
@@ -130,26 +134,27 @@ def lived(
         starting = spot.restart_hours
 
 
-def _ends(mean: float, variance: float, none: float) -> tuple[float, float]:
-    """The 5 % and 95 % quantiles of what losses cost together, in units of one loss.
+def _quantiles(mean: float, variance: float, none: float) -> tuple[float, float, float]:
+    """The 5 %, 50 % and 95 % quantiles of what losses cost together, in units of one loss.
 
     Zero with the chance `none`, else a gamma variable of the right mean and variance (Wilson and Hilferty's
     cube of a normal); a loss costs anything from nothing up, so single costs count as exponential.
     """
     if none >= 0.95:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     some_mean = mean / (1 - none)
     some_variance = max((variance + mean**2) / (1 - none) - some_mean**2, 0.05 * some_mean**2)
     shape = some_mean**2 / some_variance
-    ends = []
-    for share in (0.05, 0.95):
+    found = []
+    for share in (0.05, 0.5, 0.95):
         left = (share - none) / (1 - none)
         if left <= 0:
-            ends.append(0.0)
+            found.append(0.0)
             continue
         cube = 1 - 1 / (9 * shape) + _NORMAL.inv_cdf(left) / math.sqrt(9 * shape)
-        ends.append(some_mean * max(cube, 0.0) ** 3)
-    return min(ends[0], mean), max(ends[1], mean)
+        found.append(some_mean * max(cube, 0.0) ** 3)
+    low, middle, high = found
+    return min(low, mean), middle, max(high, mean)
 
 
 def worth_spot(spot: Spot) -> float:
