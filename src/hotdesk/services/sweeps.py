@@ -8,7 +8,8 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -197,17 +198,14 @@ class Sweeps:
         sweep = self.planned(request)
         self._check_names(sweep)
         sweep = replace(sweep, token=secrets.token_hex(32), head_port=_free_port())
-        with self._opened() as store:
-            sweep = store.create(sweep, request.space.tasks())
-        project = self.folder(sweep) / "project"
-        project.mkdir(parents=True, mode=0o700)
-        for name in names:
-            source, target = Path(request.folder) / name, project / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir() and not source.is_symlink():
-                target.mkdir(exist_ok=True)
-            else:
-                shutil.copy2(source, target, follow_symlinks=False)
+        # The folder before the row: whoever finds a sweep goes on with it, as it is.
+        (self.state / "sweeps").mkdir(exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(prefix="new-", dir=self.state / "sweeps") as new:
+            _copy(Path(request.folder), names, Path(new) / "project")
+            with self._opened() as store:
+                sweep = store.create(sweep, request.space.tasks())
+            self.folder(sweep).mkdir(mode=0o700)
+            (Path(new) / "project").rename(self.folder(sweep) / "project")
         self.drive(sweep.number)
         return sweep
 
@@ -326,8 +324,12 @@ class Sweeps:
     def go_on(self, number: int) -> None:
         """Be the process that goes on with a sweep, until it is over; return at once if there is one."""
         with self.store.hold(_lock(number), f"hotdesk sweep {number}") as mine, self._opened() as store:
-            if mine:
-                self._driver(store, store.sweep(number)).run()
+            if not mine:
+                return
+            sweep = store.sweep(number)
+            if not (self.folder(sweep) / "project").is_dir():  # killed between the two
+                sweep = store.change(number, wish=Wish.CANCEL, stopped="its folder was never copied")
+            self._driver(store, sweep).run()
 
     def _driver(self, store: SweepStore, sweep: Sweep) -> Driver:
         from hotdesk.sweep.driver import Driver
@@ -470,6 +472,17 @@ class Sweeps:
         from hotdesk.sweep.store import SweepStore
 
         return SweepStore(self.state)
+
+
+def _copy(folder: Path, names: Iterable[str], project: Path) -> None:
+    project.mkdir(mode=0o700)
+    for name in names:
+        source, target = folder / name, project / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir() and not source.is_symlink():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _anew(task: Task) -> Task:

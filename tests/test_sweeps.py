@@ -1,0 +1,87 @@
+"""Beginning a sweep: it is there as a whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hotdesk import Hotdesk
+from hotdesk.core.model import Desk, Goal
+from hotdesk.core.steps import BakeOrder
+from hotdesk.core.sweep.params import Space, read_parameter
+from hotdesk.providers.local import records
+from hotdesk.providers.local.paths import Folders
+from hotdesk.services.sweeps import SweepRequest, Sweeps
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
+
+
+def parked(desks: Hotdesk) -> None:
+    """A desk here with a verified image."""
+    desks.services.store.put(Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, provider="local"))
+    folders = Folders.of(Path(os.environ["HOTDESK_STATE"]))
+    folders.images.mkdir(parents=True)
+    order = BakeOrder(
+        desk="blue", born=1.0, generation=1, attempt=0, source_id="m", started_at=1.0, region="here"
+    )
+    picture = records.Picture(order=order, taken_at=2.0, phase=records.Taking.BAKED, verified=True)
+    records.write(folders.image(order.name), picture)
+    folders.manifest(order.name).touch()
+
+
+@pytest.fixture
+def request_(home: Path) -> SweepRequest:
+    project = home / "project"
+    project.mkdir()
+    for name in ("a.txt", "train.py"):
+        (project / name).write_text("")
+    return SweepRequest(
+        desk="blue",
+        command=("python3", "train.py", "{seed}"),
+        space=Space(parameters=(read_parameter("seed=0..1"),)),
+        folder=str(project),
+    )
+
+
+def test_a_full_disk_leaves_no_sweep_with_half_of_its_folder(
+    request_: SweepRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever found it would go on with it."""
+    whole = shutil.copy2
+
+    def copy(source: Path, target: Path, **how: bool) -> object:
+        if source.name == "train.py":
+            raise OSError(28, "No space left on device")
+        return whole(source, target, **how)
+
+    monkeypatch.setattr(Sweeps, "drive", lambda self, number: None)
+    with Hotdesk() as desks:
+        parked(desks)
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "copy2", copy)
+            with pytest.raises(OSError, match="No space left"):
+                desks.services.sweeps.start(request_)
+        assert desks.services.sweeps.views() == []
+        assert desks.services.sweeps.revive() == []
+        sweep = desks.services.sweeps.start(request_)
+        folder = desks.services.sweeps.folder(sweep)
+        assert sorted(path.name for path in (folder / "project").iterdir()) == ["a.txt", "train.py"]
+        assert [path.name for path in folder.parent.iterdir()] == [sweep.id]
+
+
+def test_a_sweep_without_its_folder_runs_nothing(
+    request_: SweepRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweeps, "drive", lambda self, number: None)
+    with Hotdesk() as desks:
+        parked(desks)
+        sweep = desks.services.sweeps.start(request_)
+        shutil.rmtree(desks.services.sweeps.folder(sweep))
+        desks.services.sweeps.go_on(sweep.number)
+        view = desks.services.sweeps.view(sweep.number)
+        assert (view.sweep.stopped, view.counts.cancelled) == ("its folder was never copied", 2)
+        assert view.machines == ()
+        assert [desk.name for desk in desks.services.store.desks()] == ["blue"]
