@@ -15,7 +15,7 @@ from hotdesk.config import Config
 from hotdesk.connect import guest_agent
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
-from hotdesk.core.steps import Told
+from hotdesk.core.steps import Row, Told
 from hotdesk.guest.idle import Watch
 from hotdesk.guest.one_file import source
 
@@ -137,6 +137,36 @@ def test_what_happened_at_the_desk_is_a_row_of_the_journal_and_only_once(at: At,
             )[0].topic
             == "driver"
         )
+
+
+@pytest.mark.parametrize("error", [-86400.0, 86400.0])
+def test_a_clock_that_was_set_makes_no_news_of_what_is_in_the_journal(
+    at: At, tmp_path: Path, error: float
+) -> None:
+    """Set back, it is before the desk was made; the row has to be found all the same."""
+
+    class Set:
+        def now(self) -> float:
+            return 1_000_000.0 + error
+
+        def sleep(self, seconds: float) -> None:
+            raise AssertionError
+
+    with Hotdesk(tmp_path / "state", config=Config()) as desks:
+        born = Desk(name="blue", goal=Goal.RUNNING, since=1_000_000.0, created_at=1_000_000.0, provider="aws")
+        desks.services.store.put(born)
+        desks.services.guest_events.clock = Set()
+        at.says(events=[{"id": "terminate-1", "at": 5.0, "what": "AWS takes this spot machine back."}])
+        told = [row for _ in range(3) for row in _told_anew(desks, at)]
+        assert [row.step.why for row in told] == ["AWS takes this spot machine back."]
+        assert told == desks.log("blue")
+
+
+def _told_anew(desks: Hotdesk, at: At) -> list[Row]:
+    rows: list[Row] = []
+    desks.services.guest_events.on_row = rows.append
+    desks.services.guest_events.hear(at.access)
+    return rows
 
 
 def test_what_the_idle_watch_warned_of_is_a_row_of_the_journal_and_only_once(

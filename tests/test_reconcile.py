@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from hotdesk.cli.commands.log import followed
 from hotdesk.core.errors import Busy, Kind, Missing, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Survey
 from hotdesk.core.ports import Access
@@ -59,6 +60,28 @@ def test_every_row_and_every_wait_is_told() -> None:
     assert {name for name, _ in waits} == {"blue"}
     assert all(wait.why and wait.seconds > 0 for _, wait in waits)
     assert cloud.calls == ["launch"]
+
+
+@pytest.mark.parametrize("error", [-400 * 86400.0, 400 * 86400.0])
+def test_a_clock_that_was_set_back_or_forward_does_not_reprint_the_journal(error: float) -> None:
+    """Neither the loop nor `hotdesk log -f` tells a step twice; and what is done next is told."""
+    _, laptop = a_loop()
+    told: list[tuple[int, bool]] = []
+    laptop.reconciler.executor.on_row = lambda row: told.append((row.id, row.done))
+    log = followed(laptop.store, "blue", 50)
+    laptop.want("blue", Goal.RUNNING)
+    assert laptop.settle("blue") is None
+    printed = [(row.id, row.done) for row in next(log)]
+    before, laptop.clock.error = list(told), error
+    for _ in range(3):
+        laptop.reconciler.tick()
+        assert next(log) == []
+    assert told == before
+    laptop.want("blue", Goal.STOPPED)
+    assert laptop.settle("blue") is None
+    printed += [(row.id, row.done) for row in next(log)]
+    assert len(told) == len(set(told))
+    assert printed == [pair for pair in told if pair[1]], "each step once, as it ended, in its order"
 
 
 def test_what_is_on_its_way_is_asked_about_alone_and_its_end_is_surveyed() -> None:

@@ -58,13 +58,16 @@ class Executor:
     # cloud was too busy to prove it
 
     def close(self, rows: Iterable[Row], now: float) -> None:
-        """Mark steps that a crash cut off as outcome unknown.
+        """Mark steps that a crash cut off as outcome unknown; date those anew that ended in the future.
 
-        Nobody knows when a process died: what it was waiting for may have had its effect just now.
+        Nobody knows when a process died: what it was waiting for may have had its effect just now. What had
+        its outcome before the clock was set back is no news.
         """
         cut = Unsure(message="hotdesk was stopped before the reply arrived")
         for row in rows:
-            self.on_row(self.store.end(row, row.outcome or cut, now))
+            ended = self.store.end(row, row.outcome or cut, now)
+            if row.outcome is None:
+                self.on_row(ended)
 
     def proven(
         self, proofs: list[tuple[Desk, Prove]], seen: Mapping[str, Seen]

@@ -22,7 +22,7 @@ from hotdesk.core.model import Desk, Market, Offer, Seen, Value
 from hotdesk.core.money import Amount, in_same, is_comparable, judge
 from hotdesk.core.ports import Biller, Clock, Housing
 from hotdesk.core.pricelist import is_shipped
-from hotdesk.core.steps import Act, Ask, Bake, Copy, Done, Launch, Row, Start, Told
+from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start, Told
 from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
 from hotdesk.state.store import Store
@@ -341,8 +341,7 @@ class Billing:
         month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
         step = Told(id=f"budget-{month}", at=now, why=warning)
         if step.key not in self.store.past(desk).last:
-            [row] = self.store.begin([(desk.name, step)], now)
-            self.store.end(row, Done(id=step.id), now)
+            self.store.note(desk, step, now, step.id)
 
     def may(self, desk: Desk, step: Act) -> Ask | None:
         """The reason not to take a step: a launch that exceeds the month's budget, by any loop."""

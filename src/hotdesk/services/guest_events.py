@@ -11,7 +11,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.findings import Remark
 from hotdesk.core.model import Desk
-from hotdesk.core.steps import Done, Row, Told
+from hotdesk.core.steps import Row, Told
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ class GuestEvents:
         name = access.desk
         if (said := self._heard.get(name)) is None:
             return
-        known = self.store.past(self.store.desk(name)).last
+        desk = self.store.desk(name)
+        known = self.store.past(desk).last
         new = [
             Told(id=e.id, at=e.at, why=e.what, age_seconds=max(0.0, said.now - e.at) if said.now else 0.0)
             for e in said.events
         ]
         for step in (s for s in new if s.key not in known):
-            [row] = self.store.begin([(name, step)], self.clock.now())
-            self.on_row(self.store.end(row, Done(id=step.id), self.clock.now()))
+            self.on_row(self.store.note(desk, step, self.clock.now(), step.id))

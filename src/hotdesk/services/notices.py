@@ -14,7 +14,7 @@ from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.notices import Notice, Notify
 from hotdesk.core.ports import Access, Clock
-from hotdesk.core.steps import Done, Told
+from hotdesk.core.steps import Told
 from hotdesk.jobs.run import spent_usd
 from hotdesk.services.billing import WARN_SHARE
 from hotdesk.services.view import View
@@ -105,8 +105,7 @@ class Notices:
                 why=f"job {job.number} has cost ${spent:,.2f} of the ${job.budget_usd:,.2f} expected at most",
             )
             if spent >= WARN_SHARE * job.budget_usd and step.key not in self.store.past(desk).last:
-                [row] = self.store.begin([(desk.name, step)], now)
-                self.store.end(row, Done(id=step.id), now)
+                self.store.note(desk, step, now, step.id)
 
     def send(self) -> list[Sent]:
         """Tell what is new since the last time; of what was before the first, nothing."""

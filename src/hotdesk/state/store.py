@@ -23,7 +23,7 @@ from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, Variables, job_id
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Survey
-from hotdesk.core.steps import Entry, Outcome, Row
+from hotdesk.core.steps import Done, Entry, Outcome, Row
 from hotdesk.state import variables
 from hotdesk.state.database import StateFile
 from hotdesk.system import flock, is_locked
@@ -137,6 +137,12 @@ class Store:
                 (now, _encode(outcome), change, row.id),
             )
         return msgspec.structs.replace(row, ended_at=now, outcome=outcome)
+
+    def note(self, desk: Desk, step: Entry, now: float, id_: str) -> Row:
+        """Record what has happened, as done. No older than the desk, even where the clock was set back: else
+        `past` would not have it, and it would be taken for news and recorded again."""
+        (row,) = self.begin([(desk.name, step)], max(now, desk.created_at))
+        return self.end(row, Done(id=id_), row.at)
 
     def past(self, desk: Desk) -> Past:
         """The desk's history since its creation, including what other processes wrote."""

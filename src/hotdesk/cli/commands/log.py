@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import click
 
@@ -10,6 +11,7 @@ from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import verb
 from hotdesk.core.steps import Row
 from hotdesk.services import forms
+from hotdesk.state.store import Store
 
 
 @click.command()
@@ -29,24 +31,36 @@ def command(name: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """Show the journal: every step, its reason and its result. Without NAME: of all desks."""
     with options.open_desks() as desks:
         options.say_frozen(desks)
-        change, _ = desks.services.store.changed(0) if follow else (0, [])
+        if follow:
+            for rows in followed(desks.services.store, name, lines):
+                for row in rows:
+                    _print(row, as_json)
+                time.sleep(0.3)
         rows = desks.log(name, limit=lines)
-        if as_json and not follow:
+        if as_json:
             render.json([forms.row(r) for r in rows])
             return
-        if not rows and not follow:
-            if name:
-                desks.services.store.desk(name)
+        if not rows:
             render.note("Nothing was done yet; the first step is written down by: hotdesk up")
-            return
-        while True:
-            for row in rows:
-                _print(row, as_json)
-            if not follow:
-                return
-            time.sleep(0.3)
-            change, rows = desks.services.store.changed(change)
-            rows = [r for r in rows if name in (None, r.desk)]
+        for row in rows:
+            _print(row, as_json)
+
+
+def followed(store: Store, name: str | None, lines: int) -> Iterator[list[Row]]:
+    """The newest rows, then at each turn those begun or ended since, in the order in which that was written.
+
+    None comes twice, wherever the clock is set: the loop dates anew what ended in the future.
+    """
+    change, rows = store.changed(0)
+    ended = {row.id for row in rows if row.outcome}
+    rows = sorted((r for r in rows if name in (None, r.desk)), key=lambda row: row.id)[-lines:]
+    if name is not None and not rows:
+        store.desk(name)
+    while True:
+        yield rows
+        change, rows = store.changed(change)
+        rows = [r for r in rows if name in (None, r.desk) and r.id not in ended]
+        ended |= {row.id for row in rows if row.outcome}
 
 
 def _print(row: Row, as_json: bool) -> None:
