@@ -6,8 +6,9 @@ Every verb does the same thing: it writes a desk's goal down, and runs the loop 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -16,14 +17,12 @@ from hotdesk.api.at_desk import AtDesk
 from hotdesk.api.describing import Describing
 from hotdesk.api.questions import Questions
 from hotdesk.core.model import Desk, Goal, Want
-from hotdesk.core.ports import Clock
-from hotdesk.core.steps import Row, Wait
+from hotdesk.core.steps import Row
 from hotdesk.services import Services
 from hotdesk.services.limits import Limits
 from hotdesk.services.view import View
 
 if TYPE_CHECKING:
-    from hotdesk.config import Config
     from hotdesk.core.findings import Finding
     from hotdesk.core.jobs import Job
     from hotdesk.services.billing import Statement
@@ -40,6 +39,15 @@ if TYPE_CHECKING:
 
 FIRST_NAME = "desk"  # of a desk that nobody named
 
+P = ParamSpec("P")
+
+
+def _called_like(
+    other: Callable[Concatenate[Services, P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Hotdesk, P], None]]:
+    """The parameters of `other`, for type checkers and `help`, said once."""
+    return wraps(other, assigned=())
+
 
 class Hotdesk(AtDesk, Describing, Questions):
     """Your desks. Use as a context manager, or `close()` it.
@@ -49,28 +57,9 @@ class Hotdesk(AtDesk, Describing, Questions):
     Every verb raises a `HotdeskError` unless the wanted state was seen.
     """
 
-    def __init__(
-        self,
-        state: Path | None = None,
-        *,
-        config: Config | None = None,
-        clock: Clock | None = None,
-        on_row: Callable[[Row], None] = lambda row: None,
-        on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
-        on_busy: Callable[[str, str], None] = lambda desk, holder: None,
-        on_note: Callable[[str], None] = lambda text: None,
-        over_budget: bool = False,
-    ) -> None:
-        self.services = Services(
-            state,
-            config=config,
-            clock=clock,
-            on_row=on_row,
-            on_wait=on_wait,
-            on_busy=on_busy,
-            on_note=on_note,
-            over_budget=over_budget,
-        )
+    @_called_like(Services.__init__)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.services = Services(*args, **options)
 
     def __enter__(self) -> Hotdesk:
         return self
