@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from hotdesk import Hotdesk
+from hotdesk import Hotdesk, PlanRequest
 from hotdesk.cli.commands.ls import together
 from hotdesk.cli.ui import offer_table, render
 from hotdesk.config import parse
@@ -110,6 +111,23 @@ def test_a_jobs_budget_is_not_judged_without_a_rate() -> None:
     assert agree([offer()], 3600.0, None, 50.0) is None
     with pytest.raises(NotAllowed, match=r"\$50.00 cannot be compared with prices in CNY"):
         agree([NO_RATE], 3600.0, None, 50.0)
+
+
+@pytest.mark.parametrize("offers", [(NO_RATE,), None])
+def test_a_plan_is_in_dollars_and_compares_no_price_without_a_rate(
+    home: Path, offers: tuple[Offer, ...] | None
+) -> None:
+    """Neither an offer that was named, nor those of the catalogue; and no imagined machine stands in."""
+    asked = PlanRequest(
+        work_hours=10, reference="A10", regions=("cn-hangzhou",), budget_usd=20, offers=offers
+    )
+    with Hotdesk() as desks, pytest.raises(NotAllowed, match="CNY") as no:
+        desks.plan(asked)
+    assert "hotdesk.toml" in f"{no.value.why}{no.value.fix}"
+    with Hotdesk() as desks:
+        answer = desks.plan(replace(asked, offers=(offer(name="ecs.gn7i-c8g1.2xlarge"),))).answer
+    assert answer.cheapest is not None
+    assert answer.cheapest.finish.usd == pytest.approx(10 * 9.53 / 7.06, rel=0.1)
 
 
 @pytest.mark.parametrize("paid", [True, False])

@@ -283,7 +283,7 @@ def test_what_was_refused_is_left_out_and_counted(tmp_path: Path) -> None:
             (row,) = store.begin([("blue", Launch(order=order, why="test"))], now - 60)
             store.end(row, Refusal(kind=Kind.NO_CAPACITY, message="sold out", until=until), now)
     done = run(tmp_path, "--gpu", "L4")
-    assert "Left out, refused lately: 2 sold out. --all shows them." in done.stdout
+    assert "Left out: 2 sold out. --all shows them." in done.stdout
     assert {row["zone"] for row in rows(tmp_path)} == {"us-west-2c", "us-west-2d"}
     assert len(rows(tmp_path, "--all")) == 4
 
@@ -306,7 +306,7 @@ def test_what_a_refusal_speaks_of_is_left_out_as_a_launch_would_skip_it(tmp_path
             (row,) = store.begin([("blue", Launch(order=order, why="test"))], now - 60)
             past.add(store.end(row, Refusal(kind=kind, message="no", until=now + 500, scope=scope), now))
     done = run(tmp_path, "--gpu", "L4")
-    assert "Left out, refused lately: 4 over your quota, 2 not permitted." in done.stdout
+    assert "Left out: 4 over your quota, 2 not permitted." in done.stdout
     told = {(row["instance_type"], row["region"], row["market"]) for row in rows(tmp_path)}
     assert told == {("g6.xlarge", "us-west-2", "on-demand"), ("g6.2xlarge", "eu-west-1", "on-demand")}
     would_try = [o for o in [*spot, *kept, *denied] if not past.refusal(o, now)]
@@ -316,7 +316,7 @@ def test_what_a_refusal_speaks_of_is_left_out_as_a_launch_would_skip_it(tmp_path
     planned = hotdesk(tmp_path, *words, HOTDESK_OFFLINE="1")
     document = json.loads(planned.stdout)
     assert document["left_out"] == {"over your quota": 4, "not permitted": 2}
-    assert "left out, refused lately: 4 over your quota, 2 not permitted" in planned.stderr
+    assert "left out: 4 over your quota, 2 not permitted" in planned.stderr
     assert {c["offer"]["market"] for c in [*document["plans"], *document["lost"]]} == {"on-demand"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk import Hotdesk, SpotQuery
 from hotdesk.config import parse
 from hotdesk.core import clouds
 from hotdesk.core.clouds import Cloud
@@ -76,6 +77,17 @@ def test_what_a_cloud_does_not_have_is_a_sentence(monkeypatch: pytest.MonkeyPatc
         registry.lend(CLOUD, Settings(key=""))
     assert refused.value.what == "This computer's Toy Cloud credentials cannot be sent."
     assert (refused.value.why, refused.value.fix) == ("There is no key in [toy].", "toy login")
+
+
+def test_a_past_that_a_cloud_does_not_tell_is_a_sentence(home: Path) -> None:
+    """Spot prices of a type that only such a cloud sells, and its own bill: what to do instead."""
+    with Hotdesk() as desks:
+        with pytest.raises(Missing, match="cannot ask Alibaba Cloud what spot has cost") as no:
+            desks.spot(SpotQuery(instance_types=("ecs.gn6i-c4g1.xlarge",)))
+        assert no.value.fix.startswith("hotdesk offers ecs.gn6i-c4g1.xlarge ")
+        with pytest.raises(Missing, match="a bill of Alibaba Cloud") as no:
+            desks.costs(compare="aliyun")
+        assert no.value.fix.startswith("https://")
 
 
 #: Enters the toy cloud in every process; its desks can be watched from elsewhere where TOY_RENTED says so.

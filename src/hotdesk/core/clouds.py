@@ -68,6 +68,7 @@ class Cloud(Value, frozen=True):
     regions: str = ""  # "module:name": its `Regions`
     caution: str = ""  # "module:function": what to know before a launch, by its settings; "" for nothing
     bill: OwnBill | None = None  # None: it has no bill to ask for
+    bill_page: str = ""  # the address where a person reads it, instead
 
 
 KNOWN: dict[str, Cloud] = {}

@@ -40,7 +40,9 @@ class Found(NamedTuple):
     """Rows of the catalogue that fit, in order, and what was left out."""
 
     rows: list[int]
-    left_out: Mapping[str, int]  # how many fit, but were refused lately, by reason
+    left_out: Mapping[
+        str, int
+    ]  # how many fit, but were refused lately or have no price in dollars, by reason
     unpriced: tuple[InstanceType, ...] = ()  # that were named, by type or GPU, and have no price at all
 
 
@@ -53,8 +55,9 @@ def search(
     speed: Callable[[InstanceType], float] = lambda machine: 0.0,
     refused: Refused | None = None,
     retired: Mapping[str, Retired] = {},
+    in_dollars: bool = False,
 ) -> Found:
-    """The rows that fit, best first.
+    """The rows that fit, best first; `in_dollars`: of those whose price in US dollars is known.
 
     `latency` is by "provider/region" in milliseconds, `speed` any measure of a machine, `refused` tells
     which offers to leave out. Raises `Unknown` for a GPU, type or region that nobody knows (with the
@@ -66,7 +69,8 @@ def search(
     if not rows:
         _explain(catalog, filters)
     left_out: dict[str, int] = {}
-    if query.max_usd is not None and (unjudged := [row for row in rows if _is_unjudged(catalog, row)]):
+    in_dollars = in_dollars or query.max_usd is not None
+    if in_dollars and (unjudged := [row for row in rows if _is_unjudged(catalog, row)]):
         for currency, count in Counter(catalog.currencies[catalog.currency[r]][0] for r in unjudged).items():
             left_out[f"priced in {currency}: set its rate under [money] in hotdesk.toml"] = count
         rows = [row for row in rows if not _is_unjudged(catalog, row)]

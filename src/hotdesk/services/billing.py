@@ -372,8 +372,10 @@ class Billing:
 def _no_bill(cloud: clouds.Cloud) -> Missing:
     return Missing(
         f"hotdesk cannot ask for a bill of {cloud.label}, to compare with.",
-        "It does not tell one, or hotdesk does not know how to ask." if cloud.rented else "It costs nothing.",
-        "hotdesk costs   # from hotdesk's own journal",
+        "It shows one in a browser only, as far as hotdesk knows." if cloud.rented else "It costs nothing.",
+        f"{cloud.bill_page}   # beside: hotdesk costs"
+        if cloud.bill_page
+        else "hotdesk costs   # its journal",
     )
 
 

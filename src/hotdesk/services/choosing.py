@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import field
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, Unknown, Unreachable, Usage
 from hotdesk.core.model import Offer, Value
 from hotdesk.core.ports import Clock
@@ -327,7 +328,10 @@ class Choosing:
 
         names = query.instance_types
         now = float(int(self.clock.now()))  # whole seconds: the window is told, and can be asked for again
-        prices |= refresh.on_demand_prices(refresh.known(self.store).catalog, names)
+        catalog = refresh.known(self.store).catalog
+        prices |= refresh.on_demand_prices(catalog, names)
+        for name in names:
+            _need_history(name, {m.provider for m in catalog.machines if m.instance_type == name})
         try:
             if "HOTDESK_OFFLINE" in os.environ:
                 raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
@@ -379,6 +383,16 @@ class Choosing:
             f"Taken away in under 5 % of a month: {', '.join(calm) or 'nowhere'}.",
             silent=silent,
             published_at=table.advised_at,
+        )
+
+
+def _need_history(name: str, sellers: set[str]) -> None:
+    """Raises `Missing` for a type of clouds alone whose past prices hotdesk cannot ask for."""
+    if sellers and not any(cloud(seller).spot_history for seller in sellers):
+        raise Missing(
+            f"hotdesk cannot ask {' or '.join(cloud(s).label for s in sorted(sellers))} what spot has cost.",
+            f"It sells {name}, and hotdesk knows its spot prices of now alone, not those of the past.",
+            f"hotdesk offers {name}   # today's prices",
         )
 
 

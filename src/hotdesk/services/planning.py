@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import field
 from msgspec.structs import asdict, replace
 
-from hotdesk.core.errors import Unknown, Usage
+from hotdesk.core.errors import NotAllowed, Unknown, Usage
 from hotdesk.core.model import Market, Offer, Value
+from hotdesk.core.money import judge
 from hotdesk.core.sizing.frontier import Answer, Choice
 from hotdesk.core.sizing.gpu import Precision
 from hotdesk.core.sizing.makespan import Billing, Startup
@@ -90,7 +91,9 @@ class PlanAnswer(Value, frozen=True):
     bare: bool  # no offer was named or known: "a machine"
     simulated: dict[str, Any]  # by answer ("cheapest", ...): see `simulated`
     desk: tuple[float, float] | None = None  # the desk at hand: items a second, US dollars an hour
-    left_out: Mapping[str, int] = field(default_factory=dict)  # offers refused lately, by reason
+    left_out: Mapping[str, int] = field(
+        default_factory=dict
+    )  # offers refused lately, or without a price in dollars, by reason
 
 
 def plan_job(
@@ -100,7 +103,8 @@ def plan_job(
 
     `store` is asked for what this computer knows of prices and refusals. `simulate`: answers on spot are
     lived through many times. Raises `Usage` for what cannot be or is
-    missing, `Unknown` for GPUs and types that there are not.
+    missing, `Unknown` for GPUs and types that there are not, `NotAllowed` where prices in US dollars are
+    not known.
     """
     from hotdesk.core.sizing.frontier import choose
     from hotdesk.market.job_model import place, speeds, terms
@@ -108,6 +112,8 @@ def plan_job(
     _check(request)
     chosen, left_out = _offers(request, store, now)
     counts = machine_counts(request.machines or ("1..64" if chosen else "1..1000"))
+    for offer in chosen:
+        judge(offer.told_per_hour, "A plan in US dollars")
     job, compared = _job(request, chosen)
     around = _around(request)
     answer = choose(
@@ -206,15 +212,19 @@ class Candidates(NamedTuple):
     """The offers that a plan compares."""
 
     offers: list[Offer]
-    left_out: Mapping[str, int] = {}  # how many would fit, but were refused lately, by reason
+    left_out: Mapping[
+        str, int
+    ] = {}  # how many fit, but were refused lately or have no price in dollars, by reason
 
 
 def catalogue(request: PlanRequest, store: Store, now: float) -> Candidates:
-    """The offers that this computer knows and a request allows, less those that were refused lately."""
+    """The offers that this computer knows and a request allows, less those that were refused lately, and
+    those whose price in US dollars is not known. Raises `NotAllowed` where that leaves none.
+    """
     from hotdesk.core.matching import Query
     from hotdesk.market.query import search
     from hotdesk.market.refresh import known
-    from hotdesk.market.refused import lately
+    from hotdesk.market.refused import lately, left_out
     from hotdesk.market.shipped import shipped
 
     catalog = known(store).catalog
@@ -226,7 +236,13 @@ def catalogue(request: PlanRequest, store: Store, now: float) -> Candidates:
         provider=request.provider,
         zone=request.zone,
     )
-    found = search(catalog, query, refused=lately(store, now), retired=shipped().gone())
+    found = search(catalog, query, refused=lately(store, now), retired=shipped().gone(), in_dollars=True)
+    if not found.rows:
+        raise NotAllowed(
+            "No offer that fits can be planned with.",
+            f"Left out: {left_out(found.left_out)}.",
+            "hotdesk offers --all   # shows them",
+        )
     return Candidates(catalog.offers(found.rows), found.left_out)
 
 

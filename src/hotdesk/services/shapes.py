@@ -403,7 +403,7 @@ class JobPlan(TypedDict):
     knee: PlanRow | None  # beyond it more speed costs more than it is worth
     lost: list[PlanLost]
     considered: int
-    left_out: dict[str, int]  # offers refused lately, by reason
+    left_out: dict[str, int]  # offers refused lately, or without a price in dollars, by reason
     measure_first: str
     usd_per_hour: NotRequired[float]
     market: NotRequired[str]

@@ -233,7 +233,7 @@ def _grouped(catalog: Catalog, rows: list[int], limit: int, latency: Mapping[str
 def _left_out(reasons: Mapping[str, int]) -> str:
     from hotdesk.market.refused import left_out
 
-    return f"Left out, refused lately: {left_out(reasons)}. --all shows them."
+    return f"Left out: {left_out(reasons)}. --all shows them."
 
 
 def _footer(

@@ -74,7 +74,7 @@ def show(got: PlanAnswer, *, shown_lost: int) -> Shown:
         document["spot_worth_below_share_of_on_demand"] = share
         notes.append(f"spot pays below {share:.0%} of the on-demand price, at these interruptions")
     if got.left_out:
-        notes.append(f"left out, refused lately: {left_out(got.left_out)}; hotdesk offers --all shows them")
+        notes.append(f"left out: {left_out(got.left_out)}; hotdesk offers --all shows them")
     return Shown("\n".join(lines), document, notes)
 
 

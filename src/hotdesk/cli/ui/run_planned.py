@@ -114,7 +114,7 @@ def _news(offer: Offer, now: Offer | None) -> None:
 
 
 def _left_out(reasons: Mapping[str, int]) -> None:
-    render.note(f"Left out, refused lately: {left_out(reasons)}. hotdesk offers --all shows them.")
+    render.note(f"Left out: {left_out(reasons)}. hotdesk offers --all shows them.")
 
 
 # ---- output ----------------------------------------------------------------------------------------------

@@ -22,5 +22,6 @@ CLOUD = Cloud(
     caution="hotdesk.providers.aliyun.settings:caution",
     policy="hotdesk.providers.aliyun.iam:policy",
     prices="hotdesk.providers.aliyun.catalog:Prices",
+    bill_page="https://usercenter2.aliyun.com",
     regions="hotdesk.providers.aliyun.regions:REGIONS",
 )
