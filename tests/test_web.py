@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -27,10 +29,13 @@ pytest.importorskip("uvicorn", reason="the extra web is not installed")
 from hotdesk.cli.main import hotdesk as commands
 from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal
+from hotdesk.core.sweep.model import State, Wish
 from hotdesk.state.store import Store
+from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
 from hotdesk.web import guard, links, server, verbs
 from hotdesk.web.live import Board, changes
+from tests.web_rig import swept
 
 
 class Served:
@@ -402,3 +407,49 @@ def test_settings_that_are_a_link_stay_one(tmp_path: Path, monkeypatch: pytest.M
     assert settings.write(None, settings.Edited(text=text, was=""))["text"] == text  # type: ignore[arg-type]
     assert link.is_symlink()
     assert (kept.read_text(), stat.S_IMODE(kept.stat().st_mode)) == (text, 0o644)
+
+
+def asked(served: Served, path: str) -> Any:
+    status, _, said = served.ask(f"/api/{path}", {**served.own, "Accept-Encoding": "identity"})
+    found = json.loads(gzip.decompress(said) if said[:2] == b"\x1f\x8b" else said)
+    assert status == 200, found
+    return found["answer"]
+
+
+def test_of_a_sweep_only_what_has_changed_is_sent_again(served: Served, tmp_path: Path) -> None:
+    swept(tmp_path / "state", 2000, over=False)
+    [row] = asked(served, "sweeps")
+    assert (row["tasks"], row["done"], row["failed"], row["waiting"]) == (2000, 1334, 166, 500)
+    first = asked(served, "sweep?sweep=1&since=0")
+    assert (first["whole"], len(first["each"])) == (True, 2000)
+    with SweepStore(tmp_path / "state") as store:
+        one, two = store.task(1, 1), store.task(1, 5)
+        store.put(1, [msgspec.structs.replace(one, state=State.RUNNING)])
+        ended = msgspec.structs.replace(two, state=State.DONE, ended_at=SystemClock().now())
+        store.put(1, [ended])
+    news = asked(served, f"sweep?sweep=1&since={first['at']}")
+    known = {task["task"]: task for task in first["each"]} | {task["task"]: task for task in news["each"]}
+    assert [task["task"] for task in news["each"]] == [1, 5]
+    counts = Counter(task["state"] for task in known.values())
+    assert {state: news[state] for state in counts} == counts, "which is how the page knows that it knows all"
+    assert asked(served, "sweep-logs?sweep=1&task=24&after=8")["text"] == "MemoryError in task 24\n"
+    assert served.ask("/api/sweep?sweep=7", served.own)[0] == server.FAILED
+
+
+def test_tasks_of_a_sweep_run_again_and_a_sweep_ends(served: Served, tmp_path: Path) -> None:
+    """Another process goes on with it, as far as the page can tell: it begins none."""
+    swept(tmp_path / "state", 120)
+    with Store(tmp_path / "state") as store, store.hold("@sweep-1", "a test") as mine:
+        assert mine
+        assert served.post("/api/sweep-retry", {"number": 1, "tasks": [12, 24, 1]})[1]["answer"] == {
+            "count": 2
+        }
+        assert asked(served, "sweep?sweep=1")["waiting"] == 2
+        assert asked(served, "sweeps")[0]["over_at"] is None
+        assert served.post("/api/sweep-retry", {"number": 1})[1]["answer"] == {"count": 8}
+        assert served.post("/api/sweep-cancel", {"number": 1})[1]["answer"]["state"] == "stopping"
+        status, said = served.post("/api/sweep-retry", {"number": 1, "tasks": [1]})
+        assert (status, said["error"]["exit_code"]) == (server.FAILED, NeedsDecision.exit_code)
+    with SweepStore(tmp_path / "state") as sweeps:
+        assert sweeps.sweep(1).wish is Wish.CANCEL
+        assert sweeps.task(1, 1).state is State.DONE, "what is done stays done"

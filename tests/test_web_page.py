@@ -21,7 +21,7 @@ from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.conftest import Command
 from tests.test_browser import run_cell, sign_in
-from tests.web_rig import Complaints, browser, web, weeks
+from tests.web_rig import Complaints, browser, swept, web, weeks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -157,10 +157,11 @@ def test_a_keyboard_is_enough(home: Path, chrome: Browser, tmp_path: Path) -> No
         assert page.evaluate("document.documentElement.scrollWidth") == 400, "nothing is wider"
 
 
-VIEWS = ("desks", "runs", "money", "choose", "plan", "doctor")
+VIEWS = ("desks", "runs", "sweeps?task=12", "money", "choose", "plan", "doctor")
 READY = {
     "desks": ".card",
     "runs": "tbody td code",
+    "sweeps?task=12": "pre:has-text('MemoryError')",
     "money": ".plot .bar",
     "choose": ".dots",
     "plan": ".front",
@@ -211,6 +212,7 @@ def test_everybody_can_read_every_view(
     """No violation of WCAG 2.2 AA that axe knows, plots of 3:1 at least, nothing wider than the window."""
     theme, language, width = look
     weeks(tmp_path / "state", jobs=30)
+    swept(tmp_path / "state", 60)
     with (
         web() as served,
         chrome.new_context(bypass_csp=True, viewport={"width": width, "height": 900}) as context,
@@ -233,11 +235,13 @@ def test_everybody_can_read_every_view(
 def test_every_line_to_copy_is_a_command(home: Path, chrome: Browser, tmp_path: Path) -> None:
     """click reads what each view offers to paste, with filters set."""
     weeks(tmp_path / "state", jobs=3)
+    swept(tmp_path / "state", 60)
     addresses = (
         "choose?q=west&gpu=L4&market=spot&usd=2&memory=16&sort=value&spot=g6.xlarge",
         "plan?deadline=12&budget=2000&data=5&gpu=L4",
         "plan?price=3",
         "runs?job=2",
+        "sweeps?task=12",
     )
     with web() as served, looking(chrome, tmp_path, width=1280) as page:
         page.goto(served.link)
@@ -302,3 +306,63 @@ def test_a_job_is_followed_and_cancelled_and_its_log_outlives_the_machine(
         assert hotdesk("park", "blue", "--yes").returncode == 0
         page.reload()
         page.wait_for_selector("pre:has-text('step 12')", timeout=LATE)
+
+
+def test_a_sweep_is_searched_read_and_ended(home: Path, chrome: Browser, tmp_path: Path) -> None:
+    """Its end is made by a process of its own, which the click begins."""
+    swept(tmp_path / "state", 3000, over=False)
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        wrong = Complaints(page, served.place)
+        page.goto(served.link)
+        page.wait_for_selector("nav")
+        page.goto(f"{served.place}/#/sweeps")
+        page.wait_for_selector("[role=img][aria-label='2000 done, 250 failed, 750 waiting']")
+        tasks = page.locator("section.card:has(h2:text-is('Tasks'))")
+        assert tasks.locator("tbody tr.can").count() < 60, "only what is in view is drawn"
+        tasks.locator("button:text-is('loss')").click()
+        losses = [
+            float(text) for text in tasks.locator("tbody tr.can td:nth-child(6)").all_inner_texts() if text
+        ]
+        assert losses == sorted(losses)
+        assert len(losses) > 10
+        tasks.locator("button:text-is('loss')").click()
+        assert float(tasks.locator("tbody tr.can td:nth-child(6)").first.inner_text()) > max(losses)
+
+        page.fill("input[type=search] >> nth=0", "MEMORYERROR")
+        page.wait_for_selector("text=0 of 3,000 tasks")
+        page.fill("input[type=search] >> nth=0", "depth=8 lion")
+        page.select_option("select:has(option[value=failed])", "failed")
+        page.wait_for_function("document.querySelectorAll('.state-failed').length > 1")
+        shown = int((tasks.locator("header p").inner_text()).split()[0])
+        again = tasks.locator("header button")
+        assert again.inner_text() == f"Retry {shown}"
+        again.click()
+        words = shlex.split(page.inner_text("dialog .line code"))
+        assert words[:4] == ["hotdesk", "sweep", "retry", "1"]
+        assert words.count("--task") == shown
+        page.keyboard.press("Escape")
+        tasks.locator("tbody tr.can").first.click()
+        page.wait_for_selector("pre:has-text('MemoryError in task')")
+
+        page.click("button:text-is('Cancel the sweep')")
+        page.click("dialog button.danger")
+        page.wait_for_selector(
+            "h2:has-text('Sweep 1 · cancelled'), h2:has-text('Sweep 1 · stopped')", timeout=LATE
+        )
+        page.wait_for_selector("[role=img][aria-label='2000 done, 250 failed, 750 cancelled']")
+        assert [*wrong] == []
+
+
+def test_a_line_of_the_plot_is_a_task(home: Path, chrome: Browser, tmp_path: Path) -> None:
+    """The lowest line at the metric's axis is the lowest value in the table."""
+    swept(tmp_path / "state", 300)
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        page.wait_for_selector("nav")
+        page.goto(f"{served.place}/#/sweeps?sort=metric+loss")
+        box = page.locator(".across svg").bounding_box()
+        assert box
+        page.locator(".across svg").click(position={"x": box["width"] - 25, "y": box["height"] - 12})
+        page.wait_for_selector("tr.chosen")
+        first = page.locator("section.card:has(h2:text-is('Tasks')) tbody tr").first
+        assert "chosen" in (first.get_attribute("class") or "")

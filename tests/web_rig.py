@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -11,10 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hotdesk.core.jobs import Job, Result
 from hotdesk.core.model import Desk, Goal, Market, Offer
 from hotdesk.core.steps import Delete, Done, Launch, LaunchOrder
+from hotdesk.core.sweep.model import Machine, MachineState, State, Sweep, Task
+from hotdesk.core.sweep.params import Params
 from hotdesk.state.store import Store
+from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock, dice
 from tests.conftest import chromium
 
@@ -145,3 +151,85 @@ def weeks(folder: Path, jobs: int, desks: int = 3) -> None:
                 attempts=1 + (chance.random() < 0.1),
             )
             store.put_job(job.number, settled=True, result=ended)
+
+
+def swept(folder: Path, tasks: int, *, over: bool = True) -> Sweep:
+    """A sweep with a past: one task in twelve failed, in a sweep that is not over one in four waits.
+
+    The log of each task that failed is here.
+    """
+    now, chance = SystemClock().now(), dice(5)
+    params: list[Params] = [
+        {
+            "lr": float(f"{10 ** chance.uniform(-5, -1):.3g}"),
+            "depth": chance.choice([2, 4, 6, 8]),
+            "optimizer": chance.choice(["adam", "lion", "sgd"]),
+        }
+        for _ in range(tasks)
+    ]
+    words = ("python", "train.py", "--lr", "{lr}", "--depth", "{depth}", "--optimizer", "{optimizer}")
+    wish = Sweep(
+        number=0,
+        desk="blue",
+        image="img-1",
+        provider="local",
+        command=words,
+        created_at=now - 7200,
+        folder="project",
+        machines=2,
+        over_at=now if over else 0.0,
+    )
+    with SweepStore(folder) as store:
+        sweep = store.create(wish, params)
+        if over:
+            store.change(sweep.number, over_at=now)
+        machines = [
+            Machine(
+                name=f"sweep{sweep.number}-{n}",
+                number=n,
+                state=MachineState.GONE if over else MachineState.WANTED,
+            )
+            for n in (1, 2)
+        ]
+        store.put_machines(sweep.number, machines)
+        store.put(
+            sweep.number, [_tried(n, given, machines[0].name, over) for n, given in enumerate(params, 1)]
+        )
+    out = folder / "sweeps" / sweep.id / "machines" / f"sweep{sweep.number}-1" / "out"
+    out.mkdir(parents=True)
+    for number in range(12, tasks + 1, 12):
+        (out / f"{number:06d}.log").write_text(f"epoch 1\nMemoryError in task {number}\n")
+    return sweep
+
+
+def _tried(number: int, params: Params, machine: str, over: bool) -> Task:
+    now = SystemClock().now()
+    task = Task(number=number, params=params)
+    if not over and number % 4 == 1:
+        return task
+    ran = {
+        "attempt": 1,
+        "machine": machine,
+        "began_at": now - 3600,
+        "ended_at": now - 3000,
+        "seconds": 20.0 + number % 90,
+    }
+    if number % 12 == 0:
+        why, last = "it ended with 1", f"MemoryError in task {number}"
+        return replace(
+            task,
+            **{
+                **ran,
+                "state": State.FAILED,
+                "failed": 2,
+                "attempt": 2,
+                "exit_status": 1,
+                "why": why,
+                "last": last,
+            },
+        )
+    lr, depth = float(params["lr"]), float(params["depth"])
+    loss = round(0.2 + 0.1 * abs(math.log10(lr) + 3) + 0.02 * depth + 0.1 * (params["optimizer"] == "sgd"), 5)
+    return replace(
+        task, **ran, state=State.DONE, exit_status=0, metrics={"loss": loss, "accuracy": round(1 - loss, 5)}
+    )

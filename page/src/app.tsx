@@ -10,10 +10,11 @@ import { Money } from "./money";
 import { Line, clock } from "./parts";
 import { Planning } from "./plan";
 import { Runs } from "./runs";
+import { Sweeps } from "./sweeps";
 import { language, setLanguage, t, type Word } from "./words";
 
 const VIEWS: [string, Word, () => JSX.Element][] = [
-  ["desks", "Desks", Desks], ["runs", "Runs", Runs], ["money", "Money", Money], ["choose", "Choose", Choose], ["plan", "Plan", Planning], ["doctor", "Doctor", Doctor],
+  ["desks", "Desks", Desks], ["runs", "Runs", Runs], ["sweeps", "Sweeps", Sweeps], ["money", "Money", Money], ["choose", "Choose", Choose], ["plan", "Plan", Planning], ["doctor", "Doctor", Doctor],
 ];
 const STALE = 120; // seconds without a look at the clouds, before that is said
 

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { shellLine, type Amount, type Problem } from "./api";
-import { t, said } from "./words";
+import { t, said, type Word } from "./words";
 
 export const usd = (amount: number, digits = 2): string =>
   `$${amount.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
@@ -112,12 +112,17 @@ export function useAnswer<T>(call: () => Promise<T>, on: unknown[], every = 0): 
   useEffect(() => {
     let gone = false;
     let timer = 0;
+    const look = () => { // a page that nobody sees asks nothing until it is seen
+      if (gone) return;
+      if (document.hidden) document.addEventListener("visibilitychange", look, { once: true });
+      else next((n) => n + 1);
+    };
     set((old) => ({ ...old, busy: true }));
     call().then(
       (value) => { if (!gone) set({ value, busy: false }); },
       (error: unknown) => { if (!gone) set((old) => ({ ...old, error, busy: false })); },
     ).finally(() => {
-      if (!gone && every) timer = setTimeout(() => { if (!document.hidden) next((n) => n + 1); }, every * 1000) as unknown as number;
+      if (!gone && every) timer = setTimeout(look, every * 1000) as unknown as number;
     });
     return () => { gone = true; clearTimeout(timer); };
   }, [...on, round]);
@@ -147,3 +152,13 @@ export function Sign({ phase }: { phase: string }): JSX.Element {
 
 /** A phase in words. */
 export const phaseWord = (phase: string): string => (said(phase) ? t(phase as never) : phase);
+
+const MARKS: Record<string, string> = {
+  running: "●", starting: "◐", waiting: "◌", interrupted: "◐", ended: "◐", stopping: "◐", ending: "◐", done: "✓", failed: "✗", cancelled: "–", stopped: "–", lost: "?", up: "●", wanted: "◌", leaving: "◐", gone: "–",
+};
+
+/** The state of a job, a sweep, a task or a machine in words. */
+export const stateWord = (state: string): string => { const word = `job ${state}`; return said(word) ? t(word as Word) : state; };
+
+/** It with its mark. */
+export const StateWord = ({ state }: { state: string }): JSX.Element => <span class={`state-${state}`}><span aria-hidden="true">{MARKS[state]}</span> {stateWord(state)}</span>;

@@ -1,13 +1,14 @@
 // Jobs: how far they are, what they said, what they used; also after their machine is gone.
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { keep, useAddress } from "./address";
 import { ask, post, problem, type Problem } from "./api";
 import { useNow } from "./live";
-import { Dialog, Field, Line, Trouble, clock, date, length, usd, useAnswer } from "./parts";
+import { Log } from "./log";
+import { Dialog, Field, Line, StateWord, Trouble, clock, date, length, stateWord, usd, useAnswer } from "./parts";
 import { COLOURS, Legend, Plot, scale, steps } from "./plot";
 import { Table } from "./table";
-import { said as isWord, t, type Word } from "./words";
+import { t } from "./words";
 
 interface Job {
   job: number; id: string; desk: string; command: string; state: string; exit_status: number | null; why: string; seconds: number; usd: number;
@@ -15,7 +16,6 @@ interface Job {
 }
 interface Top { why: string; curves: { name: string; times: number[]; shares: number[] }[] }
 const LIVE = new Set(["running", "waiting", "interrupted", "ended"]);
-const MARK: Record<string, string> = { running: "●", waiting: "◌", interrupted: "◐", ended: "◐", done: "✓", failed: "✗", cancelled: "–", lost: "?" };
 
 export function Runs(): JSX.Element {
   const [view, address] = useAddress();
@@ -44,7 +44,7 @@ export function Runs(): JSX.Element {
           </div>
           <Table label={t("Runs")} rows={rows} height={chosen ? 300 : 560} {...(chosen ? { chosen } : {})} onChoose={(job) => change({ job: String(job.job) })} columns={[
             { wide: 3.5, name: t("Job"), cell: (job) => job.job, right: true, narrow: true },
-            { wide: 7, name: t("State"), cell: (job) => <span class={`state-${job.state}`}><span aria-hidden="true">{MARK[job.state]}</span> {stateWord(job.state)}</span>, narrow: true },
+            { wide: 7, name: t("State"), cell: (job) => <StateWord state={job.state} />, narrow: true },
             { wide: 7, name: t("Desk"), cell: (job) => job.desk },
             { wide: 18, name: t("Command"), cell: (job) => <code>{job.command}</code>, narrow: true },
             { wide: 4, name: t("Exit"), cell: (job) => job.exit_status ?? "", right: true },
@@ -60,8 +60,6 @@ export function Runs(): JSX.Element {
     </>
   );
 }
-
-const stateWord = (state: string): string => { const word = `job ${state}`; return isWord(word) ? t(word as Word) : state; };
 
 function One({ job, onClose, onChange }: { job: Job; onClose: () => void; onChange: () => void }): JSX.Element {
   const [asking, setAsking] = useState(false);
@@ -94,7 +92,7 @@ function One({ job, onClose, onChange }: { job: Job; onClose: () => void; onChan
         {job.checkpoints > 0 && <div><dt>{t("Checkpoints")}</dt><dd>{job.checkpoints}</dd></div>}
         {job.usd > 0 && <div><dt>{t("Cost")}</dt><dd>{usd(job.usd)}</dd></div>}
       </dl>
-      <Log job={job} live={live} />
+      <Log question="logs" said={{ name: job.desk, job: String(job.job) }} live={live} file={`${job.desk}-job-${job.job}.log`} line={["hotdesk", "logs", job.desk, String(job.job), ...(live ? ["-f"] : [])]} />
       <Curves job={job} />
       {asking && (
         <Dialog title={t("Cancel the job")} onClose={() => setAsking(false)}>
@@ -105,61 +103,6 @@ function One({ job, onClose, onChange }: { job: Job; onClose: () => void; onChan
         </Dialog>
       )}
     </section>
-  );
-}
-
-/** The log: it grows at the end, is searched here, and can be kept as a file. */
-function Log({ job, live }: { job: Job; live: boolean }): JSX.Element {
-  const [text, setText] = useState("");
-  const [lacks, setLacks] = useState("");
-  const [heard, setHeard] = useState(false);
-  const [trouble, setTrouble] = useState<Problem>();
-  const [query, setQuery] = useState("");
-  const box = useRef<HTMLPreElement>(null);
-  const have = useRef(0);
-  const follows = useRef(true);
-  useEffect(() => {
-    let timer = 0;
-    let gone = false;
-    const more = async () => {
-      try {
-        const found = await ask<{ text: string; length: number; lacks: string }>("logs", { name: job.desk, job: String(job.job), after: String(have.current) });
-        if (gone) return;
-        setText((old) => (have.current <= found.length ? old + found.text : found.text));
-        have.current = found.length;
-        setLacks(found.lacks);
-        setHeard(true);
-        setTrouble(undefined);
-      } catch (error) {
-        if (!gone) setTrouble(problem(error));
-      }
-      if (live && !gone) timer = setTimeout(() => void more(), document.hidden ? 15000 : 2000) as unknown as number;
-    };
-    void more();
-    return () => { gone = true; clearTimeout(timer); };
-  }, [job.job, live]);
-  useEffect(() => { if (follows.current && box.current) box.current.scrollTop = box.current.scrollHeight; }, [text, query]);
-  const lines = text.split("\n");
-  const shown = query ? lines.filter((line) => line.toLowerCase().includes(query.toLowerCase())) : lines;
-  const save = () => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-    link.download = `${job.desk}-job-${job.job}.log`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  };
-  return (
-    <div class="log">
-      <div class="bar-line">
-        <h3>{t("Log")}{query && ` · ${t("{0} of {1} lines", shown.length, lines.length)}`}</h3>
-        <input type="search" aria-label={t("Search the log")} placeholder={t("Search the log")} value={query} onInput={(event) => setQuery(event.currentTarget.value)} />
-        <button type="button" onClick={save} disabled={!text}>{t("Download")}</button>
-      </div>
-      {trouble && <Trouble problem={trouble} />}
-      {lacks && <div class="notice warm">{lacks}</div>}
-      <pre ref={box} tabIndex={0} role="log" aria-label={t("Log")} onScroll={(event) => { const e = event.currentTarget; follows.current = e.scrollHeight - e.scrollTop - e.clientHeight < 40; }}>{shown.slice(-5000).join("\n") || (trouble ? "" : heard ? t("It has said nothing.") : "…")}</pre>
-      <Line words={["hotdesk", "logs", job.desk, String(job.job), ...(live ? ["-f"] : [])]} />
-    </div>
   );
 }
 

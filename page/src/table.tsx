@@ -41,7 +41,7 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
     shown.push(
       <tr key={n - first} aria-rowindex={n + 2} class={`${n === at ? "at" : ""} ${chosen !== undefined && row === chosen ? "chosen" : ""} ${onChoose ? "can" : ""}`}
         onClick={() => { setAt(n); onChoose?.(row); }}>
-        {columns.map((column) => <td key={column.name} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}>{column.cell(row)}</td>)}
+        {columns.map((column) => <td key={column.sort ?? column.name} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}>{column.cell(row)}</td>)}
       </tr>,
     );
   }
@@ -52,7 +52,7 @@ export function Table<R>({ label, columns, rows, height = 520, sorted, falling, 
         <thead>
           <tr>
             {columns.map((column) => (
-              <th key={column.name} scope="col" style={{ width: `${column.wide ?? 5}rem` }} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}
+              <th key={column.sort ?? column.name} scope="col" style={{ width: `${column.wide ?? 5}rem` }} class={`${column.right ? "right" : ""} ${column.narrow ? "" : "wide"}`}
                 aria-sort={column.sort && column.sort === sorted ? (falling ? "descending" : "ascending") : undefined}>
                 {column.sort && onSort ? <button type="button" onClick={() => onSort(column.sort as string)}>{column.name}<span aria-hidden="true">{column.sort === sorted ? (falling ? " ↓" : " ↑") : ""}</span></button> : column.name}
               </th>

@@ -78,6 +78,16 @@ const zh = {
   "{0} attempts": "{0} 次尝试", Checkpoints: "检查点", "It gets SIGTERM, and SIGKILL if it does not end. What it wrote stays at the desk.": "先发送 SIGTERM，若不结束再发 SIGKILL。已写入的内容留在工位上。",
   "Leave it": "保留", "It has said nothing.": "没有任何输出。", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", minutes: "分钟",
   "job running": "运行中", "job waiting": "等待中", "job interrupted": "被中断", "job ended": "已结束", "job done": "完成", "job failed": "失败", "job cancelled": "已取消", "job lost": "已丢失",
+  "job starting": "启动中", "job stopping": "正在终止", "job ending": "收尾中", "job stopped": "已提前停止", "job up": "运行中", "job wanted": "准备中", "job leaving": "正在撤下", "job gone": "已删除",
+  // sweeps
+  Sweeps: "参数扫描", Sweep: "参数扫描", "Sweep {0}": "参数扫描 {0}", Tasks: "子任务", Task: "子任务", "Task {0}": "子任务 {0}", Done: "完成", Failed: "失败", "There is no sweep yet. Begin one, in a project's folder:": "还没有参数扫描。在项目文件夹里开始一个：",
+  "{0} of {1} tasks": "{0} / {1} 个子任务", "Price now": "当前价格", "about {0} left": "大约还需 {0}", "nothing runs": "没有在运行的", "{0} of {1} up": "{0} / {1} 台运行中", "Machine time": "机器时间",
+  "Nobody goes on with it now. This does:": "现在没有进程在继续它。用它继续：", Address: "地址", Processors: "处理器", "number, parameter, machine, last line": "编号、参数、机器、最后一行",
+  "Parameters and {0}": "参数与 {0}", Metric: "指标", Best: "最好", "the lowest": "最低", "the highest": "最高", "Coloured: the best tenth. A click on a line chooses its task; the table below has the same values.": "彩色：最好的十分之一。点击一条线选择其子任务；下方表格有相同的数值。",
+  "No task is done yet that told a number.": "还没有已完成且输出数值的子任务。", seconds: "秒", "Retry {0}": "重试 {0} 个", "Cancel the sweep": "取消扫描", 
+  "What runs is ended, what is done is kept, and the machines are deleted.": "正在运行的会被终止，已完成的保留，机器会被删除。",
+  "These run again; what is done stays done. Its machines are started anew where they are gone.": "这些会重新运行；已完成的保持不变。机器若已删除会重新启动。",
+  "Last line": "最后一行", "{0} lost with their machine": "{0} 次随机器丢失", "As CSV": "导出为 CSV", "Attempts": "尝试",
   // planning
   Plan: "规划", "What a job costs in all, and when it is done: from the order to the saved results.": "一个任务总共花多少钱、何时完成：从下单到结果保存。",
   "Work, hours on one machine": "工作量，单机小时", Machines: "机器数", "Start-up, minutes": "启动时间，分钟", "Data to bring, GiB": "要传的数据，GiB", "Deadline, hours from now": "截止时间，几小时后", "Budget, $": "预算，$",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Usage
 from hotdesk.services import forms
-from hotdesk.web import choosing, settings
+from hotdesk.web import choosing, settings, sweeping
 
 if TYPE_CHECKING:
     from hotdesk.services.shapes import Bill, Entry, JobRow
@@ -63,11 +63,20 @@ def clouds(desks: Hotdesk, said: Words) -> dict[str, Any]:
 def logs(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """What a job has said from a place on, in characters; `lacks` tells what of it is elsewhere."""
     number = int(said["job"]) if said.get("job", "").isdigit() else None
-    after = int(said["after"]) if said.get("after", "").isdigit() else 0
     parts: list[bytes] = []
     jobs = desks.services.jobs
     lacks = jobs.log(desks.services.store.job(said.get("name", ""), number), parts.append)
-    text = b"".join(parts).decode("utf-8", "replace")
+    return _after(b"".join(parts), said, lacks)
+
+
+def sweep_logs(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """What a task of a sweep has said from a place on, in characters."""
+    return _after(sweeping.log(desks, said), said)
+
+
+def _after(log: bytes, said: Words, lacks: str = "") -> dict[str, Any]:
+    after = int(said["after"]) if said.get("after", "").isdigit() else 0
+    text = log.decode("utf-8", "replace")
     return {"text": text[after:], "length": len(text), "lacks": lacks}
 
 
@@ -90,5 +99,8 @@ QUESTIONS: dict[str, Callable[[Hotdesk, Words], Any]] = {
     "settings": settings.read,
     "show": show,
     "spot": choosing.spot,
+    "sweep": sweeping.sweep,
+    "sweep-logs": sweep_logs,
+    "sweeps": sweeping.sweeps,
     "top": top,
 }

@@ -21,7 +21,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.parallel import aside
 from hotdesk.system import SystemClock
-from hotdesk.web import planning, settings, verbs
+from hotdesk.web import planning, settings, sweeping, verbs
 from hotdesk.web.guard import Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch, words
@@ -55,6 +55,8 @@ CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "mend": (verbs.Nothing, verbs.mend),
     "job-plan": (planning.Job, planning.plan),
     "settings": (settings.Edited, settings.write),
+    "sweep-retry": (sweeping.Chosen, sweeping.retry),
+    "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
 }
 FAILED = 409  # the status of an answer that is an error of ours, in three lines
 

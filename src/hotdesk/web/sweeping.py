@@ -1,0 +1,66 @@
+"""Sweeps, as the page asks for them: all; one with its tasks, then only what changed; retry and cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hotdesk.api import Hotdesk
+from hotdesk.core.model import Value
+from hotdesk.core.sweep.model import OPEN
+from hotdesk.services import sweep_shapes
+
+LATE = 10.0  # seconds by which an end may be written down after the time that it carries
+
+Words = Mapping[str, str]
+
+
+class Chosen(Value, frozen=True):
+    """A sweep; and some of its tasks, or none for all that apply."""
+
+    number: int
+    tasks: tuple[int, ...] = ()
+
+
+def sweeps(desks: Hotdesk, said: Words) -> list[sweep_shapes.SweepRow]:
+    """All sweeps, without their tasks."""
+    return [sweep_shapes.row(view) for view in desks.services.sweeps.views()]
+
+
+def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
+    """One sweep. `each` has all of its tasks, or those that run or have ended since a time.
+
+    What else has changed since then is seen by the counts, which are of all tasks: then all are to be asked.
+    """
+    sweeps, now = desks.services.sweeps, desks.services.clock.now()
+    number = int(said["sweep"]) if said.get("sweep", "").isdigit() else None
+    try:
+        since = float(said.get("since", "0"))
+    except ValueError:
+        since = 0.0
+    view = sweeps.view(number)
+    tasks = sweeps.tasks(view.sweep.number)
+    each = [
+        sweep_shapes.task(task)
+        for task in tasks
+        if not since or task.state in OPEN or task.ended_at >= since - LATE
+    ]
+    return {**sweep_shapes.row(view), "driven": view.driven, "at": now, "whole": not since, "each": each}
+
+
+def log(desks: Hotdesk, said: Words) -> bytes:
+    """What a task has said."""
+    number, task = (int(said[key]) if said.get(key, "").isdigit() else 0 for key in ("sweep", "task"))
+    return desks.services.sweeps.log(number, task)
+
+
+def retry(desks: Hotdesk, asked: Chosen) -> dict[str, Any]:
+    """Run again what failed or was cancelled; how many tasks that are."""
+    _, count = desks.services.sweeps.retry(asked.number, asked.tasks)
+    return {"count": count}
+
+
+def cancel(desks: Hotdesk, asked: Chosen) -> sweep_shapes.SweepRow:
+    """End a sweep; it as it is then."""
+    number = desks.services.sweeps.cancel(asked.number).number
+    return sweep_shapes.row(desks.services.sweeps.view(number))
