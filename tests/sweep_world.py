@@ -10,6 +10,8 @@ import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.sweep.model import Ended, Machine, Order, Sweep
 from hotdesk.sweep.engine import Batch, EngineLost, Node, Told
@@ -68,6 +70,7 @@ class World:
         self.fetched: dict[str, int] = {}
         self.engines: list[MemoryEngine] = []
         self.usd_per_hour = 0.0
+        self.engine_failures = 0  # starts of the engine at each machine, all of them in vain
         self.unseen_until = 0.0  # the cloud does not answer before
 
     # ---- time ----------------------------------------------------------------------------------------
@@ -177,7 +180,8 @@ class World:
         self._reached(machine.name)
 
     def look(self, sweep: Sweep, name: str) -> Known:
-        return self._known(self._reached(name), None)
+        known = self._known(self._reached(name), None)
+        return replace(known, engine_failures=self.engine_failures, engine_why="no room")
 
     def known(self, sweep: Sweep, name: str, tasks: Collection[int]) -> Known:
         runner = self._reached(name)
@@ -215,7 +219,7 @@ class World:
         self._reached(name).running.clear()
 
     def engine(self, sweep: Sweep, head: Machine) -> MemoryEngine:
-        if head.name not in self.runners:
+        if head.name not in self.runners or self.engine_failures:
             raise EngineLost("no head")
         engine = MemoryEngine(self, head.name)
         self.engines = [engine]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.sweep.model import MachineState, State, Sweep, Wish
+from hotdesk.core.sweep.plan import ENGINE_STARTS
 from hotdesk.sweep.driver import Driver
 from hotdesk.sweep.store import SweepStore
 from tests.sweep_world import World
@@ -104,6 +105,31 @@ def test_a_failure_is_tried_again_as_often_as_was_asked() -> None:
     assert (task.state, task.attempt, task.failed, task.exit_status) == (State.FAILED, 3, 3, 3)
     assert story.states()[State.DONE] == 3
     assert [a.number for a in story.store.attempts(story.number, 2)] == [1, 2, 3]
+
+
+def test_an_engine_that_does_not_start_is_told_with_its_reason_and_given_up() -> None:
+    story = Story(tasks=4)
+
+    def fail(number: int) -> None:
+        story.world.engine_failures = min(number // 40, ENGINE_STARTS)
+
+    story.go(each=fail)
+    story.check()
+    assert story.states() == {State.CANCELLED: 4}
+    assert story.store.sweep(story.number).stopped == "Ray does not start: no room"
+    assert len([note for note in story.notes if "Ray does not start: no room" in note]) == 3
+
+
+def test_an_engine_that_starts_at_last_runs_every_task() -> None:
+    story = Story(tasks=4)
+
+    def fail(number: int) -> None:
+        story.world.engine_failures = 3 if number < 100 else 0
+
+    story.go(each=fail)
+    story.check()
+    assert story.states() == {State.DONE: 4}
+    assert not any(machine.why for machine in story.store.machines(story.number))
 
 
 def test_a_task_that_fails_once_ends_well() -> None:

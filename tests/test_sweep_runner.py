@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hotdesk.guest.ray_node import RayNode
 from hotdesk.guest.sweep_attempts import Attempts, processes_of
 from hotdesk.sweep.machine import packed
 
@@ -97,6 +98,22 @@ def test_the_same_attempt_runs_once_and_all_who_ask_hear_of_it(folder: Path, att
     assert heard == [heard[0]] * 3
     assert attempts.run(ask) == heard[0]
     assert (folder / "work" / "count").read_text() == "x\n"
+
+
+def test_a_node_that_does_not_start_is_counted_with_its_last_line(folder: Path) -> None:
+    ray = folder / "bin" / "ray"
+    ray.parent.mkdir()
+    ray.write_text("#!/bin/sh\necho starting\necho 'no room for me' >&2\nexit 1\n")
+    ray.chmod(0o755)
+    wanted = {"python": str(ray.parent / "python"), "address": "127.0.0.2", "head": "127.0.0.2:6379"}
+    log = os.open(folder / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    node = RayNode(str(folder), {**wanted, "heads": True, "cpus": 1, "gpus": 0}, dict(os.environ), log)
+    node.start()
+    until(lambda: node.failures >= 2)
+    node.stop()
+    os.close(log)
+    assert node.why == "no room for me"
+    assert not (folder / "temps").exists()
 
 
 def test_a_success_is_not_repeated_and_a_failure_is(folder: Path, attempts: Attempts) -> None:
@@ -247,7 +264,7 @@ class serving:  # noqa: N801 - it reads as a block
         told = {"machine": "m1", "python": "", "token": "t", "grace_seconds": 1.0}
         self._call("serve", "s1", text=json.dumps(told))
         again = self._call("serve", "s1", text=json.dumps(told))
-        assert json.loads(again) == {"machine": "m1", "running": []}
+        assert json.loads(again).items() >= {"machine": "m1", "running": []}.items()
         assert (self.home / ".hotdesk" / "sweeps" / "s1" / "token").stat().st_mode & 0o777 == 0o600
         return self._ask
 

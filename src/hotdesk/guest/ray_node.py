@@ -24,6 +24,7 @@ MARK = "HOTDESK_RAY"  # in the environment of every process of Ray's that we sta
 OBJECT_STORE_BYTES = 80_000_000  # nothing but orders and exit statuses goes through it
 _PAUSE_SECONDS = 1.0
 _ENDING_SECONDS = 4.0
+_LIVED_SECONDS = 120.0  # a node that lived as long had started
 #: Ray 2.60. A machine that is silent with open sockets is noticed by both, health checks and keepalive, only.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -55,6 +56,8 @@ class RayNode:
         self.environment = dict(environment, **settings(folder), **{MARK: folder})
         self.stopping = threading.Event()
         self.temps: list[str] = []
+        self.failures = 0  # starts that failed, one after another
+        self.why = ""  # the last line of the last one
 
     def start(self) -> None:
         self._end_all()  # those of a runner that was killed
@@ -75,6 +78,7 @@ class RayNode:
             # Ray puts sockets there: over 107 bytes of path it fails at once, so no longer folder serves.
             temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
             self._remember_temp(temp)
+            began, said = time.monotonic(), os.fstat(self.log).st_size
             child = subprocess.Popen(
                 self._argv(temp), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                 env=self.environment, cwd=temp, start_new_session=True,
@@ -85,7 +89,19 @@ class RayNode:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_ENDING_SECONDS)
             shutil.rmtree(temp, ignore_errors=True)
+            if not self.stopping.is_set():
+                lived = time.monotonic() - began > _LIVED_SECONDS
+                self.failures = 0 if lived else self.failures + 1
+                self.why = self._last_line(said)
             self.stopping.wait(_PAUSE_SECONDS)
+
+    def _last_line(self, offset: int) -> str:
+        """Of what was written to the log from there on."""
+        with contextlib.suppress(OSError), open(f"/proc/self/fd/{self.log}", "rb") as file:
+            file.seek(max(offset, os.fstat(self.log).st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+            return lines[-1].strip()[:300] if lines else ""
+        return ""
 
     def _argv(self, temp: str) -> list[str]:
         order = self.order

@@ -193,6 +193,7 @@ class Runner:
             answer: Any = {"ok": True}
             if verb == "look":
                 answer = {"machine": self.order["machine"], "running": self.attempts.look()}
+                answer["engine_failures"], answer["engine_why"] = self.ray.failures, self.ray.why
             elif verb == "known":
                 tasks = {int(task): number for task, number in request["tasks"].items()}
                 answer = {"machine": self.order["machine"], **self.attempts.known(request["epoch"], tasks)}

@@ -142,7 +142,7 @@ class Driver:
         placed = all(task.state is State.RUNNING and task.machine for task in self.ledger.open.values())
         busy = {t.machine for t in self.ledger.open.values()} if placed else {m.name for m in machines}
         for machine in plan.superfluous(wanted, machines, busy):
-            machines = self._put(machines, replace(machine, state=MachineState.LEAVING, since=now))
+            machines = self._put(machines, replace(machine, state=MachineState.LEAVING, since=now, why=""))
         machines = self._leave(machines, now)
         names = [m.name for m in machines if m.state is not MachineState.GONE and not m.may_go]
         released = [m.name for m in machines if m.may_go]
@@ -431,12 +431,25 @@ class Driver:
                 if known is not None:
                     self._silent.pop(name, None)
                     changed += self.ledger.running(name, known, now)
+                    machines = self._hear_engine(machines, name, known)
                     continue
                 since = self._silent.setdefault(name, now)
                 machine = next((m for m in machines if m.name == name), None)
                 if machine and machine.state is MachineState.UP and now - since > plan.SILENT_SECONDS:
                     machines = self._lose(machines, machine, "it does not answer", now)
         self.ledger.write(changed)
+
+    def _hear_engine(self, machines: list[Machine], name: str, known: Known) -> list[Machine]:
+        """Say why a machine takes no tasks; where it is the head, give the sweep up after some starts."""
+        why = f"Ray does not start: {known.engine_why}" if known.engine_failures else ""
+        machine = next((m for m in machines if m.name == name), None)
+        if machine is None or machine.state is not MachineState.UP:
+            return machines
+        if why and why != machine.why:
+            self.on_note(f"{name}: {why} (start {known.engine_failures} of {plan.ENGINE_STARTS})")
+        if machine.number == 1 and known.engine_failures >= plan.ENGINE_STARTS and self.engine is None:
+            self.sweep = self.store.change(self.number, wish=Wish.CANCEL, stopped=why)
+        return machines if why == machine.why else self._put(machines, replace(machine, why=why))
 
     # ---- ending --------------------------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ class Known(msgspec.Struct, frozen=True):
     machine: str
     running: tuple[Going, ...] = ()
     ended: tuple[Ended, ...] = ()
+    engine_failures: int = 0  # how often in a row Ray did not start there
+    engine_why: str = ""
 
 
 @cache

@@ -18,6 +18,7 @@ FAILED_AT_ONCE = 10  # tasks that fail before one has succeeded: the command is 
 BATCH_SECONDS = 0.25  # of work in one request: short tasks are asked for several at a time
 BATCH_MOST = 32
 DEPTH = 2  # requests per slot that the engine has: one that runs, one that follows
+ENGINE_STARTS = 12  # of Ray in a row that fail at its head, before the sweep is given up
 SILENT_SECONDS = 15.0  # without an answer, a machine is given up
 CANCELLED_WHY, LOST_WHY, FENCED_WHY = "cancelled", "lost", "fenced"
 
