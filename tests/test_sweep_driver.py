@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hotdesk.core.sweep.model import MachineState, State, Sweep, Wish
 from hotdesk.core.sweep.plan import ENGINE_STARTS
@@ -281,6 +282,25 @@ def test_a_budget_keeps_what_is_done() -> None:
     assert 0 < story.states()[State.DONE] < 100
     usd = sum(task.usd for task in story.store.tasks(story.number))
     assert usd == pytest.approx(story.states()[State.DONE] * 60 / 3600 * 6 / 2, rel=0.2)
+
+
+def test_tasks_that_are_run_again_at_the_very_end_are_run() -> None:
+    """`sweep retry` while the last machine goes: the driver lives, so that no other is started."""
+    story = Story(4, World(commands=lambda task, attempt: (1.0, int(task == 2 and attempt == 1))), retries=0)
+    change, again = story.store.change, iter([True])
+
+    def late(number: int, **changes: object) -> Sweep:
+        if changes.get("over_at") and next(again, False):
+            [failed] = story.store.tasks(number, (State.FAILED,))
+            story.store.put(number, [replace(failed, state=State.WAITING, failed=0)])
+            change(number, over_at=0.0)
+        return change(number, **changes)
+
+    story.store.change = late  # type: ignore[method-assign]
+    story.go()
+    assert story.states() == {State.DONE: 4}
+    assert story.store.sweep(story.number).over_at
+    story.check()
 
 
 def test_machines_that_cannot_be_had_stop_the_sweep_with_the_reason() -> None:

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hotdesk import Hotdesk
+from hotdesk.core.errors import Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
 from hotdesk.core.sweep.params import Space, read_parameter
@@ -85,3 +87,28 @@ def test_a_sweep_without_its_folder_runs_nothing(
         assert (view.sweep.stopped, view.counts.cancelled) == ("its folder was never copied", 2)
         assert view.machines == ()
         assert [desk.name for desk in desks.services.store.desks()] == ["blue"]
+
+
+def test_a_secret_is_kept_until_the_sweep_is_over(
+    request_: SweepRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweeps, "drive", lambda self, number: None)
+    monkeypatch.setenv("HF_TOKEN", "hf_a-secret")
+    monkeypatch.setattr("hotdesk.system._withheld", withheld := set[str]())
+    with Hotdesk() as desks:
+        parked(desks)
+        sweeps = desks.services.sweeps
+        asked = replace(request_, secrets=("HF_TOKEN",), environment=(("A", "1"),))
+        number = sweeps.start(asked).number
+        assert withheld == {"HF_TOKEN"}, "no process that goes on has it"
+        assert dict(sweeps.view(number).sweep.environment) == {"A": "1", "HF_TOKEN": "hf_a-secret"}
+        sweeps.cancel(number)
+        sweeps.go_on(number)
+        assert sweeps.view(number).sweep.over_at
+        assert dict(sweeps.view(number).sweep.environment) == {"A": "1"}
+        monkeypatch.delenv("HF_TOKEN")
+        with pytest.raises(Usage, match="HF_TOKEN is not in your environment"):
+            sweeps.retry(number)
+        assert sweeps.view(number).sweep.over_at, "nothing was begun"
+        monkeypatch.setenv("HF_TOKEN", "another")
+        assert dict(sweeps.retry(number)[0].environment) == {"A": "1", "HF_TOKEN": "another"}

@@ -24,7 +24,7 @@ from hotdesk.core.sweep import params
 from hotdesk.core.sweep.model import Attempt, Counts, Machine, MachineState, State, Sweep, Task, Wish
 from hotdesk.core.sweep.params import MANY, Space
 from hotdesk.state.store import Store
-from hotdesk.system import install_line, spawn
+from hotdesk.system import install_line, spawn, withhold
 
 if TYPE_CHECKING:
     from hotdesk.loop.clouds import Clouds
@@ -72,13 +72,7 @@ class SweepRequest(Value, frozen=True):
                     "What is fetched is named relative to the folder that each task runs in.",
                     "--pull results",
                 )
-        for name in self.secrets:
-            if name not in os.environ:
-                raise Usage(
-                    f"--secret {name} is not in your environment.",
-                    "Its value is taken from there, so that it stands in no command line.",
-                    f"read -rs {name} && export {name}",
-                )
+        _values(self.secrets)
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "No task could have ended by then.", "--deadline 8h")
         here = Path(self.folder)
@@ -153,7 +147,7 @@ class Sweeps:
             )
         image = self._image(desk, request)
         now = self.clock.now()
-        environment = dict(request.environment) | {name: os.environ[name] for name in request.secrets}
+        environment = dict(request.environment) | _values(request.secrets)
         return Sweep(
             number=0,
             desk=desk.name,
@@ -170,6 +164,7 @@ class Sweeps:
             retries=request.retries,
             limit_seconds=request.limit_seconds,
             environment=tuple(environment.items()),
+            secrets=request.secrets,
             pull=request.pull,
             budget_usd=request.budget_usd,
             deadline_at=now + request.deadline_seconds if request.deadline_seconds else None,
@@ -196,6 +191,7 @@ class Sweeps:
         """Write the sweep down, with the folder as it is now, and begin it in a process of its own."""
         names = self.check_folder(request)
         sweep = self.planned(request)
+        withhold(request.secrets)  # the driver and the machines outlive this process
         self._check_names(sweep)
         sweep = replace(sweep, token=secrets.token_hex(32), head_port=_free_port())
         # The folder before the row: whoever finds a sweep goes on with it, as it is.
@@ -456,10 +452,14 @@ class Sweeps:
             again = [t for t in chosen if t.state in ended]
             if not again:
                 return sweep, 0
+            values = _values(sweep.secrets if sweep.over_at else ())
+            environment = tuple({**values, **dict(sweep.environment)}.items())
+            withhold(sweep.secrets)
             store.put(sweep.number, [_anew(t) for t in again])
             sweep = store.change(
                 sweep.number, wish=Wish.RUN, stopped="", over_at=0.0, keep_going=sweep.keep_going,
                 deadline_at=None if sweep.over_at else sweep.deadline_at,
+                environment=environment,
             )  # fmt: skip
             machines = [
                 replace(m, instance="", fetched=False) for m in store.machines(sweep.number) if sweep.over_at
@@ -472,6 +472,18 @@ class Sweeps:
         from hotdesk.sweep.store import SweepStore
 
         return SweepStore(self.state)
+
+
+def _values(secrets: Iterable[str]) -> dict[str, str]:
+    """Variables of this environment. Raises `Usage` for one that there is not."""
+    for name in secrets:
+        if name not in os.environ:
+            raise Usage(
+                f"--secret {name} is not in your environment.",
+                "Its value is taken from there, so that it stands in no command line.",
+                f"read -rs {name} && export {name}",
+            )
+    return {name: os.environ[name] for name in secrets}
 
 
 def _copy(folder: Path, names: Iterable[str], project: Path) -> None:

@@ -482,6 +482,11 @@ class Driver:
         """Every task has ended: see that no machine is left."""
         self._let_go()
         if all(m.state is MachineState.GONE for m in machines):
-            self.sweep = self.store.change(self.number, over_at=now)
+            kept = self.sweep.environment
+            rest = tuple(pair for pair in kept if pair[0] not in self.sweep.secrets)
+            self.sweep = self.store.change(self.number, over_at=now, environment=rest)
+            if self.store.counts(self.number).left:  # tasks were to be run again just before
+                self.sweep = self.store.change(self.number, over_at=0.0, environment=kept)
+                return RETRY_SECONDS / 2
             return -1.0
         return RETRY_SECONDS / 2

@@ -52,6 +52,7 @@ class Sweep(Value, frozen=True):
     limit_seconds: float | None = None
     grace_seconds: float = 20.0
     environment: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()  # of these names: their values are kept until the sweep is over
     pull: tuple[str, ...] = ()
     budget_usd: float | None = None
     deadline_at: float | None = None
