@@ -16,7 +16,8 @@ from hotdesk.core.steps import BakeOrder
 from hotdesk.core.sweep.params import Space, read_parameter
 from hotdesk.providers.local import records
 from hotdesk.providers.local.paths import Folders
-from hotdesk.services.sweeps import SweepRequest, Sweeps
+from hotdesk.services.sweep_request import SweepRequest
+from hotdesk.services.sweeps import Sweeps
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
 

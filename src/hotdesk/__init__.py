@@ -142,7 +142,8 @@ if TYPE_CHECKING:
     from hotdesk.services.planning import PlanAnswer, PlanRequest
     from hotdesk.services.predicting import Predicted, PredictRequest
     from hotdesk.services.settings import Setting
-    from hotdesk.services.sweeps import SweepRequest, SweepResult, SweepView
+    from hotdesk.services.sweep_request import SweepRequest
+    from hotdesk.services.sweeps import SweepResult, SweepView
     from hotdesk.services.template import Exported
     from hotdesk.services.tops import RunningJob, Top
     from hotdesk.services.uninstall import Made, Uninstalled
@@ -214,7 +215,7 @@ _HOMES = {
     "Statement": "hotdesk.services.billing",
     "Study": "hotdesk.simulate.study",
     "Sweep": "hotdesk.core.sweep.model",
-    "SweepRequest": "hotdesk.services.sweeps",
+    "SweepRequest": "hotdesk.services.sweep_request",
     "SweepResult": "hotdesk.services.sweeps",
     "SweepView": "hotdesk.services.sweeps",
     "Task": "hotdesk.core.sweep.model",

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.notices import Sent
     from hotdesk.services.planning import PlanRequest
-    from hotdesk.services.sweeps import SweepRequest, SweepResult
+    from hotdesk.services.sweep_request import SweepRequest
+    from hotdesk.services.sweeps import SweepResult
     from hotdesk.services.tops import Top
     from hotdesk.services.uninstall import Uninstalled
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -22,7 +22,8 @@ from hotdesk.core.model import Desk, Goal, Value, Want
 from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import params
 from hotdesk.core.sweep.model import Attempt, Counts, Machine, MachineState, State, Sweep, Task, Wish
-from hotdesk.core.sweep.params import MANY, Space
+from hotdesk.core.sweep.params import MANY
+from hotdesk.services.sweep_request import SweepRequest, values
 from hotdesk.state.store import Store
 from hotdesk.system import install_line, spawn, withhold
 
@@ -35,51 +36,6 @@ if TYPE_CHECKING:
 RAY = "2.60.0"  # as pinned; Ray refuses a machine of another version
 MACHINES_MOST = {True: 1000, False: 64}  # of a rented cloud; of this computer
 WAIT_SECONDS = 1.0  # between two looks at a sweep that is waited for
-
-
-class SweepRequest(Value, frozen=True):
-    """A sweep to begin. Durations are in seconds, money in US dollars, memory in GiB."""
-
-    desk: str
-    command: tuple[str, ...]  # its words; a single one is a shell line
-    space: Space
-    folder: str = "."  # here
-    push: bool = True
-    everything: bool = False  # copy also what git and .hotdeskignore leave out
-    anyway: bool = False  # agree to what would be asked
-    tags: tuple[str, ...] = ()
-    machines: int = 1
-    cpus: float = 1.0
-    per_gpu: float = 0.0  # tasks that share one GPU; 0: a task has none
-    memory_gib: float = 0.0
-    retries: int = 1
-    limit_seconds: float | None = None
-    environment: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[str, ...] = ()  # variables of this computer's environment that tasks get
-    pull: tuple[str, ...] = ()
-    budget_usd: float | None = None
-    deadline_seconds: float | None = None
-    keep_going: bool = False
-
-    def check(self) -> None:
-        """Raises `Usage` for requests that are impossible on any desk."""
-        params.check(self.space, self.command, self.tags)
-        for path in self.pull:
-            inside = PurePosixPath(os.path.normpath(path or "/"))
-            if inside.is_absolute() or inside.parts[:1] in {("..",), ()} or path.startswith("~"):
-                raise Usage(
-                    f"--pull {path!r} is not in a task's folder.",
-                    "What is fetched is named relative to the folder that each task runs in.",
-                    "--pull results",
-                )
-        _values(self.secrets)
-        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
-            raise Usage("--deadline 0 is now.", "No task could have ended by then.", "--deadline 8h")
-        here = Path(self.folder)
-        if self.push and here in {Path.home(), Path(here.anchor)}:
-            raise Usage(
-                f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
-            )
 
 
 class SweepView(Value, frozen=True):
@@ -147,7 +103,7 @@ class Sweeps:
             )
         image = self._image(desk, request)
         now = self.clock.now()
-        environment = dict(request.environment) | _values(request.secrets)
+        environment = dict(request.environment) | values(request.secrets)
         return Sweep(
             number=0,
             desk=desk.name,
@@ -452,8 +408,8 @@ class Sweeps:
             again = [t for t in chosen if t.state in ended]
             if not again:
                 return sweep, 0
-            values = _values(sweep.secrets if sweep.over_at else ())
-            environment = tuple({**values, **dict(sweep.environment)}.items())
+            taken = values(sweep.secrets if sweep.over_at else ())
+            environment = tuple({**taken, **dict(sweep.environment)}.items())
             withhold(sweep.secrets)
             store.put(sweep.number, [_anew(t) for t in again])
             sweep = store.change(
@@ -472,18 +428,6 @@ class Sweeps:
         from hotdesk.sweep.store import SweepStore
 
         return SweepStore(self.state)
-
-
-def _values(secrets: Iterable[str]) -> dict[str, str]:
-    """Variables of this environment. Raises `Usage` for one that there is not."""
-    for name in secrets:
-        if name not in os.environ:
-            raise Usage(
-                f"--secret {name} is not in your environment.",
-                "Its value is taken from there, so that it stands in no command line.",
-                f"read -rs {name} && export {name}",
-            )
-    return {name: os.environ[name] for name in secrets}
 
 
 def _copy(folder: Path, names: Iterable[str], project: Path) -> None:

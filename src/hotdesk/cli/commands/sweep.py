@@ -20,7 +20,8 @@ from hotdesk.services import sweep_shapes
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
     from hotdesk.core.sweep.model import Sweep, Task
-    from hotdesk.services.sweeps import SweepRequest, SweepView
+    from hotdesk.services.sweep_request import SweepRequest
+    from hotdesk.services.sweeps import SweepView
 
 SHOWN = 12  # running tasks beside the bar
 

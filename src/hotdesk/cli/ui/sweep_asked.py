@@ -11,7 +11,7 @@ from hotdesk.cli.ui import options
 from hotdesk.core.errors import Usage
 from hotdesk.core.sweep.params import Space, read_parameter
 from hotdesk.services.sweep_file import read_file
-from hotdesk.services.sweeps import SweepRequest
+from hotdesk.services.sweep_request import SweepRequest
 
 
 class Start(click.Command):

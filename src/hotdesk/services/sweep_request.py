@@ -1,0 +1,69 @@
+"""What a sweep is begun with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from hotdesk.core.errors import Usage
+from hotdesk.core.model import Value
+from hotdesk.core.sweep import params
+from hotdesk.core.sweep.params import Space
+
+
+class SweepRequest(Value, frozen=True):
+    """A sweep to begin. Durations are in seconds, money in US dollars, memory in GiB."""
+
+    desk: str
+    command: tuple[str, ...]  # its words; a single one is a shell line
+    space: Space
+    folder: str = "."  # here
+    push: bool = True
+    everything: bool = False  # copy also what git and .hotdeskignore leave out
+    anyway: bool = False  # agree to what would be asked
+    tags: tuple[str, ...] = ()
+    machines: int = 1
+    cpus: float = 1.0
+    per_gpu: float = 0.0  # tasks that share one GPU; 0: a task has none
+    memory_gib: float = 0.0
+    retries: int = 1
+    limit_seconds: float | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()  # variables of this computer's environment that tasks get
+    pull: tuple[str, ...] = ()
+    budget_usd: float | None = None
+    deadline_seconds: float | None = None
+    keep_going: bool = False
+
+    def check(self) -> None:
+        """Raises `Usage` for requests that are impossible on any desk."""
+        params.check(self.space, self.command, self.tags)
+        for path in self.pull:
+            inside = PurePosixPath(os.path.normpath(path or "/"))
+            if inside.is_absolute() or inside.parts[:1] in {("..",), ()} or path.startswith("~"):
+                raise Usage(
+                    f"--pull {path!r} is not in a task's folder.",
+                    "What is fetched is named relative to the folder that each task runs in.",
+                    "--pull results",
+                )
+        values(self.secrets)
+        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
+            raise Usage("--deadline 0 is now.", "No task could have ended by then.", "--deadline 8h")
+        here = Path(self.folder)
+        if self.push and here in {Path.home(), Path(here.anchor)}:
+            raise Usage(
+                f"{here} is not a project's folder.", "All that is in it would be copied.", "cd the/project"
+            )
+
+
+def values(secrets: Iterable[str]) -> dict[str, str]:
+    """Variables of this environment. Raises `Usage` for one that there is not."""
+    for name in secrets:
+        if name not in os.environ:
+            raise Usage(
+                f"--secret {name} is not in your environment.",
+                "Its value is taken from there, so that it stands in no command line.",
+                f"read -rs {name} && export {name}",
+            )
+    return {name: os.environ[name] for name in secrets}
