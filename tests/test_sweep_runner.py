@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hotdesk.guest.ray_node import RayNode
 from hotdesk.guest.sweep_attempts import Attempts, processes_of
-from hotdesk.sweep.machine import packed
+from hotdesk.sweep.machine import Known, packed
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this computer")
 SECONDS = 60.0  # a limit for a busy computer, not an expectation
@@ -204,6 +205,30 @@ def test_results_lie_beside_the_log(folder: Path) -> None:
     assert (folder / "out" / "000003" / "out" / "deep" / "a").read_text() == "1\n"
     assert (folder / "out" / "000003" / "model.bin").read_text() == "2\n"
     assert found["why"] == "not found in its folder: none"
+
+
+def test_a_loss_that_is_no_number_any_more_ends_like_any_other(attempts: Attempts) -> None:
+    """Training that diverges prints NaN, which JSON has not: its end could not be read, again and again."""
+    line = r"""printf '%s\n' '{"loss": NaN, "up": 1e999, "ok": 1e30, "n": 1, "\ud800": "\ud800"}'"""
+    found = attempts.run(order(1, line))
+    read = msgspec.json.decode(json.dumps({"machine": "m", "running": [], "ended": [found]}), type=Known)
+    assert read.ended[0].metrics == {"loss": "nan", "up": "inf", "ok": 1e30, "n": 1, "?": "?"}
+    deep = attempts.run(order(2, 'python3 -c \'print("{\\"a\\":" * 10000)\''))
+    assert (deep["exit_status"], deep["metrics"]) == (0, {})
+
+
+def test_results_that_cannot_be_kept_are_no_success(folder: Path) -> None:
+    """They would go with the machine. And whoever waits for the end hears of it."""
+    attempts = made(folder, pull=["a"])
+    (folder / "out" / "000001").write_text("in the way, as a full disk would be")
+    found = attempts.run(order(1, "echo 1 > a"))
+    assert found["exit_status"] == 74
+    assert found["why"].startswith("its results cannot be kept: ")
+
+
+def test_a_command_that_cannot_be_begun_ends(attempts: Attempts) -> None:
+    found = attempts.run(order(1, "echo", "a\0b"))
+    assert (found["exit_status"], found["why"]) == (126, "it cannot be begun: embedded null byte")
 
 
 def test_what_a_killed_runner_has_begun_is_waited_for_by_the_next(folder: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ MARK = "HOTDESK_TASK"  # in the environment of everything that a task runs: its 
 TAIL_BYTES = 65536  # of a log, in which metrics are looked for
 COPIED_BYTES = 1 << 20  # a project's greater files are links in a task's folder
 LIMIT_STATUS, MEMORY_STATUS, CANCELLED_STATUS, LOST_STATUS = 124, 137, 143, 130
+UNKEPT_STATUS = 74  # EX_IOERR (sysexits.h)
 _POLL_SECONDS = 0.1
 # $0: the file of the exit status; $1: a line for the shell, or the first word of a command.
 _TRAP = 'trap \'s=$?; echo "$HOTDESK_ATTEMPT $s" >"$0"\' EXIT; '
@@ -146,8 +148,8 @@ class Attempts:
                 argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self._environment(order, work), start_new_session=True,
             )  # fmt: skip
-        except OSError as error:
-            self._over(one, 126, f"it cannot be begun: {error.strerror or error}")
+        except (OSError, ValueError) as error:  # no such folder; a zero byte in a word
+            self._over(one, 126, f"it cannot be begun: {getattr(error, 'strerror', None) or error}")
             return
         finally:
             os.close(log)
@@ -215,7 +217,11 @@ class Attempts:
         found = _ended(order, status, now - one.began_at, one.began_at, why)
         found["metrics"], found["last"] = _told(self._path("out", name + ".log"))
         if pull := self.settings.get("pull"):
-            found["why"] = found["why"] or self._keep(name, pull)
+            try:
+                found["why"] = found["why"] or self._keep(name, pull)
+            except OSError as error:  # a full disk: its results go with the machine, so it has not succeeded
+                found["exit_status"] = status or UNKEPT_STATUS
+                found["why"] = f"its results cannot be kept: {error.strerror or error}"
         one.ended = found
         with self.lock:
             self.ended[order["task"]] = found
@@ -376,14 +382,21 @@ def _told(log: str) -> tuple[dict[str, Any], str]:
         for line in file.read().splitlines():
             text = line.strip()
             if text[:1] == b"{":
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     value = json.loads(text.decode("utf-8", "replace"))
                     if isinstance(value, dict):
-                        kept = {k: v for k, v in value.items() if isinstance(v, (int, float, str, bool))}
-                        metrics.update(kept)
+                        kept = ((k, v) for k, v in value.items() if isinstance(v, (int, float, str, bool)))
+                        metrics.update({_sound(k): _sound(v) for k, v in kept})
             if text:
                 last = text.decode("utf-8", "replace")[-200:]
     return metrics, last
+
+
+def _sound(value: Any) -> Any:
+    """A value that every reader of JSON takes: NaN and infinities as text, text as UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value if isinstance(value, int) or math.isfinite(value) else str(value)
 
 
 def _files(project: str) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ from hotdesk.core.sweep.params import Scalar
 
 Row = dict[str, Scalar | None]
 _BEFORE = ("task",)
+_NOT_FINITE = {"nan", "inf", "-inf"}  # as a metric is kept that JSON has no number for
 _AFTER = ("state", "exit_status", "attempts", "lost", "seconds", "usd", "machine", "why")
 
 
@@ -66,7 +67,8 @@ def write_parquet(table: Sequence[Row], file: Path) -> None:
     columns = {name: [row[name] for row in table] for name in (table[0] if table else ())}
     for name, values in columns.items():
         kinds = {type(v) for v in values if v is not None}
-        if kinds == {int, float}:
+        texts = {v for v in values if isinstance(v, str)}
+        if len(kinds) > 1 and kinds <= {int, float, str} and texts <= _NOT_FINITE:
             columns[name] = [None if v is None else float(v) for v in values]
         elif len(kinds) > 1:
             columns[name] = [None if v is None else str(v) for v in values]
