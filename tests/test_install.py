@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -11,11 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from hotdesk.core.ports import Access
+from hotdesk import Hotdesk
 from hotdesk.guest import install
-from hotdesk.services.jobs import JobRequest, Jobs
+from hotdesk.services.installing import Installing
+from hotdesk.services.jobs import JobRequest
+from hotdesk.state.store import Store
+from hotdesk.system import SystemClock
 from tests.job_rig import JobRig
+from tests.typed import typed
 
 PIP = ["PY", "-m", "pip", "install", "--disable-pip-version-check"]
 UV = ["UV", "pip", "install", "--python", "PY"]
@@ -196,9 +202,33 @@ def test_it_is_offered_and_remembered(
     for name in files:
         (tmp_path / name).write_text("")
     told: list[str] = []
-    access = Access(
-        desk="blue", host="", port=1, user="", key_path="", known_hosts_path="", alias="", notebook_port=1
-    )
     request = JobRequest(folder=str(tmp_path), install=asked)
-    assert Jobs.installs(access, request, lambda access, project: before, told.append) is installs
-    assert [note.split(" ", 1)[0] for note in told] == ["requirements.txt"] * offered
+    with Store(None) as store:
+        installing = Installing(store=store, clock=SystemClock())
+        assert installing.wanted("blue", request, lambda: before, told.append) is installs
+        assert [note.split(" ", 1)[0] for note in told] == ["requirements.txt"] * offered
+        again = replace(request, install=None)
+        if asked:
+            assert installing.wanted("blue", again, lambda: False, told.append), "it was asked for once"
+
+
+@pytest.mark.parametrize("word", ["y", "n"])
+def test_it_is_asked_about_once_at_a_terminal_before_a_machine_is_paid_for(home: Path, word: str) -> None:
+    """The deadline is refused after the question, and before anything is made."""
+    (home / "project").mkdir()
+    os.chdir(home / "project")
+    Path("requirements.txt").write_text("")
+    Path("hotdesk.toml").write_text("[desks.blue]\n")
+    words = ["run", "blue", "--work", "10h", "--deadline", "1h", "--", "ls"]
+    question = "Install requirements.txt at blue before the job, and again whenever it has changed?"
+    for asks in (True, False):
+        status, said = typed(words, question, word)
+        assert status == 3, said
+        assert (question in said) is asks
+    with Hotdesk() as desks:
+        assert desks.ls() == []
+        told: list[str] = []
+        request = JobRequest(folder=str(home / "project"))
+        wanted = desks.services.jobs.installing.wanted("blue", request, lambda: True, told.append)
+        assert wanted is (word == "y")
+        assert told == [], "somebody who decided needs no advice"

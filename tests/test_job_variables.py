@@ -6,7 +6,6 @@ import json
 import os
 import re
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from tests.conftest import Command
 from tests.job_rig import JobRig
 from tests.local_rig import tool
 from tests.test_run import SECONDS, Laptop, settled
+from tests.typed import typed
 
 SECRET = "hf_oNlYinMemory0123456789"
 
@@ -305,34 +305,39 @@ def test_only_what_a_watcher_elsewhere_would_need_is_offered_to_it(tmp_path: Pat
         assert [job.id for job in with_variables(store, "tower")] == [blue.id]
 
 
-def test_a_secret_is_asked_for_at_a_terminal(home: Path) -> None:
-    """In a real terminal: what is typed is not shown, and nothing is launched before it is known."""
-    import pty
+@pytest.fixture
+def project(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = home / "project"
+    folder.mkdir()
+    (folder / "data.csv").write_text("")
+    monkeypatch.chdir(folder)
+    return folder
 
-    (home / "project").mkdir()
-    (home / "project" / "train.py").write_text("")
-    os.chdir(home / "project")
-    main, end = pty.openpty()
-    words = [sys.executable, "-m", "hotdesk", "run", "blue", "--dry-run", "--secret", "TOKEN", "--", "ls"]
-    source = str(Path(__file__).parents[1] / "src")
-    with subprocess.Popen(
-        words, stdin=end, stdout=end, stderr=end, env={**os.environ, "PYTHONPATH": source}
-    ) as asking:
-        os.close(end)
-        said = b""
-        while b"TOKEN: " not in said:
-            said += os.read(main, 1000)
-        time.sleep(0.2)  # until the terminal shows nothing
-        os.write(main, f"{SECRET}\n".encode())
-        try:
-            while part := os.read(main, 1000):
-                said += part
-        except OSError:  # Linux, at the end of a terminal
-            pass
-    os.close(main)
-    assert asking.returncode == 0, said
-    assert b"Then run: ls" in said
-    assert SECRET.encode() not in said
+
+@pytest.mark.usefixtures("project")
+def test_a_secret_is_asked_for_at_a_terminal() -> None:
+    """In a real terminal: what is typed is not shown, and nothing is launched before it is known."""
+    words = ["run", "blue", "--yes", "--secret", "TOKEN", "--", "python", "train.py"]
+    status, said = typed(words, "TOKEN", SECRET)
+    assert status == 4, said
+    assert "There is no train.py" in said, "only then"
+    assert SECRET not in said
+
+
+def test_a_dry_run_shows_the_plan_and_names_the_secret_that_is_missing(project: Path) -> None:
+    """It asks for none, at a terminal either."""
+    words = ["run", "blue", "--dry-run", "--secret", "TOKEN", "--env", "A=1", "--", "ls"]
+    status, said = typed(words, "TOKEN:", SECRET)
+    assert status == 0, said
+    assert "Then run: ls" in said
+    assert "With the variables: A" in said
+    assert "Not set here: TOKEN." in said
+    assert "read -rs TOKEN && export TOKEN" in said
+    with Hotdesk() as desks:
+        request = desks.services.jobs.requested("", {"command": ("ls",), "secret": {"TOKEN": None}}, project)
+        request.check(dry_run=True)
+        with pytest.raises(Unknown, match="no value for the secret TOKEN"):
+            request.check()
 
 
 # ---- a real desk -------------------------------------------------------------------------------------

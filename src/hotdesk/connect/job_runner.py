@@ -154,10 +154,13 @@ def begin_ready(access: Access) -> None:
     _checked(access, ask(access, "ready"))
 
 
-def has(access: Access, folder: str, word: str) -> bool:
-    """Whether the desk has a program of that name; with a slash, in this folder of its home."""
+def has(access: Access, folder: str, word: str = "") -> bool:
+    """Whether the desk has a program of that name; with a slash, in this folder of its home; without a name,
+    whether it has the folder."""
     line = f"command -v -- {shlex.quote(word)} >/dev/null 2>&1"
-    if "/" in word:
+    if not word:
+        line = f"test -d ~/{shlex.quote(folder)}"
+    elif "/" in word:
         place = f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word)
         line = f"cd ~/{shlex.quote(folder)} && test -x {place}"
     return run_there(access, shell.told(line)).returncode == 0

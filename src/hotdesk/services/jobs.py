@@ -18,6 +18,7 @@ from hotdesk.core.jobs import Job, SeenJob
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.ports import Access, Clock
 from hotdesk.services.goals import Goals
+from hotdesk.services.installing import Installing
 from hotdesk.services.job_variables import Gathered, gather
 from hotdesk.state.store import Store
 from hotdesk.system import withhold
@@ -66,11 +67,13 @@ class JobRequest(Value, frozen=True):
         ]
         return replace(found, names=tuple(names))
 
-    def check(self) -> None:
-        """Raises `Usage` for requests that are invalid on any desk, `Unknown` where a secret is missing."""
+    def check(self, *, dry_run: bool = False) -> None:
+        """Raises `Usage` for requests that are invalid on any desk, `Unknown` where a secret is missing that
+        more than a `dry_run` needs."""
         if not any(self.command):
             raise Usage("There is no command to run.", "", "hotdesk run NAME -- python train.py")
-        self.gathered.complete()
+        if not dry_run:
+            self.gathered.complete()
         if self.deadline_seconds is not None and self.deadline_seconds <= 0:
             raise Usage("--deadline 0 is now.", "The job could not have ended by then.", "--deadline HOURS")
         for path in self.pull:
@@ -145,6 +148,10 @@ class Jobs:
     reach: Callable[[Desk], Access]
     proven: Callable[[Desk], Access]
     runs: Callable[[], Runs]
+
+    @property
+    def installing(self) -> Installing:
+        return Installing(store=self.store, clock=self.clock)
 
     def views(self, name: str | None = None, limit: int = 20) -> list[JobView]:
         """The newest jobs, oldest first; of one desk or of all. Raises `Unknown` for no desk."""
@@ -243,7 +250,15 @@ class Jobs:
                 access, [(found.folder, found.names)], target, on_progress=on_progress, like=like
             )
             on_kept(sent.kept)
-        install = self.installs(access, request, job_runner.installs, on_note)
+        elif not job_runner.has(access, plain):
+            raise Unknown(
+                f"There is no folder {plain} at {desk.name}.",
+                "With --no-push nothing is copied, and the job runs in the folder of that name there.",
+                f"hotdesk push {desk.name} .   # or: the same command without --no-push",
+            )
+        install = self.installing.wanted(
+            desk.name, request, lambda: job_runner.installs(access, here.name), on_note
+        )
         program = "" if install else _program(request.command)
         if program and not job_runner.has(access, target, program):
             raise Unknown(
@@ -275,31 +290,6 @@ class Jobs:
             ),
             variables,
         )
-
-    @staticmethod
-    def installs(
-        access: Access,
-        request: JobRequest,
-        before: Callable[[Access, str], bool],
-        on_note: Callable[[str], None],
-    ) -> bool:
-        """Whether to install what the folder names: as asked, else if it was done at this desk `before`."""
-        from hotdesk.guest.install import kind_of
-
-        if request.install is not None:
-            return request.install
-        here = Path(request.folder)
-        kind = kind_of({path.name for path in here.iterdir()}) if request.push else ""
-        if not kind:
-            return False
-        if before(access, here.name):
-            return True
-        if kind != "pyproject.toml":  # that may be only settings of tools
-            on_note(
-                f"{kind} is not installed at {access.desk}. The same command with --install does that, "
-                "and again whenever the file has changed."
-            )
-        return False
 
     def kept_logs(self, name: str) -> list[Path]:
         """The logs of a desk's ended jobs, as far as they are on this computer, in the order of the jobs."""

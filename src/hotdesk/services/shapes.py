@@ -105,6 +105,7 @@ class RunPlan(TypedDict):
     plan: Plan
     command: str
     variables: list[str]  # names of its environment variables
+    missing: list[str]  # of these, secrets that this environment lacks
     after: int | None  # the job that it would wait for
     pull: list[str]
     then: str  # park, stop, or stay

@@ -85,7 +85,7 @@ _ON_OFF = frozenset({"install"})  # of these, those that have an option for "no"
     "--install/--no-install",
     default=None,
     help="Install requirements.txt, uv.lock, environment.yml or pyproject.toml at the desk, if changed."
-    "  [default: if done before]",
+    "  [default: as decided before]",
 )
 @options.notify
 @options.over_budget
@@ -160,9 +160,11 @@ def _queued(
     told = described(_settings(words, given))
     told |= {"env": run_words.variables(given["env"])} if given["env"] else {}
     told |= {"secret": run_words.secrets(given["secret"])} if given["secret"] else {}
-    request = run_words.asked(desks.services.jobs.requested(job, told, Path.cwd(), name))
+    request = desks.services.jobs.requested(job, told, Path.cwd(), name)
     request = replace(request, push=not given["no_push"], anyway=given["yes"])
-    request.check()
+    if not given["dry_run"]:
+        request = run_words.asked(request)
+    request.check(dry_run=given["dry_run"])
     here, jobs = Path.cwd(), desks.services.jobs
     if said := run_checks.check_computer(request):
         render.note(said)
@@ -175,6 +177,8 @@ def _queued(
             render.note(line)
         with options.asking("Run it all the same?"):
             run_checks.check_folder(name, request, found)
+        if not (given["dry_run"] or request.anyway):
+            request = run_words.offered(jobs.installing, name, request, found.names)
     if given["plan"]:
         plan = run_planned.choose(desks, name, request, given["plan"])
         work, due = jobs.agreed(plan.row, replace(request, work_seconds=plan.work_seconds))
@@ -247,6 +251,7 @@ def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -
             "plan": plans.document(row, steps, None),
             "command": request.line,
             "variables": sorted(request.gathered.variables.values),
+            "missing": list(request.gathered.missing),
             "after": before[-1].number if before else None,
             "pull": list(request.pull),
             "then": next(verb for verb, goal in THEN.items() if goal is request.then),
@@ -261,6 +266,9 @@ def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -
     render.echo(f"Then run: {request.line}" + (f", when job {before[-1].number} has ended" if before else ""))
     if names := sorted(request.gathered.variables.values):
         render.echo(f"With the variables: {', '.join(names)}")
+    if missing := request.gathered.missing:
+        lines = "; ".join(f"read -rs {name} && export {name}" for name in missing)
+        render.echo(f"Not set here: {', '.join(missing)}. A run asks at a terminal; elsewhere: {lines}")
     if request.pull:
         render.echo(f"Then fetch {', '.join(request.pull)} into {request.folder}")
     if request.then is not None:

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 import click
 from msgspec.structs import replace
 
-from hotdesk.cli.ui import terminal
+from hotdesk.cli.ui import render, terminal
 from hotdesk.config import JOB_NAME, load
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.services import template
+from hotdesk.services.installing import Installing
 from hotdesk.services.jobs import JobRequest
 from hotdesk.system import config_files, state_folder
 
@@ -90,6 +91,21 @@ def asked(request: JobRequest) -> JobRequest:
         return request
     answers = {name: click.prompt(name, hide_input=True, err=True) for name in request.gathered.missing}
     return replace(request, gathered=request.gathered.answered(answers))
+
+
+def offered(installing: Installing, desk: str, request: JobRequest, names: Iterable[str]) -> JobRequest:
+    """With the answer of the person at the terminal to installing what the folder names: asked once, before
+    a machine is paid for, and remembered."""
+    kind = installing.undecided(desk, request, names)
+    if not kind or not terminal.can_ask():
+        return request
+    question = f"Install {kind} at {desk} before the job, and again whenever it has changed?"
+    install = click.confirm(question, default=True, err=True)
+    installing.decide(desk, request.folder, install=install)
+    other = "one run without" if install else "to install it all the same"
+    flag = "--no-install" if install else "--install"
+    render.note(f"Remembered for this folder at {desk}; {other}: {flag}")
+    return replace(request, install=install)
 
 
 def _is_job(word: str, rest: list[str], desk: str) -> bool:
