@@ -184,12 +184,18 @@ def test_push_follows_the_same_rules_and_what_is_named_goes(hotdesk: Command, pr
 
 
 def test_two_projects_of_one_name_are_not_mixed(hotdesk: Command, project: Path, tmp_path: Path) -> None:
-    """1. One has run. 2. Another of that name is refused, and nothing of it goes. 3. Told so, it goes."""
+    """1. One has run; a folder that is not there is no place to run in. 2. Another of that name is refused,
+    and nothing of it goes. 3. Told so, it goes."""
     assert hotdesk("run", "blue", "--yes", "--then", "stay", "--", "true").returncode == 0
     assert hotdesk("run", "blue", "--then", "stay", "--", "true").returncode == 0, "the same one again"
     other = tmp_path / "elsewhere" / project.name
     other.mkdir(parents=True)
     (other / "train.py").write_text("other")
+    os.chdir(other.parent)
+    done = hotdesk("run", "blue", "--no-push", "--then", "stay", "--", "true")
+    assert done.returncode == 4, done.stderr
+    assert "There is no folder elsewhere at blue" in done.stderr
+    assert f"hotdesk push blue {other.parent}" in done.stderr
     os.chdir(other)
     done = hotdesk("run", "blue", "--then", "stay", "--", "true")
     assert done.returncode == 5, done.stderr

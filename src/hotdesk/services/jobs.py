@@ -254,7 +254,7 @@ class Jobs:
             raise Unknown(
                 f"There is no folder {plain} at {desk.name}.",
                 "With --no-push nothing is copied, and the job runs in the folder of that name there.",
-                f"hotdesk push {desk.name} .   # or: the same command without --no-push",
+                f"hotdesk push {desk.name} {shlex.quote(str(here))}   # or: the same without --no-push",
             )
         install = self.installing.wanted(
             desk.name, request, lambda: job_runner.installs(access, here.name), on_note

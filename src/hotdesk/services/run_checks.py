@@ -97,7 +97,7 @@ def check_folder(desk: str, request: JobRequest, found: Contents) -> None:
         )
     if not found.names and not request.anyway:
         reason = "git ignores all that is in it." if found.ignored else "There is no file in it."
-        fix = "cd the/project   # or, to begin without any file: --no-push"
+        fix = "cd the/project   # or, to begin in an empty folder: --yes"
         raise NeedsDecision(f"Nothing of {found.folder.name} would be copied.", reason, fix)
 
 
