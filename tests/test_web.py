@@ -27,6 +27,7 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 
 from hotdesk.cli.main import hotdesk as commands
+from hotdesk.connect import forwards
 from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.sweep.model import State, Wish
@@ -453,3 +454,19 @@ def test_tasks_of_a_sweep_run_again_and_a_sweep_ends(served: Served, tmp_path: P
     with SweepStore(tmp_path / "state") as sweeps:
         assert sweeps.sweep(1).wish is Wish.CANCEL
         assert sweeps.task(1, 1).state is State.DONE, "what is done stays done"
+
+
+def test_ports_are_shown_and_stopped(served: Served, tmp_path: Path) -> None:
+    put(tmp_path, "blue")
+    forwards.want(tmp_path / "state" / "desks" / "blue", [forwards.Ports(here=16006, there=6006)])
+    with listening(served) as heard:
+        seen = hear(heard, lambda m: m.get("desks"))
+        [port] = seen["desks"]["blue"]["forwards"]
+        assert (port["here"], port["there"], port["open"]) == (16006, 6006, False)
+        status, said = served.post("/api/forward-stop", {"name": "blue", "ports": ["16006:6006"]})
+        assert (status, [p["here"] for p in said["answer"]]) == (200, [16006])
+        assert hear(heard, lambda m: "forwards" in m.get("desks", {}).get("blue", {}))["desks"]["blue"] == {
+            "forwards": []
+        }
+    status, said = served.post("/api/forward", {"name": "blue", "ports": ["6006"]})
+    assert (status, said["error"]["exit_code"]) == (server.FAILED, NeedsDecision.exit_code), "it is off"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 
 from hotdesk.cli.main import hotdesk as commands
+from hotdesk.connect import forwards
 from hotdesk.core.model import Desk, Goal
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
@@ -49,6 +53,22 @@ def looking(chrome: Browser, folder: Path, *, width: int, locale: str = "en-US")
 
 def card(page: Page, name: str, state: str) -> None:
     page.wait_for_selector(f"section.card:has(h2:text-is('{name}')) .state:has-text('{state}')", timeout=LATE)
+
+
+@contextlib.contextmanager
+def an_app() -> Iterator[int]:
+    """A web app on a port of the loopback, which a desk on this computer shares."""
+
+    class App(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"seen")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), App) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving.server_port
+        serving.shutdown()
 
 
 def confirm(page: Page, verb: str, name: str) -> None:
@@ -85,6 +105,20 @@ def test_a_day_at_a_desk(hotdesk: Command, chrome: Browser, tmp_path: Path) -> N
         run_cell(jupyter, "print(6 * 7)", "42")
         jupyter.close()
         page.click("dialog .close")
+
+        with an_app() as there:
+            here = forwards.choose(there + 1, set(), "blue")
+            page.click("button:text-is('Forward a port')")
+            page.fill("dialog input", f"{here}:{there}")
+            page.click("dialog button[type=submit]")
+            with page.context.expect_page() as opened:
+                page.click("dialog a", timeout=LATE)
+            assert opened.value.inner_text("body").strip() == "seen"
+            page.click("dialog .close")
+            page.wait_for_selector(f".card li a[href$=':{here}']", timeout=LATE)
+            page.click("button:text-is('Stop forwarding')")
+            page.wait_for_selector(".card li a", state="detached", timeout=LATE)
+            assert json.loads(hotdesk("forward", "blue", "--json").stdout) == []
 
         page.click(".card button:text-is('Park')")
         page.wait_for_selector("dialog >> text=Read the image back")

@@ -7,8 +7,10 @@ export interface Desk {
   market: string; gpu: string; usd_per_hour: number; charged_while_off: boolean; price_time: number | null;
   usd_per_month: number; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
   why: string; holder: string; idle: string; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
-  told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null;
+  told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null; forwards: Port[];
 }
+/** A port of a desk at this computer's loopback. */
+export interface Port { here: number; there: number; url: string; open: boolean; why: string; direct: boolean }
 export interface Row {
   id: number; at: number; desk: string; step: string; key: string; why: string; status: string; thing: string;
   message: string; ended_at: number | null;

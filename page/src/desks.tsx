@@ -5,6 +5,7 @@ import { post, problem, type Act, type Desk, type Problem, type Row, type Verb }
 import { ActionDialog, VERBS, stepWord } from "./action";
 import { useKnown, useNow } from "./live";
 import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, paid, perHour, phaseWord, usd } from "./parts";
+import { Forward, Ports } from "./ports";
 import { t } from "./words";
 
 const JUST = 20; // seconds for which steps that have ended are still of today's interest
@@ -125,6 +126,7 @@ function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardP
       )}
       <Doing acts={shown} rows={recent} now={now} holder={busy && !shown.some(([, act]) => !act.ended) ? desk.holder : ""} onClose={onClose} onAnyway={(act) => onVerb(act.verb)} />
       {up && desk.ssh && <Line words={desk.ssh} label={t("ssh")} />}
+      <Ports desk={desk} />
       {desk.elsewhere ? (
         <Line words="hotdesk doctor --adopt" label={t("Another computer's desk; to take it over")} />
       ) : (
@@ -135,6 +137,7 @@ function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardP
           {(up ? [first, ...more] : more).map((verb) => (
             <button type="button" key={verb} class="quiet" onClick={() => onVerb(verb)} disabled={busy && verb !== "stay"}>{t(VERBS[verb])}</button>
           ))}
+          {up && <Forward desk={desk} />}
         </div>
       )}
       {mine.length > 0 && (

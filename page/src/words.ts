@@ -52,6 +52,8 @@ const zh = {
   "Its Jupyter is open to {0}.": "它的 Jupyter 对 {0} 开放。", "Another beginning's {0} is kept.": "另一次创建留下的 {0} 仍被保留。",
   "Another computer's desk; to take it over": "另一台电脑的工位；要接管它", ssh: "ssh", Journal: "日志", "Process {0}": "进程 {0}", "Look again": "再看一次",
   "Opening…": "正在打开…", "It asks for this password once; your browser then stays signed in.": "它会询问一次这个密码，之后浏览器保持登录。", "Open Jupyter": "打开 Jupyter",
+  "Forwarded ports": "转发的端口", "Forward a port": "转发端口", "Stop forwarding": "停止转发", "port {0} of the desk": "工位的端口 {0}", Port: "端口",
+  "6006, or 8000:80 for port 80 at 8000 here": "6006；8000:80 表示工位的 80 端口在本机为 8000", "It is reached at this computer only, and kept open in the background until it is stopped.": "只能从本机访问，并在后台保持打开，直到停止转发。",
   // tables
   "{0} rows; arrow keys move": "{0} 行；可用方向键移动", Desk: "工位", What: "内容", Id: "编号", Age: "存在时间", Why: "原因", Month: "月份", Total: "合计", Cost: "费用",
   State: "状态", Search: "搜索", all: "全部", any: "任意", both: "两者",

@@ -22,6 +22,7 @@ from hotdesk.loop import autopark
 from hotdesk.parallel import every
 from hotdesk.services import Services, forms
 from hotdesk.services.defects import written_down
+from hotdesk.services.forwarding import Forward
 from hotdesk.services.view import View
 from hotdesk.state.store import Store
 
@@ -193,7 +194,7 @@ class Watch:
     def _survey(self, desks: Hotdesk, now: float) -> float:
         """Show what is; seconds until the next look."""
         views, services = desks.ls(), desks.services
-        self._show(views, now)
+        self._show(services, views, now)
         look = {
             "at": now,
             "error": None,
@@ -216,15 +217,22 @@ class Watch:
             unseen = [
                 View(name=d.name, goal=d.goal, phase="unknown", provider=d.provider, why=why) for d in rows
             ]
-            self._show(unseen, now)
+            self._show(services, unseen, now)
         self.board.tell_soon("look", {"last": {"at": now, "error": words(error)}})
 
-    def _show(self, views: Sequence[View], now: float) -> None:
-        self.board.tell_soon("desks", {view.name: self._seen(view, now) for view in views}, whole=True)
+    def _show(self, services: Services, views: Sequence[View], now: float) -> None:
+        ports = services.forwarding
+        desks = {view.name: self._seen(view, now, ports.listed(view.name)) for view in views}
+        self.board.tell_soon("desks", desks, whole=True)
 
-    def _seen(self, view: View, now: float) -> dict[str, Any]:
+    def _seen(self, view: View, now: float, ports: Sequence[Forward]) -> dict[str, Any]:
         """A desk; where it is not known now, as it was when it last was, and when that was."""
-        fields = {**forms.desk(view), "left": view.left, "known_at": None}
+        fields = {
+            **forms.desk(view),
+            "left": view.left,
+            "known_at": None,
+            "forwards": [forms.forward(port) for port in ports],
+        }
         if view.phase != "unknown":
             self._known[view.name] = now
             return fields

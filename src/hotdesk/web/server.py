@@ -50,6 +50,8 @@ _NO_LONGER = (
 CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "plan": (verbs.Asked, verbs.planned),
     "notebook": (verbs.Named, verbs.notebook),
+    "forward": (verbs.Ported, verbs.forward),
+    "forward-stop": (verbs.Ported, verbs.forward_stop),
     "gc": (verbs.Nothing, verbs.clean),
     "cancel": (verbs.Numbered, verbs.cancel),
     "mend": (verbs.Nothing, verbs.mend),
@@ -58,6 +60,8 @@ CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "sweep-retry": (sweeping.Chosen, sweeping.retry),
     "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
 }
+#: Of these, those that change what the cards show, and are in no journal.
+SHOWN = {"forward", "forward-stop"}
 FAILED = 409  # the status of an answer that is an error of ours, in three lines
 
 
@@ -77,7 +81,7 @@ class Page:
             Route("/api/events", self._events),
             Route("/api/do", self._do, methods=["POST"]),
             *(
-                Route(f"/api/{name}", self._asked(kind, call), methods=["POST"])
+                Route(f"/api/{name}", self._asked(name, kind, call), methods=["POST"])
                 for name, (kind, call) in CHANGES.items()
             ),
             Route("/api/{question}", self._question),
@@ -119,14 +123,17 @@ class Page:
         except HotdeskError as error:
             return _json({"error": words(error)}, FAILED)
 
-    def _asked(self, kind: type[T], call: Callable[[Hotdesk, T], Any]) -> Callable[[Request], Any]:
+    def _asked(self, name: str, kind: type[T], call: Callable[[Hotdesk, T], Any]) -> Callable[[Request], Any]:
         """A route that is sent a value, and answers with what a call makes of it."""
 
         async def answer(request: Request) -> Response:
             asked = await _read(request, kind)
             if isinstance(asked, Response):
                 return asked
-            return await self._answer(lambda desks: call(desks, asked), packed=True)
+            reply = await self._answer(lambda desks: call(desks, asked), packed=True)
+            if name in SHOWN:
+                self.watch.look_now()
+            return reply
 
         return answer
 

@@ -104,6 +104,13 @@ class Named(Value, frozen=True):
     name: str
 
 
+class Ported(Value, frozen=True):
+    """A desk, and ports of it: "6006", or "8000:80" for its port 80 at 8000 here."""
+
+    name: str
+    ports: tuple[str, ...]
+
+
 class Numbered(Value, frozen=True):
     """A desk's job."""
 
@@ -207,13 +214,29 @@ def planned(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
 
 def notebook(desks: Hotdesk, asked: Named) -> dict[str, Any]:
     """The desk's Jupyter, answering, and its password."""
+    shown = desks.notebook(asked.name)
+    _renewed(desks, asked.name)
+    return {"url": shown.url, "password": shown.password}
+
+
+def forward(desks: Hotdesk, asked: Ported) -> list[Any]:
+    """Open ports of a desk; all that are open."""
+    found = desks.forward(asked.name, *asked.ports)
+    _renewed(desks, asked.name)
+    return [forms.forward(port) for port in found]
+
+
+def forward_stop(desks: Hotdesk, asked: Ported) -> list[Any]:
+    """Close these ports; those that were closed."""
+    return [forms.forward(port) for port in desks.forward(asked.name, *asked.ports, stop=True)]
+
+
+def _renewed(desks: Hotdesk, name: str) -> None:
+    """See that somebody renews the desk's lease while a tunnel to it is open."""
     from hotdesk.loop import watcher
 
-    desk = desks.services.store.desk(asked.name)
-    shown = desks.notebook(asked.name)
-    if desk.lease_hours:  # somebody must renew it while the tunnel is open
+    if desks.services.store.desk(name).lease_hours:
         watcher.ask_for(desks.services.store, forever=False)
-    return {"url": shown.url, "password": shown.password}
 
 
 def clean(desks: Hotdesk, asked: Nothing) -> dict[str, Any]:
