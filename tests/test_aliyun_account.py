@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk.core.model import Goal, Instance, Market, Want
-from hotdesk.core.pricelist import Gathering
+from hotdesk.core.pricelist import Gathering, Shipped
 from hotdesk.providers import registry
 from hotdesk.providers.aliyun.catalog import Prices
 from hotdesk.providers.aliyun.iam import LEAVE, allowed, desk_policy
@@ -181,6 +181,16 @@ def test_an_account_tells_stock_and_prices_by_zone(mine: Laptop) -> None:
     assert str(listed.told_per_hour) == "11.63 CNY"
     assert told.spot == {HOME}
     assert "NVIDIA T4/4" not in {kind.gpu for kind in told.types}
+
+
+def test_prices_in_another_currency_are_as_if_not_told(mine: Laptop) -> None:
+    """An account in Japan has yen: nothing compares them, and the dated list has a price."""
+    [*told] = mine.aliyun.offers(Want(gpu="A10"))
+    assert {o.market for o in told} == set(Market)
+    mine.fake.world.currency = "JPY"
+    mine.aliyun._list_price = lambda region, name: Shipped(usd=1.3, told=None, time=1.0, source="shipped")
+    found = mine.aliyun.offers(Want(gpu="A10"))
+    assert {(o.market, o.usd_per_hour) for o in found} == {(Market.ON_DEMAND, 1.3)}
 
 
 def test_a_local_disk_is_offered_with_a_warning(mine: Laptop) -> None:

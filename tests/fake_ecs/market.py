@@ -209,7 +209,7 @@ def describe_price(world: World, call: Call) -> Answer:
         price = round(DISK_CNY[disk["Category"]] * int(disk["Size"]), 6)
     else:
         raise Problem("InvalidResourceType.ValueNotSupported", "The specified ResourceType is not supported.")
-    told = {"OriginalPrice": price, "DiscountPrice": 0.0, "TradePrice": price, "Currency": "CNY"}
+    told = {"OriginalPrice": price, "DiscountPrice": 0.0, "TradePrice": price, "Currency": world.currency}
     return {"PriceInfo": {"Price": told, "Rules": {"Rule": []}}}
 
 
@@ -243,7 +243,7 @@ def describe_spot_price_history(world: World, call: Call) -> Answer:
     start = int(call.get("Offset") or 0)
     page = rows[start : start + 1000]
     return {
-        "Currency": "CNY",
+        "Currency": world.currency,
         "NextOffset": start + len(page) if start + len(page) < len(rows) else 0,
         "SpotPrices": {"SpotPriceType": page},
     }

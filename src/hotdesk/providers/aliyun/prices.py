@@ -19,6 +19,10 @@ from hotdesk.providers.cloud.kept import kept_answers
 DISK_CNY, SNAPSHOT_CNY, COPY_CNY = 1.533, 0.12, 0.5
 
 
+#: Prices in another (an account in Japan has yen) are as good as not told: nothing compares them.
+CURRENCIES = frozenset({"CNY", "USD"})
+
+
 class Price(NamedTuple):
     """Money for an hour, in the account's currency: CNY, or USD for an account abroad."""
 
@@ -33,7 +37,7 @@ def read(text: str) -> Price | None:
     """The price in a tag; None if it is none."""
     value, _, currency = text.partition(" ")
     try:
-        return Price(float(value), currency) if currency in {"CNY", "USD"} else None
+        return Price(float(value), currency) if currency in CURRENCIES else None
     except ValueError:
         return None
 
@@ -55,7 +59,8 @@ def on_demand(
     told = kept_answers(
         cache, now, Price, {k: partial(_on_demand, account, *pair) for k, pair in asked.items()}
     )
-    return {pair: told[key] for key, pair in asked.items() if isinstance(told[key], Price)}
+    found = ((pair, told[key]) for key, pair in asked.items())
+    return {pair: price for pair, price in found if isinstance(price, Price) and price.currency in CURRENCIES}
 
 
 def _on_demand(account: Account, region: str, name: str) -> Price:
@@ -70,6 +75,8 @@ def spot(account: Account, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, 
     found: dict[tuple[str, str], tuple[Price, float]] = {}
     for rows in side_by_side([partial(spot_rows, account, region, name) for region, name in pairs]):
         for row in rows if not isinstance(rows, Exception) else ():
+            if row["Currency"] not in CURRENCIES:
+                continue
             pool, at = (str(row["ZoneId"]), str(row["InstanceType"])), times.seconds(row["Timestamp"])
             if pool not in found or at > found[pool][1]:
                 found[pool] = Price(float(row["SpotPrice"]), str(row["Currency"])), at
