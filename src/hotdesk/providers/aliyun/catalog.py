@@ -20,8 +20,8 @@ from hotdesk.providers.aliyun import hardware, prices
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.credentials import has_credentials
 from hotdesk.providers.aliyun.offers import SOURCE, SPOT_SOURCE, stock
-from hotdesk.providers.aliyun.prices import Price
 from hotdesk.providers.aliyun.settings import Settings
+from hotdesk.providers.cloud.price import Price
 
 AT_ONCE = 8
 MOST_TYPES = 8  # to ask prices of

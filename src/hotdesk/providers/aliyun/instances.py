@@ -17,8 +17,7 @@ from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.base_images import BaseImage, find_base
 from hotdesk.providers.aliyun.client import DATE
 from hotdesk.providers.aliyun.errors import GONE, code
-from hotdesk.providers.aliyun.prices import Price
-from hotdesk.providers.cloud import hostkeys, vocabulary
+from hotdesk.providers.cloud import hostkeys, price, vocabulary
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 
@@ -80,7 +79,7 @@ def run_request(
         attempt=order.attempt,
         owner=owner,
         goal="running",
-        price=_price(offer),
+        price=price.of(offer),
         priced=_priced(offer),
         gpu=offer.gpu,
         scratch=_scratch(offer),
@@ -125,11 +124,6 @@ def run_request(
     if role:
         request["RamRoleName"] = role
     return request
-
-
-def _price(offer: Offer) -> str:
-    told = offer.told_per_hour
-    return str(Price(told.value, told.currency) if told else Price(offer.usd_per_hour, "USD"))
 
 
 def _priced(offer: Offer) -> str:
@@ -205,7 +199,7 @@ def retype(account: Account, region: str, bare: str, offer: Offer, generation: i
         account.tell(region, "ModifyInstanceSpec", InstanceId=bare, InstanceType=offer.instance_type)
     told = {
         "moved": str(generation),
-        "price": _price(offer),
+        "price": str(price.of(offer)),
         "gpu": offer.gpu,
         "scratch": _scratch(offer),
         "priced": _priced(offer),

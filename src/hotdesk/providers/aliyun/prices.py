@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
@@ -13,33 +13,11 @@ from hotdesk.parallel import side_by_side
 from hotdesk.providers.aliyun import times
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.cloud.kept import kept_answers
+from hotdesk.providers.cloud.price import CURRENCIES, Price
 
 #: CNY for a GiB and month (730 hours) on an ESSD PL1 disk and in a standard snapshot, and once for a copy to
 #: another region, in mainland China: as generally known in 2025, not verified.
 DISK_CNY, SNAPSHOT_CNY, COPY_CNY = 1.533, 0.12, 0.5
-
-
-#: Prices in another (an account in Japan has yen) are as good as not told: nothing compares them.
-CURRENCIES = frozenset({"CNY", "USD"})
-
-
-class Price(NamedTuple):
-    """Money for an hour, in the account's currency: CNY, or USD for an account abroad."""
-
-    value: float
-    currency: str = "CNY"
-
-    def __str__(self) -> str:
-        return f"{self.value:g} {self.currency}"
-
-
-def read(text: str) -> Price | None:
-    """The price in a tag; None if it is none."""
-    value, _, currency = text.partition(" ")
-    try:
-        return Price(float(value), currency) if currency in CURRENCIES else None
-    except ValueError:
-        return None
 
 
 def storing(region: str, money: Money) -> Storing:

@@ -8,7 +8,7 @@ from typing import Any
 from hotdesk.core.model import Disk, EndedBy, Image, Instance, Leftover, Market, Phase, Survey
 from hotdesk.core.money import Money
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers.aliyun import hardware, network, prices, tags, times
+from hotdesk.providers.aliyun import hardware, network, tags, times
 from hotdesk.providers.aliyun.account import ListPrice
 from hotdesk.providers.aliyun.base_images import disks_of
 from hotdesk.providers.aliyun.errors import RECHARGE
@@ -16,6 +16,7 @@ from hotdesk.providers.aliyun.inventory import Found, Raw
 from hotdesk.providers.aliyun.settings import NAME
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.ids import qualified
+from hotdesk.providers.cloud.price import read
 from hotdesk.providers.cloud.vocabulary import Tags
 
 StoragePrice = Callable[[str], Storing]
@@ -84,7 +85,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
     phase = _MACHINE.get(str(raw["Status"]), Phase.PENDING)
     spot = str(raw.get("SpotStrategy") or "NoSpot") != "NoSpot"
     size = sum(float(d["Size"]) for d in found.disks if d.get("InstanceId") == raw["InstanceId"])
-    price, priced = prices.read(told.get("price", "")), vocabulary.number(told, "priced") or None
+    price, priced = read(told.get("price", "")), vocabulary.number(told, "priced") or None
     usd, amount = money.dollars(*price) if price else (0.0, None)
     if not usd and not spot and (known := list_price(found.region, str(raw["InstanceType"]))):
         usd, priced, amount = known.usd, known.time, known.told

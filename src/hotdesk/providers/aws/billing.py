@@ -9,18 +9,21 @@ from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Offer
+from hotdesk.core.money import Money
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers
+from hotdesk.providers.aws.pricing import ENDPOINT, currency_of
 from hotdesk.providers.cloud.ids import qualified, split
 
-CE_REGION = "us-east-1"  # the endpoint of Cost Explorer, for all regions
 USD_PER_REQUEST = 0.01  # AWS Cost Management pricing, "Cost Explorer API"
 
 Steps = list[tuple[float, float]]
 
 
-def spot_prices(account: Account, offers: Sequence[Offer], since: float, until: float) -> dict[str, Steps]:
+def spot_prices(
+    account: Account, offers: Sequence[Offer], since: float, until: float, money: Money = Money()
+) -> dict[str, Steps]:
     """By offer key: (time, US dollars per hour), sorted by time; the first is the price in force at `since`.
 
     AWS keeps 90 days. Offers in a region that does not answer, or refuses, are missing.
@@ -40,7 +43,8 @@ def spot_prices(account: Account, offers: Sequence[Offer], since: float, until: 
                 )
             )
             rows = [row for page in pages for row in page["SpotPriceHistory"]]
-        return sorted((row["Timestamp"].timestamp(), float(row["SpotPrice"])) for row in rows)
+        per_dollar = money.dollars(1.0, currency_of(offer.region))[0]
+        return sorted((row["Timestamp"].timestamp(), float(row["SpotPrice"]) * per_dollar) for row in rows)
 
     told = side_by_side([lambda offer=offer: ask(offer) for offer in offers]) if offers else []  # type: ignore[misc]
     return {
@@ -85,7 +89,7 @@ def billed(account: Account, since: float, until: float) -> dict[str, float]:
     Up to a day behind. Covers whole days (UTC) only, and each page of the answer costs $0.01. Raises
     `Refused` (denied) without the permission ce:GetCostAndUsage.
     """
-    ce = account.client("ce", CE_REGION, retry=False)
+    ce = account.client("ce", ENDPOINT[currency_of(account.home)], retry=False)
     asked: dict[str, Any] = {
         "TimePeriod": {"Start": _day(since), "End": _day(until + 86_400)},
         "Granularity": "MONTHLY",

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError, NotAllowed, Refused, Unreachable, Usage
+from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused, Unreachable, Usage
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import Gathering, Lacks, Told
@@ -131,12 +131,18 @@ class Prices:
         with asking(f"{SPOT} in {region}"):
             prices = spot_now(account, region, self.asked.now)
         return [
-            kind.offer(
-                region=region, zone=zone, market=Market.SPOT, usd_per_hour=usd, price_time=time, source=SPOT
-            )
-            for (zone, name), (usd, time) in prices.items()
+            self._offer(kind, region, zone, price, time, market=Market.SPOT, source=SPOT)
+            for (zone, name), (price, time) in prices.items()
             if (kind := self.types.get(name))
         ]
+
+    def _offer(
+        self, kind: InstanceType, region: str, zone: str, price: float, time: float, **more: Any
+    ) -> Offer:
+        usd, told = self.asked.money.dollars(price, pricing.currency_of(region))
+        return kind.offer(
+            region=region, zone=zone, usd_per_hour=usd, told_per_hour=told, price_time=time, **more
+        )
 
     def _price(self, key: str) -> pricing.Listed | None:
         return pricing.listed(self.asked.cache, key, self.asked.now)
@@ -151,10 +157,10 @@ class Prices:
             if told := self._price(pricing.region_key(region)):
                 prices = {name: (usd, told.time) for name, usd in told.usd.items()} | prices
                 whole.add(region)
-            for name, (usd, time) in prices.items():
+            for name, (price, time) in prices.items():
                 if (kind := self.types.get(name)) and name in zones:
                     offers += [
-                        kind.offer(region=region, zone=zone, usd_per_hour=usd, price_time=time, source=LISTED)
+                        self._offer(kind, region, zone, price, time, source=LISTED)
                         for zone in (zones[name] if kind.gpu else ("",))
                         if not zone or region_of(zone) == region
                     ]
@@ -242,6 +248,12 @@ def spot_history(
     account = _open(settings)
     with asking("DescribeRegions"):
         regions = account.regions()
+    if pricing.currency_of(account.home) != "USD":
+        raise Missing(
+            f"hotdesk cannot show what spot has cost in {account.home}.",
+            "AWS tells past prices there in CNY, and they are shown in US dollars.",
+            f"hotdesk offers {types}   # today's prices, in CNY",
+        )
     wanted = [r for r in regions if not places or any(fnmatchcase(r, p) or region_of(p) == r for p in places)]
     if not wanted:
         raise Usage(

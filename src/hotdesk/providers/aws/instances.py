@@ -16,10 +16,11 @@ from hotdesk.providers.aws import disks, inventory, network, quotas, scopes, tag
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import answers, code
-from hotdesk.providers.cloud import hostkeys, vocabulary
+from hotdesk.providers.cloud import hostkeys, price, vocabulary
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.kept import HOUR
+from hotdesk.providers.cloud.vocabulary import Tags
 
 #: Minimum disk for a base image, which is often full: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64
@@ -127,7 +128,7 @@ def run_request(
         owner=owner,
         goal="running",
         market=offer.market.value,
-        usd=offer.usd_per_hour,
+        **_price(offer),
         priced=_priced(offer),
         gpu=offer.gpu,
         scratch=_scratch(offer),
@@ -178,6 +179,11 @@ def run_request(
         options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
     return request
+
+
+def _price(offer: Offer) -> Tags:
+    """The price at the launch, as tags: US dollars, or the price in another currency as it was told."""
+    return {"price": str(price.of(offer))} if offer.told_per_hour else {"usd": str(offer.usd_per_hour)}
 
 
 def _priced(offer: Offer) -> str:
@@ -239,7 +245,7 @@ def retype(account: Account, region: str, bare: str, offer: Offer, generation: i
     """Change the type of a stopped instance. The tags are written last, as a record that it was done."""
     told = {
         "moved": str(generation),
-        "usd": str(offer.usd_per_hour),
+        **_price(offer),
         "gpu": offer.gpu,
         "scratch": _scratch(offer),
         "priced": _priced(offer),

@@ -27,13 +27,14 @@ from hotdesk.core.matching import (
     wish,
 )
 from hotdesk.core.model import Market, MarketChoice, Offer, Want
+from hotdesk.core.money import Money, per_hour
 from hotdesk.core.ports import Cache
 from hotdesk.core.pricelist import Shipped, is_estimate, is_shipped
 from hotdesk.parallel import all_of, side_by_side
 from hotdesk.providers.aws import free_plan, hardware
 from hotdesk.providers.aws.account import Account, ListPrice, pages
 from hotdesk.providers.aws.errors import answers
-from hotdesk.providers.aws.pricing import list_prices
+from hotdesk.providers.aws.pricing import currency_of, list_prices
 from hotdesk.providers.aws.settings import NAME
 from hotdesk.providers.cloud.kept import kept_answers
 
@@ -57,7 +58,8 @@ class Kept(msgspec.Struct, frozen=True):
 
 def find_offers(
     account: Account, want: Want, cache: Cache | None, now: float,
-    list_price: ListPrice = lambda region, instance_type: None,
+    *, list_price: ListPrice = lambda region, instance_type: None,
+    money: Money = Money(),
 ) -> list[Offer]:  # fmt: skip
     """Offers that fit, cheapest first. `list_price`: the price of a type that the Price List API lacks.
 
@@ -98,21 +100,26 @@ def find_offers(
         rows = eligible
     prices = list_prices(account, sorted({kind.instance_type for _, kind in rows}), cache, now)
     spot = _spot(account, rows, now) if want.market != MarketChoice.ON_DEMAND else {}
+
+    def today(told: float, region: str, source: str) -> Shipped:
+        usd, amount = money.dollars(told, currency_of(region))
+        return Shipped(usd, now, source, amount)
+
     offers = []
     for region, kind in rows:
         name = kind.instance_type
         told = prices.get((region, name))
-        known = Shipped(told, now, "price list") if told else list_price(region, name)
+        known = today(told, region, "price list") if told else list_price(region, name)
         for zone in kept[region].zones.get(name, ()):
             here = partial(_priced, kind, region=region, zone=zone)
             if known:
-                offers.append(
-                    here(market=Market.ON_DEMAND, usd=known.usd, time=known.time, source=known.source)
-                )
+                offers.append(here(market=Market.ON_DEMAND, price=known))
             if price := spot.get((zone, name)):
-                offers.append(here(market=Market.SPOT, usd=price, time=now, source="spot price history"))
+                offers.append(here(market=Market.SPOT, price=today(price, region, "spot price history")))
     fitting = [
-        o for o in offers if sold_there(wished, Place(NAME, o.region, o.zone), o.market, o.usd_per_hour)
+        o
+        for o in offers
+        if sold_there(wished, Place(NAME, o.region, o.zone), o.market, o.usd_per_hour, o.told_per_hour)
     ]
     return sorted(fitting, key=lambda o: (o.usd_per_hour, o.market != Market.ON_DEMAND, o.key))
 
@@ -125,15 +132,21 @@ def _with_an_image(rows: list[tuple[str, InstanceType]]) -> list[tuple[str, Inst
     return [row for row, no in zip(rows, nos, strict=True) if no is None]
 
 
-def _priced(
-    kind: InstanceType, *, region: str, zone: str, market: Market, usd: float, time: float, source: str
-) -> Offer:
+def _priced(kind: InstanceType, *, region: str, zone: str, market: Market, price: Shipped) -> Offer:
+    usd, time, source, told = price
     about = "~" if is_estimate(source) else ""
-    why = f"{kind.instance_type} in {zone} {market} at {about}${usd:.4g}/h"
+    why = f"{kind.instance_type} in {zone} {market} at {about}{per_hour(usd, told)}"
     if is_shipped(source):
         why += f", as of {datetime.fromtimestamp(time, UTC):%Y-%m-%d} ({source})"
     return kind.offer(
-        region=region, zone=zone, market=market, usd_per_hour=usd, price_time=time, source=source, why=why
+        region=region,
+        zone=zone,
+        market=market,
+        usd_per_hour=usd,
+        told_per_hour=told,
+        price_time=time,
+        source=source,
+        why=why,
     )
 
 
@@ -215,7 +228,7 @@ def _spot(
 def spot_now(
     account: Account, region: str, now: float, types: Sequence[str] = ()
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """(US dollars per hour, since when) by (zone, type): current spot prices of a region, or of `types`."""
+    """(price in its currency, since when) by (zone, type): current spot prices of a region, or of `types`."""
     chosen = {"InstanceTypes": list(types)} if types else {}
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for row in pages(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws.account import Account, pages
@@ -21,8 +22,9 @@ from hotdesk.providers.cloud.kept import kept, kept_answers
 
 NAMED_MAX = 40  # types; for more, whole regions take fewer requests
 
-#: The Price List API has endpoints in a few regions only (AWS Price List API reference, endpoints).
-PRICING_REGION = "us-east-1"
+#: By currency: a region where the Price List API and Cost Explorer have endpoints (botocore's endpoints.json,
+#: partitions aws and aws-cn).
+ENDPOINT = {"USD": "us-east-1", "CNY": "cn-northwest-1"}
 
 #: Product attributes of an on-demand Linux instance without a licence.
 _PLAIN = {
@@ -41,10 +43,15 @@ _STORED = {
 _KEYS = {f"aws-stored/{kind}": kind for kind in _STORED}
 
 
+def currency_of(region: str) -> str:
+    """The currency of a region's prices: China has accounts of its own, which are billed in CNY."""
+    return "CNY" if region.startswith("cn-") else "USD"
+
+
 def list_prices(
     account: Account, types: list[str], cache: Cache | None, now: float
 ) -> dict[tuple[str, str], float]:
-    """On-demand prices by (region, type), without those that the Price List API does not return."""
+    """On-demand prices by (region, type), in the region's currency, without those that AWS does not tell."""
     keys = {type_key(name): name for name in types}
     asked = {key: partial(of_type, account, name) for key, name in keys.items()} | _of_storage(account)
     prices: dict[tuple[str, str], float] = {}
@@ -57,8 +64,8 @@ def list_prices(
 class Storage:
     """Prices of disks and images by region: the last ones from AWS, else those of `shipped`."""
 
-    def __init__(self, cache: Cache | None, shipped: Callable[[str], Storing]) -> None:
-        self._cache, self._shipped = cache, shipped
+    def __init__(self, cache: Cache | None, shipped: Callable[[str], Storing], money: Money) -> None:
+        self._cache, self._shipped, self._money = cache, shipped, money
         self._told: dict[str, dict[str, float]] | None = None
 
     def ask(self, account: Account, now: float) -> None:
@@ -75,7 +82,10 @@ class Storage:
         if self._told is None:
             last = {kind: kept(self._cache, key, 0.0, dict[str, float], None) for key, kind in _KEYS.items()}
             self._told = {kind: told[1] if told else {} for kind, told in last.items()}
-        told = {f"{kind}_usd_per_gib_month": by.get(region, 0.0) for kind, by in self._told.items()}
+        told = {
+            f"{kind}_usd_per_gib_month": self._money.dollars(by.get(region, 0.0), currency_of(region))[0]
+            for kind, by in self._told.items()
+        }
         known = self._shipped(region)
         if all(told.values()):
             known = msgspec.structs.replace(known, price_time=None)
@@ -87,12 +97,12 @@ def _of_storage(account: Account) -> dict[str, Callable[[], dict[str, float]]]:
 
 
 def of_type(account: Account, instance_type: str) -> dict[str, float]:
-    """On-demand US dollars per hour of a type, by region; one request."""
+    """On-demand prices of a type, by region, each in its currency; one request."""
     return _by_region(account, _PLAIN | {"instanceType": instance_type})
 
 
 def of_region(account: Account, region: str) -> dict[str, float]:
-    """On-demand US dollars per hour in a region, by type; about ten requests."""
+    """On-demand prices in a region and its currency, by type; about ten requests."""
     products = _products(account, _PLAIN | {"regionCode": region})
     return {product["instanceType"]: usd for product, usd in products if "instanceType" in product}
 
@@ -108,8 +118,9 @@ def _by_region(account: Account, wanted: Mapping[str, str], usage: str = "") -> 
 
 def _products(account: Account, wanted: Mapping[str, str]) -> Iterator[tuple[dict[str, str], float]]:
     """All products with these attributes and their on-demand prices; unreadable ones are left out."""
+    currency = currency_of(account.home)
     for row in pages(
-        account.client("pricing", PRICING_REGION),
+        account.client("pricing", ENDPOINT[currency]),
         "get_products",
         "PriceList",
         ServiceCode="AmazonEC2",
@@ -117,20 +128,20 @@ def _products(account: Account, wanted: Mapping[str, str]) -> Iterator[tuple[dic
     ):
         with contextlib.suppress(KeyError, ValueError, TypeError, msgspec.DecodeError):
             document = msgspec.json.decode(row) if isinstance(row, str) else row
-            usd = max(
-                float(dimension["pricePerUnit"].get("USD", 0))
+            price = max(
+                float(dimension["pricePerUnit"].get(currency, 0))
                 for term in document["terms"]["OnDemand"].values()
                 for dimension in term["priceDimensions"].values()
             )
-            if usd > 0:
-                yield document["product"]["attributes"], usd
+            if price > 0:
+                yield document["product"]["attributes"], price
 
 
 # ---- the cache -----------------------------------------------------------------------------------------
 
 
 class Listed(NamedTuple):
-    """US dollars per hour by type (of a region) or by region (of a type), and when they were requested."""
+    """Prices by type (of a region) or by region (of a type), in its currency, and when they were told."""
 
     time: float
     usd: dict[str, float]

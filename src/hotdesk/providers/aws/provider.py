@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
@@ -54,6 +55,7 @@ def make(context: Context) -> Aws:
         settings=context.settings,
         list_price=context.list_price,
         storing=context.storing,
+        money=context.money,
     )
 
 
@@ -75,13 +77,14 @@ class Aws:
         account: Account | None = None,
         list_price: ListPrice = lambda region, instance_type: None,
         storing: StoragePrice = lambda region: UNPRICED,
+        money: Money = Money(),
     ) -> None:
         """`state`: the folder of pinned host keys and per-desk files. Sends no request and imports nothing.
 
         `list_price` and `storing`: prices to use where AWS returns none.
         """
-        self._list_price = list_price
-        self._storage = Storage(store, storing)
+        self._list_price, self._money = list_price, money
+        self._storage = Storage(store, storing, money)
         self.state = state
         self.settings = settings or Settings()
         self.account = account or Account(self.settings)
@@ -109,7 +112,14 @@ class Aws:
         from hotdesk.providers.aws.offers import find_offers
 
         with reaching():
-            found = find_offers(self.account, want, self._store, self._clock.now(), self._list_price)
+            found = find_offers(
+                self.account,
+                want,
+                self._store,
+                self._clock.now(),
+                list_price=self._list_price,
+                money=self._money,
+            )
         self._storage.forget()  # their prices were requested with the offers
         return found
 
@@ -141,6 +151,7 @@ class Aws:
             owner=me,
             storage=self._storage,
             list_price=self._list_price,
+            money=self._money,
         )
         every: list[Instance | Disk | Image] = [*shown.instances, *shown.disks, *shown.images]
         self._desks = {thing.id: thing.desk for thing in every}
@@ -160,7 +171,7 @@ class Aws:
     def spot_prices(
         self, offers: Sequence[Offer], since: float, until: float
     ) -> dict[str, list[tuple[float, float]]]:
-        return billing.spot_prices(self.account, offers, since, until)
+        return billing.spot_prices(self.account, offers, since, until, self._money)
 
     def storing(self, regions: Iterable[str], *, ask: bool) -> dict[str, Storing]:
         if ask:

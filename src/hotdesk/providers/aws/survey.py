@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from hotdesk.core.model import Disk, EndedBy, Hidden, Image, Instance, Leftover, Market, Phase, Survey
+from hotdesk.core.money import Money
 from hotdesk.core.spot.prices import Storing
 from hotdesk.providers.aws import hardware, network, tags
 from hotdesk.providers.aws.account import ListPrice
@@ -15,6 +16,7 @@ from hotdesk.providers.aws.saved import gib, image_of, time_of, unregistered
 from hotdesk.providers.aws.settings import NAME
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.ids import qualified
+from hotdesk.providers.cloud.price import Price, read
 
 #: Prices of disks and images in a region.
 StoragePrice = Callable[[str], Storing]
@@ -53,6 +55,7 @@ def survey(
     owner: str,
     storage: StoragePrice,
     list_price: ListPrice = lambda region, instance_type: None,
+    money: Money = Money(),
     closed: tuple[str, str] = ("", ""),
 ) -> Survey:
     """The survey of these regions. `closed`: why a region cannot be read, and the fix."""
@@ -62,7 +65,7 @@ def survey(
     leftovers: list[Leftover] = []
     for region in found:
         usd = storage(region.region)
-        instances += [_instance(region, raw, usd, list_price) for raw in region.instances]
+        instances += [_instance(region, raw, usd, list_price, money) for raw in region.instances]
         disks += _disks(region, usd)
         images += [i for i in (image_of(region, raw, usd) for raw in region.images) if i]
         images += unregistered(region, usd)
@@ -90,17 +93,18 @@ def survey(
     )
 
 
-def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) -> Instance:
+def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, money: Money) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
     spot = raw.get("InstanceLifecycle") == "spot"
     held = [m["Ebs"].get("VolumeId", "") for m in raw.get("BlockDeviceMappings", ()) if "Ebs" in m]
     size = sum(found.sizes.get(volume, 0) for volume in held)
     through = {g["GroupId"] for g in raw.get("SecurityGroups", ())}
-    usd, priced = vocabulary.number(told, "usd"), vocabulary.number(told, "priced") or None
+    paid = read(told.get("price", "")) or Price(vocabulary.number(told, "usd"), "USD")
+    (usd, amount), priced = money.dollars(*paid), vocabulary.number(told, "priced") or None
     if not usd and not spot:  # the price was unknown at launch
         known = list_price(found.region, raw["InstanceType"])
-        usd, priced = (known.usd, known.time) if known else (0.0, None)
+        usd, priced, amount = (known.usd, known.time, known.told) if known else (0.0, None, None)
     return Instance(
         id=qualified(found.region, raw["InstanceId"]),
         name=told.get("name", ""),
@@ -114,6 +118,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice) ->
         instance_type=raw["InstanceType"],
         market=Market.SPOT if spot else Market.ON_DEMAND,
         usd_per_hour=usd,
+        told_per_hour=amount,
         price_time=priced,
         started_at=time_of(raw.get("LaunchTime")),
         image_id=told.get("image", ""),

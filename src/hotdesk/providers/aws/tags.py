@@ -7,6 +7,7 @@ hotdesk:born        the desk's creation (this computer's clock), which tells des
 hotdesk:name        the name of the order, by which a lost answer is found again
 hotdesk:goal        running | parked | gone (its owner asked for that; it may still be going on)
 hotdesk:market      spot | on-demand        hotdesk:usd     per hour, as offered at launch
+hotdesk:price       9.53 CNY                instead of usd, where AWS tells another currency
 hotdesk:priced      date of that price, if it is not from AWS (seconds since the epoch)
 hotdesk:scratch     GiB of instance store, which is in no image
 hotdesk:gpu         L4                      hotdesk:user    who to log in as
