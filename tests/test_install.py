@@ -220,7 +220,7 @@ def test_it_is_asked_about_once_at_a_terminal_before_a_machine_is_paid_for(home:
     Path("requirements.txt").write_text("")
     Path("hotdesk.toml").write_text("[desks.blue]\n")
     words = ["run", "blue", "--work", "10h", "--deadline", "1h", "--", "ls"]
-    question = "Install requirements.txt at blue before the job, and again whenever it has changed?"
+    question = "Install requirements.txt at blue first, and again whenever it changes?"
     for asks in (True, False):
         status, said = typed(words, question, word)
         assert status == 3, said

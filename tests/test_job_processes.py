@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -308,6 +309,15 @@ def test_a_job_whose_runner_was_killed_can_be_cancelled(rig: JobRig) -> None:
     rig.until(lambda: rig.look()["phase"] == "ended")
     assert rig.left() == {}
     assert rig.look()["exit_status"] == 143
+
+
+def test_how_long_a_job_runs_is_told_as_of_the_look(rig: JobRig) -> None:
+    """Its runner writes that down every few seconds only."""
+    rig.begin("sleep 60")
+    rig.until(lambda: rig.look()["seconds"] > 0.0)
+    first, at = rig.look()["seconds"], time.monotonic()
+    rig.until(lambda: rig.look()["seconds"] > first + 0.5, seconds=3.0)
+    assert rig.look()["seconds"] - first < time.monotonic() - at + 0.5
 
 
 def test_what_a_command_leaves_behind_ends_with_it_and_is_named(rig: JobRig) -> None:

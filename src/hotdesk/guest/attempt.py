@@ -18,7 +18,7 @@ from typing import Any
 
 from hotdesk.guest import install, variables
 from hotdesk.guest.checkpoints import LOOK_SECONDS, Checkpoints
-from hotdesk.guest.job_files import HOME, SHELL, path, read, write
+from hotdesk.guest.job_files import HOME, SHELL, TELL_SECONDS, path, read, write
 from hotdesk.guest.measure import Curves
 from hotdesk.guest.process_tree import Process, ProcessTree, adopt, called, launcher_seconds
 
@@ -244,7 +244,7 @@ class Attempt:
                     places.ask(announced=False)
                 ending = Ending(self, now)
             places.look(now)
-            if now - self.told_at > 5.0:
+            if now - self.told_at > TELL_SECONDS:
                 self.told_at = now
                 self.tell(seconds=before + now - clock)
             if self.child.poll() is not None:

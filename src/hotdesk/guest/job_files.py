@@ -14,6 +14,7 @@ from typing import Any
 
 HOME = os.path.expanduser("~")
 JOBS = os.path.join(HOME, ".hotdesk", "jobs")
+TELL_SECONDS = 5.0  # between two times that a running attempt writes down how long it has worked
 SHELL = [shutil.which("bash") or "/bin/sh", "-lc"]  # whatever the user's shell is (core/shell.py)
 
 

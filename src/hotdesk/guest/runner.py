@@ -36,7 +36,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from hotdesk.guest import variables
-from hotdesk.guest.job_files import HOME, JOBS, locked, path, place, read, write
+from hotdesk.guest.job_files import HOME, JOBS, TELL_SECONDS, locked, path, place, read, write
 
 LINE_BYTES = 1000  # of a log's end, for its last line
 START_SECONDS = 20.0  # for a started worker to acquire its lock
@@ -130,6 +130,11 @@ def jobs() -> list[dict[str, Any]]:
         if not status["alive"]:  # it may have ended between the two reads
             status.update(read(path(id_, "status.json")))
             status["killed"] = was_killed(status)
+        elif status.get("phase") == "running" and status.get("seconds", 0.0) > status.get(
+            "seconds_before", 0.0
+        ):
+            since = time.time() - os.path.getmtime(path(id_, "status.json"))  # it was told so then
+            status["seconds"] += min(max(0.0, since), TELL_SECONDS)
         if status.get("asked_at") and status.get("asked_place") == place():
             status["asked_seconds"] = max(0.0, time.time() - status["asked_at"])
             status["saved"] = status.get("checkpoint_at", 0.0) > status["asked_at"]

@@ -99,7 +99,7 @@ def offered(installing: Installing, desk: str, request: JobRequest, names: Itera
     kind = installing.undecided(desk, request, names)
     if not kind or not terminal.can_ask():
         return request
-    question = f"Install {kind} at {desk} before the job, and again whenever it has changed?"
+    question = f"Install {kind} at {desk} first, and again whenever it changes?"
     install = click.confirm(question, default=True, err=True)
     installing.decide(desk, request.folder, install=install)
     other = "one run without" if install else "to install it all the same"
