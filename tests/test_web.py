@@ -27,6 +27,7 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 
 from hotdesk.cli.main import hotdesk as commands
+from hotdesk.cli.ui import run_words
 from hotdesk.connect import forwards
 from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal
@@ -34,7 +35,7 @@ from hotdesk.core.sweep.model import State, Wish
 from hotdesk.state.store import Store
 from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
-from hotdesk.web import guard, links, server, verbs
+from hotdesk.web import guard, links, server, starting, verbs
 from hotdesk.web.live import Board, changes
 from tests.web_rig import swept
 
@@ -470,3 +471,56 @@ def test_ports_are_shown_and_stopped(served: Served, tmp_path: Path) -> None:
         }
     status, said = served.post("/api/forward", {"name": "blue", "ports": ["6006"]})
     assert (status, said["error"]["exit_code"]) == (server.FAILED, NeedsDecision.exit_code), "it is off"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        starting.Run(name="blue", job="train"),
+        starting.Run(name="blue", job="train", then="stop", work="10h", anyway=True, over_budget=True),
+        starting.Run(name="blue", command="python train.py --lr 3 | tee log", then="stay"),
+        starting.Run(name="blue", command="train", work="45m"),
+    ],
+)
+def test_the_line_of_a_job_is_the_command_that_starts_it(
+    asked: starting.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hotdesk.toml").write_text('[jobs.train]\ncommand = "python train.py"\n')
+    monkeypatch.chdir(tmp_path)
+    _, verb, *words = asked.line
+    command = commands.get_command(None, verb)  # type: ignore[arg-type]
+    assert command is not None
+    context = command.make_context(verb, words)
+    read = context.params
+    assert (read["name"], run_words.job_of(context)) == ("blue", asked.job)
+    assert tuple(read["words"]) == ((asked.command,) if asked.command else ())
+    hours = {"": None, "10h": 10.0, "45m": 0.75}[asked.work]
+    assert (read["then"], read["work"]) == (asked.then or None, hours)
+    assert (read["yes"], read["over_budget"], read["detach"]) == (asked.anyway, asked.over_budget, True)
+
+
+def test_what_cannot_run_is_told_before_it_is_paid_for(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text("")
+    monkeypatch.chdir(project)
+    for body, word in (
+        ({"name": "green", "command": "true"}, "green"),
+        ({"name": "blue", "command": " "}, "no command"),
+        ({"name": "blue", "command": "python trian.py"}, "trian.py"),
+        ({"name": "blue", "job": "trian"}, "trian"),
+        ({"name": "blue", "command": "true", "folder": "/not/there"}, "/not/there is no folder"),
+        ({"name": "blue", "command": "true", "folder": "project"}, "project is no folder"),
+        ({"name": "blue", "command": "true", "work": "soon"}, "soon"),
+    ):
+        put(tmp_path, "blue")
+        status, said = served.post("/api/run-plan", body)
+        assert status == server.FAILED, body
+        assert word in said["error"]["what"], said
+    status, said = served.post("/api/run-plan", {"name": "blue", "command": "python train.py", "work": "2h"})
+    assert status == 200, said
+    answer = said["answer"]
+    assert (answer["folder"], answer["files"], answer["then"]) == (str(project), 1, "park")
+    assert (answer["cost"]["usd_per_hour"], answer["cost"]["hours"]) == (0, 2)

@@ -317,12 +317,22 @@ def test_a_job_is_followed_and_cancelled_and_its_log_outlives_the_machine(
     project.mkdir()
     (project / "train.sh").write_text("for n in $(seq 500); do echo step $n; sleep 0.2; done\n")
     monkeypatch.chdir(project)
-    done = hotdesk("run", "blue", "--yes", "--detach", "--then", "stay", "--", "bash", "train.sh")
-    assert done.returncode == 0, done.stderr
+    (project / "hotdesk.toml").write_text('[jobs.train]\ncommand = "bash train.sh"\nthen = "stay"\n')
+    assert hotdesk("up", "blue").returncode == 0
     with web() as served, looking(chrome, tmp_path, width=1280) as page:
         page.goto(served.link)
         page.wait_for_selector("nav")
         page.goto(f"{served.place}/#/runs")
+        page.click("button:text-is('Start a job')")
+        page.wait_for_selector("dialog .price:has-text('free')", timeout=LATE)
+        assert page.inner_text("dialog .line code") == f"cd {project} && hotdesk run blue --detach train"
+        page.select_option("dialog label:has-text('Job') select", "")
+        page.fill("dialog label:has-text('Command') input", "bash trian.sh")
+        page.wait_for_selector("dialog [role=alert]:has-text('trian.sh')", timeout=LATE)
+        assert page.is_disabled("dialog button[type=submit]"), "what cannot be is not paid for"
+        page.select_option("dialog label:has-text('Job') select", "train")
+        page.wait_for_selector("dialog .plan:has-text('Then it runs: bash train.sh')", timeout=LATE)
+        page.click("dialog button[type=submit]")
         page.wait_for_selector("tbody td:has-text('running')", timeout=LATE)
         page.click("tbody tr.can")
         page.wait_for_selector("pre:has-text('step 3')", timeout=LATE)

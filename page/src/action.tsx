@@ -1,12 +1,12 @@
 // A verb before it is done: its steps, its price, what would end, and the same line for the terminal.
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { ask, post, problem, type Asked, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
+import { ask, post, problem, type Asked, type Deed, type Desk, type Offer, type Plan, type Problem, type Step, type Verb } from "./api";
 import { Dialog, Field, Line, Trouble, perHour, useAnswer } from "./parts";
 import { t, type Word } from "./words";
 
-export const VERBS: Record<Verb, Word> = {
-  up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay",
+export const VERBS: Record<Deed, Word> = {
+  up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", run: "Start a job",
 };
 const ABOUT: Record<Verb, Word> = {
   up: "A machine is launched; the desk is up once a login works and Jupyter answers.",
@@ -108,16 +108,7 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
               <p class="price"><strong>{price}</strong> <span class="muted">{t("from then on")}</span></p>
             )}
             <h3>{t("What will be done")}</h3>
-            {plan.steps.length === 0 && <p>{t("Nothing: it is so already.")}</p>}
-            <ol class="steps">
-              {plan.steps.map((step) => (
-                <li key={step.why + step.step}>
-                  <span>{step.what ?? stepWord(step.step)}{offerOf(step) && <> · {offerWords(offerOf(step) as Offer)}</>}{step.id && step.step === "delete" && <> · <code>{step.id}</code></>}</span>
-                  <small>{step.why}</small>
-                  {step.fix && <Line words={step.fix} label={t("What to do")} />}
-                </li>
-              ))}
-            </ol>
+            <Steps steps={plan.steps} />
             {plan.offers.length > 1 && price !== undefined && (
               <details>
                 <summary>{t("The next best offers")}</summary>
@@ -150,6 +141,22 @@ export function ActionDialog({ verb, desk, first = {}, onClose }: { verb: Verb; 
         </div>
       </form>
     </Dialog>
+  );
+}
+
+/** Steps in order, each with its reason. */
+export function Steps({ steps }: { steps: Step[] }): JSX.Element {
+  if (!steps.length) return <p>{t("Nothing: it is so already.")}</p>;
+  return (
+    <ol class="steps">
+      {steps.map((step) => (
+        <li key={step.why + step.step}>
+          <span>{step.what ?? stepWord(step.step)}{offerOf(step) && <> · {offerWords(offerOf(step) as Offer)}</>}{step.id && step.step === "delete" && <> · <code>{step.id}</code></>}</span>
+          <small>{step.why}</small>
+          {step.fix && <Line words={step.fix} label={t("What to do")} />}
+        </li>
+      ))}
+    </ol>
   );
 }
 

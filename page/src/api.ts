@@ -17,7 +17,7 @@ export interface Row {
 }
 export interface Problem { what: string; why: string; fix: string; exit_code: number }
 export interface Act {
-  verb: Verb; name: string; line: string[]; began: number; ended: number | null;
+  verb: Deed; name: string; line: string[]; began: number; ended: number | null;
   wait: { why: string; progress: number | null } | null; notes: string[]; error: Problem | null;
   result: { kept?: string[]; image?: string } | null;
 }
@@ -25,6 +25,7 @@ export interface Look {
   at?: number; error?: Problem | null; others?: Record<string, string[]>; watcher?: string; frozen?: string;
 }
 export type Verb = "up" | "resume" | "start" | "park" | "stop" | "move" | "down" | "stay";
+export type Deed = Verb | "run";
 export interface Asked {
   verb: Verb; name: string; provider?: string; instance_type?: string; gpu?: string; market?: string; regions?: string[];
   zone?: string; disk_gib?: number; usd_per_hour_max?: number; idle?: string; lease?: string; until?: string;

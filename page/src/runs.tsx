@@ -3,10 +3,12 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { keep, useAddress } from "./address";
 import { ask, post, problem, type Problem } from "./api";
-import { useNow } from "./live";
+import { Doing } from "./desks";
+import { useKnown, useNow } from "./live";
 import { Log } from "./log";
 import { Dialog, Field, Line, StateWord, Trouble, clock, date, length, stateWord, usd, useAnswer } from "./parts";
 import { COLOURS, Legend, Plot, scale, steps } from "./plot";
+import { Starting } from "./start";
 import { Table } from "./table";
 import { t } from "./words";
 
@@ -20,6 +22,10 @@ const LIVE = new Set(["running", "waiting", "interrupted", "ended"]);
 export function Runs(): JSX.Element {
   const [view, address] = useAddress();
   const now = useNow();
+  const { acts, rows: rowsNow } = useKnown();
+  const [starting, setStarting] = useState(false);
+  const [closed, setClosed] = useState<Set<string>>(new Set());
+  const going = Object.entries(acts).filter(([id, act]) => act.verb === "run" && !closed.has(id) && (!act.ended || act.error));
   const found = useAnswer(() => ask<Job[]>("jobs", { limit: "5000" }), [], 3);
   const get = (name: string) => (view === "runs" ? (address.get(name) ?? "") : "");
   const values = { q: get("q"), state: get("state"), job: get("job") };
@@ -33,7 +39,10 @@ export function Runs(): JSX.Element {
     <>
       <div class="title"><h1>{t("Runs")}</h1>
         <p class="sums">{states.map((state) => <span key={state}><strong>{jobs.filter((job) => job.state === state).length}</strong> {stateWord(state)}</span>)}</p>
+        <button type="button" class="primary" onClick={() => setStarting(true)}>{t("Start a job")}</button>
       </div>
+      {going.length > 0 && <section class="card" aria-label={t("Start a job")}>{going.map(([id, act]) => <Doing key={id} acts={[[id, act]]} rows={rowsNow.filter((row) => row.desk === act.name && row.at >= act.began - 1)} now={now} onClose={(one) => setClosed((old) => new Set(old).add(one))} onAnyway={() => undefined} />)}</section>}
+      {starting && <Starting onClose={() => setStarting(false)} />}
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
       {found.value && !jobs.length && <div class="empty"><p>{t("There is no job yet. Begin one, in a project's folder:")}</p><Line words={["hotdesk", "run", "blue", "--", "python", "train.py"]} /></div>}
       {jobs.length > 0 && (

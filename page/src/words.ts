@@ -79,6 +79,9 @@ const zh = {
   Job: "任务", Exit: "退出码", Ran: "已运行", Tries: "次数", Deadline: "截止时间", "in {0}": "{0}后", Asked: "提交于", "Job {0}": "任务 {0}", "Cancel the job": "取消任务",
   "{0} attempts": "{0} 次尝试", Checkpoints: "检查点", "It gets SIGTERM, and SIGKILL if it does not end. What it wrote stays at the desk.": "先发送 SIGTERM，若不结束再发 SIGKILL。已写入的内容留在工位上。",
   "Leave it": "保留", "It has said nothing.": "没有任何输出。", Log: "输出", "{0} of {1} lines": "{0} / {1} 行", "Search the log": "搜索输出", Download: "下载", "What it used": "资源使用", minutes: "分钟",
+  "a command": "一条命令", Folder: "文件夹", "on this computer; it is copied to the desk": "在本机；会复制到工位", "Run time": "运行时间", "if known: 10h": "若已知：10h", Afterwards: "结束后", "as usual: park": "默认：停放", "as the job says": "按任务设置",
+  "{0} files are copied from {1}": "从 {1} 复制 {0} 个文件", "Then it runs: {0}": "然后运行：{0}", "It waits for job {0}.": "等任务 {0} 结束后开始。", "which runs already": "已在运行", "about {0} for {1} of work": "{1} 的工作约 {0}", "Run it all the same": "仍然运行",
+  "There is no desk yet: open one first.": "还没有工位：请先打开一个。",
   "job running": "运行中", "job waiting": "等待中", "job interrupted": "被中断", "job ended": "已结束", "job done": "完成", "job failed": "失败", "job cancelled": "已取消", "job lost": "已丢失",
   "job starting": "启动中", "job stopping": "正在终止", "job ending": "收尾中", "job stopped": "已提前停止", "job up": "运行中", "job wanted": "准备中", "job leaving": "正在撤下", "job gone": "已删除",
   // sweeps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Usage
 from hotdesk.services import forms
-from hotdesk.web import choosing, settings, sweeping
+from hotdesk.web import choosing, settings, starting, sweeping
 
 if TYPE_CHECKING:
     from hotdesk.services.shapes import Bill, Entry, JobRow
@@ -96,6 +96,7 @@ QUESTIONS: dict[str, Callable[[Hotdesk, Words], Any]] = {
     "logs": logs,
     "offers": choosing.offers,
     "regions": choosing.regions,
+    "run-choices": starting.choices,
     "settings": settings.read,
     "show": show,
     "spot": choosing.spot,

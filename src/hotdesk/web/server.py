@@ -21,7 +21,7 @@ from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.parallel import aside
 from hotdesk.system import SystemClock
-from hotdesk.web import planning, settings, sweeping, verbs
+from hotdesk.web import planning, settings, starting, sweeping, verbs
 from hotdesk.web.guard import Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch, words
@@ -56,6 +56,7 @@ CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "cancel": (verbs.Numbered, verbs.cancel),
     "mend": (verbs.Nothing, verbs.mend),
     "job-plan": (planning.Job, planning.plan),
+    "run-plan": (starting.Run, starting.plan),
     "settings": (settings.Edited, settings.write),
     "sweep-retry": (sweeping.Chosen, sweeping.retry),
     "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
@@ -80,6 +81,7 @@ class Page:
             Route(ENTER, self._enter),
             Route("/api/events", self._events),
             Route("/api/do", self._do, methods=["POST"]),
+            Route("/api/run", self._run, methods=["POST"]),
             *(
                 Route(f"/api/{name}", self._asked(name, kind, call), methods=["POST"])
                 for name, (kind, call) in CHANGES.items()
@@ -122,6 +124,12 @@ class Page:
             return _json({"act": self.acts.begin(asked)})
         except HotdeskError as error:
             return _json({"error": words(error)}, FAILED)
+
+    async def _run(self, request: Request) -> Response:
+        asked = await _read(request, starting.Run)
+        if isinstance(asked, Response):
+            return asked
+        return _json({"act": self.acts.start(asked, lambda desks: starting.run(desks, asked))})
 
     def _asked(self, name: str, kind: type[T], call: Callable[[Hotdesk, T], Any]) -> Callable[[Request], Any]:
         """A route that is sent a value, and answers with what a call makes of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -63,9 +63,9 @@ class Asked(Value, frozen=True):
     def limits(self) -> Limits:
         """When it ends itself. Raises `Usage` for what is no length of time."""
         return Limits(
-            idle_minutes=_length(self.idle, "m"),
-            lease_hours=_length(self.lease, "h"),
-            hours=_length(self.until, "h"),
+            idle_minutes=length(self.idle, "m"),
+            lease_hours=length(self.lease, "h"),
+            hours=length(self.until, "h"),
         )
 
     @property
@@ -98,6 +98,19 @@ class Asked(Value, frozen=True):
         return said
 
 
+class Clicked(Protocol):
+    """What takes long, and is told about on the board while it goes on."""
+
+    @property
+    def verb(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def line(self) -> list[str]: ...
+    @property
+    def over_budget(self) -> bool: ...
+
+
 class Named(Value, frozen=True):
     """A desk."""
 
@@ -122,7 +135,7 @@ class Nothing(Value, frozen=True):
     """No options."""
 
 
-def _length(text: str, unit: str) -> float | None:
+def length(text: str, unit: str) -> float | None:
     """A length in its unit, 0 for never; None where nothing was said. Raises `Usage`."""
     if not text:
         return None
@@ -141,7 +154,7 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     services = desks.services
     found: dict[str, Any] = {"steps": [], "offers": [], "works": [], "unsaved": [], "open": [], "lost": []}
     if asked.verb == "stay":
-        _length(asked.seconds, "h")
+        length(asked.seconds, "h")
         return found
     row = _row(desks, asked)
     ending = asked.verb in ENDS or asked.verb == "move"
@@ -189,7 +202,7 @@ def perform(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
     name, anyway = asked.name, asked.anyway
     match asked.verb:
         case "stay":
-            desks.stay(name, _length(asked.seconds, "s") or 0.0)
+            desks.stay(name, length(asked.seconds, "s") or 0.0)
             return {}
         case "down":
             had = [thing.id for thing in desks.services.store.sighted(name)]
@@ -267,6 +280,10 @@ class Acts:
         if asked.verb == "down" and asked.typed != asked.name:
             why = "Deleting cannot be undone, so its name is asked for."
             raise NeedsDecision(f"{asked.name} was not deleted.", why, f"hotdesk down {asked.name}")
+        return self.start(asked, lambda desks: perform(desks, asked))
+
+    def start(self, asked: Clicked, call: Callable[[Hotdesk], dict[str, Any]]) -> str:
+        """Begin what a click asks for; its id on the board."""
         act = str(next(self._numbers))
         said = {
             "verb": asked.verb,
@@ -282,7 +299,7 @@ class Acts:
         ended = [id_ for id_, other in self.board.parts["acts"].items() if other["ended"]]
         kept = {k: v for k, v in self.board.parts["acts"].items() if k not in ended[:-KEPT_ACTS]}
         self.board.tell("acts", {**kept, act: said}, whole=True)
-        aside(lambda: self._run(act, asked))
+        aside(lambda: self._run(act, asked, call))
         return act
 
     @property
@@ -290,7 +307,7 @@ class Acts:
         """The desks that something is being done about."""
         return [act["name"] for act in self.board.parts["acts"].values() if not act["ended"]]
 
-    def _run(self, act: str, asked: Asked) -> None:
+    def _run(self, act: str, asked: Clicked, call: Callable[[Hotdesk], dict[str, Any]]) -> None:
         notes: list[str] = []
 
         def tell(**fields: Any) -> None:
@@ -322,7 +339,7 @@ class Acts:
                 on_note=note,
                 over_budget=asked.over_budget,
             ) as desks:
-                result = perform(desks, asked)
+                result = call(desks)
         except HotdeskError as failed:
             error = words(failed)
         except Exception as failed:
