@@ -12,11 +12,12 @@ from hotdesk import Hotdesk, PlanRequest
 from hotdesk.cli.commands.ls import together
 from hotdesk.cli.ui import offer_table, render
 from hotdesk.config import parse
+from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.matching import Place, Query, sold_there
 from hotdesk.core.model import Desk, Goal, Market, Offer, Want
 from hotdesk.core.money import Amount, Money, in_same, per_hour
-from hotdesk.core.steps import Done, Launch, LaunchOrder
+from hotdesk.core.steps import Done, Launch, LaunchOrder, Row
 from hotdesk.jobs.terms import agree
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.query import search
@@ -111,6 +112,16 @@ def test_a_jobs_budget_is_not_judged_without_a_rate() -> None:
     assert agree([offer()], 3600.0, None, 50.0) is None
     with pytest.raises(NotAllowed, match=r"\$50.00 cannot be compared with prices in CNY"):
         agree([NO_RATE], 3600.0, None, 50.0)
+
+
+@pytest.mark.parametrize(("day", "usd"), [("2026-11-30", 2.0), ("", 0.0)])
+def test_what_a_desk_has_cost_is_in_dollars_only_with_a_rate(day: str, usd: float) -> None:
+    """At 7 CNY, the rate that only puts prices in order, nobody is told dollars."""
+    told = replace(NO_RATE, usd_per_hour=1.0, told_per_hour=Amount(7.0, "CNY", day))
+    order = LaunchOrder(desk="blue", born=0.0, generation=1, attempt=0, offer=told)
+    row = Row(id=1, desk="blue", at=0.0, step=Launch(order=order, why=""), ended_at=0.0, outcome=Done(id="i"))
+    assert compute_usd([row], 7200.0, running=True) == pytest.approx(usd)
+    assert compute_usd([row], 7200.0, running=True, nominal=True) == pytest.approx(2.0), "to turn it back"
 
 
 @pytest.mark.parametrize("offers", [(NO_RATE,), None])

@@ -81,7 +81,8 @@ def of_job(job: Job) -> Notice | None:
     how = "was cancelled" if job.cancelled else "is done" if result.exit_status == 0 else "has failed"
     if result.exit_status is None and not job.cancelled:
         how = "never finished"
-    said = [" ".join(job.words.split())[:200], f"{result.seconds / 3600:.1f} h, ${result.usd:,.2f}"]
+    cost = f", ${result.usd:,.2f}" if result.usd else ""  # none, or in a currency without a rate
+    said = [" ".join(job.words.split())[:200], f"{result.seconds / 3600:.1f} h{cost}"]
     if result.exit_status:
         said.append(f"exit status {result.exit_status}")
     said += [part for part in (result.why, result.last_line) if part]

@@ -239,4 +239,4 @@ class Views:
 
         rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
         off = [s for s in self.store.sighted(desk.name) if s.charged_while_off and s.first >= desk.created_at]
-        return compute_usd(rows, self.clock.now(), running, off)
+        return compute_usd(rows, self.clock.now(), running, off, nominal=True)

@@ -14,6 +14,7 @@ from hotdesk.core.billing.observed import SeenRun, Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates, rates_of
 from hotdesk.core.billing.usage import Lifetimes, Machine, Span
 from hotdesk.core.model import Instance, Offer, Phase, Seen
+from hotdesk.core.money import is_comparable
 from hotdesk.core.steps import Row
 
 
@@ -232,7 +233,15 @@ def _offer(machine: Sighting) -> Offer:
     )
 
 
-def compute_usd(rows: Iterable[Row], now: float, running: bool, sighted: Sequence[Sighting] = ()) -> float:
-    """Compute charges of one desk's rows, in US dollars. `running`: whether a machine of it is on now."""
-    bill = charges("", rows, now, None if running else Seen(), sighted=sighted)
-    return sum(c.usd(0.0, now) for c in bill if c.kind == "compute")
+def compute_usd(
+    rows: Iterable[Row], now: float, running: bool, sighted: Sequence[Sighting] = (), *, nominal: bool = False
+) -> float:
+    """Compute charges of one desk's rows, in US dollars. `running`: whether a machine of it is on now.
+
+    Without those that were told in a currency without a rate, unless `nominal`: for who turns them back.
+    """
+    bill = (
+        c for c in charges("", rows, now, None if running else Seen(), sighted=sighted) if c.kind == "compute"
+    )
+    bill = (c for c in bill if nominal or is_comparable(c.offer.told_per_hour if c.offer else None))
+    return sum(c.usd(0.0, now) for c in bill)
