@@ -18,9 +18,9 @@ from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Refused, Unreachable
 from hotdesk.core.lifecycle.descent import machine_of
-from hotdesk.core.model import Desk, Goal, Instance, Phase, Want
+from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Want
 from hotdesk.core.ports import Access, Clock
-from hotdesk.core.steps import Prove
+from hotdesk.core.steps import Ask, Prove
 from hotdesk.core.sweep.model import Machine, Sweep
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
@@ -67,23 +67,27 @@ class DeskSite:
                 if held.enter_context(self.store.hold(name, f"hotdesk sweep {self.sweep.number}"))
                 and self.store.find(name) is not None
             ]
-            if not mine:
-                return {name: self._last[name] for name in wanted if name in self._last}
-            for _ in range(STEPS_MOST):
+            others = [name for name in wanted if name not in {*mine, *self._last}]
+            # Of a driver that has just begun: what another command acts on is looked at.
+            looked = self.clouds.survey(self.sweep.provider) if others else Survey(provider="")
+            asks: Mapping[str, Ask] = {}
+            shown = {name: looked.of(name) for name in others}
+            for _ in range(STEPS_MOST if mine else 0):
                 tick = self.reconciler.tick(mine)
+                asks, shown = tick.asks, {**shown, **tick.seen}
                 if tick.seconds != 0.0:
                     break
-        self._asks = {name: f"{ask.what} {ask.why}" for name, ask in tick.asks.items()}
+        self._asks = {name: f"{ask.what} {ask.why}" for name, ask in asks.items()}
         found: dict[str, SeenMachine] = {}
         reach = {}
         for name in wanted:
             desk = self.store.find(name)
-            seen = tick.seen.get(name)
+            seen = shown.get(name)
             if desk is not None and (name not in mine or seen is None) and name in self._last:
                 # Another command acts on it, or its cloud does not answer: that is no sign that it is gone.
                 found[name], reach[name] = self._last[name], self._reach[name]
                 continue
-            if desk is None or seen is None or name in tick.asks:
+            if desk is None or seen is None or name in asks:
                 continue
             live = machine_of(desk, seen, self.store.past(desk))
             if live is not None and live.phase is Phase.READY and self._proven(desk, live):
