@@ -30,13 +30,14 @@ from hotdesk.cli.main import hotdesk as commands
 from hotdesk.cli.ui import run_words
 from hotdesk.connect import forwards
 from hotdesk.core.errors import NeedsDecision, Usage
-from hotdesk.core.model import Desk, Goal
+from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.sweep.model import State, Wish
 from hotdesk.state.store import Store
 from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
 from hotdesk.web import guard, links, server, starting, verbs
 from hotdesk.web.live import Board, changes
+from tests.light.desk import REGION, light_cloud
 from tests.web_rig import swept
 
 
@@ -524,3 +525,27 @@ def test_what_cannot_run_is_told_before_it_is_paid_for(
     answer = said["answer"]
     assert (answer["folder"], answer["files"], answer["then"]) == (str(project), 1, "park")
     assert (answer["cost"]["usd_per_hour"], answer["cost"]["hours"]) == (0, 2)
+
+
+@pytest.mark.slow
+def test_the_price_of_a_job_is_told_before_the_click(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the cloud that the desk is of."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text("")
+    body = {"name": "blue", "command": "python train.py", "folder": str(project), "work": "2h"}
+    with light_cloud(tmp_path, monkeypatch):
+        now = SystemClock().now()
+        with Store(tmp_path / "state") as store:
+            want = Want(instance_type="g6.xlarge", regions=(REGION,))
+            store.put(
+                Desk(name="blue", goal=Goal.PARKED, provider="aws", since=now, created_at=now, want=want)
+            )
+        status, said = served.post("/api/run-plan", body)
+        assert status == 200, said
+        cost = said["answer"]["cost"]
+        assert cost["machine"] == "g6.xlarge"
+        assert cost["usd"] == pytest.approx(2 * cost["usd_per_hour"])
+        assert cost["usd"] > 0

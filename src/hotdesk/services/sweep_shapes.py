@@ -111,12 +111,17 @@ def row(view: SweepView) -> SweepRow:
     }
 
 
+def state(task: Task) -> str:
+    """A task's state: one that may not have begun waits."""
+    return "waiting" if task.state is State.ASKED else str(task.state)
+
+
 def task(task: Task) -> SweepTask:
     """A task."""
     return {
         "task": task.number,
         "params": task.params,
-        "state": "waiting" if task.state is State.ASKED else str(task.state),
+        "state": state(task),
         "attempts": task.attempt,
         "failed": task.failed,
         "lost": task.lost,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from hotdesk.core.model import Value
 from hotdesk.core.sweep.model import OPEN
 from hotdesk.services import sweep_shapes
 
+STATES = ("waiting", "running", "done", "failed", "cancelled")
 LATE = 10.0  # seconds by which an end may be written down after the time that it carries
 
 Words = Mapping[str, str]
@@ -40,12 +42,14 @@ def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
         since = 0.0
     view = sweeps.view(number)
     tasks = sweeps.tasks(view.sweep.number)
+    counts = Counter(sweep_shapes.state(task) for task in tasks)  # of the same moment as the tasks
     each = [
         sweep_shapes.task(task)
         for task in tasks
         if not since or task.state in OPEN or task.ended_at >= since - LATE
     ]
-    return {**sweep_shapes.row(view), "driven": view.driven, "at": now, "whole": not since, "each": each}
+    told = {**sweep_shapes.row(view), **{state: counts[state] for state in STATES}}
+    return {**told, "driven": view.driven, "at": now, "whole": not since, "each": each}
 
 
 def log(desks: Hotdesk, said: Words) -> bytes:
