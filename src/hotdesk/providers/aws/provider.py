@@ -352,8 +352,14 @@ class Aws:
         images.verify(self.account, image_id, self._parts.get(image_id, ()))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
+        new = region not in self._regions.busy  # nothing was ever begun there
         self._regions.will_make_in(region)
-        return images.copy(self.account, image_id, region, name)
+        try:
+            return images.copy(self.account, image_id, region, name)
+        except Refused:
+            if new:  # perhaps there is no such region: it need not be read from now on
+                self._regions.forbidden(region)
+            raise
 
     # ---- beside other computers ------------------------------------------------------------------------
 
