@@ -348,3 +348,13 @@ def say_desk(desks: Hotdesk, view: View) -> None:
 
     ports = desks.services.forwarding.listed(view.name)
     render.json(forms.shown(view, desks.log(view.name, limit=20), ports))
+
+
+def valued(command: click.Command, ctx: click.Context) -> dict[str, bool]:
+    """By spelling of each option of a command: whether a value follows it."""
+    return {
+        name: not (param.is_flag or param.count)
+        for param in command.get_params(ctx)
+        if isinstance(param, click.Option)
+        for name in param.opts
+    }

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import click
 from msgspec.structs import replace
 
-from hotdesk.cli.ui import render, terminal
+from hotdesk.cli.ui import options, render, terminal
 from hotdesk.config import JOB_NAME, load
 from hotdesk.core.errors import Unknown, Usage
 from hotdesk.services import template
@@ -32,12 +32,7 @@ class Command(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        valued = {
-            name: not (param.is_flag or param.count)
-            for param in self.get_params(ctx)
-            if isinstance(param, click.Option)
-            for name in param.opts
-        }
+        valued = options.valued(self, ctx)
         names: list[str] = []
         place = 0
         while place < len(args) and args[place] != "--":

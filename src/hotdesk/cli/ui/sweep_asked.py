@@ -18,12 +18,7 @@ class Start(click.Command):
     """Options end where the tasks' own command begins, with or without `--`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        valued = {
-            name: not (param.is_flag or param.count)
-            for param in self.get_params(ctx)
-            if isinstance(param, click.Option)
-            for name in param.opts
-        }
+        valued = options.valued(self, ctx)
         names, place = 0, 0
         while place < len(args) and args[place] != "--":
             word = args[place]

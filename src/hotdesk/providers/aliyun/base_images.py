@@ -12,7 +12,7 @@ from hotdesk.core.lifecycle.descent import marked
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aliyun import tags
 from hotdesk.providers.aliyun.account import Account
-from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud import fitting, vocabulary
 from hotdesk.providers.cloud.ids import split
 
 #: Ubuntu, by architecture; guest/driver.py installs the GPU's driver, which no public image has.
@@ -62,18 +62,7 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
         found = _base(describe(account, region, order.base_image))
     else:
         found = _base(_newest(account, region, arch))
-    if found.arch != arch:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"{found.id} is an image for {found.arch}, and {order.offer.instance_type} is {arch}.",
-            fix=f"hotdesk offers   # choose a type with {found.arch}, or another image",
-        )
-    if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"{found.id} needs a disk of {found.size_gib} GiB, and {order.disk_gib} GiB were asked for.",
-            fix=f"hotdesk up {order.desk} --image {found.id} --disk {found.size_gib}",
-        )
+    fitting.check(order, arch, image=found.id, image_arch=found.arch, size_gib=found.size_gib)
     return found
 
 

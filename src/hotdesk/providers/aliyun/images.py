@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.steps import BakeOrder
@@ -54,7 +53,7 @@ def bake(account: Account, order: BakeOrder) -> str:
     if not disks:
         raise Refused(Kind.NOT_READY, f"The disks of {bare} are not listed yet.")
     sizes = {str(d["Device"]): int(d["Size"]) for d in disks}
-    made = image_tags(order, tags.read(machine.get("Tags")), sizes)
+    made = vocabulary.of_image(order, tags.read(machine.get("Tags")), sizes, _KEPT)
     try:
         told = account.tell(
             region, "CreateImage", InstanceId=bare, ImageName=order.name, Tag=tags.written(made),
@@ -63,23 +62,6 @@ def bake(account: Account, order: BakeOrder) -> str:
     except Refused as no:
         return qualified(region, _already(account, region, order.name, no))
     return qualified(region, told["ImageId"])
-
-
-def image_tags(order: BakeOrder, told: Tags, sizes: Mapping[str, int]) -> Tags:
-    kept = {key: told[key] for key in _KEPT if told.get(key)}
-    return vocabulary.of(
-        order.desk,
-        order.name,
-        generation=order.generation,
-        born=order.born,
-        attempt=order.attempt,
-        goal="parked",
-        source=order.source_id,
-        machine=told.get("name", ""),
-        started=order.started_at or "",
-        disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
-        **kept,
-    )
 
 
 def _token(name: str) -> str:

@@ -14,7 +14,7 @@ from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import disks, hardware, tags
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.errors import answers, code
-from hotdesk.providers.cloud import vocabulary
+from hotdesk.providers.cloud import fitting, vocabulary
 from hotdesk.providers.cloud.ids import split
 
 #: Where AWS and Canonical publish the newest images (reference: DLAMI release notes; Ubuntu on AWS).
@@ -67,12 +67,7 @@ def find_base(account: Account, order: LaunchOrder, own: Mapping[str, Any] | Non
         gpu = offer.gpu not in {"", "none"} and hardware.has_image_with_driver(offer.instance_type)
         image = _newest(account, region, arch, gpu=gpu)
     found = _base(image)
-    if found.arch != arch:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"{found.id} is an image for {found.arch}, and {order.offer.instance_type} is {arch}.",
-            fix=f"hotdesk offers   # choose a type with {found.arch}, or another image",
-        )
+    fitting.check(order, arch, image=found.id, image_arch=found.arch, size_gib=found.size_gib)
     if found.more and order.offer.market is Market.SPOT and not disks.tells_apart(found.parts):
         raise Refused(
             Kind.UNSUPPORTED,
@@ -88,12 +83,6 @@ def find_base(account: Account, order: LaunchOrder, own: Mapping[str, Any] | Non
             "lose: parking could not save the desk whole.",
             fix=f"hotdesk up {order.desk} --market on-demand"
             + (f" --image {order.base_image}" if order.base_image else ""),
-        )
-    if order.base_image and not order.image_id and 0 < order.disk_gib < found.size_gib:
-        raise Refused(
-            Kind.BAD_REQUEST,
-            f"{found.id} needs a disk of {found.size_gib} GiB, and {order.disk_gib} GiB were asked for.",
-            fix=f"hotdesk up {order.desk} --image {found.id} --disk {found.size_gib}",
         )
     return found
 

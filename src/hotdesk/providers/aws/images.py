@@ -192,20 +192,7 @@ def _named(account: Account, region: str, name: str) -> list[Any]:
 
 
 def image_tags(order: BakeOrder, told: Tags, sizes: Mapping[str, int]) -> Tags:
-    kept = {key: told[key] for key in _KEPT if told.get(key)}
-    return vocabulary.of(
-        order.desk,
-        order.name,
-        generation=order.generation,
-        born=order.born,
-        attempt=order.attempt,
-        goal="parked",
-        source=order.source_id,
-        machine=told.get("name", ""),
-        started=order.started_at or "",
-        disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
-        **kept,
-    )
+    return vocabulary.of_image(order, told, sizes, _KEPT)
 
 
 def _already(account: Account, region: str, name: str, no: Refused) -> str:

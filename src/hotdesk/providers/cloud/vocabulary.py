@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count, takewhile
 from urllib.parse import quote, unquote
+
+from hotdesk.core.steps import BakeOrder
 
 Tags = dict[str, str]
 
@@ -37,6 +39,23 @@ def is_ours(written: Mapping[str, str]) -> bool:
 def of(desk: str, name: str, **more: object) -> Tags:
     """The tags of a desk's resource. Empty values are left out."""
     return {"desk": desk, "name": name, **{k: str(v) for k, v in more.items() if v not in {"", None}}}
+
+
+def of_image(order: BakeOrder, told: Tags, sizes: Mapping[str, int], kept: Iterable[str]) -> Tags:
+    """The tags of an image of a machine, or of disks, whose tags are `told`; it has those in `kept` too."""
+    return of(
+        order.desk,
+        order.name,
+        generation=order.generation,
+        born=order.born,
+        attempt=order.attempt,
+        goal="parked",
+        source=order.source_id,
+        machine=told.get("name", ""),
+        started=order.started_at or "",
+        disks=",".join(f"{device}={size}" for device, size in sorted(sizes.items())),
+        **{key: told[key] for key in kept if told.get(key)},
+    )
 
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
