@@ -162,6 +162,13 @@ def test_a_secret_is_nowhere_in_the_output_and_the_rest_is(
     assert out == text.replace(secret.encode(), b"***")
 
 
+@pytest.mark.parametrize("first", range(1, 24))
+def test_a_secret_with_which_a_longer_one_begins_shows_no_end_of_that(first: int) -> None:
+    text, mask = b"a secret-1 b secret-1-more c secret-1", Mask(["secret-1", "secret-1-more"])
+    parts = (text[n : n + first] for n in range(0, len(text), first))
+    assert b"".join(map(mask.feed, parts)) + mask.rest() == b"a *** b *** c ***"
+
+
 def test_each_line_of_a_key_is_a_secret_and_a_word_is_none() -> None:
     mask = Mask(["-----BEGIN KEY-----\nMIIEpAIBAAKC\n", "1"])
     assert mask.feed(b"> MIIEpAIBAAKC 1\n") + mask.rest() == b"> *** 1\n"

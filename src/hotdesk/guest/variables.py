@@ -95,14 +95,23 @@ class Mask:
     def feed(self, said: bytes) -> bytes:
         if self.sought is None:
             return said
-        said = self.sought.sub(_STARS, self.held + said)
-        self.held = said[len(said) - self._begun(said) :]
-        return said[: len(said) - len(self.held)]
+        said = self.held + said
+        cut = len(said)
+        for found in self.sought.finditer(said):
+            tail = said[found.start() :]  # with it, a longer one may begin
+            if any(len(s) > len(tail) and s.startswith(tail) for s in self.secrets):
+                cut = found.start()
+                break
+        shown, self.held = self.sought.sub(_STARS, said[:cut]), said[cut:]
+        if not self.held:
+            self.held = shown[len(shown) - self._begun(shown) :]
+            shown = shown[: len(shown) - len(self.held)]
+        return shown
 
     def rest(self) -> bytes:
         """What was held back, at the end."""
         held, self.held = self.held, b""
-        return held
+        return self.sought.sub(_STARS, held) if self.sought else held
 
     def _begun(self, said: bytes) -> int:
         """The length of the longest end of this text with which a secret begins."""
