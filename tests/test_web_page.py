@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
@@ -21,7 +22,9 @@ pytest.importorskip("uvicorn", reason="the extra web is not installed")
 from hotdesk.cli.main import hotdesk as commands
 from hotdesk.connect import forwards
 from hotdesk.core.model import Desk, Goal
+from hotdesk.core.sweep.model import State
 from hotdesk.state.store import Store
+from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
 from tests.conftest import Command
 from tests.test_browser import run_cell, sign_in
@@ -372,6 +375,17 @@ def test_a_sweep_is_searched_read_and_ended(home: Path, chrome: Browser, tmp_pat
         tasks.locator("button:text-is('loss')").click()
         assert float(tasks.locator("tbody tr.can td:nth-child(6)").first.inner_text()) > max(losses)
 
+        page.select_option("select:has(option[value=failed])", "done")
+        page.wait_for_selector("text=2,000 of 3,000 tasks")
+        box = tasks.locator(".table")
+        box.evaluate("e => e.scrollTop = 5000")
+        with SweepStore(tmp_path / "state") as store:
+            one = replace(store.task(1, 1), state=State.DONE, ended_at=SystemClock().now())
+            store.put(1, [one])
+        page.wait_for_selector("text=2,001 of 3,000 tasks", timeout=LATE)
+        assert box.evaluate("e => e.scrollTop") == 5000, "whoever reads is left where they are"
+        page.select_option("select:has(option[value=failed])", "")
+
         page.fill("input[type=search] >> nth=0", "MEMORYERROR")
         page.wait_for_selector("text=0 of 3,000 tasks")
         page.fill("input[type=search] >> nth=0", "depth=8 lion")
@@ -393,7 +407,7 @@ def test_a_sweep_is_searched_read_and_ended(home: Path, chrome: Browser, tmp_pat
         page.wait_for_selector(
             "h2:has-text('Sweep 1 · cancelled'), h2:has-text('Sweep 1 · stopped')", timeout=LATE
         )
-        page.wait_for_selector("[role=img][aria-label='2000 done, 250 failed, 750 cancelled']")
+        page.wait_for_selector("[role=img][aria-label='2001 done, 250 failed, 749 cancelled']")
         assert [*wrong] == []
 
 

@@ -51,7 +51,7 @@ export function Runs(): JSX.Element {
             <Field label={t("Search")} hint={t("number, desk, command")}><input type="search" value={values.q} onInput={(event) => change({ q: event.currentTarget.value })} /></Field>
             <Field label={t("State")}><select value={values.state} onChange={(event) => change({ state: event.currentTarget.value })}><option value="">{t("all")}</option>{states.map((state) => <option key={state} value={state}>{stateWord(state)}</option>)}</select></Field>
           </div>
-          <Table label={t("Runs")} rows={rows} height={chosen ? 300 : 560} {...(chosen ? { chosen } : {})} onChoose={(job) => change({ job: String(job.job) })} columns={[
+          <Table label={t("Runs")} rows={rows} of={`${values.state} ${values.q}`} height={chosen ? 300 : 560} {...(chosen ? { chosen } : {})} onChoose={(job) => change({ job: String(job.job) })} columns={[
             { wide: 3.5, name: t("Job"), cell: (job) => job.job, right: true, narrow: true },
             { wide: 7, name: t("State"), cell: (job) => <StateWord state={job.state} />, narrow: true },
             { wide: 7, name: t("Desk"), cell: (job) => job.desk },

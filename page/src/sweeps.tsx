@@ -152,7 +152,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
       <section class="card" aria-label={t("Sweep {0}", number)}>
         <header>
           <div><h2>{t("Sweep {0}", number)} · {stateWord(sweep.state)}</h2><p class="muted"><code>{said(sweep)}</code></p></div>
-          {!over && sweep.state !== "stopping" && <button type="button" onClick={() => setAsking("cancel")}>{t("Cancel the sweep")}</button>}
+          {!over && sweep.state !== "stopping" && sweep.state !== "ending" && <button type="button" onClick={() => setAsking("cancel")}>{t("Cancel the sweep")}</button>}
         </header>
         {sweep.stopped && <p>{sweep.stopped}</p>}
         {!over && !sweep.driven && <div class="notice warm"><p>{t("Nobody goes on with it now. This does:")}</p><Line words={["hotdesk", "sweep", "show", String(number), "-f"]} /></div>}
@@ -186,7 +186,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
           <Field label={t("Search")} hint={t("number, parameter, machine, last line")}><input type="search" value={values.q} onInput={(event) => change({ q: event.currentTarget.value })} /></Field>
           <Field label={t("State")}><select value={values.state} onChange={(event) => change({ state: event.currentTarget.value })}><option value="">{t("all")}</option>{STATES.map((state) => <option key={state} value={state}>{`${stateWord(state)} (${sweep[state]})`}</option>)}</select></Field>
         </div>
-        <Table label={t("Tasks")} rows={rows} height={chosen ? 320 : 560} columns={table} sorted={sorted} falling={falling} onSort={(by) => change({ sort: by === sorted && !falling ? `-${by}` : by })} {...(chosen ? { chosen } : {})} onChoose={(task) => change({ task: String(task.task) })} />
+        <Table label={t("Tasks")} rows={rows} of={`${values.state} ${values.q}`} height={chosen ? 320 : 560} columns={table} sorted={sorted} falling={falling} onSort={(by) => change({ sort: by === sorted && !falling ? `-${by}` : by })} {...(chosen ? { chosen } : {})} onChoose={(task) => change({ task: String(task.task) })} />
         <Line words={["hotdesk", "sweep", "results", String(number), "-o", `sweep-${number}.csv`]} label={t("As CSV")} />
       </section>
       {chosen && <TaskCard key={chosen.task} number={number} task={chosen} onClose={() => change({ task: "" })} />}

@@ -6,22 +6,23 @@ import { t } from "./words";
 export interface Column<R> { name: string; cell: (row: R) => ComponentChildren; right?: boolean; sort?: string; narrow?: boolean; wide?: number }
 interface TableProps<R> {
   label: string; columns: Column<R>[]; rows: ArrayLike<R>; height?: number; sorted?: string; falling?: boolean;
-  onSort?: (by: string) => void; onChoose?: (row: R) => void; keyOf?: (row: R) => string | number; chosen?: R;
+  onSort?: (by: string) => void; onChoose?: (row: R) => void; chosen?: R;
+  of?: string; // what the rows were chosen by: while it stays, rows come and go without a jump to the first
 }
 const ROW = 36;
 
-export function Table<R>({ label, columns, rows, height = 520, sorted, falling, onSort, onChoose, chosen }: TableProps<R>): JSX.Element {
+export function Table<R>({ label, columns, rows, height = 520, sorted, falling, onSort, onChoose, chosen, of }: TableProps<R>): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [at, setAt] = useState(0);
   const tall = Math.min(height, rows.length * ROW + ROW + 18);
-  const first = Math.max(0, Math.floor(top / ROW) - 5);
+  const first = Math.max(0, Math.min(Math.floor(top / ROW) - 5, rows.length - 1));
   const last = Math.min(rows.length, first + Math.ceil(height / ROW) + 10);
   useEffect(() => {
     setAt(0);
     setTop(0);
     if (box.current) box.current.scrollTop = 0;
-  }, [rows.length, sorted, falling]);
+  }, [of ?? rows.length, sorted, falling]);
   const move = (event: KeyboardEvent) => {
     if (event.target !== box.current) return;
     if (event.key === "Enter" && onChoose && rows[at] !== undefined) return onChoose(rows[at]);
