@@ -258,7 +258,7 @@ def test_a_poisoned_cache_is_one_line_and_the_rest_works(tmp_path: Path) -> None
         store.keep("latency", b"poison", time.time())
     done = run(tmp_path, "--gpu", "L4")
     assert done.returncode == 0
-    assert "the cached prices were damaged" in done.stderr
+    assert "The cached prices were damaged" in done.stderr
     assert "g6.xlarge" in done.stdout
 
 
@@ -469,7 +469,7 @@ def test_a_price_list_that_answers_slowly_costs_no_region_and_no_spot_row(
     assert len(listed) >= 3
     cached = online(tmp_path, "--offline", **env)
     missing = len(enabled - listed)
-    assert f"on-demand prices of {missing} regions" in cached.stderr
+    assert f"On-demand prices of {missing} regions" in cached.stderr
     with Store(tmp_path) as store:  # a minute later
         store.keep("offers-tried", b"", time.time() - 100)
     cloud.delete("log")
@@ -485,7 +485,7 @@ def test_a_named_gpu_is_asked_about_by_its_types(tmp_path: Path, cloud: Any, ser
     listed, spot = listed_and_spot(done)
     assert listed >= spot
     assert len(listed) > 10
-    assert "on-demand prices of" not in done.stderr, "none of them is missing that matters here"
+    assert "On-demand prices of" not in done.stderr, "none of them is missing that matters here"
     asked = cloud.get("log?action=GetProducts")
     assert len(asked) <= 8
     assert not [r for r in asked if r["code"]]
@@ -510,7 +510,7 @@ def test_a_price_list_that_is_denied_costs_its_own_prices_only(
     assert len(spot) > 10
     shown = {row["source"] for row in json.loads(done.stdout) if row["market"] == "on-demand"}
     assert all("shipped table of 20" in source for source in shown)
-    assert "on-demand prices of" in done.stderr
+    assert "On-demand prices of" in done.stderr
 
 
 def test_an_account_that_fails_costs_its_rows_only(tmp_path: Path, cloud: Any, server: Server) -> None:
