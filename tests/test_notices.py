@@ -126,7 +126,7 @@ def test_the_end_of_a_job_says_how_it_ended() -> None:
     done = notices.of_job(job())
     assert done is not None
     assert (done.event, done.title) == ("job", "blue: job 3 is done")
-    assert done.text == "python train.py\n2.0 h, $1.96\nloss 0.1"
+    assert done.text == "python train.py\n2 h, $1.96\nloss 0.1"
     failed = notices.of_job(job(137))
     assert failed is not None
     assert failed.title == "blue: job 3 has failed"

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import lengths
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Value
 from hotdesk.core.steps import Begin, Row, Told
@@ -82,7 +83,7 @@ def of_job(job: Job) -> Notice | None:
     if result.exit_status is None and not job.cancelled:
         how = "never finished"
     cost = f", ${result.usd:,.2f}" if result.usd else ""  # none, or in a currency without a rate
-    said = [" ".join(job.words.split())[:200], f"{result.seconds / 3600:.1f} h{cost}"]
+    said = [" ".join(job.words.split())[:200], f"{lengths.said(result.seconds)}{cost}"]
     if result.exit_status:
         said.append(f"exit status {result.exit_status}")
     said += [part for part in (result.why, result.last_line) if part]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hotdesk.cli.ui import terminal
+from hotdesk.core import lengths
 from hotdesk.core.errors import NEED_A_PERSON
 
 if TYPE_CHECKING:
@@ -304,13 +304,4 @@ def size(gib: float) -> str:
     return f"{gib * 2**20:.0f} KiB" if gib * 2**20 >= 1 else f"{gib * 2**30:.0f} bytes"
 
 
-def duration(seconds: float, digits: int = 3) -> str:
-    """A length of time in the unit that reads best: to so many significant digits, and never less than whole
-    seconds, minutes, hours or days. One digit says how long ago something was."""
-    said = unit = ""
-    for size, most, unit in ((1, 60, "s"), (60, 90, "min"), (3600, 48, "h"), (86400, math.inf, "d")):  # noqa: B007
-        amount = max(seconds, 0.0) / size
-        said = f"{amount:.{max(0, digits - len(str(int(amount))))}f}"
-        if float(said) < most:
-            break
-    return f"{said.rstrip('0').rstrip('.') if '.' in said else said} {unit}"
+duration = lengths.said
