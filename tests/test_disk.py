@@ -86,6 +86,18 @@ def test_a_refusal_is_told_to_who_asked_and_keeps_nobody_from_the_desk(mine: Lap
     assert sizes(mine) == [before]
 
 
+def test_a_policy_of_before_disks_could_grow_is_told_with_the_action_and_the_fix(mine: Laptop) -> None:
+    assert mine.do(Goal.RUNNING) is None
+    [before] = sizes(mine)
+    mine.fake.post("refuse", action="ModifyVolume", code="UnauthorizedOperation", times=None)
+    mine.want("blue", Goal.RUNNING, want=Want(disk_gib=before + 1))
+    ask = mine.settle()
+    assert ask is not None
+    assert "ec2:ModifyVolume" in f"{ask.what} {ask.why}"
+    assert "hotdesk iam" in ask.fix
+    assert mine.do(Goal.RUNNING) is None, "it is up"
+
+
 def test_the_bigger_disk_is_billed_from_then_on(mine: Laptop) -> None:
     assert mine.do(Goal.RUNNING) is None
     [before] = sizes(mine)
