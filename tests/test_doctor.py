@@ -57,7 +57,10 @@ def test_halves_of_keys_and_limits_that_a_desk_was_not_told(hotdesk: Command, tm
     assert not other_version()
     [written] = (tmp_path / "state").glob("local/machines/*/version")
     assert written.read_text() == __version__
-    for there, mended in (("0.0.9", "hotdesk stop blue && hotdesk start blue"), ("99.0", '"hotdesk>=99.0"')):
+    for there, mended in (
+        ("0.0.9", "hotdesk stop blue && hotdesk start blue"),
+        ("99.0", "git pull && ./setup"),
+    ):
         written.write_text(there)
         [words] = other_version()
         assert f"{there} at blue" in words
