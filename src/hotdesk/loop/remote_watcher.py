@@ -127,10 +127,12 @@ class WatcherHost:
         self.line("chmod 700 . && rm -rf lib/hotdesk")
         self.copy(Path(hotdesk.__file__).parent, "lib/")
         needs = required({"", "spot", *(cloud(name).extra for name in self.clouds)})
-        modules = ", ".join(re.split(r"[\[><=]", need, maxsplit=1)[0] for need in needs)
+        names = [re.split(r"[\[><=]", need, maxsplit=1)[0] for need in needs]  # of packages, not of modules
+        known = f"assert sys.version_info >= (3, 11); [version(name) for name in {names}]"
         for python in ("venv/bin/python", "python3"):
             with contextlib.suppress(Unreachable):
-                self.line(f"{python} -c 'import sys, {modules}; assert sys.version_info >= (3, 11)'")
+                code = f"import sys; from importlib.metadata import version; {known}"
+                self.line(shlex.join((python, "-c", code)))
                 self.python = python
                 return
         makers = '"$VIRTUAL_ENV/bin/python" /opt/hotdesk/venv/bin/python python3'
