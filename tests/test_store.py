@@ -25,6 +25,7 @@ from hotdesk.core.model import Desk, Goal, MarketChoice, Want
 from hotdesk.core.steps import AnyStep, Done, Prove, Refusal, Row, Start, Unsure, Verify
 from hotdesk.state.database import MIGRATIONS
 from hotdesk.state.store import Store
+from hotdesk.sweep.store import SweepStore
 from tests.test_plans import bake, launch
 
 BLUE = Desk(name="blue", goal=Goal.RUNNING, since=5.0, created_at=5.0)
@@ -450,3 +451,11 @@ def test_waiting_for_the_right_to_act(tmp_path: Path) -> None:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.communicate(timeout=0.7)
         assert ended(process) == "True"
+
+
+@pytest.mark.parametrize("store", [Store, SweepStore])
+def test_a_folder_that_cannot_be_made_is_named(store: type[Store | SweepStore], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Missing, match=r"cannot keep its state in .*/file/state") as no:
+        store(tmp_path / "file" / "state")
+    assert no.value.fix.startswith("HOTDESK_STATE=")

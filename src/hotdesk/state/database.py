@@ -59,7 +59,10 @@ class StateFile:
     """An open state file. `db`: its connection; `frozen`: why `db` is a read-only copy in memory, or ""."""
 
     def __init__(self, path: Path | None, migrations: Sequence[str] = MIGRATIONS) -> None:
-        """`None` keeps everything in memory. Raises `Damaged` or `Missing` when the file cannot serve."""
+        """Makes its folder. `None` keeps everything in memory.
+
+        Raises `Damaged` or `Missing` when the file cannot serve.
+        """
         self.path = path
         self.migrations = migrations
         self.frozen = ""
@@ -67,6 +70,14 @@ class StateFile:
             self.db = _connect(":memory:")
             self._bring_up()
             return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Missing(
+                f"hotdesk cannot keep its state in {path.parent}.",
+                error.strerror or str(error),
+                "HOTDESK_STATE=/another/folder hotdesk ls",
+            ) from error
         with self.complaints():
             try:
                 self._open(path)

@@ -47,15 +47,6 @@ class Store:
         self._pasts: dict[str, tuple[float, Past]] = {}
         self._change = 0
         self._sighted: dict[str, Sighting] | None = None  # cached by this process
-        if folder:
-            try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as error:
-                raise Missing(
-                    f"hotdesk cannot keep its state in {folder}.",
-                    error.strerror or str(error),
-                    "HOTDESK_STATE=/another/folder hotdesk ls",
-                ) from error
         self._file = StateFile(folder / "hotdesk.db" if folder else None)
         self._complaints, self._transaction = self._file.complaints, self._file.transaction
 

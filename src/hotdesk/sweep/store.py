@@ -54,8 +54,6 @@ class SweepStore:
     def __init__(self, folder: Path | None) -> None:
         """`None` keeps everything in memory. Raises `Damaged` or `Missing` where the file cannot serve."""
         self.folder = folder
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = StateFile(folder / "sweeps.db" if folder else None, MIGRATIONS)
 
     def __enter__(self) -> SweepStore:
