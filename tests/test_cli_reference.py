@@ -10,7 +10,7 @@ from hotdesk.core import clouds
 from hotdesk.core.money import Money
 from hotdesk.core.notices import Notify
 from hotdesk.providers import registry  # which enters the clouds
-from tests.cli_reference import context, every, options_table, reference
+from tests.cli_reference import every, options_table, reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ def test_help_texts_stand_alone() -> None:
 
     from hotdesk.cli.main import hotdesk
 
-    group = context()
+    group = click.Context(hotdesk, info_name="hotdesk")
     for name in hotdesk.list_commands(group):
         for words, param in ((w, param) for w, command in every(group, name) for param in command.params):
             if isinstance(param, click.Option) and not param.hidden:

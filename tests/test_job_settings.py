@@ -13,7 +13,6 @@ from hotdesk.cli.ui import run_words
 from hotdesk.config import Config, JobSettings, parse
 from hotdesk.core.errors import Damaged, Unknown, Usage
 from hotdesk.services.jobs import JobRequest, described
-from tests.cli_reference import context
 
 FILE = """
 [desks.blue]
@@ -45,12 +44,12 @@ def project(home: Path) -> Path:
 
 def read(*args: str) -> tuple[str, str, tuple[str, ...], str | None]:
     """The desk, the job, the command's words and `--then` that a command line means."""
-    with run.command.make_context("run", list(args), parent=context()) as given:
+    with run.command.make_context("run", list(args), resilient_parsing=False) as context:
         return (
-            given.params["name"],
-            run_words.job_of(given),
-            given.params["words"],
-            given.params["then"],
+            context.params["name"],
+            run_words.job_of(context),
+            context.params["words"],
+            context.params["then"],
         )
 
 
@@ -150,13 +149,13 @@ def test_a_job_is_the_request_that_its_options_would_make(project: Path) -> None
 
 
 def test_every_setting_of_a_job_is_an_option_of_run() -> None:
-    given = run.command.make_context("run", ["blue", "--", "x"], parent=context()).params
+    with run.command.make_context("run", ["blue", "--", "x"]) as context:
+        given = context.params
     settings = set(JobSettings.__struct_fields__) - {"command"}
     assert settings <= given.keys()
     assert described(run._settings((), given)) == {}  # no default hides what the file says
-    words = ["--grace", "0", "--budget", "0", "blue", "--", "x"]
-    given = run.command.make_context("run", words, parent=context()).params
-    told = described(run._settings(("x",), given))
+    with run.command.make_context("run", ["--grace", "0", "--budget", "0", "blue", "--", "x"]) as context:
+        told = described(run._settings(("x",), context.params))
     assert told == {"command": ("x",), "grace_seconds": 0.0, "budget_usd": 0.0}
 
 

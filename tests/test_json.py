@@ -18,7 +18,6 @@ from hotdesk.cli.main import hotdesk as group
 from hotdesk.cli.ui.guides import AGREEMENTS, EFFECTS, NO_JSON, for_agents, for_people
 from hotdesk.core.errors import EXIT_CODES
 from hotdesk.services.schemas import SHAPES, schema
-from tests.cli_reference import context
 from tests.conftest import Command
 from tests.local_rig import tool
 
@@ -27,7 +26,7 @@ ACTS = {
     *("up", "resume", "start", "stop", "park", "move", "down", "stay"),
     *("run", "push", "pull", "cancel", "gc"),
 }
-CONTEXT = context()
+CONTEXT = click.Context(group, info_name="hotdesk")
 
 
 def options(name: str) -> set[str]:
@@ -138,7 +137,7 @@ def test_the_guide_for_an_agent_is_true() -> None:
         words = shlex.split(line)[1:]
         command = group.get_command(CONTEXT, words[0])
         assert command is not None
-        command.make_context(words[0], words[1:], parent=CONTEXT, resilient_parsing=False)
+        command.make_context(words[0], words[1:], resilient_parsing=False)
     assert len(text) < 8000, "an agent reads it whole"
 
 

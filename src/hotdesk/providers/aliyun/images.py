@@ -167,9 +167,7 @@ def copy(account: Account, image_id: str, region: str, name: str) -> str:
     home, bare = split(image_id)
     image = describe(account, home, bare)
     told = tags.read(image.get("Tags"))
-    # The copy keeps the original's generation, source and time.
-    kept = {k: v for k, v in told.items() if k != "verified"}
-    kept |= {"name": name, "copied": "1", "taken": told.get("taken") or str(image.get("CreationTime") or "")}
+    kept = vocabulary.of_copy(told, name, image.get("CreationTime"))
     try:
         made = account.tell(
             home, "CopyImage", ImageId=bare, DestinationRegionId=region, DestinationImageName=name,

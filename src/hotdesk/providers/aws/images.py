@@ -371,9 +371,7 @@ def copy(account: Account, image_id: str, region: str, name: str) -> str:
     home, bare = split(image_id)
     image = usable(account, home, bare)
     told = tags.read(image.get("Tags"))
-    # The copy keeps the original's generation, source and time.
-    kept = {k: v for k, v in told.items() if k != "verified"}
-    kept |= {"name": name, "copied": "1", "taken": told.get("taken") or str(image.get("CreationDate") or "")}
+    kept = vocabulary.of_copy(told, name, image.get("CreationDate"))
     try:
         with answers():
             made = account.ec2_once(region).copy_image(

@@ -58,6 +58,12 @@ def of_image(order: BakeOrder, told: Tags, sizes: Mapping[str, int], kept: Itera
     )
 
 
+def of_copy(told: Tags, name: str, made_at: object) -> Tags:
+    """The tags of an image's copy, under its own name: the original's generation, source and time."""
+    kept = {key: value for key, value in told.items() if key != "verified"}
+    return kept | {"name": name, "copied": "1", "taken": told.get("taken") or str(made_at or "")}
+
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 NONE = "-"
 
