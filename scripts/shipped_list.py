@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import re
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-DATA = Path(__file__).parents[1] / "src" / "hotdesk" / "market" / "data"
+from scripts.shipped_prices import DATA, text
+
 SOURCE = "Alibaba Cloud's list prices of {day} (karpenter-provider-alibabacloud)"
 
 #: GPU families: the GPU, its GiB, and GiB of memory for a vCPU (as generally known in 2025, not verified).
@@ -77,15 +77,6 @@ def table(rows: list[dict[str, str]], as_of: str) -> dict[str, object]:
     }
 
 
-def text(made: dict[str, object]) -> str:
-    """JSON with a line for each type."""
-    types = made["types"]
-    assert isinstance(types, dict)
-    head = json.dumps({key: value for key, value in made.items() if key != "types"}, indent=1)
-    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in types.items())
-    return f'{head.removesuffix("}").rstrip()},\n "types": {{\n{lines}\n }}\n}}\n'
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("csv", type=Path)
@@ -94,7 +85,7 @@ def main() -> None:
     asked = parser.parse_args()
     with asked.csv.open(newline="") as file:
         made = table(list(csv.DictReader(file)), asked.as_of)
-    asked.out.write_text(text(made))
+    asked.out.write_text(text(made, "types"))
     assert isinstance(made["types"], dict)
     sys.stdout.write(f"{len(made['types'])} types\n")
 

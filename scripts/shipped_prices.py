@@ -68,13 +68,13 @@ def table(rows: list[dict[str, str]], as_of: str, retired: set[str]) -> dict[str
     }
 
 
-def text(made: dict[str, object]) -> str:
-    """JSON with a line for each type: a change of one price is a change of one line."""
-    usd = made["usd_per_hour"]
-    assert isinstance(usd, dict)
-    head = json.dumps({key: value for key, value in made.items() if key != "usd_per_hour"}, indent=1)
-    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in usd.items())
-    return f'{head.removesuffix("}").rstrip()},\n "usd_per_hour": {{\n{lines}\n }}\n}}\n'
+def text(made: dict[str, object], key: str = "usd_per_hour") -> str:
+    """JSON with a line for each type under `key`: a change of one price is a change of one line."""
+    types = made[key]
+    assert isinstance(types, dict)
+    head = json.dumps({other: value for other, value in made.items() if other != key}, indent=1)
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in types.items())
+    return f'{head.removesuffix("}").rstrip()},\n "{key}": {{\n{lines}\n }}\n}}\n'
 
 
 def main() -> None:

@@ -47,7 +47,8 @@ def test_the_list_holds_what_the_file_says() -> None:
                     "ecs.g7.large cn-hangzhou 0.5", "ecs.g7.large us-west-1 0.8", "ecs.c7.large us-west-1 0.6"
                 ),
                 "2024-12-30",
-            )
+            ),
+            "types",
         )
     )
     assert made["regions"] == ["cn-hangzhou", "us-west-1"]
@@ -61,7 +62,7 @@ def test_the_list_holds_what_the_file_says() -> None:
 def test_what_ships_is_made_of_the_recorded_file() -> None:
     with FILE.open(newline="") as file:
         made = table(list(csv.DictReader(file)), "2024-12-30")
-    assert (DATA / "aliyun-list.json").read_text() == text(made)
+    assert (DATA / "aliyun-list.json").read_text() == text(made, "types")
 
 
 class Nothing:
