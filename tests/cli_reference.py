@@ -25,17 +25,12 @@ CONTRIBUTING.md lists the form of every option.
 """
 
 
-def context() -> click.Context:
-    """What a command line of hotdesk runs in: a command keeps its first context's help names."""
-    return click.Context(hotdesk, info_name="hotdesk", color=False, **hotdesk.context_settings)
-
-
 def reference() -> str:
     return "\n".join([TOP, *_commands(), *_exit_codes()])
 
 
 def _commands() -> Iterator[str]:
-    group = context()
+    group = click.Context(hotdesk, info_name="hotdesk", color=False, **hotdesk.context_settings)
     for section, names in COMMANDS.items():
         yield f"## {section}\n"
         for name in names:
@@ -65,7 +60,7 @@ def _exit_codes() -> Iterator[str]:
 
 def options_table() -> str:
     """The table of CONTRIBUTING.md: every option by the form of its value."""
-    group = context()
+    group = click.Context(hotdesk, info_name="hotdesk")
     rows: dict[tuple[str, str], set[str]] = {}
     for name in hotdesk.list_commands(group):
         for param in (param for _, command in every(group, name) for param in command.params):

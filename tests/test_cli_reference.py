@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from hotdesk.config import Defaults, DeskSettings, JobSettings
@@ -10,14 +12,19 @@ from hotdesk.core import clouds
 from hotdesk.core.money import Money
 from hotdesk.core.notices import Notify
 from hotdesk.providers import registry  # which enters the clouds
-from tests.cli_reference import every, options_table, reference
+from tests.cli_reference import every, options_table
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_the_reference_of_commands_is_what_the_program_says() -> None:
-    """`python -m tests.cli_reference > docs/cli.md` mends it."""
-    assert (ROOT / "docs" / "cli.md").read_text() == reference()
+    """`python -m tests.cli_reference > docs/cli.md` mends it.
+
+    In a process of its own: a command of click's keeps the help option of its first context, whoever made it.
+    """
+    argv = [sys.executable, "-m", "tests.cli_reference"]
+    said = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert (ROOT / "docs" / "cli.md").read_text() == said
 
 
 def test_every_option_is_listed_by_its_form() -> None:
