@@ -27,28 +27,16 @@ from hotdesk.api import Hotdesk
 from hotdesk.config import Config, Defaults
 from hotdesk.core.model import Goal, MarketChoice, Want
 from hotdesk.providers.aws.settings import Settings
-from tests.aws_desk import HOME
+from tests.aws_desk import HOME, leave_over
 from tests.fake_ec2.process import FakeEc2
 
 ELSEWHERE = ("eu-central-1", "us-east-1")  # the last one: for the third region of `ls`
 WANT = Want(instance_type="g4dn.xlarge", market=MarketChoice.ON_DEMAND, regions=(HOME,))
-TAGS = [{"Key": "hotdesk", "Value": "1"}, {"Key": "hotdesk:desk", "Value": "old"}]
 
 
 def config(lag: float) -> Config:
     settings = Settings(lag_seconds=lag / FASTER, poll_seconds=POLL_SECONDS)
     return Config(defaults=Defaults(provider="aws"), clouds={"aws": settings})
-
-
-def leave_over(fake: FakeEc2, region: str) -> None:
-    """A group and a key pair of ours, and nothing else."""
-    ec2 = fake.client("ec2", region)
-    [vpc] = ec2.describe_vpcs()["Vpcs"]
-    tags = [{"ResourceType": "security-group", "Tags": TAGS}]
-    ec2.create_security_group(
-        GroupName="hotdesk", Description="x", VpcId=vpc["VpcId"], TagSpecifications=tags
-    )
-    ec2.create_key_pair(KeyName="old", TagSpecifications=[{"ResourceType": "key-pair", "Tags": TAGS}])
 
 
 def main() -> None:

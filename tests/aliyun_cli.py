@@ -6,7 +6,6 @@ fixtures `cloud` and `ask`.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.aliyun_desk import CREDENTIALS, with_a_network
-from tests.fake_ec2.process import ROOT
+from tests.conftest import typed
 from tests.fake_ecs.server import FakeEcs
 from tests.local_rig import tool
 
@@ -68,15 +67,7 @@ def ask(cloud: FakeEcs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def run(*words: str, timeout: float = 120, cwd: str | None = None, **more: str) -> Done:
         (tmp_path / "state" / "looked").touch()  # no process beside the one that is watched
-        return subprocess.run(
-            [sys.executable, "-m", "hotdesk", *words],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **more},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            cwd=cwd,
-        )
+        return typed(*words, timeout=timeout, cwd=cwd, **more)
 
     return run
 

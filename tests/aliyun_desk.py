@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from hotdesk.connect.keys import desk_keys
@@ -199,6 +200,13 @@ def _lost(said: Any, kept: Any, path: str = "") -> Iterator[str]:
             yield from _lost(one, other, f"{path}[{number}]")
 
 
+def as_new(fake: FakeEcs, patch: pytest.MonkeyPatch) -> None:
+    """An empty account, with its key in the environment as a user has one."""
+    for key, value in CREDENTIALS.items():
+        patch.setenv(key, value)
+    fake.reset()
+
+
 # ---- a process that may die --------------------------------------------------------------------------
 
 
@@ -220,14 +228,8 @@ class CountedAliyun(Aliyun):
     boundaries: Boundaries
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
-        self.boundaries.pass_by("before survey")
-        self.boundaries.surveying = True
-        try:
-            found = super().survey(regions)
-        finally:
-            self.boundaries.surveying = False
-        self.boundaries.pass_by("after survey")
-        return found
+        with self.boundaries.one_survey():
+            return super().survey(regions)
 
 
 def offer(

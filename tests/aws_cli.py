@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.fake_ec2.process import ROOT, FakeEc2
+from tests.conftest import typed
+from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
 
 Done = subprocess.CompletedProcess[str]
@@ -67,14 +68,7 @@ def ask(cloud: FakeEc2, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def run(*words: str, timeout: float = 120, **more: str) -> Done:
         (tmp_path / "state" / "looked").touch()  # no process beside the one that is watched
-        return subprocess.run(
-            [sys.executable, "-m", "hotdesk", *words],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **more},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
+        return typed(*words, timeout=timeout, **more)
 
     return run
 

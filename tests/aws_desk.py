@@ -92,14 +92,8 @@ class Counted(Aws):
     boundaries: Boundaries
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
-        self.boundaries.pass_by("before survey")
-        self.boundaries.surveying = True
-        try:
-            found = super().survey(regions)
-        finally:
-            self.boundaries.surveying = False
-        self.boundaries.pass_by("after survey")
-        return found
+        with self.boundaries.one_survey():
+            return super().survey(regions)
 
 
 _sessions: dict[tuple[str, str], Account] = {}  # by the fake's address
@@ -416,3 +410,15 @@ def quick(fake: FakeEc2, *, lag_seconds: float = 0.0, regions: Sequence[str] = (
     if lag_seconds:
         fake.post("lag", seconds=lag_seconds)
     yield fake
+
+
+def leave_over(fake: FakeEc2, region: str) -> None:
+    """A group and a key pair of ours, and nothing else."""
+    own = [{"Key": "hotdesk", "Value": "1"}, {"Key": "hotdesk:desk", "Value": "old"}]
+    ec2 = fake.client("ec2", region)
+    [vpc] = ec2.describe_vpcs()["Vpcs"]
+    tags = [{"ResourceType": "security-group", "Tags": own}]
+    ec2.create_security_group(
+        GroupName="hotdesk", Description="x", VpcId=vpc["VpcId"], TagSpecifications=tags
+    )
+    ec2.create_key_pair(KeyName="old", TagSpecifications=[{"ResourceType": "key-pair", "Tags": own}])

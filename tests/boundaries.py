@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 READS = ("Describe", "Get", "survey")
 
@@ -55,6 +57,17 @@ class Boundaries:
     def after(self, name: str) -> None:
         if not self.surveying:
             self.pass_by(f"after {name}")
+
+    @contextmanager
+    def one_survey(self) -> Iterator[None]:
+        """A survey, which is one boundary however many regions it asks."""
+        self.pass_by("before survey")
+        self.surveying = True
+        try:
+            yield
+        finally:
+            self.surveying = False
+        self.pass_by("after survey")
 
 
 def worth_a_crash(passed: Boundaries, *, lagging: bool) -> list[int]:

@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.fake_ec2.process import FakeEc2
+    from tests.fake_ecs.server import FakeEcs
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 #: Fixtures that start hotdesk in a process of its own, a cloud, or machines: whoever uses one is slow.
@@ -43,6 +44,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"the recorded {mark.args[0].name} is not beside the project")
 
 
+#: So that it starts for root too, and looks for no host but the one of the page.
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
 def chromium() -> str | None:
     """The browser's program, under whichever name this system has it."""
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -62,23 +75,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def typed(
+    *words: str, timeout: float = 120, cwd: str | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, without a terminal; `more`: variables of its environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "hotdesk", *words],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), **more},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        cwd=cwd,
+    )
+
+
 @pytest.fixture
 def hotdesk(home: Path) -> Iterator[Command]:
     """`hotdesk("up", "blue")`: the command in a process of its own. What desks are left are taken down."""
-    source = str(Path(__file__).parents[1] / "src")
-
-    def run(*words: str, timeout: float = 120, **more: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": source, **more}
-        return subprocess.run(
-            [sys.executable, "-m", "hotdesk", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
-
-    yield run
+    yield typed
     from hotdesk.api import Hotdesk
     from hotdesk.core.errors import HotdeskError
 
@@ -101,6 +116,15 @@ def fake_ec2() -> Iterator[FakeEc2]:
     with pytest.MonkeyPatch.context() as patch, FakeEc2() as fake:
         # Every session reads EC2's model anew, for half a second; all of this process may share one reading.
         patch.setattr(loaders, "create_loader", functools.cache(loaders.create_loader))
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def ecs() -> Iterator[FakeEcs]:
+    """The fake ECS; whoever uses it makes it new (tests/aliyun_desk.py: `as_new`)."""
+    from tests.fake_ecs.server import FakeEcs
+
+    with FakeEcs() as fake:
         yield fake
 
 

@@ -13,25 +13,17 @@ from hotdesk.core.pricelist import Gathering, Shipped
 from hotdesk.providers import registry
 from hotdesk.providers.aliyun.catalog import Prices
 from hotdesk.providers.aliyun.iam import LEAVE, allowed, desk_policy
-from tests.aliyun_desk import CREDENTIALS, HOME, MONEY, Laptop, offer, unknown_to_the_official_models
+from tests.aliyun_desk import HOME, MONEY, Laptop, as_new, offer, unknown_to_the_official_models
 from tests.fake_ecs.server import FakeEcs
 from tests.test_shipped_list import Nothing
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[FakeEcs]:
-    with FakeEcs() as fake:
-        yield fake
-
-
 @pytest.fixture
-def mine(served: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
-    for key, value in CREDENTIALS.items():
-        monkeypatch.setenv(key, value)
-    served.reset()
-    laptop = Laptop(served, tmp_path, role="hotdesk-desk")
+def mine(ecs: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
+    as_new(ecs, monkeypatch)
+    laptop = Laptop(ecs, tmp_path, role="hotdesk-desk")
     yield laptop
     laptop.store.close()
 
@@ -105,10 +97,10 @@ def test_the_check_up_names_what_keeps_an_account_from_renting(mine: Laptop) -> 
 
 
 def test_the_check_up_says_that_leaving_costs_without_a_role(
-    served: FakeEcs, mine: Laptop, tmp_path: Path
+    ecs: FakeEcs, mine: Laptop, tmp_path: Path
 ) -> None:
     assert "leaves by itself goes on costing" not in said(mine)
-    plain = Laptop(served, tmp_path / "plain")
+    plain = Laptop(ecs, tmp_path / "plain")
     assert "note A desk on Alibaba Cloud that leaves by itself goes on costing." in said(plain)
     plain.store.close()
 

@@ -6,7 +6,6 @@ import ipaddress
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.client import RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,16 +26,10 @@ REGION = "cn-hangzhou"
 RECORDED = Path(__file__).parents[2] / "shared" / "data" / "aliyun-wire" / "all"
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[FakeEcs]:
-    with FakeEcs() as fake:
-        yield fake
-
-
 @pytest.fixture
-def fake(served: FakeEcs) -> FakeEcs:
-    served.reset()
-    return served
+def fake(ecs: FakeEcs) -> FakeEcs:
+    ecs.reset()
+    return ecs
 
 
 @pytest.fixture

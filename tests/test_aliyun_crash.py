@@ -6,13 +6,13 @@ checked is what the fake says exists, not what hotdesk believes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hotdesk.core.model import Goal, Market
-from tests.aliyun_desk import CREDENTIALS, Laptop, offer, with_a_network
+from tests.aliyun_desk import Laptop, as_new, offer, with_a_network
 from tests.boundaries import Boundaries, Enough, first_of_each, worth_a_crash
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
@@ -22,18 +22,10 @@ HERE = (offer("ecs.gn7i-c16g1.4xlarge"),)
 SPOT = (offer(market=Market.SPOT), *ELSEWHERE)
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[FakeEcs]:
-    with FakeEcs() as fake:
-        yield fake
-
-
 @pytest.fixture
-def fake(served: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
-    for key, value in CREDENTIALS.items():
-        monkeypatch.setenv(key, value)
-    served.reset()
-    return served
+def fake(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
+    as_new(ecs, monkeypatch)
+    return ecs
 
 
 def on_demand(mine: Laptop) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Market, Phase
-from tests.aliyun_desk import CREDENTIALS, HOME, Laptop, offer, paid, with_a_network
+from tests.aliyun_desk import HOME, Laptop, as_new, offer, paid, with_a_network
 from tests.conformance import bake_for, order_for
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
@@ -20,19 +20,11 @@ ROOM = "hotdesk.providers.aliyun"
 ELSEWHERE = offer("ecs.gn6i-c4g1.xlarge", "cn-hangzhou-j")
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[FakeEcs]:
-    with FakeEcs() as fake:
-        yield fake
-
-
 @pytest.fixture
-def mine(served: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
-    for key, value in CREDENTIALS.items():
-        monkeypatch.setenv(key, value)
-    served.reset()
-    with_a_network(served, HOME)
-    laptop = Laptop(served, tmp_path)
+def mine(ecs: FakeEcs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
+    as_new(ecs, monkeypatch)
+    with_a_network(ecs, HOME)
+    laptop = Laptop(ecs, tmp_path)
     yield laptop
     laptop.store.close()
 

@@ -10,7 +10,7 @@ import pytest
 from hotdesk.core.errors import Kind, NotAllowed, Refused
 from hotdesk.core.model import EndedBy, Goal, Market, Phase, Want
 from hotdesk.core.steps import Launch
-from tests.aliyun_desk import CREDENTIALS, HOME, Laptop, offer, paid, with_a_network
+from tests.aliyun_desk import HOME, Laptop, as_new, offer, paid, with_a_network
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
 
@@ -20,19 +20,11 @@ pytestmark = pytest.mark.slow
 PAGE = "<html><body>502 Bad Gateway</body></html>"
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[FakeEcs]:
-    with FakeEcs() as fake:
-        yield fake
-
-
 @pytest.fixture
-def fake(served: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
-    for key, value in CREDENTIALS.items():
-        monkeypatch.setenv(key, value)
-    served.reset()
-    with_a_network(served, HOME)
-    return served
+def fake(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
+    as_new(ecs, monkeypatch)
+    with_a_network(ecs, HOME)
+    return ecs
 
 
 @pytest.fixture

@@ -12,13 +12,12 @@ from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import LaunchOrder
-from tests.aws_desk import HOME, Laptop, offer
+from tests.aws_desk import HOME, Laptop, leave_over, offer
 from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 
 ELSEWHERE = "us-east-1"
-TAGS = [{"Key": "hotdesk", "Value": "1"}, {"Key": "hotdesk:desk", "Value": "old"}]
 
 
 class Counting(Laptop):
@@ -44,16 +43,6 @@ def verb(mine: Laptop, goal: Goal) -> Counter[tuple[str, str]]:
 
     found = calls(mine.fake, do)
     return Counter({key: count for key, count in found.items() if key[0] != "DescribeTags"})
-
-
-def leave_over(fake: FakeEc2, region: str) -> None:
-    ec2 = fake.client("ec2", region)
-    [vpc] = ec2.describe_vpcs()["Vpcs"]
-    tags = [{"ResourceType": "security-group", "Tags": TAGS}]
-    ec2.create_security_group(
-        GroupName="hotdesk", Description="x", VpcId=vpc["VpcId"], TagSpecifications=tags
-    )
-    ec2.create_key_pair(KeyName="old", TagSpecifications=[{"ResourceType": "key-pair", "Tags": TAGS}])
 
 
 @pytest.mark.slow

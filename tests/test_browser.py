@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Command, chromium
+from tests.conftest import CHROMIUM_ARGUMENTS, Command, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,15 +24,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium(),
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
+            args=[*CHROMIUM_ARGUMENTS],
         )
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         yield page

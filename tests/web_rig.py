@@ -22,7 +22,7 @@ from hotdesk.core.sweep.params import Params
 from hotdesk.state.store import Store
 from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock, dice
-from tests.conftest import chromium
+from tests.conftest import CHROMIUM_ARGUMENTS, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,15 +34,6 @@ HARDWARE = (
     ("blue", "g6.xlarge", "L4", 0.8048, Market.ON_DEMAND),
     ("trainer", "g5.2xlarge", "A10G", 0.47, Market.SPOT),
     ("notes", "t3.medium", "", 0.0416, Market.ON_DEMAND),
-)
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
 )
 
 
@@ -81,7 +72,7 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chosen = playwright.chromium.launch(executable_path=chromium(), args=[*ARGUMENTS])
+        chosen = playwright.chromium.launch(executable_path=chromium(), args=[*CHROMIUM_ARGUMENTS])
         yield chosen
         chosen.close()
 
