@@ -1,9 +1,9 @@
 """How fast the page is, in Chromium, against a real `hotdesk web`: `python -m benchmarks.page [--visits 5]`.
 
 A made state of 50 desks, 1,000 ended jobs, a month of bills, and the 60,000 offers of benchmarks/offers.py;
-nobody is asked for prices. Times are of the least and the median visit, each in a window of its own, with
-nothing cached. "Usable" is when all 50 desks are drawn. Painted: two frames after a filter's change. "Work"
-is how long the page's main thread is busy (Chromium's TaskDuration).
+no cloud is asked for prices. Each visit is a new browser window with nothing cached; the fastest visit and
+the median are printed. "Usable" is when all 50 desks are drawn. Painted: two frames after a filter's change.
+"Work" is how long the page's main thread is busy (Chromium's TaskDuration).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from hotdesk.cli.ui.live import Live
 def command(name: str, *, gib: int, over_budget: bool, dry_run: bool, as_json: bool) -> None:
     """Make the desk's disk bigger, while it runs; its file system grows with it.
 
-    Of a parked desk, the next machine has it. The bigger disk is charged from then on.
+    A parked desk gets it with its next machine. The bigger disk is charged from then on.
     """
     with Live() as live, options.open_desks(live, over_budget) as desks:
         grown = desks.disk(name, gib, dry_run=dry_run)
