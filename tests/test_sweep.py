@@ -76,6 +76,9 @@ def test_a_sweep_outlives_its_machine_and_its_driver(hotdesk: Command, home: Pat
         "model.json",
     ]
     words += ["--env", f"LEDGER={ledger}", "--detach", "--", "python", "train.py", "{rate}", "{seed}"]
+    planned = hotdesk("sweep", *words[:1], "--dry-run", *words[1:])
+    assert planned.returncode == 0, planned.stderr
+    assert "from the image of blue, which is parked for it: that is asked first" in planned.stdout
     refused = hotdesk("sweep", *words)
     assert refused.returncode == 5
     assert "blue is not parked" in refused.stderr

@@ -101,7 +101,7 @@ def start(ctx: click.Context, /, desk: str, file: Path | None, as_json: bool, **
         request.check()
         names = sweeps.check_folder(request)
         if given["dry_run"]:
-            _dry_run(sweeps.planned(request), request, len(names), as_json)
+            _dry_run(sweeps.planned(replace(request, anyway=True)), request, len(names), as_json)
             return
         with options.asking("Go on?"):
             sweeps.planned(request)
@@ -307,12 +307,13 @@ def _dry_run(sweep: Sweep, request: SweepRequest, files: int, as_json: bool) -> 
     if as_json:
         render.json(sweep_shapes.plan(sweep, request.space.size, files, commands))
         return
-    render.echo(f"{request.space.size:,} tasks, each in its own copy of {files:,} files:")
+    render.echo(f"{request.space.size:,} tasks, each in its own copy of {files:,} file{'s' * (files != 1)}:")
     for text in commands:
         render.echo(f"  {render.safe(text)}")
     if request.space.size > len(commands):
         render.echo(f"  … {request.space.size - len(commands):,} more")
-    render.echo(f"On {_machines(sweep)}, from {sweep.image or 'the image that parking makes'}; free.")
+    image = sweep.image or f"the image of {sweep.desk}, which is parked for it: that is asked first"
+    render.echo(f"On {_machines(sweep)}, from {image}; free.")
     render.echo(render.style("Nothing was done.", "dim"))
 
 
