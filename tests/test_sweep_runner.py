@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hotdesk.guest import ray_node
 from hotdesk.guest.ray_node import RayNode
 from hotdesk.guest.sweep_attempts import Attempts, processes_of
 from hotdesk.sweep.machine import Known, packed
@@ -101,20 +102,36 @@ def test_the_same_attempt_runs_once_and_all_who_ask_hear_of_it(folder: Path, att
     assert (folder / "work" / "count").read_text() == "x\n"
 
 
-def test_a_node_that_does_not_start_is_counted_with_its_last_line(folder: Path) -> None:
+def failing(folder: Path) -> RayNode:
+    """A node whose `ray` ends at once."""
     ray = folder / "bin" / "ray"
     ray.parent.mkdir()
     ray.write_text("#!/bin/sh\necho starting\necho 'no room for me' >&2\nexit 1\n")
     ray.chmod(0o755)
     wanted = {"python": str(ray.parent / "python"), "address": "127.0.0.2", "head": "127.0.0.2:6379"}
     log = os.open(folder / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    node = RayNode(str(folder), {**wanted, "heads": True, "cpus": 1, "gpus": 0}, dict(os.environ), log)
+    return RayNode(str(folder), {**wanted, "heads": True, "cpus": 1, "gpus": 0}, dict(os.environ), log)
+
+
+def test_a_node_that_does_not_start_is_counted_with_its_last_line(folder: Path) -> None:
+    node = failing(folder)
     node.start()
     until(lambda: node.failures >= 2)
     node.stop()
-    os.close(log)
+    os.close(node.log)
     assert node.why == "no room for me"
     assert not (folder / "temps").exists()
+
+
+def test_a_node_that_had_lived_is_no_start_that_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_node, "_LIVED_SECONDS", 0.0)
+    node = failing(folder)
+    node.failures = 3
+    node.start()
+    until(lambda: node.why)
+    node.stop()
+    os.close(node.log)
+    assert node.failures == 0
 
 
 def test_a_success_is_not_repeated_and_a_failure_is(folder: Path, attempts: Attempts) -> None:
