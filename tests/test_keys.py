@@ -153,3 +153,14 @@ def test_forgetting_them_leaves_nothing(tmp_path: Path) -> None:
     forget_keys(tmp_path, "blue")
     assert not (tmp_path / "desks" / "blue").exists()
     forget_keys(tmp_path, "blue")
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    """It may be a password."""
+    left = Path(desk_keys(tmp_path, "blue").password_path + ".1-1.new")
+    pinned = left.with_name("known_hosts-blue-g1.1-1.new")  # another process may be writing it
+    for path in (left, pinned):
+        path.write_text("half a passw")
+    desk_keys(tmp_path, "blue")
+    assert not left.exists()
+    assert pinned.exists()

@@ -26,6 +26,10 @@ from hotdesk.system import locked, write_atomically
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # without 1, l, 0 and o: it may be typed from paper
 
+#: What only the holder of a desk's lock writes: what these names and a dot begin. (known_hosts-NAME is pinned
+#: by a provider, without it.)
+_OURS = ("id_ed25519.", "host_ed25519.", "known_hosts.", "notebook-password.")
+
 
 def desk_keys(state: Path, desk: str) -> Keys:
     """The desk's keys, generating those that are missing. Safe to repeat and to interrupt.
@@ -75,8 +79,11 @@ def _folder(state: Path, desk: str) -> Path:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     with locked(folder / ".lock"):
-        for path in folder.glob(".making-*"):  # left by a process that was killed
-            shutil.rmtree(path, ignore_errors=True)
+        for path in folder.iterdir():  # left by a process that was killed
+            if path.name.startswith(".making-"):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix == ".new" and path.name.startswith(_OURS):
+                path.unlink(missing_ok=True)
         yield
 
 
@@ -104,7 +111,8 @@ def write_public(private: Path) -> None:
     comment = _text(private.with_name(private.name + ".pub")).split()[2:] or [
         f"hotdesk-{private.parent.name}"
     ]
-    write_atomically(private.with_name(private.name + ".pub"), f"{half} {comment[0]}\n", durable=True)
+    with _alone(private.parent):
+        write_atomically(private.with_name(private.name + ".pub"), f"{half} {comment[0]}\n", durable=True)
 
 
 def _keygen(*args: str) -> str:
