@@ -257,14 +257,15 @@ def installed_from() -> tuple[str, bool]:
 
 
 def install_line(extra: str, *more: str) -> str:
-    """The line to paste that adds an extra, and `more` packages, to this very installation.
+    """The line to paste that adds an extra ("": none), and `more` words, to this very installation.
 
     PEP 610 tells what it came from.
     """
     source, in_place = installed_from()
-    what = f"{source or 'hotdesk'}[{extra}]"
+    extras = f"[{extra}]" if extra else ""
+    what = f"{source or 'hotdesk'}{extras}"
     if "://" in source:
-        what = f"hotdesk[{extra}] @ {source}"
+        what = f"hotdesk{extras} @ {source}"
     return shlex.join([*_pip(), *more, *(["-e"] if in_place else []), what])
 
 

@@ -72,6 +72,7 @@ COMMANDS = {
     },
     "Help": {
         "doctor": "Diagnose problems: what is wrong, why, and how to fix it.",
+        "self-check": "Prove this installation: its files, and a desk's whole day.",
         "iam": "Print the minimal access policy for a cloud account.",
         "uninstall": "Remove what hotdesk made on this computer. Asks first.",
         "completion": "Print shell completion for bash, zsh or fish.",

@@ -68,8 +68,9 @@ def check(cloud: Cloud) -> None:
     """Raises `Missing`, with the line that installs them, where modules of the cloud's extra are absent."""
     absent = [module for module in cloud.requires if find_spec(module) is None]
     if absent:
+        are = "are" if absent[1:] else "is"
         raise Missing(
-            f"hotdesk cannot use {cloud.label}: {', '.join(absent)} is not installed.",
+            f"hotdesk cannot use {cloud.label}: {', '.join(absent)} {are} not installed.",
             f"It comes with the extra {cloud.extra!r}, which this installation does not have.",
             install_line(cloud.extra),
         )

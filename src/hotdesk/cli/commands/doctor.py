@@ -7,8 +7,6 @@ import click
 from hotdesk import doctor
 from hotdesk.cli.ui import options, render
 
-_MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}
-
 
 @click.command()
 @options.name_or_only
@@ -31,12 +29,7 @@ def command(ctx: click.Context, name: str | None, fix: bool, adopt: bool, as_jso
         render.json(found)
     else:
         for finding in found:
-            sign, colour = _MARKS[finding.level]
-            render.echo(f"{render.style(sign, colour)} {render.safe(finding.what)}")
-            if finding.why:
-                render.echo(f"    why: {render.safe(finding.why)}")
-            if finding.fix:
-                render.echo("    fix: " + render.style(finding.fix, "cyan"))
+            render.finding(finding)
         if all(f.level == "ok" for f in found):
             render.echo("Nothing to mend.")
     ctx.exit(5 if any(f.level == "bad" for f in found) else 0)

@@ -15,6 +15,7 @@ from hotdesk.core import lengths
 from hotdesk.core.errors import NEED_A_PERSON
 
 if TYPE_CHECKING:
+    from hotdesk.core.findings import Finding
     from hotdesk.core.model import Offer, Retained
     from hotdesk.core.money import Amount
     from hotdesk.services.shapes import Failure
@@ -200,6 +201,16 @@ def error(what: str, why: str = "", fix: str = "") -> None:
         note(f"  {'why: ' if n == 0 else '     '}{safe(line)}")
     if fix:
         note("  fix: " + style(fix, "cyan", stream=sys.stderr))
+
+
+def finding(found: Finding) -> None:
+    """One result of a check-up, with why and the fix below it."""
+    sign, colour = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}[found.level]
+    echo(f"{style(sign, colour)} {safe(found.what)}")
+    if found.why:
+        echo(f"    why: {safe(found.why)}")
+    if found.fix:
+        echo("    fix: " + style(found.fix, "cyan"))
 
 
 def failure(kind: str, exit_code: int, what: str, why: str = "", fix: str = "") -> int:
