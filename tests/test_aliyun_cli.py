@@ -22,7 +22,8 @@ def test_a_day_as_typed(cloud: FakeEcs, ask: Ask) -> None:
     assert "its machine goes on costing" in up.stderr, "there is no role with which it could stop itself"
     well(ask("ssh", "blue", "--", "echo all of it > work.txt"))
     assert "aliyun/cn-hangzhou-i" in well(ask("ls")).stdout
-    well(ask("park", "blue"))
+    parked = well(ask("park", "blue")).stdout
+    assert " CNY/month, read back and whole" in parked
     assert paid(cloud) == {"snapshot": 1}
     well(ask("resume", "blue"))
     assert well(ask("ssh", "blue", "--", "cat work.txt")).stdout == "all of it\n"
@@ -43,7 +44,9 @@ def test_a_job_and_other_hardware_as_typed(cloud: FakeEcs, ask: Ask, home: Path)
     (project / "train.sh").write_text("echo trained > out.txt\n")
     well(ask("up", "blue", "--gpu", "A10", "--market", "on-demand"))
     well(ask("run", "blue", "--then", "stay", "--", "sh train.sh", cwd=str(project)))
-    assert "Besides" in well(ask("costs")).stdout
+    costs = well(ask("costs")).stdout
+    assert "Besides" in costs
+    assert "$" not in costs, "there is no rate"
     moved = well(ask("move", "blue", "--gpu", "T4", "--market", "on-demand", "--yes"))
     assert "does not end the charge" not in moved.stderr, "it was stopped by us"
     assert "11.63 CNY" in well(ask("ls")).stdout

@@ -13,11 +13,12 @@ from hotdesk.cli.commands.ls import together
 from hotdesk.cli.ui import offer_table, render
 from hotdesk.config import parse
 from hotdesk.core.billing.charges import compute_usd
+from hotdesk.core.billing.observed import news
 from hotdesk.core.errors import NotAllowed
 from hotdesk.core.matching import Place, Query, sold_there
-from hotdesk.core.model import Desk, Goal, Market, Offer, Want
+from hotdesk.core.model import Desk, Goal, Image, Market, Offer, Phase, Survey, Want
 from hotdesk.core.money import Amount, Money, in_same, per_hour
-from hotdesk.core.steps import Done, Launch, LaunchOrder, Row
+from hotdesk.core.steps import Delete, Done, Launch, LaunchOrder, Row
 from hotdesk.jobs.terms import agree
 from hotdesk.market.catalog import Catalog, build
 from hotdesk.market.query import search
@@ -159,6 +160,30 @@ def test_the_months_budget_is_not_judged_without_a_rate(home: Path, paid: bool) 
         with pytest.raises(NotAllowed, match=r"budget of \$100.00 cannot be compared with prices in CNY"):
             billing.within_budget(desk)
         assert desks.services.billing.limit_usd == 100
+
+
+@pytest.mark.parametrize(("day", "usd", "besides"), [("", 0.0, ["14.25 CNY"]), ("2026-11-30", 2.036, [])])
+def test_disks_and_images_cost_what_their_cloud_tells(
+    home: Path, day: str, usd: float, besides: list[str]
+) -> None:
+    """A desk's disk, which a row tells, and another computer's image, which a look has shown."""
+    month, unit = 730 * 3600.0, Amount(7.0, "CNY", day)
+    free = replace(NO_RATE, usd_per_hour=0.0, told_per_hour=None)
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=free)
+    gone = Delete(id="i-1", kind="machine", usd_per_month=2.0, told_per_usd=unit, ran_seconds=1.0, why="")
+    with Hotdesk() as desks:
+        store, now = desks.services.store, desks.services.clock.now()
+        for step, at in ((Launch(order=order, why=""), now - month), (gone, now)):
+            [row] = store.begin([("blue", step)], at)
+            store.end(row, Done(id="i-1"), at)
+        looked = now - month / 28
+        image = Image(id="m-9", name="m-9", desk="blue", generation=3, phase=Phase.READY, provider="toy",
+                      region="r1", usd_per_month=1.0, told_per_usd=unit, taken_at=looked)  # fmt: skip
+        store.amend(news({}, Survey(provider="toy", images=(image,)), ["blue"], looked, looked))
+        bill = desks.costs()
+        assert (bill.usd, [str(a) for a in bill.besides]) == (pytest.approx(usd, abs=1e-3), besides)
+        assert bill.stored_usd_per_month == pytest.approx(1.0 if day else 0.0)
+        assert [str(a) for a in bill.stored_besides] == ([] if day else ["7 CNY"])
 
 
 @pytest.mark.parametrize(

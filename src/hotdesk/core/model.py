@@ -165,6 +165,7 @@ class Instance(Value, frozen=True):
     growable_gib: float = 0.0  # the size of its root disk, where that can be made bigger in place
     disk_usd_per_month: float = 0.0  # of its own disk, which is billed as long as it exists
     copy_usd: float = 0.0  # upper bound of the cost of copying its work to another region
+    told_per_usd: Amount | None = None  # one dollar of these two as the cloud tells it, if not in US dollars
     stopped_at: float = 0.0  # when it was last stopped; 0: the cloud does not report it
     scratch_gib: float = 0.0  # of instance-store disks, which are in no image and are erased when it stops
     reason: str = ""  # why it is in this phase, in the cloud's words
@@ -186,12 +187,29 @@ class Instance(Value, frozen=True):
         return self.stopped_at - self.started_at if self.stopped_at > self.started_at else None
 
     @property
+    def disk_told_per_month(self) -> Amount | None:
+        """What its disk costs as the cloud told it, if not in US dollars."""
+        return self.told_per_usd and self.told_per_usd.times(self.disk_usd_per_month)
+
+    @property
     def chosen_for(self) -> int:
         """The desk's generation that its hardware was chosen for. (`generation`: of its disk and images.)"""
         return max(self.generation, self.retyped_for)
 
 
-class Disk(Value, frozen=True):
+class Stored(Value, frozen=True, kw_only=True):
+    """What is paid by the month as long as it exists."""
+
+    usd_per_month: float = 0.0
+    told_per_usd: Amount | None = None  # one dollar of that as the cloud tells it, if not in US dollars
+
+    @property
+    def told_per_month(self) -> Amount | None:
+        """The same as the cloud told it, if not in US dollars."""
+        return self.told_per_usd and self.told_per_usd.times(self.usd_per_month)
+
+
+class Disk(Stored, frozen=True, kw_only=True):
     """A disk that outlived its machine, with the machine's other disks. (A machine includes its own disk.)"""
 
     id: str
@@ -207,7 +225,6 @@ class Disk(Value, frozen=True):
     line: tuple[str, ...] | None = None  # of its machine
     started_at: float | None = None  # that machine's last start, if the cloud still reports it
     size_gib: float = 0.0
-    usd_per_month: float = 0.0
     copy_usd: float = 0.0  # upper bound of the cost of copying its work to another region
     made_at: float = 0.0  # 0: the cloud does not report it
     arch: str = "x86_64"
@@ -219,7 +236,7 @@ class Disk(Value, frozen=True):
     owner: str = ""  # its owner, in a shared cloud account; "": not recorded
 
 
-class Image(Value, frozen=True):
+class Image(Stored, frozen=True, kw_only=True):
     """A desk's saved disk."""
 
     id: str
@@ -238,7 +255,6 @@ class Image(Value, frozen=True):
     line: tuple[str, ...] | None = None  # of its machine
     taken_at: float = 0.0
     size_gib: float = 0.0
-    usd_per_month: float = 0.0
     copy_usd: float = 0.0  # upper bound of the cost of copying its work to another region
     arch: str = "x86_64"
     progress: float | None = None
@@ -255,7 +271,7 @@ class Image(Value, frozen=True):
         return self.generation, self.taken_at
 
 
-class Leftover(Value, frozen=True):
+class Leftover(Stored, frozen=True, kw_only=True):
     """Any other resource of ours: a key pair, a security group, a half-deleted folder."""
 
     id: str
@@ -266,7 +282,6 @@ class Leftover(Value, frozen=True):
     generation: int = 0  # of a snapshot: of the machine whose disk it shows
     machine: str = ""  # of a snapshot or disk: the machine whose work may be in it
     started_at: float | None = None  # that machine's last start before; None: not known
-    usd_per_month: float = 0.0
     made_at: float = 0.0  # 0: the cloud does not report it
     why: str = ""
     of: str = ""  # the machine whose interrupted deletion must be repeated: it will not end by itself

@@ -16,6 +16,8 @@ import msgspec
 from hotdesk.core.errors import NotAllowed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hotdesk.core.model import Offer
 
 #: How many of a currency count as a dollar where no rate is set: for the order of prices, not for their size.
@@ -50,18 +52,22 @@ class Money(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         """The day of that rate; "": there is none."""
         return str(self.day or "") if self.rate(currency) else ""
 
-    def dollars(self, value: float, currency: str) -> tuple[float, Amount | None]:
-        """US dollars, and the amount as it was told; None if that is in dollars.
+    def per_usd(self, currency: str) -> Amount | None:
+        """A dollar in that currency, by this rate or the nominal one; None: that currency is the dollar.
 
         Raises `ValueError` for a currency that hotdesk does not know.
         """
         if currency == "USD":
-            return value, None
+            return None
         if currency not in _NOMINAL:
             raise ValueError(f"hotdesk does not know the currency {currency!r}")
         day = self.day_of(currency)
-        per_usd = self.rate(currency) if day else _NOMINAL[currency]
-        return value / per_usd, Amount(value, currency, day)
+        return Amount(self.rate(currency) if day else _NOMINAL[currency], currency, day)
+
+    def dollars(self, value: float, currency: str) -> tuple[float, Amount | None]:
+        """US dollars, and the amount as it was told; None if that is in dollars. Raises as `per_usd`."""
+        one = self.per_usd(currency)
+        return (value / one.value, Amount(value, currency, one.day)) if one else (value, None)
 
 
 def is_comparable(told: Amount | None) -> bool:
@@ -73,6 +79,25 @@ def in_same(usd: float, offer: Offer) -> Amount | None:
     """Dollars paid at an offer's price, in the currency in which that was told; None: in dollars."""
     told = offer.told_per_hour
     return told and told.times(usd / offer.usd_per_hour) if offer.usd_per_hour else told
+
+
+def shown(usd: float, told: Amount | None = None, each: str = "") -> str:
+    """Money as people read it, as `each` " a month"; with its dollars, where it is told in another currency
+    and a rate is set."""
+    if told is None:
+        return f"${usd:,.2f}{each}"
+    return f"{told}{each} (${usd:,.2f})" if is_comparable(told) else f"{told}{each}"
+
+
+def sums(paid: Iterable[tuple[float, Amount | None]]) -> tuple[float, tuple[Amount, ...]]:
+    """US dollars of all that can be compared with them, and one sum for each currency without a rate."""
+    usd, others = 0.0, dict[str, float]()
+    for dollars, told in paid:
+        if told is None or is_comparable(told):
+            usd += dollars
+        else:
+            others[told.currency] = others.get(told.currency, 0.0) + told.value
+    return usd, tuple(Amount(value, currency) for currency, value in sorted(others.items()))
 
 
 def per_hour(usd: float, told: Amount | None = None) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.model import Goal, Offer, Scope, Value
+from hotdesk.core.money import Amount
 
 
 def _digest(value: object) -> str:
@@ -164,6 +165,7 @@ class Delete(Step, frozen=True, kw_only=True):
     id: str
     keep_disk: bool = False  # of a machine: its disk holds the only copy of the work
     usd_per_month: float = 0.0  # its price until then, for the bill
+    told_per_usd: Amount | None = None  # one of these dollars as the cloud tells it, if not in US dollars
     ran_seconds: float | None = None  # of a stopped machine: see Start
     kind: str = ""  # machine | disk | image | …: an id alone does not tell
     of: str = ""  # the machine that a disk belonged to, if the cloud still reports it

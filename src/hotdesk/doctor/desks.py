@@ -13,6 +13,7 @@ from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Goal, Instance, Survey
+from hotdesk.core.money import shown
 from hotdesk.core.ports import Examiner, KeyFiles
 from hotdesk.core.steps import Ask
 from hotdesk.system import upgrade_line
@@ -258,7 +259,8 @@ def _nobodys(survey: Survey, services: Services) -> Iterator[Finding]:
 
     known = {desk.name for desk in services.store.desks()}
     for thing in things(survey, services.store.desks(), services.clock.now(), past=services.store.past):
-        month = f", ${thing.usd_per_month:.2f} a month" if thing.usd_per_month else ""
+        month = shown(thing.usd_per_month, thing.told_per_month, " a month")
+        month = f", {month}" if thing.usd_per_month else ""
         whose = f" of {thing.desk}" if thing.desk else ""
         word = "is not needed" if thing.safe else "belongs to no desk on this computer"
         if thing.desk in known and not thing.safe:

@@ -19,7 +19,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Damaged, HotdeskError, Kind, Missing, NotAllowed, Refused
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, Market, Offer, Seen, Value
-from hotdesk.core.money import Amount, in_same, is_comparable, judge
+from hotdesk.core.money import Amount, judge, sums
 from hotdesk.core.ports import Biller, Clock, Housing
 from hotdesk.core.pricelist import is_shipped
 from hotdesk.core.steps import Act, Ask, Bake, Copy, Launch, Row, Start, Told
@@ -55,7 +55,8 @@ class Statement(Value, frozen=True):
     compute_price_time: float | None  # of the oldest shipped price in it; None: there is none
     storage_price_time: float | None  # likewise
     compared: tuple[Compared, ...] = ()
-    besides: tuple[Amount, ...] = ()  # in currencies without a rate to dollars: in no other figure here
+    besides: tuple[Amount, ...] = ()  # in currencies without a rate to dollars: in no figure before
+    stored_besides: tuple[Amount, ...] = ()  # likewise, a month: of disks and images that are there now
     not_counted: tuple[str, ...] = NOT_COUNTED
 
     @property
@@ -91,30 +92,28 @@ class Billing:
         from hotdesk.core.billing import statement
 
         bill = [c for c in self.bill() if name in (None, c.desk)]
-        besides: dict[str, float] = {}
-        for charge in bill:
-            told = charge.offer and in_same(charge.usd(0.0, math.inf), charge.offer)
-            if told and not is_comparable(told):
-                besides[told.currency] = besides.get(told.currency, 0.0) + told.value
-        bill = [c for c in bill if not c.offer or is_comparable(c.offer.told_per_hour)]
+        _, besides = sums(c.as_told(c.usd(0.0, math.inf)) for c in bill)
+        monthly = (c.as_told(c.usd_per_hour * HOURS_PER_MONTH) for c in bill if c.is_stored)
+        stored, stored_besides = sums(monthly)
+        bill = [c for c in bill if c.is_in_dollars]
         prices, now = self.spot_prices(bill), self.clock.now()
         theirs = self.billed(compare, statement.month_began(now)) if compare else {}
         there = [c for c in bill if c.provider in {compare, ""}] if compare else []
         desks = sorted({c.desk for c in there} | theirs.keys()) if name is None or not compare else [name]
         shipped = [c.offer.price_time for c in bill if c.offer and is_shipped(c.offer.source)]
-        stored = sum(c.usd_per_hour for c in bill if c.going_on and c.kind in {"image", "disk"})
         return Statement(
             lines=tuple(statement.lines(bill, now, by=by, prices=prices)),
             this_month_usd=statement.this_month(bill, now, prices),
             budget_usd=self.limit_usd or None,
-            stored_usd_per_month=stored * HOURS_PER_MONTH,
+            stored_usd_per_month=stored,
             stored_here=self._here(name),
             at_launch_prices=tuple(
                 sorted({c.desk for c in bill if c.is_spot and c.offer and c.offer.key not in prices})
             ),
             compute_price_time=min((at for at in shipped if at), default=None),
             storage_price_time=min((c.price_time for c in bill if c.price_time), default=None),
-            besides=tuple(Amount(value, currency) for currency, value in sorted(besides.items())),
+            besides=besides,
+            stored_besides=stored_besides,
             compared=tuple(
                 Compared(
                     desk=desk,
@@ -295,7 +294,7 @@ class Billing:
         from hotdesk.core.billing.statement import this_month
 
         bill = self.bill()
-        for told in (*(c.offer.told_per_hour for c in bill if c.offer), *(o.told_per_hour for o in offers)):
+        for told in (*(c.as_told(1.0)[1] for c in bill), *(o.told_per_hour for o in offers)):
             judge(told, f"This month's budget of ${limit:,.2f}")
         spent = this_month(bill, self.clock.now(), self.spot_prices(bill, ask=False))
         said = f"${spent:,.2f} of this month's budget of ${limit:,.2f} is spent."

@@ -21,7 +21,7 @@ from hotdesk.core.errors import (
 )
 from hotdesk.core.lifecycle.shutdown import powered
 from hotdesk.core.model import Desk, MarketChoice, Offer, Phase, Seen, Want
-from hotdesk.core.money import per_hour
+from hotdesk.core.money import per_hour, shown
 from hotdesk.core.steps import Ask
 
 
@@ -59,14 +59,16 @@ def still_paid(ask: Ask, desk: Desk, seen: Seen) -> str:
     if powered(machine) and machine is not None and machine.usd_per_hour:
         return f"{desk.name}'s machine is on, for {per_hour(machine.usd_per_hour, machine.told_per_hour)}"
     if machine is not None and machine.phase is Phase.STOPPED and machine.disk_usd_per_month:
-        month = machine.disk_usd_per_month
-        return f"{desk.name}'s machine is off; its disk has all the work, for ${month:.2f} a month"
+        month = shown(machine.disk_usd_per_month, machine.disk_told_per_month, " a month")
+        return f"{desk.name}'s machine is off; its disk has all the work, for {month}"
     if ask.kind is None:  # it may be the work itself that is asked about
         return ""
     if disk := next((d for d in seen.disks if d.usd_per_month), None):
-        return f"{desk.name}'s disk has all the work, for ${disk.usd_per_month:.2f} a month"
+        month = shown(disk.usd_per_month, disk.told_per_month, " a month")
+        return f"{desk.name}'s disk has all the work, for {month}"
     if image and image.usd_per_month:
-        return f"{desk.name}'s work is saved in its image, for ${image.usd_per_month:.2f} a month"
+        month = shown(image.usd_per_month, image.told_per_month, " a month")
+        return f"{desk.name}'s work is saved in its image, for {month}"
     return ""
 
 

@@ -117,6 +117,7 @@ def bill(bill: Statement, compared_with: str = "") -> Bill:
         "this_month_usd": bill.this_month_usd,
         "budget_usd": bill.budget_usd,
         "stored_usd_per_month": bill.stored_usd_per_month,
+        "stored_besides": [str(amount) for amount in bill.stored_besides],
         "stored_here": bill.stored_here,
         "besides": [str(amount) for amount in bill.besides],
         "not_counted": list(bill.not_counted),

@@ -12,6 +12,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.lifecycle.descent import machine_of
 from hotdesk.core.model import Desk, Phase, Value
+from hotdesk.core.money import Amount
 from hotdesk.core.ports import Access, Clock, Grower
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.pursuit import Pursuit
@@ -25,6 +26,7 @@ class Grown(Value, frozen=True, omit_defaults=False):
     gib: int  # that is wanted
     before_gib: float  # of the machine's root disk; 0: there is no machine, and its next one has it
     usd_per_month: float = 0.0  # of the machine's disks from then on; 0: not known
+    told_per_month: Amount | None = None  # the same as its cloud tells it, if not in US dollars
     runs: bool = False  # its file system is grown too; else its next boot does it
     free_gib: float = 0.0  # of that, where it was grown
 
@@ -65,11 +67,13 @@ class Growing:
                 f"hotdesk move {desk.name} --disk {gib}",
             )
         each = machine.disk_usd_per_month / machine.disk_gib if machine.disk_gib else 0.0
+        usd = each * (machine.disk_gib + gib - there)
         return Grown(
             desk=desk.name,
             gib=gib,
             before_gib=there,
-            usd_per_month=each * (machine.disk_gib + gib - there),
+            usd_per_month=usd,
+            told_per_month=machine.told_per_usd and machine.told_per_usd.times(usd),
             runs=machine.phase is Phase.READY,
         )
 

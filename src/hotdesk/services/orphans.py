@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
+from hotdesk.core.billing.rates import HOURS_PER_MONTH
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.lifecycle.save import last_copy
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
+from hotdesk.core.money import Amount
 from hotdesk.core.steps import Ask, Delete
 
 
@@ -24,6 +26,7 @@ class Orphan(Value, frozen=True):
     why: str
     safe: bool  # to delete: it holds no unique data
     usd_per_month: float = 0.0
+    told_per_month: Amount | None = None  # the same as the cloud told it, if not in US dollars
     age_seconds: float | None = None
     fix: str = ""
 
@@ -90,9 +93,10 @@ def _thing(
     made = _made_at(thing)
     kind = thing.kind if isinstance(thing, Leftover) else type(thing).__name__.lower()
     if isinstance(thing, Instance):
-        month = thing.usd_per_hour * 730 if thing.phase not in {Phase.STOPPED, Phase.ENDED} else 0.0
+        hours = HOURS_PER_MONTH if thing.phase not in {Phase.STOPPED, Phase.ENDED} else 0.0
+        month, told = thing.usd_per_hour * hours, thing.told_per_hour and thing.told_per_hour.times(hours)
     else:
-        month = thing.usd_per_month
+        month, told = thing.usd_per_month, thing.told_per_month
     return Orphan(
         id=thing.id,
         kind="machine" if kind == "instance" else kind,
@@ -102,6 +106,7 @@ def _thing(
         why=why,
         safe=safe,
         usd_per_month=month,
+        told_per_month=told,
         age_seconds=max(0.0, clock - made) if made is not None else None,
         fix=fix,
     )

@@ -250,6 +250,7 @@ class Bill(TypedDict):
     this_month_usd: float
     budget_usd: float | None  # of a month; null: no limit
     stored_usd_per_month: float  # of disks and images that are there now
+    stored_besides: list[str]  # likewise, in other currencies, without a rate to dollars
     stored_here: dict[str, int]  # bytes on this computer's disk, by desk; of "": images, which share content
     besides: list[str]  # in other currencies, without a rate to dollars: in no figure here
     not_counted: list[str]

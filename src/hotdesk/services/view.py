@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +15,7 @@ from hotdesk.core.findings import Remark
 from hotdesk.core.lifecycle.adopt import adoptable
 from hotdesk.core.lifecycle.descent import described, machine_of, own
 from hotdesk.core.lifecycle.shutdown import left, powered
-from hotdesk.core.model import Desk, Disk, EndedBy, Goal, Image, Instance, Phase, Seen, Value
+from hotdesk.core.model import Desk, Disk, EndedBy, Goal, Image, Instance, Phase, Seen, Stored, Value
 from hotdesk.core.money import Amount, in_same
 from hotdesk.core.ports import Access, Clock
 from hotdesk.loop.clouds import Clouds
@@ -48,6 +49,7 @@ class View(Value, frozen=True, omit_defaults=False):
     charged_while_off: bool = False  # whether that is charged although the machine is off
     price_time: float | None = None  # when that was so, where its cloud did not tell it
     usd_per_month: float = 0.0  # of disks and images
+    told_per_month: Amount | None = None  # likewise
     cost_usd: float = 0.0  # of its machines, so far
     cost_told: Amount | None = None  # the same in its cloud's currency, if not in US dollars
     notebook: str = ""  # Jupyter's address, when it can be opened from here
@@ -106,6 +108,7 @@ def view_of(
         charged_while_off=bool(charged and not powered(charged)),
         price_time=charged.price_time if charged else None,
         usd_per_month=sum(thing.usd_per_month for thing in stored),
+        told_per_month=_told_per_month(stored),
         cost_usd=cost_usd,
         cost_told=next((told for o in desk.offers if (told := in_same(cost_usd, o))), None),
         notebook=f"http://127.0.0.1:{access.notebook_port}/lab" if access and access.notebook_here else "",
@@ -122,6 +125,13 @@ def view_of(
         kept=tuple(described(t) for t in _beside(seen)),
         in_use=next((d.held_by for d in seen.disks if d.held_by), ""),
     )
+
+
+def _told_per_month(stored: Sequence[Stored]) -> Amount | None:
+    """What disks and images cost in the currency in which all of them are told; None: dollars."""
+    units = {thing.told_per_usd for thing in stored if thing.usd_per_month}
+    unit = units.pop() if len(units) == 1 else None
+    return unit and unit.times(sum(thing.usd_per_month for thing in stored))
 
 
 def _beside(seen: Seen) -> list[Instance | Disk | Image]:

@@ -40,9 +40,9 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
     if as_json:
         render.json(forms.bill(bill, theirs.name if theirs else ""))
         return
-    if not bill.lines:
+    if not bill.lines and not bill.besides:
         render.echo("Nothing has been paid for.")
-    else:
+    if bill.lines:
         _table(bill.lines, by)
         spent, budget = bill.this_month_usd, bill.budget_usd
         share = f", {spent / budget:.0%} of {render.usd(budget)}" if budget else ""
@@ -52,8 +52,9 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
     if bill.stored_here:
         sizes = (f"{name or 'images'} {render.size(n / 2**30)}" for name, n in bill.stored_here.items())
         _dim(f"disk space of this computer: {', '.join(sizes)}")
-    if bill.stored_usd_per_month:
-        _dim(f"images and disks: {render.usd(bill.stored_usd_per_month)} a month")
+    stored = [render.money(bill.stored_usd_per_month)] if bill.stored_usd_per_month else []
+    if stored := [*stored, *map(str, bill.stored_besides)]:
+        _dim(f"images and disks: {' and '.join(stored)} a month")
     if bill.storage_price_time:
         _dim(f"images and disks: {render.as_of(bill.storage_price_time)}")
     if guessed := ", ".join(bill.at_launch_prices):
@@ -70,7 +71,7 @@ def command(name: str | None, by: str, *, compare: bool, yes: bool, as_json: boo
             _dim(said)
     for amount in bill.besides:
         render.echo(
-            f"Besides: {amount} for machines (hotdesk.toml has no rate to dollars: [money] "
+            f"Besides: {amount} (hotdesk.toml has no rate to dollars: [money] "
             f"{amount.currency.lower()}_per_usd and day)"
         )
     if bill.lines:

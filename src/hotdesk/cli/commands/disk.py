@@ -36,7 +36,8 @@ def command(name: str, *, gib: int, over_budget: bool, dry_run: bool, as_json: b
     if not grown.before_gib:
         render.echo(f"The next machine of {name} {would or 'will'} have a disk of {gib} GiB.")
         return
-    price = f": {render.usd(grown.usd_per_month)} a month from then on" if grown.usd_per_month else ""
+    price = render.money(grown.usd_per_month, grown.told_per_month, " a month from then on")
+    price = f": {price}" if grown.usd_per_month else ""
     size = f"from {grown.before_gib:.0f} to {gib} GiB{price}"
     render.echo(f"The disk of {name} {'would grow' if dry_run else 'has grown'} {size}.")
     if grown.free_gib:

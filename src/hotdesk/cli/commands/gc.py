@@ -6,6 +6,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.clouds import cloud
+from hotdesk.core.money import sums
 from hotdesk.services import forms
 
 
@@ -37,7 +38,7 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
                     render.safe(t.desk),
                     f"{t.provider}/{t.region}",
                     render.duration(t.age_seconds, 1) if t.age_seconds is not None else "",
-                    f"{t.usd_per_month:.2f}",
+                    str(t.told_per_month or f"{t.usd_per_month:.2f}"),
                     render.safe(f"not deleted: {done[t.id]}" if done.get(t.id) else t.why),
                 ]
                 for t in found
@@ -48,8 +49,9 @@ def command(ctx: click.Context, yes: bool, dry_run: bool, as_json: bool) -> None
                 gone = sum(not why for why in done.values())
                 render.echo(f"{gone} of {len(may)} deleted.")
             elif may:
-                usd = render.usd(sum(t.usd_per_month for t in may))
-                render.echo(f"{len(may)} may go, {usd} a month. Nothing was deleted; to do it:")
+                usd, besides = sums((t.usd_per_month, t.told_per_month) for t in may)
+                month = " and ".join([render.money(usd)] * bool(usd or not besides) + [*map(str, besides)])
+                render.echo(f"{len(may)} may go, {month} a month. Nothing was deleted; to do it:")
                 render.echo("  " + render.style("hotdesk gc --yes", "cyan"))
             for t in found:
                 if not t.safe and t.fix:

@@ -88,14 +88,10 @@ def command(as_json: bool) -> None:
 
 def together(views: Sequence[View]) -> str:
     """What desks cost an hour; amounts that cannot be compared with dollars stand beside them."""
-    from hotdesk.core.money import Amount, is_comparable
+    from hotdesk.core.money import sums
 
-    usd = sum(v.usd_per_hour for v in views if is_comparable(v.told_per_hour))
-    others: dict[str, float] = {}
-    for told in (v.told_per_hour for v in views):
-        if told is not None and not is_comparable(told):
-            others[told.currency] = others.get(told.currency, 0.0) + told.value
-    words = [render.per_hour(0.0, Amount(value, currency)) for currency, value in others.items()]
+    usd, others = sums((v.usd_per_hour, v.told_per_hour) for v in views)
+    words = [render.per_hour(0.0, told) for told in others]
     return " and ".join([render.per_hour(usd), *words] if usd or not words else words)
 
 

@@ -33,7 +33,8 @@ def command(name: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> Non
         images = desks.services.clouds.survey(view.provider).of(view.name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")
     size = next((f", {render.size(i.size_gib)}" for i in images if i.id == view.image), "")
-    month = f", {render.usd(view.usd_per_month)}/month" if view.usd_per_month else ""
+    month = render.money(view.usd_per_month, view.told_per_month, "/month")
+    month = f", {month}" if view.usd_per_month else ""
     saved = f"in image {view.image}{size}{month}, read back and whole" if view.image else "nothing was on it"
     render.echo(f"{render.style('◍', 'blue')} {render.style(view.name, 'bold')} is parked: {saved}.")
     if note:

@@ -37,7 +37,7 @@ def command(name: str | None, as_json: bool) -> None:
         "machine": view.instance_type + (f", {view.gpu}" if view.gpu else ""),
         "price": price if view.instance_type else "",
         "cost": f"{view.cost_told or render.usd(view.cost_usd)} so far" if view.cost_usd else "",
-        "storage": f"{render.usd(view.usd_per_month)} a month for disks and images"
+        "storage": render.money(view.usd_per_month, view.told_per_month, " a month") + " for disks and images"
         if view.usd_per_month
         else "",
         "running": f"for {render.duration(now - view.since)}" if view.phase == "ready" else "",

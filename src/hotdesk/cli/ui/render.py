@@ -255,6 +255,12 @@ def usd(amount: float, digits: int = 2) -> str:
     return f"${amount:,.{digits}f}"
 
 
+def money(usd: float, told: Amount | None = None, each: str = "") -> str:
+    from hotdesk.core.money import shown
+
+    return shown(usd, told, each)
+
+
 def per_hour(usd: float, told: Amount | None = None) -> str:
     from hotdesk.core.money import per_hour
 

@@ -14,7 +14,7 @@ from hotdesk.core.billing.observed import SeenRun, Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates, rates_of
 from hotdesk.core.billing.usage import Lifetimes, Machine, Span
 from hotdesk.core.model import Instance, Offer, Phase, Seen
-from hotdesk.core.money import is_comparable
+from hotdesk.core.money import Amount
 from hotdesk.core.steps import Row
 
 
@@ -106,6 +106,7 @@ class _Bill:
         left = [d for d in disks if d.instance_id == m.id or self.lives.disks.get(d.id) is m]
         known = m.usd or (shown.disk_usd_per_month if shown else 0.0) or sum(d.usd_per_month for d in left)
         rates = rates_of(self.lives.rates, m.offer.provider, m.offer.region)
+        told = next((t.told_per_usd for t in (m, shown, *left, rates) if t and t.told_per_usd), None)
         usd = (
             known
             or (m.disk_gib or (shown.disk_gib if shown else 0.0) or rates.disk_gib)
@@ -125,12 +126,11 @@ class _Bill:
             small.end(at)
             span.first, span.last, span.ended = max(m.first, at), m.last, m.ended
             price = before / HOURS_PER_MONTH
-            yield self._charge("disk", m.id, small, price, more=False, price_time=rates.price_time)
+            yield self._charge("disk", m.id, small, price, more=False, price_time=rates.price_time, told=told)
         if usd:
             more = stays and bool(shown or left or self.seen is None)
-            yield self._charge(
-                "disk", m.id, span, usd / HOURS_PER_MONTH, more=more, price_time=rates.price_time
-            )
+            price = usd / HOURS_PER_MONTH
+            yield self._charge("disk", m.id, span, price, more=more, price_time=rates.price_time, told=told)
 
     def stored(self) -> Iterator[Charge]:
         now, seen = self.now, self.seen
@@ -149,7 +149,8 @@ class _Bill:
             rates = rates_of(self.lives.rates, self.lives.provider, thing.region)
             if usd := known or thing.gib * rates.image_usd_per_gib_month:
                 usd, when = usd / HOURS_PER_MONTH, rates.price_time
-                yield self._charge("image", id_, thing, usd, more=going_on, price_time=when)
+                told = next((t.told_per_usd for t in (thing, shown, rates) if t and t.told_per_usd), None)
+                yield self._charge("image", id_, thing, usd, more=going_on, price_time=when, told=told)
 
     def _charge(
         self,
@@ -162,6 +163,7 @@ class _Bill:
         offer: Offer | None = None,
         ended_least: float = 0.0,
         price_time: float | None = None,
+        told: Amount | None = None,
     ) -> Charge:
         low, high = span.sure
         return Charge(
@@ -177,6 +179,7 @@ class _Bill:
             going_on=more,
             provider=self.lives.provider,
             price_time=price_time,
+            told_per_usd=told,
         )
 
 
@@ -197,6 +200,7 @@ def _others(desk: str, things: Iterable[Sighting], now: float) -> Iterator[Charg
                 began=min(thing.made_at or thing.first, thing.first),
                 ended=end,
                 usd_per_hour=thing.usd_per_month / HOURS_PER_MONTH,
+                told_per_usd=thing.told_per_usd,
                 sure_from=thing.first,
                 sure_until=now if going_on else thing.last,
                 going_on=going_on,
@@ -230,6 +234,7 @@ def _offer(machine: Sighting) -> Offer:
         instance_type=machine.instance_type,
         market=machine.market,
         usd_per_hour=machine.usd_per_hour,
+        told_per_hour=machine.told_per_hour,
     )
 
 
@@ -243,5 +248,4 @@ def compute_usd(
     bill = (
         c for c in charges("", rows, now, None if running else Seen(), sighted=sighted) if c.kind == "compute"
     )
-    bill = (c for c in bill if nominal or is_comparable(c.offer.told_per_hour if c.offer else None))
-    return sum(c.usd(0.0, now) for c in bill)
+    return sum(c.usd(0.0, now) for c in bill if nominal or c.is_in_dollars)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from hotdesk.core.model import Disk, Image, Instance, Market, Phase, Survey, Value
+from hotdesk.core.money import Amount
 
 #: Maximum age of the record of an existing resource; that much of its time is uncertain.
 FRESH_SECONDS = 600.0
@@ -46,7 +47,9 @@ class Sighting(Value, frozen=True):
     of: str = ""  # the machine that left a disk; the machine or disk that an image shows
     generation: int = 0
     usd_per_month: float = 0.0  # of the disk, also a machine's own, or of the image
+    told_per_usd: Amount | None = None  # one dollar of that as the cloud tells it, if not in US dollars
     usd_per_hour: float = 0.0
+    told_per_hour: Amount | None = None  # the same as the cloud told it, if not in US dollars
     charged_while_off: bool = False
     zone: str = ""
     instance_type: str = ""
@@ -120,6 +123,7 @@ def _seen(
             told = replace(
                 old, name=thing.name, made_at=old.made_at or thing.started_at, zone=thing.zone,
                 instance_type=thing.instance_type, market=thing.market, usd_per_hour=thing.usd_per_hour,
+                told_per_hour=thing.told_per_hour, told_per_usd=thing.told_per_usd or old.told_per_usd,
                 usd_per_month=thing.disk_usd_per_month or old.usd_per_month,
                 runs=_runs(old.runs, thing, before, after),
                 charged_while_off=old.charged_while_off or thing.charged_while_off,
@@ -127,12 +131,12 @@ def _seen(
         case Disk():
             told = replace(
                 old, made_at=thing.made_at, of=thing.instance_id or old.of,
-                usd_per_month=thing.usd_per_month, zone=thing.zone,
+                usd_per_month=thing.usd_per_month, told_per_usd=thing.told_per_usd, zone=thing.zone,
             )  # fmt: skip
         case Image():
             told = replace(
                 old, name=thing.name, made_at=thing.taken_at, of=thing.source_id,
-                usd_per_month=thing.usd_per_month,
+                usd_per_month=thing.usd_per_month, told_per_usd=thing.told_per_usd,
             )  # fmt: skip
     if thing.phase is Phase.ENDING and isinstance(thing, Instance):
         return told  # it may take its time, and its disk with it: neither there for certain, nor gone

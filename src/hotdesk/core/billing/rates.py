@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 
 from hotdesk.core.model import Market, Offer, Value
+from hotdesk.core.money import Amount, in_same, is_comparable
 
 HOURS_PER_MONTH = 730.0  # as the clouds count
 UNSURE_SECONDS = 180.0  # what calls and listings take: an end known to within this is known
@@ -21,6 +22,7 @@ class Rates(Value, frozen=True):
     minimum_seconds: float = 0.0  # of each start of a machine
     disk_gib: float = 0.0  # a machine's disk, where nothing tells its size any more
     price_time: float | None = None  # of disks and images: when that was so, where the cloud did not tell it
+    told_per_usd: Amount | None = None  # one dollar of disks, images and copies as the cloud tells it
 
 
 def rates_of(rates: Mapping[str, Rates], provider: str, region: str = "") -> Rates:
@@ -46,11 +48,27 @@ class Charge(Value, frozen=True):
     going_on: bool = False
     usd_once: float = 0.0  # paid when it began
     price_time: float | None = None  # of a disk or an image: see `Rates`
+    told_per_usd: Amount | None = None  # of what is not compute: see `Rates`
     provider: str = ""
+
+    def as_told(self, usd: float) -> tuple[float, Amount | None]:
+        """So many of its dollars, and the same as its cloud tells it; None: in dollars."""
+        told = in_same(usd, self.offer) if self.offer else self.told_per_usd and self.told_per_usd.times(usd)
+        return usd, told
+
+    @property
+    def is_in_dollars(self) -> bool:
+        """Whether its dollars mean something: its cloud tells dollars, or the user has set a rate."""
+        return is_comparable(self.as_told(1.0)[1])
 
     @property
     def is_spot(self) -> bool:
         return self.offer is not None and self.offer.market is Market.SPOT
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is of a disk or an image that is there now."""
+        return self.going_on and self.kind in {"disk", "image"}
 
     @property
     def at_most(self) -> bool:

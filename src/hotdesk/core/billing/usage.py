@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from hotdesk.core.billing.observed import SeenRun, Sighting
 from hotdesk.core.billing.rates import UNSURE_SECONDS, Charge, Rates, rates_of
 from hotdesk.core.model import Offer
+from hotdesk.core.money import Amount
 from hotdesk.core.steps import (
     Bake,
     Begin,
@@ -88,6 +89,7 @@ class Machine(Span):
     def __init__(self, offer: Offer, disk_gib: float, began: float) -> None:
         super().__init__(began)
         self.offer, self.disk_gib, self.usd = offer, disk_gib, 0.0
+        self.told_per_usd: Amount | None = None
         self.id, self.name, self.generation = "", "", 0
         self.charged_while_off = False
         self.grown: list[tuple[float, float]] = []  # when its disk was made bigger, and its price until then
@@ -163,6 +165,7 @@ class Stored(Span):
     def __init__(self, began: float, gib: float, region: str = "") -> None:
         super().__init__(began)
         self.gib, self.usd, self.region = gib, 0.0, region
+        self.told_per_usd: Amount | None = None
         self.named = False  # whether its id is known, and so that it was made
 
 
@@ -286,11 +289,12 @@ class Lifetimes:
             thing.surely(at)
         if isinstance(step, Copy) and row.done:
             leaves = source.region if isinstance(source, Stored) else ""
-            usd = gib * rates_of(self.rates, self.provider, leaves).copy_usd_per_gib
-            if usd:
+            rates = rates_of(self.rates, self.provider, leaves)
+            if usd := gib * rates.copy_usd_per_gib:
                 self.copied.append(
                     Charge(desk=self.desk, kind="transfer", id=id_ or name, began=at, ended=at,
-                           usd_per_hour=0.0, usd_once=usd, provider=self.provider)
+                           usd_per_hour=0.0, usd_once=usd, told_per_usd=rates.told_per_usd,
+                           provider=self.provider)
                 )  # fmt: skip
 
     def _named(self, id_: str) -> Stored:
@@ -320,7 +324,8 @@ class Lifetimes:
             thing = self.disks.get(step.id) or self.machines.get(step.of) or self._left_disk(step)
         if thing is None:
             return
-        thing.usd = step.usd_per_month or thing.usd
+        if step.usd_per_month:
+            thing.usd, thing.told_per_usd = step.usd_per_month, step.told_per_usd
         thing.surely(row.at)
         if isinstance(thing, Machine):
             if step.ran_seconds is not None or row.done:
@@ -392,7 +397,7 @@ class Lifetimes:
         for m in self.every:
             seen = ends.get(id(m), [])
             for thing in seen:
-                m.usd = m.usd or thing.usd_per_month
+                m.usd, m.told_per_usd = m.usd or thing.usd_per_month, m.told_per_usd or thing.told_per_usd
                 m.witness(thing.first, thing.last, 0.0)
             if seen and all(thing.gone for thing in seen):
                 m.end(max(thing.gone for thing in seen))
@@ -405,7 +410,10 @@ class Lifetimes:
                 self.others.append(thing)
                 continue
             self.stored[thing.id] = self.stored.pop(key)
-            image.usd = image.usd or thing.usd_per_month
+            image.usd, image.told_per_usd = (
+                image.usd or thing.usd_per_month,
+                image.told_per_usd or thing.told_per_usd,
+            )
             image.witness(thing.first, thing.last, thing.gone)
 
     @property

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Seen
+from hotdesk.core.money import shown
 from hotdesk.core.steps import Prove
 
 Holder = Instance | Disk | Image
@@ -242,4 +243,5 @@ def described(thing: Instance | Disk | Image) -> str:
     held = f", in use at {thing.held_by}" if isinstance(thing, Disk) and thing.held_by else ""
     at = thing.taken_at if isinstance(thing, Image) else thing.made_at
     of = f" of {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" if at > 0 else ""
-    return f"{kind} {thing.id}{of} ({thing.size_gib:.3g} GiB, ${thing.usd_per_month:.2f} a month{held})"
+    month = shown(thing.usd_per_month, thing.told_per_month, " a month")
+    return f"{kind} {thing.id}{of} ({thing.size_gib:.3g} GiB, {month}{held})"

@@ -32,6 +32,7 @@ from hotdesk.core.model import (
     Phase,
     Seen,
 )
+from hotdesk.core.money import shown
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, LaunchOrder, Prove
 
 PUT_OFF = 20  # launches that may be answered "not yet" before asking: by then the listing has caught up
@@ -322,7 +323,8 @@ def _bring(work: Image | Instance | Disk, offer: Offer, desk: Desk, seen: Seen, 
     image = work if isinstance(work, Image) else None
     why = f"{desk.name}'s image is in {work.region}, the machine will be in {offer.region}"
     if work.copy_usd:  # EC2 guarantees no completion time for copies (user guide, "Copy an AMI")
-        why += f"; it costs ${work.copy_usd:.2f} at most, once, and no time is promised"
+        told = work.told_per_usd and work.told_per_usd.times(work.copy_usd)
+        why += f"; it costs {shown(work.copy_usd, told)} at most, once, and no time is promised"
     if image is None:
         return [Copy(id=work.id, region=offer.region, name="", why=why)]
     attempt, tried = 0, 0

@@ -222,8 +222,8 @@ def let_go(
     of = thing.instance_id if isinstance(thing, Disk) else ""
     started_at = thing.started_at if saved and isinstance(thing, Instance) else None
     return Delete(
-        id=thing.id, keep_disk=keep_disk, usd_per_month=usd, ran_seconds=ran, kind=kind, of=of,
-        started_at=started_at, for_good=for_good, why=why,
+        id=thing.id, keep_disk=keep_disk, usd_per_month=usd, told_per_usd=thing.told_per_usd,
+        ran_seconds=ran, kind=kind, of=of, started_at=started_at, for_good=for_good, why=why,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from hotdesk.core.model import Value
+from hotdesk.core.money import Amount
 
 #: A zone whose price is at on-demand (to half a percent) for this share of the time has no spot market.
 PINNED_SHARE = 0.95
@@ -25,6 +26,7 @@ class Storing(Value, frozen=True):
     disk_usd_per_gib_month: float
     image_usd_per_gib_month: float
     copy_usd_per_gib: float = 0.0  # once, for a copy in another region
+    told_per_usd: Amount | None = None  # one of these dollars as the cloud tells it, if not in US dollars
     price_time: float | None = None  # of a month: when that was so, where it is not from its own cloud
 
 

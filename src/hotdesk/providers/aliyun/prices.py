@@ -22,6 +22,7 @@ DISK_CNY, SNAPSHOT_CNY, COPY_CNY = 1.533, 0.12, 0.5
 
 def storing(region: str, money: Money) -> Storing:
     return Storing(
+        told_per_usd=money.per_usd("CNY"),
         disk_usd_per_gib_month=money.dollars(DISK_CNY, "CNY")[0],
         image_usd_per_gib_month=money.dollars(SNAPSHOT_CNY, "CNY")[0],
         copy_usd_per_gib=money.dollars(COPY_CNY, "CNY")[0],

@@ -121,6 +121,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
         charged_while_off=keeps_charging,
         disk_gib=size,
         disk_usd_per_month=size * stored.disk_usd_per_gib_month,
+        told_per_usd=stored.told_per_usd,
         copy_usd=size * stored.copy_usd_per_gib,
         scratch_gib=vocabulary.number(told, "scratch"),
         reason=why,
@@ -184,6 +185,7 @@ def _disks(found: Found, stored: Storing) -> list[Disk]:
                 line=vocabulary.line_of(told),
                 size_gib=size,
                 usd_per_month=size * stored.disk_usd_per_gib_month,
+                told_per_usd=stored.told_per_usd,
                 copy_usd=size * stored.copy_usd_per_gib,
                 made_at=times.seconds(raw.get("CreationTime")),
                 arch=told.get("arch") or "x86_64",
@@ -215,6 +217,7 @@ def _image(found: Found, raw: Raw, stored: Storing) -> Image:
         taken_at=times.seconds(taken or raw.get("CreationTime")),
         size_gib=size,
         usd_per_month=size * stored.image_usd_per_gib_month,
+        told_per_usd=stored.told_per_usd,
         copy_usd=size * stored.copy_usd_per_gib,
         arch=str(raw.get("Architecture") or "x86_64"),
         progress=_share(raw.get("Progress")) if phase is Phase.PENDING else None,
@@ -264,6 +267,7 @@ def _snapshots(found: Found, stored: Storing) -> list[Leftover]:
                 started_at=vocabulary.number(told, "started") or None,
                 made_at=times.seconds(raw.get("CreationTime")),
                 usd_per_month=float(raw.get("SourceDiskSize") or 0) * stored.image_usd_per_gib_month,
+                told_per_usd=stored.told_per_usd,
                 why="a snapshot whose image is gone",
             )
         )

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hotdesk.core.model import Leftover, Survey
+from hotdesk.core.money import Amount
 from hotdesk.core.spot.prices import Storing
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import tags
@@ -113,7 +114,7 @@ def _descended(
             machine = machines[made[1]]
             why = f"an untagged snapshot of our machine {made[1]}, whose image is gone"
             usd = float(raw.get("VolumeSize", 0)) * stored.image_usd_per_gib_month
-            found = _left(region, raw["SnapshotId"], "snapshot", raw, why, usd=usd)
+            found = _left(region, raw["SnapshotId"], "snapshot", raw, why, usd=usd, told=stored.told_per_usd)
             # Which start it shows is unknown; it cannot be later than the last one.
             of = {"machine": machine.name, "started_at": machine.started_at}
             left.append(replace(found, desk=machine.desk, generation=machine.generation, **of))
@@ -128,17 +129,27 @@ def _descended(
             if not raw.get("Tags"):
                 why = f"an untagged disk made of our snapshot {raw['SnapshotId']}, in use by nothing"
                 usd = raw["Size"] * stored.disk_usd_per_gib_month
-                found = _left(region, raw["VolumeId"], "disk", raw, why, usd=usd)
+                found = _left(region, raw["VolumeId"], "disk", raw, why, usd=usd, told=stored.told_per_usd)
                 # It may hold newer work than its snapshot: count it as the newest generation.
                 left.append(replace(found, desk=desks[raw["SnapshotId"]], generation=10**9))
     return left
 
 
-def _left(region: str, bare: str, kind: str, raw: Any, why: str, *, usd: float = 0.0) -> Leftover:
-    told = tags.read(raw.get("Tags"))
+def _left(
+    region: str,
+    bare: str,
+    kind: str,
+    raw: Any,
+    why: str,
+    *,
+    usd: float = 0.0,
+    told: Amount | None = None,
+) -> Leftover:
+    tagged = tags.read(raw.get("Tags"))
     made = raw.get("CreateTime") or raw.get("StartTime")
     return Leftover(
-        id=qualified(region, bare), kind=kind, provider=NAME, region=region, desk=told.get("desk", ""),
-        owner=told.get("owner", ""),
-        generation=vocabulary.generation(told), usd_per_month=usd, made_at=time_of(made), why=why,
+        id=qualified(region, bare), kind=kind, provider=NAME, region=region, desk=tagged.get("desk", ""),
+        owner=tagged.get("owner", ""),
+        generation=vocabulary.generation(tagged), usd_per_month=usd, told_per_usd=told,
+        made_at=time_of(made), why=why,
     )  # fmt: skip

@@ -82,13 +82,16 @@ class Storage:
         if self._told is None:
             last = {kind: kept(self._cache, key, 0.0, dict[str, float], None) for key, kind in _KEYS.items()}
             self._told = {kind: told[1] if told else {} for kind, told in last.items()}
+        currency = currency_of(region)
         told = {
-            f"{kind}_usd_per_gib_month": self._money.dollars(by.get(region, 0.0), currency_of(region))[0]
+            f"{kind}_usd_per_gib_month": self._money.dollars(by.get(region, 0.0), currency)[0]
             for kind, by in self._told.items()
         }
         known = self._shipped(region)
         if all(told.values()):
             known = msgspec.structs.replace(known, price_time=None)
+        if any(told.values()):
+            known = msgspec.structs.replace(known, told_per_usd=self._money.per_usd(currency))
         return msgspec.structs.replace(known, **{field: usd for field, usd in told.items() if usd})
 
 

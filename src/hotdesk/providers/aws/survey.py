@@ -138,6 +138,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, mo
         disk_gib=float(size),
         growable_gib=float(found.sizes.get(root_volume(raw), 0)),
         disk_usd_per_month=size * stored.disk_usd_per_gib_month,
+        told_per_usd=stored.told_per_usd,
         copy_usd=size * stored.copy_usd_per_gib,
         stopped_at=_turned_off(raw) if phase in {Phase.STOPPING, Phase.STOPPED, Phase.ENDED} else 0.0,
         scratch_gib=vocabulary.number(told, "scratch"),
@@ -315,6 +316,7 @@ def _disk(
         size_gib=float(sum(raw["Size"] for raw in volumes)),
         made_at=time_of(first.get("CreateTime")),
         usd_per_month=sum(raw["Size"] for raw in volumes) * stored.disk_usd_per_gib_month,
+        told_per_usd=stored.told_per_usd,
         copy_usd=sum(raw["Size"] for raw in volumes) * stored.copy_usd_per_gib,
         arch=told.get("arch") or "x86_64",
         parts=tuple(qualified(found.region, raw["VolumeId"]) for raw in others),
@@ -357,6 +359,7 @@ def _leftovers(found: Found, stored: Storing) -> list[Leftover]:
                 started_at=vocabulary.number(told, "started") or None,
                 made_at=time_of(raw.get("StartTime")),
                 usd_per_month=gib(raw) * stored.image_usd_per_gib_month,
+                told_per_usd=stored.told_per_usd,
                 why="a snapshot that was taken twice" if twice else "a snapshot whose image is gone",
             )
         )
