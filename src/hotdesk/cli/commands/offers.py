@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotdesk.cli.ui import render
+from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.number import Number
 from hotdesk.cli.ui.offer_table import (
     BILLING,
@@ -75,6 +75,7 @@ SHOWN = 25
     metavar="MARKET",
     help="Market: on-demand or spot.  [default: both]",
 )
+@options.spot
 @click.option("--max-usd", type=Number(min=0), metavar="USD", help="Maximum price per hour.")
 @click.option(
     "--sort",

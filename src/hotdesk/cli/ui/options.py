@@ -126,6 +126,9 @@ origin = click.option(
 )
 
 
+spot = click.option("--spot", "market", flag_value="spot", help="On spot only (= --market spot).")
+
+
 def hardware(function: F) -> F:
     """Options that choose the instance."""
     for option in reversed(
@@ -140,6 +143,7 @@ def hardware(function: F) -> F:
                 type=click.Choice([str(market) for market in MarketChoice]),
                 help="Market to rent from.  [default: cheapest]",
             ),
+            spot,
             click.option("--region", "regions", multiple=True, metavar="REGION", help="Region (repeatable)."),
             click.option("--zone", metavar="ZONE", help="Availability zone, such as us-west-2b."),
             click.option(
