@@ -12,7 +12,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
+pytest.importorskip("wsproto", reason="the extra web is not installed")
 
 from hotdesk.cli.main import hotdesk as commands
 from hotdesk.cli.ui import run_words
@@ -39,56 +39,13 @@ from hotdesk.web import guard, links, server, starting, verbs
 from hotdesk.web.live import Board, changes
 from tests.light.desk import REGION, light_cloud
 from tests.web_rig import swept
-
-
-class Served:
-    """A page that is served on a port of its own, asked with bare HTTP: no client hides a header."""
-
-    def __init__(self, page: server.Page) -> None:
-        self.page, self.port = page, page.links.port
-        self.own = {
-            "Host": f"127.0.0.1:{self.port}",
-            "Cookie": f"{page.links.cookie_name}={page.links.cookie}",
-        }
-        self.posting = {
-            **self.own,
-            "Origin": f"http://127.0.0.1:{self.port}",
-            "X-Hotdesk": "1",
-            "Content-Type": "application/json",
-        }
-
-    def ask(
-        self, path: str, headers: dict[str, str], method: str = "GET", body: object = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-            data = b"" if body is None else msgspec.json.encode(body)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            if method == "POST" and "Content-Length" not in headers:
-                connection.putheader("Content-Length", str(len(data)))
-            connection.endheaders(data)
-            reply = connection.getresponse()
-            return reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read()
-
-    def post(self, path: str, body: object) -> tuple[int, Any]:
-        status, _, said = self.ask(path, self.posting, "POST", body)
-        return status, json.loads(said)
+from tests.web_served import Served, serving
 
 
 @pytest.fixture
 def served(home: Path, tmp_path: Path) -> Iterator[Served]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        page = server.Page(tmp_path / "state", listening.getsockname()[1])
-        config = server.config(page)
-        serving = server.Serving(config, page.board)
-        thread = threading.Thread(target=serving.run, args=([listening],))
-        thread.start()
-        yield Served(page)
-        serving.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+    with serving(tmp_path / "state") as page:
+        yield page
 
 
 def token(served: Served) -> str:
@@ -144,6 +101,39 @@ def test_what_is_not_of_this_page_is_refused(
     assert found == status
     for name, value in guard.HEADERS.items():
         assert head[name] == value, "a refusal is hardened like an answer"
+
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Cookie": "hotdesk-{port}=wrong"}, 401),
+        ({"Origin": None}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),  # another port of this computer: for cookies, the same site
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_a_socket_of_another_page_is_refused(
+    served: Served, headers: dict[str, str | None], status: int
+) -> None:
+    said = {
+        k: v.format(port=served.port)
+        for k, v in {**served.posting, **UPGRADE, **headers}.items()
+        if v is not None
+    }
+    found, head, _ = served.ask("/terminal?ticket=", said)
+    assert found == status
+    assert head["content-security-policy"] == guard.POLICY
 
 
 def test_two_hosts_in_one_request_are_no_host_of_ours(served: Served) -> None:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
+pytest.importorskip("wsproto", reason="the extra web is not installed")
 
 from hotdesk.cli.main import hotdesk as commands
 from hotdesk.connect import forwards
@@ -28,7 +29,7 @@ from hotdesk.sweep.store import SweepStore
 from hotdesk.system import SystemClock
 from tests.conftest import Command
 from tests.test_browser import run_cell, sign_in
-from tests.web_rig import Complaints, browser, swept, web, weeks
+from tests.web_rig import Complaints, browser, looking, swept, web, weeks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,17 +42,6 @@ LATE = 90_000
 def chrome() -> Iterator[Browser]:
     with browser() as chosen:
         yield chosen
-
-
-@contextlib.contextmanager
-def looking(chrome: Browser, folder: Path, *, width: int, locale: str = "en-US") -> Iterator[Page]:
-    """A window of its own; what a failure looked like is last.png in the test's folder."""
-    with chrome.new_context(locale=locale, viewport={"width": width, "height": 900}) as context:
-        page = context.new_page()
-        try:
-            yield page
-        finally:
-            page.screenshot(path=folder / "last.png")
 
 
 def card(page: Page, name: str, state: str) -> None:

@@ -77,6 +77,17 @@ def browser() -> Iterator[Browser]:
         chosen.close()
 
 
+@contextlib.contextmanager
+def looking(chrome: Browser, folder: Path, *, width: int, locale: str = "en-US") -> Iterator[Page]:
+    """A window of its own; what a failure looked like is last.png in the test's folder."""
+    with chrome.new_context(locale=locale, viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
+        try:
+            yield page
+        finally:
+            page.screenshot(path=folder / "last.png")
+
+
 class Complaints(list[str]):
     """What a console says is wrong, such as what the policy has blocked, and requests to other hosts."""
 

@@ -11,6 +11,7 @@ import { Line, clock } from "./parts";
 import { Planning } from "./plan";
 import { Runs } from "./runs";
 import { Sweeps } from "./sweeps";
+import { TerminalView } from "./terminal";
 import { language, setLanguage, t, type Word } from "./words";
 
 const VIEWS: [string, Word, () => JSX.Element][] = [
@@ -34,7 +35,7 @@ export function App(): JSX.Element {
   const [view] = useAddress();
   const [theme, setTheme] = useTheme();
   const [lang, setLang] = useState(language());
-  const [, , View] = VIEWS.find(([name]) => name === view) ?? (VIEWS[0] as (typeof VIEWS)[0]);
+  const [, , View] = view === "terminal" ? ["", "", TerminalView] : (VIEWS.find(([name]) => name === view) ?? (VIEWS[0] as (typeof VIEWS)[0]));
   useEffect(() => {
     document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   }, [lang]);

@@ -132,6 +132,7 @@ function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardP
       ) : (
         <div class="buttons">
           {up && <Jupyter desk={desk} />}
+          {up && <a class="button" href={`#/terminal?desk=${desk.name}`}>{t("Terminal")}</a>}
           {up && <button type="button" onClick={() => onVerb("park")} disabled={busy}>{t("Park")}</button>}
           {!up && first && <button type="button" class="primary" onClick={() => onVerb(first)} disabled={busy}>{t(VERBS[first])}</button>}
           {(up ? [first, ...more] : more).map((verb) => (

@@ -93,6 +93,11 @@ const zh = {
   "What runs is ended, what is done is kept, and the machines are deleted.": "正在运行的会被终止，已完成的保留，机器会被删除。",
   "These run again; what is done stays done. Its machines are started anew where they are gone.": "这些会重新运行；已完成的保持不变。机器若已删除会重新启动。",
   "Last line": "最后一行", "{0} lost with their machine": "{0} 次随机器丢失", "As CSV": "导出为 CSV", "Attempts": "尝试",
+  // the terminal
+  Terminal: "终端", "Terminal of {0}": "{0} 的终端", connected: "已连接", "The connection was cut; trying again…": "连接中断，正在重试…", "The terminal has ended.": "终端已结束。", "Open again": "重新打开", "To the desks": "返回工位",
+  "There is no desk {0}.": "没有工位 {0}。", "A terminal is there while the desk runs.": "工位运行时才有终端。",
+  "At the desk it is one tmux session: close this, come back, or look from another browser. Ctrl+F6 leaves the terminal; Shift selects with the mouse, Ctrl+Shift+C copies, Ctrl+Shift+V pastes.":
+    "在工位上它是同一个 tmux 会话：可以关闭、再回来，或从另一个浏览器查看。Ctrl+F6 离开终端；按住 Shift 用鼠标选择，Ctrl+Shift+C 复制，Ctrl+Shift+V 粘贴。",
   // planning
   Plan: "规划", "What a job costs in all, and when it is done: from the order to the saved results.": "一个任务总共花多少钱、何时完成：从下单到结果保存。",
   "Work, hours on one machine": "工作量，单机小时", Machines: "机器数", "Start-up, minutes": "启动时间，分钟", "Data to bring, GiB": "要传的数据，GiB", "Deadline, hours from now": "截止时间，几小时后", "Budget, $": "预算，$",

@@ -32,6 +32,11 @@ class SystemClock:
         time.sleep(max(0.0, seconds))
 
 
+def ticks() -> float:
+    """Seconds on a clock that nobody sets: for time limits inside one process, never stored."""
+    return time.monotonic()
+
+
 def dice(seed: int) -> random.Random:
     """A seeded random generator, so that a seed reproduces a run."""
     return random.Random(seed)

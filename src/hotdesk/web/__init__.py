@@ -6,5 +6,7 @@ links.py      the address that lets a browser in, once
 live.py       what is seen of desks, the journal and this page's own verbs, told as it changes
 verbs.py      what a click does: its plan, its line for the terminal, and the verb of `Hotdesk`
 questions.py  everything that is only read
+terminal.py   a desk's terminal, over a websocket
+threads.py    calls that may take long
 static/       the page itself, built from page/ by esbuild; static/LICENCES.txt says what is in it
 """

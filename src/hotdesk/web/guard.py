@@ -52,7 +52,7 @@ class Guard:
             return
 
         async def hardened(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
@@ -60,15 +60,14 @@ class Guard:
             status, words = no
             body = f"{words}\n".encode()
             head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-            await hardened({"type": "http.response.start", "status": status, "headers": head})
-            await hardened({"type": "http.response.body", "body": body})
+            kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+            await hardened({"type": f"{kind}.start", "status": status, "headers": head})
+            await hardened({"type": f"{kind}.body", "body": body})
             return
         await self.app(scope, receive, hardened)
 
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Why a request is refused, with its HTTP status; None where it may pass."""
-        if scope["type"] != "http":
-            return 400, "Only HTTP is spoken here."
         head: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             head.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -83,7 +82,10 @@ class Guard:
             return 403, "Another page asked for this."
         if said("sec-fetch-site") not in {"", "none", "same-origin"} and not enters:
             return 403, "Another page asked for this."
-        if scope["method"] not in {"GET", "HEAD"}:
+        if scope["type"] == "websocket":
+            if "origin" not in head:
+                return 403, "A terminal is opened by the page itself only."
+        elif scope["method"] not in {"GET", "HEAD"}:
             if scope["method"] != "POST" or "origin" not in head or HEADER not in head:
                 return 403, "A change is asked for by the page itself only."
             if not said("content-length").isdigit() or int(said("content-length")) > MOST_BYTES:

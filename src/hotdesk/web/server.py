@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gzip
 import socket
@@ -12,20 +11,22 @@ from typing import Any, TypeVar
 
 import msgspec
 import uvicorn
+import wsproto  # noqa: F401 - uvicorn's websockets: where it is missing, that is told at once
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
-from hotdesk.parallel import aside
 from hotdesk.system import SystemClock
-from hotdesk.web import planning, settings, starting, sweeping, verbs
-from hotdesk.web.guard import Guard
+from hotdesk.web import planning, settings, starting, sweeping, terminal, verbs
+from hotdesk.web.guard import MOST_BYTES, Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch, words
 from hotdesk.web.questions import QUESTIONS
+from hotdesk.web.threads import in_thread
 
 T = TypeVar("T")
 
@@ -73,6 +74,7 @@ class Page:
         self.state, self.links, self.board = state, Links(port), Board()
         self.watch = Watch(state, self.board)
         self.acts = verbs.Acts(state, self.board, SystemClock(), self.watch.look_now)
+        self.tickets = terminal.Tickets()
 
     def app(self) -> Guard:
         """The application, guarded."""
@@ -86,6 +88,8 @@ class Page:
                 Route(f"/api/{name}", self._asked(name, kind, call), methods=["POST"])
                 for name, (kind, call) in CHANGES.items()
             ),
+            Route("/api/terminal", self._asked("terminal", verbs.Named, self.tickets.new), methods=["POST"]),
+            WebSocketRoute("/terminal", self._terminal),
             Route("/api/{question}", self._question),
             Route("/", files["/index.html"]),
             *(Route(path, answer) for path, answer in files.items() if path != "/index.html"),
@@ -115,6 +119,9 @@ class Page:
             return PlainTextResponse("There is no such question.\n", 404)
         said = dict(request.query_params)
         return await self._answer(lambda desks: ask(desks, said), packed=True)
+
+    async def _terminal(self, socket: WebSocket) -> None:
+        await terminal.serve(self.tickets, socket)
 
     async def _do(self, request: Request) -> Response:
         asked = await _read(request, verbs.Asked)
@@ -158,25 +165,7 @@ class Page:
             except Exception as error:
                 return _json({"error": verbs.defect(error), "notes": notes}, 500)
 
-        return await _in_thread(ask)
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    """What a call returns that may take long. Its thread ends with the process: Ctrl-C waits for no cloud."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-
-    def give(value: T) -> None:
-        if not answer.done():
-            answer.set_result(value)
-
-    def run() -> None:
-        value = call()
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(give, value)
-
-    aside(run)
-    return await answer
+        return await in_thread(ask)
 
 
 async def _read(request: Request, kind: type[T]) -> T | Response:
@@ -224,7 +213,9 @@ def config(page: Page) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         date_header=False,
-        ws="none",
+        ws="wsproto",
+        ws_max_size=MOST_BYTES,
+        ws_per_message_deflate=False,
         http="h11",
         loop="asyncio",
         timeout_graceful_shutdown=2,
