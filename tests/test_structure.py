@@ -202,8 +202,9 @@ ONCE = {
     "a file is locked": (r"fcntl\.(flock|lockf)\b|LOCK_EX", {"system.py"}),
     "a process outlives us": (r"posix_spawn\(|os\.fork\(|os\.setsid\(", {"system.py"}),
     "a process gets a session": (r"start_new_session", {
-        "providers/local/runtime/jupyter.py", "providers/local/runtime/ssh_session.py",
-    }),  # children of a desk's supervisor, which ends them
+        "connect/pseudo_terminal.py", "providers/local/runtime/jupyter.py",
+        "providers/local/runtime/ssh_session.py",
+    }),  # a terminal's, which a hang-up ends; children of a desk's supervisor, which ends them
     "a thread is started": (r"threading\.Thread\(|ThreadPoolExecutor\(", {
         "parallel.py", "snapshots/chunk_store.py", "providers/local/runtime/jupyter.py",
     }),  # the store's one flusher; a line of Python that a desk's Jupyter begins with
