@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +97,12 @@ def _places(document: Path) -> set[str]:
     """The anchors of a document's headings, as code hosts make them."""
     heads = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a loopback address for each machine, and /proc")
+def test_the_first_day_can_be_typed() -> None:
+    pytest.importorskip("moto", reason="moto is not installed")
+    replay = [sys.executable, "-m", "scripts.replay", "--check", "docs/first-day.md"]
+    done = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
