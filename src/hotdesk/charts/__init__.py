@@ -13,11 +13,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from hotdesk.charts.figure import Figure, Series
+from hotdesk.charts.parallel import Parallel, Scale
 from hotdesk.charts.terminal import text
 from hotdesk.core.errors import Missing, Usage
 from hotdesk.system import write_atomically
 
-__all__ = ["Figure", "Series", "check_suffix", "save", "text"]
+__all__ = ["Figure", "Parallel", "Scale", "Series", "check_suffix", "save", "text"]
 
 SUFFIXES = (".png", ".svg", ".html")
 
@@ -34,15 +35,24 @@ def check_suffix(path: Path) -> str:
     )
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure | Parallel, path: Path) -> None:
     """Draw into a file, whole or not at all: .png or .svg (needs matplotlib) or .html (needs nothing).
+
+    Parallel coordinates have no .html of their own; `hotdesk web` draws those of a sweep.
 
     Raises `Usage` for another suffix, `Missing` without matplotlib or where the folder cannot be written.
     """
     suffix = check_suffix(path)
+    if isinstance(figure, Parallel) and suffix == ".html":
+        raise Usage(
+            f"{path.name} cannot be drawn: parallel coordinates are a .svg or a .png.",
+            "In a browser, the page draws them.",
+            f"--plot {path.with_suffix('.svg')}   # or: hotdesk web",
+        )
     if suffix == ".html":
         from hotdesk.charts.page import html
 
+        assert isinstance(figure, Figure)
         drawn = html(figure).encode()
     else:
         from hotdesk.charts.picture import picture

@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from hotdesk.charts.figure import CROWD, DASHES, LIGHT, Figure, Series, thinned
+from hotdesk.charts.parallel import Parallel, draw
 from hotdesk.core.errors import Missing
 from hotdesk.system import install_line
 
@@ -14,7 +15,7 @@ from hotdesk.system import install_line
 _BUCKETS = 2000
 
 
-def picture(figure: Figure, form: str) -> bytes:
+def picture(figure: Figure | Parallel, form: str) -> bytes:
     """The figure as `form`, "png" or "svg"; the same figure gives the same bytes.
 
     Raises `Missing` where matplotlib is not installed.
@@ -39,7 +40,10 @@ def picture(figure: Figure, form: str) -> bytes:
     }
     with mpl.rc_context(look):
         sheet = Sheet(figsize=(9, 4.6), dpi=120, layout="constrained")
-        _draw(sheet.add_subplot(), figure)
+        if isinstance(figure, Parallel):
+            draw(sheet.add_subplot(), figure)
+        else:
+            _draw(sheet.add_subplot(), figure)
         if figure.notes:
             sheet.supxlabel("\n".join(figure.notes), x=0.01, ha="left", fontsize=8, color="#555555")
         metadata = {"Date": None, "Creator": "hotdesk"} if form == "svg" else {"Software": "hotdesk"}

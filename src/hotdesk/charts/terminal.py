@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
 from string import ascii_lowercase
 from textwrap import wrap
 
 from hotdesk.charts.figure import Axis, Figure, Series, thinned
+from hotdesk.charts.parallel import Parallel
+from hotdesk.charts.parallel import text as parallel_text
 
 #: Bits of the braille block (U+2800) by row and column of a dot in its cell.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -17,16 +20,18 @@ _DASH, _POINT, _SWATCH = "╌", "●", "━"
 _LETTERS = ascii_lowercase + ascii_lowercase.upper()
 
 
-def text(figure: Figure, *, width: int = 80, height: int = 20, colour: bool = False) -> str:
+def text(figure: Figure | Parallel, *, width: int = 80, height: int = 20, colour: bool = False) -> str:
     """The figure in at most `width` cells a line; `height` counts the lines between title and legend.
 
     A curve among several carries its letter, which the legend explains: not all eyes tell colours apart.
     """
     width, height = max(width, 30), max(height, 6)
+    if isinstance(figure, Parallel):
+        return parallel_text(figure, width=width, height=height, colour=colour, canvas=Canvas)
     x, y = figure.axes()
     labels = {_row(y, value, height - 2): label for value, label in y.ticks(max(3, (height - 2) // 4))}
     left = max(map(_cells, labels.values()), default=0)
-    canvas = _Canvas(width - left - 2, height - 2, x, y)
+    canvas = Canvas(width - left - 2, height - 2, x, y)
     lettered = len(figure.series) > 1
     # bands lie under curves, curves under points
     order = sorted(
@@ -50,11 +55,13 @@ def text(figure: Figure, *, width: int = 80, height: int = 20, colour: bool = Fa
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-class _Canvas:
+class Canvas:
     """Cells of braille dots, each with the series it was last drawn by, and single characters above them."""
 
-    def __init__(self, width: int, height: int, x: Axis, y: Axis) -> None:
-        self.width, self.height, self.x, self.y = width, height, x, y
+    def __init__(
+        self, width: int, height: int, x: Axis, y: Axis, colours: tuple[int, ...] = _COLOURS
+    ) -> None:
+        self.width, self.height, self.x, self.y, self.colours = width, height, x, y, colours
         self.bits = [[0] * width for _ in range(height)]
         self.owner = [[-1] * width for _ in range(height)]
         self.over: dict[tuple[int, int], str] = {}
@@ -106,11 +113,43 @@ class _Canvas:
                 bits, owner = self.bits[row][column], self.owner[row][column]
                 cell = self.over.get((row, column)) or (chr(0x2800 + bits) if bits else " ")
                 if colour and owner != current:
-                    cells.append("\x1b[0m" if owner < 0 else f"\x1b[38;5;{_COLOURS[owner % len(_COLOURS)]}m")
+                    cells.append("\x1b[0m" if owner < 0 else self._paint(owner))
                     current = owner
                 cells.append(cell)
             found.append("".join(cells).rstrip() + ("\x1b[0m" if current >= 0 else ""))
         return found
+
+    def _paint(self, owner: int) -> str:
+        return f"\x1b[38;5;{self.colours[owner % len(self.colours)]}m"
+
+    # ---- parallel coordinates --------------------------------------------------------------------------
+
+    def path(self, number: int, points: Sequence[tuple[float, float]]) -> None:
+        """A curve through these points, that nothing thins out and no letter marks."""
+        bottom = 4 * self.height - 1
+        dots = [
+            (self._dot(self.x, x, 2 * self.width), bottom - self._dot(self.y, y, 4 * self.height))
+            for x, y in points
+        ]
+        for before, after in pairwise(dots):
+            self._line(number, before, after)
+
+    def column(self, x: float) -> int:
+        """The column of cells in which a value is drawn."""
+        return self._dot(self.x, x, 2 * self.width) // 2
+
+    def upright(self, x: float) -> None:
+        """An axis from top to bottom."""
+        for row in range(self.height):
+            self.over[row, self.column(x)] = "│"
+
+    def write(self, x: float, y: float, label: str, *, left: bool = False) -> None:
+        """A label beside an upright axis."""
+        row, column = _row(self.y, y, self.height), self.column(x)
+        start = column - len(label) if left else column + 1
+        self.over[row, column] = "┤" if left else "├"
+        for n, character in enumerate(label):
+            self.over[row, start + n] = character
 
     def _dot(self, axis: Axis, value: float, dots: int) -> int:
         return min(dots - 1, max(0, math.floor(axis.place(value) * (dots - 1) + 0.5)))
