@@ -24,15 +24,35 @@ from hotdesk.cli.main import COMMAND_NAMES
 #: Commands that are a terminal's own: they attach to it, print a file, set up an editor or a shell, or open
 #: another door.
 TERMINAL = {"attach", "code", "completion", "guide", "iam", "schema", "web"}
-METHODS = dict(inspect.getmembers(Hotdesk, inspect.isfunction))
-METHODS = {name: member for name, member in METHODS.items() if not name.startswith("_")}
+
+
+def public(kind: type) -> dict[str, Any]:
+    members = inspect.getmembers(kind, inspect.isfunction)
+    return {name: member for name, member in members if not name.startswith("_")}
+
+
+#: An attribute for each command that has commands of its own, and those that are a terminal's, or `sweep`.
+GROUPS = {
+    "sweeps": ("sweep", hotdesk.Sweeps, {"start", "drive", "plot"}),
+    "clusters": ("cluster", hotdesk.Clusters, set[str]()),
+}
+METHODS = public(Hotdesk)
+IN_GROUPS = {f"{name}.{verb}": m for name, (_, k, _) in GROUPS.items() for verb, m in public(k).items()}
+EVERY = METHODS | IN_GROUPS
 DOCUMENT = Path(__file__).parents[1] / "docs" / "python.md"
 #: Methods that answer and never fail.
-NEVER = {"close", "gc", "ls", "watch"}
+NEVER = {"close", "gc", "ls", "watch", "sweeps.ls", "clusters.ls"}
 
 
 def test_every_command_has_its_method_and_nothing_else_is_public() -> None:
-    assert METHODS.keys() == COMMAND_NAMES - TERMINAL | {"close"}
+    assert METHODS.keys() == COMMAND_NAMES - TERMINAL - {"cluster"} | {"close"}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_command_of_a_command_has_its_method(name: str) -> None:
+    command, kind, left_out = GROUPS[name]
+    verbs = importlib.import_module(f"hotdesk.cli.commands.{command}").command.commands
+    assert public(kind).keys() >= verbs.keys() - left_out
 
 
 def modules() -> dict[str, ModuleType]:
@@ -73,10 +93,10 @@ def everything() -> dict[str, Any]:
     return found | {name: getattr(hotdesk, name) for name in hotdesk.__all__}
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"close"}))
+@pytest.mark.parametrize("name", sorted(EVERY.keys() - {"close"}))
 def test_what_a_method_takes_and_returns_is_exported(name: str, everything: dict[str, Any]) -> None:
-    home = vars(sys.modules[METHODS[name].__module__])
-    hints = typing.get_type_hints(METHODS[name], {**everything, **home})
+    home = vars(sys.modules[EVERY[name].__module__])
+    hints = typing.get_type_hints(EVERY[name], {**everything, **home})
     assert "return" in hints
     ours = {kind for hint in hints.values() for kind in names_of(hint)}
     missing = {kind.__name__ for kind in ours} - set(hotdesk.__all__)
@@ -87,9 +107,9 @@ def test_what_a_method_takes_and_returns_is_exported(name: str, everything: dict
         assert inside.keys() >= set(kind.__struct_fields__)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_help_says_what_a_method_returns_and_raises(name: str) -> None:
-    said = inspect.getdoc(METHODS[name]) or ""
+    said = inspect.getdoc(EVERY[name]) or ""
     assert len(said) > 20
     assert name in NEVER or "Raises" in said or "raises" in said, said
     errors = set(re.findall(r"`([A-Z]\w+)`", " ".join(re.findall(r"[Rr]aises.*", said, re.S))))
@@ -103,9 +123,9 @@ def test_help_shows_the_facade_and_all_that_is_exported() -> None:
     assert set(dir(hotdesk)) == set(hotdesk.__all__)
 
 
-def program() -> str:
-    """The program of docs/python.md."""
-    [code] = re.findall(r"```python\n(# A day.*?)```", DOCUMENT.read_text(), re.S)
+def program(title: str = "A day") -> str:
+    """A program of docs/python.md."""
+    [code] = re.findall(rf"```python\n(# {title}.*?)```", DOCUMENT.read_text(), re.S)
     return str(code)
 
 
@@ -115,22 +135,31 @@ def test_the_document_uses_exported_names_only() -> None:
     assert names
     assert names <= set(hotdesk.__all__)
     assert "services" not in program()
-    told = {name for name in METHODS if f"`{name}`" in DOCUMENT.read_text()}
-    assert told == METHODS.keys(), METHODS.keys() - told
+    told = {name for name in EVERY if f"`{name}`" in DOCUMENT.read_text()}
+    assert told == EVERY.keys(), EVERY.keys() - told
+
+
+def lived(title: str, folder: Path) -> str:
+    """What a program of the document says, run in an empty folder."""
+    folder.mkdir()
+    # From a file, as its reader runs it: the functions of a sweep are then those of __main__.
+    file = folder.parent / "program.py"
+    file.write_text(program(title))
+    done = subprocess.run(
+        [sys.executable, file], cwd=folder, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def test_a_day_with_python_alone(tmp_path: Path, home: Path) -> None:
     """A desk lives through all that somebody does with one, by the program that the document shows."""
-    project = tmp_path / "project"
-    project.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", program()],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "loss 0.1" in done.stdout
-    assert (project / "out" / "model.txt").read_text() == "weights\n"
+    assert "loss 0.1" in lived("A day", tmp_path / "project")
+    assert (tmp_path / "project" / "out" / "model.txt").read_text() == "weights\n"
+
+
+@pytest.mark.slow
+def test_a_sweep_with_python_alone(tmp_path: Path, home: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
+    assert "ValueError: a rate of 1.5 is too fast" in lived("A sweep", tmp_path / "project")
+    assert (tmp_path / "project" / "results.csv").read_text().startswith("task,rate,seed,loss,x,state,")

@@ -152,6 +152,38 @@ def test_a_lost_machine_does_not_count_as_a_failure() -> None:
     assert all(t.attempt == 2 and t.failed == 0 for t in lost)
 
 
+def test_single_tasks_are_cancelled_and_the_others_go_on() -> None:
+    """1. Six of eight tasks run. 2. One of them and one not begun are cancelled. 3. Both are run again."""
+    story = Story(tasks=8, retries=2, world=World(commands=lambda t, a: (30.0, 0)))
+    story.go(lambda: story.states()[State.RUNNING] == 6)
+    [running] = story.store.tasks(story.number, (State.RUNNING,), limit=1)
+    numbers = {running.number, 7}
+    story.store.want(story.number, numbers, wanted=False)
+    story.go(lambda: story.states()[State.CANCELLED] == 2)
+    cancelled = story.store.tasks(story.number, (State.CANCELLED,))
+    assert {task.number for task in cancelled} == numbers
+    assert all((task.failed, task.lost) == (0, 0) for task in cancelled)
+    assert story.states()[State.DONE] == 0, "it did not wait for the others"
+    story.go(lambda: not story.store.unwanted(story.number))
+    story.store.put(story.number, [replace(t, state=State.WAITING) for t in cancelled])
+    story.go()
+    story.check()
+    assert story.states() == {State.DONE: 8}
+    begun = Counter(task for task, _, _ in story.world.began)
+    assert begun == {**dict.fromkeys(range(1, 9), 1), running.number: 2}
+
+
+def test_a_task_is_cancelled_although_its_machine_or_the_engine_goes() -> None:
+    story = Story(tasks=6, world=World(commands=lambda t, a: (50.0, 0)))
+    story.go(lambda: len(story.world.began) == 6)
+    story.store.want(story.number, [1, 2, 3], wanted=False)
+    story.world.kill_engine()
+    story.world.kill_machine("sweep1-2")
+    story.go()
+    story.check()
+    assert story.states() == {State.DONE: 3, State.CANCELLED: 3}
+
+
 def test_a_killed_driver_costs_no_running_task() -> None:
     """1. Six tasks run. 2. The driver dies. 3. The next one waits for those very attempts."""
     story = Story(tasks=6, world=World(commands=lambda t, a: (100.0, 0)))

@@ -48,7 +48,7 @@ def memory() -> Iterator[Rig]:
 def ray(folder: Path) -> Iterator[Rig]:
     """A head with two places, at an address of this computer's own."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
-    from hotdesk.services.sweeps import _free_port
+    from hotdesk.services.sweeps import free_port
 
     program, home = folder / "packed.py", folder / "home"
     program.write_bytes(packed()[1])
@@ -56,7 +56,7 @@ def ray(folder: Path) -> Iterator[Rig]:
     environment = {**os.environ, "HOME": str(home)}
     address = "127.0.0.7"
     told = {
-        "machine": "m-1", "address": address, "head": f"{address}:{_free_port()}", "heads": True, "cpus": 2,
+        "machine": "m-1", "address": address, "head": f"{address}:{free_port()}", "heads": True, "cpus": 2,
         "gpus": 0, "python": sys.executable, "token": "5" * 64, "grace_seconds": 1.0,
     }  # fmt: skip
 

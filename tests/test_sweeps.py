@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from hotdesk import Hotdesk
-from hotdesk.core.errors import Usage
+from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import BakeOrder
 from hotdesk.core.sweep.params import Space, read_parameter
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_no_sweep_with_half_of_its_folder(
         assert desks.services.sweeps.views() == []
         assert desks.services.sweeps.revive() == []
         sweep = desks.services.sweeps.start(request_)
-        folder = desks.services.sweeps.folder(sweep)
+        folder = desks.services.sweeps.kept.folder(sweep)
         assert sorted(path.name for path in (folder / "project").iterdir()) == ["a.txt", "train.py"]
         assert [path.name for path in folder.parent.iterdir()] == [sweep.id]
 
@@ -82,12 +82,38 @@ def test_a_sweep_without_its_folder_runs_nothing(
     with Hotdesk() as desks:
         parked(desks)
         sweep = desks.services.sweeps.start(request_)
-        shutil.rmtree(desks.services.sweeps.folder(sweep))
+        shutil.rmtree(desks.services.sweeps.kept.folder(sweep))
         desks.services.sweeps.go_on(sweep.number)
         view = desks.services.sweeps.view(sweep.number)
         assert (view.sweep.stopped, view.counts.cancelled) == ("its folder was never copied", 2)
         assert view.machines == ()
         assert [desk.name for desk in desks.services.store.desks()] == ["blue"]
+
+
+def test_a_sweep_that_is_over_can_be_removed_and_its_number_is_not_used_again(
+    request_: SweepRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweeps, "drive", lambda self, number: None)
+    with Hotdesk() as desks:
+        parked(desks)
+        sweeps = desks.services.sweeps
+        first, second = (sweeps.start(request_) for _ in range(2))
+        with pytest.raises(NeedsDecision, match="Sweep 1 is not over"):
+            desks.sweeps.rm(1, 2)
+        assert [view.sweep.number for view in desks.sweeps.ls()] == [1, 2], "in doubt, none is deleted"
+        sweeps.cancel(2)
+        sweeps.go_on(2)
+        with pytest.raises(Usage, match="Sweep 2 runs a command"):
+            desks.sweeps.returned(2)
+        assert [r.number for r in desks.sweeps.rm(over_seconds=3600.0)] == []
+        [removed] = desks.sweeps.rm(over_seconds=0.0, dry_run=True)
+        assert (removed.number, removed.tasks, removed.title) == (2, 2, "python3 train.py {seed}")
+        assert sweeps.kept.folder(second).is_dir()
+        assert desks.sweeps.rm(2) == [removed]
+        assert not sweeps.kept.folder(second).exists()
+        assert sweeps.kept.folder(first).is_dir()
+        assert [view.sweep.number for view in desks.sweeps.ls()] == [1]
+        assert sweeps.start(request_).number == 3
 
 
 def test_a_secret_is_kept_until_the_sweep_is_over(

@@ -23,15 +23,21 @@ __all__ = [
     "Busy",
     "Cheapest",
     "Choice",
+    "ClusterRun",
+    "ClusterView",
+    "Clusters",
     "Compared",
     "Completed",
+    "Counts",
     "Curve",
     "Damaged",
+    "Dashboard",
     "Desk",
     "Disk",
     "Exported",
     "Finding",
     "Forward",
+    "FunctionSweep",
     "Goal",
     "GpuLoad",
     "Grown",
@@ -46,6 +52,7 @@ __all__ = [
     "Line",
     "Load",
     "Lost",
+    "Machine",
     "Made",
     "Market",
     "Measured",
@@ -68,8 +75,10 @@ __all__ = [
     "Pulled",
     "Query",
     "Remark",
+    "RemovedSweep",
     "Result",
     "Retained",
+    "Returned",
     "Row",
     "RunningJob",
     "SeenJob",
@@ -78,13 +87,17 @@ __all__ = [
     "Space",
     "SpotPrices",
     "SpotQuery",
+    "State",
     "Statement",
     "Study",
     "Sweep",
+    "SweepOptions",
     "SweepRequest",
     "SweepResult",
     "SweepView",
+    "Sweeps",
     "Task",
+    "TaskFailed",
     "Terms",
     "Top",
     "Uninstalled",
@@ -101,6 +114,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
+    from hotdesk.api.clustering import Clusters
+    from hotdesk.api.sweeping import SweepOptions, Sweeps
     from hotdesk.core.billing.statement import Line
     from hotdesk.core.errors import (
         Busy,
@@ -123,13 +138,14 @@ if TYPE_CHECKING:
     from hotdesk.core.spot.policy import Terms
     from hotdesk.core.spot.prices import Cheapest, ZonePrices
     from hotdesk.core.steps import Outcome, Row, Wait
-    from hotdesk.core.sweep.model import Sweep, Task
+    from hotdesk.core.sweep.model import Counts, Machine, State, Sweep, Task
     from hotdesk.core.sweep.params import Space
     from hotdesk.market.job_model import Around
     from hotdesk.market.latency import Latency
     from hotdesk.services.billing import Compared, Statement
     from hotdesk.services.choosing import PublishedSpot, SpotPrices, SpotQuery
     from hotdesk.services.cleanup import Orphans, Unread
+    from hotdesk.services.clusters import ClusterRun, ClusterView, Dashboard
     from hotdesk.services.files import Completed, Pulled
     from hotdesk.services.forwarding import Forward
     from hotdesk.services.growing import Grown
@@ -142,8 +158,10 @@ if TYPE_CHECKING:
     from hotdesk.services.planning import PlanAnswer, PlanRequest
     from hotdesk.services.predicting import Predicted, PredictRequest
     from hotdesk.services.settings import Setting
+    from hotdesk.services.sweep_function import FunctionSweep, Returned, TaskFailed
+    from hotdesk.services.sweep_kept import RemovedSweep
     from hotdesk.services.sweep_request import SweepRequest
-    from hotdesk.services.sweeps import SweepResult, SweepView
+    from hotdesk.services.sweep_view import SweepResult, SweepView
     from hotdesk.services.template import Exported
     from hotdesk.services.tops import RunningJob, Top
     from hotdesk.services.uninstall import Made, Uninstalled
@@ -156,15 +174,21 @@ _HOMES = {
     "BenchRequest": "hotdesk.services.measuring",
     "Busy": "hotdesk.core.errors",
     "Cheapest": "hotdesk.core.spot.prices",
+    "Clusters": "hotdesk.api.clustering",
+    "ClusterView": "hotdesk.services.clusters",
+    "ClusterRun": "hotdesk.services.clusters",
     "Choice": "hotdesk.core.sizing.frontier",
+    "Counts": "hotdesk.core.sweep.model",
     "Compared": "hotdesk.services.billing",
     "Completed": "hotdesk.services.files",
     "Curve": "hotdesk.core.load",
+    "Dashboard": "hotdesk.services.clusters",
     "Damaged": "hotdesk.core.errors",
     "Desk": "hotdesk.core.model",
     "Disk": "hotdesk.core.model",
     "Exported": "hotdesk.services.template",
     "Finding": "hotdesk.core.findings",
+    "FunctionSweep": "hotdesk.services.sweep_function",
     "Forward": "hotdesk.services.forwarding",
     "Goal": "hotdesk.core.model",
     "GpuLoad": "hotdesk.core.load",
@@ -179,6 +203,7 @@ _HOMES = {
     "Limits": "hotdesk.services.limits",
     "Line": "hotdesk.core.billing.statement",
     "Load": "hotdesk.core.load",
+    "Machine": "hotdesk.core.sweep.model",
     "Lost": "hotdesk.core.sizing.frontier",
     "Market": "hotdesk.core.model",
     "Measured": "hotdesk.services.measuring",
@@ -201,23 +226,29 @@ _HOMES = {
     "PublishedSpot": "hotdesk.services.choosing",
     "Pulled": "hotdesk.services.files",
     "Query": "hotdesk.core.matching",
+    "RemovedSweep": "hotdesk.services.sweep_kept",
     "Remark": "hotdesk.core.findings",
     "Result": "hotdesk.core.jobs",
+    "Returned": "hotdesk.services.sweep_function",
     "Retained": "hotdesk.core.model",
     "Row": "hotdesk.core.steps",
     "RunningJob": "hotdesk.services.tops",
     "SeenJob": "hotdesk.core.jobs",
     "Sent": "hotdesk.services.notices",
     "Setting": "hotdesk.services.settings",
+    "State": "hotdesk.core.sweep.model",
     "Space": "hotdesk.core.sweep.params",
     "SpotPrices": "hotdesk.services.choosing",
     "SpotQuery": "hotdesk.services.choosing",
     "Statement": "hotdesk.services.billing",
     "Study": "hotdesk.simulate.study",
     "Sweep": "hotdesk.core.sweep.model",
+    "SweepOptions": "hotdesk.api.sweeping",
     "SweepRequest": "hotdesk.services.sweep_request",
-    "SweepResult": "hotdesk.services.sweeps",
-    "SweepView": "hotdesk.services.sweeps",
+    "SweepResult": "hotdesk.services.sweep_view",
+    "Sweeps": "hotdesk.api.sweeping",
+    "SweepView": "hotdesk.services.sweep_view",
+    "TaskFailed": "hotdesk.services.sweep_function",
     "Task": "hotdesk.core.sweep.model",
     "Terms": "hotdesk.core.spot.policy",
     "Orphan": "hotdesk.services.orphans",

@@ -14,8 +14,10 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from hotdesk.api.at_desk import AtDesk
+from hotdesk.api.clustering import Clustering
 from hotdesk.api.describing import Describing
 from hotdesk.api.questions import Questions
+from hotdesk.api.sweeping import Sweeping
 from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.steps import Row
 from hotdesk.services import Services
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.notices import Sent
     from hotdesk.services.planning import PlanRequest
-    from hotdesk.services.sweep_request import SweepRequest
-    from hotdesk.services.sweeps import SweepResult
     from hotdesk.services.tops import Top
     from hotdesk.services.uninstall import Uninstalled
 
@@ -50,7 +50,7 @@ def _called_like(
     return wraps(other, assigned=())
 
 
-class Hotdesk(AtDesk, Describing, Questions):
+class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
     """Your desks. Use as a context manager, or `close()` it.
 
     `on_row` and `on_wait` hear of each step as it begins and ends, and of what is waited for; `on_note` of
@@ -363,15 +363,6 @@ class Hotdesk(AtDesk, Describing, Questions):
         The jobs that were meant, as they ended. Raises `Usage` where there are several, `Unknown`.
         """
         return self.services.jobs.cancel(name, number, every=every, on_note=self.services.on_note)
-
-    def sweep(self, request: SweepRequest, *, wait: bool = True) -> SweepResult:
-        """Run a command once for each set of parameters, on machines that start from a desk's image.
-
-        With `wait`, until all have ended; a sweep goes on without this program. Raises `Usage` for what
-        cannot be, `Unknown` for a desk or script that there is not, `Missing` without Ray, `NeedsDecision`
-        where the desk must be parked first or the tasks are very many, unless the request says `anyway`.
-        """
-        return self.services.sweeps.run(request, wait=wait)
 
     # ---- what is -------------------------------------------------------------------------------------
 

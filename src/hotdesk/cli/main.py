@@ -63,6 +63,7 @@ COMMANDS = {
         "attach": "Attach to the job's terminal.",
         "cancel": "Cancel a job: SIGTERM, then SIGKILL.",
         "sweep": "Run a command with many parameters, on many machines (Ray).",
+        "cluster": "Several machines at once for your own Ray or torchrun program.",
         "simulate": "Simulate a spot policy under a deadline, over recorded traces.",
     },
     "Settings": {

@@ -54,10 +54,20 @@ class RayNode:
     def __init__(self, folder: str, order: dict[str, Any], environment: dict[str, str], log: int) -> None:
         self.folder, self.order, self.log = folder, order, log
         self.environment = dict(environment, **settings(folder), **{MARK: folder})
+        if order.get("own"):  # its owner's tasks are Ray's to end where memory is short
+            del self.environment["RAY_memory_monitor_refresh_ms"]
         self.stopping = threading.Event()
         self.temps: list[str] = []
         self.failures = 0  # starts that failed, one after another
         self.why = ""  # the last line of the last one
+
+    def address(self) -> dict[str, str]:
+        """What a program of the cluster's owner needs to join it; nothing where there is no Ray."""
+        if not self.order.get("python"):
+            return {}
+        own = ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+        found = {name: value for name, value in settings(self.folder).items() if name in own}
+        return {"RAY_ADDRESS": self.order["head"], **found}
 
     def start(self) -> None:
         self._end_all()  # those of a runner that was killed
@@ -107,23 +117,22 @@ class RayNode:
         order = self.order
         ray = os.path.join(os.path.dirname(os.path.expanduser(order["python"])), "ray")
         argv = [ray, "start", "--block", "--log-style=record", "--temp-dir=" + temp]
-        argv += ["--node-ip-address=" + order["address"], f"--object-store-memory={OBJECT_STORE_BYTES}"]
+        argv.append("--node-ip-address=" + order["address"])
+        if not order.get("own"):
+            argv.append(f"--object-store-memory={OBJECT_STORE_BYTES}")
         argv += [f"--num-cpus={order['cpus']}", f"--num-gpus={order['gpus']}"]
         if order.get("memory_total_bytes"):
             argv.append(f"--memory={order['memory_total_bytes']}")
         # Each process less makes a busy computer quicker at starting a node, and saves 100 MB.
-        argv.append("--include-log-monitor=false")
+        if not order.get("own"):
+            argv.append("--include-log-monitor=false")
         if not order["heads"]:
             return [*argv, "--address=" + order["head"]]
         port = order["head"].rpartition(":")[2]
-        return [
-            *argv,
-            "--head",
-            "--port=" + port,
-            "--include-dashboard=false",
-            "--no-monitor",
-            "--disable-usage-stats",
-        ]
+        argv += ["--head", "--port=" + port, "--disable-usage-stats"]
+        if order.get("own"):  # without ray[default] there is none, and it says so
+            return [*argv, "--dashboard-host=127.0.0.1", f"--dashboard-port={order['dashboard_port']}"]
+        return [*argv, "--include-dashboard=false", "--no-monitor"]
 
     def _end_all(self) -> None:
         """End all processes with our mark, those that have renamed themselves too."""

@@ -76,7 +76,8 @@ class Attempts:
         with self.lock:
             known, ended = self.running.get(task), self.ended.get(task)
             if known is None:
-                if ended is not None and (ended["attempt"] >= attempt or ended["exit_status"] == 0):
+                done = ended is not None and ended["exit_status"] == 0 and not order.get("gang")
+                if ended is not None and (ended["attempt"] >= attempt or done):
                     return ended
                 if self.fenced.get(task, 0) >= attempt:
                     return _ended(order, CANCELLED_STATUS, 0.0, time.time(), "cancelled")
@@ -133,7 +134,7 @@ class Attempts:
         work, status = self._path("work", name), self._path("out", name + ".status")
         words: list[str] = order["command"]
         try:
-            self._lay_out(work)
+            self._lay_out(work, order)
             log = os.open(self._path("out", name + ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             self._over(one, 126, f"its folder cannot be made: {error.strerror or error}")
@@ -165,6 +166,7 @@ class Attempts:
     def _environment(self, order: Order, work: str) -> dict[str, str]:
         found = dict(self.environment)
         found.update(self.settings.get("environment", {}))
+        found.update(order.get("environment", {}))
         found.update(
             PYTHONUNBUFFERED="1",
             HOTDESK_SWEEP=os.path.basename(self.folder),
@@ -177,8 +179,24 @@ class Attempts:
             found["CUDA_VISIBLE_DEVICES"] = order["gpus"]
         return found
 
-    def _lay_out(self, work: str) -> None:
+    def _lay_out(self, work: str, order: Order) -> None:
         """The task's own copy of the project: what it writes there, no other task sees."""
+        project, files = self._path("project"), self.files
+        if order.get("gang"):  # each run of a cluster has a folder of its own
+            project = self._path("run-" + label(order["task"]))
+            files = _files(project)
+        self._copy(work, project, files)
+        saved = self._path("checkpoint-" + label(order["task"]), order.get("checkpoint") or "-")
+        if os.path.exists(saved):  # what rank 0 had saved, wherever it ran
+            target = os.path.join(work, order["checkpoint"])
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if os.path.isdir(saved):
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(saved, target, symlinks=True)
+            else:
+                shutil.copy2(saved, target)
+
+    def _copy(self, work: str, project: str, files: list[tuple[str, int]]) -> None:
         try:
             os.mkdir(work, 0o700)
         except FileExistsError:  # a later attempt goes on with what the one before has left
@@ -187,13 +205,12 @@ class Attempts:
                 os.mkdir(work, 0o700)
             else:
                 return
-        if not self.files:
+        if not files:
             return
         part = work + ".part"  # while it is there, the copy is not whole
         with open(part, "w", encoding="ascii"):
             pass
-        project = self._path("project")
-        for name, size in self.files:
+        for name, size in files:
             target = os.path.join(work, name)
             if size < 0:
                 os.makedirs(target, exist_ok=True)
@@ -218,7 +235,9 @@ class Attempts:
         found["metrics"], found["last"] = _told(self._path("out", name + ".log"))
         if pull := self.settings.get("pull"):
             try:
-                found["why"] = found["why"] or self._keep(name, pull)
+                absent = self._keep(name, pull)
+                if status == 0:  # a failure has a reason of its own
+                    found["why"] = found["why"] or absent
             except OSError as error:  # a full disk: its results go with the machine, so it has not succeeded
                 found["exit_status"] = status or UNKEPT_STATUS
                 found["why"] = f"its results cannot be kept: {error.strerror or error}"

@@ -4,6 +4,7 @@
 sweep_runner.py serve ID < ORDER   make sure that it runs; the same order again changes nothing
 sweep_runner.py look ID            what runs here, as JSON
 sweep_runner.py known ID < TASKS   what became of these tasks; what an earlier epoch asked for is refused
+sweep_runner.py begin ID < ORDERS   begin a cluster's run here, and return
 sweep_runner.py cancel ID < TASKS  end these tasks' attempts up to a number
 sweep_runner.py log ID TASK OFFSET what a task has said from this byte on
 sweep_runner.py stop ID            end everything here, and wait until it has ended
@@ -141,6 +142,8 @@ class Runner:
                 shutil.rmtree(before, ignore_errors=True)
         self.temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
         self.socket = os.path.join(self.temp, "runner")
+        if self.order.get("own"):  # the desk's own Ray, if it has one
+            self.order["python"] = shutil.which("ray", path=self.environment.get("PATH")) or ""
         told = dict(
             self.environment, HOTDESK_SWEEP_SOCKET=self.socket, HOTDESK_SWEEP_MACHINE=self.order["machine"]
         )
@@ -194,9 +197,14 @@ class Runner:
             if verb == "look":
                 answer = {"machine": self.order["machine"], "running": self.attempts.look()}
                 answer["engine_failures"], answer["engine_why"] = self.ray.failures, self.ray.why
+                answer["engine"] = bool(self.order.get("python"))
             elif verb == "known":
                 tasks = {int(task): number for task, number in request["tasks"].items()}
                 answer = {"machine": self.order["machine"], **self.attempts.known(request["epoch"], tasks)}
+            elif verb == "begin":
+                for order in request["orders"]:
+                    order["environment"] = {**self.ray.address(), **order["environment"]}
+                    threading.Thread(target=self.attempts.run, args=(order,), daemon=True).start()
             elif verb == "cancel":
                 self.attempts.cancel({int(task): number for task, number in request["tasks"].items()})
             elif verb == "stop":
@@ -247,7 +255,7 @@ def main(words: list[str]) -> int:
     if verb == "look":
         print(json.dumps(ask(given[0], {"verb": "look"})))
         return 0
-    if verb in {"cancel", "known"}:
+    if verb in {"begin", "cancel", "known"}:
         print(json.dumps(ask(given[0], {"verb": verb, **json.load(sys.stdin)})))
         return 0
     if verb == "log":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hotdesk.services.billing import Billing
     from hotdesk.services.choosing import Choosing
     from hotdesk.services.cleanup import Cleanup
+    from hotdesk.services.clusters import Clusters
     from hotdesk.services.exposure import Exposure
     from hotdesk.services.forwarding import Forwarding
     from hotdesk.services.goals import Goals
@@ -292,6 +293,12 @@ class Services:
             pursue=self.pursuit.pursue,
             on_note=self.on_note,
         )
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        from hotdesk.services.clusters import Clusters
+
+        return Clusters(sweeps=self.sweeps, forwarding=self.forwarding)
 
     @cached_property
     def templates(self) -> Templates:

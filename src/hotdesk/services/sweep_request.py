@@ -12,12 +12,20 @@ from hotdesk.core.sweep import params
 from hotdesk.core.sweep.params import Space
 
 
+class Function(Value, frozen=True):
+    """A Python function as it is sent to a machine: files beside the project (services/sweep_function.py)."""
+
+    name: str
+    files: tuple[tuple[str, bytes], ...] = ()
+
+
 class SweepRequest(Value, frozen=True):
     """A sweep to begin. Durations are in seconds, money in US dollars, memory in GiB."""
 
     desk: str
     command: tuple[str, ...]  # its words; a single one is a shell line
     space: Space
+    function: Function | None = None  # whose calls the tasks are
     folder: str = "."  # here
     push: bool = True
     everything: bool = False  # copy also what git and .hotdeskignore leave out

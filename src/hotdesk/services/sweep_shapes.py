@@ -6,7 +6,9 @@ from typing import NotRequired, TypedDict
 
 from hotdesk.core.sweep.model import State, Sweep, Task
 from hotdesk.core.sweep.params import Scalar
-from hotdesk.services.sweeps import SweepView
+from hotdesk.services.clusters import ClusterRun, ClusterView
+from hotdesk.services.sweep_kept import RemovedSweep
+from hotdesk.services.sweep_view import SweepView
 
 
 class SweepMachine(TypedDict):
@@ -74,6 +76,53 @@ class SweepPlan(TypedDict):
     first: list[str]  # the first commands
 
 
+class SweepRemoved(TypedDict):
+    """A sweep that was deleted, or would be."""
+
+    sweep: int
+    tasks: int
+    bytes: int  # of logs, results and the copied folder on this computer
+    over_at: float
+    command: str
+
+
+class ClusterRunRow(TypedDict):
+    """A program on a cluster."""
+
+    run: int
+    command: str
+    every_machine: bool
+    state: str  # waiting | running | done | failed | cancelled
+    attempts: int
+    failed: int  # attempts that failed
+    lost: int  # attempts that went with a machine
+    exit_status: int | None
+    seconds: float  # of the last attempt
+    why: str
+
+
+class ClusterRow(TypedDict):
+    """A cluster."""
+
+    cluster: str  # its desk
+    number: int
+    state: str  # starting | running | stopping | cancelled | stopped
+    stopped: str
+    address: str  # of Ray's head; "" while it is not up
+    has_ray: bool | None
+    machines: list[SweepMachine]
+    runs: list[ClusterRunRow]
+    usd: float
+    usd_per_hour: float
+
+
+class ClusterDashboard(TypedDict):
+    """Ray's dashboard at this computer."""
+
+    url: str
+    token_file: str
+
+
 class SweepLog(TypedDict):
     """What a task has said."""
 
@@ -89,7 +138,7 @@ def row(view: SweepView) -> SweepRow:
         "id": sweep.id,
         "desk": sweep.desk,
         "image": sweep.image,
-        "command": list(sweep.command),
+        "command": [sweep.title] if sweep.function else list(sweep.command),
         "state": view.state,
         "stopped": sweep.stopped,
         "tasks": counts.total,
@@ -98,16 +147,54 @@ def row(view: SweepView) -> SweepRow:
         "done": counts.done,
         "failed": counts.failed,
         "cancelled": counts.cancelled,
-        "machines": [
-            {"name": m.name, "state": str(m.state), "address": m.address, "slots": m.slots, "why": m.why}
-            for m in view.machines
-        ],
+        "machines": _machines(view),
         "usd": view.usd,
         "usd_per_hour": view.usd_per_hour,
         "seconds": view.task_seconds,
         "left_seconds": view.left_seconds,
         "asked_at": sweep.created_at,
         "over_at": sweep.over_at or None,
+    }
+
+
+def _machines(view: SweepView) -> list[SweepMachine]:
+    return [
+        {"name": m.name, "state": str(m.state), "address": m.address, "slots": m.slots, "why": m.why}
+        for m in view.machines
+    ]
+
+
+def cluster(found: ClusterView) -> ClusterRow:
+    """A cluster."""
+    view = found.view
+    return {
+        "cluster": found.name,
+        "number": view.sweep.number,
+        "state": view.state,
+        "stopped": view.sweep.stopped,
+        "address": found.address,
+        "has_ray": found.has_ray,
+        "machines": _machines(view),
+        "runs": [cluster_run(run) for run in found.runs],
+        "usd": view.usd,
+        "usd_per_hour": view.usd_per_hour,
+    }
+
+
+def cluster_run(run: ClusterRun) -> ClusterRunRow:
+    """A program on a cluster."""
+    task = run.task
+    return {
+        "run": run.number,
+        "command": run.command,
+        "every_machine": run.gang,
+        "state": state(task),
+        "attempts": task.attempt,
+        "failed": task.failed,
+        "lost": task.lost,
+        "exit_status": task.exit_status,
+        "seconds": task.seconds,
+        "why": task.why,
     }
 
 
@@ -132,6 +219,17 @@ def task(task: Task) -> SweepTask:
         "metrics": task.metrics,
         "why": task.why,
         "last_line": task.last,
+    }
+
+
+def removed(sweep: RemovedSweep) -> SweepRemoved:
+    """A sweep that was deleted, or would be."""
+    return {
+        "sweep": sweep.number,
+        "tasks": sweep.tasks,
+        "bytes": sweep.bytes,
+        "over_at": sweep.over_at,
+        "command": sweep.title,
     }
 
 

@@ -11,56 +11,34 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Usage
-from hotdesk.core.model import Desk, Goal, Value, Want
+from hotdesk.core.errors import Busy, Missing, NeedsDecision, Usage
+from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import params
-from hotdesk.core.sweep.model import Attempt, Counts, Machine, MachineState, State, Sweep, Task, Wish
+from hotdesk.core.sweep.model import LEFT, Attempt, MachineState, State, Sweep, Task, Wish
 from hotdesk.core.sweep.params import MANY
-from hotdesk.services.sweep_request import SweepRequest, values
+from hotdesk.services.sweep_request import Function, SweepRequest, values
+from hotdesk.services.sweep_view import SweepResult, SweepView, state_of
 from hotdesk.state.store import Store
 from hotdesk.system import install_line, spawn, withhold
 
 if TYPE_CHECKING:
     from hotdesk.loop.clouds import Clouds
     from hotdesk.loop.reconcile import Reconciler
+    from hotdesk.services.sweep_kept import SweepKept
     from hotdesk.sweep.driver import Driver
     from hotdesk.sweep.store import SweepStore
 
 RAY = "2.60.0"  # as pinned; Ray refuses a machine of another version
 MACHINES_MOST = {True: 1000, False: 64}  # of a rented cloud; of this computer
 WAIT_SECONDS = 1.0  # between two looks at a sweep that is waited for
-
-
-class SweepView(Value, frozen=True):
-    """A sweep as it is now."""
-
-    sweep: Sweep
-    state: str  # starting | running | stopping | done | failed | cancelled
-    counts: Counts
-    machines: tuple[Machine, ...]
-    usd: float  # of its machines so far
-    usd_per_hour: float
-    task_seconds: float  # of all attempts together
-    left_seconds: float | None  # until the end, by what tasks took so far
-    driven: bool  # whether a process goes on with it
-
-    @property
-    def up(self) -> int:
-        return sum(m.state is MachineState.UP for m in self.machines)
-
-
-class SweepResult(Value, frozen=True):
-    """A sweep, and each of its tasks."""
-
-    view: SweepView
-    tasks: tuple[Task, ...]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -75,6 +53,13 @@ class Sweeps:
     wanted: Callable[[str, Goal], Desk]
     pursue: Callable[[Desk], object]
     on_note: Callable[[str], None]
+
+    @cached_property
+    def kept(self) -> SweepKept:
+        """The files of sweeps on this computer."""
+        from hotdesk.services.sweep_kept import SweepKept
+
+        return SweepKept(state=self.state, store=self.store, clouds=self.clouds)
 
     # ---- beginning -----------------------------------------------------------------------------------
 
@@ -112,6 +97,7 @@ class Sweeps:
             command=request.command,
             created_at=now,
             folder=request.folder,
+            function=request.function.name if request.function else "",
             tags=request.tags,
             machines=min(request.machines, request.space.size),
             cpus=request.cpus,
@@ -138,6 +124,8 @@ class Sweeps:
 
         found = contents(Path(request.folder), everything=request.everything)
         check_readable(found)
+        if request.function:
+            return found.names
         command = params.fill(request.command, next(request.space.tasks()), 1)
         job = JobRequest(command=command, folder=request.folder, anyway=True)
         run_checks.check_folder(request.desk, job, found)
@@ -149,17 +137,34 @@ class Sweeps:
         sweep = self.planned(request)
         withhold(request.secrets)  # the driver and the machines outlive this process
         self._check_names(sweep)
-        sweep = replace(sweep, token=secrets.token_hex(32), head_port=_free_port())
+        sweep = _keyed(sweep)
         # The folder before the row: whoever finds a sweep goes on with it, as it is.
         (self.state / "sweeps").mkdir(exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.state / "sweeps") as new:
-            _copy(Path(request.folder), names, Path(new) / "project")
-            with self._opened() as store:
+            parts = [Path(new) / "project"]
+            _copy(Path(request.folder), names, parts[0])
+            if request.function:
+                parts.append(_written(request.function, Path(new) / "function"))
+            with self.opened() as store:
                 sweep = store.create(sweep, request.space.tasks())
-            self.folder(sweep).mkdir(mode=0o700)
-            (Path(new) / "project").rename(self.folder(sweep) / "project")
+            self.kept.folder(sweep).mkdir(mode=0o700)
+            for part in reversed(parts):  # the project last: where it is, all is
+                part.rename(self.kept.folder(sweep) / part.name)
         self.drive(sweep.number)
         return sweep
+
+    def begin(self, sweep: Sweep) -> Sweep:
+        """Write a cluster down, and begin it in a process of its own."""
+        self._check_names(sweep)
+        with self.opened() as store:
+            sweep = store.create(_keyed(sweep), [])
+        (self.kept.folder(sweep) / "project").mkdir(parents=True, mode=0o700)
+        self.drive(sweep.number)
+        return sweep
+
+    def copy_folder(self, folder: Path, names: Iterable[str], project: Path) -> None:
+        """Copy these files of a folder to a new one."""
+        _copy(folder, names, project)
 
     def run(self, request: SweepRequest, *, wait: bool) -> SweepResult:
         """Begin a sweep, parking its desk where that was agreed to; with `wait`, until it is over."""
@@ -167,11 +172,16 @@ class Sweeps:
         self.planned(request)
         self.parked(request)
         number = self.start(request).number
-        while wait and not (view := self.view(number)).sweep.over_at:
+        view = self.wait(number) if wait else self.view(number)
+        return SweepResult(view=view, tasks=tuple(self.tasks(number)))
+
+    def wait(self, number: int) -> SweepView:
+        """The sweep once it is over, its machines gone."""
+        while not (view := self.view(number)).sweep.over_at:
             if not view.driven:
                 self.drive(number)
             self.clock.sleep(WAIT_SECONDS)
-        return SweepResult(view=self.view(number), tasks=tuple(self.tasks(number)))
+        return view
 
     def _check_ray(self) -> None:
         if sys.platform != "linux":
@@ -235,12 +245,13 @@ class Sweeps:
 
     def _check_names(self, sweep: Sweep) -> None:
         taken = {d.name for d in self.store.desks()}
-        with self._opened() as store:
-            number = max((s.number for s in store.sweeps()), default=0) + 1
-        if wrong := sorted(n for n in taken if n.startswith(f"sweep{number}-")):
+        with self.opened() as store:
+            number = store.next_number()
+        prefix = replace(sweep, number=number).member(1).removesuffix("1")
+        if wrong := sorted(n for n in taken if n.startswith(prefix)):
             raise Busy(
                 f"There is a desk called {wrong[0]}.",
-                f"The machines of sweep {number} would have such names.",
+                f"Its machines would have such names: {prefix}1.",
                 f"hotdesk down {wrong[0]}",
             )
 
@@ -267,23 +278,24 @@ class Sweeps:
         """Go on with every sweep that is not over and that nobody goes on with; which."""
         if not (self.state / "sweeps.db").exists():
             return []
-        with self._opened() as store:
-            idle = [s.number for s in store.sweeps(left=True) if not self.driven(s.number)]
+        with self.opened() as store:
+            idle = [s.number for s in store.sweeps(left=True, clusters=None) if not self.driven(s.number)]
         for number in idle:
             self.drive(number)
         return idle
 
     def go_on(self, number: int) -> None:
         """Be the process that goes on with a sweep, until it is over; return at once if there is one."""
-        with self.store.hold(_lock(number), f"hotdesk sweep {number}") as mine, self._opened() as store:
+        with self.store.hold(_lock(number), f"hotdesk sweep {number}") as mine, self.opened() as store:
             if not mine:
                 return
             sweep = store.sweep(number)
-            if not (self.folder(sweep) / "project").is_dir():  # killed between the two
+            if not (self.kept.folder(sweep) / "project").is_dir():  # killed between the two
                 sweep = store.change(number, wish=Wish.CANCEL, stopped="its folder was never copied")
             self._driver(store, sweep).run()
 
     def _driver(self, store: SweepStore, sweep: Sweep) -> Driver:
+        from hotdesk.sweep.cluster import ClusterDriver
         from hotdesk.sweep.driver import Driver
         from hotdesk.sweep.fleet import DeskSite
 
@@ -291,25 +303,26 @@ class Sweeps:
         want = desk.want if desk and cloud(sweep.provider).rented else Want()
         site = DeskSite(
             sweep=sweep,
-            folder=self.folder(sweep),
+            folder=self.kept.folder(sweep),
             want=replace(want, image="", disk_gib=0),
             store=self.store,
             clouds=self.clouds,
             clock=self.clock,
             reconciler=self.reconciler,
         )
-        return Driver(sweep.number, store=store, site=site, clock=self.clock, on_note=self.on_note)
+        kind = ClusterDriver if sweep.cluster else Driver
+        return kind(sweep.number, store=store, site=site, clock=self.clock, on_note=self.on_note)
 
     # ---- looking -------------------------------------------------------------------------------------
 
     def views(self) -> list[SweepView]:
         """All sweeps, oldest first."""
-        with self._opened() as store:
+        with self.opened() as store:
             return [self._view(store, sweep) for sweep in store.sweeps()]
 
     def view(self, number: int | None = None) -> SweepView:
         """One sweep, or the newest. Raises `Unknown`."""
-        with self._opened() as store:
+        with self.opened() as store:
             return self._view(store, store.sweep(number))
 
     def _view(self, store: SweepStore, sweep: Sweep) -> SweepView:
@@ -322,7 +335,7 @@ class Sweeps:
             left = counts.left * (seconds / ended) / max(1.0, slots / sweep.cpus)
         return SweepView(
             sweep=sweep,
-            state=_state(sweep, counts, machines),
+            state=state_of(sweep, counts, machines),
             counts=counts,
             machines=machines,
             usd=usd,
@@ -333,69 +346,56 @@ class Sweeps:
         )
 
     def tasks(self, number: int | None, states: Sequence[State] = (), limit: int = -1) -> list[Task]:
-        with self._opened() as store:
+        with self.opened() as store:
             return store.tasks(store.sweep(number).number, states, limit=limit)
 
     def attempts(self, number: int | None, task: int | None = None) -> list[Attempt]:
-        with self._opened() as store:
+        with self.opened() as store:
             return store.attempts(store.sweep(number).number, task)
-
-    def log(self, number: int | None, task: int) -> bytes:
-        """What a task has said, all attempts in order. Raises `Unknown`."""
-        with self._opened() as store:
-            sweep = store.sweep(number)
-            found = store.task(sweep.number, task)
-            machines = {a.machine: None for a in store.attempts(sweep.number, task)}
-            present = {m.name: m for m in store.machines(sweep.number)}
-        if found.machine:
-            machines[found.machine] = None
-        parts = [self._log(sweep, present.get(name), name, task) for name in machines if name]
-        return b"".join(parts)
-
-    def _log(self, sweep: Sweep, machine: Machine | None, name: str, task: int) -> bytes:
-        if machine is not None and machine.state is MachineState.UP:
-            from hotdesk.sweep import machine as runner
-
-            desk = self.store.find(name)
-            try:
-                if desk is not None and (access := self.clouds.reached(desk)):
-                    return runner.log(access, sweep.id, task)
-            except HotdeskError:
-                pass  # what was fetched is shown
-        file = self.kept(sweep, name) / f"{task:06d}.log"
-        return file.read_bytes() if file.exists() else b""
-
-    def folder(self, sweep: Sweep) -> Path:
-        return self.state / "sweeps" / sweep.id
-
-    def kept(self, sweep: Sweep, machine: str) -> Path:
-        """Where logs and results of a machine are, once they have been fetched."""
-        return self.folder(sweep) / "machines" / machine / "out"
-
-    def results_of(self, sweep: Sweep, task: Task) -> Path | None:
-        """The folder of what was fetched of a task by --pull; None where there is nothing."""
-        folder = self.kept(sweep, task.machine) / f"{task.number:06d}"
-        return folder if task.machine and folder.is_dir() else None
 
     # ---- changing one's mind -------------------------------------------------------------------------
 
-    def cancel(self, number: int | None = None) -> Sweep:
-        """End a sweep: what runs is ended, what is done is kept, its machines go."""
-        with self._opened() as store:
+    def cancel(self, number: int | None = None, tasks: Sequence[int] = ()) -> Sweep:
+        """End a sweep, or some of its tasks: what runs is ended, what is done is kept.
+
+        Raises `Unknown`, and `Usage` for a task that is done or has failed.
+        """
+        with self.opened() as store:
             sweep = store.sweep(number)
-            if not sweep.over_at:
+            for task in (store.task(sweep.number, n) for n in tasks):
+                if task.state in {State.DONE, State.FAILED}:
+                    how = "is done" if task.state is State.DONE else "has failed"
+                    raise Usage(
+                        f"Task {task.number} {how} already.",
+                        "What has ended cannot be cancelled.",
+                        f"hotdesk sweep show {sweep.number}",
+                    )
+            if tasks and not sweep.over_at:
+                store.want(sweep.number, tasks, wanted=False)
+            elif not sweep.over_at:
                 sweep = store.change(
                     sweep.number, wish=Wish.CANCEL, stopped=sweep.stopped or "you cancelled it"
                 )
-                self.drive(sweep.number)
+        if not sweep.over_at:
+            self.drive(sweep.number)
         return sweep
+
+    def wait_for(self, number: int, tasks: Sequence[int]) -> None:
+        """Return once these tasks have ended."""
+        while True:
+            with self.opened() as store:
+                if all(store.task(number, task).state not in LEFT for task in tasks):
+                    return
+            if not self.driven(number):
+                self.drive(number)
+            self.clock.sleep(WAIT_SECONDS)
 
     def retry(self, number: int | None = None, tasks: Sequence[int] = ()) -> tuple[Sweep, int]:
         """Run again what failed or was cancelled, or these tasks; the sweep, and how many.
 
         Raises `NeedsDecision` while it is being ended, `Unknown` for a task that there is not.
         """
-        with self._opened() as store:
+        with self.opened() as store:
             sweep = store.sweep(number)
             if sweep.wish is Wish.CANCEL and not sweep.over_at:
                 raise NeedsDecision(
@@ -411,6 +411,7 @@ class Sweeps:
             taken = values(sweep.secrets if sweep.over_at else ())
             environment = tuple({**taken, **dict(sweep.environment)}.items())
             withhold(sweep.secrets)
+            store.want(sweep.number, [t.number for t in again], wanted=True)
             store.put(sweep.number, [_anew(t) for t in again])
             sweep = store.change(
                 sweep.number, wish=Wish.RUN, stopped="", over_at=0.0, keep_going=sweep.keep_going,
@@ -424,7 +425,7 @@ class Sweeps:
         self.drive(sweep.number)
         return sweep, len(again)
 
-    def _opened(self) -> SweepStore:
+    def opened(self) -> SweepStore:
         from hotdesk.sweep.store import SweepStore
 
         return SweepStore(self.state)
@@ -441,27 +442,26 @@ def _copy(folder: Path, names: Iterable[str], project: Path) -> None:
             shutil.copy2(source, target, follow_symlinks=False)
 
 
+def _written(function: Function, folder: Path) -> Path:
+    for name, content in function.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / name).write_bytes(content)
+    return folder
+
+
 def _anew(task: Task) -> Task:
     return replace(task, state=State.WAITING, failed=0, lost=0, exit_status=None, why="", began_at=0.0)
 
 
-def _state(sweep: Sweep, counts: Counts, machines: Sequence[Machine]) -> str:
-    if sweep.over_at:
-        if counts.cancelled:
-            return "stopped" if sweep.stopped else "cancelled"
-        return "failed" if counts.failed else "done"
-    if sweep.wish is Wish.CANCEL:
-        return "stopping"
-    if not counts.left:
-        return "ending"
-    return "running" if any(m.state is MachineState.UP for m in machines) else "starting"
+def _keyed(sweep: Sweep) -> Sweep:
+    return replace(sweep, token=secrets.token_hex(32), head_port=free_port())
 
 
 def _lock(number: int) -> str:
     return f"@sweep-{number}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])

@@ -18,6 +18,7 @@ from hotdesk.core.errors import HotdeskError, Unreachable
 from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import plan
 from hotdesk.core.sweep.model import (
+    OPEN,
     Machine,
     MachineState,
     Order,
@@ -66,6 +67,7 @@ class Driver:
         self._again: dict[str, float] = {}  # when a machine whose runner could not be started is tried again
         self._answered: set[str] = set()  # machines that have told what they know, in this epoch
         self._cancelled = False
+        self._ending: dict[int, int] = {}  # attempts that the engine was asked to end, one by one
         self._looked: SimpleQueue[tuple[str, Known | None]] = SimpleQueue()
         self._look_at: tuple[str, ...] = ()
         self._replaced = 0
@@ -107,6 +109,10 @@ class Driver:
             self.on_note(f"Sweep {self.number} stops: {why}")
         if self.sweep.wish is Wish.CANCEL and not self._cancelled:
             self._cancel(now)
+            counts = self.store.counts(self.number)
+        self.ledger.unwanted = self.store.unwanted(self.number)
+        if self.ledger.unwanted:
+            self._cancel_some()
             counts = self.store.counts(self.number)
         machines = self._fleet(now)
         if not counts.left and not self.ledger.open:
@@ -162,8 +168,7 @@ class Driver:
         number = 1
         while len(new) < count:
             if number not in taken:
-                name = f"sweep{self.number}-{number}"
-                new.append(Machine(name=name, number=number, since=now))
+                new.append(Machine(name=self.sweep.member(number), number=number, since=now))
             number += 1
         self.store.put_machines(self.number, new)
         known = {m.number for m in new}
@@ -291,6 +296,7 @@ class Driver:
                 {t.number: self.ledger.open[t.number] for t in tasks if t.number in self.ledger.open}
             )
         self.flying.clear()
+        self._ending.clear()
         if self.engine is not None:
             engine, self.engine = self.engine, None
             engine.close()
@@ -477,6 +483,17 @@ class Driver:
                 return  # it is asked as soon as it can be
             self.engine.cancel(attempts)
         self._cancelled = True
+
+    def _cancel_some(self) -> None:
+        """Begin the tasks no more whose cancellation was asked for, and end those that run."""
+        numbers = self.ledger.unwanted
+        tasks = [self.ledger.open.get(n) or self.store.task(self.number, n) for n in numbers]
+        self.ledger.write([task for task in tasks if task.state is State.WAITING])
+        self.store.want(self.number, [t.number for t in tasks if t.state not in OPEN], wanted=True)
+        ending = {t.number: t.attempt for t in tasks if t.state in OPEN}
+        if self.engine is not None and (new := dict(ending.items() - self._ending.items())):
+            self.engine.cancel(new)
+            self._ending.update(new)
 
     def _end(self, machines: Sequence[Machine], now: float) -> float:
         """Every task has ended: see that no machine is left."""

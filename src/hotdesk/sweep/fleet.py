@@ -21,7 +21,7 @@ from hotdesk.core.lifecycle.descent import machine_of
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Want
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Ask, Prove
-from hotdesk.core.sweep.model import Machine, Sweep
+from hotdesk.core.sweep.model import Machine, Order, Sweep
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.state.store import Store
@@ -153,7 +153,7 @@ class DeskSite:
 
     def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
         access = self._access(machine.name)
-        runner.push(access, sweep.id, self.folder / "project")
+        runner.push(access, sweep.id, self.folder)
         order = MachineOrder(
             machine=machine.name,
             address=machine.address,
@@ -161,7 +161,9 @@ class DeskSite:
             heads=machine.number == 1,
             cpus=machine.slots,
             gpus=machine.gpus,
-            python=sys.executable,
+            python="" if sweep.cluster else sys.executable,
+            own=sweep.cluster,
+            dashboard_port=sweep.dashboard_port,
             token=sweep.token,
             limit_seconds=sweep.limit_seconds,
             grace_seconds=sweep.grace_seconds,
@@ -180,6 +182,21 @@ class DeskSite:
 
     def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None:
         runner.cancel(self._access(name), sweep.id, attempts)
+
+    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+        saved = self.folder / "checkpoints" / f"{task:06d}" if checkpoint else None
+        runner.bring_run(
+            self._access(name), sweep.id, task, self.folder / "runs" / f"{task:06d}" / "project", saved
+        )
+
+    def begin(
+        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
+    ) -> None:
+        runner.begin(self._access(name), sweep.id, order, variables, checkpoint)
+
+    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+        to = self.folder / "checkpoints" / f"{task:06d}"
+        runner.fetch_checkpoint(self._access(name), sweep.id, task, checkpoint, to)
 
     def fetch(self, sweep: Sweep, name: str) -> None:
         runner.fetch(self._access(name), sweep.id, self.folder / "machines" / name)

@@ -21,15 +21,17 @@ class Ledger:
         self.sweep, self.store, self.clock = sweep, store, clock
         self.open: dict[int, Task] = {task.number: task for task in store.open(sweep.number)}
         self.doubtful: dict[int, Task] = dict(self.open)
+        self.unwanted: set[int] = set()  # tasks that are being cancelled, one by one
         self.recent: deque[float] = deque(maxlen=200)  # seconds of tasks that ended lately
 
     def write(self, tasks: Sequence[Task], attempts: Sequence[Attempt] = ()) -> None:
-        """Write tasks as they are from now on. Once the sweep is cancelled, none of them waits."""
-        if self.sweep.wish is Wish.CANCEL:
-            tasks = [
-                replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY) if t.state is State.WAITING else t
-                for t in tasks
-            ]
+        """Write tasks as they are from now on. Once they are cancelled, none of them waits."""
+        tasks = [
+            replace(t, state=State.CANCELLED, why=plan.CANCELLED_WHY)
+            if t.state is State.WAITING and self._wish(t) is Wish.CANCEL
+            else t
+            for t in tasks
+        ]
         if tasks or attempts:
             self.store.put(self.sweep.number, tasks, attempts)
         for task in tasks:
@@ -48,7 +50,8 @@ class Ledger:
             task = self.open.get(result.task)
             if task is None or result.why == plan.FENCED_WHY:
                 continue
-            changed = plan.outcome(task, result, self.sweep, machine, now)
+            sweep = replace(self.sweep, wish=self._wish(task)) if self.unwanted else self.sweep
+            changed = plan.outcome(task, result, sweep, machine, now)
             if changed is None:
                 continue
             tasks.append(changed)
@@ -67,6 +70,9 @@ class Ledger:
             self.doubtful.pop(task.number, None)
             self.open[task.number] = changed
         self.write(tasks, attempts)
+
+    def _wish(self, task: Task) -> Wish:
+        return Wish.CANCEL if task.number in self.unwanted else self.sweep.wish
 
     def lose(self, machine: Machine, now: float) -> None:
         """What ran on a machine went with it."""

@@ -18,7 +18,7 @@ import hotdesk
 from hotdesk.connect import copying, job_runner, ssh
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.ports import Access
-from hotdesk.core.sweep.model import Ended
+from hotdesk.core.sweep.model import Ended, Order
 
 _FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_engine")
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
@@ -42,6 +42,8 @@ class MachineOrder(msgspec.Struct, frozen=True, kw_only=True):
     memory_total_bytes: int  # of the machine, where tasks reserve some; 0: not counted
     environment: dict[str, str]
     pull: tuple[str, ...]
+    own: bool = False  # Ray, if the desk has it, is its owner's: another Python's, with a dashboard
+    dashboard_port: int = 0
 
 
 class Going(msgspec.Struct, frozen=True):
@@ -60,6 +62,7 @@ class Known(msgspec.Struct, frozen=True):
     ended: tuple[Ended, ...] = ()
     engine_failures: int = 0  # how often in a row Ray did not start there
     engine_why: str = ""
+    engine: bool = True  # whether the machine has Ray at all
 
 
 @cache
@@ -112,11 +115,12 @@ def serve(access: Access, id_: str, order: MachineOrder) -> None:
     ask(access, "serve", id_, given=msgspec.json.encode(order))
 
 
-def push(access: Access, id_: str, project: Path) -> None:
-    """Copy the sweep's folder to the machine, as it was when the sweep began."""
-    names = [str(path.relative_to(project)) for path in sorted(project.rglob("*"))]
-    if names:
-        copying.push(access, [(project, names)], f".hotdesk/sweeps/{id_}/project")
+def push(access: Access, id_: str, folder: Path) -> None:
+    """Copy the sweep's project, and its function, to the machine, as they were when the sweep began."""
+    sent = [path for part in ("project", "function") for path in sorted((folder / part).rglob("*"))]
+    if sent:
+        names = [str(path.relative_to(folder)) for path in sent]
+        copying.push(access, [(folder, names)], f".hotdesk/sweeps/{id_}")
 
 
 def look(access: Access, id_: str) -> Known:
@@ -143,6 +147,27 @@ def cancel(access: Access, id_: str, attempts: Mapping[int, int]) -> None:
     """End these tasks' attempts up to a number, and begin none of them. Raises `Unreachable`."""
     given = {"tasks": {str(task): number for task, number in attempts.items()}}
     ask(access, "cancel", id_, given=msgspec.json.encode(given))
+
+
+def bring_run(access: Access, id_: str, task: int, folder: Path, checkpoint: Path | None) -> None:
+    """Copy the folder of a cluster's run to a machine, and the checkpoint from which it goes on."""
+    for source, name in ((folder, f"run-{task:06d}"), (checkpoint, f"checkpoint-{task:06d}")):
+        if source is not None and source.is_dir():
+            names = [str(path.relative_to(source)) for path in sorted(source.rglob("*"))]
+            copying.push(access, [(source, names)], f".hotdesk/sweeps/{id_}/{name}")
+
+
+def begin(access: Access, id_: str, order: Order, environment: Mapping[str, str], checkpoint: str) -> None:
+    """Begin a rank of a cluster's run, without waiting for its end. Again changes nothing."""
+    told = {**msgspec.to_builtins(order), "environment": environment, "checkpoint": checkpoint, "gang": True}
+    ask(access, "begin", id_, given=msgspec.json.encode({"orders": [told]}))
+
+
+def fetch_checkpoint(access: Access, id_: str, task: int, path: str, to: Path) -> None:
+    """Copy what a run has saved to a folder here; nothing, where it has saved nothing yet."""
+    to.mkdir(parents=True, exist_ok=True, mode=0o700)
+    work = f".hotdesk/sweeps/{id_}/work/{task:06d}"
+    copying.pull(access, [path], to, below=work, may_replace=lambda name, here, came: True)
 
 
 def stop(access: Access, id_: str) -> None:

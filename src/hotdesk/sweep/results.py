@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from hotdesk.core.errors import Missing
+from hotdesk.core.errors import Missing, Usage
 from hotdesk.core.sweep.model import Task
 from hotdesk.core.sweep.params import Scalar
+from hotdesk.system import write_atomically
 
 Row = dict[str, Scalar | None]
 _BEFORE = ("task",)
@@ -44,6 +45,22 @@ def _row(task: Task, names: Sequence[str], column: dict[str, str]) -> Row:
     }
 
 
+def write(table: Sequence[Row], file: Path) -> None:
+    """The table as FILE.csv or FILE.parquet. Raises `Usage` for another suffix, `Missing` without pyarrow."""
+    suffix = file.suffix.lower()
+    if suffix not in {".csv", ".parquet"}:
+        raise Usage(f"{file} is neither .csv nor .parquet.", "", f"-o {file.with_suffix('.csv')}")
+    try:
+        if suffix == ".parquet":
+            write_parquet(table, file)
+        else:
+            write_atomically(file, as_csv(table), mode=0o666)
+    except OSError as error:
+        raise Missing(
+            f"{file} cannot be written.", error.strerror or str(error), "-o ./results.csv"
+        ) from None
+
+
 def as_csv(table: Sequence[Row]) -> str:
     """The table as CSV (RFC 4180, with line feeds)."""
     target = io.StringIO()
@@ -72,4 +89,6 @@ def write_parquet(table: Sequence[Row], file: Path) -> None:
             columns[name] = [None if v is None else float(v) for v in values]
         elif len(kinds) > 1:
             columns[name] = [None if v is None else str(v) for v in values]
-    parquet.write_table(pyarrow.table(columns), file)
+    drawn = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), drawn)
+    write_atomically(file, drawn.getvalue(), mode=0o666)

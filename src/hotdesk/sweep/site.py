@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from hotdesk.core.model import Value
-from hotdesk.core.sweep.model import Machine, Sweep
+from hotdesk.core.sweep.model import Machine, Order, Sweep
 from hotdesk.sweep.engine import Engine
 from hotdesk.sweep.machine import Known
 
@@ -58,4 +58,22 @@ class Site(Protocol):
 
     def engine(self, sweep: Sweep, head: Machine) -> Engine:
         """Raises `EngineLost` where it does not answer yet."""
+        ...
+
+
+class GangSite(Site, Protocol):
+    """What a cluster asks of its machines beside what a sweep does."""
+
+    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+        """Bring the folder of a run there, and what rank 0 had saved. Again changes nothing."""
+        ...
+
+    def begin(
+        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
+    ) -> None:
+        """Begin one rank of a run there, and return. Again changes nothing."""
+        ...
+
+    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+        """Copy what rank 0 has saved here."""
         ...

@@ -37,6 +37,11 @@ MIGRATIONS = (
         sweep INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, number)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE unwanted (
+        sweep INTEGER NOT NULL, task INTEGER NOT NULL, PRIMARY KEY (sweep, task)
+    ) WITHOUT ROWID;
+    """,
 )
 _COLUMNS = (
     "number, params, state, attempt, failed, lost, machine, began_at, ended_at, seconds, usd, exit_status,"
@@ -86,16 +91,17 @@ class SweepStore:
             self._put(db, sweep.number, new)
         return sweep
 
-    def sweeps(self, *, left: bool = False) -> list[Sweep]:
-        """All sweeps, oldest first; or those that are not over."""
+    def sweeps(self, *, left: bool = False, clusters: bool | None = False) -> list[Sweep]:
+        """All sweeps, oldest first, or those that are not over. `clusters`: those instead; None: both."""
         where = "WHERE over = 0" if left else ""
         with self._file.complaints():
             rows = self._db.execute(f"SELECT body FROM sweeps {where} ORDER BY number").fetchall()
-            return [_sweep.decode(body) for (body,) in rows]
+            found = [_sweep.decode(body) for (body,) in rows]
+        return [sweep for sweep in found if clusters is None or sweep.cluster == clusters]
 
     def sweep(self, number: int | None = None) -> Sweep:
-        """A sweep by its number, or the newest. Raises `Unknown`."""
-        known = self.sweeps()
+        """A sweep by its number, or the newest; a cluster by its number only. Raises `Unknown`."""
+        known = self.sweeps(clusters=None if number is not None else False)
         found = [s for s in known if number is None or s.number == number]
         if found:
             return found[-1]
@@ -121,6 +127,19 @@ class SweepStore:
                 (bool(sweep.over_at), _encode(sweep), number),
             )
         return sweep
+
+    def next_number(self) -> int:
+        """The number that the next sweep gets: none is used twice."""
+        with self._file.complaints():
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sweeps'").fetchone()
+            return int(row[0]) + 1 if row else 1
+
+    def forget(self, number: int) -> None:
+        """Delete a sweep and all that belongs to it."""
+        with self._writing() as db:
+            for table in ("tasks", "attempts", "machines", "unwanted"):
+                db.execute(f"DELETE FROM {table} WHERE sweep = ?", (number,))
+            db.execute("DELETE FROM sweeps WHERE number = ?", (number,))
 
     # ---- tasks ---------------------------------------------------------------------------------------
 
@@ -202,6 +221,21 @@ class SweepStore:
     def open(self, sweep: int) -> list[Task]:
         """The tasks that somebody has been asked to run."""
         return self.tasks(sweep, OPEN)
+
+    def unwanted(self, sweep: int) -> set[int]:
+        """The tasks whose cancellation was asked for, and that have not ended since."""
+        with self._file.complaints():
+            found = self._db.execute("SELECT task FROM unwanted WHERE sweep = ?", (sweep,))
+            return {task for (task,) in found}
+
+    def want(self, sweep: int, tasks: Iterable[int], *, wanted: bool) -> None:
+        """Ask for the cancellation of tasks, or do so no longer."""
+        rows = [(sweep, task) for task in tasks]
+        with self._writing() as db:
+            if wanted:
+                db.executemany("DELETE FROM unwanted WHERE sweep = ? AND task = ?", rows)
+            else:
+                db.executemany("INSERT OR IGNORE INTO unwanted VALUES (?, ?)", rows)
 
     def attempts(self, sweep: int, task: int | None = None) -> list[Attempt]:
         where, values = ("AND task = ?", (sweep, task)) if task is not None else ("", (sweep,))

@@ -55,7 +55,7 @@ def sweep(desks: Hotdesk, said: Words) -> dict[str, Any]:
 def log(desks: Hotdesk, said: Words) -> bytes:
     """What a task has said."""
     number, task = (int(said[key]) if said.get(key, "").isdigit() else 0 for key in ("sweep", "task"))
-    return desks.services.sweeps.log(number, task)
+    return desks.services.sweeps.kept.log(number, task)
 
 
 def retry(desks: Hotdesk, asked: Chosen) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from hotdesk.cli.ui import options, render, sweep_asked, sweep_shown
 from hotdesk.cli.ui.number import Number
-from hotdesk.core.errors import Usage
+from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.sweep.model import State
 from hotdesk.core.sweep.params import fill
 from hotdesk.services import sweep_shapes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hotdesk.api import Hotdesk
     from hotdesk.core.sweep.model import Sweep, Task
     from hotdesk.services.sweep_request import SweepRequest
-    from hotdesk.services.sweeps import SweepView
+    from hotdesk.services.sweep_view import SweepView
 
 SHOWN = 12  # running tasks beside the bar
 
@@ -144,7 +144,7 @@ def ls(as_json: bool) -> None:
             f"{view.counts.running:,}" if view.counts.running else "",
             render.usd(view.usd) if view.usd else "",
             render.duration(now - view.sweep.created_at, 1),
-            render.safe(" ".join(" ".join(view.sweep.command).split())),
+            render.safe(view.sweep.title),
         ]
         for view in views
     ]
@@ -199,7 +199,7 @@ def logs(numbers: tuple[int, ...], as_json: bool) -> None:
         raise Usage("One task at a time.", "", f"hotdesk sweep logs {numbers[0]} {numbers[1]}")
     sweep, task = (None, numbers[0]) if len(numbers) == 1 else numbers
     with options.open_desks() as desks:
-        text = desks.services.sweeps.log(sweep, task)
+        text = desks.services.sweeps.kept.log(sweep, task)
     if as_json:
         render.json({"task": task, "text": text.decode("utf-8", "replace")})
         return
@@ -235,19 +235,102 @@ def retry(
 
 @command.command()
 @sweep_or_newest
+@click.option("--task", "tasks", multiple=True, type=int, metavar="N", help="Only this one (repeatable).")
 @options.as_json
-def cancel(number: int | None, as_json: bool) -> None:
-    """End a sweep: what runs is ended, what is done is kept, its machines are deleted."""
+def cancel(number: int | None, tasks: tuple[int, ...], as_json: bool) -> None:
+    """End a sweep, or some of its tasks; what is done is kept.
+
+    Its machines are deleted with it. Of a single task, what it has said and its folder stay until then.
+    """
     with options.open_desks() as desks:
         sweeps = desks.services.sweeps
         before = sweeps.view(number)
-        if before.sweep.over_at:
+        if before.sweep.over_at and not tasks:
             render.note(f"Sweep {before.sweep.number} is over already.")
             if as_json:
                 render.json(sweep_shapes.row(before))
             return
-        sweeps.cancel(before.sweep.number)
-        _follow(desks, before.sweep.number, as_json)
+        sweeps.cancel(before.sweep.number, tasks)
+        if not tasks:
+            _follow(desks, before.sweep.number, as_json)
+            return
+        sweeps.wait_for(before.sweep.number, tasks)
+        render.note(f"Cancelled: task {', '.join(map(str, tasks))}. The others go on.")
+        if as_json:
+            render.json(sweep_shapes.row(sweeps.view(before.sweep.number)))
+
+
+@command.command()
+@sweep_or_newest
+@click.option("--y", default="", metavar="NAME", help="The metric to draw.  [default: the first]")
+@click.option("--x", default="", metavar="NAME", help="The parameter to draw it over.")
+@click.option("--line", default="", metavar="NAME", help="A line for each value of this parameter.")
+@click.option("--parallel", is_flag=True, help="All parameters side by side: parallel coordinates.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw into FILE: .png, .svg or .html."
+)
+def plot(number: int | None, *, y: str, x: str, line: str, parallel: bool, plot: Path | None) -> None:
+    """Draw a sweep's results: a metric over a parameter, or all of them side by side."""
+    from hotdesk import charts
+    from hotdesk.services import sweep_figures
+
+    if plot:
+        charts.check_suffix(plot)
+    with options.open_desks() as desks:
+        sweeps = desks.services.sweeps
+        view = sweeps.view(number)
+        tasks = sweeps.tasks(view.sweep.number)
+    figure: charts.Figure | charts.Parallel
+    if parallel:
+        figure = sweep_figures.parallel(view.sweep, tasks, y=y)
+    else:
+        figure = sweep_figures.lines(view.sweep, tasks, x=x, y=y, line=line)
+    if plot:
+        charts.save(figure, plot)
+        render.note(f"Drawn: {plot}")
+        return
+    width = min(render.columns(), 120)
+    render.echo(charts.text(figure, width=width, height=22, colour=render.colourful(sys.stdout)))
+
+
+@command.command()
+@click.argument("numbers", nargs=-1, type=int, metavar="[SWEEP]...")
+@click.option("--over", type=options.Length("h"), help="Also all that have been over for so long.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted; delete nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
+@options.as_json
+def rm(numbers: tuple[int, ...], *, over: float | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Delete sweeps that are over: their tasks, logs and results on this computer. Asks first.
+
+    hotdesk sweep rm 3 4, or hotdesk sweep rm --over 30d
+    """
+    if not numbers and over is None:
+        raise Usage("No sweep is named.", "What is deleted is gone.", "hotdesk sweep rm --over 30d")
+    with options.open_desks() as desks:
+        kept = desks.services.sweeps.kept
+        chosen = [*numbers]
+        if over is not None:
+            chosen += kept.over_since(desks.services.clock.now() - 3600 * over)
+        found = kept.remove(chosen, dry_run=True)
+        total = render.size(sum(sweep.bytes for sweep in found) / 2**30)
+        for sweep in [] if as_json else found:
+            ago = render.duration(desks.services.clock.now() - sweep.over_at, 1)
+            size, title = render.size(sweep.bytes / 2**30), render.safe(sweep.title)
+            render.echo(f"sweep {sweep.number}, over for {ago}: {sweep.tasks:,} tasks, {size}  {title}")
+        if found and not dry_run:
+            if not yes:
+                raise NeedsDecision(
+                    f"{len(found)} sweep{'s' * (len(found) != 1)} would be deleted, {total}.",
+                    "Parameters, metrics, logs and results are nowhere else, unless you copied them.",
+                    f"hotdesk sweep rm {' '.join(str(s.number) for s in found)} --yes",
+                )
+            kept.remove(chosen)
+        if as_json:
+            render.json([sweep_shapes.removed(sweep) for sweep in found])
+        elif not found:
+            render.note("Nothing to delete.")
+        else:
+            render.note("Nothing was deleted." if dry_run else f"Deleted: {total}.")
 
 
 @command.command()
@@ -273,18 +356,15 @@ def results(
         if sort:
             rows = _sorted(rows, sort)
         if to is not None:
-            _copy(desks, view.sweep, found, to)
+            count = sweeps.kept.copy_results(view.sweep, found, to)
+            render.note(f"Results of {count:,} tasks are in {to}.")
     if as_json:
         render.json(rows)
     elif output is None:
         if to is None:
             click.echo(table.as_csv(rows), nl=False)
-    elif output.suffix == ".parquet":
-        table.write_parquet(rows, output)
-    elif output.suffix == ".csv":
-        output.write_text(table.as_csv(rows), "utf-8")
     else:
-        raise Usage(f"{output} is neither .csv nor .parquet.", "", f"-o {output.with_suffix('.csv')}")
+        table.write(rows, output)
 
 
 @command.command(hidden=True)
@@ -364,14 +444,3 @@ def _sorted(rows: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     numbers.sort(key=lambda r: float(r[name]), reverse=sort.startswith("-"))
     others.sort(key=lambda r: str(r[name]), reverse=sort.startswith("-"))
     return numbers + others
-
-
-def _copy(desks: Hotdesk, sweep: Sweep, tasks: list[Task], to: Path) -> None:
-    import shutil
-
-    count = 0
-    for task in tasks:
-        if (source := desks.services.sweeps.results_of(sweep, task)) is not None:
-            shutil.copytree(source, to / source.name, dirs_exist_ok=True, symlinks=True)
-            count += 1
-    render.note(f"Results of {count:,} tasks are in {to}.")

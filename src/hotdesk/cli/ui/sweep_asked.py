@@ -14,8 +14,10 @@ from hotdesk.services.sweep_file import read_file
 from hotdesk.services.sweep_request import SweepRequest
 
 
-class Start(click.Command):
-    """Options end where the tasks' own command begins, with or without `--`."""
+class Words(click.Command):
+    """Options end where the command to run begins, with or without `--`; it is in the context's `words`."""
+
+    file = ""  # suffix of a file that may be the second argument
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         valued = options.valued(self, ctx)
@@ -24,7 +26,7 @@ class Start(click.Command):
             word = args[place]
             if not word.startswith("-") or word == "-":
                 names += 1
-                if names >= 2 and not (names == 2 and word.endswith(".toml")):
+                if names >= 2 and not (names == 2 and self.file and word.endswith(self.file)):
                     args = [*args[:place], "--", *args[place:]]
                     break
             elif word not in valued and word.partition("=")[0] not in valued:
@@ -36,6 +38,10 @@ class Start(click.Command):
             before, after = args[:place], args[place + 1 :]
         ctx.meta["words"] = tuple(after)
         return super().parse_args(ctx, before)
+
+
+class Start(Words):
+    file = ".toml"
 
 
 def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[str, Any]) -> SweepRequest:
@@ -65,7 +71,7 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
             "It stands behind --, with {NAME} where a parameter goes.",
             f"hotdesk sweep start {desk} --param seed=0..4 -- python train.py --seed {{seed}}",
         )
-    variables = {**told.get("env", {}), **dict(map(_variable, given["variables"]))}  # type: ignore[dict-item]
+    variables = {**told.get("env", {}), **dict(map(variable, given["variables"]))}  # type: ignore[dict-item]
 
     def choose(name: str, default: Any, file_name: str = "") -> Any:
         value = given[name]
@@ -103,7 +109,7 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
     )
 
 
-def _variable(text: str) -> tuple[str, str]:
+def variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise Usage(f"--env {text!r} is not NAME=VALUE.", "", "--env OMP_NUM_THREADS=1")

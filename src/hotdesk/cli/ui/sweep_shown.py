@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from hotdesk.cli.ui import render
 from hotdesk.core.sweep.model import MachineState, State, Task
 from hotdesk.core.sweep.params import shown
-from hotdesk.services.sweeps import SweepView
+from hotdesk.services.sweep_view import SweepView
 
 _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yellow", "starting": "yellow"}
 _BAR = (("done", "█", "blue"), ("failed", "█", "red"), ("running", "▓", "green"), ("waiting", "░", "dim"))
@@ -53,7 +53,7 @@ def summary(view: SweepView) -> str:
 
 def head(view: SweepView) -> list[str]:
     sweep = view.sweep
-    what = render.safe(" ".join(" ".join(sweep.command).split()))
+    what = render.safe(sweep.title)
     name = render.style(f"sweep {sweep.number}", "bold")
     lines = [f"{name} on {sweep.desk}: {coloured(view.state)}  {what}"]
     size = max(10, min(50, render.columns() - 4))

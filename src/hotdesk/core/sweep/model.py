@@ -43,6 +43,7 @@ class Sweep(Value, frozen=True):
     command: tuple[str, ...]
     created_at: float
     folder: str  # here
+    function: str = ""  # its name, where the tasks are calls of a Python function
     tags: tuple[str, ...] = ()
     machines: int = 1
     cpus: float = 1.0  # of each task
@@ -65,6 +66,19 @@ class Sweep(Value, frozen=True):
         0  # raised by each process that takes the sweep over: what an earlier one asked for is refused
     )
     over_at: float = 0.0  # all of it, its machines too; 0: not yet
+    cluster: bool = False  # machines for its owner's own programs: its tasks are runs (core/sweep/cluster.py)
+    idle_seconds: float | None = None  # of a cluster: it ends when nothing has run for so long
+    dashboard_port: int = 0  # of a cluster: Ray's, at the loopback address of its head
+
+    @property
+    def title(self) -> str:
+        """What its tasks run, in one line."""
+        words = " ".join(" ".join(self.command).split())
+        return f"{self.function}({', '.join(self.tags)})" if self.function else words
+
+    def member(self, number: int) -> str:
+        """The name of a machine, from 1."""
+        return f"{'cluster' if self.cluster else 'sweep'}{self.number}-{number}"
 
     @property
     def id(self) -> str:

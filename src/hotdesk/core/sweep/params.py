@@ -64,6 +64,7 @@ class Space(Value, frozen=True):
     samples: int = 1  # how often each combination of listed values is drawn, where some are random
     seed: int = 0
     lines: tuple[str, ...] = ()  # one task for each, instead of, or combined with, parameters
+    each: tuple[Params, ...] = ()  # the parameters of each task, instead of all that stands above
 
     @classmethod
     def of(cls, *, samples: int = 1, seed: int = 0, **given: object) -> Space:
@@ -73,12 +74,24 @@ class Space(Value, frozen=True):
 
     @property
     def size(self) -> int:
+        if self.each:
+            return len(self.each)
         listed = [len(p.values) for p in self.parameters if not p.kind]
         random = any(p.kind for p in self.parameters)
         return math.prod(listed) * (self.samples if random else 1) * (len(self.lines) or 1)
 
+    @property
+    def names(self) -> list[str]:
+        """Of all parameters, each once or as often as it was given."""
+        if self.each:
+            return list(dict.fromkeys(name for params in self.each for name in params))
+        return [p.name for p in self.parameters]
+
     def tasks(self) -> Iterator[Params]:
         """The parameters of each task, in order; the last listed one changes fastest."""
+        if self.each:
+            yield from self.each
+            return
         listed = [p for p in self.parameters if not p.kind]
         drawn = [p for p in self.parameters if p.kind]
         number = 0
@@ -277,7 +290,7 @@ def fill(words: Sequence[str], params: Mapping[str, Scalar], task: int) -> tuple
 def check(space: Space, words: Sequence[str], tags: Sequence[str] = ()) -> None:
     """Raises `Usage` where parameters and placeholders do not fit each other. `tags`: parameters that no
     placeholder needs to use, because the command reads them from HOTDESK_PARAMS."""
-    names = [p.name for p in space.parameters]
+    names = space.names
     for name in names:
         if names.count(name) > 1:
             raise Usage(

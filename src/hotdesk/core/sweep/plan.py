@@ -116,7 +116,12 @@ def stop_reason(sweep: Sweep, counts: Counts, failures: Sequence[Task], usd: flo
 
 
 def machines_wanted(sweep: Sweep, counts: Counts, machines: Sequence[Machine]) -> int:
-    """How many machines the tasks that are left can use: fewer as the queue empties, none at the end."""
+    """How many machines the tasks that are left can use: fewer as the queue empties, none at the end.
+
+    A cluster keeps all that were asked for.
+    """
+    if sweep.cluster:
+        return sweep.machines if sweep.wish is Wish.RUN else 0
     if not counts.left:
         return 0
     each = max([places_of(sweep, m) for m in machines if m.slots], default=1) or 1

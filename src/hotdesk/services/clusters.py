@@ -1,0 +1,300 @@
+"""Clusters: a desk's machines several times over, for its owner's own programs, Ray's among them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Unknown, Usage
+from hotdesk.core.model import Value
+from hotdesk.core.sweep.cluster import Run, launches
+from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task
+from hotdesk.core.sweep.params import Space
+from hotdesk.services.forwarding import Forwarding
+from hotdesk.services.sweep_request import SweepRequest
+from hotdesk.services.sweep_view import SweepView
+from hotdesk.services.sweeps import WAIT_SECONDS, Sweeps, free_port
+from hotdesk.system import write_atomically
+
+MOST_SECONDS = 1800.0  # how long its machines are waited for
+
+
+class ClusterRun(Value, frozen=True):
+    """A program on a cluster, and how far it is."""
+
+    number: int
+    command: str
+    gang: bool  # whether every machine runs it
+    task: Task
+
+
+class Dashboard(Value, frozen=True):
+    """Ray's dashboard at this computer; it asks for the token once."""
+
+    url: str
+    token_file: str
+
+
+class ClusterView(Value, frozen=True):
+    """A cluster: its machines, what they cost, and its runs."""
+
+    name: str  # of the desk whose image its machines have
+    view: SweepView
+    address: str  # of Ray's head, as RAY_ADDRESS takes it
+    has_ray: bool | None  # whether the desk has it; None: not known yet
+    runs: tuple[ClusterRun, ...]
+
+
+@dataclass(kw_only=True, eq=False)
+class Clusters:
+    """The clusters of one state folder: each is of one desk, and a desk has one at a time."""
+
+    sweeps: Sweeps
+    forwarding: Forwarding
+
+    # ---- up and down ---------------------------------------------------------------------------------
+
+    def planned(
+        self,
+        name: str,
+        *,
+        machines: int,
+        budget_usd: float | None = None,
+        deadline_seconds: float | None = None,
+        idle_seconds: float | None = None,
+        anyway: bool = False,
+    ) -> Sweep:
+        """The cluster that `up` would begin. Nothing is done. Raises as `Hotdesk.sweep` does."""
+        request = self._request(
+            name, machines, budget_usd=budget_usd, deadline_seconds=deadline_seconds, anyway=anyway
+        )
+        request.check()
+        return replace(
+            self.sweeps.planned(request),
+            cluster=True,
+            command=(),
+            idle_seconds=idle_seconds,
+            dashboard_port=free_port(),
+        )
+
+    def _request(self, name: str, machines: int, **more: Any) -> SweepRequest:
+        """What is asked of a cluster as of a sweep: as many machines, from the same image."""
+        space = Space(each=tuple({"machine": n} for n in range(machines)))
+        return SweepRequest(
+            desk=name,
+            command=("true",),
+            space=space,
+            tags=("machine",),
+            machines=machines,
+            push=False,
+            **more,
+        )
+
+    def up(self, name: str, *, machines: int, anyway: bool = False, **limits: Any) -> Sweep:
+        """Begin a cluster, parking its desk where that was agreed to.
+
+        Raises `Busy` where the desk has one already, else as `planned`.
+        """
+        with self.sweeps.opened() as store:
+            for sweep in store.sweeps(left=True, clusters=True):
+                if sweep.desk == name:
+                    raise Busy(
+                        f"{name} has a cluster already, of {sweep.machines} machines.",
+                        "A desk has one at a time.",
+                        f"hotdesk cluster show {name}   # or: hotdesk cluster down {name}",
+                    )
+        self.planned(name, machines=machines, anyway=anyway, **limits)
+        self.sweeps.parked(self._request(name, machines))
+        return self.sweeps.begin(self.planned(name, machines=machines, anyway=anyway, **limits))
+
+    def down(self, name: str) -> SweepView:
+        """End a cluster, and what runs on it; once its machines are gone. Raises `Unknown`."""
+        sweep = self._of(name)
+        self.sweeps.cancel(sweep.number)
+        return self.sweeps.wait(sweep.number)
+
+    def wait_up(self, name: str) -> ClusterView:
+        """The cluster once all of its machines are up. Raises `NeedsDecision` where it ends before."""
+        clock = self.sweeps.clock
+        until = clock.now() + MOST_SECONDS
+        while (found := self.show(name)).view.up < found.view.sweep.machines:
+            if found.view.sweep.over_at or found.view.state == "stopping" or clock.now() > until:
+                why = next((m.why for m in found.view.machines if m.why), "")
+                raise NeedsDecision(
+                    f"The cluster of {name} is not up.",
+                    found.view.sweep.stopped or why,
+                    f"hotdesk cluster show {name}",
+                )
+            if not found.view.driven:
+                self.sweeps.drive(found.view.sweep.number)
+            clock.sleep(WAIT_SECONDS)
+        return found
+
+    # ---- looking -------------------------------------------------------------------------------------
+
+    def ls(self) -> list[ClusterView]:
+        """The clusters that are not over, oldest first."""
+        self.sweeps.revive()
+        with self.sweeps.opened() as store:
+            names = [sweep.desk for sweep in store.sweeps(left=True, clusters=True)]
+        return [self.show(name) for name in names]
+
+    def show(self, name: str) -> ClusterView:
+        """The cluster of a desk, or its last one. Raises `Unknown`."""
+        sweep = self._of(name, over=True)
+        view = self.sweeps.view(sweep.number)
+        head = next((m for m in view.machines if m.number == 1), None)
+        runs = tuple(_run(task) for task in self.sweeps.tasks(sweep.number))
+        there = head is not None and head.state is MachineState.UP
+        return ClusterView(
+            name=name,
+            view=view,
+            address=f"{head.address}:{sweep.head_port}" if there and head else "",
+            has_ray=self._has_ray(sweep) if there else None,
+            runs=runs,
+        )
+
+    def _has_ray(self, sweep: Sweep) -> bool | None:
+        from hotdesk.sweep import machine
+
+        desk = self.sweeps.store.find(sweep.member(1))
+        try:
+            if desk is not None and (access := self.sweeps.clouds.reached(desk)):
+                return machine.look(access, sweep.id).engine
+        except HotdeskError:
+            pass
+        return None
+
+    def _of(self, name: str, *, over: bool = False) -> Sweep:
+        with self.sweeps.opened() as store:
+            found = [s for s in store.sweeps(clusters=True) if s.desk == name and (over or not s.over_at)]
+        if not found:
+            raise Unknown(
+                f"{name} has no cluster.",
+                "",
+                f"hotdesk cluster up {name} --machines 4",
+            )
+        return found[-1]
+
+    def dashboard(self, name: str) -> Dashboard:
+        """Ray's dashboard at this computer, through ssh.
+
+        Raises `Missing` where the desk has no ray[default], `NeedsDecision` where its head is not up.
+        """
+        sweep = self._of(name)
+        head = self.sweeps.store.find(sweep.member(1))
+        if head is None or not (view := self.show(name)).address:
+            raise NeedsDecision(
+                f"The head of {name}'s cluster is not up.", "", f"hotdesk cluster show {name}"
+            )
+        if view.has_ray is False:
+            raise Missing(
+                f"{name} has no Ray, so its cluster has no dashboard.",
+                "It is a part of ray[default], which the desk's image would have.",
+                f"hotdesk up {name} && hotdesk ssh {name} -- pip install 'ray[default]'   # and park it",
+            )
+        self.forwarding.open(head, [sweep.dashboard_port])
+        opened = {f.there: f.here for f in self.forwarding.listed(head.name)}
+        here = opened.get(sweep.dashboard_port, sweep.dashboard_port)
+        file = self.sweeps.kept.folder(sweep) / "token"
+        write_atomically(file, sweep.token)
+        return Dashboard(url=f"http://127.0.0.1:{here}", token_file=str(file))
+
+    # ---- runs ----------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str,
+        command: str | Sequence[str],
+        *,
+        gang: bool | None = None,
+        folder: Path,
+        push: bool = True,
+        everything: bool = False,
+        checkpoint: str = "",
+        retries: int = 3,
+        env: Mapping[str, str] | None = None,
+    ) -> ClusterRun:
+        """Begin a program on a cluster. `gang`: on every machine at once; None: where torchrun is called."""
+        sweep = self._of(name)
+        words = (command,) if isinstance(command, str) else tuple(command)
+        if not any(words):
+            raise Usage("There is no command to run.", "", f"hotdesk cluster run {name} -- python train.py")
+        inside = Path(checkpoint)
+        if checkpoint and (inside.is_absolute() or ".." in inside.parts or checkpoint.startswith("~")):
+            raise Usage(
+                f"--checkpoint {checkpoint!r} is not in the run's folder.",
+                "It is named relative to the folder that the program runs in.",
+                "--checkpoint ckpt",
+            )
+        run = Run(
+            command=words,
+            gang=launches(words) if gang is None else gang,
+            checkpoint=checkpoint,
+            retries=retries,
+            environment=tuple((env or {}).items()),
+        )
+        request = SweepRequest(
+            desk=name, command=words, space=Space(each=({"run": 0},)), folder=str(folder), push=push,
+            everything=everything,
+        )  # fmt: skip
+        names = self.sweeps.check_folder(request)
+        target = self.sweeps.kept.folder(sweep) / "runs"
+        target.mkdir(exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(prefix="new-", dir=target) as new:
+            self.sweeps.copy_folder(folder, names, Path(new) / "project")
+            with self.sweeps.opened() as store:
+                number = store.counts(sweep.number).total + 1
+                # The folder before the row: who finds a run begins it.
+                shutil.move(new, target / f"{number:06d}")
+                Path(new).mkdir()
+                task = Task(number=number, params=run.params())
+                store.put(sweep.number, [task])
+        self.sweeps.drive(sweep.number)
+        return _run(task)
+
+    def wait(self, name: str, number: int) -> ClusterRun:
+        """A run once it has ended."""
+        while (found := self._run_of(name, number)).task.state in LEFT:
+            sweep = self._of(name, over=True)
+            if not self.sweeps.driven(sweep.number):
+                self.sweeps.drive(sweep.number)
+            self.sweeps.clock.sleep(WAIT_SECONDS)
+        return found
+
+    def cancel(self, name: str, number: int) -> ClusterRun:
+        """End a run; the machines stay. Raises `Usage` where it has ended, `Unknown`."""
+        found = self._run_of(name, number)
+        sweep = self._of(name, over=True)
+        self.sweeps.cancel(sweep.number, [number])
+        self.sweeps.wait_for(sweep.number, [number])
+        return self._run_of(name, found.number)
+
+    def _run_of(self, name: str, number: int) -> ClusterRun:
+        sweep = self._of(name, over=True)
+        with self.sweeps.opened() as store:
+            return _run(store.task(sweep.number, number))
+
+    def log(self, name: str, number: int | None = None, rank: int = 0) -> bytes:
+        """What a rank of a run has said so far: of the newest, if none is given. Raises `Unknown`."""
+        sweep = self._of(name, over=True)
+        with self.sweeps.opened() as store:
+            last = store.counts(sweep.number).total
+            if not last:
+                why = "Nothing was run on it."
+                raise Unknown(f"{name} has no run yet.", why, f"hotdesk cluster run {name} -- …")
+            task = store.task(sweep.number, number or last)
+        if rank >= (sweep.machines if Run.of(task).gang else 1):
+            raise Unknown(f"Run {task.number} has no rank {rank}.", "Ranks begin at 0.", "--rank 0")
+        return self.sweeps.kept.log_at(sweep.number, sweep.member(rank + 1), task.number)
+
+
+def _run(task: Task) -> ClusterRun:
+    run = Run.of(task)
+    return ClusterRun(number=task.number, command=run.title, gang=run.gang, task=task)
