@@ -1,0 +1,199 @@
+"""A sweep's rate, its driver's share and memory, beside bare Ray with a subprocess for each command.
+
+    python -m benchmarks.sweep [--tasks 4000] [--memory-tasks 10000] [--runs 3] [--folder /dev/shm]
+
+Both run `echo N` through a shell on two slots of this computer, alternately, and are timed from the first
+request to the last answer: starting Ray is not in it, nor deleting what was written, which is done between.
+The sweep is the real one (driver, ledger in SQLite, engine, Ray, resident runner) but for ssh, in place of
+which the runner's verbs are called as processes. Says which file system it wrote to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.sweep.model import Machine, Sweep
+from hotdesk.parallel import every
+from hotdesk.services.sweeps import free_port
+from hotdesk.sweep.driver import LOOK_SECONDS, Driver
+from hotdesk.sweep.machine import Known, packed
+from hotdesk.sweep.ray_engine import RayEngine
+from hotdesk.sweep.site import SeenMachine
+from hotdesk.sweep.store import SweepStore
+from hotdesk.system import SystemClock
+
+SLOTS = 2
+ADDRESS = "127.0.0.9"
+#: Bare Ray: a function for each command, which runs it through a shell.
+BARE = """
+import json, os, subprocess, sys, time
+import ray
+ray.init(num_cpus=int(sys.argv[2]), include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+@ray.remote
+def run(n):
+    return subprocess.run(f"echo {n}", shell=True, stdout=subprocess.DEVNULL).returncode
+ray.get([run.remote(n) for n in range(100)])
+began = time.perf_counter()
+statuses = ray.get([run.remote(n) for n in range(int(sys.argv[1]))])
+assert statuses == [0] * int(sys.argv[1])
+print(json.dumps({"seconds": time.perf_counter() - began}))
+"""
+
+
+class HereSite:
+    """One machine, which is this computer: its runner is asked as over ssh, without ssh."""
+
+    def __init__(self, folder: Path, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.program = folder / "runner.py"
+        self.program.write_bytes(packed()[1])
+        self.environment = {**os.environ, "HOME": str(self.home)}
+        self.names: set[str] = set()
+
+    def argv(self, verb: str, *more: str) -> list[str]:
+        return [sys.executable, str(self.program), verb, self.sweep.id, *more]
+
+    def ask(self, verb: str, given: object = None) -> bytes:
+        text = b"" if given is None else msgspec.json.encode(given)
+        done = subprocess.run(
+            self.argv(verb), input=text, env=self.environment, check=True, capture_output=True
+        )
+        return done.stdout
+
+    def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
+        self.names = {*self.names, *wanted} - set(released)
+        return {name: SeenMachine(instance="here", address=ADDRESS, slots=SLOTS) for name in wanted}
+
+    def troubles(self) -> Mapping[str, str]:
+        return {}
+
+    def present(self, names: Collection[str]) -> set[str]:
+        return self.names & set(names)
+
+    def usd(self, names: Collection[str]) -> float:
+        return 0.0
+
+    def cleared(self) -> bool:
+        return True
+
+    def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
+        (self.home / ".hotdesk" / "sweeps" / sweep.id / "project").mkdir(parents=True, exist_ok=True)
+        order = {
+            "machine": machine.name, "address": ADDRESS, "head": f"{ADDRESS}:{sweep.head_port}",
+            "heads": True, "cpus": SLOTS, "gpus": 0, "python": sys.executable, "token": sweep.token,
+            "limit_seconds": None, "grace_seconds": 5.0, "memory_bytes": 0, "environment": {}, "pull": [],
+        }  # fmt: skip
+        self.ask("serve", order)
+
+    def look(self, sweep: Sweep, name: str) -> Known:
+        return msgspec.json.decode(self.ask("look"), type=Known)
+
+    def known(self, sweep: Sweep, name: str, tasks: Collection[int]) -> Known:
+        given = {"epoch": sweep.epoch, "tasks": {str(task): 0 for task in tasks}}
+        return msgspec.json.decode(self.ask("known", given), type=Known)
+
+    def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None:
+        self.ask("cancel", {"tasks": {str(task): number for task, number in attempts.items()}})
+
+    def fetch(self, sweep: Sweep, name: str) -> None:
+        pass
+
+    def stop(self, sweep: Sweep, name: str) -> None:
+        self.ask("stop")
+
+    def engine(self, sweep: Sweep, head: Machine) -> RayEngine:
+        pipe = subprocess.PIPE
+        return RayEngine(
+            subprocess.Popen(
+                self.argv("engine"), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=self.environment
+            )
+        )
+
+
+def swept(folder: Path, count: int) -> dict[str, float]:
+    """A sweep of so many commands, in this process."""
+    clock = SystemClock()
+    with SweepStore(folder) as store:
+        sweep = Sweep(
+            number=0, desk="blue", image="i", provider="local", command=("echo {n}",), folder="/",
+            created_at=clock.now(), token="5" * 64, head_port=free_port(),
+        )  # fmt: skip
+        sweep = store.create(sweep, ({"n": n} for n in range(count)))
+        site = HereSite(folder, sweep)
+        driver = Driver(sweep.number, store=store, site=site, clock=clock)
+        began = ended = used = 0.0
+        with every(LOOK_SECONDS, driver._look):
+            while not (pause := driver.round()) < 0:
+                if driver.engine is not None and not began:
+                    began, used = time.perf_counter(), time.process_time()
+                if began and not ended and not driver.store.counts(sweep.number).left:
+                    ended, used = time.perf_counter(), time.process_time() - used
+                clock.sleep(pause)
+        assert store.counts(sweep.number).done == count
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": ended - began, "share": used / (ended - began), "peak_mib": peak}
+
+
+def child(folder: Path, kind: str, count: int) -> dict[str, float]:
+    """One run in a process and a folder of its own, which is deleted afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hotdesk-sweep-", dir=folder) as made:
+        if kind == "bare":
+            argv = [sys.executable, "-c", BARE, str(count), str(SLOTS)]
+        else:
+            argv = [sys.executable, "-m", "benchmarks.sweep", "--tasks", str(count), "--once", made]
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+        done = subprocess.run(
+            argv, env={**os.environ, **quiet}, stdout=subprocess.PIPE, text=True, check=True
+        )
+        told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", type=int, default=4000)
+    parser.add_argument("--memory-tasks", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.once:
+        print(json.dumps(swept(given.once, given.tasks)))
+        return
+    system = subprocess.run(["stat", "-f", "-c", "%T", given.folder], capture_output=True, text=True)
+    print(f"{given.tasks:,} commands on {SLOTS} slots; {given.folder} is {system.stdout.strip()}")
+    ratios = []
+    for _ in range(given.runs):
+        bare = given.tasks / child(given.folder, "bare", given.tasks)["seconds"]
+        told = child(given.folder, "sweep", given.tasks)
+        rate = given.tasks / told["seconds"]
+        ratios.append(rate / bare)
+        load = os.getloadavg()[0]
+        print(
+            f"  bare Ray {bare:6.0f}/s   sweep {rate:6.0f}/s   {rate / bare:4.0%}"
+            f"   driver {told['share']:.1%} of a processor   load {load:.1f}"
+        )
+    print(f"  median {statistics.median(ratios):.0%} of bare Ray's rate")
+    if given.memory_tasks:
+        told = child(given.folder, "sweep", given.memory_tasks)
+        print(f"{given.memory_tasks:,} tasks: the driver's peak is {told['peak_mib']:.0f} MiB resident")
+
+
+if __name__ == "__main__":
+    main()
