@@ -23,7 +23,7 @@ from hotdesk.cli.main import COMMAND_NAMES
 
 #: Commands that are a terminal's own: they attach to it, print a file, set up an editor or a shell, or open
 #: another door.
-TERMINAL = {"attach", "code", "completion", "guide", "iam", "schema", "web"}
+TERMINAL = {"attach", "code", "completion", "guide", "iam", "schema", "self-check", "web"}
 
 
 def public(kind: type) -> dict[str, Any]:
