@@ -94,9 +94,7 @@ def main() -> None:
             sys.stdout.write(hotdesk("sweep", "show", "-n", "8"))
             hotdesk("sweep", "show", "--follow")
             sys.stdout.write(hotdesk("sweep", "ls"))
-            sys.stdout.write(
-                "".join(hotdesk("sweep", "results", "--sort", "loss").splitlines(keepends=True)[:4])
-            )
+            sys.stdout.write("".join(hotdesk("sweep", "results", "--sort", "loss").splitlines(True)[:4]))
             hotdesk("sweep", "plot", "--plot", str(PICTURES / "lines.svg"))
             hotdesk("sweep", "plot", "--parallel", "--plot", str(PICTURES / "parallel.svg"))
             sys.stdout.write(hotdesk("sweep", "plot", "--parallel"))

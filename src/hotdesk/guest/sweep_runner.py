@@ -162,7 +162,8 @@ class Runner:
             if self.order.get("python"):
                 self.ray.start()
             low = LOW_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            while not self.over.wait(LOOK_SECONDS):
+            # Whoever deletes the folder wants none of it: Ray would be started for ever.
+            while not self.over.wait(LOOK_SECONDS) and os.path.exists(path(self.id, "order.json")):
                 self.attempts.tidy()
                 self.attempts.relieve(available_bytes(), int(low))
         self._leave()

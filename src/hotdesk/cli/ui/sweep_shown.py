@@ -40,7 +40,11 @@ def summary(view: SweepView) -> str:
     counts = view.counts
     ended = counts.done + counts.failed + counts.cancelled
     words = [f"{ended:,} of {counts.total:,}"]
-    words += [f"{n:,} {name}" for name in ("running", "failed", "cancelled") if (n := getattr(counts, name))]
+    words += [
+        f"{n:,} {name}"
+        for name in ("running", "waiting", "failed", "cancelled")
+        if (n := getattr(counts, name))
+    ]
     machines = [m for m in view.machines if m.state is not MachineState.GONE]
     if machines:
         words.append(f"{view.up} of {len(machines)} machine{'s' * (len(machines) != 1)} up")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import msgspec
 from msgspec.structs import replace
@@ -61,7 +60,7 @@ class Place(Value, frozen=True):
 def launches(command: Sequence[str]) -> bool:
     """Whether a command is torchrun's, or as `python -m torch.distributed.run`: it wants every machine."""
     words = _words(command)
-    named = PurePosixPath(words[0]).name if words else ""
+    named = words[0].rpartition("/")[2] if words else ""
     module = words[words.index("-m") + 1 : words.index("-m") + 2] if "-m" in words else []
     return named == "torchrun" or (named.startswith("python") and bool(module) and module[0] in _LAUNCHERS)
 
@@ -83,7 +82,7 @@ def filled(command: Sequence[str], place: Place) -> tuple[str, ...]:
         added.append(f"--master-addr={place.head}")
     if "nproc-per-node" not in told:
         added.append(f"--nproc-per-node={place.gpus or 1}")
-    behind = words.index("-m") + 2 if PurePosixPath(words[0]).name != "torchrun" else 1
+    behind = words.index("-m") + 2 if words[0].rpartition("/")[2] != "torchrun" else 1
     if len(command) > 1:
         return (*words[:behind], *added, *words[behind:])
     line = command[0].lstrip()
