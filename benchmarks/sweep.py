@@ -36,6 +36,7 @@ from hotdesk.system import SystemClock
 
 SLOTS = 2
 ADDRESS = "127.0.0.9"
+STARTS = 8
 #: Bare Ray: a function for each command, which runs it through a shell.
 BARE = """
 import json, os, subprocess, sys, time
@@ -156,9 +157,12 @@ def child(folder: Path, kind: str, count: int) -> dict[str, float]:
         else:
             argv = [sys.executable, "-m", "benchmarks.sweep", "--tasks", str(count), "--once", made]
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-        done = subprocess.run(
-            argv, env={**os.environ, **quiet}, stdout=subprocess.PIPE, text=True, check=True
-        )
+        for _ in range(STARTS):  # Ray gives a node 15 s to start, which a busy computer may not keep
+            done = subprocess.run(argv, env={**os.environ, **quiet}, capture_output=True, text=True)
+            if done.returncode == 0 or "timed out during startup" not in done.stderr:
+                break
+        if done.returncode:
+            raise SystemExit(done.stderr)
         told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return told
 
