@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from hotdesk.core.errors import Busy, HotdeskError, Missing, NeedsDecision, Unknown, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.sweep.cluster import Run, launches
-from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task
+from hotdesk.core.sweep.model import LEFT, MachineState, Sweep, Task, Wish
 from hotdesk.core.sweep.params import Space
 from hotdesk.services.forwarding import Forwarding
 from hotdesk.services.sweep_request import SweepRequest
@@ -223,6 +223,12 @@ class Clusters:
     ) -> ClusterRun:
         """Begin a program on a cluster. `gang`: on every machine at once; None: where torchrun is called."""
         sweep = self._of(name)
+        if sweep.wish is Wish.CANCEL:
+            raise NeedsDecision(
+                f"The cluster of {name} is ending.",
+                f"{sweep.stopped[:1].upper()}{sweep.stopped[1:]}.",
+                f"hotdesk cluster up {name}   # once it is gone",
+            )
         words = (command,) if isinstance(command, str) else tuple(command)
         if not any(words):
             raise Usage("There is no command to run.", "", f"hotdesk cluster run {name} -- python train.py")

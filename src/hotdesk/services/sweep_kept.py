@@ -132,9 +132,9 @@ class SweepKept:
         return found
 
     def over_since(self, before: float) -> list[int]:
-        """The sweeps that were over before this time."""
+        """The sweeps and clusters that were over before this time."""
         with self._opened() as store:
-            return [s.number for s in store.sweeps() if 0 < s.over_at < before]
+            return [s.number for s in store.sweeps(clusters=None) if 0 < s.over_at < before]
 
     def _opened(self) -> SweepStore:
         from hotdesk.sweep.store import SweepStore

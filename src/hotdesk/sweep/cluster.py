@@ -46,6 +46,8 @@ class ClusterDriver(Driver):
         on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
         super().__init__(number, store=store, site=site, clock=clock, on_note=on_note)
+        self.ledger.open.clear()  # a sweep's, which its engine would know of
+        self.ledger.doubtful.clear()
         self._asked = 0.0  # when it was asked last what became of the runs
         self._up_since = float("inf")  # the first machine of this process
         self._ports: dict[tuple[int, int], int] = {}  # by run and attempt
@@ -57,10 +59,8 @@ class ClusterDriver(Driver):
         if self.sweep.wish is Wish.RUN and (why := self._reason(now)):
             self.sweep = self.store.change(self.number, wish=Wish.CANCEL, stopped=why)
             self.on_note(f"The cluster of {self.sweep.desk} ends: {why}")
-        if self.sweep.wish is Wish.CANCEL and not self._cancelled:
-            left = self.store.tasks(self.number, LEFT)
-            self.store.put(self.number, [_cancelled(task, now) for task in left])
-            self._cancelled = True  # what runs ends with its machine's runner
+        if self.sweep.wish is Wish.CANCEL and (left := self.store.tasks(self.number, LEFT)):
+            self.store.put(self.number, [_cancelled(task, now) for task in left])  # they end with the runners
         machines = self._fleet(now)
         if self.sweep.wish is Wish.CANCEL:
             return self._end(machines, now)

@@ -73,6 +73,8 @@ class Sweep(Value, frozen=True):
     @property
     def title(self) -> str:
         """What its tasks run, in one line."""
+        if self.cluster:
+            return f"cluster of {self.desk}"
         words = " ".join(" ".join(self.command).split())
         return f"{self.function}({', '.join(self.tags)})" if self.function else words
 
