@@ -68,6 +68,7 @@ class World:
         self.began: list[tuple[int, int, str]] = []  # every command that was begun, by task and attempt
         self.finished: list[tuple[int, int, str]] = []  # … that ended well
         self.fetched: dict[str, int] = {}
+        self.ranks: list[tuple[int, int, int, str]] = []  # of a cluster's runs: task, attempt, rank, machine
         self.engines: list[MemoryEngine] = []
         self.usd_per_hour = 0.0
         self.engine_failures = 0  # starts of the engine at each machine, all of them in vain
@@ -102,13 +103,14 @@ class World:
         if status == 0:
             self.finished.append((task, order.attempt, runner.name))
 
-    def ask(self, runner: Runner, order: Order) -> Ended | None:
+    def ask(self, runner: Runner, order: Order, *, gang: bool = False) -> Ended | None:
         """Ask a runner to run an attempt: how it has ended, or None while it runs."""
         task = order.task
         if task in runner.running:
             return None
         ended = runner.ended.get(task)
-        if ended is not None and (ended.attempt >= order.attempt or ended.exit_status == 0):
+        done = ended is not None and ended.exit_status == 0 and not gang
+        if ended is not None and (ended.attempt >= order.attempt or done):
             return ended
         fenced = order.begun or order.epoch < runner.epoch
         if fenced or runner.fenced.get(task, 0) >= order.attempt:
@@ -211,6 +213,20 @@ class World:
                     began_at=0.0,
                     why="cancelled",
                 )
+
+    # ---- what a cluster asks besides -----------------------------------------------------------------
+
+    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+        self._reached(name)
+
+    def begin(
+        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
+    ) -> None:
+        self.ask(self._reached(name), order, gang=True)
+        self.ranks.append((order.task, order.attempt, int(variables["NODE_RANK"]), name))
+
+    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
+        self._reached(name)
 
     def fetch(self, sweep: Sweep, name: str) -> None:
         self.fetched[name] = len(self._reached(name).ended)

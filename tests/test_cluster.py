@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 import pytest
 
 from hotdesk.core.sweep.cluster import Place, Run, ended, filled, launches
-from hotdesk.core.sweep.model import State, Task
+from hotdesk.core.sweep.model import State, Task, Wish
 from hotdesk.core.sweep.plan import LOST_MOST
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import locks
+from hotdesk.sweep.cluster import ClusterDriver
 from tests.conftest import Command
 from tests.local_rig import tool
+from tests.sweep_world import World
+from tests.test_sweep_driver import Story
 
 SECONDS = 300.0  # a limit for a busy computer, not an expectation
 PLACE = Place(rank=1, machines=4, head="10.0.0.1", port=6390, gpus=8)
@@ -76,6 +80,112 @@ def test_a_lost_machine_is_no_failure_until_it_is_the_cause() -> None:
     task = ended(of(), {0: (0, "")}, lost="m-2 went", now=30.0)
     assert (task.state, task.lost, task.failed, task.why) == (State.WAITING, 1, 0, "lost: m-2 went")
     assert ended(of(lost=LOST_MOST - 1), {}, lost="m-2 went", now=1.0).state is State.FAILED
+
+
+class Cluster(Story):
+    """A cluster of three machines in memory."""
+
+    def __init__(self, world: World | None = None, **wish: Any) -> None:
+        super().__init__(0, world, cluster=True, **wish)
+
+    def new_driver(self) -> ClusterDriver:
+        return ClusterDriver(
+            self.number, store=self.store, site=self.world, clock=self.world.clock, on_note=self.notes.append
+        )
+
+    def run(self, *, gang: bool = True, retries: int = 1) -> int:
+        number = self.store.counts(self.number).total + 1
+        run = Run(command=("torchrun", "t.py"), gang=gang, retries=retries, checkpoint="ckpt")
+        self.store.put(self.number, [Task(number=number, params=run.params())])
+        return number
+
+    def check(self) -> None:
+        """Every run has ended, each rank began once in an attempt, and no machine is left."""
+        assert not self.store.counts(self.number).left
+        assert not self.world.runners
+        assert max(Counter(self.world.began).values(), default=0) <= 1
+
+    def end(self) -> None:
+        self.store.change(self.number, wish=Wish.CANCEL, stopped="you cancelled it")
+        self.go()
+        self.check()
+
+    def task(self, number: int = 1) -> Task:
+        return self.store.task(self.number, number)
+
+
+def test_a_gang_runs_once_on_every_machine_and_a_single_on_the_first() -> None:
+    story = Cluster()
+    story.run()
+    story.run(gang=False)
+    story.go(lambda: story.states() == {State.DONE: 2})
+    assert story.world.ranks == [
+        *((1, 1, rank, f"cluster1-{rank + 1}") for rank in range(3)),
+        (2, 1, 0, "cluster1-1"),
+    ]
+    story.end()
+    assert {m.name for m in story.store.machines(story.number)} == {f"cluster1-{n}" for n in (1, 2, 3)}
+
+
+def test_all_ranks_begin_again_where_one_fails_or_loses_its_machine() -> None:
+    """1. A machine goes. 2. A rank of the second attempt fails. 3. The third attempt ends well."""
+    world = World(commands=lambda task, attempt: (60.0, 3 if attempt == 2 else 0))
+    story = Cluster(world)
+    story.run()
+    story.go(lambda: len(world.ranks) == 3)
+    world.kill_machine("cluster1-2")
+    story.go(lambda: story.task().state is State.DONE)
+    task = story.task()
+    assert (task.attempt, task.lost, task.failed, task.exit_status) == (3, 1, 1, 0)
+    assert Counter(attempt for _, attempt, _, _ in world.ranks) == {1: 3, 2: 3, 3: 3}
+    assert [a.why.partition(":")[0] for a in story.store.attempts(story.number)] == [
+        "lost", "rank 0 ended with 3", "",
+    ]  # fmt: skip
+    story.end()
+
+
+def test_a_killed_driver_costs_no_run_and_the_next_one_can_end_the_cluster() -> None:
+    story = Cluster(World(commands=lambda task, attempt: (300.0, 0)))
+    story.run()
+    story.go(lambda: len(story.world.ranks) == 3)
+    story.kill_driver()
+    story.go(lambda: story.world.clock.now() > 1200.0, rounds=20_000)
+    assert (story.task().state, story.task().attempt) == (State.RUNNING, 1)
+    story.kill_driver()
+    story.end()
+    assert story.task().state is State.CANCELLED
+
+
+def test_a_run_is_cancelled_and_the_machines_stay() -> None:
+    story = Cluster(World(commands=lambda task, attempt: (900.0, 0)))
+    first = story.run()
+    story.go(lambda: len(story.world.ranks) == 3)
+    story.store.want(story.number, [first], wanted=False)
+    story.go(lambda: story.task().state is State.CANCELLED)
+    assert len(story.world.runners) == 3
+    assert not any(runner.running for runner in story.world.runners.values())
+    story.end()
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ({"idle_seconds": 600.0}, "nothing has run for 10 minutes"),
+        ({"deadline_at": 2500.0}, "its deadline"),
+        ({"budget_usd": 3.0}, "its budget of $3.00 is spent"),
+    ],
+)
+def test_a_cluster_ends_by_itself(limit: dict[str, float], why: str) -> None:
+    world = World(commands=lambda task, attempt: (400.0, 0))
+    world.usd_per_hour = 4.0
+    story = Cluster(world, **limit)
+    story.run()
+    story.go(rounds=20_000)
+    story.check()
+    assert story.store.sweep(story.number).stopped == why
+    assert story.task().state is State.DONE
+    if why.startswith("nothing"):
+        assert world.clock.now() >= 1000 + 20 + 400 + 600
 
 
 #: Ranks that add their numbers over TCP, as an all-reduce does; rank 0 saves how far they are.
