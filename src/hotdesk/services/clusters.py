@@ -267,7 +267,7 @@ class Clusters:
 
     def wait(self, name: str, number: int) -> ClusterRun:
         """A run once it has ended."""
-        while (found := self._run_of(name, number)).task.state in LEFT:
+        while (found := self.run_of(name, number)).task.state in LEFT:
             sweep = self._of(name, over=True)
             if not self.sweeps.driven(sweep.number):
                 self.sweeps.drive(sweep.number)
@@ -276,13 +276,14 @@ class Clusters:
 
     def cancel(self, name: str, number: int) -> ClusterRun:
         """End a run; the machines stay. Raises `Usage` where it has ended, `Unknown`."""
-        found = self._run_of(name, number)
+        found = self.run_of(name, number)
         sweep = self._of(name, over=True)
         self.sweeps.cancel(sweep.number, [number])
         self.sweeps.wait_for(sweep.number, [number])
-        return self._run_of(name, found.number)
+        return self.run_of(name, found.number)
 
-    def _run_of(self, name: str, number: int) -> ClusterRun:
+    def run_of(self, name: str, number: int) -> ClusterRun:
+        """A run by its number. Raises `Unknown`."""
         sweep = self._of(name, over=True)
         with self.sweeps.opened() as store:
             return _run(store.task(sweep.number, number))

@@ -280,7 +280,7 @@ def _follow(desks: Hotdesk, name: str, number: int, rank: int, *, quiet: bool) -
     written = 0
     write: Callable[[bytes], object] = sys.stdout.buffer.write
     while True:
-        found = next(run for run in clusters.show(name).runs if run.number == number)
+        found = clusters.run_of(name, number)
         text = clusters.log(name, number, rank)
         if not quiet and len(text) > written:
             write(text[written:])
