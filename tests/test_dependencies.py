@@ -38,10 +38,15 @@ def audit() -> ModuleType:
 AUDIT = audit()
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+@pytest.mark.parametrize("lock", [*LOCKS, ROOT / "requirements" / "docs.txt"], ids=lambda lock: lock.stem)
 def test_a_lock_pins_exact_files_and_names_no_address(lock: Path) -> None:
-    pins = AUDIT.locked(lock)
+    assert AUDIT.locked(lock)
     assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_a_lock_has_all_that_is_asked_for(lock: Path) -> None:
+    pins = AUDIT.locked(lock)
     extras = PROJECT["optional-dependencies"]
     left_out = {"dev": (), "user": ("dev", "test", "sweep"), "sweep": extras.keys() - {"sweep"}}[lock.stem]
     for part in (PROJECT["dependencies"], *(needs for name, needs in extras.items() if name not in left_out)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+from benchmarks import report
 from hotdesk.cli.main import hotdesk
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +78,12 @@ def test_a_command_in_a_document_has_the_options_that_it_names(
         command, context = found, click.Context(found, info_name=name, parent=context)
     with contextlib.suppress(click.BadOptionUsage):  # prose may name an option without its value
         command.make_parser(context).parse_args(list(words))  # raises NoSuchOption
+
+
+def test_the_page_of_benchmarks_is_that_of_what_was_measured() -> None:
+    """`python -m benchmarks.report` mends it."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text())
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == "\n".join(report.page(measured)) + "\n"
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,4 +1,5 @@
-"""A machine's day through SkyPilot, each launch up to its ssh login: prints the steps as JSON.
+"""A machine's day through SkyPilot, each launch up to its ssh login: prints the steps as JSON, each with
+whether it went well, why not, how many calls it made and how many seconds of processor time it took.
 
 Run by tests/test_clients.py with the Python of HOTDESK_CLIENTS: `skypilot_day.py IMAGE`, with a home folder
 and a region of its own. After the login SkyPilot installs its runtime from the internet (uv, conda, ray), as
@@ -16,6 +17,7 @@ import shutil
 import sys
 import time
 import types
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,16 +34,24 @@ from sky.skylet import constants  # noqa: E402
 from sky.utils import common_utils  # noqa: E402
 
 REGION, IMAGE = os.environ["AWS_DEFAULT_REGION"], sys.argv[1]
-steps: list[tuple[str, bool, str]] = []
+steps: list[tuple[str, bool, str, int, float]] = []
+
+
+def calls() -> int:
+    with urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"] + "/_fake/log") as answer:
+        return len(json.load(answer))
 
 
 def step(name: str, do: Callable, right: Callable = lambda found: True) -> None:
+    before, began = calls(), os.times()
     try:
         found = do()
         good = bool(right(found))
-        steps.append((name, good, "" if good else repr(found)[:300]))
+        why = "" if good else repr(found)[:300]
     except Exception as bad:  # every client error is a step that failed
-        steps.append((name, False, repr(bad)[-800:]))
+        good, why = False, repr(bad)[-800:]
+    used = sum(os.times()[:4]) - sum(began[:4])
+    steps.append((name, good, why, calls() - before, round(used, 2)))
 
 
 class LoggedInError(Exception):
