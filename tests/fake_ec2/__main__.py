@@ -24,12 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     from tests.fake_ec2.listener import Listener
-    from tests.fake_ec2.motos import keep_policies
+    from tests.fake_ec2.motos import quicken
     from tests.fake_ec2.rig import load_rig
     from tests.fake_ec2.server import Application, tick
     from tests.fake_ec2.world import World
 
-    keep_policies()
+    quicken()
     world = World(asked.seed, asked.latency / 1000, asked.pace, asked.addresses)
     stopped = threading.Event()
     if asked.rig:
