@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.fake_ec2.process import FakeEc2
     from tests.fake_ecs.server import FakeEcs
+
+# How long a sample takes is how busy the computer is: that decides nothing.
+settings.register_profile("hotdesk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hotdesk")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 #: Fixtures that start hotdesk in a process of its own, a cloud, or machines: whoever uses one is slow.

@@ -81,7 +81,7 @@ def found(offers: list[Offer], query: Query, **more: object) -> list[Offer]:
 # ---- questions -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 1000),
     gpu=st.sampled_from(["", "L4", "A100:8", "none", "T4:0.5"]),
@@ -329,7 +329,7 @@ def test_packing_changes_nothing() -> None:
     assert again.bands == catalog.bands
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 10_000), st.integers(0, 255), st.booleans())
 def test_a_poisoned_cache_is_noticed_or_harmless(place: int, byte: int, cut: bool) -> None:
     """One byte changed or the end missing: an error that is said, or a catalogue that still answers."""
@@ -527,7 +527,7 @@ def test_the_choice_leaves_out_with_a_reason() -> None:
     st.sampled_from(["on-demand", "spot", "cheapest"]),
     st.sampled_from(["L4", "none", "T4"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_choice_fits_and_nothing_cheaper_is_left(seed: int, market: str, gpu: str) -> None:
     rows = many(seed, 60)
     choice = rank(Want(gpu=gpu, market=market), fitting(Want(gpu=gpu, market=market), rows), kept=5)

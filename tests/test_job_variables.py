@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
@@ -147,7 +147,7 @@ def test_what_outlives_the_command_does_not_inherit_a_secret(
 # ---- the output --------------------------------------------------------------------------------------
 
 
-@tries(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tries(max_examples=60)
 @given(st.text("ab", min_size=SHORTEST, max_size=12), st.lists(st.text("abc", max_size=9)), st.data())
 def test_a_secret_is_nowhere_in_the_output_and_the_rest_is(
     secret: str, parts: list[str], data: st.DataObject

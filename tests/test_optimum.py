@@ -116,7 +116,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     gap=st.sampled_from([195.0, 300.0, 600.0, 900.0, 3600.0, 431.7]),
     changeover=st.sampled_from([0.0, 0.02, 0.1, 0.2, 0.37, 1.3]),

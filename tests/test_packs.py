@@ -328,5 +328,5 @@ def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TestImages = Images.TestCase
 TestImages.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=15, suppress_health_check=list(HealthCheck)
 )

@@ -47,7 +47,7 @@ TERMS = Terms(
     usd_on_demand=3.0,
     usd_spot=1.0,
 )
-SLOW = settings(max_examples=25, deadline=None)
+SLOW = settings(max_examples=25)
 
 
 def lived(policy: Policy, terms: Terms, up: Any) -> tuple[list[int], list[float]]:

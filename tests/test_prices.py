@@ -293,7 +293,7 @@ def test_any_history_agrees_with_the_exact_reckoning(
     assert zone.longest_above_hours == pytest.approx(exact.longest_above(Fraction(6, 100)) / 3600)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from([20_000, 40_000]), st.sampled_from(["even", "spiky", "few"]))
 def test_quantiles_by_bins_are_those_by_sorting(seed: int, size: int, shape: str) -> None:
     seeded = np.random.default_rng(seed)
@@ -505,7 +505,7 @@ def test_advice_shouts_about_prices_above_on_demand_and_never_rounds_to_all(tmp_
     assert advise([], [], hours=1, days=1).startswith("No price is known")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.integers(2, 6))
 def test_the_cheapest_zone_agrees_with_looking_second_by_second(seed: int, count: int) -> None:
     seeded = random.Random(seed)

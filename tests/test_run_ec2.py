@@ -100,11 +100,12 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     laptop = Laptop(home)
     up = desks("up", "blue", "--type", "g4dn.xlarge", "--market", "cheapest")
     assert up.returncode == 0, up.stderr
-    resume = 'echo "once more with $TOKEN" | rev; python train.py 40 5 0.1'
+    resume = 'echo "once more with $TOKEN" | rev; python train.py 40 5 0.1 go'
+    again = f"once more with {SECRET}"[::-1] + "\nresumed at"
     laptop.environment["TOKEN"] = SECRET
     run = laptop.begin(
         project, "run", "blue", "--pull", "out", "--checkpoint", "ckpt", "--resume-command", resume,
-        "--secret", "TOKEN", "--", "python", "train.py", "40", "5", "0.1",
+        "--secret", "TOKEN", "--", "python", "train.py", "40", "5", "0.1", "go",
     )  # fmt: skip
     laptop.until("checkpoint 5 ")
     first = machine(cloud)
@@ -113,11 +114,13 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     cloud.post("capacity", market="spot", zone=first["zone"], free=-1)
     cloud.post("interrupt", id=first["id"])
     second = machine(cloud, but=first["id"])
-    laptop.until("checkpoint 20 ")
+    laptop.until(again)
     assert (second["market"], second["zone"] != first["zone"]) == ("spot", True)
     cloud.post("capacity", market="spot", free=-1)
     cloud.post("interrupt", id=second["id"], notice=False)
     assert machine(cloud, but=second["id"])["market"] == "on-demand"
+    running(cloud, 3)
+    (disk(cloud) / "home" / "project" / "go").touch()
     assert laptop.wait(run, SECONDS) == 0, laptop.said()
     job = settled(desks, 1)
     assert (job["state"], job["attempts"], job["settled"]) == ("done", 3, True), laptop.said()
@@ -125,7 +128,7 @@ def test_a_run_goes_from_zone_to_zone_and_on_demand_with_the_same_weights(
     paid = {"instance", "volume", "image", "snapshot"}
     left = [t for t in cloud.get("things") if t["kind"] in paid and t["state"] != "terminated"]
     assert sorted(t["kind"] for t in left) == ["image", "snapshot"]
-    assert laptop.said().count(f"once more with {SECRET}"[::-1] + "\nresumed at") == 2
+    assert laptop.said().count(again) == 2
     disks = folders(cloud)
     assert disks
     assert [name for folder in [*disks, laptop.state] for name in holders(folder)] == []

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
@@ -208,13 +208,13 @@ VALUES = st.recursive(
 )
 
 
-@tries(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tries(max_examples=60)
 @given(VALUES)
 def test_a_value_is_read_as_it_was_written(value: object) -> None:
     assert tomllib.loads(f"x = {toml(value)}") == {"x": value}
 
 
-@tries(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tries(max_examples=60)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), VALUES, max_size=5), st.lists(st.booleans()))
 def test_every_key_has_its_line(values: dict[str, object], blanks: list[bool]) -> None:
     text, wanted = "# a file\n[t]\n", {}

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import Kind, Refused
@@ -272,7 +272,7 @@ def grow(disk: Path, rows: list[Any]) -> None:
         os.utime(path, ns=(0, mtime_ns), follow_symlinks=False)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(rows=st.lists(nodes, max_size=25), changes=st.lists(nodes, max_size=5))
 def test_any_tree_comes_back_also_when_it_is_parked_again(rows: list[Any], changes: list[Any]) -> None:
     if os.geteuid():  # the second opinion reads by path

@@ -376,7 +376,7 @@ def test_a_task_that_its_machines_never_survive_is_given_up() -> None:
     assert "its machine was lost 8 times" in task.why
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_whatever_dies_every_task_ends_and_none_counts_twice(seed: int) -> None:
     """One seed is one history: drivers, engines, machines and the head are killed at random moments."""

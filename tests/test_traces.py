@@ -77,7 +77,7 @@ def test_a_trace_that_cannot_be_trusted_is_refused_in_three_lines(tmp_path: Path
     assert "\n" not in error.what + error.why + error.fix
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200))
 def test_no_file_is_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.mktemp("any") / "zone_gpu_1.json"
