@@ -45,6 +45,11 @@ def verb(mine: Laptop, goal: Goal) -> Counter[tuple[str, str]]:
     return Counter({key: count for key, count in found.items() if key[0] != "DescribeTags"})
 
 
+def refused(mine: Laptop, order: LaunchOrder) -> None:
+    with pytest.raises(Refused):
+        mine.aws.launch(order)
+
+
 @pytest.mark.slow
 def test_each_verb_makes_few_calls_and_leftovers_elsewhere_cost_two(fake: FakeEc2, tmp_path: Path) -> None:
     fake.post("regions", enable=[ELSEWHERE])
@@ -76,8 +81,11 @@ def test_what_is_kept_of_a_region_is_asked_anew_when_a_launch_is_refused(
     found = calls(fake, lambda: mine.aws.launch(order))
     assert [found[key] for key in asked] == [0, 0]
     fake.post("refuse", action="RunInstances", code="InvalidSubnetID.NotFound", times=1)
-    with pytest.raises(Refused):
-        mine.aws.launch(order)
+    found = calls(fake, lambda: mine.aws.launch(order))
+    assert [found[key] for key in asked] == [1, 1], "at once"
+    fake.post("refuse", action="RunInstances", code="InvalidSubnetID.NotFound", times=2)
+    found = calls(fake, lambda: refused(mine, order))
+    assert [found[key] for key in asked] == [1, 1], "and once only"
     found = calls(fake, lambda: mine.aws.launch(order))
     assert [found[key] for key in asked] == [1, 1]
 

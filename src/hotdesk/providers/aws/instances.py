@@ -25,6 +25,9 @@ from hotdesk.providers.cloud.vocabulary import Tags
 #: Minimum disk for a base image, which is often full: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64
 
+#: EC2's words for a subnet or a base image that was there when it was last asked for.
+_GONE = frozenset({"InvalidSubnetID.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})
+
 
 def launch(
     account: Account,
@@ -43,12 +46,36 @@ def launch(
     In a region that is `new` to this computer, check first that it can be surveyed: an instance that no
     survey shows would be billed unseen. `image` is the desk's own, and `here` the region's keys and groups,
     as a survey of just now has them. What seldom changes (the default subnet and image) is asked once an
-    hour, and anew when EC2 has refused a launch with it.
+    hour. Where EC2 says that it is gone, it is asked anew and the launch sent once more: under the same
+    token, which a request that was refused has not used up (and if it had, EC2 would say so).
     """
-    offer = order.offer
-    region = offer.region
     if order.image_id:  # check it before anything is made
         split(order.image_id)
+    may_be_gone = account.recalled.has(f"/{order.offer.region}/")
+    try:
+        return _launch(
+            account, order, public_key, user_data, who, owner=owner, new=new, image=image, here=here
+        )
+    except Refused as no:
+        if not (may_be_gone and not order.image_id and code(no.__cause__ or no) in _GONE):
+            raise
+    return _launch(account, order, public_key, user_data, who, owner=owner, new=False, image=None, here=here)
+
+
+def _launch(
+    account: Account,
+    order: LaunchOrder,
+    public_key: Path,
+    user_data: bytes,
+    who: Computer,
+    *,
+    owner: str,
+    new: bool,
+    image: Mapping[str, Any] | None,
+    here: Mapping[str, Sequence[Any]],
+) -> str:
+    offer = order.offer
+    region = offer.region
     try:
         _, (subnet, group), key, base, _ = all_of(
             lambda: account.ec2_once(region),

@@ -73,6 +73,10 @@ class Recalled:
         self._told[key] = now, msgspec.to_builtins(answer)
         return answer
 
+    def has(self, word: str) -> bool:
+        """Whether an answer is kept that has this word in its key, however old it is."""
+        return any(word in key for key in self._told)
+
     def drop(self, word: str) -> None:
         """Forget what has this word in its key."""
         self._told = {key: told for key, told in self._told.items() if word not in key}
