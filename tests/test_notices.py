@@ -315,6 +315,34 @@ def test_a_webhook_that_fails_is_tried_again_later(
     assert hook.titles == ["80 % of this month's budget"] * 2
 
 
+def test_a_webhook_that_is_dead_is_waited_for_once(
+    desks: Hotdesk, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three notices one is tried, and the others come when it is tried again."""
+    service = desks.services.notices
+    service.begin()
+    hook.status = 500
+    for n in range(3):
+        note(desks, f"warned-{n}")
+    service.send()
+    assert len(hook.got) == 1
+    hook.status = 200
+    now = time.time()
+    monkeypatch.setattr(type(desks.services.clock), "now", lambda self: now + 60)
+    assert [sent.why for sent in service.send()] == ["", "", ""]
+
+
+def test_what_a_watcher_elsewhere_has_told_the_webhook_is_not_told_again(desks: Hotdesk, hook: Hook) -> None:
+    service = desks.services.notices
+    service.begin()
+    last = max((row.id for row in desks.services.store.rows(limit=1)), default=0)
+    note(desks, "warned-1")
+    service.known_elsewhere(last, [])
+    assert service.send() == []
+    note(desks, "warned-2")
+    assert [sent.why for sent in service.send()] == [""], "and what comes now is"
+
+
 def test_a_way_that_goes_on_failing_is_given_up_and_said(
     desks: Hotdesk, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from hotdesk.connect import telling
 from hotdesk.core import notices
 from hotdesk.core.errors import HotdeskError
+from hotdesk.core.jobs import Job
 from hotdesk.core.model import Desk, Goal, Value
 from hotdesk.core.notices import Notice, Notify
 from hotdesk.core.ports import Access, Clock
@@ -47,6 +48,9 @@ class _Told(msgspec.Struct):
     row: int  # of the journal, the newest
     jobs: list[str]  # ids of those whose end was told
     unsent: list[_Unsent] = []
+    elsewhere: list[
+        str
+    ] = []  # ids of notices that a watcher elsewhere has told the webhook, and that come now
 
 
 @dataclass(kw_only=True, eq=False)
@@ -120,20 +124,29 @@ class Notices:
             due = [unsent for unsent in told.unsent if unsent.at <= now]
             for notice in new:
                 if notice is not None and notices.wanted(notice, self.settings, asked):
-                    due += [_Unsent(notice, channel, 0, now) for channel in self._ways().channels]
+                    known = {"webhook"} if notice.id in told.elsewhere else set()
+                    channels = [channel for channel in self._ways().channels if channel not in known]
+                    due += [_Unsent(notice, channel, 0, now) for channel in channels]
             if not (rows or ended or due):
                 return []
             told.row = max([told.row, *(row.id for row in rows)])
             told.jobs = [job.id for job in jobs if job.result is not None]
+            told.elsewhere = []
             told.unsent = [unsent for unsent in told.unsent if unsent.at > now] + due
             self._keep(told)  # whoever dies while telling tells it again
             sent = []
+            later: dict[
+                str, float
+            ] = {}  # when a channel that has just failed is tried again: a try takes seconds
             for one in due:
-                why = telling.tell(one.notice, self._ways(), one.channel)
                 told.unsent.remove(one)
+                if one.channel in later:
+                    told.unsent.append(_Unsent(one.notice, one.channel, one.tries, later[one.channel]))
+                    continue
+                why = telling.tell(one.notice, self._ways(), one.channel)
                 if why and one.tries + 1 < _TRIES and one.channel in {"webhook", "command"}:
-                    later = now + 10.0 * 4.0**one.tries
-                    told.unsent.append(_Unsent(one.notice, one.channel, one.tries + 1, later))
+                    later[one.channel] = now + 10.0 * 4.0**one.tries
+                    told.unsent.append(_Unsent(one.notice, one.channel, one.tries + 1, later[one.channel]))
                 elif why:
                     self.on_failed(f"{one.notice.title}: not told by {one.channel}: {why}.")
                 sent.append(Sent(channel=one.channel, why=why))
@@ -163,6 +176,17 @@ class Notices:
     def begin(self) -> None:
         """What is there now was known before: only what comes is told."""
         self._told()
+
+    def known_elsewhere(self, last_row: int, jobs: Iterable[Job]) -> None:
+        """A watcher elsewhere has told what came after that row of the journal, and the end of these jobs.
+
+        It had this computer's settings, so the webhook has it. What shows or runs here tells it here.
+        """
+        with self.store.hold(LOCK, "hotdesk notify"):
+            told = self._told()
+            told.elsewhere = [f"row-{row.id}" for row in self.store.rows(after=last_row, limit=1_000_000)]
+            told.elsewhere += [f"job-{job.id}" for job in jobs]
+            self._keep(told)
 
     def _ways(self) -> Notify:
         return self.settings if self.settings.channels else notices.PLAIN

@@ -184,11 +184,14 @@ def _back(desks: Hotdesk, name: str) -> None:
         where = f"hotdesk watch --stop --on {sent.desk}" if sent else "hotdesk watch --stop"
         raise Unknown(f"No watcher was sent to {name}.", "", where)
     clouds = frozenset(d.provider for d in services.store.desks() if d.name in sent.names)
+    services.notices.begin()
+    last_row = max((row.id for row in services.store.rows(limit=1)), default=0)
     ended = remote_watcher.bring_back(
         services.store,
         remote_watcher.WatcherHost(services.access(name), clouds),
         sent,
     )
+    services.notices.known_elsewhere(last_row, ended)
     render.echo(f"The watcher at {name} has ended, and what it did is known here.")
     for job in ended:
         report(job)
