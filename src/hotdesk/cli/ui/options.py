@@ -27,10 +27,15 @@ if TYPE_CHECKING:
     from hotdesk.core.model import Desk
     from hotdesk.services.view import View
 
+    OfNumbers = click.ParamType[float]
+    OfWords = click.ParamType[str]
+else:  # it is generic since 8.5
+    OfNumbers = OfWords = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Length(click.ParamType[float]):
+class Length(OfNumbers):
     """A duration: 45m, 1.5h, 2d, or a plain number in `unit`. Converts to a number of that unit."""
 
     name = "time"
@@ -63,7 +68,7 @@ class Length(click.ParamType[float]):
         return length
 
 
-class DeskName(click.ParamType[str]):
+class DeskName(OfWords):
     """A desk's name, completed by the shell."""
 
     name = "name"

@@ -152,6 +152,7 @@ def complaint(error: BaseException, profile: str = "", helper: str = "") -> Refu
     `helper`: the profile's `credential_process`.
     """
     e = boto()
+    no_provider = getattr(e, "UnknownTokenProviderError", e.UnknownCredentialError)  # newer than our floor
     match error:
         case e.NoCredentialsError() | e.NoAuthTokenError():
             return none_found(profile)
@@ -190,7 +191,7 @@ def complaint(error: BaseException, profile: str = "", helper: str = "") -> Refu
             | e.ConfigNotFound()
             | e.InvalidConfigError()
             | e.UnknownCredentialError()
-            | e.UnknownTokenProviderError()
+            | no_provider()
             | e.InvalidIMDSEndpointError()
             | e.InvalidIMDSEndpointModeError()
         ):
