@@ -324,6 +324,12 @@ def test_sockets_are_left_out_and_named(place: Place) -> None:
     finally:
         os.chdir("/")
     assert place.park().note == "2 sockets left out (other, tmux)"
+    own = place.disk / "run" / f"tmux-{os.getuid()}"
+    own.mkdir(parents=True)
+    os.chdir(own)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("default")
+    assert place.park().note == "2 sockets left out (other, tmux)", "that of the desk's own tmux is no news"
     place.check()
 
 

@@ -31,6 +31,20 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def test_a_log_keeps_its_end_and_whoever_appends_to_it_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "watcher.log"
+    lines = [f"{n:07}\n".encode() for n in range(400)]
+    with log.open("ab", buffering=0) as writer:
+        for line in lines:
+            writer.write(line)
+        system.shorten(log, 4000)
+        assert log.read_bytes() == b"".join(lines), "it is not that long"
+        system.shorten(log, 2000)
+        writer.write(b"more\n")
+    kept = log.read_bytes().splitlines(keepends=True)
+    assert (kept, len(kept)) == ([*lines[-124:], b"more\n"], 125), "whole lines, of half of that"
+
+
 def test_a_file_is_replaced_whole_and_is_its_owners(tmp_path: Path) -> None:
     path = tmp_path / ("long" * 63)  # its draft's name would be longer than a name can be
     write_atomically(path, "old")

@@ -209,6 +209,20 @@ def spawn(
     return pid
 
 
+def shorten(log: Path, most: int = 2**20) -> None:
+    """Keep the end of a log that has more than `most` bytes: half of them. Whoever appends to it goes on."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size <= most:
+            return
+        with log.open("r+b") as file:
+            file.seek(-most // 2, os.SEEK_END)
+            file.readline()
+            end = file.read()
+            file.seek(0)
+            file.truncate()
+            file.write(end)
+
+
 def reap() -> None:
     """Reap spawned processes that have ended, which would stay zombies of a long-lived caller."""
     for pid in list(_spawned):

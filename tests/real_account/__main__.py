@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.system import install_line
 from tests.real_account import probes
 from tests.real_account.day import Day, Plan, Stopped
 from tests.real_account.forms import differences
@@ -88,7 +89,7 @@ def look(asked: argparse.Namespace) -> tuple[str, Plan]:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as lacking:
-        raise Stopped("boto3 is missing: pip install 'hotdesk[aws]'") from lacking
+        raise Stopped(f"boto3 is missing: {install_line('aws')}") from lacking
     try:
         account = boto3.Session().client("sts", region_name=asked.region).get_caller_identity()["Account"]
         zones = {region: sold(boto3, region, asked.type) for region in (asked.region, asked.other_region)}

@@ -13,6 +13,7 @@ from math import sqrt
 
 import msgspec
 
+from hotdesk.core.lengths import said
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Value
 from hotdesk.core.spot.policy import Action, Decision, expected_up_seconds
 
@@ -342,16 +343,10 @@ def advice(job: Job, seen: SeenJob) -> str:
     """A remark on a running job's checkpoints, or ""."""
     took = seen.median_checkpoint_seconds
     if job.checkpoint and took is None and seen.seconds > SILENT_SECONDS:
-        lost = _span(seen.seconds - seen.seconds_before)
+        lost = said(seen.seconds - seen.seconds_before, 2)
         return f"no checkpoint in {job.checkpoint} so far: an interruption now would lose {lost}"
     if took is None:
         return ""
     life = life_seconds(seen, expected_up_seconds(0.0))
     best = interval_seconds(max(took, 0.1), life)
-    return f"a checkpoint takes {took:.1f} s, a machine lasts {_span(life)}: best interval {_span(best)}"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"a checkpoint takes {took:.1f} s, a machine lasts {said(life, 2)}: best interval {said(best, 2)}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from hotdesk.connect import telling
 from hotdesk.core.model import Desk, Goal
 from hotdesk.state.store import Store
-from hotdesk.system import is_locked, spawn
+from hotdesk.system import is_locked, shorten, spawn
 
 if TYPE_CHECKING:
     from hotdesk.loop.reconcile import Reconciler
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOCK = "@watch"  # no desk can have this name
 SECONDS = 2.0  # between two looks when there is nothing to do
 _FILE = "watcher"
+_LOG = "watcher.log"
 _FOREVER, _BUSY = "forever", "while there is work"
 
 
@@ -42,8 +43,9 @@ def revive(folder: Path) -> str:
     """Start the requested watcher unless one is running; returns what was started, as "PID doing"."""
     if not (folder / _FILE).exists() or alive(folder):
         return ""
+    shorten(folder / _LOG)
     own = {"HOTDESK_STATE": str(folder), telling.TERMINAL: telling.terminal()}
-    pid = spawn("hotdesk", "watch", "--alone", log=folder / "watcher.log", variables=own)
+    pid = spawn("hotdesk", "watch", "--alone", log=folder / _LOG, variables=own)
     return f"{pid} hotdesk watch"
 
 
@@ -66,6 +68,7 @@ def watch_alone(
 def _done(store: Store, needed: Callable[[], bool]) -> bool:
     assert store.folder is not None
     asked = (store.folder / _FILE).exists()
+    shorten(store.folder / _LOG)
     return not (asked and needed()) and enough(store)
 
 

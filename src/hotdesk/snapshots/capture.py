@@ -7,6 +7,7 @@ compress and write the files whose status is not that of an earlier capture or r
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from collections import Counter
@@ -43,6 +44,9 @@ Progress = Callable[[float, str], None]  # 0..1, what is being done
 
 _TOGETHER = 1 << 20  # files up to this size share frames of about this size
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: The desk's own tmux has its sockets on the desk's disk and makes them anew: no news that they stay out.
+_OWN_SOCKET = re.compile(r"run/tmux-\d+/[^/]+")
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,8 +177,9 @@ def _known(entries: Iterable[Entry]) -> dict[tuple[int, int, int, int], Entry]:
 def _note(found: Scan) -> str:
     """A message for the owner about what the image omits or changes."""
     said = []
-    for what, count in sorted(Counter(what for what, _ in found.left_out).items()):
-        names = [path for kind, path in found.left_out if kind == what]
+    left_out = [(what, path) for what, path in found.left_out if not _OWN_SOCKET.fullmatch(path)]
+    for what, count in sorted(Counter(what for what, _ in left_out).items()):
+        names = [path for kind, path in left_out if kind == what]
         some = ", ".join(names[:3]) + (", ..." if count > 3 else "")
         said.append(f"{count} {what}{'s' if count > 1 else ''} left out ({some})")
     if found.mounted:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hotdesk.core.errors import NotAllowed, Usage
+from hotdesk.core.lengths import said
 from hotdesk.core.model import Value
 
 WAIT, SPOT, ON_DEMAND = 0, 1, 2
@@ -339,7 +340,7 @@ def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
     seen = (
         "there is no spot"
         if best is None
-        else f"spot in {best.name} is {_hours(best.seconds)} old and may not last"
+        else f"spot in {best.name} is {said(best.seconds, 2)} old and may not last"
     )
     return Decision(action=Action.WAIT, why=f"{seen}; {slack:.1f} h of slack are left, and waiting is free")
 
@@ -376,16 +377,12 @@ def expected_up_seconds(age: float) -> float:
     return life
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _why_spot(terms: Terms, best: Zone, here: Zone | None, slack: float) -> str:
     price = f"${best.usd_per_hour:.2f} an hour against ${terms.usd_on_demand:.2f}"
     if here:
         return f"it runs on spot in {best.name} for {price}; a change would only cost time"
     moved = f", ${best.move_usd:.2f} to move included" if best.move_usd else ""
-    age = _hours(best.seconds)
+    age = said(best.seconds, 2)
     return f"spot in {best.name} has been there for {age}: {price}{moved}, {slack:.1f} h of slack"
 
 
