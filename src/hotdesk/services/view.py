@@ -21,6 +21,7 @@ from hotdesk.core.ports import Access, Clock
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.explain import question_of
 from hotdesk.services.limits import idle_words
+from hotdesk.services.spent import Spent
 from hotdesk.state.store import Store
 
 
@@ -174,6 +175,10 @@ class Views:
     clock: Clock
     clouds: Clouds
     _reached: dict[str, Access] = field(default_factory=dict, init=False)  # by desk, at the last look
+    _spent: Spent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._spent = Spent(store=self.store, clock=self.clock)
 
     def of(self, desk: Desk, seen: Seen) -> View:
         """The view of a desk, from what is seen of it."""
@@ -192,7 +197,7 @@ class Views:
             desk,
             seen,
             access=access,
-            cost_usd=self._cost(desk, powered(machine)),
+            cost_usd=self._spent.usd(desk, powered(machine)),
             holder=self.store.holder(desk.name),
             idle=idle_words(desk, self.clock.now()),
             left=left(desk, seen, past) is not None,
@@ -203,6 +208,7 @@ class Views:
         looks = self.clouds.look_at_each({d.provider for d in desks})
         surveys = {name: look.by_desk() for name, look in looks.items()}
         known = [self.of(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
+        self._spent.keep()
         for name in (n for n in self.clouds.in_use(desks) - surveys.keys() if cloud(n).rented):
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
                 surveys[name] = self.clouds.survey(name).by_desk()
@@ -241,12 +247,3 @@ class Views:
             view.why or "There is a machine to connect to only while it is running.",
             f"hotdesk {verb} {desk.name}",
         )
-
-    def _cost(self, desk: Desk, running: bool) -> float:
-        if not any(offer.usd_per_hour for offer in desk.offers):
-            return 0.0
-        from hotdesk.core.billing.charges import compute_usd
-
-        rows = [r for r in self.store.rows(desk.name, limit=100_000) if r.at >= desk.created_at]
-        off = [s for s in self.store.sighted(desk.name) if s.charged_while_off and s.first >= desk.created_at]
-        return compute_usd(rows, self.clock.now(), running, off, nominal=True)

@@ -169,6 +169,12 @@ class Store:
         with self._complaints():
             return self._db.execute(query, (desk,)).fetchone()[0] or 0.0
 
+    def last_change(self, desk: str) -> int:
+        """The number of the last change of a desk's journal: the same as long as nothing began or ended."""
+        with self._complaints():
+            found = self._db.execute("SELECT max(change) FROM journal WHERE desk = ?", (desk,)).fetchone()
+        return found[0] or 0
+
     def changed(self, change: int) -> tuple[int, list[Row]]:
         """Rows begun or ended after `change`, and the number for the next call. Used by `log -f`."""
         with self._complaints():
