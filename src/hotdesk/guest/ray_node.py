@@ -9,6 +9,7 @@ The standard library only, for Python 3.8 and later: it runs at desks.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -60,6 +61,7 @@ class RayNode:
         self.temps: list[str] = []
         self.failures = 0  # starts that failed, one after another
         self.why = ""  # the last line of the last one
+        self.said = -1  # where in the log what the present node says begins; -1: there is none
 
     def address(self) -> dict[str, str]:
         """What a program of the cluster's owner needs to join it; nothing where there is no Ray."""
@@ -89,12 +91,14 @@ class RayNode:
             temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
             self._remember_temp(temp)
             began, said = time.monotonic(), os.fstat(self.log).st_size
+            self.said = said
             child = subprocess.Popen(
                 self._argv(temp), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                 env=self.environment, cwd=temp, start_new_session=True,
             )  # fmt: skip
             while child.poll() is None and not self.stopping.wait(0.2):
                 pass
+            self.said = -1
             self._end_all()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_ENDING_SECONDS)
@@ -104,6 +108,15 @@ class RayNode:
                 self.failures = 0 if lived else self.failures + 1
                 self.why = self._last_line(said)
             self.stopping.wait(_PAUSE_SECONDS)
+
+    def ready(self) -> bool:
+        """Whether the present node has started, as `ray start` says once it has."""
+        if self.said < 0:
+            return False
+        with contextlib.suppress(OSError), open(f"/proc/self/fd/{self.log}", "rb") as file:
+            file.seek(self.said)
+            return b"Ray runtime started" in file.read(1 << 16)
+        return False
 
     def _last_line(self, offset: int) -> str:
         """Of what was written to the log from there on."""
@@ -130,9 +143,10 @@ class RayNode:
             return [*argv, "--address=" + order["head"]]
         port = order["head"].rpartition(":")[2]
         argv += ["--head", "--port=" + port, "--disable-usage-stats"]
-        if order.get("own"):  # without ray[default] there is none, and it says so
+        argv.append("--no-monitor")  # it would scale, and nothing here does
+        if order.get("own") and has_dashboard(ray):
             return [*argv, "--dashboard-host=127.0.0.1", f"--dashboard-port={order['dashboard_port']}"]
-        return [*argv, "--include-dashboard=false", "--no-monitor"]
+        return [*argv, "--include-dashboard=false"]
 
     def _end_all(self) -> None:
         """End all processes with our mark, those that have renamed themselves too."""
@@ -160,3 +174,9 @@ class RayNode:
                     if temp.startswith("/tmp/hd-"):
                         shutil.rmtree(temp, ignore_errors=True)
             os.remove(self.folder + "/temps")
+
+
+def has_dashboard(ray: str) -> bool:
+    """Whether this `ray` is ray[default]'s: without it, a dashboard would be a process for nothing."""
+    packages = os.path.join(os.path.dirname(os.path.dirname(ray)), "lib", "python3*", "site-packages")
+    return bool(glob.glob(os.path.join(packages, "aiohttp_cors")))

@@ -36,7 +36,7 @@ import threading
 import time
 from typing import Any
 
-from hotdesk.guest.ray_node import RayNode
+from hotdesk.guest.ray_node import RayNode, has_dashboard
 from hotdesk.guest.sweep_attempts import Attempts, available_bytes, label
 
 HOME = os.path.expanduser("~")
@@ -199,6 +199,8 @@ class Runner:
                 answer = {"machine": self.order["machine"], "running": self.attempts.look()}
                 answer["engine_failures"], answer["engine_why"] = self.ray.failures, self.ray.why
                 answer["engine"] = bool(self.order.get("python"))
+                answer["dashboard"] = bool(self.order.get("own")) and has_dashboard(self.order["python"])
+                answer["ready"] = not answer["engine"] or self.ray.ready()
             elif verb == "known":
                 tasks = {int(task): number for task, number in request["tasks"].items()}
                 answer = {"machine": self.order["machine"], **self.attempts.known(request["epoch"], tasks)}

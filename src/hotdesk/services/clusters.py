@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -21,6 +21,9 @@ from hotdesk.services.sweep_request import SweepRequest
 from hotdesk.services.sweep_view import SweepView
 from hotdesk.services.sweeps import WAIT_SECONDS, Sweeps, free_port
 from hotdesk.system import write_atomically
+
+if TYPE_CHECKING:
+    from hotdesk.sweep.machine import Known
 
 MOST_SECONDS = 1800.0  # how long its machines are waited for
 
@@ -123,7 +126,7 @@ class Clusters:
         """The cluster once all of its machines are up. Raises `NeedsDecision` where it ends before."""
         clock = self.sweeps.clock
         until = clock.now() + MOST_SECONDS
-        while (found := self.show(name)).view.up < found.view.sweep.machines:
+        while (found := self.show(name)).view.up < found.view.sweep.machines or not self._all_ready(found):
             if found.view.sweep.over_at or found.view.state == "stopping" or clock.now() > until:
                 why = next((m.why for m in found.view.machines if m.why), "")
                 raise NeedsDecision(
@@ -135,6 +138,12 @@ class Clusters:
                 self.sweeps.drive(found.view.sweep.number)
             clock.sleep(WAIT_SECONDS)
         return found
+
+    def _all_ready(self, found: ClusterView) -> bool:
+        """Whether Ray has started on every machine that has it."""
+        sweep = found.view.sweep
+        answers = [self._look(sweep, machine.name) for machine in found.view.machines]
+        return all(answer is not None and answer.ready for answer in answers)
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -152,21 +161,22 @@ class Clusters:
         head = next((m for m in view.machines if m.number == 1), None)
         runs = tuple(_run(task) for task in self.sweeps.tasks(sweep.number))
         there = head is not None and head.state is MachineState.UP
+        known = self._look(sweep, sweep.member(1)) if there else None
         return ClusterView(
             name=name,
             view=view,
             address=f"{head.address}:{sweep.head_port}" if there and head else "",
-            has_ray=self._has_ray(sweep) if there else None,
+            has_ray=known.engine if known else None,
             runs=runs,
         )
 
-    def _has_ray(self, sweep: Sweep) -> bool | None:
+    def _look(self, sweep: Sweep, name: str) -> Known | None:
         from hotdesk.sweep import machine
 
-        desk = self.sweeps.store.find(sweep.member(1))
+        desk = self.sweeps.store.find(name)
         try:
             if desk is not None and (access := self.sweeps.clouds.reached(desk)):
-                return machine.look(access, sweep.id).engine
+                return machine.look(access, sweep.id)
         except HotdeskError:
             pass
         return None
@@ -189,14 +199,15 @@ class Clusters:
         """
         sweep = self._of(name)
         head = self.sweeps.store.find(sweep.member(1))
-        if head is None or not (view := self.show(name)).address:
+        known = self._look(sweep, sweep.member(1))
+        if head is None or known is None:
             raise NeedsDecision(
                 f"The head of {name}'s cluster is not up.", "", f"hotdesk cluster show {name}"
             )
-        if view.has_ray is False:
+        if not known.dashboard:
             raise Missing(
-                f"{name} has no Ray, so its cluster has no dashboard.",
-                "It is a part of ray[default], which the desk's image would have.",
+                f"The cluster of {name} has no dashboard.",
+                "It is a part of ray[default], which the desk's image does not have.",
                 f"hotdesk up {name} && hotdesk ssh {name} -- pip install 'ray[default]'   # and park it",
             )
         self.forwarding.open(head, [sweep.dashboard_port])

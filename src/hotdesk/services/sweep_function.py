@@ -61,7 +61,8 @@ class Returned(Value, Generic[R], frozen=True):
         task = self.task
         if task.state in {State.FAILED, State.CANCELLED}:
             said = task.why or task.last or f"It ended with {task.exit_status}."
-            raise TaskFailed(f"Task {task.number} has {task.state}: {_shown(task.params)}.", said, self.log)
+            how = "has failed" if task.state is State.FAILED else "was cancelled"
+            raise TaskFailed(f"Task {task.number} {how}: {_shown(task.params)}.", said, self.log)
         if task.state is not State.DONE or self.file is None:
             raise Unknown(f"Task {task.number} has not returned yet.", f"It is {task.state}.", self.log)
         try:

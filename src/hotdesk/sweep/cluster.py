@@ -51,6 +51,7 @@ class ClusterDriver(Driver):
         self._asked = 0.0  # when it was asked last what became of the runs
         self._up_since = float("inf")  # the first machine of this process
         self._ports: dict[tuple[int, int], int] = {}  # by run and attempt
+        self._ready: set[str] = set()  # machines whose Ray had started at the last look, or that have none
         self._copied: dict[int, float] = {}  # when the checkpoint of a run was
 
     def _round(self) -> float:
@@ -84,6 +85,10 @@ class ClusterDriver(Driver):
                 return f"nothing has run for {sweep.idle_seconds / 60:,.0f} minutes"
         return ""
 
+    def _hear_engine(self, machines: list[Machine], name: str, known: Known) -> list[Machine]:
+        (self._ready.add if known.ready else self._ready.discard)(name)
+        return super()._hear_engine(machines, name, known)
+
     # ---- runs ----------------------------------------------------------------------------------------
 
     def _runs(self, machines: Sequence[Machine], now: float) -> None:
@@ -95,7 +100,7 @@ class ClusterDriver(Driver):
             up = whole and all(m.state is MachineState.UP for m in ranks)
             if task.state is State.WAITING and task.number in unwanted:
                 self._write(_cancelled(task, now))
-            elif task.state is State.WAITING and up:
+            elif task.state is State.WAITING and up and (run.gang or ranks[0].name in self._ready):
                 self._begin_run(task, run, ranks, now)
             elif task.state is State.RUNNING:
                 self._ask(task, run, ranks, now, unwanted=task.number in unwanted)

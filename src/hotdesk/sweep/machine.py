@@ -63,6 +63,8 @@ class Known(msgspec.Struct, frozen=True):
     engine_failures: int = 0  # how often in a row Ray did not start there
     engine_why: str = ""
     engine: bool = True  # whether the machine has Ray at all
+    dashboard: bool = False  # whether that Ray has one
+    ready: bool = True  # whether Ray has started there, if it has it
 
 
 @cache

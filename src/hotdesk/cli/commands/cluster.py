@@ -207,7 +207,9 @@ def run(
         if as_json:
             render.json(sweep_shapes.cluster_run(ended))
         if ended.task.state is not State.DONE:
-            render.note(f"Run {ended.number} has {ended.task.state}: {render.safe(ended.task.why)}")
+            failed = ended.task.state is State.FAILED
+            why = f"has failed: {render.safe(ended.task.why)}" if failed else "was cancelled."
+            render.note(f"Run {ended.number} {why}")
             ctx.exit(5)
 
 
