@@ -1,0 +1,121 @@
+"""Two hundred desks of a year on AWS: `ls` and `costs`, this build beside another, in turn.
+
+    python -m benchmarks.year [--against OTHER/CHECKOUT] [--desks 200] [--rows 300] [--runs 3]
+
+Each desk has parked and resumed for a year (`--rows` in its journal); the cloud is the fake EC2 with one
+region and nothing in it. Processor seconds of the command, which other work on the computer changes least.
+Both builds begin with a copy of one state folder, so the first `ls` of each counts everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from hotdesk.core.model import Desk, Goal, Offer
+from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Prove, Stop, Verify
+from hotdesk.state.store import Store
+from tests.aws_desk import HOME, quick
+from tests.fake_ec2.process import FakeEc2
+
+HERE = Path(__file__).resolve().parents[1]
+YEAR = 365 * 86400.0
+OFFER = Offer(
+    provider="aws", region=HOME, zone=f"{HOME}a", instance_type="g6.xlarge", usd_per_hour=0.8048, gpu="L4"
+)
+
+
+def fill(folder: Path, desks: int, rows: int) -> None:
+    """A state folder with parked desks and a year of their journals."""
+    now = time.time()
+    began = now - YEAR
+    with Store(folder) as store:
+        for number in range(desks):
+            name = f"desk{number}"
+            desk = Desk(name=name, goal=Goal.PARKED, since=now - 60, created_at=began, provider="aws")
+            store.put(msgspec.structs.replace(desk, offers=(OFFER,)))
+            steps = [pair for turn in range(rows // 6) for pair in _turn(name, began, number, turn + 1)]
+            written = store.begin([(name, step) for step, _ in steps], began)
+            each = YEAR / len(steps)
+            ends = [
+                (began + n * each, began + n * each + 60, msgspec.json.encode(Done(id=made)), row.id)
+                for n, (row, (_, made)) in enumerate(zip(written, steps, strict=True))
+            ]
+            with store._transaction():
+                store._db.executemany(
+                    "UPDATE journal SET at = ?, ended_at = ?, outcome = ? WHERE id = ?", ends
+                )
+
+
+def _turn(desk: str, born: float, number: int, generation: int) -> list[tuple[object, str]]:
+    """Launched, used, stopped, saved, verified, deleted: each step, and the id of what it is about."""
+    machine, image = f"{HOME}/i-{number:04x}{generation:04x}", f"{HOME}/ami-{number:04x}{generation:04x}"
+    order = LaunchOrder(desk=desk, born=born, generation=generation, attempt=0, offer=OFFER)
+    bake = BakeOrder(
+        desk=desk, born=born, generation=generation, attempt=0, source_id=machine, started_at=1.0, region=HOME
+    )
+    return [
+        (Launch(order=order, why=""), machine),
+        (Prove(id=machine, generation=generation, started_at=1.0, name=order.name, why=""), machine),
+        (Stop(id=machine, started_at=1.0, why=""), machine),
+        (Bake(order=bake, why=""), image),
+        (Verify(id=image, why=""), image),
+        (Delete(id=machine, kind="machine", usd_per_month=5.0, why=""), machine),
+    ]
+
+
+def cpu(checkout: Path, state: Path, fake: FakeEc2, *words: str) -> float:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    environment |= fake.environment(HOME) | {"PYTHONPATH": str(checkout / "src"), "HOTDESK_STATE": str(state)}
+    environment |= {"HOME": str(state.parent), "HOTDESK_CONFIG": str(state.parent / "hotdesk.toml")}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    argv = [sys.executable, "-m", "hotdesk", *words]
+    done = subprocess.run(argv, env=environment, cwd=state.parent, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} in {checkout}:\n{done.stderr}")
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another build, measured in turn")
+    parser.add_argument("--desks", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=300, help="of each desk's journal")
+    parser.add_argument("--runs", type=int, default=3)
+    asked = parser.parse_args()
+    builds = {"this": HERE} | ({"before": asked.against.resolve()} if asked.against else {})
+    acts = {"ls, the first": ["ls", "--json"], "ls": ["ls", "--json"], "costs": ["costs", "--json"]}
+    taken: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as scratch, FakeEc2() as fake, quick(fake):
+        whole = Path(scratch) / "whole"
+        whole.mkdir()
+        fill(whole, asked.desks, asked.rows)
+        for run in range(asked.runs):
+            for build, checkout in builds.items():
+                folder = Path(scratch) / f"{build}-{run}"
+                shutil.copytree(whole, folder / "state")
+                (folder / "hotdesk.toml").write_text(f'[aws]\nregions = ["{HOME}"]\naddress_url = ""\n')
+                for act, words in acts.items():
+                    taken.setdefault((act, build), []).append(cpu(checkout, folder / "state", fake, *words))
+    print(f"{asked.desks} desks, {asked.rows} rows each; processor seconds, median (least–most)")
+    for act in acts:
+        said = []
+        for build in builds:
+            every = taken[act, build]
+            said.append(f"{build} {statistics.median(every):.2f} ({min(every):.2f}–{max(every):.2f})")
+        print(f"{act:14} {', '.join(said)}")
+
+
+if __name__ == "__main__":
+    main()
