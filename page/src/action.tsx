@@ -6,7 +6,7 @@ import { Dialog, Field, Line, Trouble, perHour, useAnswer } from "./parts";
 import { t, type Word } from "./words";
 
 export const VERBS: Record<Deed, Word> = {
-  up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", run: "Start a job",
+  up: "Open", resume: "Resume", start: "Start", park: "Park", stop: "Stop", move: "Move", down: "Delete", stay: "Stay", run: "Start a job", sweep: "Start a sweep",
 };
 const ABOUT: Record<Verb, Word> = {
   up: "A machine is launched; the desk is up once a login works and Jupyter answers.",

@@ -25,7 +25,7 @@ export interface Look {
   at?: number; error?: Problem | null; others?: Record<string, string[]>; watcher?: string; frozen?: string;
 }
 export type Verb = "up" | "resume" | "start" | "park" | "stop" | "move" | "down" | "stay";
-export type Deed = Verb | "run";
+export type Deed = Verb | "run" | "sweep";
 export interface Asked {
   verb: Verb; name: string; provider?: string; instance_type?: string; gpu?: string; market?: string; regions?: string[];
   zone?: string; disk_gib?: number; usd_per_hour_max?: number; idle?: string; lease?: string; until?: string;

@@ -6,12 +6,13 @@ import { keep, useAddress } from "./address";
 import { ask, problem } from "./api";
 import { Field, Line, Trouble, date, perHour, useAnswer } from "./parts";
 import { COLOURS, Legend, Plot, dots, scale, steps } from "./plot";
+import { Regions } from "./regions";
 import { Table } from "./table";
 import { t } from "./words";
 
-interface Machine { instance_type: string; gpu: string; gpu_count: number; gpu_memory_gib: number; vcpus: number; memory_gib: number; arch: string; burstable: boolean; speed: number }
-interface Place { provider: string; region: string; zone: string; latency_ms: number | null }
-interface Offers {
+export interface Machine { instance_type: string; gpu: string; gpu_count: number; gpu_memory_gib: number; vcpus: number; memory_gib: number; arch: string; burstable: boolean; speed: number }
+export interface Place { provider: string; region: string; zone: string; latency_ms: number | null }
+export interface Offers {
   machines: Machine[]; places: Place[]; bands: string[]; machine: number[]; place: number[]; spot: number[]; usd: number[]; told: Record<string, string>;
   time: (number | null)[]; band: (number | null)[]; notes: string[]; gathered_at: number | null;
 }
@@ -56,12 +57,12 @@ export function Choose(): JSX.Element {
             <Field label={t("At most, $/h")}><input type="number" min="0" step="any" value={values["usd"]} onInput={(event) => change({ usd: event.currentTarget.value })} /></Field>
           </div>
           <section class="card">
-            <header><div><h2>{values["plot"] === "latency" ? t("Price against latency") : t("Price against speed")}</h2><p class="muted">{t("The line joins what nothing beats in both.")}</p></div>
+            <header><div><h2>{values["plot"] === "regions" ? t("Regions") : values["plot"] === "latency" ? t("Price against latency") : t("Price against speed")}</h2><p class="muted">{values["plot"] === "regions" ? t("Named: what no region beats in latency and price. A click shows its offers.") : t("The line joins what nothing beats in both.")}</p></div>
               <select class="small" aria-label={t("Plot")} value={values["plot"]} onChange={(event) => change({ plot: event.currentTarget.value })}>
-                <option value="">{t("speed")}</option><option value="latency">{t("latency")}</option>
+                <option value="">{t("speed")}</option><option value="latency">{t("latency")}</option><option value="regions">{t("regions")}</option>
               </select>
             </header>
-            <Scatter offers={offers} rows={fitting} latency={values["plot"] === "latency"} />
+            {values["plot"] === "regions" ? (fitting.length > 0 && <Regions offers={offers} rows={fitting} onChoose={(region) => change({ q: region })} />) : <Scatter offers={offers} rows={fitting} latency={values["plot"] === "latency"} />}
           </section>
           <OfferTable offers={offers} rows={rows} sort={sort} falling={Boolean(values["down"])}
             onSort={(by) => change({ sort: by === "price" ? "" : by, down: by === sort && !values["down"] ? "1" : "" })}

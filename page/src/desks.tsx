@@ -124,7 +124,7 @@ function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardP
       {!busy && !watched && !reached(desk) && (
         <div class="notice warm"><span>{t("It was to be {0}, and nobody works on that now. This goes on with it:", phaseWord(desk.goal === "running" ? "ready" : desk.goal))}</span><Line words={["hotdesk", "watch", desk.name]} /></div>
       )}
-      <Doing acts={shown} rows={recent} now={now} holder={busy && !shown.some(([, act]) => !act.ended) ? desk.holder : ""} onClose={onClose} onAnyway={(act) => act.verb !== "run" && onVerb(act.verb)} />
+      <Doing acts={shown} rows={recent} now={now} holder={busy && !shown.some(([, act]) => !act.ended) ? desk.holder : ""} onClose={onClose} onAnyway={(verb) => onVerb(verb)} />
       {up && desk.ssh && <Line words={desk.ssh} label={t("ssh")} />}
       <Ports desk={desk} />
       {desk.elsewhere ? (
@@ -169,7 +169,7 @@ function Past({ row }: { row: Row }): JSX.Element {
   );
 }
 
-interface DoingProps { acts: [string, Act][]; rows: Row[]; now: number; holder?: string; onClose: (id: string) => void; onAnyway: (act: Act) => void }
+interface DoingProps { acts: [string, Act][]; rows: Row[]; now: number; holder?: string; onClose: (id: string) => void; onAnyway: (verb: Verb) => void }
 
 /** What is being done about a desk now, by whomever, step by step; and what went wrong. */
 export function Doing({ acts, rows, now, holder = "", onClose, onAnyway }: DoingProps): JSX.Element {
@@ -194,7 +194,7 @@ export function Doing({ acts, rows, now, holder = "", onClose, onAnyway }: Doing
       )}
       {acts.filter(([, act]) => act.error).map(([id, act]) => (
         <Trouble key={id} problem={act.error as Problem} onClose={() => onClose(id)}>
-          {act.error?.exit_code === 5 && act.verb !== "run" && <button type="button" onClick={() => { onClose(id); onAnyway(act); }}>{t("Look again")}</button>}
+          {act.error?.exit_code === 5 && act.verb !== "run" && act.verb !== "sweep" && <button type="button" onClick={() => { onClose(id); onAnyway(act.verb as Verb); }}>{t("Look again")}</button>}
         </Trouble>
       ))}
     </>

@@ -12,29 +12,18 @@ interface Plan { line: string[]; folder: string; command: string; files: number;
 interface Run { name: string; job: string; command: string; folder: string; then: string; work: string; anyway: boolean }
 const THEN = { park: "Park", stop: "Stop", stay: "Leave it" } as const;
 
-export function Starting({ onClose }: { onClose: () => void }): JSX.Element {
-  const { desks } = useKnown();
-  const names = Object.values(desks).filter((desk) => !desk.elsewhere).map((desk) => desk.name).sort();
-  const choices = useAnswer(() => ask<{ folder: string; jobs: Record<string, string> }>("run-choices"), []);
-  const jobs = Object.entries(choices.value?.jobs ?? {});
-  const [said, set] = useState<Partial<Run>>({});
-  const [plan, setPlan] = useState<Plan>();
-  const [trouble, setTrouble] = useState<Problem>();
-  const [busy, setBusy] = useState(false);
+/** What would be done for what is asked, a moment after it was last changed; and doing it. */
+export function usePlan<P>(question: string, deed: string, asked: object, whole: boolean, onBegun: () => void): { plan: P | undefined; trouble: Problem | undefined; busy: boolean; sent: boolean; go: () => Promise<void> } {
+  const [found, set] = useState<{ plan?: P; trouble?: Problem; of?: string }>({});
   const [sent, setSent] = useState(false);
-  const asked: Run = { name: names[0] ?? "", job: jobs[0]?.[0] ?? "", command: "", folder: choices.value?.folder ?? "", then: "", work: "", anyway: false, ...said };
-  const change = (more: Partial<Run>) => { setPlan(undefined); set((old) => ({ ...old, ...more })); };
-  const whole = Boolean(choices.value && asked.name && (asked.job || asked.command.trim()));
   const key = JSON.stringify(asked);
   useEffect(() => {
-    setTrouble(undefined);
-    if (!whole) return setBusy(false);
+    if (!whole) return;
     let gone = false;
-    setBusy(true);
     const timer = setTimeout(() => {
-      post<Plan>("run-plan", asked).then(
-        (found) => { if (!gone) { setPlan(found); setBusy(false); } },
-        (error: unknown) => { if (!gone) { setTrouble(problem(error)); setBusy(false); } },
+      post<P>(question, asked).then(
+        (plan) => { if (!gone) set({ plan, of: key }); },
+        (error: unknown) => { if (!gone) set({ trouble: problem(error), of: key }); },
       );
     }, 400);
     return () => { gone = true; clearTimeout(timer); };
@@ -42,13 +31,27 @@ export function Starting({ onClose }: { onClose: () => void }): JSX.Element {
   const go = async () => {
     setSent(true);
     try {
-      await post("run", asked);
-      onClose();
+      await post(deed, asked);
+      onBegun();
     } catch (error) {
-      setTrouble(problem(error));
+      set({ trouble: problem(error), of: key });
       setSent(false);
     }
   };
+  const now = whole && found.of === key;
+  return { plan: now ? found.plan : undefined, trouble: now ? found.trouble : undefined, busy: whole && !now, sent, go };
+}
+
+export function Starting({ onClose }: { onClose: () => void }): JSX.Element {
+  const { desks } = useKnown();
+  const names = Object.values(desks).filter((desk) => !desk.elsewhere).map((desk) => desk.name).sort();
+  const choices = useAnswer(() => ask<{ folder: string; jobs: Record<string, string> }>("run-choices"), []);
+  const jobs = Object.entries(choices.value?.jobs ?? {});
+  const [said, set] = useState<Partial<Run>>({});
+  const asked: Run = { name: names[0] ?? "", job: jobs[0]?.[0] ?? "", command: "", folder: choices.value?.folder ?? "", then: "", work: "", anyway: false, ...said };
+  const change = (more: Partial<Run>) => set((old) => ({ ...old, ...more }));
+  const whole = Boolean(choices.value && asked.name && (asked.job || asked.command.trim()));
+  const { plan, trouble, busy, sent, go } = usePlan<Plan>("run-plan", "run", asked, whole, onClose);
   const ready = Boolean(plan) && !busy && !sent;
   const cost = plan?.cost;
   const price = cost && perHour(cost.usd_per_hour, cost.told_per_hour);

@@ -3,11 +3,13 @@ import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { keep, useAddress } from "./address";
 import { ask, post, problem, type Problem } from "./api";
-import { useNow } from "./live";
+import { Doing } from "./desks";
+import { useKnown, useNow } from "./live";
 import { Log } from "./log";
 import { Figure } from "./money";
 import { Parallel, short, type Scalar, type Told } from "./parallel";
 import { Dialog, Field, Line, StateWord, Trouble, length, perHour, stateWord, usd, useAnswer } from "./parts";
+import { SweepStarting } from "./sweep_start";
 import { Table, type Column } from "./table";
 import { t } from "./words";
 
@@ -29,13 +31,20 @@ const said = (sweep: Sweep): string => sweep.command.join(" ");
 export function Sweeps(): JSX.Element {
   const [view, address] = useAddress();
   const now = useNow();
-  const found = useAnswer(() => ask<Sweep[]>("sweeps"), [], 5);
+  const { acts, rows } = useKnown();
+  const [starting, setStarting] = useState(false);
+  const [closed, close] = useState<Set<string>>(new Set());
+  const mine = Object.entries(acts).filter(([, act]) => act.verb === "sweep");
+  const going = mine.filter(([id, act]) => !closed.has(id) && (!act.ended || act.error));
+  const found = useAnswer(() => ask<Sweep[]>("sweeps"), [mine.filter(([, act]) => act.ended).length], 5);
   const all = (found.value ?? []).slice().reverse();
   const wanted = view === "sweeps" ? (address.get("sweep") ?? "") : "";
   const chosen = all.find((sweep) => String(sweep.sweep) === wanted) ?? all[0];
   return (
     <>
-      <div class="title"><h1>{t("Sweeps")}</h1></div>
+      <div class="title"><h1>{t("Sweeps")}</h1><button type="button" class="primary" onClick={() => setStarting(true)}>{t("Start a sweep")}</button></div>
+      {going.length > 0 && <section class="card" aria-label={t("Start a sweep")}>{going.map(([id, act]) => <Doing key={id} acts={[[id, act]]} rows={rows.filter((row) => row.desk === act.name && row.at >= act.began - 1)} now={now} onClose={(one) => close((old) => new Set(old).add(one))} onAnyway={() => undefined} />)}</section>}
+      {starting && <SweepStarting onClose={() => setStarting(false)} />}
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
       {found.value && !all.length && <div class="empty"><p>{t("There is no sweep yet. Begin one, in a project's folder:")}</p><Line words="hotdesk sweep start blue --param seed=0..4 -- python train.py --seed {seed}" /></div>}
       {all.length > 1 && (

@@ -74,6 +74,8 @@ const zh = {
   Offers: "报价", "GPU GiB": "显存 GiB", GiB: "内存 GiB", Speed: "速度", "$ for the same work": "同样工作的 $", "Taken a month": "月中断率", History: "历史", Prices: "价格",
   "Spot prices of {0}": "{0} 的竞价价格", Days: "天数", "Share of time under {0}": "低于 {0} 的时间占比", "on-demand": "按量价", "days ago": "几天前", mean: "均价",
   "time under": "低于的时间", "changes a day": "每天变动", "Spot, about": "竞价，约", Saving: "节省",
+  regions: "地域", Regions: "地域", Region: "地域", City: "城市", "Named: what no region beats in latency and price. A click shows its offers.": "标出名字的地域在延迟和价格上都没有更优者。点击可查看其报价。",
+  "{0} regions by latency and by the lowest price": "{0} 个地域：延迟与最低价", "under {0} ms": "低于 {0} 毫秒", "farther, or not measured": "更远，或未测量", "The larger, the cheaper.": "越大越便宜。", "from, $/h": "起价，$/小时",
   // runs
   Runs: "任务", "There is no job yet. Begin one, in a project's folder:": "还没有任务。在项目文件夹里开始一个：", "number, desk, command": "编号、工位、命令",
   Job: "任务", Exit: "退出码", Ran: "已运行", Tries: "次数", Deadline: "截止时间", "in {0}": "{0}后", Asked: "提交于", "Job {0}": "任务 {0}", "Cancel the job": "取消任务",
@@ -98,6 +100,10 @@ const zh = {
   "There is no desk {0}.": "没有工位 {0}。", "A terminal is there while the desk runs.": "工位运行时才有终端。",
   "At the desk it is one tmux session: close this, come back, or look from another browser. Ctrl+F6 leaves the terminal; Shift selects with the mouse, Ctrl+Shift+C copies, Ctrl+Shift+V pastes.":
     "在工位上它是同一个 tmux 会话：可以关闭、再回来，或从另一个浏览器查看。Ctrl+F6 离开终端；按住 Shift 用鼠标选择，Ctrl+Shift+C 复制，Ctrl+Shift+V 粘贴。",
+  "Start a sweep": "开始参数扫描", "each machine starts from its image": "每台机器从它的镜像启动", "on this computer": "在本机", "{lr} is the value of lr": "{lr} 表示 lr 的值", Parameters: "参数",
+  "one on each line: a list, a range or a distribution": "每行一个：列表、范围或分布", "Tasks that share a GPU": "共用一块 GPU 的子任务数", Samples: "采样次数", "of distributions": "用于分布", "Limits and results": "限制与结果",
+  "Attempts after a failure": "失败后重试次数", "Longest run of one": "单个最长运行时间", "Fetch from each task": "从每个子任务取回", "{0} tasks on {1} machines": "{0} 个子任务，{1} 台机器", "and {0} more": "以及另外 {0} 个",
+  "Agree, and look again": "同意，再看一次",
   // planning
   Plan: "规划", "What a job costs in all, and when it is done: from the order to the saved results.": "一个任务总共花多少钱、何时完成：从下单到结果保存。",
   "Work, hours on one machine": "工作量，单机小时", Machines: "机器数", "Start-up, minutes": "启动时间，分钟", "Data to bring, GiB": "要传的数据，GiB", "Deadline, hours from now": "截止时间，几小时后", "Budget, $": "预算，$",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from itertools import islice
 from typing import NotRequired, TypedDict
 
 from hotdesk.core.sweep.model import State, Sweep, Task
-from hotdesk.core.sweep.params import Scalar
+from hotdesk.core.sweep.params import Scalar, Space, fill
 from hotdesk.services.clusters import ClusterRun, ClusterView
 from hotdesk.services.sweep_kept import RemovedSweep
 from hotdesk.services.sweep_view import SweepView
@@ -231,6 +233,12 @@ def removed(sweep: RemovedSweep) -> SweepRemoved:
         "over_at": sweep.over_at,
         "command": sweep.title,
     }
+
+
+def first_lines(sweep: Sweep, space: Space) -> list[str]:
+    """What the first tasks would run."""
+    words = [fill(sweep.command, params, n) for n, params in enumerate(islice(space.tasks(), 3), 1)]
+    return [" ".join(w) if len(sweep.command) == 1 else shlex.join(w) for w in words]
 
 
 def plan(sweep: Sweep, tasks: int, files: int, first: list[str]) -> SweepPlan:

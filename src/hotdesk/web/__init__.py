@@ -5,6 +5,7 @@ guard.py      who may ask at all
 links.py      the address that lets a browser in, once
 live.py       what is seen of desks, the journal and this page's own verbs, told as it changes
 verbs.py      what a click does: its plan, its line for the terminal, and the verb of `Hotdesk`
+starting.py, sweep_start.py   a job and a sweep: their price before the click
 questions.py  everything that is only read
 terminal.py   a desk's terminal, over a websocket
 threads.py    calls that may take long

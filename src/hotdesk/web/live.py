@@ -25,6 +25,7 @@ from hotdesk.services.defects import written_down
 from hotdesk.services.forwarding import Forward
 from hotdesk.services.view import View
 from hotdesk.state.store import Store
+from hotdesk.system import ticks
 
 Things = dict[str, dict[str, Any]]
 
@@ -140,7 +141,7 @@ class Watch:
         self._journal: Store | None = None
         self._change = 0
         self._desks: Hotdesk | None = None
-        self._due = 0.0
+        self._due = -math.inf
         self._known: dict[str, float] = {}  # by desk: when it was last seen
 
     @contextlib.contextmanager
@@ -151,7 +152,7 @@ class Watch:
 
     def look_now(self) -> None:
         """Something was done: the next survey need not wait."""
-        self._due = 0.0
+        self._due = -math.inf
 
     def _read(self) -> None:
         if not self.board.watched:
@@ -176,9 +177,9 @@ class Watch:
             return
         self._desks = self._desks or Hotdesk(self.state)
         services = self._desks.services
-        now = services.clock.now()
-        if now < self._due:
+        if ticks() < self._due:  # not by the clock on the wall, which may be set back by hours
             return
+        now = services.clock.now()
         self._due = math.inf  # unless something calls for another look meanwhile
         pause = STEADY * LEAST_SECONDS
         try:
@@ -188,8 +189,8 @@ class Watch:
         except Exception as error:
             what, why, fix = written_down(error)
             self._blind(services, HotdeskError(what, why, fix), now)
-        if self._due:
-            self._due = services.clock.now() + pause
+        if self._due == math.inf:
+            self._due = ticks() + pause
 
     def _survey(self, desks: Hotdesk, now: float) -> float:
         """Show what is; seconds until the next look."""

@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.system import SystemClock
-from hotdesk.web import planning, settings, starting, sweeping, terminal, verbs
+from hotdesk.web import planning, settings, starting, sweep_start, sweeping, terminal, verbs
 from hotdesk.web.guard import MOST_BYTES, Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch, words
@@ -29,6 +29,7 @@ from hotdesk.web.questions import QUESTIONS
 from hotdesk.web.threads import in_thread
 
 T = TypeVar("T")
+C = TypeVar("C", starting.Run, sweep_start.NewSweep)
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {
@@ -59,6 +60,7 @@ CHANGES: dict[str, tuple[type[Any], Callable[[Hotdesk, Any], Any]]] = {
     "job-plan": (planning.Job, planning.plan),
     "run-plan": (starting.Run, starting.plan),
     "settings": (settings.Edited, settings.write),
+    "sweep-plan": (sweep_start.NewSweep, sweep_start.plan),
     "sweep-retry": (sweeping.Chosen, sweeping.retry),
     "sweep-cancel": (sweeping.Chosen, sweeping.cancel),
 }
@@ -83,7 +85,10 @@ class Page:
             Route(ENTER, self._enter),
             Route("/api/events", self._events),
             Route("/api/do", self._do, methods=["POST"]),
-            Route("/api/run", self._run, methods=["POST"]),
+            Route("/api/run", self._starts(starting.Run, starting.run), methods=["POST"]),
+            Route(
+                "/api/sweep-start", self._starts(sweep_start.NewSweep, sweep_start.begin), methods=["POST"]
+            ),
             *(
                 Route(f"/api/{name}", self._asked(name, kind, call), methods=["POST"])
                 for name, (kind, call) in CHANGES.items()
@@ -127,16 +132,20 @@ class Page:
         asked = await _read(request, verbs.Asked)
         if isinstance(asked, Response):
             return asked
-        try:
-            return _json({"act": self.acts.begin(asked)})
-        except HotdeskError as error:
-            return _json({"error": words(error)}, FAILED)
+        return _begun(lambda: self.acts.begin(asked))
 
-    async def _run(self, request: Request) -> Response:
-        asked = await _read(request, starting.Run)
-        if isinstance(asked, Response):
-            return asked
-        return _json({"act": self.acts.start(asked, lambda desks: starting.run(desks, asked))})
+    def _starts(
+        self, kind: type[C], call: Callable[[Hotdesk, C], dict[str, Any]]
+    ) -> Callable[[Request], Any]:
+        """A route that begins what takes long, and answers with its id on the board."""
+
+        async def answer(request: Request) -> Response:
+            asked = await _read(request, kind)
+            if isinstance(asked, Response):
+                return asked
+            return _begun(lambda: self.acts.start(asked, lambda desks: call(desks, asked)))
+
+        return answer
 
     def _asked(self, name: str, kind: type[T], call: Callable[[Hotdesk, T], Any]) -> Callable[[Request], Any]:
         """A route that is sent a value, and answers with what a call makes of it."""
@@ -174,6 +183,14 @@ async def _read(request: Request, kind: type[T]) -> T | Response:
         return msgspec.json.decode(await request.body(), type=kind)
     except msgspec.DecodeError as error:
         return _json({"error": words(Usage("The page asked for something impossible.", str(error)))}, 400)
+
+
+def _begun(begin: Callable[[], str]) -> Response:
+    """The id on the board of what was begun; or why it was not."""
+    try:
+        return _json({"act": begin()})
+    except HotdeskError as error:
+        return _json({"error": words(error)}, FAILED)
 
 
 def _json(value: Any, status: int = 200, *, packed: bool = False) -> Response:

@@ -33,12 +33,7 @@ class Run(Value, frozen=True):
     @property
     def here(self) -> Path:
         """The folder that is copied. Raises `Usage` where there is none."""
-        folder = Path(self.folder).expanduser() if self.folder and not self.job else Path.cwd()
-        if not folder.is_absolute() or not folder.is_dir():
-            raise Usage(
-                f"{folder} is no folder here.", "The job's folder is named in full.", f"ls -d {folder}"
-            )
-        return folder
+        return folder_here("" if self.job else self.folder)
 
     @property
     def line(self) -> list[str]:
@@ -60,6 +55,14 @@ class Run(Value, frozen=True):
             **({"work_seconds": hours * 3600} if hours else {}),
             "anyway": self.anyway,
         }
+
+
+def folder_here(said: str) -> Path:
+    """A folder named in full; else where the page is served from. Raises `Usage` where there is none."""
+    folder = Path(said).expanduser() if said else Path.cwd()
+    if not folder.is_absolute() or not folder.is_dir():
+        raise Usage(f"{folder} is no folder here.", "The folder is named in full.", f"ls -d {folder}")
+    return folder
 
 
 def choices(desks: Hotdesk, said: Mapping[str, str]) -> dict[str, Any]:

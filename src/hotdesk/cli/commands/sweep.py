@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from hotdesk.cli.ui import options, render, sweep_asked, sweep_shown
 from hotdesk.cli.ui.number import Number
 from hotdesk.core.errors import NeedsDecision, Usage
 from hotdesk.core.sweep.model import State
-from hotdesk.core.sweep.params import fill
 from hotdesk.services import sweep_shapes
 
 if TYPE_CHECKING:
@@ -379,11 +377,7 @@ def drive(number: int) -> None:
 
 
 def _dry_run(sweep: Sweep, request: SweepRequest, files: int, as_json: bool) -> None:
-    tasks = request.space.tasks()
-    first = [next(tasks) for _ in range(min(3, request.space.size))]
-    commands = [shlex.join(fill(sweep.command, params, n)) for n, params in enumerate(first, 1)]
-    if len(sweep.command) == 1:
-        commands = [" ".join(fill(sweep.command, params, n)) for n, params in enumerate(first, 1)]
+    commands = sweep_shapes.first_lines(sweep, request.space)
     if as_json:
         render.json(sweep_shapes.plan(sweep, request.space.size, files, commands))
         return

@@ -75,7 +75,8 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
 
     def choose(name: str, default: Any, file_name: str = "") -> Any:
         value = given[name]
-        return told.get(file_name or name, default) if value in (None, (), False) else value
+        unsaid = value is None or value is False or value == ()  # a 0 was said
+        return told.get(file_name or name, default) if unsaid else value
 
     limit = choose("time_limit", None)
     if isinstance(limit, str):

@@ -1,0 +1,20 @@
+// Where regions are: the city or area that their cloud names, to a tenth of a degree. Latitude north, longitude east.
+export const PLACES: Record<string, [name: string, latitude: number, longitude: number]> = {
+  "aws/us-east-1": ["Virginia", 39, -77.5], "aws/us-east-2": ["Ohio", 40, -83], "aws/us-west-1": ["California", 37.4, -122], "aws/us-west-2": ["Oregon", 45.8, -119.7],
+  "aws/ca-central-1": ["Montreal", 45.5, -73.6], "aws/ca-west-1": ["Calgary", 51, -114.1], "aws/mx-central-1": ["Querétaro", 20.6, -100.4], "aws/sa-east-1": ["São Paulo", -23.5, -46.6],
+  "aws/eu-west-1": ["Dublin", 53.3, -6.3], "aws/eu-west-2": ["London", 51.5, -0.1], "aws/eu-west-3": ["Paris", 48.9, 2.4], "aws/eu-central-1": ["Frankfurt", 50.1, 8.7],
+  "aws/eu-central-2": ["Zurich", 47.4, 8.5], "aws/eu-north-1": ["Stockholm", 59.3, 18.1], "aws/eu-south-1": ["Milan", 45.5, 9.2], "aws/eu-south-2": ["Aragon", 41.7, -0.9],
+  "aws/af-south-1": ["Cape Town", -33.9, 18.4], "aws/me-south-1": ["Bahrain", 26.1, 50.6], "aws/me-central-1": ["United Arab Emirates", 24.5, 54.4], "aws/il-central-1": ["Tel Aviv", 32.1, 34.8],
+  "aws/ap-south-1": ["Mumbai", 19.1, 72.9], "aws/ap-south-2": ["Hyderabad", 17.4, 78.5], "aws/ap-southeast-1": ["Singapore", 1.4, 103.8], "aws/ap-southeast-2": ["Sydney", -33.9, 151.2],
+  "aws/ap-southeast-3": ["Jakarta", -6.2, 106.8], "aws/ap-southeast-4": ["Melbourne", -37.8, 145], "aws/ap-southeast-5": ["Kuala Lumpur", 3.1, 101.7], "aws/ap-southeast-6": ["Auckland", -36.8, 174.8],
+  "aws/ap-southeast-7": ["Bangkok", 13.8, 100.5], "aws/ap-northeast-1": ["Tokyo", 35.7, 139.7], "aws/ap-northeast-2": ["Seoul", 37.6, 127], "aws/ap-northeast-3": ["Osaka", 34.7, 135.5],
+  "aws/ap-east-1": ["Hong Kong", 22.3, 114.2], "aws/ap-east-2": ["Taipei", 25, 121.5], "aws/cn-north-1": ["Beijing", 39.9, 116.4], "aws/cn-northwest-1": ["Ningxia", 37.5, 105.2],
+  "aliyun/cn-hangzhou": ["Hangzhou", 30.3, 120.2], "aliyun/cn-shanghai": ["Shanghai", 31.2, 121.5], "aliyun/cn-beijing": ["Beijing", 39.9, 116.4], "aliyun/cn-qingdao": ["Qingdao", 36.1, 120.4],
+  "aliyun/cn-zhangjiakou": ["Zhangjiakou", 40.8, 114.9], "aliyun/cn-huhehaote": ["Hohhot", 40.8, 111.7], "aliyun/cn-wulanchabu": ["Ulanqab", 41, 113.1], "aliyun/cn-shenzhen": ["Shenzhen", 22.5, 114.1],
+  "aliyun/cn-guangzhou": ["Guangzhou", 23.1, 113.3], "aliyun/cn-heyuan": ["Heyuan", 23.7, 114.7], "aliyun/cn-chengdu": ["Chengdu", 30.6, 104.1], "aliyun/cn-nanjing": ["Nanjing", 32.1, 118.8],
+  "aliyun/cn-fuzhou": ["Fuzhou", 26.1, 119.3], "aliyun/cn-wuhan-lr": ["Wuhan", 30.6, 114.3], "aliyun/cn-zhengzhou-jva": ["Zhengzhou", 34.7, 113.6], "aliyun/cn-hongkong": ["Hong Kong", 22.3, 114.2],
+  "aliyun/ap-southeast-1": ["Singapore", 1.4, 103.8], "aliyun/ap-southeast-3": ["Kuala Lumpur", 3.1, 101.7], "aliyun/ap-southeast-5": ["Jakarta", -6.2, 106.8], "aliyun/ap-southeast-6": ["Manila", 14.6, 121],
+  "aliyun/ap-southeast-7": ["Bangkok", 13.8, 100.5], "aliyun/ap-northeast-1": ["Tokyo", 35.7, 139.7], "aliyun/ap-northeast-2": ["Seoul", 37.6, 127], "aliyun/us-west-1": ["California", 37.4, -122],
+  "aliyun/us-east-1": ["Virginia", 39, -77.5], "aliyun/us-southeast-1": ["Atlanta", 33.7, -84.4], "aliyun/na-south-1": ["Mexico", 19.4, -99.1], "aliyun/eu-central-1": ["Frankfurt", 50.1, 8.7],
+  "aliyun/eu-west-1": ["London", 51.5, -0.1], "aliyun/me-east-1": ["Dubai", 25.2, 55.3], "aliyun/me-central-1": ["Riyadh", 24.7, 46.7],
+};
