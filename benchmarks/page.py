@@ -1,5 +1,8 @@
 """How fast the page is, in Chromium, against a real `hotdesk web`: `python -m benchmarks.page [--visits 5]`.
 
+`--soak MINUTES` also leaves the page open so long, while ten desks change each second, and prints what grows.
+`--beside ADDRESS` visits another page by turns with ours, such as a prototype, and prints the ratio.
+
 A made state of 50 desks, 1,000 ended jobs, a month of bills, and the 60,000 offers of benchmarks/offers.py;
 no cloud is asked for prices. Each visit is a new browser window with nothing cached; the fastest visit and
 the median are printed. "Usable" is when all 50 desks are drawn. Painted: two frames after a filter's change.
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import os
 import statistics
 import tempfile
@@ -37,6 +41,7 @@ TARGETS = {
     "usable, 50 desks": 600,
     "60,000 offers: a filter painted": 100,
 }
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 #: Scrolls the table for two seconds; frames a second, and the longest frame in milliseconds.
 SCROLL = """async () => {
   const box = document.querySelector(".table");
@@ -81,7 +86,7 @@ def visited(web: Web, page: Page) -> dict[str, float]:
     page.goto(web.place)
     page.wait_for_function("document.querySelectorAll('.card').length >= 50", polling=5)
     usable = page.evaluate("performance.now()")
-    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    paint = page.evaluate(PAINT)
     return {
         "first contentful paint": paint,
         "usable, 50 desks": usable,
@@ -92,7 +97,9 @@ def visited(web: Web, page: Page) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--visits", type=int, default=5)
-    visits = parser.parse_args().visits
+    parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
+    parser.add_argument("--beside", default="", metavar="ADDRESS")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as folder:
         state = Path(folder) / "state"
         os.environ |= {"HOTDESK_STATE": str(state), "HOTDESK_OFFLINE": "1", "HOME": folder}
@@ -101,14 +108,16 @@ def main() -> None:
         web = Web()
         print(f"{'it answers after':40} {(time.perf_counter() - began) * 1000:7.0f} ms")
         try:
-            measured(web, state, visits)
+            measured(web, state, asked.visits, asked.beside)
+            if asked.soak:
+                soaked(web, state, asked.soak)
         finally:
             web.end()
     size = sum(len(gzip.compress(f.read_bytes(), 9)) for f in STATIC.iterdir() if f.suffix != ".txt")
     print(f"{'what a browser loads, gzipped':40} {size / 1000:7.0f} kB (target 150)")
 
 
-def measured(web: Web, state: Path, visits: int) -> None:
+def measured(web: Web, state: Path, visits: int, beside: str) -> None:
     print(f"{'memory of the server at first':40} {memory(web.process.pid):7.0f} MB")
     with browser() as chosen:
         context = chosen.new_context(
@@ -117,13 +126,25 @@ def measured(web: Web, state: Path, visits: int) -> None:
         context.new_page().goto(web.link)
         cookies = context.cookies()
         found: list[dict[str, float]] = []
+        other: list[float] = []
         for _ in range(visits):
             fresh = chosen.new_context(bypass_csp=True)
             fresh.add_cookies(cookies)
             found.append(visited(web, fresh.new_page()))
             fresh.close()
+            if beside:
+                fresh = chosen.new_context()
+                page = fresh.new_page()
+                page.goto(beside)
+                page.wait_for_timeout(1000)
+                other.append(page.evaluate(PAINT))
+                fresh.close()
         for name in found[0]:
             told([one[name] for one in found], name)
+        if other:
+            told(other, "  the page beside it: first paint")
+            ours = statistics.median(one["first contentful paint"] for one in found)
+            print(f"{'  ratio of the medians':40} {statistics.median(other) / ours:7.1f}")
 
         page = context.new_page()
         began = time.perf_counter()
@@ -137,6 +158,7 @@ def measured(web: Web, state: Path, visits: int) -> None:
         print(f"{'  work':40} {busy / len(texts):7.0f} ms")
         page.evaluate(FILTER, "")
         with_changes(state, lambda: print_scroll(page))
+        print_changes(state, page)
         page.goto(f"{web.place}/#/runs")
         page.reload()
         began = time.perf_counter()
@@ -152,6 +174,48 @@ def print_scroll(page: Page) -> None:
     (frames, longest), busy = worked(page, lambda: page.evaluate(SCROLL))
     print(f"{'scrolling, with live changes':40} {frames:7.0f} frames/s (target 50), longest {longest:.0f} ms")
     print(f"{'  work':40} {busy / (2 * frames):7.1f} ms a frame (50 frames/s: 20)")
+
+
+def print_changes(state: Path, page: Page) -> None:
+    """What a change of a desk costs on the wire, as the browser counts it."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    heard: list[str] = []
+    session.on("Network.eventSourceMessageReceived", lambda event: heard.append(event["data"]))
+    with_changes(state, lambda: page.wait_for_timeout(15_000))
+    session.detach()
+    desks = [text for text in heard if json.loads(text).get("desks")]
+    if desks:
+        size = statistics.median(len(text.encode()) / len(json.loads(text)["desks"]) for text in desks)
+        print(f"{'a change of a desk, on the wire':40} {size:7.0f} bytes (target 1000)")
+
+
+def soaked(web: Web, state: Path, minutes: float) -> None:
+    """The page on its busiest view, open for so long, while ten desks a second change."""
+    with browser() as chosen:
+        context = chosen.new_context(bypass_csp=True)
+        page = context.new_page()
+        page.goto(web.link_again())
+        page.wait_for_selector(".card")
+        session = context.new_cdp_session(page)
+        session.send("Performance.enable")
+
+        def sizes() -> tuple[float, float, float]:
+            session.send("HeapProfiler.collectGarbage")
+            told = {m["name"]: float(m["value"]) for m in session.send("Performance.getMetrics")["metrics"]}
+            return memory(web.process.pid), told["JSHeapUsedSize"] / 2**20, told["Nodes"]
+
+        names = ("memory of the server, MB", "heap of the page, MB", "nodes of the page")
+        found: list[tuple[float, float, float]] = []
+
+        def stay() -> None:
+            for _ in range(6):
+                page.wait_for_timeout(minutes * 10_000)
+                found.append(sizes())
+
+        with_changes(state, stay)
+        for n, name in enumerate(names):
+            print(f"{f'{minutes:g} minutes: {name}':40} " + " ".join(f"{one[n]:.1f}" for one in found))
 
 
 def worked(page: Page, call: Callable[[], T]) -> tuple[T, float]:

@@ -228,8 +228,8 @@ def test_a_browser_hears_all_at_first_and_then_the_differences(served: Served, t
         assert name == "all"
         assert first.keys() == {"desks", "acts", "look", "rows"}
         assert first["desks"] == {}, "nobody has looked before"
-        seen = hear(heard, lambda m: m.get("desks"))
-        assert seen["desks"]["blue"]["phase"] == "none"
+        assert hear(heard, lambda m: m.get("desks"))["desks"]["blue"]["phase"] == "unknown"
+        assert hear(heard, lambda m: m.get("desks"))["desks"]["blue"]["phase"] == "none", "a survey told"
         put(tmp_path, "green")
         assert hear(heard, lambda m: m.get("desks"))["desks"].keys() == {"green"}
 
@@ -454,6 +454,7 @@ def test_ports_are_shown_and_stopped(served: Served, tmp_path: Path) -> None:
     with listening(served) as heard:
         seen = hear(heard, lambda m: m.get("desks"))
         [port] = seen["desks"]["blue"]["forwards"]
+        hear(heard, lambda m: m.get("desks", {}).get("blue", {}).get("phase") == "none")
         assert (port["here"], port["there"], port["open"]) == (16006, 6006, False)
         status, said = served.post("/api/forward-stop", {"name": "blue", "ports": ["16006:6006"]})
         assert (status, [p["here"] for p in said["answer"]]) == (200, [16006])

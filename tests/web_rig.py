@@ -50,6 +50,13 @@ class Web:
         self.link = self.process.stdout.readline().strip()
         self.place = self.link.partition("/enter")[0]
 
+    def link_again(self) -> str:
+        """An address for another browser."""
+        line = [sys.executable, "-m", "hotdesk", "web", "--url"]
+        environment = {**os.environ, "PYTHONPATH": SOURCE}
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     def end(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)
         self.process.communicate(timeout=30)

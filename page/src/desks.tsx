@@ -53,10 +53,10 @@ export function Desks(): JSX.Element {
           <Line words={["hotdesk", "up", "blue"]} />
         </div>
       )}
-      {!look.at && !look.error && <p class="muted" role="status">{t("Looking…")}</p>}
+      {!look.at && !look.error && !all.length && <p class="muted" role="status">{t("Looking…")}</p>}
       <div class="cards">
         {all.map((desk) => (
-          <Card key={desk.name} watched={Boolean(look.watcher)} desk={desk} now={now} rows={rows} closed={closed}
+          <Card key={desk.name} looking={!look.at} watched={Boolean(look.watcher)} desk={desk} now={now} rows={rows} closed={closed}
             acts={Object.entries(acts).filter(([, act]) => act.name === desk.name)}
             onClose={(id) => close((old) => new Set(old).add(id))} onVerb={(verb) => open({ verb, desk })} />
         ))}
@@ -77,10 +77,10 @@ function reached({ goal, phase, elsewhere, left }: Desk): boolean {
 }
 
 interface CardProps {
-  watched: boolean; desk: Desk; now: number; rows: Row[]; acts: [string, Act][]; closed: Set<string>; onClose: (id: string) => void; onVerb: (verb: Verb) => void;
+  looking: boolean; watched: boolean; desk: Desk; now: number; rows: Row[]; acts: [string, Act][]; closed: Set<string>; onClose: (id: string) => void; onVerb: (verb: Verb) => void;
 }
 
-function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JSX.Element {
+function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb }: CardProps): JSX.Element {
   const mine = rows.filter((row) => row.desk === desk.name);
   const shown = acts.filter(([id, act]) => !act.ended || (act.error && !closed.has(id)));
   const began = Math.min(...shown.filter(([, act]) => !act.ended).map(([, act]) => act.began - 1), now - JUST);
@@ -97,7 +97,7 @@ function Card({ watched, desk, now, rows, acts, closed, onClose, onVerb }: CardP
         <div>
           <h2 id={`desk-${desk.name}`}>{desk.name}</h2>
           <p class="state">
-            {phaseWord(phase)}
+            {phase === "unknown" && looking ? t("Looking…") : phaseWord(phase)}
             {desk.phase === "unknown" && desk.known_at && <> · {t("not known since {0}", clock(desk.known_at))}</>}
             {up && <> · {t("for {0}", length(now - desk.since))}</>}
           </p>

@@ -183,6 +183,8 @@ class Watch:
         self._due = math.inf  # unless something calls for another look meanwhile
         pause = STEADY * LEAST_SECONDS
         try:
+            if not self.board.parts["desks"]:  # a survey may take long: their names are known at once
+                self._show(services, self._unseen(services, ""), now)
             pause = self._survey(self._desks, now)
         except HotdeskError as error:
             self._blind(services, error, now)
@@ -212,14 +214,15 @@ class Watch:
 
     def _blind(self, services: Services, error: HotdeskError, now: float) -> None:
         """No cloud could be asked: what was seen stands, and is said to be old."""
-        why = error.why or error.what
         with contextlib.suppress(HotdeskError):
-            rows = services.store.desks()
-            unseen = [
-                View(name=d.name, goal=d.goal, phase="unknown", provider=d.provider, why=why) for d in rows
-            ]
-            self._show(services, unseen, now)
+            self._show(services, self._unseen(services, error.why or error.what), now)
         self.board.tell_soon("look", {"last": {"at": now, "error": words(error)}})
+
+    def _unseen(self, services: Services, why: str) -> list[View]:
+        return [
+            View(name=desk.name, goal=desk.goal, phase="unknown", provider=desk.provider, why=why)
+            for desk in services.store.desks()
+        ]
 
     def _show(self, services: Services, views: Sequence[View], now: float) -> None:
         ports = services.forwarding

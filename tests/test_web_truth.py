@@ -1,0 +1,111 @@
+"""What the page says when something fails: the truth, and since when it is not known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra web is not installed")
+pytest.importorskip("uvicorn", reason="the extra web is not installed")
+pytest.importorskip("wsproto", reason="the extra web is not installed")
+
+from tests.conftest import Command
+from tests.test_web_page import LATE, card
+from tests.web_rig import Complaints, browser, looking, web
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    with browser() as chosen:
+        yield chosen
+
+
+def test_the_server_is_killed_while_it_parks(hotdesk: Command, chrome: Browser, tmp_path: Path) -> None:
+    """The page says that nothing is known; the next one says what was begun, and the line that goes on."""
+    assert hotdesk("up", "blue").returncode == 0
+    with looking(chrome, tmp_path, width=1280) as page:
+        with web() as served:
+            page.goto(served.link)
+            page.click(".card button:text-is('Park')")
+            page.wait_for_selector("dialog .steps li")
+            page.click("dialog button[type=submit]")
+            page.wait_for_selector(".doing .what:has-text('Park')", timeout=LATE)
+            page.wait_for_selector(".doing .journal li:has-text('Stop the machine')", timeout=LATE)
+            served.end(signal.SIGKILL)
+            page.wait_for_selector("text=what is now is not known")
+        with web("--port", served.place.rpartition(":")[2]) as again:
+            page.wait_for_selector("text=open the address that it printed", timeout=LATE)
+            page.goto(again.link)
+            page.wait_for_selector(
+                ".notice:has-text('It was to be parked') code:text-is('hotdesk watch blue')"
+            )
+            assert hotdesk("watch", "blue").returncode == 0
+            card(page, "blue", "parked")
+
+
+def test_a_sleeping_computer_and_a_clock_that_jumps(home: Path, chrome: Browser, tmp_path: Path) -> None:
+    """The last look is hours old, as after a night with the lid closed: that is said until the next one."""
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.clock.install()
+        page.goto(served.link)
+        page.wait_for_selector(".empty")
+        os.kill(served.process.pid, signal.SIGSTOP)
+        page.clock.fast_forward("08:00:00")
+        page.wait_for_selector(".notice:has-text('Nothing is known since')", timeout=LATE)
+        os.kill(served.process.pid, signal.SIGCONT)
+
+
+def test_a_state_that_cannot_be_read_is_said_in_three_lines(
+    hotdesk: Command, chrome: Browser, tmp_path: Path
+) -> None:
+    """1. of a newer hotdesk; 2. as it was again: the desk is back, and nothing was changed."""
+    assert hotdesk("up", "blue").returncode == 0
+    file = tmp_path / "state" / "hotdesk.db"
+    with sqlite3.connect(file) as store:
+        version = store.execute("PRAGMA user_version").fetchone()[0]
+        store.execute("PRAGMA user_version = 9999")
+    store.close()
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        page.goto(served.link)
+        page.wait_for_selector("[role=alert] strong", timeout=LATE)
+        said = page.inner_text("[role=alert]")
+        assert "newer" in said
+        assert "Traceback" not in said
+        with sqlite3.connect(file) as store:
+            store.execute(f"PRAGMA user_version = {version}")
+        store.close()
+        card(page, "blue", "running")
+        page.wait_for_selector("[role=alert]", state="detached", timeout=LATE)
+
+
+def test_what_is_left_over_is_cleaned_with_one_click(
+    hotdesk: Command, chrome: Browser, tmp_path: Path
+) -> None:
+    half = tmp_path / "state" / "local" / "machines" / "hotdesk-gone-g1-12345678"
+    half.mkdir(parents=True)
+    with web() as served, looking(chrome, tmp_path, width=1280) as page:
+        wrong = Complaints(page, served.place)
+        page.goto(served.link)
+        page.click("nav >> text=Money")
+        page.click("button:text-is('Clean up')", timeout=LATE)
+        assert "half-made machine" in page.inner_text("dialog")
+        assert half.exists(), "nothing before the click"
+        page.click("dialog button.danger")
+        page.wait_for_selector("text=Nothing is left over.", timeout=LATE)
+        for _ in range(100):  # a worker of its own empties it
+            if not half.exists():
+                break
+            page.wait_for_timeout(100)
+        assert not half.exists()
+        assert [*wrong] == []
