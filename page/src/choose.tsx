@@ -198,6 +198,8 @@ function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.E
   const all = prices?.lines.flatMap((line) => line.prices).filter((p): p is number => p !== null) ?? [];
   const usual = zones[0]?.on_demand_usd_per_hour ?? null;
   const most = Math.max(...all, usual ?? 0) * 1.06;
+  const drag = (event: PointerEvent & { currentTarget: Element }, price: (at: number) => number) =>
+    setUnder(Math.max(0, Math.min(most, price(event.clientY - event.currentTarget.getBoundingClientRect().top))).toFixed(4));
   return (
     <section class="card" aria-busy={found.busy}>
       <header><div><h2>{t("Spot prices of {0}", types)}</h2>{prices && <p class="muted">{prices.source}</p>}</div><button type="button" class="quiet close" aria-label={t("Close")} onClick={onClose}>✕</button></header>
@@ -212,8 +214,9 @@ function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.E
           </div>
           <Plot label={t("Spot prices of {0}", types)} x={t("days ago")} y={t("$/h")} height={300}
             scales={(w, h) => { const x = scale(0, 300, 0, w, { word: (n) => String(Number((((300 - n) / 300) * Number(days)).toPrecision(2))) }); return [x, scale(0, most, h, 0)]; }}>
-            {(x, y, w) => (
+            {(x, y, w, h) => (
               <>
+                <rect width={w} height={h} class="grab" onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); drag(event, y.invert); }} onPointerMove={(event) => event.buttons & 1 && drag(event, y.invert)} />
                 {usual !== null && <><line x2={w} y1={y(usual)} y2={y(usual)} class="limit" /><text x={w - 4} y={y(usual) - 5} text-anchor="end">{t("on-demand")}</text></>}
                 {under && <line x2={w} y1={y(Number(under))} y2={y(Number(under))} class="limit own" />}
                 {prices.lines.map((line, n) => <path key={line.zone + line.instance_type} d={steps(line.prices, x, y)} class={`series ${COLOURS[n % 5]} d${Math.floor(n / 5) % 3}`} />)}

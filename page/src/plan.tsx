@@ -146,6 +146,18 @@ function Machines({ answer, at, onAt }: { answer: Answer; at: number; onAt: (at:
     <div class="slide">
       <Field label={count(finish.machines)}><input type="range" min="0" max={choices.length - 1} value={Math.min(at, choices.length - 1)} aria-valuetext={count(finish.machines)} onInput={(event) => onAt(event.currentTarget.valueAsNumber)} /></Field>
       <p role="status"><strong>{usd(finish.usd)}</strong> · {length(finish.hours * 3600)} · {t("{0} paid hours for one hour of work", finish.multiplier.toFixed(3))}</p>
+      {choices.length > 2 && (
+        <Plot label={t("Paid hours per hour of work")} x={t("machines")} y={t("paid hours")} height={190}
+          scales={(w, h) => { const word = (v: number) => v.toLocaleString("en-US"); return [scale(1, choices.at(-1)?.finish.machines ?? 2, 0, w, { log: true, word }), scale(0, 1.1 * Math.max(...choices.map((c) => c.finish.multiplier)), h, 0)]; }}>
+          {(x, y, w) => (
+            <>
+              <line x2={w} y1={y(1)} y2={y(1)} class="limit own" />
+              <path class="series a" d={choices.map((c, n) => `${n ? "L" : "M"}${x(c.finish.machines).toFixed(1)} ${y(c.finish.multiplier).toFixed(1)}`).join("")} />
+              <circle cx={x(finish.machines)} cy={y(finish.multiplier)} r="6" class="ring" />
+            </>
+          )}
+        </Plot>
+      )}
       {finish.breaks?.map((why) => <p class="muted" key={why}>{why}</p>)}
     </div>
   );
