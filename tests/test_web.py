@@ -439,6 +439,12 @@ def test_tasks_of_a_sweep_run_again_and_a_sweep_ends(served: Served, tmp_path: P
         }
         assert asked(served, "sweep?sweep=1")["waiting"] == 2
         assert asked(served, "sweeps")[0]["over_at"] is None
+        served.post("/api/sweep-cancel", {"number": 1, "tasks": [12]})
+        assert asked(served, "sweep?sweep=1")["state"] != "stopping", "the others go on"
+        with SweepStore(tmp_path / "state") as sweeps:
+            assert sweeps.unwanted(1) == {12}
+        status, said = served.post("/api/sweep-cancel", {"number": 1, "tasks": [1]})
+        assert (status, said["error"]["exit_code"]) == (server.FAILED, Usage.exit_code), "it is done"
         assert served.post("/api/sweep-retry", {"number": 1})[1]["answer"] == {"count": 8}
         assert served.post("/api/sweep-cancel", {"number": 1})[1]["answer"]["state"] == "stopping"
         status, said = served.post("/api/sweep-retry", {"number": 1, "tasks": [1]})

@@ -25,6 +25,7 @@ interface Sweep {
 type Answer = Sweep & { driven: boolean; at: number; whole: boolean; each: Task[] };
 const STATES = ["done", "failed", "running", "waiting", "cancelled"] as const;
 const AGAIN = new Set(["failed", "cancelled"]);
+const OPEN = new Set(["waiting", "running"]);
 
 const said = (sweep: Sweep): string => sweep.command.join(" ");
 
@@ -125,7 +126,7 @@ function compare(a: Scalar | undefined, b: Scalar | undefined): number {
 function One({ number, onChange }: { number: number; onChange: () => void }): JSX.Element {
   const [, address] = useAddress();
   const { sweep, tasks, error, again } = useSweep(number);
-  const [asking, setAsking] = useState<"retry" | "cancel">();
+  const [asking, setAsking] = useState<"retry" | "cancel" | "tasks">();
   const get = (name: string) => address.get(name) ?? "";
   const values = { sweep: String(number), q: get("q"), state: get("state"), sort: get("sort"), task: get("task"), metric: get("metric"), best: get("best") };
   const change = (more: Partial<typeof values>) => keep("sweeps", { ...values, ...more });
@@ -143,6 +144,8 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
   if (!sweep) return error !== undefined ? <Trouble problem={problem(error)} /> : <p class="muted" role="status">{t("Looking…")}</p>;
   const chosen = tasks.find((task) => String(task.task) === values.task);
   const can = rows.filter((task) => AGAIN.has(task.state)).map((task) => task.task);
+  const open = rows.filter((task) => OPEN.has(task.state)).map((task) => task.task);
+  const ending = chosen && OPEN.has(chosen.state) ? [chosen.task] : open.length < sweep.waiting + sweep.running ? open : [];
   const every = can.length === sweep.failed + sweep.cancelled;
   const up = sweep.machines.filter((machine) => machine.state === "up").length;
   const over = sweep.over_at !== null;
@@ -189,6 +192,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
       <section class="card">
         <header>
           <div><h2>{t("Tasks")}</h2><p class="muted">{t("{0} of {1} tasks", rows.length.toLocaleString("en-US"), tasks.length.toLocaleString("en-US"))}</p></div>
+          {!over && ending.length > 0 && <button type="button" disabled={sweep.state === "stopping"} onClick={() => setAsking("tasks")}>{chosen && ending.length === 1 ? t("Cancel task {0}", chosen.task) : t("Cancel {0}", ending.length.toLocaleString("en-US"))}</button>}
           <button type="button" disabled={!can.length || sweep.state === "stopping"} onClick={() => setAsking("retry")}>{t("Retry {0}", can.length)}</button>
         </header>
         <div class="filters">
@@ -199,7 +203,7 @@ function One({ number, onChange }: { number: number; onChange: () => void }): JS
         <Line words={["hotdesk", "sweep", "results", String(number), "-o", `sweep-${number}.csv`]} label={t("As CSV")} />
       </section>
       {chosen && <TaskCard key={chosen.task} number={number} task={chosen} onClose={() => change({ task: "" })} />}
-      {asking && <Asking what={asking} number={number} tasks={every ? [] : can} count={can.length} onClose={() => setAsking(undefined)} onDone={() => { setAsking(undefined); again(); onChange(); }} />}
+      {asking && <Asking what={asking} number={number} tasks={asking === "tasks" ? ending : every || asking === "cancel" ? [] : can} count={asking === "tasks" ? ending.length : can.length} onClose={() => setAsking(undefined)} onDone={() => { setAsking(undefined); again(); onChange(); }} />}
     </>
   );
 }
@@ -268,27 +272,28 @@ function TaskCard({ number, task, onClose }: { number: number; task: Task; onClo
 }
 
 /** Asks before tasks run again, or a sweep ends. */
-function Asking({ what, number, tasks, count, onClose, onDone }: { what: "retry" | "cancel"; number: number; tasks: number[]; count: number; onClose: () => void; onDone: () => void }): JSX.Element {
+function Asking({ what, number, tasks, count, onClose, onDone }: { what: "retry" | "cancel" | "tasks"; number: number; tasks: number[]; count: number; onClose: () => void; onDone: () => void }): JSX.Element {
   const [busy, setBusy] = useState(false);
   const [trouble, setTrouble] = useState<Problem>();
-  const word = what === "retry" ? t("Retry {0}", count) : t("Cancel the sweep");
+  const verb = what === "retry" ? "retry" : "cancel";
+  const word = what === "retry" ? t("Retry {0}", count) : what === "tasks" ? t("Cancel {0}", count) : t("Cancel the sweep");
   const go = async () => {
     setBusy(true);
     try {
-      await post(`sweep-${what}`, { number, tasks: what === "retry" ? tasks : [] });
+      await post(`sweep-${verb}`, { number, tasks });
       onDone();
     } catch (error) {
       setTrouble(problem(error));
       setBusy(false);
     }
   };
-  const line = ["hotdesk", "sweep", what, String(number), ...(what === "retry" ? tasks.flatMap((task) => ["--task", String(task)]) : [])];
+  const line = ["hotdesk", "sweep", verb, String(number), ...tasks.flatMap((task) => ["--task", String(task)])];
   return (
     <Dialog title={word} onClose={onClose}>
-      <p>{what === "retry" ? t("These run again; what is done stays done. Its machines are started anew where they are gone.") : t("What runs is ended, what is done is kept, and the machines are deleted.")}</p>
+      <p>{what === "tasks" ? t("What of these runs is ended, what waits does not begin; the rest goes on.") : what === "retry" ? t("These run again; what is done stays done. Its machines are started anew where they are gone.") : t("What runs is ended, what is done is kept, and the machines are deleted.")}</p>
       {trouble && <Trouble problem={trouble} />}
       <Line words={line} />
-      <div class="buttons end"><button type="button" onClick={onClose}>{t("Leave it")}</button><button type="button" class={`primary ${what === "cancel" ? "danger" : ""}`} disabled={busy} onClick={() => void go()}>{word}</button></div>
+      <div class="buttons end"><button type="button" onClick={onClose}>{t("Leave it")}</button><button type="button" class={`primary ${verb === "cancel" ? "danger" : ""}`} disabled={busy} onClick={() => void go()}>{word}</button></div>
     </Dialog>
   );
 }

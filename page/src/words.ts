@@ -100,6 +100,7 @@ const zh = {
   "There is no desk {0}.": "没有工位 {0}。", "A terminal is there while the desk runs.": "工位运行时才有终端。",
   "At the desk it is one tmux session: close this, come back, or look from another browser. Ctrl+F6 leaves the terminal; Shift selects with the mouse, Ctrl+Shift+C copies, Ctrl+Shift+V pastes.":
     "在工位上它是同一个 tmux 会话：可以关闭、再回来，或从另一个浏览器查看。Ctrl+F6 离开终端；按住 Shift 用鼠标选择，Ctrl+Shift+C 复制，Ctrl+Shift+V 粘贴。",
+  "Cancel {0}": "取消 {0} 个", "Cancel task {0}": "取消子任务 {0}", "What of these runs is ended, what waits does not begin; the rest goes on.": "其中正在运行的会被终止，等待的不再开始；其余继续。",
   "Start a sweep": "开始参数扫描", "each machine starts from its image": "每台机器从它的镜像启动", "on this computer": "在本机", "{lr} is the value of lr": "{lr} 表示 lr 的值", Parameters: "参数",
   "one on each line: a list, a range or a distribution": "每行一个：列表、范围或分布", "Tasks that share a GPU": "共用一块 GPU 的子任务数", Samples: "采样次数", "of distributions": "用于分布", "Limits and results": "限制与结果",
   "Attempts after a failure": "失败后重试次数", "Longest run of one": "单个最长运行时间", "Fetch from each task": "从每个子任务取回", "{0} tasks on {1} machines": "{0} 个子任务，{1} 台机器", "and {0} more": "以及另外 {0} 个",

@@ -65,6 +65,6 @@ def retry(desks: Hotdesk, asked: Chosen) -> dict[str, Any]:
 
 
 def cancel(desks: Hotdesk, asked: Chosen) -> sweep_shapes.SweepRow:
-    """End a sweep; it as it is then."""
-    number = desks.services.sweeps.cancel(asked.number).number
+    """End a sweep, or these of its tasks; it as it is then."""
+    number = desks.services.sweeps.cancel(asked.number, asked.tasks).number
     return sweep_shapes.row(desks.services.sweeps.view(number))
