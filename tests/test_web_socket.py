@@ -163,6 +163,21 @@ def test_what_is_typed_arrives_byte_for_byte(served: Served) -> None:
         assert hashlib.sha256(data[:300_000]).hexdigest().encode() in peer.printed()
 
 
+def test_what_echoes_more_than_is_read_at_once_does_not_stand_still(served: Served) -> None:
+    """A long paste into a program that answers as it reads: both ways are full at the same time."""
+    with opened(served, "sh", "-c", "stty raw -echo; echo on; head -c 3000000; echo; echo end") as peer:
+        peer.printed(b"on")
+        for _ in range(6):
+            peer.send(events.BytesMessage(data=b"x" * 500_000))
+        total = 0
+        while peer.closed is None and (more := peer.printed(seconds=3.0)):
+            total += len(more)
+            if peer.closed is None:
+                peer.say(f"seen {len(more)}")
+        assert total >= 3_000_000
+        assert peer.closed is not None
+
+
 def test_a_browser_that_draws_slowly_is_waited_for(served: Served) -> None:
     with opened(served, "sh", "-c", "yes | head -c 3000000; echo; echo the end") as peer:
         first = peer.printed(seconds=2.0)

@@ -27,6 +27,7 @@ from hotdesk.web.verbs import Named
 TICKET_SECONDS = 30.0
 AT_ONCE = 65536  # bytes that are read together
 MOST_UNSEEN = 512 * 1024  # bytes that a browser has not drawn yet
+MOST_UNREAD = 16 * 1024 * 1024  # bytes that were typed, or pasted, and that the program has not read
 #: Why a socket is closed, as the page reads it.
 ENDED, NO_TICKET = 4000, 4001
 
@@ -72,46 +73,69 @@ async def serve(tickets: Tickets, socket: WebSocket) -> None:
         await socket.close(NO_TICKET)
         return
     with contextlib.suppress(WebSocketDisconnect), login.keeping:
-        columns, rows = _size(await socket.receive_text()) or (80, 24)
+        columns, rows = _size((await socket.receive()).get("text") or "") or (80, 24)
         opened = PseudoTerminal(login.argv, columns, rows)
         talk = _Talk(socket, opened)
-        typing = asyncio.create_task(talk.typed())
-        printing = asyncio.create_task(talk.printed())
+        tasks = [asyncio.create_task(way()) for way in (talk.heard, talk.typed, talk.printed)]
         try:
-            await asyncio.wait({typing, printing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            typing.cancel()
-            printing.cancel()
-            await asyncio.gather(typing, printing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             ended: asyncio.Future[int] = in_thread(opened.close)
         await socket.close(ENDED, str(await ended))
 
 
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 def _size(text: str) -> tuple[int, int] | None:
-    word, *numbers = text.split()
-    if word == "size" and len(numbers) == 2 and all(n.isdigit() and len(n) < 6 for n in numbers):
-        return int(numbers[0]), int(numbers[1])
-    return None
+    word, columns, rows = (*text.split(), "", "", "")[:3]
+    found = _number(columns), _number(rows)
+    return found if word == "size" and found[0] and found[1] else None  # type: ignore[return-value]
 
 
 class _Talk:
-    """Both directions of one terminal."""
+    """Both directions of one terminal. Hearing never waits: a program may read only once it was read."""
 
     def __init__(self, socket: WebSocket, terminal: PseudoTerminal) -> None:
         self.socket, self.terminal = socket, terminal
         self._unseen = 0
         self._seen = asyncio.Event()
+        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
+        self._unread = 0
+
+    async def heard(self) -> None:
+        """What the browser sends, until it goes, or has sent more than a program will ever read."""
+        while (message := await self.socket.receive())["type"] == "websocket.receive":
+            text = message.get("text") or ""
+            if data := message.get("bytes"):
+                self._unread += len(data)
+                self._typed.put_nowait(data)
+                if self._unread > MOST_UNREAD:
+                    return
+            elif text.startswith("seen "):
+                self._unseen -= _number(text[5:]) or 0
+                self._seen.set()
+            elif size := _size(text):
+                self.terminal.resize(*size)
 
     async def typed(self) -> None:
-        """What the browser sends, until it goes."""
-        while (message := await self.socket.receive())["type"] == "websocket.receive":
-            if data := message.get("bytes"):
-                await self._write(data)
-            elif (text := message.get("text") or "").startswith("seen "):
-                self._unseen -= int(text[5:]) if text[5:].isdigit() and len(text) < 15 else 0
-                self._seen.set()
-            elif size := _size(text or "?"):
-                self.terminal.resize(*size)
+        """What was typed, to the program, as fast as it reads."""
+        while True:
+            data = await self._typed.get()
+            while data:
+                try:
+                    written = os.write(self.terminal.fd, data)
+                except BlockingIOError:
+                    await _ready(self.terminal.fd, write=True)
+                    continue
+                except OSError:
+                    return
+                self._unread -= written
+                data = data[written:]
 
     async def printed(self) -> None:
         """What the program prints, until it ends."""
@@ -130,15 +154,6 @@ class _Talk:
                 return
             self._unseen += len(data)
             await self.socket.send_bytes(data)
-
-    async def _write(self, data: bytes) -> None:
-        while data:
-            try:
-                data = data[os.write(self.terminal.fd, data) :]
-            except BlockingIOError:
-                await _ready(self.terminal.fd, write=True)
-            except OSError:
-                return
 
 
 async def _ready(fd: int, *, write: bool) -> None:
