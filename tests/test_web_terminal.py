@@ -16,6 +16,7 @@ pytest.importorskip("uvicorn", reason="the extra web is not installed")
 pytest.importorskip("wsproto", reason="the extra web is not installed")
 
 from tests.conftest import Command
+from tests.test_web_page import RULES, axe  # noqa: F401
 from tests.web_rig import Complaints, Web, browser, looking, web
 
 if TYPE_CHECKING:
@@ -97,10 +98,14 @@ def test_a_terminal_is_a_desks_own_shell(hotdesk: Command, chrome: Browser, tmp_
         assert [*wrong] == []
 
 
-def test_a_cut_is_mended_and_a_second_browser_sees_the_same(hotdesk: Command, chrome: Browser) -> None:
+def test_a_cut_is_mended_and_a_second_browser_sees_the_same(
+    hotdesk: Command,
+    chrome: Browser,
+    axe: str,  # noqa: F811
+) -> None:
     """1. the ssh is killed; 2. the server is, and comes back at its port: what ran at the desk still runs."""
     assert hotdesk("up", "blue").returncode == 0
-    with chrome.new_context() as context, chrome.new_context() as other:
+    with chrome.new_context() as context, chrome.new_context(bypass_csp=True) as other:
         page, second = context.new_page(), other.new_page()
         with web() as served:
             page.goto(served.link)
@@ -118,6 +123,9 @@ def test_a_cut_is_mended_and_a_second_browser_sees_the_same(hotdesk: Command, ch
             says(second, "[still here]")
             typed(second, "echo [from $stay too]")
             says(page, "[from here too]")
+            second.evaluate(axe)
+            found = second.evaluate(f"axe.run({RULES})")
+            assert [(v["id"], v["nodes"][0]["html"][:120]) for v in found["violations"]] == []
         page.wait_for_selector("text=what is now is not known")
         with web("--port", served.place.rpartition(":")[2]) as again:
             page.goto(again.link)

@@ -1,6 +1,6 @@
 // Every offer that is known: filtered and sorted here, seen as points, and opened from here.
 import type { JSX } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ActionDialog } from "./action";
 import { keep, useAddress } from "./address";
 import { ask, problem } from "./api";
@@ -200,10 +200,13 @@ function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.E
   const most = Math.max(...all, usual ?? 0) * 1.06;
   const drag = (event: PointerEvent & { currentTarget: Element }, price: (at: number) => number) =>
     setUnder(Math.max(0, Math.min(most, price(event.clientY - event.currentTarget.getBoundingClientRect().top))).toFixed(4));
+  const box = useRef<HTMLElement>(null);
+  useEffect(() => box.current?.scrollIntoView({ block: "nearest" }), [types, Boolean(prices)]);
   return (
-    <section class="card" aria-busy={found.busy}>
+    <section class="card" aria-busy={found.busy} ref={box}>
       <header><div><h2>{t("Spot prices of {0}", types)}</h2>{prices && <p class="muted">{prices.source}</p>}</div><button type="button" class="quiet close" aria-label={t("Close")} onClick={onClose}>✕</button></header>
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
+      {found.busy && !prices && <p class="muted" role="status">{t("Looking…")}</p>}
       {prices?.silent && <div class="notice warm">{prices.silent}</div>}
       {prices?.advice && <p>{prices.advice}</p>}
       {prices && all.length > 0 && (

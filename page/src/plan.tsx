@@ -142,13 +142,14 @@ function Machines({ answer, at, onAt }: { answer: Answer; at: number; onAt: (at:
   const chosen = choices[Math.min(at, choices.length - 1)];
   if (!chosen || choices.length < 2) return null;
   const { finish } = chosen;
+  const bend = Math.max(...choices.map((c) => c.finish.multiplier)) - 1;
   return (
     <div class="slide">
       <Field label={count(finish.machines)}><input type="range" min="0" max={choices.length - 1} value={Math.min(at, choices.length - 1)} aria-valuetext={count(finish.machines)} onInput={(event) => onAt(event.currentTarget.valueAsNumber)} /></Field>
       <p role="status"><strong>{usd(finish.usd)}</strong> · {length(finish.hours * 3600)} · {t("{0} paid hours for one hour of work", finish.multiplier.toFixed(3))}</p>
-      {choices.length > 2 && (
+      {choices.length > 2 && bend > 0 && (
         <Plot label={t("Paid hours per hour of work")} x={t("machines")} y={t("paid hours")} height={190}
-          scales={(w, h) => { const word = (v: number) => v.toLocaleString("en-US"); return [scale(1, choices.at(-1)?.finish.machines ?? 2, 0, w, { log: true, word }), scale(0, 1.1 * Math.max(...choices.map((c) => c.finish.multiplier)), h, 0)]; }}>
+          scales={(w, h) => { const word = (v: number) => v.toLocaleString("en-US"); return [scale(1, choices.at(-1)?.finish.machines ?? 2, 0, w, { log: true, word }), scale(1 - bend / 8, 1 + bend * 1.1, h, 0, { word: (v) => String(Number(v.toPrecision(4))) })]; }}>
           {(x, y, w) => (
             <>
               <line x2={w} y1={y(1)} y2={y(1)} class="limit own" />

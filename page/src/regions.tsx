@@ -34,12 +34,28 @@ function regions(offers: Offers, rows: Uint32Array): Region[] {
   return all;
 }
 
-const near = (latency: number | null): number => (latency === null ? NEAR.length + 1 : NEAR.findIndex((most) => latency < most) + 1 || NEAR.length + 1) - 1;
+const near = (latency: number | null): number => (latency === null ? NEAR.length + 1 : NEAR.filter((most) => latency >= most).length);
+
+interface Label { key: string; text: string; left: number; at: number; anchor: "start" | "end" }
+
+/** Names beside their dots, where there is room for them; the nearest come first. */
+function labels(found: Region[], width: number, x: (longitude: number) => number, y: (latitude: number) => number, size: (usd: number) => number): Label[] {
+  const placed: (Label & { from: number; to: number })[] = [];
+  for (const region of [...found].sort((a, b) => (a.latency ?? 0) - (b.latency ?? 0))) {
+    const text = region.latency === null ? region.city : `${region.city} ${Math.round(region.latency)} ms`;
+    const long = 6.8 * text.length;
+    const [across, away] = [x(region.at?.[1] ?? 0), size(region.usd) + 4];
+    const tries = [4, 20, -12].flatMap((down) => (["start", "end"] as const).map((anchor) => ({ anchor, at: y(region.at?.[0] ?? 0) + down, from: anchor === "start" ? across + away : across - away - long })));
+    const free = tries.find(({ at, from }) => from > 0 && from + long < width && at > 10 && placed.every((other) => Math.abs(other.at - at) > 13 || other.to < from || from + long < other.from));
+    if (free) placed.push({ key: region.key, text, left: free.anchor === "start" ? free.from : free.from + long, at: free.at, anchor: free.anchor, from: free.from, to: free.from + long });
+  }
+  return placed;
+}
 
 export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint32Array; onChoose: (region: string) => void }): JSX.Element {
   const all = regions(offers, rows);
   const [box, width] = useWidth();
-  const height = Math.round((width * (NORTH - SOUTH)) / (EAST - WEST));
+  const height = Math.max(190, Math.round((width * (NORTH - SOUTH)) / (EAST - WEST)));
   const x = (longitude: number) => ((longitude - WEST) / (EAST - WEST)) * width;
   const y = (latitude: number) => ((NORTH - latitude) / (NORTH - SOUTH)) * height;
   const dear = Math.max(...all.map((region) => region.usd));
@@ -57,15 +73,11 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
             {parallels.map((p) => <g key={p}><line x2={width} y1={y(p)} y2={y(p)} class={p ? "grid" : "axis"} /><text x="2" y={y(p) - 4}>{p ? `${Math.abs(p)}° ${p > 0 ? "N" : "S"}` : "0°"}</text></g>)}
             {meridians.map((m) => <g key={m}><line x1={x(m)} x2={x(m)} y2={height} class="grid" />{(width > 600 || m % 60 === 0) && <text x={x(m)} y={height + 16} text-anchor="middle">{m ? `${Math.abs(m)}° ${m > 0 ? "E" : "W"}` : "0°"}</text>}</g>)}
             {drawn.map((region) => <circle key={region.key} cx={x(region.at?.[1] ?? 0)} cy={y(region.at?.[0] ?? 0)} r={size(region.usd)} class={`region near${near(region.latency)}`} onClick={() => onChoose(region.region)}><title>{words(offers, region)}</title></circle>)}
-            {drawn.filter((region) => region.best).map((region) => {
-              const left = x(region.at?.[1] ?? 0) > width - 130;
-              const away = size(region.usd) + 4;
-              return <text key={region.key} class="over head" x={x(region.at?.[1] ?? 0) + (left ? -away : away)} y={y(region.at?.[0] ?? 0) + 4} text-anchor={left ? "end" : "start"}>{region.city}{region.latency !== null && ` ${Math.round(region.latency)} ms`}</text>;
-            })}
+            {labels(drawn.filter((region) => region.best), width, x, y, size).map(({ key, text, left, at, anchor }) => <text key={key} class="over head" x={left} y={at} text-anchor={anchor}>{text}</text>)}
           </svg>
         )}
         <ul class="legend">
-          {[...NEAR.map((most) => t("under {0} ms", most)), t("farther, or not measured")].map((name, n) => <li key={name}><svg width="16" height="16" aria-hidden="true"><circle cx="8" cy="8" r="6" class={`region near${n}`} /></svg>{name}</li>)}
+          {[...NEAR.map((most) => t("under {0} ms", most)), t("{0} ms and more", NEAR.at(-1) ?? 0), t("not measured")].map((name, n) => <li key={name}><svg width="16" height="16" aria-hidden="true"><circle cx="8" cy="8" r="6" class={`region near${n}`} /></svg>{name}</li>)}
           <li>{t("The larger, the cheaper.")}</li>
         </ul>
       </figure>

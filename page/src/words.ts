@@ -75,7 +75,7 @@ const zh = {
   "Spot prices of {0}": "{0} 的竞价价格", Days: "天数", "Share of time under {0}": "低于 {0} 的时间占比", "on-demand": "按量价", "days ago": "几天前", mean: "均价",
   "time under": "低于的时间", "changes a day": "每天变动", "Spot, about": "竞价，约", Saving: "节省",
   machines: "机器数", "paid hours": "计费小时", regions: "地域", Regions: "地域", Region: "地域", City: "城市", "Named: what no region beats in latency and price. A click shows its offers.": "标出名字的地域在延迟和价格上都没有更优者。点击可查看其报价。",
-  "{0} regions by latency and by the lowest price": "{0} 个地域：延迟与最低价", "under {0} ms": "低于 {0} 毫秒", "farther, or not measured": "更远，或未测量", "The larger, the cheaper.": "越大越便宜。", "from, $/h": "起价，$/小时",
+  "{0} regions by latency and by the lowest price": "{0} 个地域：延迟与最低价", "under {0} ms": "低于 {0} 毫秒", "{0} ms and more": "{0} 毫秒及以上", "not measured": "未测量", "The larger, the cheaper.": "越大越便宜。", "from, $/h": "起价，$/小时",
   // runs
   Runs: "任务", "There is no job yet. Begin one, in a project's folder:": "还没有任务。在项目文件夹里开始一个：", "number, desk, command": "编号、工位、命令",
   Job: "任务", Exit: "退出码", Ran: "已运行", Tries: "次数", Deadline: "截止时间", "in {0}": "{0}后", Asked: "提交于", "Job {0}": "任务 {0}", "Cancel the job": "取消任务",
