@@ -50,7 +50,7 @@ def test_the_server_is_killed_while_it_parks(hotdesk: Command, chrome: Browser, 
             page.wait_for_selector(
                 ".notice:has-text('It was to be parked') code:text-is('hotdesk watch blue')"
             )
-            assert hotdesk("watch", "blue").returncode == 0
+            assert hotdesk("watch", "--once", "blue").returncode == 0
             card(page, "blue", "parked")
 
 
