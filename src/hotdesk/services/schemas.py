@@ -43,7 +43,7 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "copied": (shapes.Copied, ("push", "pull")),
     "bill": (shapes.Bill, ("costs",)),
     "orphans": (shapes.Orphans, ("gc",)),
-    "findings": (list[Finding], ("doctor",)),
+    "findings": (list[Finding], ("doctor", "self-check")),
     "offers": (list[shapes.OfferRow], ("offers",)),
     "regions": (list[shapes.Region], ("regions",)),
     "spot": (shapes.Spot, ("spot",)),
