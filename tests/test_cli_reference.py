@@ -12,6 +12,7 @@ from hotdesk.core import clouds
 from hotdesk.core.money import Money
 from hotdesk.core.notices import Notify
 from hotdesk.providers import registry  # which enters the clouds
+from hotdesk.providers.ssh.settings import Machine
 from tests.cli_reference import every, options_table
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ def test_every_setting_is_listed() -> None:
     assert registry
     own = {name: cloud.settings for name, cloud in clouds.KNOWN.items() if cloud.settings}
     structs = {"defaults": Defaults, "money": Money, "desks.NAME": DeskSettings, "jobs.NAME": JobSettings}
-    structs |= own | {"notify": Notify}
+    structs |= own | {"notify": Notify, "ssh.machines.NAME": Machine}
     assert listed == {name: set(struct.__struct_fields__) for name, struct in structs.items()}
 
 

@@ -1,7 +1,7 @@
 """A crash at every durable boundary of a whole day, and then two; the day goes on as if nothing was.
 
 1. Somebody's day: up, work, park, resume, work, park, move to another region, work, stop, start,
-   move within the zone, move to another region, down.
+   move within the zone, move to another region, move to another provider, down.
 2. At one boundary (before or after a call, a survey, a write) the process is killed.
 3. A new process, with nothing but the SQLite file and the cloud, goes on.
 4. After every act the goal is reached in truth, no work is lost, nothing else is paid for.
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from hotdesk.core.model import Goal, Market, Offer
+from hotdesk.core.model import Bound, Goal, Market, Offer, Want
 from tests.laptop import CrashAt, Laptop
 from tests.sim import Cloud, Crash, Faults, offers
 
 pytestmark = pytest.mark.slow
+ELSEWHERE = "move to another provider"
 Act = tuple[str, Goal, tuple[Offer, ...], bool]
 
 
@@ -37,20 +38,23 @@ def day(market: Market) -> list[Act]:
         ("start", Goal.RUNNING, (), False),
         ("move within the zone", Goal.RUNNING, near, True),
         ("move", Goal.RUNNING, gpu, True),
+        (ELSEWHERE, Goal.RUNNING, here, False),
         ("down", Goal.GONE, (), False),
     ]
 
 
 def live_through(laptop: Laptop, acts: list[Act]) -> None:
-    for _, goal, where, move in acts:
+    for name, goal, where, move in acts:
+        more = {"bound": Bound(provider="other", want=Want(), offers=where)} if name == ELSEWHERE else {}
         while True:
             try:
-                laptop.want("blue", goal, where, move=move)
+                laptop.want("blue", goal, where, move=move, **more)
                 break
             except Crash:
                 laptop.crash()
         ask = laptop.settle("blue")
         assert ask is None, ask
+        assert goal is Goal.GONE or laptop.store.desk("blue").bound is None, "it is where it was to go"
         laptop.check("blue", goal)
         laptop.work("blue")
 

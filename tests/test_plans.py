@@ -19,7 +19,7 @@ import pytest
 from hotdesk.core.errors import Kind
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, together
-from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen
+from hotdesk.core.model import Bound, Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen, Want
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
@@ -28,6 +28,7 @@ from hotdesk.core.steps import (
     Copy,
     Delete,
     Done,
+    Hand,
     Launch,
     LaunchOrder,
     Outcome,
@@ -164,6 +165,8 @@ def told(taken: AnyStep) -> str:
             return "verify it"  # the image that the bake before it makes
         case Start(id=id_) | Stop(id=id_) | Verify(id=id_) | Delete(id=id_) | Prove(id=id_):
             return f"{type(taken).__name__.lower()} {id_}"
+        case Hand(id=id_, provider=provider):
+            return f"hand {id_} to {provider}"
         case Ask(what=what, why=why):
             return f"ask {what} {why}"
     return "wait"
@@ -185,6 +188,7 @@ def test_plan(name: str) -> None:
         created_at=1.0,
         provider="sim",
         offers=tuple(PLACES[z] for z in zones),
+        bound=Bound(provider="other", want=Want()) if wanted.pop("bound", False) else None,
         **wanted,
     )
     rows = [row(number, line) for number, line in enumerate(case.get("past", []), 1)]

@@ -21,7 +21,7 @@ const ABOUT: Record<Verb, Word> = {
 const STEPS: Record<string, Word> = {
   launch: "Launch a machine", start: "Start the machine", stop: "Stop the machine", retype: "Change the machine's type",
   bake: "Take an image", verify: "Read the image back", copy: "Copy the image", delete: "Delete", prove: "Log in, and ask Jupyter",
-  leave: "It has shut itself down; it is parked", told: "Event on the desk", begin: "Start a job", move: "Move a job", wait: "Wait", ask: "Ask you",
+  leave: "It has shut itself down; it is parked", hand: "Hand over to its new place", told: "Event on the desk", begin: "Start a job", move: "Move a job", wait: "Wait", ask: "Ask you",
 };
 
 /** A step in words. */
@@ -183,7 +183,7 @@ function Opening({ asked, change, clouds, chosen }: Fields & { clouds: Cloud[]; 
       </Field>
       <Field label={t("Where")}>
         <select value={chosen} onChange={(event) => change({ provider: event.currentTarget.value })}>
-          {clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{cloud.rented ? cloud.label : t("This computer")}</option>)}
+          {clouds.map((cloud) => <option key={cloud.name} value={cloud.name}>{cloud.label === "this computer" ? t("This computer") : cloud.label}</option>)}
         </select>
       </Field>
     </div>

@@ -30,7 +30,7 @@ const zh = {
   // steps
   "Launch a machine": "启动一台机器", "Start the machine": "机器开机", "Stop the machine": "机器关机", "Change the machine's type": "更换机型",
   "Take an image": "制作镜像", "Read the image back": "读回校验镜像", "Copy the image": "复制镜像", "Log in, and ask Jupyter": "登录并询问 Jupyter",
-  "It has shut itself down; it is parked": "机器已自行关机，正在停放", "Event on the desk": "工位上的事件", "Start a job": "开始任务", "Move a job": "迁移任务",
+  "It has shut itself down; it is parked": "机器已自行关机，正在停放", "Hand over to its new place": "移交到新的位置", "Event on the desk": "工位上的事件", "Start a job": "开始任务", "Move a job": "迁移任务",
   Wait: "等待", "Ask you": "需要您决定",
   // the dialog
   "Open a desk": "打开工位", "How long": "多长时间", "45m, 1.5h, 2d": "45m、1.5h、2d", "What will be done": "将要执行的步骤",

@@ -180,13 +180,16 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         s.exposure.close_behind(s.store.desk(name))
         return view
 
-    def move(self, name: str, want: Want, *, anyway: bool = False) -> View:
+    def move(
+        self, name: str, want: Want | None = None, *, provider: str | None = None, anyway: bool = False
+    ) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there.
 
-        Raises `NeedsDecision` where work would end, unless `anyway`, and `NotAllowed` where nothing fits.
+        `provider`: where it is to be from then on. Raises `NeedsDecision` where work would end, unless
+        `anyway`, and `NotAllowed` where nothing fits.
         """
         s = self.services
-        desk = s.goals.moved(name, want)
+        desk = s.goals.moved(name, want, provider)
         s.work.may_end(desk, "move", anyway)
         view = s.pursuit.pursue(desk)
         return self._open(s.store.desk(name), view)

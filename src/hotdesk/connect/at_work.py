@@ -34,7 +34,7 @@ def ask(access: Access, program: str) -> AtWork:
     `program`: guest/ending.py, as it is sent.
     """
     line = f"exec python3 - {_WORDS}"
-    done = run_there(access, line if access.notebook_here else _ROOT + line, program.encode())
+    done = run_there(access, line if access.supervised else _ROOT + line, program.encode())
     try:
         return msgspec.json.decode(done.stdout, type=AtWork)
     except msgspec.DecodeError as error:

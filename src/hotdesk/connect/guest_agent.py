@@ -98,7 +98,7 @@ def report(access: Access) -> Report | None:
 
     None when the desk has neither, has an older agent, or does not answer.
     """
-    here = access.notebook_here
+    here = access.supervised
     try:
         done = subprocess.run(
             ssh.question(access, _ASK_HERE if here else _ASK),

@@ -94,7 +94,7 @@ def _log_in(access: Access) -> tuple[str, bool]:
     first, second = nonce[:16], nonce[16:]
     # The desk has to join the two halves, so an echo of what was sent proves nothing.
     command = f'printf "%s%s %s\\n" {first} {second} "$HOTDESK_MACHINE"'
-    if not access.notebook_here:
+    if not access.supervised:
         command = f"{_SET_UP}; {command}"
     command += f"; [ ! -x .hotdesk/hooks/ready ] || echo {_HOOK}"
     command += f"; exec sh -c {shlex.quote(_OWN_FILES.format(first, second))}"
@@ -119,7 +119,7 @@ def _log_in(access: Access) -> tuple[str, bool]:
             f"Its set-up failed: {what}." + (f" Its last words: {' / '.join(last)}" if last else ""),
             fix=f"hotdesk ssh {access.desk} -- {_AGAIN} && hotdesk up {access.desk}   # tries again",
         )
-    if done.returncode == _SSH_FAILED or (access.notebook_here and nonce not in said):
+    if done.returncode == _SSH_FAILED or (access.supervised and nonce not in said):
         raise _no_login(_last_line(done.stderr) or "it gave no answer")
     if nonce not in said:
         raise _swallowed(access, ".bashrc", "ends before it runs a command")
@@ -142,9 +142,7 @@ def _swallowed(access: Access, file: str, what: str) -> Refused:
     why = f"~/{file} there ends or replaces it" if file else "one of ~/.profile, ~/.bashrc there is why"
     aside = f"mv ~/{name} ~/{name}.aside"
     mend = (
-        f"ssh {desk} --rescue -- '{aside}'"
-        if access.notebook_here
-        else f"notebook {desk}   # there: !{aside}"
+        f"ssh {desk} --rescue -- '{aside}'" if access.supervised else f"notebook {desk}   # there: !{aside}"
     )
     return Refused(
         Kind.BAD_REQUEST,
@@ -160,7 +158,7 @@ def _ask_notebook(access: Access, mark: str) -> None:
         else:
             status, said = _ask_through_ssh(access)
     except (OSError, ValueError) as error:
-        if not access.notebook_here:
+        if not access.supervised:
             _ask_unit(access)
         why = "nothing listens yet" if isinstance(error, ConnectionRefusedError) else str(error)
         raise Refused(

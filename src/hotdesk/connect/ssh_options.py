@@ -95,6 +95,8 @@ def settings(access: Access, use: Use) -> dict[str, str]:
             "Compression": "no",
             "ForwardX11": "no",  # the user's display is on this computer anyway
         }
+    if access.proxy:
+        pinned |= {"ProxyCommand": access.proxy, "ProxyJump": "none", "Compression": "no"}
     if use in {Use.QUESTION, Use.COPY, Use.TUNNEL}:
         pinned |= {"ForwardAgent": "no", "ForwardX11": "no"}
         if here:

@@ -68,6 +68,9 @@ class Cloud(Value, frozen=True):
     regions: str = ""  # "module:name": its `Regions`
     caution: str = ""  # "module:function": what to know before a launch, by its settings; "" for nothing
     bill: OwnBill | None = None  # None: it has no bill to ask for
+    #: "module:function": remembers a machine that its owner names by an address; "": it has only its own.
+    machines: str = ""
+    pooled: bool = False  # its images are in this computer's store, from which others of them can restore
     bill_page: str = ""  # the address where a person reads it, instead
 
 

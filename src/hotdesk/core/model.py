@@ -437,6 +437,14 @@ class Seen(Value, frozen=True):
         return max(whole, key=lambda i: (*i.age, i.id), default=None)
 
 
+class Bound(Value, frozen=True):
+    """Where a desk goes once all of its work is saved where it is."""
+
+    provider: str
+    want: Want
+    offers: tuple[Offer, ...] = ()
+
+
 class Desk(Value, frozen=True):
     """A name with a goal. This row is the only thing that commands write."""
 
@@ -456,12 +464,13 @@ class Desk(Value, frozen=True):
     over_budget: bool = False  # the owner agreed to exceed the month's budget
     retried_at: float = 0.0  # what was sold out or over a quota before (our clock) is tried again
     on_demand_at: float = 0.0  # until then (our clock) only spot is launched; a job waits if there is none
+    bound: Bound | None = None  # it is saved first where it is, and then belongs to this provider
     public: str = ""  # who may reach its Jupyter without a tunnel: "" (nobody), "caller", or an address range
 
     @property
     def wish(self) -> tuple[object, ...]:
         """What its owner wants. Commands with equal wishes share the work; any other changes the goal."""
-        return (self.goal, self.want, self.generation, self.fresh, self.origin)
+        return (self.goal, self.want, self.generation, self.fresh, self.origin, self.provider, self.bound)
 
     def wishes_as(self, other: Desk) -> bool:
         return self == other or self.wish == other.wish

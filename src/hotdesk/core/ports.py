@@ -199,6 +199,15 @@ class KeyFiles(Value, frozen=True):
 
 
 @runtime_checkable
+class Guest(Protocol):
+    """Optional: for machines that are not ours, where a desk's end takes more than deleting what it had."""
+
+    def forget(self, desk: str) -> None:
+        """Remove what is there for this desk alone, now that the desk is gone. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
 class Examiner(Protocol):
     """Optional: checks the cloud account for `hotdesk doctor`."""
 
@@ -246,6 +255,8 @@ class Access(Value, frozen=True):
     alias: str
     notebook_port: int  # on the desk's own loopback
     notebook_here: bool = False  # the desk's loopback is this computer's: no tunnel needed
+    supervised: bool = False  # hotdesk's own process runs the desk: no root, no systemd, no agent
+    proxy: str = ""  # as ssh's ProxyCommand: the only way to the host
     home: str = "~"
 
 

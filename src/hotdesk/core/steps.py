@@ -208,6 +208,21 @@ class Leave(Step, frozen=True, kw_only=True):
         return f"leave:{self.id}:{self.started_at}"
 
 
+class Hand(Step, frozen=True, kw_only=True):
+    """Hand a desk that is saved and has no machine to the provider it is bound for.
+
+    Changes only the desk's row, nothing in a cloud: before it the old place has the desk, then the new one.
+    """
+
+    id: str  # of the image that holds all of its work; "": it never had any
+    provider: str  # the new one
+    since: float  # when its owner asked for it (our clock)
+
+    @property
+    def key(self) -> str:
+        return f"hand:{self.provider}:{self.since}"
+
+
 class Begin(Noted, frozen=True, kw_only=True):
     """Begin one attempt of a job on the desk."""
 
@@ -272,7 +287,7 @@ class Ask(Step, frozen=True, kw_only=True):
 
 
 #: Steps that are journaled: one call to a cloud each, or a change of the desk's row.
-Act = Launch | Start | Stop | Retype | Grow | Bake | Verify | Copy | Delete | Prove | Leave
+Act = Launch | Start | Stop | Retype | Grow | Bake | Verify | Copy | Delete | Prove | Leave | Hand
 #: What the planner returns.
 AnyStep = Act | Wait | Ask
 #: Events on a desk that are only journaled: what its jobs do, and what it reports.

@@ -24,6 +24,7 @@ from hotdesk.core.steps import (
     Done,
     Entry,
     Grow,
+    Hand,
     Launch,
     Leave,
     Outcome,
@@ -152,6 +153,8 @@ class Executor:
     def _outcome(self, desk: Desk, step: Entry, answer: Callable[[], str]) -> Outcome:
         if isinstance(step, Leave):
             return self._leave(desk, step)
+        if isinstance(step, Hand):
+            return self._hand(desk, step)
         try:
             return Done(id=answer())
         except Refused as no:
@@ -179,6 +182,17 @@ class Executor:
         since = max(self.clock.now(), desk.since)
         # `fresh` covers what had been lost by then, not what may be missing now.
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
+        return Done(id=step.id)
+
+    def _hand(self, desk: Desk, step: Hand) -> Outcome:
+        """Make the desk its new provider's, unless its owner has just changed their mind."""
+        current = self.store.find(desk.name)
+        if current is None or current.bound is None or current != desk:
+            return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
+        bound = current.bound
+        self.store.put(
+            replace(current, provider=bound.provider, want=bound.want, offers=bound.offers, bound=None)
+        )
         return Done(id=step.id)
 
 
@@ -233,6 +247,6 @@ def _take(provider: Provider, step: Act) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_) if isinstance(provider, Shared):
             provider.report(id_)
-        case Prove(id=id_) | Leave(id=id_):
+        case Prove(id=id_) | Leave(id=id_) | Hand(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone
     return id_

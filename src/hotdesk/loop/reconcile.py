@@ -20,7 +20,7 @@ from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, together
 from hotdesk.core.model import Desk, Goal, Phase, Seen
 from hotdesk.core.ports import Access, Clock, Peeker, Prover
-from hotdesk.core.steps import Act, AnyStep, Ask, Bake, Launch, Leave, Prove, Row, Start, Stop, Wait
+from hotdesk.core.steps import Act, AnyStep, Ask, Bake, Hand, Launch, Leave, Prove, Row, Start, Stop, Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.executor import Executor, longer
 from hotdesk.state.store import Store
@@ -162,8 +162,8 @@ class Reconciler:
                     raise _goal_stands(error, desk) from error
                 tick = Tick(2.0**failed)
                 self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
-            if any(isinstance(row.step, Leave) and row.done for row in tick.rows):
-                desk = self.store.find(desk.name) or desk  # its machine ended itself: it is wanted parked
+            if any(isinstance(row.step, Leave | Hand) and row.done for row in tick.rows):
+                desk = self.store.find(desk.name) or desk  # its machine ended itself, or it was handed over
             if tick.seconds is None:
                 return tick
             if tick.seconds:
@@ -251,7 +251,7 @@ def _rests_on_one_look(desk: Desk, steps: list[AnyStep], seen: Seen, past: Past,
         case [] if desk.goal is Goal.GONE:
             ours = past.launch is not None and all(past.made(i) for i in seen.instances)
             return not (seen.disks_throughout and ours and now - past.made_at >= seen.lag_seconds)
-        case [] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
+        case [] | [Hand()] if not seen.machines and past.launch and isinstance(past.launch.step, Launch):
             newest = own(desk, seen, past).newest
             return past.launch.step.order.generation > (newest.generation if newest else 0)
     return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache, Clock, KeyRing, Provider
 from hotdesk.core.pricelist import Gathering, PriceList, Shipped
 from hotdesk.core.spot.prices import Storing
-from hotdesk.providers import aliyun, aws, local
+from hotdesk.providers import aliyun, aws, local, ssh
 from hotdesk.system import install_line
 
 DEFAULT = local.CLOUD.name  # where a desk is that nobody put elsewhere
@@ -40,7 +40,7 @@ def enter(cloud: Cloud) -> None:
     clouds.KNOWN[cloud.name] = cloud
 
 
-for _cloud in (local.CLOUD, aws.CLOUD, aliyun.CLOUD):
+for _cloud in (local.CLOUD, aws.CLOUD, aliyun.CLOUD, ssh.CLOUD):
     enter(_cloud)
 
 
@@ -132,6 +132,30 @@ def lend(cloud: Cloud, settings: Any) -> Sent | None:
         what = f"This computer's {cloud.label} credentials cannot be sent."
         raise NotAllowed(what, no.message, no.fix) from no
     return sent
+
+
+def enter_machine(
+    name: str, state: Path, settings: Any, address: Mapping[str, Any], *, key: str, ask: Callable[[str], bool]
+) -> str:
+    """Remember a machine that its owner names by an address, in that cloud; its zone there.
+
+    Raises `Usage` for a cloud that takes none, and as the cloud's own function does.
+    """
+    cloud = known(name)
+    if not cloud.machines:
+        able = ", ".join(one.name for one in clouds.KNOWN.values() if one.machines)
+        raise Usage(
+            f"{_capital(cloud.label)} has no machine of yours to name.",
+            f"--host is for machines that you can log in to (provider: {able}).",
+            f"hotdesk up --provider {able} --host {address['host']}",
+        )
+    zone: str = _named(cloud.machines)(state, settings, address, key, ask)
+    return zone
+
+
+def of_machines() -> str:
+    """The cloud whose machines are named by an address."""
+    return next(cloud.name for cloud in clouds.KNOWN.values() if cloud.machines)
 
 
 def with_regions() -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.model import Desk
 from hotdesk.core.money import Money
-from hotdesk.core.ports import Access, Clock, Provider
+from hotdesk.core.ports import Access, Clock, Guest, Provider
 from hotdesk.core.steps import Row, Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.providers import registry
@@ -358,6 +358,19 @@ class Services:
 
         return beside
 
+    def enter_machine(
+        self,
+        provider: str,
+        address: Mapping[str, object],
+        key: str = "",
+        ask: Callable[[str], bool] = lambda question: False,
+    ) -> str:
+        """Remember a machine of the owner's by its address; its zone, to launch there. See the registry."""
+        cloud = registry.known(provider)
+        registry.check(cloud)
+        settings = self.config.cloud(provider)
+        return registry.enter_machine(provider, self.state, settings, address, key=key, ask=ask)
+
     # ---- what the loop is handed -----------------------------------------------------------------------
 
     def _provider(self, name: str) -> Provider:
@@ -402,6 +415,9 @@ class Services:
         from hotdesk.connect.keys import forget_keys
         from hotdesk.services import template
 
+        provider = self.clouds.provider(desk.provider)
+        if isinstance(provider, Guest):
+            provider.forget(desk.name)
         template.forget(self.state, desk.name)
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)

@@ -10,7 +10,7 @@ import msgspec
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
 from hotdesk.core.matching import is_like
-from hotdesk.core.model import Desk, Goal, Instance, MarketChoice, Offer, Want, check_name
+from hotdesk.core.model import Bound, Desk, Goal, Instance, MarketChoice, Offer, Want, check_name
 from hotdesk.core.money import is_comparable
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import AnyStep
@@ -85,8 +85,8 @@ class Goals:
         elif provider and provider != desk.provider:
             raise Usage(
                 f"{name} is a desk of {desk.provider}.",
-                "A desk cannot change its cloud, because its image would have to be copied there.",
-                f"hotdesk up another-name --provider {provider}",
+                "It goes to another place with all that is on it.",
+                f"hotdesk move {name} --provider {provider}",
             )
         elif (
             want
@@ -120,12 +120,18 @@ class Goals:
             offers=offers,
             fresh=fresh,
             origin=origin,
+            bound=desk.bound if goal is Goal.RUNNING else None,
             over_budget=False,
             on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
-    def moved(self, name: str, want: Want) -> Desk:
+    def moved(self, name: str, want: Want | None = None, provider: str | None = None) -> Desk:
         """The desk's row as a move would write it."""
+        known = self.store.desk(name)
+        provider = provider or (known.bound.provider if known.bound else known.provider)
+        if provider != known.provider:
+            return self._bound(known, want, provider)
+        want = want or known.want
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
         machines = self.clouds.seen(desk).machines
         newest = max((m.chosen_for for m in machines), default=desk.generation - 1)
@@ -134,7 +140,33 @@ class Goals:
         if not offers:
             raise nothing_fits(desk, want)
         return msgspec.structs.replace(
-            desk, want=want, offers=offers, generation=max(desk.generation, newest + 1)
+            desk, want=want, offers=offers, generation=max(desk.generation, newest + 1), bound=None
+        )
+
+    def _bound(self, desk: Desk, want: Want | None, provider: str) -> Desk:
+        """The row of a desk that is to go to another provider."""
+        self._check_computer(provider)
+        for name in (desk.provider, provider):
+            if not cloud(name).pooled:
+                raise Usage(
+                    f"{desk.name} cannot go from {desk.provider} to {provider}.",
+                    f"{cloud(name).label} keeps the images of its desks to itself.",
+                    f"hotdesk pull {desk.name} …   # its files; then: hotdesk up other --provider {provider}",
+                )
+        want = want or self.configured(desk.name, provider)
+        again = f"hotdesk move {desk.name} --provider {provider} "
+        offers = self.clouds.patiently(desk.name, lambda: self.offers(provider, want, again))
+        if not offers:
+            raise nothing_fits(msgspec.structs.replace(desk, provider=provider), want)
+        return msgspec.structs.replace(
+            desk,
+            goal=Goal.RUNNING,
+            since=max(self.clock.now(), self.store.latest(desk.name) + 0.001),
+            bound=Bound(provider=provider, want=want, offers=offers),
+            fresh=False,
+            origin="",
+            over_budget=False,
+            on_demand_at=0.0,
         )
 
     def _check_origin(self, desk: Desk, origin: str) -> None:

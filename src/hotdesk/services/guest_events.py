@@ -50,7 +50,7 @@ class GuestEvents:
 
     def listen(self, access: Access) -> None:
         """Query a desk's agent and only remember the answer: from any thread, for several desks at once."""
-        if not access.notebook_here:  # on this computer: it has no agent
+        if not access.supervised:  # on this computer: it has no agent
             self._listen(access)
 
     def _listen(self, access: Access) -> None:

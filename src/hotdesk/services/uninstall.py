@@ -22,6 +22,7 @@ _OURS = (
         "jobs",
         "locks",
         "local",
+        "places",
         "ssh",
         "bench",
         "policies",

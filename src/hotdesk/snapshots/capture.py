@@ -14,15 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.parallel import each
 from hotdesk.snapshots.cache import Notes, clock_ns, notes_of, smudge
-from hotdesk.snapshots.chunk_store import Store, is_full, no_space, opened
-from hotdesk.snapshots.pack_file import Damaged, buffer, digest, read_into
+from hotdesk.snapshots.chunk_store import is_full, no_space, opened
+from hotdesk.snapshots.pack_file import Buffer, Damaged, buffer, digest, read_into
 from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,
     ChangedError,
@@ -105,46 +105,85 @@ def capture(
     disk = Path(os.path.realpath(disk))
     if Path(os.path.realpath(store)).is_relative_to(disk):
         raise Refused(Kind.BAD_REQUEST, f"the store {store} lies inside the disk {disk} that it should save")
+    with opened(store) as chunks, notes_of(store, disk) as notes:
+        manifest, captured = capture_into(disk, chunks, notes, previous=previous, progress=progress)
+        try:
+            save_manifest(manifest_path, manifest)
+        except OSError as error:
+            if is_full(error):
+                raise no_space(store, captured.new_bytes, "saving this disk") from error
+            raise
+        progress(1.0, "saved")
+        return captured
+
+
+class Sink(Protocol):
+    """Where the content of files goes: a store here, or one at the other end of a line."""
+
+    folder: Path
+    stored_bytes: int
+
+    def holds(self, name: bytes) -> bool:
+        """Whether a chunk is there, whole."""
+        ...
+
+    def claim(self, name: bytes) -> bool:
+        """Whether the caller has to `put` this chunk: it is not there, and no other thread brings it."""
+        ...
+
+    def put(self, chunks: Sequence[tuple[bytes, Buffer]]) -> None:
+        """Add claimed chunks. They are durable only after `seal`."""
+        ...
+
+    def seal(self) -> object: ...
+
+
+def capture_into(
+    disk: Path,
+    chunks: Sink,
+    notes: Notes,
+    *,
+    previous: Path | None = None,
+    progress: Progress = lambda fraction, what: None,
+) -> tuple[Manifest, Captured]:
+    """Save the content of everything below `disk`; its manifest, yet to be written. See `capture`."""
     needed = 0
     try:
-        with opened(store) as chunks, notes_of(store, disk) as notes:
-            progress(0.0, "listing files")
-            root = _open_root(disk)
+        progress(0.0, "listing files")
+        root = _open_root(disk)
+        try:
+            notes.tighten(root)
+            taken_ns = clock_ns(disk.parent, os.fstat(root).st_dev)
             try:
-                notes.tighten(root)
-                taken_ns = clock_ns(disk.parent, os.fstat(root).st_dev)
-                try:
-                    found = _scan(root, notes)
-                    reading = _Reading(root, found, chunks, notes)
-                    jobs = reading.plan(_known([*_earlier(previous), *notes.read_seen().entries]))
-                    needed = reading.todo_bytes
-                    steps = Steps(progress, needed, "saving files")
-                    with closing(reading):
-                        with each(jobs, reading.work) as results:
-                            for job, _ in results:
-                                steps.add(job.length)
-                        reading.again()
-                finally:
-                    notes.tighten(root)
+                found = _scan(root, notes)
+                reading = _Reading(root, found, chunks, notes)
+                jobs = reading.plan(_known([*_earlier(previous), *notes.read_seen().entries]))
+                needed = reading.todo_bytes
+                steps = Steps(progress, needed, "saving files")
+                with closing(reading):
+                    with each(jobs, reading.work) as results:
+                        for job, _ in results:
+                            steps.add(job.length)
+                    reading.again()
             finally:
-                os.close(root)
-            chunks.seal()
-            files = [entry for entry in found.entries if entry.kind == "f"]
-            smudge(files, taken_ns)
-            note = _note(found)
-            save_manifest(manifest_path, Manifest(found.entries, note))
-            progress(1.0, "saved")
-            return Captured(
-                files=len(files),
-                bytes=sum(length for entry in files for _, length in pieces(entry)),
-                new_bytes=reading.new_bytes,
-                stored_bytes=chunks.stored_bytes,
-                note=note,
-            )
+                notes.tighten(root)
+        finally:
+            os.close(root)
+        chunks.seal()
     except OSError as error:
         if is_full(error):
-            raise no_space(store, needed, "saving this disk") from error
+            raise no_space(chunks.folder, needed, "saving this disk") from error
         raise
+    files = [entry for entry in found.entries if entry.kind == "f"]
+    smudge(files, taken_ns)
+    note = _note(found)
+    return Manifest(found.entries, note), Captured(
+        files=len(files),
+        bytes=sum(length for entry in files for _, length in pieces(entry)),
+        new_bytes=reading.new_bytes,
+        stored_bytes=chunks.stored_bytes,
+        note=note,
+    )
 
 
 def _open_root(disk: Path) -> int:
@@ -191,7 +230,7 @@ def _note(found: Scan) -> str:
 class _Reading:
     """The second pass over one scan; `work` runs in several threads."""
 
-    def __init__(self, root: int, found: Scan, store: Store, notes: Notes) -> None:
+    def __init__(self, root: int, found: Scan, store: Sink, notes: Notes) -> None:
         self.new_bytes = self.todo_bytes = 0
         self._root = root
         self._found = found

@@ -88,6 +88,23 @@ class Store:
         """The pack and the frame number that hold a chunk. Raises `KeyError` if none does."""
         return self._where[name]
 
+    def names(self) -> Iterable[bytes]:
+        """The chunks of packs that were read back, or are."""
+        for pack in list(self.packs.values()):
+            if not self.is_verified(pack):
+                self.check([pack])
+        return self._where.keys()
+
+    def look_again(self) -> None:
+        """Find the packs that were sealed since this store was opened."""
+        for path in sorted((self.folder / "packs").glob("*.pack")):
+            if path not in self.packs:
+                try:
+                    self.packs[path] = read_pack(path)
+                except Damaged as damage:
+                    self.lost.append(str(damage))
+        self._look_up()
+
     def missing(self, names: Iterable[bytes]) -> set[bytes]:
         return {name for name in names if name not in self._where}
 
@@ -143,17 +160,19 @@ class Store:
 
     def put(self, chunks: Sequence[tuple[bytes, Buffer]]) -> None:
         """Append claimed chunks as one frame. They are durable only after `seal`."""
-        body = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
-        packed = zstandard.ZstdCompressor(level=1).compress(body)  # skips incompressible data at memory speed
-        worth_it = len(packed) < len(body) - len(body) // 32
+        body, packed = compressed(chunks)
+        self.put_frame(b"".join(name for name, _ in chunks), [len(data) for _, data in chunks], body, packed)
+
+    def put_frame(self, names: bytes, sizes: Sequence[int], body: Buffer, packed: bool) -> None:
+        """The same of a frame that is compressed already; its chunks were checked by the caller."""
         with self._lock:
             pack = self._open.pop() if self._open else None
         pack = pack or Writing(self.folder / "packs")
         try:
-            pack.append(chunks, packed if worth_it else body, worth_it)
+            pack.append(names, sizes, body, packed)
         finally:
             with self._lock:
-                self.stored_bytes += len(packed) if worth_it else len(body)
+                self.stored_bytes += len(body)
                 if pack.end < PACK:
                     self._open.append(pack)
                 else:
@@ -264,6 +283,13 @@ class Store:
         data = msgspec.msgpack.encode({n: s for n, s in sorted(self._verified.items()) if n in here})
         with suppress(OSError):
             write_atomically(self.folder / "verified", digest(data) + data, durable=True)
+
+
+def compressed(chunks: Sequence[tuple[bytes, Buffer]]) -> tuple[Buffer, bool]:
+    """The bytes of a frame of these chunks, and whether they are compressed: only if that helps."""
+    body = chunks[0][1] if len(chunks) == 1 else b"".join(data for _, data in chunks)
+    packed = zstandard.ZstdCompressor(level=1).compress(body)  # skips incompressible data at memory speed
+    return (packed, True) if len(packed) < len(body) - len(body) // 32 else (body, False)
 
 
 _checking = threading.Lock()

@@ -189,12 +189,10 @@ class Writing:
         write_at(self.fd, _MAGIC, 0)
         self.end = len(_MAGIC)
 
-    def append(self, chunks: Sequence[tuple[bytes, Buffer]], body: Buffer, packed: bool) -> None:
-        """Add one frame of these chunks; `body`: the bytes to store, compressed if `packed`."""
+    def append(self, names: bytes, sizes: Sequence[int], body: Buffer, packed: bool) -> None:
+        """Add one frame of the chunks of these names and sizes; `body` is compressed if `packed`."""
         write_at(self.fd, body, self.end)  # at `end`, so that a failed write leaves no trace
-        sizes = tuple(len(data) for _, data in chunks)
-        names = b"".join(name for name, _ in chunks)
-        self.frames.append(Frame(self.end, len(body), digest(body) if packed else b"", names, sizes))
+        self.frames.append(Frame(self.end, len(body), digest(body) if packed else b"", names, tuple(sizes)))
         self.end += len(body)
 
     def close(self) -> Path:

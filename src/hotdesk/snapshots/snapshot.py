@@ -4,6 +4,7 @@
     verify    read the image back from the disk
     restore   rebuild the disk, exactly
     changed   whether a disk differs from its manifest
+    compare   read a disk back, file by file, and compare it with its manifest
     forget    delete the chunks that no manifest needs
 
 Nothing half-written ever counts as complete: packs and manifests get their names after their bytes are on
@@ -22,14 +23,27 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots.cache import forget_gone
 from hotdesk.snapshots.capture import Captured, Progress, Steps, capture
 from hotdesk.snapshots.chunk_store import opened
-from hotdesk.snapshots.pack_file import Damaged
+from hotdesk.snapshots.pack_file import Damaged, buffer, digest, read_into
 from hotdesk.snapshots.restore import restore
-from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, corrupt, digests, load_manifest, missing, remove, scan
+from hotdesk.snapshots.tree import (
+    FOLDER_FLAGS,
+    Entry,
+    Folders,
+    corrupt,
+    digests,
+    load_manifest,
+    missing,
+    pieces,
+    remove,
+    scan,
+    shown,
+)
 
-__all__ = ["Captured", "Progress", "capture", "changed", "forget", "remove", "restore", "verify"]
+__all__ = ["Captured", "Progress", "capture", "changed", "compare", "forget", "remove", "restore", "verify"]
 
 
 def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda fraction, what: None) -> None:
@@ -54,6 +68,57 @@ def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda frac
         if damage := missing(manifest, chunks):
             raise corrupt(damage, store)
         progress(1.0, "verified")
+
+
+def compare(manifest_path: Path, disk: Path, *, progress: Progress = lambda fraction, what: None) -> None:
+    """Read every file below a disk back and compare it with the manifest: names, content, modes and times.
+
+    Its pages are dropped from memory first, so that what is read is what the disk holds. Raises `Refused`
+    (CORRUPT) with the first difference.
+    """
+    try:
+        manifest, _ = load_manifest(manifest_path)
+    except Damaged as error:
+        raise Refused(Kind.CORRUPT, str(error)) from error
+    root = os.open(disk, FOLDER_FLAGS)
+    try:
+        found = scan(root, lambda folders, entries, index, bits: None).entries
+        if [_looks(entry) for entry in found] != [_looks(entry) for entry in manifest.entries]:
+            odd = next(
+                (shown(found, n) for n, (a, b) in enumerate(zip(found, manifest.entries, strict=False))
+                 if _looks(a) != _looks(b)),
+                "the number of files",
+            )  # fmt: skip
+            raise Refused(Kind.CORRUPT, f"{odd} below {disk} is not as it was sent")
+        steps = Steps(progress, sum(entry.size for entry in manifest.entries), "reading every file back")
+        folders = Folders(root, manifest.entries)
+        try:
+            for index, entry in enumerate(manifest.entries):
+                if entry.kind == "f" and entry.chunks:
+                    if not _holds(folders.fd(entry.parent), entry):
+                        raise Refused(
+                            Kind.CORRUPT,
+                            f"{shown(manifest.entries, index)} below {disk} is not as it was sent",
+                        )
+                    steps.add(entry.size)
+        finally:
+            folders.close()
+    finally:
+        os.close(root)
+
+
+def _holds(folder: int, entry: Entry) -> bool:
+    fd = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if hasattr(os, "posix_fadvise"):  # its pages were flushed, so this drops them
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        for name, (offset, length) in zip(digests(entry), pieces(entry), strict=True):
+            view = buffer(length)
+            if read_into(fd, view, offset) != length or digest(view) != name:
+                return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def changed(manifest_path: Path, disk: Path) -> bool:

@@ -77,8 +77,13 @@ def digests(entry: Entry) -> list[bytes]:
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
+    write_atomically(path, pack_manifest(manifest), durable=True)
+
+
+def pack_manifest(manifest: Manifest) -> bytes:
+    """A manifest as the content of its file."""
     packed = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(manifest))
-    write_atomically(path, _MAGIC + digest(packed) + packed, durable=True)
+    return _MAGIC + digest(packed) + packed
 
 
 def load_manifest(path: Path) -> tuple[Manifest, bytes]:

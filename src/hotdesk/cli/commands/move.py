@@ -14,31 +14,43 @@ from hotdesk.services.wanting import wanted
 
 @click.command()
 @options.name_or_only
+@options.provider("Where it is to be from now on: {names}.  [default: where it is]")
+@options.machine
 @options.hardware
 @options.over_budget
 @options.yes
 @options.dry_run
 @options.as_json
 def command(
-    name: str | None, *, yes: bool, dry_run: bool, as_json: bool, over_budget: bool, **given: Any
+    name: str | None,
+    *,
+    provider: str | None,
+    address: Any,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    over_budget: bool,
+    **given: Any,
 ) -> None:
-    """Move a desk to other hardware, with everything on it.
+    """Move a desk to other hardware or another place, with everything on it.
 
-    Write code on a cheap instance, then run `hotdesk move NAME --gpu L4` for the full data. Asks first if
-    something is running there.
+    Write code on a cheap instance, then run `hotdesk move NAME --gpu L4` for the full data; or take a desk of
+    this computer to a machine in the lab, with `--host`, and back. Asks first if something is running there.
     """
     with Live() as live, options.open_desks(live, over_budget) as desks:
         goals, store = desks.services.goals, desks.services.store
         desk = store.desk(name or goals.only())
-        name, want = desk.name, wanted(desk.want, given)
-        if want is None:
-            raise Usage("Move to what?", "Name the hardware.", f"hotdesk move {name} --gpu L4")
+        name, provider = desk.name, options.placed(desks, provider, address, given)
+        elsewhere = provider not in {None, desk.provider}
+        want = wanted(goals.configured(name, provider) if elsewhere else desk.want, given)
+        if want is None and not elsewhere:
+            raise Usage("Move to what?", "Name the hardware, or the place.", f"hotdesk move {name} --gpu L4")
         if dry_run:
-            options.show_plan(desks, goals.moved(name, want), desk)
+            options.show_plan(desks, goals.moved(name, want, provider), desk)
             return
-        goals.moved(name, want)  # what cannot be is said before anything is asked
+        goals.moved(name, want, provider)  # what cannot be is said before anything is asked
         options.agreed_to_end(desks, desk, yes)
-        view = desks.move(name, want, anyway=True)
+        view = desks.move(name, want, provider=provider, anyway=True)
         if as_json:
             options.say_desk(desks, view)
             return

@@ -17,6 +17,7 @@ from hotdesk.services.wanting import wanted
 @click.command()
 @options.name_or_only
 @options.provider("Provider: {names}.  [default: hotdesk.toml's]")
+@options.machine
 @options.hardware
 @options.leaving
 @options.over_budget
@@ -48,6 +49,7 @@ def command(
     name: str | None,
     *,
     provider: str | None,
+    address: Any,
     limits: Any,
     fresh: bool,
     origin: str,
@@ -66,6 +68,7 @@ def command(
     """
     with Live() as live, options.open_desks(live, given.pop("over_budget", False)) as desks:
         name = name or desks.services.goals.only("desk")
+        provider = options.placed(desks, provider, address, given)
         old, goals = desks.services.store.find(name), desks.services.goals
         made_of = template.read(Path(origin)) if origin.endswith(".toml") else None
         file, origin = (Path(origin), "") if made_of else (None, origin)

@@ -25,6 +25,7 @@ _DOING = {
     "delete": "deleting",
     "prove": "logging in",
     "leave": "it has shut itself down; parking it",
+    "hand": "handing it over",
     "told": "event on the desk",
 }
 

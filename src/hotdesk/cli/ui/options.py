@@ -119,6 +119,61 @@ def provider(words: str) -> Callable[[F], F]:
     return click.option("--provider", metavar="NAME", help=words.format(names=", ".join(clouds.KNOWN)))
 
 
+def machine(function: F) -> F:
+    """Options that name a machine of one's own by its address; the command gets `address`, None without."""
+
+    @functools.wraps(function)
+    def command(*args: Any, host: str | None, **given: Any) -> Any:
+        of_host = {name: given.pop(name) for name in ("port", "jump", "folder", "host_key")}
+        if host is None:
+            if named := next((name for name, value in of_host.items() if value), None):
+                option = f"--{named.replace('_', '-')}"
+                raise Usage(
+                    f"{option} is of a machine, and none is named.",
+                    "Which machine?",
+                    f"hotdesk up --host me@gpu.example.edu {option} …",
+                )
+            return function(*args, address=None, **given)
+        key = of_host.pop("host_key") or ""
+        said = {name: value for name, value in of_host.items() if value}
+        return function(*args, address=({"host": host, **said}, key), **given)
+
+    for option in reversed(
+        (
+            click.option(
+                "--host", metavar="ADDRESS", help="A machine of yours, as ssh takes it: me@gpu.lab."
+            ),
+            click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Its ssh port."),
+            click.option("--jump", metavar="ADDRESS", help="Hosts on the way there, as ssh -J takes them."),
+            click.option(
+                "--folder",
+                metavar="FOLDER",
+                help="All of hotdesk's is below it there.  [default: ~/.hotdesk]",
+            ),
+            click.option("--host-key", metavar="FINGERPRINT", help="Its host key: SHA256:…, as it told you."),
+        )
+    ):
+        command = option(command)
+    return command  # type: ignore[return-value]
+
+
+def placed(
+    desks: Hotdesk, provider: str | None, address: tuple[dict[str, Any], str] | None, given: dict[str, Any]
+) -> str | None:
+    """The provider, once a machine that was named is known; `given` then says that it is to be there."""
+    if address is None:
+        return provider
+    from hotdesk.providers import registry
+
+    provider = provider or registry.of_machines()
+
+    def ask(question: str) -> bool:
+        return sys.stdin.isatty() and sys.stdout.isatty() and click.confirm(question)
+
+    given["zone"] = desks.services.enter_machine(provider, *address, ask)
+    return provider
+
+
 rescue = click.option(
     "--rescue", is_flag=True, help="Require only a login: ~/.bashrc or Jupyter may be broken."
 )

@@ -17,6 +17,7 @@ from shlex import quote
 
 from msgspec.structs import replace
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, Kind
 from hotdesk.core.lifecycle.descent import described, own
 from hotdesk.core.lifecycle.history import Past
@@ -33,6 +34,7 @@ from hotdesk.core.lifecycle.save import (
 )
 from hotdesk.core.lifecycle.shutdown import left
 from hotdesk.core.model import (
+    Bound,
     Desk,
     Disk,
     Goal,
@@ -49,6 +51,7 @@ from hotdesk.core.steps import (
     Ask,
     Delete,
     Grow,
+    Hand,
     Launch,
     Prove,
     Retype,
@@ -85,11 +88,31 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have just changed it")]
     if busy := past.too_busy(desk.since, now):
         return [Wait(seconds=busy.until - now, why=busy.message)]
+    if desk.bound is not None:
+        return _hand_over(desk, desk.bound, seen, past, now)
     seen = own(desk, seen, past)
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
+
+
+def _hand_over(desk: Desk, bound: Bound, seen: Seen, past: Past, now: float) -> list[AnyStep]:
+    """Save the desk where it is, as if it were parked; then it belongs to the other provider."""
+    if steps := plan(replace(desk, goal=Goal.PARKED, bound=None), seen, past, now):
+        return steps
+    newest = seen.newest
+    there = cloud(bound.provider).label
+    return [
+        Hand(
+            id=newest.id if newest else "",
+            provider=bound.provider,
+            since=desk.since,
+            why=f"all its work is in {newest.name}: {there} has it from now on"
+            if newest
+            else f"it has no work yet: {there} has it from now on",
+        )
+    ]
 
 
 def _anothers_name(desk: Desk, seen: Seen) -> Ask:

@@ -7,6 +7,7 @@ CLOUD = Cloud(
     label="this computer",
     factory="hotdesk.providers.local.provider:make",
     rented=False,
+    pooled=True,
     idle_minutes=0.0,
     extra="local",
     requires=("asyncssh", "jupyterlab", "argon2", "psutil", "zstandard", "blake3"),

@@ -45,13 +45,16 @@ def check(order: LaunchOrder) -> None:
         )
     if not plain(order.name) or not plain(order.desk):
         raise Refused(Kind.BAD_REQUEST, f"{order.desk!r} cannot be a folder's name")
-    types = [CPU_TYPE, GPU_TYPE]
-    if order.offer.instance_type not in types:
-        raise Refused(
-            Kind.UNSUPPORTED, f"this computer is {' or '.join(types)}, not {order.offer.instance_type}"
-        )
-    if order.offer.instance_type == GPU_TYPE and not has_gpu():
+    kind = order.offer.instance_type
+    if not kind.endswith((".cpu", ".gpu")):
+        raise Refused(Kind.UNSUPPORTED, f"this computer is {CPU_TYPE} or {GPU_TYPE}, not {kind}")
+    if is_gpu(kind) and not has_gpu():
         raise Refused(Kind.UNSUPPORTED, "this computer shows no GPU")
+
+
+def is_gpu(instance_type: str) -> bool:
+    """Whether a desk of this type may use the GPU: `local.gpu`, or `ssh.gpu` at the other end of a line."""
+    return instance_type.endswith(".gpu")
 
 
 def has_gpu() -> bool:

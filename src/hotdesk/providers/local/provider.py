@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import platform
-import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
@@ -24,9 +20,10 @@ from hotdesk.core.ports import Access, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
+from hotdesk.providers.local.images import Images, check_source, nothing_was_made
 from hotdesk.providers.local.paths import OWNER, Folders, plain
 from hotdesk.providers.local.runtime import clock, locks, spawn
-from hotdesk.system import is_locked, locked, reap, space
+from hotdesk.system import reap, space
 
 if TYPE_CHECKING:
     from hotdesk.providers.registry import Context
@@ -46,6 +43,7 @@ class Local:
     def __init__(self, state: Path, keys: KeyRing) -> None:
         self.state = state
         self.folders = Folders.of(state)
+        self.images = Images(state)
         self._keys = keys
 
     # ---- looking ---------------------------------------------------------------------------------
@@ -88,6 +86,7 @@ class Local:
             alias=keys.alias,
             notebook_port=run.notebook_port,
             notebook_here=True,
+            supervised=True,
             home=str(self.folders.disks / machine.order.desk / "home"),
         )
 
@@ -100,7 +99,7 @@ class Local:
         hardware.check(order)
         keys = self._keys(order.desk)
         self.folders.make()
-        with self._in_order():
+        with self.images.in_order():
             present = self._machine(id_)
             if present is None:
                 self._check_place(order)
@@ -108,12 +107,12 @@ class Local:
                 try:
                     folder.mkdir(mode=0o700, exist_ok=True)
                 except OSError as error:
-                    self._nothing_was_made(folder, error)
+                    nothing_was_made(folder, error)
                 present = records.Machine(id=id_, order=order, keys=keys, mark=records.mark_of(folder))
                 try:
                     records.write(folder / "machine.json", present)
                 except OSError as error:
-                    self._nothing_was_made(folder, error)
+                    nothing_was_made(folder, error)
             elif present.order != order:
                 raise Refused(Kind.MISMATCH, f"{id_} was already launched with another order")
             if self._ending(id_):
@@ -123,7 +122,7 @@ class Local:
         return id_
 
     def power(self, instance_id: str, on: bool) -> None:
-        with self._in_order():
+        with self.images.in_order():
             machine = self._known(instance_id)
             phase = looking.machine_now(self.folders, instance_id)[0]
             if phase is Phase.ENDING:
@@ -136,7 +135,7 @@ class Local:
                 return
             if phase is Phase.STOPPING:
                 raise Refused(Kind.NOT_READY, f"{instance_id} is still stopping", seconds=0.5)
-            if self._being_baked(instance_id):
+            if self.images.being_baked(instance_id):
                 raise Refused(Kind.NOT_READY, f"an image of {instance_id} is being taken", seconds=1.0)
             self._keys(machine.order.desk)  # recreated if they were deleted
             self._start(machine)
@@ -147,7 +146,7 @@ class Local:
         kind, _, name = thing_id.rpartition("/")
         if not plain(name):
             return
-        with self._in_order():
+        with self.images.in_order():
             if kind in {"", "machine"} and (self.folders.machines / name).is_dir():
                 if not self._ending(name):
                     ending = records.Ending(keep_disk=keep_disk)
@@ -156,12 +155,12 @@ class Local:
                 return
             whole = self.folders.image(name).exists()
             if (kind == "" and whole) or (kind == "manifest" and not whole):
-                self._delete_image(name)
+                self.images.delete(name)
             elif kind == "" and name.startswith("disk-"):
                 self._delete_disk(name.removeprefix("disk-"))
             elif kind != "trash":
                 return
-            self._tidy()
+            self.images.tidy()
 
     def _check_place(self, order: LaunchOrder) -> None:
         """Raise `Refused` if the desk already has a machine or a disk, or the disk is too full.
@@ -183,10 +182,7 @@ class Local:
             raise Refused(Kind.MISMATCH, f"{order.desk} already has a disk, left by another machine")
         size = _FRESH_BYTES
         if image := order.image_id or order.base_image:
-            picture = self._picture(image)
-            if picture is None or not self.folders.manifest(image).exists():
-                raise Refused(Kind.BAD_REQUEST, f"there is no image {image} on this computer")
-            size = picture.size_bytes + _FRESH_BYTES
+            size = self.images.whole(image).size_bytes + _FRESH_BYTES
         free = shutil.disk_usage(self.folders.root).free
         if free < size:
             raise Refused(
@@ -250,79 +246,14 @@ class Local:
     # ---- images ----------------------------------------------------------------------------------
 
     def bake(self, order: BakeOrder) -> str:
-        id_ = order.name
-        if not plain(id_):
-            raise Refused(Kind.BAD_REQUEST, f"{id_!r} cannot be a file's name")
-        self.folders.make()
-        with self._in_order():
-            if (present := self._picture(id_)) is not None:
-                if present.order != order:
-                    raise Refused(Kind.MISMATCH, f"{id_} was already taken with another order")
-                return id_
-            self._check_source(order)
-            if self._being_baked(order.source_id):
-                raise Refused(Kind.NOT_READY, f"another image of {order.desk} is being taken", seconds=1.0)
-            picture = records.Picture(
-                order=order, taken_at=clock.after(order.started_at), arch=platform.machine()
-            )
-            try:
-                lock_fd = locks.take(self.folders.image_lock(id_))
-            except OSError as error:
-                self._nothing_was_made(self.folders.image_lock(id_), error)
-            if lock_fd is None:
-                raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
-            try:
-                try:
-                    records.write(self.folders.image(id_), picture)
-                except OSError as error:
-                    self._nothing_was_made(self.folders.image(id_), error)
-                self._work_on(id_, "bake", lock_fd)
-            finally:
-                os.close(lock_fd)
-        return id_
+        return self.images.bake(order, lambda: self._check_source(order))
 
     def verify(self, image_id: str) -> None:
-        with self._in_order():
-            picture = self._picture(image_id)
-            if picture is None:
-                raise Refused(Kind.BAD_REQUEST, f"there is no image {image_id} on this computer")
-            if picture.phase == records.Taking.FAILED:
-                raise Refused(picture.kind or Kind.CORRUPT, picture.reason or f"{image_id} is not whole")
-            if picture.verified:
-                return
-            lock_fd = locks.take(self.folders.image_lock(image_id))
-            if lock_fd is None:
-                if picture.phase != records.Taking.VERIFYING:
-                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=0.1)
-                return
-            try:
-                if picture.phase == records.Taking.BAKING:
-                    raise Refused(Kind.CORRUPT, f"{image_id} was never finished")
-                if picture.reads >= looking.READS:
-                    raise Refused(
-                        Kind.CORRUPT, f"{image_id} could not be read back in {picture.reads} attempts"
-                    )
-                changed = msgspec.structs.replace(
-                    picture, phase=records.Taking.VERIFYING, reads=picture.reads + 1, progress=0.0, reason=""
-                )
-                records.write(self.folders.image(image_id), changed)
-                self._work_on(image_id, "verify", lock_fd)
-            finally:
-                os.close(lock_fd)
+        self.images.verify(image_id)
 
     def copy(self, image_id: str, region: str, name: str) -> str:
         raise Refused(
             Kind.UNSUPPORTED, f"this computer is one region, {looking.REGION}; {region} is not here"
-        )
-
-    def _work_on(self, image_id: str, verb: str, lock_fd: int) -> None:
-        spawn.spawn(
-            "hotdesk.providers.local.runtime.imager",
-            str(self.state.absolute()),
-            verb,
-            image_id,
-            lock_fd=lock_fd,
-            log=self.folders.images / f"{image_id}.log",
         )
 
     def _check_source(self, order: BakeOrder) -> None:
@@ -333,46 +264,8 @@ class Local:
                 raise Refused(Kind.BAD_REQUEST, f"there is no disk {order.source_id} on this computer")
             return
         machine = self._known(order.source_id)
-        if machine.order.desk != desk:
-            raise Refused(Kind.MISMATCH, f"{order.source_id} belongs to {machine.order.desk}, not to {desk}")
         phase, _, _, run = looking.machine_now(self.folders, order.source_id)
-        if phase is not Phase.STOPPED:
-            raise Refused(
-                Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0
-            )
-        if run and run.started_at != order.started_at:
-            raise Refused(Kind.MISMATCH, f"{order.source_id} was started again since this image was ordered")
-
-    def _being_baked(self, source_id: str) -> bool:
-        for file in looking.names(self.folders.images):
-            picture = self._picture(id_) if (id_ := file.removesuffix(".json")) != file else None
-            of_it = picture is not None and picture.order.source_id == source_id
-            if (
-                picture
-                and of_it
-                and picture.phase == records.Taking.BAKING
-                and is_locked(self.folders.image_lock(id_))
-            ):
-                return True
-        return False
-
-    def _delete_image(self, id_: str) -> None:
-        """Remove an image; the tidier drops its content. Called under the order lock."""
-        from hotdesk.providers.local.runtime import terminator
-
-        terminator.end_worker(self.folders.image_lock(id_), seconds=0.0)
-        # The record first: without a record there is no image; without content one would look complete.
-        for path in (
-            self.folders.image(id_),
-            self.folders.manifest(id_),
-            self.folders.images / f"{id_}.log",
-            self.folders.image_lock(id_),
-        ):
-            path.unlink(missing_ok=True)
-        for path in self.folders.images.glob(
-            f"{id_}.*.new"
-        ):  # left by a worker that was killed while writing
-            path.unlink(missing_ok=True)
+        check_source(order, machine.order.desk, phase, run.started_at if run else None)
 
     def _delete_disk(self, desk: str) -> None:
         """Put a disk into the trash; the tidier ends what still runs on it. Called under the order lock."""
@@ -385,40 +278,7 @@ class Local:
         with contextlib.suppress(FileNotFoundError):
             self.folders.disk_record(desk).rename(gone.with_suffix(OWNER))
 
-    def _tidy(self) -> None:
-        """Start the worker that removes what was deleted, unless it runs. Called under the order lock."""
-        if (lock_fd := locks.take(self.folders.tidy_lock)) is None:
-            return
-        try:
-            spawn.spawn(
-                "hotdesk.providers.local.runtime.tidier",
-                str(self.state.absolute()),
-                lock_fd=lock_fd,
-                log=self.folders.root / "tidier.log",
-            )
-        finally:
-            os.close(lock_fd)
-
-    def _nothing_was_made(self, path: Path, error: OSError) -> NoReturn:
-        """Raise `Refused` because even the first record could not be written."""
-        from hotdesk.snapshots.rmtree import remove_tree
-
-        remove_tree(path)
-        full = error.errno in records.FULL
-        raise Refused(
-            Kind.NO_SPACE if full else Kind.DENIED,
-            f"{path} cannot be written: {error.strerror}",
-            fix="df -h   # make room; then the same again"
-            if full
-            else f"ls -ld {shlex.quote(str(path.parent))}   # make it yours to write; then the same again",
-        ) from error
-
     # ---- records and locks -------------------------------------------------------------------------
-
-    def _in_order(self) -> contextlib.AbstractContextManager[bool]:
-        """The order lock: one order at a time on this computer, for milliseconds."""
-        self.folders.make()
-        return locked(self.folders.root / "order.lock")
 
     def _machine(self, id_: str) -> records.Machine | None:
         file = self.folders.machines / id_ / "machine.json"
@@ -431,9 +291,6 @@ class Local:
 
     def _run(self, id_: str) -> records.Run | None:
         return records.read(self.folders.machines / id_ / "run.json", records.Run)
-
-    def _picture(self, id_: str) -> records.Picture | None:
-        return records.read(self.folders.image(id_), records.Picture) if plain(id_) else None
 
     def _ending(self, id_: str) -> bool:
         return (self.folders.machines / id_ / "ending.json").exists()

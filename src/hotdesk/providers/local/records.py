@@ -104,6 +104,7 @@ class Picture(Value, frozen=True):
     reason: str = ""
     note: str = ""
     arch: str = ""
+    carried: bool = False  # it came from another computer: what is restored from it is read back
 
 
 def write(path: Path, value: Value, *, durable: bool = True) -> None:

@@ -28,7 +28,7 @@ def survey(folders: Folders) -> Survey:
         provider=PROVIDER,
         instances=tuple(_instance(id_, one, one.record) for id_, one in machines.items() if one.record),
         disks=tuple(_disks(folders, machines)),
-        images=tuple(_images(folders, files)),
+        images=tuple(images(folders, files)),
         leftovers=tuple(_leftovers(folders, machines, files)),
         linear=True,
         lag_seconds=0.0,
@@ -190,14 +190,14 @@ def _disks(folders: Folders, machines: dict[str, _Machine]) -> Iterator[Disk]:
 def _next_generation(folders: Folders, desk: str) -> int:
     """A generation above that of every image, so that none counts as newer than a disk without a record."""
     return 1 + max(
-        (i.generation for i in _images(folders, names(folders.images)) if i.desk == desk), default=0
+        (i.generation for i in images(folders, names(folders.images)) if i.desk == desk), default=0
     )
 
 
 # ---- images ------------------------------------------------------------------------------------------
 
 
-def _images(folders: Folders, files: list[str]) -> Iterator[Image]:
+def images(folders: Folders, files: list[str]) -> Iterator[Image]:
     for file in files:
         if file.endswith(".json"):
             id_ = file.removesuffix(".json")

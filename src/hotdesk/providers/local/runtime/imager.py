@@ -75,7 +75,7 @@ class Baker:
 
             processes.end_all(machine.mark)  # left by a machine that was killed: they could still write
             if not (self.folders.machines / source / "prepared").exists():
-                self._bake_unused(machine, manifest)
+                self.take_unused(machine.order.image_id, manifest)
                 return
         else:
             self._end_strays()
@@ -100,9 +100,9 @@ class Baker:
             mark = records.mark_of(self.folders.machines / owner.machine)
             processes.end_stray(self.folders.root.parent, owner.machine, mark)
 
-    def _bake_unused(self, machine: records.Machine, manifest: Path) -> None:
-        """Bake a machine whose disk was never completed: its content is that of its order."""
-        if image := machine.order.image_id:
+    def take_unused(self, image: str, manifest: Path) -> None:
+        """Bake a machine whose disk was never completed: its content is that of its order's image."""
+        if image:
             write_atomically(manifest, self.folders.manifest(image).read_bytes(), durable=True)
             old = records.read(self.folders.image(image), records.Picture)
             self.tell(

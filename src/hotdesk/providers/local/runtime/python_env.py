@@ -112,11 +112,11 @@ def _link(kit: Path, dists: Iterable[importlib.metadata.Distribution]) -> None:
 def _tops(dist: importlib.metadata.Distribution) -> Iterator[Path]:
     """The files and folders, directly below site-packages, that hold a distribution."""
     base = Path(str(dist.locate_file("")))
-    first = {line.split("/")[0] for line in _recorded(dist)}
+    first = {line.split("/")[0] for line in recorded(dist)}
     yield from (base / name for name in sorted(first - {"..", "__pycache__", ""}))
 
 
-def _recorded(dist: importlib.metadata.Distribution) -> list[str]:
+def recorded(dist: importlib.metadata.Distribution) -> list[str]:
     # `dist.files` makes ten thousand objects of the same, which takes longer than everything else here.
     text = dist.read_text("RECORD")
     if text is None:

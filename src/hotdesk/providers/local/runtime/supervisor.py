@@ -93,7 +93,7 @@ class Machine:
         """Run until it is stopped or fails. Raises `Stopped` with the reason."""
         try:
             await self._unless_stopped(asyncio.to_thread(self._prepare_disk))
-            gpu = self.machine.order.offer.instance_type == offers.GPU_TYPE
+            gpu = offers.is_gpu(self.machine.order.offer.instance_type)
             self._environment = environment.of_desk(
                 self.disk, self.desk, self.machine.mark, os.environ, gpu=gpu
             )
@@ -199,7 +199,11 @@ class Machine:
 
         self.tell(progress=0.01, reason=f"restoring {image}")
         with locked(self.folders.root / "store.lock", shared=True):
-            snapshot.restore(self.folders.manifest(image), self.folders.store, self.disk, progress=report)
+            manifest = self.folders.manifest(image)
+            snapshot.restore(manifest, self.folders.store, self.disk, progress=report)
+            picture = records.read(self.folders.image(image), records.Picture)
+            if picture is not None and picture.carried:  # over a line, or from another computer
+                snapshot.compare(manifest, self.disk, progress=report)
 
     def _prepare_python(self) -> None:
         self.tell(progress=0.65, reason="making the desk's Python environment")

@@ -1,0 +1,104 @@
+"""Bytes and memory of carrying a disk between two computers, beside `rsync -a` of the same.
+
+    python -m benchmarks.anywhere [--files 20000] [--mib 300]
+
+A tree of many small files and some big ones, half of them text, is pulled into an empty store, then again
+after a change of 1 % of its files, then pushed to another store. Figures: bytes on the line by direction, the
+far end's memory at its highest (`wait4`), and what rsync sends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hotdesk.snapshots import transfer
+
+_FAR = """
+import sys
+from pathlib import Path
+from hotdesk.snapshots import transfer
+sys.exit(transfer.serve(lambda line: transfer.{0}(line, Path({1!r}), Path({2!r})), *transfer.standard()))
+"""
+
+
+def tree(folder: Path, files: int, mib: int, dice: random.Random) -> list[Path]:
+    """Files of which a quarter of the bytes is in ten big ones; half of the small ones are text."""
+    made = []
+    small = mib * (1 << 20) * 3 // 4 // files
+    for number in range(files):
+        path = folder / f"d{number % 300}" / f"f{number}"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        text = b" ".join(b"%d" % dice.randrange(1000) for _ in range(small // 4))[:small]
+        path.write_bytes(text if number % 2 else dice.randbytes(small))
+        made.append(path)
+    for number in range(10):
+        (folder / f"big{number}").write_bytes(dice.randbytes(mib * (1 << 20) // 40))
+    return made
+
+
+def far(code: str, near: object) -> tuple[transfer.Line, int]:
+    """Run one end in a process and `near` here; the line, and the process's peak memory in bytes."""
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    line = transfer.Line(process.stdout, process.stdin)  # type: ignore[arg-type]
+    near(line)  # type: ignore[operator]
+    process.stdin.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return line, used.ru_maxrss * 1024
+
+
+def rsync(source: Path, target: Path) -> int:
+    argv = ["rsync", "-a", "--no-whole-file", "--delete", "--stats", f"{source}/", f"{target}/"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"Total bytes (?:sent|received): ([\d,.]+)", said)
+    return sum(int(re.sub(r"\D", "", number)) for number in found)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--files", type=int, default=20_000)
+    asked.add_argument("--mib", type=int, default=300)
+    given = asked.parse_args()
+    dice = random.Random(1)
+    top = Path(tempfile.mkdtemp(prefix="hotdesk-anywhere-"))
+    try:
+        disk, notes, store, other = top / "disk", top / "notes", top / "store", top / "other"
+        disk.mkdir()
+        files = tree(disk, given.files, given.mib, dice)
+        print(f"{len(files) + 10} files, {given.mib} MiB; MB on the line in both directions, and far memory")
+
+        def report(what: str, line: transfer.Line, memory: int, theirs: int) -> None:
+            ours = line.sent + line.received
+            print(f"{what:28} {ours / 1e6:9.1f} MB  {memory / 1e6:6.1f} MB  rsync {theirs / 1e6:9.1f} MB  "
+                  f"{ours / max(1, theirs):.2f}x")  # fmt: skip
+
+        give = _FAR.format("give", str(disk), str(notes))
+        line, memory = far(give, lambda end: transfer.pull(end, store, top / "1.manifest"))
+        report("captured there, first", line, memory, rsync(disk, top / "copy"))
+        for path in dice.sample(files, len(files) // 100):
+            path.write_bytes(dice.randbytes(path.stat().st_size))
+        line, memory = far(give, lambda end: transfer.pull(end, store, top / "2.manifest"))
+        theirs = rsync(disk, top / "copy")
+        report("captured there, 1 % changed", line, memory, theirs)
+        take = _FAR.format("take", str(other), str(top / "there.manifest"))
+        line, memory = far(take, lambda end: transfer.push(end, store, top / "1.manifest"))
+        report("sent there, first", line, memory, rsync(disk, top / "copy2"))
+        line, memory = far(take, lambda end: transfer.push(end, store, top / "2.manifest"))
+        report("sent there, 1 % changed", line, memory, theirs)
+    finally:
+        shutil.rmtree(top)
+
+
+if __name__ == "__main__":
+    main()

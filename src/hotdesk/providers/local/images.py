@@ -1,0 +1,195 @@
+"""The images of this computer's pool: taken, read back and deleted by worker processes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Phase
+from hotdesk.core.steps import BakeOrder
+from hotdesk.providers.local import records
+from hotdesk.providers.local import survey as looking
+from hotdesk.providers.local.paths import Folders, plain
+from hotdesk.providers.local.runtime import clock, locks, spawn
+from hotdesk.system import is_locked, locked
+
+IMAGER = "hotdesk.providers.local.runtime.imager"
+
+
+class Images:
+    """One pool of images, whatever machines they are of; see `core.ports.Provider` for the promises."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.folders = Folders.of(state)
+
+    def bake(
+        self,
+        order: BakeOrder,
+        check: Callable[[], None],
+        worker: str = IMAGER,
+        arch: str = platform.machine(),
+    ) -> str:
+        """Record the order and start its worker; `check` raises `Refused` if its source cannot be taken."""
+        id_ = order.name
+        if not plain(id_):
+            raise Refused(Kind.BAD_REQUEST, f"{id_!r} cannot be a file's name")
+        with self.in_order():
+            if (present := self.picture(id_)) is not None:
+                if present.order != order:
+                    raise Refused(Kind.MISMATCH, f"{id_} was already taken with another order")
+                return id_
+            check()
+            if self.being_baked(order.source_id):
+                raise Refused(Kind.NOT_READY, f"another image of {order.desk} is being taken", seconds=1.0)
+            taken_at = clock.after(order.started_at)
+            picture = records.Picture(order=order, taken_at=taken_at, arch=arch or platform.machine())
+            try:
+                lock_fd = locks.take(self.folders.image_lock(id_))
+            except OSError as error:
+                nothing_was_made(self.folders.image_lock(id_), error)
+            if lock_fd is None:
+                raise Refused(Kind.NOT_READY, f"{id_} is being deleted", seconds=0.5)
+            try:
+                try:
+                    records.write(self.folders.image(id_), picture)
+                except OSError as error:
+                    nothing_was_made(self.folders.image(id_), error)
+                self._work_on(worker, "bake", id_, lock_fd)
+            finally:
+                os.close(lock_fd)
+        return id_
+
+    def verify(self, image_id: str) -> None:
+        with self.in_order():
+            picture = self.picture(image_id)
+            if picture is None:
+                raise Refused(Kind.BAD_REQUEST, f"there is no image {image_id} on this computer")
+            if picture.phase == records.Taking.FAILED:
+                raise Refused(picture.kind or Kind.CORRUPT, picture.reason or f"{image_id} is not whole")
+            if picture.verified:
+                return
+            lock_fd = locks.take(self.folders.image_lock(image_id))
+            if lock_fd is None:
+                if picture.phase != records.Taking.VERIFYING:
+                    raise Refused(Kind.NOT_READY, f"{image_id} is still being taken", seconds=0.1)
+                return
+            try:
+                if picture.phase == records.Taking.BAKING:
+                    raise Refused(Kind.CORRUPT, f"{image_id} was never finished")
+                if picture.reads >= looking.READS:
+                    raise Refused(
+                        Kind.CORRUPT, f"{image_id} could not be read back in {picture.reads} attempts"
+                    )
+                changed = msgspec.structs.replace(
+                    picture, phase=records.Taking.VERIFYING, reads=picture.reads + 1, progress=0.0, reason=""
+                )
+                records.write(self.folders.image(image_id), changed)
+                self._work_on(IMAGER, "verify", image_id, lock_fd)
+            finally:
+                os.close(lock_fd)
+
+    def delete(self, id_: str) -> None:
+        """Remove an image; the tidier drops its content. Called under the order lock."""
+        from hotdesk.providers.local.runtime import terminator
+
+        terminator.end_worker(self.folders.image_lock(id_), seconds=0.0)
+        # The record first: without a record there is no image; without content one would look complete.
+        for path in (
+            self.folders.image(id_),
+            self.folders.manifest(id_),
+            self.folders.images / f"{id_}.log",
+            self.folders.image_lock(id_),
+        ):
+            path.unlink(missing_ok=True)
+        for path in self.folders.images.glob(
+            f"{id_}.*.new"
+        ):  # left by a worker that was killed while writing
+            path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Start the worker that removes what was deleted, unless it runs. Called under the order lock."""
+        if (lock_fd := locks.take(self.folders.tidy_lock)) is None:
+            return
+        try:
+            spawn.spawn(
+                "hotdesk.providers.local.runtime.tidier",
+                str(self.state.absolute()),
+                lock_fd=lock_fd,
+                log=self.folders.root / "tidier.log",
+            )
+        finally:
+            os.close(lock_fd)
+
+    def picture(self, id_: str) -> records.Picture | None:
+        return records.read(self.folders.image(id_), records.Picture) if plain(id_) else None
+
+    def whole(self, id_: str) -> records.Picture:
+        """The record of an image that can be restored. Raises `Refused`."""
+        picture = self.picture(id_)
+        if picture is None or not self.folders.manifest(id_).exists():
+            raise Refused(Kind.BAD_REQUEST, f"there is no image {id_} on this computer")
+        return picture
+
+    def being_baked(self, source_id: str) -> bool:
+        for file in looking.names(self.folders.images):
+            picture = self.picture(id_) if (id_ := file.removesuffix(".json")) != file else None
+            of_it = picture is not None and picture.order.source_id == source_id
+            if (
+                picture
+                and of_it
+                and picture.phase == records.Taking.BAKING
+                and is_locked(self.folders.image_lock(id_))
+            ):
+                return True
+        return False
+
+    def in_order(self) -> AbstractContextManager[bool]:
+        """The order lock: one order at a time on this computer, for milliseconds."""
+        self.folders.make()
+        return locked(self.folders.root / "order.lock")
+
+    def _work_on(self, worker: str, verb: str, image_id: str, lock_fd: int) -> None:
+        spawn.spawn(
+            worker,
+            str(self.state.absolute()),
+            verb,
+            image_id,
+            lock_fd=lock_fd,
+            log=self.folders.images / f"{image_id}.log",
+        )
+
+
+def check_source(
+    order: BakeOrder, desk: str, phase: Phase, started_at: float | None, what: str = "machine"
+) -> None:
+    """Raise `Refused` unless this source is that of the order: off, and not started since."""
+    if desk != order.desk:
+        raise Refused(Kind.MISMATCH, f"{order.source_id} belongs to {desk}, not to {order.desk}")
+    if phase is not Phase.STOPPED and what == "machine":
+        raise Refused(Kind.NOT_READY, f"{order.source_id} is {phase}, and must be stopped first", seconds=1.0)
+    if started_at is not None and started_at != order.started_at:
+        raise Refused(Kind.MISMATCH, f"{order.source_id} was started again since this image was ordered")
+
+
+def nothing_was_made(path: Path, error: OSError) -> NoReturn:
+    """Raise `Refused` because even the first record could not be written."""
+    from hotdesk.snapshots.rmtree import remove_tree
+
+    remove_tree(path)
+    full = error.errno in records.FULL
+    raise Refused(
+        Kind.NO_SPACE if full else Kind.DENIED,
+        f"{path} cannot be written: {error.strerror}",
+        fix="df -h   # make room; then the same again"
+        if full
+        else f"ls -ld {shlex.quote(str(path.parent))}   # make it yours to write; then the same again",
+    ) from error

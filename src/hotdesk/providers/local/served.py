@@ -1,0 +1,227 @@
+"""Serve this computer's desks to another computer that has logged in here over ssh.
+
+    python -m hotdesk.providers.local.served STATE survey | launch | power | delete | source | adopt | leave
+    python -m hotdesk.providers.local.served STATE give DESK | take IMAGE
+
+The first kind reads its arguments as JSON from standard input and answers in JSON, with a refusal as such;
+the second carries a disk or an image (snapshots/transfer.py). Keys are made by the other computer, which
+sends those halves that a desk's ssh server and its Jupyter need.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Phase, Survey, Value
+from hotdesk.core.ports import Keys
+from hotdesk.core.steps import LaunchOrder
+from hotdesk.providers.local import records
+from hotdesk.providers.local import survey as looking
+from hotdesk.providers.local.provider import Local
+from hotdesk.providers.local.runtime import clock
+from hotdesk.snapshots import transfer
+from hotdesk.system import locked, write_atomically
+
+
+class DeskKeys(Value, frozen=True):
+    """The parts of a desk's keys that its own programs need."""
+
+    desk: str
+    alias: str
+    user_public: str
+    host_private: str
+    host_public: str
+    password_hash: str
+
+
+class Running(Value, frozen=True):
+    """Where the programs of a machine listen, and how far its disk is."""
+
+    ssh_port: int
+    notebook_port: int
+    prepared: bool
+
+
+class Told(Value, frozen=True):
+    """Everything of one computer's desks here."""
+
+    survey: Survey
+    machines: dict[str, Running]
+    free_bytes: int
+    now: float  # by this computer's clock
+
+
+class Order(Value, frozen=True):
+    """The arguments of a call; each takes some of them."""
+
+    order: LaunchOrder | None = None
+    keys: DeskKeys | None = None
+    id: str = ""
+    on: bool = False
+    keep_disk: bool = False
+    picture: records.Picture | None = None
+
+
+class Answer(Value, frozen=True):
+    """What a call returned, or why it was refused."""
+
+    kind: Kind | None = None
+    message: str = ""
+    fix: str = ""
+    seconds: float = 0.0
+    id: str = ""
+    told: Told | None = None
+    prepared: bool = False
+
+
+def call(state: Path, verb: str, given: Order) -> Answer:
+    """Do one thing. Raises `Refused`."""
+    local = Local(state, lambda desk: _keys(state, desk))
+    if given.keys is not None:
+        _keep(state, given.keys)
+    match verb:
+        case "survey":
+            return Answer(told=_survey(local))
+        case "launch":
+            assert given.order is not None
+            return Answer(id=local.launch(given.order))
+        case "power":
+            local.power(given.id, given.on)
+        case "delete":
+            local.delete(given.id, keep_disk=given.keep_disk)
+        case "source":
+            return Answer(prepared=(local.folders.machines / given.id / "prepared").exists())
+        case "adopt":
+            assert given.picture is not None
+            _adopt(local, given.id, given.picture)
+        case "leave":
+            _leave(state, local)
+        case _:
+            raise Refused(Kind.BAD_REQUEST, f"there is no {verb}")
+    return Answer(id=given.id)
+
+
+def _survey(local: Local) -> Told:
+    folders = local.folders
+    machines = {}
+    for id_ in looking.names(folders.machines):
+        run = records.read(folders.machines / id_ / "run.json", records.Run)
+        machines[id_] = Running(
+            ssh_port=run.ssh_port if run else 0,
+            notebook_port=run.notebook_port if run else 0,
+            prepared=(folders.machines / id_ / "prepared").exists(),
+        )
+    free = shutil.disk_usage(folders.root.parent).free
+    return Told(survey=local.survey(), machines=machines, free_bytes=free, now=clock.wall())
+
+
+def _adopt(local: Local, id_: str, picture: records.Picture) -> None:
+    """Record an image whose content has arrived; it counts as carried, and not as verified here."""
+    with local.images.in_order():
+        if local.images.picture(id_) is None:
+            arrived = msgspec.structs.replace(picture, verified=False, carried=True)
+            records.write(local.folders.image(id_), arrived)
+
+
+def _leave(state: Path, local: Local) -> None:
+    """Remove all that is left of a computer that has no desk here any more."""
+    seen = local.survey()
+    if left := [thing.desk for group in (seen.instances, seen.disks, seen.images) for thing in group]:
+        raise Refused(Kind.NOT_READY, f"{left[0]} is still here", seconds=1.0)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def give(state: Path, desk: str) -> None:
+    """Send a desk's disk to the other computer, which has seen that its machine is off."""
+    from hotdesk.providers.local.runtime import processes
+
+    local = Local(state, lambda desk: _keys(state, desk))
+
+    def send(line: transfer.Line) -> None:
+        owner = records.read(local.folders.disk_record(desk), records.Owner)
+        if owner is not None:  # left by a machine that was killed: they could still write
+            folder = local.folders.machines / owner.machine
+            if folder.is_dir():
+                if looking.machine_now(local.folders, owner.machine)[0] is not Phase.STOPPED:
+                    raise Refused(Kind.NOT_READY, f"{owner.machine} is not off", seconds=1.0)
+                processes.end_all(records.mark_of(folder))
+            else:
+                processes.end_stray(state, owner.machine, records.mark_of(folder))
+        transfer.give(line, local.folders.disks / desk, local.folders.root / "notes")
+
+    sys.exit(transfer.serve(send, *transfer.standard()))
+
+
+def take(state: Path, image: str) -> None:
+    """Receive an image from the other computer into the store here."""
+    local = Local(state, lambda desk: _keys(state, desk))
+    local.folders.make()
+
+    def receive(line: transfer.Line) -> None:
+        with locked(local.folders.root / "store.lock", shared=True):
+            transfer.take(line, local.folders.store, local.folders.manifest(image))
+
+    sys.exit(transfer.serve(receive, *transfer.standard()))
+
+
+def _place(state: Path, desk: str) -> Keys:
+    folder = state / "desks" / desk
+    return Keys(
+        desk=desk,
+        alias=f"hotdesk-{desk}",
+        user_key_path=str(folder / "id_ed25519"),
+        host_key_path=str(folder / "host_ed25519"),
+        known_hosts_path=str(folder / "known_hosts"),
+        password_path=str(folder / "notebook-password"),
+        password_hash_path=str(folder / "notebook-password.argon2"),
+    )
+
+
+def _keys(state: Path, desk: str) -> Keys:
+    keys = _place(state, desk)
+    if not Path(keys.host_key_path).exists():
+        raise Refused(Kind.BAD_REQUEST, f"the keys of {desk} were not sent here")
+    return keys
+
+
+def _keep(state: Path, sent: DeskKeys) -> None:
+    keys = _place(state, sent.desk)
+    Path(keys.host_key_path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path, text in (
+        (f"{keys.user_key_path}.pub", sent.user_public),
+        (f"{keys.host_key_path}.pub", sent.host_public),
+        (keys.password_hash_path, sent.password_hash),
+        (keys.host_key_path, sent.host_private),
+    ):
+        if not Path(path).exists() or Path(path).read_text("utf-8") != text:
+            write_atomically(Path(path), text)
+
+
+def main(words: list[str]) -> int:
+    state, verb, *rest = Path(words[0]), *words[1:]
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if verb == "give":
+        give(state, rest[0])
+    if verb == "take":
+        take(state, rest[0])
+    goes = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    answer: Any
+    try:
+        answer = call(state, verb, msgspec.json.decode(sys.stdin.buffer.read() or b"{}", type=Order))
+    except Refused as no:
+        answer = Answer(kind=no.kind, message=no.message, fix=no.fix, seconds=no.seconds)
+    goes.write(msgspec.json.encode(answer))
+    goes.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

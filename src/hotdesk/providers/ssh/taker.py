@@ -1,0 +1,85 @@
+"""The worker process that takes an image of a desk at a machine, into the store of this computer.
+
+python -m hotdesk.providers.ssh.taker STATE bake IMAGE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hotdesk.core.errors import Refused
+from hotdesk.providers.local import records as here
+from hotdesk.providers.local.runtime import spawn
+from hotdesk.providers.local.runtime.imager import Baker
+from hotdesk.providers.local.served import Order
+from hotdesk.providers.ssh import records
+from hotdesk.providers.ssh.hosts import Hosts
+from hotdesk.providers.ssh.launcher import patiently
+from hotdesk.providers.ssh.line import Far, Nothing
+from hotdesk.providers.ssh.settings import Settings
+from hotdesk.snapshots import transfer
+from hotdesk.snapshots.capture import Captured
+
+
+class Taker(Baker):
+    def __init__(self, state: Path, id_: str) -> None:
+        super().__init__(state, id_)
+        self.state = state
+
+    def bake(self) -> None:
+        """Pull the disk of a machine that is off; what the store has is not sent."""
+        source = self.picture.order.source_id
+        name, _, disk = source.rpartition("/")
+        manifest = self.folders.manifest(self.id)
+        if not disk.startswith("disk-") or not name:
+            folder = records.machine(self.state, source)
+            placed = folder.placed
+            if placed is None:
+                raise Refused(kind=None, message=f"{source} has no record")  # type: ignore[arg-type]
+            name = placed.order.offer.zone
+            if not folder.has("there") or not self._prepared(name, source):
+                self.take_unused(placed.order.image_id, manifest)
+                return
+        far = self._far(name)
+        received = 0.0
+
+        def pull() -> Captured:
+            nonlocal received
+            with far.line("give", self.picture.order.desk) as line:
+                try:
+                    return transfer.pull(line, self.folders.store, manifest, progress=self.report)
+                finally:
+                    received += line.received if line.received > 1_000_000 else 0
+
+        taken = patiently(pull, spawn.say, lambda: received)
+        spawn.say(f"{received:.0f} bytes received")
+        self.tell(
+            phase=here.Taking.BAKED,
+            progress=None,
+            reason="",
+            size_bytes=taken.bytes,
+            stored_bytes=taken.stored_bytes,
+            note=taken.note,
+            carried=True,
+        )
+
+    def _far(self, name: str) -> Far:
+        hosts = Hosts(self.state, Settings())
+        return Far(hosts, name, hosts.find(name))
+
+    def _prepared(self, name: str, source: str) -> bool:
+        try:
+            return patiently(lambda: self._far(name).call("source", Order(id=source)), spawn.say).prepared
+        except Nothing:
+            return False
+
+
+def main() -> int:
+    spawn.settle()
+    taker = Taker(Path(sys.argv[1]), sys.argv[3])
+    return taker.work(taker.bake)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
