@@ -33,11 +33,12 @@ def tree(folder: Path, files: int, mib: int, dice: random.Random) -> list[Path]:
     """Files of which a quarter of the bytes is in ten big ones; half of the small ones are text."""
     made = []
     small = mib * (1 << 20) * 3 // 4 // files
+    words = b" ".join(b"%d" % dice.randrange(10**6) for _ in range(small))
     for number in range(files):
         path = folder / f"d{number % 300}" / f"f{number}"
         path.parent.mkdir(exist_ok=True, parents=True)
-        text = b" ".join(b"%d" % dice.randrange(1000) for _ in range(small // 4))[:small]
-        path.write_bytes(text if number % 2 else dice.randbytes(small))
+        begin = dice.randrange(5 * small)
+        path.write_bytes(words[begin : begin + small] if number % 2 else dice.randbytes(small))
         made.append(path)
     for number in range(10):
         (folder / f"big{number}").write_bytes(dice.randbytes(mib * (1 << 20) // 40))

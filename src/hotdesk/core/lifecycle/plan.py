@@ -99,20 +99,20 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
 
 def _hand_over(desk: Desk, bound: Bound, seen: Seen, past: Past, now: float) -> list[AnyStep]:
     """Save the desk where it is, as if it were parked; then it belongs to the other provider."""
-    if steps := plan(replace(desk, goal=Goal.PARKED, bound=None), seen, past, now):
+    steps = plan(replace(desk, goal=Goal.PARKED, bound=None), seen, past, now)
+    if not all(step.acts for step in steps):
         return steps
-    newest = seen.newest
-    there = cloud(bound.provider).label
-    return [
-        Hand(
-            id=newest.id if newest else "",
-            provider=bound.provider,
-            since=desk.since,
-            why=f"all its work is in {newest.name}: {there} has it from now on"
-            if newest
-            else f"it has no work yet: {there} has it from now on",
-        )
-    ]
+    newest = None if steps else seen.newest
+    saved = f"all its work is in {newest.name}" if newest else "all its work is saved by then"
+    there, first = cloud(bound.provider).label, next(iter(bound.offers), None)
+    onto = f": {first.instance_type} in {first.zone or first.region}" if first else ""
+    hand = Hand(
+        id=newest.id if newest else "",
+        provider=bound.provider,
+        since=desk.since,
+        why=f"{saved if steps or newest else 'it has no work yet'}; from now on it is at {there}{onto}",
+    )
+    return [*steps, hand]
 
 
 def _anothers_name(desk: Desk, seen: Seen) -> Ask:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Disk, Hidden, Image, Instance, Leftover, Phase, Survey
-from hotdesk.parallel import all_of
+from hotdesk.parallel import side_by_side
 from hotdesk.providers.local import survey as here
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.records import Picture, read
@@ -36,7 +36,12 @@ def ask(hosts: Hosts, names: tuple[str, ...]) -> dict[str, Answer]:
         except (Nothing, Refused, Silent) as error:
             return error
 
-    return dict(zip(names, all_of(*(partial(one, name) for name in names)), strict=True))
+    answers: dict[str, Answer] = {}
+    for name, answer in zip(names, side_by_side([partial(one, name) for name in names]), strict=True):
+        if not isinstance(answer, (Told, Nothing, Refused, Silent)):
+            raise answer
+        answers[name] = answer
+    return answers
 
 
 def survey(
