@@ -25,7 +25,7 @@ from hotdesk.providers.ssh.provider import Ssh
 from hotdesk.providers.ssh.settings import Settings
 from tests.conformance import UNSETTLED
 
-SECONDS = 180.0  # a limit for a busy computer, not an expectation
+SECONDS = 600.0  # a limit for a busy computer, not an expectation
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or ""
 
 needs_sshd = pytest.mark.skipif(not SSHD, reason="sshd is not installed: apt-get install openssh-server")

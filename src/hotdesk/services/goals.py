@@ -131,6 +131,8 @@ class Goals:
         provider = provider or (known.bound.provider if known.bound else known.provider)
         if provider != known.provider:
             return self._bound(known, want, provider)
+        if known.bound and want is None:  # it was to go, and stays after all
+            return msgspec.structs.replace(self.wanted(name, Goal.RUNNING), bound=None)
         want = want or known.want
         desk = self.wanted(self.store.desk(name).name, Goal.RUNNING)
         machines = self.clouds.seen(desk).machines

@@ -43,7 +43,7 @@ def command(
         name, provider = desk.name, options.placed(desks, provider, address, given)
         elsewhere = provider not in {None, desk.provider}
         want = wanted(goals.configured(name, provider) if elsewhere else desk.want, given)
-        if want is None and not elsewhere:
+        if want is None and not elsewhere and not (provider and desk.bound):
             raise Usage("Move to what?", "Name the hardware, or the place.", f"hotdesk move {name} --gpu L4")
         if dry_run:
             options.show_plan(desks, goals.moved(name, want, provider), desk)
