@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotdesk.core.errors import HotdeskError
+from hotdesk.core.errors import HotdeskError, Missing
 from hotdesk.core.model import Desk
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Clock, Guest, Provider
@@ -415,9 +415,10 @@ class Services:
         from hotdesk.connect.keys import forget_keys
         from hotdesk.services import template
 
-        provider = self.clouds.provider(desk.provider)
-        if isinstance(provider, Guest):
-            provider.forget(desk.name)
+        for name in sorted({desk.provider, registry.of_machines()}):  # it may have been there before
+            with contextlib.suppress(Missing):  # then nothing of it ever was there
+                if isinstance(provider := self.clouds.provider(name), Guest):
+                    provider.forget(desk.name)
         template.forget(self.state, desk.name)
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
