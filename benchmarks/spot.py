@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from hotdesk.core.spot.policy import Greedy, Policy, SemiMarkov, Terms, UniformProgress
+from hotdesk.core.spot.policy import Greedy, Policy, Terms, UniformProgress
+from hotdesk.core.spot.table import SemiMarkov
 from hotdesk.simulate.engine import play
 from hotdesk.simulate.hazards import fit
 from hotdesk.simulate.optimum import optimum_usd
@@ -48,7 +49,7 @@ class Pools:
     def left_out(self, terms: Terms) -> SemiMarkov:
         """A policy with one model for each pool: the hazards of all the others."""
         others = [[t.up for t in self.traces if t is not trace] for trace in self.traces]
-        return semi_markov(terms, hazards=tuple(fit(group, 600.0) for group in others), keep=False)
+        return semi_markov(terms, hazards=tuple(fit(group, 600.0) for group in others))
 
 
 def sweep(folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_no_policy_is_below_it(
     ticks = int(terms.deadline_seconds // gap) + 1
     up, begins = made(seed, 2 * ticks, zones, gap / 60), np.array([0, ticks // 2, ticks - 1])
     best = optimum_usd(terms, up, begins)[:, 0]
-    policies: list[Policy] = [Greedy(), UniformProgress(), OnDemand(), semi_markov(terms, keep=False)]
+    policies: list[Policy] = [Greedy(), UniformProgress(), OnDemand(), semi_markov(terms)]
     for policy in policies:
         assert (play(policy, terms, up, begins).usd >= best - 1e-6).all(), policy.name
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import NotAllowed, Usage
+from hotdesk.core.spot.decision import Situation, Zone, best_zone, decide
 from hotdesk.core.spot.policy import (
     FALLS,
     ON_DEMAND,
@@ -22,16 +23,12 @@ from hotdesk.core.spot.policy import (
     Now,
     OnDemand,
     Policy,
-    SemiMarkov,
-    Situation,
     Terms,
     UniformProgress,
-    Zone,
-    best_zone,
     check,
-    decide,
     expected_up_seconds,
 )
+from hotdesk.core.spot.table import SemiMarkov
 from tests.recorded import made
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
@@ -179,7 +176,7 @@ def test_never_late(
     wild = rng.random((zones, 3 * ticks)) < rng.random()
     policies = [Greedy(), UniformProgress(), OnDemand(), Stubborn(SPOT), Stubborn(WAIT), Fickle(seed)]
     if ticks < 400:
-        policies.append(semi_markov(terms, keep=False))
+        policies.append(semi_markov(terms))
     for policy in policies:
         for up in (wild, made(seed, 3 * ticks, zones, gap / 60)):
             runs = play(policy, terms, up, np.arange(0, 2 * ticks, max(ticks // 4, 1)))

@@ -26,7 +26,7 @@ from hotdesk.core.spot.availability import (
     spells,
     zones,
 )
-from hotdesk.core.spot.policy import Action, Decision
+from hotdesk.core.spot.decision import Action, Decision
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Move, Outcome, Refusal, Row
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, state_folder
@@ -126,9 +126,7 @@ def test_zones_that_fall_often_are_noticed() -> None:
         Terms(
             work_seconds=36000.0, deadline_seconds=72000.0, changeover_seconds=720.0,
             usd_on_demand=1.0, usd_spot=0.3,
-        ),
-        keep=False,
-    )  # fmt: skip
+        ))  # fmt: skip
     assert unrest(rule, ((86400.0, False),)) < 0 < unrest(rule, ((600.0, True),) * 3)
 
 
@@ -154,7 +152,7 @@ def told(**facts: object) -> SeenJob:
 
 def test_a_machine_is_left_after_a_checkpoint_or_in_the_end_without() -> None:
     def means(seen: SeenJob, decision: Decision = LATE, job: Job = JOB) -> object:
-        act = leave_machine(job, seen, SPOT, decision, (DEAR,))
+        act = leave_machine(job, seen, SPOT, decision, A.key)
         return type(act)
 
     assert means(told()) is Notify
@@ -168,7 +166,9 @@ def test_a_machine_is_left_after_a_checkpoint_or_in_the_end_without() -> None:
     for stay in (Action.SPOT, Action.WAIT):
         assert means(told(), Decision(action=stay, why="")) is type(None)
     assert means(SeenJob(id="1-a", phase="ended", attempt=1)) is type(None)
-    assert leave_machine(JOB, told(), SPOT, LATE, ()) is None  # there is nowhere to go
+    cheaper = Decision(action=Action.SPOT, why="", zone=B.key)
+    assert means(told(), cheaper) is Notify, "spot is left for cheaper spot"
+    assert means(told(), msgspec.structs.replace(cheaper, zone=A.key)) is type(None)
 
 
 def test_nothing_is_launched_while_a_job_waits() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotdesk.core.errors import NotAllowed
-from hotdesk.core.spot.policy import FALLS, RISES, Greedy, SemiMarkov, Terms, UniformProgress
+from hotdesk.core.spot.policy import FALLS, RISES, Greedy, Terms, UniformProgress
 from tests.recorded import POOLS_2022, WINDOWS, ZONES_2023, made, recorded
 
 np = pytest.importorskip("numpy", reason="the simulator needs numpy")
@@ -158,7 +158,7 @@ def test_with_the_tested_pool_left_out_it_beats_uniform_progress_at_every_deadli
     ours, line = np.zeros(7), np.zeros(7)
     for n, trace in enumerate(traces):
         hazards = fit([t.up for t in traces if t is not trace], 600.0)
-        policy = semi_markov(longest, hazards=(hazards,), keep=False)
+        policy = semi_markov(longest, hazards=(hazards,))
         begins = np.array(windows(str(WINDOWS), len(trace.up), 552, 600.0, str(n)))[::5]
         many = np.tile(begins, 7)
         for rule, total in ((policy, ours), (UniformProgress(), line)):
@@ -273,25 +273,16 @@ def test_hazards_are_found_again_in_made_traces() -> None:
     assert never[0] == pytest.approx(FALLS)
 
 
-def test_a_table_is_kept_and_a_broken_one_is_solved_again(home: Path) -> None:
-    def fresh() -> SemiMarkov:
-        solver._ready.cache_clear()
-        return semi_markov(SHORT)
-
-    first = fresh()
-    (kept,) = (Path(home).parent / "state" / "policies").iterdir()
-    before = kept.stat().st_mtime_ns
-    assert (fresh().actions == first.actions).all()
-    assert kept.stat().st_mtime_ns == before
-    for broken in (b"", kept.read_bytes()[:-5], b"\xff" * kept.stat().st_size):
-        kept.write_bytes(broken)
-        again = fresh()
-        assert (again.actions == first.actions).all()
-        assert (again.quotes == first.quotes).all()
-    kept.unlink()
-    kept.parent.rmdir()
-    kept.parent.write_text("not a folder")  # nothing can be kept: it is solved, and no more
-    assert (fresh().actions == first.actions).all()
+def test_tables_are_shared_and_together_they_stay_small() -> None:
+    """Prices move all day, and most moves need no new table; those of long ago make room for new ones."""
+    terms = msgspec.structs.replace(SHORT, usd_spot=1.01)
+    first = semi_markov(terms)
+    assert semi_markov(msgspec.structs.replace(terms, usd_spot=1.015)) is first
+    for number in range(40):
+        semi_markov(msgspec.structs.replace(SHORT, usd_spot=0.2 * 1.05**number))
+    assert sum(one.nbytes for one in solver._tables.values()) <= solver.TABLES_BYTES
+    again = semi_markov(terms)
+    assert (again.costs == first.costs).all()
 
 
 def test_a_budget_buys_the_earliest_deadline(home: Path) -> None:

@@ -15,7 +15,8 @@ import msgspec
 
 from hotdesk.core.lengths import said
 from hotdesk.core.model import Desk, Goal, Instance, Market, Offer, Value
-from hotdesk.core.spot.policy import Action, Decision, expected_up_seconds
+from hotdesk.core.spot.decision import Action, Decision
+from hotdesk.core.spot.policy import expected_up_seconds
 
 #: An attempt that fails this soon after an interruption, without writing a checkpoint, could not read one.
 BROKEN_SECONDS = 120.0
@@ -298,22 +299,23 @@ def _unreadable(job: Job, seen: SeenJob) -> Start | None:
 
 
 def leave_machine(
-    job: Job, seen: SeenJob, machine: Instance, decision: Decision, offers: tuple[Offer, ...]
+    job: Job, seen: SeenJob, machine: Instance, decision: Decision, here: str
 ) -> Notify | Shift | Pause | None:
     """Carry out a policy's decision on a working machine: ask for a checkpoint, then move. None: stay.
 
-    `offers`: destinations, best first. The request for a checkpoint is recorded on the desk, so any process
-    can continue from there.
+    `here`: the key of the offer that the machine was launched from. The request for a checkpoint is recorded
+    on the desk, so any process can continue from there. The caller puts the destinations into a `Shift`.
     """
     markets = {Action.ON_DEMAND: Market.ON_DEMAND, Action.SPOT: Market.SPOT}
-    if markets.get(decision.action, machine.market) is machine.market or not offers or seen.over:
+    same = markets.get(decision.action, machine.market) is machine.market
+    if (same and (decision.action is not Action.SPOT or decision.zone == here)) or seen.over:
         return None
     asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds or 20.0
     if seen.alive and job.signal and asked < 0:
         return Notify(job=job, why=decision.why)
     if seen.alive and job.signal and not seen.saved and asked < patience:
         return Pause(job=job, why="it is asked for a checkpoint, then it moves")
-    return Shift(job=job, offers=offers, why=decision.why)
+    return Shift(job=job, offers=(), why=decision.why)
 
 
 # ---- checkpoints -------------------------------------------------------------------------------------

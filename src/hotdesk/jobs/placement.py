@@ -26,9 +26,11 @@ from hotdesk.core.jobs import (
 from hotdesk.core.model import Desk, Instance, Market, MarketChoice, Offer
 from hotdesk.core.ports import Clock
 from hotdesk.core.spot.availability import events, spells, zones
-from hotdesk.core.spot.policy import Action, Decision
+from hotdesk.core.spot.changeovers import Changeover, believed
+from hotdesk.core.spot.changeovers import seen as changeovers
+from hotdesk.core.spot.decision import Action, Decision
 from hotdesk.core.steps import Launch
-from hotdesk.jobs.terms import CHANGEOVER_SECONDS, latest, place
+from hotdesk.jobs.terms import latest, place
 from hotdesk.state.store import Store
 
 LOOK_SECONDS = float(
@@ -94,15 +96,15 @@ class Placing:
             machine,
             machine="on-demand" if machine.market is Market.ON_DEMAND else here,
             ran_seconds=ran,
-            starting_seconds=0.0 if told.alive else max(0.0, CHANGEOVER_SECONDS - ran),
+            starting_seconds=0.0 if told.alive else max(0.0, self._changeover().seconds - ran),
         )
         if decision is None:
             return act
         refused = self.store.past(desk).refused(offers, self.clock.now())
-        there = tuple(o for o in offers if o.market is not machine.market and o.key not in refused)
-        if leave := leave_machine(job, told, machine, decision, there):
-            whole = tuple(o for o in offers if o.market is machine.market)
-            return msgspec.structs.replace(leave, offers=there + whole) if isinstance(leave, Shift) else leave
+        there = tuple(o for o in offers if o.key not in {here, *refused})
+        if there and there[0] == offers[0] and (leave := leave_machine(job, told, machine, decision, here)):
+            # Where it is now stays in the list: that place was just given back, and is free if any is.
+            return msgspec.structs.replace(leave, offers=offers) if isinstance(leave, Shift) else leave
         offers, decision = self._decide(desk, job, machine, taken=here)
         self._write(desk, job, offers, decision)
         return act
@@ -145,7 +147,15 @@ class Placing:
             refused=self.store.past(desk).refused(offers, now).keys(),
         )
         lasted = spells({o.key: seen.get(o.key, []) for o in offers if o.market is Market.SPOT}, now)
-        return place(job, offers, known, now, spells=lasted, **more)  # type: ignore[arg-type]
+        return place(
+            job,
+            offers,
+            known,
+            now,
+            spells=lasted,
+            changeover=self._changeover(),
+            **more,  # type: ignore[arg-type]
+        )
 
     def _offered(self, desk: Desk) -> tuple[Offer, ...]:
         """Offers for the desk, at prices at most `PRICE_SECONDS` old."""
@@ -160,6 +170,10 @@ class Placing:
             self._priced[desk.name] = self.clock.now(), known
         return known or desk.offers
 
+    def _changeover(self) -> Changeover:
+        """What a start on another machine is believed to take, from the launches of this computer."""
+        return believed(changeovers(self.store.rows(limit=ROWS)))
+
     def _launched(self, desk: Desk) -> float:
         row = self.store.past(desk).power
         return row.at if row else self.clock.now()
@@ -168,7 +182,7 @@ class Placing:
         if decision is None:
             return
         # No hotdesk may be running to decide again: then on-demand is launched when needed, and not before.
-        at = 0.0 if decision.action is Action.ON_DEMAND else latest(job, offers)
+        at = 0.0 if decision.action is Action.ON_DEMAND else latest(job, offers, self._changeover())
         if decision.action is Action.WAIT:
             offers = tuple(o for o in offers if o.market is not Market.SPOT)
         changed = msgspec.structs.replace(desk, offers=offers, on_demand_at=at)

@@ -14,21 +14,10 @@ from hotdesk.core.errors import NotAllowed, Usage
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.money import judge
-from hotdesk.core.spot.policy import (
-    Action,
-    Decision,
-    Policy,
-    SemiMarkov,
-    Situation,
-    Terms,
-    UniformProgress,
-    Zone,
-    check,
-    decide,
-)
-
-#: From the request for a machine to a working job: launch, boot, the image's blocks, the last checkpoint.
-CHANGEOVER_SECONDS = 720.0
+from hotdesk.core.spot.changeovers import GUESS_SECONDS, Changeover
+from hotdesk.core.spot.decision import Action, Decision, Situation, Zone, decide
+from hotdesk.core.spot.policy import Policy, Terms, UniformProgress, check, market_usd
+from hotdesk.core.spot.table import SemiMarkov
 
 
 def known_run(words: str, jobs: Sequence[Job]) -> Job | None:
@@ -43,8 +32,16 @@ def known_seconds(words: str, jobs: Sequence[Job]) -> float:
     return run.result.seconds if run and run.result else 0.0
 
 
-def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: float) -> Terms:
-    """The terms of a job on a desk with these offers; on free machines a changeover takes no time."""
+def terms_of(
+    offers: Sequence[Offer],
+    work_seconds: float,
+    deadline_seconds: float,
+    changeover_seconds: float = GUESS_SECONDS,
+) -> Terms:
+    """The terms of a job on a desk with these offers; on free machines a changeover takes no time.
+
+    The price of spot is that of the market: of the cheapest zone that has it, as often as zones have it.
+    """
     on_demand = [o.usd_per_hour for o in offers if o.market is Market.ON_DEMAND]
     spot = [o.usd_per_hour for o in offers if o.market is Market.SPOT]
     usd = min(on_demand or spot or [0.0])
@@ -52,10 +49,11 @@ def terms_of(offers: Sequence[Offer], work_seconds: float, deadline_seconds: flo
     return Terms(
         work_seconds=work_seconds,
         deadline_seconds=deadline_seconds,
-        changeover_seconds=0.0 if free else CHANGEOVER_SECONDS,
+        changeover_seconds=0.0 if free else changeover_seconds,
         usd_on_demand=1.0 if free else usd,
-        usd_spot=1.0 if free else min(spot or [usd]),
+        usd_spot=1.0 if free else market_usd(spot, usd) if spot else usd,
         tick_seconds=600.0 if work_seconds >= 3600 else 60.0,
+        zones=max(1, sum(price < usd for price in spot)),
         first_hour_free=any(cloud(o.provider).first_hour_free for o in offers),
     )
 
@@ -123,6 +121,7 @@ def place(
     ran_seconds: float = 0.0,
     starting_seconds: float = 0.0,
     spells: Sequence[tuple[float, bool]] = (),
+    changeover: Changeover = Changeover(),
     policy: Callable[[Terms], Policy] = lambda terms: policy_of(terms),  # noqa: PLW0108 -- it is below
 ) -> tuple[tuple[Offer, ...], Decision | None]:
     """The offers in the order in which a job with a deadline should try them now, and the decision behind.
@@ -134,7 +133,7 @@ def place(
     markets = {o.market for o in offers}
     if job.deadline_at is None or job.work_seconds <= 0 or len(markets) < 2:
         return tuple(offers), None
-    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
+    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at, changeover.seconds)
     spot = [o for o in offers if o.market is Market.SPOT]
     left = max(1.0, job.work_seconds - job.ran_seconds)
     look = Situation(
@@ -144,6 +143,7 @@ def place(
         machine=machine,
         ran_seconds=ran_seconds,
         starting_seconds=starting_seconds,
+        margin_seconds=changeover.margin_seconds if terms.changeover_seconds else 0.0,
     )
     rule = policy(terms)
     if isinstance(rule, SemiMarkov):
@@ -153,7 +153,9 @@ def place(
         preferred = [o for o in offers if o.market is Market.ON_DEMAND]
     else:
         preferred = [o for o in spot if o.key == decision.zone]
-    others = [] if decision.action is Action.ON_DEMAND else [o for o in offers if o not in preferred]
+    others = [
+        o for o in offers if o not in preferred
+    ]  # spot too: better than nothing, where on-demand is sold out
     for zone in {o.key: o.zone for o in spot}.items():  # people call a zone by its name
         decision = msgspec.structs.replace(decision, why=decision.why.replace(*zone))
     said = [msgspec.structs.replace(o, why=decision.why) for o in preferred]
@@ -174,12 +176,13 @@ def unrest(rule: SemiMarkov, spells: Sequence[tuple[float, bool]]) -> float:
     return found
 
 
-def latest(job: Job, offers: Sequence[Offer]) -> float:
+def latest(job: Job, offers: Sequence[Offer], changeover: Changeover = Changeover()) -> float:
     """The last moment (our clock) at which on-demand can be started and still meet the deadline."""
     assert job.deadline_at is not None
-    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at)
+    terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at, changeover.seconds)
     left = max(1.0, job.work_seconds - job.ran_seconds)
-    return job.deadline_at - left - terms.changeover_seconds - 2 * terms.tick_seconds
+    start = terms.changeover_seconds + (changeover.margin_seconds if terms.changeover_seconds else 0.0)
+    return job.deadline_at - left - start - 2 * terms.tick_seconds
 
 
 def policy_of(terms: Terms) -> Policy:

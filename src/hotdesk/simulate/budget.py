@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from hotdesk.core.errors import NotAllowed
-from hotdesk.core.spot.policy import SemiMarkov, Terms
+from hotdesk.core.spot.policy import Terms
+from hotdesk.core.spot.table import SemiMarkov
 from hotdesk.simulate.solver import semi_markov
 
 #: Beyond so many times the work, more time saves next to nothing.
@@ -20,7 +21,7 @@ def within_budget(terms: Terms, usd: float) -> tuple[Terms, float]:
     """
     longest = PATIENCE * terms.work_seconds + 10 * terms.changeover_seconds + 20 * terms.tick_seconds
     policy = semi_markov(terms, longest_seconds=longest)
-    last = policy.layers - 1
+    last = len(policy.grid.layer_of) - 1
     cheapest = _quote(policy, terms, last)
     if cheapest > usd:
         hours = last * policy.tick / 3600

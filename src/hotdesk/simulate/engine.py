@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotdesk.core.spot.policy import (
-    NOTHING,
-    ON_DEMAND,
-    SPOT,
-    WAIT,
-    Now,
-    Policy,
-    SemiMarkov,
-    Terms,
-    never_late,
-)
+from hotdesk.core.spot.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
+from hotdesk.core.spot.table import SemiMarkov
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +31,7 @@ class Runs(msgspec.Struct):
     late: Any
     interruptions: Any
     starts: Any
+    egress_usd: Any = 0.0
 
 
 class Story(msgspec.Struct):
@@ -67,13 +59,15 @@ def play(
     """
     import numpy as np
 
-    zones, total = up.shape
-    other: Any = -1.0
+    if len(up) > 1:
+        from hotdesk.simulate.many_zones import play_panel
+        from hotdesk.simulate.panel import alike
+
+        return play_panel(policy, terms, alike(terms, up), begins, record=record)
     count, tick, change = len(begins), terms.tick_seconds, terms.changeover_seconds
     whole, free = terms.work_seconds, terms.first_hour_free
     due = np.full(count, terms.deadline_seconds) if deadlines is None else np.asarray(deadlines, dtype=float)
-    flips = _last_flips(up)
-    nothing_since = _last_flips(np.any(up, axis=0, keepdims=True))[0] if zones > 1 else flips[0]
+    flips = last_flips(up)
     flat_up, flat_flips = np.ascontiguousarray(up).ravel(), flips.ravel()
     result = np.zeros((6, count))
     result[4] = np.inf
@@ -82,42 +76,28 @@ def play(
     begin: Any = np.asarray(begins)
     models = np.broadcast_to(np.asarray(models), (count,))
     work, starting, ran = np.full(count, whole), np.zeros(count), np.zeros(count)
-    mode, zone = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    mode = np.zeros(count, dtype=np.int64)
     spent, dear, broken, starts = (np.zeros(count) for _ in range(4))
-    watching = isinstance(policy, SemiMarkov) and policy.minds > 1 and zones == 1
+    watching = isinstance(policy, SemiMarkov) and policy.minds > 1
     unrest, seen = np.zeros(count), np.zeros(count)  # `seen`: the zone's age a tick ago, -1 when it was down
     step = 0
     while len(who):
         place = begin + step
-        if zones == 1:
-            here = flat_up[place]
-            age = (place - np.maximum(flat_flips[place], begin)) * tick
-            cut = (mode == SPOT) & ~here
-            mode = np.where(cut, WAIT, mode)
-            best, own_up = zone, here
-            if watching and isinstance(policy, SemiMarkov):
-                if step:
-                    learnt = policy.noticed(unrest, tick, age=seen, fell=~here, model=models)
-                    unrest = np.where(seen < 0, unrest, learnt)
-                seen = np.where(here, age, -1.0)
-        else:
-            cut = (mode == SPOT) & ~flat_up[zone * total + place]
-            mode = np.where(cut, WAIT, mode)
-            here = up[:, place]
-            ages = np.where(here, place - np.maximum(flips[:, place], begin), -1)
-            best = np.where(mode == SPOT, zone, ages.argmax(axis=0))
-            mine = np.take_along_axis(ages, best[None], 0)[0]
-            np.put_along_axis(ages, best[None], -1, 0)
-            top = ages.max(axis=0)
-            own_up = mine >= 0
-            age = np.where(own_up, mine, place - np.maximum(nothing_since[place], begin)) * tick
-            other = np.where(top >= 0, top * tick, -1.0)
+        here = flat_up[place]
+        age = (place - np.maximum(flat_flips[place], begin)) * tick
+        cut = (mode == SPOT) & ~here
+        mode = np.where(cut, WAIT, mode)
+        if watching and isinstance(policy, SemiMarkov):
+            if step:
+                learnt = policy.noticed(unrest, tick, age=seen, fell=~here, model=models)
+                unrest = np.where(seen < 0, unrest, learnt)
+            seen = np.where(here, age, -1.0)
         if free:  # interrupted within the first hour: those ticks are not charged
             spent -= np.where(cut & (ran < 3600 - NOTHING), np.rint(ran / tick), 0)
         broken += cut
         now = Now(
             elapsed=step * tick, deadline=due, work=work, whole=whole, changeover=change, tick=tick,
-            mode=mode, starting=starting, ran=ran, up=own_up, age=age, other=other, model=models,
+            mode=mode, starting=starting, ran=ran, up=here, age=age, model=models,
             unrest=unrest,
         )  # fmt: skip
         wish = never_late(now, policy.choose(now))
@@ -125,14 +105,13 @@ def play(
         fresh = runs & (wish != mode)
         starting = np.where(fresh, change, starting)
         ran = np.where(fresh, 0.0, ran) + tick
-        zone = np.where(fresh & (wish == SPOT), best, zone)
         starts += fresh
         spent += wish == SPOT
         dear += wish == ON_DEMAND
         if record is not None:
             record.hours.append(step * tick / 3600)
             record.mode.append(int(wish[0]))
-            record.zone.append(int(zone[0]))
+            record.zone.append(0)
             record.done_hours.append((whole - float(work[0])) / 3600)
         lost = np.minimum(starting, tick) * runs
         starting = starting - lost
@@ -156,7 +135,6 @@ def play(
                 starting,
                 ran,
                 mode,
-                zone,
                 spent,
                 dear,
                 broken,
@@ -164,7 +142,7 @@ def play(
                 unrest,
                 seen,
             ]
-            begin, due, models, work, starting, ran, mode, zone, spent, dear, broken, starts, unrest, seen = (
+            begin, due, models, work, starting, ran, mode, spent, dear, broken, starts, unrest, seen = (
                 part[keep] for part in state
             )
             who = who[keep]
@@ -180,7 +158,7 @@ def play(
     )
 
 
-def _last_flips(up: Array) -> Array:
+def last_flips(up: Array) -> Array:
     """For each zone and tick, the tick at which its present spell began."""
     import numpy as np
 

@@ -16,6 +16,7 @@ from math import floor, gcd
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.core.spot.policy import Terms
+from hotdesk.simulate.panel import Panel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,3 +123,59 @@ def _left_of_spell(up: Array) -> Array:
         after = left[:, tick + 1] if tick + 1 < up.shape[1] else 1 << 40
         left[:, tick] = np.where(up[:, tick], after + 1, 0)
     return left
+
+
+def optimum_panel_usd(terms: Terms, panel: Panel, begins: Array) -> Array:
+    """Least cost in dollars of each run over a panel: at each zone's own prices, moves and on-demand by
+    region.
+
+    The same programme, with a place for each zone, for on-demand in each region, and for waiting with the
+    checkpoint in each region; a start costs the move from where the checkpoint is, and the first start none.
+    """
+    import numpy as np
+
+    end = floor(terms.deadline_seconds / terms.tick_seconds + 1e-9)
+    unit = _unit(terms, end)
+    cells = floor((end * terms.tick_seconds - terms.work_seconds) / unit + 1e-9) + 1
+    tick, change = round(terms.tick_seconds / unit), floor(terms.changeover_seconds / unit + 1e-6)
+    zones, regions, hour = len(panel.zones), len(panel.regions), terms.tick_seconds / 3600
+    at_once = max(1, CACHE_FLOATS // (cells * (zones + 2 * regions)))
+    of_region = [np.flatnonzero(panel.home == region) for region in range(regions)]
+    out = np.empty(len(begins))
+    for low in range(0, len(begins), at_once):
+        some = np.asarray(begins[low : low + at_once])
+        spot = np.full((zones, len(some), cells), np.inf)
+        dear = np.full((regions, len(some), cells), np.inf)
+        idle = np.full((regions + 1, len(some), cells), np.inf)  # the last: nothing was started yet
+        idle[-1, :, 0] = 0.0
+        best = np.empty((regions + 1, len(some), cells))
+        arriving = np.empty((len(some), cells))
+        for step in range(end):
+            at = some + step
+            for region, members in enumerate(of_region):
+                best[region] = np.minimum(idle[region], dear[region])
+                for zone in members:
+                    np.minimum(best[region], spot[zone], out=best[region])
+            best[-1] = idle[-1]
+            idle[..., :tick] = np.inf
+            idle[..., tick:] = best[..., : cells - tick]
+            for region, members in enumerate(of_region):
+                arriving[:] = np.inf
+                reached = best[-1][:, : cells - change].copy()
+                for other in range(regions):
+                    np.minimum(
+                        reached, best[other][:, : cells - change] + panel.move_usd[other, region], out=reached
+                    )
+                arriving[:, change:] = reached
+                np.minimum(dear[region], arriving, out=dear[region])
+                dear[region] += panel.usd_on_demand[region] * hour
+                if panel.on_demand_up is not None:
+                    dear[region][~panel.on_demand_up[region, at]] = np.inf
+                for zone in members:
+                    np.minimum(spot[zone], arriving, out=spot[zone])
+                    spot[zone] += (panel.usd[zone, at] * hour)[:, None]
+                    spot[zone][~panel.up[zone, at]] = np.inf
+        out[low : low + at_once] = np.minimum(
+            idle.min(axis=(0, 2)), np.minimum(dear.min(axis=(0, 2)), spot.min(axis=(0, 2)))
+        )
+    return out

@@ -1,4 +1,4 @@
-"""Solve the semi-Markov decision programme: a table of the best action in every state, cached on disk.
+"""Solve the semi-Markov decision programme: a table of what every action costs in every state.
 
     V(time left, slack, zone, machine) = least expected cost to finish, one tick of time after another:
       wait        slack shrinks by a tick
@@ -14,32 +14,31 @@ zones the state is that of the best one, and how old the best of the others is.
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
-from functools import lru_cache
-from math import ceil, exp, log1p
-from pathlib import Path
+from math import ceil, exp, log, log1p
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hotdesk.core.model import Value
-from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, SemiMarkov, Terms
-from hotdesk.system import state_folder, write_atomically
+from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, Terms
+from hotdesk.core.spot.table import SemiMarkov
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[Any]
 
-#: Raised with every change of what a table holds.
-VERSION = 4
+#: Ratios of prices that are told apart, and what all tables of a process may take.
+RATIO_STEP, TABLES_BYTES = 1.05, 50_000_000
 #: The best of the other zones, by age: none is up, then younger than 80 min, than 12 h, and old ones.
 OTHER_CLASS_SECONDS = (4800.0, 43200.0)
+#: Beyond some forty steps, cells of slack and kept layers of time are this share of themselves apart.
+COARSER = 0.05
 #: The share of the other zones that behave as if independent: zones of a region often fail together.
 INDEPENDENT = 0.65
 LAYERS_MAX = 1200
-TICK_MIN_SECONDS = 180.0
+TICK_MIN_SECONDS = 390.0
 
 
 class Problem(Value, frozen=True):
@@ -54,7 +53,6 @@ class Problem(Value, frozen=True):
     first_hour_free: bool
     minds: int
     hazards: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]  # (falls, rises) of each model
-    version: int = VERSION
 
 
 def semi_markov(
@@ -62,19 +60,22 @@ def semi_markov(
     *,
     hazards: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ((FALLS, RISES),),
     longest_seconds: float = 0.0,
-    keep: bool = True,
 ) -> SemiMarkov:
-    """The policy for these terms: from disk if it was solved before, else solved (in seconds) and saved."""
+    """The policy for these terms: its table is solved in a fraction of a second, and shared in this process.
+
+    Prices count by their ratio, in steps of a twentieth, so a price that moves a little needs no new table.
+    """
     deadline = max(terms.deadline_seconds, longest_seconds)
     slack = max(deadline - terms.work_seconds, terms.changeover_seconds)
     coarse = max(
         ceil(TICK_MIN_SECONDS / terms.tick_seconds - 1e-9), ceil(deadline / terms.tick_seconds / LAYERS_MAX)
     )
     tick = terms.tick_seconds * coarse
+    ratio = terms.usd_on_demand / max(terms.usd_spot, LEAST_SPOT * terms.usd_on_demand)
     problem = Problem(
         tick=tick,
         changeover=terms.changeover_seconds,
-        dear=terms.usd_on_demand / max(terms.usd_spot, LEAST_SPOT * terms.usd_on_demand),
+        dear=ratio if ratio <= 1 else RATIO_STEP ** round(log(ratio) / log(RATIO_STEP)),
         horizon=ceil(deadline / tick) * tick,
         slack=ceil(slack / 14400) * 14400.0,
         zones=min(terms.zones, 16),
@@ -82,42 +83,34 @@ def semi_markov(
         minds=2 if terms.zones == 1 else 1,
         hazards=hazards,
     )
-    return _ready(problem, keep)
+    return _shared(problem)
 
 
-@lru_cache(maxsize=8)
-def _ready(problem: Problem, keep: bool) -> SemiMarkov:
+_tables: dict[Problem, SemiMarkov] = {}
+_lock = Lock()
+
+
+def _shared(problem: Problem) -> SemiMarkov:
+    """The table of this problem; those used longest ago go when all together exceed TABLES_BYTES."""
+    with _lock:
+        table = _tables.pop(problem, None) or _solved(problem)
+        _tables[problem] = table
+        while len(_tables) > 1 and sum(one.nbytes for one in _tables.values()) > TABLES_BYTES:
+            del _tables[next(iter(_tables))]
+    return table
+
+
+def _solved(problem: Problem) -> SemiMarkov:
     import numpy as np
 
     grid = _grid(problem)
-    count = len(problem.hazards)
-    size = count * problem.minds * int(np.prod(grid.shape))
-    quoted = count * grid.shape[0] * grid.shape[3]
-    name = hashlib.sha256(msgspec.json.encode(problem)).hexdigest()[:24]
-    path = state_folder() / "policies" / f"{name}.table"
-    actions = None
-    if keep and path.is_file() and path.stat().st_size == size + 4 * quoted:
-        content = path.read_bytes()
-        quotes = np.frombuffer(content[: 4 * quoted], dtype="<f4")
-        actions = np.frombuffer(content[4 * quoted :], dtype=np.uint8)
-        if not (np.isfinite(quotes).all() and int(actions.max()) <= 2):
-            actions = None
-    if actions is None:
-        solved = [[solve(problem, grid, pair) for pair in _minds(problem, both)] for both in problem.hazards]
-        actions = np.concatenate([one.ravel() for minds in solved for one, _ in minds])
-        quotes = np.concatenate([minds[0][1].ravel() for minds in solved])
-        if keep:
-            keep_file(path, quotes.astype("<f4").tobytes() + actions.tobytes())
+    solved = [[solve(problem, grid, pair) for pair in _minds(problem, both)] for both in problem.hazards]
+    costs = np.stack([one for minds in solved for one, _ in minds])
     return SemiMarkov(
-        actions=actions,
-        quotes=quotes,
-        shape=grid.shape,
+        costs=costs,
+        quotes=np.stack([minds[0][1] for minds in solved]),
+        grid=grid,
         tick=problem.tick,
-        slack_step=grid.step,
-        slack_cells=grid.cells,
-        age_buckets=grid.buckets,
-        other_classes=grid.classes,
-        first_stages=grid.stages,
         fall_rates=np.array([_fall_rates(problem, grid, falls) for falls, _ in problem.hazards]),
         minds=problem.minds,
     )
@@ -138,18 +131,13 @@ def _minds(problem: Problem, pair: tuple[tuple[float, ...], tuple[float, ...]]) 
     return [pair, (tuple(1 - (1 - fall) ** 2 for fall in falls), rises)][: problem.minds]
 
 
-def keep_file(path: Path, content: bytes) -> None:
-    """Save atomically; on a full disk or read-only folder it is solved again next time."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(path, content)
-
-
 # ---- the axes ----------------------------------------------------------------------------------------
 
 
 class _Grid(msgspec.Struct):
-    shape: tuple[int, int, int, int]  # layers, zone states, machines, slack cells
+    states: int  # of the zones
+    stored: Any  # the layers of time left that are kept: all of the last hours, then ever fewer
+    layer_of: Any  # time left in ticks -> the stored layer nearest to it
     step: float
     nodes: Any  # slack of each cell, seconds
     cells: Any  # slack in steps -> the cell at or below it
@@ -160,6 +148,7 @@ class _Grid(msgspec.Struct):
     )
     stages: int  # ticks until a machine is past its changeover
     spot_stages: int  # the same, or until its first hour is over
+    owed: Any  # ticks of spot run but not yet charged, after so many ticks of a free first hour
 
 
 def _grid(problem: Problem) -> _Grid:
@@ -167,14 +156,15 @@ def _grid(problem: Problem) -> _Grid:
 
     tick, changeover = problem.tick, problem.changeover
     stages = max(ceil(changeover / tick - 1e-9), 1)
-    spot_stages = max(stages, ceil(3600 / tick - 1e-9)) if problem.first_hour_free else stages
+    free = ceil(3600 / tick - 1e-9) if problem.first_hour_free else 0
+    spot_stages = max(stages, free)
     # Slack: the changeover and its multiples exactly, fine below some hours, then ever coarser.
     step = min(changeover, tick) / 5 if changeover else tick / 5
     step = changeover / ceil(changeover / max(step, tick / 5) - 1e-9) if changeover else step
     nodes, at = [0], 0
     last = ceil(problem.slack / step)
     while at < last:
-        at = min(last, at + max(1, int(at * 0.025)))
+        at = min(last, at + max(1, int(at * COARSER)))
         nodes.append(at)
     cells = np.searchsorted(np.array(nodes), np.arange(last + 1), side="right") - 1
     edges = sorted({0, *(max(1, round(edge / tick)) for edge in EDGES_SECONDS)})
@@ -185,9 +175,28 @@ def _grid(problem: Problem) -> _Grid:
     else:
         classes = np.zeros(1, dtype=np.int64)
     count = len(edges)
-    states = count + count * (int(classes.max()) + 1)
-    shape = (ceil(problem.horizon / tick) + 1, states, 1 + stages + spot_stages, len(nodes))
-    return _Grid(shape, step, np.array(nodes) * step, cells, edges, buckets, classes, stages, spot_stages)
+    stored, at, layers = [0], 0, ceil(problem.horizon / tick)
+    while at < layers:
+        at = min(layers, at + max(1, int(at * COARSER)))
+        stored.append(at)
+    kept = np.array(stored)
+    ticks = np.arange(layers + 1)
+    above = np.clip(np.searchsorted(kept, ticks), 1, len(kept) - 1)
+    nearest = np.where(ticks - kept[above - 1] < kept[above] - ticks, above - 1, above)
+    return _Grid(
+        states=count + count * (int(classes.max()) + 1),
+        stored=kept,
+        layer_of=nearest,
+        step=step,
+        nodes=np.array(nodes) * step,
+        cells=cells,
+        edges=edges,
+        buckets=buckets,
+        classes=classes,
+        stages=stages,
+        spot_stages=spot_stages,
+        owed=np.array([float(n) if n < free else 0.0 for n in range(spot_stages + 1)], dtype=np.float32),
+    )
 
 
 # ---- zones' transitions ------------------------------------------------------------------------------
@@ -288,86 +297,111 @@ def _zones(
 def solve(
     problem: Problem, grid: _Grid, pair: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> tuple[Floats, Floats]:
-    """Actions (uint8: 0 wait, 1 spot, 2 on-demand) over (layer, zone state, machine, slack cell), and quotes.
+    """What each action is expected to cost, over (stored layer, zone state, slack cell, action), and quotes.
 
-    A quote is the expected cost from no machine and a zone that has just come up or gone down, as often as in
-    the long run, over (layer, slack cell).
-    Machines: none; on-demand after 1..stages ticks; spot after 1..spot_stages ticks. The last stage stays.
-    Costs are in ticks of the spot price.
+    Actions: wait; on-demand after 0, 1, ... stages ticks of it, the last of which stays; likewise spot, after
+    0, 1, ... spot_stages ticks. A quote is the expected cost from no machine and a zone that has just come up
+    or gone down, as often as in the long run, over (stored layer, slack cell). All in ticks of the spot
+    price.
     """
     import numpy as np
 
-    layers, states, machines, slacks = grid.shape
+    layers, states, slacks = len(grid.stored), grid.states, len(grid.nodes)
     stages, spots, tick = grid.stages, grid.spot_stages, problem.tick
-    moves, broken = _zones(problem, grid, pair)
-    holds = moves - broken
+    moves, broken = (part.astype(np.float32) for part in _zones(problem, grid, pair))
     first = len(grid.edges)  # the first state in which a zone is up
-    lost = [max(0.0, min(tick, problem.changeover - stage * tick)) for stage in range(max(stages, spots) + 1)]
-    free = ceil(3600 / tick - 1e-9) if problem.first_hour_free else 0
-
-    def owed(stage: int) -> float:
-        """Ticks of spot run but not yet charged after `stage` ticks of a first hour."""
-        return float(stage) if stage < free else 0.0
-
-    shifts: dict[float, tuple[Floats, Floats, int]] = {}
-
-    def later(value: Floats, seconds: float) -> Floats:
-        """The value at a slack that is less by so many seconds."""
-        if seconds <= 0:
-            return value
-        if seconds not in shifts:
-            want = grid.nodes - seconds
-            gone = int(np.searchsorted(want, -1e-6))
-            low = np.clip(np.searchsorted(grid.nodes, want[gone:] + 1e-6, side="right") - 1, 0, slacks - 2)
-            shifts[seconds] = (
-                low,
-                (want[gone:] - grid.nodes[low]) / (grid.nodes[low + 1] - grid.nodes[low]),
-                gone,
-            )
-        low, weight, gone = shifts[seconds]
-        out = np.full(value.shape, TOO_LATE)
-        below = value[..., low]
-        out[..., gone:] = below + weight * (value[..., low + 1] - below)
-        return out
-
-    actions = np.zeros((layers, states, machines, slacks), dtype=np.uint8)
+    holds, broken = (moves - broken)[first:], broken[first:]
+    owed = grid.owed
+    after = np.minimum(np.arange(spots + 1) + 1, spots)
+    paid = (1.0 + owed - owed[after]).astype(np.float32)
+    if not problem.first_hour_free:
+        paid[:] = 1.0
+    lost = [max(0.0, min(tick, problem.changeover - stage * tick)) for stage in range(spots + 1)]
+    # Ticks of a start that are lost whole; then one that is lost in part (both markets alike).
+    whole = sum(seconds == tick for seconds in lost)
+    part = slice(whole, sum(seconds > 0 for seconds in lost))
+    a_tick, a_part = _Later(grid, tick), _Later(grid, lost[whole])
+    kept_at = {int(layer): place for place, layer in enumerate(grid.stored)}
+    costs = np.full((layers, slacks, states, 3 + stages + spots), TOO_LATE, dtype=np.float32)
     quotes = np.zeros((layers, slacks), dtype=np.float32)
-    long_run = np.linalg.matrix_power(moves, 1 << 20)[0]
+    long_run = np.linalg.matrix_power(moves.astype(float), 1 << 20)[0]
     shown = float(long_run[first:].sum())
-    value = np.zeros((machines, states, slacks))
-    for stage in range(1, spots + 1):
-        value[stages + stage] = owed(stage)
-    for layer in range(1, layers):
-        idle = moves @ value[0]
-        dear = moves @ value[1 : 1 + stages]
-        interrupted = broken[first:] @ value[0]
-        cheap = interrupted + holds[first:] @ value[1 + stages :]
-        wait = later(idle, tick)
+    # No machine; on-demand after 1.. ticks; spot after 1.. ticks. Slack is the first axis: shifting it copies
+    # whole rows.
+    value = np.zeros((slacks, 1 + stages + spots, states), dtype=np.float32)
+    value[:, 1 + stages :] = owed[1:, None]
+    next_dear = np.minimum(np.arange(stages + 1) + 1, stages)
+    for layer in range(1, int(grid.stored[-1]) + 1):
+        calm = _times(value[:, : 1 + stages], moves)
+        wait, dear = a_tick.of(calm[:, 0]), calm[:, next_dear]
+        dear += np.float32(problem.dear)
+        spot = _times(value[:, 1 + stages :], holds)[:, after - 1]
+        spot += _times(value[:, :1], broken)
+        for begun in (dear, spot):
+            begun[:, :whole] = a_tick.of(begun[:, :whole])
+            begun[:, part] = a_part.of(begun[:, part])
+        spot += paid[:, None]
+        done = int(np.searchsorted(grid.nodes, layer * tick - 1e-6))
+        value = np.empty_like(value)
+        idle, on_demand, on_spot = value[:, :1], value[:, 1 : 1 + stages], value[:, 1 + stages :]
+        np.minimum(wait[:, None], dear[:, :1], out=idle)
+        np.minimum(idle[..., first:], spot[:, :1], out=idle[..., first:])
+        np.minimum(idle, dear[:, 1:], out=on_demand)
+        np.add(idle, owed[1:, None], out=on_spot)
+        np.minimum(on_spot[..., first:], spot[:, 1:], out=on_spot[..., first:])
+        value[done:, : 1 + stages] = 0.0
+        value[done:, 1 + stages :] = owed[1:, None]
+        np.minimum(value, np.float32(TOO_LATE), out=value)
+        if (place := kept_at.get(layer)) is not None:
+            at = costs[place]
+            at[..., 0] = wait
+            at[..., 1 : 2 + stages] = dear.transpose(0, 2, 1)
+            at[:, first:, 2 + stages :] = spot.transpose(0, 2, 1)
+            quotes[place] = shown * value[:, 0, first] + (1 - shown) * value[:, 0, 0]
+    return np.minimum(costs, np.float32(TOO_LATE)), quotes
 
-        def on_demand(stage: int) -> Floats:
-            return problem.dear + later(dear[min(stage + 1, stages) - 1], lost[stage])  # noqa: B023
 
-        def spot(stage: int) -> Floats:
-            after = min(stage + 1, spots)
-            paid = 1.0 + owed(stage) - owed(after) if stage < spots or not free else 1.0
-            return paid + later(cheap[after - 1], lost[stage])  # noqa: B023
+#: Products of matrices beyond this are cut up: smaller ones are not worth several threads, nor are these.
+PRODUCT_MAX = 200_000
 
-        begin_dear, begin_cheap = on_demand(0), spot(0)
-        done = grid.nodes >= layer * tick - 1e-6
-        fresh = np.empty_like(value)
-        for machine in range(machines):
-            is_dear, stage = 0 < machine <= stages, machine if machine <= stages else machine - stages
-            debt = owed(stage) if machine > stages else 0.0
-            costly = on_demand(stage) if is_dear else begin_dear + debt
-            best = np.where(costly < wait + debt, costly, wait + debt)
-            action = np.where(costly < wait + debt, 2, 0).astype(np.uint8)
-            go = spot(stage) if machine > stages else begin_cheap
-            better = go <= best[first:]
-            action[first:] = np.where(better, 1, action[first:])
-            best[first:] = np.where(better, go, best[first:])
-            best[:, done] = debt
-            fresh[machine] = np.minimum(best, TOO_LATE)
-            actions[layer, :, machine] = action
-        value = fresh
-        quotes[layer] = shown * value[0, first] + (1 - shown) * value[0, 0]
-    return actions, quotes
+
+def _times(value: Floats, moves: Floats) -> Floats:
+    """What a value (over slack, machine, state) is expected to be after the zones have moved."""
+    import numpy as np
+
+    rows = np.ascontiguousarray(value).reshape(-1, value.shape[-1])
+    out = np.empty((len(rows), len(moves)), dtype=np.float32)
+    some, turned = max(1, PRODUCT_MAX // moves.size), np.ascontiguousarray(moves.T)
+    for low in range(0, len(rows), some):
+        np.matmul(rows[low : low + some], turned, out=out[low : low + some])
+    return out.reshape(*value.shape[:-1], len(moves))
+
+
+class _Later:
+    """The values at a slack that is less by so many seconds, by interpolation; too late where there is
+    none."""
+
+    def __init__(self, grid: _Grid, seconds: float) -> None:
+        import numpy as np
+
+        want = grid.nodes - seconds
+        self.seconds = seconds
+        self.gone = int(np.searchsorted(want, -1e-6))
+        want = want[self.gone :]
+        last = len(grid.nodes) - 2
+        self.low = np.clip(np.searchsorted(grid.nodes, want + 1e-6, side="right") - 1, 0, last)
+        weight = (want - grid.nodes[self.low]) / (grid.nodes[self.low + 1] - grid.nodes[self.low])
+        self.weight = np.where(np.abs(weight) < 1e-9, 0.0, weight).astype(np.float32)
+
+    def of(self, value: Floats) -> Floats:
+        import numpy as np
+
+        if self.seconds <= 0:
+            return value
+        out = np.empty(value.shape, dtype=np.float32)
+        out[: self.gone] = TOO_LATE
+        below, above = value[self.low], value[self.low + 1]
+        above -= below
+        above *= self.weight.reshape(-1, *[1] * (value.ndim - 1))
+        np.add(below, above, out=out[self.gone :])
+        return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import floor
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,13 @@ import msgspec
 
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Value
-from hotdesk.core.spot.policy import (
-    Greedy,
-    OnDemand,
-    Policy,
-    Situation,
-    Terms,
-    UniformProgress,
-    Zone,
-    check,
-    decide,
-)
+from hotdesk.core.spot.decision import Situation, Zone, decide
+from hotdesk.core.spot.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check
 from hotdesk.simulate.engine import Runs, Story, play
 from hotdesk.simulate.optimum import optimum_usd
 from hotdesk.simulate.solver import semi_markov
 from hotdesk.simulate.traces import Trace, windows
-from hotdesk.system import state_folder
+from hotdesk.system import state_folder, write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -233,9 +225,9 @@ def _optimum(terms: Terms, pool: Pool) -> Array:
         if np.isfinite(known).all():
             return known
     best = optimum_usd(terms, pool.up, pool.begins)[:, 0]
-    from hotdesk.simulate.solver import keep_file
-
-    keep_file(path, best.astype("<f8").tobytes())
+    with suppress(OSError):  # a full disk, or a folder that cannot be written: it is computed again next time
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, best.astype("<f8").tobytes())
     return best
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from hotdesk.core.model import Market, Offer
-from hotdesk.core.spot.policy import Zone
+from hotdesk.core.spot.decision import Zone
 from hotdesk.core.steps import Bake, Delete, Launch, Leave, Row, Stop
 
 #: An unknown zone counts as having just become available.

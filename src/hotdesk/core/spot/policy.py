@@ -13,19 +13,21 @@ finish in the worst case. Times are seconds, prices US dollars per hour.
 
 from __future__ import annotations
 
-from enum import StrEnum
-from math import ceil, exp, floor, log, log1p
+from collections.abc import Sequence
+from math import ceil, exp, floor, log1p
 from typing import Any, Protocol
 
 import msgspec
 
 from hotdesk.core.errors import NotAllowed, Usage
-from hotdesk.core.lengths import said
 from hotdesk.core.model import Value
 
 WAIT, SPOT, ON_DEMAND = 0, 1, 2
 #: Work shorter than this is done (the published simulator's tolerance).
 NOTHING = 1e-3
+#: The share of time for which a zone has spot, in round numbers (half of it with the hazards below, and more
+#: in most recorded zones).
+AVAILABLE = 0.6
 #: More than any plan can cost, in ticks of spot. Spot counts as at least that share of on-demand.
 TOO_LATE, LEAST_SPOT = 1e8, 1e-3
 #: Ages at which a zone's hazard changes: how long it has been up, or down.
@@ -33,8 +35,6 @@ EDGES_SECONDS = (600.0, 1200.0, 2400.0, 4800.0, 9600.0, 19200.0, 43200.0)
 #: The chance that a zone flips within ten minutes, by age: fitted on eight pools of us-west-2, autumn 2022.
 FALLS = (0.336, 0.221, 0.161, 0.099, 0.066, 0.038, 0.027, 0.014)  # up, then down
 RISES = (0.472, 0.218, 0.158, 0.125, 0.056, 0.049, 0.026, 0.006)  # down, then up
-
-LOG2 = log(2.0)
 
 
 class Terms(Value, frozen=True):
@@ -100,6 +100,7 @@ class Now(msgspec.Struct, kw_only=True):
     other: Any = -1.0  # how long the best of the other zones has been up; -1: none is
     model: Any = 0  # which of the table's models to believe
     unrest: Any = 0.0  # falls seen, times log 2, less those expected of a usual zone: see SemiMarkov.noticed
+    margin: Any = 0.0  # for a last start on-demand that takes longer than the changeover
 
     @property
     def ticks_left(self) -> Any:
@@ -166,201 +167,28 @@ def _safety_net(now: Now, wish: Any) -> Any:
     return _pick(one, forced, _pick(two, ON_DEMAND, wish))
 
 
-class SemiMarkov:
-    """The cheapest plan on average, if zones come and go as observed.
-
-    A dynamic programme (solved in hotdesk.simulate.solver) over time left, slack, what runs, and how long the
-    zone has been up or down: old spells last, young ones do not. It waits, catches up and stays put without
-    rules.
-
-    Zones differ: it holds a second solution for one that falls twice as often, and goes over to it when the
-    falls seen are likelier there (Bayes' rule for two hypotheses, even odds before anything is seen).
-    """
-
-    name = "semi-markov"
-
-    def __init__(
-        self,
-        *,
-        actions: Any,
-        quotes: Any,
-        shape: tuple[int, int, int, int],
-        tick: float,
-        slack_step: float,
-        slack_cells: Any,
-        age_buckets: Any,
-        other_classes: Any,
-        first_stages: int,
-        fall_rates: Any,
-        minds: int,
-    ) -> None:
-        self.actions = actions  # flat, over (model, mind, layer, zone state, machine, slack)
-        self.quotes = quotes  # flat, over (model, layer, slack): expected ticks of spot, from nothing
-        self.fall_rates = fall_rates  # per second, by model and age in ticks of a zone that is up
-        self.minds = minds  # 2: the usual zone, and the one that falls twice as often; 1: no second
-        self.layers, self.states, self.machines, self.slacks = shape
-        self.tick = tick  # of the programme: one layer of time left
-        self.slack_step = slack_step
-        self.slack_cells = slack_cells  # slack in steps -> cell
-        self.age_buckets = age_buckets  # age in ticks -> bucket
-        self.other_classes = other_classes  # the others' best age in ticks -> class; the last is "none"
-        self.stages = first_stages  # of the changeover on-demand
-        self.buckets = int(age_buckets[-1]) + 1
-        self.classes = 1 if len(other_classes) == 1 else int(max(other_classes)) + 1
-
-    def choose(self, now: Now) -> Any:
-        left = now.deadline - now.elapsed
-        slack = _whole(_clip((left - now.work) / self.slack_step + 1e-6, len(self.slack_cells) - 1))
-        layer = _whole(_clip(left / self.tick + 0.5, self.layers - 1))
-        age = _whole(_clip(now.age / self.tick + 1e-6, len(self.age_buckets) - 1))
-        state = self.age_buckets[age]
-        if self.classes > 1:
-            known = len(self.other_classes) - 2
-            other = _whole(_pick(now.other < 0, known + 1, _clip(now.other / self.tick + 1e-6, known)))
-            upper = self.buckets + state * self.classes + self.other_classes[other]
-        else:
-            upper = self.buckets + state
-        state = _pick(now.up, upper, state)
-        last = self.machines - 1 - self.stages
-        stage = 1 + _whole(_clip(_ceil(now.ran / self.tick - 0.01) - 1, last - 1))
-        dear = _pick(stage > self.stages, self.stages, stage)
-        machine = (now.mode == ON_DEMAND) * dear + (now.mode == SPOT) * (self.stages + stage)
-        mind = now.model * self.minds + (now.unrest > 0) * (self.minds - 1)
-        place = ((mind * self.layers + layer) * self.states + state) * self.machines + machine
-        return self.actions[place * self.slacks + self.slack_cells[slack]] * 1
-
-    def noticed(self, unrest: Any, seconds: float, *, age: Any, fell: Any, model: Any = 0) -> Any:
-        """The unrest after so many seconds of watching a zone that was up, `age` old, and fell or did not.
-
-        It is the logarithm of how much likelier all this is where falls are twice as frequent: up by log 2
-        with a fall, down by the falls to be expected.
-        """
-        old = _whole(_clip(age / self.tick + 1e-6, len(self.age_buckets) - 1))
-        return unrest + fell * LOG2 - self.fall_rates[model, old] * seconds
-
-    def expected_usd(self, terms: Terms, work_seconds: float, left_seconds: float) -> float:
-        """What so much work in so much time should cost, with no machine yet and nothing known of spot.
-
-        Infinite where it cannot be done in time; the programme's own rounding is on the dear side.
-        """
-        layer = min(floor(left_seconds / self.tick + 1e-9), self.layers - 1)
-        slack = floor((layer * self.tick - work_seconds) / self.slack_step + 1e-6)
-        if slack < 0:
-            return float("inf")
-        cell = int(self.slack_cells[min(slack, len(self.slack_cells) - 1)])
-        ticks = float(self.quotes[layer * self.slacks + cell])
-        spot = max(terms.usd_spot, LEAST_SPOT * terms.usd_on_demand)
-        return ticks * spot * self.tick / 3600 if ticks < TOO_LATE / 100 else float("inf")
-
-
-def never_late(now: Now, wish: Any) -> Any:
+def never_late(now: Now, wish: Any, *, elsewhere: Any = False) -> Any:
     """The proposal, or ON_DEMAND if the proposal could make the job late.
 
     The worst case of waiting is that spot never comes back, that of spot is an interruption at the end of the
-    tick: afterwards one changeover and all the work left must still fit before the deadline.
+    tick: afterwards one changeover and all the work left must still fit before the deadline, with the margin
+    for what is not known of it. `elsewhere`: it is another machine, although of the same market.
     """
-    starting = _pick(wish == now.mode, now.starting, now.changeover)
+    starting = _pick(wish == _pick(elsewhere, WAIT, now.mode), now.starting, now.changeover)
     working = now.tick - _clip(starting, now.tick)
     work = now.work - _pick(wish == SPOT, _clip(working, now.work), 0.0)
-    needed = _ceil((work + now.changeover) / now.tick - 1e-9)
+    needed = _ceil((work + now.changeover + now.margin) / now.tick - 1e-9)
     safe = (wish == ON_DEMAND) | (work <= NOTHING) | (needed <= now.ticks_left - 1)
     return _pick(safe, wish, ON_DEMAND)
 
 
-# ---- live --------------------------------------------------------------------------------------------
-
-
-class Zone(Value, frozen=True):
-    """A zone that may have spot, as known now."""
-
-    name: str
-    up: bool
-    seconds: float  # how long it has been so, as far as is known
-    usd_per_hour: float
-    move_usd: float = 0.0  # to bring the checkpoint there: egress, where it is another region
-
-
-class Situation(Value, frozen=True):
-    """The state of one job. A zone that was just interrupted is down, and `machine` is ""."""
-
-    elapsed_seconds: float
-    work_seconds: float  # left, beyond the last checkpoint
-    zones: tuple[Zone, ...]
-    machine: str = ""  # "", "on-demand", or the zone whose spot machine we have
-    ran_seconds: float = 0.0  # since that machine was asked for
-    starting_seconds: float = 0.0  # of its changeover, what is left
-    unrest: float = 0.0  # as SemiMarkov.noticed adds it up
-
-
-class Action(StrEnum):
-    """What to do until the next decision."""
-
-    WAIT = "wait"
-    SPOT = "spot"
-    ON_DEMAND = "on-demand"
-
-
-class Decision(Value, frozen=True):
-    action: Action
-    why: str
-    zone: str = ""
-
-
-def decide(policy: Policy, terms: Terms, now: Situation) -> Decision:
-    """What to do until the next decision, and why. Pure; takes a few microseconds."""
-    if now.work_seconds <= NOTHING:
-        return Decision(action=Action.WAIT, why="the work is done")
-    here = next((z for z in now.zones if z.name == now.machine and z.up), None)
-    best = here or best_zone(terms, now)
-    others = [z.seconds for z in now.zones if z.up and z is not best]
-    on_demand = now.machine == "on-demand"
-    down = min((z.seconds for z in now.zones if not z.up), default=0.0)
-    look = Now(
-        elapsed=now.elapsed_seconds,
-        deadline=terms.deadline_seconds,
-        work=now.work_seconds,
-        whole=terms.work_seconds,
-        changeover=terms.changeover_seconds,
-        tick=terms.tick_seconds,
-        mode=ON_DEMAND if on_demand else SPOT if here else WAIT,
-        starting=now.starting_seconds if on_demand or here else 0.0,
-        ran=now.ran_seconds if on_demand or here else 0.0,
-        up=best is not None,
-        age=best.seconds if best else down,
-        other=max(others, default=-1.0),
-        unrest=now.unrest,
-    )
-    wish = int(policy.choose(look))
-    action = int(never_late(look, wish))
-    slack = (terms.deadline_seconds - now.elapsed_seconds - now.work_seconds) / 3600
-    if action == SPOT and best:
-        return Decision(action=Action.SPOT, zone=best.name, why=_why_spot(terms, best, here, slack))
-    if action == ON_DEMAND:
-        return Decision(action=Action.ON_DEMAND, why=_why_on_demand(look, wish, slack))
-    seen = (
-        "there is no spot"
-        if best is None
-        else f"spot in {best.name} is {said(best.seconds, 2)} old and may not last"
-    )
-    return Decision(action=Action.WAIT, why=f"{seen}; {slack:.1f} h of slack are left, and waiting is free")
-
-
-def best_zone(terms: Terms, now: Situation) -> Zone | None:
-    """The zone whose spot is worth most: expected duration times saving, minus the cost of moving."""
-
-    def gain(zone: Zone) -> float:
-        hours = min(expected_up_seconds(zone.seconds), now.work_seconds) / 3600
-        changeover = zone.usd_per_hour * terms.changeover_seconds / 3600
-        return (terms.usd_on_demand - zone.usd_per_hour) * hours - zone.move_usd - changeover
-
-    worth = [
-        (gain(z), z.seconds, -n, z)
-        for n, z in enumerate(now.zones)
-        if z.up and z.usd_per_hour < terms.usd_on_demand
-    ]
-    # A zone that is free to reach need only be the best; a move must pay for itself.
-    worth = [w for w in worth if w[3].move_usd == 0 or w[0] > 0]
-    return max(worth, key=lambda w: w[:3])[3] if worth else None
+def market_usd(prices: Sequence[float], usd_on_demand: float) -> float:
+    """What an hour of spot costs a job that takes the cheapest zone that has it: each has it for AVAILABLE of
+    the time, and one that costs as much as on-demand is as good as on-demand."""
+    weight, total, weights = AVAILABLE, 0.0, 0.0
+    for price in sorted(min(price, usd_on_demand) for price in prices):
+        total, weights, weight = total + weight * price, weights + weight, weight * (1 - AVAILABLE)
+    return total / weights
 
 
 def expected_up_seconds(age: float) -> float:
@@ -375,23 +203,6 @@ def expected_up_seconds(age: float) -> float:
         survive = exp(-rate * (edge - max(start, age)))
         life = (1 - survive) / rate + survive * life
     return life
-
-
-def _why_spot(terms: Terms, best: Zone, here: Zone | None, slack: float) -> str:
-    price = f"${best.usd_per_hour:.2f} an hour against ${terms.usd_on_demand:.2f}"
-    if here:
-        return f"it runs on spot in {best.name} for {price}; a change would only cost time"
-    moved = f", ${best.move_usd:.2f} to move included" if best.move_usd else ""
-    age = said(best.seconds, 2)
-    return f"spot in {best.name} has been there for {age}: {price}{moved}, {slack:.1f} h of slack"
-
-
-def _why_on_demand(look: Now, wish: int, slack: float) -> str:
-    if wish != ON_DEMAND or look.ticks_needed(2) >= look.ticks_left:
-        return f"{slack:.1f} h of slack are left: anything but on-demand could make it late"
-    if look.mode == ON_DEMAND:
-        return f"on-demand is under way, and with {slack:.1f} h of slack leaving it now would not pay"
-    return f"with {slack:.1f} h of slack, waiting longer for spot would cost more later"
 
 
 # ---- arithmetic that numbers and arrays share -----------------------------------------------------------

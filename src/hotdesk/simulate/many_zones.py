@@ -1,0 +1,258 @@
+"""Runs over a panel: every zone at its own price of the tick, moves paid by the pair of regions.
+
+Two views of the same market. Told: at each tick it is known which zones have spot, and since when (within
+the run). Blind: only what the run itself met: a launch that was granted, one that was refused, a machine
+that was taken. A refused launch costs nothing and is known at once, so the next place is asked in the same
+tick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from hotdesk.core.spot.availability import DOWN_SECONDS, UNKNOWN_SECONDS
+from hotdesk.core.spot.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
+from hotdesk.core.spot.table import Places, SemiMarkov
+from hotdesk.simulate.engine import Runs, Story, last_flips
+from hotdesk.simulate.panel import Panel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+class Moment(msgspec.Struct):
+    """One tick of one run, as `--explain` draws it."""
+
+    hour: float
+    mode: int
+    place: str  # the zone, or the region of on-demand
+    done_hours: float
+    usd: float  # spent so far
+    refused: tuple[str, ...]  # asked for in vain
+    why: str
+
+
+class _State:
+    """Runs under way, as arrays; `take` keeps some of them."""
+
+    def __init__(self, panel: Panel, terms: Terms, begins: Array) -> None:
+        import numpy as np
+
+        count, zones = len(begins), len(panel.zones)
+        self.who = np.arange(count)
+        self.begin = np.asarray(begins)
+        self.work = np.full(count, terms.work_seconds)
+        self.starting, self.ran = np.zeros(count), np.zeros(count)
+        self.mode = np.zeros(count, dtype=np.int64)
+        self.zone = np.zeros(count, dtype=np.int64)
+        self.data = np.full(count, -1)  # the region where the checkpoint is
+        self.usd, self.egress, self.spot, self.dear = (np.zeros(count) for _ in range(4))
+        self.ran_before, self.spell_usd = np.zeros(count), np.zeros(count)
+        self.cuts, self.starts = np.zeros(count), np.zeros(count)
+        # What a run knows of zones when nobody tells it: seen there, away or never; since when; when last.
+        self.seen = np.full((zones, count), -1, dtype=np.int64)
+        self.since, self.last = np.zeros((zones, count)), np.zeros((zones, count))
+
+    def take(self, keep: Array) -> None:
+        for name, part in vars(self).items():
+            setattr(self, name, part[..., keep])
+
+
+def play_panel(
+    policy: Policy,
+    terms: Terms,
+    panel: Panel,
+    begins: Array,
+    *,
+    blind: bool = False,
+    story: list[Moment] | None = None,
+    record: Story | None = None,
+) -> Runs:
+    """Each run of `begins` (ticks into the panel), until its work or its time is done.
+
+    `story` is that of the first, with reasons; `record` the same in arrays.
+    """
+    import numpy as np
+
+    count, tick = len(begins), terms.tick_seconds
+    flips, total = last_flips(panel.up), panel.up.shape[1]
+    result = np.zeros((8, count))
+    result[4] = np.inf
+    now = _State(panel, terms, begins)
+    step = 0
+    while len(now.who):
+        at = np.minimum(now.begin + step, total - 1)
+        there, usd = panel.up[:, at], panel.usd[:, at]
+        cut = (now.mode == SPOT) & ~np.take_along_axis(there, now.zone[None], 0)[0]
+        now.cuts += cut
+        if blind and cut.any():
+            _note(now, np.flatnonzero(cut), now.zone[cut], False, step * tick)
+        now.mode = np.where(cut, WAIT, now.mode)
+        here = np.where(now.mode == SPOT, now.zone, -1)
+        if blind:
+            riding = np.flatnonzero(here >= 0)
+            now.last[here[riding], riding] = step * tick
+        else:
+            known, age = there, (at - np.maximum(flips[:, at], now.begin)) * tick
+        moving = _moving(panel, now.data)
+        dear_at, dear_usd, dear_move = _on_demand(panel, now)
+        asked = np.zeros(len(now.who), dtype=bool)
+        wish, best = np.zeros(len(now.who), dtype=np.int64), now.zone.copy()
+        open_, refused = np.arange(len(now.who)), []
+        while len(open_):
+            if blind:
+                known, age = _believed(now, step * tick)
+            pick = open_
+            places = Places(
+                up=known[:, pick], age=age[:, pick], usd=usd[:, pick], move_usd=moving[:, pick],
+                here=here[pick], usd_on_demand=dear_usd[pick], on_demand_move_usd=dear_move[pick],
+                down_age=np.where(known[:, pick], 1e9, age[:, pick]).min(axis=0) % 1e9,
+            )  # fmt: skip
+            look = Now(
+                elapsed=step * tick, deadline=terms.deadline_seconds, work=now.work[pick],
+                whole=terms.work_seconds, changeover=terms.changeover_seconds, tick=tick, mode=now.mode[pick],
+                starting=now.starting[pick], ran=now.ran[pick], up=places.up.any(axis=0), age=0.0,
+            )  # fmt: skip
+            if isinstance(policy, SemiMarkov):
+                want, zone = policy.place(terms, look, places)
+            else:
+                want, zone = _oldest(policy, look, places)
+            want = never_late(look, want, elsewhere=(want == SPOT) & (zone != here[pick]))
+            wish[pick], best[pick] = want, zone
+            fresh = (want == SPOT) & (zone != here[pick])
+            denied = fresh & ~there[zone, pick]
+            if not denied.any():
+                break
+            open_ = pick[denied]
+            asked[open_] = True
+            if story is not None and open_[0] == 0 and now.who[0] == 0:
+                refused.append(panel.zones[int(zone[denied][0])])
+            _note(now, open_, zone[denied], False, step * tick)
+        runs = wish != WAIT
+        fresh = runs & ((wish != now.mode) | ((wish == SPOT) & (best != now.zone)))
+        if blind:
+            granted = np.flatnonzero(fresh & (wish == SPOT))
+            _note(now, granted, best[granted], True, step * tick)
+        now.starting = np.where(fresh, terms.changeover_seconds, now.starting)
+        now.ran_before = now.ran
+        now.ran = np.where(fresh, 0.0, now.ran) + tick
+        now.zone = np.where(wish == SPOT, best, now.zone)
+        region = np.where(wish == SPOT, panel.home[best], np.where(wish == ON_DEMAND, dear_at, now.data))
+        moved = runs & (now.data >= 0) & (region != now.data)
+        fee = np.where(moved, panel.move_usd[now.data, region], 0.0)
+        now.data = np.where(runs, region, now.data)
+        price = np.where(wish == SPOT, np.take_along_axis(usd, best[None], 0)[0], dear_usd)
+        if story is not None and len(now.who) and now.who[0] == 0:
+            place = panel.zones[int(best[0])] if wish[0] == SPOT else panel.regions[int(region[0])]
+            story.append(
+                Moment(
+                    step * tick / 3600, int(wish[0]), place if runs[0] else "",
+                    (terms.work_seconds - float(now.work[0])) / 3600, float(now.usd[0]), tuple(refused),
+                    _why(int(wish[0]), bool(fresh[0]), bool(cut[0]), float(price[0]), float(fee[0])),
+                )
+            )  # fmt: skip
+        if record is not None:
+            record.hours.append(step * tick / 3600)
+            record.mode.append(int(wish[0]))
+            record.zone.append(int(best[0]))
+            record.done_hours.append((terms.work_seconds - float(now.work[0])) / 3600)
+        free = cut & (now.ran_before < 3600 - NOTHING) if terms.first_hour_free else None
+        if free is not None:  # interrupted within the first hour: that spell is not charged
+            now.usd -= np.where(free, now.spell_usd, 0.0)
+        now.usd += np.where(runs, price * tick / 3600, 0.0) + fee
+        spent = np.where(runs & (wish == SPOT), price * tick / 3600, 0.0)
+        now.spell_usd = np.where(fresh, 0.0, now.spell_usd) + spent
+        now.egress += fee
+        now.spot += wish == SPOT
+        now.dear += wish == ON_DEMAND
+        now.starts += fresh
+        lost = np.minimum(now.starting, tick) * runs
+        now.starting = now.starting - lost
+        now.starting = np.where(now.starting < NOTHING, 0.0, now.starting)
+        now.work = np.where(runs, now.work - np.minimum(tick - lost, now.work), now.work)
+        now.mode = wish
+        step += 1
+        ended = (now.work <= NOTHING) | ((step + 1) * tick > terms.deadline_seconds + NOTHING)
+        if ended.any():
+            done = now.work[ended] <= NOTHING
+            result[:, now.who[ended]] = (
+                now.spot[ended], now.dear[ended], now.cuts[ended], now.starts[ended],
+                np.where(done, step * tick / 3600, np.inf), now.work[ended], now.usd[ended],
+                now.egress[ended],
+            )  # fmt: skip
+            now.take(~ended)
+    hour = tick / 3600
+    return Runs(
+        usd=result[6],
+        spot_hours=result[0] * hour,
+        on_demand_hours=result[1] * hour,
+        finish_hours=result[4],
+        late=~np.isfinite(result[4]),
+        interruptions=result[2],
+        starts=result[3],
+        egress_usd=result[7],
+    )
+
+
+def _note(now: _State, runs: Array, zones: Array, there: bool, at: float) -> None:
+    """What these runs met in these zones: spot, or none."""
+    import numpy as np
+
+    known = now.seen[zones, runs]
+    now.since[zones, runs] = np.where(known == int(there), now.since[zones, runs], at)
+    now.seen[zones, runs] = int(there)
+    now.last[zones, runs] = at
+
+
+def _believed(now: _State, at: float) -> tuple[Array, Array]:
+    """(whether a zone is worth asking, how long it has been so), as core.spot.availability says it."""
+    import numpy as np
+
+    again = (now.seen == 0) & (at - now.last >= DOWN_SECONDS)
+    up = (now.seen != 0) | again
+    age = np.where(now.seen < 0, UNKNOWN_SECONDS, np.where(again, 0.0, at - now.since))
+    return up, age
+
+
+def _moving(panel: Panel, data: Array) -> Array:
+    """What bringing each run's checkpoint to each zone costs."""
+    import numpy as np
+
+    return np.where(data >= 0, panel.move_usd[data][:, panel.home].T, 0.0)
+
+
+def _on_demand(panel: Panel, now: _State) -> tuple[Array, Array, Array]:
+    """Of each run: the region where on-demand is had for least, its price there, and the move."""
+    import numpy as np
+
+    move = np.where(now.data[:, None] >= 0, panel.move_usd[now.data], 0.0)
+    total = panel.usd_on_demand * (now.work[:, None] / 3600) + move
+    region = np.where(now.mode == ON_DEMAND, now.data, total.argmin(axis=1))
+    return region, panel.usd_on_demand[region], np.take_along_axis(move, region[:, None], 1)[:, 0]
+
+
+def _oldest(policy: Policy, look: Now, places: Places) -> tuple[Array, Array]:
+    """A rule that knows one market: in the zone that has been up for longest, and never from spot to spot."""
+    import numpy as np
+
+    ages = np.where(places.up, places.age, -1.0)
+    best = np.where(places.here >= 0, places.here, ages.argmax(axis=0))
+    mine = np.take_along_axis(ages, best[None], 0)[0]
+    rest = np.where(np.arange(len(ages))[:, None] == best, -1.0, ages).max(axis=0)
+    age = np.where(mine >= 0, mine, places.down_age)
+    return policy.choose(replace(look, up=mine >= 0, age=age, other=rest)), best
+
+
+def _why(wish: int, fresh: bool, cut: bool, usd: float, fee: float) -> str:
+    if wish == WAIT:
+        return "interrupted; waits" if cut else "waits"
+    market = "spot" if wish == SPOT else "on-demand"
+    if not fresh:
+        return f"{market}, ${usd:.2f} an hour"
+    after = "after an interruption " if cut else ""
+    return f"{after}to {market} at ${usd:.2f} an hour" + (f", ${fee:.2f} for the move" if fee else "")
