@@ -258,7 +258,10 @@ def test_where_a_job_with_a_deadline_goes_next() -> None:
     late, decision = place(job, OFFERS, there, 50 * 3600.0, policy=lambda terms: Greedy())
     assert decision is not None
     assert decision.action == "on-demand"
-    assert {o.market for o in late} == {Market.ON_DEMAND}
+    assert [o.market for o in late] == sorted(o.market for o in late), "on-demand first"
+    assert {o.key for o in late} == {o.key for o in OFFERS}, (
+        "spot is better than nothing, if that is sold out"
+    )
     assert place(job, OFFERS, there, 0.0, policy=lambda terms: OnDemand())[0][0].market is Market.ON_DEMAND
 
 

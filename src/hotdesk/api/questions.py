@@ -52,18 +52,36 @@ class Questions:
         together: bool = False,
         windows: str = "100",
         budget_usd: float | None = None,
+        history: Path | None = None,
+        nodes: int = 1,
+        checkpoint_gib: float = 0.0,
+        egress_usd_per_gib: float = 0.02,
+        blind: bool = False,
     ) -> Study:
         """What a policy would have cost over recorded traces, against on-demand and the omniscient optimum.
 
         `terms`: work, deadline and changeover in seconds, prices in US dollars an hour. `together`: all
         traces of a kind are zones of one run. `windows`: when runs begin, a number spread evenly or a file
         of ticks. `budget_usd`: expected of a run; the earliest deadline that it pays for replaces that of
-        `terms`. Raises `Missing` without numpy, `Unknown` or `Damaged` for traces that cannot be used.
+        `terms`. `history`: a price history of the zones, from the traces' first tick on. `nodes`: instances
+        needed at once. `checkpoint_gib` moves with a job to another region, at `egress_usd_per_gib`.
+        `blind`: a run knows only what it met itself. Raises `Missing` without numpy, `Unknown` or `Damaged`
+        for traces that cannot be used.
         """
         from hotdesk.services.simulating import simulate
 
         return simulate(
-            traces, terms, policy=policy, together=together, windows=windows, budget_usd=budget_usd
+            traces,
+            terms,
+            policy=policy,
+            together=together,
+            windows=windows,
+            budget_usd=budget_usd,
+            history=history,
+            nodes=nodes,
+            checkpoint_gib=checkpoint_gib,
+            egress_usd_per_gib=egress_usd_per_gib,
+            blind=blind,
         ).study
 
     # ---- choosing --------------------------------------------------------------------------------------

@@ -308,7 +308,8 @@ def leave_machine(
     """
     markets = {Action.ON_DEMAND: Market.ON_DEMAND, Action.SPOT: Market.SPOT}
     same = markets.get(decision.action, machine.market) is machine.market
-    if (same and (decision.action is not Action.SPOT or decision.zone == here)) or seen.over:
+    stays = same and (decision.action is not Action.SPOT or decision.zone in {"", here})
+    if stays or seen.over:
         return None
     asked, patience = seen.asked_seconds, ASKED_SECONDS if job.checkpoint else job.grace_seconds or 20.0
     if seen.alive and job.signal and asked < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hotdesk.charts import Figure, Series
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Value
 from hotdesk.core.spot.policy import ON_DEMAND, SPOT, Terms
-from hotdesk.simulate.study import Pool, Study, pools, story, study
+from hotdesk.simulate.many_zones import Moment
+from hotdesk.simulate.study import Pool, Prices, Study, pools, story, study
 from hotdesk.simulate.traces import Trace, check_numpy, read_traces
 
 
@@ -22,6 +24,8 @@ class Simulated(Value, frozen=True):
     terms: Terms
     pools: tuple[Pool, ...]
     expected_usd: float | None = None  # with a budget: of a run by the deadline that it pays for
+    blind: bool = False  # whether runs know only what they met themselves
+    notes: tuple[str, ...] = ()  # what was assumed about the traces
 
 
 def simulate(
@@ -32,16 +36,73 @@ def simulate(
     together: bool = False,
     windows: str = "100",
     budget_usd: float | None = None,
+    history: Path | None = None,
+    nodes: int = 1,
+    checkpoint_gib: float = 0.0,
+    egress_usd_per_gib: float = 0.02,
+    blind: bool = False,
 ) -> Simulated:
     """See `Hotdesk.simulate`."""
     check_numpy()
-    recorded, expected = read_traces(traces), None
+    recorded, expected = read_traces(traces, nodes), None
+    notes = [note for trace in recorded for note in trace.notes]
+    known, said = _histories(history, recorded) if history else ({}, [])
+    notes += said
+    prices = Prices(
+        histories=known, checkpoint_gib=checkpoint_gib, egress_usd_per_gib=egress_usd_per_gib, blind=blind
+    )
     if budget_usd is not None:
         terms, expected = _afford(terms, recorded, budget_usd, together=together)
-    group = pools(recorded, terms, together=together, asked=windows)
+    group = pools(recorded, terms, together=together, asked=windows, prices=prices)
+    regions = {region for pool in group if pool.panel for region in pool.panel.regions}
+    if checkpoint_gib and len(regions) > 1:
+        most = checkpoint_gib * egress_usd_per_gib
+        notes.append(
+            f"Each move between two of {len(regions)} regions costs {checkpoint_gib:g} GiB at "
+            f"${egress_usd_per_gib:g}, ${most:.2f}, whichever pair it is; --egress says another price."
+        )
     return Simulated(
-        study=study(policy, terms, group), terms=terms, pools=tuple(group), expected_usd=expected
+        study=study(policy, terms, group, blind=blind),
+        terms=terms,
+        pools=tuple(group),
+        expected_usd=expected,
+        blind=blind,
+        notes=tuple(notes),
     )
+
+
+def _histories(path: Path, traces: list[Trace]) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
+    """By zone of the traces: times from the history's start and prices; and which zones have none.
+
+    Of a file of several instance types the first of each zone counts, and is named.
+    """
+    from hotdesk.market.history_files import read
+
+    found = read(path)
+    wanted = {trace.zone for trace in traces}
+    mine = [pool for pool in found.pools if pool.zone in wanted]
+    types = sorted({pool.instance_type for pool in mine})
+    mine = [pool for pool in mine if pool.instance_type == types[0]] if types else []
+    if not mine:
+        raise Usage(
+            f"{path} has no price of {', '.join(sorted(wanted)[:4])}.",
+            f"It is about {', '.join(sorted({pool.zone for pool in found.pools})[:6])}.",
+            "hotdesk simulate without --history   # every zone then costs --spot",
+        )
+    start = max(float(pool.times[0]) for pool in mine)
+    known = {pool.zone: (pool.times - start, pool.prices) for pool in mine}
+    notes = [*found.notes, *(f"{count} rows of {path.name}: {why}." for why, count in found.dropped.items())]
+    if len(types) > 1:
+        notes.append(f"{path.name} has several types; prices are those of {types[0]}.")
+    if rest := sorted(wanted - known.keys()):
+        notes.append(f"No price of {', '.join(rest)} in {path.name}: --spot counts there.")
+    ends = min(float(pool.times[-1]) for pool in mine) - start
+    longest = max(len(trace.up) * trace.tick_seconds for trace in traces)
+    if ends < longest:
+        notes.append(
+            f"{path.name} ends after {ends / 3600:.0f} h of {longest / 3600:.0f} h: its last prices count on."
+        )
+    return known, notes
 
 
 def _afford(terms: Terms, recorded: list[Trace], budget: float, *, together: bool) -> tuple[Terms, float]:
@@ -63,7 +124,7 @@ def draw(found: Simulated, window: int, *, solid: bool) -> Figure:
     if pool is None:
         most = max(len(p.begins) for p in group)
         raise Usage(f"There is no window {window}.", f"There are {most}, from 0.", f"--window {most - 1}")
-    told, runs = story(policy, terms, pool, window)
+    told, runs = story(policy, terms, pool, window, blind=found.blind)
     hour, begin = pool.tick_seconds / 3600, int(pool.begins[window])
     whole, due = terms.work_seconds / 3600, terms.deadline_seconds / 3600
     finish = float(runs.finish_hours[0])
@@ -106,6 +167,24 @@ def draw(found: Simulated, window: int, *, solid: bool) -> Figure:
         ),
         notes=(f"{hours_used}, {counted}. All on-demand: {whole_usd}.",),
     )
+
+
+def explain(found: Simulated, window: int) -> list[Moment]:
+    """One run over several zones: a moment for each change, with its why."""
+    pool = next((p for p in found.pools if p.panel is not None and window < len(p.begins)), None)
+    if pool is None:
+        raise Usage(
+            "There are no choices among zones to explain.",
+            "Each trace is a run by itself, at one price.",
+            "hotdesk simulate --zones together --explain",
+        )
+    every: list[Moment] = []
+    story(found.study.policy, found.terms, pool, window, blind=found.blind, moments=every)
+    kept = every[:1]
+    for before, after in pairwise(every):
+        if (before.mode, before.place) != (after.mode, after.place) or after.refused:
+            kept.append(after)
+    return kept
 
 
 def _last(told: Any, terms: Terms, pool: Pool) -> float:

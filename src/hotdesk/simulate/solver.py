@@ -15,6 +15,7 @@ zones the state is that of the best one, and how old the best of the others is.
 from __future__ import annotations
 
 from math import ceil, exp, log, log1p
+from shutil import rmtree
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ import msgspec
 from hotdesk.core.model import Value
 from hotdesk.core.spot.policy import EDGES_SECONDS, FALLS, LEAST_SPOT, RISES, TOO_LATE, Terms
 from hotdesk.core.spot.table import SemiMarkov
+from hotdesk.system import state_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,6 +105,8 @@ def _shared(problem: Problem) -> SemiMarkov:
 def _solved(problem: Problem) -> SemiMarkov:
     import numpy as np
 
+    # Earlier versions kept every table on disk, for ever: gigabytes, where each is solved in a moment.
+    rmtree(state_folder() / "policies", ignore_errors=True)
     grid = _grid(problem)
     solved = [[solve(problem, grid, pair) for pair in _minds(problem, both)] for both in problem.hazards]
     costs = np.stack([one for minds in solved for one, _ in minds])

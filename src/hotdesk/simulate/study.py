@@ -13,9 +13,12 @@ import msgspec
 from hotdesk.core.errors import Usage
 from hotdesk.core.model import Value
 from hotdesk.core.spot.decision import Situation, Zone, decide
-from hotdesk.core.spot.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check
+from hotdesk.core.spot.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check, market_usd
+from hotdesk.core.spot.prices import region_of
 from hotdesk.simulate.engine import Runs, Story, play
-from hotdesk.simulate.optimum import optimum_usd
+from hotdesk.simulate.many_zones import Moment, play_panel
+from hotdesk.simulate.optimum import optimum_panel_usd, optimum_usd
+from hotdesk.simulate.panel import Panel, panel
 from hotdesk.simulate.solver import semi_markov
 from hotdesk.simulate.traces import Trace, windows
 from hotdesk.system import state_folder, write_atomically
@@ -48,6 +51,7 @@ class Study(Value, frozen=True):
     """Costs are shares of what the work alone costs on-demand; intervals (`_ci`) hold 95 %."""
 
     policy: str
+    view: str  # told: a run knows where spot is in every zone; blind: only what it met itself
     runs: int
     mean_cost_ratio: float
     mean_cost_ratio_ci: tuple[float, float]
@@ -74,9 +78,22 @@ class Pool(msgspec.Struct):
     zones: tuple[str, ...]
     tick_seconds: float
     begins: Any
+    panel: Panel | None = None  # the zones' own prices; None: one zone at the price of the terms
 
 
-def pools(traces: Sequence[Trace], terms: Terms, *, together: bool, asked: str) -> list[Pool]:
+class Prices(Value, frozen=True):
+    """What a run over several zones is paid by, beyond the traces' own prices."""
+
+    #: By zone: (times, prices) of a price history, shifted to the traces' start.
+    histories: dict[str, Any] = msgspec.field(default_factory=dict)
+    checkpoint_gib: float = 0.0
+    egress_usd_per_gib: float = 0.02
+    blind: bool = False  # whether a run knows only what it met itself
+
+
+def pools(
+    traces: Sequence[Trace], terms: Terms, *, together: bool, asked: str, prices: Prices = Prices()
+) -> list[Pool]:
     """The traces as pools, with the windows at which runs begin in each."""
     import numpy as np
 
@@ -103,9 +120,55 @@ def pools(traces: Sequence[Trace], terms: Terms, *, together: bool, asked: str) 
                 zones=tuple(t.zone for t in group),
                 tick_seconds=gaps[0],
                 begins=np.array(windows(asked, length, longest, gaps[0], label)),
+                panel=_panel(group, length, terms, prices),
             )
         )
     return out
+
+
+def _panel(group: Sequence[Trace], length: int, terms: Terms, prices: Prices) -> Panel | None:
+    import numpy as np
+
+    own = any(t.usd is not None or t.zone in prices.histories for t in group)
+    if len(group) == 1 and not (own or prices.blind):
+        return None
+    ticks = np.arange(length) * group[0].tick_seconds
+    usd, on_demand = [], {}
+    for trace in group:
+        if trace.usd is not None:
+            usd.append(trace.usd[:length])
+        elif trace.zone in prices.histories:
+            times, known = prices.histories[trace.zone]
+            usd.append(known[np.maximum(np.searchsorted(times, ticks, side="right") - 1, 0)])
+        else:
+            usd.append(np.full(length, terms.usd_spot))
+        on_demand[region_of(trace.zone)] = trace.usd_on_demand or terms.usd_on_demand
+    return panel(
+        zones=[t.zone for t in group],
+        regions=[region_of(t.zone) for t in group],
+        up=np.stack([t.up[:length] for t in group]),
+        usd=np.stack(usd),
+        usd_on_demand=on_demand,
+        tick_seconds=group[0].tick_seconds,
+        default_usd_per_gib=prices.egress_usd_per_gib,
+        checkpoint_gib=prices.checkpoint_gib,
+    )
+
+
+def _terms(terms: Terms, pool: Pool) -> Terms:
+    """The terms as a run in this pool has them: its ticks, its zones, the price of its market."""
+    mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+    if pool.panel is None:
+        return mine
+    dear = float(pool.panel.usd_on_demand.min())
+    mean = [float(zone) for zone in pool.panel.usd.mean(axis=1)]
+    return _with(mine, usd_on_demand=dear, usd_spot=market_usd(mean, dear))
+
+
+def _play(policy: Policy, terms: Terms, pool: Pool, *, blind: bool) -> Runs:
+    if pool.panel is None:
+        return play(policy, terms, pool.up, pool.begins)
+    return play_panel(policy, terms, pool.panel, pool.begins, blind=blind)
 
 
 def _with(terms: Terms, **changes: Any) -> Terms:
@@ -123,16 +186,16 @@ def policy_for(name: str, terms: Terms) -> Policy:
     return rules[name]()
 
 
-def study(name: str, terms: Terms, group: Sequence[Pool]) -> Study:
-    """`name` (one of POLICIES) over every window of every pool."""
+def study(name: str, terms: Terms, group: Sequence[Pool], *, blind: bool = False) -> Study:
+    """`name` (one of POLICIES) over every window of every pool; `blind` as in `Prices`."""
     import numpy as np
 
     rows, costs, bests, lines, late, cut = [], [], [], [], 0, []
     for pool in group:
-        mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+        mine = _terms(terms, pool)
         best = _optimum(mine, pool)
-        line = play(UniformProgress(), mine, pool.up, pool.begins).usd
-        runs = None if name == "optimum" else play(policy_for(name, mine), mine, pool.up, pool.begins)
+        line = _play(UniformProgress(), mine, pool, blind=blind).usd
+        runs = None if name == "optimum" else _play(policy_for(name, mine), mine, pool, blind=blind)
         usd = best if runs is None else runs.usd
         costs.append(usd)
         bests.append(best)
@@ -146,6 +209,7 @@ def study(name: str, terms: Terms, group: Sequence[Pool]) -> Study:
     spread = _bootstrap(terms, group, costs, bests, lines)
     return Study(
         policy=name,
+        view="blind" if blind else "told",
         runs=len(every),
         mean_cost_ratio=float(every.mean() / whole),
         mean_cost_ratio_ci=spread(lambda c, b, u: c / whole),
@@ -217,14 +281,20 @@ def _optimum(terms: Terms, pool: Pool) -> Array:
     """The optimum of each window, kept on disk: it depends on nothing but the trace and the terms."""
     import numpy as np
 
-    content = msgspec.json.encode((2, terms, pool.up.shape))
+    content = msgspec.json.encode((3, terms, pool.up.shape))
     digest = hashlib.sha256(content + np.packbits(pool.up).tobytes() + pool.begins.astype("<i8").tobytes())
+    if pool.panel is not None:
+        for part in (pool.panel.usd, pool.panel.usd_on_demand, pool.panel.move_usd, pool.panel.home):
+            digest.update(np.ascontiguousarray(part).tobytes())
     path = state_folder() / "optima" / f"{digest.hexdigest()[:24]}.f64"
     if path.is_file() and path.stat().st_size == 8 * len(pool.begins):
         known = np.fromfile(path, dtype="<f8")
         if np.isfinite(known).all():
             return known
-    best = optimum_usd(terms, pool.up, pool.begins)[:, 0]
+    if pool.panel is None or terms.first_hour_free:
+        best = optimum_usd(terms, pool.up, pool.begins)[:, 0]
+    else:
+        best = optimum_panel_usd(terms, pool.panel, pool.begins)
     with suppress(OSError):  # a full disk, or a folder that cannot be written: it is computed again next time
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(path, best.astype("<f8").tobytes())
@@ -235,7 +305,7 @@ def decision_us(name: str, terms: Terms, pool: Pool, tries: int = 2000) -> float
     """How long one live decision takes, in microseconds: the least of five rounds over moments of a trace."""
     from hotdesk.system import SystemClock
 
-    mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+    mine = _terms(terms, pool)
     policy, clock = policy_for(name, mine), SystemClock()
     moments = [
         Situation(
@@ -257,9 +327,19 @@ def decision_us(name: str, terms: Terms, pool: Pool, tries: int = 2000) -> float
     return min(rounds)
 
 
-def story(name: str, terms: Terms, pool: Pool, window: int = 0) -> tuple[Story, Runs]:
+def story(
+    name: str,
+    terms: Terms,
+    pool: Pool,
+    window: int = 0,
+    *,
+    blind: bool = False,
+    moments: list[Moment] | None = None,
+) -> tuple[Story, Runs]:
     """One run in full: what ran when, and how far it was."""
-    mine = _with(terms, tick_seconds=pool.tick_seconds, zones=len(pool.zones))
+    mine = _terms(terms, pool)
     told = Story(hours=[], mode=[], zone=[], done_hours=[])
-    runs = play(policy_for(name, mine), mine, pool.up, pool.begins[window : window + 1], record=told)
-    return told, runs
+    begin, policy = pool.begins[window : window + 1], policy_for(name, mine)
+    if pool.panel is None:
+        return told, play(policy, mine, pool.up, begin, record=told)
+    return told, play_panel(policy, mine, pool.panel, begin, blind=blind, record=told, story=moments)

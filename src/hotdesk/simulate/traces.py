@@ -25,6 +25,9 @@ class Trace(msgspec.Struct, frozen=True):
     kind: str  # what kind of machine: "v100_1"; traces of one kind can serve one job together
     tick_seconds: float
     up: Any  # bool for each tick
+    usd: Any = None  # an hour of spot, for each tick, where the trace says it
+    usd_on_demand: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -39,10 +42,13 @@ def check_numpy() -> None:
         raise Missing("Simulating needs numpy.", "It is an extra of hotdesk's.", install_line("spot"))
 
 
-def read_traces(folder: Path) -> list[Trace]:
-    """Every trace in a folder (or in the folders below it, if it holds none itself), by name; or one file."""
+def read_traces(folder: Path, nodes: int = 1) -> list[Trace]:
+    """Every trace in a folder (or in the folders below it, if it holds none itself), by name; or one file.
+
+    A zone has spot at a tick where at least `nodes` instances could be had.
+    """
     if folder.is_file():
-        return [read_trace(folder)]
+        return [read_trace(folder, nodes)]
     if not folder.is_dir():
         near = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
         import difflib
@@ -56,7 +62,7 @@ def read_traces(folder: Path) -> list[Trace]:
         files = sorted(folder.glob("*.json")) or sorted(folder.rglob("*.json"))
     except OSError as error:
         raise Damaged(f"The folder {folder} cannot be read.", str(error), f"ls -ld {folder}") from None
-    traces = [trace for file in files if (trace := _read(file)) is not None]
+    traces = [trace for file in files if (trace := _read(file, nodes)) is not None]
     if not traces:
         raise Unknown(
             f"There is no trace in {folder}.",
@@ -76,15 +82,15 @@ def read_traces(folder: Path) -> list[Trace]:
     return traces
 
 
-def read_trace(file: Path) -> Trace:
+def read_trace(file: Path, nodes: int = 1) -> Trace:
     """Read one trace. Raises `Damaged` if the file is anything else."""
-    trace = _read(file)
+    trace = _read(file, nodes)
     if trace is None:
         raise Damaged(f"{file} is not a trace.", FORMAT, HELP)
     return trace
 
 
-def _read(file: Path) -> Trace | None:
+def _read(file: Path, nodes: int) -> Trace | None:
     """The trace; None for a list of windows, which may lie beside it."""
     import numpy as np
 
@@ -120,7 +126,69 @@ def _read(file: Path) -> Trace | None:
             continue
         raise _bad_tick(file, place, item)
     zone, _, kind = file.stem.partition("_")
-    return Trace(zone=zone, kind=kind, tick_seconds=float(gap), up=np.array(data) > 0)
+    usd, notes = _prices(file, content, len(data))
+    dear = _about(content).get("on_demand_price")
+    unknown = sorted(set(content) - {"metadata", "data", "prices"})
+    if unknown:
+        notes = (
+            *notes,
+            f"{file.name}: {', '.join(unknown)} is not read; a trace holds metadata, data, prices.",
+        )
+    return Trace(
+        zone=zone,
+        kind=kind,
+        tick_seconds=float(gap),
+        up=np.array(data) >= max(nodes, 1),
+        usd=usd,
+        usd_on_demand=float(dear) if isinstance(dear, int | float) and dear > 0 else None,
+        notes=notes,
+    )
+
+
+def _about(content: dict[str, Any]) -> dict[str, Any]:
+    """What a trace says of its prices."""
+    about = content["metadata"].get("price_info")
+    return about if isinstance(about, dict) else {}
+
+
+def _prices(file: Path, content: dict[str, Any], ticks: int) -> tuple[Any, tuple[str, ...]]:
+    """Dollars an hour for each tick, and what is to be said; None where the trace has no prices."""
+    import numpy as np
+
+    raw = content.get("prices")
+    if raw is None:
+        return None, ()
+    currency = _about(content).get("currency", content["metadata"].get("currency", "USD"))
+    if currency != "USD":
+        raise Damaged(
+            f"{file}: its prices are in {str(currency)[:8]}, not in USD.",
+            "Prices in two currencies cannot be compared without a rate, and none is known here.",
+            f"convert them, or leave them out: jq 'del(.prices)' {file}",
+        )
+    if not isinstance(raw, list) or len(raw) != ticks:
+        count = len(raw) if isinstance(raw, list) else "no list"
+        raise Damaged(
+            f"{file}: {count} prices for {ticks} ticks.", "Each tick has one price.", f"head -c 200 {file}"
+        )
+    wrong = (int, float, type(None))
+    for place, item in enumerate(raw):
+        if isinstance(item, bool) or not isinstance(item, wrong) or (item is not None and not 0 < item < 1e6):
+            raise Damaged(
+                f"{file}: the price at tick {place} is {str(item)[:20]}.",
+                "An hour of spot costs more than nothing; a tick whose price is not known is null.",
+                f"jq '.prices[{place}] = null' {file}",
+            )
+    known = np.array([np.nan if item is None else float(item) for item in raw])
+    missing = np.isnan(known)
+    if missing.all():
+        return None, (f"{file.name}: none of its prices is known, so --spot counts.",)
+    if not missing.any():
+        return known, ()
+    last = np.maximum.accumulate(np.where(missing, 0, np.arange(ticks)))
+    first = int(np.argmin(missing))
+    filled = known[np.maximum(last, first)]
+    share = 100 * float(missing.mean())
+    return filled, (f"{file.name}: {share:.0f} % of its prices are missing; the last one known counts on.",)
 
 
 def _unreadable(file: Path, error: Exception) -> HotdeskError:

@@ -14,6 +14,7 @@ from hotdesk.core.errors import Usage
 
 if TYPE_CHECKING:
     from hotdesk.charts import Figure
+    from hotdesk.simulate.many_zones import Moment
     from hotdesk.simulate.study import Study
 
 POLICIES = ("semi-markov", "uniform-progress", "greedy", "on-demand", "optimum")
@@ -99,6 +100,44 @@ _USD = Number(min=0)
     help="Number of the run to draw, from 0.",
 )
 @click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Price history of the zones (describe-spot-price-history), from the traces' first tick on.",
+)
+@click.option(
+    "--nodes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instances that the job needs at once: a zone with fewer has no spot.",
+)
+@click.option(
+    "--checkpoint-gib",
+    default=0.0,
+    show_default=True,
+    type=_USD,
+    metavar="GIB",
+    help="Size of what moves with the job to another region.",
+)
+@click.option(
+    "--egress",
+    default=0.02,
+    show_default=True,
+    type=_USD,
+    metavar="USD",
+    help="Price of moving a GiB between two regions.",
+)
+@click.option(
+    "--view",
+    default="told",
+    show_default=True,
+    type=click.Choice(("told", "blind")),
+    help="What a run knows: where spot is in every zone, or only what it met itself.",
+)
+@click.option("--explain", is_flag=True, help="Print the choices of one run (--window), with reasons.")
+@click.option(
     "--plot",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -119,6 +158,12 @@ def command(
     asked: str,
     first_hour_free: bool,
     window: int,
+    history: Path | None,
+    nodes: int,
+    checkpoint_gib: float,
+    egress: float,
+    view: str,
+    explain: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -141,6 +186,7 @@ def command(
         )
     from hotdesk.core.spot.policy import Terms
     from hotdesk.services.simulating import draw, simulate
+    from hotdesk.services.simulating import explain as chosen
 
     if plot:
         from hotdesk.charts import check_suffix
@@ -155,13 +201,28 @@ def command(
         first_hour_free=first_hour_free,
     )
     found = simulate(
-        traces, terms, policy=policy, together=zones == "together", windows=asked, budget_usd=budget
+        traces,
+        terms,
+        policy=policy,
+        together=zones == "together",
+        windows=asked,
+        budget_usd=budget,
+        history=history,
+        nodes=nodes,
+        checkpoint_gib=checkpoint_gib,
+        egress_usd_per_gib=egress,
+        blind=view == "blind",
     )
+    for note in found.notes:
+        render.note(note)
     if found.expected_usd is not None:
         hours = found.terms.deadline_seconds / 3600
         render.note(
             f"${budget:g} should pay for a deadline of {hours:.2f} h: ${found.expected_usd:.2f} are expected."
         )
+    if explain and not as_json:
+        _explain(chosen(found, window))
+        return
     figure = None
     if policy != "optimum" and (plot or not as_json):
         figure = draw(found, window, solid=False)
@@ -175,6 +236,18 @@ def command(
     _print(found.study, figure)
     if plot and figure:
         render.echo(f"Drawn into {plot}.")
+
+
+def _explain(moments: list[Moment]) -> None:
+    heads = ["HOUR", "DONE", "SPENT", "PLACE", "WHY"]
+    rows = []
+    for moment in moments:
+        said = f"; no spot in {', '.join(moment.refused)}" if moment.refused else ""
+        place = moment.place or "none"
+        rows.append(
+            [f"{moment.hour:.1f}", f"{moment.done_hours:.1f}", f"{moment.usd:.2f}", place, moment.why + said]
+        )
+    render.echo(render.table(heads, rows, right=heads[:3]))
 
 
 def _print(found: Study, figure: Figure | None) -> None:
@@ -233,7 +306,7 @@ def _summary(found: Study) -> list[str]:
     )
     speed = f" A decision takes {found.decision_us:.0f} us." if found.decision_us else ""
     return [
-        f"{found.policy}: {spent}: {saved}, {found.late} of {found.runs} late.",
+        f"{found.policy}, {found.view}: {spent}: {saved}, {found.late} of {found.runs} late.",
         f"{over}; {against} {percent(found.versus_uniform_progress_ci)}.",
         tail + speed,
     ]

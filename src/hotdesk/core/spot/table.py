@@ -93,7 +93,7 @@ class SemiMarkov:
         last = self.stages + self.spot_stages
         dear = np.minimum(stage, self.stages)
         machine = (now.mode == SPOT) * (self.stages + stage) + (now.mode == ON_DEMAND) * dear
-        return self.actions[self._place(now, state, mind) * (last + 1) + machine.clip(0, last)] * 1
+        return self.actions[self._place(now, state, mind) * (last + 1) + machine] * 1
 
     @cached_property
     def actions(self) -> Any:
@@ -145,7 +145,7 @@ class SemiMarkov:
         usd, wait, dear = self.quote(terms, now, zones)
         np = self.costs.__array_namespace__()
         best = usd.argmin(axis=0)
-        least = np.take_along_axis(usd, best[None], 0)[0]
+        least = usd[best, np.arange(usd.shape[1])]
         wish = np.where(dear < wait, ON_DEMAND, WAIT)
         go = (least <= np.minimum(wait, dear)) & np.isfinite(least)
         return np.where(go, SPOT, wish), best
@@ -171,8 +171,9 @@ class SemiMarkov:
         # What follows a wait, or a time on-demand, is that spot later with its price and its move, or
         # another zone that comes up meanwhile, with theirs.
         best = usd.argmin(axis=0)[None]
-        state = np.take_along_axis(state, best, 0)[0]
-        entry = np.where(worth.any(axis=0), np.take_along_axis(extra, best, 0)[0], np.inf)
+        column_of = np.arange(usd.shape[1])
+        state = state[best[0], column_of]
+        entry = np.where(worth.any(axis=0), extra[best[0], column_of], np.inf)
         down = self.grid.buckets[_cells(zones.down_age / self.tick + 1e-6, len(self.grid.buckets) - 1)]
         market_entry = zones.move_usd.mean(axis=0)
         column = DEAR + (now.mode == ON_DEMAND) * np.minimum(stage, self.stages)
@@ -245,7 +246,7 @@ def markets_usd(np: Any, usd: Any, usd_on_demand: Any) -> Any:
     """`policy.market_usd` of many jobs at once: over zone and job -> over job."""
     dear = np.sort(np.minimum(usd, usd_on_demand), axis=0)
     weights = AVAILABLE * (1 - AVAILABLE) ** np.arange(len(dear))
-    return np.tensordot(weights / weights.sum(), dear, axes=1)
+    return (dear * (weights / weights.sum())[:, None]).sum(axis=0)
 
 
 def _lifted(now: Now, like: Any) -> Now:
@@ -257,5 +258,6 @@ def _lifted(now: Now, like: Any) -> Now:
 def _cells(x: Any, most: int) -> Any:
     """x rounded down to a whole number within 0..most."""
     if hasattr(x, "astype"):
-        return x.astype("int64").clip(0, most)
+        np = x.__array_namespace__()
+        return np.minimum(np.maximum(x.astype(np.int64), 0), most)
     return min(max(int(x), 0), most)
