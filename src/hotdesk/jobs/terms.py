@@ -16,7 +16,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.money import judge
 from hotdesk.core.spot.changeovers import GUESS_SECONDS, Changeover
 from hotdesk.core.spot.decision import Action, Decision, Situation, Zone, decide
-from hotdesk.core.spot.policy import Policy, Terms, UniformProgress, check, market_usd
+from hotdesk.core.spot.policy import AVAILABLE, Policy, Terms, UniformProgress, check, market_usd
 from hotdesk.core.spot.table import SemiMarkov
 
 
@@ -136,6 +136,8 @@ def place(
     terms = terms_of(offers, job.work_seconds, job.deadline_at - job.created_at, changeover.seconds)
     spot = [o for o in offers if o.market is Market.SPOT]
     left = max(1.0, job.work_seconds - job.ran_seconds)
+    if machine:
+        zones = _at_risk(zones, terms, machine)
     look = Situation(
         elapsed_seconds=max(0.0, now - job.created_at),
         work_seconds=left,
@@ -164,6 +166,19 @@ def place(
         others, key=lambda o: (o.market is not Market.SPOT, ages.get(o.key, (True, 0.0))[0], o.usd_per_hour)
     )
     return (*said, *ranked), decision
+
+
+def _at_risk(zones: tuple[Zone, ...], terms: Terms, machine: str) -> tuple[Zone, ...]:
+    """The zones, with what a move that is refused costs added to their moves.
+
+    The working machine is given back before the next is asked for, and a place that was not asked lately may
+    say no: then the job starts anew somewhere, after a changeover at the on-demand price at worst.
+    """
+    again = terms.changeover_seconds / 3600 * terms.usd_on_demand * (1 - AVAILABLE) / AVAILABLE
+    return tuple(
+        zone if zone.name == machine else msgspec.structs.replace(zone, move_usd=zone.move_usd + again)
+        for zone in zones
+    )
 
 
 def unrest(rule: SemiMarkov, spells: Sequence[tuple[float, bool]]) -> float:
