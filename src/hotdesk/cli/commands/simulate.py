@@ -242,7 +242,10 @@ def _explain(moments: list[Moment]) -> None:
     heads = ["HOUR", "DONE", "SPENT", "PLACE", "WHY"]
     rows = []
     for moment in moments:
-        said = f"; no spot in {', '.join(moment.refused)}" if moment.refused else ""
+        vain = moment.refused
+        said = (
+            f"; no spot in {', '.join(vain) if len(vain) < 3 else f'{len(vain)} zones asked'}" if vain else ""
+        )
         place = moment.place or "none"
         rows.append(
             [f"{moment.hour:.1f}", f"{moment.done_hours:.1f}", f"{moment.usd:.2f}", place, moment.why + said]

@@ -210,7 +210,7 @@ class SemiMarkov:
             on_demand_move_usd=one * situation.on_demand_move_usd,
             down_age=one * (0.0 if now.up else now.age),
         )
-        wish, zone = self.place(terms, _lifted(now, self.costs), places)
+        wish, zone = self.place(terms, now, places)
         return int(wish[0]), int(zone[0])
 
     # ---- what was learnt, and what it should cost ----------------------------------------------------------
