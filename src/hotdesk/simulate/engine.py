@@ -10,37 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hotdesk.core.spot.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
 from hotdesk.core.spot.table import SemiMarkov
+from hotdesk.simulate.many_zones import play_panel
+from hotdesk.simulate.panel import alike
+from hotdesk.simulate.runs import Runs, Story, last_flips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
-
-
-class Runs(msgspec.Struct):
-    """What many runs came to; arrays in the order the runs were given."""
-
-    usd: Any
-    spot_hours: Any
-    on_demand_hours: Any
-    finish_hours: Any  # infinite where it never finished
-    late: Any
-    interruptions: Any
-    starts: Any
-    egress_usd: Any = 0.0
-
-
-class Story(msgspec.Struct):
-    """One run, tick by tick."""
-
-    hours: Any
-    mode: Any
-    zone: Any
-    done_hours: Any  # work done at the beginning of each tick
 
 
 def play(
@@ -60,9 +39,6 @@ def play(
     import numpy as np
 
     if len(up) > 1:
-        from hotdesk.simulate.many_zones import play_panel
-        from hotdesk.simulate.panel import alike
-
         return play_panel(policy, terms, alike(terms, up), begins, record=record)
     count, tick, change = len(begins), terms.tick_seconds, terms.changeover_seconds
     whole, free = terms.work_seconds, terms.first_hour_free
@@ -156,13 +132,3 @@ def play(
         interruptions=result[2],
         starts=result[3],
     )
-
-
-def last_flips(up: Array) -> Array:
-    """For each zone and tick, the tick at which its present spell began."""
-    import numpy as np
-
-    ticks = np.broadcast_to(np.arange(up.shape[1]), up.shape)
-    changed = np.zeros(up.shape, dtype=bool)
-    changed[:, 1:] = up[:, 1:] != up[:, :-1]
-    return np.maximum.accumulate(np.where(changed, ticks, 0), axis=1)

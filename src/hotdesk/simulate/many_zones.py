@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from hotdesk.core.spot.availability import DOWN_SECONDS, UNKNOWN_SECONDS
 from hotdesk.core.spot.policy import NOTHING, ON_DEMAND, SPOT, WAIT, Now, Policy, Terms, never_late
 from hotdesk.core.spot.table import Places, SemiMarkov
-from hotdesk.simulate.engine import Runs, Story, last_flips
 from hotdesk.simulate.panel import Panel
+from hotdesk.simulate.runs import Runs, Story, last_flips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

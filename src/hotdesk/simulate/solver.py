@@ -166,7 +166,7 @@ def _grid(problem: Problem) -> _Grid:
     step = min(changeover, tick) / 5 if changeover else tick / 5
     step = changeover / ceil(changeover / max(step, tick / 5) - 1e-9) if changeover else step
     nodes, at = [0], 0
-    last = ceil(problem.slack / step)
+    last = max(1, ceil(problem.slack / step))  # two nodes at least, to interpolate between
     while at < last:
         at = min(last, at + max(1, int(at * COARSER)))
         nodes.append(at)

@@ -15,10 +15,11 @@ from hotdesk.core.model import Value
 from hotdesk.core.spot.decision import Situation, Zone, decide
 from hotdesk.core.spot.policy import Greedy, OnDemand, Policy, Terms, UniformProgress, check, market_usd
 from hotdesk.core.spot.prices import region_of
-from hotdesk.simulate.engine import Runs, Story, play
+from hotdesk.simulate.engine import play
 from hotdesk.simulate.many_zones import Moment, play_panel
 from hotdesk.simulate.optimum import optimum_panel_usd, optimum_usd
 from hotdesk.simulate.panel import Panel, panel
+from hotdesk.simulate.runs import Runs, Story
 from hotdesk.simulate.solver import semi_markov
 from hotdesk.simulate.traces import Trace, windows
 from hotdesk.system import state_folder, write_atomically
