@@ -171,6 +171,9 @@ class World:
     def present(self, names: Collection[str]) -> set[str]:
         return {name for name in names if name in self.wanted_at}
 
+    def cleared(self) -> bool:
+        return not self.runners
+
     def usd(self, names: Collection[str]) -> float:
         hours = sum((self.clock.now() - r.began) / 3600 for r in self.runners.values())
         return hours * self.usd_per_hour

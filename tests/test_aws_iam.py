@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.errors import Refused
+from hotdesk.core.fleet import FleetOrder
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.providers.aws.base_images import describe
 from hotdesk.providers.aws.iam import actions, policy
@@ -54,6 +55,19 @@ def test_the_policy_allows_exactly_what_is_done(fake: FakeEc2, tmp_path: Path) -
     assert mine.do(Goal.PARKED) is None
     assert mine.do(Goal.RUNNING, (offer(market=Market.SPOT),)) is None
     assert mine.do(Goal.PARKED) is None
+    [image] = [i.id for i in mine.aws.survey().images]
+    order = FleetOrder(
+        fleet="sweep1-abc123",
+        desk="blue",
+        number=1,
+        count=2,
+        image_id=image,
+        offers=(offer(market=Market.SPOT),),
+    )
+    ids = [m.id for m in mine.aws.launch_fleet(order).machines]
+    assert len(mine.aws.fleet(order.fleet, HOME)) == 2
+    mine.aws.end_fleet(ids)
+    mine.aws.clear_fleet(order.fleet, HOME)
     mine.want("blue", Goal.RUNNING, (offer(zone="us-east-1b"),))  # the image is copied there
     assert mine.settle() is None
     mine.store.close()

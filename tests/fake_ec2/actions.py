@@ -57,6 +57,7 @@ def load() -> None:
         attributes,
         billing,
         disks,
+        fleets,
         hidden_images,
         history,
         images,

@@ -119,6 +119,6 @@ def standing_still(fake: FakeEc2, folder: Path) -> Cloud:
 
 def all_checks() -> dict[str, tuple[Check, str]]:
     """{name: (check, what plain moto says)}"""
-    from tests.fake_ec2 import checks_images, checks_machines, checks_market  # noqa: F401
+    from tests.fake_ec2 import checks_fleets, checks_images, checks_machines, checks_market  # noqa: F401
 
     return CHECKS

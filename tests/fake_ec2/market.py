@@ -187,10 +187,11 @@ def cancel_spot_requests(world: World, call: Call) -> dict[str, Any]:
     }
 
 
-@action("RequestSpotInstances", "RequestSpotFleet", "CreateFleet")
+@action("RequestSpotInstances", "RequestSpotFleet")
 def no_other_way(world: World, call: Call) -> dict[str, Any]:
     raise Problem(
-        "UnsupportedOperation", f"This fake launches with RunInstances only, not with {call.action}."
+        "UnsupportedOperation",
+        f"This fake launches with RunInstances or CreateFleet, not {call.action}.",
     )
 
 

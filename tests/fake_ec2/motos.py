@@ -54,7 +54,7 @@ _KEPT = {  # by noun: what may be done to it
     "NetworkInterfaceAttribute": "Modify",
     "KeyPair": "Delete",
     "KeyPairs": "Describe",
-    "LaunchTemplate": "Create Delete Modify",
+    "LaunchTemplate": "Modify",
     "LaunchTemplates": "Describe",
     "LaunchTemplateVersion": "Create",
     "LaunchTemplateVersions": "Describe Delete",

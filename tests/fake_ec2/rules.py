@@ -86,6 +86,23 @@ class Rules:
         ]
     )
 
+    #: Machines that may still be launched: 1,000 at once and then 2 a second (EC2 developer guide, "Request
+    #: throttling", resource token limits of RunInstances, by account and region). In real time, as above.
+    machines: Rule = field(
+        default_factory=lambda: Rule(what="throttle", times=None, size=1000, per_second=2, tokens=1000)
+    )
+
+    def machines_allowed(self, count: int, now: float) -> bool:
+        """Take so many tokens of the bucket of launched machines; False, taking none, where it has fewer."""
+        bucket = self.machines
+        bucket.tokens = min(bucket.size, bucket.tokens + (now - bucket.seconds) * bucket.per_second)
+        bucket.seconds = now
+        if bucket.tokens < count:
+            bucket.hits += 1
+            return False
+        bucket.tokens -= count
+        return True
+
     def add(self, what: str, **fields: Any) -> Rule:
         rule = Rule(what=what, **fields)
         self.rows.append(rule)

@@ -44,6 +44,14 @@ def environment(volume: Path, mark: str) -> dict[str, str]:
     }
 
 
+def own_ports(volume: Path, address: str) -> dict[str, str]:
+    """What makes a process listen on the machine's own address, and not on all of this computer's."""
+    library = volume.parent / "bind.so"
+    if not library.exists():
+        return {}
+    return {"LD_PRELOAD": str(library), "HOTDESK_LIGHT_ADDRESS": address}
+
+
 def marked(mark: str) -> list[int]:
     """Every process of that machine but ourselves."""
     found, words = [], f"{MARK}={mark}".encode()
@@ -92,7 +100,7 @@ class Door(asyncssh.SSHServer):
 
 
 async def serve(volume: Path, address: str, mark: str) -> None:
-    env = environment(volume, mark)
+    env = environment(volume, mark) | own_ports(volume, address)
 
     async def talk(process: asyncssh.SSHServerProcess[bytes]) -> None:
         await ssh_session.serve(process, env, volume / "home")

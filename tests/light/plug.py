@@ -40,6 +40,19 @@ class LightMachines(Machines):
         self.folder = Path(tempfile.mkdtemp(prefix=f"hotdesk-light-{os.getpid()}-"))
         self.dice = random.Random(os.getpid())
         self.lock = threading.RLock()
+        if compiler := shutil.which("cc"):  # without it, two machines cannot use the same ports
+            source = Path(__file__).with_name("bind.c")
+            made = [
+                compiler,
+                "-shared",
+                "-fPIC",
+                "-O1",
+                "-o",
+                str(self.folder / "bind.so"),
+                str(source),
+                "-ldl",
+            ]
+            subprocess.run(made, check=True)
         self.running: dict[str, tuple[subprocess.Popen[str], str]] = {}  # by instance: process and mark
         self.volumes: dict[str, str] = {}  # by instance
         self.consoles: dict[str, str] = {}
@@ -70,7 +83,7 @@ class LightMachines(Machines):
         key = (volume / "etc" / "host_key.pub").read_text().strip()
         console = _HOST_KEYS.format(key=key) + _HOST_KEYS.format(key=key[:52] + _KERNEL + key[52:])
         self.consoles[machine["id"]] = console
-        return {"public_ip": address, "console": console}
+        return {"public_ip": address, "private_ip": address, "console": console}
 
     def console(self, instance_id: str) -> str | None:
         return self.consoles.get(instance_id)

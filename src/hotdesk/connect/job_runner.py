@@ -30,7 +30,7 @@ _RUNNER = (
 )
 _MAIN = b"import sys\nfrom hotdesk.guest import runner\nsys.exit(runner.main(sys.argv[1:]))\n"
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
-_SECONDS = 60.0
+SECONDS = 60.0
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -58,15 +58,17 @@ def _line(words: tuple[str, ...]) -> str:
     return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec python3 .hotdesk/{name} {shlex.join(words)}"
 
 
-def run_there(access: Access, line: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_there(
+    access: Access, line: str, given: bytes = b"", seconds: float = SECONDS
+) -> subprocess.CompletedProcess[bytes]:
     """Run a shell line at the desk, without the user's own shell settings. Raises `Unreachable`."""
     try:
         done = subprocess.run(
-            ssh.question(access, line), input=given, capture_output=True, timeout=_SECONDS, check=False
+            ssh.question(access, line), input=given, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
         raise Unreachable(
-            f"{access.desk} does not answer.", f"A command took more than {_SECONDS:.0f} s.", _fix(access)
+            f"{access.desk} does not answer.", f"A command took more than {seconds:.0f} s.", _fix(access)
         ) from None
     if done.returncode == 255:
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()
@@ -218,7 +220,7 @@ def follow(
             while chunk := client.stdout.read(65536):
                 offset += len(chunk)
                 on_output(chunk)
-            client.wait(_SECONDS)
+            client.wait(SECONDS)
             told.seek(0)
             return offset, _looked(access, told.read().strip().rpartition(b"\n")[2])
         except (Unreachable, subprocess.TimeoutExpired):

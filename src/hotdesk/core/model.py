@@ -7,7 +7,7 @@ cloud's* clock and is compared only with times of the same cloud. Sizes are GiB,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -180,6 +180,7 @@ class Instance(Value, frozen=True):
     never_ran: bool = False  # the cloud ended it before it ran: its disk holds no work
     doomed: bool = False  # its owner asked to delete it, here or on another computer
     owner: str = ""  # its owner, in a shared cloud account; "": not recorded
+    private_ip: str = ""  # its address for machines in the same network, if it has one
 
     @property
     def ran_seconds(self) -> float | None:
@@ -339,6 +340,14 @@ class Survey(Value, frozen=True):
             desk: self._seen(by_desk.get(desk, {}), others.get(desk, ()))
             for desk in [*by_desk, *(name for name in others if name not in by_desk)]
         }
+
+    def without(self, names: Collection[str]) -> Survey:
+        """The same without what carries one of these names where others carry their desk's."""
+        kept = {
+            kind: tuple(t for t in getattr(self, kind) if t.desk not in names)
+            for kind in ("instances", "disks", "leftovers", "hidden")
+        }
+        return msgspec.structs.replace(self, **kept) if names else self
 
     def is_others(self, thing: Instance | Disk | Image | Leftover | Hidden) -> bool:
         """Whether its tag names another owner."""

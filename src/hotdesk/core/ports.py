@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
+from hotdesk.core.fleet import FleetOrder, FleetReply
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Value, Want
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
@@ -111,6 +112,48 @@ class Shared(Protocol):
 
         Raises `Refused` (not-ready), changing nothing, if it is running or was started since.
         """
+        ...
+
+
+@runtime_checkable
+class Fleets(Protocol):
+    """Optional: launches many equal machines by one request. The three laws hold for each method.
+
+    A fleet's machines may use all ports of each other that a cluster needs (`cluster_ports`), by private
+    address. Survey and `access` know them as any machine; their desk is the fleet's name.
+    """
+
+    fleet_most: int  # machines in one order
+    fleet_burst: tuple[int, float]  # machines that may be launched at once, and how many more each second
+    cluster_ports: tuple[int, int]  # first and last
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long a machine may exist before a look shows it."""
+        ...
+
+    @property
+    def poll_seconds(self) -> float:
+        """Recommended time between two looks while something is on its way."""
+        ...
+
+    def launch_fleet(self, order: FleetOrder) -> FleetReply:
+        """Launch what there is of this order now, and keep it. What pools lack stands in the reply.
+
+        Raises `Refused` where nothing was launched and no pool is the reason.
+        """
+        ...
+
+    def fleet(self, fleet: str, region: str) -> Sequence[Instance]:
+        """The machines of a fleet, those that ended lately too. Cheaper than a survey."""
+        ...
+
+    def end_fleet(self, ids: Collection[str]) -> None:
+        """Terminate these machines of one region, and their disks. Absence is success."""
+        ...
+
+    def clear_fleet(self, fleet: str, region: str) -> None:
+        """Delete what a fleet needed besides its machines. Absence is success."""
         ...
 
 

@@ -13,6 +13,7 @@ import glob
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from hotdesk.guest.sweep_attempts import processes_of
 MARK = "HOTDESK_RAY"  # in the environment of every process of Ray's that we started: the sweep's folder
 OBJECT_STORE_BYTES = 80_000_000  # nothing but orders and exit statuses goes through it
 _PAUSE_SECONDS = 1.0
+_CONNECT_SECONDS = 5.0
 _ENDING_SECONDS = 4.0
 _LIVED_SECONDS = 120.0  # a node that lived as long had started
 #: Ray 2.60. A machine that is silent with open sockets is noticed by both, health checks and keepalive, only.
@@ -48,15 +50,31 @@ def settings(folder: str) -> dict[str, str]:
     return dict(_SETTINGS, RAY_AUTH_TOKEN_PATH=os.path.join(folder, "token"))
 
 
+def _ports(first: int) -> list[str]:
+    """Every port that a node of Ray 2.60 listens on, from the head's on: 21 for itself, 100 for workers."""
+    names = ["node-manager", "object-manager", "runtime-env-agent", "dashboard-agent-listen"]
+    names += ["dashboard-agent-grpc", "metrics-export"]
+    argv = [f"--{name}-port={first + n}" for n, name in enumerate(names, 1)]
+    return [*argv, f"--min-worker-port={first + 21}", f"--max-worker-port={first + 120}"]
+
+
+def _metric_ports(first: int) -> dict[str, str]:
+    """Two more, which no option sets."""
+    return {"AUTOSCALER_METRIC_PORT": str(first + 7), "DASHBOARD_METRIC_PORT": str(first + 8)}
+
+
 class RayNode:
     """`order`: python, address (of this machine), head (its address and port), heads (whether it is here),
-    cpus, gpus, memory_bytes."""
+    cpus, gpus, memory_bytes; ports, where all of them are to lie from the head's on (0: wherever there is
+    one)."""
 
     def __init__(self, folder: str, order: dict[str, Any], environment: dict[str, str], log: int) -> None:
         self.folder, self.order, self.log = folder, order, log
         self.environment = dict(environment, **settings(folder), **{MARK: folder})
         if order.get("own"):  # its owner's tasks are Ray's to end where memory is short
             del self.environment["RAY_memory_monitor_refresh_ms"]
+        if first := order.get("ports"):
+            self.environment.update(_metric_ports(first))
         self.stopping = threading.Event()
         self.temps: list[str] = []
         self.failures = 0  # starts that failed, one after another
@@ -87,6 +105,9 @@ class RayNode:
         A node that is not up within 30 s ends (fixed in Ray 2.60): a very busy computer needs several.
         """
         while not self.stopping.is_set():
+            if not self._head_is_up():  # a start costs seconds of a processor, and would fail
+                self.stopping.wait(_PAUSE_SECONDS)
+                continue
             # Ray puts sockets there: over 107 bytes of path it fails at once, so no longer folder serves.
             temp = tempfile.mkdtemp(prefix="hd-", dir="/tmp")
             self._remember_temp(temp)
@@ -118,6 +139,19 @@ class RayNode:
             return b"Ray runtime started" in file.read(1 << 16)
         return False
 
+    def _head_is_up(self) -> bool:
+        """Whether the head can take this node: its store answers, and its raylet where its port is fixed."""
+        host, _, port = self.order["head"].rpartition(":")
+        if self.order["heads"]:
+            return True
+        ports = [int(port), self.order["ports"] + 1] if self.order.get("ports") else [int(port)]
+        try:
+            for one in ports:
+                socket.create_connection((host, one), _CONNECT_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
     def _last_line(self, offset: int) -> str:
         """Of what was written to the log from there on."""
         with contextlib.suppress(OSError), open(f"/proc/self/fd/{self.log}", "rb") as file:
@@ -139,6 +173,8 @@ class RayNode:
         # Each process less makes a busy computer quicker at starting a node, and saves 100 MB.
         if not order.get("own"):
             argv.append("--include-log-monitor=false")
+        if order.get("ports"):
+            argv += _ports(order["ports"])
         if not order["heads"]:
             return [*argv, "--address=" + order["head"]]
         port = order["head"].rpartition(":")[2]

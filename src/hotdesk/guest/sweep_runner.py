@@ -7,6 +7,7 @@ sweep_runner.py known ID < TASKS   what became of these tasks; what an earlier e
 sweep_runner.py begin ID < ORDERS   begin a cluster's run here, and return
 sweep_runner.py cancel ID < TASKS  end these tasks' attempts up to a number
 sweep_runner.py log ID TASK OFFSET what a task has said from this byte on
+sweep_runner.py ray < LOCK         where Python with Ray is here, as JSON; it is installed if it is missing
 sweep_runner.py stop ID            end everything here, and wait until it has ended
 sweep_runner.py engine ID          the engine, over standard input and output (ray_engine.py)
 sweep_runner.py work ID            (inside) be it
@@ -260,6 +261,11 @@ def main(words: list[str]) -> int:
         return 0
     if verb in {"begin", "cancel", "known"}:
         print(json.dumps(ask(given[0], {"verb": verb, **json.load(sys.stdin)})))
+        return 0
+    if verb == "ray":
+        from hotdesk.guest import ray_install
+
+        print(json.dumps(ray_install.find(sys.stdin.read(), _login_environment())))
         return 0
     if verb == "log":
         return log(given[0], int(given[1]), int(given[2]))

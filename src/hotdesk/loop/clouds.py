@@ -20,7 +20,8 @@ T = TypeVar("T")
 class Clouds:
     """Surveys clouds and remembers the results.
 
-    `make` makes the provider of a name, once. `named`: clouds in use although no desk is there.
+    `make` makes the provider of a name, once. `named`: clouds in use although no desk is there. `fleets`:
+    names of groups of machines that somebody here takes care of (a sweep), and that are no desks.
     """
 
     def __init__(
@@ -30,9 +31,12 @@ class Clouds:
         make: Callable[[str], Provider],
         named: Collection[str] = (),
         on_wait: Callable[[str, Wait], None] = lambda desk, wait: None,
+        *,
+        fleets: Callable[[], Collection[str]] = lambda: (),
     ) -> None:
         self.store, self.clock, self.make, self.named, self.on_wait = store, clock, make, named, on_wait
         self.looks: dict[str, Survey] = {}  # the last at each
+        self.fleets = fleets
         self._providers: dict[str, Provider] = {}
 
     def provider(self, name: str) -> Provider:
@@ -59,6 +63,7 @@ class Clouds:
             raise NotAllowed(
                 f"Access to {name} is denied.", refused.message, refused.fix or "hotdesk doctor"
             ) from refused
+        survey = survey.without(self.fleets())
         self.store.witness(survey, before, self.clock.now())
         self.looks[name] = survey
         return survey

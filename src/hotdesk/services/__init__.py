@@ -108,7 +108,11 @@ class Services:
         told = self.config
         named = {told.defaults.provider, *(d.provider for d in told.desks.values())}
         named = {registry.DEFAULT, *(name for name in named if name)}
-        return Clouds(self.store, self.clock, self._provider, named, self.on_wait)
+        return Clouds(self.store, self.clock, self._provider, named, self.on_wait, fleets=self._fleets)
+
+    def _fleets(self) -> frozenset[str]:
+        """Machines of sweeps that go on, which are no desks and no orphans."""
+        return self.sweeps.fleets() if (self.state / "sweeps.db").exists() else frozenset()
 
     @cached_property
     def views(self) -> Views:

@@ -97,7 +97,11 @@ class Cleanup:
     def _swept(self, provider: str, survey: Survey) -> tuple[list[Leftover], list[str]]:
         """Resources that no survey shows; and the regions that did not answer."""
         cloud = self.clouds.provider(provider)
-        return cloud.sweep(survey) if isinstance(cloud, Sweeper) else ([], [])
+        if not isinstance(cloud, Sweeper):
+            return [], []
+        found, silent = cloud.sweep(survey)
+        used = self.clouds.fleets()
+        return [thing for thing in found if thing.desk not in used], silent
 
     def delete_leftovers(self, found: Sequence[Orphan]) -> dict[str, str]:
         """Delete what is safe to delete; returns, by id, "" or why it still exists.

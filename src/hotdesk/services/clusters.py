@@ -78,8 +78,15 @@ class Clusters:
             name, machines, budget_usd=budget_usd, deadline_seconds=deadline_seconds, anyway=anyway
         )
         request.check()
+        sweep = self.sweeps.planned(request)
+        if sweep.pools:
+            raise Missing(
+                f"{name} is a desk of {sweep.provider}: a cluster runs on this computer only, so far.",
+                "",
+                f"hotdesk sweep start {name} --machines {machines} -- …   # one program many times",
+            )
         return replace(
-            self.sweeps.planned(request),
+            sweep,
             cluster=True,
             command=(),
             idle_seconds=idle_seconds,

@@ -25,7 +25,8 @@ def read_file(path: Path) -> tuple[Space, dict[str, object]]:
 
 
 _FORMS: Mapping[str, type | tuple[type, ...]] = {
-    "command": (str, list), "machines": int, "cpus": (int, float), "per_gpu": (int, float),
+    "command": (str, list), "machines": (int, str), "market": str,
+    "cpus": (int, float), "per_gpu": (int, float),
     "memory_gib": (int, float), "retries": int, "time_limit": (int, float, str), "pull": list, "env": dict,
     "tag": list, "keep_going": bool,
 }  # fmt: skip

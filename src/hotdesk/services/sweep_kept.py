@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, NeedsDecision
 from hotdesk.core.model import Value
+from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Machine, MachineState, Sweep, Task
+from hotdesk.services import sweep_fleet
 from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
@@ -62,14 +65,20 @@ class SweepKept:
         if machine is not None and machine.state is MachineState.UP:
             from hotdesk.sweep import machine as runner
 
-            desk = self.store.find(name)
             try:
-                if desk is not None and (access := self.clouds.reached(desk)):
+                if access := self._reached(sweep, name):
                     return runner.log(access, sweep.id, task)
             except HotdeskError:
                 pass  # what was fetched is shown
         file = self.of_machine(sweep, name) / f"{task:06d}.log"
         return file.read_bytes() if file.exists() else b""
+
+    def _reached(self, sweep: Sweep, name: str) -> Access | None:
+        if cloud(sweep.provider).rented:
+            with self._opened() as store:
+                return sweep_fleet.access(sweep, name, self.clouds, store)
+        desk = self.store.find(name)
+        return self.clouds.reached(desk) if desk is not None else None
 
     def folder(self, sweep: Sweep) -> Path:
         return self.state / "sweeps" / sweep.id

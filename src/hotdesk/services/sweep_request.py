@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from hotdesk.core.errors import Usage
-from hotdesk.core.model import Value
+from hotdesk.core.model import MarketChoice, Value
 from hotdesk.core.sweep import params
 from hotdesk.core.sweep.params import Space
 
@@ -31,7 +31,9 @@ class SweepRequest(Value, frozen=True):
     everything: bool = False  # copy also what git and .hotdeskignore leave out
     anyway: bool = False  # agree to what would be asked
     tags: tuple[str, ...] = ()
-    machines: int = 1
+    machines: int = 1  # 0: as many as deadline and budget ask for
+    each_seconds: float = 0.0  # how long a task takes, by its owner; 0: not told
+    market: MarketChoice = MarketChoice.CHEAPEST  # of a cloud's machines, but the first, which is on demand
     cpus: float = 1.0
     per_gpu: float = 0.0  # tasks that share one GPU; 0: a task has none
     memory_gib: float = 0.0

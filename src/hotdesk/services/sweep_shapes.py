@@ -6,10 +6,13 @@ import shlex
 from itertools import islice
 from typing import NotRequired, TypedDict
 
+from hotdesk.core.sweep.estimate import estimate
 from hotdesk.core.sweep.model import State, Sweep, Task
 from hotdesk.core.sweep.params import Scalar, Space, fill
+from hotdesk.services import sweep_fleet
 from hotdesk.services.clusters import ClusterRun, ClusterView
 from hotdesk.services.sweep_kept import RemovedSweep
+from hotdesk.services.sweep_request import SweepRequest
 from hotdesk.services.sweep_view import SweepView
 
 
@@ -72,7 +75,11 @@ class SweepPlan(TypedDict):
 
     tasks: int
     machines: int
-    usd_per_hour: float
+    usd_per_hour: float  # of all of them, at the best prices now
+    usd_per_hour_most: float  # … if each were bought on demand
+    pools: list[str]  # type, zone and market that they may come from, the best first
+    seconds: list[float] | None  # until the end: at best, as expected, at worst; with --each only
+    usd: list[float] | None  # … and what it costs then
     image: str
     files: int  # that would be copied
     first: list[str]  # the first commands
@@ -241,12 +248,20 @@ def first_lines(sweep: Sweep, space: Space) -> list[str]:
     return [" ".join(w) if len(sweep.command) == 1 else shlex.join(w) for w in words]
 
 
-def plan(sweep: Sweep, tasks: int, files: int, first: list[str]) -> SweepPlan:
+def plan(sweep: Sweep, request: SweepRequest | None, files: int, first: list[str]) -> SweepPlan:
     """What would be begun."""
+    now, most = sweep_fleet.usd_per_hour(sweep)
+    found = None
+    if request and sweep.pools and request.each_seconds:
+        found = estimate(sweep_fleet.load(request, sweep.pools), sweep.machines)
     return {
-        "tasks": tasks,
+        "tasks": request.space.size if request else 0,
         "machines": sweep.machines,
-        "usd_per_hour": 0.0,
+        "usd_per_hour": now,
+        "usd_per_hour_most": most,
+        "pools": [f"{o.instance_type} {o.zone} {o.market}" for o in sweep.pools],
+        "seconds": list(found.seconds) if found else None,
+        "usd": list(found.usd) if found else None,
         "image": sweep.image,
         "files": files,
         "first": first,

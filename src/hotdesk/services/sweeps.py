@@ -19,11 +19,12 @@ from msgspec.structs import replace
 
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Busy, Missing, NeedsDecision, Usage
-from hotdesk.core.model import Desk, Goal, Want
+from hotdesk.core.model import Desk, Goal, Image, Offer, Want
 from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import params
 from hotdesk.core.sweep.model import LEFT, Attempt, MachineState, State, Sweep, Task, Wish
 from hotdesk.core.sweep.params import MANY
+from hotdesk.services import sweep_fleet
 from hotdesk.services.sweep_request import Function, SweepRequest, values
 from hotdesk.services.sweep_view import SweepResult, SweepView, state_of
 from hotdesk.state.store import Store
@@ -72,34 +73,39 @@ class Sweeps:
         desk = self.store.desk(request.desk)
         rented = cloud(desk.provider).rented
         if rented:
-            raise Missing(
-                f"{desk.name} is a desk of {desk.provider}: a sweep runs on this computer only, so far.",
-                "Machines of a cloud would need addresses that see each other, which hotdesk does not set up"
-                " yet.",
-                f"hotdesk run {desk.name} -- …   # one task after another, on one machine",
-            )
-        self._check_ray()
+            sweep_fleet.launcher(self.clouds, desk.provider)
+        else:
+            self._check_ray()
         self._check_size(request)
         if request.machines > MACHINES_MOST[rented]:
             raise Usage(
                 f"--machines {request.machines} is too many.",
-                f"At most {MACHINES_MOST[rented]} desks on this computer make a sweep.",
-                f"--machines {min(os.cpu_count() or 1, MACHINES_MOST[rented])}",
+                f"At most {MACHINES_MOST[rented]:,} {'machines' if rented else 'desks on this computer'} make"
+                " a sweep.",
+                f"--machines {MACHINES_MOST[rented] if rented else min(os.cpu_count() or 1, 64)}",
             )
         image = self._image(desk, request)
         now = self.clock.now()
+        pools: tuple[Offer, ...] = ()
+        if rented:
+            region, arch = sweep_fleet.region_and_arch(image, desk, self.clouds)
+            pools = sweep_fleet.pools(self.clouds.provider(desk.provider), desk, request, region, arch)
         environment = dict(request.environment) | values(request.secrets)
         return Sweep(
             number=0,
             desk=desk.name,
-            image=image,
+            image=image.id if image else "",
             provider=desk.provider,
             command=request.command,
             created_at=now,
             folder=request.folder,
             function=request.function.name if request.function else "",
             tags=request.tags,
-            machines=min(request.machines, request.space.size),
+            machines=sweep_fleet.machines_for(request, pools, MACHINES_MOST[True])
+            if rented
+            else min(request.machines or 1, request.space.size),
+            market=request.market,
+            pools=pools,
             cpus=request.cpus,
             gpus=1 / request.per_gpu if request.per_gpu else 0.0,
             memory_gib=request.memory_gib,
@@ -137,7 +143,7 @@ class Sweeps:
         sweep = self.planned(request)
         withhold(request.secrets)  # the driver and the machines outlive this process
         self._check_names(sweep)
-        sweep = _keyed(sweep)
+        sweep = self._keyed(sweep)
         # The folder before the row: whoever finds a sweep goes on with it, as it is.
         (self.state / "sweeps").mkdir(exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.state / "sweeps") as new:
@@ -157,7 +163,7 @@ class Sweeps:
         """Write a cluster down, and begin it in a process of its own."""
         self._check_names(sweep)
         with self.opened() as store:
-            sweep = store.create(_keyed(sweep), [])
+            sweep = store.create(self._keyed(sweep), [])
         (self.kept.folder(sweep) / "project").mkdir(parents=True, mode=0o700)
         self.drive(sweep.number)
         return sweep
@@ -222,13 +228,13 @@ class Sweeps:
                 "the same command with --yes",
             )
 
-    def _image(self, desk: Desk, request: SweepRequest) -> str:
+    def _image(self, desk: Desk, request: SweepRequest) -> Image | None:
         """The desk's newest verified image. Raises `NeedsDecision` where there is none, or newer work."""
         seen = self.clouds.seen(desk)
         if seen.live is None and seen.newest is not None:
-            return seen.newest.id
+            return seen.newest
         if request.anyway and seen.live is not None:
-            return ""  # it is parked first
+            return None  # it is parked first
         what = f"{desk.name} has no image yet." if seen.live is None else f"{desk.name} is not parked."
         again = "the same command with --yes parks it" if seen.live is not None else "it is made by parking"
         raise NeedsDecision(
@@ -242,6 +248,12 @@ class Sweeps:
         desk = self.store.desk(request.desk)
         if self.clouds.seen(desk).live is not None:
             self.pursue(self.wanted(desk.name, Goal.PARKED))
+
+    def _keyed(self, sweep: Sweep) -> Sweep:
+        """With a token of its own, and the port of its cluster's head."""
+        rented = cloud(sweep.provider).rented
+        port = sweep_fleet.launcher(self.clouds, sweep.provider).cluster_ports[0] if rented else free_port()
+        return replace(sweep, token=secrets.token_hex(32), head_port=port)
 
     def _check_names(self, sweep: Sweep) -> None:
         taken = {d.name for d in self.store.desks()}
@@ -299,12 +311,15 @@ class Sweeps:
         from hotdesk.sweep.driver import Driver
         from hotdesk.sweep.fleet import DeskSite
 
-        desk = self.store.find(sweep.desk)
-        want = desk.want if desk and cloud(sweep.provider).rented else Want()
+        folder = self.kept.folder(sweep)
+        if cloud(sweep.provider).rented:
+            machines = sweep_fleet.machines_of(sweep, self.clouds, store, self.on_note)
+            rented = sweep_fleet.site(sweep, folder, self.clouds, machines)
+            return Driver(sweep.number, store=store, site=rented, clock=self.clock, on_note=self.on_note)
         site = DeskSite(
             sweep=sweep,
-            folder=self.kept.folder(sweep),
-            want=replace(want, image="", disk_gib=0),
+            folder=folder,
+            want=Want(),
             store=self.store,
             clouds=self.clouds,
             clock=self.clock,
@@ -328,6 +343,8 @@ class Sweeps:
     def _view(self, store: SweepStore, sweep: Sweep) -> SweepView:
         counts, machines = store.counts(sweep.number), tuple(store.machines(sweep.number))
         seconds, usd = store.spent(sweep.number)
+        if cloud(sweep.provider).rented:  # every second of every machine, whether a task had it or not
+            usd = store.group(sweep.number).usd(self.clock.now())
         ended = counts.done + counts.failed
         slots = sum(m.slots for m in machines if m.state is MachineState.UP)
         left = None
@@ -344,6 +361,19 @@ class Sweeps:
             left_seconds=left,
             driven=self.driven(sweep.number),
         )
+
+    def fleets(self) -> frozenset[str]:
+        """Names of the groups of machines in clouds that sweeps of this computer still have."""
+        with self.opened() as store:
+            return sweep_fleet.live_fleets(store.sweeps(left=True))
+
+    def rented(self) -> list[SweepView]:
+        """Sweeps that have machines in a cloud now."""
+        if not (self.state / "sweeps.db").exists():
+            return []
+        with self.opened() as store:
+            left = [s for s in store.sweeps(left=True) if cloud(s.provider).rented]
+            return [self._view(store, sweep) for sweep in left if store.group(sweep.number).alive]
 
     def tasks(self, number: int | None, states: Sequence[State] = (), limit: int = -1) -> list[Task]:
         with self.opened() as store:
@@ -451,10 +481,6 @@ def _written(function: Function, folder: Path) -> Path:
 
 def _anew(task: Task) -> Task:
     return replace(task, state=State.WAITING, failed=0, lost=0, exit_status=None, why="", began_at=0.0)
-
-
-def _keyed(sweep: Sweep) -> Sweep:
-    return replace(sweep, token=secrets.token_hex(32), head_port=free_port())
 
 
 def _lock(number: int) -> str:

@@ -41,6 +41,7 @@ LOOK_SECONDS = 3.0  # between two looks at what runs
 FETCH_SECONDS = 60.0  # between two copies of logs and results
 WAIT_SECONDS = 0.1  # for the engine
 RETRY_SECONDS = 1.0
+CONNECT_MOST_SECONDS = 8.0  # between two attempts to reach the engine
 GIVEN_UP_SECONDS = 600.0  # how long a machine that does not answer is kept for what is on it
 AT_ONCE = 32
 REPLACED_MOST = 3  # machines that cannot be had, before the sweep stops
@@ -63,6 +64,7 @@ class Driver:
         self.seen: dict[str, SeenMachine] = {}
         self._batches = 0
         self._ticked = self._tried = self._fetched = float("-inf")
+        self._vain = 0  # attempts to reach the engine, in a row
         self._silent: dict[str, float] = {}  # since when a machine does not answer
         self._again: dict[str, float] = {}  # when a machine whose runner could not be started is tried again
         self._answered: set[str] = set()  # machines that have told what they know, in this epoch
@@ -281,14 +283,16 @@ class Driver:
     # ---- the engine ----------------------------------------------------------------------------------
 
     def _connect(self, head: Machine, now: float) -> None:
-        if now - self._tried < RETRY_SECONDS:
+        if now - self._tried < min(RETRY_SECONDS * 2**self._vain, CONNECT_MOST_SECONDS):
             return
         self._tried = now
+        self._vain += 1  # each attempt costs the head, which is starting, seconds of a processor
         # What an earlier engine was asked for, and has not begun, is refused by every runner from now on.
         self.sweep = self.store.change(self.number, epoch=self.sweep.epoch + 1)
         self._answered.clear()
         with contextlib.suppress(EngineLost):
             self.engine = self.site.engine(self.sweep, head)
+            self._vain = 0
 
     def _let_go(self) -> None:
         for tasks in self.flying.values():
@@ -498,7 +502,7 @@ class Driver:
     def _end(self, machines: Sequence[Machine], now: float) -> float:
         """Every task has ended: see that no machine is left."""
         self._let_go()
-        if all(m.state is MachineState.GONE for m in machines):
+        if all(m.state is MachineState.GONE for m in machines) and self._cleared():
             kept = self.sweep.environment
             rest = tuple(pair for pair in kept if pair[0] not in self.sweep.secrets)
             self.sweep = self.store.change(self.number, over_at=now, environment=rest)
@@ -507,3 +511,10 @@ class Driver:
                 return RETRY_SECONDS / 2
             return -1.0
         return RETRY_SECONDS / 2
+
+    def _cleared(self) -> bool:
+        try:
+            return self.site.cleared()
+        except HotdeskError as error:
+            self.on_note(f"Whether machines are left cannot be seen: {error.what} {error.why}")
+            return False

@@ -16,25 +16,23 @@ from msgspec.structs import replace
 
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import Refused, Unreachable
+from hotdesk.core.errors import Refused
 from hotdesk.core.lifecycle.descent import machine_of
 from hotdesk.core.model import Desk, Goal, Instance, Phase, Survey, Want
 from hotdesk.core.ports import Access, Clock
 from hotdesk.core.steps import Ask, Prove
-from hotdesk.core.sweep.model import Machine, Order, Sweep
+from hotdesk.core.sweep.model import Sweep
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
 from hotdesk.state.store import Store
-from hotdesk.sweep import machine as runner
-from hotdesk.sweep.machine import Known, MachineOrder
-from hotdesk.sweep.ray_engine import RayEngine
+from hotdesk.sweep.reached import Reached
 from hotdesk.sweep.site import SeenMachine
 
 STEPS_MOST = 8  # of one tick: each is one call per desk
 
 
 @dataclass(kw_only=True, eq=False)
-class DeskSite:
+class DeskSite(Reached):
     """A sweep's machines as desks. See `Site` for what each method promises."""
 
     sweep: Sweep
@@ -142,6 +140,9 @@ class DeskSite:
     def present(self, names: Collection[str]) -> set[str]:
         return {name for name in names if self.store.find(name) is not None}
 
+    def cleared(self) -> bool:
+        return True  # a desk's row goes when nothing of it is left
+
     def usd(self, names: Collection[str]) -> float:
         now = self.clock.now()
         return sum(
@@ -151,63 +152,5 @@ class DeskSite:
 
     # ---- one of them ---------------------------------------------------------------------------------
 
-    def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
-        access = self._access(machine.name)
-        runner.push(access, sweep.id, self.folder)
-        order = MachineOrder(
-            machine=machine.name,
-            address=machine.address,
-            head=f"{head.address}:{sweep.head_port}",
-            heads=machine.number == 1,
-            cpus=machine.slots,
-            gpus=machine.gpus,
-            python="" if sweep.cluster else sys.executable,
-            own=sweep.cluster,
-            dashboard_port=sweep.dashboard_port,
-            token=sweep.token,
-            limit_seconds=sweep.limit_seconds,
-            grace_seconds=sweep.grace_seconds,
-            memory_bytes=int(sweep.memory_gib * 2**30),
-            memory_total_bytes=0,
-            environment=dict(sweep.environment),
-            pull=sweep.pull,
-        )
-        runner.serve(access, sweep.id, order)
-
-    def look(self, sweep: Sweep, name: str) -> Known:
-        return runner.look(self._access(name), sweep.id)
-
-    def known(self, sweep: Sweep, name: str, tasks: Collection[int]) -> Known:
-        return runner.known(self._access(name), sweep.id, sweep.epoch, tasks)
-
-    def cancel(self, sweep: Sweep, name: str, attempts: Mapping[int, int]) -> None:
-        runner.cancel(self._access(name), sweep.id, attempts)
-
-    def bring_run(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        saved = self.folder / "checkpoints" / f"{task:06d}" if checkpoint else None
-        runner.bring_run(
-            self._access(name), sweep.id, task, self.folder / "runs" / f"{task:06d}" / "project", saved
-        )
-
-    def begin(
-        self, sweep: Sweep, name: str, order: Order, variables: Mapping[str, str], checkpoint: str
-    ) -> None:
-        runner.begin(self._access(name), sweep.id, order, variables, checkpoint)
-
-    def fetch_checkpoint(self, sweep: Sweep, name: str, task: int, checkpoint: str) -> None:
-        to = self.folder / "checkpoints" / f"{task:06d}"
-        runner.fetch_checkpoint(self._access(name), sweep.id, task, checkpoint, to)
-
-    def fetch(self, sweep: Sweep, name: str) -> None:
-        runner.fetch(self._access(name), sweep.id, self.folder / "machines" / name)
-
-    def stop(self, sweep: Sweep, name: str) -> None:
-        runner.stop(self._access(name), sweep.id)
-
-    def engine(self, sweep: Sweep, head: Machine) -> RayEngine:
-        return RayEngine(runner.engine(self._access(head.name), sweep.id, sys.executable))
-
-    def _access(self, name: str) -> Access:
-        if (found := self._reach.get(name)) is None:
-            raise Unreachable(f"{name} has no machine now.", "", f"hotdesk show {name}")
-        return found
+    def _python(self, access: Access) -> str:
+        return sys.executable

@@ -16,12 +16,13 @@ import msgspec
 
 import hotdesk
 from hotdesk.connect import copying, job_runner, ssh
-from hotdesk.core.errors import Unreachable
+from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Ended, Order
 
-_FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_engine")
+_FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_engine", "ray_install")
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
+INSTALL_SECONDS = 900.0  # for Ray, 80 MB
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 
 
@@ -44,6 +45,7 @@ class MachineOrder(msgspec.Struct, frozen=True, kw_only=True):
     pull: tuple[str, ...]
     own: bool = False  # Ray, if the desk has it, is its owner's: another Python's, with a dashboard
     dashboard_port: int = 0
+    ports: int = 0  # the first of all that Ray listens on; 0: whichever are free
 
 
 class Going(msgspec.Struct, frozen=True):
@@ -88,12 +90,12 @@ def line(words: Sequence[str], python: str = "python3") -> str:
     return f"test -f .hotdesk/{name} || exit {_ABSENT}; exec {place} .hotdesk/{name} {shlex.join(words)}"
 
 
-def ask(access: Access, *words: str, given: bytes = b"") -> bytes:
+def ask(access: Access, *words: str, given: bytes = b"", seconds: float = job_runner.SECONDS) -> bytes:
     """What a verb of the runner answers, installing it if absent. Raises `Unreachable`."""
-    done = job_runner.run_there(access, line(words), given)
+    done = job_runner.run_there(access, line(words), given, seconds)
     if done.returncode == _ABSENT:
         install(access)
-        done = job_runner.run_there(access, line(words), given)
+        done = job_runner.run_there(access, line(words), given, seconds)
     if done.returncode != 0:
         told = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise Unreachable(
@@ -123,6 +125,28 @@ def push(access: Access, id_: str, folder: Path) -> None:
     if sent:
         names = [str(path.relative_to(folder)) for path in sent]
         copying.push(access, [(folder, names)], f".hotdesk/sweeps/{id_}")
+
+
+class Ray(msgspec.Struct, frozen=True):
+    """A Python with Ray on a machine."""
+
+    python: str = ""
+    version: str = ""  # of Python
+    ray: str = ""
+    why: str = ""  # why there is none
+
+
+def ray(access: Access) -> Ray:
+    """Where Ray is there; it is installed where it is missing, once. Raises `Missing`, `Unreachable`."""
+    lock = (Path(hotdesk.__file__).parent / "guest" / "ray.lock").read_bytes()
+    found = msgspec.json.decode(ask(access, "ray", given=lock, seconds=INSTALL_SECONDS), type=Ray)
+    if found.why:
+        raise Missing(
+            f"Ray cannot be installed at {access.desk}.",
+            f"{found.why[:1].upper()}{found.why[1:]}.",
+            f"hotdesk ssh {access.desk}   # it needs Python 3.11 or later there, and a way to packages",
+        )
+    return found
 
 
 def look(access: Access, id_: str) -> Known:

@@ -36,6 +36,10 @@ class Site(Protocol):
         """Which of these still exist, as far as is known."""
         ...
 
+    def cleared(self) -> bool:
+        """Whether a look has shown that nothing of the sweep is left. Asked when every machine has gone."""
+        ...
+
     def usd(self, names: Collection[str]) -> float:
         """What these machines have cost so far."""
         ...

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from hotdesk.core.errors import Unknown
+from hotdesk.core.sweep.group import Asked, Group, Member, Short
 from hotdesk.core.sweep.model import OPEN, Attempt, Counts, Machine, State, Sweep, Task
 from hotdesk.core.sweep.params import Params
 from hotdesk.state.database import StateFile
@@ -42,6 +43,17 @@ MIGRATIONS = (
         sweep INTEGER NOT NULL, task INTEGER NOT NULL, PRIMARY KEY (sweep, task)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE members (
+        sweep INTEGER NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, id)
+    ) WITHOUT ROWID;
+    CREATE TABLE orders (
+        sweep INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE shortages (
+        sweep INTEGER NOT NULL, pool TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sweep, pool)
+    ) WITHOUT ROWID;
+    """,
 )
 _COLUMNS = (
     "number, params, state, attempt, failed, lost, machine, began_at, ended_at, seconds, usd, exit_status,"
@@ -49,6 +61,9 @@ _COLUMNS = (
 )
 _sweep = msgspec.json.Decoder(Sweep)
 _machine = msgspec.json.Decoder(Machine)
+_member = msgspec.json.Decoder(Member)
+_asked = msgspec.json.Decoder(Asked)
+_short = msgspec.json.Decoder(Short)
 _object = msgspec.json.Decoder(dict)
 _encode = msgspec.json.Encoder().encode
 
@@ -137,7 +152,7 @@ class SweepStore:
     def forget(self, number: int) -> None:
         """Delete a sweep and all that belongs to it."""
         with self._writing() as db:
-            for table in ("tasks", "attempts", "machines", "unwanted"):
+            for table in ("tasks", "attempts", "machines", "unwanted", "members", "orders", "shortages"):
                 db.execute(f"DELETE FROM {table} WHERE sweep = ?", (number,))
             db.execute("DELETE FROM sweeps WHERE number = ?", (number,))
 
@@ -261,6 +276,36 @@ class SweepStore:
                 "INSERT OR REPLACE INTO machines VALUES (?, ?, ?)",
                 [(sweep, m.number, _encode(m)) for m in machines],
             )
+
+    # ---- … in a cloud ----------------------------------------------------------------------------------
+
+    def group(self, sweep: int) -> Group:
+        """What is known of a sweep's machines in a cloud."""
+
+        def all_of(table: str) -> list[bytes]:
+            rows = self._db.execute(f"SELECT body FROM {table} WHERE sweep = ?", (sweep,))
+            return [body for (body,) in rows]
+
+        with self._file.complaints():
+            return Group(
+                members=tuple(_member.decode(body) for body in all_of("members")),
+                asked=tuple(_asked.decode(body) for body in all_of("orders")),
+                short=tuple(_short.decode(body) for body in all_of("shortages")),
+            )
+
+    def put_group(self, sweep: int, before: Group, after: Group) -> None:
+        """Write down what has changed, in one transaction."""
+        known = {*before.members, *before.asked, *before.short}
+        rows: dict[str, list[tuple[object, ...]]] = {
+            "members": [(sweep, m.id, _encode(m)) for m in after.members if m not in known],
+            "orders": [(sweep, a.order.number, _encode(a)) for a in after.asked if a not in known],
+            "shortages": [(sweep, s.key, _encode(s)) for s in after.short if s not in known],
+        }
+        if not any(rows.values()):
+            return
+        with self._writing() as db:
+            for table, changed in rows.items():
+                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", changed)
 
 
 def _task(row: tuple[object, ...]) -> Task:

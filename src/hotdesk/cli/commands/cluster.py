@@ -69,7 +69,7 @@ def up(
         if dry_run:
             sweep = clusters.planned(name, machines=machines, anyway=True, **limits)
             if as_json:
-                render.json(sweep_shapes.plan(sweep, 0, 0, []))
+                render.json(sweep_shapes.plan(sweep, None, 0, []))
                 return
             image = sweep.image or f"the image of {name}, which is parked for it: that is asked first"
             render.echo(f"{_machines(sweep.machines)}, from {image}; free.")

@@ -27,6 +27,7 @@ def command(as_json: bool) -> None:
     """List your desks: state, price per hour and cost so far."""
     with options.open_desks() as desks:
         views, others = desks.ls(), desks.services.clouds.others()
+        sweeps = desks.services.sweeps.rented()
         options.say_frozen(desks)
         now = desks.services.clock.now()
         watcher = desks.services.store.holder("@watch").partition(" ")[0]
@@ -45,6 +46,12 @@ def command(as_json: bool) -> None:
     if as_json:
         render.json(views)
         return
+    for sweep in sweeps:
+        number = sweep.sweep.number
+        render.note(
+            f"Sweep {number} has {sweep.up} machines, {render.usd(sweep.usd_per_hour)} an hour:"
+            f" hotdesk sweep show {number}"
+        )
     if not views:
         render.echo("There is no desk yet. Open one:")
         render.echo("  " + render.style("hotdesk up", "cyan"))

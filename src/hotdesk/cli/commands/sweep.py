@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from hotdesk.cli.ui import options, render, sweep_asked, sweep_shown
 from hotdesk.cli.ui.number import Number
 from hotdesk.core.errors import NeedsDecision, Usage
+from hotdesk.core.model import MarketChoice
 from hotdesk.core.sweep.model import State
 from hotdesk.services import sweep_shapes
 
@@ -51,7 +52,18 @@ def command() -> None:
     "--lines", type=click.Path(path_type=Path), metavar="FILE", help="One task for each line: {line}."
 )
 @click.option("--tag", "tags", multiple=True, metavar="NAME", help="A parameter that no {NAME} needs to use.")
-@click.option("--machines", type=click.IntRange(1), metavar="N", help="Number of machines.  [default: 1]")
+@click.option(
+    "--machines",
+    type=sweep_asked.Machines(),
+    metavar="N|auto",
+    help="Number of machines; auto: by --each, --deadline and --budget.  [default: 1]",
+)
+@click.option("--each", type=options.Length("s", positive=True), help="How long a task takes, for estimates.")
+@click.option(
+    "--market",
+    type=click.Choice([str(m) for m in MarketChoice]),
+    help="Of a cloud's machines but the first, which is on demand.  [default: cheapest]",
+)
 @click.option("--cpus", type=Number(0.01), metavar="N", help="Processors of each task.  [default: 1]")
 @click.option("--per-gpu", type=Number(0.01), metavar="N", help="Tasks that share one GPU.")
 @click.option("--memory", type=Number(0.001), metavar="GIB", help="End a task that uses more memory.")
@@ -378,8 +390,9 @@ def drive(number: int) -> None:
 
 def _dry_run(sweep: Sweep, request: SweepRequest, files: int, as_json: bool) -> None:
     commands = sweep_shapes.first_lines(sweep, request.space)
+    plan = sweep_shapes.plan(sweep, request, files, commands)
     if as_json:
-        render.json(sweep_shapes.plan(sweep, request.space.size, files, commands))
+        render.json(plan)
         return
     render.echo(f"{request.space.size:,} tasks, each in its own copy of {files:,} file{'s' * (files != 1)}:")
     for text in commands:
@@ -387,7 +400,10 @@ def _dry_run(sweep: Sweep, request: SweepRequest, files: int, as_json: bool) -> 
     if request.space.size > len(commands):
         render.echo(f"  … {request.space.size - len(commands):,} more")
     image = sweep.image or f"the image of {sweep.desk}, which is parked for it: that is asked first"
-    render.echo(f"On {_machines(sweep)}, from {image}; free.")
+    if not sweep.pools:
+        render.echo(f"On {_machines(sweep)}, from {image}; free.")
+    for line in sweep_shown.planned(sweep, plan, image):
+        render.echo(line)
     render.echo(render.style("Nothing was done.", "dim"))
 
 

@@ -9,9 +9,21 @@ import click
 
 from hotdesk.cli.ui import options
 from hotdesk.core.errors import Usage
+from hotdesk.core.model import MarketChoice
 from hotdesk.core.sweep.params import Space, read_parameter
 from hotdesk.services.sweep_file import read_file
 from hotdesk.services.sweep_request import SweepRequest
+
+
+class Machines(click.ParamType[int]):
+    """A number of machines, or `auto`, which is 0."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value == "auto":
+            return 0
+        return int(click.IntRange(1).convert(value, param, ctx))
 
 
 class Words(click.Command):
@@ -95,7 +107,9 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
         everything=given["everything"],
         anyway=given["yes"],
         tags=tuple(choose("tags", (), "tag")),
-        machines=choose("machines", 1),
+        machines=_machines(told.get("machines", 1) if given["machines"] is None else given["machines"]),
+        each_seconds=float(given["each"] or 0.0),
+        market=_market(choose("market", "cheapest")),
         cpus=float(choose("cpus", 1.0)),
         per_gpu=float(choose("per_gpu", 0.0)),
         memory_gib=float(choose("memory", 0.0, "memory_gib")),
@@ -108,6 +122,21 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
         deadline_seconds=None if given["deadline"] is None else 3600 * given["deadline"],
         keep_going=bool(choose("keep_going", False)),
     )
+
+
+def _machines(told: object) -> int:
+    """Of an option, or of a file: a number, or "auto"."""
+    if told == "auto":
+        return 0
+    if not isinstance(told, int) or told < 0:
+        raise Usage(f"machines = {told!r} is no number of machines.", "", 'machines = 4   # or "auto"')
+    return told
+
+
+def _market(text: str) -> MarketChoice:
+    if text not in {str(m) for m in MarketChoice}:
+        raise Usage(f"{text!r} is no market.", f"There are: {', '.join(MarketChoice)}.", 'market = "spot"')
+    return MarketChoice(text)
 
 
 def variable(text: str) -> tuple[str, str]:

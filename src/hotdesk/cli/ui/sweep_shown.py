@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from hotdesk.cli.ui import render
-from hotdesk.core.sweep.model import MachineState, State, Task
+from hotdesk.core.sweep.model import MachineState, State, Sweep, Task
 from hotdesk.core.sweep.params import shown
+from hotdesk.services.sweep_shapes import SweepPlan
 from hotdesk.services.sweep_view import SweepView
 
 _COLOURS = {"running": "green", "done": "blue", "failed": "red", "waiting": "yellow", "starting": "yellow"}
@@ -103,6 +104,37 @@ def tasks(found: Sequence[Task], now: float) -> list[str]:
     room = render.columns()
     heads, rows, _ = render.fitted(heads, rows, room, ["MACHINE", "LAST LINE", "TRIES"])
     return render.table(heads, rows, right=("TASK", "TRIES", "EXIT", "RAN", *names)).splitlines()
+
+
+def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
+    """The machines of a sweep in a cloud that would begin, what they cost, and when it would end."""
+    if not sweep.pools:
+        return []
+    lines = []
+    for market in ("on-demand", "spot"):
+        pools = [o for o in sweep.pools if o.market == market]
+        if not pools:
+            continue
+        least, most = (f(o.usd_per_hour for o in pools) for f in (min, max))
+        price = f"${least:.4g}" + (f" to ${most:.4g}" if most > least else "")
+        kinds = ", ".join(dict.fromkeys(o.instance_type for o in pools))
+        zones = ", ".join(sorted({o.zone for o in pools}))
+        lines.append(f"  {market}: {kinds} in {zones}, {price} an hour")
+    many = f"{sweep.machines:,} machine{'s' * (sweep.machines != 1)}"
+    first = " (the first of them on demand)" if sweep.machines > 1 and sweep.market != "on-demand" else ""
+    now, dear = plan["usd_per_hour"], plan["usd_per_hour_most"]
+    price = f"${now:,.4g} an hour now" + (f", at most ${dear:,.4g}" if dear > now else "")
+    lines = [f"On {many}{first}, from {image}: {price}.", *lines]
+    if plan["seconds"] and plan["usd"]:
+        (best, mid, worst), (low, usd, high) = plan["seconds"], plan["usd"]
+        lines.append(
+            f"It ends in about {render.duration(mid, 2)} ({render.duration(best, 2)} to"
+            f" {render.duration(worst, 2)}) and costs about {render.usd(usd)} ({render.usd(low)} to"
+            f" {render.usd(high)})."
+        )
+    else:
+        lines.append("When it ends follows from how long a task takes: --each 10m")
+    return lines
 
 
 def follow(look: Callable[[], tuple[SweepView, list[Task]]], now: Callable[[], float]) -> SweepView:

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
-from hotdesk.core.model import Value
+from hotdesk.core.model import MarketChoice, Offer, Value
 from hotdesk.core.sweep.params import Params, Scalar
 
 
@@ -46,6 +46,8 @@ class Sweep(Value, frozen=True):
     function: str = ""  # its name, where the tasks are calls of a Python function
     tags: tuple[str, ...] = ()
     machines: int = 1
+    market: MarketChoice = MarketChoice.CHEAPEST  # of all machines but the head
+    pools: tuple[Offer, ...] = ()  # where they may be launched, best first
     cpus: float = 1.0  # of each task
     gpus: float = 0.0
     memory_gib: float = 0.0  # 0: no limit of its own
@@ -86,6 +88,11 @@ class Sweep(Value, frozen=True):
     def id(self) -> str:
         """Unique on every disk, even where this computer's state was lost."""
         return f"{self.number}-{sha256(f'{self.desk}:{self.created_at}'.encode()).hexdigest()[:6]}"
+
+    @property
+    def fleet(self) -> str:
+        """The name of its machines in a cloud, as a desk's."""
+        return f"sweep{self.id}"
 
 
 class Task(Value, frozen=True):

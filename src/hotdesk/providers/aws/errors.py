@@ -115,6 +115,7 @@ GONE = frozenset(
         "InvalidAllocationID.NotFound",
         "InvalidInstanceID.NotFound",
         "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateName.NotFoundException",
         "InvalidSpotInstanceRequestID.NotFound",
         "InvalidVolume.NotFound",
         "InvalidSnapshot.NotFound",

@@ -90,7 +90,7 @@ def _region(
                 why = "it would launch machines again by itself; hotdesk makes no such requests"
                 left.append(_left(region, raw["SpotInstanceRequestId"], "spot request", raw, why))
         for raw in listed("describe_launch_templates", "LaunchTemplates", "launch-template"):
-            why = "hotdesk launches without templates"
+            why = "what a sweep's machines were launched from (it costs nothing)"
             left.append(_left(region, raw["LaunchTemplateId"], "launch template", raw, why))
         return left + _descended(region, pages, survey, stored)
 

@@ -46,23 +46,33 @@ def policy() -> dict[str, Any]:
                 [
                     *("ec2:CopyImage", "ec2:CreateImage", "ec2:CreateSecurityGroup", "ec2:CreateSnapshot"),
                     *("ec2:ImportKeyPair", "ec2:RegisterImage", "ec2:RunInstances"),
+                    *("ec2:CreateFleet", "ec2:CreateLaunchTemplate"),
                 ],
                 [
                     _arn(kind, own=kind not in {"image", "snapshot"})
                     for kind in (
                         *("image", "instance", "key-pair", "network-interface", "security-group"),
-                        *("snapshot", "spot-instances-request", "volume"),
+                        *("snapshot", "spot-instances-request", "volume", "fleet", "launch-template"),
                     )
                 ],
                 TAGGING,
             ),
             _allow(
                 "OutOfWhatIsThere",  # public images, the network, and the source of an image
-                ["ec2:CopyImage", "ec2:CreateSecurityGroup", "ec2:RegisterImage", "ec2:RunInstances"],
+                [
+                    *("ec2:CopyImage", "ec2:CreateFleet", "ec2:CreateSecurityGroup", "ec2:RegisterImage"),
+                    "ec2:RunInstances",
+                ],
                 [
                     _arn(kind, own=kind not in {"image", "snapshot"})
                     for kind in ("image", "key-pair", "security-group", "snapshot", "subnet", "vpc")
                 ],
+            ),
+            _allow(  # an instant fleet launches in its caller's name
+                "FromATemplateThatIsTagged",
+                ["ec2:CreateFleet", "ec2:RunInstances"],
+                [_arn("launch-template")],
+                TAGGED,
             ),
             _allow(
                 "SaveWhatIsTagged",
@@ -79,6 +89,7 @@ def policy() -> dict[str, Any]:
                         "ec2:CreateAction": [
                             *("CopyImage", "CreateImage", "CreateSecurityGroup", "CreateSnapshot"),
                             *("ImportKeyPair", "RegisterImage", "RunInstances"),
+                            *("CreateFleet", "CreateLaunchTemplate"),
                         ]
                     }
                 },
@@ -113,10 +124,13 @@ def policy() -> dict[str, Any]:
                 THROUGH_EC2,
             ),
             _allow(
-                "FirstSpotMachine",
+                "FirstSpotMachineAndFirstFleet",
                 ["iam:CreateServiceLinkedRole"],
-                "arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot",
-                {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
+                [
+                    "arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot",
+                    "arn:aws:iam::*:role/aws-service-role/ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet",
+                ],
+                {"StringEquals": {"iam:AWSServiceName": ["spot.amazonaws.com", "ec2fleet.amazonaws.com"]}},
             ),
         ],
     }

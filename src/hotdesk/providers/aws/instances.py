@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _launch(
     try:
         _, (subnet, group), key, base, _ = all_of(
             lambda: account.ec2_once(region),
-            lambda: _network(account, region, offer.zone, who, here.get("groups", ())),
+            lambda: network_of(account, region, offer.zone, who, here.get("groups", ())),
             lambda: network.ensure_key(account, region, order, public_key, here.get("keys", ())),
             lambda: _base(account, order, image),
             lambda: inventory.may_read(account, region) if new else None,
@@ -115,16 +116,27 @@ def _base(account: Account, order: LaunchOrder, image: Mapping[str, Any] | None)
     return found
 
 
-def _network(
+def subnets_of(account: Account, region: str, zones: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Subnet and VPC to launch into, by zone; asked once an hour, and once for all zones."""
+    own = account.settings
+    listed = cache(lambda: network.list_subnets(account, region))
+
+    def find(zone: str) -> tuple[str, str]:
+        return network.find_subnet(account, region, zone, listed())
+
+    found: dict[str, tuple[str, str]] = {}
+    for zone in sorted(zones):
+        key = f"subnet/{account.who}/{region}/{zone}/{own.vpc}/{own.subnet}"
+        found[zone] = account.recalled.of(key, HOUR, tuple[str, str], partial(find, zone))
+    return found
+
+
+def network_of(
     account: Account, region: str, zone: str, who: Computer, known: Sequence[network.Group]
 ) -> tuple[str, str]:
     """Subnet and security group for a zone; the group admits the caller. `known`: groups as just listed."""
-    own = account.settings
-    key = f"subnet/{account.who}/{region}/{zone}/{own.vpc}/{own.subnet}"
     (subnet, vpc), cidr = all_of(
-        lambda: account.recalled.of(
-            key, HOUR, tuple[str, str], lambda: network.find_subnet(account, region, zone)
-        ),
+        lambda: subnets_of(account, region, [zone])[zone],
         lambda: network.callers_address(account, region),
     )
     groups = [g for g in known if g["GroupName"] == network.GROUP and g["VpcId"] == vpc]

@@ -32,12 +32,12 @@ NOTEBOOK = 8888
 Group = Mapping[str, Any]  # a security group, as EC2 describes it
 
 
-def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
-    """Subnet and VPC to launch into: the configured ones, else the default subnet of `zone` ("": any zone).
+#: Subnets as EC2 describes them, each with why a machine in it could not be reached, if so.
+Subnets = list[tuple[Mapping[str, Any], Any]]
 
-    Only subnets in which an instance can be reached: see subnets.py. Raises `Refused` (unsupported) when only
-    this zone lacks one, (bad-request) when no zone has one.
-    """
+
+def list_subnets(account: Account, region: str) -> Subnets:
+    """The configured subnets, else the default ones of all zones."""
     settings = account.settings
     ask: dict[str, Any]
     if settings.subnet:
@@ -51,7 +51,17 @@ def find_subnet(account: Account, region: str, zone: str) -> tuple[str, str]:
             return list(account.ec2(region).describe_subnets(**ask)["Subnets"])
 
     found, routes = all_of(listed, lambda: subnets.find_routes(account, region, settings.vpc))
-    checked = [(s, subnets.unreachable(region, s, routes)) for s in found]
+    return [(s, subnets.unreachable(region, s, routes)) for s in found]
+
+
+def find_subnet(account: Account, region: str, zone: str, listed: Subnets | None = None) -> tuple[str, str]:
+    """Subnet and VPC to launch into: the configured ones, else the default subnet of `zone` ("": any zone).
+
+    Only subnets in which an instance can be reached: see subnets.py. Raises `Refused` (unsupported) when only
+    this zone lacks one, (bad-request) when no zone has one. `listed`: as just listed.
+    """
+    settings = account.settings
+    checked = list_subnets(account, region) if listed is None else listed
     usable = [s for s, why in checked if why is None]
     here = [s for s in usable if zone in {"", s["AvailabilityZone"]}]
     if here:  # the lowest id: a repeated order must go to the same subnet

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
+from hotdesk.core.fleet import FleetOrder, FleetReply
 from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Offer, Retained, Survey, Want
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.cloud_init import render
-from hotdesk.providers.aws import billing, exposure, images, instances, inventory, network, tags
+from hotdesk.providers.aws import billing, exposure, fleets, images, instances, inventory, network, tags
 from hotdesk.providers.aws import survey as surveying
 from hotdesk.providers.aws.account import Account, ListPrice
 from hotdesk.providers.aws.errors import GONE, answers, code, reaching
@@ -63,6 +64,7 @@ class Aws:
     """EC2 as a `Provider` (hotdesk.core.ports, with its three laws)."""
 
     name = NAME
+    fleet_most, fleet_burst, cluster_ports = fleets.PAGE, fleets.BURST, fleets.PORTS
     at_once = 8  # RunInstances allows about two requests per second, and takes a few seconds
 
     def __init__(
@@ -104,6 +106,7 @@ class Aws:
         self._images: dict[str, Mapping[str, Any]] = {}  # by id, as last surveyed
         self._parts: dict[str, list[str]] = {}  # snapshots by id of image, as last surveyed
         self._desks: dict[str, str] = {}  # desk by id of instance, disk or image, as last surveyed
+        self._templates: dict[str, str] = {}  # launch templates by fleet
         self._with: dict[str, tuple[str, ...]] = {}  # other parts of a disk or a pending image
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -275,7 +278,8 @@ class Aws:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
         with reaching():
             self._admit(region, instance.desk, raw)
-        keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
+        told = tags.read(raw.get("Tags"))
+        keys = self._keys(told.get("of") or instance.desk)
         known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
         if not known.exists():
             with reaching():
@@ -319,6 +323,44 @@ class Aws:
                 let_in(self.account, region, group, cidr, self._computer)
                 self._changed(region)
         self._admitted |= dict.fromkeys(looked, self._clock.now())
+
+    # ---- fleets --------------------------------------------------------------------------------------
+
+    @property
+    def lag_seconds(self) -> float:
+        return self.settings.lag_seconds
+
+    @property
+    def poll_seconds(self) -> float:
+        return self.settings.poll_seconds
+
+    def launch_fleet(self, order: FleetOrder) -> FleetReply:
+        if order.fleet not in self._templates:
+            keys = self._keys(order.desk)
+            self._regions.will_make_in(order.region)
+            self._changed(order.region)
+            password = Path(keys.password_hash_path).read_text("ascii").strip()
+            self._templates[order.fleet] = fleets.ensure_template(
+                self.account, order, Path(keys.user_key_path + ".pub"),
+                self._user_data(password_hash=password, resumed=True), self._computer,
+                owner=self._owner(), image=self._images.get(order.image_id),
+            )  # fmt: skip
+            self._admitted[order.region] = self._clock.now()
+        return fleets.launch(self.account, order, self._templates[order.fleet])
+
+    def fleet(self, fleet: str, region: str) -> Sequence[Instance]:
+        with reaching():
+            raw = fleets.look(self.account, fleet, region)
+        self._machines |= {qualified(region, i["InstanceId"]): i for i in raw}
+        return surveying.machines(region, raw, list_price=self._list_price, money=self._money)
+
+    def end_fleet(self, ids: Collection[str]) -> None:
+        for region in sorted({split(id_)[0] for id_ in ids}):
+            fleets.end(self.account, region, [split(id_)[1] for id_ in ids if split(id_)[0] == region])
+
+    def clear_fleet(self, fleet: str, region: str) -> None:
+        fleets.clear(self.account, fleet, region)
+        self._templates.pop(fleet, None)
 
     # ---- Jupyter without a tunnel ----------------------------------------------------------------------
 

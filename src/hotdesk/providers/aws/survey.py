@@ -93,6 +93,15 @@ def survey(
     )
 
 
+def machines(region: str, raw: Iterable[Raw], *, list_price: ListPrice, money: Money) -> list[Instance]:
+    """Instances alone, as EC2 describes them; what their disks cost is not told."""
+    nothing: dict[str, list[Raw]] = {
+        "reservations": [], "volumes": [], "images": [], "snapshots": [], "keys": [], "groups": []
+    }  # fmt: skip
+    found, free = Found(region, nothing), Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
+    return [_instance(found, one, free, list_price, money) for one in raw]
+
+
 def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, money: Money) -> Instance:
     told = tags.read(raw.get("Tags"))
     phase = _MACHINE.get(raw["State"]["Name"], Phase.PENDING)
@@ -145,6 +154,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, list_price: ListPrice, mo
         reason=_why(raw) if phase not in {Phase.READY, Phase.PENDING} else "",
         ended_by=ended_by(raw) if phase not in {Phase.READY, Phase.PENDING} else EndedBy.UNKNOWN,
         open_to=network.open_to([g for g in found.groups if g["GroupId"] in through]),
+        private_ip=raw.get("PrivateIpAddress") or "",
     )
 
 

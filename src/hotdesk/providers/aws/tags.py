@@ -28,6 +28,8 @@ hotdesk:version     0.2.0                   the hotdesk whose programs run on a 
 hotdesk:source      what an image was taken from
 hotdesk:disks       /dev/sda1=100           what a complete image must hold
 hotdesk:moved       4                       the desk's generation at which a machine got its type
+hotdesk:of          blue                    on a fleet's machines: the desk whose image and keys they have
+                                            (their hotdesk:desk is the fleet's name)
 hotdesk:owner       user/alice              see owner.py
 hotdesk:verified    1                       verified
 """

@@ -1,0 +1,168 @@
+"""Bring a sweep's machines in a cloud about: look, decide by core/sweep/group.py, write down, ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import HotdeskError, Kind, Refused
+from hotdesk.core.fleet import FleetOrder, FleetReply, Shortage
+from hotdesk.core.model import Instance
+from hotdesk.core.ports import Clock, Fleets
+from hotdesk.core.sweep import group as planning
+from hotdesk.core.sweep.group import Asked, Group, Member, Wanted
+from hotdesk.sweep.store import SweepStore
+
+T = TypeVar("T")
+REST_SECONDS = 30.0  # between two looks while every machine is as wanted
+
+
+@dataclass(kw_only=True, eq=False)
+class Machines:
+    """One sweep's machines. Every change is in the sweep's file before it is asked for."""
+
+    number: int
+    region: str
+    provider: Fleets
+    store: SweepStore
+    clock: Clock
+    on_note: Callable[[str], None] = lambda text: None
+    _shown: dict[str, Instance] = field(default_factory=dict)  # as last looked at
+    _looked: float = float("-inf")
+    _later: float = float("-inf")  # nothing is asked for before
+    _refused: int = 0  # answers in a row that were none
+    _noted: str = ""
+
+    def group(self) -> Group:
+        return self.store.group(self.number)
+
+    def tick(self, wanted: Wanted) -> Group:
+        """One look where it is due, and what follows from it; the group as it is then.
+
+        Raises `HotdeskError` where the cloud cannot be looked at.
+        """
+        group = self.group()
+        if self.clock.now() - self._looked < self._pace(group, wanted):
+            return group
+        group = self.look(group, wanted)
+        group = self._save(group, planning.bound(group, wanted.names))
+        group = self._end(group, wanted)
+        for _ in range(len(wanted.names) + 2):  # an order for the head, and one for each thousand others
+            order = planning.next_order(group, wanted, self.clock.now())
+            if order is None or self.clock.now() < self._later:
+                break
+            group = self._launch(group, order)
+            group = self._save(group, planning.bound(group, wanted.names))
+        self._tell(group, wanted)
+        return group
+
+    def look(self, group: Group, wanted: Wanted) -> Group:
+        """The group as its cloud shows it now."""
+        found = self._asked(lambda: self.provider.fleet(wanted.fleet, self.region))
+        self._looked = self.clock.now()
+        self._shown = {i.id: i for i in found}
+        return self._save(group, planning.looked(group, found, wanted, self.clock.now()))
+
+    def shown(self, member: Member) -> Instance | None:
+        return self._shown.get(member.id)
+
+    def proved(self, member: Member) -> None:
+        """Its runner answers."""
+        group = self.group()
+        members = tuple(replace(m, up=True) if m.id == member.id else m for m in group.members)
+        self._save(group, replace(group, members=members))
+
+    def clear(self, wanted: Wanted) -> bool:
+        """Whether a look shows that nothing is left; what the group needed besides is deleted then."""
+        group = self.group()
+        if not group.members and not group.asked:
+            return True
+        if group.alive or group.unanswered:
+            return False
+        self._asked(lambda: self.provider.clear_fleet(wanted.fleet, self.region))
+        return True
+
+    def _pace(self, group: Group, wanted: Wanted) -> float:
+        """Seconds between two looks: seldom while all is as wanted."""
+        stays = [m for m in group.alive if m.stays and m.up]
+        settled = {m.name for m in stays} == {*wanted.names} and len(stays) == len(group.alive)
+        over = not wanted.names and not group.alive and not group.unanswered
+        return REST_SECONDS if settled or (over and group.asked) else self.provider.poll_seconds
+
+    def _end(self, group: Group, wanted: Wanted) -> Group:
+        """Ask for the end of what is not wanted. Repeated until a look shows it."""
+        now = self.clock.now()
+        again = max(self.provider.lag_seconds, self.provider.poll_seconds)
+        over = planning.to_end(group, wanted.names, now, again)
+        if not over:
+            return group
+        group = self._save(group, planning.ending(group, {m.id for m in over}, now))
+        for m in over:
+            if m.name in wanted.names and not m.ending_at:
+                self.on_note(f"{m.name} ({m.id}) does not answer, and is replaced.")
+        try:
+            self._asked(lambda: self.provider.end_fleet([m.id for m in over]))
+        except HotdeskError as error:
+            self.on_note(f"{len(over)} machines could not be ended yet: {error.what} {error.why}")
+        return group
+
+    def _launch(self, group: Group, order: FleetOrder) -> Group:
+        """Send an order, which is written down before; and what became of it after."""
+        if all(a.order.token != order.token for a in group.asked):
+            asked = Asked(order=order, at=self.clock.now())
+            group = self._save(group, replace(group, asked=(*group.asked, asked)))
+        try:
+            reply = self.provider.launch_fleet(order)
+        except Refused as no:
+            if no.kind in {Kind.THROTTLED, Kind.NOT_READY}:
+                return self._wait(group, no.message)
+            lacks = [
+                Shortage(key=o.key, kind=no.kind, message=no.message, seconds=no.seconds)
+                for o in order.offers
+            ]
+            reply = FleetReply(shortages=tuple(lacks))
+        except Exception as error:  # it may have launched them: the same is asked again, or they are seen
+            return self._wait(group, f"{type(error).__name__}: {error}")
+        self._refused = 0
+        return self._save(group, planning.replied(group, order, reply, self.clock.now()))
+
+    def _wait(self, group: Group, why: str) -> Group:
+        self._refused += 1
+        seconds = backoff(self._refused, f"{self.number}/{self.clock.now()}")
+        self._later = self.clock.now() + seconds
+        self.on_note(f"An order of machines got no answer, and is sent again in {seconds:.0f} s: {why}")
+        return group
+
+    def _tell(self, group: Group, wanted: Wanted) -> None:
+        """Say once why machines are missing."""
+        lacks = planning.shortage(group, wanted, self.clock.now())
+        said = ""
+        if lacks:
+            why = next(iter(lacks.values()))
+            said = f"{len(lacks)} of {len(wanted.names)} machines cannot be had now: {why}"
+        if said and said != self._noted:
+            self.on_note(said)
+        self._noted = said
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        """What a call answers. Raises `HotdeskError` for every failure."""
+        try:
+            return call()
+        except Refused as no:
+            raise HotdeskError("The cloud refuses.", no.message, no.fix) from no
+        except OSError as error:
+            raise HotdeskError("The cloud does not answer.", str(error), "") from error
+
+    def _save(self, before: Group, after: Group) -> Group:
+        if after is not before:
+            self.store.put_group(self.number, before, after)
+        return after
+
+
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of a sweep's machines by their numbers: the head's first."""
+    return tuple(sorted(names, key=lambda name: int(name.rpartition("-")[2])))

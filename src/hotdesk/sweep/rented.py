@@ -1,0 +1,137 @@
+"""A sweep's machines in a cloud: one group of equal ones, launched many at a time from the desk's image.
+
+The group's life is in machines.py; here its machines are reached, over ssh from this computer. Among each
+other they use their private addresses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from hotdesk.connect import limits
+from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.model import Desk, Goal, MarketChoice, Offer, Phase
+from hotdesk.core.ports import Access, Clock, Fleets, Provider
+from hotdesk.core.sweep import group as planning
+from hotdesk.core.sweep.group import Group, Wanted
+from hotdesk.core.sweep.model import Machine, MachineState, Sweep
+from hotdesk.parallel import side_by_side
+from hotdesk.sweep import machine as runner
+from hotdesk.sweep.machines import Machines, in_order
+from hotdesk.sweep.reached import Reached
+from hotdesk.sweep.site import SeenMachine
+
+LEASE_HOURS = 1.0  # without a hotdesk that goes on with its sweep, a machine ends itself
+RENEW_SECONDS = 900.0
+AT_ONCE = 32
+
+
+@dataclass(kw_only=True, eq=False)
+class RentedSite(Reached):
+    """See `Site` for what each method promises."""
+
+    sweep: Sweep
+    folder: Path
+    pools: tuple[Offer, ...]
+    market: MarketChoice
+    machines: Machines
+    provider: Provider
+    fleets: Fleets
+    clock: Clock
+    _reach: dict[str, Access] = field(default_factory=dict)
+    _group: Group = field(default_factory=Group)
+    _wanted: Wanted | None = None
+    _pythons: dict[str, str] = field(default_factory=dict)  # with Ray, by host
+    _leased: dict[str, float] = field(default_factory=dict)  # when each was last told its lease
+
+    # ---- all of them ---------------------------------------------------------------------------------
+
+    def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
+        self._wanted = self.wanted(wanted)
+        self._group = self.machines.tick(self._wanted)
+        rows = {m.name: m for m in self.machines.store.machines(self.sweep.number)}
+        self._reach, found = {}, {}
+        for member in self._group.members:
+            if not member.stays or member.phase is not Phase.READY or member.name not in wanted:
+                continue
+            shown = self.machines.shown(member)
+            if shown is None:
+                continue
+            with contextlib.suppress(Refused, HotdeskError):  # it has not shown its host key yet, or is gone
+                self._reach[member.name] = self.provider.access(shown)
+                found[member.name] = SeenMachine(
+                    instance=member.id,
+                    address=shown.private_ip,
+                    slots=int(member.offer.vcpus) or 1,
+                    gpus=int(member.offer.gpu_count),
+                    usd_per_hour=member.offer.usd_per_hour,
+                )
+            row = rows.get(member.name)
+            if row is not None and row.state is MachineState.UP and not member.up:
+                self.machines.proved(member)
+        self._renew()
+        return found
+
+    def wanted(self, names: Sequence[str]) -> Wanted:
+        return Wanted(
+            fleet=self.sweep.fleet,
+            desk=self.sweep.desk,
+            image_id=self.sweep.image,
+            names=in_order(names),
+            pools=self.pools,
+            market=self.market,
+            most=self.fleets.fleet_most,
+            burst=self.fleets.fleet_burst,
+            lag_seconds=self.fleets.lag_seconds,
+        )
+
+    def troubles(self) -> Mapping[str, str]:
+        if self._wanted is None:
+            return {}
+        why = planning.trouble(self._group, self._wanted, self.clock.now())
+        return dict.fromkeys(self._wanted.names, why) if why else {}
+
+    def present(self, names: Collection[str]) -> set[str]:
+        return {m.name for m in self._group.members if m.alive and m.name in names}
+
+    def cleared(self) -> bool:
+        return self.machines.clear(self.wanted(()))
+
+    def usd(self, names: Collection[str]) -> float:
+        return self._group.usd(self.clock.now())
+
+    def _renew(self) -> None:
+        """Tell each machine that its lease goes on: without us it ends itself."""
+        now = self.clock.now()
+        # Those that are not up yet are told when they are prepared.
+        due = [n for n in self._reach if now - self._leased.get(n, now) > RENEW_SECONDS]
+        answers = side_by_side([partial(self._lease, name) for name in due], AT_ONCE)
+        for name, answer in zip(due, answers, strict=True):
+            if not isinstance(answer, Exception):
+                self._leased[name] = now
+
+    def _lease(self, name: str) -> None:
+        now = self.clock.now()
+        desk = Desk(
+            name=name, goal=Goal.RUNNING, since=now, created_at=now, idle_minutes=0.0, lease_hours=LEASE_HOURS
+        )
+        limits.tell(self._access(name), desk, now)
+
+    # ---- one of them ---------------------------------------------------------------------------------
+
+    def prepare(self, sweep: Sweep, machine: Machine, head: Machine) -> None:
+        self._lease(machine.name)
+        self._leased[machine.name] = self.clock.now()
+        super().prepare(sweep, machine, head)
+
+    def _python(self, access: Access) -> str:
+        if access.host not in self._pythons:
+            self._pythons[access.host] = runner.ray(access).python
+        return self._pythons[access.host]
+
+    def _ports(self, sweep: Sweep) -> int:
+        return sweep.head_port

@@ -1,0 +1,120 @@
+"""A sweep on rented machines: the fake EC2 with light machines behind it; ssh, Ray and the tasks are real."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Command
+from tests.fake_ec2.process import FakeEc2
+from tests.local_rig import tool
+
+pytest.importorskip("moto", reason="moto is not installed")
+pytest.importorskip("asyncssh", reason="asyncssh is not installed")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
+pytestmark = [
+    tool("ssh"),
+    tool("rsync"),
+    pytest.mark.skipif(sys.platform != "linux", reason="a loopback address for each machine, and /proc"),
+    pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: machines would share their ports"),
+]
+SECONDS = 400.0  # a limit for a busy computer, not an expectation: Ray takes a minute there to start
+REGION = "us-west-2"
+TASK = """
+import json, os, sys, time
+def note(word):
+    with open(os.environ["LEDGER"], "a") as file:
+        file.write(f"{os.environ['HOTDESK_TASK_NUMBER']} {word}\\n")
+note("began")
+time.sleep(float(os.environ["NAP"]))
+print(json.dumps({"square": int(sys.argv[1]) ** 2}))
+note("ended")
+"""
+
+
+@pytest.fixture
+def cloud(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEc2]:
+    from tests.light.desk import light_cloud
+
+    with light_cloud(tmp_path, monkeypatch) as fake:
+        yield fake
+
+
+@pytest.fixture
+def ledger(home: Path, tmp_path: Path) -> Path:
+    """A project whose tasks write there when they begin and end."""
+    (home / "project").mkdir()
+    (home / "project" / "task.py").write_text(TASK)
+    os.chdir(home / "project")
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def parked(cloud: FakeEc2, hotdesk: Command, ledger: Path) -> Iterator[Command]:
+    """The command line, with a parked desk called blue."""
+    assert hotdesk("up", "blue", "--type", "t3.large", "--market", "on-demand").returncode == 0
+    assert hotdesk("park", "blue").returncode == 0
+    yield hotdesk
+    for row in json.loads(hotdesk("sweep", "ls", "--json").stdout):
+        hotdesk("sweep", "cancel", str(row["sweep"]))
+
+
+def until(what: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.5)
+    return found
+
+
+def fleet(cloud: FakeEc2) -> list[Any]:
+    """The machines of sweeps that exist."""
+    rows = cloud.get("things", gone="0", crowd="0")
+    alive = {"pending", "running", "stopping", "stopped", "shutting-down"}
+    return [r for r in rows if r["kind"] == "instance" and r["state"] in alive and "hotdesk:of" in r["tags"]]
+
+
+def start(tasks: int, ledger: Path, *words: str, nap: float = 0.5) -> list[str]:
+    given = ["sweep", "start", "blue", "--param", f"n=1..{tasks}", "--env", f"LEDGER={ledger}"]
+    return [*given, "--env", f"NAP={nap}", *words, "--detach", "--", "python3", "task.py", "{n}"]
+
+
+def over(hotdesk: Command) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = json.loads(hotdesk("sweep", "show", "--json").stdout)
+        return found if found["state"] in {"done", "failed", "stopped", "cancelled"} else None
+
+    row: dict[str, Any] = until(look)
+    return row
+
+
+def ended(ledger: Path) -> Counter[str]:
+    lines = [line.split() for line in ledger.read_text().splitlines()]
+    return Counter(task for task, word in lines if word == "ended")
+
+
+def test_a_sweep_on_three_machines_that_are_gone_at_its_end(
+    cloud: FakeEc2, parked: Command, ledger: Path
+) -> None:
+    begun = parked(*start(12, ledger, "--machines", "3"))
+    assert begun.returncode == 0, begun.stderr
+    until(lambda: len(fleet(cloud)) == 3)
+    markets = Counter(m["market"] for m in fleet(cloud))
+    assert markets == {"on-demand": 1, "spot": 2}
+    row = over(parked)
+    assert (row["state"], row["done"]) == ("done", 12), row
+    assert ended(ledger) == dict.fromkeys(map(str, range(1, 13)), 1)
+    table = csv.DictReader(io.StringIO(parked("sweep", "results").stdout))
+    assert {int(r["n"]): int(r["square"]) for r in table} == {n: n * n for n in range(1, 13)}
+    assert fleet(cloud) == []

@@ -1,0 +1,305 @@
+"""A sweep's machines on the fake EC2: launched many at a time, replaced, and gone at the end, whatever fails.
+
+What is checked is what the fake says exists. No machine is reached here: see test_sweep_ec2.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from hotdesk.core.model import Goal, Market, MarketChoice, Offer
+from hotdesk.core.sweep.group import BOOT_SECONDS, Group, Wanted, trouble
+from hotdesk.core.sweep.model import Sweep
+from hotdesk.sweep.machines import Machines
+from hotdesk.sweep.store import SweepStore
+from tests.aws_desk import HOME, Laptop, offer, quick
+from tests.boundaries import Boundaries, Crash, worth_a_crash
+from tests.fake_ec2.process import FakeEc2
+
+pytest.importorskip("moto", reason="moto is not installed")
+
+ZONES = ("us-west-2a", "us-west-2b", "us-west-2c")
+POOLS: tuple[Offer, ...] = tuple(
+    offer("m7i.large", zone, market, gpu="", price=price)
+    for market, price in ((Market.SPOT, 0.03), (Market.ON_DEMAND, 0.1))
+    for zone in ZONES
+)
+NAMES = tuple(f"sweep1-{n}" for n in range(1, 9))
+
+
+@pytest.fixture
+def fake(server: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> FakeEc2:
+    for key, value in server.environment(HOME).items():
+        monkeypatch.setenv(key, value)
+    return server
+
+
+class Fleet:
+    """A parked desk, and the machines of one sweep; `boundaries` kill this process and it begins anew."""
+
+    def __init__(
+        self, fake: FakeEc2, folder: Path, boundaries: Boundaries | None = None, **more: Any
+    ) -> None:
+        self.laptop = Laptop(fake, folder, **more)
+        assert self.laptop.do(Goal.RUNNING) is None
+        assert self.laptop.do(Goal.PARKED) is None
+        self.image = next(i.id for i in self.laptop.aws.survey().images)
+        self.laptop.boundaries = boundaries or Boundaries()
+        self.notes: list[str] = []
+        self.up: set[str] = set()  # names that have answered
+        self.wanted = Wanted(
+            fleet="sweep1-abc123", desk="blue", image_id=self.image, names=(), pools=POOLS,
+            lag_seconds=self.laptop.settings.lag_seconds,
+        )  # fmt: skip
+        self.laptop.crash()  # the boundaries are those of a new process
+        self.open()
+
+    def open(self) -> None:
+        self.store = SweepStore(self.laptop.folder)
+        if not self.store.sweeps():
+            asked = {"command": ("x",), "created_at": 1.0, "folder": ""}
+            self.store.create(Sweep(number=0, desk="blue", image=self.image, provider="aws", **asked), [])
+        self.machines = Machines(
+            number=1, region=HOME, provider=self.laptop.aws, store=self.store, clock=self.laptop.time,
+            on_note=self.notes.append,
+        )  # fmt: skip
+
+    def crash(self) -> None:
+        self.store.close()
+        self.laptop.crash()
+        self.open()
+
+    def tick(self, names: tuple[str, ...], **more: Any) -> Group:
+        """One tick; dying in it is beginning anew."""
+        while True:
+            try:
+                return self.machines.tick(replace(self.wanted, names=names, **more))
+            except Crash:
+                self.crash()
+
+    def until(self, done: Callable[[Group], bool], names: tuple[str, ...], **more: Any) -> Group:
+        for _ in range(200):
+            group = self.tick(names, **more)
+            for member in group.members:  # every machine that runs answers at once
+                if member.phase == "ready" and not member.up and member.name in self.answering(names):
+                    self.machines.proved(member)
+            if done(self.machines.group()):
+                return self.machines.group()
+            self.laptop.time.sleep(5.0)
+        raise AssertionError(f"it does not come to that: {self.notes[-5:]} {self.machines.group()}")
+
+    def answering(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return names
+
+    def end(self) -> None:
+        """The sweep is over: nothing may be left."""
+        self.until(lambda group: not group.alive and not group.unanswered, ())
+        while True:
+            try:
+                assert self.machines.clear(replace(self.wanted, names=()))
+                break
+            except Crash:
+                self.crash()
+        self.nothing_left()
+
+    def nothing_left(self) -> None:
+        mine = [t for t in self.laptop.things() if t["tags"].get("hotdesk:desk") == self.wanted.fleet]
+        assert [t for t in mine if t["state"] != "terminated" and t["kind"] != "spot-instances-request"] == []
+        ec2 = self.laptop.fake.client("ec2", HOME)
+        assert ec2.describe_launch_templates()["LaunchTemplates"] == []
+        self.laptop.twins.clear()  # (a fleet's machines share their desk's place in its tags)
+        assert self.laptop.check("blue", Goal.PARKED)
+
+    def there(self) -> list[Any]:
+        return self.laptop.machines(self.wanted.fleet)
+
+
+@pytest.fixture
+def fleet(fake: FakeEc2, tmp_path: Path) -> Iterator[Fleet]:
+    with quick(fake):
+        found = Fleet(fake, tmp_path)
+        yield found
+        found.store.close()
+        found.laptop.store.close()
+
+
+def all_up(names: tuple[str, ...]) -> Callable[[Group], bool]:
+    return lambda group: {m.name for m in group.members if m.up and m.stays} == {*names}
+
+
+def test_one_on_demand_and_the_others_on_spot_by_two_orders(fleet: Fleet) -> None:
+    group = fleet.until(all_up(NAMES), NAMES)
+    assert Counter(m["market"] for m in fleet.there()) == {"on-demand": 1, "spot": 7}
+    assert [m.offer.market for m in group.members if m.name == NAMES[0]] == [Market.ON_DEMAND]
+    assert [a.order.count for a in group.asked] == [1, 7]
+    assert all(m["tags"]["hotdesk:of"] == "blue" for m in fleet.there())
+    fleet.end()
+
+
+def test_the_cluster_is_reached_by_itself_and_ssh_by_this_computer(fleet: Fleet) -> None:
+    fleet.until(all_up(NAMES[:2]), NAMES[:2])
+    ec2 = fleet.laptop.fake.client("ec2", HOME)
+    ids = {g for m in fleet.there() for g in m["groups"]}
+    rules = {
+        (rule["FromPort"], rule["ToPort"], *(p["GroupId"] == g["GroupId"] for p in rule["UserIdGroupPairs"]),
+         *(r["CidrIp"] for r in rule["IpRanges"]))
+        for g in ec2.describe_security_groups(GroupIds=sorted(ids))["SecurityGroups"]
+        for rule in g["IpPermissions"]
+    }  # fmt: skip
+    assert rules == {(6379, 6499, True), (22, 22, "127.0.0.1/32")}
+    fleet.end()
+
+
+def test_the_fleet_shrinks_and_grows_as_it_is_asked(fleet: Fleet) -> None:
+    fleet.until(all_up(NAMES), NAMES)
+    fleet.until(lambda g: len(g.alive) == 2, NAMES[:2])
+    assert len(fleet.there()) == 2
+    fleet.until(all_up(NAMES[:4]), NAMES[:4])
+    fleet.end()
+
+
+@pytest.mark.parametrize("notice", [True, False])
+def test_a_machine_that_is_taken_back_is_replaced(fleet: Fleet, notice: bool) -> None:
+    group = fleet.until(all_up(NAMES[:3]), NAMES[:3])
+    lost = next(m for m in group.members if m.offer.market is Market.SPOT)
+    fleet.laptop.fake.post("interrupt", id=lost.id.partition("/")[2], notice=notice)
+    fleet.until(lambda g: any(m.id == lost.id and not m.alive for m in g.members), NAMES[:3])
+    again = fleet.until(all_up(NAMES[:3]), NAMES[:3])
+    assert len(again.members) == 4
+    fleet.end()
+
+
+def test_what_a_pool_lacks_comes_from_the_others(fleet: Fleet) -> None:
+    """Three machines of eight are refused; what was launched is kept, and nothing is asked twice."""
+    for zone in ZONES[:2]:
+        fleet.laptop.fake.post("capacity", zone=zone, type="m7i.large", market="spot", free=2)
+    group = fleet.until(all_up(NAMES), NAMES)
+    spread = Counter((m["zone"], m["market"]) for m in fleet.there())
+    assert sum(spread.values()) == 8
+    assert all(spread[zone, "spot"] <= 2 for zone in ZONES[:2])
+    assert len(group.members) == 8, "some were launched and ended again"
+    fleet.end()
+
+
+def test_with_no_spot_anywhere_the_cheapest_market_is_the_other(fleet: Fleet) -> None:
+    fleet.laptop.fake.post("capacity", type="m7i.large", market="spot", free=0)
+    fleet.until(all_up(NAMES[:3]), NAMES[:3])
+    assert Counter(m["market"] for m in fleet.there()) == {"on-demand": 3}
+    fleet.end()
+
+
+def test_a_quota_smaller_than_the_fleet_is_used_up_and_said(fleet: Fleet) -> None:
+    fleet.laptop.fake.post("quota", code="L-34B43A08", value=6.0)
+    fleet.laptop.fake.post("quota", code="L-1216C47A", value=2.0)
+    fleet.until(lambda g: len([m for m in g.alive if m.up]) == 4, NAMES)
+    assert any("4 of 8 machines cannot be had now" in note for note in fleet.notes), fleet.notes
+    assert trouble(fleet.machines.group(), replace(fleet.wanted, names=NAMES), fleet.laptop.time.now()) == ""
+    calls = len(fleet.laptop.fake.get("log"))
+    for _ in range(10):
+        fleet.tick(NAMES)
+        fleet.laptop.time.sleep(5.0)
+    sent = [c["action"] for c in fleet.laptop.fake.get("log")][calls:]
+    assert "CreateFleet" not in sent, "it asks again and again for what it cannot have"
+    fleet.end()
+
+
+def test_a_quota_of_nothing_is_told(fleet: Fleet) -> None:
+    for code in ("L-34B43A08", "L-1216C47A"):
+        fleet.laptop.fake.post("quota", code=code, value=0.0)
+    wanted = replace(fleet.wanted, names=NAMES)
+    group = fleet.until(lambda g: bool(trouble(g, wanted, fleet.laptop.time.now())), NAMES)
+    assert "VcpuLimitExceeded" in trouble(group, wanted, fleet.laptop.time.now())
+    assert group.members == ()
+    fleet.end()
+
+
+def test_an_image_that_does_not_boot_is_found_out(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "answering", lambda names: ())
+    wanted = replace(fleet.wanted, names=NAMES[:1])
+
+    def given_up(group: Group) -> bool:
+        fleet.laptop.time.sleep(BOOT_SECONDS / 4)
+        return bool(trouble(group, wanted, fleet.laptop.time.now()))
+
+    fleet.laptop.time.slept = -1e9  # so much time is meant
+    group = fleet.until(given_up, NAMES[:1])
+    assert group.unbooted == 3
+    assert len(group.asked) == 3
+    fleet.end()
+
+
+def test_an_answer_that_is_lost_launches_nothing_twice(fleet: Fleet) -> None:
+    fleet.laptop.fake.post("lose", action="CreateFleet", when="after", times=2)
+    group = fleet.until(all_up(NAMES), NAMES)
+    assert len(group.members) == 8
+    assert len([t for t in fleet.laptop.things("instance", gone=True) if "hotdesk:of" in t["tags"]]) == 8
+    fleet.end()
+
+
+def test_a_machine_of_an_answer_that_was_never_heard_is_ended_too(fleet: Fleet) -> None:
+    """The reply is lost, and the sweep is cancelled before it can ask again."""
+    fleet.laptop.fake.post("lose", action="CreateFleet", when="after", times=1)
+    fleet.tick(NAMES)
+    assert fleet.machines.group().unanswered is not None
+    assert fleet.there()
+    fleet.end()
+    assert fleet.there() == []
+
+
+def test_spot_only_never_buys_a_worker_on_demand(fleet: Fleet) -> None:
+    fleet.laptop.fake.post("capacity", type="m7i.large", market="spot", free=1)
+    fleet.until(lambda g: len([m for m in g.alive if m.up]) == 2, NAMES, market=MarketChoice.SPOT)
+    assert Counter(m["market"] for m in fleet.there()) == {"on-demand": 1, "spot": 1}
+    fleet.end()
+
+
+@pytest.mark.parametrize("action", ["CreateFleet", "CreateLaunchTemplate"])
+def test_a_permission_that_lacks_is_told(fleet: Fleet, action: str) -> None:
+    fleet.laptop.fake.post("refuse", action=action, code="UnauthorizedOperation", times=None)
+    wanted = replace(fleet.wanted, names=NAMES)
+    group = fleet.until(lambda g: bool(trouble(g, wanted, fleet.laptop.time.now())), NAMES)
+    assert f"ec2:{action}" in trouble(group, wanted, fleet.laptop.time.now())
+    fleet.laptop.fake.delete("rules")
+    fleet.end()
+
+
+# ---- crashes -----------------------------------------------------------------------------------------
+
+
+def story(fleet: Fleet) -> None:
+    """Three machines, one is taken back and replaced, then one, then none."""
+    names = NAMES[:3]
+    group = fleet.until(all_up(names), names)
+    lost = next(m for m in group.members if m.offer.market is Market.SPOT and m.stays)
+    fleet.laptop.fake.post("interrupt", id=lost.id.partition("/")[2], notice=False)
+    fleet.until(lambda g: all_up(names)(g) and all(m.id != lost.id for m in g.alive), names)
+    fleet.until(lambda g: len(g.alive) == 1, names[:1])
+    fleet.end()
+
+
+@pytest.mark.parametrize("lag", [0.0, 20.0])
+def test_a_crash_at_any_call_leaves_no_machine(fake: FakeEc2, tmp_path: Path, lag: float) -> None:
+    def run(number: int, *at: int) -> Boundaries:
+        boundaries = Boundaries(*at)
+        with quick(fake, lag_seconds=lag):
+            fleet = Fleet(fake, tmp_path / str(number), boundaries, lag_seconds=lag)
+            try:
+                story(fleet)
+                alive = max(Counter(t["tags"].get("hotdesk:desk") for t in fleet.there()).values(), default=0)
+                assert alive == 0
+                made = [t for t in fleet.laptop.things("instance", gone=True) if "hotdesk:of" in t["tags"]]
+                assert len(made) == 4, f"{len(made)} machines were launched, four were wanted"
+            finally:
+                fleet.store.close()
+                fleet.laptop.store.close()
+        return boundaries
+
+    passed = run(0)
+    for place in worth_a_crash(passed, lagging=bool(lag)):
+        run(place, place)
