@@ -21,6 +21,7 @@ from hotdesk.system import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+    from hotdesk.core.billing.rates import Charge
     from hotdesk.core.pricelist import Shipped
     from hotdesk.core.spot.prices import Storing
     from hotdesk.jobs.run import Runs
@@ -135,7 +136,15 @@ class Services:
             config=self.config,
             on_note=self.on_note,
             over_budget=self.over_budget,
+            fleets=self._fleet_charges,
         )
+
+    def _fleet_charges(self) -> list[Charge]:
+        if not (self.state / "sweeps.db").exists():
+            return []
+        from hotdesk.services.sweep_fleet import charges
+
+        return charges(self.state, self.clock.now())
 
     @cached_property
     def exposure(self) -> Exposure:
@@ -296,6 +305,7 @@ class Services:
             wanted=self.goals.wanted,
             pursue=self.pursuit.pursue,
             on_note=self.on_note,
+            check_budget=lambda offers: "" if self.over_budget else self.billing.check_budget(offers),
         )
 
     @cached_property

@@ -78,6 +78,7 @@ class Billing:
     config: Config
     on_note: Callable[[str], None]
     over_budget: bool
+    fleets: Callable[[], list[Charge]] = list  # what machines of sweeps have cost
 
     @property
     def limit_usd(self) -> float:
@@ -160,7 +161,7 @@ class Billing:
                 provider=desk.provider if desk else "",
                 sighted=seen_before[name],
             )
-        return bill
+        return bill + self.fleets()
 
     def _ask_for_ends(self, in_use: Collection[str], now: float) -> None:
         """Of spot machines that ended lately and unseen, a cloud may still know when."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from hotdesk.core.billing.rates import Charge
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Missing, NeedsDecision, Refused, Usage
 from hotdesk.core.model import Desk, Image, Market, MarketChoice, Offer, Phase
@@ -168,6 +169,23 @@ def access(sweep: Sweep, name: str, clouds: Clouds, store: SweepStore) -> Access
         if shown.id in ids and shown.phase is Phase.READY:
             return clouds.provider(sweep.provider).access(shown)
     return None
+
+
+def charges(state: Path, now: float) -> list[Charge]:
+    """What every machine of every sweep in a cloud has cost, at the price it was launched at."""
+    if not (state / "sweeps.db").exists():
+        return []
+    with SweepStore(state) as store:
+        return [
+            Charge(
+                desk=sweep.fleet, kind="compute", id=member.id, began=member.since, offer=member.offer,
+                ended=member.ended_at or now, usd_per_hour=member.offer.usd_per_hour,
+                going_on=member.alive, provider=sweep.provider,
+            )
+            for sweep in store.sweeps(clusters=None)
+            if cloud(sweep.provider).rented
+            for member in store.group(sweep.number).members
+        ]  # fmt: skip
 
 
 def live_fleets(sweeps: Sequence[Sweep]) -> frozenset[str]:

@@ -54,6 +54,9 @@ class Sweeps:
     wanted: Callable[[str, Goal], Desk]
     pursue: Callable[[Desk], object]
     on_note: Callable[[str], None]
+    check_budget: Callable[[Sequence[Offer]], str] = lambda offers: (
+        ""
+    )  # of the month; raises where it is spent
 
     @cached_property
     def kept(self) -> SweepKept:
@@ -141,6 +144,8 @@ class Sweeps:
         """Write the sweep down, with the folder as it is now, and begin it in a process of its own."""
         names = self.check_folder(request)
         sweep = self.planned(request)
+        if sweep.pools and (warning := self.check_budget(sweep.pools)):
+            self.on_note(warning)
         withhold(request.secrets)  # the driver and the machines outlive this process
         self._check_names(sweep)
         sweep = self._keyed(sweep)
