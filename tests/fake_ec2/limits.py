@@ -165,6 +165,9 @@ NAMES_1000 = at_most(
     "1000 ids", 1000, "InvalidParameterValue", "At most 1000 ids can be given in one request."
 )
 
+_LAUNCH = (
+    r"(RunInstances |CreateLaunchTemplate LaunchTemplateData\.)"  # what a launch may say, and a template
+)
 #: Member (a regular expression over operation and path) -> what holds there. The first that fits counts.
 PLACES: tuple[tuple[str, Limit], ...] = (
     (
@@ -203,24 +206,27 @@ PLACES: tuple[tuple[str, Limit], ...] = (
     (r"\w+ ClientToken", TOKEN_64),
     (r"\w+ (\w+\.)?TagSpecifications\[\]\.Tags", NEW_TAGS),
     (r"(Create|Delete)Tags Tags", TAGS),
-    (r"\w+ TagSpecifications", KINDS_ONCE),
+    (r"\w+ (LaunchTemplateData\.)?TagSpecifications", KINDS_ONCE),
     (r"CreateTags Resources", at_most("1000 resources", 1000, "InvalidParameterValue",
                                       "At most 1000 resources can be tagged in one request.")),
     (r"\w+ Filters\[\]\.Values", at_most("filter 200", 200, "FilterLimitExceeded",
                                          "The maximum length for a filter value list is 200")),
-    (r"(Run|RequestSpot)Instances BlockDeviceMappings",
+    (rf"RequestSpotInstances BlockDeviceMappings|{_LAUNCH}BlockDeviceMappings",
      DEVICES_ONCE),
     (r"(Create|Register)Image BlockDeviceMappings", DEVICES_ONCE),
     (r"RunInstances (Min|Max)Count", between("count", 1, 100_000)),
-    (r"RunInstances UserData",
+    (rf"{_LAUNCH}UserData",
      Limit("16 KiB", refuse_user_data, base64.b64encode(b"x" * (USER_DATA_BYTES + 1)).decode())),
     (r"ModifyInstanceAttribute InstanceInitiatedShutdownBehavior\.Value",
      matching("shutdown", "stop|terminate", "hibernate",
               "Invalid value '{}' for instanceInitiatedShutdownBehavior.")),
     (r"RegisterImage VirtualizationType", matching("virtualization", "hvm|paravirtual", "xen")),
-    (r"RunInstances MetadataOptions\.HttpPutResponseHopLimit", between("hops", 1, 64)),
+    (rf"{_LAUNCH}MetadataOptions\.HttpPutResponseHopLimit", between("hops", 1, 64)),
     (r"RunInstances BlockDeviceMappings\[\]\.Ebs\.VolumeInitializationRate", between("rate", 100, 300)),
-    (r"RunInstances BlockDeviceMappings\[\]\.Ebs\.VolumeSize", between("size", 1, 65_536)),
+    (rf"{_LAUNCH}BlockDeviceMappings\[\]\.Ebs\.VolumeSize",
+     between("size", 1, 65_536)),
+    (r"CreateFleet LaunchTemplateConfigs\[\]\.Overrides",
+     at_most("300 overrides", 300, "InvalidParameterValue", "A fleet has at most 300 overrides.")),
     (r"DescribeInstanceStatus InstanceIds",
      at_most("100 ids", 100, "InvalidParameterValue", "At most 100 instance IDs can be given.")),
     (r"\w+ InstanceIds", NAMES_1000),
