@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import pytest
 
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.fleet import FleetOrder, FleetReply
 from hotdesk.core.model import Disk, Image, Instance, Market, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Provider, Retyper
+from hotdesk.core.ports import Fleets, Provider, Retyper
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 
 UNSETTLED = {Phase.PENDING, Phase.STOPPING, Phase.VERIFYING, Phase.ENDING}
@@ -393,3 +394,37 @@ class Conformance:
         assert not rig.settle().of(desk).disks
         again = self.ready(rig, order_for(offer, desk, generation=2, image_id=image.id))
         assert rig.read(again, "work.txt") == "kept\n"
+
+    # ---- fleets --------------------------------------------------------------------------------------
+
+    def test_a_fleet_comes_once_is_seen_by_all_and_goes_whole(
+        self, rig: Rig, desk: str, offer: Offer
+    ) -> None:
+        """Three commands ask for it at once: three machines, found by its name; ended twice, nothing stays."""
+        provider = rig.provider
+        if not isinstance(provider, Fleets):
+            pytest.skip(f"{provider.name} launches no fleets")
+        machine = self.stopped(rig, self.ready(rig, order_for(offer, desk)))
+        image = self.baked(rig, bake_for(machine))
+        order = FleetOrder(
+            fleet=f"sweep-{desk}", desk=desk, number=1, count=3, offers=(offer,), image_id=image.id
+        )
+
+        def launch(one: Provider) -> object:
+            assert isinstance(one, Fleets)
+            return one.launch_fleet(order)
+
+        replies = [r for r in at_once(rig, launch, 3) if isinstance(r, FleetReply)]
+        made = {m.id for reply in replies for m in reply.machines}
+        assert len(made) == 3, replies
+        assert {i.id for i in rig.settle().of(order.fleet).machines} == made
+        shown = provider.fleet(order.fleet, offer.region)
+        assert {i.id for i in shown} == made
+        assert all(i.private_ip and i.phase is Phase.READY for i in shown)
+        assert {i.id for i in rig.provider.survey().of(desk).machines} == {machine.id}
+        for _ in range(2):
+            provider.end_fleet(made)
+        left = rig.settle().of(order.fleet)
+        assert (left.machines, left.disks) == ((), ())
+        for _ in range(2):
+            provider.clear_fleet(order.fleet, offer.region)
