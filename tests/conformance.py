@@ -400,7 +400,7 @@ class Conformance:
     def test_a_fleet_comes_once_is_seen_by_all_and_goes_whole(
         self, rig: Rig, desk: str, offer: Offer
     ) -> None:
-        """Three commands ask for it at once: three machines, found by its name; ended twice, nothing stays."""
+        """Three commands ask for it at once: three machines, found by its name; ended twice, all is gone."""
         provider = rig.provider
         if not isinstance(provider, Fleets):
             pytest.skip(f"{provider.name} launches no fleets")

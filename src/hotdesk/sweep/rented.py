@@ -6,18 +6,17 @@ other they use their private addresses.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from hotdesk.connect import limits
-from hotdesk.core.errors import HotdeskError, Refused
-from hotdesk.core.model import Desk, Goal, MarketChoice, Offer, Phase
+from hotdesk.core.errors import Refused
+from hotdesk.core.model import Desk, Goal, Instance, MarketChoice, Offer, Phase
 from hotdesk.core.ports import Access, Clock, Fleets, Provider
 from hotdesk.core.sweep import group as planning
-from hotdesk.core.sweep.group import Group, Wanted
+from hotdesk.core.sweep.group import Group, Member, Wanted
 from hotdesk.core.sweep.model import Machine, MachineState, Sweep
 from hotdesk.parallel import side_by_side
 from hotdesk.sweep import machine as runner
@@ -45,36 +44,50 @@ class RentedSite(Reached):
     _reach: dict[str, Access] = field(default_factory=dict)
     _group: Group = field(default_factory=Group)
     _wanted: Wanted | None = None
+    _known: dict[str, Access] = field(default_factory=dict)  # by machine's id
     _pythons: dict[str, str] = field(default_factory=dict)  # with Ray, by host
     _leased: dict[str, float] = field(default_factory=dict)  # when each was last told its lease
 
     # ---- all of them ---------------------------------------------------------------------------------
 
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
-        self._wanted = self.wanted(wanted)
-        self._group = self.machines.tick(self._wanted)
         rows = {m.name: m for m in self.machines.store.machines(self.sweep.number)}
-        self._reach, found = {}, {}
+        there = {m.name for m in self.machines.group().members if m.alive}
+        # One that is leaving is kept until all of it is fetched, but not launched again for that.
+        names = [n for n in wanted if n in there or rows[n].state is not MachineState.LEAVING]
+        self._wanted = self.wanted(names)
+        self._group = self.machines.tick(self._wanted)
+        found, reach = {}, {}
         for member in self._group.members:
-            if not member.stays or member.phase is not Phase.READY or member.name not in wanted:
-                continue
             shown = self.machines.shown(member)
-            if shown is None:
+            if not (member.stays and member.phase is Phase.READY and member.name in names and shown):
                 continue
-            with contextlib.suppress(Refused, HotdeskError):  # it has not shown its host key yet, or is gone
-                self._reach[member.name] = self.provider.access(shown)
-                found[member.name] = SeenMachine(
-                    instance=member.id,
-                    address=shown.private_ip,
-                    slots=int(member.offer.vcpus) or 1,
-                    gpus=int(member.offer.gpu_count),
-                    usd_per_hour=member.offer.usd_per_hour,
-                )
-            row = rows.get(member.name)
-            if row is not None and row.state is MachineState.UP and not member.up:
+            if (access := self._accessed(member, shown)) is None:
+                continue
+            reach[member.name] = access
+            found[member.name] = SeenMachine(
+                instance=member.id,
+                address=shown.private_ip,
+                slots=int(member.offer.vcpus) or 1,
+                gpus=int(member.offer.gpu_count),
+                usd_per_hour=member.offer.usd_per_hour,
+            )
+            if rows[member.name].state is MachineState.UP and not member.up:
                 self.machines.proved(member)
+        self._reach = reach
         self._renew()
         return found
+
+    def _accessed(self, member: Member, shown: Instance) -> Access | None:
+        """How to reach a machine; None until it has shown its host key. Asked once of each but the head."""
+        assert self._wanted is not None
+        known = self._known.get(member.id)
+        if known is None or member.name == self._wanted.names[0]:  # (asking lets our present address in)
+            try:
+                known = self._known[member.id] = self.provider.access(shown)
+            except Refused:
+                return known
+        return known
 
     def wanted(self, names: Sequence[str]) -> Wanted:
         return Wanted(
@@ -96,7 +109,7 @@ class RentedSite(Reached):
         return dict.fromkeys(self._wanted.names, why) if why else {}
 
     def present(self, names: Collection[str]) -> set[str]:
-        return {m.name for m in self._group.members if m.alive and m.name in names}
+        return {m.name for m in self.machines.group().members if m.alive and m.name in names}
 
     def cleared(self) -> bool:
         return self.machines.clear(self.wanted(()))
