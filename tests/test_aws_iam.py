@@ -144,7 +144,7 @@ def sweep_once(laptop: Laptop, fake: FakeEc2) -> None:
     before = fake.get("log")[-1]["number"] + 1
     ec2.allocate_address(TagSpecifications=with_tags("elastic-ip"))
     ec2.create_launch_template(
-        LaunchTemplateName="x",
+        LaunchTemplateName="old",
         LaunchTemplateData={"InstanceType": "t3.micro"},
         TagSpecifications=with_tags("launch-template"),
     )

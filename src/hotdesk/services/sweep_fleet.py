@@ -31,7 +31,7 @@ def launcher(clouds: Clouds, provider: str) -> Fleets:
         return found
     raise Missing(
         f"A sweep does not run on {cloud(provider).label} yet.",
-        "It runs on AWS, and on this computer.",
+        "Its machines are launched many at a time there, which hotdesk does not do yet.",
         "hotdesk run NAME -- …   # one task after another, on one machine",
     )
 

@@ -254,7 +254,9 @@ class Driver:
         there = self.site.present([m.name for m in leaving])
         for machine in leaving:
             if machine.name not in there:
-                machines = self._put(machines, replace(machine, state=MachineState.GONE, since=now))
+                machines = self._put(
+                    machines, replace(machine, state=MachineState.GONE, since=now, lost_at=now)
+                )
             elif not machine.may_go:
                 changed = replace(machine, fetched=self._taken(machine, now))
                 machines = self._put(machines, changed) if changed.fetched else machines
@@ -384,7 +386,8 @@ class Driver:
         if self.engine is None:
             return
         up = [m for m in machines if m.state is MachineState.UP]
-        unasked = [m for m in up if m.name not in self._answered]
+        leaving = [m for m in machines if m.state is MachineState.LEAVING and m.instance]
+        unasked = [m for m in [*up, *leaving] if m.name not in self._answered]
         asked = list(self.ledger.doubtful)
         calls = [partial(self.site.known, self.sweep, m.name, asked) for m in unasked]
         for machine, answer in zip(unasked, side_by_side(calls, AT_ONCE), strict=True):
@@ -398,9 +401,10 @@ class Driver:
         if any(m.name not in self._answered for m in up):
             return
         # A machine that was lost since, or is, may have begun it: then its number is not used again.
-        since = max((m.lost_at for m in machines), default=0.0)
-        if any(m.state is MachineState.LOST for m in machines):
-            since = now
+        may = any(
+            m.state is MachineState.LOST or (m in leaving and m.name not in self._answered) for m in machines
+        )
+        since = now if may else max((m.lost_at for m in machines), default=0.0)
         doubtful = list(self.ledger.doubtful.values())
         self.ledger.write([plan.lost(t, now) if since >= t.began_at else plan.unbegun(t) for t in doubtful])
 
@@ -502,7 +506,7 @@ class Driver:
     def _end(self, machines: Sequence[Machine], now: float) -> float:
         """Every task has ended: see that no machine is left."""
         self._let_go()
-        if all(m.state is MachineState.GONE for m in machines) and self._cleared():
+        if all(m.state is MachineState.GONE for m in machines) and self.site.cleared():
             kept = self.sweep.environment
             rest = tuple(pair for pair in kept if pair[0] not in self.sweep.secrets)
             self.sweep = self.store.change(self.number, over_at=now, environment=rest)
@@ -511,10 +515,3 @@ class Driver:
                 return RETRY_SECONDS / 2
             return -1.0
         return RETRY_SECONDS / 2
-
-    def _cleared(self) -> bool:
-        try:
-            return self.site.cleared()
-        except HotdeskError as error:
-            self.on_note(f"Whether machines are left cannot be seen: {error.what} {error.why}")
-            return False

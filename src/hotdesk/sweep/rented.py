@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from hotdesk.connect import limits
-from hotdesk.core.errors import Refused
+from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Desk, Goal, Instance, MarketChoice, Offer, Phase
 from hotdesk.core.ports import Access, Clock, Fleets, Provider
 from hotdesk.core.sweep import group as planning
@@ -112,7 +112,11 @@ class RentedSite(Reached):
         return {m.name for m in self.machines.group().members if m.alive and m.name in names}
 
     def cleared(self) -> bool:
-        return self.machines.clear(self.wanted(()))
+        try:
+            return self.machines.clear(self.wanted(()))
+        except HotdeskError as error:
+            self.machines.on_note(f"Whether machines are left cannot be seen: {error.what} {error.why}")
+            return False
 
     def usd(self, names: Collection[str]) -> float:
         return self._group.usd(self.clock.now())
