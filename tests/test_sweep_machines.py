@@ -288,7 +288,7 @@ def test_a_crash_at_any_call_leaves_no_machine(fake: FakeEc2, tmp_path: Path, la
     def run(number: int, *at: int) -> Boundaries:
         boundaries = Boundaries(*at)
         with quick(fake, lag_seconds=lag):
-            fleet = Fleet(fake, tmp_path / str(number), boundaries, lag_seconds=lag)
+            fleet = Fleet(fake, tmp_path / str(number), boundaries, lag_seconds=lag and lag + 1)
             try:
                 story(fleet)
                 alive = max(Counter(t["tags"].get("hotdesk:desk") for t in fleet.there()).values(), default=0)
