@@ -41,7 +41,7 @@ def main() -> None:
         os.environ.update(fake.environment(HOME))
         with quick(fake):
             for code in ("L-34B43A08", "L-1216C47A"):
-                fake.post("quota", code=code, value=10_000.0)
+                fake.post("quota", code=code, vcpus=10_000)
             fleet = Fleet(fake, Path(folder))
             fleet.laptop.time.slept = -1e9
             fleet.laptop.time.while_asleep = lambda: None

@@ -24,6 +24,7 @@ pytest.importorskip("moto", reason="moto is not installed")
 pytest.importorskip("asyncssh", reason="asyncssh is not installed")
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
 pytestmark = [
+    pytest.mark.long,
     tool("ssh"),
     tool("rsync"),
     pytest.mark.skipif(sys.platform != "linux", reason="a loopback address for each machine, and /proc"),
