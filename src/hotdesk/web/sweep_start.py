@@ -123,9 +123,7 @@ def plan(desks: Hotdesk, asked: NewSweep) -> dict[str, Any]:
     request.check()
     names = sweeps.check_folder(request)
     sweep = sweeps.planned(request)
-    told = sweep_shapes.plan(
-        sweep, request.space.size, len(names), sweep_shapes.first_lines(sweep, request.space)
-    )
+    told = sweep_shapes.plan(sweep, request, len(names), sweep_shapes.first_lines(sweep, request.space))
     steps = (
         []
         if sweep.image
