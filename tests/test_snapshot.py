@@ -315,20 +315,19 @@ def test_a_tree_deeper_than_any_path_may_be_long(place: Place) -> None:
     assert found[900] == ["file900", "level-of-the-tree", "zz900"]
 
 
-def test_sockets_are_left_out_and_named(place: Place) -> None:
-    os.chdir(place.disk)  # a socket's path must be short
-    try:
-        for name in ("tmux", "other"):
-            with socket.socket(socket.AF_UNIX) as server:
-                server.bind(name)
-    finally:
-        os.chdir("/")
+def test_sockets_are_left_out_and_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.disk)  # a socket's path must be short
+    for name in ("tmux", "other"):
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(name)
+    monkeypatch.chdir("/")
     assert place.park().note == "2 sockets left out (other, tmux)"
     own = place.disk / "run" / f"tmux-{os.getuid()}"
     own.mkdir(parents=True)
-    os.chdir(own)
+    monkeypatch.chdir(own)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("default")
+    monkeypatch.chdir("/")
     assert place.park().note == "2 sockets left out (other, tmux)", "that of the desk's own tmux is no news"
     place.check()
 
