@@ -9,7 +9,9 @@ import pytest
 from tests.conformance import Conformance
 from tests.far_rig import FarRig, far_machine, needs_sshd
 
-pytestmark = [pytest.mark.tools("ssh"), needs_sshd, pytest.mark.slow]
+#: Each law sets a far machine up anew, for a minute or two: too long for every run. On a busy computer two of
+#: them have failed at the launch ("its launch was interrupted"); why is not understood yet.
+pytestmark = [pytest.mark.tools("ssh"), needs_sshd, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
