@@ -178,6 +178,10 @@ def test_a_wrong_file(told: dict[str, object], what: str) -> None:
         read_settings("grid.toml", told)
 
 
+def test_a_file_may_leave_the_machines_to_the_plan() -> None:
+    assert read_settings("grid.toml", {"machines": "auto"})[1] == {"machines": "auto"}
+
+
 def test_a_table_takes_values_of_any_kind() -> None:
     assert read_table("a", 3).values == (3,)
     assert read_table("a", "0..2").values == (0, 1, 2)

@@ -53,5 +53,7 @@ def read_settings(name: str, told: Mapping[str, object]) -> tuple[Space, dict[st
             )
         if not isinstance(value, _FORMS[key]) or isinstance(value, bool) != (_FORMS[key] is bool):
             raise Usage(f"{name}: {key} = {value!r} is of the wrong kind.", "", "hotdesk sweep start --help")
+    if isinstance(machines := table.get("machines", 1), str) and machines != "auto":
+        raise Usage(f"{name}: machines = {machines!r} is neither a number nor auto.", "", 'machines = "auto"')
     found = tuple(params.read_table(key, value) for key, value in given.items())
     return Space(parameters=found, samples=samples, seed=seed, lines=tuple(lines)), table
