@@ -79,7 +79,7 @@ def test_what_is_no_sweep_is_told_so(changed: dict[str, Any], word: str) -> None
 
 
 @pytest.mark.browser
-@pytest.mark.slow
+@pytest.mark.long  # Ray starts beside Chromium and a desk: on two cores that takes minutes
 def test_a_sweep_is_started_from_the_page(
     hotdesk: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
