@@ -235,6 +235,7 @@ def until(what: Callable[[], Any]) -> Any:
 @tool("ssh")
 @tool("rsync")
 @tool("git")
+@pytest.mark.xdist_group("ray")
 def test_a_gang_goes_on_from_its_checkpoint_when_a_machine_is_killed(hotdesk: Command, home: Path) -> None:
     """1. Two ranks run. 2. The machine of rank 1 is killed. 3. Both go on from where rank 0 was."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")

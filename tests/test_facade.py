@@ -159,6 +159,7 @@ def test_a_day_with_python_alone(tmp_path: Path, home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_sweep_with_python_alone(tmp_path: Path, home: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
     assert "ValueError: a rate of 1.5 is too fast" in lived("A sweep", tmp_path / "project")

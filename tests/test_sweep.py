@@ -20,7 +20,8 @@ from hotdesk.providers.local.runtime import locks
 from tests.conftest import Command
 from tests.local_rig import tool
 
-pytestmark = [tool("ssh"), tool("rsync"), tool("git")]
+#: One Ray at a time: a node gives up after 30 s, and two that start at once on two cores take longer.
+pytestmark = [tool("ssh"), tool("rsync"), tool("git"), pytest.mark.xdist_group("ray")]
 SECONDS = 400.0  # a limit for a busy computer, not an expectation: Ray takes a minute there to start
 
 #: Logistic regression by gradient descent, which prints its loss; the ledger knows each run that ended.

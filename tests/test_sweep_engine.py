@@ -93,7 +93,9 @@ def ray(folder: Path) -> Iterator[Rig]:
         assert not processes_of(str(home / ".hotdesk" / "sweeps" / "s1"), "HOTDESK_RAY"), "no process is left"
 
 
-@pytest.fixture(params=["memory", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["memory", pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")])]
+)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     with memory() if request.param == "memory" else ray(tmp_path) as made:
         yield made
