@@ -57,7 +57,6 @@ def until(what: Callable[[], Any]) -> Any:
     return found
 
 
-@pytest.mark.long  # minutes: Ray starts anew after each kill
 def test_a_sweep_outlives_its_machine_and_its_driver(hotdesk: Command, home: Path, tmp_path: Path) -> None:
     """1. Twenty settings are trained. 2. The head's machine is killed. 3. So is the driver. 4. All end."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
