@@ -48,8 +48,8 @@ class Runner:
 @dataclass
 class Flying:
     batch: Batch
-    node: str = ""
-    place: int = 0  # the order that runs
+    node: str
+    instance: str  # which machine of that name
 
 
 class World:
@@ -290,14 +290,14 @@ class MemoryEngine:
                 if batch.node not in {"", address} or busy + batch.cpus > self.world.slots:
                     continue
                 self.waiting.remove(batch)
-                self.flying.append(Flying(batch, runner.name))
+                self.flying.append(Flying(batch, runner.name, runner.instance))
                 break
         for one in list(self.flying):
             self._go_on(one)
 
     def _go_on(self, one: Flying) -> None:
         runner = self.world.runners.get(one.node)
-        if runner is None or runner.silent:
+        if runner is None or runner.silent or runner.instance != one.instance:
             self._tell(one, [], "NodeDiedError")
             return
         results: list[Ended] = []

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -378,6 +378,7 @@ def test_a_task_that_its_machines_never_survive_is_given_up() -> None:
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
+@example(seed=5002)  # a machine is replaced at once, under its name: nothing of it goes on at the new one
 def test_whatever_dies_every_task_ends_and_none_counts_twice(seed: int) -> None:
     """One seed is one history: drivers, engines, machines and the head are killed at random moments."""
     dice = random.Random(seed)
