@@ -21,7 +21,7 @@ from hotdesk.core.model import Market, Offer
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.parallel import all_of
 from hotdesk.providers.aws import instances, network, tags
-from hotdesk.providers.aws.account import Account
+from hotdesk.providers.aws.account import Account, pages
 from hotdesk.providers.aws.base_images import BaseImage, find_base
 from hotdesk.providers.aws.errors import CODES, GONE, answers, code
 from hotdesk.providers.cloud import vocabulary
@@ -216,7 +216,10 @@ def template_request(
         computer=computer,
         version=hotdesk.__version__,
     )
-    disks = [(base.root, base.size_gib), *base.more]
+    disks = [
+        {"DeviceName": device, "Ebs": instances.disk(gib, stays=False)}
+        for device, gib in ((base.root, base.size_gib), *base.more)
+    ]
     kinds = ["instance", "volume", "network-interface", "spot-instances-request"]
     return {
         "LaunchTemplateName": order.name,
@@ -225,31 +228,9 @@ def template_request(
         "LaunchTemplateData": {
             "ImageId": base.id,
             "KeyName": key,
-            "NetworkInterfaces": [
-                {
-                    "DeviceIndex": 0,
-                    "Groups": list(groups),
-                    "AssociatePublicIpAddress": True,
-                    "DeleteOnTermination": True,
-                }
-            ],
-            "BlockDeviceMappings": [
-                {
-                    "DeviceName": device,
-                    "Ebs": {
-                        "VolumeType": "gp3",
-                        "Encrypted": True,
-                        "VolumeSize": gib,
-                        "DeleteOnTermination": True,
-                    },
-                }
-                for device, gib in disks
-            ],
-            "MetadataOptions": {
-                "HttpEndpoint": "enabled",
-                "HttpTokens": "required",
-                "HttpPutResponseHopLimit": 1,
-            },
+            "NetworkInterfaces": [instances.interface(groups)],
+            "BlockDeviceMappings": disks,
+            "MetadataOptions": instances.METADATA,
             "InstanceInitiatedShutdownBehavior": "terminate",
             "UserData": base64.b64encode(user_data).decode("ascii"),
             "TagSpecifications": tags.specifications(kinds, told),
@@ -263,15 +244,8 @@ def template_request(
 def look(account: Account, fleet: str, region: str) -> list[dict[str, Any]]:
     """The fleet's machines, as EC2 describes them."""
     mine = [{"Name": "tag:hotdesk:desk", "Values": [fleet]}]
-    found: list[dict[str, Any]] = []
-    page: dict[str, Any] = {}
-    while True:
-        with answers():
-            told = account.ec2(region).describe_instances(Filters=mine, MaxResults=PAGE, **page)
-        found += [dict(i) for r in told["Reservations"] for i in r["Instances"]]
-        if not told.get("NextToken"):
-            return found
-        page = {"NextToken": told["NextToken"]}
+    rows = pages(account.ec2(region), "describe_instances", "Reservations", Filters=mine, MaxResults=PAGE)
+    return [dict(one) for row in rows for one in row["Instances"]]
 
 
 def end(account: Account, region: str, ids: Collection[str]) -> None:

@@ -26,6 +26,8 @@ from hotdesk.providers.cloud.vocabulary import Tags
 #: Minimum disk for a base image, which is often full: Python packages for deep learning need this much.
 BASE_DISK_GIB = 64
 
+#: The metadata service asks for a token, which a program that is talked into fetching a URL does not have.
+METADATA = {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1}
 #: EC2's words for a subnet or a base image that was there when it was last asked for.
 _GONE = frozenset({"InvalidSubnetID.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})
 
@@ -186,8 +188,8 @@ def run_request(
     kinds = ["instance", "volume", "network-interface", *(["spot-instances-request"] if spot else [])]
     size = max(base.size_gib, order.disk_gib or (0 if order.image_id else BASE_DISK_GIB))
     rate = order.initialization_rate
-    disks = [{"DeviceName": base.root, "Ebs": _disk(size, rate)}]
-    disks += [{"DeviceName": device, "Ebs": _disk(gib, rate)} for device, gib in base.more]
+    parts = [(base.root, size), *base.more]
+    disks = [{"DeviceName": device, "Ebs": disk(gib, stays=True, rate=rate)} for device, gib in parts]
     request: dict[str, Any] = {
         "ImageId": base.id,
         "InstanceType": offer.instance_type,
@@ -195,21 +197,9 @@ def run_request(
         "MaxCount": 1,
         "ClientToken": order.token,
         "KeyName": key,
-        "NetworkInterfaces": [
-            {
-                "DeviceIndex": 0,
-                "SubnetId": subnet,
-                "Groups": [group],
-                "AssociatePublicIpAddress": True,
-                "DeleteOnTermination": True,
-            }
-        ],
+        "NetworkInterfaces": [interface([group]) | {"SubnetId": subnet}],
         "BlockDeviceMappings": disks,
-        "MetadataOptions": {
-            "HttpEndpoint": "enabled",
-            "HttpTokens": "required",
-            "HttpPutResponseHopLimit": 1,
-        },
+        "MetadataOptions": METADATA,
         "InstanceInitiatedShutdownBehavior": "terminate" if spot else "stop",
         "UserData": user_data,
         "TagSpecifications": tags.specifications(kinds, told),
@@ -234,8 +224,8 @@ def _scratch(offer: Offer) -> str:
     return f"{offer.scratch_gib:.0f}" if offer.scratch_gib else ""
 
 
-def _disk(size_gib: int, rate: int = 0) -> dict[str, Any]:
-    """A disk that outlives its instance, however that ends, unless `end` decides otherwise.
+def disk(size_gib: int, *, stays: bool, rate: int = 0) -> dict[str, Any]:
+    """A disk. One that `stays` outlives its instance, however that ends, unless `end` decides otherwise.
 
     `rate`: MiB/s at which it is initialized from its snapshot; 0: lazily, block by block.
     """
@@ -244,8 +234,18 @@ def _disk(size_gib: int, rate: int = 0) -> dict[str, Any]:
         "VolumeType": "gp3",
         "Encrypted": True,
         "VolumeSize": size_gib,
-        "DeleteOnTermination": False,
+        "DeleteOnTermination": not stays,
         **load,
+    }
+
+
+def interface(groups: Sequence[str]) -> dict[str, Any]:
+    """An address of its own on the internet, in these security groups."""
+    return {
+        "DeviceIndex": 0,
+        "Groups": [*groups],
+        "AssociatePublicIpAddress": True,
+        "DeleteOnTermination": True,
     }
 
 
