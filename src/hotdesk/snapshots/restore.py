@@ -22,10 +22,9 @@ from hotdesk.snapshots.tree import (
     Entry,
     Folders,
     Manifest,
-    corrupt,
     digests,
-    load_manifest,
-    missing,
+    need_chunks,
+    need_manifest,
     pieces,
     remove,
     shown,
@@ -54,14 +53,10 @@ def restore(
     needed = 0
     try:
         with opened(store) as chunks, notes_of(store, disk) as notes:
-            try:
-                manifest, origin = load_manifest(manifest_path)
-            except Damaged as error:
-                raise corrupt(error, store) from error
+            manifest, origin = need_manifest(manifest_path, chunks)
             if _is_there(disk, notes, origin):
                 return
-            if damage := missing(manifest, chunks):
-                raise corrupt(damage, store)
+            need_chunks(manifest, chunks)
             building = disk.with_name(f".{disk.name}.restoring")
             remove(building)
             needed = _size(manifest.entries)
@@ -160,8 +155,7 @@ class _Building:
         steps = Steps(progress, _size(self._entries), "restoring files")
         todo = set(self._targets)
         while todo:
-            if damage := missing(Manifest(self._entries), self._store):
-                raise corrupt(damage, self._store.folder)
+            need_chunks(Manifest(self._entries), self._store)
             places = {(pack.path, number): pack for pack, number in map(self._store.place, todo)}
             jobs = [(pack, number) for (_, number), pack in sorted(places.items(), key=lambda item: item[0])]
             with each(jobs, self._write_frame) as results:

@@ -33,10 +33,10 @@ from hotdesk.snapshots.tree import (
     FOLDER_FLAGS,
     Entry,
     Folders,
-    corrupt,
     digests,
     load_manifest,
-    missing,
+    need_chunks,
+    need_manifest,
     pieces,
     remove,
     scan,
@@ -54,19 +54,14 @@ def verify(manifest_path: Path, store: Path, *, progress: Progress = lambda frac
     writes the chunks of damaged packs again.
     """
     with opened(store) as chunks:
-        try:
-            manifest, _ = load_manifest(manifest_path)
-        except Damaged as error:
-            raise corrupt(error, store) from error
-        if damage := missing(manifest, chunks):
-            raise corrupt(damage, store)
+        manifest, _ = need_manifest(manifest_path, chunks)
+        need_chunks(manifest, chunks)
         needed = {name for entry in manifest.entries for name in digests(entry)}
         packs = {pack.path: pack for pack, _ in map(chunks.place, needed)}
         todo = [pack for _, pack in sorted(packs.items()) if not chunks.is_verified(pack)]
         steps = Steps(progress, sum(pack.signature[0] for pack in todo), "reading the image back")
         chunks.check(todo, steps.add)
-        if damage := missing(manifest, chunks):
-            raise corrupt(damage, store)
+        need_chunks(manifest, chunks)
         progress(1.0, "verified")
 
 
@@ -151,9 +146,6 @@ def forget(store: Path, keep: Iterable[Path]) -> int:
     manifests too. Raises `Refused(CORRUPT)` if a manifest cannot be read, and deletes nothing then.
     """
     with opened(store, exclusive=True) as chunks:
-        try:
-            manifests = [load_manifest(path)[0] for path in keep]
-        except Damaged as error:
-            raise corrupt(error, store) from error
+        manifests = [need_manifest(path, chunks)[0] for path in keep]
         forget_gone(store)
         return chunks.prune({name for m in manifests for entry in m.entries for name in digests(entry)})

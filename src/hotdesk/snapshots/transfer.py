@@ -27,7 +27,15 @@ from hotdesk.snapshots.cache import notes_of
 from hotdesk.snapshots.capture import Captured, Progress, capture_into
 from hotdesk.snapshots.chunk_store import Store, compressed, opened
 from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Buffer, Damaged, digest, read_chunks
-from hotdesk.snapshots.tree import Manifest, corrupt, digests, load_manifest, missing, pack_manifest
+from hotdesk.snapshots.tree import (
+    Manifest,
+    corrupt,
+    digests,
+    load_manifest,
+    need_chunks,
+    need_manifest,
+    pack_manifest,
+)
 from hotdesk.system import write_atomically
 
 T = TypeVar("T")
@@ -139,8 +147,7 @@ def pull(
         captured, data = _decoded(body, tuple[Captured, bytes])
         manifest = _manifest(data, manifest_path)
         chunks.look_again()
-        if damage := missing(manifest, chunks):
-            raise corrupt(damage, store)
+        need_chunks(manifest, chunks)
         write_atomically(manifest_path, data, durable=True)
         line.send(b"D")
         return captured
@@ -221,12 +228,8 @@ def push(
     Raises `Cut`; then the same again goes on. Raises `Refused` (CORRUPT) if it is not whole here.
     """
     with opened(store) as chunks:
-        try:
-            manifest, _ = load_manifest(manifest_path)
-        except Damaged as error:
-            raise corrupt(error, store) from error
-        if damage := missing(manifest, chunks):
-            raise corrupt(damage, store)
+        manifest, _ = need_manifest(manifest_path, chunks)
+        need_chunks(manifest, chunks)
         line.send(b"M", manifest_path.read_bytes())
         _, lacks = line.receive(b"N")
         wanted = {lacks[at : at + DIGEST] for at in range(0, len(lacks), DIGEST)}
@@ -268,8 +271,7 @@ def take(line: Line, store: Path, manifest_path: Path) -> None:
         finally:
             chunks.seal()
         chunks.look_again()
-        if damage := missing(manifest, chunks):
-            raise corrupt(damage, store)
+        need_chunks(manifest, chunks)
         write_atomically(manifest_path, data, durable=True)
         line.send(b"D")
 

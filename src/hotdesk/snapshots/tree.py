@@ -306,15 +306,24 @@ def unreadable(disk: Path, path: str, why: str) -> Refused:
     return Refused(Kind.UNREADABLE, f"{path} in {disk} cannot be saved: {why}", fix=fix)
 
 
-def missing(manifest: Manifest, store: Store) -> Damaged | None:
-    """The damage if chunks of the manifest are in no intact pack, with the names of files; else None."""
+def need_manifest(path: Path, store: Store) -> tuple[Manifest, bytes]:
+    """`load_manifest`, of an image that has to be whole. Raises `Refused` (CORRUPT)."""
+    try:
+        return load_manifest(path)
+    except Damaged as error:
+        raise corrupt(error, store.folder) from error
+
+
+def need_chunks(manifest: Manifest, store: Store) -> None:
+    """Raises `Refused` (CORRUPT), naming a file, if chunks of the manifest are in no intact pack."""
     absent = store.missing({name for entry in manifest.entries for name in digests(entry)})
     if not absent:
-        return None
+        return
     hit = [i for i, entry in enumerate(manifest.entries) if not absent.isdisjoint(digests(entry))]
     more = f" and {len(hit) - 1} more files" if len(hit) > 1 else ""
     why = "; ".join(store.lost) or "a pack that held it is gone"
-    return Damaged(f"the content of {shown(manifest.entries, hit[0])}{more} is lost: {why}")
+    damage = Damaged(f"the content of {shown(manifest.entries, hit[0])}{more} is lost: {why}")
+    raise corrupt(damage, store.folder)
 
 
 def corrupt(damage: Damaged, store: Path) -> Refused:
