@@ -39,15 +39,7 @@ def desk_keys(state: Path, desk: str) -> Keys:
     folder = _folder(state, desk)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    keys = Keys(
-        desk=desk,
-        alias=f"hotdesk-{desk}",
-        user_key_path=str(folder / "id_ed25519"),
-        host_key_path=str(folder / "host_ed25519"),
-        known_hosts_path=str(folder / "known_hosts"),
-        password_path=str(folder / "notebook-password"),
-        password_hash_path=str(folder / "notebook-password.argon2"),
-    )
+    keys = Keys.within(str(folder), desk)
     with _alone(folder):
         _pair(Path(keys.user_key_path), f"hotdesk-{desk}")
         host = _pair(Path(keys.host_key_path), f"hotdesk-{desk}-host")

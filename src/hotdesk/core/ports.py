@@ -322,6 +322,19 @@ class Keys(Value, frozen=True):
     password_path: str  # the notebook's password, for its owner
     password_hash_path: str  # its hash, for the Jupyter server
 
+    @classmethod
+    def within(cls, folder: str, desk: str) -> Keys:
+        """Those of a desk whose folder that is; whether they exist is not looked at."""
+        return cls(
+            desk=desk,
+            alias=f"hotdesk-{desk}",
+            user_key_path=f"{folder}/id_ed25519",
+            host_key_path=f"{folder}/host_ed25519",
+            known_hosts_path=f"{folder}/known_hosts",
+            password_path=f"{folder}/notebook-password",
+            password_hash_path=f"{folder}/notebook-password.argon2",
+        )
+
 
 class KeyRing(Protocol):
     def __call__(self, desk: str) -> Keys:

@@ -171,28 +171,15 @@ def take(state: Path, image: str) -> None:
     sys.exit(transfer.serve(receive, *transfer.standard()))
 
 
-def _place(state: Path, desk: str) -> Keys:
-    folder = state / "desks" / desk
-    return Keys(
-        desk=desk,
-        alias=f"hotdesk-{desk}",
-        user_key_path=str(folder / "id_ed25519"),
-        host_key_path=str(folder / "host_ed25519"),
-        known_hosts_path=str(folder / "known_hosts"),
-        password_path=str(folder / "notebook-password"),
-        password_hash_path=str(folder / "notebook-password.argon2"),
-    )
-
-
 def _keys(state: Path, desk: str) -> Keys:
-    keys = _place(state, desk)
+    keys = Keys.within(str(state / "desks" / desk), desk)
     if not Path(keys.host_key_path).exists():
         raise Refused(Kind.BAD_REQUEST, f"the keys of {desk} were not sent here")
     return keys
 
 
 def _keep(state: Path, sent: DeskKeys) -> None:
-    keys = _place(state, sent.desk)
+    keys = Keys.within(str(state / "desks" / sent.desk), sent.desk)
     Path(keys.host_key_path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, text in (
         (f"{keys.user_key_path}.pub", sent.user_public),
