@@ -23,7 +23,7 @@ from hotdesk.core.ports import Access
 from hotdesk.providers.ssh.hosts import enter
 from hotdesk.providers.ssh.provider import Ssh
 from hotdesk.providers.ssh.settings import Settings
-from tests.conformance import UNSETTLED
+from tests.local_rig import settled
 
 SECONDS = 600.0  # a limit for a busy computer, not an expectation
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or ""
@@ -149,13 +149,7 @@ class FarRig:
         return Ssh(self.state, functools.partial(desk_keys, self.state), self.settings)
 
     def settle(self) -> Survey:
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            survey = self.provider.survey()
-            if not any(t.phase in UNSETTLED for t in (*survey.instances, *survey.disks, *survey.images)):
-                return survey
-            time.sleep(0.1)
-        raise AssertionError(f"it does not settle: {survey}\n{self.logs()}")
+        return settled(self, SECONDS, pause=0.1)
 
     def logs(self) -> str:
         logs = [*self.state.glob("places/machines/*/*"), *self.state.glob("local/*/*.log")]

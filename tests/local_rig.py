@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ from hotdesk.core.ports import Access
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local.provider import Local
 from hotdesk.providers.local.runtime import locks
+from tests.conformance import UNSETTLED
 
-UNSETTLED = {Phase.PENDING, Phase.STOPPING, Phase.VERIFYING, Phase.ENDING}
 SECONDS = 120.0  # a limit for a busy computer, not an expectation
 
 needs = functools.cache(shutil.which)
@@ -33,6 +34,17 @@ def tool(name: str) -> pytest.MarkDecorator:
 def one_desk(module: str) -> pytest.MarkDecorator:
     """All tests of the module in one process: they share a desk, which takes two seconds of a processor."""
     return pytest.mark.xdist_group(module)
+
+
+def settled(rig: Any, seconds: float, pause: float = 0.03) -> Survey:
+    """The first survey of a rig's provider in which nothing is on its way."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        survey: Survey = rig.provider.survey()
+        if not any(t.phase in UNSETTLED for t in (*survey.instances, *survey.disks, *survey.images)):
+            return survey
+        time.sleep(pause)
+    raise AssertionError(f"it does not settle: {survey}\n{rig.logs()}")
 
 
 class LocalRig:
@@ -50,13 +62,7 @@ class LocalRig:
         return self.provider.survey()
 
     def settle(self) -> Survey:
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            survey = self.provider.survey()
-            if not any(t.phase in UNSETTLED for t in (*survey.instances, *survey.disks, *survey.images)):
-                return survey
-            time.sleep(0.03)
-        raise AssertionError(f"it does not settle: {survey}\n{self.logs()}")
+        return settled(self, SECONDS)
 
     def logs(self) -> str:
         return "\n".join(
@@ -203,12 +209,12 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def wait_for(what: object, seconds: float = 20.0) -> object:
-    """Call it until it returns something true; that."""
+def wait_for(what: object, seconds: float = 20.0, pause: float = 0.03) -> object:
+    """Call it until it returns something true; that. `pause`: seconds between two calls."""
     deadline = time.monotonic() + seconds
     while not (value := what()):  # type: ignore[operator]
         assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
-        time.sleep(0.03)
+        time.sleep(pause)
     return value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import locks
 from hotdesk.sweep.cluster import ClusterDriver
 from tests.conftest import Command
-from tests.local_rig import tool
+from tests.local_rig import tool, wait_for
 from tests.sweep_world import World
 from tests.test_sweep_driver import Story
 
@@ -225,11 +224,7 @@ for number in range(start, 40):
 
 
 def until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.5)
-    return found
+    return wait_for(what, SECONDS, pause=0.5)
 
 
 @tool("ssh")

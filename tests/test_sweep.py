@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from hotdesk.providers.local.paths import Folders
 from hotdesk.providers.local.runtime import locks
 from tests.conftest import Command
-from tests.local_rig import tool
+from tests.local_rig import tool, wait_for
 
 #: One Ray at a time: a node gives up after 30 s, and two that start at once on two cores take longer.
 pytestmark = [tool("ssh"), tool("rsync"), tool("git"), pytest.mark.xdist_group("ray")]
@@ -50,11 +49,7 @@ note("ended")
 
 
 def until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(1.0)
-    return found
+    return wait_for(what, SECONDS, pause=1.0)
 
 
 def test_a_sweep_outlives_its_machine_and_its_driver(hotdesk: Command, home: Path, tmp_path: Path) -> None:

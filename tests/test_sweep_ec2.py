@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.fake_ec2.process import FakeEc2
-from tests.local_rig import tool
+from tests.local_rig import tool, wait_for
 
 pytest.importorskip("moto", reason="moto is not installed")
 pytest.importorskip("asyncssh", reason="asyncssh is not installed")
@@ -72,11 +71,7 @@ def parked(cloud: FakeEc2, hotdesk: Command, ledger: Path) -> Iterator[Command]:
 
 
 def until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.5)
-    return found
+    return wait_for(what, SECONDS, pause=0.5)
 
 
 def fleet(cloud: FakeEc2) -> list[Any]:

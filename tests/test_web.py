@@ -103,39 +103,6 @@ def test_what_is_not_of_this_page_is_refused(
         assert head[name] == value, "a refusal is hardened like an answer"
 
 
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-}
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Host": "evil.example"}, 421),
-        ({"Cookie": "hotdesk-{port}=wrong"}, 401),
-        ({"Origin": None}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Origin": "http://127.0.0.1:1"}, 403),  # another port of this computer: for cookies, the same site
-        ({"Sec-Fetch-Site": "same-site"}, 403),
-    ],
-)
-def test_a_socket_of_another_page_is_refused(
-    served: Served, headers: dict[str, str | None], status: int
-) -> None:
-    said = {
-        k: v.format(port=served.port)
-        for k, v in {**served.posting, **UPGRADE, **headers}.items()
-        if v is not None
-    }
-    found, head, _ = served.ask("/terminal?ticket=", said)
-    assert found == status
-    assert head["content-security-policy"] == guard.POLICY
-
-
 def test_two_hosts_in_one_request_are_no_host_of_ours(served: Served) -> None:
     scope = {
         "type": "http",
