@@ -86,7 +86,7 @@ def terms_of(zones: Panel, deadline_hours: float) -> Terms:
 
 
 def interval(begins: Any, block_ticks: float, usd: Any, best: Any) -> tuple[float, float, float]:
-    """The median over blocks drawn anew, and the ends that each leave out 1 case in 40."""
+    """The median, and the ends of its 95 % interval by the block bootstrap."""
     block = (begins // block_ticks).astype(int)
     sums = np.zeros((block.max() + 1, 2))
     np.add.at(sums, block, np.stack([usd, best], axis=1))

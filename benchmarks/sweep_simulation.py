@@ -1,13 +1,16 @@
-"""What 1 x 1000 = 1000 x 1 really costs: a sweep on 1 to 10,000 machines, simulated with measured overheads.
+"""What 1 x 1000 = 1000 x 1 really costs: a sweep on 1 to 10,000 machines, simulated.
 
     python -m benchmarks.sweep_simulation [--traces FOLDER] [--plot FOLDER]
 
 A thousand machine-hours in 12,000 tasks of five minutes (lognormal, sigma 0.5). A machine costs from its
-launch to its end. It is launched as EC2 allows, takes `--startup` seconds until it runs tasks, and each task
-`--overhead` more than its command. The queue hands a task to whoever is free, at most `--rate` a second; a
-machine for which there is none ends. On spot, a machine lives as long as an hour of a recorded trace was
-followed by availability, then another is launched when the trace has capacity again; its task begins anew,
-or from its last checkpoint. Beside it stands 1 + N*S/W of docs/plan.md.
+launch to its end. Machines are launched as fast as EC2 allows. A machine runs its first task `--startup`
+seconds after its launch, and each task takes `--overhead` seconds longer than its command. Free machines get
+tasks from one queue, at most `--rate` a second in all; a machine for which no task is left ends. These three
+overheads are assumptions, not measurements.
+
+On spot, a machine is interrupted when a recorded trace loses its capacity, and replaced when the trace has
+capacity again. The interrupted task starts over, or goes on from its last checkpoint. The column 1+NS/W is
+the formula of docs/plan.md.
 
 One seed is one history: the figures are the same on every computer.
 """
@@ -35,7 +38,7 @@ class Costs:
     startup: float  # seconds from a machine's launch to its first task
     overhead: float  # seconds of a task beside its command
     rate: float  # tasks a second that the driver hands out
-    checkpoint: float  # seconds between two checkpoints; 0: a task begins anew
+    checkpoint: float  # seconds between two checkpoints; 0: none, so an interrupted task starts over
 
 
 @dataclass(frozen=True)

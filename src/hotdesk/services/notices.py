@@ -48,9 +48,7 @@ class _Told(msgspec.Struct):
     row: int  # of the journal, the newest
     jobs: list[str]  # ids of those whose end was told
     unsent: list[_Unsent] = []
-    elsewhere: list[
-        str
-    ] = []  # ids of notices that a watcher elsewhere has told the webhook, and that come now
+    elsewhere: list[str] = []  # ids of notices of which a watcher elsewhere has told the webhook
 
 
 @dataclass(kw_only=True, eq=False)
@@ -135,9 +133,7 @@ class Notices:
             told.unsent = [unsent for unsent in told.unsent if unsent.at > now] + due
             self._keep(told)  # whoever dies while telling tells it again
             sent = []
-            later: dict[
-                str, float
-            ] = {}  # when a channel that has just failed is tried again: a try takes seconds
+            later: dict[str, float] = {}  # when a channel that failed in this round is tried again
             for one in due:
                 told.unsent.remove(one)
                 if one.channel in later:

@@ -14,9 +14,8 @@ from hotdesk.core.errors import Kind
 from hotdesk.core.fleet import FleetOrder, FleetReply
 from hotdesk.core.model import Instance, Market, MarketChoice, Offer, Phase, Value
 
-BOOT_SECONDS = (
-    900.0  # from its launch to the first answer: an encrypted disk from a snapshot is slow at first
-)
+#: From its launch to the first answer: an encrypted disk from a snapshot is slow at first.
+BOOT_SECONDS = 900.0
 UNBOOTED_MOST = 3  # machines that never answered, before the image is taken for the cause
 POOLS_MOST = 20  # of one order
 DEARER_MOST = 2.0  # a pool that costs more than so many times the best one is left alone
