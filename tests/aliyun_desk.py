@@ -259,7 +259,7 @@ class Laptop:
     ) -> None:
         self.fake, self.folder = fake, folder
         self.boundaries = boundaries or Boundaries()
-        self.settings = settings(fake, regions=(HOME,), **more)
+        self.settings = settings(fake, **{"regions": (HOME,), **more})
         self.offers = offers or (offer(),)
         self.time = Time(fake, self.moves_on)
         self.acknowledged: set[str] = set()

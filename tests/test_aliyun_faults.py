@@ -193,6 +193,7 @@ def another_base_image(mine: Laptop) -> None:
     images = mine.fake.world.region(HOME).images
     newest = max((i for i in images.values() if i.arch == "x86_64"), key=lambda i: i.made)
     images["newer"] = replace(newest, id="newer", made=newest.made + 86400.0)
+    mine.aliyun.account.recalled.drop("image/")  # an hour later
     assert mine.aliyun.launch(order) == first
 
 

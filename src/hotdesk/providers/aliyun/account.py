@@ -17,6 +17,8 @@ from hotdesk.providers.aliyun.client import Client
 from hotdesk.providers.aliyun.regions import HOME, REGIONS
 from hotdesk.providers.aliyun.settings import Settings
 from hotdesk.providers.aliyun.signing import Keys
+from hotdesk.providers.cloud.kept import Recalled
+from hotdesk.system import SystemClock
 
 #: Operations that take no region: it is that of the id, or of the address that is asked.
 _ANYWHERE = frozenset(
@@ -36,6 +38,7 @@ class Account:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.client = Client(self._key, endpoint=settings.endpoint)
+        self.recalled = Recalled(None, "", SystemClock())  # in this process only, unless the provider shares
         self._find: Callable[[], Keys] | None = None
         self._lock = threading.Lock()
 
@@ -44,6 +47,11 @@ class Account:
             if self._find is None:
                 self._find = credentials.find(self.settings.profile)
             return self._find()
+
+    @property
+    def who(self) -> str:
+        """What tells these credentials from others, without a request."""
+        return self._key().id
 
     def ask(self, region: str, action: str, *, of: str = "ecs", **parameters: Any) -> dict[str, Any]:
         """A question about a region. Raises `Refused`, or `Unreachable` without an answer."""
@@ -78,7 +86,7 @@ class Account:
         """
         if self.settings.owner:
             return self.settings.owner
-        key = f"aliyun-owner/{self._key().id}"
+        key = f"aliyun-owner/{self.who}"
         if cache and (kept := cache.cached(key)):
             return kept[1].decode()
         arn = str(self.client.ask("sts", self.home, "GetCallerIdentity").get("Arn") or "")

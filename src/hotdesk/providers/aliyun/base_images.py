@@ -14,6 +14,7 @@ from hotdesk.providers.aliyun import tags
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.cloud import fitting, vocabulary
 from hotdesk.providers.cloud.ids import split
+from hotdesk.providers.cloud.kept import HOUR
 
 #: Ubuntu, by architecture; guest/driver.py installs the GPU's driver, which no public image has.
 FAMILIES = {"x86_64": "acs:ubuntu_24_04_x64", "arm64": "acs:ubuntu_24_04_arm64"}
@@ -47,8 +48,10 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(d for d in self.disks if d.kind != "system")
 
 
-def find_base(account: Account, order: LaunchOrder) -> BaseImage:
+def find_base(account: Account, order: LaunchOrder, image: Mapping[str, Any] | None = None) -> BaseImage:
     """The image to launch an order from: the desk's own, the one named, or the newest default image.
+
+    `image`: the desk's own, as a survey of just now has it. The default one is kept for an hour.
 
     Raises `Refused` (bad-request) when it does not exist or cannot run on the offer.
     """
@@ -57,11 +60,12 @@ def find_base(account: Account, order: LaunchOrder) -> BaseImage:
         home, bare = split(order.image_id)
         if home != region:
             raise Refused(Kind.BAD_REQUEST, f"The image is in {home} and the machine would be in {region}.")
-        found = _base(describe(account, region, bare))
+        found = _base(image or describe(account, region, bare))
     elif order.base_image:
         found = _base(describe(account, region, order.base_image))
     else:
-        found = _base(_newest(account, region, arch))
+        key = f"image/{account.who}/{region}/{arch}"
+        found = account.recalled.of(key, HOUR, BaseImage, lambda: _base(_newest(account, region, arch)))
     fitting.check(order, arch, image=found.id, image_arch=found.arch, size_gib=found.size_gib)
     return found
 

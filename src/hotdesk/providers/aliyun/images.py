@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from hotdesk.core.errors import Failing, Kind, Refused
 from hotdesk.core.steps import BakeOrder
@@ -134,12 +136,16 @@ def tag_snapshots(account: Account, region: str, ids: list[str], told: Tags) -> 
         account.tell(region, "TagResources", ResourceType="snapshot", ResourceId=ids, Tag=tags.written(told))
 
 
-def delete(account: Account, region: str, bare: str) -> list[str]:
+def delete(account: Account, region: str, bare: str, known: Mapping[str, Any] | None = None) -> list[str]:
     """Delete an image and then its snapshots; return their ids. Idempotent.
 
-    Before that the snapshots have its tags, so that those of an interrupted deletion are found.
+    `known`: the image as last surveyed; the snapshots of one that is whole are always the same. Before the
+    deletion they have its tags, so that those of an interrupted one are found.
     """
-    found = account.ask(region, "DescribeImages", ImageId=bare, Status="ALL")["Images"]["Image"]
+    if known and known["Status"] == "Available" and tags.read(known.get("Tags")).get("verified"):
+        found = [known]
+    else:
+        found = account.ask(region, "DescribeImages", ImageId=bare, Status="ALL")["Images"]["Image"]
     if not found:
         return []
     told, ids = tags.read(found[0].get("Tags")), [d.snapshot for d in disks_of(found[0]) if d.snapshot]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hotdesk
@@ -26,6 +26,7 @@ BASE_DISK_GIB = 64
 #: Explicit: the defaults depend on the type, changed in January 2026, and may charge for bursts of load.
 DISK = {"Category": "cloud_essd", "PerformanceLevel": "PL1"}
 BANDWIDTH_MBIT = 100  # paid by traffic, so the most that is allowed
+NO_IMAGE = "InvalidImageId.NotFound"
 USER = "ubuntu"  # made by our own user data, whatever the image
 
 
@@ -38,14 +39,61 @@ def launch(
     cidr: str,
     owner: str,
     now: float,
+    image: Mapping[str, Any] | None = None,
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Launch exactly one machine of this order, in its network, from its image; return its id."""
-    offer = order.offer
+    """Launch exactly one machine of this order, in its network, from its image; return its id.
+
+    `image` is the desk's own and `groups` the region's, as a survey of just now has them. What seldom changes
+    is kept for an hour. Where the service says that it is gone, it is asked anew and the launch sent once
+    more: a request that was refused so has not used up its token.
+    """
     if order.image_id:
         split(order.image_id)
+    there = f"/{order.offer.region}/"
+    may_be_gone = account.recalled.has(there)
+
+    def send(groups: Sequence[Mapping[str, Any]]) -> str:
+        try:
+            return _launch(
+                account,
+                order,
+                user_data,
+                who=who,
+                cidr=cidr,
+                owner=owner,
+                now=now,
+                image=image,
+                groups=groups,
+            )
+        except Refused:
+            account.recalled.drop(there)
+            raise
+
+    try:
+        return send(groups)
+    except Refused as no:
+        if not may_be_gone or code(no) not in GONE or (order.image_id and code(no) == NO_IMAGE):
+            raise
+    return send(())
+
+
+def _launch(
+    account: Account,
+    order: LaunchOrder,
+    user_data: bytes,
+    *,
+    who: Computer,
+    cidr: str,
+    owner: str,
+    now: float,
+    image: Mapping[str, Any] | None,
+    groups: Sequence[Mapping[str, Any]],
+) -> str:
+    offer = order.offer
     place, base = all_of(
-        lambda: network.find_place(account, offer.region, offer.zone, cidr, who=who, now=now),
-        lambda: find_base(account, order),
+        lambda: network.find_place(account, offer.region, offer.zone, cidr, who=who, now=now, known=groups),
+        lambda: find_base(account, order, image),
     )
     request = run_request(
         order, base, place, user_data, owner=owner, computer=who.name, role=account.settings.role

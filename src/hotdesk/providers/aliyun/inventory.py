@@ -7,20 +7,23 @@ remembered. All regions are read concurrently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.parallel import all_of
-from hotdesk.providers.aliyun import network, tags
+from hotdesk.providers.aliyun import base_images, network, tags
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.errors import PASSED, code
+from hotdesk.providers.cloud.ids import split
 
 #: How long a deleted resource may still be listed; the process that deleted it leaves it out so long.
 LINGERS_SECONDS = 120.0
 
-#: How long a process does not read snapshots and groups again: they change only by what it does itself.
-QUIET_SECONDS = 20.0
+#: How long a process does not read snapshots and groups again, which change only by what it does itself, and
+#: does not ask again a region that holds nothing: that takes two requests each time.
+QUIET_SECONDS = 120.0
 
 Raw = Mapping[str, Any]
 
@@ -128,6 +131,35 @@ def holds_any(account: Account, region: str) -> bool:
         return ask
 
     return any(all_of(asked("instance"), asked("image")))
+
+
+#: The service's states of what is on its way, and how to ask for them, by the beginning of an id.
+_IN_TRANSIT = {"i": {"Pending", "Starting", "Stopping"}, "m": {"Creating", "Waiting"}}
+
+
+def in_transit(account: Account, ids: Collection[str]) -> bool:
+    """Whether all these are listed and on their way: a request for a region's machines, and for each image.
+
+    May raise.
+    """
+    asked: dict[tuple[str, str], list[str]] = {}
+    for region, bare in map(split, ids):
+        asked.setdefault((region, bare.partition("-")[0]), []).append(bare)
+    if any(kind not in _IN_TRANSIT for _, kind in asked):
+        return False
+    return all(
+        len(found := _states(account, region, kind, bare)) == len(bare) and {*found} <= _IN_TRANSIT[kind]
+        for (region, kind), bare in asked.items()
+    )
+
+
+def _states(account: Account, region: str, kind: str, ids: list[str]) -> list[str]:
+    if kind == "i":
+        told = account.pages(
+            region, "DescribeInstances", "Instances", "Instance", InstanceIds=json.dumps(ids), MaxResults=100
+        )
+        return [str(one["Status"]) for one in told]
+    return [str(base_images.describe(account, region, bare)["Status"]) for bare in ids]
 
 
 def may_read(account: Account, region: str) -> None:

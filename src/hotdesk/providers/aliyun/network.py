@@ -18,6 +18,7 @@ from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.errors import GONE, code
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.caller import Computer
+from hotdesk.providers.cloud.kept import HOUR
 
 NAME = "hotdesk"
 SHARED = {"name": NAME}  # its tags: it belongs to no single desk
@@ -38,12 +39,41 @@ class Place(NamedTuple):
     group: str
 
 
-def find_place(account: Account, region: str, zone: str, cidr: str, *, who: Computer, now: float) -> Place:
+def find_place(
+    account: Account,
+    region: str,
+    zone: str,
+    cidr: str,
+    *,
+    who: Computer,
+    now: float,
+    known: Sequence[Mapping[str, Any]] = (),
+) -> Place:
     """The vSwitch of a zone and the security group, which admits `cidr`; created if there are none.
 
-    Raises `Refused` (not-ready) while one is being made.
+    A vSwitch that was found is kept for an hour. `known`: the region's groups, as a survey of just now has
+    them. Raises `Refused` (not-ready) while something is being made.
     """
-    switches, groups = all_of(lambda: _switches(account, region), lambda: find_groups(account, region, NAME))
+    key = f"vswitch/{account.who}/{region}/{zone}/{account.settings.vswitch}"
+    groups = [g for g in known if g["SecurityGroupName"] == NAME]
+
+    def in_network() -> tuple[str, str, str]:
+        place = _find_place(account, region, zone, groups, now)
+        return place.vpc, place.vswitch, place.group
+
+    vpc, switch, group = account.recalled.of(key, HOUR, tuple[str, str, str], in_network)
+    if groups and not any(g["SecurityGroupId"] == group for g in groups):
+        group = _ensure_group(account, region, vpc, groups, now)
+    admit(account, region, group, cidr, who)
+    return Place(vpc, switch, group)
+
+
+def _find_place(
+    account: Account, region: str, zone: str, groups: Sequence[Mapping[str, Any]], now: float
+) -> Place:
+    switches, groups = all_of(
+        lambda: _switches(account, region), lambda: groups or find_groups(account, region, NAME)
+    )
     here = [s for s in switches if zone in {"", s["ZoneId"]}]
     if account.settings.vswitch and not here:
         raise Refused(
@@ -61,7 +91,6 @@ def find_place(account: Account, region: str, zone: str, cidr: str, *, who: Comp
     group = _ensure_group(account, region, vpc, groups, now)
     if chosen["Status"] != "Available":
         raise _being_made(f"the vSwitch in {zone}")
-    admit(account, region, group, cidr, who)
     return Place(vpc, switch, group)
 
 

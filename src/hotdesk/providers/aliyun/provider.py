@@ -7,7 +7,7 @@ remembered to save requests, never to make a decision.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from hotdesk.providers.cloud import hostkeys
 from hotdesk.providers.cloud.address import own_address
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
+from hotdesk.providers.cloud.kept import Recalled
 from hotdesk.providers.cloud.regions import RegionMemory, look
 
 ADMITTED_SECONDS = 60.0  # how long this computer's address is taken to be unchanged
@@ -80,13 +81,15 @@ class Aliyun:
         self._money = money or Money()
         self._list_price = list_price
         self._computer = Computer(state, clock)
-        self._regions = RegionMemory(store, f"{NAME}-regions", clock)
+        self.account.recalled = Recalled(store, f"{NAME}-recalled", clock)
+        self._regions = RegionMemory(store, f"{NAME}-regions", clock, inventory.QUIET_SECONDS)
         self._readable: set[str] = set()  # regions where an empty listing means that nothing is there
         self._memory = inventory.Memory()
         self._doomed: frozenset[str] = frozenset()  # ids whose owner asked to delete them, as last surveyed
         self._deleted: dict[str, float] = {}  # disks, snapshots and images that may still be listed
         self._admitted: dict[str, float] = {}  # regions that admit this computer, and since when
         self._machines: dict[str, inventory.Raw] = {}  # by id, as last surveyed
+        self._images: dict[str, inventory.Raw] = {}  # likewise
         self._me = ""
 
     # ---- looking -------------------------------------------------------------------------------------
@@ -105,6 +108,7 @@ class Aliyun:
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         now = self._clock.now()
+        self.account.recalled.sync()
         found, unread = look(
             tuple(regions) or self.account.regions(),
             self._regions,
@@ -117,6 +121,9 @@ class Aliyun:
         every = [one.without(self._deleted, now) for one in found.values()]
         self._machines = {
             qualified(one.region, str(raw["InstanceId"])): raw for one in every for raw in one.instances
+        }
+        self._images = {
+            qualified(one.region, str(raw["ImageId"])): raw for one in every for raw in one.images
         }
         closed = next((e for e in unread.values() if isinstance(e, Refused) and e.kind is Kind.DENIED), None)
         shown = surveying.survey(
@@ -142,6 +149,9 @@ class Aliyun:
         self._readable.add(region)
         return found
 
+    def in_transit(self, ids: Collection[str]) -> bool:
+        return inventory.in_transit(self.account, ids)
+
     # ---- machines ------------------------------------------------------------------------------------
 
     def expect(self, steps: Sequence[AnyStep]) -> None:
@@ -154,7 +164,9 @@ class Aliyun:
 
     def launch(self, order: LaunchOrder) -> str:
         region, keys = order.offer.region, self._keys(order.desk)
-        self._memory.forget(region)
+        known = self._memory.of(region, self._clock.now())
+        if not (known and known.groups):
+            self._memory.forget(region)  # a group is made
         self._regions.will_make_in(region)
         if region not in self._readable:
             inventory.may_read(self.account, region)  # a machine that no survey shows would be billed unseen
@@ -173,6 +185,8 @@ class Aliyun:
             cidr=self._address(region),
             owner=self._owner(),
             now=self._clock.now(),
+            image=self._images.get(order.image_id),
+            groups=known.groups if known else (),
         )
         self._regions.proven(region)
         self._admitted[region] = self._clock.now()
@@ -272,7 +286,6 @@ class Aliyun:
         return images.bake(self.account, order)
 
     def verify(self, image_id: str) -> None:
-        self._memory.forget(image_id.partition("/")[0])  # its snapshots get their tags
         images.verify(self.account, image_id)
 
     def copy(self, image_id: str, region: str, name: str) -> str:
@@ -353,17 +366,18 @@ class Aliyun:
         if "/" not in thing_id:
             return  # not an id of a rented cloud, so it does not exist
         region, bare = split(thing_id)
-        self._memory.forget(region)
-        gone = [bare]
+        kind, gone = _KINDS.get(bare.partition("-")[0]), [bare]
+        if kind != "instance":
+            self._memory.forget(region)
         try:
-            match _KINDS.get(bare.partition("-")[0]):
+            match kind:
                 case "instance" if keep_disk:
                     why = "A disk without its machine cannot become an image on Alibaba Cloud."
                     raise Refused(Kind.UNSUPPORTED, why)
                 case "instance":
                     instances.end(self.account, region, bare)
                 case "image":
-                    gone += images.delete(self.account, region, bare)
+                    gone += images.delete(self.account, region, bare, self._images.get(thing_id))
                 case "snapshot":
                     images.delete_snapshot(self.account, region, bare)
                 case "disk":

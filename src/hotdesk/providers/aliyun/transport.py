@@ -9,6 +9,7 @@ import os
 import select
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,9 @@ KEPT_SECONDS = 20.0  # a connection that was idle for longer is not used again
 
 #: Files of certificates, as the field's tools name them; OpenSSL itself reads SSL_CERT_FILE.
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+_Idle = dict[str, list[tuple[float, http.client.HTTPConnection]]]
 
 
 class Reply(NamedTuple):
@@ -37,8 +41,10 @@ class Connections:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._idle: dict[str, list[tuple[float, http.client.HTTPConnection]]] = {}
+        self._idle: _Idle = {}
         self._lock = threading.Lock()
+        # Not __del__: where a cycle is collected, the sockets in it may come first, and complain.
+        weakref.finalize(self, _close, self._idle, self._lock)
         self._context: ssl.SSLContext | None = None
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -61,13 +67,7 @@ class Connections:
 
     def close(self) -> None:
         """End the idle connections; others end with their request."""
-        with self._lock:
-            idle = [connection for kept in self._idle.values() for _, connection in kept]
-            self._idle.clear()
-        for connection in idle:
-            connection.close()
-
-    __del__ = close
+        _close(self._idle, self._lock)
 
     def _take(self, url: str) -> http.client.HTTPConnection:
         while True:
@@ -113,6 +113,14 @@ class Connections:
                     capath=own if own and os.path.isdir(own) else None,  # noqa: PTH112
                 )
             return self._context
+
+
+def _close(idle: _Idle, lock: threading.Lock) -> None:
+    with lock:
+        ended = [connection for kept in idle.values() for _, connection in kept]
+        idle.clear()
+    for connection in ended:
+        connection.close()
 
 
 class _Plain(http.client.HTTPConnection):

@@ -2,7 +2,8 @@
 
 A region where something of ours was found that may change, or where this computer is about to create
 something, is *busy* and read in full. Every other one is asked a cheap question, whether it holds anything,
-and read if it does. What was found there stands for `QUIET_SECONDS`.
+and read if it does. What was found there stands for `QUIET_SECONDS`, or as long as a cloud says where its
+questions are many.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ T = TypeVar("T")
 class RegionMemory:
     """Which regions are busy: on disk before anything is created there, so that a survey misses nothing."""
 
-    def __init__(self, cache: Cache | None, key: str, clock: Clock) -> None:
+    def __init__(
+        self, cache: Cache | None, key: str, clock: Clock, quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
         self._cache, self._key, self._clock = cache, key, clock
+        self.quiet_seconds = quiet_seconds
         told = kept(cache, key, 0.0, set[str], None)
         self.busy: frozenset[str] = frozenset(told[1] if told else ())
         self.quiet: dict[
@@ -110,8 +114,8 @@ def look(
 
 def _quiet(memory: RegionMemory, region: str, now: float) -> tuple[float, Any] | None:
     """What was read there a moment ago."""
-    at, held = memory.quiet.get(region, (-QUIET_SECONDS, None))
-    return (at, held) if 0 <= now - at < QUIET_SECONDS else None
+    at, held = memory.quiet.get(region, (-memory.quiet_seconds, None))
+    return (at, held) if 0 <= now - at < memory.quiet_seconds else None
 
 
 def _nothing_at_all(errors: list[Exception], unreachable: Callable[[Exception], Exception]) -> None:

@@ -1,0 +1,120 @@
+"""How many calls each verb makes to Alibaba Cloud, which allows few a minute of many operations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hotdesk.core.errors import Refused
+from hotdesk.core.model import Goal
+from hotdesk.core.steps import LaunchOrder
+from tests.aliyun_desk import HOME, Laptop, as_new, offer, with_a_network
+from tests.fake_ecs.server import FakeEcs
+from tests.fake_ecs.world import ZONES
+
+ELSEWHERE = len(ZONES) - 1
+#: What is asked of each region but the desk's own, once a verb: whether it holds a machine or an image.
+ANYTHING = 2 * ELSEWHERE
+
+
+@pytest.fixture
+def fake(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
+    as_new(ecs, monkeypatch)
+    with_a_network(ecs, HOME)
+    return ecs
+
+
+@pytest.fixture
+def mine(fake: FakeEcs, tmp_path: Path) -> Iterator[Laptop]:
+    laptop = Laptop(fake, tmp_path, regions=tuple(ZONES), lag_seconds=30.0, poll_seconds=5.0)
+    yield laptop
+    laptop.store.close()
+
+
+def again(mine: Laptop) -> None:
+    """A new process."""
+    mine.store.close()
+    mine.open()
+
+
+def calls(mine: Laptop, do: Callable[[], object]) -> Counter[str]:
+    mine.fake.world.log.clear()
+    do()
+    return Counter(entry["action"] for entry in mine.fake.world.log)
+
+
+def verb(mine: Laptop, goal: Goal) -> Counter[str]:
+    """Two minutes later, by a new process."""
+    mine.time.sleep(120.0)
+    again(mine)
+    return calls(mine, lambda: mine.do(goal))
+
+
+@pytest.mark.slow
+def test_each_verb_polls_what_it_waits_for_and_seldom_surveys(mine: Laptop) -> None:
+    most = {Goal.RUNNING: 30, Goal.PARKED: 66, Goal.GONE: 26}
+    surveys = {Goal.RUNNING: 2, Goal.PARKED: 7, Goal.GONE: 3}
+    verb(mine, Goal.RUNNING)
+    for goal in (Goal.PARKED, Goal.RUNNING, Goal.PARKED, Goal.RUNNING, Goal.GONE):
+        found = verb(mine, goal)
+        assert found.total() <= most[goal], (goal, found)
+        assert found["DescribeDisks"] - found["CreateImage"] <= surveys[goal]
+        assert found["ListTagResources"] == ANYTHING, "of the regions where nothing is, once"
+        assert found["DescribeSecurityGroups"] <= 2, "once, and after an image was deleted"
+        assert found["DescribeVSwitches"] == found["GetCallerIdentity"] == 0, "they are kept"
+
+
+def refused(mine: Laptop, order: LaunchOrder) -> None:
+    with pytest.raises(Refused):
+        mine.aliyun.launch(order)
+
+
+def test_what_is_kept_of_a_region_is_asked_anew_where_it_is_gone(mine: Laptop) -> None:
+    order = LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=offer())
+
+    def kept() -> tuple[int, int]:
+        found = calls(mine, lambda: mine.aliyun.launch(order))
+        return found["DescribeVSwitches"], found["DescribeImages"]
+
+    assert kept() == (1, 1)
+    mine.aliyun.survey()
+    again(mine)  # a new process has them from the old one
+    assert kept() == (0, 0)
+    mine.fake.world.harm("RunInstances", code="InvalidVSwitchId.NotFound", status=404)
+    assert kept() == (1, 1), "at once"
+    mine.fake.world.harm("RunInstances", code="InvalidVSwitchId.NotFound", status=404, times=2)
+    found = calls(mine, lambda: refused(mine, order))
+    assert (found["DescribeVSwitches"], found["DescribeImages"]) == (1, 1), "and once only"
+    assert kept() == (1, 1)
+    mine.fake.world.harm("RunInstances", code="OperationDenied.NoStock", status=403)
+    found = calls(mine, lambda: refused(mine, order))
+    assert found["RunInstances"] == 1, "sold out is not asked again"
+    assert len(mine.fake.world.every("instance")) == 1
+
+
+def test_a_vswitch_that_was_deleted_and_made_again_is_found(mine: Laptop) -> None:
+    mine.aliyun.launch(LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=offer()))
+    region = mine.fake.world.region(HOME)
+    old = next(s for s in region.vswitches.values() if s.zone == offer().zone)
+    new = replace(old, id="vsw-new")
+    del region.vswitches[old.id]
+    region.vswitches[new.id] = new
+    made = mine.aliyun.launch(LaunchOrder(desk="red", born=1.0, generation=1, attempt=0, offer=offer()))
+    assert region.machines[made.partition("/")[2]].vswitch == new.id
+
+
+def test_in_doubt_nothing_is_on_its_way(mine: Laptop) -> None:
+    made = mine.aliyun.launch(LaunchOrder(desk="blue", born=1.0, generation=1, attempt=0, offer=offer()))
+    assert mine.aliyun.in_transit([made])
+    assert not mine.aliyun.in_transit([made, f"{HOME}/i-nowhere"])
+    assert not mine.aliyun.in_transit([f"{HOME}/d-1"]), "of another kind"
+    with pytest.raises(Refused):
+        mine.aliyun.in_transit([f"{HOME}/m-nowhere"])
+    mine.time.sleep(120.0)
+    assert not mine.aliyun.in_transit([made])
+    mine.aliyun.power(made, False)
+    assert mine.aliyun.in_transit([made])
