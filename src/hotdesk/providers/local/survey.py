@@ -136,6 +136,8 @@ def _now(folder: Path, *, lives: bool, ends: bool) -> tuple[Phase, float | None,
     if ends:
         return Phase.STOPPING, None, "ending what runs at the desk", run
     if run is None:
+        if lives:  # its supervisor has not written down its start yet
+            return Phase.PENDING, None, "the machine is starting", run
         return Phase.STOPPED, None, "its launch was interrupted", run
     if lives:
         if run.phase == records.RunPhase.READY:

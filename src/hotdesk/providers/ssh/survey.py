@@ -68,10 +68,12 @@ def survey(
             hidden.append(Hidden(id=id_, desk=record.order.desk, zone=name))
         elif arrived[id_] or (folder.has("ending") and not busy[id_]):
             shutil.rmtree(folder.path, ignore_errors=True)  # it is gone there
-        elif not folder.has("there"):
-            instances.append(_on_its_way(id_, record, folder, busy[id_]))
+        else:  # also one that arrived since the machine was asked
+            instances.append(_on_its_way(id_, record, folder, busy[id_] or folder.has("there")))
     for name, one in told.items():
         instances += [_instance(i, name, hosts) for i in one.survey.instances]
+    coming = {id_ for id_ in placed if busy[id_] and not arrived[id_]}
+    instances = [_coming(i) if i.id in coming else i for i in instances]
     denied = next((no for no in said.values() if isinstance(no, Refused)), None)
     return Survey(
         provider=PROVIDER,
@@ -120,6 +122,12 @@ def _instance(found: Instance, name: str, hosts: Hosts) -> Instance:
         zone=name,
         usd_per_hour=machine.usd_per_hour if machine else 0.0,
     )
+
+
+def _coming(found: Instance) -> Instance:
+    """A machine that is just being launched there: seen before its first start, it is not off."""
+    never = found.phase is Phase.STOPPED and not found.started_at
+    return replace(found, phase=Phase.PENDING, reason="it is being set up", fix="") if never else found
 
 
 def _disk(found: Disk, name: str) -> Disk:
