@@ -116,6 +116,24 @@ class Shared(Protocol):
 
 
 @runtime_checkable
+class Pool(Protocol):
+    """Optional: of a cloud whose images are in this computer's store."""
+
+    def contents(self, thing_id: str) -> tuple[int, int] | None:
+        """Files and bytes of an image, or of the disk of a machine here; None where that is not known."""
+        ...
+
+
+@runtime_checkable
+class Lined(Protocol):
+    """Optional: of a cloud whose machines can be reached before a desk is there."""
+
+    def line(self, zone: str) -> list[str]:
+        """An ssh command to that machine, to which a shell line is added. Raises `Refused`."""
+        ...
+
+
+@runtime_checkable
 class Fleets(Protocol):
     """Optional: launches many equal machines by one request. The three laws hold for each method.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hotdesk.jobs.run import Runs
     from hotdesk.loop.reconcile import Reconciler
     from hotdesk.services.billing import Billing
+    from hotdesk.services.carriage import Carrying
     from hotdesk.services.choosing import Choosing
     from hotdesk.services.cleanup import Cleanup
     from hotdesk.services.clusters import Clusters
@@ -193,6 +194,12 @@ class Services:
         from hotdesk.services.work import Work
 
         return Work(store=self.store, clouds=self.clouds, reach=self.views.access)
+
+    @cached_property
+    def carrying(self) -> Carrying:
+        from hotdesk.services.carriage import Carrying
+
+        return Carrying(store=self.store, clouds=self.clouds, reach=self.views.access)
 
     @cached_property
     def cleanup(self) -> Cleanup:

@@ -29,7 +29,7 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "desk": (shapes.Desk, ("show", "up", "resume", "start", "move", "stop", "park", "stay")),
     "desks": (list[View], ("ls", "watch --once")),
     "gone": (shapes.Gone, ("down",)),
-    "plan": (shapes.Plan, ("up --dry-run", "park --dry-run", "down --dry-run")),
+    "plan": (shapes.Plan, ("up --dry-run", "park --dry-run", "move --dry-run", "down --dry-run")),
     "journal": (list[shapes.Entry], ("log",)),
     "watcher": (shapes.Watcher, ("watch --detach", "watch --stop", "watch --on")),
     "run": (shapes.JobRow, ("run",)),

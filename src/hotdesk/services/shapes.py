@@ -10,6 +10,7 @@ from hotdesk.core.spot.prices import Cheapest, ZonePrices
 from hotdesk.market.benchmarks import Compared
 from hotdesk.services.choosing import PublishedSpot
 from hotdesk.services.job_cost import JobCost
+from hotdesk.services.move_shapes import Carriage
 from hotdesk.services.orphans import Orphan
 from hotdesk.services.tops import RunningJob
 from hotdesk.services.view import Public, View
@@ -97,6 +98,7 @@ class Plan(TypedDict):
     unsaved: list[str]  # what is not saved there
     open: list[str]  # what is open there, and would be closed
     needs_person: bool  # whether somebody has to agree (--yes) before that ends
+    carries: Carriage | None  # of a move to another place; null: it goes nowhere
 
 
 class RunPlan(TypedDict):

@@ -48,7 +48,8 @@ def command(
         if dry_run:
             options.show_plan(desks, goals.moved(name, want, provider), desk)
             return
-        goals.moved(name, want, provider)  # what cannot be is said before anything is asked
+        moved = goals.moved(name, want, provider)  # what cannot be is said before anything is asked
+        options.show_carried(desks, desk, moved)
         options.agreed_to_end(desks, desk, yes)
         view = desks.move(name, want, provider=provider, anyway=True)
         if as_json:

@@ -393,17 +393,29 @@ def _show_work(work: AtWork) -> None:
 def show_plan(desks: Hotdesk, desk: Desk, ends: Desk | None = None) -> None:
     """A dry run: the steps to this row's goal, each with its reason, and what would end with the machine of
     `ends`."""
-    from hotdesk.cli.ui.plans import document, lines
+    from hotdesk.cli.ui.plans import carried, document, lines
 
     steps = desks.services.goals.steps(desk)
     work = desks.services.work.at_work(ends) if ends else None
+    goods = desks.services.carrying.planned(ends, desk) if ends else None
     if terminal.speaks_json():
-        render.json(document(desk, steps, work))
+        render.json(document(desk, steps, work, goods))
         return
+    for line in carried(desk.name, goods) if goods else ():
+        render.echo(line)
     for line in lines(desk, steps):
         render.echo(line)
     if work:
         _show_work(work)
+
+
+def show_carried(desks: Hotdesk, desk: Desk, moved: Desk) -> None:
+    """What goes to another place, before anybody is asked."""
+    from hotdesk.cli.ui.plans import carried
+
+    goods = desks.services.carrying.planned(desk, moved)
+    for line in carried(desk.name, goods) if goods else ():
+        render.note(line)
 
 
 def say_desk(desks: Hotdesk, view: View) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hotdesk.cli.ui import render
+from hotdesk.core.clouds import cloud
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import AnyStep, Ask, Copy, Delete, Launch, Retype, Wait
 from hotdesk.services import forms
 
 if TYPE_CHECKING:
     from hotdesk.connect.at_work import AtWork
+    from hotdesk.services.move_shapes import Carriage
     from hotdesk.services.shapes import Plan
 
 
@@ -33,8 +35,10 @@ def lines(desk: Desk, steps: Sequence[AnyStep], last: str = NOTHING) -> Iterator
         yield render.style(last, "dim")
 
 
-def document(desk: Desk, steps: Sequence[AnyStep], work: AtWork | None) -> Plan:
-    """The same for a program, with the work that would end."""
+def document(
+    desk: Desk, steps: Sequence[AnyStep], work: AtWork | None, carries: Carriage | None = None
+) -> Plan:
+    """The same for a program, with the work that would end and what goes to another place."""
     works, unsaved, is_open = (work.works, work.unsaved, work.open) if work else ((), (), ())
     return {
         "name": desk.name,
@@ -55,7 +59,48 @@ def document(desk: Desk, steps: Sequence[AnyStep], work: AtWork | None) -> Plan:
         "needs_person": bool(
             works or unsaved or desk.goal is Goal.GONE or any(isinstance(step, Ask) for step in steps)
         ),
+        "carries": carries,
     }
+
+
+def carried(name: str, goods: Carriage) -> Iterator[str]:
+    """What a move carries, in lines."""
+    to = cloud(goods["provider"]).label
+    onto = f": {render.at(goods['type'], goods['zone'])}" if goods["type"] else ""
+    yield f"{name} goes from {cloud(goods['origin']).label} to {to}{onto}"
+    if goods["files"] is None or goods["bytes"] is None:
+        yield f"  carries: not counted: {goods['uncounted']}"
+    else:
+        some = goods["packages"]
+        packages = "" if some is None else f"; {some} package{'s' * (some != 1)} of Python"
+        files = f"{goods['files']:,} file{'s' * (goods['files'] != 1)}"
+        yield f"  carries: {files}, {render.size(goods['bytes'] / 2**30)}{packages}"
+        if big := [f"{one['name']} ({render.size(one['bytes'] / 2**30)})" for one in goods["largest"][:3]]:
+            yield f"  most of it: {render.safe(', '.join(big))}"
+    for name_ in goods["unreadable"][:3]:
+        yield f"  cannot be read, and stops the move: {render.safe(name_)}"
+    for leg in goods["lines"]:
+        speed = leg["bytes_per_second"]
+        told = f"{render.size(speed / 2**30)}/s, measured just now" if speed else "not measured: no machine"
+        yield f"  line to {leg['place']}: {told}{'' if speed else ' of the desk answers there yet'}"
+    if goods["seconds"] is not None and goods["lines"]:
+        most = "at most, before compression: what is there already is not sent"
+        yield f"  takes: about {render.duration(max(1.0, round(goods['seconds'])))} on the way ({most})"
+    yield f"  costs: {_costs(goods)}"
+    for one in goods["replaced"]:
+        yield f"  stays behind: {render.safe(one['what'])} → {render.safe(one['by'])}"
+
+
+def _costs(goods: Carriage) -> str:
+    once = goods["usd_once"]
+    if once is None:
+        way = f"what {cloud(goods['origin']).label} takes for traffic is not known here"
+    elif once:
+        way = f"{render.usd(once)} at most for traffic that leaves {cloud(goods['origin']).label}"
+    else:
+        way = "nothing for the way"
+    hourly = render.per_hour(goods["usd_per_hour"], goods["told_per_hour"])
+    return f"{way}; then {hourly}" if goods["usd_per_hour"] else f"{way}, and nothing by the hour"
 
 
 def _line(step: AnyStep) -> str:

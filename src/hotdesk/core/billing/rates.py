@@ -19,6 +19,7 @@ class Rates(Value, frozen=True):
     image_usd_per_gib_month: float = 0.0
     address_usd_per_hour: float = 0.0
     copy_usd_per_gib: float = 0.0  # to another region, by the one that it leaves
+    out_usd_per_gib: float | None = 0.0  # to the internet; None: not known
     minimum_seconds: float = 0.0  # of each start of a machine
     disk_gib: float = 0.0  # a machine's disk, where nothing tells its size any more
     price_time: float | None = None  # of disks and images: when that was so, where the cloud did not tell it

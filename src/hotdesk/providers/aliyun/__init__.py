@@ -13,6 +13,7 @@ CLOUD = Cloud(
         disk_usd_per_gib_month=0.216,
         image_usd_per_gib_month=0.017,
         copy_usd_per_gib=0.07,
+        out_usd_per_gib=None,  # it differs by region, and hotdesk has no list of it
         disk_gib=64.0,
     ),
     extra=NAME,

@@ -10,13 +10,15 @@ CLOUD = Cloud(
     factory="hotdesk.providers.aws.provider:make",
     first_hour_free=True,  # EC2 user guide, "Billing for interrupted Spot Instances"
     #: gp3 and snapshots in us-east-1, public addresses (the same everywhere, since February 2024), transfer
-    #: between regions, and at least one minute for each start (EC2 user guide, "On-Demand Instances").
-    #: `services/billing.py` adds the prices of disks and images in each region.
+    #: between regions and, for the first 10 TB a month, to the internet; at least one minute for each start
+    #: (EC2 user guide, "On-Demand Instances"). `services/billing.py` adds the prices of disks and images in
+    #: each region.
     rates=Rates(
         disk_usd_per_gib_month=0.08,
         image_usd_per_gib_month=0.05,
         address_usd_per_hour=0.005,
         copy_usd_per_gib=0.02,
+        out_usd_per_gib=0.09 * 1.073741824,  # told for 10**9 bytes; the first 100 of them a month are free
         minimum_seconds=60.0,
         disk_gib=64.0,
     ),

@@ -139,6 +139,19 @@ class Images:
             raise Refused(Kind.BAD_REQUEST, f"there is no image {id_} on this computer")
         return picture
 
+    def contents(self, image_id: str) -> tuple[int, int] | None:
+        """Files and bytes of an image; None if there is none, or it cannot be read."""
+        from hotdesk.snapshots.pack_file import Damaged
+        from hotdesk.snapshots.tree import load_manifest
+
+        if not plain(image_id):
+            return None
+        try:
+            found = load_manifest(self.folders.manifest(image_id))[0].entries
+        except (OSError, Damaged):
+            return None
+        return sum(e.kind != "d" for e in found), sum(e.size for e in found if e.kind == "f")
+
     def being_baked(self, source_id: str) -> bool:
         for file in looking.names(self.folders.images):
             picture = self.picture(id_) if (id_ := file.removesuffix(".json")) != file else None

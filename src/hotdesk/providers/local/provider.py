@@ -57,6 +57,15 @@ class Local:
         reap()
         return looking.survey(self.folders)
 
+    def contents(self, thing_id: str) -> tuple[int, int] | None:
+        machine = self._machine(thing_id) if plain(thing_id) else None
+        if machine is None:
+            return self.images.contents(thing_id)
+        from hotdesk.guest.inventory import files
+
+        found = files([str(self.folders.disks / machine.order.desk)])
+        return found["files"], found["bytes"]
+
     def space(self) -> dict[str, int]:
         """Disks by desk; the images of all share their content."""
         disks = self.folders.disks

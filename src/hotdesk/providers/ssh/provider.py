@@ -165,6 +165,12 @@ class Ssh:
             supervised=True,
         )
 
+    def contents(self, thing_id: str) -> tuple[int, int] | None:
+        return self.images.contents(thing_id)
+
+    def line(self, zone: str) -> list[str]:
+        return self.hosts.ssh(self.hosts.find(zone))
+
     # ---- machines --------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> str:

@@ -1,0 +1,105 @@
+"""Say what a desk holds, before it moves: its files, its packages, and what cannot travel as a file.
+
+    python3 - [FOLDER…]     the home folder, and these as well
+
+prints one JSON object. Files are counted and not read. Runs at the desk, with the standard library only, for
+Python 3.8 and later.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import stat
+import sys
+import sysconfig
+from typing import Any
+
+LARGEST = 5  # folders that are named
+_REQUESTED = re.compile(r"(?:^|/)apt(?:-get)?\s.*\binstall\b(.*)")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
+
+
+def files(tops: list[str]) -> dict[str, Any]:
+    """What is below these folders: count and bytes (a file with several names once), what cannot go."""
+    found: dict[str, Any] = {"files": 0, "bytes": 0, "unreadable": [], "odd": []}
+    sizes: dict[str, int] = {}
+    known: set[tuple[int, int]] = set()
+
+    def failed(error: OSError) -> None:
+        found["unreadable"].append(error.filename)
+
+    for top in tops:
+        for at, folders, names in os.walk(top, onerror=failed):
+            for name in names + [n for n in folders if os.path.islink(os.path.join(at, n))]:
+                path = os.path.join(at, name)
+                try:
+                    told = os.lstat(path)
+                except OSError:
+                    continue  # it was deleted meanwhile
+                if stat.S_ISSOCK(told.st_mode) or stat.S_ISBLK(told.st_mode) or stat.S_ISCHR(told.st_mode):
+                    found["odd"].append(path)
+                    continue
+                found["files"] += 1
+                if not stat.S_ISREG(told.st_mode) or (told.st_dev, told.st_ino) in known:
+                    continue
+                if told.st_nlink > 1:
+                    known.add((told.st_dev, told.st_ino))
+                if not os.access(path, os.R_OK):
+                    found["unreadable"].append(path)
+                found["bytes"] += told.st_size
+                below = os.path.relpath(path, top).split(os.sep)
+                first = os.path.join(top, below[0]) if len(below) > 1 else top
+                sizes[first] = sizes.get(first, 0) + told.st_size
+    found["largest"] = sorted(sizes.items(), key=lambda pair: -pair[1])[:LARGEST]
+    return found
+
+
+def packages() -> dict[str, Any]:
+    """What is installed into this Python's own environment; `apart`: not from an index."""
+    listed: set[str] = set()
+    apart: set[str] = set()
+    paths = sorted({sysconfig.get_path(name) for name in ("purelib", "platlib")})
+    for one in importlib.metadata.distributions(path=paths):
+        name = one.metadata["Name"]
+        if name:
+            (apart if one.read_text("direct_url.json") else listed).add(name + "==" + one.version)
+    return {"packages": sorted(listed), "apart": sorted(apart), "python": platform.python_version()}
+
+
+def system_packages(logs: str = "/var/log/apt/history.log*") -> list[str]:
+    """The Debian packages that a person asked apt to install, by name."""
+    found: set[str] = set()
+    for path in sorted(glob.glob(logs)):
+        try:
+            with (gzip.open if path.endswith(".gz") else open)(path, "rt", errors="replace") as log:
+                text = log.read()
+        except OSError:
+            continue
+        for entry in text.split("\n\n"):
+            if "Requested-By:" in entry:  # not what the machine's own set-up installed
+                for line in re.findall(r"^Commandline: (.*)$", entry, re.M):
+                    asked = _REQUESTED.search(line)
+                    names = asked.group(1).split() if asked else ()
+                    found.update(name for name in names if _NAME.match(name))
+    return sorted(found)
+
+
+def main(tops: list[str]) -> None:
+    home = os.path.expanduser("~")
+    told = dict(files([home] + [top for top in tops if os.path.isdir(top)]), **packages())
+    told["system_packages"] = system_packages()
+    told["machine"] = platform.machine()
+    for key in ("unreadable", "odd"):
+        told[key] = [os.fsencode(name).decode("utf-8", "replace") for name in told[key]]
+    told["largest"] = [[os.fsencode(name).decode("utf-8", "replace"), size] for name, size in told["largest"]]
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,177 @@
+"""What a move to another place would carry, how long that takes, what it costs, and what stays behind.
+
+It is told before anything is done, and from measurements alone: files are counted where they are, the line is
+measured by sending over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files as parts
+from typing import Any
+
+import msgspec
+
+from hotdesk.core.clouds import cloud
+from hotdesk.core.errors import HotdeskError, Refused
+from hotdesk.core.lifecycle.descent import own
+from hotdesk.core.model import Desk, Instance, Phase, Seen, Value
+from hotdesk.core.ports import Access, Lined, Pool
+from hotdesk.loop.clouds import Clouds
+from hotdesk.services.move_shapes import Carriage, Replaced
+from hotdesk.state.store import Store
+
+_COUNT_SECONDS = 300.0  # in which a desk of millions of files can be counted
+_SHOWN = 6  # names of one kind
+
+
+class Inventory(Value, frozen=True):
+    """What a desk told of itself (guest/inventory.py)."""
+
+    files: int = 0
+    bytes: int = 0
+    unreadable: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
+    largest: tuple[tuple[str, int], ...] = ()
+    packages: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+    python: str = ""
+    system_packages: tuple[str, ...] = ()
+    machine: str = ""
+
+
+@dataclass(kw_only=True, eq=False)
+class Carrying:
+    """Tells beforehand what a move carries. `reach` returns how to reach a desk that runs."""
+
+    store: Store
+    clouds: Clouds
+    reach: Callable[[Desk], Access]
+
+    def planned(self, desk: Desk, moved: Desk) -> Carriage | None:
+        """What the move of this desk to its row `moved` carries; None if it stays in its cloud."""
+        bound = moved.bound
+        if bound is None or bound.provider == desk.provider:
+            return None
+        offer = next(iter(bound.offers), None)
+        seen = own(desk, self.clouds.seen(desk), self.store.past(desk))
+        live, access = seen.live, None
+        if live is not None and live.phase is Phase.READY:
+            try:
+                access = self.reach(desk)
+            except (HotdeskError, Refused):  # counted from outside, as far as it can be
+                access = None
+        told = self._inventory(access, desk) if access else None
+        count = (told.files, told.bytes) if told else self._counted(desk, seen)
+        legs = self._legs(desk, bound.provider, offer.zone if offer else "", access)
+        known = [speed for _, speed in legs if speed]
+        seconds = sum(count[1] / speed for speed in known) if count and len(known) == len(legs) else None
+        rate = cloud(desk.provider).rates.out_usd_per_gib
+        return {
+            "origin": desk.provider,
+            "provider": bound.provider,
+            "type": offer.instance_type if offer else "",
+            "zone": (offer.zone or offer.region) if offer else "",
+            "files": count[0] if count else None,
+            "bytes": count[1] if count else None,
+            "packages": len(told.packages) + len(told.apart) if told else None,
+            "largest": [{"name": name, "bytes": size} for name, size in told.largest] if told else [],
+            "unreadable": list(told.unreadable) if told else [],
+            "uncounted": "" if count else _uncounted(desk, live),
+            "lines": [{"place": place, "bytes_per_second": speed} for place, speed in legs],
+            "seconds": seconds,
+            "usd_once": None if rate is None or (rate and not count) else rate * (count or (0, 0))[1] / 2**30,
+            "usd_per_hour": offer.usd_per_hour if offer else 0.0,
+            "told_per_hour": offer.told_per_hour if offer else None,
+            "replaced": _replaced(told, desk, moved),
+        }
+
+    def _inventory(self, access: Access, desk: Desk) -> Inventory | None:
+        """What the desk itself tells; None where it cannot."""
+        import subprocess
+
+        from hotdesk.connect import ssh
+        from hotdesk.core import shell
+
+        script = parts("hotdesk.guest").joinpath("inventory.py").read_bytes()
+        more = ' "$(python3 -c "import sys; print(sys.prefix)")"' if cloud(desk.provider).pooled else ""
+        argv = ssh.command(access, [shell.told(f"python3 -{more}")])
+        try:
+            done = subprocess.run(
+                argv, input=script, capture_output=True, timeout=_COUNT_SECONDS, check=False
+            )
+            return msgspec.json.decode(done.stdout, type=Inventory)
+        except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
+            return None
+
+    def _counted(self, desk: Desk, seen: Seen) -> tuple[int, int] | None:
+        """Files and bytes of a desk that is off, where its cloud has them here."""
+        provider = self.clouds.provider(desk.provider)
+        thing: Any = seen.live or seen.newest
+        if thing is None and not seen.ids:
+            return 0, 0
+        return provider.contents(thing.id) if thing and isinstance(provider, Pool) else None
+
+    def _legs(self, desk: Desk, to: str, zone: str, access: Access | None) -> list[tuple[str, float | None]]:
+        """The lines that the desk goes over, by place, with the bytes a second of each, if they are known."""
+        from hotdesk.connect import line_speed, ssh
+
+        legs: list[tuple[str, float | None]] = []
+        if not _is_here(desk.provider):
+            legs.append((desk.name, line_speed.down(ssh.question(access, "")[:-1]) if access else None))
+        if not _is_here(to):
+            provider = self.clouds.provider(to)
+            speed = None
+            if isinstance(provider, Lined) and zone:
+                try:
+                    speed = line_speed.up(provider.line(zone))
+                except Refused:
+                    speed = None
+            legs.append((zone or to, speed))
+        return legs
+
+
+def _is_here(provider: str) -> bool:
+    known = cloud(provider)
+    return known.pooled and not known.machines
+
+
+def _uncounted(desk: Desk, live: Instance | None) -> str:
+    """Why nobody knows what it holds."""
+    if live is None:
+        return f"{desk.name} has no machine now, and {cloud(desk.provider).label} does not count files"
+    if live.phase is not Phase.READY:
+        return f"its machine is {live.phase}"
+    return "its machine does not tell"
+
+
+def _replaced(told: Inventory | None, desk: Desk, moved: Desk) -> list[Replaced]:
+    """What cannot be carried, and what replaces it."""
+    found: list[Replaced] = [
+        {"what": "what runs there: terminals, notebooks' kernels", "by": "it ends; what is saved goes along"}
+    ]
+    if told is None or moved.bound is None:
+        return found
+    offer = next(iter(moved.bound.offers), None)
+    if told.odd:
+        found.append({"what": f"sockets and devices: {_some(told.odd)}", "by": "programs make theirs anew"})
+    if told.system_packages:
+        names = " ".join(told.system_packages)
+        by = f"at the desk, once it is there: sudo apt-get install {names}"
+        found.append({"what": f"packages of the system: {_some(told.system_packages)}", "by": by})
+    builds = [one for one in told.packages if one.startswith(("torch==", "torchvision==", "torchaudio=="))]
+    cpu = [one for one in builds if one.endswith("+cpu")]
+    if cpu and offer is not None and offer.gpu:
+        plain = " ".join(one.partition("+")[0] for one in cpu)
+        by = f"the same versions for GPUs, at the desk: pip install --force-reinstall {plain}"
+        found.append({"what": f"builds for processors: {_some(cpu)}", "by": by})
+    arch = offer.arch if offer else ""
+    if arch and told.machine and arch != {"aarch64": "arm64"}.get(told.machine, told.machine):
+        by = f"programs for {arch}: install them anew at the desk"
+        found.append({"what": f"programs for {told.machine}", "by": by})
+    return found
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join([*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])])

@@ -1,0 +1,49 @@
+"""What `hotdesk move` tells beforehand, as `--json` prints it."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from hotdesk.core.money import Amount
+
+
+class Replaced(TypedDict):
+    """What a move cannot carry."""
+
+    what: str
+    by: str  # what replaces it
+
+
+class Sized(TypedDict):
+    """A folder, and the bytes of the files below it."""
+
+    name: str
+    bytes: int
+
+
+class Leg(TypedDict):
+    """A line that a moving desk goes over."""
+
+    place: str  # the machine at its other end
+    bytes_per_second: float | None  # measured just now; null: nobody is there yet, or nobody answers
+
+
+class Carriage(TypedDict):
+    """What a move to another place carries."""
+
+    origin: str  # the provider that the desk leaves
+    provider: str  # … and the one that it goes to
+    type: str
+    zone: str
+    files: int | None  # null: not counted, see `uncounted`
+    bytes: int | None  # of these files; what is there already, and what compresses, is not sent
+    packages: int | None  # of its Python environment; null: not counted
+    largest: list[Sized]
+    unreadable: list[str]  # what the desk's own user cannot read: the move would stop there
+    uncounted: str  # why they are not counted
+    lines: list[Leg]  # []: it stays on this computer
+    seconds: float | None  # for `bytes` over these lines; null: not known
+    usd_once: float | None  # for traffic, at most; null: not known
+    usd_per_hour: float  # of its new machine
+    told_per_hour: Amount | None  # the same as its cloud tells it, if not in US dollars
+    replaced: list[Replaced]
