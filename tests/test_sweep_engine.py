@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,13 +16,15 @@ from pathlib import Path
 import pytest
 
 from hotdesk.core.sweep.model import Order
+from hotdesk.guest.ray_node import MARK, RayNode
 from hotdesk.guest.sweep_attempts import processes_of
 from hotdesk.sweep.engine import Batch, Engine, EngineLost, Told
 from hotdesk.sweep.machine import packed
 from hotdesk.sweep.ray_engine import RayEngine
+from tests.local_rig import wait_for
 from tests.sweep_world import Runner, World
 
-SECONDS = 300.0  # a limit for a busy computer, not an expectation
+SECONDS = 600.0  # a limit for a busy computer, not an expectation
 
 
 @dataclass
@@ -124,6 +127,36 @@ def told(engine: Engine, count: int) -> dict[int, Told]:
 
 def statuses(one: Told) -> Sequence[tuple[int, int]]:
     return [(ended.task, ended.exit_status) for ended in one.results]
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+def test_a_node_that_is_slow_to_start_is_waited_for(tmp_path: Path, name: str) -> None:
+    """As on a busy computer: one of its processes gets no time for so long that Ray would give it up."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'hotdesk[sweep]'")
+    from hotdesk.services.sweeps import free_port
+
+    (tmp_path / "token").write_text("5" * 64)
+    log = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    order = {"python": sys.executable, "address": "127.0.0.7", "head": f"127.0.0.7:{free_port()}"}
+    node = RayNode(str(tmp_path), {**order, "heads": True, "cpus": 1, "gpus": 0}, dict(os.environ), log)
+
+    def held_up() -> int:
+        named = (p for p in processes_of(str(tmp_path), MARK) if Path("/proc", str(p), "comm").exists())
+        return next((p for p in named if Path("/proc", str(p), "comm").read_text().strip() == name), 0)
+
+    node.start()
+    try:
+        pid = wait_for(held_up, SECONDS, pause=0.01)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(50.0 if name == "raylet" else 15.0)
+        os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: node.ready() or node.failures, SECONDS, pause=0.2)
+        assert node.failures == 0, node.why
+    finally:
+        node.stop()
+        os.close(log)
 
 
 def test_an_engine(rig: Rig) -> None:

@@ -102,14 +102,14 @@ def test_the_same_attempt_runs_once_and_all_who_ask_hear_of_it(folder: Path, att
     assert (folder / "work" / "count").read_text() == "x\n"
 
 
-def failing(folder: Path) -> RayNode:
-    """A node whose `ray` ends at once."""
+def failing(folder: Path, said: str = "starting") -> RayNode:
+    """A node whose `ray` says this, and ends at once."""
     ray = folder / "bin" / "ray"
     ray.parent.mkdir()
-    ray.write_text("#!/bin/sh\necho starting\necho 'no room for me' >&2\nexit 1\n")
+    ray.write_text(f"#!/bin/sh\necho '{said}'\necho 'no room for me' >&2\nexit 1\n")
     ray.chmod(0o755)
     wanted = {"python": str(ray.parent / "python"), "address": "127.0.0.2", "head": "127.0.0.2:6379"}
-    log = os.open(folder / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(folder / "runner.log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
     return RayNode(str(folder), {**wanted, "heads": True, "cpus": 1, "gpus": 0}, dict(os.environ), log)
 
 
@@ -123,15 +123,20 @@ def test_a_node_that_does_not_start_is_counted_with_its_last_line(folder: Path) 
     assert not (folder / "temps").exists()
 
 
-def test_a_node_that_had_lived_is_no_start_that_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("started", [True, False])
+def test_a_node_that_had_started_and_lived_is_no_start_that_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    """However long a start took, one that came to nothing counts."""
     monkeypatch.setattr(ray_node, "_LIVED_SECONDS", 0.0)
-    node = failing(folder)
+    monkeypatch.setattr(ray_node, "_PAUSE_SECONDS", 60.0)  # one start is enough
+    node = failing(folder, "Ray runtime started." if started else "starting")
     node.failures = 3
     node.start()
     until(lambda: node.why)
     node.stop()
     os.close(node.log)
-    assert node.failures == 0
+    assert node.failures == (0 if started else 4)
 
 
 def test_a_success_is_not_repeated_and_a_failure_is(folder: Path, attempts: Attempts) -> None:

@@ -27,14 +27,18 @@ OBJECT_STORE_BYTES = 80_000_000  # nothing but orders and exit statuses goes thr
 _PAUSE_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0
 _ENDING_SECONDS = 4.0
-_LIVED_SECONDS = 120.0  # a node that lived as long had started
+_LIVED_SECONDS = 120.0  # a node that had started, and lived as long, is no start that failed
 #: Ray 2.60. A machine that is silent with open sockets is noticed by both, health checks and keepalive, only.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_worker_niceness": "0",  # 15 by default: a busy computer would starve a sweep
     "RAY_memory_monitor_refresh_ms": "0",  # it would end who waits for a command, and not the command
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+    # A node that is slow to start costs less than one that is begun again (45, 5 and 60 s by default).
+    "RAY_raylet_start_wait_time_s": "240",
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",
+    "RAY_worker_register_timeout_seconds": "240",
     "RAY_health_check_initial_delay_ms": "20000",  # a busy computer takes so long to start a node
     "RAY_health_check_period_ms": "2000",
     "RAY_health_check_timeout_ms": "5000",
@@ -102,7 +106,7 @@ class RayNode:
     def _keep(self) -> None:
         """Start it, and start it anew whenever it has ended, in a folder that no cluster has used.
 
-        A node that is not up within 30 s ends (fixed in Ray 2.60): a very busy computer needs several.
+        One that is not up after RAY_raylet_start_wait_time_s ends.
         """
         while not self.stopping.is_set():
             if not self._head_is_up():  # a start costs seconds of a processor, and would fail
@@ -119,13 +123,13 @@ class RayNode:
             )  # fmt: skip
             while child.poll() is None and not self.stopping.wait(0.2):
                 pass
+            lived = self.ready() and time.monotonic() - began > _LIVED_SECONDS
             self.said = -1
             self._end_all()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_ENDING_SECONDS)
             shutil.rmtree(temp, ignore_errors=True)
             if not self.stopping.is_set():
-                lived = time.monotonic() - began > _LIVED_SECONDS
                 self.failures = 0 if lived else self.failures + 1
                 self.why = self._last_line(said)
             self.stopping.wait(_PAUSE_SECONDS)

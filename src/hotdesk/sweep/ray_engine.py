@@ -13,7 +13,7 @@ import msgspec
 from hotdesk.core.sweep.model import Ended
 from hotdesk.sweep.engine import Batch, EngineLost, Node, Told
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0  # a busy computer takes a minute to import Ray
 ANSWER_SECONDS = 30.0
 
 
