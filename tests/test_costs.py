@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,8 @@ from hotdesk.core.billing.charges import charges, compute_usd
 from hotdesk.core.billing.observed import Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
 from hotdesk.core.billing.statement import lines, this_month
-from hotdesk.core.model import Desk, Goal, Image, Instance, Market, Offer, Phase, Seen
+from hotdesk.core.billing.usage import Machine, Span
+from hotdesk.core.model import Image, Instance, Market, Offer, Phase, Seen
 from hotdesk.core.steps import (
     AnyStep,
     Bake,
@@ -32,10 +31,7 @@ from hotdesk.core.steps import (
     Unsure,
     Verify,
 )
-from hotdesk.services.spent import Spent
-from hotdesk.state.store import Store
 from tests.conftest import Command
-from tests.truth import Clock
 
 HOUR = 3600.0
 DAY_0 = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC).timestamp()
@@ -261,42 +257,46 @@ def test_days_months_and_what_leaving_it_on_would_have_cost() -> None:
     assert this_month(bill, now + 31 * 24 * HOUR) == 0
 
 
-def test_what_has_ended_is_counted_once_and_anew_when_the_journal_goes_on(tmp_path: Path) -> None:
-    """By another process too. While a machine is on, or may be, nothing is kept: it goes on costing."""
-    desk = Desk(name="blue", goal=Goal.PARKED, since=1.0, created_at=1.0, offers=(OFFER,))
-    read: list[str] = []
-
-    class Listed(Store):
-        def rows(self, *words: Any, **more: Any) -> list[Row]:
-            read.append("rows")
-            return super().rows(*words, **more)
-
-    def spent(now: float, *, running: bool = False) -> tuple[float, int]:
-        read.clear()
-        with Listed(tmp_path) as store:
-            counting = Spent(store=store, clock=Clock(now))
-            usd = [counting.usd(desk, running) for _ in range(2)]
-            counting.keep()
-        assert usd[0] == usd[1]
-        return usd[0], len(read)
-
-    def write(step: AnyStep, hour: float) -> None:
-        with Store(tmp_path) as store:
-            [row] = store.begin([("blue", step)], hour * HOUR)  # type: ignore[list-item]
-            store.end(row, Done(id="i-1"), hour * HOUR)
-
-    write(LAUNCH, 1)
-    assert spent(3 * HOUR, running=True) == (pytest.approx(2.4), 2)
-    assert spent(3 * HOUR) == (pytest.approx(2.4), 2), "nothing tells when it ended: at most now"
-    assert spent(4 * HOUR) == (pytest.approx(3.6), 2)
-    write(END, 5)
-    assert spent(9 * HOUR) == (pytest.approx(4.8), 1)
-    assert spent(10 * HOUR) == (pytest.approx(4.8), 0)
-    write(Launch(order=NEXT, why=""), 11)
-    assert spent(12 * HOUR, running=True) == (pytest.approx(6.0), 2)
-
-
 def test_the_command(hotdesk: Command) -> None:
     said = json.loads(hotdesk("costs", "--json").stdout)
     assert (said["currency"], said["usd"], said["lines"]) == ("USD", 0, [])
     assert "Nothing has been paid" in hotdesk("costs").stdout
+
+
+def test_a_row_of_a_long_journal_takes_no_longer_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ended long ago is not looked at again."""
+    calls = 0
+
+    def counted(at: Span, *_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    monkeypatch.setattr(Span, "end", counted)
+    monkeypatch.setattr(Machine, "off", counted)
+
+    def of(turns: int) -> int:
+        nonlocal calls
+        calls, rows = 0, []
+        for turn in range(turns):
+            machine, image, at = f"i-{turn}", f"ami-{turn}", float(turn)
+            order = LaunchOrder(desk="blue", born=1.0, generation=turn, attempt=0, offer=OFFER)
+            bake = BakeOrder(
+                desk="blue",
+                born=1.0,
+                generation=turn,
+                attempt=0,
+                source_id=machine,
+                started_at=at,
+                region="r1",
+            )
+            rows += journal(
+                (at, Launch(order=order, why=""), "done", machine),
+                (at, Stop(id=machine, started_at=at, why=""), "done", machine),
+                (at, Bake(order=bake, why=""), "done", image),
+                (at, Delete(id=machine, kind="machine", why=""), "unknown", ""),
+                (at, Delete(id=image, kind="image", why=""), "done", ""),
+            )
+        charges("blue", rows, DAY_0)
+        return calls
+
+    assert of(400) < 2.2 * of(200)

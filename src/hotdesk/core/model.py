@@ -375,6 +375,11 @@ class Survey(Value, frozen=True):
         return self.by_desk().get(desk) or self.nothing
 
     @property
+    def ids(self) -> list[str]:
+        """What there is of machines, disks and images."""
+        return [t.id for group in (self.instances, self.disks, self.images) for t in group]
+
+    @property
     def nothing(self) -> Seen:
         """The view of a desk that has nothing here."""
         return self._seen({})

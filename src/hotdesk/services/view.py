@@ -182,7 +182,11 @@ class Views:
 
     def of(self, desk: Desk, seen: Seen) -> View:
         """The view of a desk, from what is seen of it."""
-        past = self.store.past(desk)
+        self._spent.look()
+        return self._of(desk, seen)
+
+    def _of(self, desk: Desk, seen: Seen) -> View:
+        past = self.store.unread_past(desk)
         machine = machine_of(desk, seen, past)
         access = None
         if machine is not None and machine.phase is Phase.READY:
@@ -207,14 +211,15 @@ class Views:
         """Views of these desks, then of those only other computers know; one survey per cloud in use."""
         looks = self.clouds.look_at_each({d.provider for d in desks})
         surveys = {name: look.by_desk() for name, look in looks.items()}
-        known = [self.of(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
+        self._spent.look()
+        known = [self._of(d, surveys[d.provider].get(d.name, looks[d.provider].nothing)) for d in desks]
         self._spent.keep()
         for name in (n for n in self.clouds.in_use(desks) - surveys.keys() if cloud(n).rented):
             with contextlib.suppress(HotdeskError):  # none of these desks is there: it is no error of theirs
                 surveys[name] = self.clouds.survey(name).by_desk()
         names, now = {desk.name for desk in desks}, self.clock.now()
         return known + [
-            msgspec.structs.replace(self.of(desk, seen), elsewhere=True)
+            msgspec.structs.replace(self._of(desk, seen), elsewhere=True)
             for provider, by_desk in sorted(surveys.items())
             for name, seen in sorted(by_desk.items())
             if name not in names and (desk := adoptable(name, seen, provider, now))

@@ -18,6 +18,10 @@ from urllib.parse import quote
 from hotdesk.core.errors import Busy, Damaged, HotdeskError, Missing, Newer
 from hotdesk.system import locked, upgrade_line
 
+#: Of sightings; only a query that says the same as an index is answered by it.
+NOT_GONE = "json_extract(CAST(body AS TEXT), '$.gone') IS NULL"
+CHARGED_WHILE_OFF = "json_extract(CAST(body AS TEXT), '$.charged_while_off')"
+
 #: One script per version of the file; a new version appends a script and never changes an old one.
 MIGRATIONS = (
     """
@@ -47,6 +51,10 @@ MIGRATIONS = (
     """
     CREATE TABLE sightings (id TEXT PRIMARY KEY, desk TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
     CREATE INDEX sightings_desk ON sightings (desk);
+    """,
+    f"""
+    CREATE INDEX sightings_not_gone ON sightings (desk) WHERE {NOT_GONE};
+    CREATE INDEX sightings_charged_while_off ON sightings (desk) WHERE {CHARGED_WHILE_OFF};
     """,
 )
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -21,11 +21,11 @@ import msgspec
 from hotdesk.core.billing.observed import Sighting, merged, news
 from hotdesk.core.errors import HotdeskError, Missing, Unknown
 from hotdesk.core.jobs import Job, Variables, job_id
-from hotdesk.core.lifecycle.history import Past
+from hotdesk.core.lifecycle.history import Past, Unread
 from hotdesk.core.model import Desk, Survey
 from hotdesk.core.steps import Done, Entry, Outcome, Row
 from hotdesk.state import variables
-from hotdesk.state.database import StateFile
+from hotdesk.state.database import CHARGED_WHILE_OFF, NOT_GONE, StateFile
 from hotdesk.system import flock, is_locked
 
 _desk = msgspec.json.Decoder(Desk)
@@ -35,6 +35,10 @@ _job = msgspec.json.Decoder(Job)
 _sighting = msgspec.json.Decoder(Sighting)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 KEPT = frozenset({"@watch", "@notify"})  # locks that belong to no desk
+_LOGIN = (
+    "json_extract(CAST(step AS TEXT), '$.step') = 'prove'"
+    " AND json_extract(CAST(outcome AS TEXT), '$.status') = 'done'"
+)
 _ROW = "SELECT id, desk, at, step, ended_at, outcome, change FROM journal "
 
 
@@ -46,7 +50,6 @@ class Store:
         self.folder = folder
         self._pasts: dict[str, tuple[float, Past]] = {}
         self._change = 0
-        self._sighted: dict[str, Sighting] | None = None  # cached by this process
         self._file = StateFile(folder / "hotdesk.db" if folder else None)
         self._complaints, self._transaction = self._file.complaints, self._file.transaction
 
@@ -147,6 +150,16 @@ class Store:
                 self._pasts[desk.name] = (desk.created_at, past)
             return past
 
+    def unread_past(self, desk: Desk) -> Past:
+        """The same, read only as far as it is asked for."""
+        return Unread(partial(self.past, desk), partial(self._last_login, desk))
+
+    def _last_login(self, desk: Desk) -> Row | None:
+        query = _ROW + f"WHERE desk = ? AND at >= ? AND {_LOGIN} ORDER BY id DESC LIMIT 1"
+        with self._complaints():
+            found = self._db.execute(query, (desk.name, desk.created_at)).fetchone()
+            return _row(found) if found else None
+
     def _before(self, name: str, born: float) -> list[Row]:
         """Journal rows of earlier desks of that name."""
         with self._complaints():
@@ -169,11 +182,12 @@ class Store:
         with self._complaints():
             return self._db.execute(query, (desk,)).fetchone()[0] or 0.0
 
-    def last_change(self, desk: str) -> int:
-        """The number of the last change of a desk's journal: the same as long as nothing began or ended."""
+    def changed_desks(self, change: int) -> tuple[int, set[str]]:
+        """The desks of which a row began or ended after `change`, and the number for the next call."""
         with self._complaints():
-            found = self._db.execute("SELECT max(change) FROM journal WHERE desk = ?", (desk,)).fetchone()
-        return found[0] or 0
+            query = "SELECT desk, max(change) FROM journal WHERE change > ? GROUP BY desk"
+            found = dict(self._db.execute(query, (change,)))
+            return max(found.values(), default=change), set(found)
 
     def changed(self, change: int) -> tuple[int, list[Row]]:
         """Rows begun or ended after `change`, and the number for the next call. Used by `log -f`."""
@@ -190,6 +204,26 @@ class Store:
             found = self._db.execute(f"SELECT body FROM sightings {where} ORDER BY id", values).fetchall()
             return [_sighting.decode(body) for (body,) in found]
 
+    def charged_while_off(self) -> dict[str, list[Sighting]]:
+        """By desk, the machines that went on costing while they were off, including those that are gone."""
+        found: dict[str, list[Sighting]] = {}
+        query = f"SELECT body FROM sightings WHERE {CHARGED_WHILE_OFF} ORDER BY id"
+        with self._complaints():
+            for (body,) in self._db.execute(query):
+                thing = _sighting.decode(body)
+                found.setdefault(thing.desk, []).append(thing)
+        return found
+
+    def _seen_before(self, names: Collection[str], ids: Iterable[str]) -> dict[str, Sighting]:
+        """The sightings of these desks that a survey with these resources may add to."""
+        query = f"SELECT body FROM sightings WHERE {NOT_GONE}"
+        with self._complaints():
+            found = [body for (body,) in self._db.execute(query)]
+            for id_ in ids:  # one that was gone, and is back
+                found += [b for (b,) in self._db.execute("SELECT body FROM sightings WHERE id = ?", (id_,))]
+            things = {thing.id: thing for thing in map(_sighting.decode, found)}
+        return {id_: thing for id_, thing in things.items() if thing.desk in names}
+
     def witness(self, survey: Survey, before: float, after: float) -> None:
         """Record what is new in a survey about the desks here.
 
@@ -197,9 +231,7 @@ class Store:
         """
         with self._complaints():
             names = {name for (name,) in self._db.execute("SELECT name FROM desks")}
-        if self._sighted is None:
-            self._sighted = {thing.id: thing for name in names for thing in self.sighted(name)}
-        if found := news(self._sighted, survey, names, before, after):
+        if found := news(self._seen_before(names, survey.ids), survey, names, before, after):
             self.amend(found)
 
     def amend(self, things: Iterable[Sighting]) -> None:
@@ -212,8 +244,6 @@ class Store:
                 self._db.execute(
                     "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?)", (known.id, known.desk, body)
                 )
-                if self._sighted is not None:
-                    self._sighted[known.id] = known
 
     # ---- jobs ----------------------------------------------------------------------------------------
 

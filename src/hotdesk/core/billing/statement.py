@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from hotdesk.core.billing.rates import Charge, Prices
@@ -35,23 +36,45 @@ def lines(
     bill: Sequence[Charge], now: float, *, by: str = "month", prices: Prices | None = None
 ) -> list[Line]:
     """The bill by desk and day or month, oldest first."""
-    found: list[Line] = []
-    for desk in sorted({c.desk for c in bill}):
-        mine = [c for c in bill if c.desk == desk]
-        first = min(c.began for c in mine)
-        compute = sorted((c for c in mine if c.kind == "compute"), key=lambda c: c.began)
-        for period, since, until in _periods(first, now, by):
-            part = [(c, c.usd(since, until, prices)) for c in mine]
-            usd = {k: sum(u for c, u in part if c.kind == k) for k in KINDS}
-            left_on = usd["compute"]
-            for n, c in enumerate(compute):  # the gap after each run, at its price
-                end = compute[n + 1].began if n + 1 < len(compute) else now
-                low, high = max(c.ended, since), min(end, until)
-                left_on += c.usd_per_hour * max(0.0, high - low) / 3600
-            if any(usd.values()) or left_on:
-                at_most = any(c.at_most and u for c, u in part)
-                found.append(Line(desk=desk, period=period, left_on=left_on, at_most=at_most, **usd))
+    by_desk: dict[str, list[Charge]] = {}
+    for charge in bill:
+        by_desk.setdefault(charge.desk, []).append(charge)
+    found = [line for desk, mine in by_desk.items() for line in _lines_of(desk, mine, now, by, prices)]
     return sorted(found, key=lambda line: (line.period, line.desk))
+
+
+def _lines_of(
+    desk: str, bill: Sequence[Charge], now: float, by: str, prices: Prices | None
+) -> Iterator[Line]:
+    periods = list(_periods(min(c.began for c in bill), now, by))
+    usd = [dict.fromkeys(KINDS, 0.0) for _ in periods]
+    at_most = [False for _ in periods]
+    for c in bill:
+        for n, since, until in _within(periods, c.began, c.ended):
+            part = c.usd(since, until, prices)
+            usd[n][c.kind] += part
+            at_most[n] |= bool(part) and c.at_most
+    left_on = [of["compute"] for of in usd]
+    compute = sorted((c for c in bill if c.kind == "compute"), key=lambda c: c.began)
+    for c, later in zip(compute, [*compute[1:], None], strict=False):  # the gap after each run, at its price
+        end = later.began if later else now
+        for n, since, until in _within(periods, c.ended, end):
+            left_on[n] += c.usd_per_hour * max(0.0, min(end, until) - max(c.ended, since)) / 3600
+    for n, (period, _, _) in enumerate(periods):
+        if any(usd[n].values()) or left_on[n]:
+            yield Line(desk=desk, period=period, left_on=left_on[n], at_most=at_most[n], **usd[n])
+
+
+def _within(
+    periods: Sequence[tuple[str, float, float]], since: float, until: float
+) -> Iterator[tuple[int, float, float]]:
+    """The periods that this time touches, with their places."""
+    first = bisect_right(periods, since, key=lambda period: period[2])
+    for n in range(first, len(periods)):
+        _, began, ended = periods[n]
+        if began > until:
+            return
+        yield n, began, ended
 
 
 def _periods(since: float, until: float, by: str) -> Iterator[tuple[str, float, float]]:

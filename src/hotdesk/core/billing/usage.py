@@ -36,7 +36,6 @@ class Span:
     """When a resource existed: at most, and for certain."""
 
     def __init__(self, began: float) -> None:
-        self.maybe_ended = False  # it was asked to end, and no answer came
         self.began, self.ended = began, float("inf")
         self.first, self.last = float("inf"), float("-inf")
 
@@ -95,6 +94,7 @@ class Machine(Span):
         self.grown: list[tuple[float, float]] = []  # when its disk was made bigger, and its price until then
         self.on: Run | None = Run(began, offer)
         self.runs: list[Run] = [self.on]
+        self.starts: dict[float, Run] = {}  # by its cloud's clock: those that are named
 
     def start(self, at: float) -> None:
         self.on = Run(at, self.offer)
@@ -114,17 +114,23 @@ class Machine(Span):
 
     def called(self, started_at: float) -> None:
         """The last run began then, by its cloud's clock."""
-        if self.runs[-1].started_at is None and all(run.started_at != started_at for run in self.runs):
-            self.runs[-1].started_at = started_at
+        if self.runs[-1].started_at is None and started_at not in self.starts:
+            self._name(self.runs[-1], started_at)
+
+    def _name(self, run: Run, started_at: float) -> None:
+        run.started_at = started_at
+        self.starts[started_at] = run
 
     def witness_run(self, seen: SeenRun) -> None:
         """Add what surveys have shown of one run, whether or not the journal knows it."""
         at = seen.on_first or seen.off_at
-        run = next((run for run in self.runs if run.started_at == seen.started_at), None)
-        nameless = [run for run in self.runs if run.started_at is None and run.began <= at]
-        if run is None and nameless:
-            run = nameless[-1]
-            run.started_at = seen.started_at
+        run = self.starts.get(seen.started_at)
+        if run is None:
+            run = next(
+                (run for run in reversed(self.runs) if run.started_at is None and run.began <= at), None
+            )
+            if run is not None:
+                self._name(run, seen.started_at)
         if run is None:
             if not seen.on_first or any(other.began <= at <= other.ended for other in self.runs):
                 return  # it is in what is charged already
@@ -184,6 +190,11 @@ class Lifetimes:
         self.copied: list[Charge] = []
         self.others: list[Sighting] = []  # what is in no row: another computer's, or nobody acted on it
         self.provider = provider
+        # What the next row may end, of all there ever was: the last row takes as long as the first.
+        self._on: list[Machine] = []  # those that may be
+        self._doubted: list[tuple[str, Span]] = []  # asked to end, without an answer; with an image's id
+        self._nameless: dict[str, Stored] = {}  # images of which no id is known
+        self._generations: dict[int, list[Machine]] = {}
 
     @property
     def last(self) -> Machine | None:
@@ -202,12 +213,22 @@ class Lifetimes:
         if (found := self.of(id_)) is not None or not usd_per_hour:
             return found
         offer = Offer(provider=self.provider, region="", zone="", instance_type="", usd_per_hour=usd_per_hour)
-        for other in self.every:
-            other.off(at)
+        self._all_off(at)
         machine = self.machines[id_] = Machine(offer, 0.0, at)
         machine.id = id_
-        self.every.append(machine)
+        self._add(machine)
         return machine
+
+    def _add(self, machine: Machine) -> None:
+        self.every.append(machine)
+        self._on.append(machine)
+        self._generations.setdefault(machine.generation, []).append(machine)
+
+    def _all_off(self, at: float) -> None:
+        """There are never two: whatever was on had ended by then."""
+        for machine in self._on:
+            machine.off(at)
+        self._on.clear()
 
     def take(self, row: Row) -> None:
         at = row.at if row.ended_at is None else row.ended_at
@@ -222,6 +243,7 @@ class Lifetimes:
                 m.called(began)
                 m.off(row.at, ran, began)  # it was off, whether or not a row says so
                 m.start(row.at)
+                self._on.append(m)
                 if row.done:
                     m.begun(at)
             case Stop(id=id_, started_at=began) if (m := self.of(id_)) is not None:
@@ -258,11 +280,10 @@ class Lifetimes:
         self._not_there(row.at)
         machine = self.machines.get(order.token)
         if machine is None:
-            for other in self.every:
-                other.off(row.at)  # there are never two: it had ended by then
+            self._all_off(row.at)
             machine = self.machines[order.token] = Machine(order.offer, order.disk_gib, row.at)
             machine.generation, machine.name = order.generation, order.name
-            self.every.append(machine)
+            self._add(machine)
         if row.made:
             machine.id = row.made
             self.machines[machine.id] = machine
@@ -282,11 +303,12 @@ class Lifetimes:
             gib = (source.gib if source else 0.0) or self._gib(self.last)
         self._not_there(row.at, but=name)
         id_ = row.made
+        self._nameless.pop(name, None)
         thing = self.stored.pop(name, None) or self.stored.get(id_) or Stored(row.at, gib, region)
-        self.stored[id_ or name] = thing
         if row.done:
             thing.named = bool(id_)
             thing.surely(at)
+        self._store(id_ or name, thing)
         if isinstance(step, Copy) and row.done:
             leaves = source.region if isinstance(source, Stored) else ""
             rates = rates_of(self.rates, self.provider, leaves)
@@ -299,19 +321,29 @@ class Lifetimes:
 
     def _named(self, id_: str) -> Stored:
         """The image of that id: perhaps one whose name alone is known, because a reply was lost."""
-        if id_ not in self.stored:
-            nameless = [(thing.ended, name) for name, thing in self.stored.items() if not thing.named]
-            self.stored[id_] = self.stored.pop(max(nameless)[1]) if nameless else Stored(float("inf"), 0.0)
-        self.stored[id_].named = True
-        return self.stored[id_]
+        if (thing := self.stored.get(id_)) is None:
+            nameless = [(thing.ended, name) for name, thing in self._nameless.items()]
+            thing = self.stored.pop(max(nameless)[1]) if nameless else Stored(float("inf"), 0.0)
+            if nameless:
+                del self._nameless[max(nameless)[1]]
+        thing.named = True
+        self._store(id_, thing)
+        return thing
+
+    def _store(self, key: str, thing: Stored) -> None:
+        self.stored[key] = thing
+        if thing.named:
+            self._nameless.pop(key, None)
+        else:
+            self._nameless[key] = thing
 
     def _disk(self, id_: str, generation: int) -> Machine | None:
         """The machine from which a disk was left."""
         if id_ not in self.disks:
-            found = [m for m in self.every if m.generation == generation and m.id not in {id_}]
-            if not found:
+            found = (m for m in reversed(self._generations.get(generation, ())) if m.id != id_)
+            if (machine := next(found, None)) is None:
                 return None
-            self.disks[id_] = found[-1]
+            self.disks[id_] = machine
         return self.disks[id_]
 
     def _delete(self, row: Row, step: Delete, at: float) -> None:
@@ -333,14 +365,15 @@ class Lifetimes:
             if step.keep_disk:
                 return
         if not row.done:
-            thing.maybe_ended = True
+            self._doubted.append((step.id, thing))
             return
         thing.end(at)
 
     def _left_disk(self, step: Delete) -> Machine | None:
         """A disk that its machine left, and that nobody here has baked: the youngest that is still paid."""
-        off = [m for m in self.every if m.on is None and m.ended == float("inf")]
-        return off[-1] if off and step.usd_per_month and step.kind in {"disk", ""} else None
+        if not step.usd_per_month or step.kind not in {"disk", ""}:
+            return None
+        return next((m for m in reversed(self.every) if m.on is None and m.ended == float("inf")), None)
 
     def _settle_doubts(self, row: Row) -> None:
         """Before this step somebody looked: what was to end then, and is not spoken of again, had ended.
@@ -350,20 +383,17 @@ class Lifetimes:
         if isinstance(row.step, Bake | Verify | Copy):
             return
         about = getattr(row.step, "id", "")
-        for m in self.every:
-            if m.maybe_ended and m.id != about:
-                m.end(row.at)
-                m.off(row.at)
-            m.maybe_ended = False
-        for id_, thing in self.stored.items():
-            if thing.maybe_ended and id_ != about:
+        for id_, thing in self._doubted:
+            if (thing.id if isinstance(thing, Machine) else id_) != about:
                 thing.end(row.at)
-            thing.maybe_ended = False
+                if isinstance(thing, Machine):
+                    thing.off(row.at)
+        self._doubted.clear()
 
     def _not_there(self, at: float, but: str = "") -> None:
         """An image whose making was never answered, and which the look before this step did not show."""
-        for name, thing in self.stored.items():
-            if not thing.named and name != but:
+        for name, thing in self._nameless.items():
+            if name != but:
                 thing.end(at)
 
     # ---- what was seen -------------------------------------------------------------------------------

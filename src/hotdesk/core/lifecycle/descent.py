@@ -176,13 +176,13 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
     for end in ends:  # copies of one image are one end
         same = next((g for g in groups if descent.reaches(g[0], end)), None)
         groups.append([end]) if same is None else same.append(end)
+    if desk.goal is not Goal.GONE and len(groups) < 2:
+        return seen
     made = past.machines
     known = made | past.in_use
     if desk.goal is Goal.GONE:
         # Delete whatever this computer has worked on, started anew or not; if it knows nothing, everything.
         chosen = [t for t in whole if descent.history(t).keys() & known] if known else whole
-    elif len(groups) < 2:
-        return seen
     elif (found := _chosen(desk, groups, past, descent, whole)) is None:
         return replace(seen, rivals=tuple(sorted(g[0].id for g in groups)))
     else:
@@ -215,6 +215,8 @@ def own(desk: Desk, seen: Seen, past: Past) -> Seen:
 def machine_of(desk: Desk, seen: Seen, past: Past) -> Instance | None:
     """The machine that a command for the desk refers to; of several, one that this computer knows."""
     machines = own(desk, seen, past).machines
+    if len(machines) < 2:
+        return machines[0] if machines else None
     known = [m for m in machines if m.id in past.proven] or [m for m in machines if past.made(m)]
     return max(known or machines, key=lambda i: (i.generation, i.started_at, i.id), default=None)
 

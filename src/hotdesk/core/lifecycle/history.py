@@ -231,6 +231,22 @@ class Past:
         return lagging
 
 
+class Unread(Past):
+    """A past whose rows are read when a question needs them: a listing mostly needs the last login alone."""
+
+    def __init__(self, read: Callable[[], Past], last_login: Callable[[], Row | None]) -> None:
+        self._read, self._last_login = read, last_login
+
+    def __getattr__(self, name: str) -> object:  # only for what is not there yet
+        if name == "proof":
+            self.proof = self._last_login()
+        elif name.startswith("__"):
+            raise AttributeError(name)
+        else:
+            vars(self).update(vars(self._read()))
+        return vars(self)[name]
+
+
 def _keys(*names: str) -> frozenset[str]:
     return frozenset(name.rpartition("-")[2] for name in names if name)
 
