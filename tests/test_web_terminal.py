@@ -111,7 +111,8 @@ def test_a_cut_is_mended_and_a_second_browser_sees_the_same(
             page.goto(served.link)
             page.click(".card a:text-is('Terminal')")
             page.wait_for_selector("text=connected")
-            typed(page, "stay=here")
+            typed(page, "stay=here; echo [$((40 + 3))]")
+            says(page, "[43]")  # it has arrived, before the line is cut
             os.kill(its_ssh(served), signal.SIGKILL)
             page.wait_for_selector("text=trying again")
             page.wait_for_selector("text=connected")

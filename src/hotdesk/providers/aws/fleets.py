@@ -230,7 +230,7 @@ def template_request(
             "KeyName": key,
             "NetworkInterfaces": [instances.interface(groups)],
             "BlockDeviceMappings": disks,
-            "MetadataOptions": instances.METADATA,
+            "MetadataOptions": {**instances.METADATA},
             "InstanceInitiatedShutdownBehavior": "terminate",
             "UserData": base64.b64encode(user_data).decode("ascii"),
             "TagSpecifications": tags.specifications(kinds, told),

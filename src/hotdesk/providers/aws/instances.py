@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hotdesk
@@ -27,7 +28,9 @@ from hotdesk.providers.cloud.vocabulary import Tags
 BASE_DISK_GIB = 64
 
 #: The metadata service asks for a token, which a program that is talked into fetching a URL does not have.
-METADATA = {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+METADATA = MappingProxyType(
+    {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+)
 #: EC2's words for a subnet or a base image that was there when it was last asked for.
 _GONE = frozenset({"InvalidSubnetID.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})
 
@@ -199,7 +202,7 @@ def run_request(
         "KeyName": key,
         "NetworkInterfaces": [interface([group]) | {"SubnetId": subnet}],
         "BlockDeviceMappings": disks,
-        "MetadataOptions": METADATA,
+        "MetadataOptions": {**METADATA},
         "InstanceInitiatedShutdownBehavior": "terminate" if spot else "stop",
         "UserData": user_data,
         "TagSpecifications": tags.specifications(kinds, told),
