@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import secrets
 import shutil
@@ -201,17 +200,19 @@ class Sweeps:
                 "Its machines are told apart by addresses (127.0.0.2, .3, …) that other systems do not have.",
                 "hotdesk run NAME -- …   # one task after another",
             )
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
-            version = importlib.metadata.version("ray")
-        except importlib.metadata.PackageNotFoundError:
+            found = version("ray")
+        except PackageNotFoundError:
             raise Missing(
                 "A sweep needs Ray, which is not installed.",
                 "It places the tasks. It is an extra of 80 MB, which nothing else needs.",
                 install_line("sweep"),
             ) from None
-        if version != RAY:
+        if found != RAY:
             raise Missing(
-                f"Ray {version} is installed, and a sweep needs {RAY}.",
+                f"Ray {found} is installed, and a sweep needs {RAY}.",
                 "A cluster refuses machines of another version.",
                 f'pip install "ray=={RAY}"',
             )
