@@ -15,6 +15,7 @@ from hotdesk.core.money import Amount, Money, is_comparable
 from hotdesk.core.pricelist import Gathering
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import LaunchOrder
+from hotdesk.market.history_files import gather_raw
 from hotdesk.providers.aws import billing, catalog, pricing
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.base_images import BaseImage
@@ -141,11 +142,15 @@ def test_a_machine_keeps_the_price_of_its_launch_as_it_was_told() -> None:
     assert machine.usd_per_hour == pytest.approx(0.7)
 
 
-def test_the_past_of_spot_in_cny_is_not_shown_as_dollars(
+def test_the_past_of_spot_in_cny_is_shown_in_dollars_by_the_users_rate_alone(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("numpy", reason="price histories need numpy")
     monkeypatch.setattr(catalog, "_open", lambda settings: account)
-    answered(account.ec2(HERE), "describe_regions", Regions=[{"RegionName": HERE, "OptInStatus": "opted-in"}])
-    with pytest.raises(Missing, match="cn-north-1") as no:
-        catalog.spot_history(account.settings, [G4.instance_type], [], 0.0)
-    assert no.value.fix.startswith("hotdesk offers g4dn.xlarge")
+    answered(account.ec2(HERE), "describe_spot_price_history", SpotPriceHistory=[spot_row("5.6")])
+    rows, notes = catalog.spot_history(account.settings, [G4.instance_type], [], 0.0)
+    [pool] = gather_raw(rows, notes, RATE).pools
+    assert pool.prices.tolist() == [pytest.approx(0.8)]
+    with pytest.raises(Missing, match="told in CNY") as no:
+        gather_raw(rows, notes)
+    assert no.value.fix.startswith("cny_per_usd")

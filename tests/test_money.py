@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -82,6 +83,17 @@ def test_the_catalogue_keeps_the_amount_and_knows_when_the_rate_has_changed() ->
     assert not again.is_of_another_rate(RATE)
     assert again.is_of_another_rate(Money())
     assert not build([[DOLLARS]]).is_of_another_rate(RATE)
+
+
+def test_another_rate_gives_other_dollars_for_the_same_amount_and_another_order() -> None:
+    dear = Money(cny_per_usd=20.0, day=date(2026, 12, 1))
+    catalog = Catalog.unpack(build([[offer(), DOLLARS]]).pack())
+    assert catalog.offers(catalog.order)[0] == DOLLARS
+    one, other = catalog.at_rate(dear).offers(catalog.order)
+    assert one.usd_per_hour == pytest.approx(9.53 / 20.0)
+    assert str(one.told_per_hour) == "9.53 CNY"
+    assert other == DOLLARS
+    assert not catalog.is_of_another_rate(dear)
 
 
 # ---- limits in dollars -----------------------------------------------------------------------------------

@@ -222,7 +222,9 @@ def describe_spot_price_history(world: World, call: Call) -> Answer:
     until = world.clock.now()
     since = _time(call.get("StartTime")) or until - 3 * 3600
     until = _time(call.get("EndTime")) or until
-    if until - since > 30 * 86400 + 1:
+    if until - since > 30 * 86400 or since > until:
+        raise Problem("InvalidParams.EndTime", "The specified time range is not valid.")
+    if since < world.clock.now() - world.price_days * 86400:
         raise Problem("InvalidParams.StartTime", "The specified StartTime is not valid.")
     rows: list[Answer] = []
     for zone in ZONES[call.region]:

@@ -188,6 +188,7 @@ class World:
         self.real_name = True
         self.quota = 1000  # vCPUs
         self.currency = "CNY"
+        self.price_days = 365.0  # so long ago spot prices are still told
         self.sold_out: set[tuple[str, str, str]] = set()  # zone, type, market; "*": any
         self.spoil: list[str] = []  # what goes wrong with the next images
         self.vanish = 0  # so many of the next machines find no stock after the answer

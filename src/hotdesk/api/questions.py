@@ -32,7 +32,8 @@ class Questions:
         """
         from hotdesk.services.planning import plan_job
 
-        return plan_job(request, lambda: self.services.store, self.services.clock.now())
+        services = self.services
+        return plan_job(request, lambda: services.store, services.clock.now(), money=services.config.money)
 
     def predict(self, request: PredictRequest) -> Predicted:
         """How fast a job runs on GPUs where it never ran, in items a second, with the band of 9 of 10.

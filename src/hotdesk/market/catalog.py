@@ -109,6 +109,16 @@ class Catalog:
         """Whether prices in it were turned into dollars by a rate that is not set now."""
         return any(money.day_of(currency) != day for currency, day in self.currencies[1:])
 
+    def at_rate(self, money: Money) -> Catalog:
+        """The same with this rate's dollars, where they come from another one; itself otherwise."""
+        if self.is_of_another_rate(money):
+            for row, number in enumerate(self.currency):
+                if number:
+                    self.price[row] = money.dollars(self.told[row], self.currencies[number][0])[0]
+            self.currencies[1:] = [(name, money.day_of(name)) for name, _ in self.currencies[1:]]
+            self.index()
+        return self
+
     def index(self) -> None:
         """Build the price order, once all rows are added."""
         self.order = array("I", sorted(range(len(self)), key=self.price.__getitem__))

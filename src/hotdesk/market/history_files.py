@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import Missing, Usage
+from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 from hotdesk.market.history import History, Pool
 from hotdesk.system import install_line
@@ -92,9 +93,16 @@ _HOW = "aws ec2 describe-spot-price-history --instance-types p3.2xlarge --output
 
 
 def gather(
-    rows: Iterable[_Row], *, products: Sequence[str] = LINUX, dropped: Counter[str] | None = None
+    rows: Iterable[_Row],
+    *,
+    products: Sequence[str] = LINUX,
+    dropped: Counter[str] | None = None,
+    money: Money = Money(),
 ) -> History:
-    """Rows in any order, sorted into pools; what cannot be a price is counted and left out."""
+    """Rows in any order, sorted into pools; what cannot be a price is counted and left out.
+
+    Prices in another currency become dollars by the rate of `money`; without one they are left out.
+    """
     import numpy as np
 
     dropped = Counter() if dropped is None else dropped
@@ -108,7 +116,7 @@ def gather(
             continue
         if not price > 0 or math.isinf(price):
             dropped["the price is zero, negative or not finite"] += 1
-        elif row.Currency != "USD":
+        elif not (per_dollar := 1.0 if row.Currency == "USD" else money.rate(row.Currency)):
             dropped[f"the currency is {row.Currency[:8]}, not USD"] += 1
         elif row.ProductDescription not in wanted:
             dropped[f"for {row.ProductDescription[:40]}"] += 1
@@ -119,7 +127,7 @@ def gather(
             times, prices = columns.setdefault((row.InstanceType, zone), ([], []))
             # a time without an offset is UTC: that is what AWS means
             times.append((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
-            prices.append(price)
+            prices.append(price / per_dollar)
     pools = []
     for (instance_type, zone), (times, prices) in sorted(columns.items()):
         t, p = np.array(times), np.array(prices)
@@ -204,8 +212,21 @@ def _salvage(text: str, name: str, dropped: Counter[str]) -> tuple[list[_Row], s
     return rows, f"{name} is cut short or damaged: {seen} whole rows were still found in it"
 
 
-def gather_raw(rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> History:
-    """Rows as boto3 gives them (times are datetimes already)."""
+def gather_raw(
+    rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = (), money: Money = Money()
+) -> History:
+    """Rows as a cloud gave them. Raises `Missing` where all are in a currency without a rate to dollars."""
+    told = sorted({str(raw.get("Currency") or "USD") for raw in rows})
+    for currency in told:
+        day = money.day_of(currency)
+        if currency != "USD" and day:
+            notes += (f"prices told in {currency} are shown in US dollars, at the rate of {day}",)
+        elif currency != "USD" and told == [currency]:
+            raise Missing(
+                f"hotdesk cannot show what spot has cost: the prices are told in {currency}.",
+                "They would be shown in US dollars, and hotdesk.toml has no rate between the two.",
+                f"{currency.lower()}_per_usd = …   # under [money] in hotdesk.toml: the rate, and its day",
+            )
     dropped: Counter[str] = Counter()
     found = []
     for raw in rows:
@@ -213,7 +234,7 @@ def gather_raw(rows: Sequence[Mapping[str, Any]], notes: tuple[str, ...] = ()) -
             found.append(msgspec.convert(raw, _Row))
         except msgspec.ValidationError:
             dropped["not a price row"] += 1
-    return gather(found, dropped=dropped)._replace(notes=notes)
+    return gather(found, dropped=dropped, money=money)._replace(notes=notes)
 
 
 class _Kept(msgspec.Struct, array_like=True):

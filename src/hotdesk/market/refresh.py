@@ -50,12 +50,13 @@ class Known(NamedTuple):
 def known(cache: Cache, money: Money = Money()) -> Known:
     """What this computer has cached, without network requests. A damaged cache is noted and ignored.
 
-    `money`: by which the shipped prices are turned into dollars, where nothing is cached.
+    `money`: by which prices that are told in another currency are turned into dollars.
     """
     kept = cache.cached(KEY)
     if kept:
         try:
-            return Known(Catalog.unpack(kept[1]), kept[0], lacks=_lacks(cache))
+            catalog = Catalog.unpack(kept[1]).at_rate(money)
+            return Known(catalog, kept[0], lacks=_lacks(cache))
         except ValueError as error:
             note = f"the cached prices were damaged ({error}) and were passed over"
             return Known(_shipped(money), None, (note,))
@@ -141,7 +142,7 @@ def refreshed(
     from hotdesk.core import clouds
     from hotdesk.providers import registry  # on first use: the cache answers without any cloud
 
-    before = known(cache).catalog
+    before = known(cache, money).catalog
     cache.keep("offers-tried", b"", now)
     asked = Gathering(
         cache=cache,
@@ -212,20 +213,35 @@ def _still_true(before: Catalog, told: Mapping[str, Told], now: float) -> Iterat
 
 
 def price_history(
-    names: Sequence[str], places: Sequence[str], now: float, settings: Callable[[str], Any]
+    names: Mapping[str, Sequence[str]],
+    places: Sequence[str],
+    now: float,
+    settings: Callable[[str], Any],
+    money: Money = Money(),
 ) -> History:
-    """What spot cost in the last 90 days, as the accounts at hand tell it. Raises what keeps one silent."""
+    """What spot cost in the last 90 days; `names`: of which types each cloud is asked.
+
+    Raises what keeps them silent, where none has a price.
+    """
     from hotdesk.core import clouds
     from hotdesk.market.history_files import gather_raw
     from hotdesk.providers import registry
 
     rows: list[Any] = []
     notes: tuple[str, ...] = ()
-    for cloud in clouds.KNOWN.values():
-        if cloud.spot_history:
-            more, said = registry.spot_history(cloud, settings(cloud.name), names, places, now)
-            rows, notes = rows + more, notes + said
-    return gather_raw(rows, notes)
+    errors: list[HotdeskError] = []
+    for provider, types in names.items():
+        cloud = clouds.cloud(provider)
+        try:
+            more, said = registry.spot_history(cloud, settings(provider), types, places, now)
+        except HotdeskError as error:
+            errors.append(error)
+            continue
+        rows, notes = rows + more, notes + said
+    if errors and not rows:
+        raise errors[0]
+    notes += tuple(error.what.rstrip(".") for error in errors)
+    return gather_raw(rows, notes, money)
 
 
 def _side_by_side(

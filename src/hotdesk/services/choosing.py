@@ -98,6 +98,7 @@ class SpotQuery(Value, frozen=True):
     on_demand: float | None = None  # that price, where it is not known
     hours: float = 24.0
     places: tuple[str, ...] = ()  # regions or zones, also as "eu-*"
+    provider: str = ""  # whose prices; "": of each cloud that sells one of the types
 
 
 @dataclass(kw_only=True, eq=False)
@@ -181,8 +182,7 @@ class Choosing:
 
         store, known = self.store, stock.known(self.store, self.config().money)
         names = named_types(query, known.catalog.machines)
-        other_rate = known.catalog.is_of_another_rate(self.config().money)
-        old = other_rate or (known.is_old(now) and stock.due(store, now))
+        old = known.is_old(now) and stock.due(store, now)
         lacks = stock.is_lacking(known, names, now) and stock.due(store, now, AGAIN_SECONDS)
         if not (offline or "HOTDESK_OFFLINE" in os.environ) and (refresh or old or lacks):
             known = self._refreshed(query, known, now, refresh=refresh)
@@ -328,15 +328,15 @@ class Choosing:
 
         names = query.instance_types
         now = float(int(self.clock.now()))  # whole seconds: the window is told, and can be asked for again
-        catalog = refresh.known(self.store).catalog
+        money = self.config().money
+        catalog = refresh.known(self.store, money).catalog
         prices |= refresh.on_demand_prices(catalog, names)
-        for name in names:
-            _need_history(name, {m.provider for m in catalog.machines if m.instance_type == name})
+        whom = _whom(catalog, names, query.provider)
         try:
             if "HOTDESK_OFFLINE" in os.environ:
                 raise Unreachable("HOTDESK_OFFLINE is set, so nobody is asked.", "", "unset HOTDESK_OFFLINE")
             need_numpy()
-            found = refresh.price_history(names, query.places, now, self.config().cloud)
+            found = refresh.price_history(whom, query.places, now, self.config().cloud, money)
         except (Unreachable, Missing) as error:
             if old := kept(self.store, names):
                 time, history = old
@@ -386,14 +386,38 @@ class Choosing:
         )
 
 
-def _need_history(name: str, sellers: set[str]) -> None:
-    """Raises `Missing` for a type of clouds alone whose past prices hotdesk cannot ask for."""
-    if sellers and not any(cloud(seller).spot_history for seller in sellers):
-        raise Missing(
-            f"hotdesk cannot ask {' or '.join(cloud(s).label for s in sorted(sellers))} what spot has cost.",
-            f"It sells {name}, and hotdesk knows its spot prices of now alone, not those of the past.",
-            f"hotdesk offers {name}   # today's prices",
-        )
+def _whom(catalog: Catalog, names: Sequence[str], provider: str) -> dict[str, list[str]]:
+    """The types that each cloud is asked about: those that it sells, and those of which nothing is known.
+
+    `provider`: that one alone, about all of them. Raises `Missing` for a type of clouds alone whose past
+    prices hotdesk cannot ask for, `Usage` for an unknown cloud.
+    """
+    from hotdesk.core import clouds
+    from hotdesk.providers import registry
+
+    told = {name for name, one in clouds.KNOWN.items() if one.spot_history}
+    if provider:
+        registry.known(provider, f"hotdesk spot {' '.join(names)}")
+    sellers = {n: {m.provider for m in catalog.machines if m.instance_type == n} for n in names}
+    for name in names:
+        of = {provider} if provider else sellers[name]
+        if of and not of & told:
+            raise Missing(
+                f"hotdesk cannot ask {' or '.join(cloud(s).label for s in sorted(of))} what spot has cost.",
+                f"It sells {name}, and hotdesk knows its spot prices of now alone, not those of the past.",
+                f"hotdesk offers {name}   # today's prices",
+            )
+    if provider:
+        return {provider: list(names)}
+    known = [one for one in told if any(one in sellers[name] for name in names)]
+    of_unknown = (registry.within_reach() & told) or told
+    asked = known if all(sellers.values()) else {*known, *of_unknown}
+    whom = {
+        one: [n for n in names if one in sellers[n] or (not sellers[n] and one in of_unknown)]
+        for one in clouds.KNOWN
+        if one in asked
+    }
+    return {one: types for one, types in whom.items() if types}
 
 
 def _within(history: History, places: Sequence[str]) -> History:

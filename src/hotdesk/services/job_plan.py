@@ -200,7 +200,11 @@ class Plans:
         for _ in range(LOOKS):
             request = replace(self.request, offers=tuple(offers))
             answer = plan_job(
-                request, lambda: self.goals.store, self.goals.clock.now(), simulate=False
+                request,
+                lambda: self.goals.store,
+                self.goals.clock.now(),
+                money=self.goals.config.money,
+                simulate=False,
             ).answer
             choice: Choice | None = getattr(answer, asked)
             if choice is None:
@@ -261,7 +265,7 @@ class Plans:
             provider=self.provider,
             zone=self.base.zone,
         )
-        return catalogue(request, self.goals.store, self.goals.clock.now())
+        return catalogue(request, self.goals.store, self.goals.clock.now(), self.goals.config.money)
 
 
 def _pool(offer: Offer) -> tuple[str, str, Market]:

@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from hotdesk.core.errors import NotAllowed, Unknown, Usage
 from hotdesk.core.model import Market, Offer, Value
-from hotdesk.core.money import judge
+from hotdesk.core.money import Money, judge
 from hotdesk.core.sizing.frontier import Answer, Choice
 from hotdesk.core.sizing.gpu import Precision
 from hotdesk.core.sizing.makespan import Billing, Startup
@@ -97,7 +97,12 @@ class PlanAnswer(Value, frozen=True):
 
 
 def plan_job(
-    request: PlanRequest, store: Callable[[], Store], now: float, *, simulate: bool = True
+    request: PlanRequest,
+    store: Callable[[], Store],
+    now: float,
+    *,
+    money: Money = Money(),
+    simulate: bool = True,
 ) -> PlanAnswer:
     """What finishing a job costs and how long it takes: the cheapest, the fastest and the knee.
 
@@ -110,7 +115,7 @@ def plan_job(
     from hotdesk.market.job_model import place, speeds, terms
 
     _check(request)
-    chosen, left_out = _offers(request, store, now)
+    chosen, left_out = _offers(request, store, now, money)
     counts = machine_counts(request.machines or ("1..64" if chosen else "1..1000"))
     for offer in chosen:
         judge(offer.told_per_hour, "A plan in US dollars")
@@ -191,7 +196,7 @@ def _check(request: PlanRequest) -> None:
             )
 
 
-def _offers(request: PlanRequest, store: Callable[[], Store], now: float) -> Candidates:
+def _offers(request: PlanRequest, store: Callable[[], Store], now: float, money: Money) -> Candidates:
     """The offers named, or the catalogue's when the job's speed is known somewhere; [] for a bare machine."""
     from hotdesk.market.job_model import parse, read_offers
 
@@ -205,7 +210,7 @@ def _offers(request: PlanRequest, store: Callable[[], Store], now: float) -> Can
     speed_known = request.measured or request.reference or request.workload
     if offers or not speed_known or request.usd_per_hour is not None:
         return Candidates(offers)
-    return catalogue(request, store(), now)
+    return catalogue(request, store(), now, money)
 
 
 class Candidates(NamedTuple):
@@ -217,7 +222,7 @@ class Candidates(NamedTuple):
     ] = {}  # how many fit, but were refused lately or have no price in dollars, by reason
 
 
-def catalogue(request: PlanRequest, store: Store, now: float) -> Candidates:
+def catalogue(request: PlanRequest, store: Store, now: float, money: Money) -> Candidates:
     """The offers that this computer knows and a request allows, less those that were refused lately, and
     those whose price in US dollars is not known. Raises `NotAllowed` where that leaves none.
     """
@@ -227,7 +232,7 @@ def catalogue(request: PlanRequest, store: Store, now: float) -> Candidates:
     from hotdesk.market.refused import lately, left_out
     from hotdesk.market.shipped import shipped
 
-    catalog = known(store).catalog
+    catalog = known(store, money).catalog
     query = Query(
         gpu=request.gpu,
         regions=request.regions,

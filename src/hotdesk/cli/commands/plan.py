@@ -10,6 +10,7 @@ import click
 from hotdesk.api import Hotdesk
 from hotdesk.cli.ui import job_options, options, render
 from hotdesk.core.sizing.speed import Family
+from hotdesk.providers import registry
 from hotdesk.services.planning import PlanRequest
 
 _SHOWN_LOST = 12
@@ -122,6 +123,7 @@ _SHOWN_LOST = 12
     metavar="REGION",
     help="Compare known offers in this region or glob, such as us-* (repeatable).",
 )
+@options.provider("Compare known offers of this cloud only: {names}.")
 @click.option(
     "--market",
     type=click.Choice(["", "on-demand", "spot"]),
@@ -238,7 +240,10 @@ def command(**given: Any) -> None:
 def asked(given: dict[str, Any]) -> PlanRequest:
     """The request that this command's options make."""
     took = given.pop("took")
-    return PlanRequest(**{**given, "work_hours": given["work_hours"] if took is None else took})
+    if provider := given.pop("provider"):
+        registry.known(provider, "hotdesk plan")
+    work = given["work_hours"] if took is None else took
+    return PlanRequest(**{**given, "work_hours": work, "provider": provider or ""})
 
 
 def _draw(picture: str | None, figure: Any, answer: Any, *, as_json: bool) -> None:

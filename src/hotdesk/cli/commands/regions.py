@@ -10,6 +10,7 @@ from hotdesk.cli.ui import options, render
 from hotdesk.providers import registry
 
 if TYPE_CHECKING:
+    from hotdesk.core.money import Money
     from hotdesk.market.catalog import Catalog
     from hotdesk.state.store import Store
 
@@ -57,7 +58,7 @@ def command(
 
     providers = registry.with_regions() if provider == "all" else (provider,)
     with open_store() as store:
-        cheap = _cheapest(store, gpu) if gpu else {}
+        cheap = _cheapest(store, gpu, config().money) if gpu else {}
         choosing = Choosing(store=store, clock=SystemClock(), config=config)
         rows = choosing.regions(regions, providers=providers, samples=samples, limit_seconds=limit)
     if as_json:
@@ -112,7 +113,7 @@ def command(
         )
 
 
-def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, Any]]:
+def _cheapest(store: Store, gpu: str, money: Money) -> dict[tuple[str, str], dict[str, Any]]:
     """The cheapest offer of a GPU by (provider, region), from what is known here."""
     from hotdesk.core.matching import Query
     from hotdesk.core.pricelist import is_estimate
@@ -120,7 +121,7 @@ def _cheapest(store: Store, gpu: str) -> dict[tuple[str, str], dict[str, Any]]:
     from hotdesk.market.query import search
     from hotdesk.market.shipped import shipped
 
-    catalog: Catalog = refresh.known(store).catalog
+    catalog: Catalog = refresh.known(store, money).catalog
     found = search(catalog, Query(gpu=(gpu,)), retired=shipped().gone())
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in found.rows:  # by rising price

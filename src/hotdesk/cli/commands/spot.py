@@ -72,6 +72,7 @@ _DRAWN = 6  # zones in one picture: more cannot be told apart
     metavar="REGION",
     help="Region, zone or glob: eu-*, us-west-2a (repeatable).",
 )
+@options.provider("Cloud to ask: {names}.  [default: each that sells one of the types]")
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw into FILE: .png, .svg or .html."
 )
@@ -87,12 +88,14 @@ def command(
     on_demand: float | None,
     hours: float,
     places: tuple[str, ...],
+    provider: str | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
     """Show what spot has cost in each zone: time-weighted figures, advice and a plot.
 
-    Prices come from your account, or from files written by `aws ec2 describe-spot-price-history`.
+    Prices come from your account with each cloud that sells the type, or from files written by `aws ec2
+    describe-spot-price-history`.
     """
     from hotdesk.cli.commands.offers import config, open_store
     from hotdesk.services.choosing import Choosing, SpotQuery
@@ -111,6 +114,7 @@ def command(
         on_demand=on_demand,
         hours=hours,
         places=places,
+        provider=provider or "",
     )
     clock = SystemClock()
     with open_store() as store:

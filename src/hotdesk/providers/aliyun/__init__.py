@@ -23,6 +23,7 @@ CLOUD = Cloud(
     caution="hotdesk.providers.aliyun.settings:caution",
     policy="hotdesk.providers.aliyun.iam:policy",
     prices="hotdesk.providers.aliyun.catalog:Prices",
+    spot_history="hotdesk.providers.aliyun.spot_history:spot_history",
     bill_page="https://usercenter2.aliyun.com",
     regions="hotdesk.providers.aliyun.regions:REGIONS",
 )

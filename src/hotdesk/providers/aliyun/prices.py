@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
@@ -12,6 +11,7 @@ from hotdesk.core.spot.prices import Storing
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aliyun import times
 from hotdesk.providers.aliyun.account import Account
+from hotdesk.providers.aliyun.spot_history import rows
 from hotdesk.providers.cloud.kept import kept_answers
 from hotdesk.providers.cloud.price import CURRENCIES, Price
 
@@ -52,30 +52,11 @@ def _on_demand(account: Account, region: str, name: str) -> Price:
 def spot(account: Account, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[Price, float]]:
     """(Price, since when) by (zone, type): the latest spot prices, without those that are not told."""
     found: dict[tuple[str, str], tuple[Price, float]] = {}
-    for rows in side_by_side([partial(spot_rows, account, region, name) for region, name in pairs]):
-        for row in rows if not isinstance(rows, Exception) else ():
+    for told in side_by_side([partial(rows, account, region, name) for region, name in pairs]):
+        for row in told if not isinstance(told, Exception) else ():
             if row["Currency"] not in CURRENCIES:
                 continue
             pool, at = (str(row["ZoneId"]), str(row["InstanceType"])), times.seconds(row["Timestamp"])
             if pool not in found or at > found[pool][1]:
                 found[pool] = Price(float(row["SpotPrice"]), str(row["Currency"])), at
     return found
-
-
-def spot_rows(
-    account: Account, region: str, name: str, since: str = "", until: str = ""
-) -> list[dict[str, Any]]:
-    """Rows of DescribeSpotPriceHistory; without times, of the last three hours. At most 30 days at once."""
-    rows: list[dict[str, Any]] = []
-    offset = 0
-    while True:
-        told = account.ask(
-            region, "DescribeSpotPriceHistory", NetworkType="vpc", InstanceType=name, OSType="linux",
-            StartTime=since or None, EndTime=until or None, Offset=offset,
-        )  # fmt: skip
-        currency = str(told.get("Currency") or "CNY")
-        rows += [{**row, "Currency": currency} for row in told["SpotPrices"]["SpotPriceType"]]
-        after = int(told.get("NextOffset") or 0)
-        if after <= offset:
-            return rows
-        offset = after

@@ -20,7 +20,16 @@ from hotdesk.core.ports import Access, Cache, Clock, KeyFiles, KeyRing
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.plain_user_data import render
-from hotdesk.providers.aliyun import exposure, images, instances, inventory, network, prices, tags
+from hotdesk.providers.aliyun import (
+    exposure,
+    images,
+    instances,
+    inventory,
+    network,
+    prices,
+    spot_history,
+    tags,
+)
 from hotdesk.providers.aliyun import survey as surveying
 from hotdesk.providers.aliyun.account import Account, ListPrice
 from hotdesk.providers.aliyun.errors import GONE, code
@@ -298,7 +307,7 @@ class Aliyun:
     def spot_prices(
         self, offers: Sequence[Offer], since: float, until: float
     ) -> dict[str, list[tuple[float, float]]]:
-        return {}
+        return spot_history.spot_prices(self.account, offers, since, until, self._money)
 
     def ended(self, machines: Sequence[str]) -> dict[str, float]:
         return {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Refused, Unreachable, Usage
+from hotdesk.core.errors import HotdeskError, NotAllowed, Refused, Unreachable, Usage
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import Gathering, Lacks, Told
@@ -248,12 +248,6 @@ def spot_history(
     account = _open(settings)
     with asking("DescribeRegions"):
         regions = account.regions()
-    if pricing.currency_of(account.home) != "USD":
-        raise Missing(
-            f"hotdesk cannot show what spot has cost in {account.home}.",
-            "AWS tells past prices there in CNY, and they are shown in US dollars.",
-            f"hotdesk offers {types}   # today's prices, in CNY",
-        )
     wanted = [r for r in regions if not places or any(fnmatchcase(r, p) or region_of(p) == r for p in places)]
     if not wanted:
         raise Usage(
@@ -265,7 +259,7 @@ def spot_history(
     def ask(region: str) -> list[Any] | Unreachable:
         try:
             with asking(f"{SPOT} in {region}"):
-                return pages(
+                found = pages(
                     account.ec2(region),
                     "describe_spot_price_history",
                     "SpotPriceHistory",
@@ -274,6 +268,7 @@ def spot_history(
                     StartTime=now - days * 86400,
                     EndTime=now,
                 )
+                return [{**row, "Currency": pricing.currency_of(region)} for row in found]
         except Unreachable as error:
             return error
 
