@@ -27,7 +27,8 @@ import msgspec
 from hotdesk.core.sweep.model import Machine, Sweep
 from hotdesk.parallel import every
 from hotdesk.services.sweeps import free_port
-from hotdesk.sweep.driver import LOOK_SECONDS, Driver
+from hotdesk.sweep.driver import Driver
+from hotdesk.sweep.looks import LOOK_SECONDS
 from hotdesk.sweep.machine import Known, packed
 from hotdesk.sweep.ray_engine import RayEngine
 from hotdesk.sweep.site import SeenMachine
@@ -137,7 +138,7 @@ def swept(folder: Path, count: int) -> dict[str, float]:
         site = HereSite(folder, sweep)
         driver = Driver(sweep.number, store=store, site=site, clock=clock)
         began = ended = used = 0.0
-        with every(LOOK_SECONDS, driver._look):
+        with every(LOOK_SECONDS, lambda: driver.looks.look(driver.sweep)):
             while not (pause := driver.round()) < 0:
                 if driver.engine is not None and not began:
                     began, used = time.perf_counter(), time.process_time()

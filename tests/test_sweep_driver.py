@@ -61,7 +61,7 @@ class Story:
             if self.world.clock.now() - before < 0.01:
                 self.world.clock.sleep(0.1)
             if number % 20 == 0:
-                self.driver._look()
+                self.driver.looks.look(self.driver.sweep)
         raise AssertionError(f"it does not end: {self.store.counts(self.number)} {self.notes[-5:]}")
 
     def states(self) -> Counter[State]:
@@ -366,7 +366,7 @@ def test_a_task_that_its_machines_never_survive_is_given_up() -> None:
     def harm(number: int) -> None:
         for name, runner in list(story.world.runners.items()):
             if 1 in runner.running:
-                story.driver._look()
+                story.driver.looks.look(story.driver.sweep)
                 story.driver.round()
                 story.world.kill_machine(name)
 

@@ -114,3 +114,35 @@ def test_a_sweep_on_three_machines_that_are_gone_at_its_end(
     table = csv.DictReader(io.StringIO(parked("sweep", "results").stdout))
     assert {int(r["n"]): int(r["square"]) for r in table} == {n: n * n for n in range(1, 13)}
     assert fleet(cloud) == []
+
+
+def test_interrupted_machines_are_replaced_and_no_task_is_lost(
+    cloud: FakeEc2, parked: Command, ledger: Path
+) -> None:
+    """One of two spot machines is taken with notice, the other at once, while both are at work."""
+    assert parked(*start(40, ledger, "--machines", "3", nap=3.0)).returncode == 0
+
+    def at_work() -> list[Any]:
+        rows = json.loads(parked("sweep", "show", "--json").stdout)["machines"]
+        return [row for row in rows if row["state"] == "up"]
+
+    def running_on(number: int) -> bool:
+        each = json.loads(parked("sweep", "show", "-n", "100", "--json").stdout)["each"]
+        return any(t["state"] == "running" and t["machine"].endswith(f"-{number}") for t in each)
+
+    until(lambda: len(at_work()) == 3)
+    until(lambda: running_on(2) and running_on(3))
+    taken = [m["id"] for m in fleet(cloud) if m["market"] == "spot"]
+    assert len(taken) == 2
+    for notice, id_ in zip((True, False), taken, strict=True):
+        cloud.post("interrupt", id=id_, notice=notice)
+    until(lambda: [m for m in fleet(cloud) if m["market"] == "spot" and m["id"] not in taken])
+    row = over(parked)
+    assert (row["state"], row["done"], row["failed"]) == ("done", 40, 0), row
+    assert set(ended(ledger)) == set(map(str, range(1, 41)))
+    each = json.loads(parked("sweep", "show", "-n", "100", "--json").stdout)["each"]
+    lost = sum(task["lost"] for task in each)
+    assert 1 <= lost <= 8, "those that ran or were about to on four places"
+    # A task can only have run twice where its machine went before its end was heard of.
+    assert sum(ended(ledger).values()) <= 40 + lost
+    assert fleet(cloud) == []

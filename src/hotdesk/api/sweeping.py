@@ -39,6 +39,7 @@ class SweepOptions(TypedDict, total=False):
     budget_usd: float | None
     deadline_seconds: float | None  # from now
     keep_going: bool  # although the first tasks all fail
+    linger_seconds: float  # how long a cloud's machines are kept for the desk's next sweep
     anyway: bool  # agree to what would be asked: park the desk, very many tasks
 
 

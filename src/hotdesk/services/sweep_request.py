@@ -45,6 +45,7 @@ class SweepRequest(Value, frozen=True):
     budget_usd: float | None = None
     deadline_seconds: float | None = None
     keep_going: bool = False
+    linger_seconds: float = 0.0  # how long a cloud's machines are kept for the next sweep
 
     def check(self) -> None:
         """Raises `Usage` for requests that are impossible on any desk."""

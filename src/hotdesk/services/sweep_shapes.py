@@ -20,7 +20,7 @@ class SweepMachine(TypedDict):
     """A machine of a sweep."""
 
     name: str
-    state: str  # wanted | up | lost | leaving | gone
+    state: str  # wanted | up | lost | leaving | warm | gone
     address: str  # in the sweep's cluster
     slots: int  # processors that tasks can have
     why: str
@@ -52,8 +52,9 @@ class SweepRow(TypedDict):
     desk: str
     image: str
     command: list[str]
-    state: str  # starting | running | stopping | ending | done | failed | stopped | cancelled
+    state: str  # starting | running | stopping | ending | lingering | done | failed | stopped | cancelled
     stopped: str  # why it has stopped early
+    lingers_until: float | None  # when the last of its machines goes that are kept for the next sweep
     tasks: int
     waiting: int
     running: int
@@ -150,6 +151,7 @@ def row(view: SweepView) -> SweepRow:
         "command": [sweep.title] if sweep.function else list(sweep.command),
         "state": view.state,
         "stopped": sweep.stopped,
+        "lingers_until": view.lingers_until or None,
         "tasks": counts.total,
         "waiting": counts.waiting,
         "running": counts.running,

@@ -23,7 +23,7 @@ from hotdesk.core.ports import Clock
 from hotdesk.core.sweep import params
 from hotdesk.core.sweep.model import LEFT, Attempt, MachineState, State, Sweep, Task, Wish
 from hotdesk.core.sweep.params import MANY
-from hotdesk.services import sweep_fleet
+from hotdesk.services import sweep_fleet, sweep_linger
 from hotdesk.services.sweep_request import Function, SweepRequest, values
 from hotdesk.services.sweep_view import SweepResult, SweepView, state_of
 from hotdesk.state.store import Store
@@ -78,6 +78,7 @@ class Sweeps:
             sweep_fleet.launcher(self.clouds, desk.provider)
         else:
             self._check_ray()
+        sweep_linger.check(desk.provider, request.linger_seconds)
         self._check_size(request)
         if request.machines > MACHINES_MOST[rented]:
             raise Usage(
@@ -119,6 +120,7 @@ class Sweeps:
             budget_usd=request.budget_usd,
             deadline_at=now + request.deadline_seconds if request.deadline_seconds else None,
             keep_going=request.keep_going,
+            linger_seconds=request.linger_seconds,
         )
 
     def check_folder(self, request: SweepRequest) -> tuple[str, ...]:
@@ -156,10 +158,13 @@ class Sweeps:
             if request.function:
                 parts.append(_written(request.function, Path(new) / "function"))
             with self.opened() as store:
-                sweep = store.create(sweep, request.space.tasks())
+                before = sweep_linger.predecessor(store, sweep)
+                sweep = store.create(sweep, request.space.tasks(), before)
             self.kept.folder(sweep).mkdir(mode=0o700)
             for part in reversed(parts):  # the project last: where it is, all is
                 part.rename(self.kept.folder(sweep) / part.name)
+        if sweep.after:
+            self.on_note(f"It goes on with the machines of sweep {sweep.after}.")
         self.drive(sweep.number)
         return sweep
 
@@ -186,8 +191,8 @@ class Sweeps:
         return SweepResult(view=view, tasks=tuple(self.tasks(number)))
 
     def wait(self, number: int) -> SweepView:
-        """The sweep once it is over, its machines gone."""
-        while not (view := self.view(number)).sweep.over_at:
+        """The sweep once it is over, its machines gone or kept for the next one."""
+        while not (view := self.view(number)).ended:
             if not view.driven:
                 self.drive(number)
             self.clock.sleep(WAIT_SECONDS)
@@ -310,6 +315,7 @@ class Sweeps:
             sweep = store.sweep(number)
             if not (self.kept.folder(sweep) / "project").is_dir():  # killed between the two
                 sweep = store.change(number, wish=Wish.CANCEL, stopped="its folder was never copied")
+            sweep_linger.inherit(store, sweep, self.drive, lambda: self.clock.sleep(WAIT_SECONDS))
             self._driver(store, sweep).run()
 
     def _driver(self, store: SweepStore, sweep: Sweep) -> Driver:
@@ -362,7 +368,9 @@ class Sweeps:
             counts=counts,
             machines=machines,
             usd=usd,
-            usd_per_hour=sum(m.usd_per_hour for m in machines if m.state is MachineState.UP),
+            usd_per_hour=sum(
+                m.usd_per_hour for m in machines if m.state in {MachineState.UP, MachineState.WARM}
+            ),
             task_seconds=seconds,
             left_seconds=left,
             driven=self.driven(sweep.number),
@@ -433,10 +441,10 @@ class Sweeps:
         """
         with self.opened() as store:
             sweep = store.sweep(number)
-            if sweep.wish is Wish.CANCEL and not sweep.over_at:
+            if (sweep.wish is Wish.CANCEL or sweep.heir) and not sweep.over_at:
                 raise NeedsDecision(
                     f"Sweep {sweep.number} is still ending.",
-                    "Its tasks are ended and its machines deleted; then it can go on.",
+                    "Its machines are deleted, or handed over; then it can go on.",
                     f"hotdesk sweep show {sweep.number} -f   # then the same command",
                 )
             ended = (State.FAILED, State.CANCELLED)

@@ -20,7 +20,8 @@ from hotdesk.core.sweep import cluster, plan
 from hotdesk.core.sweep.cluster import Place, Run
 from hotdesk.core.sweep.model import LEFT, Attempt, Machine, MachineState, Order, State, Task, Wish
 from hotdesk.parallel import side_by_side
-from hotdesk.sweep.driver import AT_ONCE, Driver
+from hotdesk.sweep.driver import Driver
+from hotdesk.sweep.looks import AT_ONCE
 from hotdesk.sweep.machine import Known
 from hotdesk.sweep.site import GangSite
 from hotdesk.sweep.store import SweepStore

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from queue import Empty, SimpleQueue
 
 from msgspec.structs import replace
 
 from hotdesk.core.errors import HotdeskError, Unreachable
 from hotdesk.core.ports import Clock
-from hotdesk.core.sweep import plan
+from hotdesk.core.sweep import linger, plan
 from hotdesk.core.sweep.model import (
     OPEN,
     Machine,
@@ -31,20 +30,20 @@ from hotdesk.core.sweep.params import fill
 from hotdesk.parallel import every, side_by_side
 from hotdesk.sweep.engine import Batch, Engine, EngineLost, Told
 from hotdesk.sweep.ledger import Ledger
+from hotdesk.sweep.looks import AT_ONCE, LOOK_SECONDS, Looks
 from hotdesk.sweep.machine import Known
 from hotdesk.sweep.site import SeenMachine, Site
 from hotdesk.sweep.store import SweepStore
 
 TICK_SECONDS = 1.0  # between two surveys while machines come or go
 REST_SECONDS = 5.0  # … and while they are as wanted
-LOOK_SECONDS = 3.0  # between two looks at what runs
-FETCH_SECONDS = 60.0  # between two copies of logs and results
 WAIT_SECONDS = 0.1  # for the engine
 RETRY_SECONDS = 1.0
 CONNECT_MOST_SECONDS = 8.0  # between two attempts to reach the engine
 GIVEN_UP_SECONDS = 600.0  # how long a machine that does not answer is kept for what is on it
-AT_ONCE = 32
 REPLACED_MOST = 3  # machines that cannot be had, before the sweep stops
+_AT_REST = frozenset({MachineState.WARM, MachineState.GONE})
+_SETTLED = _AT_REST | {MachineState.UP}
 
 
 class Driver:
@@ -63,15 +62,14 @@ class Driver:
         self.flying: dict[int, list[Task]] = {}  # by batch
         self.seen: dict[str, SeenMachine] = {}
         self._batches = 0
-        self._ticked = self._tried = self._fetched = float("-inf")
+        self._ticked = self._tried = float("-inf")
         self._vain = 0  # attempts to reach the engine, in a row
         self._silent: dict[str, float] = {}  # since when a machine does not answer
         self._again: dict[str, float] = {}  # when a machine whose runner could not be started is tried again
         self._answered: set[str] = set()  # machines that have told what they know, in this epoch
         self._cancelled = False
         self._ending: dict[int, int] = {}  # attempts that the engine was asked to end, one by one
-        self._looked: SimpleQueue[tuple[str, Known | None]] = SimpleQueue()
-        self._look_at: tuple[str, ...] = ()
+        self.looks = Looks(site, clock)
         self._replaced = 0
         self._usd = 0.0
 
@@ -86,7 +84,7 @@ class Driver:
     def run(self) -> Sweep:
         """Until the sweep is over, its machines gone; the sweep."""
         try:
-            with every(LOOK_SECONDS, self._look):
+            with every(LOOK_SECONDS, lambda: self.looks.look(self.sweep)):
                 while not (pause := self.round()) < 0:
                     self.clock.sleep(pause)
         finally:
@@ -136,7 +134,7 @@ class Driver:
     def _fleet(self, now: float) -> list[Machine]:
         """The machines after a survey and what followed from it."""
         machines = self.store.machines(self.number)
-        settled = all(m.state in {MachineState.UP, MachineState.GONE} for m in machines)
+        settled = all(m.state in _SETTLED for m in machines)
         if now - self._ticked < (REST_SECONDS if settled and machines else TICK_SECONDS):
             return machines
         self._ticked = now
@@ -144,7 +142,12 @@ class Driver:
         wanted = plan.machines_wanted(self.sweep, counts, machines)
         if self.ledger.open:
             wanted = max(1, wanted)
-        present = [m for m in machines if m.state not in {MachineState.GONE, MachineState.LEAVING}]
+        for machine in linger.leaving(self.sweep, machines, now):
+            machines = self._put(machines, machine)
+        present = [m for m in machines if m.state not in plan.ABSENT]
+        for machine in linger.wanted_again(machines, wanted - len(present), now):
+            machines = self._put(machines, machine)
+            present.append(machine)
         if len(present) < wanted:
             machines += self._more(machines, wanted - len(present), now)
         placed = all(task.state is State.RUNNING and task.machine for task in self.ledger.open.values())
@@ -249,17 +252,18 @@ class Driver:
         self._attach(machine, known)
 
     def _leave(self, machines: list[Machine], now: float) -> list[Machine]:
-        """Fetch what is on machines that may go, and note which are gone."""
-        leaving = [m for m in machines if m.state is MachineState.LEAVING]
+        """Fetch what is on machines that may go, and note which are gone. Some linger."""
+        leaving = [m for m in machines if m.state in {MachineState.LEAVING, MachineState.WARM}]
         there = self.site.present([m.name for m in leaving])
         for machine in leaving:
             if machine.name not in there:
                 machines = self._put(
                     machines, replace(machine, state=MachineState.GONE, since=now, lost_at=now)
                 )
-            elif not machine.may_go:
-                changed = replace(machine, fetched=self._taken(machine, now))
-                machines = self._put(machines, changed) if changed.fetched else machines
+            elif machine.state is MachineState.LEAVING and not machine.may_go and self._taken(machine, now):
+                reached = machine.name in self.seen
+                left = linger.fetched(self.sweep, machine, now) if reached else replace(machine, fetched=True)
+                machines = self._put(machines, left)
         return machines
 
     def _taken(self, machine: Machine, now: float) -> bool:
@@ -423,34 +427,20 @@ class Driver:
 
     # ---- looking -------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """In a thread: what runs on each machine; and now and then, a copy of what is there."""
-        names, sweep = self._look_at, self.sweep
-        answers = side_by_side([partial(self.site.look, sweep, name) for name in names], AT_ONCE)
-        for name, answer in zip(names, answers, strict=True):
-            self._looked.put((name, None if isinstance(answer, Exception) else answer))
-        now = self.clock.now()
-        if now - self._fetched > FETCH_SECONDS:
-            if self._fetched > 0:
-                side_by_side([partial(self.site.fetch, sweep, name) for name in names], 4)
-            self._fetched = now
-
     def _hear_looks(self, now: float) -> None:
         machines = self.store.machines(self.number)
-        self._look_at = tuple(m.name for m in machines if m.state is MachineState.UP)
+        self.looks.names = tuple(m.name for m in machines if m.state is MachineState.UP)
         changed: list[Task] = []
-        with contextlib.suppress(Empty):
-            while True:
-                name, known = self._looked.get_nowait()
-                if known is not None:
-                    self._silent.pop(name, None)
-                    changed += self.ledger.running(name, known, now)
-                    machines = self._hear_engine(machines, name, known)
-                    continue
-                since = self._silent.setdefault(name, now)
-                machine = next((m for m in machines if m.name == name), None)
-                if machine and machine.state is MachineState.UP and now - since > plan.SILENT_SECONDS:
-                    machines = self._lose(machines, machine, "it does not answer", now)
+        for name, known in self.looks.heard():
+            if known is not None:
+                self._silent.pop(name, None)
+                changed += self.ledger.running(name, known, now)
+                machines = self._hear_engine(machines, name, known)
+                continue
+            since = self._silent.setdefault(name, now)
+            machine = next((m for m in machines if m.name == name), None)
+            if machine and machine.state is MachineState.UP and now - since > plan.SILENT_SECONDS:
+                machines = self._lose(machines, machine, "it does not answer", now)
         self.ledger.write(changed)
 
     def _hear_engine(self, machines: list[Machine], name: str, known: Known) -> list[Machine]:
@@ -504,14 +494,19 @@ class Driver:
             self._ending.update(new)
 
     def _end(self, machines: Sequence[Machine], now: float) -> float:
-        """Every task has ended: see that no machine is left."""
+        """Every task has ended: see that no machine is left, or that the next sweep has them."""
         self._let_go()
-        if all(m.state is MachineState.GONE for m in machines) and self.site.cleared():
+        self.looks.names = ()
+        given = bool(self.sweep.heir) and all(m.state in _AT_REST for m in machines)
+        if given:
+            self.store.hand_over(self.sweep, now)
+        if given or (all(m.state is MachineState.GONE for m in machines) and self.site.cleared()):
             kept = self.sweep.environment
             rest = tuple(pair for pair in kept if pair[0] not in self.sweep.secrets)
-            self.sweep = self.store.change(self.number, over_at=now, environment=rest)
+            renamed = {"heir": 0, "group": f"sweep{self.sweep.id}-{self.sweep.heir}"} if given else {}
+            self.sweep = self.store.change(self.number, over_at=now, environment=rest, **renamed)
             if self.store.counts(self.number).left:  # tasks were to be run again just before
                 self.sweep = self.store.change(self.number, over_at=0.0, environment=kept)
-                return RETRY_SECONDS / 2
+                return -1.0 if given else RETRY_SECONDS / 2
             return -1.0
         return RETRY_SECONDS / 2

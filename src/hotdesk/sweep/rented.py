@@ -53,8 +53,9 @@ class RentedSite(Reached):
     def tick(self, wanted: Sequence[str], released: Collection[str]) -> Mapping[str, SeenMachine]:
         rows = {m.name: m for m in self.machines.store.machines(self.sweep.number)}
         there = {m.name for m in self.machines.group().members if m.alive}
-        # One that is leaving is kept until all of it is fetched, but not launched again for that.
-        names = [n for n in wanted if n in there or rows[n].state is not MachineState.LEAVING]
+        # One that is leaving, or lingers, is kept, but not launched again for that.
+        absent = {MachineState.LEAVING, MachineState.WARM}
+        names = [n for n in wanted if n in there or rows[n].state not in absent]
         self._wanted = self.wanted(names)
         self._group = self.machines.tick(self._wanted)
         found, reach = {}, {}

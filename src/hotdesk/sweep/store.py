@@ -6,15 +6,17 @@ Only the process that holds a sweep's lock changes its tasks; commands change it
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from hotdesk.core.errors import Unknown
+from hotdesk.core.sweep import linger
 from hotdesk.core.sweep.group import Asked, Group, Member, Short
-from hotdesk.core.sweep.model import OPEN, Attempt, Counts, Machine, State, Sweep, Task
+from hotdesk.core.sweep.model import OPEN, Attempt, Counts, Machine, MachineState, State, Sweep, Task
 from hotdesk.core.sweep.params import Params
 from hotdesk.state.database import StateFile
 
@@ -96,12 +98,19 @@ class SweepStore:
 
     # ---- sweeps --------------------------------------------------------------------------------------
 
-    def create(self, sweep: Sweep, tasks: Iterable[Params]) -> Sweep:
-        """Write a sweep and its tasks down, numbered from 1; the sweep with its number."""
+    def create(self, sweep: Sweep, tasks: Iterable[Params], before: int = 0) -> Sweep:
+        """Write a sweep and its tasks down, numbered from 1; the sweep with its number.
+
+        It gets the machines of the sweep `before`, unless that is over by now, or has given them away.
+        """
         with self._writing() as db:
             row = db.execute("INSERT INTO sweeps (over, body) VALUES (0, '')")
-            sweep = msgspec.structs.replace(sweep, number=row.lastrowid or 0)
-            db.execute("UPDATE sweeps SET body = ? WHERE number = ?", (_encode(sweep), sweep.number))
+            sweep = replace(sweep, number=row.lastrowid or 0)
+            old = self._read(db, before) if before else None
+            if old and not old.over_at and not old.heir:  # its machines keep their name in the cloud
+                self._change(db, replace(old, heir=sweep.number))
+                sweep = replace(sweep, after=before, group=old.fleet)
+            self._change(db, sweep)
             new = (Task(number=n, params=params) for n, params in enumerate(tasks, 1))
             self._put(db, sweep.number, new)
         return sweep
@@ -135,13 +144,17 @@ class SweepStore:
     def change(self, number: int, **changes: object) -> Sweep:
         """Change fields of a sweep, keeping what other processes changed meanwhile."""
         with self._writing() as db:
-            (body,) = db.execute("SELECT body FROM sweeps WHERE number = ?", (number,)).fetchone()
-            sweep = msgspec.structs.replace(_sweep.decode(body), **changes)
-            db.execute(
-                "UPDATE sweeps SET over = ?, body = ? WHERE number = ?",
-                (bool(sweep.over_at), _encode(sweep), number),
-            )
+            sweep = replace(self._read(db, number), **changes)
+            self._change(db, sweep)
         return sweep
+
+    def _read(self, db: sqlite3.Connection, number: int) -> Sweep:
+        (body,) = db.execute("SELECT body FROM sweeps WHERE number = ?", (number,)).fetchone()
+        return _sweep.decode(body)
+
+    def _change(self, db: sqlite3.Connection, sweep: Sweep) -> None:
+        values = (bool(sweep.over_at), _encode(sweep), sweep.number)
+        db.execute("UPDATE sweeps SET over = ?, body = ? WHERE number = ?", values)
 
     def next_number(self) -> int:
         """The number that the next sweep gets: none is used twice."""
@@ -272,10 +285,11 @@ class SweepStore:
 
     def put_machines(self, sweep: int, machines: Iterable[Machine]) -> None:
         with self._writing() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO machines VALUES (?, ?, ?)",
-                [(sweep, m.number, _encode(m)) for m in machines],
-            )
+            self._put_machines(db, sweep, machines)
+
+    def _put_machines(self, db: sqlite3.Connection, sweep: int, machines: Iterable[Machine]) -> None:
+        rows = [(sweep, m.number, _encode(m)) for m in machines]
+        db.executemany("INSERT OR REPLACE INTO machines VALUES (?, ?, ?)", rows)
 
     # ---- … in a cloud ----------------------------------------------------------------------------------
 
@@ -295,17 +309,34 @@ class SweepStore:
 
     def put_group(self, sweep: int, before: Group, after: Group) -> None:
         """Write down what has changed, in one transaction."""
-        known = {*before.members, *before.asked, *before.short}
-        rows: dict[str, list[tuple[object, ...]]] = {
-            "members": [(sweep, m.id, _encode(m)) for m in after.members if m not in known],
-            "orders": [(sweep, a.order.number, _encode(a)) for a in after.asked if a not in known],
-            "shortages": [(sweep, s.key, _encode(s)) for s in after.short if s not in known],
-        }
-        if not any(rows.values()):
-            return
+        rows = _changed(sweep, before, after)
+        if any(rows.values()):
+            with self._writing() as db:
+                self._put_rows(db, rows)
+
+    def _put_rows(self, db: sqlite3.Connection, rows: Mapping[str, Sequence[tuple[object, ...]]]) -> None:
+        for table, changed in rows.items():
+            db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", changed)
+
+    def hand_over(self, sweep: Sweep, now: float) -> None:
+        """Give a sweep's machines in a cloud to its heir, in one transaction: it has none from then on."""
+        before = self.group(sweep.number)
+        kept, new = linger.handed_over(before, now)
+        gone = [replace(m, state=MachineState.GONE, since=now) for m in self.machines(sweep.number)]
         with self._writing() as db:
-            for table, changed in rows.items():
-                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", changed)
+            self._put_rows(db, _changed(sweep.number, before, kept))
+            self._put_rows(db, _changed(sweep.heir, Group(), new))
+            self._put_machines(db, sweep.number, gone)
+
+
+def _changed(sweep: int, before: Group, after: Group) -> dict[str, list[tuple[object, ...]]]:
+    """The rows that differ, by table."""
+    known = {*before.members, *before.asked, *before.short}
+    return {
+        "members": [(sweep, m.id, _encode(m)) for m in after.members if m not in known],
+        "orders": [(sweep, a.order.number, _encode(a)) for a in after.asked if a not in known],
+        "shortages": [(sweep, s.key, _encode(s)) for s in after.short if s not in known],
+    }
 
 
 def _task(row: tuple[object, ...]) -> Task:

@@ -8,6 +8,7 @@ import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.model import EndedBy
+from hotdesk.services.sweep_view import SweepView
 from hotdesk.services.view import View
 
 _MARKS = {
@@ -19,6 +20,12 @@ _MARKS = {
     "saving": ("◐", "blue"),
     "unknown": ("?", "yellow"),
 }
+
+
+def _machines(view: SweepView) -> str:
+    what = f"has {view.up} machines" if view.up or not view.warm else ""
+    kept = f"keeps {view.warm} machines for the next sweep" if view.warm else ""
+    return " and ".join(filter(None, (what, kept)))
 
 
 @click.command()
@@ -49,7 +56,7 @@ def command(as_json: bool) -> None:
     for sweep in sweeps:
         number = sweep.sweep.number
         render.note(
-            f"Sweep {number} has {sweep.up} machines, {render.usd(sweep.usd_per_hour)} an hour:"
+            f"Sweep {number} {_machines(sweep)}, {render.usd(sweep.usd_per_hour)} an hour:"
             f" hotdesk sweep show {number}"
         )
     if not views:

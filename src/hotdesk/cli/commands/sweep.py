@@ -91,6 +91,11 @@ def command() -> None:
 @click.option("--budget", type=Number(0), metavar="USD", help="Stop when the machines have cost so much.")
 @click.option("--deadline", type=options.Length("h"), help="Stop at the latest then, from now.")
 @click.option("--keep-going", is_flag=True, help="Go on although the first tasks all fail.")
+@click.option(
+    "--linger",
+    type=options.Length("m", positive=True),
+    help="Keep a cloud's machines so long for the desk's next sweep.",
+)
 @click.option("--all", "everything", is_flag=True, help="Copy the whole folder, even what git ignores.")
 @click.option("--no-push", is_flag=True, help="Copy nothing: what runs is on the desk.")
 @click.option("--detach", is_flag=True, help="Return at once; a background process goes on.")

@@ -93,6 +93,7 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
     limit = choose("time_limit", None)
     if isinstance(limit, str):
         limit = options.seconds_of(limit, 'time_limit = "90m"')
+    linger = choose("linger", 0.0)
     return SweepRequest(
         desk=desk,
         command=tuple(map(str, words)),
@@ -121,6 +122,9 @@ def request(words: tuple[str, ...], desk: str, file: Path | None, given: dict[st
         budget_usd=given["budget"],
         deadline_seconds=None if given["deadline"] is None else 3600 * given["deadline"],
         keep_going=bool(choose("keep_going", False)),
+        linger_seconds=options.seconds_of(linger, 'linger = "10m"')
+        if isinstance(linger, str)
+        else 60 * linger,
     )
 
 

@@ -49,6 +49,8 @@ def summary(view: SweepView) -> str:
     machines = [m for m in view.machines if m.state is not MachineState.GONE]
     if machines:
         words.append(f"{view.up} of {len(machines)} machine{'s' * (len(machines) != 1)} up")
+    if view.warm:
+        words.append(f"{view.warm:,} kept for the next sweep")
     if view.usd or view.usd_per_hour:
         words.append(f"{render.per_hour(view.usd_per_hour)}, {render.usd(view.usd)} so far")
     if view.left_seconds is not None and view.state == "running":
@@ -64,6 +66,9 @@ def head(view: SweepView) -> list[str]:
     size = max(10, min(50, render.columns() - 4))
     lines.append(f"{bar(view, size)}")
     lines.append(summary(view))
+    if view.lingers_until:
+        until = time.strftime("%H:%M", time.localtime(view.lingers_until))
+        lines.append(f"kept until {until}, or: hotdesk sweep cancel {sweep.number}")
     if sweep.stopped:
         lines.append(render.style(f"stopped: {render.safe(sweep.stopped)}", "yellow"))
     return lines
@@ -134,6 +139,12 @@ def planned(sweep: Sweep, plan: SweepPlan, image: str) -> list[str]:
         )
     else:
         lines.append("When it ends follows from how long a task takes: --each 10m")
+    if sweep.linger_seconds:
+        kept = render.usd(dear * sweep.linger_seconds / 3600)
+        lines.append(
+            f"Each machine is kept for {render.duration(sweep.linger_seconds, 2)} after its last task,"
+            f" for {kept} at most together."
+        )
     return lines
 
 
@@ -152,9 +163,9 @@ def follow(look: Callable[[], tuple[SweepView, list[Task]]], now: Callable[[], f
             drawn = len(lines)
         else:
             line = f"{view.state}: {summary(view)}"
-            if line != said and (time.monotonic() - said_at > QUIET_SECONDS or view.sweep.over_at):
+            if line != said and (time.monotonic() - said_at > QUIET_SECONDS or view.ended):
                 said, said_at = line, time.monotonic()
                 render.note(line)
-        if view.sweep.over_at:
+        if view.ended:
             return view
         time.sleep(PAUSE_SECONDS)

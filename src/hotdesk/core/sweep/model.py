@@ -71,6 +71,10 @@ class Sweep(Value, frozen=True):
     cluster: bool = False  # machines for its owner's own programs: its tasks are runs (core/sweep/cluster.py)
     idle_seconds: float | None = None  # of a cluster: it ends when nothing has run for so long
     dashboard_port: int = 0  # of a cluster: Ray's, at the loopback address of its head
+    linger_seconds: float = 0.0  # how long a machine that has nothing left to do is kept for the next sweep
+    heir: int = 0  # the sweep that gets its machines
+    after: int = 0  # the sweep whose machines it gets
+    group: str = ""  # the name of its machines in a cloud, where it is not of its own
 
     @property
     def title(self) -> str:
@@ -92,7 +96,7 @@ class Sweep(Value, frozen=True):
     @property
     def fleet(self) -> str:
         """The name of its machines in a cloud, as a desk's."""
-        return f"sweep{self.id}"
+        return self.group or f"sweep{self.id}"
 
 
 class Task(Value, frozen=True):
@@ -132,6 +136,7 @@ class MachineState(StrEnum):
     UP = "up"  # its runner answers
     LOST = "lost"  # it did, and does not any more
     LEAVING = "leaving"  # its results are fetched, then it is deleted
+    WARM = "warm"  # … or kept for a while, for the next sweep (core/sweep/linger.py)
     GONE = "gone"
 
 

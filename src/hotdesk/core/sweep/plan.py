@@ -20,6 +20,7 @@ BATCH_MOST = 32
 DEPTH = 2  # requests per slot that the engine has: one that runs, one that follows
 ENGINE_STARTS = 12  # of Ray in a row that fail at its head, before the sweep is given up
 SILENT_SECONDS = 15.0  # without an answer, a machine is given up
+ABSENT = frozenset({MachineState.GONE, MachineState.LEAVING, MachineState.WARM})  # no machines to count on
 CANCELLED_WHY, LOST_WHY, FENCED_WHY = "cancelled", "lost", "fenced"
 
 
@@ -130,7 +131,7 @@ def machines_wanted(sweep: Sweep, counts: Counts, machines: Sequence[Machine]) -
 
 def superfluous(wanted: int, machines: Sequence[Machine], busy: Collection[str]) -> list[Machine]:
     """Which machines may go: idle ones, the newest first, and the head's last."""
-    present = [m for m in machines if m.state not in {MachineState.GONE, MachineState.LEAVING}]
+    present = [m for m in machines if m.state not in ABSENT]
     idle = sorted((m for m in present if m.name not in busy), key=lambda m: -m.number)
     if wanted == 0:
         return idle
