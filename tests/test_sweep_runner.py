@@ -123,6 +123,29 @@ def test_a_node_that_does_not_start_is_counted_with_its_last_line(folder: Path) 
     assert not (folder / "temps").exists()
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_start_whose_raylet_ends_is_given_up_and_its_agents_are_not_waited_for(
+    folder: Path, own: bool
+) -> None:
+    """`ray start` itself would wait on. An owner's Ray has a dashboard: its agents count."""
+    node = failing(folder)
+    node.order["own"] = own
+    session, raylet = folder / "session", folder / "raylet"
+    session.mkdir()
+    raylet.write_text("#!/bin/sh\nsleep 2\ntrue\n")
+    raylet.chmod(0o755)
+    line = f"{raylet} --session_dir={session} --node_id=ab &\nsleep 600\n"
+    (folder / "bin" / "ray").write_text(f"#!/bin/sh\n{line}")
+    node.start()
+    until(lambda: node.failures)
+    node.stop()
+    os.close(node.log)
+    assert node.why == "its raylet has ended"
+    written = {path.name: path.read_text() for path in session.iterdir()}
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
+    assert written == ({} if own else {f"{name}_ab": "-1" for name in names})
+
+
 @pytest.mark.parametrize("started", [True, False])
 def test_a_node_that_had_started_and_lived_is_no_start_that_failed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, started: bool

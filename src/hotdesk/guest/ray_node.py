@@ -20,6 +20,7 @@ import threading
 import time
 from typing import Any
 
+from hotdesk.guest.ray_start import Start, free_port
 from hotdesk.guest.sweep_attempts import processes_of
 
 MARK = "HOTDESK_RAY"  # in the environment of every process of Ray's that we started: the sweep's folder
@@ -121,8 +122,12 @@ class RayNode:
                 self._argv(temp), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                 env=self.environment, cwd=temp, start_new_session=True,
             )  # fmt: skip
+            start, up, ended = Start(child.pid, quiet=not self.order.get("own")), False, ""
             while child.poll() is None and not self.stopping.wait(0.2):
-                pass
+                up = up or self.ready()
+                if not up and not start.go_on():
+                    ended = "its raylet has ended"
+                    break
             lived = self.ready() and time.monotonic() - began > _LIVED_SECONDS
             self.said = -1
             self._end_all()
@@ -131,7 +136,7 @@ class RayNode:
             shutil.rmtree(temp, ignore_errors=True)
             if not self.stopping.is_set():
                 self.failures = 0 if lived else self.failures + 1
-                self.why = self._last_line(said)
+                self.why = ended or self._last_line(said)
             self.stopping.wait(_PAUSE_SECONDS)
 
     def ready(self) -> bool:
@@ -179,6 +184,8 @@ class RayNode:
             argv.append("--include-log-monitor=false")
         if order.get("ports"):
             argv += _ports(order["ports"])
+        elif not order.get("own"):
+            argv.append(f"--runtime-env-agent-port={free_port(order['address'])}")
         if not order["heads"]:
             return [*argv, "--address=" + order["head"]]
         port = order["head"].rpartition(":")[2]

@@ -20,7 +20,7 @@ from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Ended, Order
 
-_FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_engine", "ray_install")
+_FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_start", "ray_engine", "ray_install")
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
 INSTALL_SECONDS = 900.0  # for Ray, 80 MB
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
