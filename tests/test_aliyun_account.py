@@ -55,10 +55,11 @@ def test_the_policy_allows_exactly_what_is_done(mine: Laptop) -> None:
     mine.aliyun._admitted = {}
     mine.aliyun.access(machine(mine))  # another address: let in, and the one before is not any more
     assert mine.do(Goal.GONE) is None
+    assert mine.aliyun.billed(mine.time.now(), mine.time.now()).keys() == {"blue"}
     seen = mine.aliyun.survey()
     for thing in (*seen.leftovers, *mine.aliyun.sweep(seen)[0]):
         mine.aliyun.delete(thing.id)
-    names = {"2014-05-26": "ecs", "2016-04-28": "vpc"}
+    names = {"2014-05-26": "ecs", "2016-04-28": "vpc", "2017-12-14": "bssapi"}
     done = {f"{names[e['version']]}:{e['action']}" for e in fake.world.log if e.get("version") in names}
     networks = {"vpc:DeleteVSwitch", "vpc:DeleteVpc"}
     assert done - allowed() <= networks, "not allowed, and done"

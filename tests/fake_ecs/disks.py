@@ -79,6 +79,7 @@ def release(world: World, machine: Machine) -> None:
 
 
 def drop(world: World, disk: Disk) -> None:
+    world.gone.append((disk, world.clock.now()))
     del world.region(disk.region).disks[disk.id]
     if world.rig:
         world.rig.call("forget", disk.id)

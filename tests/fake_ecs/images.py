@@ -292,6 +292,7 @@ def delete_snapshot(world: World, call: Call) -> Answer:
         raise Problem("SnapshotCreatedImage", "The snapshot has been used to create an image.", 403)
     if any(d.snapshot == snapshot.id for d in region.disks.values()) and not call.flag("Force"):
         raise Problem("SnapshotCreatedDisk", "The snapshot has been used to create a disk.", 403)
+    world.gone.append((snapshot, world.clock.now()))
     del region.snapshots[snapshot.id]
     if world.rig:
         world.rig.call("forget", snapshot.id)

@@ -14,7 +14,7 @@ Answer = dict[str, Any]
 Operation = Callable[[World, Call], Answer]
 
 TABLE: dict[tuple[str, str], Operation] = {}
-ECS, VPC, STS = "2014-05-26", "2016-04-28", "2015-04-01"
+ECS, VPC, STS, BSS = "2014-05-26", "2016-04-28", "2015-04-01", "2017-12-14"
 
 MOST_TAGS, LONGEST_TAG = 20, 128
 TOKEN_SECONDS = 600.0
@@ -105,7 +105,10 @@ def denied(call: Call) -> Problem:
         "Forbidden.RAM",
         "User not authorized to operate on the specified resource, or this API doesn't support RAM.",
         403,
-        AccessDeniedDetail={"AuthAction": f"ecs:{call.action}", "NoPermissionType": "ImplicitDeny"},
+        AccessDeniedDetail={
+            "AuthAction": f"{'bssapi' if call.version == BSS else 'ecs'}:{call.action}",
+            "NoPermissionType": "ImplicitDeny",
+        },
     )
 
 

@@ -152,6 +152,7 @@ def end(world: World, machine: Machine) -> None:
     if world.rig:
         world.rig.ask("terminate", described(world, machine))
     disks.release(world, machine)
+    world.gone.append((machine, world.clock.now()))
     del world.region(machine.region).machines[machine.id]
 
 

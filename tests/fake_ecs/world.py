@@ -188,6 +188,9 @@ class World:
         self.real_name = True
         self.quota = 1000  # vCPUs
         self.currency = "CNY"
+        self.gone: list[tuple[Any, float]] = []  # what cost something, and when it was deleted
+        self.discount = 1.0  # of the bill
+        self.no_bill = ""  # the code with which the bill is refused
         self.price_days = 365.0  # so long ago spot prices are still told
         self.sold_out: set[tuple[str, str, str]] = set()  # zone, type, market; "*": any
         self.spoil: list[str] = []  # what goes wrong with the next images

@@ -71,7 +71,6 @@ class Cloud(Value, frozen=True):
     #: "module:function": remembers a machine that its owner names by an address; "": it has only its own.
     machines: str = ""
     pooled: bool = False  # its images are in this computer's store, from which others of them can restore
-    bill_page: str = ""  # the address where a person reads it, instead
 
 
 KNOWN: dict[str, Cloud] = {}

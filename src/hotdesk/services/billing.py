@@ -373,9 +373,7 @@ def _no_bill(cloud: clouds.Cloud) -> Missing:
     return Missing(
         f"hotdesk cannot ask for a bill of {cloud.label}, to compare with.",
         "It shows one in a browser only, as far as hotdesk knows." if cloud.rented else "It costs nothing.",
-        f"{cloud.bill_page}   # beside: hotdesk costs"
-        if cloud.bill_page
-        else "hotdesk costs   # its journal",
+        "hotdesk costs   # its journal",
     )
 
 

@@ -1,7 +1,7 @@
 """Desks on Alibaba Cloud's ECS."""
 
 from hotdesk.core.billing.rates import Rates
-from hotdesk.core.clouds import Cloud
+from hotdesk.core.clouds import Cloud, OwnBill
 from hotdesk.providers.aliyun.settings import NAME, Settings
 
 CLOUD = Cloud(
@@ -24,6 +24,11 @@ CLOUD = Cloud(
     policy="hotdesk.providers.aliyun.iam:policy",
     prices="hotdesk.providers.aliyun.catalog:Prices",
     spot_history="hotdesk.providers.aliyun.spot_history:spot_history",
-    bill_page="https://usercenter2.aliyun.com",
+    bill=OwnBill(
+        about=(
+            "Alibaba Cloud is up to a day behind, and bills after the account's discounts; hotdesk counts at",
+            "list prices. What it tells without tags is in no line; all of it: https://usercenter2.aliyun.com",
+        ),
+    ),
     regions="hotdesk.providers.aliyun.regions:REGIONS",
 )

@@ -64,6 +64,8 @@ CODES: dict[str, Kind] = {
     "Forbidden": Kind.DENIED,
     "Forbbiden": Kind.DENIED,  # as some operations spell it
     "NoPermission": Kind.DENIED,
+    "NotAuthorized": Kind.DENIED,  # as the billing service says it
+    "NotApplicable": Kind.DENIED,  # likewise: of an account of its other site
     "UnauthorizedOperation": Kind.DENIED,
     "InvalidUser.PassRoleForbidden": Kind.DENIED,
     "InvalidRamRole.NotEcsRole": Kind.DENIED,

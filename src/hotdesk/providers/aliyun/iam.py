@@ -18,6 +18,8 @@ LOOK = (
     *("ecs:DescribeSnapshots", "ecs:DescribeSpotPriceHistory", "ecs:ListTagResources"),
     *("ecs:GetInstanceConsoleOutput", "vpc:DescribeVpcs", "vpc:DescribeVSwitches"),
 )
+#: Asked by `hotdesk costs --compare` alone.
+BILL = ("bssapi:DescribeInstanceBill",)
 MAKE = (
     *("ecs:RunInstances", "ecs:CreateImage", "ecs:CopyImage", "ecs:CreateSecurityGroup"),
     *("vpc:CreateVpc", "vpc:CreateVSwitch"),
@@ -36,6 +38,7 @@ def policy() -> dict[str, Any]:
     """The policy for whoever uses hotdesk."""
     return _document(
         _allow(LOOK),
+        _allow(BILL),
         _allow(MAKE, TAGGING),
         # out of what is there: a public image, a network, a machine; and snapshots, which have no tags yet
         _allow(("ecs:RunInstances", "ecs:CreateImage", "ecs:CopyImage", "ecs:TagResources")),

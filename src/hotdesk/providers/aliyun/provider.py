@@ -21,6 +21,7 @@ from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, Copy, Launch, LaunchOrder
 from hotdesk.guest.plain_user_data import render
 from hotdesk.providers.aliyun import (
+    billing,
     exposure,
     images,
     instances,
@@ -308,6 +309,9 @@ class Aliyun:
         self, offers: Sequence[Offer], since: float, until: float
     ) -> dict[str, list[tuple[float, float]]]:
         return spot_history.spot_prices(self.account, offers, since, until, self._money)
+
+    def billed(self, since: float, until: float) -> dict[str, float]:
+        return billing.billed(self.account, since, until, self._money)
 
     def ended(self, machines: Sequence[str]) -> dict[str, float]:
         return {}
