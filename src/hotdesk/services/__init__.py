@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotdesk.core.errors import HotdeskError, Missing
+from hotdesk.core.errors import Damaged, HotdeskError, Missing
 from hotdesk.core.model import Desk
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Clock, Guest, Provider
@@ -437,7 +437,7 @@ class Services:
         from hotdesk.services import template
 
         for name in sorted({desk.provider, registry.of_machines()}):  # it may have been there before
-            with contextlib.suppress(Missing):  # then nothing of it ever was there
+            with contextlib.suppress(Missing, Damaged):  # then nothing of it was there, as far as is known
                 if isinstance(provider := self.clouds.provider(name), Guest):
                     provider.forget(desk.name)
         template.forget(self.state, desk.name)
