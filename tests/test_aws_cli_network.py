@@ -95,7 +95,7 @@ def test_silence_ends_with_ctrl_c_and_the_same_command_goes_on(
         time.sleep(0.02)
     began = time.monotonic()
     assert typed.ctrl_c() == 130
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
     assert STANDS[action] in typed.file.read_text()
     line.mend()
     well(ask("park", "blue"))

@@ -254,7 +254,7 @@ def test_what_does_not_end_is_given_up(machine: Machine) -> None:
     machine.write("hold", "update")
     began = time.monotonic()
     told = machine.boot(HOTDESK_LIMIT_SECONDS="1")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
     assert (told["state"], told["again"]) == ("failed", True)
     assert told["why"] == "after 1 s it was not done with: apt-get"
 

@@ -37,7 +37,7 @@ def test_a_hook_that_does_not_end_is_ended_with_all_that_it_began(tmp_path: Path
     write(tmp_path, "parking", "#!/bin/sh\nsleep 611 & echo $! > child\nsleep 611\n")
     began = time.monotonic()
     assert "the time was over" in hooks.run(str(tmp_path), "parking", 0.5, ENVIRONMENT)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     child = int((tmp_path / "child").read_text())
     wait_for(lambda: not Path(f"/proc/{child}/cwd").exists(), 5)
 

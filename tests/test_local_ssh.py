@@ -345,7 +345,7 @@ def test_a_background_job_does_not_hold_the_terminal(
     began = time.monotonic()
     done = rig.ssh(desk, "trap '' HUP; sleep 43 & echo started", flags=["-tt"])
     assert "started" in done.stdout
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     rig.ssh(desk, "pkill -f '^sleep 43$'", check=False)
 
 

@@ -91,7 +91,7 @@ def test_loss_costs_samples_and_a_black_hole_its_own_row(tmp_path: Path) -> None
         "--region",
         "eu-west-1",
     )
-    assert time.perf_counter() - started < 20  # the namespace and Python included, on a busy computer
+    assert time.perf_counter() - started < 60  # the namespace and Python included, on a busy computer
     named = {row["region"]: row for row in rows}
     for region, ms in (("us-west-2", 30), ("us-east-1", 90), ("eu-west-1", 150), ("ap-southeast-2", 280)):
         assert named[region]["latency_ms"] == pytest.approx(ms, rel=0.1), named[region]

@@ -130,7 +130,7 @@ def test_answers_come_in_order_with_their_failures_and_without_those_who_are_lat
     stuck.set()
     assert (one, str(no), four) == (1, "no", 4)
     assert isinstance(late, TimeoutError)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert side_by_side([fail], seconds=5)[0].args == ("no",)  # type: ignore[union-attr]
     assert side_by_side([]) == []
 
