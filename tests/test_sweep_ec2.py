@@ -74,11 +74,16 @@ def until(what: Callable[[], Any]) -> Any:
     return wait_for(what, SECONDS, pause=0.5)
 
 
+def launched(cloud: FakeEc2) -> list[Any]:
+    """The machines of sweeps that there have ever been."""
+    rows = cloud.get("things", gone="1", crowd="0")
+    return [r for r in rows if r["kind"] == "instance" and "hotdesk:of" in r["tags"]]
+
+
 def fleet(cloud: FakeEc2) -> list[Any]:
-    """The machines of sweeps that exist."""
-    rows = cloud.get("things", gone="0", crowd="0")
+    """… that exist."""
     alive = {"pending", "running", "stopping", "stopped", "shutting-down"}
-    return [r for r in rows if r["kind"] == "instance" and r["state"] in alive and "hotdesk:of" in r["tags"]]
+    return [row for row in launched(cloud) if row["state"] in alive]
 
 
 def start(tasks: int, ledger: Path, *words: str, nap: float = 0.5) -> list[str]:
@@ -146,3 +151,28 @@ def test_interrupted_machines_are_replaced_and_no_task_is_lost(
     # A task can only have run twice where its machine went before its end was heard of.
     assert sum(ended(ledger).values()) <= 40 + lost
     assert fleet(cloud) == []
+
+
+def test_machines_linger_for_the_next_sweep_and_are_gone_at_last(
+    cloud: FakeEc2, parked: Command, ledger: Path
+) -> None:
+    begun = parked(*start(6, ledger, "--machines", "2", "--linger", "2h"))
+    assert begun.returncode == 0, begun.stderr
+    first = until(
+        lambda: (row := json.loads(parked("sweep", "show", "--json").stdout))["state"] == "lingering" and row
+    )
+    assert first["done"] == 6
+    assert {m["state"] for m in first["machines"]} <= {"warm", "gone"}
+    kept = {m["id"] for m in fleet(cloud)}
+    assert len(kept) == 2
+    assert "keeps 2 machines for the next sweep" in parked("ls").stderr
+    # The second has no --linger, and ends them.
+    second = parked(*start(6, ledger, "--machines", "2"))
+    assert "goes on with the machines of sweep 1" in second.stderr
+    row = over(parked)
+    assert (row["sweep"], row["state"], row["done"]) == (2, "done", 6), row
+    assert {m["id"] for m in launched(cloud)} == kept, "nothing was launched for it"
+    assert fleet(cloud) == []
+    rows = json.loads(parked("sweep", "ls", "--json").stdout)
+    assert [r["state"] for r in rows] == ["done", "done"]
+    assert ended(ledger) == dict.fromkeys(map(str, range(1, 7)), 2)

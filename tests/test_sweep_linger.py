@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from hotdesk import Hotdesk
 from hotdesk.core.errors import Usage
 from hotdesk.core.fleet import FleetOrder
 from hotdesk.core.model import Market, MarketChoice, Phase
@@ -15,6 +17,7 @@ from hotdesk.core.sweep.group import Asked, Group, Member, allowance
 from hotdesk.core.sweep.model import Counts, Machine, MachineState, State, Sweep, Wish
 from hotdesk.services import sweep_linger
 from hotdesk.services.sweep_view import state_of
+from hotdesk.services.sweeps import Sweeps
 from hotdesk.sweep.store import SweepStore
 from tests.aws_desk import offer
 from tests.sweep_world import World
@@ -240,3 +243,15 @@ def test_it_is_for_rented_machines() -> None:
     sweep_linger.check("local", 0.0)
     with pytest.raises(Usage, match="rented"):
         sweep_linger.check("local", 600.0)
+
+
+def test_the_watcher_goes_on_with_a_sweep_whose_process_has_died(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven: list[int] = []
+    monkeypatch.setattr(Sweeps, "drive", lambda self, number: driven.append(number))
+    with Hotdesk() as desks:
+        with desks.services.sweeps.opened() as store:
+            lingering(store)
+        desks.services._beside()([])
+    assert driven == [1]

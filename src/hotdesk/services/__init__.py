@@ -364,7 +364,7 @@ class Services:
         return park_left(self.clouds, self.clouds.in_use(), self.pursuit.pursue)
 
     def _beside(self) -> Callable[[list[str]], bool]:
-        """The watcher's work besides the loop: continue jobs and renew leases."""
+        """The watcher's work besides the loop: continue jobs and sweeps, and renew leases."""
         from hotdesk.loop.leases import Leases
 
         runs = self.runs()
@@ -375,6 +375,8 @@ class Services:
             acted = runs.round(names)
             with contextlib.suppress(HotdeskError, OSError):  # tried again in the next round
                 self.notices.round(names)
+            with contextlib.suppress(HotdeskError, OSError):
+                self.sweeps.revive()  # machines that linger are ended by somebody, whatever has died
             return acted
 
         return beside
