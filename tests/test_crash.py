@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hotdesk.core import clouds
+from hotdesk.core.clouds import Cloud as Cloud_
 from hotdesk.core.model import Bound, Goal, Market, Offer, Want
 from tests.laptop import CrashAt, Laptop
 from tests.sim import Cloud, Crash, Faults, offers
@@ -21,6 +23,13 @@ from tests.sim import Cloud, Crash, Faults, offers
 pytestmark = pytest.mark.slow
 ELSEWHERE = "move to another provider"
 Act = tuple[str, Goal, tuple[Offer, ...], bool]
+
+
+@pytest.fixture(autouse=True)
+def pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two providers have one store of images, as this computer and a machine in the lab have."""
+    for name in ("sim", "other"):
+        monkeypatch.setitem(clouds.KNOWN, name, Cloud_(name=name, label=name, factory="", pooled=True))
 
 
 def day(market: Market) -> list[Act]:

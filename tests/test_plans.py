@@ -16,18 +16,35 @@ from typing import Any
 import msgspec
 import pytest
 
+from hotdesk.core import clouds
+from hotdesk.core.clouds import Cloud
 from hotdesk.core.errors import Kind
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, together
-from hotdesk.core.model import Bound, Desk, Disk, Goal, Image, Instance, Leftover, Market, Phase, Seen, Want
+from hotdesk.core.model import (
+    Bound,
+    Desk,
+    Disk,
+    Fetched,
+    Goal,
+    Image,
+    Instance,
+    Leftover,
+    Market,
+    Phase,
+    Seen,
+    Want,
+)
 from hotdesk.core.steps import (
     AnyStep,
     Ask,
     Bake,
     BakeOrder,
+    Bring,
     Copy,
     Delete,
     Done,
+    Fetch,
     Hand,
     Launch,
     LaunchOrder,
@@ -165,7 +182,12 @@ def told(taken: AnyStep) -> str:
             return "verify it"  # the image that the bake before it makes
         case Start(id=id_) | Stop(id=id_) | Verify(id=id_) | Delete(id=id_) | Prove(id=id_):
             return f"{type(taken).__name__.lower()} {id_}"
+        case Fetch(order=order):
+            return f"fetch {order.source_id} g{order.generation}"
+        case Bring(id=id_, image=carried):
+            return f"bring {carried} to {id_}"
         case Hand(id=id_, provider=provider):
+            id_ = "it" if id_.startswith("hotdesk-") else id_
             return f"hand {id_} to {provider}"
         case Ask(what=what, why=why):
             return f"ask {what} {why}"
@@ -178,8 +200,10 @@ def things(case: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_plan(name: str) -> None:
+def test_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
+    for place in case.get("pooled", ["sim", "other"]):
+        monkeypatch.setitem(clouds.KNOWN, place, Cloud(name=place, label=place, factory="", pooled=True))
     wanted = {"goal": "running", "since": NOW - 5000.0, "zones": list(PLACES), **case.get("desk", {})}
     goal, zones = Goal(wanted.pop("goal")), wanted.pop("zones")
     desk = Desk(
@@ -189,6 +213,7 @@ def test_plan(name: str) -> None:
         provider="sim",
         offers=tuple(PLACES[z] for z in zones),
         bound=Bound(provider="other", want=Want()) if wanted.pop("bound", False) else None,
+        fetched=Fetched(**found) if (found := wanted.pop("fetched", None)) else None,
         **wanted,
     )
     rows = [row(number, line) for number, line in enumerate(case.get("past", []), 1)]

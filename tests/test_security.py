@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hotdesk.connect import ssh
 from hotdesk.core.errors import Usage
 from hotdesk.core.lifecycle.plan import plan_gc
-from hotdesk.core.model import Image, Phase, Survey, check_name, is_name
+from hotdesk.core.model import Image, Phase, Survey
+from hotdesk.core.names import check_name, is_name
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import Ask
 from tests.conftest import Command

@@ -44,8 +44,9 @@ import msgspec
 
 from hotdesk.core import clouds, lengths
 from hotdesk.core.errors import Damaged, Unknown, Usage
-from hotdesk.core.model import MarketChoice, Value, Want, check_name
+from hotdesk.core.model import MarketChoice, Value, Want
 from hotdesk.core.money import Money
+from hotdesk.core.names import check_name
 from hotdesk.core.notices import EVENTS, Notify
 
 T = TypeVar("T")

@@ -181,15 +181,21 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         return view
 
     def move(
-        self, name: str, want: Want | None = None, *, provider: str | None = None, anyway: bool = False
+        self,
+        name: str,
+        want: Want | None = None,
+        *,
+        provider: str | None = None,
+        keep_seconds: float = 7 * 86400.0,
+        anyway: bool = False,
     ) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there.
 
-        `provider`: where it is to be from then on. Raises `NeedsDecision` where work would end, unless
-        `anyway`, and `NotAllowed` where nothing fits.
+        `provider`: where it is to be from then on; for `keep_seconds` its last image stays where it was.
+        Raises `NeedsDecision` where work would end, unless `anyway`, and `NotAllowed` where nothing fits.
         """
         s = self.services
-        desk = s.goals.moved(name, want, provider)
+        desk = s.goals.moved(name, want, provider, keep_seconds)
         s.work.may_end(desk, "move", anyway)
         view = s.pursuit.pursue(desk)
         return self._open(s.store.desk(name), view)

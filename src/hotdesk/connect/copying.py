@@ -115,7 +115,7 @@ def push(
         if some:
             argv = [*options, f"--copy-dest=../{like}"] if like and not link else options
             to = f"{target or '.'}/{link}".rstrip("/")
-            argv = [*argv, "--from0", "--files-from=-", "--", "/", f"{_host(access)}:{plain(to)}/"]
+            argv = [*argv, "--from0", "--files-from=-", "--", "/", f"{host(access)}:{plain(to)}/"]
             kept += [f"{link}/{name}".lstrip("/") for name in _send(access, argv, some, on_progress)]
     return Sent(kept=tuple(sorted(kept)))
 
@@ -305,7 +305,7 @@ def _pull_rsync(
     argv = [*argv, f"--temp-dir={temp}", f"--partial-dir={folder / 'partial'}"]
     argv += [f"--compare-dest={target}"] if target.is_dir() else []
     argv += ["--delete", f"--exclude={_PARTIAL}/"]
-    argv += ["--", *(f"{_host(access)}:{plain(s)}" for s in sources), f"{tree}/"]
+    argv += ["--", *(f"{host(access)}:{plain(s)}" for s in sources), f"{tree}/"]
     done = _run(argv, b"", on_progress)
     told = _complaints(done)
     missing = [found[1] for line in told if (found := _ABSENT.search(line))]
@@ -357,8 +357,12 @@ def _rsync(access: Access, on_progress: Progress | None) -> list[str]:
     """
     shell = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
     shown = ["--info=progress2"] if on_progress else []
-    packed = [] if _loopback(access.host) else ["-z"]
-    return [rsync(), "-rlptHSs", *packed, *shown, "-e", shell]
+    return [rsync(), "-rlptHSs", *packed(access), *shown, "-e", shell]
+
+
+def packed(access: Access) -> list[str]:
+    """rsync's option to compress, where there is a line to save."""
+    return [] if _loopback(access.host) else ["-z"]
 
 
 def _loopback(host: str) -> bool:
@@ -368,9 +372,10 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _host(access: Access) -> str:
-    host = f"[{access.host}]" if ":" in access.host else access.host
-    return f"{access.user}@{host}"
+def host(access: Access) -> str:
+    """The machine, as rsync takes it."""
+    at = f"[{access.host}]" if ":" in access.host else access.host
+    return f"{access.user}@{at}"
 
 
 def _run(argv: list[str], given: bytes, on_progress: Progress | None) -> subprocess.CompletedProcess[bytes]:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hotdesk.core.errors import Damaged, Missing
-from hotdesk.core.model import check_name
+from hotdesk.core.names import check_name
 from hotdesk.core.ports import Keys
 from hotdesk.system import locked, write_atomically
 

@@ -6,14 +6,13 @@ cloud's* clock and is compared only with times of the same cloud. Sizes are GiB,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 import msgspec
 
-from hotdesk.core.errors import Kind, Usage
+from hotdesk.core.errors import Kind
 from hotdesk.core.money import Amount
 
 
@@ -457,6 +456,26 @@ class Bound(Value, frozen=True):
     provider: str
     want: Want
     offers: tuple[Offer, ...] = ()
+    generation: int = 0  # above that of everything of the desk there: its machine is of this one at least
+    keep_seconds: float = 0.0  # for so long the last image stays where the desk leaves
+
+
+class Fetched(Value, frozen=True):
+    """An image in this computer's store of what a machine held that nobody has used since."""
+
+    image: str
+    machine: str
+    started_at: float
+
+
+class Former(Value, frozen=True):
+    """A place that a desk has left, and where its last image stays for a time."""
+
+    provider: str
+    at: float  # when it left (our clock)
+    until: float
+    image: str = ""  # the one that stays, in this computer's store; "": what is there is parked
+    parked: bool = False  # nothing is to be done until its time is over
 
 
 class Desk(Value, frozen=True):
@@ -479,6 +498,12 @@ class Desk(Value, frozen=True):
     retried_at: float = 0.0  # what was sold out or over a quota before (our clock) is tried again
     on_demand_at: float = 0.0  # until then (our clock) only spot is launched; a job waits if there is none
     bound: Bound | None = None  # it is saved first where it is, and then belongs to this provider
+    carried: str = (
+        ""  # the image in this computer's store that holds its work until its machine has all of it
+    )
+    fetched: Fetched | None = None  # its work has come here from the place that it is about to leave
+    former: tuple[Former, ...] = ()
+    away: bool = False  # of a row for a place that was left: its newest work is elsewhere
     public: str = ""  # who may reach its Jupyter without a tunnel: "" (nobody), "caller", or an address range
 
     @property
@@ -488,27 +513,3 @@ class Desk(Value, frozen=True):
 
     def wishes_as(self, other: Desk) -> bool:
         return self == other or self.wish == other.wish
-
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
-
-
-def is_name(name: str) -> bool:
-    """Whether that can be a desk's name. (Tags in a cloud may hold anything, so they are checked.)"""
-    return bool(_NAME.match(name))
-
-
-def check_name(name: str) -> str:
-    """Return the name if it is valid for a desk: 1 to 32 of a-z, 0-9 and inner hyphens; else raise `Usage`.
-
-    It becomes part of tags, host aliases, folders and image names in every cloud, hence the narrow rule.
-    """
-    if _NAME.match(name):
-        return name
-    shown = name if len(name) <= 40 else name[:37] + "..."
-    tidy = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32].strip("-") or "blue"
-    raise Usage(
-        f"{shown!r} cannot be a desk's name.",
-        "A name has 1 to 32 characters: a-z, 0-9 and hyphens between them.",
-        f"hotdesk up {tidy}",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from hotdesk.core.findings import Finding
@@ -10,6 +10,9 @@ from hotdesk.core.fleet import FleetOrder, FleetReply
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Value, Want
 from hotdesk.core.spot.prices import Storing
 from hotdesk.core.steps import AnyStep, BakeOrder, LaunchOrder
+
+#: Hears which share is done, and of what.
+OnProgress = Callable[[float, str], None]
 
 
 class Provider(Protocol):
@@ -121,6 +124,18 @@ class Pool(Protocol):
 
     def contents(self, thing_id: str) -> tuple[int, int] | None:
         """Files and bytes of an image, or of the disk of a machine here; None where that is not known."""
+        ...
+
+    def unpack(self, image_id: str, disk: str, progress: OnProgress) -> str:
+        """Restore an image as a new folder, and read it back; the home folder in it. Raises `Refused`."""
+        ...
+
+    def unpack_newest(self, desk: str, disk: str, progress: OnProgress) -> str:
+        """The same for a desk's newest image, as what is here already; an empty home if there is none."""
+        ...
+
+    def pack(self, order: BakeOrder, disk: str, progress: OnProgress) -> None:
+        """Take such a folder into the store as a verified image. Idempotent."""
         ...
 
 

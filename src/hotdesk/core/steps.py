@@ -223,6 +223,36 @@ class Hand(Step, frozen=True, kw_only=True):
         return f"hand:{self.provider}:{self.since}"
 
 
+class Fetch(Step, frozen=True, kw_only=True):
+    """Bring the files of a running machine into this computer's store, as a verified image.
+
+    What runs there ends first. It changes nothing in a cloud; only success is recorded.
+    """
+
+    acts: ClassVar[bool] = False
+    order: BakeOrder  # its source is the machine
+
+    @property
+    def key(self) -> str:
+        return f"fetch:{self.order.name}"
+
+
+class Bring(Step, frozen=True, kw_only=True):
+    """Bring the content of an image in this computer's store to a machine, and read it back there.
+
+    Changes nothing but what is on that machine, which was never used; only success is recorded.
+    """
+
+    acts: ClassVar[bool] = False
+    id: str  # of the machine
+    image: str
+    started_at: float
+
+    @property
+    def key(self) -> str:
+        return f"bring:{self.id}:{self.image}"
+
+
 class Begin(Noted, frozen=True, kw_only=True):
     """Begin one attempt of a job on the desk."""
 
@@ -286,8 +316,25 @@ class Ask(Step, frozen=True, kw_only=True):
         return "ask"
 
 
+#: What carries a desk's work between two places.
+Moving = Fetch | Bring
 #: Steps that are journaled: one call to a cloud each, or a change of the desk's row.
-Act = Launch | Start | Stop | Retype | Grow | Bake | Verify | Copy | Delete | Prove | Leave | Hand
+Act = (
+    Launch
+    | Start
+    | Stop
+    | Retype
+    | Grow
+    | Bake
+    | Verify
+    | Copy
+    | Delete
+    | Prove
+    | Leave
+    | Hand
+    | Fetch
+    | Bring
+)
 #: What the planner returns.
 AnyStep = Act | Wait | Ask
 #: Events on a desk that are only journaled: what its jobs do, and what it reports.

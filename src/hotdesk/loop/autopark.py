@@ -63,7 +63,8 @@ def park_left(clouds: Clouds, names: Iterable[str], settle: Callable[[Desk], obj
     """
     from hotdesk.core.errors import HotdeskError
     from hotdesk.core.lifecycle.shutdown import ended_alone, left
-    from hotdesk.core.model import Desk, Goal, is_name
+    from hotdesk.core.model import Desk, Goal
+    from hotdesk.core.names import is_name
 
     done, store = [], clouds.store
     for provider in sorted(names):

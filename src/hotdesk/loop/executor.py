@@ -13,20 +13,24 @@ from msgspec.structs import replace
 
 from hotdesk.core.backoff import backoff
 from hotdesk.core.errors import Failing, Kind, Refused, Unreachable
-from hotdesk.core.model import Desk, Instance, Seen
+from hotdesk.core.lifecycle import moving
+from hotdesk.core.model import Desk, Fetched, Instance, Seen
 from hotdesk.core.ports import Access, Clock, Concurrent, Grower, Prover, Provider, Retyper, Shared
 from hotdesk.core.steps import (
     Act,
     Ask,
     Bake,
+    Bring,
     Copy,
     Delete,
     Done,
     Entry,
+    Fetch,
     Grow,
     Hand,
     Launch,
     Leave,
+    Moving,
     Outcome,
     Prove,
     Refusal,
@@ -44,6 +48,10 @@ from hotdesk.state.store import Store
 
 T = TypeVar("T")
 
+#: Carries a desk's work to or from the machine of a step, and returns at once: what to wait for or to ask,
+#: and None once all of it has arrived and was read back.
+Carry = Callable[[Desk, Moving], Wait | Ask | None]
+
 
 @dataclass(kw_only=True, eq=False)
 class Executor:
@@ -55,6 +63,7 @@ class Executor:
     prove: Prover
     on_row: Callable[[Row], None]
     on_proven: Callable[[Access], None]
+    carry: Carry
     _put_off: dict[str, int] = field(default_factory=dict, init=False)  # by desk: how often in a row its
     # cloud was too busy to prove it
 
@@ -153,8 +162,8 @@ class Executor:
     def _outcome(self, desk: Desk, step: Entry, answer: Callable[[], str]) -> Outcome:
         if isinstance(step, Leave):
             return self._leave(desk, step)
-        if isinstance(step, Hand):
-            return self._hand(desk, step)
+        if isinstance(step, Hand | Fetch | Bring):
+            return self._moved(desk, step)
         try:
             return Done(id=answer())
         except Refused as no:
@@ -184,16 +193,24 @@ class Executor:
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Done(id=step.id)
 
-    def _hand(self, desk: Desk, step: Hand) -> Outcome:
-        """Make the desk its new provider's, unless its owner has just changed their mind."""
+    def _moved(self, desk: Desk, step: Hand | Fetch | Bring) -> Outcome:
+        """Write down where the desk is now, unless its owner has just changed their mind."""
         current = self.store.find(desk.name)
-        if current is None or current.bound is None or current != desk:
+        if current is None or current != desk:
             return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
-        bound = current.bound
-        self.store.put(
-            replace(current, provider=bound.provider, want=bound.want, offers=bound.offers, bound=None)
-        )
-        return Done(id=step.id)
+        match step:
+            case Fetch(order=order):
+                fetched = Fetched(image=order.name, machine=order.source_id, started_at=order.started_at)
+                self.store.put(replace(current, fetched=fetched))
+                return Done(id=order.name)
+            case Bring(id=id_):
+                self.store.put(replace(current, carried=""))
+                return Done(id=id_)
+            case Hand(id=id_):
+                if current.bound is None:
+                    return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
+                self.store.put(moving.handed(current, current.bound, id_, self.clock.now()))
+                return Done(id=id_)
 
 
 def longer(wait: Wait, who: str, times: int, now: float) -> Wait:
@@ -247,6 +264,8 @@ def _take(provider: Provider, step: Act) -> str:
             provider.delete(id_, keep_disk=keep_disk)
         case Prove(id=id_) if isinstance(provider, Shared):
             provider.report(id_)
-        case Prove(id=id_) | Leave(id=id_) | Hand(id=id_):
+        case Fetch(order=order):
+            return order.name
+        case Prove(id=id_) | Leave(id=id_) | Hand(id=id_) | Bring(id=id_):
             pass  # it was proven before it was written down; a desk's row is changed by the loop alone
     return id_

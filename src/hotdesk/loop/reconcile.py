@@ -15,14 +15,30 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hotdesk.core.errors import Busy, HotdeskError, Missing, NotAllowed, Overloaded, Unreachable
+from hotdesk.core.lifecycle import moving
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, together
-from hotdesk.core.model import Desk, Goal, Phase, Seen
+from hotdesk.core.model import Desk, Former, Goal, Phase, Seen
 from hotdesk.core.ports import Access, Clock, Peeker, Prover
-from hotdesk.core.steps import Act, AnyStep, Ask, Bake, Hand, Launch, Leave, Prove, Row, Start, Stop, Wait
+from hotdesk.core.steps import (
+    Act,
+    AnyStep,
+    Ask,
+    Bake,
+    Bring,
+    Fetch,
+    Hand,
+    Launch,
+    Leave,
+    Prove,
+    Row,
+    Start,
+    Stop,
+    Wait,
+)
 from hotdesk.loop.clouds import Clouds
-from hotdesk.loop.executor import Executor, longer
+from hotdesk.loop.executor import Carry, Executor, longer
 from hotdesk.state.store import Store
 
 SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that deny access
@@ -54,6 +70,7 @@ class Reconciler:
         on_gone: Callable[[Desk], None] = lambda desk: None,
         on_proven: Callable[[Access], None] = lambda access: None,
         may: Callable[[Desk, Act], Ask | None] = lambda desk, step: None,
+        carry: Carry = lambda desk, step: None,
     ) -> None:
         self.store = store
         self.clouds = clouds
@@ -62,9 +79,15 @@ class Reconciler:
         self.on_gone = on_gone
         self.may = may
         self.executor = Executor(
-            store=store, clouds=clouds, clock=clock, prove=prove, on_row=on_row, on_proven=on_proven
+            store=store,
+            clouds=clouds,
+            clock=clock,
+            prove=prove,
+            on_row=on_row,
+            on_proven=on_proven,
+            carry=carry,
         )
-        self._doubted: dict[str, tuple[float, float]] = {}  # by desk: its wish, and since when it is so
+        self._doubted: dict[tuple[str, str], tuple[float, float]] = {}  # its wish, and since when
         self._put_off: dict[str, int] = {}  # by cloud: how often in a row it was too busy to be asked
 
     def tick(self, names: Collection[str] | None = None) -> Tick:
@@ -82,6 +105,7 @@ class Reconciler:
         waits = {d.name: unseen[d.provider] for d in desks if d.provider in unseen}
         asks: dict[str, Ask] = {}
         proofs: list[tuple[Desk, Prove]] = []
+        behind: list[tuple[Desk, Former, Desk]] = []
         for desk in desks:
             if desk.name in waits:
                 continue
@@ -91,6 +115,8 @@ class Reconciler:
                 waits[desk.name] = doubt
                 continue
             match steps[0] if steps else None:
+                case None if left := moving.left_behind(desk, past, now):
+                    behind.append((desk, *left))
                 case None:
                     if desk.goal is Goal.GONE:
                         self.on_gone(desk)
@@ -102,6 +128,14 @@ class Reconciler:
                     asks[desk.name] = ask
                 case Prove() as step:
                     proofs.append((desk, step))
+                case (Fetch() | Bring()) as step:
+                    match self.executor.carry(desk, step):
+                        case Wait() as wait:
+                            waits[desk.name] = wait
+                        case Ask() as ask:
+                            asks[desk.name] = ask
+                        case None:
+                            acts.append((desk, step))
                 case step:
                     if no := self.may(desk, step):
                         asks[desk.name] = no
@@ -115,19 +149,44 @@ class Reconciler:
                     asks[desk.name] = ask
                 case None:
                     acts.append((desk, proof))
+        changed = False
+        for desk, former, there in behind:
+            match self._clear(there, pasts[desk.name], now):
+                case Wait() as wait:
+                    waits[desk.name] = wait
+                case Ask() as ask:
+                    asks[desk.name] = ask
+                case None:
+                    changed = True
+                    self.store.put(moving.settled(desk, former, there))
+                case step:
+                    acts.append((there, step))
         rows = self.executor.take(acts, now) if acts else ()
         for name, wait in waits.items():
             self.on_wait(name, wait)
-        if any(self._more_to_do(desk, step, seen[desk.name], now) for desk, step in acts):
+        if changed or any(self._more_to_do(desk, step, seen[desk.name], now) for desk, step in acts):
             return Tick(0.0, seen, waits, asks, rows)
         pause = min((w.seconds for w in waits.values()), default=None)
         if pause is not None:  # it began with the look; a cloud that is slow is left alone all the same
             pause = min(pause, max(pause - (self.clock.now() - now), pause / 2))
         return Tick(pause, seen, waits, asks, rows)
 
+    def _clear(self, there: Desk, past: Past, now: float) -> Act | Wait | Ask | None:
+        """The next step at a place that a desk has left; None if nothing is left to do there."""
+        try:
+            seen = self.clouds.survey(there.provider, now).of(there.name)
+        except (Missing, NotAllowed, Overloaded, Unreachable) as error:
+            return Wait(seconds=30.0, why=f"{there.provider}, which it has left: {error.what}")
+        steps = plan(there, seen, past, now)
+        if doubt := self._wait_for_consistency(there, steps, seen, past, now):
+            return doubt
+        return steps[0] if steps else None
+
     def _more_to_do(self, desk: Desk, step: AnyStep, seen: Seen, now: float) -> bool:
         """Whether to look again after a step. A proof changes nothing in the cloud: the look stays valid."""
-        return not isinstance(step, Prove) or bool(plan(desk, seen, self.store.past(desk), now))
+        past = self.store.past(desk)
+        left = moving.left_behind(desk, past, now)
+        return not isinstance(step, Prove) or bool(left or plan(desk, seen, past, now))
 
     def _past(self, desk: Desk, now: float) -> Past:
         """A desk's past, in which every step has ended."""
@@ -162,7 +221,7 @@ class Reconciler:
                     raise _goal_stands(error, desk) from error
                 tick = Tick(2.0**failed)
                 self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
-            if any(isinstance(row.step, Leave | Hand) and row.done for row in tick.rows):
+            if any(isinstance(row.step, Leave | Hand | Fetch | Bring) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself, or it was handed over
             if tick.seconds is None:
                 return tick
@@ -200,14 +259,15 @@ class Reconciler:
         The disk of an interrupted machine may be listed later than the machine's end. (This is kept in
         memory only, so a new process waits again.)
         """
+        at = (desk.name, desk.provider)
         if not _rests_on_one_look(desk, steps, seen, past, now):
-            self._doubted.pop(desk.name, None)
+            self._doubted.pop(at, None)
             return None
-        wish, since = self._doubted.get(desk.name, (None, 0.0))
+        wish, since = self._doubted.get(at, (None, 0.0))
         latest = self.clock.now()
         if wish != desk.since or since > latest:  # a late disk is listed within the lag from this look's end
             since = latest
-            self._doubted[desk.name] = (desk.since, since)
+            self._doubted[at] = (desk.since, since)
         elif now - since >= seen.lag_seconds:
             return None
         if not seen.lag_seconds:

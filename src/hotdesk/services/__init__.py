@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from hotdesk.services.sweeps import Sweeps
     from hotdesk.services.templates import Templates
     from hotdesk.services.tops import Tops
+    from hotdesk.services.transport import Transport
     from hotdesk.services.work import Work
 
 
@@ -196,6 +197,12 @@ class Services:
         return Work(store=self.store, clouds=self.clouds, reach=self.views.access)
 
     @cached_property
+    def transport(self) -> Transport:
+        from hotdesk.services.transport import Transport
+
+        return Transport(state=self.state, store=self.store)
+
+    @cached_property
     def carrying(self) -> Carrying:
         from hotdesk.services.carriage import Carrying
 
@@ -227,6 +234,7 @@ class Services:
             on_gone=self._forget,
             on_proven=self._proven,
             may=self.billing.may,
+            carry=self.transport.carry,
         )
 
     @cached_property
@@ -436,13 +444,14 @@ class Services:
     def _forget(self, desk: Desk) -> None:
         from hotdesk.connect import editor, forwards, tunnel
         from hotdesk.connect.keys import forget_keys
-        from hotdesk.services import template
+        from hotdesk.services import template, transport
 
         for name in sorted({desk.provider, registry.of_machines()}):  # it may have been there before
             with contextlib.suppress(Missing, Damaged):  # then nothing of it was there, as far as is known
                 if isinstance(provider := self.clouds.provider(name), Guest):
                     provider.forget(desk.name)
         template.forget(self.state, desk.name)
+        transport.forget(self.state, desk.name)
         forget_keys(self.state, desk.name)
         editor.forget_host(self.state, desk.name)
         forwards.forget(self.state / "desks" / desk.name)

@@ -10,8 +10,9 @@ import msgspec
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import Kind, Overloaded, Refused, Unknown, Usage
 from hotdesk.core.matching import is_like
-from hotdesk.core.model import Bound, Desk, Goal, Instance, MarketChoice, Offer, Want, check_name
+from hotdesk.core.model import Bound, Desk, Goal, Instance, MarketChoice, Offer, Want
 from hotdesk.core.money import is_comparable
+from hotdesk.core.names import check_name
 from hotdesk.core.ports import Clock
 from hotdesk.core.steps import AnyStep
 from hotdesk.loop.clouds import Clouds
@@ -21,6 +22,9 @@ from hotdesk.state.store import Store
 
 if TYPE_CHECKING:
     from hotdesk.config import Config
+
+
+KEEP_SECONDS = 7 * 86400.0  # for so long the last image of a desk stays where it has left
 
 
 @dataclass(kw_only=True, eq=False)
@@ -125,12 +129,18 @@ class Goals:
             on_demand_at=0.0,  # whoever asks for a machine does not wait for a cheaper one
         )
 
-    def moved(self, name: str, want: Want | None = None, provider: str | None = None) -> Desk:
-        """The desk's row as a move would write it."""
+    def moved(
+        self,
+        name: str,
+        want: Want | None = None,
+        provider: str | None = None,
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> Desk:
+        """The desk's row as a move would write it. `keep_seconds`: of its last image."""
         known = self.store.desk(name)
         provider = provider or (known.bound.provider if known.bound else known.provider)
         if provider != known.provider:
-            return self._bound(known, want, provider)
+            return self._bound(known, want, provider, keep_seconds)
         if known.bound and want is None:  # it was to go, and stays after all
             return msgspec.structs.replace(self.wanted(name, Goal.RUNNING), bound=None)
         want = want or known.want
@@ -145,16 +155,9 @@ class Goals:
             desk, want=want, offers=offers, generation=max(desk.generation, newest + 1), bound=None
         )
 
-    def _bound(self, desk: Desk, want: Want | None, provider: str) -> Desk:
+    def _bound(self, desk: Desk, want: Want | None, provider: str, keep_seconds: float) -> Desk:
         """The row of a desk that is to go to another provider."""
         self._check_computer(provider)
-        for name in (desk.provider, provider):
-            if not cloud(name).pooled:
-                raise Usage(
-                    f"{desk.name} cannot go from {desk.provider} to {provider}.",
-                    f"{cloud(name).label} keeps the images of its desks to itself.",
-                    f"hotdesk pull {desk.name} …   # its files; then: hotdesk up other --provider {provider}",
-                )
         want = want or self.configured(desk.name, provider)
         again = f"hotdesk move {desk.name} --provider {provider} "
         offers = self.clouds.patiently(desk.name, lambda: self.offers(provider, want, again))
@@ -164,12 +167,27 @@ class Goals:
             desk,
             goal=Goal.RUNNING,
             since=max(self.clock.now(), self.store.latest(desk.name) + 0.001),
-            bound=Bound(provider=provider, want=want, offers=offers),
+            bound=Bound(
+                provider=provider,
+                want=want,
+                offers=offers,
+                generation=self._above(desk, provider),
+                keep_seconds=keep_seconds,
+            ),
             fresh=False,
             origin="",
             over_budget=False,
             on_demand_at=0.0,
         )
+
+    def _above(self, desk: Desk, provider: str) -> int:
+        """A generation above that of all that carries the desk's name, at both places."""
+        things = [desk.generation - 1]
+        for where in (desk, msgspec.structs.replace(desk, provider=provider)):
+            seen = self.clouds.seen(where)
+            every = (*seen.instances, *seen.disks, *seen.images, *seen.strays)
+            things += [thing.generation for thing in every]
+        return max(things) + 1
 
     def _check_origin(self, desk: Desk, origin: str) -> None:
         """Raises `Unknown` where the desk has nothing of that id: it would be launched without its work."""

@@ -13,7 +13,7 @@ from hotdesk.connect import copying
 from hotdesk.connect.sync import Contents
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unknown
-from hotdesk.core.model import check_name
+from hotdesk.core.names import check_name
 from hotdesk.services.files import check_readable
 from hotdesk.services.goals import Goals
 from hotdesk.services.jobs import JobRequest

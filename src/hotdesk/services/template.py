@@ -23,7 +23,8 @@ import msgspec
 
 from hotdesk import config
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown
-from hotdesk.core.model import Desk, Value, Want, check_name
+from hotdesk.core.model import Desk, Value, Want
+from hotdesk.core.names import check_name
 from hotdesk.core.ports import Access
 from hotdesk.services import files
 from hotdesk.services.goals import Goals

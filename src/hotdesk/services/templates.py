@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotdesk.core.errors import NeedsDecision, Usage
-from hotdesk.core.model import Desk, check_name
+from hotdesk.core.model import Desk
+from hotdesk.core.names import check_name
 from hotdesk.services.jobs import JobRequest, Jobs
 from hotdesk.services.template import FILE, Template
 from hotdesk.system import write_atomically

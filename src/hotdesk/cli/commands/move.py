@@ -17,6 +17,15 @@ from hotdesk.services.wanting import wanted
 @options.provider("Where it is to be from now on: {names}.  [default: where it is]")
 @options.machine
 @options.hardware
+@click.option(
+    "--keep-old",
+    "keep_hours",
+    type=options.Length("h", low=0),
+    default="7d",
+    metavar="TIME",
+    show_default=True,
+    help="Its last image stays for so long in a place that it leaves: 7d, or 0.",
+)
 @options.over_budget
 @options.yes
 @options.dry_run
@@ -30,13 +39,16 @@ def command(
     dry_run: bool,
     as_json: bool,
     over_budget: bool,
+    keep_hours: float,
     **given: Any,
 ) -> None:
     """Move a desk to other hardware or another place, with everything on it.
 
     Write code on a cheap instance, then run `hotdesk move NAME --gpu L4` for the full data; or take a desk of
-    this computer to a machine in the lab, with `--host`, and back. Asks first if something is running there.
+    this computer to a cloud (`--provider`) or to a machine in the lab (`--host`), and back. What is carried,
+    how long that takes and what it costs is said first. Asks first if something is running there.
     """
+    keep_seconds = 3600.0 * keep_hours
     with Live() as live, options.open_desks(live, over_budget) as desks:
         goals, store = desks.services.goals, desks.services.store
         desk = store.desk(name or goals.only())
@@ -46,12 +58,14 @@ def command(
         if want is None and not elsewhere and not (provider and desk.bound):
             raise Usage("Move to what?", "Name the hardware, or the place.", f"hotdesk move {name} --gpu L4")
         if dry_run:
-            options.show_plan(desks, goals.moved(name, want, provider), desk)
+            options.show_plan(desks, goals.moved(name, want, provider, keep_seconds), desk)
             return
-        moved = goals.moved(name, want, provider)  # what cannot be is said before anything is asked
+        moved = goals.moved(
+            name, want, provider, keep_seconds
+        )  # what cannot be is said before anything is asked
         options.show_carried(desks, desk, moved)
         options.agreed_to_end(desks, desk, yes)
-        view = desks.move(name, want, provider=provider, anyway=True)
+        view = desks.move(name, want, provider=provider, keep_seconds=keep_seconds, anyway=True)
         if as_json:
             options.say_desk(desks, view)
             return

@@ -26,6 +26,8 @@ _DOING = {
     "prove": "logging in",
     "leave": "it has shut itself down; parking it",
     "hand": "handing it over",
+    "fetch": "fetching its files",
+    "bring": "bringing its files",
     "told": "event on the desk",
 }
 

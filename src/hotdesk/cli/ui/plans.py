@@ -123,7 +123,14 @@ def _step(step: AnyStep) -> str:
             return f"change its type: {_offer(offer)}"
         case Copy(region=region):
             return f"copy the image to {region}"
-    doing = {"bake": "take an image", "verify": "read the image back", "prove": "log in, and ask Jupyter"}
+    doing = {
+        "bake": "take an image",
+        "verify": "read the image back",
+        "prove": "log in, and ask Jupyter",
+        "fetch": "fetch its files, and read them back",
+        "bring": "bring its files, and read them back",
+        "hand": "hand it over",
+    }
     name = type(step).__name__.lower()
     return doing.get(name, name)
 

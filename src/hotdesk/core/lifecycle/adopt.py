@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hotdesk.core.lifecycle.shutdown import ended_itself
-from hotdesk.core.model import Desk, Goal, Instance, Phase, Seen, is_name
+from hotdesk.core.model import Desk, Goal, Instance, Phase, Seen
+from hotdesk.core.names import is_name
 
 
 def adoptable(name: str, seen: Seen, provider: str, now: float) -> Desk | None:

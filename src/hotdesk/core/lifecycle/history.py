@@ -13,9 +13,11 @@ from hotdesk.core.errors import SCARCE, Kind
 from hotdesk.core.model import Instance, Offer, Phase, Scope, Seen
 from hotdesk.core.steps import (
     Bake,
+    Bring,
     Copy,
     Delete,
     Grow,
+    Hand,
     Launch,
     Prove,
     Refusal,
@@ -41,6 +43,7 @@ class Past:
         self.launch: Row | None = None  # the last launch
         self.power: Row | None = None  # the last launch or start
         self.proof: Row | None = None  # the last proven login
+        self.brought: Row | None = None  # the last arrival of its work at a machine
         self.made_at = 0.0  # when anything was last made or requested
         self.proven: set[str] = set()  # machines that were ever logged into
         self._recent: dict[int, Row] = {}  # begun or ended lately: what a survey may not show yet
@@ -75,6 +78,10 @@ class Past:
             case Start(id=id_):
                 self._begun.setdefault(f"start:{id_}", {})[row.id] = row.at
                 self.power = _later(self.power, row)
+            case Bring() if row.done:
+                self.brought = _later(self.brought, row)
+            case Hand() if row.done:  # what was done before is in the listings of another place
+                self._recent = {id_: r for id_, r in self._recent.items() if id_ >= row.id or not r.outcome}
             case Prove(id=id_) if row.done:
                 self.proof = _later(self.proof, row)
                 self.proven.add(id_)

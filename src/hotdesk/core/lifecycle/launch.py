@@ -60,7 +60,7 @@ def without_machine(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyS
         newer = newest is None or not holds(seen, newest, image)
         if newer and not image.verified and usable(image, past):
             return finish(image, seen)
-    if question := _missing_work(desk, seen, past):
+    if not (desk.carried or desk.away) and (question := _missing_work(desk, seen, past)):
         return [question]
     if desk.goal is Goal.RUNNING:
         onward = launch(desk, seen, past, now)

@@ -17,8 +17,8 @@ from shlex import quote
 
 from msgspec.structs import replace
 
-from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import OFFER_KINDS, Kind
+from hotdesk.core.lifecycle import moving
 from hotdesk.core.lifecycle.descent import described, own
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.launch import launch, not_from_there, without_machine
@@ -34,7 +34,6 @@ from hotdesk.core.lifecycle.save import (
 )
 from hotdesk.core.lifecycle.shutdown import left
 from hotdesk.core.model import (
-    Bound,
     Desk,
     Disk,
     Goal,
@@ -51,7 +50,6 @@ from hotdesk.core.steps import (
     Ask,
     Delete,
     Grow,
-    Hand,
     Launch,
     Prove,
     Retype,
@@ -88,31 +86,21 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return [Wait(seconds=seen.poll_seconds, why="another computer may have just changed it")]
     if busy := past.too_busy(desk.since, now):
         return [Wait(seconds=busy.until - now, why=busy.message)]
+
+    def again(other: Desk, seen: Seen) -> list[AnyStep]:
+        return plan(other, seen, past, now)
+
     if desk.bound is not None:
-        return _hand_over(desk, desk.bound, seen, past, now)
-    seen = own(desk, seen, past)
+        return moving.hand_over(desk, desk.bound, seen, past, again)
+    if earlier := moving.before(desk, seen, past, again):
+        return earlier
+    seen = own(desk, moving.arriving(desk, seen), past)
+    if partial := moving.unbrought(desk, seen):
+        return partial
     steps = [step for step in _steps(desk, seen, past, now) if not _let_be(step, desk, past)]
     if steps and isinstance(steps[0], Launch) and seen.others and past.launch is None:
         return [_anothers_name(desk, seen)]
     return [_unless_refused(steps[0], desk, past, now), *steps[1:]] if steps else []
-
-
-def _hand_over(desk: Desk, bound: Bound, seen: Seen, past: Past, now: float) -> list[AnyStep]:
-    """Save the desk where it is, as if it were parked; then it belongs to the other provider."""
-    steps = plan(replace(desk, goal=Goal.PARKED, bound=None), seen, past, now)
-    if not all(step.acts for step in steps):
-        return steps
-    newest = None if steps else seen.newest
-    saved = f"all its work is in {newest.name}" if newest else "all its work is saved by then"
-    there, first = cloud(bound.provider).label, next(iter(bound.offers), None)
-    onto = f": {first.instance_type} in {first.zone or first.region}" if first else ""
-    hand = Hand(
-        id=newest.id if newest else "",
-        provider=bound.provider,
-        since=desk.since,
-        why=f"{saved if steps or newest else 'it has no work yet'}; from now on it is at {there}{onto}",
-    )
-    return [*steps, hand]
 
 
 def _anothers_name(desk: Desk, seen: Seen) -> Ask:
@@ -186,7 +174,12 @@ def _steps(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
             return [Stop(id=live.id, started_at=live.started_at, why="you asked to stop the machine")]
         return _grow(live, desk, past, now) or prune(desk, seen)  # its next boot grows the file system
     if live.phase is Phase.READY:
-        return _prove(live, desk, past, now) or _grow(live, desk, past, now) or prune(desk, seen)
+        return (
+            moving.bring(desk, live)
+            or _prove(live, desk, past, now)
+            or _grow(live, desk, past, now)
+            or prune(desk, seen)
+        )
     return _start(live, desk, seen, past, now)
 
 
@@ -250,8 +243,8 @@ def _prove(live: Instance, desk: Desk, past: Past, now: float) -> list[AnyStep]:
         return []
     if past.proof and past.proof.at >= desk.since and not past.powered(live):
         return [step]  # another computer changed its machine since it was up: the start time is unknown
-    power = past.power
-    began = max(desk.since, (power.ended_at or power.at) if power else desk.since)
+    rows = [past.power, past.brought]
+    began = max([desk.since, *((row.ended_at or row.at) for row in rows if row)])
     if now - began > (live.proves_within or PROVE_SECONDS):
         return [
             Ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hotdesk.core.lifecycle.descent import holds_proven
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, EndedBy, Goal, Image, Instance, Phase, Seen
-from hotdesk.core.steps import Bake, Copy, Delete, Leave, Prove, Stop
+from hotdesk.core.steps import Bake, Copy, Delete, Fetch, Leave, Prove, Stop
 
 _OFF = frozenset({Phase.STOPPED, Phase.ENDED})
 
@@ -81,6 +81,7 @@ def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
     if newest is None or not holds_proven(seen, newest, proof):
         return None
     ours = {row.step.order.name for row in past.last.values() if isinstance(row.step, Bake)}
+    ours |= {row.step.order.name for row in past.last.values() if isinstance(row.step, Fetch)}
     ours |= {row.step.name for row in past.last.values() if isinstance(row.step, Copy)}
     return None if newest.name in ours else newest
 

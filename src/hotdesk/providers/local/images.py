@@ -14,6 +14,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Phase
+from hotdesk.core.ports import OnProgress
 from hotdesk.core.steps import BakeOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -151,6 +152,53 @@ class Images:
         except (OSError, Damaged):
             return None
         return sum(e.kind != "d" for e in found), sum(e.size for e in found if e.kind == "f")
+
+    def unpack(self, image_id: str, disk: Path, progress: OnProgress) -> Path:
+        """Restore an image as a new folder, and read it back; the home folder in it. Raises `Refused`."""
+        from hotdesk.snapshots import snapshot
+
+        self.whole(image_id)
+        with locked(self.folders.root / "store.lock", shared=True):
+            snapshot.restore(self.folders.manifest(image_id), self.folders.store, disk, progress=progress)
+            snapshot.compare(self.folders.manifest(image_id), disk, progress=progress)
+        return disk / "home"
+
+    def unpack_newest(self, desk: str, disk: Path, progress: OnProgress) -> Path:
+        """The same for a desk's newest image, as what is here already; an empty home if there is none."""
+        newest = looking.survey(self.folders).of(desk).newest
+        if newest is not None:
+            return self.unpack(newest.id, disk, progress)
+        home = disk / "home"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return home
+
+    def pack(self, order: BakeOrder, disk: Path, progress: OnProgress) -> None:
+        """Take such a folder into the store as a verified image. Idempotent."""
+        from hotdesk.snapshots import snapshot
+
+        if (known := self.picture(order.name)) is not None and known.verified:
+            return
+        self.folders.make()
+        manifest = self.folders.manifest(order.name)
+        with locked(self.folders.root / "store.lock", shared=True):
+            taken = snapshot.capture(
+                disk, self.folders.store, manifest, progress=lambda s, words: progress(0.5 * s, words)
+            )
+            snapshot.verify(
+                manifest, self.folders.store, progress=lambda s, words: progress(0.5 + 0.5 * s, words)
+            )
+            picture = records.Picture(
+                order=order,
+                taken_at=clock.after(order.started_at),
+                phase=records.Taking.BAKED,
+                verified=True,
+                size_bytes=taken.bytes,
+                stored_bytes=taken.stored_bytes,
+                note=taken.note,
+                arch=platform.machine(),
+                carried=True,
+            )
+            records.write(self.folders.image(order.name), picture)
 
     def being_baked(self, source_id: str) -> bool:
         for file in looking.names(self.folders.images):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Instance, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, KeyRing
+from hotdesk.core.ports import Access, KeyRing, OnProgress
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records
 from hotdesk.providers.local import survey as looking
@@ -65,6 +65,15 @@ class Local:
 
         found = files([str(self.folders.disks / machine.order.desk)])
         return found["files"], found["bytes"]
+
+    def unpack(self, image_id: str, disk: str, progress: OnProgress) -> str:
+        return str(self.images.unpack(image_id, Path(disk), progress))
+
+    def unpack_newest(self, desk: str, disk: str, progress: OnProgress) -> str:
+        return str(self.images.unpack_newest(desk, Path(disk), progress))
+
+    def pack(self, order: BakeOrder, disk: str, progress: OnProgress) -> None:
+        self.images.pack(order, Path(disk), progress)
 
     def space(self) -> dict[str, int]:
         """Disks by desk; the images of all share their content."""

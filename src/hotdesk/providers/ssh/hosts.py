@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import Kind, NeedsDecision, Refused, Unreachable, Usage
-from hotdesk.core.model import check_name
+from hotdesk.core.names import check_name
 from hotdesk.providers.ssh.settings import FOLDER, Machine, Settings
 from hotdesk.system import locked, write_atomically
 

@@ -1,0 +1,117 @@
+"""Carry a home folder to or from a machine, file by file, and read every one back.
+
+rsync sends what differs and goes on where it was cut; then both sides read all files and compare them by
+checksum. What belongs to the machine and not to the desk stays where it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from importlib.resources import files as parts
+from pathlib import Path
+
+from hotdesk.connect import copying, job_runner, ssh
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.ports import Access
+
+#: Of the machine: who may log in there, what is on its way, and what its own set-up wrote.
+OWN = ("/.ssh/authorized_keys", ".hotdesk-partial", "/.hotdesk/copying")
+_CUT = {10, 12, 20, 30, 35, 255}  # rsync's exit statuses where the line, or the other side, went away
+_CHANGING = {24}  # files vanished while they were copied: the next round shows
+_QUIET_SECONDS = 120.0
+#: A line of `--itemize-changes` that says more than "a folder's time is another".
+_DIFFERS = re.compile(r"^(?!\.d\.\.[tT]\.{0,9} )(\S{11}|\*deleting) +(.*)$")
+
+
+class Cut(OSError):
+    """The line went away in the middle; the same again goes on."""
+
+
+def to_machine(access: Access, home: Path, report: Callable[[str], None]) -> None:
+    """Bring a home folder to a machine; what its system has there besides stays. Raises `Cut`, `Refused`."""
+    words = [*_words(access), *(["--info=progress2"]), f"{home}/", f"{copying.host(access)}:./"]
+    _run(access, words, report)
+
+
+def from_machine(access: Access, home: Path, report: Callable[[str], None]) -> None:
+    """Make a folder here what the machine's home is. Raises `Cut`, `Refused`."""
+    words = [*_words(access), "--delete", "--info=progress2", f"{copying.host(access)}:./", f"{home}/"]
+    _run(access, words, report)
+
+
+def differences(access: Access, home: Path, *, arriving: bool) -> list[str]:
+    """The files that are not the same on both sides, after all were read. Raises `Cut`, `Refused`.
+
+    `arriving`: here; what the machine has besides is no difference then.
+    """
+    ends = (f"{home}/", f"{copying.host(access)}:./")
+    order = ends[::-1] if arriving else ends
+    more = ["--delete"] if arriving else []
+    done = _run(access, [*_words(access), "-n", "--checksum", "--itemize-changes", *more, *order], None)
+    found = (_DIFFERS.match(line) for line in done.splitlines())
+    return [match[2] for match in found if match]
+
+
+def quiesce(access: Access) -> list[str]:
+    """End what runs at the desk; what would not end, by its command line."""
+    script = parts("hotdesk.guest").joinpath("quiesce.py").read_bytes()
+    done = job_runner.run_there(access, "exec python3 -", script, seconds=_QUIET_SECONDS)
+    try:
+        return [str(name) for name in json.loads(done.stdout)]
+    except ValueError:
+        said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise Refused(Kind.NOT_READY, f"what runs at {access.desk} could not be ended: {said}") from None
+
+
+def _words(access: Access) -> list[str]:
+    """rsync, with what both directions share: content, links, modes and times."""
+    shell = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
+    return [
+        ssh.program("rsync"), "-rlptHs", "--specials", "--partial-dir=.hotdesk-partial", "--timeout=60",
+        *(f"--exclude={name}" for name in OWN), *copying.packed(access), "-e", shell,
+    ]  # fmt: skip
+
+
+def _run(access: Access, words: list[str], report: Callable[[str], None] | None) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = bytearray()
+        while some := os.read(process.stdout.fileno(), 1 << 16):
+            if report is None:
+                said += some
+            elif found := re.findall(rb"(\d+)% +(\S+/s)", some):
+                report(f"{found[-1][0].decode()} % of what differs, {found[-1][1].decode()}")
+        complaint = process.stderr.read().decode("utf-8", "replace").strip()
+    status = process.returncode
+    if status and status not in _CHANGING:
+        _complain(access, status, complaint)
+    return os.fsdecode(bytes(said))
+
+
+def _complain(access: Access, status: int, complaint: str) -> None:
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    full = next((line for line in lines if "No space left" in line or "Disk quota" in line), "")
+    if full:
+        raise Refused(Kind.NO_SPACE, f"the disk of {access.desk} is full: {full}")
+    if "rsync: command not found" in complaint or "rsync: not found" in complaint or status == 127:
+        raise Refused(
+            Kind.UNSUPPORTED, f"{access.desk} has no rsync", fix=f"hotdesk ssh {access.desk} -- "
+            "sudo apt-get install -y rsync",
+        )  # fmt: skip
+    first = next((line for line in lines if not line.startswith("rsync error")), lines[-1] if lines else "")
+    if status in _CUT:
+        raise Cut(first or f"rsync ended with {status}")
+    denied = [line for line in lines if "Permission denied (13)" in line]
+    if denied:
+        raise Refused(Kind.UNREADABLE, f"a file of {access.desk} cannot be read: {denied[0]}")
+    raise Refused(Kind.UNREADABLE, f"not everything of {access.desk} could be carried: {first}")

@@ -1,0 +1,180 @@
+"""The process that carries a desk's work (services/transport.py).
+
+    python -m hotdesk.services.carrier STATE DESK
+
+It holds the lock that it was started with as long as it lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from hotdesk import system
+from hotdesk.core.backoff import backoff
+from hotdesk.core.errors import HotdeskError, Kind, Refused, Unreachable
+from hotdesk.core.model import Phase
+from hotdesk.core.ports import Access, Clock, Pool, Provider
+from hotdesk.core.steps import Bring, Fetch, Moving
+from hotdesk.services.transport import Order, Told, folder_of, pool_name, read
+
+T = TypeVar("T")
+PATIENCE = 8  # cuts in a row between which nothing went on
+ROUNDS = 3  # of carrying and comparing, where files differ afterwards
+_STATUS_SECONDS = 0.3
+
+
+class Carrier:
+    """One way of one desk. `reach`: how to reach the machine now."""
+
+    def __init__(
+        self, folder: Path, order: Order, pool: Pool, reach: Callable[[], Access], clock: Clock
+    ) -> None:
+        self.folder, self.order, self.pool, self.reach, self.clock = folder, order, pool, reach, clock
+        self.desk = folder.name
+        self.disk = folder / "disk"
+        self._told = 0.0
+        self._moved = 0  # how often anything was heard of the way
+
+    def tell(self, told: Told) -> None:
+        system.write_atomically(self.folder / "told.json", msgspec.json.encode(told))
+
+    def report(self, share: float, words: str) -> None:
+        self._moved += 1
+        if (now := system.ticks()) - self._told > _STATUS_SECONDS:
+            self._told = now
+            self.tell(Told(share=round(share, 3), reason=words))
+
+    def work(self) -> None:
+        """Everything, from the beginning; what was done before takes little time. Raises `Refused`."""
+        match self.order.step:
+            case Bring(image=image):
+                self.bring(image)
+            case Fetch():
+                self.fetch()
+        self.tell(Told(share=1.0, done=True))
+        shutil.rmtree(self.disk, ignore_errors=True)
+
+    def bring(self, image: str) -> None:
+        from hotdesk.connect import carrying
+
+        self.report(0.01, f"unpacking {image}")
+        self.pool.unpack(image, str(self.disk), lambda share, words: self.report(0.2 * share, words))
+        home = self.disk / "home"
+        for _ in range(ROUNDS):
+            self.patiently(
+                lambda: carrying.to_machine(self.reach(), home, lambda w: self.report(0.3, f"sending: {w}"))
+            )
+            self.report(0.7, "reading every file back at the new machine")
+            odd = self.patiently(lambda: carrying.differences(self.reach(), home, arriving=False))
+            if not odd:
+                return
+        raise Refused(Kind.CORRUPT, f"not as they were sent, each time: {_named(odd)}")
+
+    def fetch(self) -> None:
+        from hotdesk.connect import carrying
+
+        assert isinstance(self.order.step, Fetch)
+        home = self.disk / "home"
+        if not home.exists():
+            self.report(0.01, "looking what is here already")
+            self.pool.unpack_newest(self.desk, str(self.disk), lambda s, words: self.report(0.1 * s, words))
+
+        def come(share: float) -> None:
+            self.patiently(
+                lambda: carrying.from_machine(
+                    self.reach(), home, lambda w: self.report(share, f"fetching: {w}")
+                )
+            )
+
+        come(0.2)  # most of it, while the desk may still be used
+        left = self.patiently(lambda: carrying.quiesce(self.reach()))
+        if left:
+            raise Refused(Kind.NOT_READY, f"still running at {self.desk}: {_named(left)}")
+        for _ in range(ROUNDS):
+            come(0.5)
+            self.report(0.6, "reading every file on both sides")
+            odd = self.patiently(lambda: carrying.differences(self.reach(), home, arriving=True))
+            if not odd:
+                break
+        else:
+            raise Refused(Kind.UNREADABLE, f"something at {self.desk} still writes: {_named(odd)}")
+        self.pool.pack(
+            self.order.step.order, str(self.disk), lambda share, words: self.report(0.7 + 0.3 * share, words)
+        )
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """The work's result; again, later each time, while the line is cut."""
+        from hotdesk.connect import carrying
+
+        times = 0
+        while True:
+            before = self._moved
+            try:
+                return work()
+            except (carrying.Cut, Unreachable, Refused) as error:
+                if isinstance(error, Refused) and error.kind is not Kind.NOT_READY:
+                    raise
+                times = 1 if self._moved > before else times + 1
+                if times >= PATIENCE:
+                    raise
+                pause = backoff(times, f"{self.desk}/{before}")
+                said = getattr(error, "why", "") or str(error)
+                self.tell(Told(share=0.3, reason=f"{said}; again in {pause:.0f} s"))
+                self.clock.sleep(pause)
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join([*names[:4], *([f"{len(names) - 4} more"] if len(names) > 4 else [])])
+
+
+def _access(provider: Provider, step: Moving) -> Access:
+    """How to reach the machine of a step, as its cloud shows it now."""
+    id_ = step.id if isinstance(step, Bring) else step.order.source_id
+    machine = next((i for i in provider.survey().instances if i.id == id_), None)
+    if machine is None or machine.phase is not Phase.READY:
+        raise Refused(Kind.NOT_READY, f"{id_} does not run")
+    return provider.access(machine)
+
+
+def main(words: list[str]) -> int:
+    from hotdesk.services import Services
+
+    state, desk = Path(words[0]), words[1]
+    folder = folder_of(state, desk)
+    order = read(folder / "order.json", Order)
+    if order is None:
+        return 1
+    with Services(state) as services:
+        pool = services.clouds.provider(pool_name())
+        assert isinstance(pool, Pool)
+        provider = services.clouds.provider(order.provider)
+        carrier = Carrier(folder, order, pool, lambda: _access(provider, order.step), services.clock)
+        try:
+            carrier.work()
+        except Refused as no:
+            carrier.tell(Told(failed=True, kind=no.kind, reason=no.message, fix=no.fix))
+        except HotdeskError as error:
+            carrier.tell(Told(failed=True, reason=f"{error.what} {error.why}"))
+        except OSError as error:
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            kind = Kind.UNREADABLE if full else None
+            told = f"the disk of this computer is full: {error}" if full else str(error)
+            carrier.tell(Told(failed=True, kind=kind, reason=told))
+        except Exception as error:
+            traceback.print_exc()
+            carrier.tell(Told(failed=True, reason=f"{type(error).__name__}: {error}"))
+        else:
+            return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
