@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -13,13 +14,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from hotdesk.connect import copying, placing
+from hotdesk.connect import copying, job_runner, one_login, placing, ssh, ssh_options
 from hotdesk.connect.sync import contents
 from hotdesk.core.errors import Missing, NeedsDecision
 from hotdesk.core.ports import Access
-from tests.local_rig import one_desk, rig_in, tool
+from tests.local_rig import one_desk, rig_in, tool, wait_for
 
 pytestmark = [tool("ssh"), tool("rsync"), tool("git"), one_desk("copying"), pytest.mark.slow]
 
@@ -416,3 +419,54 @@ def test_placing_needs_no_more_than_old_pythons_have() -> None:
     import ast
 
     ast.parse(Path(placing.__file__).read_text(), feature_version=(3, 8))
+
+
+def test_commands_share_a_login_that_nobody_else_can_use_and_that_ends_with_us(desk: Access) -> None:
+    """Another process that tries the same is let in by its own login alone; a proof is one of its own."""
+    where = 'echo "$SSH_CONNECTION"; true'
+
+    def port() -> bytes:  # from which the desk is reached: another one for each login
+        return job_runner.run_there(desk, where).stdout.split()[1]
+
+    assert port() != port()
+    with one_login.held(desk):
+        socket = Path(ssh_options.logins[desk]())
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+        shared = {port(), port()}
+        with one_login.held(desk):
+            assert {port()} == shared
+        assert {port()} == shared
+        proven = subprocess.run(ssh.proof(desk, line=where), capture_output=True, check=True).stdout.split()[
+            1
+        ]
+        assert len(shared) == 1
+        assert proven not in shared
+        assert ssh_options.settings(desk, ssh_options.Use.SESSION)["ControlPath"] == "none"
+        assert ssh_options.settings(replace(desk, port=1), ssh_options.Use.COPY)["ControlPath"] == "none"
+    assert not socket.parent.exists()
+    assert port() not in shared
+
+
+def test_a_shared_login_that_is_lost_is_done_without(desk: Access) -> None:
+    with one_login.held(desk):
+        socket = ssh_options.logins[desk]()
+        subprocess.run(["ssh", "-S", socket, "-O", "exit", "desk"], capture_output=True, check=True)
+        wait_for(lambda: ssh_options.settings(desk, ssh_options.Use.COPY)["ControlPath"] == "none")
+        assert job_runner.run_there(desk, "echo here").stdout == b"here\n"
+
+
+def test_a_shared_login_does_not_outlive_a_process_that_is_killed(desk: Access, tmp_path: Path) -> None:
+    (tmp_path / "access").write_bytes(msgspec.msgpack.encode(desk))
+    held = (
+        "import sys, time, msgspec\n"
+        "from hotdesk.connect import one_login, ssh_options\nfrom hotdesk.core.ports import Access\n"
+        "desk = msgspec.msgpack.decode(open(sys.argv[1], 'rb').read(), type=Access)\n"
+        "with one_login.held(desk):\n    print(ssh_options.logins[desk](), flush=True)\n    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", held, tmp_path / "access"], stdout=subprocess.PIPE) as one:
+        assert one.stdout is not None
+        socket = one.stdout.readline().decode().strip()
+        assert Path(socket).exists()
+        one.kill()
+    wait_for(lambda: not Path(socket).exists(), 60.0)
+    shutil.rmtree(Path(socket).parent)

@@ -342,11 +342,12 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         else:
             work, due = s.jobs.agreed(name, request)
             self.up(name)
-        queued = s.jobs.queue(s.store.desk(name), request, work, due, on_note=s.on_note)
-        watcher.ask_for(s.store, forever=False)  # should this process end
-        if not wait:
-            return queued
-        ended = s.runs().pursue(queued, on_output, s.on_note)
+        with s.one_login(name):
+            queued = s.jobs.queue(s.store.desk(name), request, work, due, on_note=s.on_note)
+            watcher.ask_for(s.store, forever=False)  # should this process end
+            if not wait:
+                return queued
+            ended = s.runs().pursue(queued, on_output, s.on_note)
         s.notices.send()
         return ended
 

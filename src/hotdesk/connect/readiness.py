@@ -15,7 +15,6 @@ import subprocess
 import threading
 
 from hotdesk.connect import ssh
-from hotdesk.connect.ssh_options import Use
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access
 
@@ -77,7 +76,7 @@ def prove(access: Access, *, rescue: bool = False) -> bool:
 
 def _get_in(access: Access) -> None:
     """Ask the desk's ssh server for a connection to itself: it answers only who has logged in."""
-    argv = ssh.ssh(access, "-W", f"127.0.0.1:{access.port}", use=Use.QUESTION)
+    argv = ssh.proof(access, "-W", f"127.0.0.1:{access.port}")
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LOGIN_SECONDS, check=False
@@ -98,7 +97,7 @@ def _log_in(access: Access) -> tuple[str, bool]:
         command = f"{_SET_UP}; {command}"
     command += f"; [ ! -x .hotdesk/hooks/ready ] || echo {_HOOK}"
     command += f"; exec sh -c {shlex.quote(_OWN_FILES.format(first, second))}"
-    argv = ssh.question(access, command)
+    argv = ssh.proof(access, line=command)
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LOGIN_SECONDS, check=False
@@ -209,7 +208,7 @@ def _ask_here(port: int) -> tuple[int, str]:
 def _ask_through_ssh(access: Access) -> tuple[int, str]:
     """The same from the desk's own loopback, over one more ssh connection; no port is opened here."""
     target = f"127.0.0.1:{access.notebook_port}"
-    argv = ssh.ssh(access, "-W", target, use=Use.QUESTION)
+    argv = ssh.proof(access, "-W", target)
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as client:

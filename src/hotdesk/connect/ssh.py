@@ -73,6 +73,12 @@ def question(access: Access, line: str) -> list[str]:
     return [*ssh(access, use=Use.QUESTION), "--", line]
 
 
+def proof(access: Access, *words: str, line: str = "") -> list[str]:
+    """The same by a login of its own, which proves that there can be one now."""
+    argv = ssh(access, *words, use=Use.QUESTION, changed={"ControlPath": "none"})
+    return [*argv, "--", line] if line else argv
+
+
 def printed(access: Access) -> list[str]:
     """An ssh command line for a person to copy and extend.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 
@@ -32,6 +32,16 @@ class Use(StrEnum):
     FILE = "file"  # a host in ssh's settings, for editors: they bring their own -D
 
 
+#: For a desk to which this process has a login of its own: the path of its control socket, while it lasts.
+logins: dict[Access, Callable[[], str]] = {}
+
+
+def _shared(access: Access) -> str:
+    login = logins.get(access)
+    path = login() if login else ""
+    return quoted(path) if path else "none"
+
+
 def settings(access: Access, use: Use) -> dict[str, str]:
     """The options for one connection, by keyword. `IgnoreUnknown` is first: it applies to what follows."""
     here = access.notebook_here
@@ -43,9 +53,10 @@ def settings(access: Access, use: Use) -> dict[str, str]:
         "HostName": access.host.replace("%", "%%"),
         "AddressFamily": "any",
         "CanonicalizeHostname": "no",
-        # A shared connection would bypass the host key check below: its socket may lead to another desk.
+        # A shared connection would bypass the host key check below: its socket may lead to another desk. But
+        # for a login of this very process (`one_login`).
         "ControlMaster": "no",
-        "ControlPath": "none",
+        "ControlPath": _shared(access) if use in {Use.QUESTION, Use.COPY} else "none",
         "ControlPersist": "no",
         # Host authentication: only the host key pinned under the desk's alias.
         "HostKeyAlias": access.alias,

@@ -20,6 +20,8 @@ from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, config_files, state_folder
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from hotdesk.config import Config
     from hotdesk.core.billing.rates import Charge
     from hotdesk.core.pricelist import Shipped
@@ -251,6 +253,12 @@ class Services:
             on_busy=self.on_busy,
             on_wait=self.on_wait,
         )
+
+    def one_login(self, name: str) -> AbstractContextManager[None]:
+        """While this lasts, our own commands at a desk that runs share one login. Raises as `access`."""
+        from hotdesk.connect import one_login
+
+        return one_login.held(self.views.proven(self.store.desk(name)))
 
     def access(self, name: str) -> Access:
         """How to reach a desk that runs, by its name. Raises `Unknown`, `NeedsDecision`, `Unreachable`."""

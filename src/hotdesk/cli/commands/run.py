@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from itertools import islice
@@ -108,9 +109,13 @@ def command(ctx: click.Context, /, name: str, words: tuple[str, ...], **given: A
     from hotdesk.loop import watcher
 
     as_json = given.pop("as_json")
-    with Live() as live, options.open_desks(live, given.pop("over_budget")) as desks:
+    with (
+        Live() as live,
+        options.open_desks(live, given.pop("over_budget")) as desks,
+        contextlib.ExitStack() as login,
+    ):
         try:
-            job = _queued(desks, name, words, run_words.job_of(ctx), given=given, live=live)
+            job = _queued(desks, name, words, run_words.job_of(ctx), given=given, live=live, login=login)
         except KeyboardInterrupt:
             if as_json:
                 raise
@@ -155,7 +160,14 @@ def _settings(words: tuple[str, ...], given: dict[str, Any]) -> config.JobSettin
 
 
 def _queued(
-    desks: Hotdesk, name: str, words: tuple[str, ...], job: str, *, given: dict[str, Any], live: Live
+    desks: Hotdesk,
+    name: str,
+    words: tuple[str, ...],
+    job: str,
+    *,
+    given: dict[str, Any],
+    live: Live,
+    login: contextlib.ExitStack,
 ) -> Job | None:
     told = described(_settings(words, given))
     told |= {"env": run_words.variables(given["env"])} if given["env"] else {}
@@ -201,6 +213,7 @@ def _queued(
     shown = live.progress(f"copying {here.name} to {name}")
     desk = desks.services.store.desk(name)
     try:
+        login.enter_context(desks.services.one_login(name))
         return jobs.queue(
             desk,
             request,
