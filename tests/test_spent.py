@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.billing.observed import SeenRun, Sighting
+from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import (
     Act,
@@ -178,3 +179,20 @@ def test_a_listing_reads_no_journal_of_a_desk_that_is_as_it_was(tmp_path: Path) 
         assert "last" not in vars(unread)
         assert (unread.proven, unread.last, unread.machines) == (known.proven, known.last, known.machines)
         assert store.unread_past(replace(BLUE, created_at=7.0)).proof is None
+
+
+def test_what_a_past_derives_of_machines_follows_each_row() -> None:
+    """Asked between any two rows, it says what a past of all rows so far says."""
+    dice = random.Random(7)
+    steps = [Prove(id="i-9", generation=1, started_at=1.0, why="", name="hotdesk-blue-g1-nine"), NEXT, LAUNCH]
+    rows = [Row(id=n, desk="blue", at=float(n), step=dice.choice(steps)) for n in range(12)]
+    rows += [replace(row, ended_at=20.0, outcome=_outcome(dice, f"i-{row.id}")) for row in rows]
+    past = Past()
+    for n, row in enumerate(rows, 1):
+        past.add(row)
+        anew = Past(rows[:n])
+        assert (past.machines, past.recent_machines, past.in_use) == (
+            anew.machines,
+            anew.recent_machines,
+            anew.in_use,
+        )

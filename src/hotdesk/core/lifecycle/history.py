@@ -33,6 +33,10 @@ from hotdesk.core.steps import (
 _MENDED = frozenset({Kind.DENIED, Kind.BAD_REQUEST})
 
 
+#: What is derived from launches and logins, and kept until the next one.
+_OF_MACHINES = frozenset({"recent_machines", "machines", "in_use", "_ordered"})
+
+
 class Past:
     def __init__(self, rows: Iterable[Row] = (), earlier: Callable[[], Iterable[Row]] = tuple) -> None:
         """`earlier`: the rows of previous, deleted desks of this name.
@@ -63,6 +67,9 @@ class Past:
         self._recent[row.id] = row
         self._begun.setdefault(key, {})[row.id] = row.at
         self.last[key] = _later(self.last.get(key), row)
+        if isinstance(step, Launch | Prove):
+            for derived in _OF_MACHINES & vars(self).keys():
+                del vars(self)[derived]
         if isinstance(step, Launch | Bake | Copy):
             self.made_at = max(self.made_at, row.at, row.ended_at or 0.0)
         match step:
@@ -163,7 +170,7 @@ class Past:
         refusals = [row.refusal for row in self._launches.values() if row.at >= since]
         return sum(no is not None and no.kind is Kind.NOT_READY for no in refusals)
 
-    @property
+    @cached_property
     def recent_machines(self) -> list[frozenset[str]]:
         """The machines that were launched or logged into here, latest first, each as its possible keys."""
         found: list[tuple[float, int, tuple[str, ...]]] = []
@@ -174,7 +181,7 @@ class Past:
             found.append((self.proof.at, self.proof.id, (self.proof.step.id, self.proof.step.name)))
         return [_keys(*names) for _, _, names in sorted(found, reverse=True)]
 
-    @property
+    @cached_property
     def machines(self) -> frozenset[str]:
         """Keys of all machines that this journal ordered for the desk."""
         rows = [r for r in self._launches.values() if not r.refused and isinstance(r.step, Launch)]
@@ -182,17 +189,19 @@ class Past:
             *(_keys(r.step.order.name, r.made) for r in rows)  # type: ignore[union-attr]
         )
 
-    @property
+    @cached_property
     def in_use(self) -> frozenset[str]:
         """Keys of the machines that were reported to a user on this computer."""
         return _keys(*self.proven)
 
     def made(self, instance: Instance) -> bool:
         """Whether this journal ordered that machine: its name is unique to the order."""
-        return any(
-            isinstance(row.step, Launch) and row.step.order.name == instance.name
-            for row in self._launches.values()
-        )
+        return instance.name in self._ordered
+
+    @cached_property
+    def _ordered(self) -> frozenset[str]:
+        """The names of all machines that this journal asked for."""
+        return frozenset(r.step.order.name for r in self._launches.values() if isinstance(r.step, Launch))
 
     def let_go(self, instance: Instance) -> bool:
         """Whether that machine belonged to an earlier desk of this name that was deleted on this computer."""
