@@ -54,7 +54,7 @@ def _begin(access: Access, path: str) -> subprocess.Popen[bytes] | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         bufsize=0,
-        start_new_session=True,  # Ctrl-C is for the command that waits
+        process_group=0,  # Ctrl-C is for the command that waits
     )
     assert master.stdout is not None
     answers, _, _ = select.select([master.stdout], [], [], _LOGIN_SECONDS)
