@@ -18,7 +18,8 @@ from hotdesk.api.clustering import Clustering
 from hotdesk.api.describing import Describing
 from hotdesk.api.questions import Questions
 from hotdesk.api.sweeping import Sweeping
-from hotdesk.core.model import Desk, Goal, Want
+from hotdesk.core.lifecycle.shutdown import is_off
+from hotdesk.core.model import Desk, Goal, Seen, Want
 from hotdesk.core.steps import Row
 from hotdesk.services import Services
 from hotdesk.services.limits import Limits
@@ -165,18 +166,31 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         """
         return self._leave(name, Goal.STOPPED, "stop", anyway)
 
-    def park(self, name: str, *, anyway: bool = False) -> View:
+    def park(self, name: str, *, anyway: bool = False, wait: bool = True) -> View:
         """Everything in one verified image, and nothing else left to pay.
 
         Raises `NeedsDecision` where work would end, unless `anyway`; nothing is deleted before the image was
-        read back.
+        read back. Without `wait` this returns as soon as the machine is off: its disk is kept, and paid,
+        until a watcher on this computer has gone on to the same end; the next command here restarts one.
         """
-        return self._leave(name, Goal.PARKED, "park", anyway)
+        view = self._leave(name, Goal.PARKED, "park", anyway, lambda seen: not wait and is_off(seen))
+        if view.phase != "parked":
+            from hotdesk.loop import watcher
 
-    def _leave(self, name: str, goal: Goal, verb: str, anyway: bool) -> View:
+            watcher.ask_for(self.services.store, forever=False)
+        return view
+
+    def _leave(
+        self,
+        name: str,
+        goal: Goal,
+        verb: str,
+        anyway: bool,
+        enough: Callable[[Seen], bool] = lambda seen: False,
+    ) -> View:
         s = self.services
         s.work.may_end(s.store.desk(name), verb, anyway)
-        view = s.pursuit.pursue(s.goals.wanted(name, goal))
+        view = s.pursuit.pursue(s.goals.wanted(name, goal), enough)
         s.exposure.close_behind(s.store.desk(name))
         return view
 

@@ -196,9 +196,10 @@ class Reconciler:
             return self.store.past(desk)
         return past
 
-    def settle(self, desk: Desk) -> Tick:
+    def settle(self, desk: Desk, enough: Callable[[Seen], bool] = lambda seen: False) -> Tick:
         """Tick until this desk's goal is reached or a person must choose; returns the last tick.
 
+        `enough`: whether the rest may be left to the next one who looks, by what that tick has seen.
         A cloud that is too busy is waited for, for as long as it takes. Raises `Busy` when somebody changes
         the desk's goal meanwhile, and `Unreachable` when the cloud does not answer: the goal stands.
         """
@@ -223,7 +224,7 @@ class Reconciler:
                 self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
             if any(isinstance(row.step, Leave | Hand | Fetch | Bring) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself, or it was handed over
-            if tick.seconds is None:
+            if tick.seconds is None or (desk.name in tick.seen and enough(tick.seen[desk.name])):
                 return tick
             if tick.seconds:
                 self.clock.sleep(tick.seconds)

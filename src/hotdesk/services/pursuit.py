@@ -36,8 +36,11 @@ class Pursuit:
     on_busy: Callable[[str, str], None]
     on_wait: Callable[[str, Wait], None]
 
-    def pursue(self, desk: Desk) -> View:
-        """Save a goal, then act until it is reached. Raises what stops it; the goal stays saved."""
+    def pursue(self, desk: Desk, enough: Callable[[Seen], bool] = lambda seen: False) -> View:
+        """Save a goal, then act until it is reached, or is near `enough` for who asked.
+
+        Raises what stops it; the goal stays saved.
+        """
         if desk.goal is Goal.RUNNING and self.billing.launches(desk):
             desk = self.billing.within_budget(desk)
         old = self.store.find(desk.name)
@@ -47,7 +50,7 @@ class Pursuit:
         if changed:
             self.store.put(desk)
         try:
-            return replace(self._held(desk, changed), holder="")  # which was this very command
+            return replace(self._held(desk, changed, enough), holder="")  # which was this very command
         finally:
             go_on_with_jobs(self.store, desk)
 
@@ -78,16 +81,16 @@ class Pursuit:
                 )
             desk = replace(again(), retried_at=self.clock.now())
 
-    def _held(self, desk: Desk, changed: bool) -> View:
+    def _held(self, desk: Desk, changed: bool, enough: Callable[[Seen], bool]) -> View:
         doing = f"making {desk.name} {desk.goal}"
         with self.store.hold(desk.name, doing) as mine:
             if mine:
-                return self._settle(desk, changed)
+                return self._settle(desk, changed, enough)
         self.on_busy(desk.name, self.store.holder(desk.name))
         with self.store.hold(desk.name, doing, wait=True):
-            return self._settle(desk, changed)
+            return self._settle(desk, changed, enough)
 
-    def _settle(self, desk: Desk, changed: bool) -> View:
+    def _settle(self, desk: Desk, changed: bool, enough: Callable[[Seen], bool]) -> View:
         current = self.store.find(desk.name)
         if current is not None and not current.wishes_as(desk):
             raise Busy(
@@ -99,7 +102,7 @@ class Pursuit:
             self.store.put(desk)  # asked again: needs a new proof and new offers, and resets retries
         if current is None and desk.goal is not Goal.GONE:
             self.store.put(desk)
-        tick = self.reconciler.settle(desk)
+        tick = self.reconciler.settle(desk, enough)
         seen = tick.seen.get(desk.name, Seen())
         if ask := tick.asks.get(desk.name):
             ask = not_tried(ask, desk, self.clouds.provider(desk.provider).offers)

@@ -7,18 +7,28 @@ import click
 from hotdesk.cli.ui import options, render
 from hotdesk.cli.ui.live import Live
 from hotdesk.core.model import Goal
+from hotdesk.services.view import View
 
 
 @click.command()
 @options.name_or_only
 @options.yes
 @options.dry_run
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Wait until all is saved, or only until the instance is off.  [default: wait]",
+)
 @options.as_json
-def command(name: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> None:
+def command(name: str | None, *, yes: bool, dry_run: bool, wait: bool, as_json: bool) -> None:
     """Save everything in a verified image and delete the instance, to stop paying for it.
 
     Stops the instance, takes an image of its whole disk and reads the image back; only then deletes the
     instance. If anything fails before that, nothing is deleted. Asks first if something is running there.
+
+    --no-wait: you can go as soon as the instance is off and no longer billed. Its disk is kept, and billed,
+    until all is saved and read back: a watcher on this computer goes on with that. If this computer is turned
+    off meanwhile, the next hotdesk command on it goes on; until then nothing is lost, and the disk is billed.
     """
     with Live() as live, options.open_desks(live) as desks:
         desk = desks.services.store.desk(name or desks.services.goals.only())
@@ -26,9 +36,12 @@ def command(name: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> Non
             options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED), desk)
             return
         options.agreed_to_end(desks, desk, yes)
-        view = desks.park(desk.name, anyway=True)
+        view = desks.park(desk.name, anyway=True, wait=wait)
         if as_json:
             options.say_desk(desks, view)
+            return
+        if view.phase != "parked" and not wait:
+            _leave(view)
             return
         images = desks.services.clouds.survey(view.provider).of(view.name).images
     note = next((i.note for i in images if i.id == view.image and i.note), "")
@@ -40,3 +53,13 @@ def command(name: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> Non
     if note:
         render.note(f"  not in the image: {render.safe(note)}")
     render.echo(f"  {render.style(f'hotdesk resume {view.name}', 'cyan')}  come back to everything")
+
+
+def _leave(view: View) -> None:
+    """What becomes of a desk that is off and not yet saved."""
+    render.echo(f"{render.style('○', 'yellow')} {render.style(view.name, 'bold')} is off: you can go.")
+    month = render.money(view.usd_per_month, view.told_per_month, "/month")
+    paid = f" and paid, {month}," if view.usd_per_month else ""
+    render.echo(f"  Its disk is kept{paid} until a watcher on this computer has saved it and read it back.")
+    render.echo("  If this computer is turned off before, the next hotdesk command here goes on with that.")
+    render.echo(f"  {render.style(f'hotdesk park {view.name}', 'cyan')}  waits until it is done")

@@ -86,6 +86,12 @@ def _parked_elsewhere(proof: Prove, seen: Seen, past: Past) -> Image | None:
     return None if newest.name in ours else newest
 
 
+def is_off(seen: Seen) -> bool:
+    """Whether its machine is seen to be off, and costs nothing any more; one that is not listed may be on."""
+    machines = seen.machines
+    return bool(machines) and not any(powered(m) or m.charged_while_off for m in machines)
+
+
 def powered(machine: Instance | None) -> bool:
     """Whether a machine is on, and so is billed."""
     return machine is not None and machine.phase not in {Phase.STOPPED, Phase.ENDING}
