@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[1]
+from benchmarks.builds import HERE, environment, timed
+
 ACTS = {
     "ls": ["ls"],
     "up, again": ["up", "blue"],
@@ -38,40 +36,28 @@ class Build:
     wall: dict[str, list[float]] = field(default_factory=dict)
     cpu: dict[str, list[float]] = field(default_factory=dict)
 
-    def hotdesk(self, *words: str) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": str(self.checkout / "src"),
+    def hotdesk(self, *words: str) -> tuple[float, float]:
+        env = environment(self.checkout, self.folder / "compiled") | {
             "HOTDESK_STATE": str(self.folder / "state"),
             "HOTDESK_CONFIG": str(self.folder / "hotdesk.toml"),
             "HOME": str(self.folder),
         }
-        argv = [sys.executable, "-m", "hotdesk", *words]
-        done = subprocess.run(
-            argv, cwd=self.folder / "project", env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise SystemExit(f"{' '.join(words)} in {self.checkout}:\n{done.stderr}")
+        return timed([sys.executable, "-m", "hotdesk", *words], env, self.folder / "project")
 
-    def rival(self) -> None:
+    def rival(self) -> tuple[float, float]:
         settings = self.folder / "state" / "desks" / "blue" / "ssh_config"
-        subprocess.run(["ssh", "-F", str(settings), "hotdesk-blue", "true"], check=True)
+        return timed(["ssh", "-F", settings, "hotdesk-blue", "true"], os.environ, self.folder)
 
     def measure(self, name: str) -> None:
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        self.hotdesk(*ACTS[name]) if name in ACTS else self.rival()
-        seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.wall.setdefault(name, []).append(seconds)
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        self.cpu.setdefault(name, []).append(used)
+        wall, cpu = self.hotdesk(*ACTS[name]) if name in ACTS else self.rival()
+        self.wall.setdefault(name, []).append(wall)
+        self.cpu.setdefault(name, []).append(cpu)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--against", type=Path, required=True, help="a checkout of the other build")
-    parser.add_argument("--runs", type=int, default=5)
-    given = parser.parse_args()
+def measured(against: Path, runs: int) -> list[Build]:
+    """This build and the other, in turn, with what each act took."""
     with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as name:
-        builds = [Build(HERE, Path(name) / "here"), Build(given.against.resolve(), Path(name) / "there")]
+        builds = [Build(HERE, Path(name) / "here"), Build(against.resolve(), Path(name) / "there")]
         try:
             for build in builds:
                 (build.folder / "project").mkdir(parents=True)
@@ -79,7 +65,7 @@ def main() -> None:
                 (build.folder / "hotdesk.toml").touch()
                 build.hotdesk("up", "blue", "--provider", "local")
                 build.hotdesk(*ACTS["run -- true"])  # the runner is sent, a watcher begins
-            for run in range(given.runs):
+            for run in range(runs):
                 for act in ["ssh client", *ACTS]:
                     for build in builds if run % 2 else reversed(builds):
                         build.measure(act)
@@ -87,6 +73,15 @@ def main() -> None:
             for build in builds:
                 build.hotdesk("watch", "--stop")
                 build.hotdesk("down", "blue", "--yes")
+    return builds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--against", type=Path, required=True, help="a checkout of the other build")
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    builds = measured(given.against, given.runs)
     load = os.getloadavg()[0]
     print(f"{given.runs} runs in turn, {os.cpu_count()} processors, load {load:.0f} at the end; seconds\n")
     print(f"{'':16}{'here':>7}{'range':>14}{'there':>8}{'range':>14}{'ratio':>7}{'cpu':>8}{'there':>7}")

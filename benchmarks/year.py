@@ -4,17 +4,14 @@
 
 Each desk has parked and resumed for a year (`--rows` in its journal); the cloud is the fake EC2 with one
 region and nothing in it. Processor seconds of the command, which other work on the computer changes least.
-Both builds begin with a copy of one state folder, so the first `ls` of each counts everything.
+Each build begins with a new copy of the state folder that it wrote, so the first `ls` counts everything.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,13 +19,13 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.builds import HERE, child, environment, timed
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Prove, Stop, Verify
 from hotdesk.state.store import Store
 from tests.aws_desk import HOME, quick
 from tests.fake_ec2.process import FakeEc2
 
-HERE = Path(__file__).resolve().parents[1]
 YEAR = 365 * 86400.0
 OFFER = Offer(
     provider="aws", region=HOME, zone=f"{HOME}a", instance_type="g6.xlarge", usd_per_hour=0.8048, gpu="L4"
@@ -75,16 +72,35 @@ def _turn(desk: str, born: float, number: int, generation: int) -> list[tuple[ob
 
 
 def cpu(checkout: Path, state: Path, fake: FakeEc2, *words: str) -> float:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    environment |= fake.environment(HOME) | {"PYTHONPATH": str(checkout / "src"), "HOTDESK_STATE": str(state)}
-    environment |= {"HOME": str(state.parent), "HOTDESK_CONFIG": str(state.parent / "hotdesk.toml")}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    argv = [sys.executable, "-m", "hotdesk", *words]
-    done = subprocess.run(argv, env=environment, cwd=state.parent, capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} in {checkout}:\n{done.stderr}")
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    settings = fake.environment(HOME) | {"HOTDESK_STATE": str(state), "HOME": str(state.parent)}
+    settings["HOTDESK_CONFIG"] = str(state.parent / "hotdesk.toml")
+    env = environment(checkout, state.parents[1] / "compiled") | settings
+    return timed([sys.executable, "-m", "hotdesk", *words], env, state.parent)[1]
+
+
+ACTS = {"ls, the first": ["ls", "--json"], "ls": ["ls", "--json"], "costs": ["costs", "--json"]}
+_FILL = (
+    "import sys; from pathlib import Path; from benchmarks.year import fill; "
+    "fill(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))"
+)
+
+
+def measure(builds: dict[str, Path], desks: int, rows: int, runs: int) -> dict[tuple[str, str], list[float]]:
+    """Processor seconds by act and build, the builds in turn."""
+    taken: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as scratch, FakeEc2() as fake, quick(fake):
+        for build, checkout in builds.items():
+            (Path(scratch) / build).mkdir()
+            size = (str(desks), str(rows))
+            child(checkout, Path(scratch) / "compiled", _FILL, str(Path(scratch) / build), *size)
+        for run in range(runs):
+            for build, checkout in builds.items():
+                folder = Path(scratch) / f"{build}-{run}"
+                shutil.copytree(Path(scratch) / build, folder / "state")
+                (folder / "hotdesk.toml").write_text(f'[aws]\nregions = ["{HOME}"]\naddress_url = ""\n')
+                for act, words in ACTS.items():
+                    taken.setdefault((act, build), []).append(cpu(checkout, folder / "state", fake, *words))
+    return taken
 
 
 def main() -> None:
@@ -95,21 +111,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
     builds = {"this": HERE} | ({"before": asked.against.resolve()} if asked.against else {})
-    acts = {"ls, the first": ["ls", "--json"], "ls": ["ls", "--json"], "costs": ["costs", "--json"]}
-    taken: dict[tuple[str, str], list[float]] = {}
-    with tempfile.TemporaryDirectory() as scratch, FakeEc2() as fake, quick(fake):
-        whole = Path(scratch) / "whole"
-        whole.mkdir()
-        fill(whole, asked.desks, asked.rows)
-        for run in range(asked.runs):
-            for build, checkout in builds.items():
-                folder = Path(scratch) / f"{build}-{run}"
-                shutil.copytree(whole, folder / "state")
-                (folder / "hotdesk.toml").write_text(f'[aws]\nregions = ["{HOME}"]\naddress_url = ""\n')
-                for act, words in acts.items():
-                    taken.setdefault((act, build), []).append(cpu(checkout, folder / "state", fake, *words))
+    taken = measure(builds, asked.desks, asked.rows, asked.runs)
     print(f"{asked.desks} desks, {asked.rows} rows each; processor seconds, median (least–most)")
-    for act in acts:
+    for act in ACTS:
         said = []
         for build in builds:
             every = taken[act, build]

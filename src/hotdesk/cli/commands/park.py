@@ -14,13 +14,9 @@ from hotdesk.services.view import View
 @options.name_or_only
 @options.yes
 @options.dry_run
-@click.option(
-    "--wait/--no-wait",
-    default=True,
-    help="Wait until all is saved, or only until the instance is off.  [default: wait]",
-)
+@click.option("--no-wait", is_flag=True, help="Return once the instance is off; a watcher saves the desk.")
 @options.as_json
-def command(name: str | None, *, yes: bool, dry_run: bool, wait: bool, as_json: bool) -> None:
+def command(name: str | None, *, yes: bool, dry_run: bool, no_wait: bool, as_json: bool) -> None:
     """Save everything in a verified image and delete the instance, to stop paying for it.
 
     Stops the instance, takes an image of its whole disk and reads the image back; only then deletes the
@@ -36,11 +32,11 @@ def command(name: str | None, *, yes: bool, dry_run: bool, wait: bool, as_json: 
             options.show_plan(desks, desks.services.goals.wanted(desk.name, Goal.PARKED), desk)
             return
         options.agreed_to_end(desks, desk, yes)
-        view = desks.park(desk.name, anyway=True, wait=wait)
+        view = desks.park(desk.name, anyway=True, wait=not no_wait)
         if as_json:
             options.say_desk(desks, view)
             return
-        if view.phase != "parked" and not wait:
+        if view.phase != "parked" and no_wait:
             _leave(view)
             return
         images = desks.services.clouds.survey(view.provider).of(view.name).images
