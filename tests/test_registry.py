@@ -13,7 +13,7 @@ from hotdesk import Hotdesk, SpotQuery
 from hotdesk.config import parse
 from hotdesk.core import clouds
 from hotdesk.core.clouds import Cloud
-from hotdesk.core.errors import Missing, NotAllowed, Usage
+from hotdesk.core.errors import Missing, NotAllowed, Unreachable, Usage
 from hotdesk.core.model import Desk, Goal
 from hotdesk.providers import registry
 from hotdesk.state.store import Store
@@ -80,14 +80,21 @@ def test_what_a_cloud_does_not_have_is_a_sentence(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_past_that_a_cloud_does_not_tell_is_a_sentence(home: Path) -> None:
-    """Spot prices of a type that only such a cloud sells, and its own bill: what to do instead."""
+    """Spot prices of a cloud that has none, and its own bill: what to do instead."""
     with Hotdesk() as desks:
-        with pytest.raises(Missing, match="cannot ask Alibaba Cloud what spot has cost") as no:
-            desks.spot(SpotQuery(instance_types=("ecs.gn6i-c4g1.xlarge",)))
-        assert no.value.fix.startswith("hotdesk offers ecs.gn6i-c4g1.xlarge ")
-        with pytest.raises(Missing, match="a bill of Alibaba Cloud") as no:
-            desks.costs(compare="aliyun")
-        assert no.value.fix.startswith("https://")
+        with pytest.raises(Missing, match="cannot ask this computer what spot has cost") as no:
+            desks.spot(SpotQuery(instance_types=("local.gpu",), provider="local"))
+        assert no.value.fix.startswith("hotdesk offers local.gpu ")
+        with pytest.raises(Missing, match="a bill of this computer") as no:
+            desks.costs(compare="local")
+        assert no.value.fix.startswith("hotdesk costs ")
+
+
+def test_a_type_is_asked_of_the_cloud_that_sells_it(home: Path) -> None:
+    """Where no account of that cloud is at hand, that is said, and no other cloud is asked."""
+    with Hotdesk() as desks, pytest.raises(Unreachable, match="no Alibaba Cloud account") as no:
+        desks.spot(SpotQuery(instance_types=("ecs.gn6i-c4g1.xlarge",)))
+    assert no.value.fix == "aliyun configure"
 
 
 #: Enters the toy cloud in every process; its desks can be watched from elsewhere where TOY_RENTED says so.
