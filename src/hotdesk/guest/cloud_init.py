@@ -17,6 +17,7 @@ import json
 import re
 from typing import Any
 
+from hotdesk.core.mirrors import NO_MIRRORS, Mirrors
 from hotdesk.guest import jupyter
 from hotdesk.guest.one_file import source
 
@@ -35,18 +36,23 @@ _SHOW_KEYS = (
 )
 
 
-def render(*, password_hash: str, resumed: bool) -> bytes:
+def render(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS) -> bytes:
     """The document, as gzip. Raises `ValueError` if it exceeds EC2's 16 KiB."""
     # JSON is YAML, without YAML's quoting rules.
-    text = json.dumps(document(password_hash=password_hash, resumed=resumed), separators=(",", ":"))
+    made = document(password_hash=password_hash, resumed=resumed, mirrors=mirrors)
+    text = json.dumps(made, separators=(",", ":"))
     packed = gzip.compress(f"#cloud-config\n{text}\n".encode(), 9, mtime=0)
     if len(packed) > LIMIT_BYTES:
         raise ValueError(f"the user data is {len(packed)} bytes, and EC2 takes {LIMIT_BYTES}")
     return packed
 
 
-def document(*, password_hash: str, resumed: bool) -> dict[str, Any]:
+def document(*, password_hash: str, resumed: bool, mirrors: Mirrors = NO_MIRRORS) -> dict[str, Any]:
     """What cloud-init is told, before it is packed."""
+    first = [] if resumed else [*_files(password_hash), *_from_mirrors(mirrors)]
+    near = (
+        [["/usr/bin/python3", "/opt/hotdesk/mirrors.py", mirrors.apt]] if mirrors.apt and not resumed else []
+    )
     return {
         "ssh_pwauth": False,
         "disable_root": True,
@@ -56,9 +62,9 @@ def document(*, password_hash: str, resumed: bool) -> dict[str, Any]:
         "ssh_genkeytypes": ["ed25519"],
         "package_update": False,
         "package_upgrade": False,
-        "write_files": _programs() + ([] if resumed else _files(password_hash)),
+        "write_files": _programs() + first,
         "bootcmd": [["sh", "-c", _SHOW_KEYS]],
-        "runcmd": [["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]],
+        "runcmd": [*near, ["sh", "/opt/hotdesk/setup.sh", "resumed" if resumed else "first"]],
     }
 
 
@@ -82,6 +88,18 @@ def _files(password_hash: str) -> list[dict[str, str]]:
             "0644",
         ),
     ]
+
+
+def _from_mirrors(mirrors: Mirrors) -> list[dict[str, str]]:
+    """For everybody on the machine; a person's own settings count before these."""
+    channels = "".join(f"  - {channel}\n" for channel in mirrors.conda)
+    told = {
+        "/opt/hotdesk/mirrors.py": source("mirrors") if mirrors.apt else "",
+        "/etc/pip.conf": f"[global]\nindex-url = {mirrors.pip}\n" if mirrors.pip else "",
+        "/etc/uv/uv.toml": f'[[index]]\nurl = "{mirrors.pip}"\ndefault = true\n' if mirrors.pip else "",
+        "/etc/conda/.condarc": f"default_channels:\n{channels}" if channels else "",
+    }
+    return [_file(path, text, "0644") for path, text in told.items() if text]
 
 
 def _bare(text: str) -> str:

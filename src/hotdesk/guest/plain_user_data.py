@@ -12,6 +12,7 @@ import gzip
 import json
 from typing import Any
 
+from hotdesk.core.mirrors import NO_MIRRORS, Mirrors
 from hotdesk.guest import cloud_init
 from hotdesk.guest.one_file import source
 
@@ -33,12 +34,19 @@ Environment=PATH=/opt/hotdesk/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 _SHUTDOWN = '#!/bin/sh\nexec /usr/bin/python3 /opt/hotdesk/economical.py "$@"\n'
 
 
-def render(*, password_hash: str, public_key: str, resumed: bool, role: bool = False) -> bytes:
+def render(
+    *,
+    password_hash: str,
+    public_key: str,
+    resumed: bool,
+    role: bool = False,
+    mirrors: Mirrors = NO_MIRRORS,
+) -> bytes:
     """The document. Raises `ValueError` if it exceeds 32 KiB. Contains no secret.
 
     `role`: the machine has a RAM role with which it may stop itself without being paid any more.
     """
-    document = cloud_init.document(password_hash=password_hash, resumed=resumed)
+    document = cloud_init.document(password_hash=password_hash, resumed=resumed, mirrors=mirrors)
     units = "/etc/systemd/system/hotdesk"
     files = [*document["write_files"], _file(f"{units}-agent.service.d/aliyun.conf", _AGENT)]
     if role:

@@ -40,6 +40,7 @@ from hotdesk.providers.cloud.address import own_address
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.kept import Recalled
+from hotdesk.providers.cloud.mirrors import mirrors
 from hotdesk.providers.cloud.regions import RegionMemory, look
 
 ADMITTED_SECONDS = 60.0  # how long this computer's address is taken to be unchanged
@@ -87,7 +88,7 @@ class Aliyun:
         self._store = store
         self._keys = keys
         self._clock = clock
-        self._user_data = user_data
+        self._user_data = partial(user_data, mirrors=mirrors(self.settings))
         self._money = money or Money()
         self._list_price = list_price
         self._computer = Computer(state, clock)

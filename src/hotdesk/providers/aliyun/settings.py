@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from hotdesk.core.model import Value
+from hotdesk.providers.cloud.mirrors import Conda, NamedApt, Pip
 
 NAME = "aliyun"
 
@@ -29,6 +30,9 @@ class Settings(Value, frozen=True):
         "https://checkip.amazonaws.com"
     )
     owner: Annotated[str, Meta(description='owner of all resources; "": your name in the account')] = ""
+    apt_mirror: NamedApt = "auto"
+    pip_index: Pip = ""
+    conda_channels: Conda = ()
     endpoint: Annotated[
         str, Meta(description="stands in for the cloud's addresses: http://127.0.0.1:8000")
     ] = ""

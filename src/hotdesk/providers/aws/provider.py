@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from hotdesk.providers.cloud import hostkeys
 from hotdesk.providers.cloud.caller import Computer
 from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.kept import Recalled
+from hotdesk.providers.cloud.mirrors import mirrors
 from hotdesk.providers.cloud.regions import RegionMemory
 
 NOTEBOOK_PORT = network.NOTEBOOK
@@ -41,7 +43,6 @@ UNPRICED = Storing(disk_usd_per_gib_month=0.0, image_usd_per_gib_month=0.0)
 
 #: Renders a machine's user data: password hash for Jupyter, and whether the desk was on it before.
 UserData = Callable[..., bytes]
-
 
 if TYPE_CHECKING:
     from hotdesk.providers.registry import Context
@@ -92,7 +93,7 @@ class Aws:
         self.account = account or Account(self.settings)
         self._store = store
         self._keys = keys
-        self._user_data = user_data
+        self._user_data = partial(user_data, mirrors=mirrors(self.settings))
         self._clock = clock
         self.account.recalled = Recalled(store, "aws-recalled", clock)
         self._regions = RegionMemory(store, "aws-regions", clock)

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from hotdesk.core.model import Value
+from hotdesk.providers.cloud.mirrors import Apt, Conda, Pip
 
 NAME = "aws"
 
@@ -27,5 +28,8 @@ class Settings(Value, frozen=True):
         "https://checkip.amazonaws.com"
     )
     owner: Annotated[str, Meta(description='owner of all resources; "": your name in AWS')] = ""
+    apt_mirror: Apt = ""
+    pip_index: Pip = ""
+    conda_channels: Conda = ()
     lag_seconds: Annotated[float, Meta(description="how long EC2's listings may lag")] = 30.0
     poll_seconds: Annotated[float, Meta(description="between two looks")] = 5.0
