@@ -2,10 +2,11 @@
 
     python -m benchmarks.sweep [--tasks 4000] [--memory-tasks 10000] [--runs 3] [--folder /dev/shm]
 
-Both run `echo N` through a shell on two slots of this computer, alternately, and are timed from the first
-request to the last answer: starting Ray is not in it, nor deleting what was written, which is done between.
-The sweep is the real one (driver, ledger in SQLite, engine, Ray, resident runner) but for ssh, in place of
-which the runner's verbs are called as processes. Says which file system it wrote to.
+Both run `echo N` through a shell on two slots of this computer, alternately, on Rays that were started alike,
+and are timed from the first request to the last answer: starting Ray is not in it, nor deleting what was
+written, which is done between. The sweep is the real one (driver, ledger in SQLite, engine, Ray, resident
+runner) but for ssh, in place of which the runner's verbs are called as processes. Says which file system it
+wrote to.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from hotdesk.core.sweep.model import Machine, Sweep
+from hotdesk.guest.ray_node import RayNode, settings
 from hotdesk.parallel import every
 from hotdesk.services.sweeps import free_port
 from hotdesk.sweep.driver import Driver
@@ -37,12 +40,11 @@ from hotdesk.system import SystemClock
 
 SLOTS = 2
 ADDRESS = "127.0.0.9"
-STARTS = 8
 #: Bare Ray: a function for each command, which runs it through a shell.
 BARE = """
 import json, os, subprocess, sys, time
 import ray
-ray.init(num_cpus=int(sys.argv[2]), include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init(address=sys.argv[2], log_to_driver=False, logging_level="ERROR")
 @ray.remote
 def run(n):
     return subprocess.run(f"echo {n}", shell=True, stdout=subprocess.DEVNULL).returncode
@@ -154,17 +156,35 @@ def child(folder: Path, kind: str, count: int) -> dict[str, float]:
     """One run in a process and a folder of its own, which is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="hotdesk-sweep-", dir=folder) as made:
         if kind == "bare":
-            argv = [sys.executable, "-c", BARE, str(count), str(SLOTS)]
-        else:
-            argv = [sys.executable, "-m", "benchmarks.sweep", "--tasks", str(count), "--once", made]
-        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-        for _ in range(STARTS):  # Ray gives a node 15 s to start, which a busy computer may not keep
-            done = subprocess.run(argv, env={**os.environ, **quiet}, capture_output=True, text=True)
-            if done.returncode == 0 or "timed out during startup" not in done.stderr:
-                break
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            with node(Path(made)) as (address, variables):
+                return said([sys.executable, "-c", BARE, str(count), address], variables)
+        return said([sys.executable, "-m", "benchmarks.sweep", "--tasks", str(count), "--once", made], {})
+
+
+@contextmanager
+def node(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A node of Ray with the settings of a sweep's: its address, and what a program needs to join it."""
+    (folder / "token").write_text("5" * 64)
+    (folder / "token").chmod(0o600)
+    log = os.open(folder / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    head = f"{ADDRESS}:{free_port()}"
+    order = {"python": sys.executable, "address": ADDRESS, "head": head, "heads": True, "gpus": 0}
+    ray = RayNode(str(folder), {**order, "cpus": SLOTS}, dict(os.environ), log)
+    ray.start()
+    try:
+        while not ray.ready():
+            time.sleep(0.2)
+        yield head, settings(str(folder))
+    finally:
+        ray.stop()
+        os.close(log)
+
+
+def said(argv: list[str], variables: dict[str, str]) -> dict[str, float]:
+    done = subprocess.run(argv, env={**os.environ, **variables}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return told
 
 

@@ -37,6 +37,8 @@ def note(word):
     with open(os.environ["LEDGER"], "a") as file:
         file.write(f"{os.environ['HOTDESK_TASK_NUMBER']} {word}\\n")
 note("began")
+while os.path.exists(os.environ["LEDGER"] + ".hold"):
+    time.sleep(0.1)
 time.sleep(float(os.environ["NAP"]))
 print(json.dumps({"square": int(sys.argv[1]) ** 2}))
 note("ended")
@@ -125,31 +127,22 @@ def test_interrupted_machines_are_replaced_and_no_task_is_lost(
     cloud: FakeEc2, parked: Command, ledger: Path
 ) -> None:
     """One of two spot machines is taken with notice, the other at once, while both are at work."""
-    assert parked(*start(40, ledger, "--machines", "3", nap=3.0)).returncode == 0
-
-    def at_work() -> list[Any]:
-        rows = json.loads(parked("sweep", "show", "--json").stdout)["machines"]
-        return [row for row in rows if row["state"] == "up"]
-
-    def running_on(number: int) -> bool:
-        each = json.loads(parked("sweep", "show", "-n", "100", "--json").stdout)["each"]
-        return any(t["state"] == "running" and t["machine"].endswith(f"-{number}") for t in each)
-
-    until(lambda: len(at_work()) == 3)
-    until(lambda: running_on(2) and running_on(3))
+    hold = Path(f"{ledger}.hold")
+    hold.touch()
+    assert parked(*start(24, ledger, "--machines", "3")).returncode == 0
+    # Each machine has two places: with five at work, all three are.
+    until(lambda: ledger.exists() and len(ledger.read_text().splitlines()) >= 5)
     taken = [m["id"] for m in fleet(cloud) if m["market"] == "spot"]
     assert len(taken) == 2
     for notice, id_ in zip((True, False), taken, strict=True):
         cloud.post("interrupt", id=id_, notice=notice)
     until(lambda: [m for m in fleet(cloud) if m["market"] == "spot" and m["id"] not in taken])
+    hold.unlink()
     row = over(parked)
-    assert (row["state"], row["done"], row["failed"]) == ("done", 40, 0), row
-    assert set(ended(ledger)) == set(map(str, range(1, 41)))
+    assert (row["state"], row["done"], row["failed"]) == ("done", 24, 0), row
+    assert ended(ledger) == dict.fromkeys(map(str, range(1, 25)), 1), "none ran to its end twice"
     each = json.loads(parked("sweep", "show", "-n", "100", "--json").stdout)["each"]
-    lost = sum(task["lost"] for task in each)
-    assert 1 <= lost <= 8, "those that ran or were about to on four places"
-    # A task can only have run twice where its machine went before its end was heard of.
-    assert sum(ended(ledger).values()) <= 40 + lost
+    assert 3 <= sum(task["lost"] for task in each) <= 8, "those that ran on two machines, or were about to"
     assert fleet(cloud) == []
 
 
