@@ -6,7 +6,8 @@ Both run `echo N` through a shell on two slots of this computer, alternately, on
 and are timed from the first request to the last answer: starting Ray is not in it, nor deleting what was
 written, which is done between. The sweep is the real one (driver, ledger in SQLite, engine, Ray, resident
 runner) but for ssh, in place of which the runner's verbs are called as processes. Says which file system it
-wrote to.
+wrote to. On a computer that is busy with other things, compare the processor time that a command costs in all
+processes together, rather than the rates.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -40,19 +41,21 @@ from hotdesk.system import SystemClock
 
 SLOTS = 2
 ADDRESS = "127.0.0.9"
+MARK = "HOTDESK_BENCHMARK"
 #: Bare Ray: a function for each command, which runs it through a shell.
 BARE = """
 import json, os, subprocess, sys, time
 import ray
+from benchmarks.sweep import used
 ray.init(address=sys.argv[2], log_to_driver=False, logging_level="ERROR")
 @ray.remote
 def run(n):
     return subprocess.run(f"echo {n}", shell=True, stdout=subprocess.DEVNULL).returncode
 ray.get([run.remote(n) for n in range(100)])
-began = time.perf_counter()
+began, cpu = time.perf_counter(), used()
 statuses = ray.get([run.remote(n) for n in range(int(sys.argv[1]))])
 assert statuses == [0] * int(sys.argv[1])
-print(json.dumps({"seconds": time.perf_counter() - began}))
+print(json.dumps({"seconds": time.perf_counter() - began, "cpu": used() - cpu}))
 """
 
 
@@ -139,22 +142,33 @@ def swept(folder: Path, count: int) -> dict[str, float]:
         sweep = store.create(sweep, ({"n": n} for n in range(count)))
         site = HereSite(folder, sweep)
         driver = Driver(sweep.number, store=store, site=site, clock=clock)
-        began = ended = used = 0.0
+        began = ended = own = cpu = 0.0
         with every(LOOK_SECONDS, lambda: driver.looks.look(driver.sweep)):
             while not (pause := driver.round()) < 0:
                 if driver.engine is not None and not began:
-                    began, used = time.perf_counter(), time.process_time()
+                    began, own, cpu = time.perf_counter(), time.process_time(), used()
                 if began and not ended and not driver.store.counts(sweep.number).left:
-                    ended, used = time.perf_counter(), time.process_time() - used
+                    ended, own, cpu = time.perf_counter(), time.process_time() - own, used() - cpu
                 clock.sleep(pause)
         assert store.counts(sweep.number).done == count
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": ended - began, "share": used / (ended - began), "peak_mib": peak}
+    return {"seconds": ended - began, "share": own / (ended - began), "peak_mib": peak, "cpu": cpu}
+
+
+def used() -> float:
+    """Seconds of a processor that all processes of this run have used, with the children they awaited."""
+    mark, ticks = f"{MARK}={os.environ[MARK]}".encode(), 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                ticks += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def child(folder: Path, kind: str, count: int) -> dict[str, float]:
     """One run in a process and a folder of its own, which is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="hotdesk-sweep-", dir=folder) as made:
+        os.environ[MARK] = made  # all of its processes inherit it
         if kind == "bare":
             with node(Path(made)) as (address, variables):
                 return said([sys.executable, "-c", BARE, str(count), address], variables)
@@ -205,14 +219,17 @@ def main() -> None:
     print(f"{given.tasks:,} commands on {SLOTS} slots; {given.folder} is {system.stdout.strip()}")
     ratios = []
     for _ in range(given.runs):
-        bare = given.tasks / child(given.folder, "bare", given.tasks)["seconds"]
+        plain = child(given.folder, "bare", given.tasks)
+        bare = given.tasks / plain["seconds"]
         told = child(given.folder, "sweep", given.tasks)
         rate = given.tasks / told["seconds"]
         ratios.append(rate / bare)
         load = os.getloadavg()[0]
         print(
             f"  bare Ray {bare:6.0f}/s   sweep {rate:6.0f}/s   {rate / bare:4.0%}"
-            f"   driver {told['share']:.1%} of a processor   load {load:.1f}"
+            f"   driver {told['share']:.1%} of a processor   load {load:.1f}\n"
+            f"    processor time of a command: {plain['cpu'] / given.tasks * 1000:.1f} ms"
+            f" and {told['cpu'] / given.tasks * 1000:.1f} ms"
         )
     print(f"  median {statistics.median(ratios):.0%} of bare Ray's rate")
     if given.memory_tasks:
