@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -28,6 +27,7 @@ class Server:
     def __init__(self) -> None:
         self.mode = "well"
         self.body = json.dumps(ADVICE).encode()
+        self.over = threading.Event()
         self.asked: list[str] = []  # the If-None-Match of every request
         outer = self
 
@@ -50,6 +50,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self.over.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -59,7 +60,7 @@ class Server:
         body = b"<html>hello</html>" if self.mode == "wrong" else self.body
         etag = f'"{hashlib.sha256(body).hexdigest()[:12]}"'
         if self.mode == "slow":
-            time.sleep(3)
+            self.over.wait(60.0)
         if self.mode == "error":
             request.send_error(503)
             return
