@@ -36,7 +36,7 @@ OLDEST = (3, 8)
 def sent() -> dict[str, str]:
     """Everything of ours that a machine's own Python reads, as it is sent."""
     programs = {name: source(name) for name in ("agent", "idle", "driver", "ending", "economical", "mirrors")}
-    for name in ("tls_proxy", "scratch", "listing"):
+    for name in ("tls_proxy", "scratch", "listing", "sweep_function", "inventory"):
         programs[name] = files("hotdesk.guest").joinpath(f"{name}.py").read_text("utf-8")
     for packed in (packed_runner()[1], bench_sent.packed(), sweep_packed()[1]):
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
