@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hotdesk.services.notebook import Notebooks
     from hotdesk.services.notices import Notices
     from hotdesk.services.pursuit import Pursuit
+    from hotdesk.services.sweep_view import SweepView
     from hotdesk.services.sweeps import Sweeps
     from hotdesk.services.templates import Templates
     from hotdesk.services.tops import Tops
@@ -117,7 +118,16 @@ class Services:
 
     def _fleets(self) -> frozenset[str]:
         """Machines of sweeps that go on, which are no desks and no orphans."""
-        return self.sweeps.fleets() if (self.state / "sweeps.db").exists() else frozenset()
+        return self.sweeps.fleets() if self._has_sweeps else frozenset()
+
+    @property
+    def _has_sweeps(self) -> bool:
+        """Whether there ever was one; what can sweep takes time to load."""
+        return (self.state / "sweeps.db").exists()
+
+    def rented_sweeps(self) -> list[SweepView]:
+        """Sweeps that have machines in a cloud now."""
+        return self.sweeps.rented() if self._has_sweeps else []
 
     @cached_property
     def views(self) -> Views:
@@ -144,7 +154,7 @@ class Services:
         )
 
     def _fleet_charges(self) -> list[Charge]:
-        if not (self.state / "sweeps.db").exists():
+        if not self._has_sweeps:
             return []
         from hotdesk.services.sweep_fleet import charges
 

@@ -383,8 +383,6 @@ class Sweeps:
 
     def rented(self) -> list[SweepView]:
         """Sweeps that have machines in a cloud now."""
-        if not (self.state / "sweeps.db").exists():
-            return []
         with self.opened() as store:
             left = [s for s in store.sweeps(left=True) if cloud(s.provider).rented]
             return [self._view(store, sweep) for sweep in left if store.group(sweep.number).alive]

@@ -34,7 +34,7 @@ def command(as_json: bool) -> None:
     """List your desks: state, price per hour and cost so far."""
     with options.open_desks() as desks:
         views, others = desks.ls(), desks.services.clouds.others()
-        sweeps = desks.services.sweeps.rented()
+        sweeps = desks.services.rented_sweeps()
         options.say_frozen(desks)
         now = desks.services.clock.now()
         watcher = desks.services.store.holder("@watch").partition(" ")[0]
