@@ -58,6 +58,7 @@ class Table:
     against: Path
     runs: int
     scratch: Path
+    rows: int
     builds: dict[str, Path] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,10 +98,12 @@ class Table:
 
     def bill(self) -> Iterator[Row]:
         def ask(build: str) -> dict[str, float]:
-            return {"bill": float(child(self.builds[build], self.scratch / "compiled", _BILL, "100000"))}
+            return {
+                "bill": float(child(self.builds[build], self.scratch / "compiled", _BILL, str(self.rows)))
+            }
 
         found = self.in_turn(ask, 1)
-        what = "a desk's bill of 100,000 rows"
+        what = f"a desk's bill of {self.rows:,} rows"
         yield Row(what, "s of a processor", found["this"]["bill"], found["before"]["bill"], aim="0.1 ×")
 
     def planner(self) -> Iterator[Row]:
@@ -211,11 +214,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--against", type=Path, required=True, help="a checkout of the other build")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=100_000, help="of the journal of which a bill is made")
     asked = parser.parse_args()
     print("| what | this build | beside | unit | ratio | aim |\n|---|---|---|---|---|---|", flush=True)
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory(prefix="hotdesk-bench-") as scratch:
-        table = Table(asked.against.resolve(), asked.runs, Path(scratch))
+        table = Table(asked.against.resolve(), asked.runs, Path(scratch), asked.rows)
         for part in asked.parts or PARTS:
             for row in getattr(table, part)():
                 print(row, flush=True)
