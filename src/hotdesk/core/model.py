@@ -172,6 +172,7 @@ class Instance(Value, frozen=True):
     fix: str = ""  # what its owner must do before the next start can succeed, as a command
     progress: float | None = None  # 0..1 while pending
     proves_within: float = 0.0  # seconds from its start to a login, if it needs longer than others
+    released_at: float = 0.0  # when its cloud deletes it, with its disks, unless that is put off; 0: never
     open_to: tuple[str, ...] = ()  # address ranges that can reach Jupyter's port, besides its own loopback
     computer: str = ""  # the computer that launched it, if recorded
     version: str = ""  # version of the hotdesk programs that run on it, if recorded

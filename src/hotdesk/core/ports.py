@@ -191,6 +191,19 @@ class Fleets(Protocol):
 
 
 @runtime_checkable
+class Releaser(Protocol):
+    """Optional: the cloud itself deletes a machine, with its disks, that no hotdesk puts off any more."""
+
+    def release_in(self, desk: str, seconds: float) -> None:
+        """Put off the deletion of the desk's machine, as last surveyed, for at least so long; 0: for ever.
+
+        It is never brought forward. Where the settings do not ask for it, nothing is to be deleted. May
+        refuse.
+        """
+        ...
+
+
+@runtime_checkable
 class Concurrent(Protocol):
     """Optional: accepts calls for several desks concurrently."""
 

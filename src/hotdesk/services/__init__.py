@@ -200,7 +200,7 @@ class Services:
     def staying(self) -> Staying:
         from hotdesk.services.limits import Staying
 
-        return Staying(store=self.store, clock=self.clock, reach=self.views.proven)
+        return Staying(store=self.store, clock=self.clock, clouds=self.clouds, reach=self.views.proven)
 
     @cached_property
     def work(self) -> Work:
@@ -394,7 +394,8 @@ class Services:
         from hotdesk.loop.leases import Leases
 
         runs = self.runs()
-        leases = Leases(store=self.store, clock=self.clock, access=self.clouds.reached)
+        tell = self.staying.tell
+        leases = Leases(store=self.store, clock=self.clock, access=self.clouds.reached, tell=tell)
 
         def beside(names: list[str]) -> bool:
             leases.round(names)

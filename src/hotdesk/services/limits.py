@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hotdesk.core.clouds import cloud
-from hotdesk.core.errors import HotdeskError
+from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.model import Desk, Value
-from hotdesk.core.ports import Access, Clock
+from hotdesk.core.ports import Access, Clock, Releaser
 from hotdesk.state.store import Store
+
+if TYPE_CHECKING:
+    from hotdesk.loop.clouds import Clouds
 
 
 class Limits(Value, frozen=True):
@@ -62,18 +67,48 @@ def idle_words(desk: Desk, now: float) -> str:
     return ", ".join(f"lease {text}" if name == "lease" else text for name, text in words.items())
 
 
+#: How long after its own end a machine stays at least, to be saved, where its cloud then deletes it.
+SPARE_SECONDS = 24 * 3600.0
+
+
+def release_seconds(desk: Desk, now: float, stays: float = 0.0) -> float:
+    """From now until a desk's cloud may delete its machine, if nobody puts that off; 0: never.
+
+    `stays`: seconds for which it stays whatever its lease says.
+    """
+    if not desk.lease_hours and not desk.stop_at:
+        return 0.0
+    return SPARE_SECONDS + max(desk.lease_hours * 3600, desk.stop_at - now, stays)
+
+
 @dataclass(kw_only=True, eq=False)
 class Staying:
     """Tells running desks how long they may stay. `reach` says how to reach one."""
 
     store: Store
     clock: Clock
+    clouds: Clouds
     reach: Callable[[Desk], Access]
+
+    def put_off(self, desk: Desk, stays: float = 0.0) -> None:
+        """Put off the end that a desk's cloud makes of it, where it makes one; what fails is tried again."""
+        with contextlib.suppress(HotdeskError, Refused, OSError):
+            provider = self.clouds.provider(desk.provider)
+            if isinstance(provider, Releaser):
+                provider.release_in(desk.name, release_seconds(desk, self.clock.now(), stays))
+
+    def tell(self, access: Access, desk: Desk, now: float) -> None:
+        """Tell a running desk its limits, which renews its lease. Raises `Unreachable`."""
+        from hotdesk.connect import limits
+
+        self.put_off(desk)  # first: a desk that cannot be reached must not be deleted for that
+        limits.tell(access, desk, now)
 
     def renew(self, desk: Desk) -> None:
         """Tell a running desk its limits, which renews its lease; nothing where nothing was ever said."""
         from hotdesk.connect import limits
 
+        self.put_off(desk)
         if limits.limits(desk, self.clock.now()):
             limits.tell(self.reach(desk), desk, self.clock.now())
 
@@ -81,7 +116,9 @@ class Staying:
         """Neither idleness nor the lease ends a running desk for so long. Raises `NeedsDecision`."""
         from hotdesk.connect import limits
 
-        limits.stay(self.reach(desk), seconds)
+        access = self.reach(desk)
+        self.put_off(desk, seconds)
+        limits.stay(access, seconds)
 
     def stays(self, desk: Desk) -> float:
         """Seconds for which a running desk stays all the same; 0 where it cannot be asked."""
@@ -102,4 +139,4 @@ class Staying:
             with Store(folder) as store:  # SQLite's connections are of one thread each
                 return store.find(desk.name)
 
-        return kept(access, desk, self.clock, now_wanted=now_wanted if folder else None)
+        return kept(access, desk, self.clock, self.tell, now_wanted=now_wanted if folder else None)

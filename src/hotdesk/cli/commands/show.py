@@ -42,6 +42,9 @@ def command(name: str | None, as_json: bool) -> None:
         else "",
         "running": f"for {render.duration(now - view.since)}" if view.phase == "ready" else "",
         **(limits_words(desk, now) if desk else {}),
+        "released": f"{render.moment(view.released_at)}, with its disk, unless its lease is renewed"
+        if view.released_at
+        else "",
         "stay": f"for another {render.duration(view.stays_seconds, 2)}" if view.stays_seconds else "",
         "jobs": "; ".join(f"{job.number}: {' '.join(job.words.split())}" for job in jobs),
         "image": view.image,

@@ -307,6 +307,13 @@ def retained(kept: Collection[Retained], unread: Collection[str]) -> None:
         )
 
 
+def moment(time: float) -> str:
+    """A time to the minute, as this computer's clocks show it."""
+    from datetime import datetime
+
+    return f"{datetime.fromtimestamp(time).astimezone():%Y-%m-%d %H:%M %Z}".rstrip()
+
+
 def as_of(time: float) -> str:
     """A note that a price is from hotdesk's own table, with its date."""
     from datetime import UTC, datetime

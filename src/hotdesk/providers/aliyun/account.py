@@ -24,6 +24,7 @@ from hotdesk.system import SystemClock
 _ANYWHERE = frozenset(
     {
         *("DeleteDisk", "DeleteSnapshot", "ModifyInstanceAttribute", "ModifyInstanceSpec"),
+        "ModifyInstanceAutoReleaseTime",
         "DescribeInstanceTypes",
     }
 )

@@ -28,7 +28,7 @@ CHANGE = (
     *("ecs:StartInstances", "ecs:StopInstances", "ecs:DeleteInstances", "ecs:ModifyInstanceSpec"),
     *("ecs:ModifyInstanceAttribute", "ecs:DeleteImage", "ecs:DeleteSnapshot", "ecs:DeleteDisk"),
     *("ecs:AuthorizeSecurityGroup", "ecs:RevokeSecurityGroup", "ecs:DeleteSecurityGroup"),
-    "ecs:ModifySecurityGroupPolicy",
+    *("ecs:ModifySecurityGroupPolicy", "ecs:ModifyInstanceAutoReleaseTime"),
 )
 #: What a desk's own role may do: stop its machine, after a note in its tags.
 LEAVE = ("ecs:DescribeInstances", "ecs:StopInstances", "ecs:TagResources")

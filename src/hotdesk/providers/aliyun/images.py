@@ -6,6 +6,7 @@ CreateImage). That is why a spot machine stays when it is taken back, and why no
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,12 +19,13 @@ from hotdesk.providers.aliyun import tags, times
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.base_images import describe, disks_of
 from hotdesk.providers.aliyun.errors import code
-from hotdesk.providers.aliyun.instances import after_its_minute
+from hotdesk.providers.aliyun.instances import after_its_minute, release_in
 from hotdesk.providers.aliyun.instances import describe as machine_of
 from hotdesk.providers.cloud import vocabulary
 from hotdesk.providers.cloud.ids import qualified, split
 from hotdesk.providers.cloud.vocabulary import Tags
 
+BAKE_SECONDS = 48 * 3600.0  # an image takes minutes, a big one hours
 _FAILED = frozenset({"CreateFailed", "UnAvailable"})
 #: Tags that an image takes over from its machine.
 _KEPT = ("arch", "gpu", "keys", "owner", "image", "line", "computer")
@@ -54,6 +56,9 @@ def bake(account: Account, order: BakeOrder) -> str:
     after_its_minute(machine)
     if not disks:
         raise Refused(Kind.NOT_READY, f"The disks of {bare} are not listed yet.")
+    if machine.get("AutoReleaseTime"):  # it must not go before its image is whole; the image counts most
+        with contextlib.suppress(Refused):
+            release_in(account, region, bare, BAKE_SECONDS)
     sizes = {str(d["Device"]): int(d["Size"]) for d in disks}
     made = vocabulary.of_image(order, tags.read(machine.get("Tags")), sizes, _KEPT)
     try:

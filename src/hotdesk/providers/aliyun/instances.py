@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import hotdesk
@@ -221,6 +222,23 @@ def _after_its_minute(machine: Mapping[str, Any], what: str) -> None:
 def after_its_minute(machine: Mapping[str, Any]) -> None:
     """The same, for an image: one of this minute could not be told from one of the start before."""
     _after_its_minute(machine, "saved")
+
+
+def release_in(account: Account, region: str, bare: str, seconds: float) -> None:
+    """Have a machine deleted in so long at the earliest, by the cloud's clock; 0: never.
+
+    A time that is set is never brought forward. (AutoReleaseTime is told to the minute, and rounded down.)
+    """
+    machine = describe(account, region, bare)
+    now, before = times.clock(machine.get(DATE, "")), times.seconds(machine.get("AutoReleaseTime"))
+    if not seconds:
+        if before:
+            account.tell(region, "ModifyInstanceAutoReleaseTime", InstanceId=bare)
+        return
+    if not now or before >= now + seconds:
+        return
+    at = datetime.fromtimestamp(now + seconds + times.MINUTE, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    account.tell(region, "ModifyInstanceAutoReleaseTime", InstanceId=bare, AutoReleaseTime=at)
 
 
 def stop(account: Account, region: str, bare: str) -> None:

@@ -205,7 +205,20 @@ class Aliyun:
 
     def power(self, instance_id: str, on: bool) -> None:
         region, bare = split(instance_id)
-        (instances.start if on else instances.stop)(self.account, region, bare)
+        if on:
+            instances.start(self.account, region, bare)
+            return
+        if (self._machines.get(instance_id) or {}).get("AutoReleaseTime"):  # a stopped desk stays
+            instances.release_in(self.account, region, bare, 0.0)
+        instances.stop(self.account, region, bare)
+
+    def release_in(self, desk: str, seconds: float) -> None:
+        for machine_id, raw in self._machines.items():
+            if tags.read(raw.get("Tags")).get("desk") == desk and raw["Status"] == "Running":
+                region, bare = split(machine_id)
+                if self.settings.auto_release or raw.get("AutoReleaseTime"):
+                    after = seconds if self.settings.auto_release else 0.0
+                    instances.release_in(self.account, region, bare, after)
 
     def retype(self, instance_id: str, offer: Offer, generation: int) -> None:
         region, bare = split(instance_id)

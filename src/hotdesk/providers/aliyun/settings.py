@@ -23,6 +23,10 @@ class Settings(Value, frozen=True):
     role: Annotated[
         str, Meta(description='RAM role with which a desk stops itself; "": one that leaves goes on costing')
     ] = ""
+    auto_release: Annotated[
+        bool,
+        Meta(description="let the cloud delete a machine a day after its lease or hard end, unsaved or not"),
+    ] = False
     address: Annotated[str, Meta(description='who may connect: "auto", or a CIDR such as 203.0.113.7/32')] = (
         "auto"
     )

@@ -127,6 +127,7 @@ def _instance(found: Found, raw: Raw, stored: Storing, *, money: Money, list_pri
         reason=why,
         ended_by=who,
         fix=RECHARGE if "financial" in _locks(raw) else "",
+        released_at=times.seconds(raw.get("AutoReleaseTime")),
         open_to=_open_to(found, raw),
     )
 
