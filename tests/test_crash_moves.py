@@ -18,6 +18,9 @@ from hotdesk.core.model import Bound, Desk, Goal, Image, Instance, Phase, Survey
 from hotdesk.core.steps import Ask, Bring, Fetch, Moving, Wait
 from hotdesk.loop.clouds import Clouds
 from hotdesk.loop.reconcile import Reconciler
+from hotdesk.services.images import _of as images_of
+from hotdesk.services.orphans import things
+from hotdesk.state.store import Store
 from tests.laptop import CrashAt, Laptop
 from tests.sim import Cloud, Faults, offers
 from tests.truth import Thing
@@ -206,3 +209,35 @@ def test_one_crash_at_every_boundary_of_such_a_day(every: int) -> None:
             live_through(Traveller(CrashAt(at), seed=1))
         except Exception as error:
             raise AssertionError(f"crash at boundary {at}, {count.labels[at - 1]}: {error}") from error
+
+
+def test_what_is_kept_has_its_time_and_goes_when_that_is_over() -> None:
+    """It is told with its place and time; `gc` deletes it then, and never before or while it is needed."""
+    traveller = Traveller(CrashAt(), seed=3)
+    name, home, far = "blue", traveller.home, traveller.far
+    traveller.want(name, Goal.RUNNING, HERE, provider="home")
+    assert traveller.settle(name) is None
+    traveller.moves(name, "far", keep=DAY)
+    assert traveller.settle(name) is None
+    clouds = traveller.reconciler.clouds
+
+    def told() -> list[tuple[str, float | None]]:
+        [desk] = traveller.store.desks()
+        looks = {"home": clouds.survey("home"), "far": clouds.survey("far")}
+        return [(row["provider"], row["until"]) for row in images_of(desk, looks, traveller.clock.now())]
+
+    def over() -> list[str]:
+        [desk] = traveller.store.desks()
+        past = Store.past(traveller.store, desk)
+        rows = things(clouds.survey("home"), [desk], traveller.clock.now(), (), lambda desk: past)
+        return [row.id for row in rows if row.safe]
+
+    [former] = traveller.store.desk(name).former
+    assert told() == [("home", former.until)]
+    assert over() == []
+    traveller.clock.sleep(DAY + 1)
+    [image] = home.images(name)
+    assert over() == [image.value.id]
+    traveller.moves(name, "home")
+    assert over() == [], "it is on its way back"
+    assert far.machines(name)

@@ -72,6 +72,7 @@ READERS = {
     ("jobs",): "jobs",
     ("costs",): "bill",
     ("gc",): "orphans",
+    ("images",): "images",
     ("doctor",): "findings",
     ("offers", "g6.xlarge", "--offline"): "offers",
     ("plan", "--work", "10h", "--startup", "5m"): "job-plan",

@@ -1,4 +1,4 @@
-"""The façade's files: hotdesk.toml, what counts of it, and a desk as a file to share."""
+"""The façade's files: hotdesk.toml, what counts of it, a desk as a file to share, and desks' images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hotdesk.services import Services
+    from hotdesk.services.move_shapes import KeptImages
     from hotdesk.services.settings import Setting
     from hotdesk.services.template import Exported
 
@@ -34,6 +35,16 @@ class Describing:
 
         s = self.services
         return template.export(s.goals, name, s.views.access)
+
+    def images(self, name: str | None = None) -> KeptImages:
+        """The images of all desks, or of one: where each is, how big, for how much, and until when it stays.
+
+        Raises `Unknown` for a desk that there is not.
+        """
+        from hotdesk.services import images
+
+        s = self.services
+        return images.images(s.store, s.clouds, s.clock, name)
 
     def config(self, name: str | None = None) -> list[Setting]:
         """Which value of each setting counts, and where it comes from; of one desk, or of everything.

@@ -44,6 +44,7 @@ COMMANDS = {
         "stay": "Keep a desk running for a while: `hotdesk stay 2h`.",
         "notify": "Tell yourself something, as [notify] in hotdesk.toml says: a test.",
         "costs": "Show the bill by desk and month, and what parking saved.",
+        "images": "List the images of desks: where, how big, for how much, until when.",
         "gc": "List or delete orphaned resources in every region.",
     },
     "Speed and cost": {

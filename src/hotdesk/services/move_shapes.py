@@ -47,3 +47,26 @@ class Carriage(TypedDict):
     usd_per_hour: float  # of its new machine
     told_per_hour: Amount | None  # the same as its cloud tells it, if not in US dollars
     replaced: list[Replaced]
+
+
+class KeptImage(TypedDict):
+    """An image of a desk."""
+
+    id: str
+    desk: str
+    provider: str
+    region: str
+    bytes: int
+    usd_per_month: float
+    told_per_month: Amount | None  # the same as its cloud tells it, if not in US dollars
+    taken_at: float | None  # by its cloud's clock
+    verified: bool  # read back, and complete
+    until: float | None  # kept until then, in a place that the desk has left; null: not for a time
+    why: str  # what it is there for
+
+
+class KeptImages(TypedDict):
+    """The images of desks, in every place in use."""
+
+    images: list[KeptImage]
+    unread: list[str]  # places that could not be looked at in full

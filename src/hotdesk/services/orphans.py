@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterable
 import msgspec
 
 from hotdesk.core.billing.rates import HOURS_PER_MONTH
+from hotdesk.core.lifecycle import moving
 from hotdesk.core.lifecycle.history import Past
-from hotdesk.core.lifecycle.plan import plan_gc
+from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.lifecycle.save import last_copy
-from hotdesk.core.model import Desk, Disk, Image, Instance, Leftover, Phase, Survey, Value
+from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey, Value
 from hotdesk.core.money import Amount
 from hotdesk.core.steps import Ask, Delete
 
@@ -68,6 +69,10 @@ def things(
             case Ask(ids=ids, why=why, fix=fix):
                 asked = [by_id[id_] for id_ in ids if id_ in by_id]
                 found += [_thing(t, why, clock, safe=False, fix=fix) for t in asked]
+    for desk in known:
+        for id_ in _over(desk, survey, past(desk), now):
+            if id_ in by_id:
+                found.append(_thing(by_id[id_], "kept where its desk has left, until now", clock, safe=True))
     for thing in swept:
         if thing.desk in names and not survey.is_others(thing):
             safe = not last_copy(thing, survey.of(thing.desk))
@@ -76,6 +81,15 @@ def things(
             )
             found.append(_thing(thing, thing.why, clock, safe=safe, fix=fix))
     return found
+
+
+def _over(desk: Desk, survey: Survey, past: Past, now: float) -> list[str]:
+    """Ids of what was kept for a time in a place that a desk has left, if that time is over."""
+    left = moving.left_behind(desk, past, now) if desk.former and desk.goal is not Goal.GONE else None
+    if left is None or left[0].provider != survey.provider or left[1].goal is not Goal.GONE:
+        return []
+    steps = plan(left[1], survey.of(desk.name), past, now)
+    return [step.id for step in steps if isinstance(step, Delete)]
 
 
 def _made_at(thing: Instance | Disk | Image | Leftover) -> float | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from hotdesk.core.findings import Finding
 from hotdesk.core.sweep.params import Scalar
-from hotdesk.services import shapes, sweep_shapes
+from hotdesk.services import move_shapes, shapes, sweep_shapes
 from hotdesk.services.growing import Grown
 from hotdesk.services.notices import Sent
 from hotdesk.services.settings import Setting
@@ -43,6 +43,7 @@ SHAPES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "copied": (shapes.Copied, ("push", "pull")),
     "bill": (shapes.Bill, ("costs",)),
     "orphans": (shapes.Orphans, ("gc",)),
+    "images": (move_shapes.KeptImages, ("images",)),
     "findings": (list[Finding], ("doctor", "self-check")),
     "offers": (list[shapes.OfferRow], ("offers",)),
     "regions": (list[shapes.Region], ("regions",)),

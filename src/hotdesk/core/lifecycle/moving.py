@@ -197,7 +197,8 @@ def left_behind(desk: Desk, past: Past, now: float) -> tuple[Former, Desk] | Non
         )
         if desk.goal is Goal.GONE:
             return one, there
-        if desk.carried or past.proof is None or past.proof.at < one.at:
+        on_its_way = desk.carried or desk.fetched or desk.bound
+        if on_its_way or past.proof is None or past.proof.at < one.at:
             continue
         if now >= one.until:
             return one, replace(there, goal=Goal.GONE)

@@ -1,0 +1,75 @@
+"""The images of desks: where each is, how big, what it costs, and until when it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hotdesk.core.clouds import cloud
+from hotdesk.core.model import Desk, Image, Phase, Survey
+from hotdesk.core.money import Amount
+from hotdesk.core.ports import Clock
+from hotdesk.loop.clouds import Clouds
+from hotdesk.services.move_shapes import KeptImage, KeptImages
+from hotdesk.state.store import Store
+
+
+def images(store: Store, clouds: Clouds, clock: Clock, name: str | None = None) -> KeptImages:
+    """The images of all desks of this computer, or of one. Raises `Unknown` for a desk that there is not."""
+    desks = [store.desk(name)] if name else store.desks()
+    used = {one.provider for desk in desks for one in desk.former}
+    looks = clouds.look_at_each(clouds.in_sight() | used)
+    found = [row for desk in desks for row in _of(desk, looks, clock.now())]
+    unread = sorted(where for where, look in looks.items() if look.unread or look.closed)
+    return {"images": found, "unread": unread}
+
+
+def _of(desk: Desk, looks: dict[str, Survey], now: float) -> Iterator[KeptImage]:
+    known: set[str] = set()
+    for provider, look in sorted(looks.items(), key=lambda one: (one[0] != desk.provider, one[0])):
+        mine = look.of(desk.name).images
+        for image in sorted(mine, key=lambda image: image.age, reverse=True):
+            if image.id not in known:  # all pooled places show the one store
+                known.add(image.id)
+                yield _row(desk, provider, image, mine, now)
+
+
+def _row(desk: Desk, provider: str, image: Image, mine: Sequence[Image], now: float) -> KeptImage:
+    newest = max((i for i in mine if i.verified), key=lambda i: i.age, default=None)
+    here = _is_place(desk.provider, provider)
+    left = next((one for one in desk.former if _is_place(one.provider, provider)), None)
+    until = left.until if left and not here else None
+    if image.phase is Phase.FAILED:
+        why = f"it failed: {image.reason or 'nobody knows why'}"
+    elif image.id == desk.carried:
+        why = "all its work, until its new machine has it"
+    elif not image.verified:
+        why = "it is being taken, or was not read back yet"
+    elif until is not None:
+        why = (
+            "of a place that it has left" if until > now else "its time is over: the next command deletes it"
+        )
+    elif here and newest and image.id == newest.id:
+        why = "what the desk comes back from"
+    elif here:
+        why = f"older than {newest.id}" if newest else ""
+    else:
+        why = "another beginning of this name"
+    told: Amount | None = image.told_per_month
+    return {
+        "id": image.id,
+        "desk": desk.name,
+        "provider": provider,
+        "region": image.region,
+        "bytes": int(image.size_gib * 2**30),
+        "usd_per_month": image.usd_per_month,
+        "told_per_month": told,
+        "taken_at": image.taken_at or None,
+        "verified": image.verified,
+        "until": until,
+        "why": why,
+    }
+
+
+def _is_place(one: str, other: str) -> bool:
+    """Whether images of both are the same ones: all pooled places have one store."""
+    return one == other or (cloud(one).pooled and cloud(other).pooled)
