@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -51,6 +52,11 @@ def project(hotdesk: Command, home: Path) -> Path:
     for verb in ("up", "park"):
         assert hotdesk(verb, "blue").returncode == 0
     return folder
+
+
+def patient(hotdesk: Command, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command that may take minutes."""
+    return hotdesk(*words, timeout=SECONDS)
 
 
 def shown(hotdesk: Command) -> dict[str, Any]:
@@ -141,7 +147,7 @@ def test_a_task_that_eats_all_memory_is_ended_and_the_others_go_on(hotdesk: Comm
         "while n == 3:\n    kept.append(bytearray(50_000_000))\n    time.sleep(0.1)\ntime.sleep(2)\n"
     )
     words = ["--memory", "0.4", "--retries", "0", "--param", "n=1..8"]
-    assert hotdesk("sweep", "start", "blue", *words, "--", "python", "eat.py", "{n}").returncode == 5
+    assert patient(hotdesk, "sweep", "start", "blue", *words, "--", "python", "eat.py", "{n}").returncode == 5
     last = over(hotdesk)
     assert (last["done"], last["failed"]) == (7, 1)
     [failed] = json.loads(hotdesk("sweep", "show", "--failed", "--json").stdout)["each"]
@@ -150,8 +156,8 @@ def test_a_task_that_eats_all_memory_is_ended_and_the_others_go_on(hotdesk: Comm
 
 
 def test_a_thousand_that_fail_at_once_stop_early_with_the_reason(hotdesk: Command, project: Path) -> None:
-    begun = hotdesk(
-        "sweep", "start", "blue", "--retries", "0", "--param", "n=1..1000", "--tag", "n", "--",
+    begun = patient(
+        hotdesk, "sweep", "start", "blue", "--retries", "0", "--param", "n=1..1000", "--tag", "n", "--",
         "sh", "-c", "echo no module named torch; exit 3",
     )  # fmt: skip
     assert begun.returncode == 5
@@ -171,11 +177,11 @@ def test_great_results_and_logs_come_whole(hotdesk: Command, project: Path) -> N
         "print('{\"n\": %d}' % n)\n"
     )
     words = ["--pull", "out.bin", "--param", "n=1..6", "--", "python", "big.py", "{n}"]
-    assert hotdesk("sweep", "start", "blue", *words).returncode == 0
+    assert patient(hotdesk, "sweep", "start", "blue", *words).returncode == 0
     over(hotdesk)
     rows = json.loads(hotdesk("sweep", "results", "--json").stdout)
     assert [row["metric.n"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert hotdesk("sweep", "results", "--to", "got").returncode == 0
+    assert patient(hotdesk, "sweep", "results", "--to", "got").returncode == 0
     sizes = [(project / "got" / f"{n:06d}" / "out.bin").stat().st_size for n in range(1, 7)]
     assert sizes == [2**31, *[2**20] * 5]
     assert {(project / "got" / f"{n:06d}" / "out.bin").read_bytes()[0] for n in range(2, 7)} == {
@@ -185,7 +191,7 @@ def test_great_results_and_logs_come_whole(hotdesk: Command, project: Path) -> N
         5,
         6,
     }
-    said = hotdesk("sweep", "logs", "2").stdout
+    said = patient(hotdesk, "sweep", "logs", "2").stdout
     assert len(said) == 2**30 + len('{"n": 2}\n')
-    removed = json.loads(hotdesk("sweep", "rm", "1", "--yes", "--json").stdout)
+    removed = json.loads(patient(hotdesk, "sweep", "rm", "1", "--yes", "--json").stdout)
     assert removed[0]["bytes"] > 3 * 2**30
