@@ -9,8 +9,7 @@ import pytest
 from tests.conformance import Conformance
 from tests.far_rig import FarRig, far_machine, needs_sshd
 
-#: Each law sets a far machine up anew, for a minute or two: too long for every run. On a busy computer two of
-#: them have failed at the launch ("its launch was interrupted"); why is not understood yet.
+#: Each law sets a far machine up anew, for half a minute or more: too long for every run.
 pytestmark = [pytest.mark.tools("ssh"), needs_sshd, pytest.mark.long]
 
 
