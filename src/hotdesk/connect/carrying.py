@@ -11,12 +11,17 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files as parts
 from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
 
 from hotdesk.connect import copying, job_runner, ssh
+from hotdesk.core import shell
 from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
 
 #: Of the machine: who may log in there, what is on its way, and what its own set-up wrote.
@@ -24,8 +29,17 @@ OWN = ("/.ssh/authorized_keys", ".hotdesk-partial", "/.hotdesk/copying")
 _CUT = {10, 12, 20, 30, 35, 255}  # rsync's exit statuses where the line, or the other side, went away
 _CHANGING = {24}  # files vanished while they were copied: the next round shows
 _QUIET_SECONDS = 120.0
+_SSH_FAILED = 255
 #: A line of `--itemize-changes` that says more than "a folder's time is another".
 _DIFFERS = re.compile(r"^(?!\.d\.\.[tT]\.{0,9} )(\S{11}|\*deleting) +(.*)$")
+
+
+class Furnished(Value, frozen=True):
+    """What became of a desk's packages (guest/furnish.py)."""
+
+    installed: tuple[str, ...] = ()
+    failed: Mapping[str, str] = MappingProxyType({})  # by name: why
+    broken: Mapping[str, str] = MappingProxyType({})  # what is there and cannot be imported
 
 
 class Cut(OSError):
@@ -68,12 +82,36 @@ def quiesce(access: Access) -> list[str]:
         raise Refused(Kind.NOT_READY, f"what runs at {access.desk} could not be ended: {said}") from None
 
 
+def furnish(access: Access, lock: list[str]) -> Furnished:
+    """Install these packages ("name==version") into the desk's own Python, and import each once.
+
+    Their list stays at the desk, in ~/.hotdesk/environment.lock. Raises `Cut`, `Refused`, `Unreachable`.
+    """
+    text = "".join(f"{line}\n" for line in lock)
+    keep = "mkdir -p ~/.hotdesk && cat > ~/.hotdesk/environment.lock"
+    if (kept := job_runner.run_there(access, keep, text.encode())).returncode:
+        said = kept.stderr.decode("utf-8", "replace").strip()
+        raise Refused(
+            Kind.NO_SPACE if "No space left" in said else Kind.DENIED, said or "no list can be kept"
+        )
+    script = parts("hotdesk.guest").joinpath("furnish.py").read_bytes()
+    argv = ssh.command(access, [shell.told("python3 -")])
+    done = subprocess.run(argv, input=script, capture_output=True, check=False)
+    if done.returncode == _SSH_FAILED:
+        raise Cut("the line was cut while packages were installed")
+    try:
+        return msgspec.json.decode(done.stdout, type=Furnished)
+    except msgspec.MsgspecError:
+        said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        return Furnished(failed={"all": said or f"python3 ended with {done.returncode}"})
+
+
 def _words(access: Access) -> list[str]:
     """rsync, with what both directions share: content, links, modes and times."""
-    shell = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
+    by = shlex.join([ssh.program("ssh"), *ssh.options(access), "-p", str(access.port)])
     return [
         ssh.program("rsync"), "-rlptHs", "--specials", "--partial-dir=.hotdesk-partial", "--timeout=60",
-        *(f"--exclude={name}" for name in OWN), *copying.packed(access), "-e", shell,
+        *(f"--exclude={name}" for name in OWN), *copying.packed(access), "-e", by,
     ]  # fmt: skip
 
 

@@ -212,7 +212,7 @@ class Services:
     def transport(self) -> Transport:
         from hotdesk.services.transport import Transport
 
-        return Transport(state=self.state, store=self.store)
+        return Transport(state=self.state, store=self.store, on_note=self.on_note)
 
     @cached_property
     def carrying(self) -> Carrying:

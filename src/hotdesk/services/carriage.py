@@ -165,6 +165,8 @@ def _replaced(told: Inventory | None, desk: Desk, moved: Desk) -> list[Replaced]
     if cpu and offer is not None and offer.gpu:
         plain = " ".join(one.partition("+")[0] for one in cpu)
         by = f"the same versions for GPUs, at the desk: pip install --force-reinstall {plain}"
+        if not cloud(moved.bound.provider).pooled and cloud(desk.provider).pooled:
+            by = f"the same versions from the index, which are for GPUs: {plain}"
         found.append({"what": f"builds for processors: {_some(cpu)}", "by": by})
     arch = offer.arch if offer else ""
     if arch and told.machine and arch != {"aarch64": "arm64"}.get(told.machine, told.machine):

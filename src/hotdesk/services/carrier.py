@@ -8,6 +8,7 @@ It holds the lock that it was started with as long as it lives.
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import shutil
 import sys
 import traceback
@@ -40,6 +41,7 @@ class Carrier:
         self.folder, self.order, self.pool, self.reach, self.clock = folder, order, pool, reach, clock
         self.desk = folder.name
         self.disk = folder / "disk"
+        self.note = ""  # what its owner should know
         self._told = 0.0
         self._moved = 0  # how often anything was heard of the way
 
@@ -59,7 +61,7 @@ class Carrier:
                 self.bring(image)
             case Fetch():
                 self.fetch()
-        self.tell(Told(share=1.0, done=True))
+        self.tell(Told(share=1.0, done=True, reason=self.note))
         shutil.rmtree(self.disk, ignore_errors=True)
 
     def bring(self, image: str) -> None:
@@ -75,8 +77,18 @@ class Carrier:
             self.report(0.7, "reading every file back at the new machine")
             odd = self.patiently(lambda: carrying.differences(self.reach(), home, arriving=False))
             if not odd:
-                return
-        raise Refused(Kind.CORRUPT, f"not as they were sent, each time: {_named(odd)}")
+                break
+        else:
+            raise Refused(Kind.CORRUPT, f"not as they were sent, each time: {_named(odd)}")
+        if lock := locked(self.disk):
+            self.report(0.8, f"installing {len(lock)} packages there")
+            done = self.patiently(lambda: carrying.furnish(self.reach(), lock))
+            if missing := {**done.failed, **done.broken}:
+                first, why = next(iter(missing.items()))
+                self.note = (
+                    f"{len(missing)} of {len(lock)} packages are not usable at the new machine: "
+                    f"{_named(sorted(missing))} ({first}: {why}). Their list: ~/.hotdesk/environment.lock"
+                )
 
     def fetch(self) -> None:
         from hotdesk.connect import carrying
@@ -129,6 +141,17 @@ class Carrier:
                 said = getattr(error, "why", "") or str(error)
                 self.tell(Told(share=0.3, reason=f"{said}; again in {pause:.0f} s"))
                 self.clock.sleep(pause)
+
+
+def locked(disk: Path) -> list[str]:
+    """What is installed into the environment on a disk, from an index: "name==version", without builds."""
+    sites = [str(site) for site in (disk / "env").glob("lib/python3*/site-packages")]
+    found = {
+        f"{one.metadata['Name']}=={one.version.partition('+')[0]}"
+        for one in importlib.metadata.distributions(path=sites)
+        if one.metadata["Name"] and not one.read_text("direct_url.json")
+    }
+    return sorted(found) if sites else []
 
 
 def _named(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -61,6 +62,7 @@ class Transport:
 
     state: Path
     store: Store
+    on_note: Callable[[str], None] = lambda text: None
 
     def carry(self, desk: Desk, step: Moving) -> Wait | Ask | None:
         """What to wait for or to ask; None once everything has arrived and was read back."""
@@ -71,6 +73,8 @@ class Transport:
         told = read(told_path, Told) or Told()
         same = known is not None and known.step.key == step.key
         if same and told.done:
+            if told.reason:
+                self.on_note(told.reason)
             return None
         if same and alive:
             words = told.reason or "its files are on their way"

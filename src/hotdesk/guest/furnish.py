@@ -1,0 +1,94 @@
+"""Install the packages of a desk's environment, in their versions, into the Python of the machine it came to.
+
+    python3 - < FURNISH   with the lines "name==version" of ~/.hotdesk/environment.lock
+
+prints one JSON object: what was installed, and why what is missing is missing. A package that is there in
+its version stays; a build of a version (+cpu) counts as that version: the index has the one that fits.
+Then every package is imported once. Standard library only, for Python 3.8 and later: it runs at desks.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from typing import Any
+
+LOCK = os.path.join(os.path.expanduser("~"), ".hotdesk", "environment.lock")
+_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!_-]+)(?:\+[A-Za-z0-9.]+)?\Z")
+
+
+def key(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def wanted(text: str) -> dict[str, str]:
+    """Versions by name, of the lines that are names and versions and nothing else."""
+    found = (_LINE.match(line.strip()) for line in text.splitlines())
+    return {key(match.group(1)): match.group(2) for match in found if match}
+
+
+def installed() -> dict[str, str]:
+    """What this Python has, without the marks of builds."""
+    importlib.invalidate_caches()
+    dists = importlib.metadata.distributions()
+    return {key(d.metadata["Name"]): d.version.partition("+")[0] for d in dists if d.metadata["Name"]}
+
+
+def install(lines: list[str]) -> str:
+    """Install these; the last line of what pip complains of, "" if it does not."""
+    words = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-input"]
+    words.append("--disable-pip-version-check")
+    if sys.prefix == sys.base_prefix:  # the system's own Python: what is the desk's goes to its home
+        words.append("--user")
+        if os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")):
+            words.append("--break-system-packages")
+    done = subprocess.run(
+        words + lines, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return "" if done.returncode == 0 else (said or ["pip gives no reason"])[-1]
+
+
+def broken(names: list[str]) -> dict[str, str]:
+    """Which of these distributions cannot be imported, and why; each in a process of its own."""
+    found = {}
+    for name in names:
+        try:
+            text = importlib.metadata.distribution(name).read_text("top_level.txt") or name.replace("-", "_")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        tops = [top for top in text.split() if top.isidentifier() and not top.startswith("_")]
+        if tops:
+            words = [sys.executable, "-c", "import " + tops[0]]
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+            if done.returncode and "No module named '" + tops[0] + "'" not in done.stderr:
+                found[name] = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    return found
+
+
+def furnish(text: str) -> dict[str, Any]:
+    want, have = wanted(text), installed()
+    todo = {name: version for name, version in want.items() if have.get(name) != version}
+    failed: dict[str, str] = {}
+    if todo and install([f"{name}=={version}" for name, version in todo.items()]):
+        for name, version in todo.items():  # one that cannot be had must not keep the others away
+            if why := install([f"{name}=={version}"]):
+                failed[name] = why
+    now = installed()
+    for name, version in todo.items():
+        if name not in failed and now.get(name) != version:
+            failed[name] = f"it is {now.get(name, 'missing')} after the installation"
+    done = sorted(name for name in todo if name not in failed)
+    return {"installed": done, "failed": failed, "broken": broken(sorted(want.keys() - failed.keys()))}
+
+
+if __name__ == "__main__":
+    with open(LOCK, encoding="utf-8") as lock:
+        print(json.dumps(furnish(lock.read())))
