@@ -110,9 +110,9 @@ def _of_snapshots(world: World, call: Call, region: Region, name: str) -> Answer
 
 
 def _taken(world: World, image: Image, machine: Machine, epoch: int, spoilt: str) -> None:
-    """A machine that was started or stopped meanwhile has spoilt its snapshots."""
+    """A machine that was started, stopped or released meanwhile has spoilt its snapshots."""
     region = world.region(image.region)
-    disturbed = machine.epoch != epoch and machine.id in region.machines
+    disturbed = machine.epoch != epoch
     for id_, _, _, _ in image.snapshots:
         if id_ in region.snapshots:
             region.snapshots[id_].status = "failed" if disturbed or spoilt == "failed" else "accomplished"
