@@ -71,6 +71,7 @@ class Machine:
         self._short_lives = 0  # failed starts of Jupyter in a row
         self._config = self.folder / "jupyter_config.py"
         self.stop = asyncio.Event()
+        self._trouble = ""  # what does not fit in its Python environment
         self._leaving = ""  # why the desk ends by itself
         self._told = 0.0
         self._telling = threading.Lock()
@@ -209,6 +210,7 @@ class Machine:
         self.tell(progress=0.65, reason="making the desk's Python environment")
         if trouble := python_env.make(self.disk / "env", self.disk / "kit"):
             spawn.say(trouble)
+            self._trouble = trouble
 
     # ---- Jupyter -------------------------------------------------------------------------------------
 
@@ -279,7 +281,7 @@ class Machine:
 
     def _left_out(self) -> str:
         if self._short_lives < _LEAVE_OUT_AFTER:
-            return ""
+            return self._trouble
         own = f"its own JupyterLab {version} and " if (version := jupyter.own(self.disk)) else ""
         return f"its Jupyter runs without {own}the settings in its home: with them it did not start"
 
