@@ -24,7 +24,7 @@ from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 
-DAYS = int(os.environ.get("HOTDESK_AWS_DAYS", "16"))
+DAYS = int(os.environ.get("HOTDESK_AWS_DAYS", "8"))
 BATCHES = 4
 ABROAD = "us-east-1"
 OFFERS = (

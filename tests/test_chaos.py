@@ -22,7 +22,7 @@ from tests.laptop import CrashAt, Laptop
 from tests.sim import OFFERS, Cloud, Crash, Faults, offers
 from tests.truth import Thing
 
-DAYS = int(os.environ.get("HOTDESK_DAYS", "240"))
+DAYS = int(os.environ.get("HOTDESK_DAYS", "120"))
 BATCHES = 8
 
 

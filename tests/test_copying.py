@@ -339,8 +339,15 @@ else:
 """
 
 
-@pytest.mark.parametrize("verb", ["push", "pull"])
-@pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("signals", "verb"),
+    [
+        (signal.SIGINT, "push"),
+        (signal.SIGKILL, "pull"),
+        pytest.param(signal.SIGINT, "pull", marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, "push", marks=pytest.mark.long),
+    ],
+)
 def test_killed_at_any_moment_each_file_is_old_or_new_and_whole(
     desk: Access, there: Path, tmp_path: Path, verb: str, signals: signal.Signals
 ) -> None:

@@ -235,6 +235,7 @@ def test_a_rotten_image_is_told_and_kept(hotdesk: Command, tmp_path: Path) -> No
     assert hotdesk("ssh", "blue", "--", "wc -c < noise").stdout.strip() == "300000"
 
 
+@pytest.mark.long
 def test_packs_that_are_gone_are_told_with_their_place(hotdesk: Command, tmp_path: Path) -> None:
     assert hotdesk("up", "blue").returncode == 0
     assert hotdesk("ssh", "blue", "--", "echo kept > file").returncode == 0
