@@ -47,6 +47,8 @@ __all__ = [
     "Instance",
     "Job",
     "JobView",
+    "KeptImage",
+    "KeptImages",
     "Latency",
     "Limits",
     "Line",
@@ -152,6 +154,7 @@ if TYPE_CHECKING:
     from hotdesk.services.jobs import JobView
     from hotdesk.services.limits import Limits
     from hotdesk.services.measuring import BenchRequest, Measured
+    from hotdesk.services.move_shapes import KeptImage, KeptImages
     from hotdesk.services.notebook import Notebook
     from hotdesk.services.notices import Sent
     from hotdesk.services.orphans import Orphan
@@ -199,6 +202,8 @@ _HOMES = {
     "Instance": "hotdesk.core.model",
     "Job": "hotdesk.core.jobs",
     "JobView": "hotdesk.services.jobs",
+    "KeptImage": "hotdesk.services.move_shapes",
+    "KeptImages": "hotdesk.services.move_shapes",
     "Latency": "hotdesk.market.latency",
     "Limits": "hotdesk.services.limits",
     "Line": "hotdesk.core.billing.statement",
