@@ -143,6 +143,7 @@ class Laptop:
         self.enough_after_crash = False
         self.provider_class = provider
         self.twins: list[Any] = []
+        self.story = ""
         self.booted: set[str] = set()
         self.open()
 
@@ -203,7 +204,12 @@ class Laptop:
                 self.booted.add(machine["id"])
                 lineage = machine["tags"].get("hotdesk:keys", machine["id"])
                 self.fake.post("machine", id=machine["id"], console=console(lineage))
-        self.twins += [ids for desk, ids in by_desk.items() if desk and len(ids) > 1]
+        twins = [ids for desk, ids in by_desk.items() if desk and len(ids) > 1]
+        if twins and not self.twins:  # how it came about is not to be seen from where it is noticed
+            sent = [f"{r['time']:.0f} {r['action']} {r['code'] or ''}" for r in self.fake.get("log")][-60:]
+            rows = [repr(row) for row in self.store.rows()][-30:]
+            self.story = "\n".join([*sent, *rows, *map(repr, alive)])
+        self.twins += twins
 
     def prove(self, access: Access) -> None:
         """A login: it is answered by the machine that has this address, if it shows the pinned key."""
@@ -342,7 +348,7 @@ class Laptop:
 
     def check(self, name: str, goal: Goal) -> bool:
         """The goal is reached in truth, all work is where it should be, and nothing else is paid."""
-        assert self.twins == [], "two machines for one desk"
+        assert self.twins == [], f"two machines for one desk: {self.twins}\n{self.story}"
         rows = self.billed(name)
         untagged = [
             r
