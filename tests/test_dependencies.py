@@ -38,10 +38,29 @@ def audit() -> ModuleType:
 AUDIT = audit()
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, ROOT / "requirements" / "docs.txt"], ids=lambda lock: lock.stem)
+@pytest.mark.parametrize(
+    "lock",
+    [*LOCKS, *(ROOT / "requirements" / f"{name}.txt" for name in ("docs", "bom"))],
+    ids=lambda lock: lock.stem,
+)
 def test_a_lock_pins_exact_files_and_names_no_address(lock: Path) -> None:
     assert AUDIT.locked(lock)
     assert "://" not in lock.read_text()
+
+
+def test_the_licences_told_are_those_of_what_is_locked() -> None:
+    """`requirements/sbom` and `scripts/licences.py` have run since the lock was written."""
+    text = (ROOT / "docs" / "licences.md").read_text("utf-8")
+    told = {
+        AUDIT.canonical(name): (version, words)
+        for name, version, words in re.findall(r"^\| ([\w.-]+) \| (\d\S*) \| (.+) \|$", text, re.M)
+    }
+    pins = AUDIT.locked(ROOT / "requirements" / "user.txt")
+    assert {name: version for name, (version, _) in told.items() if version not in pins.get(name, ())} == {}
+    lock = (ROOT / "requirements" / "user.txt").read_text("utf-8")
+    elsewhere = {AUDIT.canonical(name) for name in re.findall(r"^([\w.-]+)==\S+ ;", lock, re.M)}
+    assert pins.keys() - told.keys() <= elsewhere | AUDIT.FREE, "in the lock, and in no line"
+    assert all(AUDIT.ALLOWED.search(words) for _, words in told.values())
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
