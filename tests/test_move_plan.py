@@ -74,7 +74,7 @@ def test_what_cannot_be_carried_has_what_replaces_it() -> None:
         machine="x86_64",
     )
     found = {one["what"]: one["by"] for one in _replaced(told, BLUE, moved)}
-    assert "pip install --force-reinstall torch==2.9.0" in found["builds for processors: torch==2.9.0+cpu"]
+    assert "which are for GPUs: torch==2.9.0" in found["builds for processors: torch==2.9.0+cpu"]
     assert "sudo apt-get install ffmpeg" in found["packages of the system: ffmpeg"]
     assert "programs for x86_64" in found
     assert "sockets and devices: /home/me/s" in found
