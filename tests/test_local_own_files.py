@@ -153,7 +153,7 @@ def test_what_breaks_a_rented_desk_s_jupyter_is_said_and_a_rescue_does_not_wait_
     for name, text in programs.items():
         (home / ".local/bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (home / ".local/bin" / name).chmod(0o755)
-    access = replace(rig.provider.access(desk), notebook_here=False, notebook_port=1)
+    access = replace(rig.provider.access(desk), supervised=False, notebook_here=False, notebook_port=1)
     wanted = Kind.BAD_REQUEST if failed else Kind.NOT_READY
     for _ in range(10):  # on a busy computer the second question may go unanswered: it is asked again
         with pytest.raises(Refused) as refused:
