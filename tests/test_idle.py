@@ -58,6 +58,13 @@ def quiet(watch: Watch, seconds: float = 1.5) -> bool:
     return not works(watch, seconds)
 
 
+def falls_quiet(watch: Watch, seconds: float = 180.0) -> None:
+    """Wait until nothing works; what still does is told."""
+    until = time.monotonic() + seconds
+    while said := works(watch):
+        assert time.monotonic() < until, f"after {seconds:.0f} s: {said}"
+
+
 def works(watch: Watch, seconds: float = 1.5) -> list[str]:
     """What works, looked at over some time."""
     watch.look()
@@ -145,11 +152,11 @@ def test_a_silent_job_in_tmux_is_work_and_an_open_shell_is_not(
 ) -> None:
     rig.ssh(desk, "tmux new-session -d -s shell")
     try:
-        wait_for(lambda: quiet(watch), 30)
+        falls_quiet(watch)
         rig.ssh(desk, "tmux new-session -d -s job 'sleep 1000'")
         assert any("sleep 1000 runs in a terminal" in w for w in works(watch))
         rig.ssh(desk, "tmux kill-session -t job; tmux new-session -d -s shown 'less /etc/hostname'")
-        wait_for(lambda: quiet(watch), 30)
+        falls_quiet(watch)
     finally:
         rig.ssh(desk, "tmux kill-server", check=False)
 
@@ -211,7 +218,7 @@ def test_a_prompt_that_nobody_types_at_is_no_work(
     with in_a_terminal(rig, desk, line):
         time.sleep(1.0)
         assert rig.ssh(desk, "tmux has-session -t seen", check=False).returncode == 0, "it has ended"
-        assert wait_for(lambda: quiet(watch), 30), works(watch)
+        falls_quiet(watch)
 
 
 #: They wait, use nothing, and work.
@@ -337,7 +344,7 @@ def test_an_executing_kernel_is_work_and_a_waiting_one_is_not(
     client.start_channels()
     try:
         wait_for(lambda: ready(client), 120)
-        wait_for(lambda: quiet(watch), 60)  # a kernel that waits for a person is no work
+        falls_quiet(watch)  # a kernel that waits for a person is no work
         client.execute("import time; time.sleep(600)")
         assert wait_for(lambda: [w for w in works(watch, 1.0) if "kernel is busy" in w], 30)
     finally:
