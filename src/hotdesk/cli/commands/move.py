@@ -56,7 +56,9 @@ def command(
         elsewhere = provider not in {None, desk.provider}
         want = wanted(goals.configured(name, provider) if elsewhere else desk.want, given)
         if want is None and not elsewhere and not (provider and desk.bound):
-            raise Usage("Move to what?", "Name the hardware, or the place.", f"hotdesk move {name} --gpu L4")
+            there = f"{name} is there already" if provider else "Move to what"
+            why = "Name the hardware, or another place."
+            raise Usage(f"{there}{'.' if provider else '?'}", why, f"hotdesk move {name} --gpu L4")
         if dry_run:
             options.show_plan(desks, goals.moved(name, want, provider, keep_seconds), desk)
             return

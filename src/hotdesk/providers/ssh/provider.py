@@ -82,7 +82,7 @@ class Ssh:
             )
         wished = conditions(wish(want, owned=True))
         found: list[tuple[bool, float, Offer]] = []
-        silent: list[Exception] = []
+        silent: dict[str, Exception] = {}
         asked = 0
         for name, machine in sorted(self.hosts.all().items()):
             if not sold_there(wished, Place(PROVIDER, REGION, name), Market.ON_DEMAND):
@@ -91,7 +91,7 @@ class Ssh:
             try:
                 facts = self._look(name)
             except (Refused, Silent) as error:
-                silent.append(error)
+                silent[name] = error
                 continue
             used = facts.gpu_used_gib > _BUSY_GIB
             limit = want.usd_per_hour_max
@@ -100,10 +100,11 @@ class Ssh:
                     busy = used and bool(kind.gpu)
                     found.append((busy, machine.usd_per_hour, self._offer(name, kind, facts, busy=busy)))
         if silent and len(silent) == asked:
-            first = silent[0]
+            name, first = next(iter(silent.items()))
             if isinstance(first, Refused):
                 raise first
-            raise Refused(Kind.NOT_READY, f"No machine answers: {first}", fix="hotdesk doctor", seconds=1.0)
+            by_hand = f"{self.hosts.find(name).by_hand}   # does it let you in?"
+            raise Refused(Kind.NOT_READY, f"No machine answers: {first}", fix=by_hand, seconds=1.0)
         return tuple(offer for _, _, offer in sorted(found, key=lambda row: row[:2]))
 
     def _look(self, name: str) -> kit.Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -20,6 +21,12 @@ class Machine(Value, frozen=True):
     folder: str = FOLDER  # everything of hotdesk's at that machine is below it
     usd_per_hour: float = 0.0
     owner: str = ""  # whose machine it is, for people
+
+    @property
+    def by_hand(self) -> str:
+        """The command that logs in there with a person's own ssh."""
+        ways = [*(["-J", self.jump] if self.jump else []), *(["-p", str(self.port)] if self.port else [])]
+        return shlex.join(["ssh", *ways, self.host])
 
 
 class Settings(Value, frozen=True):
