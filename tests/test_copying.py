@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 
 from hotdesk.connect import copying, job_runner, one_login, placing, ssh, ssh_options
 from hotdesk.connect.sync import contents
+from hotdesk.connect.tar import is_lost
 from hotdesk.core.errors import Missing, NeedsDecision
 from hotdesk.core.ports import Access
 from tests.local_rig import one_desk, rig_in, tool, wait_for
@@ -477,3 +479,34 @@ def test_a_shared_login_does_not_outlive_a_process_that_is_killed(desk: Access, 
         one.kill()
     wait_for(lambda: not Path(socket).exists(), 60.0)
     shutil.rmtree(Path(socket).parent)
+
+
+@pytest.mark.slow
+@pytest.mark.tools("rsync")
+@pytest.mark.parametrize("which", [0, -1])
+def test_rsync_without_its_other_half_is_a_line_that_was_lost(tmp_path: Path, which: int) -> None:
+    """A real rsync, of which one process or the other at the far end is killed in the middle of a file."""
+    there, far_end = tmp_path / "there", tmp_path / "far-end"
+    far_end.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
+    far_end.chmod(0o755)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "big").write_bytes(os.urandom(20_000_000))
+
+    def halves() -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = entry.read_bytes().split(b"\0")
+                if b"--server" in words and os.fsencode(f"{there}/") in words:
+                    found.append(int(entry.parent.name))
+        return sorted(found)
+
+    words = ["rsync", "-r", "--bwlimit=2000", "-e", str(far_end), f"{tmp_path}/here/", f"far:{there}/"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as copy:
+        until = time.monotonic() + 120
+        while not list(there.glob(".big.*")):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        os.kill(halves()[which], signal.SIGKILL)
+        status = copy.wait(120)
+    assert is_lost(status), status

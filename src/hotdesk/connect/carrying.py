@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from hotdesk.connect import copying, job_runner, ssh
+from hotdesk.connect import copying, job_runner, ssh, tar
 from hotdesk.core import shell
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Value
@@ -26,7 +26,6 @@ from hotdesk.core.ports import Access
 
 #: Of the machine: who may log in there, what is on its way, and what its own set-up wrote.
 OWN = ("/.ssh/authorized_keys", ".hotdesk-partial", "/.hotdesk/copying")
-_CUT = {10, 12, 20, 30, 35, 255}  # rsync's exit statuses where the line, or the other side, went away
 _CHANGING = {24}  # files vanished while they were copied: the next round shows
 _QUIET_SECONDS = 120.0
 _SSH_FAILED = 255
@@ -147,7 +146,7 @@ def _complain(access: Access, status: int, complaint: str) -> None:
             "sudo apt-get install -y rsync",
         )  # fmt: skip
     first = next((line for line in lines if not line.startswith("rsync error")), lines[-1] if lines else "")
-    if status in _CUT:
+    if tar.is_lost(status):
         raise Cut(first or f"rsync ended with {status}")
     denied = [line for line in lines if "Permission denied (13)" in line]
     if denied:

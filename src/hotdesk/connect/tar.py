@@ -17,8 +17,10 @@ from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Unreachable
 from hotdesk.core.ports import Access
 
 NOT_EMPTY = "cannot delete non-empty directory: "
-_NO_SPACE = 11  # rsync's exit statuses
-_NO_CONNECTION = {10, 12, 30, 35, 255}
+_NO_SPACE = 11  # an exit status of rsync's
+#: rsync's exit statuses where the line, or its other half, went away: of a killed half 16, "sibling process
+#: terminated abnormally", as often as 12 (rsync 3.5.0). Above 128 they are ssh's, or of a signal at that end.
+_LOST = frozenset({10, 12, 14, 15, 16, 19, 20, 30, 35})
 _FULL = re.compile(r"\((?:28|122)\)|No space left|Disk quota")
 _SOME = {1, 2}  # GNU tar: a file changed, or could not be read; all others are in the archive
 _ABSENT = 44  # exit status of our shell line: the source does not exist
@@ -155,6 +157,11 @@ def is_full(said: Sequence[str]) -> bool:
     return any(_FULL.search(line) for line in said)
 
 
+def is_lost(status: int) -> bool:
+    """Whether rsync ended because its other half was gone: the same may go on later."""
+    return status in _LOST or status > 128
+
+
 def complain(status: int, said: Sequence[str], what: str, access: Access) -> None:
     """Raise the `HotdeskError` for a failed copy; return if `status` is 0."""
     if status == 0:
@@ -163,7 +170,7 @@ def complain(status: int, said: Sequence[str], what: str, access: Access) -> Non
     desk = access.desk
     if status == _NO_SPACE or is_full(said):
         raise Missing(f"{what}: a disk is full ({desk}).", why, f"df -h . && hotdesk ssh {desk} -- df -h .")
-    if status in _NO_CONNECTION:
+    if is_lost(status):
         raise Unreachable(f"{what}: {desk} does not answer.", why, f"hotdesk doctor {desk}")
     if any(NOT_EMPTY in line or "could not make way" in line for line in said):
         raise NeedsDecision(
