@@ -85,6 +85,7 @@ def test_a_disk_that_is_full_there_loses_nothing(ask: Ask, cloud: FakeEc2) -> No
     well(ask("move", "blue", "--provider", "local", "--yes", timeout=SECONDS))
     assert well(ask("ssh", "blue", "--", SUM)).stdout == before
     assert paid(cloud) == {}, "the machine that did not get the work is gone"
+    well(ask("down", "blue", "--yes"))
 
 
 def test_a_line_that_is_cut_goes_on_where_it_was(ask: Ask, cloud: FakeEc2) -> None:
