@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -290,7 +292,9 @@ class Laptop:
 
     def keys(self, desk: str) -> Keys:
         if desk not in _made_keys:
-            _made_keys[desk] = desk_keys(Path(mkdtemp(prefix="hotdesk-keys-")), desk)
+            folder = Path(mkdtemp(prefix="hotdesk-keys-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _made_keys[desk] = desk_keys(folder, desk)
         made = _made_keys[desk]
         pinned = self.folder / "desks" / desk / "known_hosts"
         pinned.parent.mkdir(parents=True, exist_ok=True)
