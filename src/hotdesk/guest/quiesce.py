@@ -60,7 +60,7 @@ def others(mark: str) -> list[int]:
         pid = parents.get(pid, 0)
     found = []
     for pid in sorted(parents.keys() - keep):
-        if _mine(pid, mark) and (name := _name(pid)) and name.startswith(_SYSTEMS):
+        if _mine(pid, mark) and (name := _name(pid)) and not name.startswith(_SYSTEMS):
             found.append(pid)
     return found
 
