@@ -6,7 +6,7 @@ measured by sending over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as parts
 from typing import Any
@@ -155,11 +155,13 @@ def _replaced(told: Inventory | None, desk: Desk, moved: Desk) -> list[Replaced]
         return found
     offer = next(iter(moved.bound.offers), None)
     if told.odd:
-        found.append({"what": f"sockets and devices: {_some(told.odd)}", "by": "programs make theirs anew"})
+        found.append(
+            {"what": f"sockets and devices: {some(told.odd, _SHOWN)}", "by": "programs make theirs anew"}
+        )
     if told.system_packages:
         names = " ".join(told.system_packages)
         by = f"at the desk, once it is there: sudo apt-get install {names}"
-        found.append({"what": f"packages of the system: {_some(told.system_packages)}", "by": by})
+        found.append({"what": f"packages of the system: {some(told.system_packages, _SHOWN)}", "by": by})
     builds = [one for one in told.packages if one.startswith(("torch==", "torchvision==", "torchaudio=="))]
     cpu = [one for one in builds if one.endswith("+cpu")]
     if cpu and offer is not None and offer.gpu:
@@ -167,7 +169,7 @@ def _replaced(told: Inventory | None, desk: Desk, moved: Desk) -> list[Replaced]
         by = f"the same versions for GPUs, at the desk: pip install --force-reinstall {plain}"
         if not cloud(moved.bound.provider).pooled and cloud(desk.provider).pooled:
             by = f"the same versions from the index, which are for GPUs: {plain}"
-        found.append({"what": f"builds for processors: {_some(cpu)}", "by": by})
+        found.append({"what": f"builds for processors: {some(cpu, _SHOWN)}", "by": by})
     arch = offer.arch if offer else ""
     if arch and told.machine and arch != {"aarch64": "arm64"}.get(told.machine, told.machine):
         by = f"programs for {arch}: install them anew at the desk"
@@ -175,5 +177,6 @@ def _replaced(told: Inventory | None, desk: Desk, moved: Desk) -> list[Replaced]
     return found
 
 
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join([*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])])
+def some(names: Sequence[str], most: int) -> str:
+    """The first of these names, and how many more there are."""
+    return ", ".join([*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])])

@@ -24,12 +24,14 @@ from hotdesk.core.errors import HotdeskError, Kind, Refused, Unreachable
 from hotdesk.core.model import Phase
 from hotdesk.core.ports import Access, Clock, Pool, Provider
 from hotdesk.core.steps import Bring, Fetch, Moving
+from hotdesk.services.carriage import some
 from hotdesk.services.transport import Order, Told, folder_of, pool_name, read
 
 T = TypeVar("T")
 PATIENCE = 8  # cuts in a row between which nothing went on
 ROUNDS = 3  # of carrying and comparing, where files differ afterwards
 _STATUS_SECONDS = 0.3
+_SHOWN = 4  # names of one kind
 
 
 class Carrier:
@@ -70,16 +72,14 @@ class Carrier:
         self.report(0.01, f"unpacking {image}")
         self.pool.unpack(image, str(self.disk), lambda share, words: self.report(0.2 * share, words))
         home = self.disk / "home"
-        for _ in range(ROUNDS):
+
+        def go() -> None:
             self.patiently(
                 lambda: carrying.to_machine(self.reach(), home, lambda w: self.report(0.3, f"sending: {w}"))
             )
-            self.report(0.7, "reading every file back at the new machine")
-            odd = self.patiently(lambda: carrying.differences(self.reach(), home, arriving=False))
-            if not odd:
-                break
-        else:
-            raise Refused(Kind.CORRUPT, f"not as they were sent, each time: {_named(odd)}")
+
+        if odd := self.until_same(go, 0.7, "reading every file back at the new machine", arriving=False):
+            raise Refused(Kind.CORRUPT, f"not as they were sent, each time: {some(odd, _SHOWN)}")
         if lock := locked(self.disk):
             self.report(0.8, f"installing {len(lock)} packages there")
             done = self.patiently(lambda: carrying.furnish(self.reach(), lock))
@@ -87,7 +87,8 @@ class Carrier:
                 first, why = next(iter(missing.items()))
                 self.note = (
                     f"{len(missing)} of {len(lock)} packages are not usable at the new machine: "
-                    f"{_named(sorted(missing))} ({first}: {why}). Their list: ~/.hotdesk/environment.lock"
+                    f"{some(sorted(missing), _SHOWN)} ({first}: {why})."
+                    " Their list: ~/.hotdesk/environment.lock"
                 )
 
     def fetch(self) -> None:
@@ -109,18 +110,25 @@ class Carrier:
         come(0.2)  # most of it, while the desk may still be used
         left = self.patiently(lambda: carrying.quiesce(self.reach()))
         if left:
-            raise Refused(Kind.NOT_READY, f"still running at {self.desk}: {_named(left)}")
-        for _ in range(ROUNDS):
-            come(0.5)
-            self.report(0.6, "reading every file on both sides")
-            odd = self.patiently(lambda: carrying.differences(self.reach(), home, arriving=True))
-            if not odd:
-                break
-        else:
-            raise Refused(Kind.UNREADABLE, f"something at {self.desk} still writes: {_named(odd)}")
+            raise Refused(Kind.NOT_READY, f"still running at {self.desk}: {some(left, _SHOWN)}")
+        if odd := self.until_same(lambda: come(0.5), 0.6, "reading every file on both sides", arriving=True):
+            raise Refused(Kind.UNREADABLE, f"something at {self.desk} still writes: {some(odd, _SHOWN)}")
         self.pool.pack(
             self.order.step.order, str(self.disk), lambda share, words: self.report(0.7 + 0.3 * share, words)
         )
+
+    def until_same(self, go: Callable[[], None], share: float, words: str, *, arriving: bool) -> list[str]:
+        """Carry and compare until both sides have the same; the files that differ after the last round."""
+        from hotdesk.connect import carrying
+
+        home, odd = self.disk / "home", list[str]()
+        for _ in range(ROUNDS):
+            go()
+            self.report(share, words)
+            odd = self.patiently(lambda: carrying.differences(self.reach(), home, arriving=arriving))
+            if not odd:
+                break
+        return odd
 
     def patiently(self, work: Callable[[], T]) -> T:
         """The work's result; again, later each time, while the line is cut."""
@@ -152,10 +160,6 @@ def locked(disk: Path) -> list[str]:
         if one.metadata["Name"] and not one.read_text("direct_url.json")
     }
     return sorted(found) if sites else []
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join([*names[:4], *([f"{len(names) - 4} more"] if len(names) > 4 else [])])
 
 
 def _access(provider: Provider, step: Moving) -> Access:

@@ -1,8 +1,8 @@
 """Carry a desk's work between a cloud's machine and this computer's store, in a process of its own.
 
 `Transport.carry` starts that process, or tells how far it is, and returns at once; the loop asks again. The
-process (services/carrier.py) holds a lock as long as it lives. Killed at any
-moment, the next one goes on: what arrived stays in the desk's folder below carry/ until all of it counts.
+process (services/carrier.py) holds a lock as long as it lives. Killed at any moment, the next one goes on:
+what arrived stays in the desk's folder below carry/ until all of it counts.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Order(Value, frozen=True):
     provider: str
     step: Moving
     since: float  # of the desk's wish
+    tries: int = 1  # for this step and wish: one that ends without a word is started again
 
 
 class Told(Value, frozen=True):
@@ -68,28 +69,28 @@ class Transport:
         """What to wait for or to ask; None once everything has arrived and was read back."""
         folder = folder_of(self.state, desk.name)
         lock, told_path = folder / "worker.lock", folder / "told.json"
-        order = Order(provider=desk.provider, step=step, since=desk.since)
-        alive, known = system.is_locked(lock), read(folder / "order.json", Order)
+        alive = system.is_locked(lock)
+        known = read(folder / "order.json", Order)  # what it was started for, if that is this step
         told = read(told_path, Told) or Told()
-        same = known is not None and known.step.key == step.key
-        if same and told.done:
+        if known is not None and known.step.key != step.key:
+            known = None
+        if known and told.done:
             if told.reason:
                 self.on_note(told.reason)
             return None
-        if same and alive:
+        if known and alive:
             words = told.reason or "its files are on their way"
             return Wait(seconds=_POLL_SECONDS, why=words, progress=told.share)
         if alive:  # of another wish: it ends by itself, and is not waited for in vain
             return Wait(seconds=_POLL_SECONDS, why="an earlier way of the desk comes to its end")
-        if same and told.failed and known is not None and known.since >= desk.since:
+        tries = known.tries if known and known.since >= desk.since else 0
+        if tries and told.failed:
             return _question(desk, step, told)
-        tries = int((folder / "tries").read_text()) if same and (folder / "tries").exists() else 0
-        if same and known is not None and known.since >= desk.since and tries >= TRIES:
+        if tries >= TRIES:
             why = f"Its process ended {tries} times without a word: {folder / 'worker.log'}"
             return _question(desk, step, Told(reason=why))
+        order = Order(provider=desk.provider, step=step, since=desk.since, tries=tries + 1)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = known is None or known.since < desk.since
-        (folder / "tries").write_text(str(1 if fresh else tries + 1))
         system.write_atomically(told_path, msgspec.json.encode(Told(reason="its files are being looked at")))
         system.write_atomically(folder / "order.json", msgspec.json.encode(order), durable=True)
         held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
