@@ -183,7 +183,7 @@ def told(taken: AnyStep) -> str:
         case Start(id=id_) | Stop(id=id_) | Verify(id=id_) | Delete(id=id_) | Prove(id=id_):
             return f"{type(taken).__name__.lower()} {id_}"
         case Fetch(order=order):
-            return f"fetch {order.source_id} g{order.generation}"
+            return f"fetch {order.source_id} g{order.generation}{' again' * bool(order.attempt)}"
         case Bring(id=id_, image=carried):
             return f"bring {carried} to {id_}"
         case Hand(id=id_, provider=provider):
@@ -213,7 +213,7 @@ def test_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         provider="sim",
         offers=tuple(PLACES[z] for z in zones),
         bound=Bound(provider="other", want=Want()) if wanted.pop("bound", False) else None,
-        fetched=Fetched(**found) if (found := wanted.pop("fetched", None)) else None,
+        fetched=Fetched(**{"at": NOW - 60.0, **found}) if (found := wanted.pop("fetched", None)) else None,
         **wanted,
     )
     rows = [row(number, line) for number, line in enumerate(case.get("past", []), 1)]

@@ -462,11 +462,13 @@ class Bound(Value, frozen=True):
 
 
 class Fetched(Value, frozen=True):
-    """An image in this computer's store of what a machine held that nobody has used since."""
+    """An image in this computer's store of what a machine held when nothing ran there any more."""
 
     image: str
     machine: str
     started_at: float
+    at: float = 0.0  # (our clock)
+    attempt: int = 0  # at this run of the machine
 
 
 class Former(Value, frozen=True):

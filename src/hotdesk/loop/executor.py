@@ -200,7 +200,13 @@ class Executor:
             return Refusal(kind=Kind.NOT_READY, message="its goal has been changed")
         match step:
             case Fetch(order=order):
-                fetched = Fetched(image=order.name, machine=order.source_id, started_at=order.started_at)
+                fetched = Fetched(
+                    image=order.name,
+                    machine=order.source_id,
+                    started_at=order.started_at,
+                    at=self.clock.now(),
+                    attempt=order.attempt,
+                )
                 self.store.put(replace(current, fetched=fetched))
                 return Done(id=order.name)
             case Bring(id=id_):

@@ -26,15 +26,20 @@ from hotdesk.core.lifecycle.save import let_go
 from hotdesk.core.model import Bound, Desk, Disk, Former, Goal, Image, Instance, Phase, Seen
 from hotdesk.core.steps import AnyStep, BakeOrder, Bring, Fetch, Hand, Wait
 
+#: For so long after its files were fetched a machine that is on has nothing new: it is stopped at once. One
+#: that was left on for longer, by whatever stopped us, may have been worked at.
+FRESH_SECONDS = 120.0
 #: The planner, for another row of the same desk.
 Planner = Callable[[Desk, Seen], list[AnyStep]]
 
 
-def hand_over(desk: Desk, bound: Bound, seen: Seen, past: Past, plan: Planner) -> list[AnyStep]:
+def hand_over(
+    desk: Desk, bound: Bound, seen: Seen, past: Past, plan: Planner, *, now: float
+) -> list[AnyStep]:
     """Save the desk where it is; then it belongs to the other provider."""
     here = replace(desk, bound=None)
     if not cloud(desk.provider).pooled:
-        return _from_cloud(here, bound, seen, past, plan)
+        return _from_cloud(here, bound, seen, past, plan, now=now)
     steps = plan(replace(here, goal=Goal.PARKED, carried=""), seen)
     if not all(step.acts for step in steps):
         return steps
@@ -52,27 +57,30 @@ def _hand(desk: Desk, bound: Bound, image: str, why: str) -> Hand:
     return Hand(id=image, provider=bound.provider, since=desk.since, why=why)
 
 
-def _from_cloud(desk: Desk, bound: Bound, seen: Seen, past: Past, plan: Planner) -> list[AnyStep]:
+def _from_cloud(
+    desk: Desk, bound: Bound, seen: Seen, past: Past, plan: Planner, *, now: float
+) -> list[AnyStep]:
     """Bring what its machine holds into this computer's store, and stop the machine."""
     if desk.carried:  # its work has not arrived: the store has it as before
         steps = plan(replace(desk, goal=Goal.PARKED), seen)
         return steps if steps else [_hand(desk, bound, desk.carried, f"all its work is in {desk.carried}")]
     if not seen.ids:
         return [_hand(desk, bound, "", "it has no work yet")]
-    live = own(desk, seen, past).live
-    if (fetched := desk.fetched) and (live is None or _is_as_fetched(live, desk)):
+    live, fetched = own(desk, seen, past).live, desk.fetched
+    of_this_run = fetched and live and (live.id, live.started_at) == (fetched.machine, fetched.started_at)
+    if fetched and (live is None or (of_this_run and (not _is_on(live) or now - fetched.at < FRESH_SECONDS))):
         hand = _hand(desk, bound, fetched.image, f"all its work is in {fetched.image}")
         if live is None or not live.stoppable:
             return [hand]
         return [*plan(replace(desk, goal=Goal.STOPPED), seen), hand]
     steps = plan(replace(desk, goal=Goal.RUNNING), seen)
-    if live is None or not all(step.acts for step in steps) or steps:
+    if live is None or steps:
         return steps
     order = BakeOrder(
         desk=desk.name,
         born=desk.created_at,
         generation=max(bound.generation, live.generation + 1),
-        attempt=0,
+        attempt=fetched.attempt + 1 if fetched and of_this_run else 0,
         source_id=live.id,
         started_at=live.started_at,
         region=bound.provider,
@@ -109,10 +117,9 @@ def _place(machine: Instance) -> str:
     return f"{machine.id} in {machine.zone or machine.region}"
 
 
-def _is_as_fetched(live: Instance, desk: Desk) -> bool:
-    """Whether a machine was not started again since its files were fetched."""
-    fetched = desk.fetched
-    return fetched is not None and (live.id, live.started_at) == (fetched.machine, fetched.started_at)
+def _is_on(machine: Instance) -> bool:
+    """Whether somebody may work there."""
+    return machine.phase in {Phase.PENDING, Phase.READY}
 
 
 # ---- a machine that still has to get the work ----------------------------------------------------------

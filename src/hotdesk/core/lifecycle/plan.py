@@ -91,7 +91,7 @@ def plan(desk: Desk, seen: Seen, past: Past, now: float) -> list[AnyStep]:
         return plan(other, seen, past, now)
 
     if desk.bound is not None:
-        return moving.hand_over(desk, desk.bound, seen, past, again)
+        return moving.hand_over(desk, desk.bound, seen, past, again, now=now)
     if earlier := moving.before(desk, seen, past, again):
         return earlier
     seen = own(desk, moving.arriving(desk, seen), past)
