@@ -119,12 +119,17 @@ class Shared(Protocol):
 
 
 @runtime_checkable
-class Pool(Protocol):
-    """Optional: of a cloud whose images are in this computer's store."""
+class Counted(Protocol):
+    """Optional: of a cloud that can tell what is in an image without a machine."""
 
     def contents(self, thing_id: str) -> tuple[int, int] | None:
         """Files and bytes of an image, or of the disk of a machine here; None where that is not known."""
         ...
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """Optional: this computer's store of images, as the desks of other places come to it and go from it."""
 
     def unpack(self, image_id: str, disk: str, progress: OnProgress) -> str:
         """Restore an image as a new folder, and read it back; the home folder in it. Raises `Refused`."""

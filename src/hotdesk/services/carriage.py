@@ -17,7 +17,7 @@ from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.lifecycle.descent import own
 from hotdesk.core.model import Desk, Instance, Phase, Seen, Value
-from hotdesk.core.ports import Access, Lined, Pool
+from hotdesk.core.ports import Access, Counted, Lined
 from hotdesk.loop.clouds import Clouds
 from hotdesk.services.move_shapes import Carriage, Replaced
 from hotdesk.state.store import Store
@@ -111,7 +111,7 @@ class Carrying:
         thing: Any = seen.live or seen.newest
         if thing is None and not seen.ids:
             return 0, 0
-        return provider.contents(thing.id) if thing and isinstance(provider, Pool) else None
+        return provider.contents(thing.id) if thing and isinstance(provider, Counted) else None
 
     def _legs(self, desk: Desk, to: str, zone: str, access: Access | None) -> list[tuple[str, float | None]]:
         """The lines that the desk goes over, by place, with the bytes a second of each, if they are known."""

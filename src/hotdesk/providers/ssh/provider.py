@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Instance, Market, Offer, Phase, Survey, Want
-from hotdesk.core.ports import Access, KeyRing, OnProgress
+from hotdesk.core.ports import Access, KeyRing
 from hotdesk.core.steps import BakeOrder, LaunchOrder
 from hotdesk.providers.local import records as pool
 from hotdesk.providers.local.images import Images, check_source, nothing_was_made
@@ -168,15 +168,6 @@ class Ssh:
 
     def contents(self, thing_id: str) -> tuple[int, int] | None:
         return self.images.contents(thing_id)
-
-    def unpack(self, image_id: str, disk: str, progress: OnProgress) -> str:
-        return str(self.images.unpack(image_id, Path(disk), progress))
-
-    def unpack_newest(self, desk: str, disk: str, progress: OnProgress) -> str:
-        return str(self.images.unpack_newest(desk, Path(disk), progress))
-
-    def pack(self, order: BakeOrder, disk: str, progress: OnProgress) -> None:
-        self.images.pack(order, Path(disk), progress)
 
     def line(self, zone: str) -> list[str]:
         return self.hosts.ssh(self.hosts.find(zone))
