@@ -501,9 +501,7 @@ class Desk(Value, frozen=True):
     retried_at: float = 0.0  # what was sold out or over a quota before (our clock) is tried again
     on_demand_at: float = 0.0  # until then (our clock) only spot is launched; a job waits if there is none
     bound: Bound | None = None  # it is saved first where it is, and then belongs to this provider
-    carried: str = (
-        ""  # the image in this computer's store that holds its work until its machine has all of it
-    )
+    carried: str = ""  # the image here that holds its work until its machine has all of it
     fetched: Fetched | None = None  # its work has come here from the place that it is about to leave
     former: tuple[Former, ...] = ()
     away: bool = False  # of a row for a place that was left: its newest work is elsewhere

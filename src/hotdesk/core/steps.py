@@ -319,22 +319,7 @@ class Ask(Step, frozen=True, kw_only=True):
 #: What carries a desk's work between two places.
 Moving = Fetch | Bring
 #: Steps that are journaled: one call to a cloud each, or a change of the desk's row.
-Act = (
-    Launch
-    | Start
-    | Stop
-    | Retype
-    | Grow
-    | Bake
-    | Verify
-    | Copy
-    | Delete
-    | Prove
-    | Leave
-    | Hand
-    | Fetch
-    | Bring
-)
+Act = Launch | Start | Stop | Retype | Grow | Bake | Verify | Copy | Delete | Prove | Leave | Hand | Moving
 #: What the planner returns.
 AnyStep = Act | Wait | Ask
 #: Events on a desk that are only journaled: what its jobs do, and what it reports.

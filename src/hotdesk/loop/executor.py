@@ -53,6 +53,11 @@ T = TypeVar("T")
 Carry = Callable[[Desk, Moving], Wait | Ask | None]
 
 
+def nothing_carries(desk: Desk, step: Moving) -> Wait | Ask | None:
+    """For a loop whose desks do not move: to say that all has arrived would lose their work."""
+    raise NotImplementedError(f"nothing carries the files of {desk.name}")
+
+
 @dataclass(kw_only=True, eq=False)
 class Executor:
     """Takes the steps of desks that the caller holds, and asks running desks whether they answer."""
@@ -162,7 +167,7 @@ class Executor:
     def _outcome(self, desk: Desk, step: Entry, answer: Callable[[], str]) -> Outcome:
         if isinstance(step, Leave):
             return self._leave(desk, step)
-        if isinstance(step, Hand | Fetch | Bring):
+        if isinstance(step, Hand | Moving):
             return self._moved(desk, step)
         try:
             return Done(id=answer())
@@ -193,7 +198,7 @@ class Executor:
         self.store.put(replace(current, goal=step.goal, since=since, fresh=False))
         return Done(id=step.id)
 
-    def _moved(self, desk: Desk, step: Hand | Fetch | Bring) -> Outcome:
+    def _moved(self, desk: Desk, step: Hand | Moving) -> Outcome:
         """Write down where the desk is now, unless its owner has just changed their mind."""
         current = self.store.find(desk.name)
         if current is None or current != desk:

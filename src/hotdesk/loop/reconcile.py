@@ -31,6 +31,7 @@ from hotdesk.core.steps import (
     Hand,
     Launch,
     Leave,
+    Moving,
     Prove,
     Row,
     Start,
@@ -38,7 +39,7 @@ from hotdesk.core.steps import (
     Wait,
 )
 from hotdesk.loop.clouds import Clouds
-from hotdesk.loop.executor import Carry, Executor, longer
+from hotdesk.loop.executor import Carry, Executor, longer, nothing_carries
 from hotdesk.state.store import Store
 
 SHUT_SECONDS = 60.0  # between two looks of a watcher at clouds that deny access
@@ -70,7 +71,7 @@ class Reconciler:
         on_gone: Callable[[Desk], None] = lambda desk: None,
         on_proven: Callable[[Access], None] = lambda access: None,
         may: Callable[[Desk, Act], Ask | None] = lambda desk, step: None,
-        carry: Carry = lambda desk, step: None,
+        carry: Carry = nothing_carries,
     ) -> None:
         self.store = store
         self.clouds = clouds
@@ -106,6 +107,17 @@ class Reconciler:
         asks: dict[str, Ask] = {}
         proofs: list[tuple[Desk, Prove]] = []
         behind: list[tuple[Desk, Former, Desk]] = []
+
+        def take(desk: Desk, step: Act, no: Wait | Ask | None) -> None:
+            """Take the step, unless it has to wait, or somebody has to be asked."""
+            match no:
+                case Wait():
+                    waits[desk.name] = no
+                case Ask():
+                    asks[desk.name] = no
+                case None:
+                    acts.append((desk, step))
+
         for desk in desks:
             if desk.name in waits:
                 continue
@@ -129,26 +141,14 @@ class Reconciler:
                 case Prove() as step:
                     proofs.append((desk, step))
                 case (Fetch() | Bring()) as step:
-                    match self.executor.carry(desk, step):
-                        case Wait() as wait:
-                            waits[desk.name] = wait
-                        case Ask() as ask:
-                            asks[desk.name] = ask
-                        case None:
-                            acts.append((desk, step))
+                    take(desk, step, self.executor.carry(desk, step))
                 case step:
                     if no := self.may(desk, step):
                         asks[desk.name] = no
                     else:
                         acts += [(desk, one) for one in together(desk, step, steps)]
         for desk, proof, found in self.executor.proven(proofs, seen) if proofs else ():
-            match found:
-                case Wait() as wait:
-                    waits[desk.name] = wait
-                case Ask() as ask:
-                    asks[desk.name] = ask
-                case None:
-                    acts.append((desk, proof))
+            take(desk, proof, found)
         changed = False
         for desk, former, there in behind:
             match self._clear(there, pasts[desk.name], now):
@@ -184,9 +184,10 @@ class Reconciler:
 
     def _more_to_do(self, desk: Desk, step: AnyStep, seen: Seen, now: float) -> bool:
         """Whether to look again after a step. A proof changes nothing in the cloud: the look stays valid."""
+        if not isinstance(step, Prove):
+            return True
         past = self.store.past(desk)
-        left = moving.left_behind(desk, past, now)
-        return not isinstance(step, Prove) or bool(left or plan(desk, seen, past, now))
+        return bool(moving.left_behind(desk, past, now) or plan(desk, seen, past, now))
 
     def _past(self, desk: Desk, now: float) -> Past:
         """A desk's past, in which every step has ended."""
@@ -222,7 +223,7 @@ class Reconciler:
                     raise _goal_stands(error, desk) from error
                 tick = Tick(2.0**failed)
                 self.on_wait(desk.name, Wait(seconds=2.0**failed, why=f"{error.what} Trying again"))
-            if any(isinstance(row.step, Leave | Hand | Fetch | Bring) and row.done for row in tick.rows):
+            if any(isinstance(row.step, Leave | Hand | Moving) and row.done for row in tick.rows):
                 desk = self.store.find(desk.name) or desk  # its machine ended itself, or it was handed over
             if tick.seconds is None or (desk.name in tick.seen and enough(tick.seen[desk.name])):
                 return tick
