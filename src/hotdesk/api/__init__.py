@@ -22,6 +22,7 @@ from hotdesk.core.lifecycle.shutdown import is_off
 from hotdesk.core.model import Desk, Goal, Seen, Want
 from hotdesk.core.steps import Row
 from hotdesk.services import Services
+from hotdesk.services.goals import KEEP_SECONDS
 from hotdesk.services.limits import Limits
 from hotdesk.services.view import View
 
@@ -200,7 +201,7 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
         want: Want | None = None,
         *,
         provider: str | None = None,
-        keep_seconds: float = 7 * 86400.0,
+        keep_seconds: float = KEEP_SECONDS,
         anyway: bool = False,
     ) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there.

@@ -107,6 +107,11 @@ def per_hour(usd: float, told: Amount | None = None) -> str:
     return f"{told}/h (${usd:,.4g})" if is_comparable(told) else f"{told}/h"
 
 
+def rate_line(currency: str) -> str:
+    """What to write down where a currency has no rate."""
+    return f"{currency.lower()}_per_usd = …   # under [money] in hotdesk.toml: the rate, and its day"
+
+
 def judge(told: Amount | None, limit: str) -> None:
     """Raises `NotAllowed` where a limit in dollars cannot be judged: the price is told in a currency without
     a rate."""
@@ -114,5 +119,5 @@ def judge(told: Amount | None, limit: str) -> None:
         raise NotAllowed(
             f"{limit} cannot be compared with prices in {told.currency}.",
             "hotdesk.toml has no rate between the two, and hotdesk does not guess one.",
-            f"{told.currency.lower()}_per_usd = …   # under [money] in hotdesk.toml: the rate, and its day",
+            rate_line(told.currency),
         )

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from hotdesk.core.errors import Missing, Usage
-from hotdesk.core.money import Money
+from hotdesk.core.money import Money, rate_line
 from hotdesk.core.ports import Cache
 from hotdesk.market.history import History, Pool
 from hotdesk.system import install_line
@@ -225,7 +225,7 @@ def gather_raw(
             raise Missing(
                 f"hotdesk cannot show what spot has cost: the prices are told in {currency}.",
                 "They would be shown in US dollars, and hotdesk.toml has no rate between the two.",
-                f"{currency.lower()}_per_usd = …   # under [money] in hotdesk.toml: the rate, and its day",
+                rate_line(currency),
             )
     dropped: Counter[str] = Counter()
     found = []

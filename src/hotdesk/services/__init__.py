@@ -402,8 +402,9 @@ class Services:
             acted = runs.round(names)
             with contextlib.suppress(HotdeskError, OSError):  # tried again in the next round
                 self.notices.round(names)
-            with contextlib.suppress(HotdeskError, OSError):
-                self.sweeps.revive()  # machines that linger are ended by somebody, whatever has died
+            if self._has_sweeps:
+                with contextlib.suppress(HotdeskError, OSError):
+                    self.sweeps.revive()  # machines that linger are ended by somebody, whatever has died
             return acted
 
         return beside

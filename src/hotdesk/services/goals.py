@@ -243,10 +243,10 @@ class Goals:
                 raise Overloaded(
                     f"{provider} is too busy to answer.", refused.message, f"{again}  # again in a minute"
                 ) from refused
-            asked = "None of your machines could be asked" if cloud(provider).machines else ""
-            raise question_of(
-                refused, f"{asked or f'The offers of {provider} could not be read'}."
-            ) from refused
+            what = f"The offers of {provider} could not be read."
+            if cloud(provider).machines:
+                what = "None of your machines could be asked."
+            raise question_of(refused, what) from refused
         if len({offer.usd_per_hour for offer in offers}) < 2:  # this computer, or nothing to choose between
             return offers
         from hotdesk.market.ranking import ranked

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
 from hotdesk.cli.ui import options, render
@@ -32,7 +30,7 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
                 one["provider"] if one["provider"] == one["region"] else f"{one['provider']}/{one['region']}",
                 render.size(one["bytes"] / 2**30),
                 str(one["told_per_month"] or f"{one['usd_per_month']:.2f}"),
-                f"{datetime.fromtimestamp(one['until'], UTC):%Y-%m-%d %H:%M}" if one["until"] else "",
+                render.moment(one["until"]) if one["until"] else "",
                 render.safe(one["why"]),
             ]
             for one in found["images"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from hotdesk.cli.ui import options, render
 from hotdesk.core.model import EndedBy
-from hotdesk.services.sweep_view import SweepView
 from hotdesk.services.view import View
+
+if TYPE_CHECKING:
+    from hotdesk.services.sweep_view import SweepView
 
 _MARKS = {
     "ready": ("●", "green"),

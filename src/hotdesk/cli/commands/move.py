@@ -62,9 +62,8 @@ def command(
         if dry_run:
             options.show_plan(desks, goals.moved(name, want, provider, keep_seconds), desk)
             return
-        moved = goals.moved(
-            name, want, provider, keep_seconds
-        )  # what cannot be is said before anything is asked
+        # What cannot be is said before anything is asked.
+        moved = goals.moved(name, want, provider, keep_seconds)
         options.show_carried(desks, desk, moved)
         options.agreed_to_end(desks, desk, yes)
         view = desks.move(name, want, provider=provider, keep_seconds=keep_seconds, anyway=True)

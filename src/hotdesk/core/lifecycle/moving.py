@@ -14,7 +14,7 @@ one place has the whole desk:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -134,11 +134,22 @@ def arriving(desk: Desk, seen: Seen) -> Seen:
     """What counts of a desk whose work comes from elsewhere: nothing from before it came."""
     if not _comes(desk) or desk.goal is Goal.GONE:
         return seen
+    return _where(seen, lambda generation: generation >= desk.generation)
 
-    def mine(things: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(thing for thing in things if thing.generation >= desk.generation)
 
-    return replace(seen, instances=mine(seen.instances), disks=mine(seen.disks), images=mine(seen.images))
+def _where(seen: Seen, keep: Callable[[int], bool]) -> Seen:
+    """What is seen of these generations."""
+
+    def some(things: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(thing for thing in things if keep(thing.generation))
+
+    return replace(seen, instances=some(seen.instances), disks=some(seen.disks), images=some(seen.images))
+
+
+def _partial(things: Sequence[Instance | Disk | Image], desk: Desk) -> list[AnyStep]:
+    """Delete what holds a part of the work at most; what is being deleted is left alone."""
+    why = f"it did not get all the work, which is in {desk.carried}"
+    return [let_go(thing, why, for_good=True) for thing in things if thing.phase is not Phase.ENDING]
 
 
 def before(desk: Desk, seen: Seen, past: Past, plan: Planner) -> list[AnyStep]:
@@ -149,17 +160,10 @@ def before(desk: Desk, seen: Seen, past: Past, plan: Planner) -> list[AnyStep]:
     if not earlier:
         return []
     unused = [i for i in earlier if past.made(i) and i.id not in past.proven and not i.reported]
-    if unused := [i for i in unused if i.phase is not Phase.ENDING]:
-        why = f"it did not get all the work, which is in {desk.carried}"
-        return [let_go(machine, why, for_good=True) for machine in unused]
-    old = replace(
-        seen,
-        instances=tuple(i for i in seen.instances if i.generation < desk.generation),
-        disks=tuple(d for d in seen.disks if d.generation < desk.generation),
-        images=tuple(i for i in seen.images if i.generation < desk.generation),
-    )
+    if deleted := _partial(unused, desk):
+        return deleted
     row = replace(desk, goal=Goal.PARKED, carried="", bound=None, generation=1, away=True)
-    return plan(row, old)
+    return plan(row, _where(seen, lambda generation: generation < desk.generation))
 
 
 def unbrought(desk: Desk, seen: Seen) -> list[AnyStep]:
@@ -169,13 +173,11 @@ def unbrought(desk: Desk, seen: Seen) -> list[AnyStep]:
     """
     if not _comes(desk) or desk.goal is Goal.GONE:
         return []
-    why = f"it did not get all the work, which is in {desk.carried}"
     partial: list[Instance | Disk | Image] = [*seen.disks, *seen.images]
     if desk.goal is not Goal.RUNNING:
         partial = [*seen.machines, *partial]
-    doomed = [thing for thing in partial if thing.phase is not Phase.ENDING]
-    if doomed:
-        return [let_go(thing, why, for_good=True) for thing in doomed]
+    if deleted := _partial(partial, desk):
+        return deleted
     if partial:
         return [Wait(seconds=seen.poll_seconds, why=f"{partial[0].id} is being deleted")]
     return []

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hotdesk.core.errors import Kind, Refused
-from hotdesk.core.money import Money, is_comparable
+from hotdesk.core.money import Money, is_comparable, rate_line
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.errors import Problem, code, refusal
 from hotdesk.providers.cloud.vocabulary import MARK
@@ -59,7 +59,7 @@ def _dollars(paid: float, currency: str, money: Money) -> float:
         raise Refused(
             Kind.BAD_REQUEST,
             f"The account is billed in {currency}, and hotdesk.toml has no rate of it to US dollars.",
-            fix=f"{currency.lower()}_per_usd = …   # under [money] in hotdesk.toml: the rate, and its day",
+            fix=rate_line(currency),
         )
     return usd
 
