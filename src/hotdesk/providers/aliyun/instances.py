@@ -49,63 +49,41 @@ def launch(
     is kept for an hour. Where the service says that it is gone, it is asked anew and the launch sent once
     more: a request that was refused so has not used up its token.
     """
+    offer = order.offer
     if order.image_id:
         split(order.image_id)
-    there = f"/{order.offer.region}/"
+    there = f"/{offer.region}/"
     may_be_gone = account.recalled.has(there)
 
     def send(groups: Sequence[Mapping[str, Any]]) -> str:
+        place, base = all_of(
+            lambda: network.find_place(
+                account, offer.region, offer.zone, cidr, who=who, now=now, known=groups
+            ),
+            lambda: find_base(account, order, image),
+        )
+        request = run_request(
+            order, base, place, user_data, owner=owner, computer=who.name, role=account.settings.role
+        )
         try:
-            return _launch(
-                account,
-                order,
-                user_data,
-                who=who,
-                cidr=cidr,
-                owner=owner,
-                now=now,
-                image=image,
-                groups=groups,
-            )
-        except Refused:
-            account.recalled.drop(there)
+            made = account.tell(offer.region, "RunInstances", **request)
+        except Refused as no:
+            if no.kind is Kind.MISMATCH:
+                return _earlier(account, order, no)
             raise
+        return qualified(offer.region, made["InstanceIdSets"]["InstanceIdSet"][0])
 
     try:
         return send(groups)
     except Refused as no:
+        account.recalled.drop(there)
         if not may_be_gone or code(no) not in GONE or (order.image_id and code(no) == NO_IMAGE):
             raise
-    return send(())
-
-
-def _launch(
-    account: Account,
-    order: LaunchOrder,
-    user_data: bytes,
-    *,
-    who: Computer,
-    cidr: str,
-    owner: str,
-    now: float,
-    image: Mapping[str, Any] | None,
-    groups: Sequence[Mapping[str, Any]],
-) -> str:
-    offer = order.offer
-    place, base = all_of(
-        lambda: network.find_place(account, offer.region, offer.zone, cidr, who=who, now=now, known=groups),
-        lambda: find_base(account, order, image),
-    )
-    request = run_request(
-        order, base, place, user_data, owner=owner, computer=who.name, role=account.settings.role
-    )
     try:
-        made = account.tell(offer.region, "RunInstances", **request)
-    except Refused as no:
-        if no.kind is Kind.MISMATCH:
-            return _earlier(account, order, no)
+        return send(())
+    except Refused:
+        account.recalled.drop(there)
         raise
-    return qualified(offer.region, made["InstanceIdSets"]["InstanceIdSet"][0])
 
 
 def run_request(

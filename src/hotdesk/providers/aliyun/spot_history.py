@@ -10,20 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from hotdesk.core.errors import HotdeskError, Kind, Refused, Unreachable, Usage
+from hotdesk.core.errors import HotdeskError, Kind, Refused, Unreachable
 from hotdesk.core.model import Offer
 from hotdesk.core.money import Money
-from hotdesk.core.spot.prices import region_of
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aliyun import times
 from hotdesk.providers.aliyun.account import Account
 from hotdesk.providers.aliyun.credentials import LOG_IN, has_credentials
 from hotdesk.providers.aliyun.settings import Settings
 from hotdesk.providers.cloud.price import CURRENCIES
+from hotdesk.providers.cloud.regions import named
 
 DAY = 86_400.0
 MOST_SECONDS = 30 * DAY  # between start and end of a question
@@ -125,14 +124,7 @@ def spot_history(
         what = "There is no Alibaba Cloud account here to ask for prices."
         raise Unreachable(what, "It tells them to its customers only.", LOG_IN)
     account = Account(settings or Settings())
-    known = account.regions()
-    regions = [r for r in known if not places or any(fnmatchcase(r, p) or region_of(p) == r for p in places)]
-    if not regions:
-        raise Usage(
-            f"No region of this account is called {', '.join(places)}.",
-            f"It has: {', '.join(known)}.",
-            f"hotdesk spot {types} --region {account.home}",
-        )
+    regions = named(account.regions(), places, f"hotdesk spot {types} --region {account.home}")
     pairs = [(region, name) for region in regions for name in names]
     asked: list[Callable[[], Rows]] = [partial(rows, account, *pair, now - days * DAY, now) for pair in pairs]
     replies = side_by_side(asked, AT_ONCE)

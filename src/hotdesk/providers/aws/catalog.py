@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
-from hotdesk.core.errors import HotdeskError, NotAllowed, Refused, Unreachable, Usage
+from hotdesk.core.errors import HotdeskError, NotAllowed, Refused, Unreachable
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.pricelist import Gathering, Lacks, Told
@@ -30,6 +29,7 @@ from hotdesk.providers.aws.offers import spot_now
 from hotdesk.providers.aws.session import has_credentials, none_found
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.aws.spot_advisor import ADVISOR_URL, Advice, fetch, read_advice
+from hotdesk.providers.cloud.regions import named
 
 AT_ONCE = 8
 SPOT, LISTED = "DescribeSpotPriceHistory", "GetProducts"
@@ -248,13 +248,7 @@ def spot_history(
     account = _open(settings)
     with asking("DescribeRegions"):
         regions = account.regions()
-    wanted = [r for r in regions if not places or any(fnmatchcase(r, p) or region_of(p) == r for p in places)]
-    if not wanted:
-        raise Usage(
-            f"No region of this account is called {', '.join(places)}.",
-            f"It has: {', '.join(regions)}.",
-            f"hotdesk spot {types} --region {regions[0]}",
-        )
+    wanted = named(regions, places, f"hotdesk spot {types} --region {regions[0]}")
 
     def ask(region: str) -> list[Any] | Unreachable:
         try:

@@ -55,61 +55,55 @@ def launch(
     hour. Where EC2 says that it is gone, it is asked anew and the launch sent once more: under the same
     token, which a request that was refused has not used up (and if it had, EC2 would say so).
     """
+    offer = order.offer
+    region = offer.region
     if order.image_id:  # check it before anything is made
         split(order.image_id)
-    may_be_gone = account.recalled.has(f"/{order.offer.region}/")
-    try:
-        return _launch(
-            account, order, public_key, user_data, who, owner=owner, new=new, image=image, here=here
+    may_be_gone = account.recalled.has(f"/{region}/")
+
+    def send(new: bool, image: Mapping[str, Any] | None) -> str:
+        try:
+            _, (subnet, group), key, base, _ = all_of(
+                lambda: account.ec2_once(region),
+                lambda: network_of(account, region, offer.zone, who, here.get("groups", ())),
+                lambda: network.ensure_key(account, region, order, public_key, here.get("keys", ())),
+                lambda: _base(account, order, image),
+                lambda: inventory.may_read(account, region) if new else None,
+            )
+        except Refused as no:
+            raise scopes.of_its_surroundings(no, order) from no.__cause__
+        request = run_request(
+            order,
+            base,
+            subnet=subnet,
+            group=group,
+            key=key,
+            user_data=user_data,
+            owner=owner,
+            computer=who.name,
         )
+        try:
+            with answers():
+                made = account.ec2_once(region).run_instances(**request)
+        except Refused as no:
+            why = code(no.__cause__ or no)
+            account.recalled.drop(f"/{region}/")
+            if why == "IdempotentParameterMismatch":
+                return _earlier(account, order, no)
+            if order.initialization_rate and "nitialization" in no.message:  # 5,000 MiB/s per region at most
+                again = f"hotdesk resume {order.desk}   # without --initialization-rate: loaded lazily"
+                raise Refused(Kind.BAD_REQUEST, no.message, fix=again, seconds=no.seconds) from no
+            if no.kind is Kind.QUOTA:
+                no = quotas.explained(account, order, no)
+            raise scopes.of_the_launch(no, why, order.offer) from no.__cause__
+        return qualified(region, made["Instances"][0]["InstanceId"])
+
+    try:
+        return send(new, image)
     except Refused as no:
         if not (may_be_gone and not order.image_id and code(no.__cause__ or no) in _GONE):
             raise
-    return _launch(account, order, public_key, user_data, who, owner=owner, new=False, image=None, here=here)
-
-
-def _launch(
-    account: Account,
-    order: LaunchOrder,
-    public_key: Path,
-    user_data: bytes,
-    who: Computer,
-    *,
-    owner: str,
-    new: bool,
-    image: Mapping[str, Any] | None,
-    here: Mapping[str, Sequence[Any]],
-) -> str:
-    offer = order.offer
-    region = offer.region
-    try:
-        _, (subnet, group), key, base, _ = all_of(
-            lambda: account.ec2_once(region),
-            lambda: network_of(account, region, offer.zone, who, here.get("groups", ())),
-            lambda: network.ensure_key(account, region, order, public_key, here.get("keys", ())),
-            lambda: _base(account, order, image),
-            lambda: inventory.may_read(account, region) if new else None,
-        )
-    except Refused as no:
-        raise scopes.of_its_surroundings(no, order) from no.__cause__
-    request = run_request(
-        order, base, subnet=subnet, group=group, key=key, user_data=user_data, owner=owner, computer=who.name
-    )
-    try:
-        with answers():
-            made = account.ec2_once(region).run_instances(**request)
-    except Refused as no:
-        why = code(no.__cause__ or no)
-        account.recalled.drop(f"/{region}/")
-        if why == "IdempotentParameterMismatch":
-            return _earlier(account, order, no)
-        if order.initialization_rate and "nitialization" in no.message:  # the limit is 5,000 MiB/s per region
-            again = f"hotdesk resume {order.desk}   # without --initialization-rate: loaded lazily"
-            raise Refused(Kind.BAD_REQUEST, no.message, fix=again, seconds=no.seconds) from no
-        if no.kind is Kind.QUOTA:
-            no = quotas.explained(account, order, no)
-        raise scopes.of_the_launch(no, why, order.offer) from no.__cause__
-    return qualified(region, made["Instances"][0]["InstanceId"])
+    return send(False, None)
 
 
 def _base(account: Account, order: LaunchOrder, image: Mapping[str, Any] | None) -> BaseImage:

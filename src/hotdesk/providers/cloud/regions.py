@@ -8,12 +8,14 @@ questions are many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
 
-from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.errors import Kind, Refused, Usage
 from hotdesk.core.ports import Cache, Clock
+from hotdesk.core.spot.prices import region_of
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.cloud.kept import keep, kept
 
@@ -110,6 +112,18 @@ def look(
     told |= {region: held for region, (_, held) in kept.items()}
     empty = {region for region in regions if told[region] is None or told[region] is False}
     return {r: told[r] for r in regions if r not in silent and r not in empty}, unread
+
+
+def named(known: Sequence[str], places: Sequence[str], again: str) -> list[str]:
+    """The account's regions that these names, zones or globs mean; all, where none is given.
+
+    Raises `Usage` where that is none of them; `again` is a command that would do.
+    """
+    found = [r for r in known if not places or any(fnmatchcase(r, p) or region_of(p) == r for p in places)]
+    if not found:
+        what = f"No region of this account is called {', '.join(places)}."
+        raise Usage(what, f"It has: {', '.join(known)}.", again)
+    return found
 
 
 def _quiet(memory: RegionMemory, region: str, now: float) -> tuple[float, Any] | None:
