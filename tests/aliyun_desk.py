@@ -134,6 +134,13 @@ def work_on(fake: FakeEcs, id_: str) -> dict[str, str]:
     return found
 
 
+def at_home(fake: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
+    """The fake as new, with hotdesk's own network in its home region."""
+    as_new(fake, monkeypatch)
+    with_a_network(fake, HOME)
+    return fake
+
+
 def with_a_network(fake: FakeEcs, *regions: str) -> None:
     """The surroundings that an earlier launch has made, in every zone."""
     from hotdesk.providers.aliyun import network, tags

@@ -12,7 +12,7 @@ import pytest
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal
 from hotdesk.core.steps import LaunchOrder
-from tests.aliyun_desk import HOME, Laptop, as_new, offer, with_a_network
+from tests.aliyun_desk import HOME, Laptop, at_home, offer
 from tests.fake_ecs.server import FakeEcs
 from tests.fake_ecs.world import ZONES
 
@@ -23,9 +23,7 @@ ANYTHING = 2 * ELSEWHERE
 
 @pytest.fixture
 def fake(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
-    as_new(ecs, monkeypatch)
-    with_a_network(ecs, HOME)
-    return ecs
+    return at_home(ecs, monkeypatch)
 
 
 @pytest.fixture

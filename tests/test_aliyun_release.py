@@ -13,7 +13,7 @@ from hotdesk.core.model import Desk, Goal
 from hotdesk.core.ports import Access
 from hotdesk.loop.leases import Leases
 from hotdesk.services.limits import SPARE_SECONDS, Staying, release_seconds
-from tests.aliyun_desk import HOME, Laptop, as_new, paid, with_a_network
+from tests.aliyun_desk import HOME, Laptop, at_home, paid
 from tests.conftest import typed
 from tests.fake_ecs import life, machines
 from tests.fake_ecs.server import FakeEcs
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def fake(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
-    as_new(ecs, monkeypatch)
-    with_a_network(ecs, HOME)
-    return ecs
+    return at_home(ecs, monkeypatch)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hotdesk.core.errors import Kind, NotAllowed, Refused
 from hotdesk.core.model import EndedBy, Goal, Market, Phase, Want
 from hotdesk.core.steps import Launch
-from tests.aliyun_desk import HOME, Laptop, as_new, offer, paid, with_a_network
+from tests.aliyun_desk import HOME, Laptop, at_home, offer, paid
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
 
@@ -22,9 +22,7 @@ PAGE = "<html><body>502 Bad Gateway</body></html>"
 
 @pytest.fixture
 def fake(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
-    as_new(ecs, monkeypatch)
-    with_a_network(ecs, HOME)
-    return ecs
+    return at_home(ecs, monkeypatch)
 
 
 @pytest.fixture
