@@ -2,10 +2,10 @@
 
     python benchmarks/aliyun.py [--by-action] [--warm]
 
-Against the fake ECS, in all of its regions, with the network that an earlier launch has made. Both look every
-five seconds of the cloud's clock while they wait, which is advanced by waiting: the numbers are the same
-each time. Each verb of hotdesk begins in a new process' state; a listing may lag for 30 s, as in reality. The
-script is told what it needs: zone, image, vSwitch, and the ids of what the verb before it made.
+Against the fake ECS in all of its regions, where an earlier launch has made the network. Both poll every five
+seconds of the fake's clock, which only waiting advances, so the numbers are the same each time. Each verb of
+hotdesk starts as a new process would, and a listing may lag by 30 s, as in reality. The script starts with
+the zone, the image, the vSwitch and the ids that its previous step created.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def command(
     """Move a desk to other hardware or another place, with everything on it.
 
     Write code on a cheap instance, then run `hotdesk move NAME --gpu L4` for the full data; or take a desk of
-    this computer to a cloud (`--provider`) or to a machine in the lab (`--host`), and back. What is carried,
-    how long that takes and what it costs is said first. Asks first if something is running there.
+    this computer to a cloud (`--provider`) or to a machine in the lab (`--host`), and back. Prints what it
+    will carry, how long that takes and what it costs, and asks before it ends anything that is running.
     """
     keep_seconds = 3600.0 * keep_hours
     with Live() as live, options.open_desks(live, over_budget) as desks:
