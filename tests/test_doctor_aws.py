@@ -192,12 +192,13 @@ def test_the_dry_run_of_a_launch_differs_from_it_by_what_is_not_made_yet_only(
 ) -> None:
     mine.want("blue", Goal.RUNNING)
     examine(mine)
-    [dry, *_] = mine.fake.get("log", action=action)
+    dry = [_fixed(call["params"]) for call in mine.fake.get("log", action=action)]
+    assert all(asked.pop("DryRun") == "true" for asked in dry)
     assert mine.do(Goal.RUNNING) is None
-    real = mine.fake.get("log", action=action)[-1]
-    told, asked = _fixed(real["params"]), _fixed(dry["params"])
-    assert asked.pop("DryRun") == "true"
-    assert asked == told
+    real = [_fixed(call["params"]) for call in mine.fake.get("log", action=action)[len(dry) :]]
+    # Doctor asks side by side about two groups, of which this launch needs one: their order is no promise.
+    assert real
+    assert [told for told in real if told not in dry] == []
 
 
 def _fixed(params: dict[str, str]) -> dict[str, str]:
