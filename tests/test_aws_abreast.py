@@ -98,6 +98,22 @@ def test_two_desks_that_are_the_first_in_a_region_share_one_group(fake: FakeEc2,
         mine.store.close()
 
 
+def test_a_machine_that_is_not_listed_yet_is_awaited_by_the_next_process_too(
+    fake: FakeEc2, tmp_path: Path
+) -> None:
+    """1. A launch is done, and the process dies. 2. The next one sees nothing for 20 s, and launches nothing:
+    what it saw after 10 s must not stand for what it would see after 20 s."""
+    with quick(fake, lag_seconds=20.0):
+        mine = Laptop(fake, tmp_path, lag_seconds=21.0)
+        mine.want("blue", Goal.RUNNING)
+        assert [row.done for row in mine.reconciler.tick().rows] == [True]
+        mine.crash()
+        settle(mine)
+        mine.check("blue", Goal.RUNNING)
+        assert len(fake.get("log", action="RunInstances")) == 1
+        mine.store.close()
+
+
 def day(mine: Laptop) -> None:
     """up, park, down: three desks at once"""
     for goal in (Goal.RUNNING, Goal.PARKED, Goal.GONE):

@@ -47,13 +47,26 @@ class Cloud:
             self.things, memory, now, holds_any=self.holds_any, read=self.read,
             unreachable=lambda error: Unreachable("The cloud does not answer.", str(error)),
         )  # fmt: skip
-        memory.read({region: bool(held) for region, held in found.items()})
+        memory.read({region: bool(held) for region, held in found.items()}, now)
         return found, unread
+
+
+class Still:
+    """A clock that is set."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
 
 
 @pytest.fixture
 def memory() -> RegionMemory:
-    return RegionMemory(None, "busy", SystemClock())
+    return RegionMemory(None, "busy", SystemClock(), lag_seconds=0.0)
 
 
 def test_an_empty_region_is_one_question_and_one_with_something_is_read(memory: RegionMemory) -> None:
@@ -72,19 +85,56 @@ def test_what_is_there_may_come_with_the_answer_to_the_cheap_question(memory: Re
     cloud.holds_any = lambda region: cloud.read(region) or False  # type: ignore[method-assign]
     found, _ = cloud.look(memory)
     assert (found, cloud.asked) == ({"east": ["a group"]}, ["east", "west"])
-    memory.read({"east": False})
+    memory.read({"east": False}, 1000.0)
     assert cloud.look(memory)[0] == found, "it is still there"
     assert cloud.asked == [], "and nobody was asked"
 
 
 def test_where_something_is_about_to_be_made_is_read_even_by_another_process() -> None:
     with Store(None) as cache:
-        RegionMemory(cache, "busy", SystemClock()).will_make_in("east")
+        RegionMemory(cache, "busy", SystemClock(), lag_seconds=0.0).will_make_in("east")
         cloud = Cloud(east=[], west=[])
-        other = RegionMemory(cache, "busy", SystemClock())
+        other = RegionMemory(cache, "busy", SystemClock(), lag_seconds=0.0)
         cloud.look(other)
         assert sorted(cloud.asked) == ["east", "west?"]
         assert other.busy == frozenset(), "it was read and is empty"
+
+
+def test_a_region_where_a_process_died_is_read_until_its_listing_is_up_to_date() -> None:
+    """1. A process launches there and dies. 2. The next one finds nothing yet. 3. Nor has it been long
+    enough when it looks again: an answer of that look, kept for 20 s, would hide the machine at the end."""
+    clock = Still(1000.0)
+    with Store(None) as cache:
+        RegionMemory(cache, "busy", clock, lag_seconds=30.0).will_make_in("east")
+        cloud = Cloud(east=[])
+        memory = RegionMemory(cache, "busy", clock, lag_seconds=30.0)
+        for clock.at in (1001.0, 1021.0, 1030.0):
+            assert cloud.look(memory, clock.at) == ({"east": []}, {})
+            assert cloud.asked == ["east"]
+        cloud.things["east"] = ["i-1"]
+        clock.at = 1031.0
+        assert RegionMemory(cache, "busy", clock, lag_seconds=30.0).busy == {"east"}
+        assert cloud.look(memory, clock.at) == ({"east": ["i-1"]}, {})
+        cloud.things["east"] = []
+        for clock.at in (1100.0, 1130.0):
+            cloud.look(memory, clock.at)
+        assert memory.busy == frozenset() == RegionMemory(cache, "busy", clock, lag_seconds=30.0).busy
+
+
+def test_what_one_process_is_about_to_make_another_does_not_take_away() -> None:
+    clock = Still(1000.0)
+    with Store(None) as cache:
+        one, other = (RegionMemory(cache, "busy", clock, lag_seconds=30.0) for _ in range(2))
+        one.will_make_in("west")
+        other.will_make_in("east")
+        one.read({"west": True, "east": True}, 1000.0)
+        assert RegionMemory(cache, "busy", clock, lag_seconds=30.0).busy == {"east", "west"}
+        for clock.at in (1000.0, 1029.0, 1030.0):
+            third = RegionMemory(cache, "busy", clock, lag_seconds=30.0)
+            third.read({"east": False}, clock.at)
+            if clock.at == 1029.0:
+                one.will_make_in("east")
+        assert "east" in RegionMemory(cache, "busy", clock, lag_seconds=30.0).busy, "it began anew at 1029"
 
 
 def test_a_region_where_this_process_makes_something_stays_busy_though_nothing_is_listed_yet(

@@ -93,7 +93,10 @@ class Aliyun:
         self._list_price = list_price
         self._computer = Computer(state, clock)
         self.account.recalled = Recalled(store, f"{NAME}-recalled", clock)
-        self._regions = RegionMemory(store, f"{NAME}-regions", clock, inventory.QUIET_SECONDS)
+        self._regions = RegionMemory(
+            store, f"{NAME}-regions", clock,
+            lag_seconds=self.settings.lag_seconds, quiet_seconds=inventory.QUIET_SECONDS,
+        )  # fmt: skip
         self._readable: set[str] = set()  # regions where an empty listing means that nothing is there
         self._memory = inventory.Memory()
         self._doomed: frozenset[str] = frozenset()  # ids whose owner asked to delete them, as last surveyed
@@ -128,7 +131,7 @@ class Aliyun:
             read=self._read,
             unreachable=lambda error: error,
         )
-        self._regions.read({region: not one.is_empty for region, one in found.items()})
+        self._regions.read({region: not one.is_empty for region, one in found.items()}, now)
         every = [one.without(self._deleted, now) for one in found.values()]
         self._machines = {
             qualified(one.region, str(raw["InstanceId"])): raw for one in every for raw in one.instances
@@ -169,9 +172,9 @@ class Aliyun:
         for step in steps:
             match step:
                 case Launch(order=order):
-                    self._regions.will_make_in(order.offer.region)
+                    self._regions.expect(order.offer.region)
                 case Copy(region=region):
-                    self._regions.will_make_in(region)
+                    self._regions.expect(region)
 
     def launch(self, order: LaunchOrder) -> str:
         region, keys = order.offer.region, self._keys(order.desk)

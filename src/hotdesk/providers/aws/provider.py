@@ -96,7 +96,7 @@ class Aws:
         self._user_data = partial(user_data, mirrors=mirrors(self.settings))
         self._clock = clock
         self.account.recalled = Recalled(store, "aws-recalled", clock)
-        self._regions = RegionMemory(store, "aws-regions", clock)
+        self._regions = RegionMemory(store, "aws-regions", clock, lag_seconds=self.settings.lag_seconds)
         self._memory = inventory.Memory()
         self._me = ""  # who we are in this account, once it is known
         self._machines: dict[str, dict[str, Any]] = {}  # by id, as last surveyed
@@ -132,8 +132,9 @@ class Aws:
         with reaching():
             self.account.renew()
             wanted = tuple(regions) or self.account.regions()
-        found, unread = inventory.look(self.account, wanted, self._regions, self._memory, self._clock.now())
-        self._regions.read({f.region: f.is_busy for f in found})
+        now = self._clock.now()
+        found, unread = inventory.look(self.account, wanted, self._regions, self._memory, now)
+        self._regions.read({f.region: f.is_busy for f in found}, now)
         self._machines = {qualified(f.region, i["InstanceId"]): dict(i) for f in found for i in f.instances}
         self._images = {qualified(f.region, i["ImageId"]): i for f in found for i in f.images}
         self._parts = {qualified(f.region, i["ImageId"]): inventory.parts(i) for f in found for i in f.images}
@@ -219,9 +220,9 @@ class Aws:
         for step in steps:
             match step:
                 case Launch(order=order):
-                    self._regions.will_make_in(order.offer.region)
+                    self._regions.expect(order.offer.region)
                 case Copy(region=region):
-                    self._regions.will_make_in(region)
+                    self._regions.expect(region)
 
     def launch(self, order: LaunchOrder) -> str:
         keys = self._keys(order.desk)

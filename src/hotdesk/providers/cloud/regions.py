@@ -26,27 +26,47 @@ T = TypeVar("T")
 
 
 class RegionMemory:
-    """Which regions are busy: on disk before anything is created there, so that a survey misses nothing."""
+    """Which regions are busy: on disk before anything is created there, so that a survey misses nothing.
+
+    A region stays busy until it was found empty in two looks, of which the second began `lag_seconds` after
+    the first: a process that died may have created something that its cloud did not list yet. What one
+    process adds, another does not take away. The disk is read and written by `expect` and `read` only, which
+    belong to the cache's own thread.
+    """
 
     def __init__(
-        self, cache: Cache | None, key: str, clock: Clock, quiet_seconds: float = QUIET_SECONDS
+        self,
+        cache: Cache | None,
+        key: str,
+        clock: Clock,
+        *,
+        lag_seconds: float,
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
         self._cache, self._key, self._clock = cache, key, clock
-        self.quiet_seconds = quiet_seconds
-        told = kept(cache, key, 0.0, set[str], None)
-        self.busy: frozenset[str] = frozenset(told[1] if told else ())
+        self.lag_seconds, self.quiet_seconds = lag_seconds, quiet_seconds
+        self._empty: dict[str, float] = self._on_disk()  # busy regions, and since when each is empty; 0: not
         self.quiet: dict[
             str, tuple[float, Any]
         ] = {}  # when others were asked, and what was read; None: nothing
         self._making: set[str] = set()  # busy ones, where this process created something
         self._unproven: set[str] = set()  # busy ones, where nothing was read or created yet
+        self._forbidden: set[str] = set()  # no longer busy, and not yet said so on disk
+
+    @property
+    def busy(self) -> frozenset[str]:
+        return frozenset(self._empty)
+
+    def expect(self, *regions: str) -> None:
+        """Before anything is created there: from now on they are busy, whatever others have found there."""
+        self._making |= {*regions}
+        self._unproven |= {*regions} - self.busy
+        self._remember(dict.fromkeys(regions, 0.0))
 
     def will_make_in(self, region: str) -> None:
-        """To be called before anything is created in a region."""
-        self._making.add(region)
-        if region not in self.busy:
-            self._unproven.add(region)
-        self._remember(self.busy | {region})
+        """The same, where nobody has expected it."""
+        if region not in self._making:
+            self.expect(region)
 
     def is_unproven(self, region: str) -> bool:
         """Whether it is unknown if this account may read and create there."""
@@ -60,18 +80,41 @@ class RegionMemory:
         """A policy forbids to create anything there; nothing was."""
         self._making.discard(region)
         self._unproven.discard(region)
-        self._remember(self.busy - {region})
+        self._empty.pop(region, None)
+        self._forbidden.add(region)
 
-    def read(self, holding: Mapping[str, bool]) -> None:
-        """Regions that were read in full, and whether they hold anything of ours that may change."""
+    def read(self, holding: Mapping[str, bool], began: float) -> None:
+        """Regions that were read in full, and whether they hold anything of ours that may change.
+
+        `began`: a time just before they were read.
+        """
         self._unproven -= holding.keys() & self.busy
-        empty = {r for r, holds in holding.items() if not holds and r not in self._making}
-        self._remember(self.busy - empty | {r for r, holds in holding.items() if holds})
+        told: dict[str, float | None] = dict.fromkeys(self._forbidden - self.busy)
+        self._forbidden.clear()
+        told |= {region: 0.0 for region, holds in holding.items() if holds}
+        for region in self.busy & holding.keys() - told.keys() - self._making:
+            since = self._empty[region] or (self._clock.now() if self.lag_seconds else began)
+            told[region] = since if began - since < self.lag_seconds else None
+        self._remember({r: at for r, at in told.items() if at is None or self._empty.get(r) != at})
 
-    def _remember(self, busy: frozenset[str]) -> None:
-        if busy != self.busy:
-            self.busy = busy
-            keep(self._cache, self._key, sorted(busy), self._clock.now())
+    def _remember(self, told: Mapping[str, float | None]) -> None:
+        """Note since when regions are empty (0.0: they are not), or that they are not busy (None)."""
+        if not told:
+            return
+        others = self._on_disk()
+        empty = self._empty | others
+        for region, at in told.items():
+            if at is not None:
+                empty[region] = at
+            elif empty.get(region) == self._empty.get(region, 0.0):  # nobody has begun anything there since
+                empty.pop(region, None)
+        self._empty = empty
+        if empty != others:
+            keep(self._cache, self._key, empty, self._clock.now())
+
+    def _on_disk(self) -> dict[str, float]:
+        told = kept(self._cache, self._key, 0.0, dict[str, float], None)
+        return told[1] if told else {}
 
 
 def look(
