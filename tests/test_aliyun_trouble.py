@@ -10,6 +10,7 @@ import pytest
 from hotdesk.core.errors import Kind, NotAllowed, Refused
 from hotdesk.core.model import EndedBy, Goal, Market, Phase, Want
 from hotdesk.core.steps import Launch
+from hotdesk.providers.aliyun import inventory
 from tests.aliyun_desk import HOME, Laptop, at_home, offer, paid
 from tests.fake_ecs import life
 from tests.fake_ecs.server import FakeEcs
@@ -272,3 +273,17 @@ def test_a_bake_waits_for_the_end_of_the_starts_minute(mine: Laptop) -> None:
         assert (no.value.kind, 30 <= no.value.seconds <= 32) == (Kind.NOT_READY, True)
     mine.fake.world.clock.set(machine.started + 61)
     assert mine.aliyun.bake(bake_for(shown))
+
+
+def test_what_a_dead_process_made_is_read_again_once_it_must_be_listed() -> None:
+    """Its snapshot may be listed 30 s late, and the answers of a region are kept for 120 s."""
+    memory = inventory.Memory(lag_seconds=30.0)
+    nothing = inventory.Found("cn-beijing", [], [], [], [], [])
+    assert memory.of("cn-beijing", 1000.0) is None
+    memory.keep(nothing, 1000.0)
+    assert memory.of("cn-beijing", 1029.0) == nothing
+    assert memory.of("cn-beijing", 1030.0) is None
+    later = nothing._replace(snapshots=[{"SnapshotId": "s-1"}])
+    memory.keep(later, 1030.0)
+    assert memory.of("cn-beijing", 1030.0 + inventory.QUIET_SECONDS - 1.0) == later
+    assert memory.of("cn-beijing", 1030.0 + inventory.QUIET_SECONDS) is None

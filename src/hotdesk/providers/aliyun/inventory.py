@@ -59,10 +59,13 @@ class Found(NamedTuple):
 class Memory:
     """Snapshots and security groups by region, which a process reads again only after `QUIET_SECONDS`.
 
-    They change only by what a process does itself: it forgets a region before that.
+    They change only by what a process does itself: it forgets a region before that. What a process before it
+    did is listed `lag_seconds` after the first look, and no older answer stands from then on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lag_seconds: float = 0.0) -> None:
+        self.lag_seconds = lag_seconds
+        self._first: dict[str, float] = {}  # when each region was first read
         self._read: dict[str, tuple[float, Found]] = {}
 
     def forget(self, region: str) -> None:
@@ -70,7 +73,9 @@ class Memory:
 
     def of(self, region: str, now: float) -> Found | None:
         at, found = self._read.get(region, (0.0, None))
-        return found if found and 0 <= now - at < QUIET_SECONDS else None
+        listed = self._first.setdefault(region, now) + self.lag_seconds
+        stands = 0 <= now - at < QUIET_SECONDS and not at < listed <= now
+        return found if found and stands else None
 
     def keep(self, found: Found, now: float) -> None:
         self._read[found.region] = now, found

@@ -98,7 +98,7 @@ class Aliyun:
             lag_seconds=self.settings.lag_seconds, quiet_seconds=inventory.QUIET_SECONDS,
         )  # fmt: skip
         self._readable: set[str] = set()  # regions where an empty listing means that nothing is there
-        self._memory = inventory.Memory()
+        self._memory = inventory.Memory(self.settings.lag_seconds)
         self._doomed: frozenset[str] = frozenset()  # ids whose owner asked to delete them, as last surveyed
         self._deleted: dict[str, float] = {}  # disks, snapshots and images that may still be listed
         self._admitted: dict[str, float] = {}  # regions that admit this computer, and since when
