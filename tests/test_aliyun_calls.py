@@ -54,7 +54,7 @@ def verb(mine: Laptop, goal: Goal) -> Counter[str]:
 
 @pytest.mark.slow
 def test_each_verb_polls_what_it_waits_for_and_seldom_surveys(mine: Laptop) -> None:
-    most = {Goal.RUNNING: 30, Goal.PARKED: 66, Goal.GONE: 26}
+    most = {Goal.RUNNING: 30, Goal.PARKED: 68, Goal.GONE: 26}
     surveys = {Goal.RUNNING: 2, Goal.PARKED: 7, Goal.GONE: 3}
     verb(mine, Goal.RUNNING)
     for goal in (Goal.PARKED, Goal.RUNNING, Goal.PARKED, Goal.RUNNING, Goal.GONE):
@@ -62,7 +62,7 @@ def test_each_verb_polls_what_it_waits_for_and_seldom_surveys(mine: Laptop) -> N
         assert found.total() <= most[goal], (goal, found)
         assert found["DescribeDisks"] - found["CreateImage"] <= surveys[goal]
         assert found["ListTagResources"] == ANYTHING, "of the regions where nothing is, once"
-        assert found["DescribeSecurityGroups"] <= 2, "once, and after an image was deleted"
+        assert found["DescribeSecurityGroups"] <= 3, "once, after the lag, and after an image was deleted"
         assert found["DescribeVSwitches"] == found["GetCallerIdentity"] == 0, "they are kept"
 
 
