@@ -18,7 +18,7 @@ from benchmarks import report
 from hotdesk.cli.main import hotdesk
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "findings").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "findings").glob("*.md")])
 #: A line that stands for more than itself: `hotdesk up NAME …`, `hotdesk <command>`.
 _STANDS_FOR = re.compile(r"…|\.\.\.|<\w+>|\|$")
 
@@ -62,7 +62,7 @@ TYPED = [(doc, line, words) for doc in DOCUMENTS for line, words in commands(doc
 
 
 @pytest.mark.parametrize(
-    ("document", "line", "words"), TYPED, ids=[f"{doc.name}:{line}" for doc, line, _ in TYPED]
+    ("document", "line", "words"), TYPED, ids=[f"{doc.relative_to(ROOT)}:{line}" for doc, line, _ in TYPED]
 )
 def test_a_command_in_a_document_has_the_options_that_it_names(
     document: Path, line: int, words: list[str]
