@@ -91,8 +91,7 @@ class Aws:
         self.state = state
         self.settings = settings or Settings()
         self.account = account or Account(self.settings)
-        self._store = store
-        self._keys = keys
+        self._store, self._keys = store, keys
         self._user_data = partial(user_data, mirrors=mirrors(self.settings))
         self._clock = clock
         self.account.recalled = Recalled(store, "aws-recalled", clock)
