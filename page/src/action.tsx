@@ -43,7 +43,7 @@ function priceOf(plan: Plan): string | undefined {
   for (const step of plan.steps) {
     const offer = offerOf(step);
     if (offer) return perHour(offer.usd_per_hour ?? 0, offer.told_per_hour);
-    if (step.step === "start") return perHour(step.usd_per_hour ?? 0);
+    if (step.step === "start") return perHour(step.usd_per_hour ?? 0, step.told_per_hour);
   }
   return undefined;
 }

@@ -1,11 +1,13 @@
 // What the server is asked. Every answer is a value of `Hotdesk`, as `--json` prints it, or an error in three lines.
 
 /** Money as a cloud tells it, where that is not in US dollars; without the day of a rate, it is not compared with them. */
-export interface Amount { value: number; currency: string; day?: string }
+export interface Amount { value: number; currency: string; day?: string; text: string }
+/** A sum in US dollars, and what cannot be added to it, in words. */
+export interface Sum { usd: number; besides: string[] }
 export interface Desk {
   name: string; goal: string; phase: string; provider: string; region: string; zone: string; instance_type: string;
   market: string; gpu: string; usd_per_hour: number; charged_while_off: boolean; price_time: number | null;
-  usd_per_month: number; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
+  usd_per_month: number; told_per_month: Amount | null; cost_usd: number; notebook: string; ssh: string; image: string; image_time: number | null;
   why: string; holder: string; idle: string; since: number; open_to: string[]; elsewhere: boolean; kept: string[];
   told_per_hour: Amount | null; cost_told: Amount | null; left: boolean; known_at: number | null; forwards: Port[];
 }
@@ -22,7 +24,7 @@ export interface Act {
   result: { kept?: string[]; image?: string } | null;
 }
 export interface Look {
-  at?: number; error?: Problem | null; others?: Record<string, string[]>; watcher?: string; frozen?: string;
+  at?: number; error?: Problem | null; others?: Record<string, string[]>; watcher?: string; frozen?: string; per_hour?: Sum; per_month?: Sum;
 }
 export type Verb = "up" | "resume" | "start" | "park" | "stop" | "move" | "down" | "stay";
 export type Deed = Verb | "run" | "sweep";
@@ -37,7 +39,7 @@ export interface Offer {
 }
 export interface Step {
   step: string; why: string; id?: string; what?: string; fix?: string; region?: string; keep_disk?: boolean;
-  usd_per_hour?: number; order?: { offer?: Offer; image_id?: string }; offer?: Offer;
+  usd_per_hour?: number; told_per_hour?: Amount | null; order?: { offer?: Offer; image_id?: string }; offer?: Offer;
 }
 export interface Plan {
   line: string[]; steps: Step[]; offers: Offer[]; works: string[]; unsaved: string[]; open: string[]; lost: string[];

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ActionDialog } from "./action";
 import { keep, useAddress } from "./address";
 import { ask, problem } from "./api";
-import { Field, Line, Trouble, date, perHour, useAnswer } from "./parts";
+import { Field, Line, Trouble, date, figure, perHour, useAnswer } from "./parts";
 import { COLOURS, Legend, Plot, dots, scale, steps } from "./plot";
 import { Regions } from "./regions";
 import { Table } from "./table";
@@ -13,9 +13,29 @@ import { t } from "./words";
 export interface Machine { instance_type: string; gpu: string; gpu_count: number; gpu_memory_gib: number; vcpus: number; memory_gib: number; arch: string; burstable: boolean; speed: number }
 export interface Place { provider: string; region: string; zone: string; latency_ms: number | null }
 export interface Offers {
-  machines: Machine[]; places: Place[]; bands: string[]; machine: number[]; place: number[]; spot: number[]; usd: number[]; told: Record<string, string>;
+  machines: Machine[]; places: Place[]; bands: string[]; machine: number[]; place: number[]; spot: number[]; usd: number[];
+  currencies: { name: string; rated: boolean; per_usd: number }[]; currency: number[]; told: Record<string, string>; source: number[]; estimates: boolean[];
   time: (number | null)[]; band: (number | null)[]; notes: string[]; gathered_at: number | null;
 }
+/** The currency in which an offer's price is told. Dollars of one that is not rated only put prices in order: nobody is shown them. */
+export const currencyOf = (offers: Offers, row: number): Offers["currencies"][number] => offers.currencies[offers.currency[row] as number] as Offers["currencies"][number];
+
+/** An offer's price as its cloud tells it; "~": an estimate. */
+export const priceOf = (offers: Offers, row: number): string => {
+  const told = offers.told[row];
+  return (offers.estimates[offers.source[row] as number] ? "~" : "") + (told ? t("{0}/h", told) : perHour(offers.usd[row] as number));
+};
+
+/** How many of these no limit or line in dollars can judge, in words; "": none. */
+function unrated(offers: Offers, rows: ArrayLike<number>): string {
+  const found = new Map<string, number>();
+  for (let n = 0; n < rows.length; n++) {
+    const { name, rated } = currencyOf(offers, rows[n] as number);
+    if (!rated) found.set(name, (found.get(name) ?? 0) + 1);
+  }
+  return [...found].map(([name, n]) => t("{0} priced in {1}", n.toLocaleString("en-US"), name)).join(", ");
+}
+
 const SORTS = ["price", "speed", "value", "latency"];
 let kept: Offers | undefined; // 60,000 rows are not asked for again at every visit
 
@@ -56,6 +76,7 @@ export function Choose(): JSX.Element {
             </select></Field>
             <Field label={t("At most, $/h")}><input type="number" min="0" step="any" value={values["usd"]} onInput={(event) => change({ usd: event.currentTarget.value })} /></Field>
           </div>
+          {values["usd"] && <LeftOut what={unrated(offers, filter(offers, hay as string[], { ...values, usd: "" }))} />}
           <section class="card">
             <header><div><h2>{values["plot"] === "regions" ? t("Regions") : values["plot"] === "latency" ? t("Price against latency") : t("Price against speed")}</h2><p class="muted">{values["plot"] === "regions" ? t("Named: what no region beats in latency and price. A click shows its offers.") : t("The line joins what nothing beats in both.")}</p></div>
               <select class="small" aria-label={t("Plot")} value={values["plot"]} onChange={(event) => change({ plot: event.currentTarget.value })}>
@@ -75,6 +96,8 @@ export function Choose(): JSX.Element {
     </>
   );
 }
+
+const LeftOut = ({ what }: { what: string }): JSX.Element => <>{what && <p class="muted">{t("Left out: {0}", what)}. {t("hotdesk.toml has no rate to dollars under [money].")}</p>}</>;
 
 function useAnswerOnce(call: () => Promise<unknown>): { go: () => void; busy: boolean } {
   const [busy, set] = useState(false);
@@ -97,7 +120,7 @@ function filter(offers: Offers, hay: string[], values: Record<string, string>): 
   const found = new Uint32Array(offers.usd.length);
   let n = 0;
   for (let i = 0; i < found.length; i++) {
-    if ((offers.usd[i] as number) > most || !fits[offers.machine[i] as number] || (market >= 0 && offers.spot[i] !== market)) continue;
+    if ((most < Infinity && (!currencyOf(offers, i).rated || (offers.usd[i] as number) > most)) || !fits[offers.machine[i] as number] || (market >= 0 && offers.spot[i] !== market)) continue;
     if (words.length && !words.every((word) => (hay[i] as string).includes(word))) continue;
     found[n++] = i;
   }
@@ -123,9 +146,13 @@ function order(offers: Offers, rows: Uint32Array, sort: string, falling: boolean
 
 function Scatter({ offers, rows, latency }: { offers: Offers; rows: Uint32Array; latency: boolean }): JSX.Element {
   const y = (row: number) => (latency ? (placeOf(offers, row).latency_ms ?? 0) : speedOf(offers, row));
-  const shown = [...rows].filter((row) => y(row) > 0);
+  const all = [...rows].filter((row) => y(row) > 0);
+  const [first] = all;
+  const inDollars = all.some((row) => currencyOf(offers, row).rated);
+  const shown = all.filter((row) => (inDollars ? currencyOf(offers, row).rated : offers.currency[row] === offers.currency[first as number]));
   if (!shown.length) return <p class="muted">{latency ? t("No latency is known yet: measure it.") : t("No GPU is among these, and speeds are of GPUs.")}</p>;
-  const usd = (row: number) => offers.usd[row] as number;
+  const { name, per_usd } = inDollars ? { name: "$", per_usd: 1 } : currencyOf(offers, first as number);
+  const usd = (row: number) => (offers.usd[row] as number) * per_usd;
   let best = latency ? Infinity : 0;
   const front = shown.filter((row) => { const better = latency ? y(row) < best : y(row) > best; if (better) best = y(row); return better; });
   let lowest = Infinity;
@@ -134,18 +161,19 @@ function Scatter({ offers, rows, latency }: { offers: Offers; rows: Uint32Array;
   const word = (v: number) => `${v}`;
   return (
     <>
-      <Plot label={t("{0} offers by price and by {1}", shown.length, latency ? t("latency") : t("speed"))} x={t("$/h")} y={latency ? t("ms to the region and back") : t("speed (one T4 = 1)")} height={320}
+      <Plot label={t("{0} offers by price and by {1}", shown.length, latency ? t("latency") : t("speed"))} x={t("{0}/h", name)} y={latency ? t("ms to the region and back") : t("speed (one T4 = 1)")} height={320}
         scales={(w, h) => [scale(usd(shown[0] as number) * 0.9, usd(shown.at(-1) as number) * 1.1, 0, w, { log: true, word }), scale(lowest * 0.9, highest * 1.1, h, 0, { log: true, word })]}>
         {(sx, sy) => (
           <>
             <path class="dots b" d={dots(shown.filter((row) => !offers.spot[row]).map((row) => [sx(usd(row)), sy(y(row))] as const))} />
             <path class="dots a" d={dots(shown.filter((row) => offers.spot[row]).map((row) => [sx(usd(row)), sy(y(row))] as const))} />
             <path class="front" d={steps(front.map(y), (n) => sx(usd(front[n] as number)), sy)} />
-            {front.map((row) => <circle key={row} cx={sx(usd(row))} cy={sy(y(row))} r="4" class="knot"><title>{`${offers.machines[offers.machine[row] as number]?.instance_type} ${placeOf(offers, row).zone || placeOf(offers, row).region}: ${perHour(usd(row))}`}</title></circle>)}
+            {front.map((row) => <circle key={row} cx={sx(usd(row))} cy={sy(y(row))} r="4" class="knot"><title>{`${offers.machines[offers.machine[row] as number]?.instance_type} ${placeOf(offers, row).zone || placeOf(offers, row).region}: ${priceOf(offers, row)}`}</title></circle>)}
           </>
         )}
       </Plot>
       <Legend names={[t("Spot"), t("On-demand")]} />
+      {inDollars && <LeftOut what={unrated(offers, all)} />}
     </>
   );
 }
@@ -161,16 +189,23 @@ function OfferTable({ offers, rows, sort, falling, onSort, onLaunch, onSpot }: O
       { name: t("GPU GiB"), cell: (row) => machine(row).gpu_memory_gib || "", right: true },
       { wide: 3.5, name: "vCPU", cell: (row) => machine(row).vcpus, right: true },
       { wide: 3.5, name: t("GiB"), cell: (row) => machine(row).memory_gib, right: true },
-      { wide: 7, name: t("$/h"), cell: (row) => offers.told[row] ?? perHour(offers.usd[row] as number), right: true, sort: "price", narrow: true },
+      { wide: 8, name: t("Price"), cell: (row) => priceOf(offers, row), right: true, sort: "price", narrow: true },
       { wide: 6, name: t("Market"), cell: (row) => (offers.spot[row] ? t("Spot") : t("On-demand")) },
       { name: t("Speed"), cell: (row) => (machine(row).speed ? Number(machine(row).speed.toPrecision(2)) : ""), right: true, sort: "speed" },
-      { wide: 9, name: t("$ for the same work"), cell: (row) => (machine(row).speed ? Number(((offers.usd[row] as number) / machine(row).speed).toPrecision(3)) : ""), right: true, sort: "value" },
+      { wide: 8, name: t("For the same work"), cell: (row) => (machine(row).speed ? sameWork(offers, row) : ""), right: true, sort: "value" },
       { wide: 9, name: t("Where"), cell: (row) => placeOf(offers, row).zone || placeOf(offers, row).region },
       { wide: 3.5, name: "ms", cell: (row) => { const ms = placeOf(offers, row).latency_ms; return ms === null ? "" : Math.round(ms); }, right: true, sort: "latency" },
       { wide: 8, name: t("Taken a month"), cell: (row) => { const band = offers.band[row]; return band === null || band === undefined ? "" : (offers.bands[band] ?? ""); }, right: true },
       { name: t("History"), cell: (row) => (offers.spot[row] ? <button type="button" class="quiet tiny" onClick={(event) => { event.stopPropagation(); onSpot(machine(row).instance_type); }}>{t("Prices")}</button> : "") },
     ]} />
   );
+}
+
+/** What an offer costs while one T4 would take an hour. */
+function sameWork(offers: Offers, row: number): string {
+  const { name, rated, per_usd } = currencyOf(offers, row);
+  const usd = (offers.usd[row] as number) / speedOf(offers, row);
+  return rated ? `$${figure(usd)}` : `${figure(usd * per_usd)} ${name}`;
 }
 
 function Launch({ offers, row, onClose }: { offers: Offers; row: number; onClose: () => void }): JSX.Element {
@@ -185,7 +220,7 @@ function Launch({ offers, row, onClose }: { offers: Offers; row: number; onClose
 
 interface Zone { zone: string; instance_type: string; mean_usd_per_hour: number; p05: number; p50: number; p95: number; now: number; on_demand_usd_per_hour: number | null; share_under: number | null; changes_per_day: number }
 interface Published { instance_type: string; region: string; on_demand_usd_per_hour: number | null; saving_percent: number; estimated_usd_per_hour: number | null; interruption_band: string }
-interface SpotPrices { zones?: Zone[]; published?: Published[]; lines: { zone: string; instance_type: string; prices: (number | null)[] }[]; advice?: string; source: string; since?: number; until?: number; silent?: string }
+interface SpotPrices { zones?: Zone[]; published?: Published[]; lines: { zone: string; instance_type: string; prices: (number | null)[] }[]; advice?: string; notes?: string[]; source: string; since?: number; until?: number; silent?: string }
 
 function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.Element {
   const [days, setDays] = useState("14");
@@ -208,6 +243,7 @@ function Spot({ types, onClose }: { types: string; onClose: () => void }): JSX.E
       {found.error !== undefined && <Trouble problem={problem(found.error)} />}
       {found.busy && !prices && <p class="muted" role="status">{t("Looking…")}</p>}
       {prices?.silent && <div class="notice warm">{prices.silent}</div>}
+      {prices?.notes?.map((note) => <p class="muted" key={note}>{note}</p>)}
       {prices?.advice && <p>{prices.advice}</p>}
       {prices && all.length > 0 && (
         <>

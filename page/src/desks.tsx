@@ -1,10 +1,10 @@
 // The desks: what they are, what they cost, what is being done about them and why, and what can be done.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { post, problem, type Act, type Desk, type Problem, type Row, type Verb } from "./api";
+import { post, problem, type Act, type Desk, type Problem, type Row, type Sum, type Verb } from "./api";
 import { ActionDialog, VERBS, stepWord } from "./action";
 import { useKnown, useNow } from "./live";
-import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, paid, perHour, phaseWord, usd } from "./parts";
+import { Copy, Dialog, Line, Sign, Trouble, clock, date, length, perHour, perMonth, phaseWord, together, usd } from "./parts";
 import { Forward, Ports } from "./ports";
 import { t } from "./words";
 
@@ -22,18 +22,16 @@ export function Desks(): JSX.Element {
   const [dialog, open] = useState<{ verb: Verb; desk?: Desk }>();
   const [closed, close] = useState<Set<string>>(new Set());
   const all = Object.values(desks).sort((a, b) => a.name.localeCompare(b.name));
-  const told = all.filter((desk) => desk.told_per_hour && !desk.told_per_hour.day).map((desk) => perHour(desk.usd_per_hour, desk.told_per_hour));
-  const perHourNow = all.filter((desk) => !desk.told_per_hour || desk.told_per_hour.day).reduce((sum, desk) => sum + desk.usd_per_hour, 0);
-  const stored = all.reduce((sum, desk) => sum + desk.usd_per_month, 0);
+  const some = (sum?: Sum): sum is Sum => Boolean(sum && (sum.usd || sum.besides.length));
   const homeless = Object.entries(acts).filter(([id, act]) => !desks[act.name] && !closed.has(id) && (!act.ended || act.error));
   return (
     <>
       <div class="title">
         <h1>{t("Desks")}</h1>
-        {(perHourNow > 0 || told.length > 0 || stored > 0) && (
+        {look.per_hour && (some(look.per_hour) || some(look.per_month)) && (
           <p class="sums">
-            <span><strong>{[...(perHourNow || !told.length ? [perHour(perHourNow)] : []), ...told].join(" + ")}</strong> {t("now")}</span>
-            {stored > 0 && <span><strong>{usd(stored)}</strong> {t("a month for disks and images")}</span>}
+            <span><strong>{together(look.per_hour, perHour, (text) => t("{0}/h", text))}</strong> {t("now")}</span>
+            {some(look.per_month) && <span><strong>{together(look.per_month, usd)}</strong> {t("a month for disks and images")}</span>}
           </p>
         )}
         <button type="button" class="primary" onClick={() => open({ verb: "up" })}>{t("Open a desk")}</button>
@@ -110,8 +108,8 @@ function Card({ looking, watched, desk, now, rows, acts, closed, onClose, onVerb
       <dl>
         {desk.instance_type && <Fact name={t("Machine")}>{desk.instance_type}{desk.gpu && ` · ${desk.gpu}`}{desk.market === "spot" && " · spot"}</Fact>}
         <Fact name={t("Where")}>{desk.zone === "here" || (!desk.zone && desk.region === desk.provider) ? t("this computer") : [desk.provider, desk.zone || desk.region].filter(Boolean).join(" · ")}</Fact>
-        {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{paid(desk.cost_usd, desk.cost_told)}</Fact>}
-        {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{t("{0} a month", usd(desk.usd_per_month))}</Fact>}
+        {desk.cost_usd > 0 && <Fact name={t("Cost so far")}>{desk.cost_told?.text ?? usd(desk.cost_usd)}</Fact>}
+        {desk.usd_per_month > 0 && <Fact name={t("Storage")}>{perMonth(desk.usd_per_month, desk.told_per_month)}</Fact>}
         {up && desk.idle && desk.idle !== "never" && <Fact name={t("Parks when idle for")}>{desk.idle}</Fact>}
         {desk.image && <Fact name={t("Last image")}><span title={desk.image}>{desk.image_time ? t("{0} ago", length(now - desk.image_time)) : desk.image}</span></Fact>}
       </dl>

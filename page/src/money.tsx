@@ -1,8 +1,8 @@
 // What was paid, what is paid, what leaving it on would have cost, and what is left over.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { ask, post, problem, type Problem } from "./api";
-import { Dialog, Line, Trouble, length, usd, useAnswer } from "./parts";
+import { ask, post, problem, type Amount, type Problem } from "./api";
+import { Dialog, Line, Trouble, length, together, usd, useAnswer } from "./parts";
 import { COLOURS, Plot, scale } from "./plot";
 import { Table } from "./table";
 import { t, type Word } from "./words";
@@ -10,8 +10,8 @@ import { t, type Word } from "./words";
 const KINDS = ["compute", "disk", "image", "address", "transfer"] as const;
 type Kind = (typeof KINDS)[number];
 type BillLine = Partial<Record<Kind, number>> & { desk: string; period: string; left_on?: number; at_most?: boolean; usd: number };
-interface Bill { lines: BillLine[]; usd: number; this_month_usd: number; budget_usd: number | null; stored_usd_per_month: number; not_counted: string[]; at_launch_prices: string[]; besides: string[] }
-interface Orphan { id: string; kind: string; desk: string; provider: string; region: string; why: string; safe: boolean; usd_per_month: number; age_seconds: number | null; fix: string }
+interface Bill { lines: BillLine[]; usd: number; this_month_usd: number; budget_usd: number | null; stored_usd_per_month: number; stored_besides: string[]; not_counted: string[]; at_launch_prices: string[]; besides: string[] }
+interface Orphan { id: string; kind: string; desk: string; provider: string; region: string; why: string; safe: boolean; usd_per_month: number; told_per_month: Amount | null; age_seconds: number | null; fix: string }
 interface Left { things: Orphan[]; usd_per_month: number; unread: string[] }
 
 export function Money(): JSX.Element {
@@ -31,11 +31,12 @@ export function Money(): JSX.Element {
             {bill.budget_usd && <><meter min={0} max={bill.budget_usd} high={bill.budget_usd * 0.8} value={bill.this_month_usd} aria-label={t("Budget")} /><small>{t("of {0}", usd(bill.budget_usd))}</small></>}
           </Figure>
           <Figure name={t("All of it")} value={usd(bill.usd)}>{bill.besides.map((amount) => <small key={amount}>{t("and {0}", amount)}</small>)}</Figure>
-          <Figure name={t("Images and disks")} value={usd(bill.stored_usd_per_month)}><small>{t("a month")}</small></Figure>
+          <Figure name={t("Images and disks")} value={together({ usd: bill.stored_usd_per_month, besides: bill.stored_besides }, usd)}><small>{t("a month")}</small></Figure>
           <Figure name={t("Saved by leaving")} value={usd(saved)}><small>{t("had the last machine stayed on")}</small></Figure>
         </div>
       )}
-      {bill && !bill.lines.length && <div class="empty"><p>{t("Nothing has been paid for.")}</p><Line words={["hotdesk", "costs"]} /></div>}
+      {bill && !bill.lines.length && !bill.besides.length && <div class="empty"><p>{t("Nothing has been paid for.")}</p><Line words={["hotdesk", "costs"]} /></div>}
+      {bill && bill.besides.length > 0 && <p class="muted">{t("What has no price in dollars stands beside them: hotdesk.toml has no rate under [money].")}</p>}
       {days.value && days.value.lines.length > 0 && (
         <section class="card">
           <header><div><h2>{t("By day")}</h2></div>
@@ -134,7 +135,7 @@ function Leftovers(): JSX.Element {
           { name: t("Desk"), cell: (thing) => thing.desk, narrow: true },
           { wide: 9, name: t("Where"), cell: (thing) => `${thing.provider}/${thing.region}` },
           { name: t("Age"), cell: (thing) => (thing.age_seconds === null ? "" : length(thing.age_seconds)), right: true },
-          { name: t("$ a month"), cell: (thing) => usd(thing.usd_per_month), right: true, narrow: true },
+          { wide: 6, name: t("a month"), cell: (thing) => thing.told_per_month?.text ?? usd(thing.usd_per_month), right: true, narrow: true },
           { name: t("Can go"), cell: (thing) => (thing.safe ? t("yes") : t("ask")), narrow: true },
           { wide: 22, name: t("Why"), cell: (thing) => thing.why },
         ]} />
@@ -144,7 +145,7 @@ function Leftovers(): JSX.Element {
       {asking && (
         <Dialog title={t("Clean up")} onClose={() => setAsking(false)}>
           <p>{t("These hold nothing that is not held elsewhere. They are deleted for good.")}</p>
-          <ul class="plain">{safe.map((thing) => <li key={thing.id}>{thing.kind} <code>{thing.id}</code> · {usd(thing.usd_per_month)} · <span class="muted">{thing.why}</span></li>)}</ul>
+          <ul class="plain">{safe.map((thing) => <li key={thing.id}>{thing.kind} <code>{thing.id}</code> · {thing.told_per_month?.text ?? usd(thing.usd_per_month)} · <span class="muted">{thing.why}</span></li>)}</ul>
           {trouble && <Trouble problem={trouble} />}
           <Line words={["hotdesk", "gc", "--yes"]} />
           <div class="buttons end">

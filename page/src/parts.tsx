@@ -1,21 +1,25 @@
 // Small parts that every view is made of.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { shellLine, type Amount, type Problem } from "./api";
+import { shellLine, type Amount, type Problem, type Sum } from "./api";
 import { t, said, type Word } from "./words";
 
 export const usd = (amount: number, digits = 2): string =>
   `$${amount.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 
-const money = (amount: Amount): string => `${Number(amount.value.toPrecision(4))} ${amount.currency}`;
+/** Four digits, or all before the point. */
+export const figure = (amount: number): string => amount.toLocaleString("en-US", Math.abs(amount) < 999.95 ? { maximumSignificantDigits: 4 } : { maximumFractionDigits: 0 });
 
-/** What was paid, as its cloud tells it. */
-export const paid = (amount: number, told?: Amount | null): string => (told ? money(told) + (told.day ? ` (${usd(amount)})` : "") : usd(amount));
+/** Money a month as its cloud tells it; with its dollars, where a rate is set. */
+export const perMonth = (amount: number, told?: Amount | null): string => t("{0} a month", told?.text ?? usd(amount)) + (told?.day ? ` (${usd(amount)})` : "");
 
-/** A price an hour, as its cloud tells it: as many digits as it takes. */
+/** A price an hour, likewise: as many digits as it takes. */
 export const perHour = (amount: number, told?: Amount | null): string =>
-  told ? t("{0}/h", money(told)) :
-  amount ? t("${0}/h", amount >= 100 ? amount.toFixed(0) : String(Number(amount.toPrecision(4)))) : t("free");
+  told ? t("{0}/h", told.text) + (told.day ? ` ($${figure(amount)})` : "") : amount ? t("${0}/h", figure(amount)) : t("free");
+
+/** A sum, of which dollars are said so; what cannot be added to them stands beside them. */
+export const together = ({ usd: amount, besides }: Sum, dollars: (amount: number) => string, each: (text: string) => string = String): string =>
+  [...(amount || !besides.length ? [dollars(amount)] : []), ...besides.map(each)].join(" + ");
 
 /** A length of time in the unit that reads best. */
 export function length(seconds: number): string {

@@ -4,13 +4,13 @@ import { useEffect, useState } from "preact/hooks";
 import { keep, useAddress } from "./address";
 import { post, problem, type Offer, type Problem } from "./api";
 import { offerWords } from "./action";
-import { Field, Line, Trouble, length, usd } from "./parts";
+import { Field, Line, Trouble, length, perHour, usd } from "./parts";
 import { Plot, scale, steps } from "./plot";
 import { Table } from "./table";
 import { t, type Word } from "./words";
 
 interface Choice { offer: Offer; evidence: string; why?: string; hours_p90: number; finish: { machines: number; hours: number; usd: number; multiplier: number; hours_low: number; hours_high: number; usd_low: number; usd_high: number; breaks?: string[] } }
-interface Answer { front: Choice[]; plans?: Choice[]; cheapest?: Choice | null; fastest?: Choice | null; knee?: Choice | null; considered?: number; measure_first?: string; bare: boolean; lost: { offer: Offer; why: string; also?: number }[] }
+interface Answer { front: Choice[]; plans?: Choice[]; cheapest?: Choice | null; fastest?: Choice | null; knee?: Choice | null; considered?: number; measure_first?: string; bare: boolean; lost: { offer: Offer; why: string; also?: number }[]; left_out: string }
 const FIRST = { work: "1000", machines: "1..1000", startup: "5", price: "", gpu: "", market: "", deadline: "", budget: "", data: "", step: "" };
 type Values = typeof FIRST;
 const BEST: [keyof Pick<Answer, "cheapest" | "knee" | "fastest">, Word][] = [["cheapest", "Cheapest"], ["knee", "Best value"], ["fastest", "Fastest"]];
@@ -57,10 +57,12 @@ export function Planning(): JSX.Element {
             {BEST.map(([name, word]) => { const choice = answer[name]; return choice && (
               <div class="figure" key={name}><span class="muted">{t(word)}</span><strong>{usd(choice.finish.usd)}</strong>
                 <small>{length(choice.finish.hours * 3600)} · {count(choice.finish.machines)}{!answer.bare && ` · ${offerWords(choice.offer)}`}</small>
+                {!answer.bare && <small>{perHour(choice.offer.usd_per_hour ?? 0, choice.offer.told_per_hour)} {t("each")}</small>}
                 <small>{t("in 9 of 10 cases done in {0}", length(choice.hours_p90 * 3600))}</small></div>
             ); })}
           </div>
           {!answer.cheapest && <div class="notice warm">{t("Nothing keeps the deadline and the budget.")} {answer.lost[0]?.why}</div>}
+          {answer.left_out && <p class="muted">{t("Left out: {0}", answer.left_out)}</p>}
           {answer.measure_first && <div class="notice warm">{answer.measure_first}</div>}
           <section class="card">
             <header><div><h2>{t("Dollars against time")}</h2><p class="muted">{t("The line joins what nothing beats in both; the bars are 9 of 10 cases.")}</p></div></header>

@@ -1,7 +1,6 @@
 // The regions of what fits: dots on the lines of latitude and longitude, and the same as a table.
 import type { JSX } from "preact";
-import type { Offers } from "./choose";
-import { perHour } from "./parts";
+import { priceOf, type Offers } from "./choose";
 import { PLACES } from "./places";
 import { useWidth } from "./plot";
 import { Table } from "./table";
@@ -85,7 +84,7 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
         { wide: 8, name: t("Region"), cell: (region) => region.region, narrow: true },
         { wide: 6.5, name: t("City"), cell: (region) => region.city },
         { wide: 3.5, name: "ms", cell: (region) => (region.latency === null ? "" : Math.round(region.latency)), right: true, narrow: true },
-        { wide: 6, name: t("from, $/h"), cell: (region) => offers.told[region.row] ?? perHour(region.usd), right: true, narrow: true },
+        { wide: 6, name: t("from"), cell: (region) => priceOf(offers, region.row), right: true, narrow: true },
         { wide: 7, name: t("Type"), cell: (region) => offers.machines[offers.machine[region.row] as number]?.instance_type ?? "" },
       ]} />
     </div>
@@ -93,4 +92,4 @@ export function Regions({ offers, rows, onChoose }: { offers: Offers; rows: Uint
 }
 
 const words = (offers: Offers, region: Region): string =>
-  [`${region.region}${region.city && ` (${region.city})`}`, region.latency === null ? "" : `${Math.round(region.latency)} ms`, perHour(region.usd), offers.machines[offers.machine[region.row] as number]?.instance_type].filter(Boolean).join(", ");
+  [`${region.region}${region.city && ` (${region.city})`}`, region.latency === null ? "" : `${Math.round(region.latency)} ms`, priceOf(offers, region.row), offers.machines[offers.machine[region.row] as number]?.instance_type].filter(Boolean).join(", ");

@@ -7,7 +7,7 @@ import { useKnown } from "./live";
 import { Dialog, Field, Line, Trouble, length, perHour, usd, useAnswer } from "./parts";
 import { t } from "./words";
 
-interface Cost { machine: string; place: string; usd_per_hour: number; told_per_hour: Amount | null; runs_already: boolean; hours: number | null; usd: number | null }
+interface Cost { machine: string; place: string; usd_per_hour: number; told_per_hour: Amount | null; runs_already: boolean; hours: number | null; usd: number | null; told: Amount | null }
 interface Plan { line: string[]; folder: string; command: string; files: number; steps: Step[]; cost: Cost | null; after: number | null; then: "park" | "stop" | "stay" }
 interface Run { name: string; job: string; command: string; folder: string; then: string; work: string; anyway: boolean }
 const THEN = { park: "Park", stop: "Stop", stay: "Leave it" } as const;
@@ -80,7 +80,7 @@ export function Starting({ onClose }: { onClose: () => void }): JSX.Element {
           {busy && <p class="muted" role="status">{t("Looking…")}</p>}
           {plan && (
             <section class="plan">
-              {cost && <p class="price"><strong>{price}</strong> <span class="muted">{[`${cost.machine} · ${cost.place === "here" ? t("this computer") : cost.place}`, cost.runs_already && t("which runs already"), cost.hours !== null && cost.usd !== null && cost.usd > 0 && t("about {0} for {1} of work", usd(cost.usd), length(cost.hours * 3600))].filter(Boolean).join(", ")}</span></p>}
+              {cost && <p class="price"><strong>{price}</strong> <span class="muted">{[`${cost.machine} · ${cost.place === "here" ? t("this computer") : cost.place}`, cost.runs_already && t("which runs already"), cost.hours !== null && cost.usd !== null && cost.usd > 0 && t("about {0} for {1} of work", cost.told?.text ?? usd(cost.usd), length(cost.hours * 3600))].filter(Boolean).join(", ")}</span></p>}
               <h3>{t("What will be done")}</h3>
               {plan.steps.length > 0 && <Steps steps={plan.steps} />}
               <ul class="plain">

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _NOMINAL = {"CNY": 7.0}
 
 
+def figure(value: float) -> str:
+    """Four digits, or all before the point: 0.0416, 9.53, 12,345."""
+    return f"{value:,.4g}" if abs(value) < 999.95 else f"{value:,.0f}"
+
+
 class Amount(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Money as a cloud told it: 9.53 CNY."""
 
@@ -35,7 +40,7 @@ class Amount(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         return Amount(self.value * factor, self.currency, self.day)
 
     def __str__(self) -> str:
-        return f"{self.value:,.4g} {self.currency}"
+        return f"{figure(self.value)} {self.currency}"
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -103,8 +108,8 @@ def sums(paid: Iterable[tuple[float, Amount | None]]) -> tuple[float, tuple[Amou
 def per_hour(usd: float, told: Amount | None = None) -> str:
     """A price an hour as people read it; with its dollars, where a rate is set."""
     if told is None:
-        return f"${usd:,.4g}/h" if usd else "free"
-    return f"{told}/h (${usd:,.4g})" if is_comparable(told) else f"{told}/h"
+        return f"${figure(usd)}/h" if usd else "free"
+    return f"{told}/h (${figure(usd)})" if is_comparable(told) else f"{told}/h"
 
 
 def rate_line(currency: str) -> str:

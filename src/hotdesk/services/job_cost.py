@@ -21,6 +21,11 @@ class JobCost(Value, frozen=True, omit_defaults=False):
     hours: float | None = None  # that the work takes, without the start; None: not known
     usd: float | None = None  # for those hours; None: not known
 
+    @property
+    def told(self) -> Amount | None:
+        """The same for those hours as the cloud tells it; None: in US dollars, or not known."""
+        return self.told_per_hour.times(self.hours) if self.told_per_hour and self.hours else None
+
 
 def expected(goals: Goals, desk: str | Desk, work_seconds: float) -> JobCost | None:
     """The cost of so much work at a desk, on the machine it has, else on the best offer; None: no offer fits.

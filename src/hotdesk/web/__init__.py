@@ -7,6 +7,7 @@ live.py       what is seen of desks, the journal and this page's own verbs, told
 verbs.py      what a click does: its plan, its line for the terminal, and the verb of `Hotdesk`
 starting.py, sweep_start.py   a job and a sweep: their price before the click
 questions.py  everything that is only read
+amounts.py    money as its cloud tells it, in words
 terminal.py   a desk's terminal, over a websocket
 threads.py    calls that may take long
 static/       the page itself, built from page/ by esbuild; static/LICENCES.txt says what is in it

@@ -18,9 +18,11 @@ POINTS = 300  # of a price line: as many as a screen shows
 def offers(desks: Hotdesk, said: Words) -> dict[str, Any]:
     """Every known offer, by rising price; hardware, places and sources stand once, and rows name them."""
     from hotdesk.core.matching import Query
+    from hotdesk.core.pricelist import is_estimate
     from hotdesk.market.gpus import relative_speed
     from hotdesk.services.choosing import BANDS
 
+    money = desks.services.config.money
     found = desks.services.choosing.offers(Query(), offline=bool(said.get("offline")))
     catalog, rows = found.catalog, found.rows
     machine = [0] * len(catalog)
@@ -57,12 +59,21 @@ def offers(desks: Hotdesk, said: Words) -> dict[str, Any]:
             }
             for place in catalog.places
         ],
-        "sources": catalog.sources,
+        "estimates": [is_estimate(source) for source in catalog.sources],
+        "currencies": [
+            {
+                "name": name,
+                "rated": name == "USD" or bool(day),
+                "per_usd": one.value if (one := money.per_usd(name)) else 1.0,
+            }
+            for name, day in (("USD", ""), *catalog.currencies[1:])
+        ],
         "bands": BANDS,
         "machine": [machine[row] for row in rows],
         "place": [catalog.place[row] for row in rows],
         "spot": [catalog.market[row] for row in rows],
         "usd": [catalog.price[row] for row in rows],
+        "currency": [catalog.currency[row] for row in rows],
         "told": {n: str(told) for n, row in enumerate(rows) if (told := catalog.told_per_hour(row))},
         "time": [None if math.isnan(catalog.time[row]) else catalog.time[row] for row in rows],
         "source": [catalog.source[row] for row in rows],

@@ -26,6 +26,7 @@ from hotdesk.services.forwarding import Forward
 from hotdesk.services.view import View
 from hotdesk.state.store import Store
 from hotdesk.system import ticks
+from hotdesk.web import amounts
 
 Things = dict[str, dict[str, Any]]
 
@@ -143,6 +144,7 @@ class Watch:
         self._desks: Hotdesk | None = None
         self._due = -math.inf
         self._known: dict[str, float] = {}  # by desk: when it was last seen
+        self._last: dict[str, View] = {}  # as what
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -228,17 +230,23 @@ class Watch:
         ports = services.forwarding
         desks = {view.name: self._seen(view, now, ports.listed(view.name)) for view in views}
         self.board.tell_soon("desks", desks, whole=True)
+        last = [self._last.get(view.name, view) for view in views]
+        sums = {
+            "per_hour": amounts.together((view.usd_per_hour, view.told_per_hour) for view in last),
+            "per_month": amounts.together((view.usd_per_month, view.told_per_month) for view in last),
+        }
+        self.board.tell_soon("look", {"last": sums})
 
     def _seen(self, view: View, now: float, ports: Sequence[Forward]) -> dict[str, Any]:
         """A desk; where it is not known now, as it was when it last was, and when that was."""
         fields = {
-            **forms.desk(view),
+            **amounts.spoken(forms.desk(view)),
             "left": view.left,
             "known_at": None,
             "forwards": [forms.forward(port) for port in ports],
         }
         if view.phase != "unknown":
-            self._known[view.name] = now
+            self._known[view.name], self._last[view.name] = now, view
             return fields
         before = self.board.parts["desks"].get(view.name, fields)
         lost = {name: fields[name] for name in ("phase", "goal", "why")}

@@ -37,7 +37,9 @@ class Job(Value, frozen=True):
 
 def plan(desks: Hotdesk, job: Job) -> dict[str, Any]:
     """What finishing it costs, and how long it takes."""
+    from hotdesk.market.refused import left_out
+
     said = {name: getattr(job, name) for name in job.__struct_fields__}
     got = desks.plan(PlanRequest(**said))
     answer = to_builtins(got.answer)
-    return {**answer, "bare": got.bare, "left_out": dict(got.left_out)}
+    return {**answer, "bare": got.bare, "left_out": left_out(got.left_out)}

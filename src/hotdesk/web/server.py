@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.system import SystemClock
-from hotdesk.web import planning, settings, starting, sweep_start, sweeping, terminal, verbs
+from hotdesk.web import amounts, planning, settings, starting, sweep_start, sweeping, terminal, verbs
 from hotdesk.web.guard import MOST_BYTES, Guard
 from hotdesk.web.links import ENTER, Links
 from hotdesk.web.live import Board, Watch, words
@@ -168,7 +168,7 @@ class Page:
             notes: list[str] = []
             try:
                 with Hotdesk(self.state, on_note=notes.append) as desks:
-                    return _json({"answer": call(desks), "notes": notes}, packed=packed)
+                    return _json({"answer": amounts.spoken(call(desks)), "notes": notes}, packed=packed)
             except HotdeskError as error:
                 return _json({"error": words(error), "notes": notes}, FAILED)
             except Exception as error:

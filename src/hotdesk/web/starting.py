@@ -85,6 +85,7 @@ def plan(desks: Hotdesk, asked: Run) -> dict[str, Any]:
     row = services.goals.wanted(name, Goal.RUNNING)
     if services.billing.launches(row) and not asked.over_budget:
         services.billing.within_budget(row)
+    cost = expected(services.goals, row, work)
     before = [job.number for job in services.store.jobs(name, unsettled=True) if job.result is None]
     return {
         "line": asked.line,
@@ -92,7 +93,7 @@ def plan(desks: Hotdesk, asked: Run) -> dict[str, Any]:
         "command": request.line,
         "files": len(found.names) if found else 0,
         "steps": to_builtins(services.goals.steps(row)),
-        "cost": to_builtins(expected(services.goals, row, work)),
+        "cost": cost and {**to_builtins(cost), "told": cost.told},
         "after": before[-1] if before else None,
         "then": next(verb for verb, goal in THEN.items() if goal is request.then),
     }

@@ -14,7 +14,7 @@ from hotdesk.core import lengths
 from hotdesk.core.errors import HotdeskError, NeedsDecision, Usage
 from hotdesk.core.model import Desk, Goal, Value, Want
 from hotdesk.core.ports import Clock
-from hotdesk.core.steps import Row, Wait
+from hotdesk.core.steps import Row, Start, Wait
 from hotdesk.parallel import aside
 from hotdesk.services import forms
 from hotdesk.services.limits import Limits
@@ -164,7 +164,12 @@ def plan(desks: Hotdesk, asked: Asked) -> dict[str, Any]:
         found["lost"] = [] if asked.verb == "down" else services.work.at_stake(row)
     if row.goal is Goal.RUNNING and services.billing.launches(row):
         services.billing.within_budget(row)
-    found["steps"] = msgspec.to_builtins(services.goals.steps(row))
+    steps = services.goals.steps(row)
+    found["steps"] = msgspec.to_builtins(steps)
+    for step, told in zip(steps, found["steps"], strict=True):
+        if isinstance(step, Start):
+            machines = services.clouds.looks[row.provider].of(row.name).instances
+            told["told_per_hour"] = next((m.told_per_hour for m in machines if m.id == step.id), None)
     if row.goal is Goal.RUNNING:
         found["offers"] = msgspec.to_builtins(row.offers[:SHOWN_OFFERS])
     return found

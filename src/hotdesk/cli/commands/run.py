@@ -248,8 +248,9 @@ def cost_words(cost: JobCost) -> str:
     if cost.hours is None or cost.usd is None:
         return f"{said}; the run time of this job is not known (--work 10h)"
     took = render.duration(cost.hours * 3600)
-    usd = str(cost.told_per_hour.times(cost.hours)) if cost.told_per_hour else render.usd(cost.usd)
-    return f"{said}, about {usd} for {took} of work" + " and the start" * (not cost.runs_already)
+    return f"{said}, about {cost.told or render.usd(cost.usd)} for {took} of work" + " and the start" * (
+        not cost.runs_already
+    )
 
 
 def _show(desks: Hotdesk, request: JobRequest, row: Desk, work_seconds: float) -> None:
