@@ -94,6 +94,7 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
     ) -> View:
         """A desk that can be used: made, resumed, started or only proven, as need be.
 
+        `provider` of a new desk: a provider's name, or "any" for the best of those that are set up here.
         `want` replaces what the desk wanted until now; a running machine that does not fit is an error
         (see `move`). `limits` replaces when it ends itself. `fresh` agrees to go on from what is left
         where the newest work is not to be found; `origin` chooses, where several things have work under
@@ -117,6 +118,7 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
             want, provider = want or made_of.want, provider or made_of.provider or None
             limits = made_of.limits.changed(limits)
             s.templates.keep(name, made_of)
+        want, provider = s.placed(name, want, provider)
 
         def wish() -> Desk:
             desk = s.goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin)
@@ -206,10 +208,12 @@ class Hotdesk(AtDesk, Clustering, Describing, Questions, Sweeping):
     ) -> View:
         """The same desk on other hardware: with another type in its zone, else parked and resumed there.
 
-        `provider`: where it is to be from then on; for `keep_seconds` its last image stays where it was.
+        `provider`: where it is to be from then on, or "any" for the best place; for `keep_seconds` its last
+        image stays where it was.
         Raises `NeedsDecision` where work would end, unless `anyway`, and `NotAllowed` where nothing fits.
         """
         s = self.services
+        want, provider = s.placed(name, want, provider, moves=True)
         desk = s.goals.moved(name, want, provider, keep_seconds)
         s.work.may_end(desk, "move", anyway)
         view = s.pursuit.pursue(desk)

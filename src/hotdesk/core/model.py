@@ -107,6 +107,7 @@ class Offer(Value, frozen=True):
     price_time: float | None = None
     source: str = ""
     why: str = ""  # the reason it was chosen, if it was
+    taken: bool = False  # a machine of one's own, whose GPU somebody uses now
 
     @property
     def key(self) -> str:

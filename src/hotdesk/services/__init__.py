@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotdesk.core.errors import Damaged, HotdeskError, Missing
-from hotdesk.core.model import Desk
+from hotdesk.core.model import Desk, Want
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Access, Clock, Guest, Provider
 from hotdesk.core.steps import Row, Wait
@@ -138,6 +138,24 @@ class Services:
         from hotdesk.services.goals import Goals
 
         return Goals(store=self.store, clock=self.clock, clouds=self.clouds, config=self.config)
+
+    def placed(
+        self, name: str, want: Want | None, provider: str | None, *, moves: bool = False
+    ) -> tuple[Want | None, str | None]:
+        """The wish for a desk and its provider, where "any" means the best one: see services/anywhere.py.
+
+        A desk that exists is where it is, unless it `moves`. Raises `NotAllowed` where nothing fits anywhere.
+        """
+        from hotdesk.services.goals import ANY
+
+        if provider != ANY:
+            return want, provider
+        if self.store.find(name) and not moves:
+            return want, None
+        from hotdesk.services.anywhere import best
+
+        provider, want = best(self.goals, name, want, self.on_note)
+        return want, provider
 
     @cached_property
     def billing(self) -> Billing:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hotdesk.config import Config
 
 
+ANY = "any"  # instead of a provider's name: the best of them
 KEEP_SECONDS = 7 * 86400.0  # for so long the last image of a desk stays where it has left
 
 

@@ -14,7 +14,7 @@ from hotdesk.services.wanting import wanted
 
 @click.command()
 @options.name_or_only
-@options.provider("Where it is to be from now on: {names}.  [default: where it is]")
+@options.provider("Where it is to be from now on: {names}; or any.  [default: where it is]")
 @options.machine
 @options.hardware
 @click.option(
@@ -55,6 +55,9 @@ def command(
         name, provider = desk.name, options.placed(desks, provider, address, given)
         elsewhere = provider not in {None, desk.provider}
         want = wanted(goals.configured(name, provider) if elsewhere else desk.want, given)
+        want, provider = desks.services.placed(name, want, provider, moves=True)
+        if elsewhere and provider == desk.provider:  # the best place is the one where it is
+            elsewhere, want = False, wanted(desk.want, given)
         if want is None and not elsewhere and not (provider and desk.bound):
             there = f"{name} is there already" if provider else "Move to what"
             why = "Name the hardware, or another place."

@@ -16,7 +16,7 @@ from hotdesk.services.wanting import wanted
 
 @click.command()
 @options.name_or_only
-@options.provider("Provider: {names}.  [default: hotdesk.toml's]")
+@options.provider("Provider: {names}; or any, the best of them.  [default: hotdesk.toml's]")
 @options.machine
 @options.hardware
 @options.leaving
@@ -75,6 +75,7 @@ def command(
         base = made_of.want if made_of else old.want if old else goals.configured(name, provider)
         want = wanted(base, given) or (base if made_of else None)
         provider = provider or (made_of.provider if made_of else None) or None
+        want, provider = desks.services.placed(name, want, provider)
         if dry_run:
             options.show_plan(desks, goals.wanted(name, Goal.RUNNING, want, provider, fresh, origin=origin))
             return

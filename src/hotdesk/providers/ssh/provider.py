@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.matching import InstanceType, Place, conditions, fits, sold_there, wish
 from hotdesk.core.model import Instance, Market, Offer, Phase, Survey, Want
@@ -123,7 +125,7 @@ class Ssh:
             has = f"{name}{whose} has {kind.gpu_count:g} x {kind.gpu}"
         if busy:
             has += f", of which somebody uses {facts.gpu_used_gib:.1f} GiB now"
-        return kind.offer(
+        offer = kind.offer(
             region=REGION,
             zone=name,
             usd_per_hour=machine.usd_per_hour,
@@ -131,6 +133,7 @@ class Ssh:
             source="hotdesk.toml",
             why=has,
         )
+        return replace(offer, taken=busy)
 
     def survey(self, regions: Sequence[str] = ()) -> Survey:
         reap()
