@@ -395,8 +395,8 @@ class Aws:
         images.verify(self.account, image_id, self._parts.get(image_id, ()))
 
     def copy(self, image_id: str, region: str, name: str) -> str:
-        new = region not in self._regions.busy  # nothing was ever begun there
         self._regions.will_make_in(region)
+        new = self._regions.is_unproven(region)
         try:
             return images.copy(self.account, image_id, region, name)
         except Refused:
