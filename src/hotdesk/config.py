@@ -42,7 +42,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hotdesk.core import clouds, lengths
+from hotdesk.core import clouds, lengths, wire
 from hotdesk.core.errors import Damaged, Unknown, Usage
 from hotdesk.core.model import MarketChoice, Value, Want
 from hotdesk.core.money import Money
@@ -193,7 +193,7 @@ def _harmless(found: Config, path: Path, own: Path) -> Config:
 
 def section(kind: type[T], text: str, name: str, path: Path) -> T:
     """A section of a file that is valid TOML, as this type. Raises `Damaged`."""
-    return _as(kind, msgspec.toml.decode(text).get(name, {}), name, path)
+    return _as(kind, wire.toml(text).get(name, {}), name, path)
 
 
 def parse(text: str, path: Path, beside: Sequence[str] = ()) -> Config:
@@ -202,7 +202,7 @@ def parse(text: str, path: Path, beside: Sequence[str] = ()) -> Config:
     `beside`: sections that it may have as well, and that are no settings.
     """
     try:
-        told: dict[str, Any] = msgspec.toml.decode(text)
+        told: dict[str, Any] = wire.toml(text)
     except msgspec.DecodeError as error:
         return Config(faults={"": Damaged(f"{path} is not valid TOML.", str(error), _edit(path))})
     told = {name: value for name, value in told.items() if name not in beside}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hotdesk.connect.job_runner import run_there
+from hotdesk.core import wire
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -36,7 +37,7 @@ def ask(access: Access, program: str) -> AtWork:
     line = f"exec python3 - {_WORDS}"
     done = run_there(access, line if access.supervised else _ROOT + line, program.encode())
     try:
-        return msgspec.json.decode(done.stdout, type=AtWork)
+        return wire.json(done.stdout, AtWork)
     except msgspec.DecodeError as error:
         why = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [str(error)]
         raise Unreachable(

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import msgspec
 
 from hotdesk.connect import copying, job_runner, ssh, tar
-from hotdesk.core import shell
+from hotdesk.core import shell, wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -99,7 +99,7 @@ def furnish(access: Access, lock: list[str]) -> Furnished:
     if done.returncode == _SSH_FAILED:
         raise Cut("the line was cut while packages were installed")
     try:
-        return msgspec.json.decode(done.stdout, type=Furnished)
+        return wire.json(done.stdout, Furnished)
     except msgspec.MsgspecError:
         said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         return Furnished(failed={"all": said or f"python3 ended with {done.returncode}"})

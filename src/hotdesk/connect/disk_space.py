@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hotdesk.connect.job_runner import run_there
+from hotdesk.core import wire
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -49,7 +50,7 @@ def grow(access: Access, gib: int) -> Space:
     """Grow the file system to a disk of this size. Raises `Unreachable`, with what was said there."""
     done = run_there(access, f"exec sh -s {gib}", _GROW.encode())
     try:
-        return msgspec.json.decode(done.stdout.strip(), type=Space)
+        return wire.json(done.stdout.strip(), Space)
     except msgspec.DecodeError:
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise Unreachable(

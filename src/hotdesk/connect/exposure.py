@@ -11,6 +11,7 @@ import msgspec
 
 import hotdesk
 from hotdesk.connect import ssh
+from hotdesk.core import wire
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.ports import Access
 
@@ -32,7 +33,7 @@ def open_at(access: Access) -> Shown:
     source = (Path(hotdesk.__file__).parent / "guest" / "tls_proxy.py").read_bytes()
     said = _run(access, _PUT + f"on {access.alias} {access.notebook_port}", source)
     try:
-        return msgspec.json.decode(said, type=Shown)
+        return wire.json(said, Shown)
     except msgspec.DecodeError as error:
         raise _trouble(access, str(error)) from error
 

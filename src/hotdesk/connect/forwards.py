@@ -19,6 +19,7 @@ import msgspec
 
 from hotdesk.connect import control_socket, ssh
 from hotdesk.connect.ssh_options import Use
+from hotdesk.core import wire
 from hotdesk.core.loopback import usual_port
 from hotdesk.core.ports import Access
 from hotdesk.system import is_locked, write_atomically
@@ -44,7 +45,7 @@ class Ports(msgspec.Struct, frozen=True, order=True):
 def wanted(folder: Path) -> list[Ports]:
     """The ports of a desk that are wanted here, by the desk's folder."""
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((folder / WANTED).read_bytes(), type=list[Ports])
+        return wire.json((folder / WANTED).read_bytes(), list[Ports])
     return []
 
 
@@ -65,7 +66,7 @@ def states(folder: Path) -> dict[str, str]:
     """By "here:there": "" where it is open, else why it is not. Empty while nobody keeps them."""
     if kept(folder):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode((folder / STATE).read_bytes(), type=dict[str, str])
+            return wire.json((folder / STATE).read_bytes(), dict[str, str])
     return {}
 
 

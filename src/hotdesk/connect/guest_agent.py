@@ -9,6 +9,7 @@ import subprocess
 import msgspec
 
 from hotdesk.connect import ssh
+from hotdesk.core import wire
 from hotdesk.core.findings import Remark
 from hotdesk.core.ports import Access
 from hotdesk.core.sizing.gpu import a_gpu
@@ -110,16 +111,14 @@ def report(access: Access) -> Report | None:
     except (subprocess.TimeoutExpired, OSError):
         return None
     lines = done.stdout.decode("utf-8", "replace").splitlines()
-    words = lines[0].split(" ", 2) if lines else [""]
-    watched = words[0] == "idle"
+    watch, state, python = [*(lines[0].split(" ", 2) if lines else []), "", "", ""][:3]
+    watched = watch == "idle"
     said = Report() if here and lines else None
     with contextlib.suppress(msgspec.DecodeError):
         if done.returncode == 0 and lines and not here:
-            said = msgspec.json.decode(lines[-1], type=Report)
+            said = wire.json(lines[-1], Report)
     if watched:
-        said = msgspec.structs.replace(
-            said or Report(silent=True), idle=words[1] or "gone", python=words[2] if len(words) > 2 else ""
-        )
+        said = msgspec.structs.replace(said or Report(silent=True), idle=state or "gone", python=python)
     if said is None:
         return None
     warned = [event for line in lines if (event := _warning(line))]

@@ -19,7 +19,7 @@ import msgspec
 
 import hotdesk
 from hotdesk.connect import ssh
-from hotdesk.core import shell
+from hotdesk.core import shell, wire
 from hotdesk.core.errors import NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job, SeenJob, Variables
 from hotdesk.core.ports import Access
@@ -112,7 +112,7 @@ def look(access: Access) -> Looked:
 
 def _looked(access: Access, said: bytes) -> Looked:
     try:
-        return msgspec.json.decode(said, type=Looked)
+        return wire.json(said, Looked)
     except msgspec.DecodeError as error:
         raise Unreachable(f"{access.desk} gave an unreadable answer.", str(error), _fix(access)) from error
 

@@ -13,6 +13,7 @@ from importlib.resources import files
 import msgspec
 
 from hotdesk.connect import ssh
+from hotdesk.core import wire
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.model import Desk, Value
 from hotdesk.core.ports import Access
@@ -118,7 +119,7 @@ def scratch(access: Access) -> list[Scratch]:
     script = files("hotdesk.guest").joinpath("scratch.py").read_bytes()
     done = run_there(access, "exec python3 -", script)
     try:
-        return msgspec.json.decode(done.stdout, type=list[Scratch])
+        return wire.json(done.stdout, list[Scratch])
     except msgspec.DecodeError as error:
         why = done.stderr.decode("utf-8", "replace").strip() or str(error)
         raise Unreachable(f"Could not list what lies on the own disks of {access.desk}.", why) from error

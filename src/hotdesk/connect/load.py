@@ -7,6 +7,7 @@ import shlex
 import msgspec
 
 from hotdesk.connect import job_runner
+from hotdesk.core import wire
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.jobs import SeenJob
 from hotdesk.core.load import Load
@@ -22,7 +23,7 @@ def ask(access: Access) -> Busy:
     """How busy a desk is, and its jobs. Raises `Unreachable`."""
     done = job_runner.ask(access, "busy")
     try:
-        return msgspec.json.decode(done.stdout, type=Busy)
+        return wire.json(done.stdout, Busy)
     except msgspec.DecodeError as error:
         words = done.stderr.decode("utf-8", "replace").strip().splitlines() or [str(error)]
         raise Unreachable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.model import Value
 
 
@@ -46,7 +47,7 @@ def read_curves(text: bytes) -> tuple[Curve, ...]:
     rows: list[list[float | None]] = []
     for line in text.splitlines():
         try:
-            rows.append(msgspec.json.decode(line, type=list[float | None]))
+            rows.append(wire.json(line, list[float | None]))
         except msgspec.DecodeError:
             continue  # half a line, of a machine that was cut off
     found = []

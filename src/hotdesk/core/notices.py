@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hotdesk.core import lengths
+from hotdesk.core import lengths, wire
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Value
 from hotdesk.core.steps import Begin, Row, Told
@@ -116,7 +116,7 @@ def body(notice: Notice, template: str) -> tuple[str, str]:
         said = f"{notice.title}\n{notice.text}"
         return _json({**known, "text": said, "content": said}), "application/json"
     try:
-        return _json(_filled(msgspec.json.decode(template), known)), "application/json"
+        return _json(_filled(wire.json(template), known)), "application/json"
     except msgspec.DecodeError:
         return str(_filled(template, known)), "text/plain; charset=utf-8"
 

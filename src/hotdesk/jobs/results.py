@@ -17,6 +17,7 @@ import msgspec
 
 from hotdesk.connect import copying, placing
 from hotdesk.connect.sync import ARRIVING
+from hotdesk.core import wire
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -117,7 +118,7 @@ def _known(state: Path | None, target: Path, now: float) -> Iterator[dict[str, P
     name = hashlib.sha256(os.fsencode(os.path.realpath(target))).hexdigest()[:16]
     file = state / "fetched" / f"{name}.json"
     try:
-        listed = msgspec.json.decode(file.read_bytes(), type=dict[str, Put])
+        listed = wire.json(file.read_bytes(), dict[str, Put])
         known = {_name(text): put for text, put in listed.items()}
     except (OSError, msgspec.DecodeError):
         pass  # nothing is known: nothing is replaced

@@ -24,6 +24,7 @@ import msgspec
 import hotdesk
 from hotdesk.connect import copying, ssh
 from hotdesk.connect.sync import contents
+from hotdesk.core import wire
 from hotdesk.core.clouds import KNOWN, Credentials, Sent, cloud
 from hotdesk.core.errors import HotdeskError, Missing, NeedsDecision, Unreachable
 from hotdesk.core.jobs import Job
@@ -74,7 +75,7 @@ def away(store: Store) -> Away | None:
     """The watcher that was sent to a desk, if one was."""
     assert store.folder is not None
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((store.folder / FILE).read_bytes(), type=Away)
+        return wire.json((store.folder / FILE).read_bytes(), Away)
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, NotAllowed, Unknown
 from hotdesk.core.model import Value
 from hotdesk.core.sizing.gpu import Precision
@@ -77,7 +78,7 @@ def load() -> list[dict[str, Any]]:
     runs = []
     for path in sorted(folder().glob("*.json")):
         try:
-            run = msgspec.json.decode(path.read_bytes())
+            run = wire.json(path.read_bytes())
             if run["result"]["items_per_s"] > 0 and run["conditions"] and run["workload"] and run["machine"]:
                 runs.append({**run, "file": path.name})
         except (OSError, msgspec.MsgspecError, KeyError, TypeError):

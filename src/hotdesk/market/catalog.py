@@ -15,6 +15,7 @@ from operator import attrgetter
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.matching import InstanceType, Place
 from hotdesk.core.model import Market, Offer
 from hotdesk.core.money import Amount, Money
@@ -142,7 +143,7 @@ class Catalog:
     def unpack(cls, body: bytes) -> Catalog:
         """Restore what `pack` returned. Raises `ValueError` for anything incomplete or inconsistent."""
         try:
-            packed = _decoder.decode(body)
+            packed = wire.msgpack(body, _Packed)
         except msgspec.DecodeError as error:
             raise ValueError(str(error)) from error
         self = cls()
@@ -187,7 +188,6 @@ _COLUMNS = {
     "told": "d",
     "order": "I",
 }
-_decoder = msgspec.msgpack.Decoder(_Packed)
 _DOLLARS = Amount(0.0, "USD")
 
 

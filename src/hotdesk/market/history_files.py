@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Missing, Usage
 from hotdesk.core.money import Money, rate_line
 from hotdesk.core.ports import Cache
@@ -38,9 +39,6 @@ class _Row(msgspec.Struct, gc=False):
 
 class _Document(msgspec.Struct):
     SpotPriceHistory: list[_Row]
-
-
-_decoder = msgspec.json.Decoder(_Document | list[_Row])
 
 
 def need_numpy() -> None:
@@ -70,9 +68,9 @@ def read(path: Path, *, products: Sequence[str] = LINUX) -> History:
             except OSError as error:
                 raise Usage(f"{file} cannot be read.", error.strerror or str(error), _HOW) from error
             try:
-                document = _decoder.decode(body)
+                document = wire.json(body, _Document | list[_Row])
                 yield from document if isinstance(document, list) else document.SpotPriceHistory
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except msgspec.DecodeError:
                 text = _text(body)
                 values = _values(text)
                 if values is not None:
@@ -253,7 +251,7 @@ def unpack(instance_type: str, body: bytes) -> list[Pool]:
     import numpy as np
 
     try:
-        kept = msgspec.msgpack.decode(body, type=list[_Kept])
+        kept = wire.msgpack(body, list[_Kept])
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     pools = [Pool(instance_type, k.zone, np.frombuffer(k.times), np.frombuffer(k.prices)) for k in kept]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown, Usage
 from hotdesk.core.model import Market, Offer, Value
 from hotdesk.core.sizing.frontier import Speed, Terms
@@ -167,7 +168,7 @@ def read_offers(path: Path) -> list[Offer]:
     Raises `Damaged` if it cannot be read.
     """
     try:
-        document = msgspec.json.decode(path.read_bytes())
+        document = wire.json(path.read_bytes())
         rows = document["offers"] if isinstance(document, dict) else document
         kept = [{k: v for k, v in row.items() if k in _READ and v is not None} for row in rows]
         return msgspec.convert(kept, list[Offer])

@@ -17,6 +17,7 @@ from functools import partial
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Cache
 from hotdesk.providers import registry
@@ -41,7 +42,7 @@ def latencies(cache: Cache) -> dict[str, float]:
     """Milliseconds by "provider/region" as last measured; empty if never, or if the cache is damaged."""
     kept = cache.cached("latency")
     try:
-        return msgspec.json.decode(kept[1], type=dict[str, float]) if kept else {}
+        return wire.json(kept[1], dict[str, float]) if kept else {}
     except msgspec.DecodeError:
         return {}
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
 
-import msgspec
-
+from hotdesk.core import wire
 from hotdesk.core.matching import InstanceType, Place
 from hotdesk.core.model import SHIPPED, Market, Offer, Value
 from hotdesk.core.money import Money
@@ -108,9 +107,7 @@ class PriceList(Value, frozen=True, dict=True):
 @cache
 def price_lists() -> tuple[PriceList, ...]:
     """Every list, read once."""
-    return tuple(
-        msgspec.json.decode(file.read_bytes(), type=PriceList) for file in sorted(_DATA.glob("*-list.json"))
-    )
+    return tuple(wire.json(file.read_bytes(), PriceList) for file in sorted(_DATA.glob("*-list.json")))
 
 
 def list_of(provider: str) -> PriceList | None:

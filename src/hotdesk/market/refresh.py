@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
@@ -75,7 +76,7 @@ def _shipped(money: Money) -> Catalog:
 def _lacks(cache: Cache) -> Lacks:
     if found := cache.cached(_LACKS):
         with contextlib.suppress(msgspec.DecodeError):
-            return msgspec.json.decode(found[1], type=Lacks)
+            return wire.json(found[1], Lacks)
     return Lacks()
 
 

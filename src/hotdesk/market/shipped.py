@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-import msgspec
-
+from hotdesk.core import wire
 from hotdesk.core.matching import InstanceType, Place
 from hotdesk.core.model import SHIPPED, Offer, Value
 from hotdesk.core.pricelist import ESTIMATED, SHIPPED_TABLE, Shipped, is_estimate
@@ -248,12 +247,12 @@ def list_price(region: str, instance_type: str) -> Shipped | None:
 def shipped(provider: str = "") -> Table:
     """The table of a cloud, read once; "": of the one that has a table."""
     provider = provider or next(_DATA.glob("*-prices.json")).name.removesuffix("-prices.json")
-    return msgspec.json.decode(_file(f"{provider}.json"), type=Table)
+    return wire.json(_file(f"{provider}.json"), Table)
 
 
 @cache
 def _listed(provider: str) -> _Listed:
-    return msgspec.json.decode(_file(f"{provider}-prices.json"), type=_Listed)
+    return wire.json(_file(f"{provider}-prices.json"), _Listed)
 
 
 def _file(name: str) -> bytes:

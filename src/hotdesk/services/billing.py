@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotdesk.core import clouds
+from hotdesk.core import clouds, wire
 from hotdesk.core.billing.observed import Sighting
 from hotdesk.core.billing.rates import HOURS_PER_MONTH, Charge, Rates
 from hotdesk.core.billing.statement import NOT_COUNTED, Line
@@ -219,7 +219,7 @@ class Billing:
         missing: dict[str, list[Offer]] = {}
         for key, offer in offers.items():
             kept = self.store.cached(f"paid:{key}")
-            known = msgspec.json.decode(kept[1], type=_Kept) if kept else _Kept(since=0.0, until=0.0)
+            known = wire.json(kept[1], _Kept) if kept else _Kept(since=0.0, until=0.0)
             prices[key] = known.steps
             low, high = spans[key]
             if not (known.since <= low and high - 3600 <= known.until):

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.clouds import cloud
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.lifecycle.descent import own
@@ -101,7 +102,7 @@ class Carrying:
             done = subprocess.run(
                 argv, input=script, capture_output=True, timeout=_COUNT_SECONDS, check=False
             )
-            return msgspec.json.decode(done.stdout, type=Inventory)
+            return wire.json(done.stdout, Inventory)
         except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
             return None
 

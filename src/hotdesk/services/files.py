@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Missing, NeedsDecision, Unknown, Unreachable, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -135,7 +136,7 @@ def listed(access: Access, sources: Sequence[str]) -> Listed:
     script = parts("hotdesk.guest").joinpath("listing.py").read_bytes()
     done = run_there(access, shlex.join(["exec", "python3", "-", *map(at_home, sources)]), script)
     try:
-        told = [msgspec.json.decode(line, type=_Told) for line in done.stdout.splitlines()]
+        told = [wire.json(line, _Told) for line in done.stdout.splitlines()]
     except msgspec.DecodeError:
         told = []
     if len(told) < len(sources):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, Missing, NotAllowed, Usage
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Access
@@ -150,7 +151,7 @@ def _ran(argv: list[str]) -> dict[str, Any]:
             "hotdesk bench --python /path/to/python",
         ) from error
     try:
-        document: dict[str, Any] = msgspec.json.decode(done.stdout)
+        document: dict[str, Any] = wire.json(done.stdout)
     except msgspec.DecodeError as error:
         raise _Broken(
             f"The measurement ended with {done.returncode} and no result.",

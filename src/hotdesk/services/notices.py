@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from hotdesk.connect import telling
-from hotdesk.core import notices
+from hotdesk.core import notices, wire
 from hotdesk.core.errors import HotdeskError
 from hotdesk.core.jobs import Job
 from hotdesk.core.model import Desk, Goal, Value
@@ -191,7 +191,7 @@ class Notices:
         kept = self.store.cached(_KEY)
         with contextlib.suppress(msgspec.DecodeError):
             if kept:
-                return msgspec.json.decode(kept[1], type=_Told)
+                return wire.json(kept[1], _Told)
         rows = self.store.rows(limit=1)
         jobs = [job.id for job in self.store.jobs() if job.result is not None]
         told = _Told(row=rows[-1].id if rows else 0, jobs=jobs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 import hotdesk
+from hotdesk.core import wire
 from hotdesk.core.billing.charges import compute_usd
 from hotdesk.core.billing.observed import Sighting
 from hotdesk.core.errors import HotdeskError
@@ -89,7 +90,7 @@ class Spent:
             kept = self.store.cached(self._key)
             with contextlib.suppress(msgspec.ValidationError, msgspec.DecodeError):
                 if kept:
-                    self._loaded = msgspec.json.decode(kept[1], type=_Kept)
+                    self._loaded = wire.json(kept[1], _Kept)
         return self._loaded
 
     def keep(self) -> None:

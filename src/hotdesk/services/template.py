@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from hotdesk import config
+from hotdesk.core import wire
 from hotdesk.core.errors import Damaged, HotdeskError, Unknown
 from hotdesk.core.model import Desk, Value, Want
 from hotdesk.core.names import check_name
@@ -133,7 +134,7 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 def _installed(access: Access) -> _Listed:
     done = files.call(access, ["python3", "-c", _LIST])
     try:
-        return msgspec.json.decode(done.output, type=_Listed)
+        return wire.json(done.output, _Listed)
     except msgspec.DecodeError:
         why = done.errors.strip().splitlines()[-1:] or ["python3 gave no list."]
         raise Damaged(f"{access.desk} did not list them.", why[0], f"hotdesk ssh {access.desk}") from None

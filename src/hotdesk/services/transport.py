@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from hotdesk import system
+from hotdesk.core import wire
 from hotdesk.core.clouds import KNOWN, cloud
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Desk, Value
@@ -129,6 +130,6 @@ def pool_name() -> str:
 
 def read(path: Path, type_: type[V]) -> V | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
+        return wire.json(path.read_bytes(), type_)
     except (OSError, msgspec.MsgspecError):
         return None

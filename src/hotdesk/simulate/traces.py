@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Damaged, HotdeskError, Missing, Unknown, Usage
 from hotdesk.system import install_line
 
@@ -95,7 +96,7 @@ def _read(file: Path, nodes: int) -> Trace | None:
     import numpy as np
 
     try:
-        content = msgspec.json.decode(file.read_bytes())
+        content = wire.json(file.read_bytes())
     except OSError as error:
         raise Damaged(f"{file} cannot be read.", str(error), f"ls -l {file}") from None
     except msgspec.DecodeError as error:
@@ -247,7 +248,7 @@ def windows(asked: str, ticks: int, longest: int, tick_seconds: float, name: str
     if not file.is_file():
         raise Usage(f"--windows {asked} is neither a number nor a file.", "", "--windows 100")
     try:
-        content = msgspec.json.decode(file.read_bytes())
+        content = wire.json(file.read_bytes())
         starts = msgspec.convert(content["starts"] if isinstance(content, dict) else content, list[int])
     except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError) as error:
         raise Damaged(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots.pack_file import Damaged, digest
 from hotdesk.snapshots.tree import FOLDER_FLAGS, Entry, Folders, Manifest, load_manifest, save_manifest
@@ -26,7 +27,7 @@ _FINE_NS = 20_000_000  # the kernel's clock for files ticks at least this often
 _SECOND_NS = (
     1_000_000_000  # a time in whole seconds may be from a file system with a resolution of one or two seconds
 )
-_MODES = msgspec.msgpack.Decoder(tuple[bytes, list[tuple[list[bytes], int, int]]])
+_MODES = tuple[bytes, list[tuple[list[bytes], int, int]]]
 
 
 class Notes:
@@ -62,7 +63,7 @@ class Notes:
     def tighten(self, root: int) -> None:
         """Restore the modes that `loosen` changed, in this process or in one that was killed."""
         try:
-            _, records = _MODES.decode(self._modes.read_bytes())
+            _, records = wire.msgpack(self._modes.read_bytes(), _MODES)
         except (FileNotFoundError, msgspec.MsgspecError):
             return
         for names, mode, bits in reversed(records):
@@ -141,7 +142,7 @@ def forget_gone(store: Path) -> None:
         with suppress(Damaged):
             disks.append(load_manifest(lock.with_suffix(".seen"))[0].disk)
         with suppress(OSError, msgspec.MsgspecError):
-            disks.append(_MODES.decode(lock.with_suffix(".modes").read_bytes())[0])
+            disks.append(wire.msgpack(lock.with_suffix(".modes").read_bytes(), _MODES)[0])
         if not any(os.path.lexists(disk) for disk in disks):
             for path in lock.parent.glob(f"{lock.stem}.*"):
                 path.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.parallel import each
 from hotdesk.snapshots.pack_file import (
@@ -273,7 +274,7 @@ class Store:
         try:
             data = (self.folder / "verified").read_bytes()
             if digest(data[DIGEST:]) == data[:DIGEST]:
-                return msgspec.msgpack.decode(data[DIGEST:], type=dict[str, Signature])
+                return wire.msgpack(data[DIGEST:], dict[str, Signature])
         except (OSError, msgspec.MsgspecError):
             pass
         return {}  # then packs are only verified again

@@ -202,7 +202,7 @@ class StateFile:
         """Translate SQLite's errors into `HotdeskError`s that say what to do."""
         try:
             yield
-        except (sqlite3.Error, ValueError, OSError) as error:  # ValueError: a row that cannot be decoded
+        except (sqlite3.Error, ValueError, RecursionError, OSError) as error:  # two of them: of a bad row
             raise self._complaint(error) from error
 
     def _complaint(self, error: Exception) -> HotdeskError:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.jobs import Variables
 from hotdesk.system import write_atomically
 
@@ -28,7 +29,7 @@ def write(state: Path, id_: str, variables: Variables) -> None:
 def read(state: Path, id_: str) -> Variables | None:
     """The values for a job; None if they are not on this computer."""
     try:
-        return msgspec.json.decode((state / FOLDER / f"{id_}.json").read_bytes(), type=Variables)
+        return wire.json((state / FOLDER / f"{id_}.json").read_bytes(), Variables)
     except (OSError, msgspec.DecodeError):
         return None
 

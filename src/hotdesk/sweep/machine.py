@@ -10,18 +10,20 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 import hotdesk
 from hotdesk.connect import copying, job_runner, ssh
+from hotdesk.core import wire
 from hotdesk.core.errors import Missing, Unreachable
 from hotdesk.core.ports import Access
 from hotdesk.core.sweep.model import Ended, Order
 
 _FILES = ("sweep_runner", "sweep_attempts", "ray_node", "ray_start", "ray_engine", "ray_install")
 _MAIN = b"import sys\nfrom hotdesk.guest import sweep_runner\nsys.exit(sweep_runner.main(sys.argv[1:]))\n"
+T = TypeVar("T")
 INSTALL_SECONDS = 900.0  # for Ray, 80 MB
 _ABSENT = 74  # exit status of our shell line: the runner is not installed
 
@@ -139,7 +141,7 @@ class Ray(msgspec.Struct, frozen=True):
 def ray(access: Access) -> Ray:
     """Where Ray is there; it is installed where it is missing, once. Raises `Missing`, `Unreachable`."""
     lock = (Path(hotdesk.__file__).parent / "guest" / "ray.lock").read_bytes()
-    found = msgspec.json.decode(ask(access, "ray", given=lock, seconds=INSTALL_SECONDS), type=Ray)
+    found = _read(access, ask(access, "ray", given=lock, seconds=INSTALL_SECONDS), Ray)
     if found.why:
         raise Missing(
             f"Ray cannot be installed at {access.desk}.",
@@ -161,8 +163,12 @@ def known(access: Access, id_: str, epoch: int, tasks: Iterable[int]) -> Known:
 
 
 def _known(access: Access, said: bytes) -> Known:
+    return _read(access, said, Known)
+
+
+def _read(access: Access, said: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(said, type=Known)
+        return wire.json(said, kind)
     except msgspec.DecodeError as error:
         raise Unreachable(
             f"{access.desk} gave an unreadable answer.", str(error), f"hotdesk show {access.desk}"
@@ -221,9 +227,3 @@ def engine(access: Access, id_: str, python: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         bufsize=0,
     )
-
-
-def answer(text: bytes) -> dict[str, Any]:
-    """A line of the engine's."""
-    value: dict[str, Any] = msgspec.json.decode(text)
-    return value

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.sweep.model import Ended
 from hotdesk.sweep.engine import Batch, EngineLost, Node, Told
 
@@ -29,7 +30,6 @@ class _Told(msgspec.Struct):
     lost: str = ""
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -113,7 +113,7 @@ class RayEngine:
 
     def _hear(self, line: bytes) -> None:
         try:
-            said = _decode(line)
+            said = wire.json(line, _Answer)
         except msgspec.DecodeError as error:
             raise self._gone(f"it said {line[:80]!r}: {error}") from error
         if said.nodes is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.model import Value
 from hotdesk.system import locked, write_atomically
 
@@ -81,5 +82,5 @@ def announce(folder: Path, links: Links) -> None:
 def found(folder: Path) -> Serving | None:
     """The page that is served from a state folder; None while it is starting or ending."""
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((folder / _FILE).read_bytes(), type=Serving)
+        return wire.json((folder / _FILE).read_bytes(), Serving)
     return None

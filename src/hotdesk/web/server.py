@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from hotdesk.api import Hotdesk
+from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, Usage
 from hotdesk.system import SystemClock
 from hotdesk.web import amounts, planning, settings, starting, sweep_start, sweeping, terminal, verbs
@@ -180,7 +181,7 @@ class Page:
 async def _read(request: Request, kind: type[T]) -> T | Response:
     """The body of a request as a value; or the answer to one that is none."""
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return wire.json(await request.body(), kind)
     except msgspec.DecodeError as error:
         return _json({"error": words(Usage("The page asked for something impossible.", str(error)))}, 400)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from hotdesk.core import wire
 from hotdesk.core.model import Value
 from hotdesk.core.sweep.model import State, Task
 from hotdesk.core.sweep.params import Params
@@ -31,7 +32,7 @@ class Run(Value, frozen=True):
 
     @classmethod
     def of(cls, task: Task) -> Run:
-        return msgspec.json.decode(str(task.params["run"]), type=cls)
+        return wire.json(str(task.params["run"]), cls)
 
     @property
     def title(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import HotdeskError, NotAllowed, Refused, Unreachable
 from hotdesk.core.matching import InstanceType
 from hotdesk.core.model import Market, Offer
@@ -171,7 +172,7 @@ class Prices:
     def _kept_file(self) -> _File | None:
         if kept := self.asked.cache.cached(f"file:{self.url}"):
             with contextlib.suppress(msgspec.DecodeError):
-                return msgspec.msgpack.decode(kept[1], type=_File)
+                return wire.msgpack(kept[1], _File)
         return None
 
     def _ask_advisor(self) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.money import Money
 from hotdesk.core.ports import Cache
 from hotdesk.core.spot.prices import Storing
@@ -130,7 +131,7 @@ def _products(account: Account, wanted: Mapping[str, str]) -> Iterator[tuple[dic
         Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()],
     ):
         with contextlib.suppress(KeyError, ValueError, TypeError, msgspec.DecodeError):
-            document = msgspec.json.decode(row) if isinstance(row, str) else row
+            document = wire.json(row) if isinstance(row, str) else row
             price = max(
                 float(dimension["pricePerUnit"].get(currency, 0))
                 for term in document["terms"]["OnDemand"].values()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Unreachable
 
 ADVISOR_URL = "https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json"
@@ -59,7 +60,7 @@ def fetch(
 def read_advice(body: bytes) -> Advice:
     """Parse the advisor file; broken entries are counted. Raises `ValueError` for any other file."""
     try:
-        document = msgspec.json.decode(body)
+        document = wire.json(body)
         regions = document["spot_advisor"]
         items = list(regions.items())
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:

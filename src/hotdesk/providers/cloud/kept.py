@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.ports import Cache, Clock
 from hotdesk.parallel import side_by_side
 
@@ -24,7 +25,7 @@ def kept(
     found = cache.cached(key) if cache else None
     if found and (seconds is None or 0 <= now - found[0] < seconds):
         with contextlib.suppress(msgspec.DecodeError):  # of another version
-            return found[0], msgspec.json.decode(found[1], type=of)
+            return found[0], wire.json(found[1], of)
     return None
 
 

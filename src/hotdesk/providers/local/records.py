@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Value
 from hotdesk.core.ports import Keys
@@ -132,6 +133,6 @@ def write(path: Path, value: Value, *, durable: bool = True) -> None:
 def read(path: Path, type_: type[V]) -> V | None:
     """The record, or `None` if it is missing or unreadable."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
+        return wire.json(path.read_bytes(), type_)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
         return None

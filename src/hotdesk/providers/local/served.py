@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Phase, Survey, Value
 from hotdesk.core.ports import Keys
@@ -202,7 +203,7 @@ def main(words: list[str]) -> int:
     os.dup2(2, 1)
     answer: Any
     try:
-        answer = call(state, verb, msgspec.json.decode(sys.stdin.buffer.read() or b"{}", type=Order))
+        answer = call(state, verb, wire.json(sys.stdin.buffer.read() or b"{}", Order))
     except Refused as no:
         answer = Answer(kind=no.kind, message=no.message, fix=no.fix, seconds=no.seconds)
     goes.write(msgspec.json.encode(answer))

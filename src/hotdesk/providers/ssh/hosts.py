@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, NeedsDecision, Refused, Unreachable, Usage
 from hotdesk.core.names import check_name
 from hotdesk.providers.ssh.settings import FOLDER, Machine, Settings
@@ -54,7 +55,7 @@ class Hosts:
 
     def _named(self) -> dict[str, Machine]:
         try:
-            return msgspec.json.decode((self.folder / "hosts.json").read_bytes(), type=dict[str, Machine])
+            return wire.json((self.folder / "hosts.json").read_bytes(), dict[str, Machine])
         except (FileNotFoundError, msgspec.MsgspecError):
             return {}
 

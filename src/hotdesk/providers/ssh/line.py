@@ -17,6 +17,7 @@ from typing import IO
 import msgspec
 
 import hotdesk
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local.served import Answer, Order
 from hotdesk.providers.ssh.hosts import Hosts
@@ -61,7 +62,7 @@ class Far:
         if done.returncode == _NOTHING:
             raise Nothing(self.name)
         try:
-            answer = msgspec.json.decode(done.stdout, type=Answer)
+            answer = wire.json(done.stdout, Answer)
         except msgspec.MsgspecError:
             said = _last(done.stderr) or f"exit status {done.returncode}"
             raise Silent(f"hotdesk at {self.name} does not answer: {said}") from None
