@@ -90,6 +90,7 @@ def test_a_link_lets_one_browser_in_once(served: Served) -> None:
         ({"Origin": "http://localhost:1"}, "POST", "/api/do", 403),
         ({"Origin": "https://127.0.0.1:{port}"}, "POST", "/api/do", 403),
         ({"Content-Length": "99999999"}, "POST", "/api/do", 413),
+        ({"Transfer-Encoding": "chunked"}, "POST", "/api/do", 413),
     ],
 )
 def test_what_is_not_of_this_page_is_refused(

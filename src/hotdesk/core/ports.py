@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.findings import Finding
 from hotdesk.core.fleet import FleetOrder, FleetReply
 from hotdesk.core.model import Desk, Instance, Leftover, Offer, Retained, Survey, Value, Want
@@ -337,6 +339,10 @@ class Opener(Protocol):
         ...
 
 
+_HOST = re.compile(r"[A-Za-z0-9\[:][A-Za-z0-9.:_\[\]%-]{0,252}")
+_USER = re.compile(r"[^\s\x00-\x1f\x7f\"'$&;<>`|@:/-][^\s\x00-\x1f\x7f\"'&;<>`|/]{0,254}")
+
+
 class Access(Value, frozen=True):
     """How to reach a desk: everything an ssh client needs, and where its Jupyter listens."""
 
@@ -352,6 +358,16 @@ class Access(Value, frozen=True):
     supervised: bool = False  # hotdesk's own process runs the desk: no root, no systemd, no agent
     proxy: str = ""  # as ssh's ProxyCommand: the only way to the host
     home: str = "~"
+
+    def __post_init__(self) -> None:
+        """Raises `Refused` (bad-request) for a host or a user that ssh could take for something else.
+
+        Both may come from a cloud, or from a tag that anybody with the account can write; and both become
+        words of a command line and lines of a settings file.
+        """
+        for value, form in ((self.host, _HOST), (self.user, _USER)):
+            if not form.fullmatch(value):
+                raise Refused(Kind.BAD_REQUEST, f"ssh cannot be asked for {value[:80]!r} at {self.desk}.")
 
 
 class Cache(Protocol):

@@ -115,8 +115,7 @@ class Watch(Work):
         for home in self.homes[:1]:  # Jupyter's file list shows it to notebook users
             with contextlib.suppress(OSError):
                 path = f"{home}/THIS-DESK-STOPS-AT-{clock.replace(':', '')}.txt"
-                with open(f"{home}/.hotdesk/warned", "a") as file:  # hotdesk reads it into its journal
-                    file.write(f"{now:.0f} {text}\n")
+                _append(home, "warned", f"{now:.0f} {text}\n")  # hotdesk reads it into its journal
                 with open(path, "x") as file:
                     file.write(text + "\n")
                 self._note = path
@@ -137,6 +136,17 @@ class Watch(Work):
                     os.write(fd, f"\r\n\a{text}\r\n".encode())
                 finally:
                     os.close(fd)
+
+
+def _append(home: str, name: str, text: str) -> None:
+    """Add to a file of ~/.hotdesk. Follows no link: on a rented machine this is root, in a home."""
+    folder = os.open(f"{home}/.hotdesk", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(name, flags, 0o644, dir_fd=folder), "a") as file:
+            file.write(text)
+    finally:
+        os.close(folder)
 
 
 def homes() -> list[str]:

@@ -18,10 +18,13 @@ import blake3
 import msgspec
 import zstandard
 
+from hotdesk.core import wire
 from hotdesk.system import fsync
 
 CHUNK = 4 << 20  # appending to a big file stores at most this much more than was appended
 DIGEST = 32
+FRAME = CHUNK + (1 << 20)  # bytes of chunks in one frame at most
+_MOST_INDEX = 1 << 30  # bytes of an index: of 64 MiB of chunks it is far less
 
 _MAGIC = b"HDPACK1\n"
 _TRAILER = 8 + DIGEST + len(_MAGIC)
@@ -114,8 +117,35 @@ def read_pack(path: Path) -> Pack:
         raise Damaged(f"the pack {path} cannot be read: {error.strerror}") from error
     if digest(packed) != tail[8 : 8 + DIGEST] or path.stem != tail[8 : 8 + DIGEST].hex():
         raise Damaged(f"the index of the pack {path} is not what was written")
-    index = zstandard.ZstdDecompressor().decompress(packed)
-    return Pack(path, signature, msgspec.msgpack.decode(index, type=list[Frame]))
+    try:
+        frames = wire.msgpack(unpacked(packed, _MOST_INDEX), list[Frame])
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise Damaged(f"the index of the pack {path} cannot be read: {error}") from error
+    if not all(_is_frame(frame, size) for frame in frames):
+        raise Damaged(f"the index of the pack {path} names what no pack holds")
+    return Pack(path, signature, frames)
+
+
+def unpacked(packed: Buffer, most: int) -> bytes:
+    """Decompress what is `most` bytes long at most. Raises `zstandard.ZstdError`.
+
+    The library makes room for whatever size a frame announces: a few bytes may announce an exabyte.
+    """
+    size = zstandard.frame_content_size(packed)
+    if not 0 <= size <= most:
+        raise zstandard.ZstdError(f"it announces {size} bytes; {most} can be there at most")
+    data: bytes = zstandard.ZstdDecompressor().decompress(packed)
+    return data
+
+
+def holds(names: bytes, sizes: Sequence[int]) -> bool:
+    """Whether these can be the digests and the sizes of a frame's chunks."""
+    return len(names) == DIGEST * len(sizes) and all(0 <= n <= CHUNK for n in sizes) and sum(sizes) <= FRAME
+
+
+def _is_frame(frame: Frame, end: int) -> bool:
+    inside = frame.offset >= 0 and frame.stored >= 0 and frame.offset + frame.stored <= end
+    return inside and holds(frame.digests, frame.sizes)
 
 
 def signature_of(stat: os.stat_result) -> Signature:
@@ -134,7 +164,7 @@ def read_frame(fd: int, pack: Pack, frame: Frame) -> Buffer:
         if frame.packed:
             if digest(stored) != frame.packed:
                 raise Damaged(where)
-            data = zstandard.ZstdDecompressor().decompress(stored)
+            data = unpacked(stored, size)
     except OSError as error:
         raise Damaged(f"{where}: {error.strerror}") from error
     except zstandard.ZstdError as error:

@@ -22,6 +22,8 @@ from hotdesk.snapshots.tree import (
     Entry,
     Folders,
     Manifest,
+    check_manifest,
+    corrupt,
     digests,
     need_chunks,
     need_manifest,
@@ -56,6 +58,10 @@ def restore(
             manifest, origin = need_manifest(manifest_path, chunks)
             if _is_there(disk, notes, origin):
                 return
+            try:
+                check_manifest(manifest)
+            except Damaged as damage:
+                raise corrupt(damage, store) from damage
             need_chunks(manifest, chunks)
             building = disk.with_name(f".{disk.name}.restoring")
             remove(building)

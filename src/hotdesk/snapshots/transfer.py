@@ -22,13 +22,15 @@ from typing import BinaryIO, TypeVar
 import msgspec
 import zstandard
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots.cache import notes_of
 from hotdesk.snapshots.capture import Captured, Progress, capture_into
 from hotdesk.snapshots.chunk_store import Store, compressed, opened
-from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Buffer, Damaged, digest, read_chunks
+from hotdesk.snapshots.pack_file import DIGEST, Buffer, Damaged, digest, holds, read_chunks, unpacked
 from hotdesk.snapshots.tree import (
     Manifest,
+    check_manifest,
     corrupt,
     digests,
     load_manifest,
@@ -41,7 +43,6 @@ from hotdesk.system import write_atomically
 T = TypeVar("T")
 _SHORT = 10  # bytes of a digest that tell chunks apart: a list of all that are here must be small
 _LONGEST = 1 << 32
-_FRAME = CHUNK + (1 << 20)  # bytes of chunks in one message at most
 
 
 class Cut(OSError):
@@ -281,16 +282,18 @@ def _manifest(data: bytes, path: Path) -> Manifest:
     arriving = path.with_suffix(".arriving")
     write_atomically(arriving, data)
     try:
-        return load_manifest(arriving)[0]
+        manifest = load_manifest(arriving)[0]
+        check_manifest(manifest)
+        return manifest
     except Damaged as error:
-        raise Cut("the list of files arrived damaged") from error
+        raise Cut(f"the list of files arrived damaged: {error}") from error
     finally:
         arriving.unlink()
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.msgpack.decode(body, type=kind)
+        return wire.msgpack(body, kind)
     except msgspec.MsgspecError as error:
         raise Cut(f"a message arrived damaged: {error}") from error
 
@@ -313,14 +316,15 @@ def _keep(chunks: Store, message: bytes) -> None:
     length = int.from_bytes(message[:4], "little")
     view = memoryview(message)
     try:
-        head = msgspec.msgpack.decode(view[4 : 4 + length], type=_Head)
+        head = wire.msgpack(view[4 : 4 + length], _Head)
         body = view[4 + length :]
-        limit = max(sum(head.sizes), 1)
-        plain: Buffer = body
-        if head.packed:
-            plain = zstandard.ZstdDecompressor().decompress(body, max_output_size=min(limit, _FRAME))
-    except (msgspec.MsgspecError, zstandard.ZstdError) as error:
+        if not holds(head.names, head.sizes):
+            raise Cut("a frame arrived that holds no chunks")
+        plain: Buffer = unpacked(body, sum(head.sizes)) if head.packed else body
+    except (msgspec.DecodeError, zstandard.ZstdError) as error:
         raise Cut(f"a frame arrived damaged: {error}") from error
+    if len(plain) != sum(head.sizes):
+        raise Cut("a frame arrived damaged: its size is another")
     begin, fresh = 0, False
     for number, size in enumerate(head.sizes):
         name = head.names[number * DIGEST : (number + 1) * DIGEST]

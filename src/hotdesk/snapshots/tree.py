@@ -17,13 +17,16 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from hotdesk.core import wire
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.snapshots.chunk_store import Store
-from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest
+from hotdesk.snapshots.pack_file import CHUNK, DIGEST, Damaged, digest, unpacked
 from hotdesk.system import write_atomically
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAGIC = b"HDTREE1\n"
+_MOST_BYTES = 1 << 32  # of a manifest, unpacked: some thirty million files
+_LARGEST = (1 << 63) - 1  # of a file, and of a time in nanoseconds
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -96,8 +99,63 @@ def load_manifest(path: Path) -> tuple[Manifest, bytes]:
     name, packed = data[len(_MAGIC) : head], memoryview(data)[head:]
     if data[: len(_MAGIC)] != _MAGIC or digest(packed) != name:
         raise Damaged(f"the manifest {path} is not what was written")
-    plain = zstandard.ZstdDecompressor().decompress(packed)
-    return msgspec.msgpack.decode(plain, type=Manifest), name
+    try:
+        return wire.msgpack(unpacked(packed, _MOST_BYTES), Manifest), name
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise Damaged(f"the manifest {path} cannot be read: {error}") from error
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Raises `Damaged` for a tree that no capture writes.
+
+    A manifest that came from another machine says where files will be made: its digest proves that it came
+    whole, and not that whoever wrote it meant well. So every name is one step down, every folder comes before
+    what is in it, and every number is one that a file can have.
+    """
+    entries = manifest.entries
+    if not entries or entries[0].kind != "d":
+        raise Damaged("a list of files without its own folder")
+    for index, entry in enumerate(entries):
+        if index and not _is_name(entry.name):
+            raise Damaged(f"a list of files with the name {ascii(entry.name)[1:60]}")
+        if not _stands(entries, entry, index) or not _is_file(entry):
+            raise Damaged(f"a list of files whose entry {index} cannot be")
+
+
+def _is_name(name: bytes) -> bool:
+    return name not in {b"", b".", b".."} and b"/" not in name and b"\0" not in name
+
+
+def _stands(entries: Sequence[Entry], entry: Entry, index: int) -> bool:
+    """Whether its folder, and what it is another name of, come before it."""
+    if not index:
+        return True
+    if not 0 <= entry.parent < index or entries[entry.parent].kind != "d":
+        return False
+    return entry.kind != "h" or (0 <= entry.link < index and entries[entry.link].kind in {"f", "l", "p"})
+
+
+def _is_file(entry: Entry) -> bool:
+    """Whether its kind and its numbers are those of a file, and its content is as long as it says."""
+    numbers = (
+        entry.kind in {"d", "f", "h", "l", "p"}
+        and 0 <= entry.mode <= 0o7777
+        and 0 <= min(entry.uid, entry.gid) <= max(entry.uid, entry.gid) < 1 << 32
+        and 0 <= entry.size <= _LARGEST
+        and -_LARGEST <= entry.mtime_ns <= _LARGEST
+        and b"\0" not in entry.target
+        and bool(entry.target) == (entry.kind == "l")
+        and not any(b"\0" in name for name, _ in entry.xattrs)
+    )
+    if not numbers or entry.kind != "f":
+        return numbers and not entry.chunks and not entry.size
+    last = count = 0
+    for begin, length in ((0, entry.size),) if entry.extents is None else entry.extents:
+        if begin < last or length < 0 or begin + length > entry.size:
+            return False
+        last = begin + length
+        count += (last - 1) // CHUNK - begin // CHUNK + 1 if length else 0
+    return len(entry.chunks) == DIGEST * count
 
 
 def shown(entries: Sequence[Entry], index: int) -> str:

@@ -88,7 +88,11 @@ class Guard:
         elif scope["method"] not in {"GET", "HEAD"}:
             if scope["method"] != "POST" or "origin" not in head or HEADER not in head:
                 return 403, "A change is asked for by the page itself only."
-            if not said("content-length").isdigit() or int(said("content-length")) > MOST_BYTES:
+            length = said("content-length")
+            # Sent in chunks, it may be longer than it says.
+            if "transfer-encoding" in head or not length.isascii() or not length.isdigit() or len(length) > 9:
+                return 413, "That is too much, or does not say how much it is."
+            if int(length) > MOST_BYTES:
                 return 413, "That is too much."
         if enters or hmac.compare_digest(self._cookie(said("cookie")).encode(), self.links.cookie.encode()):
             return None

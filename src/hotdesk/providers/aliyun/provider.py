@@ -242,9 +242,8 @@ class Aliyun:
             raise Refused(Kind.NOT_READY, f"{bare} has no address yet.")
         self._admit(region, raw)
         keys, told = self._keys(instance.desk), tags.read(raw.get("Tags"))
-        known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
-        if not known.exists():
-            hostkeys.pin(known, keys.alias, instances.host_keys(self.account, region, bare))
+        shown = partial(instances.host_keys, self.account, region, bare)
+        known = hostkeys.pinned(keys, told.get("keys") or bare, shown)
         return Access(
             desk=instance.desk,
             host=host,

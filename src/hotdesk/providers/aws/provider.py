@@ -281,11 +281,9 @@ class Aws:
             self._admit(region, instance.desk, raw)
         told = tags.read(raw.get("Tags"))
         keys = self._keys(told.get("of") or instance.desk)
-        known = Path(keys.known_hosts_path).with_name(f"known_hosts-{told.get('keys') or bare}")
-        if not known.exists():
-            with reaching():
-                shown = instances.host_keys(self.account, region, bare)
-            hostkeys.pin(known, keys.alias, shown)
+        with reaching():
+            shown = partial(instances.host_keys, self.account, region, bare)
+            known = hostkeys.pinned(keys, told.get("keys") or bare, shown)
         return Access(
             desk=instance.desk,
             host=host,

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+from hotdesk.core.errors import Kind, Refused
+from hotdesk.core.ports import Keys
 from hotdesk.system import write_atomically
 
 _BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
@@ -56,7 +59,16 @@ def is_whole(kind: str, key: str) -> bool:
     return len(fields) >= 2 and len(data) == _BYTES.get(kind, len(data))
 
 
-def pin(path: Path, alias: str, keys: list[str]) -> None:
-    """Write a known_hosts file for one machine, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(path, "".join(f"{alias} {key}\n" for key in keys))
+def pinned(keys: Keys, launch: str, shown: Callable[[], list[str]]) -> Path:
+    """The known_hosts file of a launch, beside the desk's keys; made of what is `shown` where there is none.
+
+    Raises `Refused` for what is the name of no launch: a tag tells it.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]{0,127}", launch, re.ASCII):
+        raise Refused(Kind.BAD_REQUEST, f"{launch[:80]!r} is the name of no launch of {keys.desk}.")
+    path = Path(keys.known_hosts_path).with_name(f"known_hosts-{launch}")
+    if not path.exists():
+        lines = "".join(f"{keys.alias} {key}\n" for key in shown())
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, lines)
+    return path

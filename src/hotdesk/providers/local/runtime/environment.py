@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -155,7 +156,7 @@ def lay_out(disk: Path, mark: str, *, fresh: bool) -> None:
     for name in ("run", "jupyter/runtime"):  # sockets and connection files of an earlier run
         for old in (disk / name).iterdir():
             shutil.rmtree(old, ignore_errors=True) if old.is_dir() and not old.is_symlink() else old.unlink()
-    tmux_folder(disk, mark).mkdir(mode=0o700, exist_ok=True)
+    _private(tmux_folder(disk, mark))
     earlier = {name: text for name, text in _EARLIER.items() if _is(disk / "home" / name, text)}
     for name in _FIRST_FILES if fresh else earlier:
         file = disk / "home" / name
@@ -186,6 +187,14 @@ def write_start(disk: Path, inside: Mapping[str, str]) -> None:
         folders=" ".join(map(quote, inside["PATH"].split(os.pathsep))),
     )
     _start_file(disk).write_text(text, "utf-8")
+
+
+def _private(folder: Path) -> None:
+    """Make a folder that is nobody else's. Raises `PermissionError` where somebody was first, in /tmp."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    seen = folder.lstat()
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not this user's own folder")
 
 
 def clear_up(disk: Path, mark: str) -> None:
