@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from fake_ec2.process import FakeEc2
 from hotdesk.connect.keys import desk_keys
 from hotdesk.core.model import Desk, Goal, Survey
 from hotdesk.loop.clouds import Clouds
@@ -32,7 +33,6 @@ from hotdesk.providers.aws.settings import Settings
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.aws_desk import HOME, console, offer
-from tests.fake_ec2.process import FakeEc2
 
 ROOT = Path(__file__).parents[1]
 LATENCY_MS = 20

@@ -18,7 +18,8 @@ def environment(checkout: Path, compiled: Path) -> dict[str, str]:
     kept = {
         k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE" and not k.startswith("AWS_")
     }
-    paths = os.pathsep.join((str(checkout / "src"), str(checkout), os.environ.get("PYTHONPATH", "")))
+    sources = [str(checkout / folder) for folder in ("src", "fakes/ec2/src", "")]
+    paths = os.pathsep.join((*sources, os.environ.get("PYTHONPATH", "")))
     return kept | {"PYTHONPATH": paths, "PYTHONPYCACHEPREFIX": str(compiled)}
 
 

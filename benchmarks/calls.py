@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from benchmarks.aws import FASTER, POLL_SECONDS, boot
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config, Defaults
 from hotdesk.core.model import Goal, MarketChoice, Want
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, leave_over
-from tests.fake_ec2.process import FakeEc2
 
 ELSEWHERE = ("eu-central-1", "us-east-1")  # the last one: for the third region of `ls`
 WANT = Want(instance_type="g4dn.xlarge", market=MarketChoice.ON_DEMAND, regions=(HOME,))

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Market
 from tests.aws_desk import HOME, quick
-from tests.fake_ec2.process import FakeEc2
 from tests.test_sweep_machines import Fleet, all_up
 
 BUCKETS = {"Describe*": (100, 20), "Create*": (50, 5), "TerminateInstances": (50, 5), "Delete*": (50, 5)}

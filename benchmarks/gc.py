@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from fake_ec2.catalogue import ALWAYS_ENABLED
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config, Defaults
-from tests.fake_ec2.catalogue import ALWAYS_ENABLED
-from tests.fake_ec2.process import FakeEc2
 
 THINGS, THEIRS = 2000, 4
 

@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.fake_ec2.checks import DEEP
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.checks import DEEP
+from fake_ec2.process import FakeEc2
 
 ROOT = Path(__file__).resolve().parents[1]
 SKYPILOT, DSTACK, GPUHUNT = "skypilot[aws]==0.14.1", "dstack[aws]==0.22.5", "gpuhunt==0.1.34"

@@ -20,11 +20,11 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.builds import HERE, child, environment, timed
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Desk, Goal, Offer
 from hotdesk.core.steps import Bake, BakeOrder, Delete, Done, Launch, LaunchOrder, Prove, Stop, Verify
 from hotdesk.state.store import Store
 from tests.aws_desk import HOME, quick
-from tests.fake_ec2.process import FakeEc2
 
 YEAR = 365 * 86400.0
 OFFER = Offer(

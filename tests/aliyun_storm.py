@@ -23,9 +23,9 @@ import pytest
 
 from tests.aliyun_cli import RATE, SETTINGS
 from tests.aliyun_desk import CREDENTIALS, paid, with_a_network
-from tests.fake_ec2.process import ROOT
 from tests.fake_ecs.server import FakeEcs
 
+ROOT = Path(__file__).parents[1]
 VERBS = (
     ("up", "blue", "--type", "ecs.g7.xlarge", "--market", "on-demand"),
     *(("park", "blue"), ("park", "blue"), ("resume", "blue"), ("stop", "blue"), ("start", "blue")),

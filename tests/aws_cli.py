@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.conftest import typed
-from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
 
 Done = subprocess.CompletedProcess[str]

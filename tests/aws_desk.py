@@ -17,6 +17,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from fake_ec2 import public_images
+from fake_ec2.process import FakeEc2
+from fake_ec2.public_images import public_id
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
 from hotdesk.connect.keys import desk_keys
@@ -34,9 +37,6 @@ from hotdesk.providers.aws.settings import Settings
 from hotdesk.services.exposure import CALLER
 from hotdesk.state.store import Store
 from tests.boundaries import Boundaries, Crash, Enough
-from tests.fake_ec2 import public_images
-from tests.fake_ec2.process import FakeEc2
-from tests.fake_ec2.public_images import public_id
 
 HOME = "us-west-2"
 #: Somebody's image with a data disk (/dev/sdf) beside the root disk.

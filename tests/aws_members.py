@@ -11,8 +11,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from tests.fake_ec2 import limits
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2 import limits
+from fake_ec2.process import FakeEc2
 
 FILE = Path(__file__).with_name("aws_members.toml")
 TABLE: dict[str, dict[str, list[str]]] = tomllib.loads(FILE.read_text())

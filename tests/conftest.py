@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from tests.fake_ec2.process import FakeEc2
+    from fake_ec2.process import FakeEc2
     from tests.fake_ecs.server import FakeEcs
 
 # How long a sample takes is how busy the computer is: that decides nothing.
@@ -116,7 +116,7 @@ def fake_ec2() -> Iterator[FakeEc2]:
     pytest.importorskip("moto", reason="moto is not installed")
     from botocore import loaders
 
-    from tests.fake_ec2.process import FakeEc2
+    from fake_ec2.process import FakeEc2
 
     with pytest.MonkeyPatch.context() as patch, FakeEc2() as fake:
         # Every session reads EC2's model anew, for half a second; all of this process may share one reading.

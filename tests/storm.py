@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.process import FakeEc2
 
 REGIONS = ("us-west-2", "us-east-1")
 DESKS = ("blue", "red")

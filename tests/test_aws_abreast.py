@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Goal
 from hotdesk.core.steps import Row
 from tests.aws_desk import HOME, Laptop, quick
 from tests.boundaries import Boundaries, Crash
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

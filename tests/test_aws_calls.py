@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Want
 from hotdesk.core.ports import Access
 from hotdesk.core.steps import LaunchOrder
 from tests.aws_desk import HOME, Laptop, leave_over, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

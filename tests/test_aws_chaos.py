@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.lifecycle.plan import plan_gc
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import Ask, Delete, Prove
 from tests.aws_desk import FREE, HOME, TWO_DISKS, Laptop, offer, quick
 from tests.boundaries import Boundaries, Crash
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

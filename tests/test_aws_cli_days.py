@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Desk, Goal
 from hotdesk.core.steps import Ask as Question
@@ -26,8 +27,8 @@ from tests.aws_cli import (  # noqa: F401
     well,
 )
 from tests.aws_desk import offer
-from tests.fake_ec2.process import ROOT, FakeEc2
 
+ROOT = Path(__file__).parents[1]
 pytestmark = NEEDED
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.aws_cli import NEEDED, ON_DEMAND, Ask, ask, cloud, lit, paid, told, well  # noqa: F401
-from tests.fake_ec2.process import ROOT, FakeEc2
 from tests.line import Line
 
+ROOT = Path(__file__).parents[1]
 pytestmark = NEEDED
 SECONDS = 90.0  # a limit for a busy computer
 

@@ -12,9 +12,9 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 pytest.importorskip("wsproto", reason="the extra web is not installed")
 
+from fake_ec2.process import FakeEc2
 from hotdesk.state.store import Store
 from tests.aws_cli import NEEDED, REGION, Ask, ask, cloud, lit, only, paid, well  # noqa: F401
-from tests.fake_ec2.process import FakeEc2
 from tests.test_web_page import LATE, card, confirm
 from tests.web_rig import Complaints, browser, looking, web
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from fake_ec2.keys import NEEDED as OF_KEYS
+from fake_ec2.process import FakeEc2
 from hotdesk.providers.aws.iam import actions
 from tests.aws_cli import NEEDED, ON_DEMAND, SPOT, Ask, as_new, ask, cloud, lit, paid, told, well  # noqa: F401
-from tests.fake_ec2.keys import NEEDED as OF_KEYS
-from tests.fake_ec2.process import FakeEc2
 
 pytestmark = NEEDED
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Instance, Survey
 from hotdesk.core.ports import Provider
 from hotdesk.market.shipped import shipped
 from hotdesk.providers.aws.provider import Aws
 from tests.aws_desk import HOME, Laptop, quick
 from tests.conformance import UNSETTLED, Conformance
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

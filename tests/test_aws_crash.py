@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.services.exposure import CALLER
 from tests.aws_desk import HOME, TWO_DISKS, Laptop, offer, quick
 from tests.boundaries import Boundaries, Enough, first_of_each, worth_a_crash
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, Missing, Refused
 from hotdesk.parallel import side_by_side
 from hotdesk.providers.aws import session
@@ -33,8 +34,8 @@ from hotdesk.providers.aws.errors import answers, refusal, unreachable
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.system import install_line
 from tests.aws_desk import quick
-from tests.fake_ec2.process import ROOT, FakeEc2
 
+ROOT = Path(__file__).parents[1]
 errors = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.lifecycle.plan import plan
 from hotdesk.core.model import Goal, Market, Want
 from tests.aws_desk import HOME, Laptop, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

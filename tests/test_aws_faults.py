@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import BakeOrder, LaunchOrder
@@ -20,7 +21,6 @@ from hotdesk.providers.aws.settings import Settings
 from hotdesk.providers.cloud import hostkeys
 from hotdesk.providers.cloud.caller import Computer
 from tests.aws_desk import HOME, TWO_DISKS, Laptop, offer, quick
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Want
 from tests.aws_desk import Laptop, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import PROVE_SECONDS, plan
@@ -16,12 +17,11 @@ from hotdesk.core.steps import Ask, Done, Launch, LaunchOrder, Prove, Row
 from hotdesk.providers.aws import base_images, hardware, instances
 from hotdesk.providers.aws.offers import GPU_PATTERNS
 from tests.aws_desk import HOME, Laptop, host_key, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 
-from tests.fake_ec2.catalogue import TYPES
-from tests.fake_ec2.public_images import SUPPORTED
+from fake_ec2.catalogue import TYPES
+from fake_ec2.public_images import SUPPORTED
 
 PINNED = "-----BEGIN SSH HOST KEY KEYS-----\n{}\n-----END SSH HOST KEY KEYS-----\n"
 KEY = host_key("blue")

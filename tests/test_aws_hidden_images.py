@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Refused
 from hotdesk.core.model import Goal, Phase
 from tests.aws_desk import HOME, Laptop, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.keys import NEEDED
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Refused
 from hotdesk.core.fleet import FleetOrder
 from hotdesk.core.model import Goal, Market, Want
@@ -18,8 +20,6 @@ from hotdesk.providers.aws.iam import actions, policy
 from hotdesk.providers.aws.settings import Settings
 from hotdesk.services.exposure import CALLER
 from tests.aws_desk import HOME, Laptop, offer, quick
-from tests.fake_ec2.keys import NEEDED
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

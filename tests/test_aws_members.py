@@ -17,13 +17,13 @@ import pytest
 pytest.importorskip("boto3", reason="botocore's models are read: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
+from fake_ec2 import limits
+from fake_ec2.actions import Call
+from fake_ec2.errors import Problem
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Goal, Market
 from tests.aws_desk import Laptop, offer
 from tests.aws_members import BOTOCORE, FILE, TABLE, digest, limit_of, row, said, unlisted
-from tests.fake_ec2 import limits
-from tests.fake_ec2.actions import Call
-from tests.fake_ec2.errors import Problem
-from tests.fake_ec2.process import FakeEc2
 
 SOURCE = Path(__file__).parents[1] / "src" / "hotdesk" / "providers" / "aws"
 ROWS = [(call, member, *row) for call, members in TABLE.items() for member, row in members.items()]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Goal, Phase
 from hotdesk.core.steps import Wait
 from tests.aws_desk import HOME, Laptop, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

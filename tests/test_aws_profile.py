@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.process import FakeEc2
 from tests.market_server import Server
 
 pytest.importorskip("moto", reason="moto is not installed")

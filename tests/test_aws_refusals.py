@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Market
 from hotdesk.core.steps import Launch
 from hotdesk.providers.aws.quotas import counted_with, quota_code
 from tests.aws_desk import HOME, Laptop, offer, quick
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

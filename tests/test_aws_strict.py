@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal
 from hotdesk.core.steps import LaunchOrder
 from hotdesk.providers.aws import errors, instances, inventory, network
 from tests.aws_desk import HOME, Laptop, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Goal
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Kind, NotAllowed, Refused, Unreachable
 from hotdesk.core.model import Goal, Market, Want
 from hotdesk.core.steps import Copy, LaunchOrder
 from hotdesk.providers.aws.account import Account
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

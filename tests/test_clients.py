@@ -35,8 +35,8 @@ import pytest
 pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
-from tests.fake_ec2.checks import DEEP
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.checks import DEEP
+from fake_ec2.process import FakeEc2
 
 HERE = Path(__file__).with_name("clients")
 BIN = Path(sys.executable).parent

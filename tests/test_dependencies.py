@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOCKS = [ROOT / "requirements" / name for name in ("user.txt", "dev.txt", "sweep.txt")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FAKE = tomllib.loads((ROOT / "fakes" / "ec2" / "pyproject.toml").read_text())["project"]
 #: Imported where it may be missing, and never installed by us: a machine for deep learning has its own.
 OF_THE_MACHINE = {"torch", "numpy", "tensorflow"}
 
@@ -68,7 +69,9 @@ def test_a_lock_has_all_that_is_asked_for(lock: Path) -> None:
     pins = AUDIT.locked(lock)
     extras = PROJECT["optional-dependencies"]
     left_out = {"dev": (), "user": ("dev", "test", "sweep"), "sweep": extras.keys() - {"sweep"}}[lock.stem]
-    for part in (PROJECT["dependencies"], *(needs for name, needs in extras.items() if name not in left_out)):
+    beside = FAKE["dependencies"] if lock.stem == "dev" else []
+    wanted = [needs for name, needs in extras.items() if name not in left_out]
+    for part in (PROJECT["dependencies"], *wanted, beside):
         for requirement in part:
             name = re.match(r"[A-Za-z0-9._-]+", requirement)
             assert name, requirement

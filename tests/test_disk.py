@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config, Defaults
 from hotdesk.connect.disk_space import _GROW, Space
@@ -20,7 +21,6 @@ from hotdesk.core.model import Desk, Goal, Want
 from hotdesk.core.steps import Grow
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, quick
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.findings import Finding
 from hotdesk.core.model import Goal
 from hotdesk.core.ports import KeyFiles
 from hotdesk.providers.aws.dry_run import _SAMPLE_KEY
 from tests.aws_desk import HOME, Laptop, offer, quick
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
-from tests.fake_ec2.checks import Cloud, all_checks
-from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.checks import Cloud, all_checks
+from fake_ec2.fixtures import cloud, fake  # noqa: F401
+from fake_ec2.process import FakeEc2
 
 CHECKS = all_checks()
 MOTO_IMAGE = "ami-0123456789abcdef0"

@@ -18,9 +18,9 @@ pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip i
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
 
-from tests.fake_ec2.checks import DEEP, Cloud, specs
-from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
-from tests.fake_ec2.process import ROOT, FakeEc2
+from fake_ec2.checks import DEEP, Cloud, specs
+from fake_ec2.fixtures import cloud, fake  # noqa: F401
+from fake_ec2.process import FakeEc2
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,7 @@ def test_one_seed_is_one_history_and_servers_do_not_share(fake: FakeEc2) -> None
 
 def test_a_rig_stands_behind_the_machines(tmp_path: Path) -> None:
     """Hooks are called with what a real machine needs, and the instance waits for them."""
-    with FakeEc2(rig="tests.fake_ec2.paper_rig:machines") as fake:
+    with FakeEc2(rig="fake_ec2.paper_rig:machines") as fake:
         image = fake.client("ssm").get_parameter(Name=DEEP)["Parameter"]["Value"]
         cloud = Cloud(fake.client, image, lambda seconds: time.sleep(0.05), tmp_path)
 
@@ -140,17 +140,17 @@ def test_a_rig_stands_behind_the_machines(tmp_path: Path) -> None:
         assert wait(broken, "terminated")["StateReason"]["Code"] == "Server.InternalError"
 
 
-def test_the_server_leaves_when_its_starter_has_gone() -> None:
+def test_the_server_leaves_when_its_starter_has_gone(tmp_path: Path) -> None:
     """However it went: a killed test leaves nothing behind."""
     script = """
 import os
-from tests.fake_ec2.process import ROOT, FakeEc2
+from fake_ec2.process import FakeEc2
 fake = FakeEc2().__enter__()
 print(fake.process.pid, fake.url, flush=True)
 os._exit(9)
 """
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     pid = int(run.stdout.split()[0])
     for _ in range(200):
@@ -164,10 +164,10 @@ os._exit(9)
     pytest.fail(f"process {pid} is still there")
 
 
-def test_a_taken_port_is_told(fake: FakeEc2) -> None:
+def test_a_taken_port_is_told(fake: FakeEc2, tmp_path: Path) -> None:
     port = fake.url.rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "tests.fake_ec2", "--port", port]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "fake_ec2", "--port", port]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
     assert "--port 0" in run.stderr
     assert "Traceback" not in run.stderr

@@ -15,10 +15,10 @@ pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install '
 
 from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]
 
-from tests.fake_ec2.checks import DEEP, SPOT, TAGS, Cloud, refused, specs, states
-from tests.fake_ec2.clock import NEVER_PACED
-from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.checks import DEEP, SPOT, TAGS, Cloud, refused, specs, states
+from fake_ec2.clock import NEVER_PACED
+from fake_ec2.fixtures import cloud, fake  # noqa: F401
+from fake_ec2.process import FakeEc2
 
 pytestmark = pytest.mark.slow
 
@@ -254,7 +254,7 @@ def test_latency_is_added_and_calls_run_side_by_side(fake: FakeEc2, cloud: Cloud
 
 
 def test_the_documentation_names_every_control() -> None:
-    from tests.fake_ec2.control import CONTROLS
+    from fake_ec2.control import CONTROLS
 
     text = (Path(__file__).parents[1] / "docs" / "aws.md").read_text()
     said = text[text.index("### The control address") : text.index("### Money")]

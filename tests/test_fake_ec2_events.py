@@ -8,9 +8,9 @@ pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip i
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
 
-from tests.fake_ec2.checks import SPOT, TAGS, Cloud, refused, root, specs, states
-from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.checks import SPOT, TAGS, Cloud, refused, root, specs, states
+from fake_ec2.fixtures import cloud, fake  # noqa: F401
+from fake_ec2.process import FakeEc2
 
 # ── what happens behind our back ─────────────────────────────────────────────────────────────────────────
 

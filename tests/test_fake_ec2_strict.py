@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("boto3", reason="the fake EC2 is spoken to with boto3: pip install boto3 'moto[server]'")
 pytest.importorskip("moto", reason="the fake EC2 is built on moto: pip install 'moto[server]'")
 
-from tests.fake_ec2.checks import Cloud, refused, root
-from tests.fake_ec2.fixtures import cloud, fake  # noqa: F401
-from tests.fake_ec2.process import FakeEc2
+from fake_ec2.checks import Cloud, refused, root
+from fake_ec2.fixtures import cloud, fake  # noqa: F401
+from fake_ec2.process import FakeEc2
 
 SPOT = {"MarketType": "spot"}
 SIGNED = "AWS4-HMAC-SHA256 Credential=AKIAFAKE/20261120/us-east-1/{}/aws4_request, Signature=0"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.core.lifecycle.descent import mark
 from hotdesk.core.model import Desk, Disk, Goal, Image, Instance, Leftover, Phase, Survey
 from hotdesk.services.orphans import things
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 
 
 def image(id_: str, desk: str = "blue", generation: int = 1, **more: object) -> Image:

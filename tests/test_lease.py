@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.errors import Unreachable
 from hotdesk.core.lifecycle.shutdown import ended_itself
 from hotdesk.core.model import Desk, Goal, Market, Phase
@@ -20,7 +21,6 @@ from hotdesk.loop.leases import Leases, kept, period
 from hotdesk.services.limits import Limits
 from hotdesk.state.store import Store
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool, wait_for
 from tests.truth import Clock
 

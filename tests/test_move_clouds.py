@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.aws_cli import NEEDED, Ask, ask, cloud, lit, paid, well
-from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
 
 pytest.importorskip("moto", reason="moto is not installed")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.aws_cli import NEEDED, Ask, ask, cloud, lit, paid, told, well
-from tests.fake_ec2.process import FakeEc2
 from tests.light import folders
 from tests.local_rig import tool
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.cli.ui.offer_table import SPARED
 from hotdesk.cli.ui.render import fitted
 from hotdesk.core.errors import Kind, Unreachable
@@ -27,7 +28,6 @@ from hotdesk.market import refresh
 from hotdesk.market.catalog import build
 from hotdesk.providers.aws.spot_advisor import fetch, read_advice
 from hotdesk.state.store import Store
-from tests.fake_ec2.process import FakeEc2
 from tests.market_server import ADVICE, Server
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.lifecycle.history import Past
 from hotdesk.core.lifecycle.plan import plan, plan_gc
 from hotdesk.core.model import Desk, Goal, Instance, Market, Phase, Survey
@@ -16,7 +17,6 @@ from hotdesk.providers.aws.owner import name_of
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.sim import OFFERS
 
 pytest.importorskip("moto", reason="moto is not installed")

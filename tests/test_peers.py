@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.billing.charges import charges
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.model import Goal, Market, Seen, Want
 from hotdesk.core.steps import Bake, Launch, Prove
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.laptop import HERE, SPOT, THERE, CrashAt, a_desk, reach, until
 from tests.sim import Crash
 

@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config
 from hotdesk.core.errors import Kind, NeedsDecision, NotAllowed, Refused, Usage
@@ -29,7 +30,6 @@ from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.aws_desk import HOME, Laptop, offer
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.aws_cli import NEEDED, lit  # noqa: F401  (a fixture)
-from tests.fake_ec2.process import FakeEc2
 from tests.real_account.__main__ import main
 from tests.real_account.forms import differences, shape
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.guest import cloud_init
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.light import volumes
 from tests.local_rig import tool
 from tests.test_local_jupyter import wheel

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.guest import tls_proxy
 from tests import test_browser
 from tests.conftest import Command
-from tests.fake_ec2.process import ROOT, FakeEc2
 from tests.local_rig import wait_for
 from tests.rig import ground as grounds
 from tests.rig.sweep import left, name_of, sweep
 from tests.test_browser import run_cell, sign_in
 
+ROOT = Path(__file__).parents[1]
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

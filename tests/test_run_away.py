@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.state.store import Store
 from hotdesk.system import state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.light import folders, volumes
 from tests.test_job_variables import SECRET, holders
 from tests.test_run import SECONDS, jobs, watcher, weights_of

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.light import folders, volumes
 from tests.local_rig import tool
 from tests.test_job_variables import SECRET, holders

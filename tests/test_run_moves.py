@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import Kind
 from hotdesk.core.jobs import Job, Notify, Pause, SeenJob, Shift, leave_machine
@@ -32,7 +33,6 @@ from hotdesk.state.store import Store
 from hotdesk.system import SystemClock, state_folder
 from tests import test_run_ec2
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.test_run import SECONDS, Laptop, settled
 from tests.test_run_ec2 import machine
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk import Hotdesk, PlanRequest
 from hotdesk.core.errors import Usage
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool
 
 pytestmark = [tool("ssh"), tool("rsync")]

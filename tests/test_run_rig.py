@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests import test_rig
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.test_run import Laptop
 from tests.test_run_ec2 import machine
 from tests.test_run_moves import COUNT

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.core.errors import NeedsDecision
 from hotdesk.core.model import Goal
 from hotdesk.guest.scratch import written
 from tests.aws_desk import HOME, Laptop, offer, quick
-from tests.fake_ec2.process import FakeEc2
 
 Ask = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.system import install_line
-from tests.fake_ec2.process import FakeEc2
 from tests.test_prices import DAY, REAL, Exact, at, made, points_of, row, write
 
 pytest.importorskip("numpy", reason="price histories need numpy")

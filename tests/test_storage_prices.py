@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk.api import Hotdesk
 from hotdesk.config import Config, Defaults
 from hotdesk.core.model import Goal, Want
@@ -15,7 +16,6 @@ from hotdesk.market.shipped import shipped
 from hotdesk.providers.aws.settings import Settings
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

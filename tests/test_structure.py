@@ -11,6 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "hotdesk"
 FILES = sorted(SOURCE.rglob("*.py"))
+FAKES = sorted((Path(__file__).parents[1] / "fakes").rglob("*.py"))
 
 #: The floors of the house, from the street down. A file imports from its own room, and from floors below it.
 #: Rooms that stand side by side on one floor import each other only as `BESIDE` says.
@@ -189,7 +190,23 @@ def test_nothing_prints_below_the_doors(file: Path) -> None:
             assert node.func.id not in {"print", "input", "breakpoint"}, f"line {node.lineno}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_a_fake_stands_alone() -> None:
+    """Whoever installs it has neither hotdesk nor its tests."""
+    assert FAKES
+    wrong = [
+        f"{file.name} imports {name}"
+        for file in FAKES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [n.name for n in node.names]
+        )
+        if name.partition(".")[0] in {"hotdesk", "tests", "benchmarks", "scripts"}
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("file", [*FILES, *FAKES], ids=lambda f: f"{f.parent.name}/{f.name}")
 def test_files_stay_readable(file: Path) -> None:
     lines = len(file.read_text().splitlines())
     assert lines <= 520, f"{lines} lines: a file that wants to be two"

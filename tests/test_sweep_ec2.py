@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.local_rig import tool, wait_for
 
 pytest.importorskip("moto", reason="moto is not installed")

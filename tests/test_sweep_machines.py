@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from fake_ec2.process import FakeEc2
 from hotdesk.core.model import Goal, Market, MarketChoice, Offer
 from hotdesk.core.sweep.group import BOOT_SECONDS, Group, Wanted, trouble
 from hotdesk.core.sweep.model import Sweep
@@ -20,7 +21,6 @@ from hotdesk.sweep.machines import Machines
 from hotdesk.sweep.store import SweepStore
 from tests.aws_desk import HOME, Laptop, offer, quick
 from tests.boundaries import Boundaries, Crash, first_of_each, worth_a_crash
-from tests.fake_ec2.process import FakeEc2
 
 pytest.importorskip("moto", reason="moto is not installed")
 

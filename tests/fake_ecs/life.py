@@ -16,7 +16,7 @@ POLL_SECONDS = 0.05
 
 
 def described(world: World, machine: Machine, first: bool = False) -> dict[str, Any]:
-    """What a rig is told about a machine (tests/fake_ec2/rig.py)."""
+    """What a rig is told about a machine (`fake_ec2.rig`)."""
     region = world.region(machine.region)
     held = [region.disks[id_] for id_ in machine.disks]
     return {

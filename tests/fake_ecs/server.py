@@ -12,8 +12,8 @@ from email.utils import formatdate
 from types import TracebackType
 from typing import Any
 
-from tests.fake_ec2.listener import Conversation, Listener, Reply
-from tests.fake_ec2.rig import load_rig
+from fake_ec2.listener import Conversation, Listener, Reply
+from fake_ec2.rig import load_rig
 from tests.fake_ecs import account, bill, disks, images, laws, life, machines, market, network
 from tests.fake_ecs.wire import Call, Problem
 from tests.fake_ecs.world import Machine, World

@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fake_ec2.clock import Clock
-from tests.fake_ec2.rig import Rig
+from fake_ec2.clock import Clock
+from fake_ec2.rig import Rig
 from tests.fake_ecs.wire import Door, Problem
 
 #: Seconds in the real cloud, on an ordinary day.

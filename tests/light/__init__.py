@@ -1,4 +1,4 @@
-"""Light machines behind the fake EC2: `python -m tests.fake_ec2 --rig tests.light:machines`.
+"""Light machines behind the fake EC2: `python -m fake_ec2 --rig tests.light:machines`.
 
 Each instance is a process of this computer with an ssh server on a loopback address of its own, a home folder
 on its volume, real shells, tmux and programs in it. No root, no boot, no cloud-init: a second instead of half
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.fake_ec2.process import FakeEc2
+    from fake_ec2.process import FakeEc2
     from tests.light.plug import LightMachines
 
 

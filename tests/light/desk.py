@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_ec2.process import ROOT, FakeEc2
-from tests.light.machine import PORT
+from fake_ec2.process import FakeEc2
+from tests.light.machine import PORT, ROOT
 
 REGION = "us-west-2"
 SETTINGS = f"""\

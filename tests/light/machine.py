@@ -20,6 +20,7 @@ import asyncssh
 
 from hotdesk.providers.local.runtime import ssh_session
 
+ROOT = Path(__file__).parents[2]
 #: On the machine's own address. A real machine's is 22, which only root may take.
 PORT = int(os.environ.get("HOTDESK_LIGHT_PORT", "2022"))
 MARK = "HOTDESK_MACHINE"  # as at a local desk

@@ -1,4 +1,4 @@
-"""The hooks that the fake EC2 calls (tests/fake_ec2/rig.py): volumes are folders, machines are processes."""
+"""The hooks that the fake EC2 calls (`fake_ec2.rig`): volumes are folders, machines are processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from typing import Any
 
 import asyncssh
 
-from tests.fake_ec2.process import ROOT
-from tests.fake_ec2.rig import Machines
-from tests.light.machine import PORT, end_all, environment
+from fake_ec2.rig import Machines
+from tests.light.machine import PORT, ROOT, end_all, environment
 
 #: What a whole system keeps in folders of its own is not to be looked for in this computer's.
 _SHELL = """\

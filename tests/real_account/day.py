@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from tests.fake_ec2.process import ROOT
 from tests.real_account.recorder import RECORD
 
+ROOT = Path(__file__).parents[2]
 STEP_SECONDS = 2700.0  # a step that takes longer is given up
 STOPS_AT = 0.8  # of the spend cap
 Say = Callable[[str], None]

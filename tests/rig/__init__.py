@@ -1,4 +1,4 @@
-"""Real machines behind the fake EC2: `python -m tests.fake_ec2 --rig tests.rig:machines`.
+"""Real machines behind the fake EC2: `python -m fake_ec2 --rig tests.rig:machines`.
 
 Each instance is a Linux system on this computer that boots with its own init, network namespace and address,
 and in which the distribution's own cloud-init carries out the instance's real user data. Needs root.

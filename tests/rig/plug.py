@@ -1,4 +1,4 @@
-"""The hooks that the fake EC2 calls (tests/fake_ec2/rig.py), each doing the real thing."""
+"""The hooks that the fake EC2 calls (`fake_ec2.rig`), each doing the real thing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.fake_ec2.rig import Machines
+from fake_ec2.rig import Machines
 from tests.rig import base, ground, settings
 from tests.rig.disks import Disks
 from tests.rig.machine import Machine, console_text
