@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fake_ec2.process import FakeEc2
 from hotdesk import Hotdesk
 from hotdesk.config import Config, Defaults
 from hotdesk.core.errors import NotAllowed
@@ -17,7 +18,6 @@ from hotdesk.providers.local import offers as here
 from hotdesk.services.anywhere import places
 from tests.aliyun_desk import MONEY, as_new, settings
 from tests.conftest import Command
-from tests.fake_ec2.process import FakeEc2
 from tests.fake_ecs.server import FakeEcs
 
 pytest.importorskip("moto", reason="moto is not installed")
