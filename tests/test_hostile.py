@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import itertools
 import os
 import re
+import shlex
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hotdesk.cli.ui import render
+from hotdesk.config import JOB_NAME
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.core.ports import Access, Keys
-from hotdesk.guest import idle
+from hotdesk.guest import idle, ray_node
 from hotdesk.providers.cloud import hostkeys
 from hotdesk.system import write_atomically
 from tests.test_transfer import between
@@ -287,3 +294,53 @@ def test_text_from_elsewhere_writes_nothing_but_itself_on_the_terminal() -> None
     """No colour, cursor, clipboard or line of its own, and nothing that turns the reading direction."""
     said = render.safe("a\x1b]52;c;aGk=\x07b\x9b2Jc\r\nd\u202ee")
     assert re.fullmatch(r"a�\]52;c;aGk=�b�2Jc��d�e", said)
+
+
+# ---- names at a machine ------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=40))
+def test_a_job_s_name_is_one_plain_word(name: str) -> None:
+    if JOB_NAME.fullmatch(name):
+        assert shlex.split(name) == [name]
+        assert not {"/", ".", "\0"} & set(name)
+        assert not name.startswith("-"), "ssh, tmux and git would take it for an option"
+
+
+def test_the_token_of_a_cluster_is_on_no_command_line() -> None:
+    order = {
+        "python": "/env/bin/python", "address": "127.0.0.1", "head": "127.0.0.1:6379", "heads": True,
+        "cpus": 1, "gpus": 0, "token": "5" * 64,
+    }  # fmt: skip
+    for heads, own in ((True, False), (False, False), (False, True)):
+        node = ray_node.RayNode("/sweep", {**order, "heads": heads, "own": own}, {}, 2)
+        assert node.environment["RAY_AUTH_MODE"] == "token"
+        assert node.environment["RAY_AUTH_TOKEN_PATH"] == "/sweep/token"
+        said = [*node._argv("/tmp/hd"), *node.environment.values(), *node.address().values()]
+        assert not [word for word in said if order["token"] in word]
+
+
+# ---- the document ------------------------------------------------------------------------------------
+
+TESTS = Path(__file__).parent
+
+
+def test_each_threat_in_the_document_names_a_test_that_is_there() -> None:
+    lines = (TESTS.parent / "docs" / "security.md").read_text("utf-8").splitlines()
+    begin = lines.index("| door | threat | what hotdesk does | shown by |") + 2
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines[begin:]))
+    assert len(rows) >= 40
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row.split(" | ")[-1])
+        assert named, f"no test shows this: {row}"
+        for file, name in named:
+            assert name in _tests(file), f"there is no {name} in {file}"
+    doors = [row.split("|")[1].strip() for row in rows]
+    assert doors[0]
+    assert len({d for d in doors if d}) == len([d for d in doors if d]), "each door stands once"
+
+
+@cache
+def _tests(file: str) -> set[str]:
+    tree = ast.parse((TESTS / file).read_text("utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
