@@ -411,7 +411,12 @@ def test_a_disk_deleted_behind_our_back_is_never_taken_for_an_empty_one(
     hotdesk("resume", "blue")
     if not running:
         hotdesk("stop", "blue")
-    shutil.rmtree(tmp_path / "state" / "local" / "disks" / "blue")
+    disk = tmp_path / "state" / "local" / "disks" / "blue"
+    shutil.rmtree(disk)
+    (disk / "home" / ".npm" / "_logs").mkdir(
+        parents=True
+    )  # a program of the desk makes anew what it writes to
+    (disk / "home" / ".npm" / "_logs" / "debug.log").write_text("it goes on")
     for verb in ("park",) if running else ("up", "park"):
         done = hotdesk(verb, "blue", *(["--yes"] if running else []))
         assert done.returncode == 5, done.stderr

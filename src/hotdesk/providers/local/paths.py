@@ -21,6 +21,18 @@ OWNER = ".owner"  # suffix of a deleted disk's record, in trash/
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\Z")
 
 
+#: Folders that each start lays out on a disk, beside its home.
+_LAID_OUT = ("env", "kit", "run", "tmp", "jupyter/data", "jupyter/runtime")
+
+
+def is_disk(path: Path) -> bool:
+    """Whether this folder is a disk that was used, and not what a program wrote where one was deleted.
+
+    Programs make the folders that a file of theirs needs, and no others; a person may delete one of ours.
+    """
+    return sum((path / name).is_dir() for name in _LAID_OUT) > len(_LAID_OUT) // 2
+
+
 def plain(name: str) -> bool:
     """Whether a name is a plain file name: no path, not hidden."""
     return bool(_ID.match(name))

@@ -190,10 +190,12 @@ class Local:
             if other and other.order.desk == order.desk:
                 if self._ending(id_):
                     raise Refused(Kind.NOT_READY, f"{id_} is still being deleted", seconds=0.5)
-                if looking.lost_its_disk(
-                    self.folders, id_, other
-                ):  # it must not be taken for the new disk's machine
-                    (self.folders.machines / id_ / "machine.json").unlink()
+                if looking.lost_its_disk(self.folders, id_, other):
+                    # It is not the new disk's machine, and what was made where its disk was is no disk.
+                    folder = self.folders.machines / id_
+                    with contextlib.suppress(FileNotFoundError):
+                        (self.folders.disks / order.desk).rename(folder / f"{order.desk}.disk")
+                    (folder / "machine.json").unlink()
                     continue
                 raise Refused(Kind.MISMATCH, f"{order.desk} already has a machine: {id_}")
         if (self.folders.disks / order.desk).exists():

@@ -12,7 +12,7 @@ from pathlib import Path
 from hotdesk.core.errors import Kind
 from hotdesk.core.model import Disk, EndedBy, Image, Instance, Leftover, Phase, Survey
 from hotdesk.providers.local import records
-from hotdesk.providers.local.paths import Folders, plain
+from hotdesk.providers.local.paths import Folders, is_disk, plain
 from hotdesk.system import is_locked
 
 PROVIDER, REGION, ZONE = "local", "local", "here"
@@ -54,8 +54,9 @@ class _Machine:
         # Locks first: a supervisor that ends between the two reads has written its final state to the record.
         self.lives, self.ends = is_locked(folder / "run.lock"), is_locked(folder / "end.lock")
         self.record = records.read(folder / "machine.json", records.Machine)
+        self.lost = ""  # the desk whose disk it has lost
         if self.record and self.off and _lost(folder, folders.disks / self.record.order.desk):
-            self.record = None
+            self.lost, self.record = self.record.order.desk, None
 
     @property
     def off(self) -> bool:
@@ -76,7 +77,7 @@ def _lost(folder: Path, disk: Path) -> bool:
     """Whether a machine that is off has lost this disk, and is not being deleted itself."""
     return (
         not (folder / "ending.json").exists()
-        and not disk.exists()
+        and not is_disk(disk)
         and (folder / "prepared").exists()  # checked last: a concurrent deletion removes it first
     )
 
@@ -171,6 +172,7 @@ def disk_id(desk: str) -> str:
 def _disks(folders: Folders, machines: dict[str, _Machine]) -> Iterator[Disk]:
     """Disks whose machine is gone; without a record too, as one may be the only copy of somebody's work."""
     with_machine = {machine.record.order.desk for machine in machines.values() if machine.record}
+    with_machine |= {machine.lost for machine in machines.values()}  # what is in its place is not its disk
     root = folders.disks
     for desk in names(root):
         if desk.endswith(".json") or desk in with_machine or not plain(desk) or not (root / desk).is_dir():

@@ -17,7 +17,7 @@ import msgspec
 
 from hotdesk.core.errors import Kind, Refused
 from hotdesk.providers.local import records
-from hotdesk.providers.local.paths import Folders
+from hotdesk.providers.local.paths import Folders, is_disk
 from hotdesk.providers.local.runtime import clock, spawn
 from hotdesk.snapshots import snapshot
 from hotdesk.system import locked, write_atomically
@@ -82,6 +82,8 @@ class Baker:
         taken = snapshot.capture(
             disk, self.folders.store, manifest, previous=self._previous(), progress=self.report
         )
+        if machine is not None and not is_disk(disk):  # or it went while it was read
+            raise Refused(Kind.NOT_READY, f"{disk} is no longer the disk of {source}")
         self.tell(
             phase=records.Taking.BAKED,
             progress=None,

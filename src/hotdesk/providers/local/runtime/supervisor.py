@@ -26,7 +26,7 @@ import hotdesk
 from hotdesk.core.errors import HotdeskError, Refused
 from hotdesk.core.loopback import usual_port
 from hotdesk.providers.local import offers, records
-from hotdesk.providers.local.paths import Folders
+from hotdesk.providers.local.paths import Folders, is_disk
 from hotdesk.providers.local.runtime import clock, environment, jupyter, python_env, relocation, spawn
 from hotdesk.providers.local.survey import last_line
 from hotdesk.snapshots.rmtree import remove_tree
@@ -168,7 +168,7 @@ class Machine:
         from hotdesk.providers.local.runtime import processes
 
         mark, prepared = self.machine.mark, self.folder / "prepared"
-        if prepared.exists() and not self.disk.exists():
+        if prepared.exists() and not is_disk(self.disk):
             raise Stopped(f"its disk {self.disk} is gone")
         if self.disk.exists():
             self.tell(reason="ending processes of an earlier run", progress=0.01)
