@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from hotdesk.guest.variables import SHORTEST, Mask
 from hotdesk.jobs.run import Runs
 from hotdesk.loop.remote_watcher import with_variables
 from hotdesk.services.job_variables import Gathered, gather
+from hotdesk.snapshots import snapshot
 from hotdesk.state.store import Store
 from hotdesk.system import SystemClock
 from tests.conftest import Command
@@ -35,6 +37,12 @@ from tests.test_run import SECONDS, Laptop, settled
 from tests.typed import typed
 
 SECRET = "hf_oNlYinMemory0123456789"
+CLOUD_KEYS = {  # of no account
+    "AWS_ACCESS_KEY_ID": "AKIAOFNOACCOUNT00000",
+    "AWS_SECRET_ACCESS_KEY": "aws-oNlYinMemory0123456789",
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAIOFNOACCOUNT00000",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "ali-oNlYinMemory0123456789",
+}
 
 # ---- gathering ---------------------------------------------------------------------------------------
 
@@ -190,10 +198,18 @@ def rig(tmp_path: Path) -> Iterator[JobRig]:
 
 def holders(folder: Path, value: str = SECRET) -> list[str]:
     """The files below a folder that hold this value."""
-    found = []
+    return holding(folder, [value]).get(value, [])
+
+
+def holding(folder: Path, values: Iterable[str]) -> dict[str, list[str]]:
+    """The same for several values, those that a file holds."""
+    found: dict[str, list[str]] = {}
     for file in folder.rglob("*"):
-        if file.is_file() and not file.is_symlink() and value.encode() in file.read_bytes():
-            found.append(str(file.relative_to(folder)))
+        if file.is_file() and not file.is_symlink():
+            body = file.read_bytes()
+            for value in values:
+                if value.encode() in body:
+                    found.setdefault(value, []).append(str(file.relative_to(folder)))
     return found
 
 
@@ -361,16 +377,25 @@ while not os.path.exists("go"):
 @tool("ssh")
 @tool("rsync")
 def test_a_job_reads_its_secret_after_an_interruption_too_and_no_image_holds_it(
-    hotdesk: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+    hotdesk: Command, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1. A job reads its secret. 2. Nothing else does: no file of the desk, no process. 3. The machine is
     taken; the next attempt has it, from here, and nobody is asked. 4. The desk is parked: what is in its
-    image has no secret, and this computer has forgotten it."""
+    image has no secret, and this computer has forgotten it.
+
+    All day the cloud's keys are in the environment; every secret is only where docs/security.md says.
+    """
+    for name, value in CLOUD_KEYS.items():
+        monkeypatch.setenv(name, value)
     project, laptop = home / "project", Laptop(home)
+    laptop.environment |= CLOUD_KEYS
     project.mkdir()
     (project / "job.py").write_text(JOB)
     (project / ".env").write_text(f"A={SECRET}-file\n")
     assert hotdesk("up", "blue").returncode == 0
+    mine = laptop.state / "desks" / "blue"
+    password = (mine / "notebook-password").read_text().strip()
+    private = {name: (mine / name).read_text().splitlines()[-3] for name in ("id_ed25519", "host_ed25519")}
     monkeypatch.setenv("TOKEN", SECRET)
     laptop.environment["TOKEN"] = SECRET
     words = ["run", "blue", "--detach", "--secret", "TOKEN", "--env-file", ".env", "--", "python", "job.py"]
@@ -391,12 +416,27 @@ def test_a_job_reads_its_secret_after_an_interruption_too_and_no_image_holds_it(
         on_lines, environments = knowing()
         assert on_lines == []
         assert {line.split()[-1] for line in environments} == {"job.py"}, environments
+        found = holding(tmp_path, [password, *private.values(), *CLOUD_KEYS.values()])
+        assert found.pop(password) == ["state/desks/blue/notebook-password"]
+        for name, line in private.items():
+            assert found.pop(line) == [f"state/desks/blue/{name}"]
+        assert found == {}, "the keys of a cloud are written down nowhere"
+        for value in (password, *private.values(), *CLOUD_KEYS.values()):
+            on_lines, environments = knowing(value)
+            assert on_lines == []
+            assert all(" -m hotdesk" in line for line in environments), "none of a desk's own programs"
         if attempt == 1:
             assert laptop.interrupt()
     laptop.disk("blue", "project", "go").touch()
     assert settled(hotdesk, 1)["state"] == "done"
     assert hotdesk("park", "blue").returncode == 0
     assert holders(laptop.state) == []
+    [image] = (laptop.state / "local" / "images").glob("*.manifest")
+    snapshot.restore(image, laptop.state / "local" / "store", tmp_path / "back")
+    assert (tmp_path / "back" / "home" / "project" / "job.py").exists(), "what the image holds"
+    secrets = [SECRET, password, *private.values(), *CLOUD_KEYS.values()]
+    assert holding(tmp_path / "back", secrets) == {}
+    shutil.rmtree(tmp_path / "back")
     assert hotdesk("resume", "blue").returncode == 0, "what the image holds is on the disk again"
     assert laptop.disk("blue", "project", "job.py").exists()
     assert not laptop.disk("blue", "project", ".env").exists()
